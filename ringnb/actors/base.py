@@ -1,0 +1,275 @@
+"""What an actor computes: fields on a grid and a per-cell update function, in plain Python.
+
+An `Actor` says nothing of where it runs. A backend takes `Actor.update`, compiles it, and supplies
+the loops, the team of threads or blocks, and the memory.
+
+State is two levels, ``now`` and ``before``, each of shape ``(fields, *grid)``. One step calls the
+update function once per cell; it reads ``now`` wherever it likes, reads ``before`` at its own cell
+only, and writes the cell's next value over ``before``. Then the levels swap. That serves schemes of
+second order in time (``before`` is the previous level) and of first order (``before`` is scratch)
+with the same memory traffic, and the result cannot depend on the order in which cells are visited.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.messages import check_name, check_slot
+
+__all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
+
+MAX_PARAMS = 16
+_DIMS = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
+_DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
+
+
+class FieldSpec(NamedTuple):
+    """What a field is, for axes and for other tools.
+
+    Attributes
+    ----------
+    units : str
+        Units of the values; ``"1"`` for a pure number.
+    long_name : str
+        What the values are, in words.
+    """
+
+    units: str = "1"
+    long_name: str = ""
+
+
+class Actor(ABC):
+    """A simulation on a one-, two- or three-dimensional grid.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Grid points per axis, ``(nx,)``, ``(ny, nx)`` or ``(nz, ny, nx)``.
+    params : mapping of str to float
+        What the update function reads, in order: ``params[0]`` is the first. At most 16 finite
+        numbers. They travel with every checkpoint and come back with a restore.
+
+    Attributes
+    ----------
+    kernel_type : str
+        Names the model; a checkpoint restores only into an actor of the same type.
+    fields : mapping of str to FieldSpec
+        The fields in the order of the first axis of ``now``.
+    dtype : numpy.dtype
+        One for all fields.
+    levels : int
+        Levels that a checkpoint holds: 2 if the next step needs ``before``, else 1.
+    diverging : bool
+        Whether the values are signed about zero, which decides the colour map.
+
+    Notes
+    -----
+    Actors are immutable once made and may be shared between threads and sessions.
+    """
+
+    kernel_type: str
+    fields: Mapping[str, FieldSpec]
+    dtype: np.dtype[Any]
+    levels: int = 1
+    update: Callable[..., None]
+
+    def __init__(self, shape: tuple[int, ...], params: Mapping[str, float]) -> None:
+        self._shape = _check_shape(shape, type(self).__name__)
+        self._params = MappingProxyType(_check_params(params))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Grid points per axis."""
+        return self._shape
+
+    @property
+    def params(self) -> Mapping[str, float]:
+        """Parameters by name, in the order in which the update function sees them."""
+        return self._params
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the grid axes."""
+        return _DIMS[len(self._shape)]
+
+    @property
+    def dt_s(self) -> float | None:
+        """Simulated seconds per step, or None where a step has no duration."""
+        return self._params.get("dt")
+
+    @property
+    def stored_fields(self) -> tuple[str, ...]:
+        """Names under which a checkpoint keeps the levels: a field, then ``<field>_previous``."""
+        names = tuple(self.fields)
+        return names if self.levels == 1 else (*names, *(f"{n}_previous" for n in names))
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of what a checkpoint holds: ``(levels * fields, *grid)``."""
+        return (self.levels * len(self.fields), *self._shape)
+
+    @property
+    def field_attrs(self) -> dict[str, dict[str, Any]]:
+        """Units, long name and dimension names of every stored field."""
+        attrs = {}
+        for name in self.stored_fields:
+            spec = self.fields[name.removesuffix("_previous") if name not in self.fields else name]
+            long_name = spec.long_name or name
+            if name not in self.fields:
+                long_name = f"{long_name}, previous step"
+            attrs[name] = {"units": spec.units, "long_name": long_name, "dims": self.dims}
+        return attrs
+
+    @abstractmethod
+    def start(self, slot: int = 0) -> npt.NDArray[Any]:
+        """Return the state that an actor in this slot starts from.
+
+        Parameters
+        ----------
+        slot : int, default 0
+            The actor's slot; actors of one session may start differently.
+
+        Returns
+        -------
+        (levels * fields, *grid) array of `dtype`
+            All fields of ``now``, then, if `levels` is 2, all of ``before``.
+        """
+
+    def start_params(self, slot: int = 0) -> dict[str, float]:
+        """Return the parameters that an actor in this slot starts with.
+
+        Parameters
+        ----------
+        slot : int, default 0
+            The actor's slot.
+
+        Returns
+        -------
+        dict of str to float
+            `params`, unless the model varies them by slot (a seed, say).
+        """
+        check_slot(slot, "slot")
+        return dict(self._params)
+
+    def check_params(self, params: Mapping[str, float]) -> dict[str, float]:
+        """Check parameters that are to replace this actor's own.
+
+        Parameters
+        ----------
+        params : mapping of str to float
+            All parameters, by name.
+
+        Returns
+        -------
+        dict of str to float
+            The same, in the order of `Actor.params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is missing or unknown, a value is no finite number, or a limit of the scheme
+            is broken. Models extend this check with their stability limits.
+        """
+        if set(params) != set(self._params):
+            msg = (
+                f"{self.kernel_type} has parameters {sorted(self._params)}, "
+                f"got {sorted(map(str, params))}"
+            )
+            raise ValueError(msg)
+        return _check_params({name: params[name] for name in self._params})
+
+    @staticmethod
+    def inject(
+        now: Any, before: Any, params: Any, z: int, y: int, x: int, amplitude: float
+    ) -> None:
+        """Disturb one cell; compiled like `update`, called between steps.
+
+        Parameters
+        ----------
+        now, before : (fields, nz, ny, nx) array
+            The levels, always with three grid axes; missing ones have length 1.
+        params : (16,) float64 array
+            The actor's parameters.
+        z, y, x : int
+            The cell; 0 on axes that the grid does not have.
+        amplitude : float
+            How much.
+        """
+        now[0, z, y, x] += amplitude
+
+    def __repr__(self) -> str:
+        """Return the call that would make this actor."""
+        params = ", ".join(f"{k}={v:g}" for k, v in self._params.items())
+        return f"{type(self).__name__}({self._shape}{', ' if params else ''}{params})"
+
+
+def _check_shape(shape: object, what: str) -> tuple[int, ...]:
+    if isinstance(shape, int | np.integer) and not isinstance(shape, bool):
+        shape = (shape,)
+    if not isinstance(shape, tuple | list) or not 1 <= len(shape) <= 3:
+        msg = f"{what} needs a shape of one to three grid axes such as (256, 256), got {shape!r}"
+        raise ValueError(msg)
+    sizes = []
+    for n in shape:
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            msg = f"{what} needs a shape of integers, got {shape!r}"
+            raise TypeError(msg)
+        if not 3 <= n < 2**31:
+            msg = f"{what} needs at least 3 grid points along every axis, got {tuple(shape)}"
+            raise ValueError(msg)
+        sizes.append(int(n))
+    if math.prod(sizes) >= 2**40:
+        msg = f"{what} with {math.prod(sizes)} grid points is too large: at most 2**40"
+        raise ValueError(msg)
+    return tuple(sizes)
+
+
+def _check_params(params: Mapping[str, float]) -> dict[str, float]:
+    if len(params) > MAX_PARAMS:
+        msg = f"{len(params)} parameters are too many: an actor has at most {MAX_PARAMS}"
+        raise ValueError(msg)
+    checked = {}
+    for name, value in params.items():
+        check_name(name, "parameter name")
+        if isinstance(value, bool | np.bool_) or not isinstance(
+            value, int | float | np.integer | np.floating
+        ):
+            msg = f"parameter {name} must be a number, got {value!r} ({type(value).__name__})"
+            raise TypeError(msg)
+        if not math.isfinite(value):
+            msg = f"parameter {name} must be finite, got {value!r}"
+            raise ValueError(msg)
+        checked[name] = float(value)
+    return checked
+
+
+def check_dtype(dtype: object) -> np.dtype[Any]:
+    """Check the dtype of an actor's state.
+
+    Parameters
+    ----------
+    dtype : dtype-like
+        The candidate.
+
+    Returns
+    -------
+    numpy.dtype
+        Native byte order.
+
+    Raises
+    ------
+    ValueError
+        If no backend computes with it.
+    """
+    d = np.dtype(dtype)  # type: ignore[call-overload]  # any object may be dtype-like
+    if d.name not in _DTYPES:
+        msg = f"dtype {d} is not supported: use one of {', '.join(_DTYPES)}"
+        raise ValueError(msg)
+    return np.dtype(d.name)

@@ -1,0 +1,129 @@
+"""Exceptions and warnings, and the sentence behind every status code a kernel returns.
+
+The tree::
+
+    RingnbError
+    ├── SnapshotFailed          the kernel answered a snapshot request with a failure
+    ├── SnapshotTimeout         a manual snapshot was not committed in time   (also TimeoutError)
+    ├── CheckpointError         storage refused or failed
+    │   ├── CheckpointNotFound  no checkpoint of that name                    (also KeyError)
+    │   ├── CheckpointCorrupt   stored bytes do not match their digests
+    │   └── StoreLocked         another process is writing this store
+    ├── KernelStopped           the kernel was closed, or died
+    ├── CommandRefused          the kernel answered a command with an error status
+    └── BackendUnavailable      this machine cannot run the backend asked for
+    CheckpointWarning (UserWarning)   something failed in the background and is being retried
+
+Wrong arguments stay ``TypeError`` and ``ValueError``. A message states the fact, the value and the
+remedy. Compiled kernels cannot raise: they return a `Status`, and this module owns the sentence.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = [
+    "BackendUnavailable",
+    "CheckpointCorrupt",
+    "CheckpointError",
+    "CheckpointNotFound",
+    "CheckpointWarning",
+    "CommandRefused",
+    "KernelStopped",
+    "RingnbError",
+    "SnapshotFailed",
+    "SnapshotTimeout",
+    "Status",
+    "StoreLocked",
+]
+
+
+class RingnbError(Exception):
+    """Base of every exception that ringnb raises on its own account."""
+
+
+class SnapshotFailed(RingnbError):
+    """A snapshot request was answered with a failure, or its actor is gone."""
+
+
+class SnapshotTimeout(RingnbError, TimeoutError):
+    """A manual snapshot was not committed within the time given."""
+
+
+class CheckpointError(RingnbError):
+    """Storage refused an operation or failed in it."""
+
+
+class CheckpointNotFound(CheckpointError, KeyError):
+    """No checkpoint of that name is in the store (any more)."""
+
+    def __str__(self) -> str:
+        """Return the message; ``KeyError`` would show its ``repr``."""
+        return Exception.__str__(self)
+
+
+class CheckpointCorrupt(CheckpointError):
+    """Stored bytes do not match the digests recorded when they were committed."""
+
+
+class StoreLocked(CheckpointError):
+    """Another process holds the store's write lock."""
+
+
+class KernelStopped(RingnbError):
+    """The kernel was closed or died; nothing can be asked of it any more."""
+
+
+class CommandRefused(RingnbError):
+    """The kernel answered a command with an error status.
+
+    Parameters
+    ----------
+    message : str
+        The fact, the value and the remedy.
+    status : Status
+        The code that the kernel returned.
+    """
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BackendUnavailable(RingnbError):
+    """This machine, or this installation, cannot run the requested backend."""
+
+
+class CheckpointWarning(UserWarning):
+    """A background checkpoint failed and is retried, or a damaged one was skipped."""
+
+
+class Status(IntEnum):
+    """What a kernel says about a command it has read. Zero is success."""
+
+    OK = 0
+    UNKNOWN_COMMAND = 1
+    BAD_SLOT = 2
+    NO_ACTOR = 3
+    STAGING_BUSY = 4
+    BAD_ARGUMENT = 5
+    ACTOR_EXISTS = 6
+
+    @property
+    def sentence(self) -> str:
+        """The sentence that explains this status to a user."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Status.OK: "the command was carried out",
+    Status.UNKNOWN_COMMAND: "the kernel does not know this command; see ringnb.messages.Command",
+    Status.BAD_SLOT: "the slot is not hosted by the lane that was asked; slots are 0..actors-1",
+    Status.NO_ACTOR: "the slot holds no actor (it was destroyed); create it again first",
+    Status.STAGING_BUSY: (
+        "no free staging buffer: both hold snapshots that were received but not yet completed; "
+        "complete or drop an earlier SnapshotResponse, then ask again"
+    ),
+    Status.BAD_ARGUMENT: "an argument of the command is out of range",
+    Status.ACTOR_EXISTS: "the slot already holds an actor; destroy it first or restart it",
+}

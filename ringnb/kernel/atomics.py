@@ -1,0 +1,238 @@
+"""What Numba does not offer: ordered loads and stores, and the few C calls a lane loop needs.
+
+Everything here is called from compiled code only, by `ringnb.kernel.ring` and the CPU lane loop.
+
+A plain array load in a compiled loop may be hoisted out of it, and the loop then never sees another
+thread's write. Hence every word that two threads share is read with `load_acquire` and written with
+`store_release`: LLVM may neither drop, repeat nor move them, and what was written before a release
+is visible after the acquire that reads it, on x86-64 and on aarch64 alike.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = [
+    "assume",
+    "call_inject",
+    "call_step",
+    "copy_bytes",
+    "cpu_pause",
+    "fence",
+    "load_acquire",
+    "now_ns",
+    "poll_fd",
+    "read_fd",
+    "store_release",
+    "words_at",
+    "write_fd",
+    "yield_thread",
+]
+
+_I64 = ir.IntType(64)
+
+
+def _element(context: Any, builder: Any, ary_type: Any, ary: Any, index: Any) -> Any:
+    view = context.make_array(ary_type)(context, builder, ary)
+    return cgutils.get_item_pointer(
+        context, builder, ary_type, view, [index], wraparound=False, boundscheck=False
+    )
+
+
+@intrinsic
+def load_acquire(_typing: Any, array: Any, index: Any) -> Any:
+    """Read ``array[index]`` (1-D int64) with acquire ordering."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        ptr = _element(context, builder, sig.args[0], args[0], args[1])
+        return builder.load_atomic(ptr, "acquire", 8, typ=_I64)
+
+    return types.int64(array, types.intp), codegen
+
+
+@intrinsic
+def store_release(_typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write ``array[index] = value`` (1-D int64) with release ordering."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        ptr = _element(context, builder, sig.args[0], args[0], args[1])
+        builder.store_atomic(args[2], ptr, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def fence(_typing: Any) -> Any:
+    """Order all earlier accesses before all later ones (sequentially consistent fence)."""
+
+    def codegen(context: Any, builder: Any, _sig: Any, _args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+_X86 = platform.machine() in ("x86_64", "AMD64")
+_ARM = platform.machine() in ("aarch64", "arm64")
+
+
+@intrinsic
+def cpu_pause(_typing: Any) -> Any:
+    """Tell the core that this is a spin loop, so that its sibling gets the execution units."""
+
+    def codegen(context: Any, builder: Any, _sig: Any, _args: Any) -> Any:
+        # Through LLVM intrinsics: the JIT has no assembler for inline text.
+        if _X86:
+            fnty = ir.FunctionType(ir.VoidType(), [])
+            pause = cgutils.get_or_insert_function(builder.module, fnty, "llvm.x86.sse2.pause")
+            builder.call(pause, [])
+        elif _ARM:
+            fnty = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+            hint = cgutils.get_or_insert_function(builder.module, fnty, "llvm.aarch64.hint")
+            builder.call(hint, [ir.Constant(ir.IntType(32), 1)])  # 1 is YIELD
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def assume(_typing: Any, condition: Any) -> Any:
+    """Promise the optimiser that a condition holds.
+
+    The row loops use it to say that an index is inside the grid. Without it Numba's support for
+    negative indices and the conditions at the edges stay in the inner loop and stop vectorisation.
+    """
+
+    def codegen(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        fnty = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
+        fn = cgutils.get_or_insert_function(builder.module, fnty, "llvm.assume")
+        builder.call(fn, [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.boolean), codegen
+
+
+def _call_address(n_pointers: int, argument_types: tuple[Any, ...]) -> Any:
+    """Return a codegen that calls the C function at the address in the first argument."""
+
+    def codegen(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        byte_ptr = ir.IntType(8).as_pointer()
+        ir_types = [byte_ptr] * n_pointers + [
+            context.get_value_type(t) for t in argument_types[1 + n_pointers :]
+        ]
+        fnty = ir.FunctionType(ir.VoidType(), ir_types)
+        fn = builder.inttoptr(args[0], fnty.as_pointer())
+        pointers = [builder.inttoptr(a, byte_ptr) for a in args[1 : 1 + n_pointers]]
+        builder.call(fn, [*pointers, *args[1 + n_pointers :]])
+        return context.get_dummy_value()
+
+    return types.void(*argument_types), codegen
+
+
+@intrinsic
+def call_step(
+    _typing: Any,
+    address: Any,
+    now: Any,
+    before: Any,
+    params: Any,
+    step: Any,
+    nf: Any,
+    nz: Any,
+    ny: Any,
+    nx: Any,
+    first: Any,
+    last: Any,
+) -> Any:
+    """Call a compiled step function (see `ringnb.kernel.steps`) by its address."""
+    return _call_address(3, (types.int64,) * 11)
+
+
+@intrinsic
+def call_inject(
+    _typing: Any,
+    address: Any,
+    now: Any,
+    before: Any,
+    params: Any,
+    nf: Any,
+    nz: Any,
+    ny: Any,
+    nx: Any,
+    z: Any,
+    y: Any,
+    x: Any,
+    amplitude: Any,
+) -> Any:
+    """Call a compiled inject function by its address."""
+    return _call_address(3, (*((types.int64,) * 11), types.float64))
+
+
+@intrinsic
+def words_at(_typing: Any, address: Any) -> Any:
+    """Turn an address into a pointer to uint64 words, for ``numba.carray``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.uint64)(types.int64), codegen
+
+
+# libc, resolved in the running process when the code is linked. Descriptors of pipes are opened
+# non-blocking and close-on-exec by the host.
+_poll = types.ExternalFunction("poll", types.int32(types.intp, types.uint64, types.int32))
+_read = types.ExternalFunction("read", types.intp(types.int32, types.intp, types.uintp))
+_write = types.ExternalFunction("write", types.intp(types.int32, types.intp, types.uintp))
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+_memcpy = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.uintp))
+_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
+
+# The clock that time.monotonic_ns() reads: CLOCK_MONOTONIC, or CLOCK_UPTIME_RAW on macOS.
+_CLOCK_ID = 8 if sys.platform == "darwin" else 1
+_POLLIN = 1 << 32
+
+
+@njit(inline="always")
+def now_ns(scratch: Any) -> Any:
+    """Return ``time.monotonic_ns()``; `scratch` is a private int64 array of at least 2 words."""
+    _clock_gettime(types.int32(_CLOCK_ID), scratch.ctypes.data)
+    return scratch[0] * 1_000_000_000 + scratch[1]
+
+
+@njit(inline="always")
+def poll_fd(scratch: Any, fd: Any, timeout_ms: Any) -> Any:
+    """Sleep until `fd` is readable or the time is up; 1 if readable."""
+    scratch[0] = fd | _POLLIN
+    return _poll(scratch.ctypes.data, types.uint64(1), types.int32(timeout_ms))
+
+
+@njit(inline="always")
+def read_fd(scratch: Any, fd: Any) -> None:
+    """Empty a pipe of up to a scratch array of wake-up bytes."""
+    _read(types.int32(fd), scratch.ctypes.data, types.uintp(scratch.size * 8))
+
+
+@njit(inline="always")
+def write_fd(scratch: Any, fd: Any) -> None:
+    """Write one wake-up byte; a full pipe is as good as a written one."""
+    _write(types.int32(fd), scratch.ctypes.data, types.uintp(1))
+
+
+@njit(inline="always")
+def yield_thread() -> None:
+    """Let another runnable thread have this core."""
+    _sched_yield()
+
+
+@njit(inline="always")
+def copy_bytes(target: Any, source: Any, nbytes: Any) -> None:
+    """Copy between two addresses."""
+    _memcpy(target, source, types.uintp(nbytes))

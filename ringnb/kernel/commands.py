@@ -1,0 +1,315 @@
+"""What a lane's leader does with a command: one reply to each, on compiled code.
+
+The leader calls `drain` between two slices, so every command finds its actor at a step boundary. A
+command is read only when its reply fits on the K2H ring; otherwise it stays on the H2K ring, which
+fills up, and the host is told there. Nothing is dropped, nothing waits in here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from ringnb.errors import Status
+from ringnb.kernel.atomics import (
+    call_inject,
+    copy_bytes,
+    load_acquire,
+    now_ns,
+    store_release,
+    words_at,
+)
+from ringnb.kernel.jit import inner
+from ringnb.kernel.layout import (
+    ACTOR_WORDS,
+    C_A,
+    C_B,
+    C_BUDGET,
+    C_BUSY_NS,
+    C_CUR,
+    C_EPOCH,
+    C_EXISTS,
+    C_FREE,
+    C_INJECT_FN,
+    C_LEVEL_BYTES,
+    C_LEVELS,
+    C_NEXT_NS,
+    C_NF,
+    C_NX,
+    C_NY,
+    C_NZ,
+    C_OWED,
+    C_PACE_NS,
+    C_PARAMS,
+    C_SLOT,
+    C_SNAPSHOTS,
+    C_STEP,
+    C_TAIL,
+    F_CAPACITY,
+    F_RESTORE,
+    F_STAGE0,
+    F_WIDTH,
+    H2K_HEAD,
+    H2K_TAIL,
+    JOB_CAPTURE,
+    LINE,
+    M_PARTIAL,
+    MEMBER_WORDS,
+    RETURNED,
+    T_BEGIN,
+    T_CHECKSUM,
+    T_END,
+    T_EPOCH,
+    T_SLOT,
+    T_STEP,
+    TAKEN,
+    TEAM_MEMBERS,
+    W_BUDGET,
+    W_BUSY_NS,
+    W_EPOCH,
+    W_EXISTS,
+    W_RUNNING,
+    W_SNAPSHOTS,
+    W_STALL_NS,
+    W_STEP,
+)
+from ringnb.kernel.ring import reply, room_to_reply
+from ringnb.kernel.team import publish_job, run_job
+from ringnb.messages import MAX_STEP, Command
+
+__all__ = ["drain", "publish_actor", "team_job"]
+
+_DRAIN = 8  # commands per look at the ring
+
+# Compiled code wants plain integers.
+_RUN_STEPS = int(Command.RUN_STEPS)
+_PAUSE = int(Command.PAUSE)
+_RESUME = int(Command.RESUME)
+_INJECT = int(Command.INJECT)
+_SET_PARAMS = int(Command.SET_PARAMS)
+_SET_PACE = int(Command.SET_PACE)
+_CREATE = int(Command.CREATE_ACTOR)
+_DESTROY = int(Command.DESTROY_ACTOR)
+_RESTART = int(Command.RESTART_ACTOR)
+_HEARTBEAT = int(Command.HEARTBEAT)
+_SNAPSHOT = int(Command.SNAPSHOT)
+_RESTORE = int(Command.RESTORE)
+_TERMINATE = int(Command.TERMINATE)
+_OK = int(Status.OK)
+_UNKNOWN = int(Status.UNKNOWN_COMMAND)
+_BAD_SLOT = int(Status.BAD_SLOT)
+_NO_ACTOR = int(Status.NO_ACTOR)
+_STAGING_BUSY = int(Status.STAGING_BUSY)
+_BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
+_ACTOR_EXISTS = int(Status.ACTOR_EXISTS)
+
+
+@inner
+def publish_actor(table: Any, words: Any, row: int) -> None:
+    """Show an actor's counters to the host."""
+    base = row * ACTOR_WORDS
+    running = (table[row, C_FREE] != 0 or table[row, C_BUDGET] > 0) and table[row, C_EXISTS] != 0
+    store_release(words, base + W_BUDGET, table[row, C_BUDGET])
+    store_release(words, base + W_RUNNING, 1 if running else 0)
+    store_release(words, base + W_EPOCH, table[row, C_EPOCH])
+    store_release(words, base + W_EXISTS, table[row, C_EXISTS])
+    store_release(words, base + W_SNAPSHOTS, table[row, C_SNAPSHOTS])
+    store_release(words, base + W_BUSY_NS, table[row, C_BUSY_NS])
+    # Last: whoever sees the step that ends a budget sees the budget gone.
+    store_release(words, base + W_STEP, table[row, C_STEP])
+
+
+@inner
+def team_job(
+    table: Any, facts: Any, team: Any, scratch: Any, kind: int, row: int, count: int, target: int
+) -> None:
+    if facts[F_WIDTH] > 1:
+        publish_job(facts, team, scratch, kind, row, count, target)
+    run_job(table, facts, team, kind, row, count, target, 0)
+
+
+@inner
+def _capture(
+    control: Any, table: Any, words: Any, facts: Any, team: Any, scratch: Any, row: int
+) -> Any:
+    """Copy an actor's state into a free staging buffer; return its index, or -1 if none is free."""
+    begin = now_ns(scratch)
+    buffer = -1
+    for b in range(2):
+        if load_acquire(control, TAKEN + b * LINE) == load_acquire(control, RETURNED + b * LINE):
+            buffer = b
+            break
+    if buffer < 0:
+        return -1
+    target = facts[F_STAGE0 + buffer]
+    team_job(table, facts, team, scratch, JOB_CAPTURE, row, 0, target)
+    checksum = 0
+    for rank in range(facts[F_WIDTH]):
+        checksum += load_acquire(team, TEAM_MEMBERS + rank * MEMBER_WORDS + M_PARTIAL)
+    end = now_ns(scratch)
+    tail = table[row, C_TAIL] + 128
+    facts_of_snapshot = carray(words_at(target + tail), (8,))
+    facts_of_snapshot[T_CHECKSUM] = np.uint64(checksum)
+    facts_of_snapshot[T_STEP] = np.uint64(table[row, C_STEP])
+    facts_of_snapshot[T_EPOCH] = np.uint64(table[row, C_EPOCH])
+    facts_of_snapshot[T_BEGIN] = np.uint64(begin)
+    facts_of_snapshot[T_END] = np.uint64(end)
+    facts_of_snapshot[T_SLOT] = np.uint64(table[row, C_SLOT])
+    store_release(control, TAKEN + buffer * LINE, load_acquire(control, TAKEN + buffer * LINE) + 1)
+    table[row, C_SNAPSHOTS] += 1
+    store_release(words, row * ACTOR_WORDS + W_STALL_NS, end - begin)
+    return buffer
+
+
+@inner
+def _load_state(table: Any, params: Any, facts: Any, row: int, step: int) -> None:
+    """Take state and parameters from the lane's restore buffer."""
+    source = facts[F_RESTORE]
+    level_bytes = table[row, C_LEVEL_BYTES]
+    stride = (level_bytes + 63) // 64 * 64
+    copy_bytes(table[row, C_A], source, level_bytes)
+    if table[row, C_LEVELS] > 1:
+        copy_bytes(table[row, C_B], source + stride, level_bytes)
+    copy_bytes(table[row, C_PARAMS], source + table[row, C_TAIL], 8 * params.shape[1])
+    table[row, C_CUR] = 0
+    table[row, C_STEP] = step
+    table[row, C_BUDGET] = 0
+    table[row, C_OWED] = 0
+    table[row, C_EPOCH] += 1
+
+
+@inner
+def _inject(table: Any, row: int, cell: Any) -> Any:
+    z, y, x = cell[0], cell[1], cell[2]
+    inside = 0 <= z < table[row, C_NZ] and 0 <= y < table[row, C_NY] and 0 <= x < table[row, C_NX]
+    if not inside:
+        return _BAD_ARGUMENT
+    now, before = table[row, C_A], table[row, C_B]
+    if table[row, C_CUR] != 0:
+        now, before = before, now
+    amplitude = cell[3:4].view(np.float64)[0]
+    call_inject(
+        table[row, C_INJECT_FN],
+        now,
+        before,
+        table[row, C_PARAMS],
+        table[row, C_NF],
+        table[row, C_NZ],
+        table[row, C_NY],
+        table[row, C_NX],
+        z,
+        y,
+        x,
+        amplitude,
+    )
+    return _OK
+
+
+@inner
+def drain(
+    control: Any,
+    h2k: Any,
+    k2h: Any,
+    table: Any,
+    words: Any,
+    params: Any,
+    params_in: Any,
+    team: Any,
+    facts: Any,
+    host: Any,
+    scratch: Any,
+    arguments: Any,
+) -> Any:
+    """Carry out up to a few commands; return how many, or -1 after TERMINATE."""
+    done = 0
+    n = table.shape[0]
+    while done < _DRAIN and room_to_reply(control, facts) > 0:
+        tail = load_acquire(control, H2K_TAIL)
+        if load_acquire(control, H2K_HEAD) == tail:
+            break
+        i = tail & (facts[F_CAPACITY] - 1)
+        kind, command_id, slot = h2k[i, 0], h2k[i, 1], h2k[i, 2]
+        for j in range(4):
+            arguments[j] = h2k[i, 3 + j]
+        store_release(control, H2K_TAIL, tail + 1)
+        done += 1
+        row = -1
+        for r in range(n):
+            if table[r, C_SLOT] == slot:
+                row = r
+        status, value, epoch, step = _OK, 0, 0, 0
+        if kind == _TERMINATE:
+            reply(control, k2h, facts, host, scratch, kind, command_id, slot, _OK, 0, 0, 0)
+            return -1
+        if row < 0:
+            status = _BAD_SLOT
+        elif table[row, C_EXISTS] == 0 and kind != _CREATE:
+            status = _NO_ACTOR
+        elif kind == _HEARTBEAT:
+            pass
+        elif kind == _RUN_STEPS:
+            count = arguments[0]
+            if count < 1 or count > MAX_STEP - table[row, C_STEP] - table[row, C_BUDGET]:
+                status = _BAD_ARGUMENT
+            else:
+                table[row, C_BUDGET] += count
+                table[row, C_OWED] = 1
+                value = table[row, C_STEP] + table[row, C_BUDGET]
+        elif kind == _PAUSE:
+            table[row, C_FREE] = 0
+            table[row, C_BUDGET] = 0
+            table[row, C_OWED] = 0
+        elif kind == _RESUME:
+            table[row, C_FREE] = 1
+        elif kind == _INJECT:
+            status = _inject(table, row, arguments)
+        elif kind == _SET_PARAMS:
+            for j in range(params.shape[1]):
+                params[row, j] = params_in[row, j]
+        elif kind == _SET_PACE:
+            if arguments[0] < 0:
+                status = _BAD_ARGUMENT
+            else:
+                table[row, C_PACE_NS] = arguments[0]
+                table[row, C_NEXT_NS] = 0
+        elif kind in (_CREATE, _RESTART, _RESTORE):
+            if kind == _CREATE and table[row, C_EXISTS] != 0:
+                status = _ACTOR_EXISTS
+            elif arguments[0] < 0:
+                status = _BAD_ARGUMENT
+            else:
+                _load_state(table, params, facts, row, arguments[0])
+                if kind != _RESTORE:
+                    table[row, C_FREE] = 0
+                table[row, C_EXISTS] = 1
+        elif kind == _DESTROY:
+            table[row, C_EXISTS] = 0
+            table[row, C_FREE] = 0
+            table[row, C_BUDGET] = 0
+            table[row, C_OWED] = 0
+        elif kind == _SNAPSHOT:
+            value = _capture(control, table, words, facts, team, scratch, row)
+            if value < 0:
+                status, value = _STAGING_BUSY, 0
+        else:
+            status = _UNKNOWN
+        if row >= 0:
+            publish_actor(table, words, row)
+            epoch, step = table[row, C_EPOCH], table[row, C_STEP]
+        reply(
+            control,
+            k2h,
+            facts,
+            host,
+            scratch,
+            kind,
+            command_id,
+            slot,
+            status,
+            epoch,
+            step,
+            value,
+        )
+    return done

@@ -1,0 +1,503 @@
+"""The CPU backend: one Numba ``nogil`` thread per team member, looping for the whole run.
+
+Threads are daemons and are told to stop by `CpuKernel.stop`, by an ``atexit`` hook at interpreter exit,
+and by the garbage collector when nobody holds the kernel any more. They touch nothing but the memory
+of `ringnb.kernel.layout.LaneMemory`, hold no Python lock and need no GIL, so a ``subprocess`` beside
+them is safe. A ``fork`` copies memory but not threads: in the child the kernel counts as stopped, and
+says so.
+
+Owners: lane memory, see `ringnb.kernel.layout`. Each lane's H2K ring has one producer at a time, by a
+lock that is held for the few hundred nanoseconds of a push. A `KeyboardInterrupt` inside `stop` leaves
+the stop word set; calling `stop` again finishes the job.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.errors import BackendUnavailable, KernelStopped
+from ringnb.kernel import layout
+from ringnb.kernel.base import (
+    AbstractKernel,
+    ActorCounters,
+    KernelStatistics,
+    QueueFull,
+    SnapshotFacts,
+)
+from ringnb.kernel.lane import run_leader
+from ringnb.kernel.layout import (
+    LINE,
+    LaneMemory,
+    params_view,
+    staging_tail,
+    state_view,
+    tail_words,
+)
+from ringnb.kernel.ring import (
+    advance,
+    bump,
+    load_word,
+    peek,
+    push_and_spin,
+    replies_waiting,
+    sleep_for_reply,
+    spin_for_reply,
+    store_word,
+    wake_lane,
+)
+from ringnb.kernel.steps import compile_actor
+from ringnb.kernel.team import checksum_words, run_member
+from ringnb.messages import Reply
+
+__all__ = ["CpuKernel", "available_cores"]
+
+_SLICE_NS = 1_000_000
+_HOT_NS = 10_000_000
+_STOP_TIMEOUT_S = 30.0
+
+_live: weakref.WeakSet[CpuKernel] = weakref.WeakSet()
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@final
+class CpuKernel(AbstractKernel):
+    """Hosts actors in Numba threads.
+
+    Parameters
+    ----------
+    actors : sequence of Actor
+        The actor of every slot.
+    lanes : int, optional
+        Rings and teams. By default one per core but one, at most one per actor.
+    width : int, default 1
+        Threads per lane.
+    capacity : int, default 64
+        Slots per ring, a power of two.
+
+    Raises
+    ------
+    BackendUnavailable
+        On a system without POSIX pipes and ``poll``.
+    ValueError
+        If a number is out of range, or an actor's function cannot be compiled.
+    """
+
+    name = "cpu"
+
+    def __init__(
+        self,
+        actors: Sequence[Actor],
+        *,
+        lanes: int | None = None,
+        width: int = 1,
+        capacity: int = layout.RING_CAPACITY,
+    ) -> None:
+        super().__init__(actors)
+        if os.name != "posix":
+            msg = (
+                f"the CPU kernel needs poll() and pipes of a POSIX system, this is {sys.platform}; "
+                "use Linux, macOS or WSL 2"
+            )
+            raise BackendUnavailable(msg)
+        if not self.actors:
+            msg = "a kernel needs at least 1 actor, got none"
+            raise ValueError(msg)
+        n = len(self.actors)
+        if lanes is None:
+            lanes = min(n, max(1, available_cores() - 1))
+        _check_range("lanes", lanes, 1, n, "at most one lane per actor")
+        _check_range("width", width, 1, 256, "threads of a team")
+        _check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
+        if capacity & (capacity - 1):
+            msg = f"ring capacity {capacity} is not a power of two"
+            raise ValueError(msg)
+        self._n_lanes = lanes
+        self._width = width
+        self._code = [compile_actor(actor) for actor in self.actors]
+        self._pid = os.getpid()
+        self._host = np.zeros(layout.HOST_WORDS, np.int64)
+        self._scratch = np.zeros(8, np.int64)
+        self._out = np.zeros(layout.SLOT_WORDS, np.int64)
+        self._memory: list[LaneMemory] = []
+        self._push_locks = [threading.Lock() for _ in range(lanes)]
+        self._push_scratch = np.zeros((lanes, 8), np.int64)
+        self._threads: list[threading.Thread] = []
+        self._launched = False
+        self._pipes: list[int] = []
+        for lane in range(lanes):
+            stripe = [(slot, self.actors[slot]) for slot in range(lane, n, lanes)]
+            memory = LaneMemory(stripe, width, capacity)
+            for row, (slot, actor) in enumerate(stripe):
+                self._fill(memory, row, slot, actor)
+            self._memory.append(memory)
+
+    def _fill(self, memory: LaneMemory, row: int, slot: int, actor: Actor) -> None:
+        state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
+        if state.shape != actor.state_shape:
+            msg = (
+                f"{actor!r}.start() returned shape {state.shape}, "
+                f"needed is {actor.state_shape} (levels * fields, *grid)"
+            )
+            raise ValueError(msg)
+        per_level = len(actor.fields)
+        block = memory.states[row]
+        for level in range(actor.levels):
+            address = int(memory.table[row, layout.C_A + level])
+            at = address - block.ctypes.data
+            part = state[level * per_level : (level + 1) * per_level].reshape(-1).view(np.uint8)
+            block[at : at + part.size] = part
+        params = list(actor.start_params(slot).values())
+        memory.params[row, : len(params)] = params
+        code = self._code[slot]
+        memory.table[row, layout.C_STEP_FN] = code.step_address
+        memory.table[row, layout.C_INJECT_FN] = code.inject_address
+        memory.table[row, layout.C_EXISTS] = 1
+        memory.words[row * layout.ACTOR_WORDS + layout.W_EXISTS] = 1
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def launch(self) -> None:
+        """Start the threads.
+
+        Raises
+        ------
+        KernelStopped
+            If the kernel ran before: a kernel is launched once.
+        """
+        if self._launched:
+            msg = "a kernel is launched once; make a new one"
+            raise KernelStopped(msg)
+        self._launched = True
+        self._host_fd, self._host_fd_write = self._pipe()
+        for index, memory in enumerate(self._memory):
+            facts = memory.facts
+            facts[layout.F_WAKE_FD], facts[layout.F_WAKE_FD_WRITE] = self._pipe()
+            facts[layout.F_HOST_FD_WRITE] = self._host_fd_write
+            facts[layout.F_SLICE_NS] = _SLICE_NS
+            facts[layout.F_HOT_NS] = _HOT_NS
+            for rank in range(self._width):
+                if rank > 0:
+                    at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
+                    fds = self._pipe()
+                    memory.team[at + layout.M_FD], memory.team[at + layout.M_FD_WRITE] = fds
+                self._threads.append(
+                    threading.Thread(
+                        target=_run_thread,
+                        # The kernel itself is not among the arguments: a kernel that nobody holds
+                        # must be collectable while its threads run.
+                        args=(weakref.ref(self), memory, self._host, rank),
+                        name=f"ringnb-lane{index}-{rank}",
+                        daemon=True,
+                    )
+                )
+        for thread in self._threads:
+            thread.start()
+        _live.add(self)
+
+    def _pipe(self) -> tuple[int, int]:
+        fds = os.pipe()
+        self._pipes += fds
+        for fd in fds:
+            os.set_blocking(fd, False)
+        return fds
+
+    @property
+    def alive(self) -> bool:
+        """Whether all threads run in this very process."""
+        return self._launched and self._stopped_because is None
+
+    def stop(self, reason: str = "the kernel was closed") -> None:
+        """End the threads and wait for them. Idempotent, any thread."""
+        with self._stop_lock:
+            if not self._launched or os.getpid() != self._pid:
+                self._stopped_because = self._stopped_because or reason
+                return
+            for lane, memory in enumerate(self._memory):
+                store_word(memory.control, layout.STOP, 1)
+                with self._push_locks[lane]:
+                    wake_lane(memory.control, memory.facts, self._push_scratch[lane])
+            for thread in self._threads:
+                thread.join(_STOP_TIMEOUT_S)
+                if thread.is_alive():
+                    msg = (
+                        f"kernel thread {thread.name} is still in a step after {_STOP_TIMEOUT_S:g} s; "
+                        "a single step of this actor takes very long. Call close() again to wait on"
+                    )
+                    raise TimeoutError(msg)
+            self._stopped_because = self._stopped_because or reason
+            self.wake()
+            _live.discard(self)
+
+    def fail(self, reason: str) -> None:
+        """Record why the kernel does not run any more; every later call is told.
+
+        Parameters
+        ----------
+        reason : str
+            The fact. The first one stays.
+        """
+        self._stopped_because = self._stopped_because or reason
+        self.wake()
+
+    def __del__(self) -> None:
+        """Stop the threads of a kernel that nobody holds any more."""
+        if getattr(self, "_launched", False):
+            self.stop("nobody referred to the kernel any more")
+            # Only here, where no thread can be polling them: a closed number is soon reused.
+            while self._pipes:
+                os.close(self._pipes.pop())
+
+    # -- rings -----------------------------------------------------------------------------------
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes."""
+        return self._n_lanes
+
+    def lane_of(self, slot: int) -> int:
+        """Return the lane that owns a slot: slots are dealt out in turn."""
+        return slot % self._n_lanes
+
+    def _row(self, slot: int) -> tuple[LaneMemory, int]:
+        return self._memory[slot % self._n_lanes], slot // self._n_lanes
+
+    def push_nowait(
+        self,
+        lane: int,
+        kind: int,
+        command_id: int,
+        slot: int,
+        arguments: Sequence[int] = (),
+        *,
+        spin_ns: int = 0,
+    ) -> None:
+        """Append a command to a lane's H2K ring without waiting for room."""
+        if self._stopped_because is not None or not self._launched:
+            self.check_alive()
+        memory = self._memory[lane]
+        a0, a1, a2, a3 = (*arguments, 0, 0, 0, 0)[:4]
+        with self._push_locks[lane]:
+            done = push_and_spin(
+                memory.control,
+                memory.h2k,
+                memory.facts,
+                self._push_scratch[lane],
+                kind,
+                command_id,
+                slot,
+                a0,
+                a1,
+                a2,
+                a3,
+                spin_ns,
+            )
+        if not done:
+            capacity = int(memory.facts[layout.F_CAPACITY])
+            msg = (
+                f"H2K ring of lane {lane} is full ({capacity} of {capacity}): the kernel has not "
+                "read them yet. Take replies off the K2H ring (session.receive), or wait"
+            )
+            raise QueueFull(msg)
+
+    def peek(self, lane: int) -> Reply | None:
+        """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""
+        memory = self._memory[lane]
+        if not peek(memory.control, memory.k2h, memory.facts, self._out):
+            return None
+        return Reply(*self._out.tolist())
+
+    def advance(self, lane: int) -> None:
+        """Take the oldest reply off a lane's K2H ring."""
+        advance(self._memory[lane].control)
+
+    def _replies(self) -> bool:
+        return any(replies_waiting(m.control) > 0 for m in self._memory)
+
+    def wait(self, timeout_s: float, spin_ns: int = 0) -> bool:
+        """Wait until a reply is there, `wake` is called, or the time is up."""
+        if self._replies():
+            return True
+        if spin_ns > 0:
+            if self._n_lanes == 1:
+                spin_for_reply(self._memory[0].control, self._scratch, spin_ns)
+            if self._replies():
+                return True
+        # At most 100 ms asleep at a time, so that Ctrl-C is served by the main thread.
+        timeout_ms = min(100, max(0, int(timeout_s * 1000)))
+        if timeout_ms == 0 and timeout_s > 0:
+            timeout_ms = 1
+        if not self.alive:
+            return False
+        store_word(self._host, layout.HOST_ASLEEP, 1)
+        if self._replies():
+            store_word(self._host, layout.HOST_ASLEEP, 0)
+            return True
+        sleep_for_reply(self._host, self._scratch, self._host_fd, timeout_ms)
+        return self._replies()
+
+    def wake(self) -> None:
+        """End another thread's `wait` early. Any thread."""
+        if self._pipes and os.getpid() == self._pid:
+            with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+                os.write(self._host_fd_write, b"w")
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def counters(self, slot: int) -> ActorCounters:
+        """Return an actor's counters without asking the kernel. Any thread."""
+        memory, row = self._row(slot)
+        base = row * layout.ACTOR_WORDS
+
+        def word(index: int) -> int:
+            return int(load_word(memory.words, base + index))
+
+        return ActorCounters(
+            step=word(layout.W_STEP),  # first: the budget read after it is at least as new
+            budget=word(layout.W_BUDGET),
+            running=bool(word(layout.W_RUNNING)),
+            epoch=word(layout.W_EPOCH),
+            exists=bool(word(layout.W_EXISTS)),
+            snapshots=word(layout.W_SNAPSHOTS),
+            last_stall_ns=word(layout.W_STALL_NS),
+            busy_ns=word(layout.W_BUSY_NS),
+        )
+
+    def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
+        """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""
+        block, actor = self._memory[lane].staging[index], self.actors[slot]
+        view = state_view(block, actor)
+        view.flags.writeable = False
+        return view, SnapshotFacts(*tail_words(block, actor)[: len(SnapshotFacts._fields)])
+
+    def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
+        """Return a copy of the 16 parameters that were captured with a snapshot."""
+        return params_view(self._memory[lane].staging[index], self.actors[slot]).copy()
+
+    def staged_checksum(self, lane: int, index: int, slot: int) -> int:
+        """Compute the checksum of a staging buffer as it is now."""
+        block = self._memory[lane].staging[index]
+        n_words = staging_tail(self.actors[slot]) // 8 + MAX_PARAMS
+        return int(checksum_words(block.ctypes.data, 0, n_words))
+
+    def release_staging(self, lane: int, index: int) -> None:
+        """Give a staging buffer back to the kernel. Any thread, once per snapshot."""
+        # No lock: a garbage-collected snapshot gives its buffer back from wherever the collector ran.
+        bump(self._memory[lane].control, layout.RETURNED + index * LINE)
+
+    def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
+        """Return the writable state view of the buffer that a RESTORE to this slot reads."""
+        return state_view(self._row(slot)[0].restore, self.actors[slot])
+
+    def restore_params(self, slot: int) -> npt.NDArray[np.float64]:
+        """Return the writable parameters that a RESTORE to this slot reads."""
+        return params_view(self._row(slot)[0].restore, self.actors[slot])
+
+    def params_buffer(self, slot: int) -> npt.NDArray[np.float64]:
+        """Return the writable parameters that a SET_PARAMS to this slot reads."""
+        memory, row = self._row(slot)
+        view: npt.NDArray[np.float64] = memory.params_in[row]
+        return view
+
+    def statistics(self) -> KernelStatistics:
+        """Return sizes and depths. Any thread."""
+
+        def each(index: int) -> tuple[int, ...]:
+            return tuple(int(load_word(m.control, index)) for m in self._memory)
+
+        taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]
+        returned = [each(layout.RETURNED + b * LINE) for b in range(layout.STAGING_BUFFERS)]
+        heads, tails = each(layout.H2K_HEAD), each(layout.H2K_TAIL)
+        return KernelStatistics(
+            lanes=self._n_lanes,
+            width=self._width,
+            ring_capacity=int(self._memory[0].facts[layout.F_CAPACITY]),
+            h2k_depth=tuple(h - t for h, t in zip(heads, tails, strict=True)),
+            k2h_depth=tuple(int(replies_waiting(m.control)) for m in self._memory),
+            staging_taken=tuple(
+                sum(t[lane] - r[lane] for t, r in zip(taken, returned, strict=True))
+                for lane in range(self._n_lanes)
+            ),
+            asleep=tuple(bool(a) for a in each(layout.ASLEEP)),
+            loops=each(layout.LOOPS),
+        )
+
+
+def _run_thread(
+    kernel: weakref.ref[CpuKernel], memory: LaneMemory, host: layout.Words, rank: int
+) -> None:
+    """Body of every kernel thread: the compiled loop of a leader (rank 0) or a member."""
+    scratch = np.zeros(8, np.int64)
+    try:
+        if rank > 0:
+            run_member(memory.table, memory.facts, memory.team, scratch, rank)
+        else:
+            run_leader(
+                memory.control,
+                memory.h2k,
+                memory.k2h,
+                memory.table,
+                memory.words,
+                memory.params,
+                memory.params_in,
+                memory.team,
+                memory.facts,
+                host,
+                scratch,
+                np.zeros(8, np.int64),
+            )
+    except BaseException as error:
+        owner = kernel()
+        if owner is not None:
+            owner.fail(f"kernel thread {threading.current_thread().name} died: {error!r}")
+        raise
+
+
+def _check_range(what: str, value: object, low: int, high: int, why: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not low <= value <= high:
+        msg = f"{what} must lie in {low}..{high} ({why}), got {value}"
+        raise ValueError(msg)
+
+
+def _forked() -> None:
+    """In a forked child: threads did not come along."""
+    for kernel in list(_live):
+        kernel.fail(
+            f"this process ({os.getpid()}) was forked from the one that runs it, and threads do "
+            "not survive a fork"
+        )
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop every kernel before the interpreter tears down what its threads run on."""
+    for kernel in list(_live):
+        kernel.stop("the interpreter is exiting")

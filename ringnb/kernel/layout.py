@@ -1,0 +1,332 @@
+"""Where every word of a lane lies: control words, actor table, staging. The same on all backends.
+
+A *lane* is one H2K ring, one K2H ring, a stripe of actors and a team of threads. Every shared word
+has exactly one writer, named below, and sits in a 128-byte line of its own, so that no two writers
+share a cache line. Nothing here is compiled; the constants are read by compiled code.
+
+State of an actor: two level buffers ``A`` and ``B``, each ``(fields, *grid)``. ``CUR`` says which of
+them is ``now``. The two are kept apart by a gap of several rows: the vectorised inner loop tests at
+run time that what it reads and what it writes cannot overlap, with a slack of some rows on either
+side, and falls back to a scalar loop (measured: 3.5 times slower) if they come closer. The gap also
+keeps the levels from sharing their low twelve address bits, which makes stores look like hazards for
+later loads.
+
+Staging buffer, also the layout of the restore buffer (bytes)::
+
+    0                      level now, (fields, *grid), zero padded to a multiple of 64
+    stride                 level before, if the actor stores two, padded likewise
+    tail                   16 float64: the parameters
+    tail + 128             checksum, step, epoch, begin_ns, end_ns, slot, 0, 0   (int64)
+
+with ``stride`` = bytes of a level rounded up to 64 and ``tail`` = levels * stride. The checksum
+tells whether a staging buffer still holds what was captured: it is the sum modulo 2**64 of all 8-byte
+words ``w[i]`` before ``tail + 128``, those of the k-th block of 64 KiB times ``2 k + 1``. Any flipped
+bit changes it, so does a mixture of two captures, and a team adds its partial sums in any order. It
+costs additions only, since it is computed while the actor waits; what goes to storage is protected by
+CRC-32C and SHA-256 there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import MAX_PARAMS, Actor
+
+__all__ = [
+    "LINE",
+    "RING_CAPACITY",
+    "SLOT_WORDS",
+    "STAGING_BUFFERS",
+    "LaneMemory",
+    "padded",
+    "params_view",
+    "staging_tail",
+    "state_nbytes",
+    "state_view",
+    "tail_words",
+]
+
+Words = npt.NDArray[np.int64]
+
+LINE = 16  # int64 words per 128-byte line
+SLOT_WORDS = 8
+RING_CAPACITY = 64
+STAGING_BUFFERS = 2
+TAIL_WORDS = 8
+T_CHECKSUM, T_STEP, T_EPOCH, T_BEGIN, T_END, T_SLOT = range(6)
+
+# Control lines of a lane, written by the host ...
+H2K_HEAD = 0 * LINE
+K2H_TAIL = 1 * LINE
+STOP = 2 * LINE
+RETURNED = 3 * LINE  # two lines: staging buffers given back, counted per buffer
+# ... and by the kernel.
+H2K_TAIL = 5 * LINE
+K2H_HEAD = 6 * LINE
+TAKEN = 7 * LINE  # two lines: staging buffers filled, counted per buffer
+ASLEEP = 9 * LINE
+STATE = 10 * LINE
+LOOPS = 11 * LINE  # turns of the lane's loop: a heartbeat
+CTL_WORDS = 12 * LINE
+
+LANE_STARTING, LANE_RUNNING, LANE_STOPPED = 0, 1, 2
+
+# Host words, one array for the whole kernel. Written by the host.
+HOST_ASLEEP = 0
+HOST_WORDS = LINE
+
+# Words of an actor that the host may read at any time. Written by the kernel.
+W_STEP, W_BUDGET, W_RUNNING, W_EPOCH, W_EXISTS, W_SNAPSHOTS, W_STALL_NS, W_BUSY_NS = range(8)
+ACTOR_WORDS = LINE
+
+# Private columns of the actor table: the lane's leader reads and writes them, nobody else.
+(
+    C_SLOT,
+    C_A,  # address of level buffer A
+    C_B,
+    C_LEVEL_BYTES,
+    C_LEVELS,  # levels a snapshot holds, 1 or 2
+    C_NF,
+    C_NZ,
+    C_NY,
+    C_NX,
+    C_ROWS,  # length of the leading grid axis
+    C_STEP_FN,
+    C_INJECT_FN,
+    C_PARAMS,  # address of the live parameters
+    C_TAIL,  # offset of the staging tail
+    C_CUR,
+    C_STEP,
+    C_BUDGET,
+    C_FREE,  # free running
+    C_EXISTS,
+    C_EPOCH,
+    C_OWED,  # a BUDGET_DONE reply that found no room yet
+    C_PACE_NS,
+    C_NEXT_NS,  # when a paced actor may step again
+    C_STEP_NS,  # measured duration of a step
+    C_SNAPSHOTS,
+    C_BUSY_NS,
+) = range(26)
+TABLE_COLUMNS = 32
+
+# Fixed facts of a lane, for compiled code.
+(
+    F_WIDTH,
+    F_CAPACITY,
+    F_WAKE_FD,  # the lane's leader sleeps on this pipe ...
+    F_WAKE_FD_WRITE,  # ... and is woken through this end
+    F_HOST_FD_WRITE,
+    F_STAGE0,
+    F_STAGE1,
+    F_RESTORE,
+    F_SLICE_NS,
+    F_HOT_NS,
+) = range(10)
+FACTS = 16
+
+# Team words. Leader writes the job lines; every member writes its own ARRIVE, PARTIAL and ASLEEP line.
+(J_GO, J_KIND, J_ACTOR, J_COUNT, J_TARGET) = range(5)
+JOB_STEP, JOB_CAPTURE, JOB_EXIT = 1, 2, 3
+TEAM_MEMBERS = LINE  # first member line
+M_ARRIVE, M_PARTIAL, M_ASLEEP, M_FD, M_FD_WRITE = 0, LINE, 2 * LINE, 3 * LINE, 3 * LINE + 1
+MEMBER_WORDS = 4 * LINE
+
+
+def state_nbytes(actor: Actor) -> int:
+    """Bytes of the state that a snapshot of this actor holds.
+
+    Parameters
+    ----------
+    actor : Actor
+        The actor.
+
+    Returns
+    -------
+    int
+        Logical bytes, without padding and parameters.
+    """
+    return int(np.prod(actor.state_shape)) * actor.dtype.itemsize
+
+
+def padded(nbytes: int) -> int:
+    """Round up to the next multiple of 64, the stride of a level in a staging buffer.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes of a level.
+
+    Returns
+    -------
+    int
+        The stride.
+    """
+    return -(-nbytes // 64) * 64
+
+
+def staging_tail(actor: Actor) -> int:
+    """Offset of the parameters in an actor's staging buffer.
+
+    Parameters
+    ----------
+    actor : Actor
+        The actor.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    return actor.levels * padded(state_nbytes(actor) // actor.levels)
+
+
+def state_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[Any]:
+    """View the levels in a staging or restore buffer.
+
+    Parameters
+    ----------
+    block : uint8 array
+        The buffer.
+    actor : Actor
+        Whose state it holds.
+
+    Returns
+    -------
+    (levels, fields, *grid) array
+        Not a copy; each level is contiguous.
+    """
+    per_level = (len(actor.fields), *actor.shape)
+    strides = [actor.dtype.itemsize]
+    for n in reversed(per_level[1:]):
+        strides.insert(0, strides[0] * n)
+    stride = padded(strides[0] * per_level[0])
+    return np.ndarray(
+        (actor.levels, *per_level), actor.dtype, buffer=block, strides=(stride, *strides)
+    )
+
+
+def params_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[np.float64]:
+    """View the 16 parameters in a staging or restore buffer.
+
+    Parameters
+    ----------
+    block : uint8 array
+        The buffer.
+    actor : Actor
+        Whose parameters it holds.
+
+    Returns
+    -------
+    (16,) float64 array
+        Not a copy.
+    """
+    tail = staging_tail(actor)
+    return block[tail : tail + 8 * MAX_PARAMS].view(np.float64)
+
+
+def tail_words(block: npt.NDArray[np.uint8], actor: Actor) -> list[int]:
+    """Return what the kernel recorded behind a snapshot, in the order of the ``T_`` constants.
+
+    Parameters
+    ----------
+    block : uint8 array
+        A staging buffer.
+    actor : Actor
+        Whose snapshot it holds.
+
+    Returns
+    -------
+    list of int
+        8 words.
+    """
+    tail = staging_tail(actor) + 8 * MAX_PARAMS
+    words: list[int] = block[tail : tail + 8 * TAIL_WORDS].view(np.int64).tolist()
+    return words
+
+
+def _aligned(nbytes: int, align: int = 4096) -> npt.NDArray[np.uint8]:
+    """Zeroed bytes at an aligned address; pages are touched only when used."""
+    raw = np.zeros(nbytes + align, dtype=np.uint8)
+    start = -raw.ctypes.data % align
+    return raw[start : start + nbytes]
+
+
+@final
+class LaneMemory:
+    """All host memory of one lane, allocated before the kernel starts and never resized.
+
+    Parameters
+    ----------
+    actors : list of (int, Actor)
+        Slots and actors of the lane's stripe, in table order.
+    width : int
+        Threads of the team.
+    capacity : int
+        Slots per ring, a power of two.
+
+    Attributes
+    ----------
+    control, table, words, params, params_in, team, facts : int64 or float64 arrays
+        See the module's constants.
+    h2k, k2h : (capacity, 8) int64 arrays
+        The rings.
+    states : list of uint8 arrays
+        Per actor, both level buffers with the gap between them.
+    staging : list of uint8 arrays
+        The staging buffers.
+    restore : uint8 array
+        What a RESTORE command reads.
+    """
+
+    def __init__(self, actors: list[tuple[int, Actor]], width: int, capacity: int) -> None:
+        n = len(actors)
+        self.control: Words = np.zeros(CTL_WORDS, np.int64)
+        self.h2k: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
+        self.k2h: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
+        self.table: Words = np.zeros((n, TABLE_COLUMNS), np.int64)
+        self.words: Words = np.zeros(n * ACTOR_WORDS, np.int64)
+        self.params: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))
+        self.params_in: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))
+        self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
+        self.facts: Words = np.zeros(FACTS, np.int64)
+        self.states: list[npt.NDArray[np.uint8]] = []
+        largest = 0
+        for row, (slot, actor) in enumerate(actors):
+            nbytes = state_nbytes(actor)
+            level_bytes = nbytes // actor.levels
+            largest = max(largest, staging_tail(actor))
+            row_bytes = level_bytes // len(actor.fields) // actor.shape[0]
+            gap = padded(4 * row_bytes) + 65536 + 2112
+            memory = _aligned(2 * padded(level_bytes) + 2 * gap)
+            self.states.append(memory)
+            nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
+            columns = {
+                C_SLOT: slot,
+                C_A: memory.ctypes.data,
+                C_B: memory.ctypes.data + padded(level_bytes) + gap,
+                C_LEVEL_BYTES: level_bytes,
+                C_LEVELS: actor.levels,
+                C_NF: len(actor.fields),
+                C_NZ: nz,
+                C_NY: ny,
+                C_NX: nx,
+                C_ROWS: actor.shape[0],
+                C_PARAMS: self.params[row].ctypes.data,
+                C_TAIL: staging_tail(actor),
+            }
+            for column, value in columns.items():
+                self.table[row, column] = value
+        size = largest + 8 * (MAX_PARAMS + TAIL_WORDS)
+        self.staging = [_aligned(size) for _ in range(STAGING_BUFFERS)]
+        for block in self.staging:
+            block.fill(0)  # touch the pages now; the first capture would pay for it otherwise
+        self.restore = _aligned(size)
+        self.facts[F_WIDTH] = width
+        self.facts[F_CAPACITY] = capacity
+        self.facts[F_STAGE0] = self.staging[0].ctypes.data
+        self.facts[F_STAGE1] = self.staging[1].ctypes.data
+        self.facts[F_RESTORE] = self.restore.ctypes.data

@@ -1,0 +1,231 @@
+"""Compiles an actor's per-cell functions into the slab functions that a CPU lane calls by address.
+
+All step functions share one signature, so that the lane loop is compiled once for every actor there
+will ever be and one lane may host actors of several types::
+
+    step(now*, before*, params*, step, nf, nz, ny, nx, first, last)
+
+updates the cells whose index along the leading grid axis lies in ``first..last-1``.
+
+Numba caches a compiled function under its own name and bytecode and knows nothing of what it calls.
+Therefore the generated function carries a digest of the update function, and of everything that the
+update function refers to, in its name. A notebook cell that is run again finds its code in the cache;
+an edited one never finds somebody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import threading
+from collections.abc import Callable
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import carray, cfunc, njit, types
+from numba.core.errors import NumbaError
+
+from ringnb.actors.base import Actor
+from ringnb.kernel.atomics import assume
+
+__all__ = ["CompiledActor", "compile_actor"]
+
+# Cells of a row are visited in three runs, so that in the long middle one `x > 0` and `x < nx - 1`
+# are known to hold: the edge conditions of the update function vanish and the run vectorises.
+_ROW = """
+    assume({row_in_grid})
+    cell(now, before, params, step, {lead}0)
+    for x in range(1, nx - 1):
+        assume(x > 0)
+        assume(x < nx - 1)
+        cell(now, before, params, step, {lead}x)
+    cell(now, before, params, step, {lead}nx - 1)
+"""
+
+
+def _indent(text: str, by: int) -> str:
+    return "\n".join(" " * by + line if line.strip() else line for line in text.splitlines())
+
+
+_HEAD = """
+def {name}(now_p, before_p, params_p, step, nf, nz, ny, nx, first, last):
+    now = carray(now_p, {shape})
+    before = carray(before_p, {shape})
+    params = carray(params_p, (16,))
+"""
+_SOURCES = {
+    1: (
+        _HEAD
+        + """
+    for x in range(first, last):
+        assume(x >= 0)
+        assume(x < nx)
+        cell(now, before, params, step, x)
+"""
+    ),
+    2: (
+        _HEAD
+        + """
+    for y in range(first, last):
+"""
+        + _indent(_ROW.format(row_in_grid="(y >= 0) & (y < ny)", lead="y, "), 4)
+    ),
+    3: (
+        _HEAD
+        + """
+    for z in range(first, last):
+        for y in range(ny):
+"""
+        + _indent(
+            _ROW.format(row_in_grid="(z >= 0) & (z < nz) & (y >= 0) & (y < ny)", lead="z, y, "), 8
+        )
+    ),
+}
+_SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
+_INJECT = """
+def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
+    now = carray(now_p, (nf, nz, ny, nx))
+    before = carray(before_p, (nf, nz, ny, nx))
+    params = carray(params_p, (16,))
+    cell(now, before, params, z, y, x, amplitude)
+"""
+
+
+class CompiledActor(NamedTuple):
+    """Addresses of an actor's compiled functions, and what keeps them alive.
+
+    Attributes
+    ----------
+    step_address, inject_address : int
+        C function pointers.
+    keep_alive : tuple
+        The Numba objects that own the code.
+    """
+
+    step_address: int
+    inject_address: int
+    keep_alive: tuple[Any, ...]
+
+
+_compiled: dict[tuple[str, str, str, int], CompiledActor] = {}
+_compile_lock = threading.Lock()
+
+
+def compile_actor(actor: Actor) -> CompiledActor:
+    """Compile an actor's update and inject functions, or take them from a cache.
+
+    Parameters
+    ----------
+    actor : Actor
+        The actor; its `update` and `inject` are plain Python functions or Numba dispatchers.
+
+    Returns
+    -------
+    CompiledActor
+        Valid as long as it is referenced.
+
+    Raises
+    ------
+    TypeError
+        If `update` does not take ``(now, before, params, step, [[z,] y,] x)``.
+    ValueError
+        If a function cannot be compiled.
+    """
+    ndim = len(actor.shape)
+    update, inject = _plain(actor.update), _plain(actor.inject)
+    _check_signature(update, ndim)
+    key = (_digest(update), _digest(inject), actor.dtype.name, ndim)
+    with _compile_lock:
+        if key not in _compiled:
+            element = types.CPointer(numba.from_dtype(actor.dtype))
+            pointers = (element, element, types.CPointer(types.float64))
+            step = _compile(
+                _SOURCES[ndim],
+                f"step{ndim}_{actor.dtype.name}_{key[0]}",
+                update,
+                types.void(*pointers, *((types.int64,) * 7)),
+                _SHAPES[ndim],
+            )
+            disturb = _compile(
+                _INJECT,
+                f"inject_{actor.dtype.name}_{key[1]}",
+                inject,
+                types.void(*pointers, *((types.int64,) * 7), types.float64),
+            )
+            _compiled[key] = CompiledActor(step.address, disturb.address, (step, disturb))
+        return _compiled[key]
+
+
+def _plain(function: Callable[..., None]) -> Callable[..., None]:
+    plain: Callable[..., None] = getattr(function, "py_func", function)  # a Numba dispatcher's
+    return plain
+
+
+def _check_signature(update: Callable[..., None], ndim: int) -> None:
+    wanted = ["now", "before", "params", "step", *("z", "y", "x")[3 - ndim :]]
+    got = list(inspect.signature(update).parameters)
+    if len(got) != len(wanted):
+        msg = (
+            f"update function {update.__name__}({', '.join(got)}) does not fit a grid of {ndim} "
+            f"axes: it must take ({', '.join(wanted)})"
+        )
+        raise TypeError(msg)
+
+
+def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape: str = "") -> Any:
+    namespace: dict[str, Any] = {
+        "__name__": __name__,
+        "carray": carray,
+        "assume": assume,
+        "cell": njit(cell, forceinline=True, error_model="numpy"),
+    }
+    # The file name gives Numba's cache a place and a time stamp; the digest in `name` is the key.
+    code = compile(source.format(name=name, shape=shape), __file__, "exec")
+    exec(code, namespace)  # noqa: S102 - our own template, with no text of the user's in it
+    try:
+        return cfunc(sig, cache=True, error_model="numpy", nopython=True)(namespace[name])
+    except NumbaError as error:
+        reason = next((s for s in str(error).splitlines() if s.strip()), "unknown reason")
+        msg = (
+            f"function {cell.__name__} cannot be compiled: {reason.strip()} "
+            "(the full report is the cause of this error; call only functions that Numba knows)"
+        )
+        raise ValueError(msg) from error
+
+
+def _digest(function: Callable[..., Any]) -> str:
+    """Digest of a function's code and of every value and function it refers to."""
+    sha = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    seen: set[int] = set()
+
+    def add_code(code: CodeType) -> None:
+        sha.update(code.co_code)
+        sha.update(repr(code.co_names).encode())
+        for const in code.co_consts:
+            if isinstance(const, CodeType):
+                add_code(const)
+            else:
+                sha.update(f"{type(const).__name__}:{const!r};".encode())
+
+    def add(value: object) -> None:
+        value = getattr(value, "py_func", value)
+        if isinstance(value, FunctionType):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            add_code(value.__code__)
+            closure = inspect.getclosurevars(value)
+            for name, referred in sorted({**closure.globals, **closure.nonlocals}.items()):
+                sha.update(name.encode())
+                add(referred)
+        elif isinstance(value, np.ndarray):
+            sha.update(repr((value.dtype.str, value.shape)).encode() + value.tobytes())
+        elif isinstance(value, ModuleType):
+            sha.update(value.__name__.encode())
+        else:
+            sha.update(f"{type(value).__name__}:{value!r};".encode())
+
+    add(function)
+    return sha.hexdigest()[:32]

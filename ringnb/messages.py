@@ -1,0 +1,375 @@
+"""What travels between host and kernel: commands, replies, and the snapshot messages of the manager.
+
+Layout of a slot. Both rings hold 64-byte slots of eight ``int64`` words, the same on every backend:
+
+====  =======================  ==========================
+word  H2K (host to kernel)     K2H (kernel to host)
+====  =======================  ==========================
+0     `Command`                `Command` answered
+1     command id               command id (0: unsolicited)
+2     actor slot               actor slot
+3     argument 0               `Status`
+4     argument 1               epoch of the actor
+5     argument 2               step of the actor
+6     argument 3               value (per command)
+7     sent, monotonic ns       stamp, monotonic ns
+====  =======================  ==========================
+
+A reply's *value* is the staging index of a snapshot, the target step of ``RUN_STEPS``, and 0
+otherwise. A snapshot's checksum lies in the staging buffer behind the state, see
+`ringnb.kernel.layout`.
+
+`SnapshotRequest` and `SnapshotResponse` are what the checkpoint manager issues and accepts; whoever
+carries them need not be a ringnb kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.errors import Status
+
+__all__ = [
+    "MAX_STEP",
+    "Command",
+    "Fields",
+    "Reply",
+    "SnapshotRequest",
+    "SnapshotResponse",
+    "StagedFields",
+    "check_name",
+    "check_slot",
+    "check_step",
+    "normalise_fields",
+]
+
+MAX_STEP = 2**63 - 1
+Fields = Mapping[str, npt.NDArray[Any]]
+
+_NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,100}")
+
+
+class Command(IntEnum):
+    """Commands a lane understands, and the kind word of every reply."""
+
+    RUN_STEPS = 1  # argument 0: steps to add to the budget; value: the step the budget ends at
+    PAUSE = 2
+    RESUME = 3
+    INJECT = 4  # arguments 0-2: z, y, x; argument 3: bits of a float64 amplitude
+    SET_PARAMS = 5
+    SET_PACE = 6  # argument 0: nanoseconds per step, 0 for unpaced
+    CREATE_ACTOR = 7
+    DESTROY_ACTOR = 8
+    RESTART_ACTOR = 9
+    HEARTBEAT = 10
+    SNAPSHOT = 20  # value: staging index
+    RESTORE = 21  # argument 0: step of the state in the lane's restore buffer
+    TERMINATE = 99
+    BUDGET_DONE = 100  # only ever a reply, unsolicited: a step budget was used up
+
+
+class Reply(NamedTuple):
+    """One K2H slot, taken apart.
+
+    Attributes
+    ----------
+    kind, command_id, actor_slot, status, epoch, step, value, stamp_ns : int
+        The words of the slot, see the table in this module's docstring.
+    """
+
+    kind: int
+    command_id: int
+    actor_slot: int
+    status: int
+    epoch: int
+    step: int
+    value: int
+    stamp_ns: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the kernel carried the command out."""
+        return self.status == Status.OK
+
+
+def check_name(value: object, what: str) -> str:
+    """Check a field name or a name prefix.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        What it is, for the message.
+
+    Returns
+    -------
+    str
+        The name, unchanged.
+
+    Raises
+    ------
+    TypeError
+        If it is not a string.
+    ValueError
+        If it breaks the rule for names.
+    """
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not _NAME.fullmatch(value):
+        msg = (
+            f"{what} {value!r} is not allowed: use 1 to 100 ASCII letters, digits, '.', '_' or '-', "
+            "not starting with '.' or '__'"
+        )
+        raise ValueError(msg)
+    return value
+
+
+def _check_int(value: object, what: str, low: int, high: int) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not low <= value <= high:
+        msg = f"{what} must lie in {low}..{high}, got {value}"
+        raise ValueError(msg)
+    return int(value)
+
+
+def check_slot(value: object, what: str = "actor_slot") -> int:
+    """Check an actor slot: an integer 0..2**31-1, not bool.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str, default "actor_slot"
+        The name of the argument, for the message.
+
+    Returns
+    -------
+    int
+        The slot as a Python int.
+    """
+    return _check_int(value, what, 0, 2**31 - 1)
+
+
+def check_step(value: object, what: str = "step") -> int:
+    """Check a step: an integer 0..2**63-1, not bool.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str, default "step"
+        The name of the argument, for the message.
+
+    Returns
+    -------
+    int
+        The step as a Python int.
+    """
+    return _check_int(value, what, 0, MAX_STEP)
+
+
+def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
+    """Turn what a snapshot carries into a dict of little-endian arrays, without copying if possible.
+
+    Parameters
+    ----------
+    data : mapping of str to numpy.ndarray, or bytes-like
+        Fields of bool, integer, float or complex dtype; bytes-like becomes the one-dimensional
+        ``uint8`` field ``actor_state``.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The fields in the order given. Native little-endian arrays are passed through as they are.
+
+    Raises
+    ------
+    TypeError
+        If `data` or a field has the wrong type or dtype.
+    ValueError
+        If there is no field, or a name breaks the rule for names.
+    """
+    if isinstance(data, bytes | bytearray | memoryview):
+        return {"actor_state": np.frombuffer(data, dtype=np.uint8)}
+    if not isinstance(data, Mapping):
+        msg = (
+            "data must be a mapping of field name to numpy.ndarray, or bytes-like, "
+            f"got {type(data).__name__}"
+        )
+        raise TypeError(msg)
+    fields: dict[str, npt.NDArray[Any]] = {}
+    for name, array in data.items():
+        check_name(name, "field name")
+        if not isinstance(array, np.ndarray):
+            msg = f"data[{name!r}] must be a numpy.ndarray, got {type(array).__name__}"
+            raise TypeError(msg)
+        if array.dtype.kind not in "biufc":
+            msg = (
+                f"data[{name!r}] has dtype {array.dtype}: only bool, integer, float and complex "
+                "dtypes can be stored"
+            )
+            raise TypeError(msg)
+        fields[name] = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if not fields:
+        msg = "data holds no field: a snapshot needs at least one array"
+        raise ValueError(msg)
+    return fields
+
+
+@final
+class StagedFields(Mapping[str, npt.NDArray[Any]]):
+    """Fields that view a kernel's staging buffer, on loan until `release`.
+
+    Parameters
+    ----------
+    fields : mapping of str to numpy.ndarray
+        Read-only views of the staging buffer.
+    params : mapping of str to float, optional
+        The actor's parameters at the capture.
+    lease : object
+        What gives the buffer back when it is called. It is called once, by `release` or, as a
+        backstop, when this mapping is garbage-collected.
+
+    Notes
+    -----
+    `CheckpointManager.complete_snapshot` releases a mapping that has a ``release`` method as soon as
+    it needs the data no more. After that the views show whatever the kernel puts there next, so the
+    mapping refuses to hand them out. Copy an array that you want to keep.
+    """
+
+    def __init__(
+        self, fields: Fields, params: Mapping[str, float] | None = None, lease: Any = None
+    ) -> None:
+        self._fields: Fields | None = dict(fields)
+        self._names = tuple(fields)
+        self.params = dict(params) if params is not None else None
+        self._lease = lease
+
+    def release(self) -> None:
+        """Give the staging buffer back to the kernel. Idempotent, any thread."""
+        self._fields = None
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease()
+
+    @property
+    def released(self) -> bool:
+        """Whether the staging buffer was given back."""
+        return self._fields is None
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """Return a read-only view of one field."""
+        if self._fields is None:
+            msg = (
+                f"the snapshot's staging buffer was given back, so {name!r} is gone: "
+                "read fields before the snapshot is completed, or load the checkpoint"
+            )
+            raise KeyError(msg)
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the field names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return the number of fields."""
+        return len(self._names)
+
+    def __del__(self) -> None:
+        """Give the staging buffer back if nobody did."""
+        self.release()
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """A request for one actor's state, issued by the manager.
+
+    Attributes
+    ----------
+    request_id : int
+        Unique for the life of the manager, >= 1.
+    actor_slot : int
+        The actor's index in the kernel.
+    buffer_offset : int
+        Where in its staging buffer the kernel puts the state, bytes. Always 0 with ringnb's own
+        kernels, whose staging buffers hold one snapshot each.
+    issued_at : datetime.datetime
+        Aware, UTC.
+    """
+
+    request_id: int
+    actor_slot: int
+    buffer_offset: int
+    issued_at: datetime
+
+    def __post_init__(self) -> None:
+        """Check every attribute."""
+        set_ = object.__setattr__
+        set_(self, "request_id", _check_int(self.request_id, "request_id", 0, MAX_STEP))
+        set_(self, "actor_slot", check_slot(self.actor_slot))
+        set_(self, "buffer_offset", _check_int(self.buffer_offset, "buffer_offset", 0, MAX_STEP))
+        if not isinstance(self.issued_at, datetime):
+            msg = f"issued_at must be a datetime, got {self.issued_at!r}"
+            raise TypeError(msg)
+        if self.issued_at.utcoffset() is None:
+            msg = f"issued_at must be an aware UTC datetime, got the naive {self.issued_at!r}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SnapshotResponse:
+    """The answer to a `SnapshotRequest`.
+
+    Attributes
+    ----------
+    request_id : int
+        The request answered.
+    actor_slot : int
+        The actor whose state this is.
+    success : bool
+        Whether the snapshot was taken.
+    data : mapping of str to numpy.ndarray, or bytes-like
+        The state. Need stay valid only until ``complete_snapshot`` returns. Ignored, and may be
+        None, when `success` is false.
+    step : int
+        The step boundary at which the state was captured, 0..2**63-1.
+    error : str or None
+        Why it failed.
+    """
+
+    request_id: int
+    actor_slot: int
+    success: bool
+    data: Any
+    step: int
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every attribute; the data is checked when it is stored."""
+        set_ = object.__setattr__
+        set_(self, "request_id", _check_int(self.request_id, "request_id", 0, MAX_STEP))
+        set_(self, "actor_slot", check_slot(self.actor_slot))
+        if not isinstance(self.success, bool | np.bool_):
+            msg = f"success must be a bool, got {self.success!r}"
+            raise TypeError(msg)
+        set_(self, "success", bool(self.success))
+        set_(self, "step", check_step(self.step))
+        if self.error is not None and not isinstance(self.error, str):
+            msg = f"error must be a str or None, got {self.error!r}"
+            raise TypeError(msg)
+        if self.success and not (
+            isinstance(self.data, StagedFields)  # checked by the kernel that made it
+        ):
+            normalise_fields(self.data)

@@ -1,0 +1,347 @@
+"""Contract tests for kernels: what a session relies on, whatever the backend.
+
+Subclass `KernelTests` in a pytest module and override `KernelTests.make`. The actor used is small and
+exact, with an independent NumPy reference, so that equality means equality of bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ringnb.actors.base import Actor, FieldSpec
+from ringnb.errors import CommandRefused, KernelStopped, Status
+from ringnb.kernel.base import AbstractKernel, QueueFull
+from ringnb.kernel.client import KernelClient
+from ringnb.messages import Command, Reply
+
+__all__ = ["KernelTests", "Mixer", "advance", "captured"]
+
+
+class Mixer(Actor):
+    """A reversible-looking integer scramble: any wrong neighbour, order or step shows at once.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Grid.
+    add : int, default 7
+        Added to every cell at every step.
+    """
+
+    kernel_type = "mixer"
+    fields = {"u": FieldSpec("1", "scrambled integers")}  # noqa: RUF012 - read only
+    dtype = np.dtype(np.int32)
+    levels = 2
+
+    def __init__(self, shape: tuple[int, int], add: int = 7) -> None:
+        super().__init__(shape, {"add": add})
+
+    @staticmethod
+    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+        """Write the cell's next value."""
+        ny, nx = now.shape[1], now.shape[2]
+        north = now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]
+        east = now[0, y, x + 1] if x < nx - 1 else now[0, y, 0]
+        value = 3 * north + 5 * east + now[0, y, x] - before[0, y, x] + int(params[0]) + step
+        before[0, y, x] = value & 0xFFFFFF
+
+    def start(self, slot: int = 0) -> npt.NDArray[Any]:
+        """Return seeded integers."""
+        rng = np.random.default_rng(slot)
+        return rng.integers(0, 1000, size=self.state_shape, dtype=np.int32)
+
+
+def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> npt.NDArray[Any]:
+    """Step `Mixer` with NumPy.
+
+    Parameters
+    ----------
+    state : (2, ny, nx) int32 array
+        Now and before.
+    first : int
+        The step number to begin with.
+    steps : int
+        How many.
+    add : int, default 7
+        The actor's parameter.
+
+    Returns
+    -------
+    (2, ny, nx) int32 array
+        Now and before, `steps` later.
+    """
+    now, before = state[0].astype(np.int64), state[1].astype(np.int64)
+    for step in range(first, first + steps):
+        north, east = np.roll(now, 1, axis=0), np.roll(now, -1, axis=1)
+        following = (3 * north + 5 * east + now - before + add + step) & 0xFFFFFF
+        now, before = following, now
+    return np.stack([now, before]).astype(np.int32)
+
+
+def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
+    """Take a snapshot and return a copy of it, giving the staging buffer back.
+
+    Parameters
+    ----------
+    client : KernelClient
+        The kernel.
+    slot : int
+        The actor.
+
+    Returns
+    -------
+    state : (levels * fields, *grid) array
+        The state.
+    reply : Reply
+        The kernel's answer.
+    """
+    kernel = client.kernel
+    reply = client.call(slot, Command.SNAPSHOT)
+    lane = kernel.lane_of(slot)
+    view, facts = kernel.staged(lane, reply.value, slot)
+    assert facts.checksum == kernel.staged_checksum(lane, reply.value, slot)
+    assert facts.step == reply.step
+    assert facts.actor_slot == slot
+    state = view.reshape(-1, *kernel.actors[slot].shape).copy()
+    kernel.release_staging(lane, reply.value)
+    return state, reply
+
+
+class KernelTests:
+    """Contract of `AbstractKernel`; subclass and override `make`."""
+
+    shape = (11, 13)
+
+    def make(self, actors: list[Actor], **options: Any) -> AbstractKernel:
+        """Return a kernel, not launched.
+
+        Parameters
+        ----------
+        actors : list of Actor
+            One per slot.
+        **options
+            ``lanes``, ``width``, ``capacity``.
+        """
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def running(self, n: int = 1, **options: Any) -> Iterator[KernelClient]:
+        """Yield a client of a launched kernel with `n` mixers."""
+        kernel = self.make([Mixer(self.shape)] * n, **options)
+        kernel.launch()
+        try:
+            yield KernelClient(kernel)
+        finally:
+            kernel.stop()
+
+    def run(self, client: KernelClient, slot: int, steps: int) -> None:
+        """Run a budget to its end."""
+        target = client.call(slot, Command.RUN_STEPS, (steps,)).value
+        assert client.wait_until(lambda: client.kernel.counters(slot).step >= target, 30)
+
+    def test_steps_match_an_independent_reference(self) -> None:
+        with self.running(3, lanes=2) as client:
+            for slot in range(3):
+                self.run(client, slot, 20 + slot)
+                self.run(client, slot, 1)
+                state, reply = captured(client, slot)
+                start = Mixer(self.shape).start(slot)
+                np.testing.assert_array_equal(state, advance(start, 0, 21 + slot))
+                assert reply.step == 21 + slot
+
+    @pytest.mark.parametrize("width", [1, 2, 3, 16])
+    def test_result_does_not_depend_on_the_team(self, width: int) -> None:
+        with self.running(1, width=width) as client:
+            self.run(client, 0, 57)
+            state, _ = captured(client, 0)
+        np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, 57))
+
+    def test_restore_continues_bit_for_bit(self) -> None:
+        with self.running(2, lanes=1) as client:
+            kernel = client.kernel
+            self.run(client, 0, 15)
+            saved, reply = captured(client, 0)
+            kernel.restore_buffer(1)[...] = saved.reshape(2, 1, *self.shape)
+            kernel.restore_params(1)[:1] = 7
+            restored = client.call(1, Command.RESTORE, (reply.step,))
+            assert (restored.step, restored.epoch) == (15, 1)
+            self.run(client, 0, 15)
+            self.run(client, 1, 15)
+            np.testing.assert_array_equal(captured(client, 0)[0], captured(client, 1)[0])
+
+    def test_budget_counts_down_and_adds_up(self) -> None:
+        with self.running() as client:
+            first = client.call(0, Command.RUN_STEPS, (1000,)).value
+            second = client.call(0, Command.RUN_STEPS, (500,)).value
+            assert (first, second) == (1000, 1500)
+            assert client.wait_until(lambda: client.kernel.counters(0).step == 1500, 30)
+            counters = client.kernel.counters(0)
+            assert (counters.budget, counters.running) == (0, False)
+
+    def test_free_running_until_paused(self) -> None:
+        with self.running() as client:
+            client.call(0, Command.RESUME)
+            assert client.wait_until(lambda: client.kernel.counters(0).step > 10, 30)
+            step = client.call(0, Command.PAUSE).step
+            assert client.call(0, Command.HEARTBEAT).step == step
+            state, _ = captured(client, 0)
+            np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, step))
+
+    def test_parameters_change_between_steps(self) -> None:
+        with self.running() as client:
+            self.run(client, 0, 4)
+            client.kernel.params_buffer(0)[0] = 100
+            client.call(0, Command.SET_PARAMS)
+            self.run(client, 0, 4)
+            state, _ = captured(client, 0)
+            halfway = advance(Mixer(self.shape).start(0), 0, 4)
+            np.testing.assert_array_equal(state, advance(halfway, 4, 4, add=100))
+
+    def test_inject_changes_one_cell(self) -> None:
+        with self.running() as client:
+            before, _ = captured(client, 0)
+            bits = int(np.float64(5.0).view(np.int64))
+            client.call(0, Command.INJECT, (0, 3, 4, bits))
+            after, _ = captured(client, 0)
+            assert after[0, 3, 4] == before[0, 3, 4] + 5
+            after[0, 3, 4] -= 5
+            np.testing.assert_array_equal(after, before)
+
+    @pytest.mark.parametrize("cell", [(0, -1, 0), (0, 0, 13), (1, 0, 0), (0, 11, 0)])
+    def test_inject_outside_the_grid_is_refused(self, cell: tuple[int, int, int]) -> None:
+        with self.running() as client, pytest.raises(CommandRefused, match="out of range"):
+            client.call(0, Command.INJECT, (*cell, 0))
+
+    def test_a_third_snapshot_while_two_are_held_is_refused_with_a_reason(self) -> None:
+        with self.running() as client:
+            kernel = client.kernel
+            held = [client.call(0, Command.SNAPSHOT).value for _ in range(2)]
+            assert sorted(held) == [0, 1]
+            with pytest.raises(CommandRefused, match="no free staging buffer") as caught:
+                client.call(0, Command.SNAPSHOT)
+            assert caught.value.status == Status.STAGING_BUSY
+            kernel.release_staging(0, held[0])
+            assert client.call(0, Command.SNAPSHOT).value == held[0]
+
+    def test_staged_state_stays_while_the_actor_steps_on(self) -> None:
+        with self.running() as client:
+            client.call(0, Command.RESUME)
+            reply = client.call(0, Command.SNAPSHOT)
+            view, facts = client.kernel.staged(0, reply.value, 0)
+            then = facts.step + 50
+            assert client.wait_until(lambda: client.kernel.counters(0).step > then, 30)
+            expected = advance(Mixer(self.shape).start(0), 0, facts.step)
+            np.testing.assert_array_equal(view.reshape(2, *self.shape), expected)
+            assert client.kernel.staged_checksum(0, reply.value, 0) == facts.checksum
+
+    def test_unknown_command_and_bad_slot_are_answered(self) -> None:
+        with self.running() as client:
+            with pytest.raises(CommandRefused, match="does not know") as caught:
+                client.call(0, 77)
+            assert caught.value.status == Status.UNKNOWN_COMMAND
+            with pytest.raises(CommandRefused, match="slot") as caught:
+                client.call(9, Command.HEARTBEAT)
+            assert caught.value.status == Status.BAD_SLOT
+
+    def test_a_bad_step_count_is_refused(self) -> None:
+        with self.running() as client:
+            for count in (0, -1, -(2**63)):
+                with pytest.raises(CommandRefused, match="out of range"):
+                    client.call(0, Command.RUN_STEPS, (count,))
+            client.call(0, Command.RUN_STEPS, (1,))
+            with pytest.raises(CommandRefused, match="out of range"):
+                client.call(0, Command.RUN_STEPS, (2**63 - 1,))
+
+    def test_destroy_create_restart(self) -> None:
+        with self.running() as client:
+            kernel = client.kernel
+            with pytest.raises(CommandRefused, match="already holds"):
+                client.call(0, Command.CREATE_ACTOR, (0,))
+            self.run(client, 0, 5)
+            client.call(0, Command.DESTROY_ACTOR)
+            assert not kernel.counters(0).exists
+            with pytest.raises(CommandRefused, match="no actor"):
+                client.call(0, Command.RUN_STEPS, (1,))
+            start = Mixer(self.shape).start(3)
+            for command in (Command.CREATE_ACTOR, Command.RESTART_ACTOR):
+                kernel.restore_buffer(0)[...] = start.reshape(2, 1, *self.shape)
+                kernel.restore_params(0)[0] = 7
+                assert client.call(0, command, (0,)).step == 0
+                self.run(client, 0, 6)
+                np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 0, 6))
+
+    def test_a_full_ring_is_refused_then_drains_and_nothing_is_lost(self) -> None:
+        with self.running(capacity=4) as client:
+            kernel = client.kernel
+            sent = 0
+            # Nobody takes replies: 4 fill the K2H ring, after which commands fill the H2K ring.
+            deadline = time.monotonic() + 10
+            while sent < 8 and time.monotonic() < deadline:
+                with contextlib.suppress(QueueFull):
+                    kernel.push_nowait(0, Command.HEARTBEAT, 1000 + sent, 0)
+                    sent += 1
+            assert sent == 8
+            with pytest.raises(QueueFull, match="4 of 4"):
+                kernel.push_nowait(0, Command.HEARTBEAT, 1, 0)
+            ids = []
+            while len(ids) < 8 and time.monotonic() < deadline:
+                if (reply := kernel.peek(0)) is not None:
+                    ids.append(reply.command_id)
+                    kernel.advance(0)
+                else:
+                    kernel.wait(0.1)
+            assert ids == list(range(1000, 1008))
+            assert client.call(0, Command.HEARTBEAT).ok
+
+    def test_the_client_gets_through_a_small_ring(self) -> None:
+        with self.running(capacity=2) as client:
+            tickets = [client.submit(0, Command.HEARTBEAT) for _ in range(50)]
+            assert all(client.wait_reply(t).ok for t in tickets)
+            assert client.outstanding == 0
+
+    def test_pace_limits_the_rate(self) -> None:
+        with self.running() as client:
+            client.call(0, Command.SET_PACE, (2_000_000,))
+            begin = time.monotonic()
+            self.run(client, 0, 50)
+            assert time.monotonic() - begin >= 0.049 * 2 * 0.9
+            client.call(0, Command.SET_PACE, (0,))
+            self.run(client, 0, 5000)
+
+    def test_terminate_ends_the_lane_and_close_is_idempotent(self) -> None:
+        kernel = self.make([Mixer(self.shape)])
+        kernel.launch()
+        client = KernelClient(kernel)
+        assert kernel.alive
+        assert client.call(0, Command.TERMINATE).ok
+        kernel.stop("first")
+        kernel.stop("second")
+        assert not kernel.alive
+        with pytest.raises(KernelStopped, match=r"first.*Start a new Session"):
+            client.call(0, Command.HEARTBEAT)
+
+    def test_stop_reaches_a_busy_kernel_and_a_waiting_caller(self) -> None:
+        kernel = self.make([Mixer(self.shape)])
+        kernel.launch()
+        client = KernelClient(kernel)
+        client.call(0, Command.RUN_STEPS, (2**40,))
+        kernel.stop("pulled the plug")
+        with pytest.raises(KernelStopped, match="pulled the plug"):
+            client.wait_until(lambda: False, None)
+
+    def test_many_threads_may_call_at_once(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        with self.running(4, lanes=2) as client, ThreadPoolExecutor(6) as pool:
+            slots = [i % 4 for i in range(300)]
+            replies = list(pool.map(lambda s: client.call(s, Command.HEARTBEAT), slots))
+            assert [r.actor_slot for r in replies] == slots
+            assert len({r.command_id for r in replies}) == len(slots)
+            assert client.outstanding == 0

@@ -1,0 +1,252 @@
+"""The CPU kernel: the contract of all kernels, and what is its own (threads, idling, forks, exit)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from ringnb.errors import CommandRefused, KernelStopped
+from ringnb.kernel import layout
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cpu import CpuKernel
+from ringnb.messages import Command
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
+
+
+class TestCpuKernel(KernelTests):
+    def make(self, actors, **options):
+        return CpuKernel(actors, **options)
+
+
+def launched(n=1, shape=(16, 16), **options):
+    kernel = CpuKernel([Mixer(shape)] * n, **options)
+    kernel.launch()
+    return kernel
+
+
+def wait_asleep(kernel):
+    deadline = time.monotonic() + 10
+    while not all(kernel.statistics().asleep) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert all(kernel.statistics().asleep)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_idle_kernel_sleeps_and_wakes(width):
+    kernel = launched(width=width)
+    try:
+        client = KernelClient(kernel)
+        client.call(0, Command.RUN_STEPS, (10,))
+        wait_asleep(kernel)
+        begin = time.process_time()
+        loops = kernel.statistics().loops
+        time.sleep(0.3)
+        assert time.process_time() - begin < 0.02 * 0.3 + 0.01
+        assert kernel.statistics().loops[0] - loops[0] < 30
+        assert client.call(0, Command.HEARTBEAT).step == 10
+        target = client.call(0, Command.RUN_STEPS, (30,)).value  # members wake up too
+        assert client.wait_until(lambda: kernel.counters(0).step == target, 10)
+        np.testing.assert_array_equal(
+            captured(client, 0)[0], advance(Mixer((16, 16)).start(0), 0, 40)
+        )
+    finally:
+        kernel.stop()
+
+
+def test_wait_is_ended_by_wake_and_by_a_reply():
+    kernel = launched()
+    try:
+        wait_asleep(kernel)
+        kernel.wake()
+        assert kernel.wait(5.0) is False  # woken, nothing there
+        kernel.push_nowait(0, Command.HEARTBEAT, 1, 0)
+        assert kernel.wait(5.0) is True
+    finally:
+        kernel.stop()
+
+
+def test_checksum_notices_any_flipped_bit_and_a_swap_of_blocks():
+    kernel = launched(shape=(200, 200))
+    try:
+        client = KernelClient(kernel)
+        reply = client.call(0, Command.SNAPSHOT)
+        _, facts = kernel.staged(0, reply.value, 0)
+        block = kernel._memory[0].staging[reply.value]
+        size = layout.staging_tail(kernel.actors[0]) + 128
+        for at in (0, 7, 12345, 2 * 65536 + 1, size - 128, size - 1):
+            for bit in range(8):
+                block[at] ^= 1 << bit
+                assert kernel.staged_checksum(0, reply.value, 0) != facts.checksum
+                block[at] ^= 1 << bit
+        first, second = block[:65536].copy(), block[65536 : 2 * 65536].copy()
+        block[:65536], block[65536 : 2 * 65536] = second, first
+        assert kernel.staged_checksum(0, reply.value, 0) != facts.checksum
+    finally:
+        kernel.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lanes": 0}, "lanes must lie in 1..1"),
+        ({"lanes": 2}, "at most one lane per actor"),
+        ({"width": 0}, "width must lie in"),
+        ({"capacity": 3}, "not a power of two"),
+        ({"capacity": 1}, "ring capacity must lie in"),
+    ],
+)
+def test_bad_numbers_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        CpuKernel([Mixer((8, 8))], **options)
+
+
+def test_numbers_of_the_wrong_type_are_refused():
+    with pytest.raises(TypeError, match="width must be an integer"):
+        CpuKernel([Mixer((8, 8))], width=True)
+    with pytest.raises(ValueError, match="at least 1 actor"):
+        CpuKernel([])
+
+
+def test_a_kernel_is_launched_once_and_not_asked_before():
+    kernel = CpuKernel([Mixer((8, 8))])
+    with pytest.raises(KernelStopped, match="never launched"):
+        KernelClient(kernel).call(0, Command.HEARTBEAT)
+    kernel.launch()
+    with pytest.raises(KernelStopped, match="launched once"):
+        kernel.launch()
+    kernel.stop()
+
+
+def test_a_thread_that_dies_is_told_to_every_caller(monkeypatch):
+    def explode(*args):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("ringnb.kernel.cpu.run_leader", explode)
+    monkeypatch.setattr("threading.excepthook", lambda args: None)
+    kernel = launched()
+    client = KernelClient(kernel)
+    with pytest.raises(KernelStopped, match=r"ringnb-lane0-0 died: RuntimeError\('boom'\)"):
+        client.wait_until(lambda: False, 10)
+    with pytest.raises(KernelStopped, match="boom"):
+        client.call(0, Command.HEARTBEAT)
+    kernel.stop()
+
+
+def test_an_abandoned_kernel_stops_its_threads():
+    kernel = launched()
+    threads = list(kernel._threads)
+    del kernel
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_an_interrupt_between_reply_and_removal_loses_nothing(monkeypatch):
+    kernel = launched()
+    try:
+        client = KernelClient(kernel)
+        advance_ring = kernel.advance
+
+        def interrupted(lane):
+            monkeypatch.setattr(kernel, "advance", advance_ring, raising=False)
+            raise KeyboardInterrupt
+
+        ticket = client.submit(0, Command.RUN_STEPS, (3,))
+        monkeypatch.setattr(kernel, "advance", interrupted, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            client.wait_reply(ticket)
+        assert client.wait_reply(ticket).value == 3
+        assert client.call(0, Command.HEARTBEAT).ok
+        assert client.outstanding == 0
+    finally:
+        kernel.stop()
+
+
+def script(body, **options):
+    """Run a script in a fresh interpreter."""
+    prelude = """
+        from ringnb.kernel.cpu import CpuKernel
+        from ringnb.kernel.client import KernelClient
+        from ringnb.messages import Command
+        from ringnb.testing.kernels import Mixer
+        kernel = CpuKernel([Mixer((16, 16))], width=2)
+        kernel.launch()
+        client = KernelClient(kernel)
+        client.call(0, Command.RESUME)
+    """
+    code = textwrap.dedent(prelude) + textwrap.dedent(body)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_interpreter_exit_ends_a_running_kernel():
+    done = script("print('end of script')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end of script\n", "")
+
+
+def test_an_exception_ends_a_running_kernel():
+    done = script("raise ValueError('unhandled')")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("ValueError: unhandled")
+
+
+def test_ctrl_c_ends_a_blocked_call_and_the_kernel():
+    body = """
+        import os, signal, threading
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        client.wait_until(lambda: False, None)
+    """
+    done = script(body)
+    assert done.returncode in (1, 130, -2)
+    assert "KeyboardInterrupt" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_told_and_the_parent_goes_on():
+    body = """
+        import os, sys
+        pid = os.fork()
+        if pid == 0:
+            try:
+                client.call(0, Command.HEARTBEAT)
+            except Exception as error:
+                print(type(error).__name__, error, flush=True)
+            sys.exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        before = kernel.counters(0).step
+        assert client.wait_until(lambda: kernel.counters(0).step > before, 10)
+        print("parent goes on")
+    """
+    done = script(body)
+    assert done.returncode == 0, done.stderr
+    child, parent = done.stdout.splitlines()
+    assert child.startswith("KernelStopped The kernel does not run: this process")
+    assert "forked" in child
+    assert parent == "parent goes on"
+
+
+def test_a_subprocess_beside_a_live_kernel_is_safe():
+    kernel = launched()
+    try:
+        client = KernelClient(kernel)
+        client.call(0, Command.RESUME)
+        done = subprocess.run(
+            [sys.executable, "-c", "print(6 * 7)"], capture_output=True, check=True
+        )
+        assert done.stdout.strip() == b"42"
+        with pytest.raises(CommandRefused):
+            client.call(0, 77)  # alive and answering
+    finally:
+        kernel.stop()
