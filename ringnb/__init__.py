@@ -1,0 +1,84 @@
+"""Explore, visualise and teach the checkpointing of persistent kernels.
+
+A `Session` hosts simulation actors in a kernel that runs for the whole session, asks it for snapshots,
+commits them as Zarr checkpoints, keeps as many as you want, and restores any of them into a live actor::
+
+    import ringnb as rn
+
+    with rn.Session(rn.actors.Wave2D((256, 256)), actors=2) as s:
+        s.run_steps(0, 1000)
+        checkpoint = s.snapshot(0)
+        s.run_steps(0, 500)
+        s.restore(0, checkpoint)
+
+`ringnb.plots` draws stored checkpoints; ``ringnb.testing`` helps to test code built on this.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ringnb import actors
+from ringnb.checkpoint import (
+    Checkpoint,
+    CheckpointConfig,
+    CheckpointManager,
+    CheckpointStorage,
+    Snapshot,
+    ZarrStorage,
+)
+from ringnb.errors import (
+    BackendUnavailable,
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    CheckpointWarning,
+    CommandRefused,
+    KernelStopped,
+    RingnbError,
+    SnapshotFailed,
+    SnapshotTimeout,
+    StoreLocked,
+)
+from ringnb.messages import SnapshotRequest, SnapshotResponse
+from ringnb.session import Session
+
+if TYPE_CHECKING:
+    from ringnb import plots
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendUnavailable",
+    "Checkpoint",
+    "CheckpointConfig",
+    "CheckpointCorrupt",
+    "CheckpointError",
+    "CheckpointManager",
+    "CheckpointNotFound",
+    "CheckpointStorage",
+    "CheckpointWarning",
+    "CommandRefused",
+    "KernelStopped",
+    "RingnbError",
+    "Session",
+    "Snapshot",
+    "SnapshotFailed",
+    "SnapshotRequest",
+    "SnapshotResponse",
+    "SnapshotTimeout",
+    "StoreLocked",
+    "ZarrStorage",
+    "__version__",
+    "actors",
+    "plots",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `ringnb.plots` (matplotlib) when it is first used."""
+    if name == "plots":
+        return importlib.import_module("ringnb.plots")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

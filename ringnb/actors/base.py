@@ -268,8 +268,8 @@ def check_dtype(dtype: object) -> np.dtype[Any]:
     ValueError
         If no backend computes with it.
     """
-    d = np.dtype(dtype)  # type: ignore[call-overload]  # any object may be dtype-like
+    d: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]  # any object may be dtype-like
     if d.name not in _DTYPES:
         msg = f"dtype {d} is not supported: use one of {', '.join(_DTYPES)}"
         raise ValueError(msg)
-    return np.dtype(d.name)
+    return d.newbyteorder("=")

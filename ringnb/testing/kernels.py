@@ -290,7 +290,7 @@ class KernelTests:
             assert sent == 8
             with pytest.raises(QueueFull, match="4 of 4"):
                 kernel.push_nowait(0, Command.HEARTBEAT, 1, 0)
-            ids = []
+            ids: list[int] = []
             while len(ids) < 8 and time.monotonic() < deadline:
                 if (reply := kernel.peek(0)) is not None:
                     ids.append(reply.command_id)

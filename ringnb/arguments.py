@@ -1,0 +1,100 @@
+"""Checks of what a user hands to a session: each returns the value in its plain form, or raises.
+
+Messages state the fact, the value and the remedy. Nothing here knows a kernel or a store.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ringnb.actors.base import Actor
+
+__all__ = [
+    "check_cell",
+    "check_number",
+    "check_pace",
+    "check_seconds",
+    "kernel_ids_of",
+    "population_of",
+]
+
+
+def population_of(actor: Actor | Sequence[Actor], actors: int | None) -> list[Actor]:
+    if isinstance(actor, Actor):
+        n = 1 if actors is None else actors
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            msg = f"actors must be an integer, got {n!r} ({type(n).__name__})"
+            raise TypeError(msg)
+        if not 1 <= n <= 100_000:
+            msg = f"actors must lie in 1..100000, got {n}"
+            raise ValueError(msg)
+        return [actor] * int(n)
+    population = list(actor) if isinstance(actor, Sequence) else None
+    if not population or not all(isinstance(a, Actor) for a in population):
+        msg = f"actor must be an Actor or a non-empty sequence of them, got {actor!r}"
+        raise TypeError(msg)
+    if actors is not None and actors != len(population):
+        msg = f"actors={actors!r} contradicts the {len(population)} actors given; leave it out"
+        raise ValueError(msg)
+    return population
+
+
+def kernel_ids_of(population: list[Actor], given: Sequence[str] | None) -> list[str]:
+    if given is None:
+        return [f"{a.kernel_type}_{slot}" for slot, a in enumerate(population)]
+    if isinstance(given, str) or len(given) != len(population):
+        msg = f"kernel_ids must name each of the {len(population)} slots, got {given!r}"
+        raise ValueError(msg)
+    return list(given)
+
+
+def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if isinstance(at, int | np.integer) and not isinstance(at, bool):
+        at = (at,)
+    if (
+        not isinstance(at, Sequence | np.ndarray)
+        or isinstance(at, str)
+        or len(at) != len(shape)
+        or any(isinstance(i, bool) or not isinstance(i, int | np.integer) for i in at)
+    ):
+        msg = f"at must be {len(shape)} integers, one per grid axis of shape {shape}, got {at!r}"
+        raise TypeError(msg)
+    for i, n in zip(at, shape, strict=True):
+        if not 0 <= i < n:
+            msg = f"at={tuple(int(i) for i in at)} lies outside the grid of shape {shape}"
+            raise ValueError(msg)
+    z, y, x = (*((0,) * (3 - len(shape))), *(int(i) for i in at))
+    return z, y, x
+
+
+def check_number(value: object, what: str) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        msg = f"{what} must be a number, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not math.isfinite(value):
+        msg = f"{what} must be finite, got {value!r}"
+        raise ValueError(msg)
+    return float(value)
+
+
+def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
+    seconds = check_number(value, what)
+    if seconds < 0 or (seconds == 0 and not zero):
+        msg = f"{what} must be {'at least' if zero else 'more than'} 0 seconds, got {value!r}"
+        raise ValueError(msg)
+    return seconds
+
+
+def check_pace(steps_per_second: object) -> int:
+    if steps_per_second is None:
+        return 0
+    rate = check_number(steps_per_second, "max_steps_per_second")
+    if not 1e-6 <= rate <= 1e9:
+        msg = f"max_steps_per_second must lie in 1e-6..1e9 (or be None), got {rate:g}"
+        raise ValueError(msg)
+    return max(1, round(1e9 / rate))

@@ -1,0 +1,328 @@
+"""A committed checkpoint, read only.
+
+`Checkpoint` is what storage hands out and what plots, restores and users read. Everything in it was
+checked against a digest before it is handed out. It wraps a Zarr group that any zarr reader opens as
+well; none of ringnb is needed for that, only for the checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, final
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.storage import LocalStore
+
+from ringnb.checkpoint.lazy import FieldArray
+from ringnb.checkpoint.reading import Reader
+from ringnb.checkpoint.source import DirectorySource, Source, StoreSource
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["Checkpoint"]
+
+
+@final
+class Checkpoint:
+    """One checkpoint.
+
+    Parameters
+    ----------
+    zarr_group : zarr.Group
+        The group, from any store. Storage and manager hand out checkpoints without one.
+
+    Raises
+    ------
+    TypeError
+        If it is no zarr group.
+    CheckpointNotFound
+        If nothing is stored there any more.
+    CheckpointCorrupt
+        If its metadata is not what was committed, or it is none of ringnb's checkpoints.
+
+    Notes
+    -----
+    Immutable; any thread. Metadata is checked on opening, arrays when they are read.
+    """
+
+    def __init__(self, zarr_group: zarr.Group) -> None:
+        if not isinstance(zarr_group, zarr.Group):
+            msg = (
+                f"zarr_group must be a zarr.Group, got {zarr_group!r} "
+                f"({type(zarr_group).__name__}); open one with zarr.open_group"
+            )
+            raise TypeError(msg)
+        store, path = zarr_group.store_path.store, zarr_group.store_path.path
+        if isinstance(store, LocalStore):
+            folder = Path(store.root) / path
+            self._open(Reader(folder.resolve().name, DirectorySource(folder)))
+        else:
+            self._open(Reader(path.rsplit("/", 1)[-1] or "checkpoint", StoreSource(store, path)))
+
+    @classmethod
+    def from_source(cls, name: str, source: Source) -> Self:
+        """Open a checkpoint without zarr.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        source : Source
+            Its bytes.
+
+        Returns
+        -------
+        Checkpoint
+            Metadata checked.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointCorrupt
+            As the constructor.
+        """
+        checkpoint = cls.__new__(cls)
+        checkpoint._open(Reader(name, source))
+        return checkpoint
+
+    def _open(self, reader: Reader) -> None:
+        self._reader = reader
+        self._record = reader.document.record
+
+    # -- what it says of itself ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self._reader.name
+
+    @property
+    def name_prefix(self) -> str:
+        """The prefix of the manager that committed it."""
+        return str(self._record["name_prefix"])
+
+    @property
+    def kernel_id(self) -> str:
+        """The actor's identity, which owns the history."""
+        return str(self._record["kernel_id"])
+
+    @property
+    def kernel_type(self) -> str:
+        """The actor's type."""
+        return str(self._record["kernel_type"])
+
+    @property
+    def actor_slot(self) -> int:
+        """The slot in which the actor sat."""
+        return int(self._record["actor_slot"])
+
+    @property
+    def step(self) -> int:
+        """The step boundary of the capture."""
+        return int(self._record["step"])
+
+    @property
+    def sequence(self) -> int:
+        """Its place in commit order, unique in the store."""
+        return int(self._record["sequence"])
+
+    @property
+    def request_id(self) -> int:
+        """The request that it answered."""
+        return int(self._record["request_id"])
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was committed, aware, UTC."""
+        return datetime.fromisoformat(self._record["created_at"])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The actor's parameters at the capture (a copy)."""
+        return dict(self._record["params"])
+
+    @property
+    def parent(self) -> str | None:
+        """The checkpoint that this state continues from."""
+        parent: str | None = self._record["parent"]
+        return parent
+
+    @property
+    def backend(self) -> str | None:
+        """The kernel that made it."""
+        backend: str | None = self._record["backend"]
+        return backend
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """The group's attributes, as zarr shows them; a copy."""
+        return {"ringnb": dict(self._record)}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields, in stored order."""
+        return tuple(self._reader.document.fields)
+
+    @property
+    def nbytes(self) -> int:
+        """Logical bytes of all fields."""
+        return sum(layout.nbytes for layout in self._reader.document.fields.values())
+
+    @property
+    def group(self) -> zarr.Group:
+        """The Zarr group, opened read-only. Reading through it skips ringnb's checks."""
+        return self._reader.source.group()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def __getitem__(self, field: str) -> FieldArray:
+        """Return a field as a lazy array.
+
+        Parameters
+        ----------
+        field : str
+            Its name.
+
+        Returns
+        -------
+        FieldArray
+            Nothing is read yet.
+
+        Raises
+        ------
+        KeyError
+            If there is no such field; the message names those there are.
+        """
+        return FieldArray(self._reader, field)
+
+    def __contains__(self, field: object) -> bool:
+        """Return whether there is a field of that name."""
+        return field in self._reader.document.fields
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the fields."""
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        """Return the number of fields."""
+        return len(self.fields)
+
+    def numpy(self) -> dict[str, npt.NDArray[Any]]:
+        """Read and check all fields.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            New arrays.
+
+        Raises
+        ------
+        CheckpointCorrupt
+            If a byte is not what was committed.
+        CheckpointNotFound
+            If the checkpoint was retired.
+        """
+        return {name: np.asarray(self[name]) for name in self.fields}
+
+    def read_into(self, field: str, out: npt.NDArray[Any]) -> None:
+        """Read and check a field into an array that exists already.
+
+        Parameters
+        ----------
+        field : str
+            Its name.
+        out : array
+            Writable, C-contiguous, of the field's shape and dtype.
+
+        Raises
+        ------
+        ValueError
+            If it does not fit.
+        CheckpointCorrupt, CheckpointNotFound
+            As `numpy`; `out` holds rubbish then.
+        """
+        self._reader.read_field(field, out)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Read and check all fields as an xarray dataset.
+
+        Returns
+        -------
+        xarray.Dataset
+            In memory, with dimension names, units and the checkpoint's identity as attributes.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        CheckpointCorrupt, CheckpointNotFound
+            As `numpy`.
+        """
+        try:
+            import xarray  # noqa: PLC0415 - an optional dependency, slow to import
+        except ImportError as error:
+            msg = "to_xarray() needs xarray: pip install 'ringnb[xarray]'"
+            raise ImportError(msg) from error
+        arrays = self.numpy()
+        variables = {
+            name: (self[name].dims, array, dict(self[name].attrs)) for name, array in arrays.items()
+        }
+        keys = ("kernel_id", "kernel_type", "actor_slot", "step", "sequence", "created_at")
+        attrs = {"name": self.name, **{key: self._record[key] for key in keys}}
+        attrs.update({f"param_{key}": value for key, value in self.params.items()})
+        return xarray.Dataset(variables, attrs=attrs)
+
+    def verify(self) -> None:
+        """Check every stored byte, in bounded memory.
+
+        Raises
+        ------
+        CheckpointCorrupt
+            If anything differs from what was committed, is missing or was added.
+        CheckpointNotFound
+            If the checkpoint was retired.
+        """
+        Reader(self.name, self._reader.source)  # the documents as they are now
+        self._reader.check_keys()
+        for field in self.fields:
+            self._reader.check_field(field)
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """Name the checkpoint, its step and its fields."""
+        fields = ", ".join(f"{n}{self[n].shape}" for n in self.fields)
+        return f"<Checkpoint {self.name!r}: {self.kernel_id} at step {self.step}, {fields}>"
+
+    def _repr_html_(self) -> str:
+        """Show a small table in a notebook."""
+        rows: Mapping[str, object] = MappingProxyType(
+            {
+                "actor": f"{self.kernel_id} ({self.kernel_type}, slot {self.actor_slot})",
+                "step": self.step,
+                "committed": f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC, number {self.sequence}",
+                "continues": self.parent or "nothing: the first of its line",
+                "parameters": ", ".join(
+                    f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v}"
+                    for k, v in self.params.items()
+                )
+                or "none",
+                "fields": ", ".join(
+                    f"{n}: {' x '.join(map(str, self[n].shape))} {self[n].dtype.name}"
+                    for n in self.fields
+                ),
+                "size": f"{self.nbytes:,} bytes",
+            }
+        )
+        body = "".join(
+            f"<tr><th style='text-align:left'>{escape(key)}</th>"
+            f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
+            for key, value in rows.items()
+        )
+        return f"<table><caption>Checkpoint {escape(self.name)}</caption>{body}</table>"

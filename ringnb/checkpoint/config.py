@@ -1,0 +1,166 @@
+"""What a user chooses about checkpointing, checked when it is chosen.
+
+Users make a `CheckpointConfig`; the manager reads it. This module knows no storage and no schedule.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from ringnb.messages import check_name
+
+__all__ = ["CheckpointConfig"]
+
+_FIXED = ("storage_path", "name_prefix")
+
+
+def _seconds(value: object, what: str) -> float:
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        msg = (
+            f"{what} must be seconds as a float or a datetime.timedelta, "
+            f"got {value!r} ({type(value).__name__})"
+        )
+        raise TypeError(msg)
+    else:
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+    if not (math.isfinite(seconds) and seconds > 0):
+        msg = f"{what} must be finite and greater than 0 seconds, got {value!r}"
+        raise ValueError(msg)
+    return seconds
+
+
+def _count(value: object, what: str) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        msg = f"{what} must be an integer >= 0, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if value < 0:
+        msg = f"{what} must be >= 0 (0 keeps every checkpoint), got {value}"
+        raise ValueError(msg)
+    return int(value)
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{what} must be True or False, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    return bool(value)
+
+
+def _path(value: object, what: str) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        msg = f"{what} must be a str or a pathlib.Path, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not path or "\0" in path:
+        msg = f"{what} must be a non-empty path without NUL characters, got {value!r}"
+        raise ValueError(msg)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """When checkpoints are taken, how many are kept, and where.
+
+    Attributes
+    ----------
+    interval : float
+        Seconds between a completed snapshot of an actor and its next automatic one; finite, > 0. A
+        ``datetime.timedelta`` is accepted and stored as seconds.
+    max_snapshots : int
+        Checkpoints kept per actor, >= 0; 0 keeps all of them.
+    storage_path : str
+        The store's directory, used when the manager makes its own storage. A ``pathlib.Path`` is
+        accepted and stored as a str.
+    enabled : bool
+        Whether automatic snapshots are taken; manual ones always are.
+    name_prefix : str
+        How the checkpoints of this manager begin: 1 to 100 ASCII letters, digits, ``.``, ``_``,
+        ``-``, not starting with ``.`` or ``__``.
+    request_timeout : float
+        Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.
+
+    Raises
+    ------
+    TypeError
+        If a value has the wrong type.
+    ValueError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> from datetime import timedelta
+    >>> CheckpointConfig(interval=timedelta(minutes=5)).interval
+    300.0
+    """
+
+    interval: float | timedelta = 30.0
+    max_snapshots: int = 5
+    storage_path: str | os.PathLike[str] = "checkpoints.zarr"
+    enabled: bool = True
+    name_prefix: str = "checkpoint"
+    request_timeout: float | timedelta = 30.0
+
+    def __post_init__(self) -> None:
+        """Check every value, and bring each to one type."""
+        set_ = object.__setattr__
+        set_(self, "interval", _seconds(self.interval, "interval"))
+        set_(self, "max_snapshots", _count(self.max_snapshots, "max_snapshots"))
+        set_(self, "storage_path", _path(self.storage_path, "storage_path"))
+        set_(self, "enabled", _flag(self.enabled, "enabled"))
+        set_(self, "name_prefix", check_name(self.name_prefix, "name_prefix"))
+        set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
+
+    def changed(self, **changes: Any) -> CheckpointConfig:
+        """Return what this becomes by changes that a running manager can follow.
+
+        Parameters
+        ----------
+        **changes : object
+            Any of ``interval``, ``max_snapshots``, ``enabled`` and ``request_timeout``.
+
+        Returns
+        -------
+        CheckpointConfig
+            A new one, checked.
+
+        Raises
+        ------
+        TypeError
+            If a name is not known or a value has the wrong type.
+        ValueError
+            If a value is out of range, or ``storage_path`` or ``name_prefix`` is to change.
+        """
+        known = [f.name for f in fields(self) if f.name not in _FIXED]
+        for name, value in changes.items():
+            if name in _FIXED:
+                msg = (
+                    f"{name} cannot change while a manager runs (to {value!r}): make a new manager "
+                    "with a new CheckpointConfig"
+                )
+                raise ValueError(msg)
+            if name not in known:
+                msg = f"{name}={value!r} is no setting: use any of {', '.join(known)}"
+                raise TypeError(msg)
+        return replace(self, **changes)
+
+    @property
+    def interval_s(self) -> float:
+        """The interval in seconds, typed as what it is stored as."""
+        return float(self.interval)  # type: ignore[arg-type]  # a float since __post_init__
+
+    @property
+    def request_timeout_s(self) -> float:
+        """The request timeout in seconds, typed as what it is stored as."""
+        return float(self.request_timeout)  # type: ignore[arg-type]  # see interval_s

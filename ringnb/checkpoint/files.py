@@ -1,0 +1,105 @@
+"""The few file operations that a commit consists of. Every change to a local store goes through here.
+
+They are functions of one module so that a test can stop, fail or record each of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = [
+    "make_directory",
+    "remove_directory",
+    "remove_file",
+    "rename",
+    "sync_directory",
+    "write_file",
+]
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory whose parent exists.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        It must not exist.
+    """
+    os.mkdir(path)
+
+
+def write_file(path: Path, buffers: Sequence[memoryview | bytes], *, durable: bool) -> None:
+    """Create a file and write buffers to it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        It must not exist.
+    buffers : sequence of bytes-like
+        Written one after the other, without being joined in memory.
+    durable : bool
+        Whether to wait until the disk has them (fsync).
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        rest = [memoryview(b).cast("B") for b in buffers if len(b)]
+        while rest:
+            written = os.writev(fd, rest)
+            while rest and written >= rest[0].nbytes:
+                written -= rest.pop(0).nbytes
+            if written:
+                rest[0] = rest[0][written:]
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the disk has a directory's entries.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The directory.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Move a file or directory within a file system, at once.
+
+    Parameters
+    ----------
+    source, target : pathlib.Path
+        Old and new path; a directory is never moved over one that is not empty.
+    """
+    os.rename(source, target)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    """
+    os.unlink(path)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove an empty directory.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The directory.
+    """
+    os.rmdir(path)

@@ -1,0 +1,165 @@
+"""One writer per store: a lock among processes, and one among the threads of this process.
+
+The lock is an ``flock`` on a file beside the store, which the system drops when its holder dies, so a
+dead holder is replaced at once. The file says who holds it (pid, host, since when), for the message.
+All storages of a process on one store share one `WriteLock`; the last of them to close gives it up.
+
+A forked child inherits the descriptor but must not write: it closes its copy (which does not release
+the parent's lock) and would have to acquire the lock anew, which fails while the parent has it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import final
+
+from ringnb.errors import StoreLocked
+
+__all__ = ["WriteLock", "lock_of"]
+
+
+@final
+class WriteLock:
+    """The write lock of one local store, shared within the process.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        The store, for messages.
+
+    Attributes
+    ----------
+    mutex : threading.RLock
+        Held by the thread that changes the store.
+    sequence : int
+        The highest sequence number that this process has given.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self.mutex = threading.RLock()
+        self.sequence = 0
+        self._fd: int | None = None
+        self._holders: set[int] = set()
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it."""
+        return self._fd is not None
+
+    def acquire(self, path: Path, holder: int) -> bool:
+        """Take the lock for a storage; the caller holds `mutex`.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The lock file.
+        holder : int
+            Identifies the storage.
+
+        Returns
+        -------
+        bool
+            Whether the process did not hold it before.
+
+        Raises
+        ------
+        StoreLocked
+            If another process holds it.
+        """
+        if self._fd is not None:
+            self._holders.add(holder)
+            return False
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            msg = (
+                f"store {str(self._store)!r} is being written by {_owner(path)}: one process writes "
+                "a store at a time. Close that session, or use another storage_path"
+            )
+            raise StoreLocked(msg) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(owner).encode(), 0)
+        self._fd = fd
+        self._holders.add(holder)
+        return True
+
+    def release(self, holder: int) -> None:
+        """Give the lock up for a storage; the last one frees it for other processes.
+
+        Parameters
+        ----------
+        holder : int
+            As given to `acquire`.
+        """
+        with self.mutex:
+            self._holders.discard(holder)
+            if not self._holders and self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def forget(self) -> None:
+        """In a forked child: drop the inherited descriptor, and the mutex with it."""
+        self.mutex = threading.RLock()
+        self._holders.clear()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _owner(path: Path) -> str:
+    """Describe who holds a lock; the holder may be just writing its name."""
+    for _ in range(20):
+        try:
+            owner = json.loads(path.read_bytes())
+            return f"process {owner['pid']} on host {owner['host']!r}"
+        except (OSError, ValueError, LookupError, TypeError):
+            time.sleep(0.005)
+    return "another process"
+
+
+_locks: weakref.WeakValueDictionary[str, WriteLock] = weakref.WeakValueDictionary()
+_locks_guard = threading.Lock()
+
+
+def lock_of(store: Path) -> WriteLock:
+    """Return the one write lock of a store in this process.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        Its real path.
+
+    Returns
+    -------
+    WriteLock
+        Keep a reference: it lives as long as somebody does.
+    """
+    with _locks_guard:
+        lock = _locks.get(str(store))
+        if lock is None:
+            lock = _locks[str(store)] = WriteLock(store)
+        return lock
+
+
+def _forked() -> None:
+    global _locks_guard  # noqa: PLW0603 - another thread may have held it at the fork
+    _locks_guard = threading.Lock()
+    for lock in list(_locks.values()):
+        lock.forget()
+
+
+os.register_at_fork(after_in_child=_forked)

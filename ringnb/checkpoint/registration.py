@@ -1,0 +1,247 @@
+"""What a caller says about an actor when it registers one, checked and frozen.
+
+The manager calls `RegisteredActor.make`; what comes out can be recorded with a checkpoint without
+any further check. This module knows no storage and no schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.messages import check_name, check_slot
+
+__all__ = ["JsonScalar", "RegisteredActor", "check_params", "check_text"]
+
+JsonScalar: TypeAlias = str | int | float | bool | None
+
+_MAX_TEXT = 200
+_FIELD_KEYS = ("units", "long_name", "dims")
+
+
+def check_text(value: object, what: str) -> str:
+    """Check an identity: a non-empty printable str of at most 200 characters.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        The name of the argument, for the message.
+
+    Returns
+    -------
+    str
+        The text, unchanged.
+
+    Raises
+    ------
+    TypeError
+        If it is not a str.
+    ValueError
+        If it is empty, too long or not printable.
+    """
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
+        msg = f"{what} must be 1 to {_MAX_TEXT} printable characters, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def check_params(params: object) -> dict[str, JsonScalar]:
+    """Check an actor's parameters and copy them.
+
+    Parameters
+    ----------
+    params : mapping of str to scalar, or None
+        JSON scalars: str, int of 64 bits, finite float, bool or None. NumPy scalars are converted.
+
+    Returns
+    -------
+    dict
+        A copy with plain Python values.
+
+    Raises
+    ------
+    TypeError
+        If `params` is not a mapping, a name is not a str or a value is not a scalar.
+    ValueError
+        If a name or a value is out of range.
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        msg = f"params must be a mapping of name to scalar, got {type(params).__name__}"
+        raise TypeError(msg)
+    return {
+        check_text(name, "a name in params"): _scalar(value, f"params[{name!r}]")
+        for name, value in params.items()
+    }
+
+
+def _scalar(value: object, what: str) -> JsonScalar:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            msg = f"{what} must be an integer of 64 bits, so that every JSON reader can hold it"
+            raise ValueError(msg)
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            msg = f"{what} must be finite (JSON has no inf or nan), got {value!r}"
+            raise ValueError(msg)
+        return float(value)
+    if isinstance(value, str):
+        return _unicode(value, what)
+    msg = f"{what} must be a str, int, float, bool or None, got {value!r} ({type(value).__name__})"
+    raise TypeError(msg)
+
+
+def _unicode(value: str, what: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"{what} must be text that UTF-8 can hold, got {value!r}"
+        raise ValueError(msg) from None
+    return str(value)
+
+
+def _field_attrs(fields: object) -> dict[str, Mapping[str, Any]]:
+    if fields is None:
+        return {}
+    if not isinstance(fields, Mapping):
+        msg = f"fields must be a mapping of field name to attributes, got {type(fields).__name__}"
+        raise TypeError(msg)
+    checked: dict[str, Mapping[str, Any]] = {}
+    for name, attrs in fields.items():
+        check_name(name, "field name")
+        if not isinstance(attrs, Mapping):
+            msg = f"fields[{name!r}] must be a mapping, got {attrs!r} ({type(attrs).__name__})"
+            raise TypeError(msg)
+        copied: dict[str, Any] = {}
+        for key, value in attrs.items():
+            what = f"fields[{name!r}][{key!r}]"
+            if key not in _FIELD_KEYS:
+                msg = f"{what} is not known: use any of {', '.join(_FIELD_KEYS)}"
+                raise ValueError(msg)
+            copied[key] = _dims(value, what) if key == "dims" else _label(value, what)
+        checked[name] = MappingProxyType(copied)
+    return checked
+
+
+def _label(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    return _unicode(value, what)
+
+
+def _dims(value: object, what: str) -> tuple[str, ...]:
+    # A str is a sequence of str too, and "yx" for ("y", "x") would pass unnoticed.
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        msg = f"{what} must be a tuple of dimension names, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    dims = tuple(check_text(dim, f"a name in {what}") for dim in value)
+    if len(set(dims)) != len(dims):
+        msg = f"{what} names a dimension twice: {dims!r}; every axis needs its own name"
+        raise ValueError(msg)
+    return dims
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RegisteredActor:
+    """An actor as the manager knows it.
+
+    Attributes
+    ----------
+    actor_slot : int
+        Its index in the kernel.
+    kernel_id, kernel_type : str
+        Its identity and its type.
+    params : mapping of str to scalar
+        Its parameters, read-only.
+    backend : str or None
+        Which kernel runs it.
+    fields : mapping of str to mapping
+        Attributes of its fields, read-only: ``units``, ``long_name``, ``dims``, all optional.
+    """
+
+    actor_slot: int
+    kernel_id: str
+    kernel_type: str
+    params: Mapping[str, JsonScalar]
+    backend: str | None
+    fields: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def make(
+        cls,
+        actor_slot: object,
+        kernel_id: object,
+        kernel_type: object,
+        *,
+        params: object = None,
+        backend: object = None,
+        fields: object = None,
+    ) -> RegisteredActor:
+        """Check everything, and copy what could change later.
+
+        Parameters
+        ----------
+        actor_slot, kernel_id, kernel_type, params, backend, fields : object
+            As the attributes.
+
+        Returns
+        -------
+        RegisteredActor
+            A value that shares nothing mutable with the arguments.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type.
+        ValueError
+            If an argument is out of range.
+        """
+        return cls(
+            actor_slot=check_slot(actor_slot),
+            kernel_id=check_text(kernel_id, "kernel_id"),
+            kernel_type=check_text(kernel_type, "kernel_type"),
+            params=MappingProxyType(check_params(params)),
+            backend=None if backend is None else check_text(backend, "backend"),
+            fields=MappingProxyType(_field_attrs(fields)),
+        )
+
+    def check_dims(self, fields: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Check that captured arrays have the axes that were registered.
+
+        Parameters
+        ----------
+        fields : mapping of str to numpy.ndarray
+            What a snapshot carries.
+
+        Raises
+        ------
+        ValueError
+            If a field has another number of axes than its registered ``dims``.
+        """
+        for name, array in fields.items():
+            dims = self.fields.get(name, {}).get("dims")
+            if dims is not None and len(dims) != array.ndim:
+                msg = (
+                    f"field {name!r} has {array.ndim} axes but is registered with dims {dims!r}: "
+                    "register the actor with one dimension name per axis"
+                )
+                raise ValueError(msg)

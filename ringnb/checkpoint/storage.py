@@ -1,0 +1,234 @@
+"""What a place that keeps checkpoints must offer, and the values that go in and out of it.
+
+`CheckpointStorage` is the seam: the manager knows this class and no other. `ZarrStorage` implements
+it for a local directory and for any zarr ``Store``; `ringnb.testing` ships a contract test class
+that checks an implementation. This module knows no kernel.
+"""
+
+from __future__ import annotations
+
+import builtins
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy.typing as npt
+
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+
+if TYPE_CHECKING:
+    from ringnb.checkpoint.checkpoint import Checkpoint
+
+__all__ = ["CheckpointInfo", "CheckpointStorage", "SaveReceipt", "Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One actor's state with all that is recorded about it, ready to be saved.
+
+    Attributes
+    ----------
+    fields : mapping of str to numpy.ndarray
+        Little-endian arrays of bool, integer, float or complex dtype. They may view memory that is
+        reused once `CheckpointStorage.save` has returned.
+    name_prefix, kernel_id, kernel_type : str
+        The manager's prefix, the actor's identity and its type.
+    actor_slot, step, request_id : int
+        Where the actor sat, the step boundary of the capture, the request answered.
+    params : mapping
+        The actor's parameters: JSON scalars by name.
+    backend : str or None
+        Which kernel made it.
+    parent : str or None
+        The checkpoint this state continues from.
+    field_attrs : mapping of str to mapping
+        Per field, all optional: ``units`` and ``long_name`` (str), ``dims`` (one str per axis).
+    """
+
+    fields: Mapping[str, npt.NDArray[Any]]
+    name_prefix: str
+    kernel_id: str
+    kernel_type: str
+    actor_slot: int
+    step: int
+    request_id: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    backend: str | None = None
+    parent: str | None = None
+    field_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class SaveReceipt(NamedTuple):
+    """What `CheckpointStorage.save` may report about a commit.
+
+    Attributes
+    ----------
+    written_ns, committed_ns : int
+        ``time.monotonic_ns()`` when the bytes were handed to the store and when the name became
+        visible and durable.
+    nbytes : int
+        Logical bytes of the fields.
+    """
+
+    written_ns: int
+    committed_ns: int
+    nbytes: int
+
+
+class CheckpointInfo(NamedTuple):
+    """One line of a store's catalogue: what the manager needs to know without opening arrays.
+
+    Attributes
+    ----------
+    name : str
+        The checkpoint's name.
+    name_prefix, kernel_id, kernel_type : str
+        Its identity; empty when `damaged`.
+    actor_slot, step, sequence : int
+        Where it came from, and its place in commit order; -1 when `damaged`.
+    damaged : bool
+        Whether its metadata cannot be trusted, so that nothing but the name is known.
+    """
+
+    name: str
+    name_prefix: str = ""
+    kernel_id: str = ""
+    kernel_type: str = ""
+    actor_slot: int = -1
+    step: int = -1
+    sequence: int = -1
+    damaged: bool = False
+
+
+class CheckpointStorage(ABC):
+    """A place that keeps checkpoints.
+
+    Notes
+    -----
+    Every method may be called from any thread. `save` must be atomic: until it returns normally the
+    name must not be visible to `list`, `exists` or `load`, and after an exception nothing of the
+    attempt may be.
+    """
+
+    @abstractmethod
+    def save(self, name: str, snapshot: Snapshot) -> SaveReceipt | None:
+        """Commit a snapshot under a name, and give it the next sequence number.
+
+        Parameters
+        ----------
+        name : str
+            A name that `exists` denies.
+        snapshot : Snapshot
+            What to store. Its arrays are not used after the return.
+
+        Returns
+        -------
+        SaveReceipt or None
+            Stamps of the commit, if the storage takes them.
+
+        Raises
+        ------
+        CheckpointError
+            If the name is taken or the storage fails.
+        ValueError
+            If the name could leave the store.
+        """
+
+    @abstractmethod
+    def load(self, name: str) -> Checkpoint:
+        """Open a checkpoint; its metadata is checked, its arrays are read when asked for.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint's name.
+
+        Returns
+        -------
+        Checkpoint
+            A view of what is stored.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is none of that name.
+        CheckpointCorrupt
+            If its metadata does not match its digest.
+        """
+
+    @abstractmethod
+    def list(self) -> list[str]:
+        """Return all names, oldest commit first; those with damaged metadata come before the rest.
+
+        Returns
+        -------
+        list of str
+            Names that are taken.
+        """
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Delete one checkpoint; afterwards its name is free.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint's name.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is none of that name.
+        CheckpointError
+            If it is not recognisably a checkpoint that ringnb wrote, or the storage fails.
+        """
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Return whether a name is taken.
+
+        Parameters
+        ----------
+        name : str
+            The name.
+
+        Returns
+        -------
+        bool
+            True for every name in `list`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up locks and handles. Idempotent; reading may go on."""
+
+    def catalogue(self) -> builtins.list[CheckpointInfo]:
+        """Return one `CheckpointInfo` per name, in the order of `list`.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            A copy. This default opens every checkpoint; override it where that is slow.
+        """
+        entries = []
+        for name in self.list():
+            try:
+                c = self.load(name)
+            except CheckpointNotFound:
+                continue  # retired by another manager since the listing
+            except CheckpointCorrupt:
+                entries.append(CheckpointInfo(name, damaged=True))
+                continue
+            entries.append(
+                CheckpointInfo(
+                    name=name,
+                    name_prefix=c.name_prefix,
+                    kernel_id=c.kernel_id,
+                    kernel_type=c.kernel_type,
+                    actor_slot=c.actor_slot,
+                    step=c.step,
+                    sequence=c.sequence,
+                )
+            )
+        return entries

@@ -1,0 +1,112 @@
+"""`ringnb lab`: copy the notebooks to where they can be edited, and start JupyterLab on them.
+
+The command line calls it. JupyterLab runs as a process of its own; none of it is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ringnb.console import say
+from ringnb.errors import RingnbError
+
+__all__ = ["LabUnavailable", "copy_notebooks", "run", "shipped_notebooks"]
+
+
+class LabUnavailable(RingnbError):
+    """JupyterLab is not installed."""
+
+
+def shipped_notebooks() -> list[Path]:
+    """Return the notebooks that came with ringnb.
+
+    Returns
+    -------
+    list of pathlib.Path
+        In order; empty where ringnb was installed without them.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if found := sorted(folder.glob("*.ipynb")):
+            return found
+    return []
+
+
+def copy_notebooks(notebooks: Sequence[Path], folder: Path) -> int:
+    """Copy notebooks, but never over one that is there already.
+
+    Parameters
+    ----------
+    notebooks : sequence of pathlib.Path
+        What to copy.
+    folder : pathlib.Path
+        Where to; made if need be.
+
+    Returns
+    -------
+    int
+        How many were copied.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = 0
+    for notebook in notebooks:
+        target = folder / notebook.name
+        if not target.exists():  # a learner's own work is worth more than a fresh copy
+            shutil.copyfile(notebook, target)
+            copied += 1
+    return copied
+
+
+def run(folder: str, arguments: Sequence[str] = ()) -> int:
+    """Start JupyterLab and wait for its end.
+
+    Parameters
+    ----------
+    folder : str
+        Where the copies of the notebooks go.
+    arguments : sequence of str, optional
+        Passed on to ``jupyter lab``.
+
+    Returns
+    -------
+    int
+        JupyterLab's exit status.
+
+    Raises
+    ------
+    LabUnavailable
+        If it is not installed.
+    OSError
+        If the folder cannot be written.
+    """
+    if importlib.util.find_spec("jupyterlab") is None:
+        msg = "JupyterLab is not installed: pip install 'ringnb[lab]'"
+        raise LabUnavailable(msg)
+    notebooks = shipped_notebooks()
+    start_in = Path(folder) if notebooks else Path()
+    if notebooks:
+        copied = copy_notebooks(notebooks, start_in)
+        kept = len(notebooks) - copied
+        say(f"{copied} notebooks copied to {start_in}" + (f", {kept} there were kept" if kept else ""))
+    else:
+        say(
+            "This installation came without the notebooks (they are in ringnb's source "
+            "repository, in notebooks/): JupyterLab starts in the current directory"
+        )
+    command = [sys.executable, "-m", "jupyterlab", *arguments, str(start_in.resolve())]
+    process = subprocess.Popen(command)  # noqa: S603 - our own interpreter, no shell
+    while True:
+        # Ctrl-C reaches JupyterLab as well, which asks and decides: wait for what it does.
+        with contextlib.suppress(KeyboardInterrupt):
+            return process.wait()

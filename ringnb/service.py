@@ -1,0 +1,200 @@
+"""The background threads of a session: they poll, send, receive and commit.
+
+Threads
+-------
+* the *service thread* polls the manager, pushes commands while a lane has a free staging buffer, and
+  takes replies off the rings;
+* the *writer thread* completes snapshots, one at a time: a slow disk delays no command.
+
+Neither knows the session that owns them, so that a session nobody holds can be collected.
+
+What goes wrong in the background is never silent: a failed automatic snapshot is an event and a
+`CheckpointWarning`, and the manager retries it; anything unexpected is kept and raised by
+`SnapshotService.check`, with which every call of the session begins.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import warnings
+from collections import deque
+from typing import final
+
+from ringnb.carrier import Answer, Outcome, SnapshotCarrier
+from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
+from ringnb.events import EventLog
+from ringnb.kernel.client import KernelClient
+from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+
+__all__ = ["SnapshotService"]
+
+_TICK_S = 0.1
+
+
+@final
+class SnapshotService(SnapshotCarrier):
+    """A carrier with threads; without `start` it has none, and the caller turns the crank.
+
+    Parameters
+    ----------
+    client : KernelClient
+        The kernel.
+    log : EventLog
+        Where the lifecycle is recorded.
+    """
+
+    def __init__(self, client: KernelClient, log: EventLog) -> None:
+        super().__init__(client, log)
+        self._backlog: deque[SnapshotRequest] = deque()
+        self._to_write: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._writing = 0
+        self._failure: BaseException | None = None
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether background threads do the work."""
+        return bool(self._threads)
+
+    def start(self) -> None:
+        """Start the service thread and the writer thread."""
+        for name, body in (("service", self._serve), ("writer", self._write)):
+            thread = threading.Thread(target=body, name=f"ringnb-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop polling, commit what was captured already, end the threads. Idempotent."""
+        self._stopping.set()
+        self._kernel.wake()
+        for thread in self._threads:
+            while thread.is_alive():  # in short waits, so that Ctrl-C is heard
+                thread.join(0.2)
+
+    def check(self) -> None:
+        """Raise what a background thread died of or stumbled over, once.
+
+        Raises
+        ------
+        BaseException
+            Whatever it was.
+        """
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def enqueue(self, request: SnapshotRequest) -> Outcome:
+        """Take a request for sending, unless it was taken before.
+
+        Parameters
+        ----------
+        request : SnapshotRequest
+            A request of the manager.
+
+        Returns
+        -------
+        Outcome
+            The one outcome of this request.
+        """
+        with self._lock:
+            outcome = self._outcomes.get(request.request_id)
+            if outcome is not None:
+                return outcome
+            outcome = self._new_outcome(request)
+            self._backlog.append(request)
+        self._kernel.wake()
+        return outcome
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set() and self._kernel.alive:
+            try:
+                self._turn()
+            except KernelStopped:
+                break
+            except BaseException as error:  # noqa: BLE001 - kept, and raised by the next call
+                self._failure = self._failure or error
+                self._stopping.wait(_TICK_S)
+        # Commands under way are answered within a slice; what was captured is committed.
+        deadline = time.monotonic() + 2.0
+        while self._kernel.alive and any(self._unanswered) and time.monotonic() < deadline:
+            self._client.pump(0.01)
+        while (answer := self.take()) is not None:
+            self._pass_on(answer)
+        self._to_write.put(None)
+
+    def _turn(self) -> None:
+        for request in self.manager.poll_due_snapshots():
+            self.enqueue(request)
+        self._send_backlog()
+        wait_s = self.manager.seconds_until_next()
+        wait_s = _TICK_S if wait_s is None else min(max(wait_s, 0.001), _TICK_S)
+        if not self._inbox:
+            self._client.pump(wait_s)
+        while (answer := self.take()) is not None:
+            self._pass_on(answer)
+
+    def _send_backlog(self) -> None:
+        """Send what fits, oldest first within a lane; a full lane holds up no other."""
+        full = {lane for lane in range(self._kernel.lanes) if self.free_buffers(lane) <= 0}
+        held: list[SnapshotRequest] = []
+        while self._backlog and len(full) < self._kernel.lanes:
+            request = self._backlog.popleft()
+            lane = self._kernel.lane_of(request.actor_slot)
+            outcome = self._outcomes.get(request.request_id)
+            if outcome is not None and outcome.done.is_set():
+                continue  # cancelled or expired before it was sent
+            if lane in full:
+                held.append(request)
+                continue
+            self.send(request)
+            if self.free_buffers(lane) <= 0:
+                full.add(lane)
+        self._backlog.extendleft(reversed(held))
+
+    def _pass_on(self, answer: Answer) -> None:
+        with self._lock:
+            self._writing += 1
+        self._to_write.put(answer)
+
+    def _write(self) -> None:
+        while (answer := self._to_write.get()) is not None:
+            response: SnapshotResponse | None = None
+            try:
+                response = self.respond(answer)
+                self.complete(response)
+            except Exception as error:  # noqa: BLE001 - reported below, whatever it is
+                self._report(answer.request, error)
+            except BaseException as error:  # noqa: BLE001 - e.g. SystemExit in an observer
+                self._failure = self._failure or error
+            finally:
+                if response is not None and isinstance(response.data, StagedFields):
+                    response.data.release()
+                del response  # the last reference to the staging buffer's views
+                with self._lock:
+                    self._writing -= 1
+
+    def _report(self, request: SnapshotRequest, error: Exception) -> None:
+        """Warn of a failed automatic snapshot, or keep an error that nobody expected."""
+        outcome = self._outcomes.get(request.request_id)
+        if outcome is not None and outcome.awaited:
+            return  # raised where it is waited for
+        kernel_id = self.manager.registered[request.actor_slot].kernel_id
+        if not isinstance(error, SnapshotFailed | CheckpointError | OSError):
+            self._failure = self._failure or error
+            return
+        try:
+            warnings.warn(
+                f"snapshot of actor {kernel_id!r} (slot {request.actor_slot}) failed and will be "
+                f"retried: {type(error).__name__}: {error}",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+        except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
+            self._failure = self._failure or raised
+
+    def depths(self) -> tuple[int, int, int]:
+        """Return how many requests wait to be sent, are with the kernel, are being written."""
+        return len(self._backlog), sum(self._unanswered), self._writing + len(self._inbox)

@@ -1,0 +1,469 @@
+"""A running session: kernel, checkpoint manager and the threads between them, wired.
+
+`Session` is what a notebook holds. It is a thin owner: the kernel steps the actors
+(`ringnb.kernel`), the manager decides what is checkpointed and kept (`ringnb.checkpoint`), the
+service moves snapshots between the two (`ringnb.service`). This is the only module that knows all
+three.
+
+Every method may be called from any thread. A `KeyboardInterrupt` during a blocking call leaves the
+session usable; `run_steps` stops the actor first, so that interrupting a cell does stop the work.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self, final
+
+from ringnb.actors.base import Actor
+from ringnb.arguments import (
+    check_pace,
+    check_seconds,
+    kernel_ids_of,
+    population_of,
+)
+from ringnb.carrier import Outcome
+from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.errors import (
+    CheckpointNotFound,
+    KernelStopped,
+    SnapshotFailed,
+    SnapshotTimeout,
+)
+from ringnb.events import Event, EventLog
+from ringnb.hosting import ActorHost, make_kernel
+from ringnb.messages import Command, SnapshotRequest, SnapshotResponse
+from ringnb.restoring import check_fits, restore_into
+from ringnb.service import SnapshotService
+from ringnb.statistics import SessionStatistics
+
+__all__ = ["Session"]
+
+_live: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+@final
+class Session(ActorHost):
+    """Actors in a persistent kernel, with checkpoints.
+
+    Parameters
+    ----------
+    actor : Actor or sequence of Actor
+        What to run: one actor for every slot, or one per slot.
+    actors : int, optional
+        How many slots. By default 1, or the length of the sequence.
+    backend : {"auto", "cpu", "cuda", "cudasim"}, default "auto"
+        Where the kernel runs. This version hosts actors on the CPU; "auto" is "cpu".
+    config : CheckpointConfig, optional
+        When to checkpoint, what to keep, where.
+    storage : CheckpointStorage, optional
+        Where checkpoints go, instead of ``config.storage_path``. It is not closed with the session.
+    service : bool, default True
+        Poll, carry and commit on background threads. False leaves the crank to the caller: `send`,
+        `receive`.
+    lanes, width : int, optional
+        Kernel lanes (default: one per core but one, at most one per actor) and threads per lane
+        (default 1).
+    ring_capacity : int, default 64
+        Slots of each ring, a power of two.
+    max_steps_per_second : float, optional
+        Pace of every actor. None runs as fast as it goes.
+    kernel_ids : sequence of str, optional
+        Identities, one per slot; ``"<kernel_type>_<slot>"`` by default. They own the histories.
+
+    Raises
+    ------
+    BackendUnavailable
+        If this machine cannot run the backend.
+    TypeError, ValueError
+        If an argument is not allowed.
+    CheckpointError
+        If the store exists and is none of ringnb's.
+
+    Examples
+    --------
+    >>> import ringnb as rn, zarr
+    >>> store = rn.ZarrStorage(zarr.storage.MemoryStore())
+    >>> with rn.Session(rn.actors.Life((64, 64)), storage=store) as s:
+    ...     _ = s.run_steps(0, 100)
+    ...     checkpoint = s.snapshot(0)
+    ...     _ = s.run_steps(0, 50)
+    ...     s.restore(0, checkpoint)
+    100
+    """
+
+    def __init__(
+        self,
+        actor: Actor | Sequence[Actor],
+        actors: int | None = None,
+        backend: str = "auto",
+        config: CheckpointConfig | None = None,
+        storage: CheckpointStorage | None = None,
+        service: bool = True,
+        *,
+        lanes: int | None = None,
+        width: int = 1,
+        ring_capacity: int = 64,
+        max_steps_per_second: float | None = None,
+        kernel_ids: Sequence[str] | None = None,
+    ) -> None:
+        self._closed = True  # until everything stands
+        population = population_of(actor, actors)
+        ids = kernel_ids_of(population, kernel_ids)
+        pace_ns = check_pace(max_steps_per_second)
+        if not isinstance(service, bool):
+            msg = f"service must be a bool, got {service!r}"
+            raise TypeError(msg)
+        config = CheckpointConfig() if config is None else config
+        super().__init__(make_kernel(backend, population, lanes, width, ring_capacity))
+        self._events = EventLog()
+        self._service = SnapshotService(self._client, self._events)
+        self._manager = CheckpointManager(config, storage, observer=self._service.observe)
+        self._service.manager = self._manager
+        try:
+            for slot, (one, kernel_id) in enumerate(zip(population, ids, strict=True)):
+                self._manager.register_actor(
+                    slot,
+                    kernel_id,
+                    one.kernel_type,
+                    params=one.start_params(slot),
+                    backend=self._kernel.name,
+                    fields=one.field_attrs,
+                )
+                # The state is new, whatever the history holds: it continues from no checkpoint.
+                self._manager.note_restored(slot, None)
+            self._kernel.launch()
+            self._closed = False
+            if pace_ns:
+                for slot in range(len(population)):
+                    self._client.call(slot, Command.SET_PACE, (pace_ns,))
+            if service:
+                self._service.start()
+        except BaseException:
+            self._kernel.stop("the session could not be started")
+            self._manager.close()
+            self._closed = True
+            raise
+        _live.add(self)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Commit what was captured, end kernel and threads, release the store. Idempotent.
+
+        Raises
+        ------
+        BaseException
+            What a background thread stumbled over since the last call, after everything is closed.
+        """
+        if self._closed:
+            return
+        self._service.stop()
+        with contextlib.suppress(KernelStopped):
+            self._manager.cancel_all_pending()
+        self._kernel.stop("the session was closed")
+        self._manager.close()
+        self._closed = True
+        _live.discard(self)
+        self._service.check()
+
+    def __enter__(self) -> Self:
+        """Return the session itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; an exception of the block is not replaced by one of the background."""
+        if error is None:
+            self.close()
+        else:
+            with contextlib.suppress(Exception):
+                self.close()
+
+    def __del__(self) -> None:
+        """Close a session that nobody holds any more."""
+        if not getattr(self, "_closed", True):
+            with contextlib.suppress(Exception):
+                self.close()
+
+    def _check(self) -> None:
+        self._service.check()
+        super()._check()
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def snapshot(self, slot: int, timeout: float = 10.0) -> Checkpoint:
+        """Take a snapshot now and commit it.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        timeout : float, default 10.0
+            Seconds until it must be committed.
+
+        Returns
+        -------
+        Checkpoint
+            A state captured at or after this call.
+
+        Raises
+        ------
+        SnapshotTimeout
+            If it is not committed in time; the request is cancelled.
+        SnapshotFailed
+            If the kernel refused it.
+        CheckpointError, OSError
+            If storage failed.
+        """
+        slot = self._slot(slot)
+        limit = check_seconds(timeout, "timeout")
+        self._check()
+        called_ns, deadline = time.monotonic_ns(), time.monotonic() + limit
+        while True:
+            request = self._manager.request_snapshot(slot)
+            if request is None:
+                msg = (
+                    f"slot {slot} is not registered with the manager any more; "
+                    "register_actor it again, or open a new session"
+                )
+                raise SnapshotFailed(msg)
+            outcome = (
+                self._service.enqueue(request)
+                if self._service.running
+                else self._service.send(request)
+            )
+            outcome.awaited += 1
+            try:
+                finished = self._await(outcome, deadline)
+            finally:
+                outcome.awaited -= 1
+            if not finished:
+                cancelled = self._manager.cancel_pending(request.request_id)
+                fate = (
+                    "the request was cancelled"
+                    if cancelled
+                    else "it is still being written and may yet be committed"
+                )
+                msg = (
+                    f"snapshot of slot {slot} was not committed within {limit:g} s "
+                    f"(last stage: {outcome.stage}); {fate}. Allow a longer timeout, or look at "
+                    "session.statistics()"
+                )
+                raise SnapshotTimeout(msg)
+            # A request that was under way already may have been captured before this call.
+            fresh = outcome.captured_ns is not None and outcome.captured_ns >= called_ns
+            if outcome.error is not None and (fresh or outcome.captured_ns is None):
+                raise outcome.error
+            if fresh and outcome.name is not None:
+                return self._manager.storage.load(outcome.name)
+
+    def _await(self, outcome: Outcome, deadline: float) -> bool:
+        """Wait for an outcome; without a service, turn the crank for this one request."""
+        while not outcome.done.is_set():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if self._service.running:
+                outcome.done.wait(min(left, 0.1))
+                self._check()
+                continue
+            answer = self._service.take(outcome.request.request_id)
+            if answer is None:
+                self._client.pump(min(left, 0.05))
+                self._kernel.check_alive()
+                continue
+            with contextlib.suppress(Exception):  # kept in the outcome, raised from there
+                self._service.complete(self._service.respond(answer))
+        return True
+
+    def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
+        """Write a checkpoint's state and parameters back into a live actor.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        checkpoint : Checkpoint or str
+            A checkpoint, its name, or ``"latest"`` for the newest of this actor that verifies.
+
+        Returns
+        -------
+        int
+            The step that the actor continues from. A free-running actor runs on, a step budget is
+            cleared.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointCorrupt
+            If there is none, or it is damaged.
+        ValueError
+            If type, fields, shape, dtype or parameters do not fit the actor.
+
+        Notes
+        -----
+        Whatever is raised, the actor is untouched: its state is replaced between two steps, after
+        every byte was read and verified.
+        """
+        slot = self._slot(slot)
+        self._check()
+        ckpt = self._resolve(slot, checkpoint)
+        actor = self._kernel.actors[slot]
+        check_fits(ckpt, actor, slot)
+        params = actor.check_params(
+            {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
+        )
+        reply = restore_into(self._client, slot, ckpt, params)
+        self._params[slot] = params
+        self._manager.note_restored(slot, ckpt.name)
+        self._events.append(
+            Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
+        )
+        return int(reply.step)
+
+    def _resolve(self, slot: int, checkpoint: Checkpoint | str) -> Checkpoint:
+        if isinstance(checkpoint, Checkpoint):
+            return checkpoint
+        if not isinstance(checkpoint, str):
+            msg = (
+                f"checkpoint must be a Checkpoint, a name or 'latest', got {checkpoint!r} "
+                f"({type(checkpoint).__name__})"
+            )
+            raise TypeError(msg)
+        if checkpoint != "latest":
+            return self._manager.storage.load(checkpoint)
+        latest = self._manager.load_latest(slot)
+        if latest is None:
+            kernel_id = self._manager.registered[slot].kernel_id
+            msg = (
+                f"actor {kernel_id!r} (slot {slot}) has no checkpoint in {self.storage!r}: "
+                "take one with snapshot(), or check storage_path and name_prefix"
+            )
+            raise CheckpointNotFound(msg)
+        return latest
+
+    # -- the manual crank ------------------------------------------------------------------------
+
+    def send(self, request: SnapshotRequest) -> None:
+        """Push the SNAPSHOT command for a request onto the H2K ring.
+
+        Parameters
+        ----------
+        request : SnapshotRequest
+            From the manager. Sending it twice does nothing.
+        """
+        if not isinstance(request, SnapshotRequest):
+            msg = f"request must be a SnapshotRequest, got {request!r} ({type(request).__name__})"
+            raise TypeError(msg)
+        self._slot(request.actor_slot)
+        self._check()
+        self._service.send(request)
+
+    def receive(self, timeout: float = 0.0) -> list[SnapshotResponse]:
+        """Take answers off the K2H rings.
+
+        Parameters
+        ----------
+        timeout : float, default 0.0
+            Seconds to wait for the first one.
+
+        Returns
+        -------
+        list of SnapshotResponse
+            Their data views staging buffers until they are completed or dropped. An actor's lane
+            has two, so a third request while two are held is answered with a failure.
+
+        Raises
+        ------
+        ValueError
+            With ``service=True``: the service thread receives.
+        """
+        limit = check_seconds(timeout, "timeout", zero=True)
+        self._check()
+        if self._service.running:
+            msg = (
+                "receive() is the manual crank, but this session's service thread takes the "
+                "answers; open it with service=False to turn the crank yourself"
+            )
+            raise ValueError(msg)
+        self._client.pump(0.0)
+        if limit > 0:
+            self._client.wait_until(lambda: self._service.answers_waiting > 0, limit)
+        return list(self._answers())
+
+    def _answers(self) -> Iterator[SnapshotResponse]:
+        while (answer := self._service.take()) is not None:
+            yield self._service.respond(answer)
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    @property
+    def manager(self) -> CheckpointManager:
+        """The checkpoint manager."""
+        return self._manager
+
+    @property
+    def storage(self) -> CheckpointStorage:
+        """Where checkpoints are kept."""
+        return self._manager.storage
+
+    @property
+    def events(self) -> EventLog:
+        """The lifecycle log."""
+        return self._events
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session was closed."""
+        return self._closed
+
+    def statistics(self) -> SessionStatistics:
+        """Return counters and queue depths.
+
+        Returns
+        -------
+        SessionStatistics
+            A frozen copy.
+        """
+        self._check()
+        backlog, with_kernel, writing = self._service.depths()
+        return SessionStatistics(
+            kernel=self._kernel.statistics(),
+            actors=tuple(self._kernel.counters(s) for s in range(len(self._kernel.actors))),
+            pending=self._manager.pending_count,
+            completed=self._manager.total_completed,
+            failed=self._manager.total_failed,
+            waiting_to_send=backlog,
+            with_kernel=with_kernel,
+            being_written=writing,
+            replies=self._client.replies,
+            events=self._events.appended,
+        )
+
+    def __repr__(self) -> str:
+        """Name the actors, the backend and the state."""
+        kinds = ", ".join(sorted({a.kernel_type for a in self._kernel.actors}))
+        state = "closed" if self._closed else "running"
+        return (
+            f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
+            f"{self._manager.total_completed} checkpoints, {state}>"
+        )
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close sessions before the interpreter tears down what their threads run on."""
+    for session in list(_live):
+        with contextlib.suppress(Exception):
+            session.close()
