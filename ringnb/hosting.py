@@ -217,16 +217,9 @@ class ActorHost:
         """
         slot = self._slot(slot)
         actor = self._kernel.actors[slot]
-        unknown = set(changes) - set(actor.params)
-        if unknown:
-            msg = (
-                f"{actor.kernel_type} has no parameter {sorted(unknown)}: "
-                f"it has {sorted(actor.params)}"
-            )
-            raise ValueError(msg)
         self._check()
         with self._client.loading(self._kernel.lane_of(slot)) as load:
-            params = actor.check_params({**self._params[slot], **changes})
+            params = actor.change_params(self._params[slot], changes)
             buffer = self._kernel.params_buffer(slot)
             buffer[: len(params)] = list(params.values())
             load(slot, Command.SET_PARAMS)

@@ -40,14 +40,15 @@ def reference(tmp_path_factory):
 def killed_store(tmp_path_factory):
     """A store whose writer was killed while it committed as fast as it could."""
     store = tmp_path_factory.mktemp("killed") / "s.zarr"
-    process = subprocess.Popen(child("killed", store), stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "snapshots committed\n"
-    storage = rn.ZarrStorage(store)
-    while len(storage.list()) < 18:  # until it is well into its endless loop
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL
-    process.stdout.close()
+    with subprocess.Popen(child("killed", store), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "snapshots committed\n"
+            storage = rn.ZarrStorage(store)
+            while len(storage.list()) < 18:  # until it is well into its endless loop
+                assert process.poll() is None
+        finally:
+            process.kill()
+        assert process.wait(30) == -signal.SIGKILL
     return store
 
 

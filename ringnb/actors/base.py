@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ringnb.messages import check_name, check_slot
 
-__all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
+__all__ = ["MAX_PARAMS", "Actor", "FieldSpec", "check_axes", "check_dtype", "check_start"]
 
 MAX_PARAMS = 16
 _DIMS = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
@@ -82,7 +82,7 @@ class Actor(ABC):
 
     def __init__(self, shape: tuple[int, ...], params: Mapping[str, float]) -> None:
         self._shape = _check_shape(shape, type(self).__name__)
-        self._params = MappingProxyType(_check_params(params))
+        self._params = MappingProxyType(self.complete(_check_params(params)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,6 +158,26 @@ class Actor(ABC):
         check_slot(slot, "slot")
         return dict(self._params)
 
+    def complete(self, params: dict[str, float]) -> dict[str, float]:
+        """Check the limits of the scheme and work out parameters that follow from others.
+
+        Parameters
+        ----------
+        params : dict of str to float
+            All parameters, finite.
+
+        Returns
+        -------
+        dict of str to float
+            The same names.
+
+        Raises
+        ------
+        ValueError
+            If a limit is broken; the message states it.
+        """
+        return params
+
     def check_params(self, params: Mapping[str, float]) -> dict[str, float]:
         """Check parameters that are to replace this actor's own.
 
@@ -174,8 +194,8 @@ class Actor(ABC):
         Raises
         ------
         TypeError, ValueError
-            If a name is missing or unknown, a value is no finite number, or a limit of the scheme
-            is broken. Models extend this check with their stability limits.
+            If a name is missing or unknown, a value is no finite number, a limit of the scheme is
+            broken, or a parameter contradicts those it follows from.
         """
         if set(params) != set(self._params):
             msg = (
@@ -183,7 +203,45 @@ class Actor(ABC):
                 f"got {sorted(map(str, params))}"
             )
             raise ValueError(msg)
-        return _check_params({name: params[name] for name in self._params})
+        checked = _check_params({name: params[name] for name in self._params})
+        for name, value in self.complete(checked).items():
+            if not math.isclose(value, checked[name], rel_tol=1e-9, abs_tol=1e-300):
+                msg = (
+                    f"{name}={checked[name]:g} of {self.kernel_type} contradicts its other "
+                    f"parameters, from which {value:g} follows; change those instead"
+                )
+                raise ValueError(msg)
+        return checked
+
+    def change_params(
+        self, current: Mapping[str, float], changes: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Apply changes to a set of parameters; those that follow from others follow.
+
+        Parameters
+        ----------
+        current, changes : mapping of str to float
+            All parameters, and the new values.
+
+        Returns
+        -------
+        dict of str to float
+            A consistent set.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `check_params`, or if a name is unknown.
+        """
+        unknown = set(changes) - set(self._params)
+        if unknown:
+            msg = (
+                f"{self.kernel_type} has no parameter {sorted(unknown)}: "
+                f"it has {sorted(self._params)}"
+            )
+            raise ValueError(msg)
+        completed = self.complete(_check_params({**current, **changes}))
+        return self.check_params({**completed, **changes})
 
     @staticmethod
     def inject(
@@ -248,6 +306,68 @@ def _check_params(params: Mapping[str, float]) -> dict[str, float]:
             raise ValueError(msg)
         checked[name] = float(value)
     return checked
+
+
+def check_start(start: npt.ArrayLike | None, actor: Actor) -> npt.NDArray[Any] | None:
+    """Check a state that a user wants an actor to start from.
+
+    Parameters
+    ----------
+    start : array-like or None
+        The state, ``(levels * fields, *grid)``; the first axis may be left out where there is one
+        field, and is then repeated for every level.
+    actor : Actor
+        The actor.
+
+    Returns
+    -------
+    array or None
+        A copy of the actor's dtype and state shape.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit, or a value cannot be held.
+    """
+    if start is None:
+        return None
+    given = np.asarray(start)
+    if given.shape == actor.shape and len(actor.fields) == 1:
+        given = np.stack([given] * actor.levels)
+    if given.shape != actor.state_shape:
+        msg = (
+            f"start has shape {given.shape}, {type(actor).__name__} of shape {actor.shape} needs "
+            f"{actor.state_shape} (levels * fields, *grid)"
+        )
+        raise ValueError(msg)
+    if given.dtype.kind not in "biuf":
+        msg = f"start has dtype {given.dtype}, needed is something that fits {actor.dtype}"
+        raise ValueError(msg)
+    state = given.astype(actor.dtype)
+    if actor.dtype.kind in "iu" and not np.array_equal(state, given):
+        msg = f"start holds values that {actor.dtype} cannot hold"
+        raise ValueError(msg)
+    return state
+
+
+def check_axes(actor: Actor, ndim: int) -> None:
+    """Check the number of grid axes of a model.
+
+    Parameters
+    ----------
+    actor : Actor
+        The actor.
+    ndim : int
+        How many it must have.
+
+    Raises
+    ------
+    ValueError
+        If it has another number.
+    """
+    if len(actor.shape) != ndim:
+        msg = f"{type(actor).__name__} needs a shape of {ndim} axes, got {actor.shape}"
+        raise ValueError(msg)
 
 
 def check_dtype(dtype: object) -> np.dtype[Any]:

@@ -16,6 +16,7 @@ from ringnb.checkpoint.announcer import Announcer
 from ringnb.checkpoint.completion import Completion
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.history import newest_verified, read_history, shown
+from ringnb.checkpoint.opening import open_storage
 from ringnb.checkpoint.registration import RegisteredActor, check_text
 from ringnb.checkpoint.schedule import Schedule
 from ringnb.checkpoint.state import ManagerState
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from ringnb.events import EventSink
 
 __all__ = ["CheckpointManager"]
-
-_STORAGE = ("save", "load", "list", "delete", "exists", "close", "catalogue")
 
 
 @final
@@ -54,11 +53,6 @@ class CheckpointManager(ManagerView):
         committed, retired, failed, expired, cancelled. It runs on the thread that caused the event,
         outside the manager's lock; what it raises is logged and otherwise ignored.
 
-    Raises
-    ------
-    TypeError
-        If `config`, `storage`, `clock` or `observer` is not what it has to be.
-
     Notes
     -----
     Every method may be called from any thread. After `close` all but `close` and the properties
@@ -77,21 +71,11 @@ class CheckpointManager(ManagerView):
         if not isinstance(given, CheckpointConfig):
             msg = f"config must be a CheckpointConfig, got {given!r} ({type(given).__name__})"
             raise TypeError(msg)
-        self._owns_storage = storage is None
-        if storage is None:
-            from ringnb.checkpoint.zarr_storage import ZarrStorage  # noqa: PLC0415  # loads zarr
-
-            storage = ZarrStorage(str(config.storage_path))
-        elif missing := [m for m in _STORAGE if not callable(getattr(storage, m, None))]:
-            msg = (
-                f"storage must be a CheckpointStorage, but {storage!r} lacks {', '.join(missing)}: "
-                "wrap a path or a zarr store in ZarrStorage(...)"
-            )
-            raise TypeError(msg)
         schedule = Schedule(config.interval_s, config.request_timeout_s)
-        super().__init__(ManagerState(config, schedule, clock), storage)
-        self._announce = Announcer(observer)
-        self._completion = Completion(self._state, storage, self._announce, self._close_storage)
+        state, self._announce = ManagerState(config, schedule, clock), Announcer(observer)
+        opened, self._owns_storage = open_storage(config, storage)
+        super().__init__(state, opened)
+        self._completion = Completion(state, opened, self._announce, self._close_storage)
 
     # --- actors ---
 

@@ -26,6 +26,7 @@ __all__ = [
     "copy_bytes",
     "cpu_pause",
     "fence",
+    "flush_subnormals",
     "load_acquire",
     "now_ns",
     "poll_fd",
@@ -98,6 +99,38 @@ def cpu_pause(_typing: Any) -> Any:
             fnty = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
             hint = cgutils.get_or_insert_function(builder.module, fnty, "llvm.aarch64.hint")
             builder.call(hint, [ir.Constant(ir.IntType(32), 1)])  # 1 is YIELD
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def flush_subnormals(_typing: Any) -> Any:
+    """Make this thread treat numbers too small for full precision as zero, from now on.
+
+    The tails of a decaying field are full of them, and a core takes some hundred cycles for each.
+    Every kernel thread does this once, so results do not depend on which thread computes a cell.
+    """
+
+    def codegen(context: Any, builder: Any, _sig: Any, _args: Any) -> Any:
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        byte_ptr = ir.IntType(8).as_pointer()
+
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            fnty = ir.FunctionType(result, arguments)
+            return cgutils.get_or_insert_function(builder.module, fnty, name)
+
+        if _X86:
+            word = builder.alloca(i32)
+            pointer = builder.bitcast(word, byte_ptr)
+            builder.call(function("llvm.x86.sse.stmxcsr", ir.VoidType(), byte_ptr), [pointer])
+            both = ir.Constant(i32, 0x8040)  # flush to zero, denormals are zero
+            builder.store(builder.or_(builder.load(word), both), word)
+            builder.call(function("llvm.x86.sse.ldmxcsr", ir.VoidType(), byte_ptr), [pointer])
+        elif _ARM:
+            fpcr = builder.call(function("llvm.aarch64.get.fpcr", i64), [])
+            flushed = builder.or_(fpcr, ir.Constant(i64, 1 << 24))
+            builder.call(function("llvm.aarch64.set.fpcr", ir.VoidType(), i64), [flushed])
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -19,6 +19,7 @@ from typing import Any
 from ringnb.kernel.atomics import (
     cpu_pause,
     fence,
+    flush_subnormals,
     load_acquire,
     now_ns,
     poll_fd,
@@ -159,6 +160,7 @@ def run_leader(
     scratch, arguments : (8,) int64 arrays
         Private to this thread.
     """
+    flush_subnormals()
     n = table.shape[0]
     store_release(control, STATE, LANE_RUNNING)
     busy_at = now_ns(scratch)

@@ -20,6 +20,7 @@ from ringnb.kernel.atomics import (
     copy_bytes,
     cpu_pause,
     fence,
+    flush_subnormals,
     load_acquire,
     now_ns,
     poll_fd,
@@ -206,6 +207,7 @@ def run_member(table: Any, facts: Any, team: Any, scratch: Any, rank: int) -> No
     job's last barrier, which every member has passed by then.
     """
     member = TEAM_MEMBERS + rank * MEMBER_WORDS
+    flush_subnormals()
     seen = 0
     while True:
         idle_since = now_ns(scratch)
