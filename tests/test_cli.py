@@ -388,7 +388,13 @@ def test_lab_without_notebooks_says_so(fake_jupyter, tmp_path, monkeypatch, caps
 
 @pytest.mark.parametrize(
     ("nbytes", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (2**20 - 1, "1.0 MiB"), (3 * 2**29, "1.5 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (2**20 - 1, "1.0 MiB"),
+        (3 * 2**29, "1.5 GiB"),
+    ],
 )
 def test_sizes_for_people(nbytes, text):
     assert format_bytes(nbytes) == text

@@ -1,0 +1,187 @@
+"""Contract tests for storages: what a manager relies on, whatever the place.
+
+Subclass `StorageTests` in a pytest module and override the ``storage`` fixture.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringnb.checkpoint.storage import CheckpointStorage, Snapshot
+from ringnb.errors import CheckpointError, CheckpointNotFound
+
+__all__ = ["StorageTests", "make_snapshot"]
+
+
+def make_snapshot(step: int = 0, **changes: Any) -> Snapshot:
+    """Return a small snapshot.
+
+    Parameters
+    ----------
+    step : int, default 0
+        Its step; the field holds numbers that depend on it.
+    **changes
+        Other attributes of `Snapshot`.
+
+    Returns
+    -------
+    Snapshot
+        Two fields, one of them two-dimensional.
+    """
+    values: dict[str, Any] = {
+        "fields": {
+            "u": np.arange(12, dtype=np.float32).reshape(3, 4) + step,
+            "counts": np.arange(5, dtype=np.int64) * step,
+        },
+        "name_prefix": "checkpoint",
+        "kernel_id": "model_0",
+        "kernel_type": "model",
+        "actor_slot": 0,
+        "step": step,
+        "request_id": step + 1,
+        "params": {"rate": 0.5, "seed": 3, "label": "a", "flag": True, "nothing": None},
+        "backend": "cpu",
+        "field_attrs": {"u": {"units": "Pa", "long_name": "pressure", "dims": ("y", "x")}},
+    }
+    return Snapshot(**{**values, **changes})
+
+
+class StorageTests:
+    """Contract of `CheckpointStorage`; subclass and override the fixture `storage`."""
+
+    @pytest.fixture
+    def storage(self) -> CheckpointStorage:
+        """Return an empty storage."""
+        raise NotImplementedError
+
+    def test_an_empty_storage_is_empty_and_no_error(self, storage: CheckpointStorage) -> None:
+        assert storage.list() == []
+        assert storage.catalogue() == []
+        assert not storage.exists("checkpoint_0_step_0")
+        with pytest.raises(CheckpointNotFound, match="checkpoint_0_step_0"):
+            storage.load("checkpoint_0_step_0")
+        with pytest.raises(CheckpointNotFound):
+            storage.delete("checkpoint_0_step_0")
+
+    def test_what_was_saved_comes_back(self, storage: CheckpointStorage) -> None:
+        snapshot = make_snapshot(7, parent="checkpoint_0_step_3")
+        storage.save("checkpoint_0_step_7", snapshot)
+        checkpoint = storage.load("checkpoint_0_step_7")
+        assert checkpoint.name == "checkpoint_0_step_7"
+        for attribute in (
+            *("name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "request_id"),
+            *("params", "backend", "parent"),
+        ):
+            assert getattr(checkpoint, attribute) == getattr(snapshot, attribute)
+        assert checkpoint.created_at.utcoffset() is not None
+        fields = checkpoint.numpy()
+        assert list(fields) == ["u", "counts"]
+        for name, array in snapshot.fields.items():
+            assert fields[name].dtype == array.dtype
+            np.testing.assert_array_equal(fields[name], array)
+        checkpoint.verify()
+
+    def test_arrays_may_be_reused_after_save(self, storage: CheckpointStorage) -> None:
+        array = np.ones((4, 4))
+        storage.save("a_0_step_0", make_snapshot(fields={"u": array}))
+        array[:] = 9
+        assert (storage.load("a_0_step_0").numpy()["u"] == 1).all()
+
+    def test_a_taken_name_is_refused_and_kept(self, storage: CheckpointStorage) -> None:
+        storage.save("a_0_step_1", make_snapshot(1))
+        with pytest.raises(CheckpointError, match="a_0_step_1"):
+            storage.save("a_0_step_1", make_snapshot(2))
+        assert storage.load("a_0_step_1").step == 1
+
+    def test_order_is_commit_order(self, storage: CheckpointStorage) -> None:
+        names = [f"a_0_step_{n}" for n in (1000, 999, 5, 77)]
+        for name in names:
+            storage.save(name, make_snapshot())
+        assert storage.list() == names
+        sequences = [entry.sequence for entry in storage.catalogue()]
+        assert sequences == sorted(set(sequences))
+        storage.delete("a_0_step_999")
+        storage.save("a_0_step_999", make_snapshot())
+        assert storage.list() == ["a_0_step_1000", "a_0_step_5", "a_0_step_77", "a_0_step_999"]
+
+    def test_catalogue_says_what_load_says(self, storage: CheckpointStorage) -> None:
+        storage.save("b_3_step_8", make_snapshot(8, actor_slot=3, name_prefix="b"))
+        (entry,) = storage.catalogue()
+        checkpoint = storage.load("b_3_step_8")
+        assert entry == (
+            *("b_3_step_8", "b", checkpoint.kernel_id, checkpoint.kernel_type),
+            *(3, 8, checkpoint.sequence, False),
+        )
+
+    def test_delete_frees_the_name(self, storage: CheckpointStorage) -> None:
+        storage.save("a_0_step_1", make_snapshot(1))
+        checkpoint = storage.load("a_0_step_1")
+        lazy = checkpoint["u"]
+        storage.delete("a_0_step_1")
+        assert storage.list() == []
+        assert not storage.exists("a_0_step_1")
+        with pytest.raises(CheckpointNotFound):
+            lazy[0]
+        with pytest.raises(CheckpointNotFound):
+            checkpoint.verify()
+        storage.save("a_0_step_1", make_snapshot(2))
+        assert storage.load("a_0_step_1").step == 2
+
+    @pytest.mark.parametrize(
+        "name", ["", "..", "../x", "a/b", "/abs", ".hidden", "__x", "zarr.json", "a\0b", "ä", "a" * 300]
+    )
+    def test_names_cannot_leave_the_store(self, storage: CheckpointStorage, name: str) -> None:
+        for call in (storage.load, storage.delete, storage.exists):
+            with pytest.raises(ValueError, match="not allowed"):
+                call(name)
+        with pytest.raises(ValueError, match="not allowed"):
+            storage.save(name, make_snapshot())
+        assert storage.list() == []
+
+    def test_bad_metadata_is_refused_before_anything_is_written(
+        self, storage: CheckpointStorage
+    ) -> None:
+        for changes, error in (
+            ({"params": {"x": float("nan")}}, ValueError),
+            ({"params": {"x": [1]}}, TypeError),
+            ({"fields": {}}, ValueError),
+            ({"fields": {"../u": np.zeros(3)}}, ValueError),
+            ({"fields": {"u": np.array(["text"])}}, TypeError),
+        ):
+            with pytest.raises(error):
+                storage.save("a_0_step_0", make_snapshot(**changes))
+        assert storage.list() == []
+
+    def test_threads_may_save_at_once(self, storage: CheckpointStorage) -> None:
+        errors: list[BaseException] = []
+
+        def save(first: int) -> None:
+            try:
+                for n in range(first, first + 5):
+                    storage.save(f"a_0_step_{n}", make_snapshot(n))
+            except BaseException as error:  # noqa: BLE001 - reported below
+                errors.append(error)
+
+        threads = [threading.Thread(target=save, args=(n,)) for n in (0, 10, 20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert errors == []
+        assert len(storage.list()) == 15
+        assert [e.sequence for e in storage.catalogue()] == list(range(1, 16))
+        for name in storage.list():
+            storage.load(name).verify()
+
+    def test_close_is_idempotent_and_reading_goes_on(self, storage: CheckpointStorage) -> None:
+        storage.save("a_0_step_0", make_snapshot())
+        storage.close()
+        storage.close()
+        storage.load("a_0_step_0").verify()
+        storage.save("a_0_step_1", make_snapshot(1))
+        assert len(storage.list()) == 2
+        storage.close()
