@@ -23,6 +23,7 @@ __all__ = [
 
 
 def population_of(actor: Actor | Sequence[Actor], actors: int | None) -> list[Actor]:
+    """Return the actor of every slot, from what a session was given."""
     if isinstance(actor, Actor):
         n = 1 if actors is None else actors
         if isinstance(n, bool) or not isinstance(n, int | np.integer):
@@ -43,6 +44,7 @@ def population_of(actor: Actor | Sequence[Actor], actors: int | None) -> list[Ac
 
 
 def kernel_ids_of(population: list[Actor], given: Sequence[str] | None) -> list[str]:
+    """Return the identity of every slot."""
     if given is None:
         return [f"{a.kernel_type}_{slot}" for slot, a in enumerate(population)]
     if isinstance(given, str) or len(given) != len(population):
@@ -52,6 +54,7 @@ def kernel_ids_of(population: list[Actor], given: Sequence[str] | None) -> list[
 
 
 def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return a cell as (z, y, x), zero on axes that the grid does not have."""
     if isinstance(at, int | np.integer) and not isinstance(at, bool):
         at = (at,)
     if (
@@ -71,6 +74,7 @@ def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def check_number(value: object, what: str) -> float:
+    """Return a finite number."""
     if isinstance(value, bool | np.bool_) or not isinstance(
         value, int | float | np.integer | np.floating
     ):
@@ -83,6 +87,7 @@ def check_number(value: object, what: str) -> float:
 
 
 def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
+    """Return a duration in seconds, positive unless `zero` allows none."""
     seconds = check_number(value, what)
     if seconds < 0 or (seconds == 0 and not zero):
         msg = f"{what} must be {'at least' if zero else 'more than'} 0 seconds, got {value!r}"
@@ -91,6 +96,7 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
 
 
 def check_pace(steps_per_second: object) -> int:
+    """Return nanoseconds per step for a rate, 0 for no limit."""
     if steps_per_second is None:
         return 0
     rate = check_number(steps_per_second, "max_steps_per_second")

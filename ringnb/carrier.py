@@ -149,7 +149,7 @@ class SnapshotCarrier:
         seen: list[Reply] = []
 
         def answered(reply: Reply) -> None:
-            # On the pump's thread, and a second time for the same reply after an interrupt.
+            """Note the answer; on the pump's thread, again after an interrupt."""
             with self._lock:
                 if not seen:
                     seen.append(reply)

@@ -279,6 +279,33 @@ class ActorHost:
 def make_kernel(
     backend: object, population: list[Actor], lanes: int | None, width: int, capacity: int
 ) -> AbstractKernel:
+    """Make a kernel of the backend asked for.
+
+    Parameters
+    ----------
+    backend : str
+        "auto", "cpu", "cuda" or "cudasim".
+    population : list of Actor
+        The actor of every slot.
+    lanes : int or None
+        Lanes; None leaves it to the kernel.
+    width : int
+        Threads or blocks per lane.
+    capacity : int
+        Slots of each ring.
+
+    Returns
+    -------
+    AbstractKernel
+        Not launched.
+
+    Raises
+    ------
+    BackendUnavailable
+        If it cannot run here.
+    ValueError
+        If there is no such backend, or a number is out of range.
+    """
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)

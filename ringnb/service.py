@@ -1,7 +1,7 @@
 """The background threads of a session: they poll, send, receive and commit.
 
-Threads
--------
+Its threads:
+
 * the *service thread* polls the manager, pushes commands while a lane has a free staging buffer, and
   takes replies off the rings;
 * the *writer thread* completes snapshots, one at a time: a slow disk delays no command.

@@ -30,7 +30,9 @@ def digest(checkpoint):
 def main(role, store, width):
     population = [make() for make in ACTORS.values()]
     slots = range(len(population))
-    config = rn.CheckpointConfig(storage_path=store, interval=3600.0, enabled=False, max_snapshots=0)
+    config = rn.CheckpointConfig(
+        storage_path=store, interval=3600.0, enabled=False, max_snapshots=0
+    )
     with rn.Session(population, config=config, width=int(width)) as s:
         if role == "reference":
             for slot in slots:
@@ -49,7 +51,9 @@ def main(role, store, width):
                 at = [c for c in s.manager.list_checkpoints(slot) if c.endswith(f"_step_{BEFORE}")]
                 assert s.restore(slot, at[0]) == BEFORE
                 s.run_steps(slot, AFTER)
-        print(json.dumps({population[slot].kernel_type: digest(s.snapshot(slot)) for slot in slots}))
+        print(
+            json.dumps({population[slot].kernel_type: digest(s.snapshot(slot)) for slot in slots})
+        )
 
 
 if __name__ == "__main__":

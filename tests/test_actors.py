@@ -123,7 +123,11 @@ def cell(now, before, params, step, y, x):
         (lambda: A.CellActor(cell, (8, 8), fields=()), ValueError, "at least one field"),
         (lambda: A.CellActor(cell, (8, 8), fields=("a b",)), ValueError, "field name 'a b'"),
         (lambda: A.CellActor(cell, (8, 8), fields={"a": "Pa"}), TypeError, "FieldSpec"),
-        (lambda: A.CellActor(cell, (8, 8), dtype="float16"), ValueError, "float16 is not supported"),
+        (
+            lambda: A.CellActor(cell, (8, 8), dtype="float16"),
+            ValueError,
+            "float16 is not supported",
+        ),
         (lambda: A.CellActor(cell, (8, 8), dtype=object), ValueError, "not supported"),
         (lambda: A.CellActor(cell, (8, 8), params={"a": None}), TypeError, "must be a number"),
         (
@@ -147,7 +151,7 @@ def test_an_ill_defined_actor_is_refused(make, error, message):
 
 def test_a_function_that_numba_cannot_compile_is_refused_by_the_session():
     def hopeless(now, before, params, step, y, x):
-        before[0, y, x] = len(open("file").read())  # noqa: SIM115, PTH123
+        before[0, y, x] = len(open("file").read())  # noqa: SIM115
 
     with pytest.raises(ValueError, match="function hopeless cannot be compiled"):
         rn.Session(

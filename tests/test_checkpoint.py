@@ -83,7 +83,9 @@ def test_a_missing_file_is_noticed_and_never_the_fill_value(storage, folder):
         checkpoint = storage.load(NAME)
         path.unlink()
         if path.name == "c.0.0":
-            with pytest.raises(rn.CheckpointCorrupt, match=r"chunk c\.0\.0 of field 'u' is missing"):
+            with pytest.raises(
+                rn.CheckpointCorrupt, match=r"chunk c\.0\.0 of field 'u' is missing"
+            ):
                 checkpoint["u"][0, 0]
         expect_corrupt(storage)
         path.write_bytes(raw)
@@ -165,7 +167,9 @@ def test_resealing_without_a_change_is_accepted(storage, folder):
     storage.load(NAME).verify()
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{" * 100_000, b"[" * 100_000, b"\xff\xfe", b"1e999"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"null", b"{" * 100_000, b"[" * 100_000, b"\xff\xfe", b"1e999"]
+)
 def test_metadata_that_is_no_metadata_is_corrupt(storage, folder, raw):
     (folder / "zarr.json").write_bytes(raw)
     expect_corrupt(storage)

@@ -12,7 +12,7 @@ NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("notebooks").glob("*.ipynb
 
 
 def test_there_are_notebooks():
-    assert [p.name for p in NOTEBOOKS][0] == "00_quickstart.ipynb"
+    assert NOTEBOOKS[0].name == "00_quickstart.ipynb"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -590,7 +590,9 @@ def test_the_side_directory_lies_inside_where_the_parent_cannot_be_written(tmp_p
     path = tmp_path / "store.zarr"
     path.mkdir()
     real = os.access
-    monkeypatch.setattr(os, "access", lambda p, mode: False if str(p) == str(tmp_path) else real(p, mode))
+    monkeypatch.setattr(
+        os, "access", lambda p, mode: False if str(p) == str(tmp_path) else real(p, mode)
+    )
     storage = rn.ZarrStorage(path)
     storage.save(NAME, make_snapshot())
     assert sorted(os.listdir(path)) == [".ringnb", NAME, "zarr.json"]

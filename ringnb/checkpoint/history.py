@@ -84,8 +84,14 @@ def newest_verified(
 
     Parameters
     ----------
-    storage, name_prefix, actor_slot, kernel_id
-        As for `read_history`.
+    storage : CheckpointStorage
+        As all of these, as for `read_history`.
+    name_prefix : str
+        The manager's prefix.
+    actor_slot : int
+        The slot.
+    kernel_id : str or None
+        The identity, None for whoever sat in the slot.
 
     Returns
     -------

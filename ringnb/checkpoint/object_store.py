@@ -78,6 +78,7 @@ class StoreShelf(Shelf):
         if raw is None:
 
             async def first() -> str | None:
+                """Return any key."""
                 async for key in self._store.list():
                     return key
                 return None
@@ -107,6 +108,7 @@ class StoreShelf(Shelf):
             return []
 
         async def collect() -> list[tuple[str, bytes | None]]:
+            """Read the group document under every name."""
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
             names = [n for n in names if n != DOCUMENT]
             prototype = default_buffer_prototype()
@@ -184,6 +186,7 @@ class StoreShelf(Shelf):
 
     def _delete(self, name: str, keys: set[str]) -> None:
         async def delete() -> None:
+            """Delete all keys at once."""
             tasks: list[Coroutine[Any, Any, None]] = [
                 self._store.delete(f"{name}/{key}") for key in sorted(keys)
             ]

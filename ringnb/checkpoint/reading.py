@@ -195,6 +195,7 @@ class Reader:
         size = layout.dtype.itemsize
 
         def read(numbered: tuple[int, Chunk]) -> None:
+            """Read one chunk."""
             index, chunk = numbered
             self.read_chunk(layout, index, chunk, flat[chunk.start * size : chunk.stop * size])
 
@@ -216,6 +217,7 @@ class Reader:
         layout = self.layout(field)
 
         def read(numbered: tuple[int, Chunk]) -> None:
+            """Read one chunk."""
             index, chunk = numbered
             nbytes = (chunk.stop - chunk.start) * layout.dtype.itemsize
             self.read_chunk(layout, index, chunk, np.empty(nbytes, np.uint8))

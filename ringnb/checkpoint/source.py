@@ -176,6 +176,7 @@ class StoreSource(Source):
         """List the keys below the prefix."""
 
         async def collect() -> list[str]:
+            """List what lies below the prefix."""
             return [key async for key in self._store.list_prefix(self._key(""))]
 
         skip = len(self._key(""))

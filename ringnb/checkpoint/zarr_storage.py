@@ -123,6 +123,7 @@ class ZarrStorage(CheckpointStorage):
         documents = {layout.name: dump(layout.document()) for layout in layouts}
 
         def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
+            """Render the group's document."""
             return render_document(snapshot, layouts, crcs, sequence, _VERSION)
 
         seal({layout.name: [] for layout in layouts}, 0)  # refuse bad metadata before writing

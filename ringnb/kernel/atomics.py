@@ -117,6 +117,7 @@ def flush_subnormals(_typing: Any) -> Any:
         byte_ptr = ir.IntType(8).as_pointer()
 
         def function(name: str, result: Any, *arguments: Any) -> Any:
+            """Declare an LLVM intrinsic."""
             fnty = ir.FunctionType(result, arguments)
             return cgutils.get_or_insert_function(builder.module, fnty, name)
 

@@ -258,6 +258,7 @@ class KernelClient:
         """
 
         def load(slot: int, kind: int, arguments: Sequence[int] = ()) -> Reply:
+            """Send the command and wait for its reply."""
             ticket = self._loads[lane] = self.submit(slot, kind, arguments)
             return self.wait_reply(ticket)
 

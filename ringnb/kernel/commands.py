@@ -125,6 +125,7 @@ def publish_actor(table: Any, words: Any, row: int) -> None:
 def team_job(
     table: Any, facts: Any, team: Any, scratch: Any, kind: int, row: int, count: int, target: int
 ) -> None:
+    """Do a job with the whole team, the leader included."""
     if facts[F_WIDTH] > 1:
         publish_job(facts, team, scratch, kind, row, count, target)
     run_job(table, facts, team, kind, row, count, target, 0)

@@ -372,6 +372,7 @@ class CpuKernel(AbstractKernel):
         base = row * layout.ACTOR_WORDS
 
         def word(index: int) -> int:
+            """Read one word of the actor."""
             return int(load_word(memory.words, base + index))
 
         return ActorCounters(
@@ -425,6 +426,7 @@ class CpuKernel(AbstractKernel):
         """Return sizes and depths. Any thread."""
 
         def each(index: int) -> tuple[int, ...]:
+            """Read a word of every lane."""
             return tuple(int(load_word(m.control, index)) for m in self._memory)
 
         taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]

@@ -1,0 +1,12 @@
+"""Helps to test code built on ringnb: a manual clock, storages that fail, contract test classes.
+
+The contract tests need pytest; import them from `ringnb.testing.kernels` and
+`ringnb.testing.storages`.
+"""
+
+from __future__ import annotations
+
+from ringnb.testing.clock import ManualClock
+from ringnb.testing.memory import MemoryStorage
+
+__all__ = ["ManualClock", "MemoryStorage"]
