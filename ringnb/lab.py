@@ -98,7 +98,10 @@ def run(folder: str, arguments: Sequence[str] = ()) -> int:
     if notebooks:
         copied = copy_notebooks(notebooks, start_in)
         kept = len(notebooks) - copied
-        say(f"{copied} notebooks copied to {start_in}" + (f", {kept} there were kept" if kept else ""))
+        say(
+            f"{copied} notebook{'' if copied == 1 else 's'} copied to {start_in}"
+            + (f", {kept} already there kept" if kept else "")
+        )
     else:
         say(
             "This installation came without the notebooks (they are in ringnb's source "

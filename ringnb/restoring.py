@@ -73,7 +73,7 @@ def restore_into(
         n = len(actor.fields)
         for i, name in enumerate(actor.stored_fields):
             ckpt.read_into(name, state[i // n, i % n])
-        target = kernel.restore_params(slot)
+        target = kernel.params_buffer(slot)
         target[:] = 0
         target[: len(params)] = list(params.values())
         return load(slot, Command.RESTORE, (ckpt.step,))

@@ -281,7 +281,7 @@ class Session(ActorHost):
                 continue
             answer = self._service.take(outcome.request.request_id)
             if answer is None:
-                self._client.pump(min(left, 0.05))
+                self._client.pump(min(left, 0.05), lambda: self._service.answers_waiting > 0)
                 self._kernel.check_alive()
                 continue
             with contextlib.suppress(Exception):  # kept in the outcome, raised from there

@@ -22,6 +22,7 @@ def environment(**extra):
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MPLBACKEND": "Agg"}
     env.pop("RINGNB_DEBUG", None)
+    env.pop("PYTHONUNBUFFERED", None)  # with it, argparse itself swallows a closed pipe
     return env | extra
 
 
@@ -150,12 +151,14 @@ def test_an_interrupt_is_status_130(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "ringnb: interrupted\n"
 
 
-def test_a_closed_pipe_is_silent(pristine):
+@pytest.mark.parametrize("command", [["ls"], ["--help"]], ids=str)
+def test_a_closed_pipe_is_silent(command, pristine):
+    command = [*command, str(pristine)] if command == ["ls"] else command
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as closed:
         done = subprocess.run(
-            [sys.executable, "-m", "ringnb.cli", "ls", str(pristine)],
+            [sys.executable, "-m", "ringnb.cli", *command],
             stdout=closed,
             stderr=subprocess.PIPE,
             text=True,

@@ -250,3 +250,103 @@ def test_a_subprocess_beside_a_live_kernel_is_safe():
             client.call(0, 77)  # alive and answering
     finally:
         kernel.stop()
+
+
+@pytest.mark.parametrize(
+    "shapes", [[(16, 16)] * 3, [(16, 16), (40, 24), (16, 16), (7, 5)]], ids=str
+)
+def test_restores_on_one_lane_never_touch_a_neighbour(shapes):
+    """The lane's largest actors exchange blocks with the restore buffer, the others copy."""
+    kernel = CpuKernel([Mixer(shape) for shape in shapes], lanes=1)
+    kernel.launch()
+    try:
+        client = KernelClient(kernel)
+        rng = np.random.default_rng(5)
+        expected = [Mixer(shape).start(slot) for slot, shape in enumerate(shapes)]
+        steps = [0] * len(shapes)
+        for turn in range(24):
+            slot = int(rng.integers(len(shapes)))
+            if turn % 2:
+                state = rng.integers(0, 2**16, expected[slot].shape).astype(expected[slot].dtype)
+                with client.loading(0) as load:
+                    buffer = kernel.restore_buffer(slot)
+                    buffer[...] = state.reshape(buffer.shape)
+                    kernel.params_buffer(slot)[:1] = 7
+                    load(slot, Command.RESTORE, (turn,))
+                expected[slot], steps[slot] = state, turn
+            else:
+                target = client.call(slot, Command.RUN_STEPS, (3,)).value
+                assert client.wait_until(lambda s=slot, t=target: kernel.counters(s).step == t, 10)
+                expected[slot] = advance(expected[slot], steps[slot], 3)
+                steps[slot] = target
+            for other in range(len(shapes)):
+                np.testing.assert_array_equal(captured(client, other)[0], expected[other])
+    finally:
+        kernel.stop()
+
+
+def test_a_restore_of_the_largest_actor_moves_no_bytes():
+    kernel = launched(shape=(64, 64))
+    try:
+        client = KernelClient(kernel)
+        with client.loading(0) as load:
+            first = kernel.restore_buffer(0)
+            first[...] = 5
+            load(0, Command.RESTORE, (0,))
+            second = kernel.restore_buffer(0)
+        assert not np.shares_memory(first, second)
+        assert (first == 5).all()  # it is the live state now
+    finally:
+        kernel.stop()
+
+
+def test_the_pump_does_not_sleep_on_a_reply_that_it_has_just_taken(monkeypatch):
+    kernel = launched()
+    try:
+        client = KernelClient(kernel)
+        ticket = client.submit(0, Command.HEARTBEAT)
+        while not kernel._replies():
+            time.sleep(0.0001)
+        monkeypatch.setattr(kernel, "wait", lambda *_: pytest.fail("slept"))
+        client.pump(10.0)
+        assert ticket.reply is not None
+    finally:
+        kernel.stop()
+
+
+def test_who_finds_the_pump_taken_does_not_sleep_when_it_was_given_up_since(monkeypatch):
+    kernel = launched()
+    try:
+        client = KernelClient(kernel)
+
+        class GivenUp:
+            def acquire(self, blocking=True):
+                return False
+
+            def locked(self):
+                return False
+
+        client._pump = GivenUp()
+        monkeypatch.setattr(client._arrived, "wait", lambda *_: pytest.fail("slept"))
+        client.pump(10.0)
+    finally:
+        kernel.stop()
+
+
+def test_who_waits_for_the_pump_sees_what_it_brought(monkeypatch):
+    kernel = launched()
+    try:
+        client = KernelClient(kernel)
+        with client._pump:
+            monkeypatch.setattr(client._arrived, "wait", lambda *_: pytest.fail("slept"))
+            client.pump(10.0, until=lambda: True)
+    finally:
+        kernel.stop()
+
+
+def test_stopping_a_stopped_kernel_touches_nothing(monkeypatch):
+    kernel = launched()
+    kernel.stop("first")
+    monkeypatch.setattr("ringnb.kernel.cpu.store_word", lambda *_: pytest.fail("touched"))
+    kernel.stop("second")
+    assert "first" in kernel.stopped_because

@@ -37,6 +37,7 @@ def start(out, *arguments):
         stderr=subprocess.PIPE,
         text=True,
         env=env,
+        start_new_session=True,
     )
 
 
@@ -144,10 +145,11 @@ def test_the_demo_draws_figures_that_open(told):
 def test_ctrl_c_ends_the_child_as_well(tmp_path):
     with start(tmp_path / "out", *QUICK) as demo:
         pid = child_at_work(demo)
-        demo.send_signal(signal.SIGINT)
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
         _, stderr = demo.communicate(timeout=60)
     assert (demo.returncode, stderr) == (130, "ringnb: interrupted\n")
     wait_until_gone(pid)
+    assert (tmp_path / "out" / "processes.log").read_text() == "", "the child was not interrupted"
 
 
 def test_a_killed_parent_leaves_no_orphan(tmp_path):
@@ -156,6 +158,19 @@ def test_a_killed_parent_leaves_no_orphan(tmp_path):
         demo.kill()
         demo.communicate(timeout=60)
     wait_until_gone(pid)
+
+
+def test_a_child_ends_with_its_parent_even_if_it_has_nothing_to_say(tmp_path):
+    one = job(tmp_path, interval_s=3600.0)
+    with (tmp_path / "words").open("w") as words:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ringnb.demo.worker", one.dump()],
+            stdin=subprocess.PIPE,
+            stdout=words,  # never a broken pipe
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    child.stdin.close()
+    assert child.wait(60) == 1
 
 
 def test_a_backend_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path):

@@ -7,6 +7,7 @@ well; none of ringnb is needed for that, only for the checks.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from html import escape
@@ -162,7 +163,7 @@ class Checkpoint:
     @property
     def attrs(self) -> Mapping[str, Any]:
         """The group's attributes, as zarr shows them; a copy."""
-        return {"ringnb": dict(self._record)}
+        return {"ringnb": copy.deepcopy(dict(self._record))}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -273,8 +274,12 @@ class Checkpoint:
         variables = {
             name: (self[name].dims, array, dict(self[name].attrs)) for name, array in arrays.items()
         }
-        keys = ("kernel_id", "kernel_type", "actor_slot", "step", "sequence", "created_at")
+        keys = ("name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence")
         attrs = {"name": self.name, **{key: self._record[key] for key in keys}}
+        # What is null is left out: netCDF, for one, has no such attribute.
+        for key in ("created_at", "request_id", "parent", "backend", "version"):
+            if self._record[key] is not None:
+                attrs[key] = self._record[key]
         attrs.update({f"param_{key}": value for key, value in self.params.items()})
         return xarray.Dataset(variables, attrs=attrs)
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import final
 
 from ringnb.checkpoint import files
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.format import ATTRIBUTE, DOCUMENT, FORMAT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.lock import lock_of
 from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, entry_of, in_order
@@ -41,7 +41,6 @@ from ringnb.errors import CheckpointError, CheckpointNotFound
 __all__ = ["DirectoryShelf"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_DOCUMENT_LIMIT = 64 << 20
 # A directory's time stamp may not tell two changes within one tick of the clock apart. A listing is
 # taken for current only if the last change was this much older than the listing.
 _RACY_NS = 100_000_000
@@ -69,7 +68,6 @@ class DirectoryShelf(Shelf):
         self._path = Path(os.path.realpath(path))
         self._durable = durable
         self._lock = lock_of(self._path)
-        self._cache_guard = threading.Lock()
         self._cache: dict[str, tuple[tuple[int, int], CheckpointInfo | None]] = {}
         self._listing: list[CheckpointInfo] = []
         self._listed_at: tuple[int, int] | None = None  # the directory's inode and time stamp
@@ -90,10 +88,13 @@ class DirectoryShelf(Shelf):
         except (FileNotFoundError, NotADirectoryError):
             if self._path.exists() and not self._path.is_dir():
                 raise self._refused("it is a file") from None
-            if self._path.is_dir() and set(os.listdir(self._path)) - {".ringnb"}:
-                raise self._refused(
-                    f"it is a directory without {DOCUMENT} that is not empty"
-                ) from None
+            with contextlib.suppress(FileNotFoundError):  # removed between two looks
+                if self._path.is_dir() and set(os.listdir(self._path)) - {".ringnb"}:
+                    if marker.exists():  # made by its writer since the first look
+                        return self._check_root()
+                    raise self._refused(
+                        f"it is a directory without {DOCUMENT} that is not empty"
+                    ) from None
             return False
         seen = (stat.st_ino, stat.st_mtime_ns)
         if seen != self._checked_root:
@@ -150,11 +151,11 @@ class DirectoryShelf(Shelf):
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
         if not self._check_root():
-            with self._cache_guard:
+            with self._lock.listing_guard:
                 self._cache.clear()
                 self._listing, self._listed_at = [], None
             return []
-        with self._cache_guard:
+        with self._lock.listing_guard:
             stat = os.stat(self._path)
             stamp = (stat.st_ino, stat.st_mtime_ns)
             if stamp != self._listed_at:
@@ -175,7 +176,7 @@ class DirectoryShelf(Shelf):
                     identity = (stat.st_ino, stat.st_mtime_ns)
                     known = self._cache.get(entry.name)
                     if known is None or known[0] != identity or (known[1] and known[1].damaged):
-                        raw = DirectorySource(Path(entry.path)).read(DOCUMENT, _DOCUMENT_LIMIT)
+                        raw = DirectorySource(entry.path).read(DOCUMENT, MAX_DOCUMENT_BYTES)
                         if raw is None and not os.path.lexists(entry.path):
                             continue
                         known = (identity, entry_of(entry.name, raw))
@@ -193,15 +194,21 @@ class DirectoryShelf(Shelf):
         with self._lock.mutex:
             self._check_root()
             if not self._lock.held or not self._side().is_dir():
+                if self._path.parent.exists() and not self._path.parent.is_dir():
+                    raise self._refused(f"{str(self._path.parent)!r} is a file")
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 side = self._side()
                 for folder in (side, side / "staging", side / "trash"):
                     folder.mkdir(exist_ok=True)
-            if self._lock.acquire(self._side() / "lock", id(self)):
-                self._sweep()
-                self._lock.sequence = max(
-                    [self._lock.sequence, *(e.sequence for e in self.catalogue())]
-                )
+            if self._lock.acquire(self._side() / "lock", self):
+                try:
+                    self._sweep()
+                    taken = [e.sequence for e in self.catalogue()]
+                except BaseException:
+                    # Without the store's highest number we must not write: ask for it again.
+                    self._lock.release(self)
+                    raise
+                self._lock.sequence = max([self._lock.sequence, *taken])
             yield
 
     def _sweep(self) -> None:
@@ -231,6 +238,8 @@ class DirectoryShelf(Shelf):
             self._make_root()
             self._stage(commit, staged)
             written_ns = time.monotonic_ns()
+            # Used up before anything can be seen: an interrupt must not let two commits share it.
+            self._lock.sequence += 1
             files.rename(staged, target)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -243,7 +252,6 @@ class DirectoryShelf(Shelf):
                 # The caller is told that it failed, so it must not be seen either.
                 self._discard(commit.name)
                 raise
-        self._lock.sequence += 1
         return written_ns
 
     def _stage(self, commit: Commit, staged: Path) -> None:
@@ -283,7 +291,8 @@ class DirectoryShelf(Shelf):
     def remove(self, name: str, keys: set[str]) -> None:
         """Rename out of the store, then unlink; what is not ours stops it before anything moved."""
         path = self._path / name
-        foreign = DirectorySource(path).keys() - keys
+        emptied = {f"{key.partition('/')[0]}/" for key in keys}  # a field that lost its files
+        foreign = DirectorySource(path).keys() - keys - emptied
         if foreign:
             msg = (
                 f"checkpoint {name!r} was not deleted: it holds {sorted(foreign)[0]!r}, which ringnb "
@@ -306,7 +315,7 @@ class DirectoryShelf(Shelf):
 
     def close(self) -> None:
         """Give up the lock, if this shelf had it."""
-        self._lock.release(id(self))
+        self._lock.release(self)
 
 
 def _finish(work: Iterable[object]) -> None:

@@ -1,60 +1,53 @@
-"""The on-disk format, version 1: documents, digests, chunk grid. No input or output happens here.
+"""The on-disk format, version 1: names, chunk grid, array documents. No input or output happens here.
 
 A checkpoint is a Zarr v3 group. Every field is one array of slab chunks: a chunk is a contiguous run
 of the array in C order, encoded as little-endian bytes followed by their CRC-32C, so that writing one
 is a matter of handing memory to the operating system. The group's document carries the consolidated
-metadata of its arrays and is written last: it is what makes a checkpoint exist.
-
-Digests lie in the group's ``ringnb`` attribute and cover everything that is handed out: the CRC-32C of
-every chunk, the SHA-256 of every array document, and the SHA-256 of the group document itself, taken
-with the digits of that very digest replaced by zeros.
+metadata of its arrays and is written last: it is what makes a checkpoint exist; see
+`ringnb.checkpoint.document`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.storage import CheckpointInfo, Snapshot
-from ringnb.errors import CheckpointCorrupt
 from ringnb.messages import check_name
 
 __all__ = [
     "ATTRIBUTE",
     "DOCUMENT",
-    "Document",
+    "DTYPES",
+    "FORMAT",
+    "Chunk",
     "FieldLayout",
     "check_checkpoint_name",
+    "dump",
+    "is_slab",
     "layout_fields",
     "looks_like_checkpoint",
-    "parse_document",
-    "render_document",
     "root_document",
 ]
 
 FORMAT = 1
 ATTRIBUTE = "ringnb"
 DOCUMENT = "zarr.json"
-MAX_DOCUMENT_BYTES = 64 << 20
 CRC_BYTES = 4
-_ZEROS = "0" * 64
 _CHUNK_BYTES = 4 << 20
 _LARGE_CHUNK_BYTES = 16 << 20
 _LARGE_STATE_BYTES = 512 << 20
 _NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,240}")
 _CHECKPOINT_NAME = re.compile(r".+_\d+_step_\d+(\.\d+)?")
 _DEFAULT_DIMS = ("z", "y", "x")
-_DTYPES = frozenset(
+DTYPES = frozenset(
     [
         *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
         *("float16", "float32", "float64", "complex64", "complex128"),
@@ -254,7 +247,7 @@ def layout_fields(
         if check_name(name, "field name").lower() == DOCUMENT:
             msg = f"field name {name!r} is reserved: choose another"
             raise ValueError(msg)
-        if array.dtype.name not in _DTYPES:
+        if array.dtype.name not in DTYPES:
             msg = f"field {name!r} has dtype {array.dtype}, which Zarr cannot store; convert it"
             raise TypeError(msg)
         given = field_attrs.get(name, {})
@@ -297,6 +290,9 @@ def _dimension_names(
     taken: set[str],
 ) -> tuple[str, ...]:
     wanted = list(given) if given is not None and len(given) == len(shape) else []
+    if any(not isinstance(dim, str) or not dim for dim in wanted):
+        msg = f"dims of field {field!r} must be non-empty str, one per axis, got {given!r}"
+        raise TypeError(msg)
     if not wanted:
         n = len(shape)
         wanted = list(_DEFAULT_DIMS[3 - n :]) if n <= 3 else [f"dim_{i}" for i in range(n)]
@@ -340,234 +336,8 @@ def root_document() -> bytes:
     )
 
 
-def render_document(
-    snapshot: Snapshot,
-    layouts: list[FieldLayout],
-    crcs: Mapping[str, list[int]],
-    sequence: int,
-    version: str,
-) -> bytes:
-    """Render the group document of a checkpoint.
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-        What is saved.
-    layouts : list of FieldLayout
-        Its fields.
-    crcs : mapping of str to list of int
-        CRC-32C per chunk of every field.
-    sequence : int
-        The checkpoint's place in commit order.
-    version : str
-        The version of ringnb that writes.
-
-    Returns
-    -------
-    bytes
-        The document, with its own digest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is no finite JSON scalar.
-    """
-    metadata = {one.name: one.document() for one in layouts}
-    record = {
-        "format": FORMAT,
-        "name_prefix": snapshot.name_prefix,
-        "kernel_id": snapshot.kernel_id,
-        "kernel_type": snapshot.kernel_type,
-        "actor_slot": snapshot.actor_slot,
-        "step": snapshot.step,
-        "sequence": sequence,
-        "request_id": snapshot.request_id,
-        "created_at": datetime.now(UTC).isoformat(),
-        "params": {str(k): _scalar(k, v) for k, v in snapshot.params.items()},
-        "parent": snapshot.parent,
-        "backend": snapshot.backend,
-        "version": version,
-        "digests": {
-            "chunk_algorithm": "crc32c",
-            "chunks": {name: list(values) for name, values in crcs.items()},
-            "arrays": {n: hashlib.sha256(dump(d)).hexdigest() for n, d in metadata.items()},
-            "document": _ZEROS,
-        },
-    }
-    raw = dump(
-        {
-            "attributes": {ATTRIBUTE: record},
-            "zarr_format": 3,
-            "consolidated_metadata": {
-                "kind": "inline",
-                "must_understand": False,
-                "metadata": metadata,
-            },
-            "node_type": "group",
-        }
-    )
-    digest = hashlib.sha256(raw).hexdigest()
-    return raw.replace(_seal(_ZEROS), _seal(digest))
-
-
-def _seal(digest: str) -> bytes:
-    return f'"document":"{digest}"'.encode()
-
-
-def _scalar(name: object, value: object) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            msg = f"parameter {name!r} must be finite, got {value!r}"
-            raise ValueError(msg)
-        return value
-    msg = f"parameter {name!r} must be a number, str, bool or None, got {value!r}"
-    raise TypeError(msg)
-
-
-@dataclass(frozen=True)
-class Document:
-    """A group document whose digest was checked.
-
-    Attributes
-    ----------
-    record : mapping
-        The ``ringnb`` attribute.
-    fields : mapping of str to FieldLayout
-        In stored order.
-    crcs : mapping of str to list of int
-        CRC-32C of every chunk.
-    raw : bytes
-        As stored.
-    """
-
-    record: Mapping[str, Any]
-    fields: Mapping[str, FieldLayout]
-    crcs: Mapping[str, list[int]]
-    raw: bytes
-
-    def info(self, name: str) -> CheckpointInfo:
-        """Return the line of the catalogue for a checkpoint of this name."""
-        r = self.record
-        return CheckpointInfo(
-            name=name,
-            name_prefix=r["name_prefix"],
-            kernel_id=r["kernel_id"],
-            kernel_type=r["kernel_type"],
-            actor_slot=r["actor_slot"],
-            step=r["step"],
-            sequence=r["sequence"],
-        )
-
-
-_RECORD_TYPES: dict[str, Any] = {
-    "name_prefix": str,
-    "kernel_id": str,
-    "kernel_type": str,
-    "actor_slot": int,
-    "step": int,
-    "sequence": int,
-    "request_id": int,
-    "created_at": str,
-    "params": dict,
-    "parent": str | None,
-    "backend": str | None,
-    "version": str,
-    "digests": dict,
-}
-
-
-def parse_document(name: str, raw: bytes) -> Document:
-    """Check a group document's digest and structure.
-
-    Parameters
-    ----------
-    name : str
-        The checkpoint, for messages.
-    raw : bytes
-        The stored document.
-
-    Returns
-    -------
-    Document
-        Its content.
-
-    Raises
-    ------
-    CheckpointCorrupt
-        If a byte differs from what was committed, or it describes what no ringnb writes.
-    """
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise _corrupt(name, f"its metadata has {len(raw)} bytes, more than any that ringnb writes")
-    try:
-        parsed = json.loads(raw)
-        record = parsed["attributes"][ATTRIBUTE]
-        sealed = record["digests"]["document"]
-        if record["format"] != FORMAT:
-            raise _corrupt(
-                name,
-                f"its format is {record['format']!r}, this version reads {FORMAT}; it was written "
-                "by a newer ringnb, or damaged",
-            )
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _corrupt(name, "its metadata cannot be read") from error
-    zeroed = raw.replace(_seal(sealed), _seal(_ZEROS)) if isinstance(sealed, str) else b""
-    if sealed == _ZEROS or hashlib.sha256(zeroed).hexdigest() != sealed:
-        raise _corrupt(name, "its metadata does not match its digest")
-    try:
-        return _checked(name, parsed, record, raw)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise _corrupt(name, f"its metadata describes no checkpoint of ringnb ({error})") from error
-
-
-def _checked(name: str, parsed: Any, record: Any, raw: bytes) -> Document:
-    for key, kind in _RECORD_TYPES.items():
-        if not isinstance(record[key], kind) or isinstance(record[key], bool):
-            raise _corrupt(name, f"its attribute {key!r} has an impossible value")
-    datetime.fromisoformat(record["created_at"])
-    metadata = parsed["consolidated_metadata"]["metadata"]
-    digests = record["digests"]
-    fields: dict[str, FieldLayout] = {}
-    crcs: dict[str, list[int]] = {}
-    if (
-        not metadata
-        or set(metadata) != set(digests["chunks"])
-        or set(metadata) != set(digests["arrays"])
-    ):
-        raise _corrupt(name, "its digests do not cover its fields")
-    for field, doc in metadata.items():
-        check_name(field, "field name")
-        if doc["data_type"] not in _DTYPES:
-            raise _corrupt(name, f"field {field!r} has data type {doc['data_type']!r}")
-        one = FieldLayout(
-            field,
-            tuple(doc["shape"]),
-            tuple(doc["chunk_grid"]["configuration"]["chunk_shape"]),
-            np.dtype(doc["data_type"]).newbyteorder("<"),
-            tuple(doc["dimension_names"]),
-            doc["attributes"],
-        )
-        sizes = (*one.shape, *one.chunk_shape)
-        if any(type(n) is not int or not 0 <= n < 2**62 for n in sizes) or 0 in one.chunk_shape:
-            raise _corrupt(name, f"field {field!r} has an impossible shape")
-        # Whatever else the array's document says must be what ringnb writes: no other codec, no
-        # other chunk grid, nothing that a reader would have to trust.
-        if one.document() != doc or not _is_slab(one):
-            raise _corrupt(name, f"field {field!r} is not stored the way ringnb stores fields")
-        values = digests["chunks"][field]
-        if len(values) != one.n_chunks or any(type(v) is not int for v in values):
-            raise _corrupt(name, f"field {field!r} has {one.n_chunks} chunks, but other digests")
-        if hashlib.sha256(dump(doc)).hexdigest() != digests["arrays"][field]:
-            raise _corrupt(name, f"the metadata of field {field!r} does not match its digest")
-        fields[field], crcs[field] = one, values
-    return Document(record, fields, crcs, raw)
-
-
-def _is_slab(one: FieldLayout) -> bool:
-    """Whether every chunk is one contiguous run: 1, 1, ..., cut, whole, whole."""
+def is_slab(one: FieldLayout) -> bool:
+    """Return whether every chunk is one contiguous run: 1, 1, ..., cut, whole, whole."""
     state = "leading"
     for n, c in zip(one.shape, one.chunk_shape, strict=True):
         whole = c == max(1, n)
@@ -576,9 +346,3 @@ def _is_slab(one: FieldLayout) -> bool:
         if state == "leading" and c != 1:
             state = "behind"
     return True
-
-
-def _corrupt(name: str, what: str) -> CheckpointCorrupt:
-    return CheckpointCorrupt(
-        f"checkpoint {name!r} is damaged: {what}; restore an older one, or a copy of it"
-    )

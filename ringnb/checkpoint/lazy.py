@@ -129,9 +129,14 @@ class FieldArray:
         highs = [
             min(high * c, n) for (_, high), c, n in zip(box, self.chunks, self.shape, strict=True)
         ]
+        touched = [
+            (index, layout.chunk(index))
+            for index in itertools.product(*(range(low, high) for low, high in box))
+        ]
+        for _, chunk in touched:
+            self._reader.check_size(layout, chunk)  # before memory is taken
         out = np.empty([h - lo for lo, h in zip(lows, highs, strict=True)], self.dtype)
-        for index in itertools.product(*(range(low, high) for low, high in box)):
-            chunk = layout.chunk(index)
+        for index, chunk in touched:
             extent = [
                 (i * c, min((i + 1) * c, n))
                 for i, c, n in zip(index, self.chunks, self.shape, strict=True)

@@ -10,6 +10,7 @@ the parent's lock) and would have to acquire the lock anew, which fails while th
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -38,6 +39,9 @@ class WriteLock:
     ----------
     mutex : threading.RLock
         Held by the thread that changes the store.
+    listing_guard : threading.Lock
+        Held while a storage refreshes its listing. It lives here so that a forked child, in which
+        the thread that held it does not exist, gets a new one.
     sequence : int
         The highest sequence number that this process has given.
     """
@@ -45,24 +49,32 @@ class WriteLock:
     def __init__(self, store: Path) -> None:
         self._store = store
         self.mutex = threading.RLock()
+        self.listing_guard = threading.Lock()
         self.sequence = 0
         self._fd: int | None = None
-        self._holders: set[int] = set()
+        # Weak, because a storage that is dropped without close() holds nothing any more.
+        self._holders: weakref.WeakSet[object] = weakref.WeakSet()
+
+    def __del__(self) -> None:
+        """Free the lock when the last storage of the process on this store is gone."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     @property
     def held(self) -> bool:
         """Whether this process holds it."""
         return self._fd is not None
 
-    def acquire(self, path: Path, holder: int) -> bool:
+    def acquire(self, path: Path, holder: object) -> bool:
         """Take the lock for a storage; the caller holds `mutex`.
 
         Parameters
         ----------
         path : pathlib.Path
             The lock file.
-        holder : int
-            Identifies the storage.
+        holder : object
+            The storage; it is referred to weakly.
 
         Returns
         -------
@@ -75,8 +87,12 @@ class WriteLock:
             If another process holds it.
         """
         if self._fd is not None:
-            self._holders.add(holder)
-            return False
+            if _same_file(self._fd, path):
+                self._holders.add(holder)
+                return False
+            # The side directory was removed by hand: what we hold keeps nobody out any more.
+            os.close(self._fd)
+            self._fd = None
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,18 +107,21 @@ class WriteLock:
             os.close(fd)
             raise
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(owner).encode(), 0)
+        # The note only serves others' messages: a full disk must not cost us the lock, nor leave a
+        # descriptor behind that would lock this very process out.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(owner).encode(), 0)
         self._fd = fd
         self._holders.add(holder)
         return True
 
-    def release(self, holder: int) -> None:
+    def release(self, holder: object) -> None:
         """Give the lock up for a storage; the last one frees it for other processes.
 
         Parameters
         ----------
-        holder : int
+        holder : object
             As given to `acquire`.
         """
         with self.mutex:
@@ -114,10 +133,18 @@ class WriteLock:
     def forget(self) -> None:
         """In a forked child: drop the inherited descriptor, and the mutex with it."""
         self.mutex = threading.RLock()
-        self._holders.clear()
+        self.listing_guard = threading.Lock()
+        self._holders = weakref.WeakSet()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _same_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except OSError:
+        return False
 
 
 def _owner(path: Path) -> str:

@@ -18,16 +18,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.format import (
-    CRC_BYTES,
-    DOCUMENT,
-    MAX_DOCUMENT_BYTES,
-    Chunk,
-    Document,
-    FieldLayout,
-    dump,
-    parse_document,
-)
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from ringnb.checkpoint.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, dump
 from ringnb.checkpoint.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
@@ -154,15 +146,22 @@ class Reader:
         pad = np.empty(chunk.pad_bytes, np.uint8)
         trailer = bytearray(CRC_BYTES)
         buffers = [out.data, pad.data, memoryview(trailer)]
+        crc = 0
+
+        def check(piece: memoryview) -> None:
+            """Take a piece into the checksum."""
+            nonlocal crc
+            if piece.obj is not trailer:
+                crc = crc32c(np.frombuffer(piece, np.uint8), crc)
+
         filled = self.source.read_into(
-            f"{layout.name}/{chunk.key}", [b for b in buffers if b.nbytes]
+            f"{layout.name}/{chunk.key}", [b for b in buffers if b.nbytes], check
         )
         what = f"chunk {chunk.key} of field {layout.name!r}"
         if filled is None:
             raise self._fail(f"{what} is missing")
         if not filled:
             raise self._fail(f"{what} has the wrong length")
-        crc = crc32c(pad, crc32c(out))
         recorded = self.document.crcs[layout.name][index]
         if crc != recorded or int.from_bytes(trailer, "little") != recorded:
             raise self._fail(f"{what} does not match its checksum")
@@ -239,12 +238,29 @@ class Reader:
             If one is missing or has another length.
         """
         for chunk in layout.chunks():
-            size = self.source.size(f"{layout.name}/{chunk.key}")
-            if size != layout.chunk_nbytes + CRC_BYTES:
-                raise self._fail(
-                    f"chunk {chunk.key} of field {layout.name!r} "
-                    + ("is missing" if size is None else "has the wrong length")
-                )
+            self.check_size(layout, chunk)
+
+    def check_size(self, layout: FieldLayout, chunk: Chunk) -> None:
+        """Compare the length of one chunk with what the metadata says.
+
+        Parameters
+        ----------
+        layout : FieldLayout
+            The field.
+        chunk : Chunk
+            The chunk.
+
+        Raises
+        ------
+        CheckpointCorrupt, CheckpointNotFound
+            If it is missing or has another length.
+        """
+        size = self.source.size(f"{layout.name}/{chunk.key}")
+        if size != layout.chunk_nbytes + CRC_BYTES:
+            raise self._fail(
+                f"chunk {chunk.key} of field {layout.name!r} "
+                + ("is missing" if size is None else "has the wrong length")
+            )
 
     def _each(self, layout: FieldLayout, read: Any) -> None:
         numbered: Iterator[tuple[int, Chunk]] = enumerate(layout.chunks())
@@ -271,15 +287,17 @@ class Reader:
 
     def expected_keys(self) -> set[str]:
         """Return the keys that were committed."""
-        expected = {DOCUMENT}
-        for name, layout in self.document.fields.items():
-            expected.add(f"{name}/{DOCUMENT}")
-            expected.update(f"{name}/{chunk.key}" for chunk in layout.chunks())
-        return expected
+        return self.document.keys()
 
     def _fail(self, what: str) -> CheckpointCorrupt | CheckpointNotFound:
         """Return the error for a part that is not as it was: retired, or damaged."""
-        if self.source.read(DOCUMENT, MAX_DOCUMENT_BYTES) != self.document.raw:
+        raw = self.source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
+        if raw is not None and raw != self.document.raw:
+            try:
+                parse_document(self.name, raw)  # valid: another checkpoint took the name
+            except CheckpointCorrupt as damaged:
+                return damaged
+        if raw != self.document.raw:
             return CheckpointNotFound(
                 f"checkpoint {self.name!r} was retired (or replaced) while it was read; see list()"
             )

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringnb.checkpoint.document import parse_info
 from ringnb.checkpoint.format import (
     ATTRIBUTE,
     CRC_BYTES,
     Chunk,
     FieldLayout,
     looks_like_checkpoint,
-    parse_document,
 )
 from ringnb.checkpoint.reading import crc32c
 from ringnb.checkpoint.source import Source
@@ -121,7 +121,7 @@ def entry_of(name: str, raw: bytes | None) -> CheckpointInfo | None:
     """
     if raw is not None:
         try:
-            return parse_document(name, raw).info(name)
+            return parse_info(name, raw)
         except CheckpointCorrupt:
             if f'"{ATTRIBUTE}"'.encode() in raw:
                 return CheckpointInfo(name, damaged=True)

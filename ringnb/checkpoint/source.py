@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -19,6 +19,9 @@ from zarr.core.sync import sync
 __all__ = ["DirectorySource", "Source", "StoreSource"]
 
 Buffers = Sequence[memoryview]
+Each = Callable[[memoryview], None]
+
+_PIECE = 1 << 18  # fits in the second-level cache
 
 
 class Source(ABC):
@@ -33,8 +36,17 @@ class Source(ABC):
         """Return the number of bytes stored under a key, or None."""
 
     @abstractmethod
-    def read_into(self, key: str, buffers: Buffers) -> bool | None:
+    def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
         """Fill buffers with what is stored under a key.
+
+        Parameters
+        ----------
+        key : str
+            The key.
+        buffers : sequence of memoryview
+            Filled one after the other.
+        each : callable
+            Called with every piece, in order, as soon as it is filled and while it is in the cache.
 
         Returns
         -------
@@ -57,74 +69,74 @@ class DirectorySource(Source):
 
     Parameters
     ----------
-    path : pathlib.Path
+    path : str or pathlib.Path
         The checkpoint's directory.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: str | Path) -> None:
+        self._path = os.fspath(path)
 
     def read(self, key: str, limit: int) -> bytes | None:
         """Return a file's content."""
         try:
-            with (self._path / key).open("rb") as file:
-                return file.read(limit + 1)
+            with open(f"{self._path}/{key}", "rb", buffering=0) as file:
+                # Room for what is there, not for the limit.
+                wanted = min(os.fstat(file.fileno()).st_size, limit) + 1
+                content = b""
+                while len(content) < wanted and (more := file.read(wanted - len(content))):
+                    content += more
+                return content
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     def size(self, key: str) -> int | None:
         """Return a file's size."""
         try:
-            return os.stat(self._path / key).st_size
+            return os.stat(f"{self._path}/{key}").st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read_into(self, key: str, buffers: Buffers) -> bool | None:
+    def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
         """Read a file straight into memory."""
         try:
-            fd = os.open(self._path / key, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._path}/{key}", os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            wanted = sum(b.nbytes for b in buffers)
-            try:
-                if os.fstat(fd).st_size != wanted:
-                    return False
-                got = os.preadv(fd, list(buffers), 0)
-            except IsADirectoryError:
+            if os.fstat(fd).st_size != sum(b.nbytes for b in buffers):
                 return False
-            while 0 < got < wanted:  # a signal, or the 2 GiB limit of one call
-                rest = _behind(buffers, got)
-                more = os.preadv(fd, rest, got)
-                if more == 0:
-                    break
-                got += more
-            return got == wanted
+            for buffer in buffers:
+                for start in range(0, buffer.nbytes, _PIECE):
+                    piece = buffer[start : start + _PIECE]
+                    filled = 0
+                    while filled < piece.nbytes:  # again after a signal
+                        got = os.readv(fd, [piece[filled:]])
+                        if got == 0:
+                            return False
+                        filled += got
+                    each(piece)
+            return True
+        except IsADirectoryError:
+            return False
         finally:
             os.close(fd)
 
     def keys(self) -> set[str]:
-        """Walk the directory."""
+        """Walk the directory; a link to a directory, or an empty one, counts as a key."""
         found: set[str] = set()
-        for folder, _, files in os.walk(self._path):
+        for folder, folders, files in os.walk(self._path):
             relative = Path(folder).relative_to(self._path)
             found.update((relative / f).as_posix() for f in files)
+            if not folders and not files and folder != self._path:
+                found.add(f"{relative.as_posix()}/")
+            found.update(
+                f"{(relative / d).as_posix()}/" for d in folders if (Path(folder) / d).is_symlink()
+            )
         return found
 
     def group(self) -> zarr.Group:
         """Open the directory with zarr."""
         return zarr.open_group(self._path, mode="r")
-
-
-def _behind(buffers: Buffers, offset: int) -> list[memoryview]:
-    rest = []
-    for buffer in buffers:
-        if offset < buffer.nbytes:
-            rest.append(buffer[offset:])
-            offset = 0
-        else:
-            offset -= buffer.nbytes
-    return rest
 
 
 @final
@@ -158,7 +170,7 @@ class StoreSource(Source):
         except FileNotFoundError:
             return None
 
-    def read_into(self, key: str, buffers: Buffers) -> bool | None:
+    def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
         """Copy a value into memory."""
         value: Any = sync(self._store.get(self._key(key), default_buffer_prototype()))
         if value is None:
@@ -170,6 +182,7 @@ class StoreSource(Source):
         for buffer in buffers:
             buffer[:] = raw[at : at + buffer.nbytes]
             at += buffer.nbytes
+            each(buffer)
         return True
 
     def keys(self) -> set[str]:

@@ -11,7 +11,7 @@ import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy.typing as npt
 
@@ -202,6 +202,14 @@ class CheckpointStorage(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give up locks and handles. Idempotent; reading may go on."""
+
+    def __enter__(self) -> Self:
+        """Return the storage itself."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close it."""
+        self.close()
 
     def catalogue(self) -> builtins.list[CheckpointInfo]:
         """Return one `CheckpointInfo` per name, in the order of `list`.

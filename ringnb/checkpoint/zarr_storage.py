@@ -1,8 +1,9 @@
 """`ZarrStorage`: checkpoints as Zarr v3 groups, in a local directory or in any zarr ``Store``.
 
-The format is `ringnb.checkpoint.format`'s, the place a `Shelf`'s; this module joins them. Chunks are
-encoded here and written directly: the format is simple enough that writing it is a matter of handing
-memory to the operating system, and zarr, xarray and other readers are what the tests judge it by.
+The format is that of `ringnb.checkpoint.format` and `ringnb.checkpoint.document`, the place a `Shelf`'s;
+this module joins them. Chunks are encoded here and written directly: the format is simple enough that
+writing it is a matter of handing memory to the operating system, and zarr, xarray and other readers
+are what the tests judge it by.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from zarr.storage import LocalStore
 
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.directory import DirectoryShelf
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, parse_document, render_document
 from ringnb.checkpoint.format import (
+    DOCUMENT,
     check_checkpoint_name,
     dump,
     layout_fields,
     looks_like_checkpoint,
-    render_document,
 )
 from ringnb.checkpoint.object_store import StoreShelf
-from ringnb.checkpoint.reading import Reader
 from ringnb.checkpoint.shelf import Commit, Shelf
 from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
@@ -164,8 +165,14 @@ class ZarrStorage(CheckpointStorage):
         """Delete a checkpoint; see `CheckpointStorage.delete`."""
         check_checkpoint_name(name)
         with self._shelf.writing():
+            raw = self._shelf.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
+            if raw is None and not (looks_like_checkpoint(name) and self._shelf.occupied(name)):
+                msg = f"no checkpoint {name!r} in {self._shelf.url}: see list()"
+                raise CheckpointNotFound(msg)
             try:
-                keys = Reader(name, self._shelf.source(name)).expected_keys()
+                # Damaged arrays, and their documents, do not stand in the way of retention: the
+                # group's document says which files are ours.
+                keys = parse_document(name, raw or b"").keys()
             except CheckpointCorrupt as error:
                 msg = (
                     f"checkpoint {name!r} was not deleted: its metadata is damaged, so nothing shows "

@@ -26,6 +26,7 @@ __all__ = [
     "copy_bytes",
     "cpu_pause",
     "fence",
+    "fill_zero",
     "flush_subnormals",
     "load_acquire",
     "now_ns",
@@ -227,6 +228,7 @@ _read = types.ExternalFunction("read", types.intp(types.int32, types.intp, types
 _write = types.ExternalFunction("write", types.intp(types.int32, types.intp, types.uintp))
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 _memcpy = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.uintp))
+_memset = types.ExternalFunction("memset", types.intp(types.intp, types.int32, types.uintp))
 _clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
 
 # The clock that time.monotonic_ns() reads: CLOCK_MONOTONIC, or CLOCK_UPTIME_RAW on macOS.
@@ -270,3 +272,9 @@ def yield_thread() -> None:
 def copy_bytes(target: Any, source: Any, nbytes: Any) -> None:
     """Copy between two addresses."""
     _memcpy(target, source, types.uintp(nbytes))
+
+
+@njit(inline="always")
+def fill_zero(target: Any, nbytes: Any) -> None:
+    """Zero bytes at an address."""
+    _memset(target, types.int32(0), types.uintp(nbytes))

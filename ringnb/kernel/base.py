@@ -225,17 +225,13 @@ class AbstractKernel(ABC):
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
         """Return the writable state view of the buffer that a RESTORE to this slot reads.
 
-        It is one buffer per lane: hold the lane's restore lock (see `KernelClient`) from writing it
-        until the reply is there.
+        It is one buffer per lane: own it (`KernelClient.loading`) from asking for it until the reply
+        is there. What it holds afterwards is undefined, and it may be another buffer next time.
         """
 
     @abstractmethod
-    def restore_params(self, slot: int) -> npt.NDArray[np.float64]:
-        """Return the writable parameters that a RESTORE to this slot reads."""
-
-    @abstractmethod
     def params_buffer(self, slot: int) -> npt.NDArray[np.float64]:
-        """Return the writable parameters that a SET_PARAMS to this slot reads."""
+        """Return the writable parameters that a RESTORE or SET_PARAMS to this slot reads."""
 
     @abstractmethod
     def statistics(self) -> KernelStatistics:

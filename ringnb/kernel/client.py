@@ -298,29 +298,37 @@ class KernelClient:
                 return False
             self._turn(min(left, _POLL_S), condition)
 
-    def pump(self, timeout_s: float) -> None:
+    def pump(self, timeout_s: float, until: Callable[[], bool] | None = None) -> None:
         """Take replies off the rings, waiting for the first one.
 
         Parameters
         ----------
         timeout_s : float
             Seconds to wait; 0 only takes what is there.
+        until : callable, optional
+            What the caller waits for. Another thread may have taken the reply that brings it about.
         """
-        self._turn(timeout_s)
+        self._turn(timeout_s, until)
 
     def _turn(self, timeout_s: float, condition: Callable[[], bool] | None = None) -> None:
         """Be the pump for a while if nobody is, else sleep until a reply was dispatched."""
         if self._pump.acquire(blocking=False):
             try:
-                self._dispatch()
-                if timeout_s > 0 and not (condition is not None and condition()):
+                taken = self._dispatch()
+                if timeout_s > 0 and not taken and not (condition is not None and condition()):
                     self.kernel.wait(timeout_s, _SPIN_NS)
                     self._dispatch()
             finally:
                 self._release_pump()
         else:
             with self._arrived:
-                if timeout_s > 0 and not (condition is not None and condition()):
+                # A pump that was given up since we asked has notified already: do not sleep then,
+                # or nobody takes replies, nor hears `AbstractKernel.wake`.
+                if (
+                    timeout_s > 0
+                    and self._pump.locked()
+                    and not (condition is not None and condition())
+                ):
                     self._arrived.wait(timeout_s)
 
     def _release_pump(self) -> None:
@@ -328,8 +336,9 @@ class KernelClient:
         with self._arrived:
             self._arrived.notify_all()  # somebody else may have to take over
 
-    def _dispatch(self) -> None:
-        """Apply every reply on the rings, then take it off. The caller holds the pump."""
+    def _dispatch(self) -> int:
+        """Apply every reply on the rings, then take it off; return how many. Needs the pump."""
+        before = self.replies
         for lane in range(self.kernel.lanes):
             while (reply := self.kernel.peek(lane)) is not None:
                 ticket = self._tickets.get(reply.command_id)
@@ -341,6 +350,7 @@ class KernelClient:
                     self._tickets.pop(reply.command_id, None)
                 self.kernel.advance(lane)
                 self.replies += 1
+        return self.replies - before
 
     @property
     def outstanding(self) -> int:

@@ -16,6 +16,7 @@ from ringnb.errors import Status
 from ringnb.kernel.atomics import (
     call_inject,
     copy_bytes,
+    fill_zero,
     load_acquire,
     now_ns,
     store_release,
@@ -26,6 +27,7 @@ from ringnb.kernel.layout import (
     ACTOR_WORDS,
     C_A,
     C_B,
+    C_BLOCK_BYTES,
     C_BUDGET,
     C_BUSY_NS,
     C_CUR,
@@ -43,12 +45,14 @@ from ringnb.kernel.layout import (
     C_OWED,
     C_PACE_NS,
     C_PARAMS,
+    C_SECOND,
     C_SLOT,
     C_SNAPSHOTS,
     C_STEP,
     C_TAIL,
     F_CAPACITY,
     F_RESTORE,
+    F_RESTORE_BYTES,
     F_STAGE0,
     F_WIDTH,
     H2K_HEAD,
@@ -165,15 +169,24 @@ def _capture(
 
 
 @inner
-def _load_state(table: Any, params: Any, facts: Any, row: int, step: int) -> None:
-    """Take state and parameters from the lane's restore buffer."""
-    source = facts[F_RESTORE]
+def _load_state(table: Any, params: Any, params_in: Any, facts: Any, row: int, step: int) -> None:
+    """Take state and parameters that the host has put into the restore buffer and `params_in`."""
+    block = facts[F_RESTORE]
+    second = table[row, C_SECOND]
     level_bytes = table[row, C_LEVEL_BYTES]
-    stride = (level_bytes + 63) // 64 * 64
-    copy_bytes(table[row, C_A], source, level_bytes)
-    if table[row, C_LEVELS] > 1:
-        copy_bytes(table[row, C_B], source + stride, level_bytes)
-    copy_bytes(table[row, C_PARAMS], source + table[row, C_TAIL], 8 * params.shape[1])
+    if facts[F_RESTORE_BYTES] == table[row, C_BLOCK_BYTES]:
+        facts[F_RESTORE] = table[row, C_A]
+        table[row, C_A] = block
+        table[row, C_B] = block + second
+        # Captures pad a level's last words from behind it, where another actor may have lain.
+        fill_zero(block + level_bytes, 64)
+        fill_zero(block + second + level_bytes, 64)
+    else:
+        copy_bytes(table[row, C_A], block, level_bytes)
+        if table[row, C_LEVELS] > 1:
+            copy_bytes(table[row, C_B], block + second, level_bytes)
+    for j in range(params.shape[1]):
+        params[row, j] = params_in[row, j]
     table[row, C_CUR] = 0
     table[row, C_STEP] = step
     table[row, C_BUDGET] = 0
@@ -281,7 +294,7 @@ def drain(
             elif arguments[0] < 0:
                 status = _BAD_ARGUMENT
             else:
-                _load_state(table, params, facts, row, arguments[0])
+                _load_state(table, params, params_in, facts, row, arguments[0])
                 if kind != _RESTORE:
                     table[row, C_FREE] = 0
                 table[row, C_EXISTS] = 1

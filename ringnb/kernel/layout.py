@@ -11,7 +11,11 @@ side, and falls back to a scalar loop (measured: 3.5 times slower) if they come 
 keeps the levels from sharing their low twelve address bits, which makes stores look like hazards for
 later loads.
 
-Staging buffer, also the layout of the restore buffer (bytes)::
+Restore buffer: a block like an actor's own, level ``now`` at its start, level ``before`` where this
+actor keeps its second buffer. So a restore of the lane's largest actors exchanges the two blocks
+instead of copying: the actor does not wait, whatever its size. Smaller actors of the lane copy.
+
+Staging buffer (bytes)::
 
     0                      level now, (fields, *grid), zero padded to a multiple of 64
     stride                 level before, if the actor stores two, padded likewise
@@ -62,6 +66,7 @@ T_CHECKSUM, T_STEP, T_EPOCH, T_BEGIN, T_END, T_SLOT = range(6)
 H2K_HEAD = 0 * LINE
 K2H_TAIL = 1 * LINE
 STOP = 2 * LINE
+WAKE_FD_WRITE = STOP + 1  # the lane's leader is woken through this end of its pipe
 RETURNED = 3 * LINE  # two lines: staging buffers given back, counted per buffer
 # ... and by the kernel.
 H2K_TAIL = 5 * LINE
@@ -110,19 +115,21 @@ ACTOR_WORDS = LINE
     C_STEP_NS,  # measured duration of a step
     C_SNAPSHOTS,
     C_BUSY_NS,
-) = range(26)
+    C_BLOCK_BYTES,  # bytes of the block that holds both level buffers
+    C_SECOND,  # where the second of them begins in the block
+) = range(28)
 TABLE_COLUMNS = 32
 
 # Fixed facts of a lane, for compiled code.
 (
     F_WIDTH,
     F_CAPACITY,
-    F_WAKE_FD,  # the lane's leader sleeps on this pipe ...
-    F_WAKE_FD_WRITE,  # ... and is woken through this end
+    F_WAKE_FD,  # the lane's leader sleeps on this pipe
     F_HOST_FD_WRITE,
     F_STAGE0,
     F_STAGE1,
-    F_RESTORE,
+    F_RESTORE,  # written by the lane's leader; read by the host when no load is under way
+    F_RESTORE_BYTES,
     F_SLICE_NS,
     F_HOT_NS,
 ) = range(10)
@@ -184,7 +191,9 @@ def staging_tail(actor: Actor) -> int:
     return actor.levels * padded(state_nbytes(actor) // actor.levels)
 
 
-def state_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[Any]:
+def state_view(
+    block: npt.NDArray[np.uint8], actor: Actor, second: int | None = None
+) -> npt.NDArray[Any]:
     """View the levels in a staging or restore buffer.
 
     Parameters
@@ -193,6 +202,8 @@ def state_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[Any]:
         The buffer.
     actor : Actor
         Whose state it holds.
+    second : int, optional
+        Where the second level begins; right behind the first, padded, by default.
 
     Returns
     -------
@@ -203,14 +214,14 @@ def state_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[Any]:
     strides = [actor.dtype.itemsize]
     for n in reversed(per_level[1:]):
         strides.insert(0, strides[0] * n)
-    stride = padded(strides[0] * per_level[0])
+    stride = padded(strides[0] * per_level[0]) if second is None else second
     return np.ndarray(
         (actor.levels, *per_level), actor.dtype, buffer=block, strides=(stride, *strides)
     )
 
 
 def params_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[np.float64]:
-    """View the 16 parameters in a staging or restore buffer.
+    """View the 16 parameters in a staging buffer.
 
     Parameters
     ----------
@@ -274,12 +285,11 @@ class LaneMemory:
         See the module's constants.
     h2k, k2h : (capacity, 8) int64 arrays
         The rings.
-    states : list of uint8 arrays
-        Per actor, both level buffers with the gap between them.
+    blocks : dict of int to uint8 array
+        By address: per actor, both level buffers with the gap between them; and a block more, the
+        restore buffer. Which of them that is changes with every restore, see `restore`.
     staging : list of uint8 arrays
         The staging buffers.
-    restore : uint8 array
-        What a RESTORE command reads.
     """
 
     def __init__(self, actors: list[tuple[int, Actor]], width: int, capacity: int) -> None:
@@ -293,21 +303,24 @@ class LaneMemory:
         self.params_in: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))
         self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
         self.facts: Words = np.zeros(FACTS, np.int64)
-        self.states: list[npt.NDArray[np.uint8]] = []
-        largest = 0
+        self.blocks: dict[int, npt.NDArray[np.uint8]] = {}
+        largest = largest_block = 0
         for row, (slot, actor) in enumerate(actors):
             nbytes = state_nbytes(actor)
             level_bytes = nbytes // actor.levels
             largest = max(largest, staging_tail(actor))
             row_bytes = level_bytes // len(actor.fields) // actor.shape[0]
             gap = padded(4 * row_bytes) + 65536 + 2112
-            memory = _aligned(2 * padded(level_bytes) + 2 * gap)
-            self.states.append(memory)
+            second = padded(level_bytes) + gap
+            base = self._add_block(2 * second)
+            largest_block = max(largest_block, 2 * second)
             nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
             columns = {
                 C_SLOT: slot,
-                C_A: memory.ctypes.data,
-                C_B: memory.ctypes.data + padded(level_bytes) + gap,
+                C_A: base,
+                C_B: base + second,
+                C_BLOCK_BYTES: 2 * second,
+                C_SECOND: second,
                 C_LEVEL_BYTES: level_bytes,
                 C_LEVELS: actor.levels,
                 C_NF: len(actor.fields),
@@ -324,9 +337,19 @@ class LaneMemory:
         self.staging = [_aligned(size) for _ in range(STAGING_BUFFERS)]
         for block in self.staging:
             block.fill(0)  # touch the pages now; the first capture would pay for it otherwise
-        self.restore = _aligned(size)
         self.facts[F_WIDTH] = width
         self.facts[F_CAPACITY] = capacity
         self.facts[F_STAGE0] = self.staging[0].ctypes.data
         self.facts[F_STAGE1] = self.staging[1].ctypes.data
-        self.facts[F_RESTORE] = self.restore.ctypes.data
+        self.facts[F_RESTORE] = self._add_block(largest_block)
+        self.facts[F_RESTORE_BYTES] = largest_block
+
+    def _add_block(self, nbytes: int) -> int:
+        block = _aligned(nbytes)
+        self.blocks[block.ctypes.data] = block
+        return block.ctypes.data
+
+    @property
+    def restore(self) -> npt.NDArray[np.uint8]:
+        """The block that the next RESTORE command takes its levels from."""
+        return self.blocks[int(self.facts[F_RESTORE])]

@@ -32,12 +32,12 @@ from ringnb.kernel.layout import (
     ASLEEP,
     F_CAPACITY,
     F_HOST_FD_WRITE,
-    F_WAKE_FD_WRITE,
     H2K_HEAD,
     H2K_TAIL,
     HOST_ASLEEP,
     K2H_HEAD,
     K2H_TAIL,
+    WAKE_FD_WRITE,
 )
 
 __all__ = [
@@ -55,6 +55,8 @@ __all__ = [
     "store_word",
     "wake_lane",
 ]
+
+_SEEN_TAIL = 7  # word of the pushing side's private scratch; the clock uses words 0 and 1
 
 
 @entry_point
@@ -78,17 +80,16 @@ def bump(words: Any, index: int) -> None:
 
 
 @entry_point
-def wake_lane(control: Any, facts: Any, scratch: Any) -> None:
+def wake_lane(control: Any, scratch: Any) -> None:
     """Wake the lane's leader if it sleeps."""
     if load_acquire(control, ASLEEP) != 0:
-        write_fd(scratch, facts[F_WAKE_FD_WRITE])
+        write_fd(scratch, control[WAKE_FD_WRITE])
 
 
 @entry_point
 def push(
     control: Any,
     ring: Any,
-    facts: Any,
     scratch: Any,
     kind: int,
     command_id: int,
@@ -100,9 +101,12 @@ def push(
 ) -> bool:
     """Append a command to the H2K ring; False if it is full."""
     head = load_acquire(control, H2K_HEAD)
-    capacity = facts[F_CAPACITY]
-    if head - load_acquire(control, H2K_TAIL) >= capacity:
-        return False
+    capacity = ring.shape[0]  # every argument from Python takes its 50 ns: the facts stay out
+    # The tail as this side last saw it is enough, mostly: reading it costs a cache miss.
+    if head - scratch[_SEEN_TAIL] >= capacity:
+        scratch[_SEEN_TAIL] = load_acquire(control, H2K_TAIL)
+        if head - scratch[_SEEN_TAIL] >= capacity:
+            return False
     i = head & (capacity - 1)
     ring[i, 0] = kind
     ring[i, 1] = command_id
@@ -114,7 +118,7 @@ def push(
     ring[i, 7] = now_ns(scratch)
     store_release(control, H2K_HEAD, head + 1)
     fence()
-    wake_lane(control, facts, scratch)
+    wake_lane(control, scratch)
     return True
 
 
@@ -122,7 +126,6 @@ def push(
 def push_and_spin(
     control: Any,
     ring: Any,
-    facts: Any,
     scratch: Any,
     kind: int,
     command_id: int,
@@ -137,10 +140,11 @@ def push_and_spin(
 
     It holds the GIL while it spins: releasing it costs more than a hot lane takes to answer.
     """
-    if not push(control, ring, facts, scratch, kind, command_id, slot, a0, a1, a2, a3):
+    if not push(control, ring, scratch, kind, command_id, slot, a0, a1, a2, a3):
         return False
+    tail = load_acquire(control, K2H_TAIL)  # this side's own
     until = now_ns(scratch) + spin_ns
-    while load_acquire(control, K2H_HEAD) == load_acquire(control, K2H_TAIL):
+    while load_acquire(control, K2H_HEAD) == tail:
         cpu_pause()
         if now_ns(scratch) >= until:
             break
@@ -148,7 +152,7 @@ def push_and_spin(
 
 
 @entry_point
-def peek(control: Any, ring: Any, facts: Any, out: Any) -> bool:
+def peek(control: Any, ring: Any, out: Any) -> bool:
     """Copy the oldest reply on the K2H ring into `out` (8 words); False if there is none.
 
     Taking it off is a step of its own (`advance`), so that an interrupt between the two repeats a
@@ -157,7 +161,7 @@ def peek(control: Any, ring: Any, facts: Any, out: Any) -> bool:
     tail = load_acquire(control, K2H_TAIL)
     if load_acquire(control, K2H_HEAD) == tail:
         return False
-    i = tail & (facts[F_CAPACITY] - 1)
+    i = tail & (ring.shape[0] - 1)
     for j in range(8):
         out[j] = ring[i, j]
     return True

@@ -169,7 +169,7 @@ class KernelTests:
             self.run(client, 0, 15)
             saved, reply = captured(client, 0)
             kernel.restore_buffer(1)[...] = saved.reshape(2, 1, *self.shape)
-            kernel.restore_params(1)[:1] = 7
+            kernel.params_buffer(1)[:1] = 7
             restored = client.call(1, Command.RESTORE, (reply.step,))
             assert (restored.step, restored.epoch) == (15, 1)
             self.run(client, 0, 15)
@@ -272,7 +272,7 @@ class KernelTests:
             start = Mixer(self.shape).start(3)
             for command in (Command.CREATE_ACTOR, Command.RESTART_ACTOR):
                 kernel.restore_buffer(0)[...] = start.reshape(2, 1, *self.shape)
-                kernel.restore_params(0)[0] = 7
+                kernel.params_buffer(0)[0] = 7
                 assert client.call(0, command, (0,)).step == 0
                 self.run(client, 0, 6)
                 np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 0, 6))

@@ -132,7 +132,8 @@ class StorageTests:
         assert storage.load("a_0_step_1").step == 2
 
     @pytest.mark.parametrize(
-        "name", ["", "..", "../x", "a/b", "/abs", ".hidden", "__x", "zarr.json", "a\0b", "ä", "a" * 300]
+        "name",
+        ["", "..", "../x", "a/b", "/abs", ".hidden", "__x", "zarr.json", "a\0b", "ä", "a" * 300],
     )
     def test_names_cannot_leave_the_store(self, storage: CheckpointStorage, name: str) -> None:
         for call in (storage.load, storage.delete, storage.exists):

@@ -1,0 +1,155 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from ringnb.bench import report, rings, scheduling, snapshots, startup, stepping, stores
+from ringnb.bench.measuring import Row, Scale
+from ringnb.console import format_bytes, say
+from ringnb.errors import RingnbError
+
+__all__ = ["CASES", "BenchmarkFailed", "main"]
+
+Case = Callable[[Scale], Iterator[Row]]
+
+CASES: dict[str, Case] = {
+    "idle-answers": rings.idle_answers,
+    "busy-answers": rings.busy_answers,
+    "idling": rings.idling,
+    "loops": stepping.against_plain_loops,
+    "memory": stepping.against_memory,
+    "models": stepping.models,
+    "stall": snapshots.stall,
+    "rate": snapshots.with_checkpoints,
+    "persisting": snapshots.persisting,
+    "commits": stores.commits,
+    "snapshot": snapshots.whole_snapshot,
+    "restore": snapshots.restoring,
+    "many": stores.many,
+    "polls": scheduling.polls,
+    "import": startup.imports,
+    "first-step": startup.first_step,
+}
+_NEEDS = {True: 2**30, False: 3 * 2**30}  # bytes of disk, quick and full
+
+
+class BenchmarkFailed(RingnbError):
+    """The benchmark cannot be run as asked."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"ringnb: {message}; see {self.prog} --help", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ringnb bench",
+        description=(
+            "Measure what ringnb claims. Every ratio is taken against its baseline in the same "
+            "run, in turn. Shown are the median, the smallest and the largest repetition."
+        ),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
+    parser.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")
+    parser.add_argument("--list", action="store_true", help="name the cases and exit")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        default="ringnb-bench.json",
+        help="where the figures go (default: ringnb-bench.json; overwritten)",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument(
+        "--dir",
+        metavar="DIR",
+        default=".",
+        help="the disk to measure: scratch data go below this directory (default: here)",
+    )
+    return parser
+
+
+def _chosen(only: str | None) -> dict[str, Case]:
+    if only is None:
+        return CASES
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    unknown = [name for name in names if name not in CASES]
+    if unknown or not names:
+        msg = f"--only {only!r}: no such case; there are {', '.join(CASES)}"
+        raise BenchmarkFailed(msg)
+    return {name: CASES[name] for name in names}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Options.
+
+    Returns
+    -------
+    int
+        Exit status: 0 when everything was measured. A target that is missed is a result, no failure.
+
+    Raises
+    ------
+    BenchmarkFailed
+        If a case is unknown, or the disk is too small.
+    OSError
+        If a file or directory cannot be written.
+    """
+    options = _parser().parse_args(list(argv))
+    if options.list:
+        for name, case in CASES.items():
+            say(f"{name:<14}{(case.__doc__ or '').splitlines()[0]}")
+        return 0
+    cases = _chosen(options.only)
+    free, needed = shutil.disk_usage(options.dir).free, _NEEDS[options.quick]
+    if free < needed:
+        msg = (
+            f"--dir {options.dir!r} has {format_bytes(free)} free, the benchmark writes up to "
+            f"{format_bytes(needed)}: give another --dir, or --quick"
+        )
+        raise BenchmarkFailed(msg)
+    target = Path(options.json)
+    with target.open("a", encoding="utf-8"):
+        pass  # found out now that it cannot be written, not after minutes
+    began = time.monotonic()
+    rows: list[Row] = []
+    with tqdm(cases.items(), unit="case", leave=False, disable=None) as bar:
+        for name, case in bar:
+            bar.set_description(name)
+            with tempfile.TemporaryDirectory(prefix=".ringnb-bench-", dir=options.dir) as scratch:
+                rows += case(Scale(options.quick, Path(scratch)))
+    lines = report.as_markdown(rows) if options.markdown else report.as_table(rows)
+    for line in lines:
+        say(line)
+    document = report.as_document(rows, quick=options.quick)
+    target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    missed = [row.key for row in rows if row.met is False]
+    say()
+    say(
+        f"{len(rows)} figures in {time.monotonic() - began:.0f} s, "
+        + (
+            f"{len(missed)} miss their target: {', '.join(missed)}. "
+            if missed
+            else "all targets met. "
+        )
+        + f"Written to {target}"
+    )
+    return 0

@@ -1,0 +1,76 @@
+"""Cases about starting: import, and the first step of a session, in fresh processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import ringnb
+from ringnb.bench.measuring import Row, Scale, absolute, interleaved
+
+__all__ = ["first_step", "imports"]
+
+_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+_FIRST_STEP = """
+import time
+began = time.perf_counter()
+import ringnb as rn
+from ringnb.testing import MemoryStorage
+with rn.Session(rn.actors.Wave2D((256, 256)), storage=MemoryStorage()) as session:
+    session.run_steps(0, 1)
+    print(time.perf_counter() - began)
+"""
+
+
+def _fresh(code: str, **environment: str) -> float:
+    """Run code in a new interpreter; return the number that it prints."""
+    paths = [str(Path(ringnb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(  # noqa: S603 - our own interpreter, no shell
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environment,
+    )
+    return float(done.stdout)
+
+
+def imports(scale: Scale) -> Iterator[Row]:
+    """``import ringnb``, with ``import numba, zarr`` beside it."""
+    pairs = interleaved(
+        lambda: _fresh(_IMPORT.format("ringnb")),
+        lambda: _fresh(_IMPORT.format("numba, zarr")),
+        scale.times(9, 3),
+    )
+    yield Row(
+        "import",
+        "import ringnb",
+        [ours for ours, _ in pairs],
+        "s",
+        "<=",
+        0.7,
+        absolute(pairs, "import numba, zarr", 1, "s"),
+    )
+
+
+def first_step(scale: Scale) -> Iterator[Row]:
+    """The first step of a first session, imports included: nothing compiled yet, and all cached."""
+    cold, cached = [], []
+    for _ in range(scale.times(3, 1)):
+        cache = scale.directory / "numba"
+        cold.append(_fresh(_FIRST_STEP, NUMBA_CACHE_DIR=str(cache)))
+        cached += [_fresh(_FIRST_STEP, NUMBA_CACHE_DIR=str(cache)) for _ in range(3)]
+        shutil.rmtree(cache)
+    yield Row(
+        "first_cached",
+        "first step of a new process, imports included, compiled code cached",
+        cached,
+        "s",
+        "<=",
+        1.0,
+    )
+    yield Row("first_cold", "the same, nothing compiled yet", cold, "s", "<=", 10.0)

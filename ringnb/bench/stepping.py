@@ -1,0 +1,202 @@
+"""Cases about stepping: the persistent loop against plain jitted loops and against memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ringnb import actors
+from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.kernel.atomics import call_step, flush_subnormals
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cpu import CpuKernel
+from ringnb.kernel.steps import compile_actor
+from ringnb.messages import Command
+
+__all__ = ["against_memory", "against_plain_loops", "models"]
+
+
+@njit(nogil=True)
+def _same_loop(
+    function: int, a: int, b: int, params: int, ny: int, nx: int, steps: int
+) -> None:  # pragma: no cover - compiled
+    """Call the actor's own compiled step `steps` times: no rings, no slices, no bookkeeping."""
+    flush_subnormals()
+    for step in range(steps):
+        call_step(function, a, b, params, step, 1, 1, ny, nx, 0, ny)
+        a, b = b, a
+
+
+@njit(nogil=True)
+def _handwritten(
+    a: Any, b: Any, courant2: Any, damping: Any, steps: int
+) -> None:  # pragma: no cover - compiled
+    """Step a wave the way one writes it by hand, walls included."""
+    flush_subnormals()
+    f = np.float32
+    ny, nx = a.shape
+    d = f(0.5 * damping)
+    scale = f(1.0 / (1.0 + 0.5 * damping))
+    for _ in range(steps):
+        for y in range(ny):
+            for x in range(nx):
+                u = a[y, x]
+                north = a[y - 1, x] if y > 0 else f(0)
+                south = a[y + 1, x] if y < ny - 1 else f(0)
+                west = a[y, x - 1] if x > 0 else f(0)
+                east = a[y, x + 1] if x < nx - 1 else f(0)
+                lap = (north + south) + (west + east) - f(4) * u
+                b[y, x] = scale * (f(2) * u - (f(1) - d) * b[y, x] + f(courant2) * lap)
+        a, b = b, a
+
+
+def _levels(shape: tuple[int, int]) -> Any:
+    """Return two level buffers, kept apart as the kernel keeps them (see its layout)."""
+    rows, columns = shape
+    gap = 8 * columns + 1040
+    block = np.zeros(2 * rows * columns + gap + 16, np.float32)
+    at = (-block.ctypes.data % 64) // 4
+    a = block[at : at + rows * columns].reshape(shape)
+    b = block[at + rows * columns + gap :][: rows * columns].reshape(shape)
+    start = actors.Wave2D(shape).start()
+    a[:], b[:] = start[0], start[1]
+    return a, b, block
+
+
+def _steps_for(shape: tuple[int, int], seconds: float) -> int:
+    return max(20, int(seconds * 3e9 / (shape[0] * shape[1])))
+
+
+def against_plain_loops(scale: Scale) -> Iterator[Row]:
+    """The persistent loop against one jitted call that does nothing but step."""
+    shape = (512, 512)
+    wave = actors.Wave2D(shape, damping=0.001)
+    params = np.array([*wave.start_params(0).values(), *([0.0] * 16)])[:16]
+    code = compile_actor(wave)
+    a, b, _block = _levels(shape)
+    steps = _steps_for(shape, scale.times(500, 250) / 1000)
+    kernel = CpuKernel([wave])
+    kernel.launch()
+    try:
+        client = KernelClient(kernel)
+
+        def persistent() -> float:
+            def run() -> None:
+                target = client.call(0, Command.RUN_STEPS, (steps,)).value
+                client.wait_until(lambda: kernel.counters(0).step >= target, None)
+
+            return time_s(run)
+
+        def plain() -> float:
+            return time_s(
+                lambda: _same_loop(
+                    code.step_address,
+                    a.ctypes.data,
+                    b.ctypes.data,
+                    params.ctypes.data,
+                    *shape,
+                    steps,
+                )
+            )
+
+        def by_hand() -> float:
+            return time_s(lambda: _handwritten(a, b, params[0], params[1], steps))
+
+        n = scale.times(15, 5)
+        same = interleaved(persistent, plain, n)
+        hand = interleaved(persistent, by_hand, n)
+    finally:
+        kernel.stop()
+    cells = steps * shape[0] * shape[1] / 1e9
+    rates = [(cells / p, cells / q) for p, q in same]
+    yield Row(
+        "loop",
+        "stepping 512 x 512 in the persistent loop / the same loop as one jitted call",
+        ratios(rates),
+        "x",
+        ">=",
+        0.97,
+        absolute(rates, "one call", 1, "Gcells/s"),
+    )
+    rates = [(cells / p, cells / q) for p, q in hand]
+    yield Row(
+        "handwritten",
+        "the same / a hand-written jitted loop",
+        ratios(rates),
+        "x",
+        note=absolute(rates, "by hand", 1, "Gcells/s"),
+    )
+
+
+def against_memory(scale: Scale) -> Iterator[Row]:
+    """A wave larger than the caches that we may count on, against memcpy, one thread each."""
+    shape = (2048, 2048)
+    steps = 24
+    nbytes = 4 * shape[0] * shape[1]
+    source, target = np.ones(4 * nbytes, np.uint8), np.zeros(4 * nbytes, np.uint8)
+    kernel = CpuKernel([actors.Wave2D(shape)])
+    kernel.launch()
+    try:
+        client = KernelClient(kernel)
+
+        def wave() -> float:
+            began = kernel.counters(0).busy_ns
+            goal = client.call(0, Command.RUN_STEPS, (steps,)).value
+            client.wait_until(lambda: kernel.counters(0).step >= goal, None)
+            return 3 * nbytes * steps / (kernel.counters(0).busy_ns - began)
+
+        def memcpy() -> float:
+            # Read and write: two bytes moved per byte copied.
+            return 2 * source.nbytes * 4 / time_s(lambda: _copy(source, target, 4)) / 1e9
+
+        pairs = interleaved(wave, memcpy, scale.times(21, 7))
+    finally:
+        kernel.stop()
+    yield Row(
+        "memory",
+        "stepping 2048 x 2048, 12 bytes moved per cell / memcpy bandwidth",
+        ratios(pairs),
+        "x",
+        ">=",
+        0.9,
+        absolute(pairs, "memcpy of 64 MiB", 1, "GB/s"),
+    )
+
+
+def _copy(source: Any, target: Any, times: int) -> None:
+    for _ in range(times):
+        np.copyto(target, source)
+
+
+def models(scale: Scale) -> Iterator[Row]:
+    """How fast every actor steps, one thread: cells updated per second."""
+    population = {
+        "wave_2d": actors.Wave2D((512, 512)),
+        "wave_3d": actors.Wave3D((96, 96, 96)),
+        "heat_2d": actors.Heat2D((512, 512)),
+        "gray_scott": actors.GrayScott((512, 512)),
+        "life": actors.Life((512, 512)),
+        "ising_2d": actors.Ising2D((512, 512)),
+    }
+    for name, actor in population.items():
+        kernel = CpuKernel([actor])
+        kernel.launch()
+        try:
+            client = KernelClient(kernel)
+            client.call(0, Command.RESUME)
+            time.sleep(0.05)
+            rates = []
+            for _ in range(scale.times(7, 3)):
+                before = kernel.counters(0)
+                time.sleep(scale.times(200, 60) / 1000)
+                after = kernel.counters(0)
+                cells = (after.step - before.step) * int(np.prod(actor.shape))
+                rates.append(cells / (after.busy_ns - before.busy_ns))
+        finally:
+            kernel.stop()
+        shape = " x ".join(map(str, actor.shape))
+        yield Row(f"model_{name}", f"{type(actor).__name__} {shape}, one thread", rates, "Gcells/s")

@@ -1,0 +1,327 @@
+"""The group document of a checkpoint: rendered at the commit, parsed and checked at every load.
+
+Digests lie in the group's ``ringnb`` attribute and cover everything that is handed out: the CRC-32C of
+every chunk, the SHA-256 of every array document, and the SHA-256 of the group document itself, taken
+with the digits of that very digest replaced by zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ringnb.checkpoint.format import (
+    ATTRIBUTE,
+    DOCUMENT,
+    DTYPES,
+    FORMAT,
+    FieldLayout,
+    check_checkpoint_name,
+    dump,
+    is_slab,
+)
+from ringnb.checkpoint.storage import CheckpointInfo, Snapshot
+from ringnb.errors import CheckpointCorrupt
+from ringnb.messages import check_name, check_slot, check_step
+
+__all__ = ["MAX_DOCUMENT_BYTES", "Document", "parse_document", "parse_info", "render_document"]
+
+MAX_DOCUMENT_BYTES = 64 << 20
+_ZEROS = "0" * 64
+
+
+def render_document(
+    snapshot: Snapshot,
+    layouts: list[FieldLayout],
+    crcs: Mapping[str, list[int]],
+    sequence: int,
+    version: str,
+) -> bytes:
+    """Render the group document of a checkpoint.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        What is saved.
+    layouts : list of FieldLayout
+        Its fields.
+    crcs : mapping of str to list of int
+        CRC-32C per chunk of every field.
+    sequence : int
+        The checkpoint's place in commit order.
+    version : str
+        The version of ringnb that writes.
+
+    Returns
+    -------
+    bytes
+        The document, with its own digest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no finite JSON scalar, or another value is not what it has to be.
+    """
+    metadata = {one.name: one.document() for one in layouts}
+    record = {
+        "format": FORMAT,
+        "name_prefix": check_name(snapshot.name_prefix, "name_prefix"),
+        "kernel_id": _text(snapshot.kernel_id, "kernel_id"),
+        "kernel_type": _text(snapshot.kernel_type, "kernel_type"),
+        "actor_slot": check_slot(snapshot.actor_slot),
+        "step": check_step(snapshot.step),
+        "sequence": sequence,
+        "request_id": check_step(snapshot.request_id, "request_id"),
+        "created_at": datetime.now(UTC).isoformat(),
+        "params": {str(k): _scalar(k, v) for k, v in snapshot.params.items()},
+        "parent": None if snapshot.parent is None else check_checkpoint_name(snapshot.parent),
+        "backend": None if snapshot.backend is None else _text(snapshot.backend, "backend"),
+        "version": version,
+        "digests": {
+            "chunk_algorithm": "crc32c",
+            "chunks": {name: list(values) for name, values in crcs.items()},
+            "arrays": {n: hashlib.sha256(dump(d)).hexdigest() for n, d in metadata.items()},
+            "document": _ZEROS,
+        },
+    }
+    raw = dump(
+        {
+            "attributes": {ATTRIBUTE: record},
+            "zarr_format": 3,
+            "consolidated_metadata": {
+                "kind": "inline",
+                "must_understand": False,
+                "metadata": metadata,
+            },
+            "node_type": "group",
+        }
+    )
+    return _resealed(raw, _ZEROS, hashlib.sha256(raw).hexdigest())
+
+
+def _resealed(raw: bytes, old: str, new: str) -> bytes:
+    """Exchange the document's own digest, which is the last thing of the record.
+
+    The last occurrence is taken because a parameter may have the name, and the value, of the digest.
+    """
+    head, found, tail = raw.rpartition(f'"document":"{old}"'.encode())
+    return head + f'"document":"{new}"'.encode() + tail if found else b""
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    return value
+
+
+def _scalar(name: object, value: object) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            msg = f"parameter {name!r} must be finite, got {value!r}"
+            raise ValueError(msg)
+        return value
+    msg = f"parameter {name!r} must be a number, str, bool or None, got {value!r}"
+    raise TypeError(msg)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A group document whose digest was checked.
+
+    Attributes
+    ----------
+    record : mapping
+        The ``ringnb`` attribute.
+    fields : mapping of str to FieldLayout
+        In stored order.
+    crcs : mapping of str to list of int
+        CRC-32C of every chunk.
+    raw : bytes
+        As stored.
+    """
+
+    record: Mapping[str, Any]
+    fields: Mapping[str, FieldLayout]
+    crcs: Mapping[str, list[int]]
+    raw: bytes
+
+    def keys(self) -> set[str]:
+        """Return the keys that were committed, relative to the checkpoint."""
+        keys = {DOCUMENT}
+        for name, layout in self.fields.items():
+            keys.add(f"{name}/{DOCUMENT}")
+            keys.update(f"{name}/{chunk.key}" for chunk in layout.chunks())
+        return keys
+
+
+_RECORD_TYPES: dict[str, Any] = {
+    "name_prefix": str,
+    "kernel_id": str,
+    "kernel_type": str,
+    "actor_slot": int,
+    "step": int,
+    "sequence": int,
+    "request_id": int,
+    "created_at": str,
+    "params": dict,
+    "parent": str | None,
+    "backend": str | None,
+    "version": str,
+    "digests": dict,
+}
+
+
+def parse_info(name: str, raw: bytes) -> CheckpointInfo:
+    """Check a group document's digest and take the line of the catalogue out of it.
+
+    A whole store is listed by this, so what the digest vouches for is not looked at twice.
+
+    Parameters
+    ----------
+    name : str
+        The checkpoint.
+    raw : bytes
+        The stored document.
+
+    Returns
+    -------
+    CheckpointInfo
+        The line.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        If a byte differs from what was committed.
+    """
+    _, record = _sealed(name, raw)
+    try:
+        _check_record(name, record)
+    except (LookupError, TypeError) as error:
+        raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
+    return CheckpointInfo(
+        name=name,
+        name_prefix=record["name_prefix"],
+        kernel_id=record["kernel_id"],
+        kernel_type=record["kernel_type"],
+        actor_slot=record["actor_slot"],
+        step=record["step"],
+        sequence=record["sequence"],
+    )
+
+
+def parse_document(name: str, raw: bytes) -> Document:
+    """Check a group document's digest and structure.
+
+    Parameters
+    ----------
+    name : str
+        The checkpoint, for messages.
+    raw : bytes
+        The stored document.
+
+    Returns
+    -------
+    Document
+        Its content.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        If a byte differs from what was committed, or it describes what no ringnb writes.
+    """
+    parsed, record = _sealed(name, raw)
+    try:
+        return _checked(name, parsed, record, raw)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise _corrupt(name, f"its metadata describes no checkpoint of ringnb ({error})") from error
+
+
+def _sealed(name: str, raw: bytes) -> tuple[Any, Any]:
+    """Return a document and its record, if its digest matches."""
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise _corrupt(name, f"its metadata has {len(raw)} bytes, more than any that ringnb writes")
+    try:
+        parsed = json.loads(raw)
+        record = parsed["attributes"][ATTRIBUTE]
+        sealed = record["digests"]["document"]
+        if record["format"] != FORMAT:
+            raise _corrupt(
+                name,
+                f"its format is {record['format']!r}, this version reads {FORMAT}; it was written "
+                "by a newer ringnb, or damaged",
+            )
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise _corrupt(name, "its metadata cannot be read") from error
+    zeroed = _resealed(raw, sealed, _ZEROS) if isinstance(sealed, str) else b""
+    if sealed == _ZEROS or hashlib.sha256(zeroed).hexdigest() != sealed:
+        raise _corrupt(name, "its metadata does not match its digest")
+    return parsed, record
+
+
+def _check_record(name: str, record: Any) -> None:
+    for key, kind in _RECORD_TYPES.items():
+        if not isinstance(record[key], kind) or isinstance(record[key], bool):
+            raise _corrupt(name, f"its attribute {key!r} has an impossible value")
+
+
+def _checked(name: str, parsed: Any, record: Any, raw: bytes) -> Document:
+    _check_record(name, record)
+    datetime.fromisoformat(record["created_at"])
+    metadata = parsed["consolidated_metadata"]["metadata"]
+    digests = record["digests"]
+    fields: dict[str, FieldLayout] = {}
+    crcs: dict[str, list[int]] = {}
+    if (
+        not metadata
+        or set(metadata) != set(digests["chunks"])
+        or set(metadata) != set(digests["arrays"])
+    ):
+        raise _corrupt(name, "its digests do not cover its fields")
+    for field, doc in metadata.items():
+        check_name(field, "field name")
+        if doc["data_type"] not in DTYPES:
+            raise _corrupt(name, f"field {field!r} has data type {doc['data_type']!r}")
+        one = FieldLayout(
+            field,
+            tuple(doc["shape"]),
+            tuple(doc["chunk_grid"]["configuration"]["chunk_shape"]),
+            np.dtype(doc["data_type"]).newbyteorder("<"),
+            tuple(doc["dimension_names"]),
+            doc["attributes"],
+        )
+        sizes = (*one.shape, *one.chunk_shape)
+        if (
+            any(type(n) is not int or not 0 <= n < 2**62 for n in sizes)
+            or 0 in one.chunk_shape
+            or any(c > max(1, n) for n, c in zip(one.shape, one.chunk_shape, strict=True))
+        ):
+            raise _corrupt(name, f"field {field!r} has an impossible shape")
+        # Whatever else the array's document says must be what ringnb writes: no other codec, no
+        # other chunk grid, nothing that a reader would have to trust.
+        if one.document() != doc or not is_slab(one):
+            raise _corrupt(name, f"field {field!r} is not stored the way ringnb stores fields")
+        values = digests["chunks"][field]
+        if len(values) != one.n_chunks or any(type(v) is not int for v in values):
+            raise _corrupt(name, f"field {field!r} has {one.n_chunks} chunks, but other digests")
+        if hashlib.sha256(dump(doc)).hexdigest() != digests["arrays"][field]:
+            raise _corrupt(name, f"the metadata of field {field!r} does not match its digest")
+        fields[field], crcs[field] = one, values
+    return Document(record, fields, crcs, raw)
+
+
+def _corrupt(name: str, what: str) -> CheckpointCorrupt:
+    return CheckpointCorrupt(
+        f"checkpoint {name!r} is damaged: {what}; restore an older one, or a copy of it"
+    )

@@ -1,0 +1,154 @@
+"""The demo's figures: what `ringnb.plots` draws from the demo's store, saved as PNG files.
+
+The only module of the demo that needs matplotlib; the story imports it when all else is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from ringnb import plots
+from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.events import Event
+
+__all__ = ["Life", "draw", "one_log"]
+
+_SCALARS = {"fdtd_2d": "energy"}
+_ZOOM = 4  # requests in the close-up of the lifecycle
+
+
+class Life(NamedTuple):
+    """What the store tells of one actor.
+
+    Attributes
+    ----------
+    history : list of Checkpoint
+        All that is kept of it, oldest first.
+    restored_from, restored : Checkpoint
+        The newest before the kill, and the last of the run that continued from it.
+    uninterrupted : Checkpoint
+        The last of the run that was never interrupted.
+    """
+
+    history: list[Checkpoint]
+    restored_from: Checkpoint
+    restored: Checkpoint
+    uninterrupted: Checkpoint
+
+
+def draw(
+    directory: Path,
+    lives: Sequence[Life],
+    killed: Sequence[Event],
+    restored: Sequence[Event],
+    killed_ns: int,
+) -> Iterator[tuple[Path, str]]:
+    """Draw and save every figure.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Where they go.
+    lives : sequence of Life
+        One per actor.
+    killed, restored : sequence of Event
+        The logs of the process that was killed and of the one that went on.
+    killed_ns : int
+        When it was killed, ``time.monotonic_ns()``.
+
+    Yields
+    ------
+    pathlib.Path, str
+        A figure's file and what it shows.
+    """
+    for life in lives:
+        kind = life.restored.kernel_type
+        yield _save(
+            plots.field(life.restored), directory / f"restored_{kind}.png", "restored, and run on"
+        )
+        yield _save(
+            plots.film(life.history, columns=3), directory / f"film_{kind}.png", "all that is kept"
+        )
+        yield _save(
+            _differences(life),
+            directory / f"difference_{kind}.png",
+            "what ran on since the restore; restored minus uninterrupted",
+        )
+        scalar = _SCALARS.get(kind, "mean")
+        yield _save(
+            plots.series(life.history, scalar),
+            directory / f"series_{kind}.png",
+            f"{scalar} by time",
+        )
+    yield _save(
+        _lifecycle(one_log(killed, restored), killed_ns),
+        directory / "lifecycle.png",
+        "every request, the kill, the restore",
+    )
+    yield _save(
+        plots.timeline(killed, last=_ZOOM),
+        directory / "lifecycle_last.png",
+        f"the last {_ZOOM} requests before the kill",
+    )
+
+
+def one_log(first: Sequence[Event], second: Sequence[Event]) -> list[Event]:
+    """Join the logs of two processes: each counts its requests from 1, together they must differ.
+
+    Parameters
+    ----------
+    first, second : sequence of Event
+        Logs by one clock.
+
+    Returns
+    -------
+    list of Event
+        All events; the request ids of the second follow those of the first.
+    """
+    shift = max((e.request_id or 0 for e in first), default=0)
+    return [
+        *first,
+        *(
+            e if e.request_id is None else replace(e, request_id=e.request_id + shift)
+            for e in second
+        ),
+    ]
+
+
+def _differences(life: Life) -> Figure:
+    figure = Figure(figsize=(12.4, 5.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plots.difference(life.restored_from, life.restored, ax=left)
+    plots.difference(life.uninterrupted, life.restored, ax=right)
+    right.set_title(f"restored run minus uninterrupted run\n{right.get_title().splitlines()[-1]}")
+    return figure
+
+
+def _lifecycle(events: Sequence[Event], killed_ns: int) -> Axes:
+    ax = plots.timeline(events)
+    if ax.get_xlabel() == "time (s)":
+        at_s = (killed_ns - min(e.t_ns for e in events)) / 1e9
+        ax.axvline(at_s, color="#b2182b", linewidth=1.5)
+        ax.annotate(
+            "SIGKILL",
+            (at_s, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -4),
+            textcoords="offset points",
+            va="top",
+            color="#b2182b",
+        )
+    return ax
+
+
+def _save(drawn: Axes | Figure | SubFigure, path: Path, caption: str) -> tuple[Path, str]:
+    figure = drawn.get_figure(root=True) if isinstance(drawn, Axes) else drawn
+    assert isinstance(figure, Figure)
+    figure.savefig(path, dpi=110)
+    return path, caption

@@ -1,0 +1,295 @@
+"""`ringnb doctor`: whether everything is there and works on this machine.
+
+The command line calls it. It looks packages up without importing those that it only reports on, asks
+the NVIDIA driver through its own program and with a time limit, and then does for real, in a temporary
+directory, what a session does: launch, step, snapshot, commit, verify, restore.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ringnb.console import say
+
+__all__ = ["Finding", "run"]
+
+_NEEDED = ("numba", "numpy", "zarr", "google-crc32c", "matplotlib", "tqdm")
+_OPTIONAL = {
+    "xarray": ("to_xarray() and labelled data", "ringnb[xarray]"),
+    "ipywidgets": ("the control panels in notebooks", "ringnb[widgets]"),
+    "anywidget": ("the control panels in notebooks", "ringnb[widgets]"),
+    "jupyterlab": ("ringnb lab", "ringnb[lab]"),
+}
+_DRIVER_LIMIT_S = 5.0
+
+
+class Finding(NamedTuple):
+    """One line of the report.
+
+    Attributes
+    ----------
+    mark : {"ok", "--", "FAIL"}
+        As it should be, worth knowing, or something needed does not work.
+    what : str
+        What was looked at.
+    found : str
+        What was found, and the remedy where one is needed.
+    """
+
+    mark: str
+    what: str
+    found: str
+
+
+def run() -> int:
+    """Print the report, each line as soon as it is known.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if everything that is needed works, else 1.
+    """
+    failed = 0
+    for title, findings in (
+        ("Versions", _versions),
+        ("Machine", _machine),
+        ("File system of the current directory", _file_system),
+        ("GPU", _gpu),
+        ("Live check: a small kernel on the CPU", _live),
+    ):
+        say(title)
+        for finding in findings():
+            failed += finding.mark == "FAIL"
+            say(f"  {finding.mark:<4}  {finding.what:<15}  {finding.found}")
+        say()
+    say(
+        "Everything needed works."
+        if not failed
+        else f"{failed} of the checks failed, see FAIL above."
+    )
+    return int(failed > 0)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ok", "ringnb", f"{importlib.import_module('ringnb').__version__}")
+    yield Finding("ok", "Python", f"{platform.python_version()} at {sys.executable}")
+    for name in _NEEDED:
+        version = _version(name)
+        if version is None:
+            yield Finding("FAIL", name, f"missing, needed: pip install {name}")
+        else:
+            yield Finding("ok", name, version)
+    for name, (purpose, extra) in _OPTIONAL.items():
+        version = _version(name)
+        if version is None:
+            found = f"not installed; for {purpose}: pip install '{extra}'"
+            yield Finding("--", name, found)
+        else:
+            yield Finding("ok", name, version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("ok", "platform", f"{platform.platform()} ({platform.machine()})")
+    usable = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # a container or a batch system may grant fewer
+        usable = len(os.sched_getaffinity(0))
+    note = "" if usable > 1 else "; kernel and writer share one: stepping slows during commits"
+    yield Finding("ok" if usable > 1 else "--", "CPU cores", f"{usable} usable{note}")
+    yield _numba_cache()
+
+
+def _numba_cache() -> Finding:
+    """Say where compiled code is kept, and whether it can be."""
+    from ringnb.kernel import ring  # noqa: PLC0415 - brings in Numba
+
+    what = "Numba cache"
+    compiled = [f.stats.cache_path for f in vars(ring).values() if hasattr(f, "stats")]
+    place = next(filter(None, compiled), None)
+    if place is None:
+        return Finding("--", what, "off: every process compiles anew; set NUMBA_CACHE_DIR")
+    try:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        found = f"{place} cannot be written ({error.strerror}): set NUMBA_CACHE_DIR"
+        return Finding(
+            "--", what, f"{found} to a directory that can, or every process compiles anew"
+        )
+    return Finding("ok", what, f"{place} can be written")
+
+
+def _file_system() -> Iterator[Finding]:
+    here = Path.cwd()
+    try:
+        scratch = tempfile.mkdtemp(prefix=".ringnb-doctor-", dir=here)
+    except OSError as error:
+        found = f"{here} cannot be written ({error.strerror}): give a storage_path elsewhere"
+        yield Finding("--", "writing", found)
+        return
+    try:
+        for what, attempt in (
+            ("fsync", _try_fsync),
+            ("rename", _try_rename),
+            ("flock", _try_flock),
+        ):
+            yield _time(what, attempt, Path(scratch))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _time(what: str, attempt: Callable[[Path], str], scratch: Path) -> Finding:
+    began = time.perf_counter()
+    try:
+        found = attempt(scratch)
+    except OSError as error:
+        return Finding("FAIL", what, f"{error}; give a storage_path on a local disk")
+    return Finding("ok", what, f"{found}, {(time.perf_counter() - began) * 1e3:.2f} ms")
+
+
+def _try_fsync(scratch: Path) -> str:
+    with (scratch / "file").open("wb") as file:
+        file.write(b"x" * 4096)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_directory(scratch)
+    return "4 KiB file and its directory made durable"
+
+
+def _try_rename(scratch: Path) -> str:
+    (scratch / "staged").mkdir()
+    (scratch / "staged").rename(scratch / "published")
+    if (scratch / "staged").exists() or not (scratch / "published").is_dir():
+        msg = "a renamed directory is still under its old name"
+        raise OSError(msg)
+    _sync_directory(scratch)
+    return "a directory moved in one step"
+
+
+def _try_flock(scratch: Path) -> str:
+    import fcntl  # noqa: PLC0415 - not on every platform
+
+    with (scratch / "lock").open("w") as first, (scratch / "lock").open("w") as second:
+        fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            msg = "two holders got the same exclusive lock"
+            raise OSError(msg)
+    return "one holder at a time"
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _gpu() -> Iterator[Finding]:
+    yield Finding("--", "this version", "hosts actors on the CPU only; no GPU is needed or used")
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        yield Finding("--", "NVIDIA driver", "no nvidia-smi on PATH")
+    else:
+        yield Finding("--", "NVIDIA driver", _ask_driver(program))
+    version = _version("numba-cuda")
+    yield Finding(
+        "--", "numba-cuda", "not installed" if version is None else f"{version} installed"
+    )
+
+
+def _ask_driver(program: str) -> str:
+    try:
+        answer = subprocess.run(  # noqa: S603 - the path that PATH names, no shell
+            [program, "-L"], capture_output=True, text=True, timeout=_DRIVER_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"nvidia-smi -L did not answer within {_DRIVER_LIMIT_S:g} s"
+    except OSError as error:
+        return f"nvidia-smi cannot be run: {error.strerror}"
+    lines = [
+        line.split(" (UUID")[0] for line in answer.stdout.splitlines() if line.startswith("GPU")
+    ]
+    if answer.returncode or not lines:
+        words = " ".join((answer.stderr or answer.stdout).split())
+        return f"nvidia-smi -L failed with status {answer.returncode}: {words or 'no word'}"
+    return "; ".join(lines)
+
+
+def _live() -> Iterator[Finding]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="ringnb-doctor-") as scratch:
+            yield from _round_trip(Path(scratch))
+    except Exception as error:  # noqa: BLE001 - whatever fails here is the finding
+        words = " ".join(str(error).split())
+        yield Finding("FAIL", "session", f"{type(error).__name__}: {words}")
+
+
+def _round_trip(scratch: Path) -> Iterator[Finding]:
+    """Do what a session does, once, and compare what came back."""
+    import numpy as np  # noqa: PLC0415
+
+    from ringnb import actors  # noqa: PLC0415
+    from ringnb.checkpoint import CheckpointConfig  # noqa: PLC0415
+    from ringnb.session import Session  # noqa: PLC0415
+
+    clock = _Clock()
+    config = CheckpointConfig(storage_path=scratch / "s.zarr", enabled=False)
+    with Session(actors.Wave2D((64, 64)), config=config, backend="cpu") as session:
+        session.inject(0, at=(20, 20))
+        yield clock.finding("launch", "kernel compiled (or loaded from the cache) and running")
+        session.run_steps(0, 100, timeout=60.0)
+        yield clock.finding("step", "100 steps of a 64 x 64 wave")
+        checkpoint = session.snapshot(0, timeout=60.0)
+        yield clock.finding("checkpoint", f"captured and committed, {checkpoint.nbytes} bytes")
+        checkpoint.verify()
+        yield clock.finding("verify", "every byte as committed")
+        session.run_steps(0, 50, timeout=60.0)
+        first = session.snapshot(0, timeout=60.0).numpy()
+        clock.restart()
+        session.restore(0, checkpoint)
+        yield clock.finding("restore", f"the live actor is back at step {checkpoint.step}")
+        session.run_steps(0, 50, timeout=60.0)
+        again = session.snapshot(0, timeout=60.0).numpy()
+        same = all(np.array_equal(first[name], again[name]) for name in first)
+    clock.restart()
+    if same:
+        yield Finding("ok", "replay", "50 steps after the restore are bit-identical")
+    else:
+        yield Finding("FAIL", "replay", "the steps after the restore differ: please report this")
+
+
+class _Clock:
+    """Times one stage after another."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self._began = time.perf_counter()
+
+    def finding(self, what: str, found: str) -> Finding:
+        took_ms = (time.perf_counter() - self._began) * 1e3
+        self.restart()
+        return Finding("ok", what, f"{found}, {took_ms:.1f} ms")

@@ -1,0 +1,296 @@
+"""Pictures of fields: one, a film strip of many, and the difference of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.plots.style import (
+    Scale,
+    axis_label,
+    check_checkpoint,
+    check_checkpoints,
+    make_axes,
+    make_figure,
+    pick_field,
+    quantity,
+    scale_for,
+    spacing,
+    title_of,
+    when,
+)
+
+__all__ = ["difference", "field", "film"]
+
+_PIXELS = 1024  # more cells than this along an axis are thinned out for display
+_MOST_PANELS = 24
+
+
+def _panel(
+    checkpoint: Checkpoint, name: str, axis: int, index: int | None
+) -> tuple[npt.NDArray[Any], tuple[str, ...], str]:
+    """Read what is drawn: a line, a plane, or a slice of a cube; its axes, and words for the slice."""
+    lazy = checkpoint[name]
+    if lazy.ndim not in (1, 2, 3) or 0 in lazy.shape:
+        msg = f"field {name!r} has shape {lazy.shape}: fields of one to three axes can be drawn"
+        raise ValueError(msg)
+    if lazy.dtype.kind == "c":
+        msg = f"field {name!r} is complex: draw its parts from checkpoint.numpy()"
+        raise ValueError(msg)
+    if lazy.ndim < 3:
+        return lazy[...], lazy.dims, ""
+    if isinstance(axis, bool) or axis not in (0, 1, 2):
+        msg = f"axis must be 0, 1 or 2, got {axis!r}"
+        raise ValueError(msg)
+    n = lazy.shape[axis]
+    at = n // 2 if index is None else index
+    if isinstance(at, bool) or not isinstance(at, int | np.integer):
+        msg = f"index must be an integer, got {index!r}"
+        raise TypeError(msg)
+    if not -n <= at < n:
+        msg = f"index {at} lies outside axis {axis} of field {name!r}, which has {n} planes"
+        raise ValueError(msg)
+    at %= n
+    cut: list[Any] = [slice(None)] * 3
+    cut[axis] = int(at)
+    dims = tuple(d for i, d in enumerate(lazy.dims) if i != axis)
+    return lazy[tuple(cut)], dims, f", {lazy.dims[axis]} = {at}"
+
+
+def _image(
+    ax: Axes, data: npt.NDArray[Any], dims: tuple[str, ...], checkpoint: Checkpoint, scale: Scale
+) -> None:
+    dx = spacing(checkpoint) or 1.0
+    ny, nx = data.shape
+    thin = (max(1, ny // _PIXELS), max(1, nx // _PIXELS))
+    shown = np.ma.masked_invalid(data[:: thin[0], :: thin[1]])
+    ax.imshow(
+        shown,
+        origin="lower",
+        extent=(0, nx * dx, 0, ny * dx),
+        cmap=scale.cmap,
+        norm=scale.norm,
+        interpolation="nearest",
+    )
+    ax.set_xlabel(axis_label(checkpoint, dims[1]))
+    ax.set_ylabel(axis_label(checkpoint, dims[0]))
+    bad = int(data.size - np.isfinite(data).sum())
+    if bad:
+        ax.text(
+            0.02,
+            0.98,
+            f"{bad:,} of {data.size:,} values are not finite (red)",
+            transform=ax.transAxes,
+            va="top",
+            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": "#d62728"},
+        )
+
+
+def _colour_bar(figure: Any, axes: Any, scale: Scale, label: str) -> None:
+    bar = figure.colorbar(ScalarMappable(scale.norm, scale.cmap), ax=axes, label=label)
+    if scale.ticks:
+        bar.set_ticks([v for v, _ in scale.ticks], labels=[text for _, text in scale.ticks])
+
+
+def field(
+    checkpoint: Checkpoint,
+    name: str | None = None,
+    *,
+    axis: int = 0,
+    index: int | None = None,
+    ax: Axes | None = None,
+    cmap: str | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw one field: a line, an image, or a slice of a three-dimensional field.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What to draw.
+    name : str, optional
+        The field; by default the last that is no previous level.
+    axis : int, default 0
+        The axis that a slice of a three-dimensional field cuts through.
+    index : int, optional
+        Where it cuts; the middle by default. Only the chunks it touches are read.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+    cmap : str, optional
+        A colour map; by default one that fits the values, centred on zero for signed ones.
+    limits : (float, float), optional
+        Values at the ends of the colour scale.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The panel.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If an argument does not fit.
+    CheckpointCorrupt, CheckpointNotFound
+        If the data is damaged or was retired.
+    """
+    check_checkpoint(checkpoint)
+    name = pick_field(checkpoint, name)
+    data, dims, where = _panel(checkpoint, name, axis, index)
+    scale = scale_for([data], cmap=cmap, limits=limits)
+    ax = make_axes(ax, 5.6, 4.8)
+    if data.ndim == 1:
+        dx = spacing(checkpoint) or 1.0
+        ax.plot((np.arange(data.size) + 0.5) * dx, data, color="#26456e")
+        ax.set_xlabel(axis_label(checkpoint, dims[0]))
+        ax.set_ylabel(quantity(checkpoint, name))
+        ax.grid(visible=True, alpha=0.3)
+    else:
+        _image(ax, data, dims, checkpoint, scale)
+        _colour_bar(ax.figure, ax, scale, quantity(checkpoint, name))
+    ax.set_title(title_of(checkpoint) + where)
+    return ax
+
+
+def film(
+    checkpoints: Iterable[Checkpoint],
+    name: str | None = None,
+    *,
+    columns: int = 4,
+    axis: int = 0,
+    index: int | None = None,
+    cmap: str | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw a history as a film strip: one panel per checkpoint, one scale for all.
+
+    Parameters
+    ----------
+    checkpoints : iterable of Checkpoint
+        At most 24, in the order in which they are to be shown.
+    name : str, optional
+        The field, as for `field`.
+    columns : int, default 4
+        Panels per row.
+    axis, index : int, optional
+        The slice of a three-dimensional field, as for `field`.
+    cmap : str, optional
+        A colour map.
+    limits : (float, float), optional
+        Values at the ends of the colour scale.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If an argument does not fit, or shapes differ.
+    """
+    history = check_checkpoints(checkpoints)
+    if len(history) > _MOST_PANELS:
+        msg = f"{len(history)} checkpoints are too many for a film strip: choose at most {_MOST_PANELS}"
+        raise ValueError(msg)
+    if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
+        msg = f"columns must be a positive integer, got {columns!r}"
+        raise ValueError(msg)
+    name = pick_field(history[0], name)
+    panels = [_panel(c, pick_field(c, name), axis, index) for c in history]
+    shapes = {data.shape for data, _, _ in panels}
+    if len(shapes) > 1 or len(panels[0][0].shape) != 2:
+        msg = f"a film strip needs planes of one shape, got {sorted(shapes)}"
+        raise ValueError(msg)
+    scale = scale_for([data for data, _, _ in panels], cmap=cmap, limits=limits)
+    columns = min(columns, len(history))
+    rows = math.ceil(len(history) / columns)
+    ny, nx = panels[0][0].shape
+    figure = make_figure(2.6 * columns + 1.0, 2.6 * rows * min(1.6, ny / nx) + 0.9)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for ax in grid.flat[len(history) :]:
+        ax.set_visible(False)
+    for ax, one, (data, dims, _) in zip(grid.flat, history, panels, strict=False):
+        _image(ax, data, dims, one, scale)
+        ax.set_title(when(one).replace(", ", "\n"), fontsize="medium")
+        ax.label_outer()
+    figure.suptitle(f"{history[0].kernel_id}: {name}{panels[0][2]}")
+    _colour_bar(figure, grid.ravel().tolist(), scale, quantity(history[0], name))
+    return figure
+
+
+def difference(
+    a: Checkpoint,
+    b: Checkpoint,
+    name: str | None = None,
+    *,
+    axis: int = 0,
+    index: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw b - a, with its norms, and whether the two are equal in every bit.
+
+    Parameters
+    ----------
+    a, b : Checkpoint
+        Of the same shape.
+    name : str, optional
+        The field, as for `field`. The norms are those of the whole field.
+    axis, index : int, optional
+        The slice of a three-dimensional field, as for `field`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The panel.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If an argument does not fit, or the two differ in shape.
+    """
+    check_checkpoint(a)
+    check_checkpoint(b)
+    name = pick_field(a, name)
+    first, second = np.asarray(a[name]), np.asarray(b[pick_field(b, name)])
+    if first.shape != second.shape:
+        msg = (
+            f"field {name!r} has shape {first.shape} in {a.name!r} and {second.shape} in {b.name!r}: "
+            "only equal shapes can be compared"
+        )
+        raise ValueError(msg)
+    whole = second.astype(np.float64) - first.astype(np.float64)
+    same = first.dtype == second.dtype and first.tobytes() == second.tobytes()
+    finite = whole[np.isfinite(whole)]
+    largest = float(np.abs(finite).max()) if finite.size else math.nan
+    rms = math.sqrt(float((finite**2).mean())) if finite.size else math.nan
+    _, dims, where = _panel(a, name, axis, index)
+    shown = whole
+    if whole.ndim == 3:
+        shown = np.take(whole, whole.shape[axis] // 2 if index is None else index, axis=axis)
+    ax = make_axes(ax, 5.6, 5.0)
+    if shown.ndim == 1:
+        dx = spacing(a) or 1.0
+        ax.plot((np.arange(shown.size) + 0.5) * dx, shown, color="#26456e")
+        ax.set_xlabel(axis_label(a, dims[0]))
+        ax.set_ylabel(f"difference of {quantity(a, name)}")
+    else:
+        limit = largest if largest > 0 and math.isfinite(largest) else 1.0
+        scale = scale_for([shown], cmap="PuOr_r", limits=(-limit, limit))
+        _image(ax, shown, dims, a, scale)
+        _colour_bar(ax.figure, ax, scale, f"difference of {quantity(a, name)}")
+    verdict = "equal in every bit" if same else "not equal in every bit"
+    ax.set_title(
+        f"{b.name} minus {a.name}{where}\nlargest {largest:.3g}, rms {rms:.3g}: {verdict}",
+        fontsize="medium",
+    )
+    return ax

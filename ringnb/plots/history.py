@@ -1,0 +1,145 @@
+"""A number per checkpoint over a history: mean, extremes, energy, or a function of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.plots.style import check_checkpoints, make_axes, pick_field, quantity, step_seconds
+
+__all__ = ["series"]
+
+Scalar = str | Callable[[Checkpoint], float]
+_COLOURS = ("#26456e", "#d1730f", "#5b8c5a", "#8c3b6b", "#6f6f6f")
+_MARKERS = "os^Dv"
+_STATISTICS: dict[str, Callable[[npt.NDArray[Any]], Any]] = {
+    "mean": np.mean,
+    "min": np.min,
+    "max": np.max,
+    "rms": lambda a: np.sqrt(np.mean(a.astype(np.float64) ** 2)),
+}
+
+
+def _wave_energy(fields: Mapping[str, npt.NDArray[Any]], params: Mapping[str, float]) -> float:
+    """Energy of the leapfrog scheme, which it conserves exactly without damping.
+
+    Kinetic ``((u - b) / dt)^2 / 2`` plus ``c^2 grad u . grad b / 2``, summed over cells, with u = 0
+    outside the grid; b is the previous level.
+    """
+    u = np.pad(fields["pressure"].astype(np.float64), 1)
+    b = np.pad(fields["pressure_previous"].astype(np.float64), 1)
+    energy = (((u - b) / params["dt"]) ** 2).sum() / 2
+    for axis in range(u.ndim):
+        gradients = (np.diff(u, axis=axis) / params["dx"]) * (np.diff(b, axis=axis) / params["dx"])
+        energy += params["c"] ** 2 * gradients.sum() / 2
+    return float(energy * params["dx"] ** u.ndim)
+
+
+def _ising_energy(fields: Mapping[str, npt.NDArray[Any]], params: Mapping[str, float]) -> float:
+    """Energy per spin in units of the coupling."""
+    s = fields["spin"].astype(np.int64)
+    bonds = (s * np.roll(s, 1, 0)).sum() + (s * np.roll(s, 1, 1)).sum()
+    return float(-(bonds + params["field"] * s.sum()) / s.size)
+
+
+_ENERGIES = {
+    "fdtd_2d": (_wave_energy, "energy (arbitrary units)"),
+    "fdtd_3d": (_wave_energy, "energy (arbitrary units)"),
+    "ising_2d": (_ising_energy, "energy per spin (coupling)"),
+}
+
+
+def _value(checkpoint: Checkpoint, scalar: Scalar, name: str | None) -> float:
+    if not isinstance(scalar, str):
+        return float(scalar(checkpoint))
+    if scalar in _STATISTICS:
+        return float(_STATISTICS[scalar](np.asarray(checkpoint[pick_field(checkpoint, name)])))
+    known = checkpoint.kernel_type in _ENERGIES
+    if scalar != "energy" or not known:
+        there = [*_STATISTICS, *(["energy"] if known else [])]
+        msg = (
+            f"scalar {scalar!r} is not known for {checkpoint.kernel_type!r}: "
+            f"use one of {there}, or a function of a Checkpoint"
+        )
+        raise ValueError(msg)
+    function, _ = _ENERGIES[checkpoint.kernel_type]
+    return function(checkpoint.numpy(), checkpoint.params)
+
+
+def series(
+    checkpoints: Iterable[Checkpoint],
+    scalar: Scalar | Sequence[Scalar] = "mean",
+    name: str | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a number, or several, over a history.
+
+    Parameters
+    ----------
+    checkpoints : iterable of Checkpoint
+        In commit order.
+    scalar : str or callable, or a sequence of them, default "mean"
+        ``"mean"``, ``"min"``, ``"max"``, ``"rms"`` of a field; ``"energy"`` of a wave or an Ising
+        model; or a function of a `Checkpoint` that returns a number.
+    name : str, optional
+        The field, by default the last that is no previous level.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The panel. A checkpoint that does not continue from the one before it (after a restore)
+        begins a new line.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If an argument does not fit.
+    """
+    history = check_checkpoints(checkpoints)
+    scalars: list[Scalar] = (
+        [scalar] if isinstance(scalar, str) or callable(scalar) else list(scalar)
+    )
+    if not scalars or not all(isinstance(s, str) or callable(s) for s in scalars):
+        msg = f"scalar must be a name, a function, or several of them, got {scalar!r}"
+        raise TypeError(msg)
+    if len(scalars) > len(_COLOURS):
+        msg = f"{len(scalars)} scalars are too many for one panel: at most {len(_COLOURS)}"
+        raise ValueError(msg)
+    ax = make_axes(ax, 6.4, 4.0)
+    dt = step_seconds(history[0])
+    timed = dt is not None and all(step_seconds(c) == dt for c in history)
+    x = np.array([c.step * (dt if timed and dt else 1) for c in history])
+    starts = [i for i, c in enumerate(history) if i == 0 or c.parent != history[i - 1].name]
+    for one, colour, marker in zip(scalars, _COLOURS, _MARKERS, strict=False):
+        y = np.array([_value(c, one, name) for c in history])
+        label: str | None = one if isinstance(one, str) else getattr(one, "__name__", "value")
+        for start, stop in zip(starts, [*starts[1:], len(history)], strict=True):
+            ax.plot(
+                x[start:stop], y[start:stop], color=colour, marker=marker, markersize=5, label=label
+            )
+            label = None
+    first = history[0]
+    if timed and dt != 1.0:
+        ax.set_xlabel("simulated time (s)")
+    else:
+        ax.set_xlabel("step")
+    if scalars == ["energy"]:
+        ax.set_ylabel(_ENERGIES[first.kernel_type][1])
+    elif all(isinstance(s, str) and s in _STATISTICS for s in scalars):
+        ax.set_ylabel(quantity(first, pick_field(first, name)))
+    if len(scalars) > 1 or not isinstance(scalars[0], str):
+        ax.legend()
+    elif not ax.get_ylabel().startswith("energy"):
+        ax.set_ylabel(f"{scalars[0]} of {ax.get_ylabel()}")
+    branches = f", {len(starts)} lines" if len(starts) > 1 else ""
+    ax.set_title(f"{first.kernel_id}: {len(history)} checkpoints{branches}")
+    ax.grid(visible=True, alpha=0.3)
+    return ax
