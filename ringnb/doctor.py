@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ringnb.console import say
+from ringnb.machine import available_cores
 
 __all__ = ["Finding", "run"]
 
@@ -110,9 +111,7 @@ def _version(name: str) -> str | None:
 
 def _machine() -> Iterator[Finding]:
     yield Finding("ok", "platform", f"{platform.platform()} ({platform.machine()})")
-    usable = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # a container or a batch system may grant fewer
-        usable = len(os.sched_getaffinity(0))
+    usable = available_cores()
     note = "" if usable > 1 else "; kernel and writer share one: stepping slows during commits"
     yield Finding("ok" if usable > 1 else "--", "CPU cores", f"{usable} usable{note}")
     yield _numba_cache()

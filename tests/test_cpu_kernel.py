@@ -253,7 +253,7 @@ def test_a_subprocess_beside_a_live_kernel_is_safe():
 
 
 @pytest.mark.parametrize(
-    "shapes", [[(16, 16)] * 3, [(16, 16), (40, 24), (16, 16), (7, 5)]], ids=str
+    "shapes", [[(16, 16)] * 3, [(16, 16), (160, 130), (16, 16), (7, 5)]], ids=str
 )
 def test_restores_on_one_lane_never_touch_a_neighbour(shapes):
     """The lane's largest actors exchange blocks with the restore buffer, the others copy."""

@@ -101,7 +101,11 @@ def time_s(work: Callable[[], object]) -> float:
 
 
 def interleaved(
-    ours: Callable[[], float], baseline: Callable[[], float], repetitions: int
+    ours: Callable[[], float],
+    baseline: Callable[[], float],
+    repetitions: int,
+    *,
+    warm_up: bool = True,
 ) -> list[tuple[float, float]]:
     """Measure two things in turn, the order changing every time, after one unmeasured round.
 
@@ -111,14 +115,17 @@ def interleaved(
         Do the work and return what was measured, such as seconds.
     repetitions : int
         Pairs.
+    warm_up : bool, default True
+        Whether to make the unmeasured round.
 
     Returns
     -------
     list of (float, float)
         Ours and the baseline, per repetition.
     """
-    ours()
-    baseline()
+    if warm_up:
+        ours()
+        baseline()
     pairs = []
     for i in range(repetitions):
         if i % 2:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ringnb.bench.measuring import Row
 from ringnb.console import format_table
+from ringnb.machine import available_cores
 
 __all__ = ["as_document", "as_markdown", "as_table"]
 
@@ -122,9 +123,7 @@ def machine() -> dict[str, Any]:
         pass  # not Linux
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": available_cores(),
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "load": os.getloadavg()[0],

@@ -122,7 +122,10 @@ def with_checkpoints(scale: Scale) -> Iterator[Row]:
             return (session.current_step(0) - first) / (time.perf_counter() - began)
 
         pairs = interleaved(
-            lambda: rate(enabled=True), lambda: rate(enabled=False), scale.times(9, 2)
+            lambda: rate(enabled=True),
+            lambda: rate(enabled=False),
+            scale.times(9, 2),
+            warm_up=False,
         )
         taken = session.manager.total_completed
     yield Row(
@@ -224,7 +227,7 @@ def whole_snapshot(scale: Scale) -> Iterator[Row]:
 
 def restoring(scale: Scale) -> Iterator[Row]:
     """A restore into the live actor, against a plain read of the same files."""
-    n = 4096 if not scale.quick else 2048
+    n = 4096
     config = CheckpointConfig(enabled=False, storage_path=scale.directory / "restore.zarr")
     with Session(actors.Wave2D((n, n)), config=config) as session:
         session.run_steps(0, 3)
@@ -246,7 +249,7 @@ def restoring(scale: Scale) -> Iterator[Row]:
         pairs = interleaved(
             lambda: time_s(lambda: session.restore(0, checkpoint.name)),
             plain_read,
-            scale.times(21, 9),
+            scale.times(21, 7),
         )
     yield Row(
         "restore",

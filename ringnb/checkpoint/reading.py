@@ -9,7 +9,6 @@ the chunk's own trailer.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
@@ -22,6 +21,7 @@ from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, Document, parse_docum
 from ringnb.checkpoint.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, dump
 from ringnb.checkpoint.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.machine import available_cores
 
 __all__ = ["Reader", "crc32c"]
 
@@ -268,7 +268,7 @@ class Reader:
             for one in numbered:
                 read(one)
             return
-        workers = min(4, os.cpu_count() or 1)
+        workers = min(4, available_cores())
         with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-read") as pool:
             for _ in pool.map(read, numbered):
                 pass

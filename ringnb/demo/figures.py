@@ -92,9 +92,9 @@ def draw(
         "every request, the kill, the restore",
     )
     yield _save(
-        plots.timeline(killed, last=_ZOOM),
+        plots.timeline(killed, last=_ZOOM, aligned=True),
         directory / "lifecycle_last.png",
-        f"the last {_ZOOM} requests before the kill",
+        f"the last {_ZOOM} requests before the kill, side by side",
     )
 
 

@@ -58,9 +58,10 @@ from ringnb.kernel.ring import (
 )
 from ringnb.kernel.steps import compile_actor
 from ringnb.kernel.team import checksum_words, run_member
+from ringnb.machine import available_cores
 from ringnb.messages import Reply
 
-__all__ = ["CpuKernel", "available_cores"]
+__all__ = ["CpuKernel"]
 
 _SLICE_NS = 1_000_000
 _HOT_NS = 10_000_000
@@ -68,19 +69,6 @@ _STOP_TIMEOUT_S = 30.0
 _NO_ARGUMENTS = (0, 0, 0, 0)
 
 _live: weakref.WeakSet[CpuKernel] = weakref.WeakSet()
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @final
