@@ -23,6 +23,7 @@ __all__ = [
     "assume",
     "call_inject",
     "call_step",
+    "copy_and_sum",
     "copy_bytes",
     "cpu_pause",
     "fence",
@@ -223,6 +224,55 @@ def words_at(_typing: Any, address: Any) -> Any:
 
 # libc, resolved in the running process when the code is linked. Descriptors of pipes are opened
 # non-blocking and close-on-exec by the host.
+@intrinsic
+def copy_and_sum(_typing: Any, target: Any, source: Any, nbytes: Any) -> Any:
+    """Copy between two addresses past the caches; return the sum of all 8-byte words, modulo 2**64.
+
+    `nbytes` is a multiple of 64, both addresses are multiples of 64. The bytes are read once and
+    written without being read first, so this takes no longer than a memcpy that sums nothing.
+    A `fence` has to follow before anybody is told.
+    """
+
+    def codegen(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        to, at, size = args
+        word, line = ir.IntType(64), ir.VectorType(ir.IntType(64), 8)
+        begin = builder.block
+        loop, done = builder.append_basic_block("line"), builder.append_basic_block("lines_done")
+        lines = builder.lshr(size, ir.Constant(word, 6))
+        to, at = (builder.inttoptr(address, line.as_pointer()) for address in (to, at))
+        none = ir.Constant(line, [0] * 8)
+        builder.cbranch(builder.icmp_signed(">", lines, ir.Constant(word, 0)), loop, done)
+        builder.position_at_end(loop)
+        index, so_far = builder.phi(word), builder.phi(line)
+        value = builder.load(builder.gep(at, [index]))
+        value.align = 64
+        store = builder.store(value, builder.gep(to, [index]))
+        store.align = 64
+        store.set_metadata(
+            "nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        )
+        total = builder.add(so_far, value)
+        following = builder.add(index, ir.Constant(word, 1))
+        for phi, first, later in (
+            (index, ir.Constant(word, 0), following),
+            (so_far, none, total),
+        ):
+            phi.add_incoming(first, begin)
+            phi.add_incoming(later, loop)
+        builder.cbranch(builder.icmp_signed("<", following, lines), loop, done)
+        builder.position_at_end(done)
+        sums = builder.phi(line)
+        sums.add_incoming(none, begin)
+        sums.add_incoming(total, loop)
+        parts = [builder.extract_element(sums, ir.Constant(ir.IntType(32), i)) for i in range(8)]
+        result = parts[0]
+        for part in parts[1:]:
+            result = builder.add(result, part)
+        return result
+
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
 _poll = types.ExternalFunction("poll", types.int32(types.intp, types.uint64, types.int32))
 _read = types.ExternalFunction("read", types.intp(types.int32, types.intp, types.uintp))
 _write = types.ExternalFunction("write", types.intp(types.int32, types.intp, types.uintp))

@@ -132,7 +132,7 @@ class CpuKernel(AbstractKernel):
         self._out = np.zeros(layout.SLOT_WORDS, np.int64)
         self._memory: list[LaneMemory] = []
         self._push_locks = [threading.Lock() for _ in range(lanes)]
-        self._push_scratch = np.zeros((lanes, 8), np.int64)
+        self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
         self._threads: list[threading.Thread] = []
         self._launched = False
         self._pipes: list[int] = []

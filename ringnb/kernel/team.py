@@ -17,6 +17,7 @@ from numba import carray
 
 from ringnb.kernel.atomics import (
     call_step,
+    copy_and_sum,
     copy_bytes,
     cpu_pause,
     fence,
@@ -153,14 +154,15 @@ def _capture_slab(table: Any, facts: Any, actor: int, target: int, rank: int) ->
         # Addresses such that word i of the staging buffer is word i behind `source` too. What lies
         # behind a level in its own buffer is the gap, which is zero: that pads the last words.
         source = (now if level == 0 else before) - level * stride
-        at = level * n_words + n_words * rank // width
-        last = level * n_words + n_words * (rank + 1) // width
+        # Whole lines of 8 words for every rank.
+        at = level * n_words + n_words // 8 * rank // width * 8
+        last = level * n_words + n_words // 8 * (rank + 1) // width * 8
         while at < last:
-            # Block by block, so that the checksum finds in the cache what the copy has just read.
             end = min((at // _BLOCK_WORDS + 1) * _BLOCK_WORDS, last)
-            copy_bytes(target + 8 * at, source + 8 * at, 8 * (end - at))
-            total += checksum_words(source, at, end)
+            block = copy_and_sum(target + 8 * at, source + 8 * at, 8 * (end - at))
+            total += block * (2 * (at // _BLOCK_WORDS) + 1)
             at = end
+    fence()  # what went past the caches is there before anybody is told
     if rank == 0:
         tail = table[actor, C_TAIL]
         copy_bytes(target + tail, table[actor, C_PARAMS], 128)

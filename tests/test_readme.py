@@ -1,0 +1,60 @@
+"""What the README tells a newcomer to do works as written."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import matplotlib.image
+
+import ringnb as rn
+from ringnb import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_its_python_runs_and_ends_where_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = "\n".join(blocks("python"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(compile(source, "README.md", "exec"), {"__name__": "readme"})
+    assert "<Checkpoint 'checkpoint_0_step_200" in capsys.readouterr().out
+    assert (tmp_path / "waves.zarr" / "checkpoint_0_step_1000" / "zarr.json").exists()
+
+
+def test_its_commands_exist(capsys):
+    named = set(re.findall(r"`ringnb (\w+)", README))
+    assert named == {"demo", "lab", "ls", "verify", "bench", "doctor"}
+    cli.main(["--help"])
+    offered = capsys.readouterr().out
+    assert all(name in offered for name in named)
+
+
+def test_its_actors_are_those_there_are():
+    table = README.partition("| actor | model |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) == {
+        name for name in rn.actors.__all__ if name not in ("Actor", "FieldSpec")
+    }
+
+
+def test_its_test_command_is_what_is_checked():
+    (command,) = [b for b in blocks("bash") if "pytest" in b]
+    assert "python -m pytest -q" in command
+    assert "python -m pytest -q" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_its_pictures_and_links_are_there():
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in t]
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target
+    for text, target in re.findall(r"!\[([^\]]+)\]\(([^)\s]+)\)", README):
+        assert len(text) > 40, "a picture needs words for those who cannot see it"
+        assert matplotlib.image.imread(ROOT / target).size > 0
