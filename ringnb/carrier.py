@@ -181,6 +181,16 @@ class SnapshotCarrier:
                     return answer
         return None
 
+    def pump(self, timeout_s: float) -> None:
+        """Take replies off the rings, waiting until an answer is in the inbox.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Seconds to wait at most.
+        """
+        self._client.pump(timeout_s, lambda: bool(self._inbox))
+
     @property
     def answers_waiting(self) -> int:
         """Answers that were received and not taken."""

@@ -93,6 +93,7 @@ def _versions() -> Iterator[Finding]:
             yield Finding("FAIL", name, f"missing, needed: pip install {name}")
         else:
             yield Finding("ok", name, version)
+    yield _checksums()
     for name, (purpose, extra) in _OPTIONAL.items():
         version = _version(name)
         if version is None:
@@ -100,6 +101,20 @@ def _versions() -> Iterator[Finding]:
             yield Finding("--", name, found)
         else:
             yield Finding("ok", name, version)
+
+
+def _checksums() -> Finding:
+    what = "CRC-32C"
+    try:
+        import google_crc32c  # noqa: PLC0415
+
+        compiled = google_crc32c.implementation == "c"
+    except Exception as error:  # noqa: BLE001 - whatever an import stumbles over
+        return Finding("FAIL", what, f"google-crc32c cannot be imported: {error}")
+    if compiled:
+        return Finding("ok", what, "compiled")
+    found = "pure Python, a thousand times slower: pip install --force-reinstall google-crc32c"
+    return Finding("FAIL", what, found)
 
 
 def _version(name: str) -> str | None:

@@ -4,10 +4,57 @@ from __future__ import annotations
 
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import Command, Reply
 
-__all__ = ["check_fits", "restore_into"]
+__all__ = ["check_fits", "resolve", "restore_into"]
+
+
+def resolve(manager: CheckpointManager, slot: int, checkpoint: object) -> Checkpoint:
+    """Find the checkpoint that is meant.
+
+    Parameters
+    ----------
+    manager : CheckpointManager
+        Where to look.
+    slot : int
+        The actor.
+    checkpoint : Checkpoint or str
+        A checkpoint, its name, or ``"latest"`` for the newest of this actor that verifies.
+
+    Returns
+    -------
+    Checkpoint
+        It exists.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    CheckpointNotFound, CheckpointCorrupt
+        If there is none, or none that verifies.
+    """
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    if not isinstance(checkpoint, str):
+        msg = (
+            f"checkpoint must be a Checkpoint, a name or 'latest', got {checkpoint!r} "
+            f"({type(checkpoint).__name__})"
+        )
+        raise TypeError(msg)
+    if checkpoint != "latest":
+        return manager.storage.load(checkpoint)
+    latest = manager.load_latest(slot)
+    if latest is None:
+        kernel_id = manager.registered[slot].kernel_id
+        msg = (
+            f"actor {kernel_id!r} (slot {slot}) has no checkpoint in {manager.storage!r}: "
+            "take one with snapshot(), or check storage_path and name_prefix"
+        )
+        raise CheckpointNotFound(msg)
+    return latest
 
 
 def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:

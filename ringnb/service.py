@@ -132,7 +132,7 @@ class SnapshotService(SnapshotCarrier):
         wait_s = self.manager.seconds_until_next()
         wait_s = _TICK_S if wait_s is None else min(max(wait_s, 0.001), _TICK_S)
         if not self._inbox:
-            self._client.pump(wait_s, lambda: bool(self._inbox))
+            self.pump(wait_s)
         while (answer := self.take()) is not None:
             self._pass_on(answer)
 

@@ -26,23 +26,20 @@ from ringnb.arguments import (
     kernel_ids_of,
     population_of,
 )
-from ringnb.carrier import Outcome
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage import CheckpointStorage
 from ringnb.errors import (
-    CheckpointNotFound,
     KernelStopped,
-    SnapshotFailed,
-    SnapshotTimeout,
 )
 from ringnb.events import Event, EventLog
 from ringnb.hosting import ActorHost, make_kernel
 from ringnb.messages import Command, SnapshotRequest, SnapshotResponse
-from ringnb.restoring import check_fits, restore_into
+from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
 from ringnb.statistics import SessionStatistics
+from ringnb.taking import take_snapshot
 
 __all__ = ["Session"]
 
@@ -230,63 +227,7 @@ class Session(ActorHost):
         slot = self._slot(slot)
         limit = check_seconds(timeout, "timeout")
         self._check()
-        called_ns, deadline = time.monotonic_ns(), time.monotonic() + limit
-        while True:
-            request = self._manager.request_snapshot(slot)
-            if request is None:
-                msg = (
-                    f"slot {slot} is not registered with the manager any more; "
-                    "register_actor it again, or open a new session"
-                )
-                raise SnapshotFailed(msg)
-            outcome = (
-                self._service.enqueue(request)
-                if self._service.running
-                else self._service.send(request)
-            )
-            outcome.awaited += 1
-            try:
-                finished = self._await(outcome, deadline)
-            finally:
-                outcome.awaited -= 1
-            if not finished:
-                cancelled = self._manager.cancel_pending(request.request_id)
-                fate = (
-                    "the request was cancelled"
-                    if cancelled
-                    else "it is still being written and may yet be committed"
-                )
-                msg = (
-                    f"snapshot of slot {slot} was not committed within {limit:g} s "
-                    f"(last stage: {outcome.stage}); {fate}. Allow a longer timeout, or look at "
-                    "session.statistics()"
-                )
-                raise SnapshotTimeout(msg)
-            # A request that was under way already may have been captured before this call.
-            fresh = outcome.captured_ns is not None and outcome.captured_ns >= called_ns
-            if outcome.error is not None and (fresh or outcome.captured_ns is None):
-                raise outcome.error
-            if fresh and outcome.name is not None:
-                return self._manager.storage.load(outcome.name)
-
-    def _await(self, outcome: Outcome, deadline: float) -> bool:
-        """Wait for an outcome; without a service, turn the crank for this one request."""
-        while not outcome.done.is_set():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            if self._service.running:
-                outcome.done.wait(min(left, 0.1))
-                self._check()
-                continue
-            answer = self._service.take(outcome.request.request_id)
-            if answer is None:
-                self._client.pump(min(left, 0.05), lambda: self._service.answers_waiting > 0)
-                self._kernel.check_alive()
-                continue
-            with contextlib.suppress(Exception):  # kept in the outcome, raised from there
-                self._service.complete(self._service.respond(answer))
-        return True
+        return take_snapshot(self._manager, self._service, slot, limit, self._check)
 
     def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
         """Write a checkpoint's state and parameters back into a live actor.
@@ -318,7 +259,7 @@ class Session(ActorHost):
         """
         slot = self._slot(slot)
         self._check()
-        ckpt = self._resolve(slot, checkpoint)
+        ckpt = resolve(self._manager, slot, checkpoint)
         actor = self._kernel.actors[slot]
         check_fits(ckpt, actor, slot)
         params = actor.check_params(
@@ -331,27 +272,6 @@ class Session(ActorHost):
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )
         return int(reply.step)
-
-    def _resolve(self, slot: int, checkpoint: Checkpoint | str) -> Checkpoint:
-        if isinstance(checkpoint, Checkpoint):
-            return checkpoint
-        if not isinstance(checkpoint, str):
-            msg = (
-                f"checkpoint must be a Checkpoint, a name or 'latest', got {checkpoint!r} "
-                f"({type(checkpoint).__name__})"
-            )
-            raise TypeError(msg)
-        if checkpoint != "latest":
-            return self._manager.storage.load(checkpoint)
-        latest = self._manager.load_latest(slot)
-        if latest is None:
-            kernel_id = self._manager.registered[slot].kernel_id
-            msg = (
-                f"actor {kernel_id!r} (slot {slot}) has no checkpoint in {self.storage!r}: "
-                "take one with snapshot(), or check storage_path and name_prefix"
-            )
-            raise CheckpointNotFound(msg)
-        return latest
 
     # -- the manual crank ------------------------------------------------------------------------
 

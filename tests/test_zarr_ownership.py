@@ -194,3 +194,11 @@ def test_a_store_that_is_made_while_another_looks_is_no_foreign_directory(path, 
 
     monkeypatch.setattr(directory.os, "listdir", listdir)
     assert rn.ZarrStorage(path).list() == []
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    rn.ZarrStorage("~/store.zarr").save(ONE, make_snapshot(1))
+    assert (tmp_path / "home" / "store.zarr" / ONE).is_dir()
+    assert not (tmp_path / "~").exists()

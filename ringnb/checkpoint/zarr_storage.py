@@ -83,7 +83,7 @@ class ZarrStorage(CheckpointStorage):
             if not isinstance(path, str) or not path or "\0" in path or "://" in path:
                 msg = f"{path!r} is no directory path; for an object store pass a zarr Store"
                 raise ValueError(msg)
-            self._shelf = DirectoryShelf(Path(path), durable=durable)
+            self._shelf = DirectoryShelf(Path(os.path.expanduser(path)), durable=durable)
         else:
             msg = (
                 f"path_or_zarr_store must be a path or a zarr Store, got {place!r} "

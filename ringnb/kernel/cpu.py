@@ -20,34 +20,23 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
-import numpy.typing as npt
 
-from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout
 from ringnb.kernel.base import (
-    AbstractKernel,
-    ActorCounters,
-    KernelStatistics,
     QueueFull,
-    SnapshotFacts,
 )
 from ringnb.kernel.lane import run_leader
 from ringnb.kernel.layout import (
-    LINE,
     LaneMemory,
-    params_view,
-    staging_tail,
-    state_view,
-    tail_words,
 )
+from ringnb.kernel.memory import HostMemoryKernel
 from ringnb.kernel.ring import (
     advance,
-    bump,
-    load_word,
     peek,
     push_and_spin,
     replies_waiting,
@@ -57,7 +46,7 @@ from ringnb.kernel.ring import (
     wake_lane,
 )
 from ringnb.kernel.steps import compile_actor
-from ringnb.kernel.team import checksum_words, run_member
+from ringnb.kernel.team import run_member
 from ringnb.machine import available_cores
 from ringnb.messages import Reply
 
@@ -72,7 +61,7 @@ _live: weakref.WeakSet[CpuKernel] = weakref.WeakSet()
 
 
 @final
-class CpuKernel(AbstractKernel):
+class CpuKernel(HostMemoryKernel):
     """Hosts actors in Numba threads.
 
     Parameters
@@ -104,64 +93,35 @@ class CpuKernel(AbstractKernel):
         width: int = 1,
         capacity: int = layout.RING_CAPACITY,
     ) -> None:
-        super().__init__(actors)
         if os.name != "posix":
             msg = (
                 f"the CPU kernel needs poll() and pipes of a POSIX system, this is {sys.platform}; "
                 "use Linux, macOS or WSL 2"
             )
             raise BackendUnavailable(msg)
-        if not self.actors:
+        actors = tuple(actors)
+        if not actors:
             msg = "a kernel needs at least 1 actor, got none"
             raise ValueError(msg)
-        n = len(self.actors)
         if lanes is None:
-            lanes = min(n, max(1, available_cores() - 1))
-        _check_range("lanes", lanes, 1, n, "at most one lane per actor")
+            lanes = min(len(actors), max(1, available_cores() - 1))
+        _check_range("lanes", lanes, 1, len(actors), "at most one lane per actor")
         _check_range("width", width, 1, 256, "threads of a team")
         _check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
         if capacity & (capacity - 1):
             msg = f"ring capacity {capacity} is not a power of two"
             raise ValueError(msg)
-        self._n_lanes = lanes
-        self._width = width
-        self._code = [compile_actor(actor) for actor in self.actors]
+        code = [compile_actor(actor) for actor in actors]
+        super().__init__(actors, code, lanes, width, capacity)
         self._pid = os.getpid()
         self._host = np.zeros(layout.HOST_WORDS, np.int64)
         self._scratch = np.zeros(8, np.int64)
         self._out = np.zeros(layout.SLOT_WORDS, np.int64)
-        self._memory: list[LaneMemory] = []
         self._push_locks = [threading.Lock() for _ in range(lanes)]
         self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
         self._threads: list[threading.Thread] = []
         self._launched = False
         self._pipes: list[int] = []
-        for lane in range(lanes):
-            stripe = [(slot, self.actors[slot]) for slot in range(lane, n, lanes)]
-            memory = LaneMemory(stripe, width, capacity)
-            for row, (slot, actor) in enumerate(stripe):
-                self._fill(memory, row, slot, actor)
-            self._memory.append(memory)
-
-    def _fill(self, memory: LaneMemory, row: int, slot: int, actor: Actor) -> None:
-        state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
-        if state.shape != actor.state_shape:
-            msg = (
-                f"{actor!r}.start() returned shape {state.shape}, "
-                f"needed is {actor.state_shape} (levels * fields, *grid)"
-            )
-            raise ValueError(msg)
-        block = memory.blocks[int(memory.table[row, layout.C_A])]
-        second = int(memory.table[row, layout.C_SECOND])
-        levels = state_view(block, actor, second)
-        levels[:] = state.reshape(levels.shape)
-        params = list(actor.start_params(slot).values())
-        memory.params[row, : len(params)] = params
-        code = self._code[slot]
-        memory.table[row, layout.C_STEP_FN] = code.step_address
-        memory.table[row, layout.C_INJECT_FN] = code.inject_address
-        memory.table[row, layout.C_EXISTS] = 1
-        memory.words[row * layout.ACTOR_WORDS + layout.W_EXISTS] = 1
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -259,18 +219,6 @@ class CpuKernel(AbstractKernel):
 
     # -- rings -----------------------------------------------------------------------------------
 
-    @property
-    def lanes(self) -> int:
-        """Number of lanes."""
-        return self._n_lanes
-
-    def lane_of(self, slot: int) -> int:
-        """Return the lane that owns a slot: slots are dealt out in turn."""
-        return slot % self._n_lanes
-
-    def _row(self, slot: int) -> tuple[LaneMemory, int]:
-        return self._memory[slot % self._n_lanes], slot // self._n_lanes
-
     def push_nowait(
         self,
         lane: int,
@@ -349,86 +297,6 @@ class CpuKernel(AbstractKernel):
         if self._pipes and os.getpid() == self._pid:
             with contextlib.suppress(BlockingIOError):  # full of wake-ups already
                 os.write(self._host_fd_write, b"w")
-
-    # -- memory ----------------------------------------------------------------------------------
-
-    def counters(self, slot: int) -> ActorCounters:
-        """Return an actor's counters without asking the kernel. Any thread."""
-        memory, row = self._row(slot)
-        base = row * layout.ACTOR_WORDS
-
-        def word(index: int) -> int:
-            """Read one word of the actor."""
-            return int(load_word(memory.words, base + index))
-
-        return ActorCounters(
-            step=word(layout.W_STEP),  # first: the budget read after it is at least as new
-            budget=word(layout.W_BUDGET),
-            running=bool(word(layout.W_RUNNING)),
-            epoch=word(layout.W_EPOCH),
-            exists=bool(word(layout.W_EXISTS)),
-            snapshots=word(layout.W_SNAPSHOTS),
-            last_stall_ns=word(layout.W_STALL_NS),
-            busy_ns=word(layout.W_BUSY_NS),
-        )
-
-    def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
-        """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""
-        block, actor = self._memory[lane].staging[index], self.actors[slot]
-        view = state_view(block, actor)
-        view.flags.writeable = False
-        return view, SnapshotFacts(*tail_words(block, actor)[: len(SnapshotFacts._fields)])
-
-    def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
-        """Return a copy of the 16 parameters that were captured with a snapshot."""
-        return params_view(self._memory[lane].staging[index], self.actors[slot]).copy()
-
-    def staged_checksum(self, lane: int, index: int, slot: int) -> int:
-        """Compute the checksum of a staging buffer as it is now."""
-        block = self._memory[lane].staging[index]
-        n_words = staging_tail(self.actors[slot]) // 8 + MAX_PARAMS
-        return int(checksum_words(block.ctypes.data, 0, n_words))
-
-    def release_staging(self, lane: int, index: int) -> None:
-        """Give a staging buffer back to the kernel. Any thread, once per snapshot."""
-        # No lock: a garbage-collected snapshot gives its buffer back from wherever the collector ran.
-        bump(self._memory[lane].control, layout.RETURNED + index * LINE)
-
-    def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
-        """Return the writable state view of the buffer that a RESTORE to this slot reads."""
-        memory, row = self._row(slot)
-        second = int(memory.table[row, layout.C_SECOND])
-        return state_view(memory.restore, self.actors[slot], second)
-
-    def params_buffer(self, slot: int) -> npt.NDArray[np.float64]:
-        """Return the writable parameters that a RESTORE or SET_PARAMS to this slot reads."""
-        memory, row = self._row(slot)
-        view: npt.NDArray[np.float64] = memory.params_in[row]
-        return view
-
-    def statistics(self) -> KernelStatistics:
-        """Return sizes and depths. Any thread."""
-
-        def each(index: int) -> tuple[int, ...]:
-            """Read a word of every lane."""
-            return tuple(int(load_word(m.control, index)) for m in self._memory)
-
-        taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]
-        returned = [each(layout.RETURNED + b * LINE) for b in range(layout.STAGING_BUFFERS)]
-        heads, tails = each(layout.H2K_HEAD), each(layout.H2K_TAIL)
-        return KernelStatistics(
-            lanes=self._n_lanes,
-            width=self._width,
-            ring_capacity=int(self._memory[0].facts[layout.F_CAPACITY]),
-            h2k_depth=tuple(h - t for h, t in zip(heads, tails, strict=True)),
-            k2h_depth=tuple(int(replies_waiting(m.control)) for m in self._memory),
-            staging_taken=tuple(
-                sum(t[lane] - r[lane] for t, r in zip(taken, returned, strict=True))
-                for lane in range(self._n_lanes)
-            ),
-            asleep=tuple(bool(a) for a in each(layout.ASLEEP)),
-            loops=each(layout.LOOPS),
-        )
 
 
 def _run_thread(

@@ -26,8 +26,8 @@ with ``stride`` = bytes of a level rounded up to 64 and ``tail`` = levels * stri
 tells whether a staging buffer still holds what was captured: it is the sum modulo 2**64 of all 8-byte
 words ``w[i]`` before ``tail + 128``, those of the k-th block of 64 KiB times ``2 k + 1``. Any flipped
 bit changes it, so does a mixture of two captures, and a team adds its partial sums in any order. It
-costs additions only, since it is computed while the actor waits; what goes to storage is protected by
-CRC-32C and SHA-256 there.
+costs additions only, made on the words in flight while they are copied, since the actor waits for it;
+what goes to storage is protected by CRC-32C and SHA-256 there.
 """
 
 from __future__ import annotations

@@ -158,6 +158,10 @@ def compile_actor(actor: Actor) -> CompiledActor:
         return _compiled[key]
 
 
+def _stand_in() -> None:
+    """Stand where the generated functions say that they come from."""
+
+
 def _plain(function: Callable[..., None]) -> Callable[..., None]:
     plain: Callable[..., None] = getattr(function, "py_func", function)  # a Numba dispatcher's
     return plain
@@ -181,8 +185,11 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
         "assume": assume,
         "cell": njit(cell, forceinline=True, error_model="numpy"),
     }
-    # The file name gives Numba's cache a place and a time stamp; the digest in `name` is the key.
-    code = compile(source.format(name=name, shape=shape), __file__, "exec")
+    # The file name gives Numba's cache a place and a time stamp; the digest in `name` is the key. The
+    # line number leads to a function's text, which Numba asks for and Python 3.13 insists on parsing.
+    text = source.format(name=name, shape=shape).lstrip("\n")
+    above = "\n" * (_stand_in.__code__.co_firstlineno - 1)
+    code = compile(above + text, __file__, "exec")
     exec(code, namespace)  # noqa: S102 - our own template, with no text of the user's in it
     try:
         return cfunc(sig, cache=True, error_model="numpy", nopython=True)(namespace[name])
