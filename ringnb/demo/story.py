@@ -117,9 +117,11 @@ def _tell(place: Place, backend: str, steps: int, size: int) -> int:
 
 def _run_and_kill(job: Job, log: Path) -> Telling:
     """Let a process run and checkpoint, and kill it while it writes."""
+    say("Starting; the first run on a machine compiles the kernel, which takes some ten seconds")
     with Child(job, log) as child:
         messages = child.messages()
         telling = Telling(_first(messages, child), job.steps)
+        say()
         say(
             f"1. Process {child.pid} runs {' and '.join(telling.kernel_ids)}, "
             f"{job.size} x {job.size} cells each, on the {telling.backend} backend"
