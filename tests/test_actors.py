@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -118,6 +122,9 @@ def cell(now, before, params, step, y, x):
     ("make", "error", "message"),
     [
         (lambda: A.CellActor(5, (8, 8)), TypeError, "must be a function"),
+        (lambda: A.CellActor(partial(cell), (8, 8)), TypeError, "must be a function"),
+        (lambda: A.CellActor(cell, (8, 8), inject=5), TypeError, "inject must be a function"),
+        (lambda: A.CellActor(cell, (8, 8), inject=cell), TypeError, "must take .*amplitude"),
         (lambda: A.CellActor(cell, (8,)), TypeError, r"must take \(now, before, params, step, x\)"),
         (lambda: A.CellActor(cell, (8, 8), levels=3), ValueError, "levels must be 1 or 2"),
         (lambda: A.CellActor(cell, (8, 8), fields=()), ValueError, "at least one field"),
@@ -187,3 +194,41 @@ def test_an_actor_of_ones_own_goes_through_the_whole_life():
         assert a[0, 0] == 3.0
         s.run_steps(1, 9)
         assert s.restore(0, checkpoint) == 1
+
+
+HELPER = """
+@numba.njit
+def half(x):
+    return x / 2
+"""
+PROGRAM = """
+import numba, zarr
+import numpy as np
+import ringnb as rn
+{helper}
+def decay(now, before, params, step, y, x):
+    before[0, y, x] = {half}
+
+actor = rn.actors.CellActor(decay, (8, 8), start=np.full((1, 8, 8), 8.0))
+with rn.Session(actor, storage=rn.ZarrStorage(zarr.storage.MemoryStore())) as session:
+    session.run_steps(0, 2)
+    print(session.snapshot(0)["u"][0, 0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("helper", "half"), [("", "now[0, y, x] / 2"), (HELPER, "half(now[0, y, x])")], ids=len
+)
+def test_compiled_code_outlives_the_place_where_it_was_written(tmp_path, helper, half):
+    """The second process finds the first one's code in the cache, and no module of that name."""
+    source = PROGRAM.format(helper=helper, half=half)
+    code = f"exec(compile({source!r}, 'text', 'exec'), {{'__name__': 'gone'}})"
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        )
+        assert done.stdout.strip() == "2.0", done.stderr

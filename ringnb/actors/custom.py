@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Any, final
 
 import numpy as np
@@ -78,18 +79,7 @@ class CellActor(Actor):
         inject: Callable[..., None] | None = None,
     ) -> None:
         super().__init__(shape, params or {})
-        plain = getattr(update, "py_func", update)
-        if not callable(plain):
-            msg = f"update must be a function, got {update!r}"
-            raise TypeError(msg)
-        wanted = ["now", "before", "params", "step", *self.dims]
-        got = list(inspect.signature(plain).parameters)
-        if len(got) != len(wanted):
-            msg = (
-                f"update({', '.join(got)}) does not fit a grid of {len(self.shape)} axes: it must "
-                f"take ({', '.join(wanted)})"
-            )
-            raise TypeError(msg)
+        plain = _plain("update", update, ["now", "before", "params", "step", *self.dims])
         if levels not in (1, 2) or isinstance(levels, bool):
             msg = f"levels must be 1 or 2, got {levels!r}"
             raise ValueError(msg)
@@ -109,11 +99,12 @@ class CellActor(Actor):
             raise ValueError(msg)
         self.update = plain
         if inject is not None:
-            self.inject = getattr(inject, "py_func", inject)  # type: ignore[method-assign]
+            parameters = ["now", "before", "params", "z", "y", "x", "amplitude"]
+            self.inject = _plain("inject", inject, parameters)  # type: ignore[method-assign]
         self.fields = dict(specs)
         self.dtype = check_dtype(dtype)
         self.levels = levels
-        name = getattr(plain, "__name__", "cell") if kernel_type is None else kernel_type
+        name = plain.__name__ if kernel_type is None else kernel_type
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
         self._start = None if callable(start) else check_start(start, self)
@@ -128,3 +119,15 @@ class CellActor(Actor):
                 raise ValueError(msg)
             return made
         return np.zeros(self.state_shape, self.dtype) if self._start is None else self._start.copy()
+
+
+def _plain(what: str, function: object, wanted: list[str]) -> FunctionType:
+    plain = getattr(function, "py_func", function)  # a Numba dispatcher's
+    if not isinstance(plain, FunctionType):
+        msg = f"{what} must be a function made with def or lambda, got {function!r}"
+        raise TypeError(msg)
+    got = list(inspect.signature(plain).parameters)
+    if len(got) != len(wanted):
+        msg = f"{what}({', '.join(got)}) does not fit: it must take ({', '.join(wanted)})"
+        raise TypeError(msg)
+    return plain

@@ -167,6 +167,20 @@ def _plain(function: Callable[..., None]) -> Callable[..., None]:
     return plain
 
 
+def _at_home(cell: Callable[..., None]) -> Callable[..., None]:
+    """Copy a function into this module.
+
+    Cached code is loaded together with the module that its function names. The user's may be a cell,
+    a string or a session that is gone.
+    """
+    assert isinstance(cell, FunctionType)
+    copy = FunctionType(
+        cell.__code__, cell.__globals__, cell.__name__, cell.__defaults__, cell.__closure__
+    )
+    copy.__module__ = __name__
+    return copy
+
+
 def _check_signature(update: Callable[..., None], ndim: int) -> None:
     wanted = ["now", "before", "params", "step", *("z", "y", "x")[3 - ndim :]]
     got = list(inspect.signature(update).parameters)
@@ -183,7 +197,7 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
         "__name__": __name__,
         "carray": carray,
         "assume": assume,
-        "cell": njit(cell, forceinline=True, error_model="numpy"),
+        "cell": njit(_at_home(cell), forceinline=True, error_model="numpy"),
     }
     # The file name gives Numba's cache a place and a time stamp; the digest in `name` is the key. The
     # line number leads to a function's text, which Numba asks for and Python 3.13 insists on parsing.
@@ -191,8 +205,13 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
     above = "\n" * (_stand_in.__code__.co_firstlineno - 1)
     code = compile(above + text, __file__, "exec")
     exec(code, namespace)  # noqa: S102 - our own template, with no text of the user's in it
+    options = {"error_model": "numpy", "nopython": True}
     try:
-        return cfunc(sig, cache=True, error_model="numpy", nopython=True)(namespace[name])
+        try:
+            return cfunc(sig, cache=True, **options)(namespace[name])
+        except ImportError:
+            # Code in the cache belongs to a module that there is not in this process.
+            return cfunc(sig, **options)(namespace[name])
     except NumbaError as error:
         reason = next((s for s in str(error).splitlines() if s.strip()), "unknown reason")
         msg = (
