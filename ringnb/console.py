@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-__all__ = ["format_bytes", "format_table", "say"]
+__all__ = ["counted", "format_bytes", "format_table", "say"]
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -26,6 +26,24 @@ def say(line: str = "") -> None:
     # A terminal of another encoding shows a question mark instead of ending the command.
     stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
     stream.flush()
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it has to be.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them.
+
+    Returns
+    -------
+    str
+        Such as ``"1 checkpoint"`` or ``"2 checkpoints"``.
+    """
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def format_bytes(nbytes: int) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ringnb.checkpoint.storage import CheckpointStorage
 from ringnb.checkpoint.zarr_storage import ZarrStorage
-from ringnb.console import format_bytes, format_table, say
+from ringnb.console import counted, format_bytes, format_table, say
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = ["StoredCheckpoint", "list_store", "open_store", "survey", "verify_store"]
@@ -184,7 +184,7 @@ def list_store(path: str, *, as_json: bool = False) -> int:
     damaged = sum(c.status == "damaged" for c in with_damage)
     say()
     say(
-        f"{_count(len(with_damage), 'checkpoint')} of {_count(len(actors), 'actor')}, "
+        f"{counted(len(with_damage), 'checkpoint')} of {counted(len(actors), 'actor')}, "
         f"{format_bytes(total)}"
         + (f", {damaged} with damaged metadata" if damaged else "")
         + f"; arrays were not read (ringnb verify {path} reads every byte)"
@@ -239,14 +239,10 @@ def verify_store(path: str, names: Sequence[str] = ()) -> int:
             sound += 1
             nbytes += checkpoint.nbytes
     if damaged:
-        say(f"{damaged} of {_count(sound + damaged, 'checkpoint')} damaged, {sound} intact")
+        say(f"{damaged} of {counted(sound + damaged, 'checkpoint')} damaged, {sound} intact")
         return 1
-    say(f"{_count(sound, 'checkpoint')} verified, {format_bytes(nbytes)}: every byte as committed")
+    say(f"{counted(sound, 'checkpoint')} verified, {format_bytes(nbytes)}: every byte as committed")
     return 0
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ringnb.console import say
+from ringnb.console import counted, say
 from ringnb.errors import RingnbError
 
 __all__ = ["LabUnavailable", "copy_notebooks", "run", "shipped_notebooks"]
@@ -99,7 +99,7 @@ def run(folder: str, arguments: Sequence[str] = ()) -> int:
         copied = copy_notebooks(notebooks, start_in)
         kept = len(notebooks) - copied
         say(
-            f"{copied} notebook{'' if copied == 1 else 's'} copied to {start_in}"
+            f"{counted(copied, 'notebook')} copied to {start_in}"
             + (f", {kept} already there kept" if kept else "")
         )
     else:

@@ -11,6 +11,8 @@ from ringnb.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
 from ringnb.messages import Command
+from ringnb.session import Session
+from ringnb.testing import MemoryStorage
 
 __all__ = ["busy_answers", "idle_answers", "idling"]
 
@@ -89,22 +91,18 @@ def busy_answers(scale: Scale) -> Iterator[Row]:
 
 
 def idling(scale: Scale) -> Iterator[Row]:
-    """What an idle kernel takes of a core, and how soon it wakes."""
-    kernel = CpuKernel([actors.Life((8, 8)), actors.Life((8, 8))])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
-        shares, wakes = [], []
+    """What an idle session takes of a core, all its threads together, and how soon it wakes."""
+    population = [actors.Life((8, 8)), actors.Life((8, 8))]
+    shares, wakes = [], []
+    with Session(population, storage=MemoryStorage()) as session:
         for _ in range(scale.times(5, 3)):
-            client.call(0, Command.HEARTBEAT)
+            session.run_steps(0, 1)
             time.sleep(1.0)  # idle for a second: asleep by now
             times, began = os.times(), time.perf_counter()
-            time.sleep(0.5)
+            time.sleep(1.0)
             after = os.times()
             used = (after.user + after.system) - (times.user + times.system)
             shares.append(100 * used / (time.perf_counter() - began))
-            wakes.append(_round_trips(lambda: client.call(0, Command.HEARTBEAT), 1)[0] / 1e3)
-    finally:
-        kernel.stop()
-    yield Row("idle_cpu", "an idle kernel's share of one core", shares, "%", "<=", 2.0)
-    yield Row("wake", "answer of a kernel that was asleep", wakes, "ms", "<=", 2.0)
+            wakes.append(_round_trips(lambda: session.run_steps(0, 1), 1)[0] / 1e3)
+    yield Row("idle_cpu", "an idle session's share of one core", shares, "%", "<=", 2.0)
+    yield Row("wake", "one step of a session that was asleep", wakes, "ms", "<=", 2.0)

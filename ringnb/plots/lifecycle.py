@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from ringnb.console import counted
 from ringnb.events import Event
 from ringnb.plots.style import make_axes
 
@@ -92,7 +93,7 @@ def timeline(
     ax.set_xlabel(f"time since each request came up ({unit})" if aligned else f"time ({unit})")
     requests = sum(len(lane.requests) for lane in lanes)
     actors = len({e.actor_slot for e in log})
-    ax.set_title(f"{_count(requests, 'snapshot request')} of {_count(actors, 'actor')}")
+    ax.set_title(f"{counted(requests, 'snapshot request')} of {counted(actors, 'actor')}")
     ax.grid(visible=True, axis="x", alpha=0.3)
     order = [b[2] for b in _BARS] + [m[2] for m in _MARKS.values()]
     handles = [drawn[label] for label in order if label in drawn]
@@ -193,10 +194,6 @@ def _draw_mark(
         markeredgewidth=0.7,
     )
     drawn.setdefault(label, Line2D([], [], linestyle="", marker=marker, color=colour, label=label))
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _last_requests(log: list[Event], last: int) -> list[Event]:
