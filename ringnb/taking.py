@@ -71,6 +71,7 @@ def take_snapshot(
         finally:
             outcome.awaited -= 1
         if not finished:
+            stage = outcome.stage  # before the cancel, which is a stage of its own
             cancelled = manager.cancel_pending(request.request_id)
             fate = (
                 "the request was cancelled"
@@ -79,7 +80,7 @@ def take_snapshot(
             )
             msg = (
                 f"snapshot of slot {slot} was not committed within {limit_s:g} s "
-                f"(last stage: {outcome.stage}); {fate}. Allow a longer timeout, or look at "
+                f"(last stage: {stage}); {fate}. Allow a longer timeout, or look at "
                 "session.statistics()"
             )
             raise SnapshotTimeout(msg)

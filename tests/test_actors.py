@@ -121,6 +121,12 @@ def cell(now, before, params, step, y, x):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
+        (
+            lambda: A.Wave2D((4, 4), start=np.full((4, 4), np.nan)),
+            ValueError,
+            r"finite as float32, got .*nan.* at \(0, 0, 0\)",
+        ),
+        (lambda: A.Heat2D((4, 4), start=np.full((4, 4), 1e300)), ValueError, "must be finite"),
         (lambda: A.CellActor(5, (8, 8)), TypeError, "must be a function"),
         (lambda: A.CellActor(partial(cell), (8, 8)), TypeError, "must be a function"),
         (lambda: A.CellActor(cell, (8, 8), inject=5), TypeError, "inject must be a function"),
@@ -156,14 +162,42 @@ def test_an_ill_defined_actor_is_refused(make, error, message):
         make()
 
 
-def test_a_function_that_numba_cannot_compile_is_refused_by_the_session():
-    def hopeless(now, before, params, step, y, x):
-        before[0, y, x] = len(open("file").read())  # noqa: SIM115
+def helper(value):
+    return value + 1
 
-    with pytest.raises(ValueError, match="function hopeless cannot be compiled"):
-        rn.Session(
-            A.CellActor(hopeless, (8, 8)), storage=rn.ZarrStorage(zarr.storage.MemoryStore())
-        )
+
+def unknown_name(now, before, params, step, y, x):
+    before[0, y, x] = now[0, y, x] + undefined  # noqa: F821
+
+
+def plain_helper(now, before, params, step, y, x):
+    before[0, y, x] = helper(now[0, y, x])
+
+
+def wrong_index(now, before, params, step, y, x):
+    before[0, y, x] = now["a"]
+
+
+def no_such_function(now, before, params, step, y, x):
+    before[0, y, x] = np.nonexistent(now[0, y, x])
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        (unknown_name, "name 'undefined' is not defined"),
+        (plain_helper, "Untyped global name 'helper'.*decorated with numba.njit"),
+        (wrong_index, "getitem.*a"),
+        (no_such_function, "'nonexistent'"),
+    ],
+)
+def test_a_function_that_cannot_be_compiled_is_refused_with_the_reason(update, reason):
+    storage = rn.ZarrStorage(zarr.storage.MemoryStore())
+    message = f"function {update.__name__} cannot be compiled: .*{reason}"
+    with pytest.raises(ValueError, match=message) as raised:
+        rn.Session(A.CellActor(update, (8, 8)), storage=storage)
+    assert "\n" not in str(raised.value)
+    assert raised.value.__cause__ is not None
 
 
 def test_an_actor_of_ones_own_goes_through_the_whole_life():

@@ -308,7 +308,9 @@ def _check_params(params: Mapping[str, float]) -> dict[str, float]:
     return checked
 
 
-def check_start(start: npt.ArrayLike | None, actor: Actor) -> npt.NDArray[Any] | None:
+def check_start(
+    start: npt.ArrayLike | None, actor: Actor, *, finite: bool = True
+) -> npt.NDArray[Any] | None:
     """Check a state that a user wants an actor to start from.
 
     Parameters
@@ -318,6 +320,8 @@ def check_start(start: npt.ArrayLike | None, actor: Actor) -> npt.NDArray[Any] |
         field, and is then repeated for every level.
     actor : Actor
         The actor.
+    finite : bool, default True
+        Refuse NaN and infinities.
 
     Returns
     -------
@@ -343,9 +347,14 @@ def check_start(start: npt.ArrayLike | None, actor: Actor) -> npt.NDArray[Any] |
     if given.dtype.kind not in "biuf":
         msg = f"start has dtype {given.dtype}, needed is something that fits {actor.dtype}"
         raise ValueError(msg)
-    state = given.astype(actor.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # what it did to them is looked at below
+        state = given.astype(actor.dtype)
     if actor.dtype.kind in "iu" and not np.array_equal(state, given):
         msg = f"start holds values that {actor.dtype} cannot hold"
+        raise ValueError(msg)
+    if finite and not np.isfinite(state).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(state))[0])
+        msg = f"start must be finite as {actor.dtype}, got {given[at]!r} at {at}"
         raise ValueError(msg)
     return state
 

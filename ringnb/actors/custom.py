@@ -107,13 +107,13 @@ class CellActor(Actor):
         name = plain.__name__ if kernel_type is None else kernel_type
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
-        self._start = None if callable(start) else check_start(start, self)
+        self._start = None if callable(start) else check_start(start, self, finite=False)
 
     def start(self, slot: int = 0) -> npt.NDArray[Any]:
         """Return the state given, or zeros."""
         check_slot(slot, "slot")
         if self._make_start is not None:
-            made = check_start(self._make_start(slot), self)
+            made = check_start(self._make_start(slot), self, finite=False)
             if made is None:
                 msg = f"start({slot}) returned None: it must return an array of {self.state_shape}"
                 raise ValueError(msg)

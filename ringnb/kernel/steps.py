@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import threading
 from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
@@ -25,7 +26,6 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import carray, cfunc, njit, types
-from numba.core.errors import NumbaError
 
 from ringnb.actors.base import Actor
 from ringnb.kernel.atomics import assume
@@ -212,13 +212,25 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
         except ImportError:
             # Code in the cache belongs to a module that there is not in this process.
             return cfunc(sig, **options)(namespace[name])
-    except NumbaError as error:
-        reason = next((s for s in str(error).splitlines() if s.strip()), "unknown reason")
+    except Exception as error:  # Numba raises its own errors, and some that are not
         msg = (
-            f"function {cell.__name__} cannot be compiled: {reason.strip()} "
-            "(the full report is the cause of this error; call only functions that Numba knows)"
+            f"function {cell.__name__} cannot be compiled: {_reason(error)}. Numba compiles it: use "
+            "numbers, NumPy functions, and functions of your own decorated with numba.njit (the full "
+            "report is the cause of this error)"
         )
         raise ValueError(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    """Find the line in one of Numba's long reports that says what is wrong."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Failed in nopython mode")]
+    if not telling:
+        return type(error).__name__
+    if telling[0].endswith(":") and len(telling) > 1:  # what follows is the signature
+        telling[0] += " " + telling[1].removeprefix(">>> ")
+    return telling[0].rstrip(".")
 
 
 def _digest(function: Callable[..., Any]) -> str:
