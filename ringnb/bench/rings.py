@@ -95,7 +95,7 @@ def idling(scale: Scale) -> Iterator[Row]:
     population = [actors.Life((8, 8)), actors.Life((8, 8))]
     shares, wakes = [], []
     with Session(population, storage=MemoryStorage()) as session:
-        for _ in range(scale.times(5, 3)):
+        for _ in range(scale.times(5, 2)):
             session.run_steps(0, 1)
             time.sleep(1.0)  # idle for a second: asleep by now
             times, began = os.times(), time.perf_counter()

@@ -106,7 +106,7 @@ def against_plain_loops(scale: Scale) -> Iterator[Row]:
         def by_hand() -> float:
             return time_s(lambda: _handwritten(a, b, params[0], params[1], steps))
 
-        n = scale.times(15, 5)
+        n = scale.times(15, 3)
         same = interleaved(persistent, plain, n)
         hand = interleaved(persistent, by_hand, n)
     finally:
