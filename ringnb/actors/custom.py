@@ -10,7 +10,8 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.actors.base import Actor, FieldSpec, check_dtype, check_start
+from ringnb.actors.base import Actor, FieldSpec
+from ringnb.actors.checks import check_dtype, check_start
 from ringnb.messages import check_name, check_slot
 
 __all__ = ["CellActor"]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.actors.base import Actor, FieldSpec, check_axes, check_start
+from ringnb.actors.base import Actor, FieldSpec
+from ringnb.actors.checks import check_axes, check_start
 from ringnb.actors.random import uniform
 
 __all__ = ["Ising2D"]
