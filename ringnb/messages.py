@@ -187,7 +187,8 @@ def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
     ----------
     data : mapping of str to numpy.ndarray, or bytes-like
         Fields of bool, integer, float or complex dtype; bytes-like becomes the one-dimensional
-        ``uint8`` field ``actor_state``.
+        ``uint8`` field ``actor_state``. Anything else with a shape, a dtype and slices is passed
+        through as it is.
 
     Returns
     -------
@@ -212,7 +213,8 @@ def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
     fields: dict[str, npt.NDArray[Any]] = {}
     for name, array in data.items():
         check_name(name, "field name")
-        if not isinstance(array, np.ndarray):
+        lazy = not isinstance(array, np.ndarray)
+        if lazy and not _is_lazy_array(array):
             msg = f"data[{name!r}] must be a numpy.ndarray, got {type(array).__name__}"
             raise TypeError(msg)
         if array.dtype.kind not in "biufc":
@@ -221,11 +223,24 @@ def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
                 "dtypes can be stored"
             )
             raise TypeError(msg)
-        fields[name] = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        # What is read by slices is converted slice by slice, when it is encoded.
+        fields[name] = array if lazy else array.astype(array.dtype.newbyteorder("<"), copy=False)
     if not fields:
         msg = "data holds no field: a snapshot needs at least one array"
         raise ValueError(msg)
     return fields
+
+
+def _is_lazy_array(array: object) -> bool:
+    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+    return (
+        isinstance(dtype, np.dtype)
+        and isinstance(shape, tuple)
+        and all(isinstance(n, int | np.integer) for n in shape)
+        and len(shape) > 0
+        and hasattr(array, "__getitem__")
+        and not isinstance(array, np.generic)
+    )
 
 
 @final

@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 import ringnb as rn
-from ringnb.checkpoint.directory import DirectoryShelf
+from ringnb.checkpoint.listing import Listing
 from ringnb.testing.storages import make_snapshot
 
 ONE, TWO = "checkpoint_0_step_1", "checkpoint_0_step_2"
@@ -69,7 +69,7 @@ def test_a_listing_that_fails_at_the_first_write_does_not_reuse_numbers(storage,
     with rn.ZarrStorage(path) as first:
         first.save(ONE, make_snapshot(1))
     with monkeypatch.context() as patch:
-        patch.setattr(DirectoryShelf, "_scan", lambda _: (_ for _ in ()).throw(OSError(5, "I/O")))
+        patch.setattr(Listing, "last_sequence", lambda _: (_ for _ in ()).throw(OSError(5, "I/O")))
         with pytest.raises(OSError, match="I/O"):
             storage.save(TWO, make_snapshot(2))
     storage.save(TWO, make_snapshot(2))

@@ -233,9 +233,20 @@ def test_a_foreign_memory_store_is_refused():
         rn.ZarrStorage(store).list()
 
 
-@pytest.mark.parametrize("place", ["", "s3://bucket/x", "memory://", "a\0b"])
-def test_paths_that_are_none_are_refused(place):
-    with pytest.raises(ValueError, match="no directory path"):
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("", "no directory path"),
+        ("a\0b", "no directory path"),
+        ("memory://", "has no name"),
+        ("s3://", "has no bucket"),
+        ("file://elsewhere/x", "no URL of a local directory"),
+        ("file:///", "no URL of a local directory"),
+        ("gs://bucket/x", "are known"),
+    ],
+)
+def test_places_that_are_none_are_refused(place, why):
+    with pytest.raises(ValueError, match=why):
         rn.ZarrStorage(place)
 
 

@@ -23,9 +23,13 @@ from zarr.storage import LocalStore
 from ringnb.checkpoint.lazy import FieldArray
 from ringnb.checkpoint.reading import Reader
 from ringnb.checkpoint.source import DirectorySource, Source, StoreSource
+from ringnb.errors import CheckpointError
 
 if TYPE_CHECKING:
     import xarray
+
+    from ringnb.checkpoint.document import Document
+    from ringnb.checkpoint.storage import CheckpointStorage
 
 __all__ = ["Checkpoint"]
 
@@ -50,8 +54,11 @@ class Checkpoint:
 
     Notes
     -----
-    Immutable; any thread. Metadata is checked on opening, arrays when they are read.
+    Any thread. Nothing but its pin ever changes. Metadata is checked on opening, arrays when they
+    are read.
     """
+
+    _keeper: CheckpointStorage | None = None
 
     def __init__(self, zarr_group: zarr.Group) -> None:
         if not isinstance(zarr_group, zarr.Group):
@@ -68,7 +75,9 @@ class Checkpoint:
             self._open(Reader(path.rsplit("/", 1)[-1] or "checkpoint", StoreSource(store, path)))
 
     @classmethod
-    def from_source(cls, name: str, source: Source) -> Self:
+    def from_source(
+        cls, name: str, source: Source, *, keeper: CheckpointStorage | None = None
+    ) -> Self:
         """Open a checkpoint without zarr.
 
         Parameters
@@ -77,6 +86,8 @@ class Checkpoint:
             Its name.
         source : Source
             Its bytes.
+        keeper : CheckpointStorage, optional
+            The storage, which `pin` and `unpin` turn to.
 
         Returns
         -------
@@ -90,6 +101,7 @@ class Checkpoint:
         """
         checkpoint = cls.__new__(cls)
         checkpoint._open(Reader(name, source))
+        checkpoint._keeper = keeper
         return checkpoint
 
     def _open(self, reader: Reader) -> None:
@@ -159,6 +171,16 @@ class Checkpoint:
         """The kernel that made it."""
         backend: str | None = self._record["backend"]
         return backend
+
+    @property
+    def pinned(self) -> str | None:
+        """The label under which it is pinned, None if it is not; as of opening, or the last pin."""
+        return self._reader.document.pin
+
+    @property
+    def document(self) -> Document:
+        """The group's document, checked: layouts, digests and record."""
+        return self._reader.document
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -298,6 +320,46 @@ class Checkpoint:
         for field in self.fields:
             self._reader.check_field(field)
 
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def pin(self, label: str) -> None:
+        """Keep this checkpoint whatever retention says, until it is unpinned.
+
+        Parameters
+        ----------
+        label : str
+            Why, in up to 200 characters. It replaces the label of an earlier pin.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If it was retired.
+        CheckpointError
+            If it was not opened through a storage, or another process writes the store.
+        """
+        self._kept_by().pin(self.name, label)
+        self._open(Reader(self.name, self._reader.source))
+
+    def unpin(self) -> None:
+        """Leave this checkpoint to retention again.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointError
+            As `pin`.
+        """
+        self._kept_by().unpin(self.name)
+        self._open(Reader(self.name, self._reader.source))
+
+    def _kept_by(self) -> CheckpointStorage:
+        if self._keeper is None:
+            msg = (
+                f"checkpoint {self.name!r} was opened from a zarr group: open it with "
+                "ZarrStorage(...).load(name) to pin it"
+            )
+            raise CheckpointError(msg)
+        return self._keeper
+
     # -- showing ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
@@ -323,6 +385,7 @@ class Checkpoint:
                     for n in self.fields
                 ),
                 "size": f"{self.nbytes:,} bytes",
+                "pinned": self.pinned or "no",
             }
         )
         body = "".join(

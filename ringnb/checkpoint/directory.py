@@ -7,14 +7,19 @@ Layout::
     .<store>.ringnb/lock            who writes
     .<store>.ringnb/staging/<id>    a commit under way
     .<store>.ringnb/trash/<id>      a checkpoint being removed
+    .<store>.ringnb/damaged/<name>  what `ringnb verify --repair` moved aside; ringnb never empties it
 
 The side directory lies beside the store. Where the store's parent cannot be written, or is another
 file system (the store is a mount point), it lies inside: ``<store>/.ringnb/``.
 
 Commit: chunks and documents are written to a staging directory and synced, with its directories; one
-``rename`` makes the name visible; the store's directory is synced. A kill at any moment leaves the
-name either absent or complete. What a killed process left in staging or trash is removed by the next
-writer, when it takes the lock. Nothing is ever removed whose name ringnb did not give.
+``rename`` makes the name visible; the store's directory is synced. A kill, or a power cut, at any
+moment leaves the name either absent or complete. Removal goes the other way: the rename out of the
+store is made durable before the first file is unlinked.
+
+What a killed process left in staging or trash is removed by the next writer when it takes the lock,
+after a sync of the store's directory: a rename that was seen but not yet durable must be durable
+before anything is built on it. Nothing is ever removed whose name ringnb did not give.
 """
 
 from __future__ import annotations
@@ -24,16 +29,18 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from ringnb.checkpoint import files
-from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
-from ringnb.checkpoint.format import ATTRIBUTE, DOCUMENT, FORMAT, Chunk, FieldLayout, root_document
+from ringnb.checkpoint.document import parse_info
+from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.lock import lock_of
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, entry_of, in_order
+from ringnb.checkpoint.sharing import Sharing
+from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError, CheckpointNotFound
@@ -42,9 +49,6 @@ from ringnb.machine import available_cores
 __all__ = ["DirectoryShelf"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
-# A directory's time stamp may not tell two changes within one tick of the clock apart. A listing is
-# taken for current only if the last change was this much older than the listing.
-_RACY_NS = 100_000_000
 # More writers finish a commit no sooner and take the cores from whoever steps (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
@@ -60,6 +64,8 @@ class DirectoryShelf(Shelf):
         The store; it need not exist.
     durable : bool
         Whether to fsync before a name becomes visible.
+    incremental : bool, default False
+        Whether a chunk that the actor's previous checkpoint holds as well is linked, not written.
 
     Notes
     -----
@@ -67,14 +73,14 @@ class DirectoryShelf(Shelf):
     passed over.
     """
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, incremental: bool = False) -> None:
         self._path = Path(os.path.realpath(path))
         self._durable = durable
+        self._incremental = incremental
         self._lock = lock_of(self._path)
-        self._cache: dict[str, tuple[tuple[int, int], CheckpointInfo | None]] = {}
-        self._listing: list[CheckpointInfo] = []
-        self._listed_at: tuple[int, int] | None = None  # the directory's inode and time stamp
+        self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
+        self._littered = False
 
     @property
     def url(self) -> str:
@@ -90,40 +96,20 @@ class DirectoryShelf(Shelf):
             stat = marker.stat()
         except (FileNotFoundError, NotADirectoryError):
             if self._path.exists() and not self._path.is_dir():
-                raise self._refused("it is a file") from None
+                raise self.refused("it is a file") from None
             with contextlib.suppress(FileNotFoundError):  # removed between two looks
                 if self._path.is_dir() and set(os.listdir(self._path)) - {".ringnb"}:
                     if marker.exists():  # made by its writer since the first look
                         return self._check_root()
-                    raise self._refused(
+                    raise self.refused(
                         f"it is a directory without {DOCUMENT} that is not empty"
                     ) from None
             return False
         seen = (stat.st_ino, stat.st_mtime_ns)
         if seen != self._checked_root:
-            self._check_marker(marker.read_bytes())
+            self.check_marker(marker.read_bytes())
             self._checked_root = seen
         return True
-
-    def _check_marker(self, raw: bytes) -> None:
-        import json  # noqa: PLC0415
-
-        try:
-            found = json.loads(raw)["attributes"][ATTRIBUTE]["format"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise self._refused(
-                f"its {DOCUMENT} has no attribute {ATTRIBUTE!r}, or is damaged"
-            ) from None
-        if found != FORMAT:
-            raise self._refused(
-                f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
-            )
-
-    def _refused(self, why: str) -> CheckpointError:
-        return CheckpointError(
-            f"{str(self._path)!r} is not a ringnb store: {why}. Choose another storage_path; nothing "
-            "was changed"
-        )
 
     def _side(self) -> Path:
         """Return the side directory, on the store's own file system."""
@@ -153,41 +139,24 @@ class DirectoryShelf(Shelf):
 
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
-        if not self._check_root():
-            with self._lock.listing_guard:
-                self._cache.clear()
-                self._listing, self._listed_at = [], None
-            return []
-        with self._lock.listing_guard:
-            stat = os.stat(self._path)
-            stamp = (stat.st_ino, stat.st_mtime_ns)
-            if stamp != self._listed_at:
-                begun_ns = time.time_ns()
-                self._listing = in_order(iter(self._scan()))
-                settled = begun_ns - stat.st_mtime_ns > _RACY_NS
-                self._listed_at = stamp if settled else None
-            return list(self._listing)
+        self._check_root()
+        return self._listing.entries(exclusive=self._lock.held)
 
-    def _scan(self) -> list[CheckpointInfo]:
-        fresh: dict[str, tuple[tuple[int, int], CheckpointInfo | None]] = {}
-        with os.scandir(self._path) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == DOCUMENT:
-                    continue
-                try:
-                    stat = entry.stat()
-                    identity = (stat.st_ino, stat.st_mtime_ns)
-                    known = self._cache.get(entry.name)
-                    if known is None or known[0] != identity or (known[1] and known[1].damaged):
-                        raw = DirectorySource(entry.path).read(DOCUMENT, MAX_DOCUMENT_BYTES)
-                        if raw is None and not os.path.lexists(entry.path):
-                            continue
-                        known = (identity, entry_of(entry.name, raw))
-                except FileNotFoundError:
-                    continue  # retired by another writer since the directory was read
-                fresh[entry.name] = known
-        self._cache = fresh
-        return [info for _, info in fresh.values() if info is not None]
+    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """List an actor's checkpoints; the rest of the store is not looked at."""
+        self._check_root()
+        return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
+
+    def freed_by(self, names: Collection[str]) -> int:
+        """Add up the files of which no name would be left."""
+        links: Counter[tuple[int, int, int]] = Counter()
+        for name in names:
+            for folder, _, found in os.walk(self._path / name):
+                for file in found:
+                    with contextlib.suppress(FileNotFoundError):  # retired meanwhile
+                        stat = os.lstat(f"{folder}/{file}")
+                        links[stat.st_ino, stat.st_nlink, stat.st_size] += 1
+        return sum(size for (_, nlink, size), seen in links.items() if seen == nlink)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -197,56 +166,93 @@ class DirectoryShelf(Shelf):
         with self._lock.mutex:
             self._check_root()
             if not self._lock.held or not self._side().is_dir():
-                if self._path.parent.exists() and not self._path.parent.is_dir():
-                    raise self._refused(f"{str(self._path.parent)!r} is a file")
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                side = self._side()
-                for folder in (side, side / "staging", side / "trash"):
-                    folder.mkdir(exist_ok=True)
+                self._make_side()
             if self._lock.acquire(self._side() / "lock", self):
                 try:
+                    self._settle()
                     self._sweep()
-                    taken = [e.sequence for e in self.catalogue()]
+                    last = self._listing.last_sequence()
                 except BaseException:
                     # Without the store's highest number we must not write: ask for it again.
                     self._lock.release(self)
                     raise
-                self._lock.sequence = max([self._lock.sequence, *taken])
+                self._lock.sequence = max(self._lock.sequence, last)
+            elif self._littered:
+                self._sweep()
             yield
 
+    def _make_side(self) -> None:
+        parent = self._path.parent
+        if parent.exists() and not parent.is_dir():
+            raise self.refused(f"{str(parent)!r} is a file")
+        missing = [p for p in (parent, *parent.parents) if not p.exists()]
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                files.make_directory(folder)
+            files.sync_directory(
+                folder.parent
+            )  # a durable store in a directory that is lost is lost
+        side = self._side()
+        for folder in (side, side / "staging", side / "trash"):
+            if not folder.is_dir():
+                with contextlib.suppress(FileExistsError):
+                    files.make_directory(folder)
+
+    def _settle(self) -> None:
+        """Make durable what a killed writer may have renamed and not synced."""
+        if self._path.is_dir():
+            files.sync_directory(self._path)
+            with contextlib.suppress(PermissionError):  # it may be passed through, but not read
+                files.sync_directory(self._path.parent)
+
     def _sweep(self) -> None:
-        """Remove what killed writers left."""
+        """Remove what killed writers, and failed commits, left."""
+        self._littered = False
         for folder in ("staging", "trash"):
             for path in (self._side() / folder).iterdir():
                 if _ID.fullmatch(path.name):
-                    with contextlib.suppress(OSError):
-                        _remove_tree(path)
+                    self._remove_tree(path)
+
+    def _remove_tree(self, path: Path) -> None:
+        """Remove something in staging or trash; what cannot be removed now is swept later."""
+        try:
+            _remove_tree(path)
+        except OSError:
+            self._littered = True
 
     def _make_root(self) -> None:
         if (self._path / DOCUMENT).exists():
             return
-        self._path.mkdir(exist_ok=True)
-        staged = self._side() / "staging" / uuid.uuid4().hex
-        files.write_file(staged, [root_document()], durable=self._durable)
-        files.rename(staged, self._path / DOCUMENT)
+        with contextlib.suppress(FileExistsError):
+            files.make_directory(self._path)
+        staged = self._new("staging")
+        try:
+            files.write_file(staged, [root_document()], durable=self._durable)
+            files.rename(staged, self._path / DOCUMENT)
+        except BaseException:
+            self._remove_tree(staged)
+            raise
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
 
+    def _new(self, folder: str) -> Path:
+        return self._side() / folder / uuid.uuid4().hex
+
     def put(self, commit: Commit) -> int:
         """Stage, sync, rename, sync."""
-        staged = self._side() / "staging" / uuid.uuid4().hex
-        target = self._path / commit.name
+        staged = self._new("staging")
         try:
             self._make_root()
-            self._stage(commit, staged)
+            info = parse_info(commit.name, self._stage(commit, staged))
             written_ns = time.monotonic_ns()
-            # Used up before anything can be seen: an interrupt must not let two commits share it.
-            self._lock.sequence += 1
-            files.rename(staged, target)
+            with self._listing.changing() as note:
+                # Used up before anything can be seen: an interrupt must not let two commits share it.
+                self._lock.sequence += 1
+                files.rename(staged, self._path / commit.name)
+                note(commit.name, info)
         except BaseException:
-            with contextlib.suppress(OSError):
-                _remove_tree(staged)
+            self._remove_tree(staged)
             raise
         if self._durable:
             try:
@@ -257,18 +263,22 @@ class DirectoryShelf(Shelf):
                 raise
         return written_ns
 
-    def _stage(self, commit: Commit, staged: Path) -> None:
+    def _stage(self, commit: Commit, staged: Path) -> bytes:
         files.make_directory(staged)
         crcs: dict[str, list[int]] = {}
         for layout in commit.layouts:
             files.make_directory(staged / layout.name)
             crcs[layout.name] = [0] * layout.n_chunks
+        history = self.history(*commit.whose) if self._incremental else []
+        sharing = Sharing(self._path / history[-1].name, durable=self._durable) if history else None
 
         def write_chunk(item: tuple[FieldLayout, int, Chunk]) -> None:
             layout, number, chunk = item
             buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
             crcs[layout.name][number] = crc
-            files.write_file(staged / layout.name / chunk.key, buffers, durable=self._durable)
+            target = staged / layout.name / chunk.key
+            if sharing is None or not sharing.link(layout, number, chunk, crc, buffers, target):
+                files.write_file(target, buffers, durable=self._durable)
 
         def write_array_document(layout: FieldLayout) -> None:
             path = staged / layout.name / DOCUMENT
@@ -290,6 +300,24 @@ class DirectoryShelf(Shelf):
             _finish(work)
             if self._durable:
                 files.sync_directory(staged)
+        return raw
+
+    def replace_document(self, name: str, raw: bytes) -> None:
+        """Stage, sync, rename over the old one, sync."""
+        staged = self._new("staging")
+        info = parse_info(name, raw)
+        try:
+            files.write_file(staged, [raw], durable=self._durable)
+            with self._listing.changing() as note:
+                files.rename(staged, self._path / name / DOCUMENT)
+                with contextlib.suppress(OSError):
+                    files.touch_directory(self._path)  # other processes remember their listing
+                note(name, info)
+        except BaseException:
+            self._remove_tree(staged)
+            raise
+        if self._durable:
+            files.sync_directory(self._path / name)
 
     def remove(self, name: str, keys: set[str]) -> None:
         """Rename out of the store, then unlink; what is not ours stops it before anything moved."""
@@ -305,30 +333,50 @@ class DirectoryShelf(Shelf):
         self._discard(name)
 
     def _discard(self, name: str) -> None:
-        trash = self._side() / "trash" / uuid.uuid4().hex
+        trash = self._new("trash")
+        self._move_out(name, trash)
         try:
-            files.rename(self._path / name, trash)
+            if self._durable:
+                files.sync_directory(self._path)
+        except BaseException:
+            self._littered = True
+            raise
+        self._remove_tree(trash)
+
+    def _move_out(self, name: str, target: Path) -> None:
+        try:
+            with self._listing.changing() as note:
+                files.rename(self._path / name, target)
+                note(name, None)
         except FileNotFoundError:
             msg = f"no checkpoint {name!r}: see list()"
             raise CheckpointNotFound(msg) from None
+
+    def set_aside(self, name: str) -> str:
+        """Rename into the side directory's ``damaged``, under a name that is free there."""
+        folder = self._side() / "damaged"
+        folder.mkdir(exist_ok=True)
+        target, number = folder / name, 1
+        while os.path.lexists(target):
+            number += 1
+            target = folder / f"{name}.{number}"
+        self._move_out(name, target)
         if self._durable:
+            files.sync_directory(folder)
             files.sync_directory(self._path)
-        with contextlib.suppress(OSError):  # the next writer sweeps
-            _remove_tree(trash)
+        return str(target)
 
     def close(self) -> None:
         """Give up the lock, if this shelf had it."""
         self._lock.release(self)
 
 
-def _finish(work: Iterable[object]) -> None:
+def _finish(work: Iterable[Future[Any]]) -> None:
     """Wait for all, then raise the first failure: nothing may still be writing when we clean up."""
-    first: BaseException | None = None
-    for future in work:
-        error = future.exception()  # type: ignore[attr-defined]
-        first = first or error
-    if first is not None:
-        raise first
+    errors = [future.exception() for future in work]
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def _remove_tree(path: Path) -> None:

@@ -31,10 +31,18 @@ from ringnb.checkpoint.storage import CheckpointInfo, Snapshot
 from ringnb.errors import CheckpointCorrupt
 from ringnb.messages import check_name, check_slot, check_step
 
-__all__ = ["MAX_DOCUMENT_BYTES", "Document", "parse_document", "parse_info", "render_document"]
+__all__ = [
+    "MAX_DOCUMENT_BYTES",
+    "Document",
+    "parse_document",
+    "parse_info",
+    "render_document",
+    "revise_document",
+]
 
 MAX_DOCUMENT_BYTES = 64 << 20
 _ZEROS = "0" * 64
+_ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
 
 
 def render_document(
@@ -157,6 +165,17 @@ class Document:
     crcs: Mapping[str, list[int]]
     raw: bytes
 
+    @property
+    def pin(self) -> str | None:
+        """The label of its pin, None if it is not pinned."""
+        pin = self.record.get("pin")
+        return None if pin is None else str(pin["label"])
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What stays the same as long as it is the same checkpoint, pinned or not."""
+        return (self.record["sequence"], self.record["created_at"], self.crcs)
+
     def keys(self) -> set[str]:
         """Return the keys that were committed, relative to the checkpoint."""
         keys = {DOCUMENT}
@@ -205,10 +224,12 @@ def parse_info(name: str, raw: bytes) -> CheckpointInfo:
     CheckpointCorrupt
         If a byte differs from what was committed.
     """
-    _, record = _sealed(name, raw)
+    parsed, record = _sealed(name, raw)
     try:
         _check_record(name, record)
-    except (LookupError, TypeError) as error:
+        nbytes = sum(map(_nbytes, parsed["consolidated_metadata"]["metadata"].values()))
+        created_at = _created_at(record)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
     return CheckpointInfo(
         name=name,
@@ -218,6 +239,9 @@ def parse_info(name: str, raw: bytes) -> CheckpointInfo:
         actor_slot=record["actor_slot"],
         step=record["step"],
         sequence=record["sequence"],
+        created_at=created_at,
+        nbytes=nbytes,
+        pin=record["pin"]["label"] if record.get("pin") else None,
     )
 
 
@@ -270,15 +294,62 @@ def _sealed(name: str, raw: bytes) -> tuple[Any, Any]:
     return parsed, record
 
 
+def _nbytes(array_document: Any) -> int:
+    shape = array_document["shape"]
+    if any(type(n) is not int for n in shape):
+        msg = f"impossible shape {shape!r:.100}"
+        raise TypeError(msg)
+    count: int = math.prod(shape)
+    return count * _ITEMSIZE[array_document["data_type"]]
+
+
+def _created_at(record: Any) -> datetime:
+    created_at = datetime.fromisoformat(record["created_at"])
+    if created_at.tzinfo is None:
+        msg = f"created_at {record['created_at']!r} has no time zone"
+        raise ValueError(msg)
+    return created_at
+
+
 def _check_record(name: str, record: Any) -> None:
     for key, kind in _RECORD_TYPES.items():
         if not isinstance(record[key], kind) or isinstance(record[key], bool):
             raise _corrupt(name, f"its attribute {key!r} has an impossible value")
+    pin = record.get("pin")
+    if pin is not None and not isinstance(pin["label"], str):
+        raise _corrupt(name, "its pin has an impossible label")
+
+
+def revise_document(raw: bytes, **changes: Any) -> bytes:
+    """Return a group document with some entries of its record changed, sealed anew.
+
+    Parameters
+    ----------
+    raw : bytes
+        A document that was checked.
+    **changes : object
+        JSON values by name; None takes an optional entry away.
+
+    Returns
+    -------
+    bytes
+        The new document.
+    """
+    parsed = json.loads(raw)
+    record = parsed["attributes"][ATTRIBUTE]
+    digests = record.pop("digests") | {"document": _ZEROS}
+    for key, value in changes.items():
+        record[key] = value
+        if value is None:
+            del record[key]
+    record["digests"] = digests  # last, as `_resealed` expects
+    unsealed = dump(parsed)
+    return _resealed(unsealed, _ZEROS, hashlib.sha256(unsealed).hexdigest())
 
 
 def _checked(name: str, parsed: Any, record: Any, raw: bytes) -> Document:
     _check_record(name, record)
-    datetime.fromisoformat(record["created_at"])
+    _created_at(record)
     metadata = parsed["consolidated_metadata"]["metadata"]
     digests = record["digests"]
     fields: dict[str, FieldLayout] = {}

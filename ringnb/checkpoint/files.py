@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
+    "link",
     "make_directory",
     "remove_directory",
     "remove_file",
     "rename",
     "sync_directory",
+    "touch_directory",
     "write_file",
 ]
 
@@ -55,6 +57,28 @@ def write_file(path: Path, buffers: Sequence[memoryview | bytes], *, durable: bo
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name (a hard link): its bytes are stored once and live as long as a name.
+
+    Parameters
+    ----------
+    source, target : pathlib.Path
+        The file, and its new name in the same file system.
+    """
+    os.link(source, target, follow_symlinks=False)
+
+
+def touch_directory(path: Path) -> None:
+    """Move a directory's time stamp on, so that whoever remembers its content looks again.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The directory.
+    """
+    os.utime(path)
 
 
 def sync_directory(path: Path) -> None:

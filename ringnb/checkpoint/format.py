@@ -30,6 +30,7 @@ __all__ = [
     "Chunk",
     "FieldLayout",
     "check_checkpoint_name",
+    "check_chunk_bytes",
     "dump",
     "is_slab",
     "layout_fields",
@@ -85,6 +86,35 @@ def check_checkpoint_name(name: object) -> str:
         )
         raise ValueError(msg)
     return name
+
+
+def check_chunk_bytes(value: object) -> int:
+    """Check the size of chunk to aim for.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    Raises
+    ------
+    TypeError
+        If it is no integer.
+    ValueError
+        If it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        msg = f"chunk_bytes must be an integer, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not 1024 <= value <= 1 << 30:
+        msg = f"chunk_bytes must be 1024 to 2**30, got {value}"
+        raise ValueError(msg)
+    return int(value)
 
 
 def looks_like_checkpoint(name: str) -> bool:
@@ -211,7 +241,9 @@ class FieldLayout:
 
 
 def layout_fields(
-    fields: Mapping[str, npt.NDArray[Any]], field_attrs: Mapping[str, Mapping[str, Any]]
+    fields: Mapping[str, npt.NDArray[Any]],
+    field_attrs: Mapping[str, Mapping[str, Any]],
+    chunk_bytes: int | None = None,
 ) -> list[FieldLayout]:
     """Decide how fields are cut and described.
 
@@ -221,6 +253,8 @@ def layout_fields(
         The arrays.
     field_attrs : mapping
         Per field ``units``, ``long_name``, ``dims``; all optional.
+    chunk_bytes : int, optional
+        Size of a chunk to aim for; by default it follows from the size of the state.
 
     Returns
     -------
@@ -234,8 +268,8 @@ def layout_fields(
     ValueError
         If a name is not allowed, or names differ only in case.
     """
-    total = sum(a.nbytes for a in fields.values())
-    target = _LARGE_CHUNK_BYTES if total >= _LARGE_STATE_BYTES else _CHUNK_BYTES
+    total = sum(math.prod(a.shape) * a.dtype.itemsize for a in fields.values())
+    target = chunk_bytes or (_LARGE_CHUNK_BYTES if total >= _LARGE_STATE_BYTES else _CHUNK_BYTES)
     if len({name.lower() for name in fields}) != len(fields):
         msg = (
             f"field names {sorted(fields)} differ only in case: some file systems cannot hold both"
@@ -255,7 +289,7 @@ def layout_fields(
         layouts.append(
             FieldLayout(
                 name,
-                array.shape,
+                tuple(map(int, array.shape)),
                 _chunk_shape(array.shape, array.dtype.itemsize, target),
                 array.dtype.newbyteorder("<"),
                 dims,

@@ -21,6 +21,7 @@ import weakref
 from pathlib import Path
 from typing import final
 
+from ringnb.checkpoint.listing import Listing
 from ringnb.errors import StoreLocked
 
 __all__ = ["WriteLock", "lock_of"]
@@ -39,9 +40,8 @@ class WriteLock:
     ----------
     mutex : threading.RLock
         Held by the thread that changes the store.
-    listing_guard : threading.Lock
-        Held while a storage refreshes its listing. It lives here so that a forked child, in which
-        the thread that held it does not exist, gets a new one.
+    listing : Listing
+        What the store holds, as far as this process knows.
     sequence : int
         The highest sequence number that this process has given.
     """
@@ -49,7 +49,7 @@ class WriteLock:
     def __init__(self, store: Path) -> None:
         self._store = store
         self.mutex = threading.RLock()
-        self.listing_guard = threading.Lock()
+        self.listing = Listing(store)
         self.sequence = 0
         self._fd: int | None = None
         # Weak, because a storage that is dropped without close() holds nothing any more.
@@ -133,7 +133,7 @@ class WriteLock:
     def forget(self) -> None:
         """In a forked child: drop the inherited descriptor, and the mutex with it."""
         self.mutex = threading.RLock()
-        self.listing_guard = threading.Lock()
+        self.listing.renew_guard()
         self._holders = weakref.WeakSet()
         if self._fd is not None:
             os.close(self._fd)

@@ -2,32 +2,41 @@
 
 There is no rename, so order takes its place: chunks first, then the documents of the arrays, and the
 group's document last. A checkpoint exists when its group document does, and stops existing when that
-is deleted, before anything else is. Durability is the store's own affair, and so is a second process:
-only threads of this process are kept apart.
+is deleted, before anything else is. What lies beside the checkpoints has the prefix ``.ringnb/``:
+claims and the counter of writers (`ringnb.checkpoint.claims`), and what was moved aside.
+
+Durability is the store's own affair. Writers of different processes are kept apart where the store has
+conditional puts (object stores); in any other store only threads of this process are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 import time
 import weakref
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import MemoryStore
 
-from ringnb.checkpoint.format import ATTRIBUTE, DOCUMENT, FORMAT, root_document
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, entry_of, in_order
+from ringnb.checkpoint.claims import SIDE, Claims
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, parse_document
+from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
+from ringnb.checkpoint.listing import Catalogue, entry_of
+from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk
 from ringnb.checkpoint.source import StoreSource
 from ringnb.checkpoint.storage import CheckpointInfo
-from ringnb.errors import CheckpointError
+from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = ["StoreShelf"]
+
+_WORKERS = 4  # requests under way at a time, each with a chunk in memory
 
 
 class _Shared:
@@ -51,66 +60,62 @@ class StoreShelf(Shelf):
     ----------
     store : zarr.abc.store.Store
         The store.
+    incremental : bool, default False
+        Whether an unchanged chunk refers to the previous checkpoint's memory. It has no effect
+        but on a `MemoryStore`: other stores copy what they are given.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, incremental: bool = False) -> None:
         self._store = store
+        self._incremental = incremental and isinstance(store, MemoryStore)
         with _shared_guard:
             shared = _shared.get(id(store))
             if shared is None:
                 shared = _shared[id(store)] = _Shared(store)
         self._shared = shared
+        inner = getattr(store, "store", None)  # of a zarr ObjectStore
+        is_object_store = type(inner).__module__.startswith("obstore")
+        self._claims = Claims(inner, self.url) if inner is not None and is_object_store else None
+        self._swept = False
 
     @property
     def url(self) -> str:
         """The store's own name for itself."""
         return str(self._store)
 
+    # -- reading ---------------------------------------------------------------------------------
+
     def _get(self, key: str) -> bytes | None:
         value: Any = sync(self._store.get(key, default_buffer_prototype()))
         return None if value is None else value.to_bytes()
-
-    async def _set(self, key: str, data: bytes) -> None:
-        await self._store.set(key, default_buffer_prototype().buffer.from_bytes(data))
 
     def _check_root(self) -> bool:
         raw = self._get(DOCUMENT)
         if raw is None:
 
             async def first() -> str | None:
-                """Return any key."""
+                """Return any key that is not a writer's own."""
                 async for key in self._store.list():
-                    return key
+                    if not key.startswith(f"{SIDE}/"):
+                        return key
                 return None
 
             key = sync(first())
-            if key is not None:
-                raise self._refused(f"it holds {key!r} and no {DOCUMENT}")
-            return False
-        try:
-            found = json.loads(raw)["attributes"][ATTRIBUTE]["format"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            why = f"its {DOCUMENT} has no attribute {ATTRIBUTE!r}, or is damaged"
-            raise self._refused(why) from None
-        if found != FORMAT:
-            why = f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
-            raise self._refused(why)
+            if key is not None and self._get(DOCUMENT) is None:  # not made since the first look
+                raise self.refused(f"it holds {key!r} and no {DOCUMENT}")
+            return key is not None
+        self.check_marker(raw)
         return True
 
-    def _refused(self, why: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self.url} is not a ringnb store: {why}. Choose another store; nothing was changed"
-        )
-
-    def catalogue(self) -> list[CheckpointInfo]:
-        """Read every group document: names may be reused, so nothing is cached."""
+    def _read_catalogue(self) -> Catalogue:
+        """Read every group document: names may be reused, so nothing is remembered."""
         if not self._check_root():
-            return []
+            return Catalogue()
 
         async def collect() -> list[tuple[str, bytes | None]]:
             """Read the group document under every name."""
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
-            names = [n for n in names if n != DOCUMENT]
+            names = [n for n in names if n != DOCUMENT and not n.startswith(".")]
             prototype = default_buffer_prototype()
             values = await asyncio.gather(
                 *(self._store.get(f"{name}/{DOCUMENT}", prototype) for name in names)
@@ -121,7 +126,15 @@ class StoreShelf(Shelf):
 
         # Keys without a group document are a commit, or a removal, under way: they do not exist.
         found = (entry_of(name, raw) for name, raw in sync(collect()) if raw is not None)
-        return in_order(entry for entry in found if entry is not None)
+        return Catalogue(entry for entry in found if entry is not None)
+
+    def catalogue(self) -> list[CheckpointInfo]:
+        """List the store."""
+        return self._read_catalogue().entries()
+
+    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """List an actor's checkpoints."""
+        return self._read_catalogue().history(name_prefix, kernel_id)
 
     def source(self, name: str) -> StoreSource:
         """Return the keys of a checkpoint."""
@@ -132,6 +145,16 @@ class StoreShelf(Shelf):
         """Return whether there is a group document under a name."""
         return self._check_root() and self._get(f"{name}/{DOCUMENT}") is not None
 
+    def freed_by(self, names: Collection[str]) -> int:
+        """Add up what is stored under the names."""
+        total = 0
+        for name in names:
+            source = StoreSource(self._store, name)
+            total += sum(source.size(key) or 0 for key in sorted(source.keys()))
+        return total
+
+    # -- writing ---------------------------------------------------------------------------------
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the lock among this process's threads."""
@@ -139,38 +162,106 @@ class StoreShelf(Shelf):
             msg = f"{self.url} is read-only: open it for writing, or use another store"
             raise CheckpointError(msg)
         with self._shared.mutex:
+            if self._claims is not None and not self._claims.supported:
+                self._claims = None
+            if self._claims is not None and not self._swept:
+                self._sweep(self._claims)
+                self._swept = True
             yield
+
+    def _sweep(self, claims: Claims) -> None:
+        """Remove what dead writers left: keys without a group document, and their claims."""
+        for name in claims.abandoned():
+            if self._get(f"{name}/{DOCUMENT}") is None:
+                self._delete(StoreSource(self._store, name).keys(), name)
+            claims.drop(name)
 
     def put(self, commit: Commit) -> int:
         """Chunks, array documents, and the group document last."""
-        taken = max((e.sequence for e in self.catalogue()), default=0)
-        self._shared.sequence = max(self._shared.sequence, taken)
+        if self._claims is None:
+            return self._write(commit)
+        self._claims.take(commit.name)
+        try:
+            if self.occupied(commit.name):  # by another writer, since the caller looked
+                msg = f"checkpoint name {commit.name!r} is taken in {self.url}: choose another"
+                raise CheckpointError(msg)
+            return self._write(commit)
+        finally:
+            with contextlib.suppress(Exception):  # a claim that stays is swept
+                self._claims.drop(commit.name)
+
+    def _write(self, commit: Commit) -> int:
+        catalogue = self._read_catalogue()
         stale = StoreSource(self._store, commit.name).keys()  # of a commit that was killed
         crcs: dict[str, list[int]] = {one.name: [0] * one.n_chunks for one in commit.layouts}
+        history = catalogue.history(*commit.whose) if self._incremental else []
+        previous = history[-1].name if history else ""
+        earlier = self._earlier(previous) if previous else {}
+
+        def write_chunk(item: tuple[FieldLayout, int, Chunk]) -> None:
+            layout, number, chunk = item
+            buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
+            crcs[layout.name][number] = crc
+            raw = b"".join(buffers)
+            key = f"{layout.name}/{chunk.key}"
+            if crc == earlier.get(key):
+                kept = self._reference(f"{previous}/{key}")
+                if kept is not None and kept.to_bytes() == raw:
+                    sync(self._store.set(f"{commit.name}/{key}", kept))
+                    return
+            self._set(f"{commit.name}/{key}", raw)
+
         try:
             if self._get(DOCUMENT) is None:
-                sync(self._set(DOCUMENT, root_document()))
-            for layout, number, chunk in commit.chunks():
-                buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
-                crcs[layout.name][number] = crc
-                key = f"{commit.name}/{layout.name}/{chunk.key}"
-                sync(self._set(key, b"".join(buffers)))
-                stale.discard(f"{layout.name}/{chunk.key}")
+                self._set(DOCUMENT, root_document())
+            with ThreadPoolExecutor(_WORKERS, thread_name_prefix="ringnb-put") as pool:
+                # One batch at a time: no more chunks in memory than are under way.
+                for _ in pool.map(write_chunk, commit.chunks()):
+                    pass
             for layout in commit.layouts:
                 key = f"{commit.name}/{layout.name}/{DOCUMENT}"
-                sync(self._set(key, commit.documents[layout.name]))
-                stale.discard(f"{layout.name}/{DOCUMENT}")
-            self._delete(commit.name, stale)
-            raw = commit.seal(crcs, self._shared.sequence + 1)
+                self._set(key, commit.documents[layout.name])
+            self._delete(stale - _keys(commit), commit.name)
+            sequence = self._next_sequence(catalogue)
+            raw = commit.seal(crcs, sequence)
             written_ns = time.monotonic_ns()
-            sync(self._set(f"{commit.name}/{DOCUMENT}", raw))
+            self._set(f"{commit.name}/{DOCUMENT}", raw)
         except BaseException:
             with contextlib.suppress(Exception):
-                self._delete(commit.name, {DOCUMENT})
-                self._delete(commit.name, StoreSource(self._store, commit.name).keys())
+                self._delete({DOCUMENT}, commit.name)
+                self._delete(StoreSource(self._store, commit.name).keys(), commit.name)
             raise
-        self._shared.sequence += 1
         return written_ns
+
+    def _next_sequence(self, catalogue: Catalogue) -> int:
+        shared = self._shared
+        last = max(shared.sequence, catalogue.last_sequence)
+        shared.sequence = last + 1 if self._claims is None else self._claims.next_sequence(last)
+        return shared.sequence
+
+    def _earlier(self, name: str) -> dict[str, int]:
+        """Return the checksums of a checkpoint, by key."""
+        raw = self._get(f"{name}/{DOCUMENT}")
+        try:
+            document = parse_document(name, raw or b"")
+        except CheckpointCorrupt:
+            return {}
+        return {
+            f"{name}/{chunk.key}": document.crcs[name][number]
+            for name, layout in document.fields.items()
+            for number, chunk in enumerate(layout.chunks())
+        }
+
+    def _reference(self, key: str) -> Buffer | None:
+        """Return what a memory store holds, not copied."""
+        return sync(self._store.get(key, default_buffer_prototype()))
+
+    def _set(self, key: str, data: bytes) -> None:
+        sync(self._store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
+
+    def replace_document(self, name: str, raw: bytes) -> None:
+        """Put the new one over the old one: a put is all or nothing."""
+        self._set(f"{name}/{DOCUMENT}", raw)
 
     def remove(self, name: str, keys: set[str]) -> None:
         """The group document first: from then on the checkpoint does not exist."""
@@ -181,10 +272,27 @@ class StoreShelf(Shelf):
                 "did not write. Move that away and delete it again"
             )
             raise CheckpointError(msg)
-        self._delete(name, {DOCUMENT})
-        self._delete(name, keys - {DOCUMENT})
+        self._delete({DOCUMENT}, name)
+        self._delete(keys - {DOCUMENT}, name)
 
-    def _delete(self, name: str, keys: set[str]) -> None:
+    def set_aside(self, name: str) -> str:
+        """Copy to ``.ringnb/damaged``, under a name that is free there, then remove."""
+        source = StoreSource(self._store, name)
+        keys = source.keys()
+        if not keys:
+            msg = f"no checkpoint {name!r}: see list()"
+            raise CheckpointNotFound(msg)
+        target, number = f"{SIDE}/damaged/{name}", 1
+        while StoreSource(self._store, target).keys():
+            number += 1
+            target = f"{SIDE}/damaged/{name}.{number}"
+        for key in sorted(keys):
+            self._set(f"{target}/{key}", source.read(key, MAX_DOCUMENT_BYTES * 16) or b"")
+        self._delete(keys & {DOCUMENT}, name)
+        self._delete(keys - {DOCUMENT}, name)
+        return f"{self.url}/{target}"
+
+    def _delete(self, keys: set[str], name: str) -> None:
         async def delete() -> None:
             """Delete all keys at once."""
             tasks: list[Coroutine[Any, Any, None]] = [
@@ -197,3 +305,8 @@ class StoreShelf(Shelf):
 
     def close(self) -> None:
         """Nothing to give up: the store belongs to whoever made it."""
+
+
+def _keys(commit: Commit) -> set[str]:
+    documents = {f"{layout.name}/{DOCUMENT}" for layout in commit.layouts}
+    return documents | {f"{layout.name}/{chunk.key}" for layout, _, chunk in commit.chunks()}

@@ -292,12 +292,13 @@ class Reader:
     def _fail(self, what: str) -> CheckpointCorrupt | CheckpointNotFound:
         """Return the error for a part that is not as it was: retired, or damaged."""
         raw = self.source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
-        if raw is not None and raw != self.document.raw:
-            try:
-                parse_document(self.name, raw)  # valid: another checkpoint took the name
+        same = raw == self.document.raw
+        if raw is not None and not same:
+            try:  # valid: pinned meanwhile, or another checkpoint took the name
+                same = parse_document(self.name, raw).identity == self.document.identity
             except CheckpointCorrupt as damaged:
                 return damaged
-        if raw != self.document.raw:
+        if not same:
             return CheckpointNotFound(
                 f"checkpoint {self.name!r} was retired (or replaced) while it was read; see list()"
             )

@@ -5,62 +5,52 @@ A shelf knows names and bytes; what the bytes mean is `ringnb.checkpoint.format`
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ringnb.checkpoint.document import parse_info
-from ringnb.checkpoint.format import (
-    ATTRIBUTE,
-    CRC_BYTES,
-    Chunk,
-    FieldLayout,
-    looks_like_checkpoint,
-)
+from ringnb.checkpoint.format import ATTRIBUTE, CRC_BYTES, DOCUMENT, FORMAT, Chunk, FieldLayout
 from ringnb.checkpoint.reading import crc32c
 from ringnb.checkpoint.source import Source
 from ringnb.checkpoint.storage import CheckpointInfo
-from ringnb.errors import CheckpointCorrupt
+from ringnb.errors import CheckpointError
 
-__all__ = ["Commit", "Shelf", "encode_chunk", "entry_of", "in_order"]
+__all__ = ["Commit", "Shelf", "encode_chunk"]
 
 Seal = Callable[[Mapping[str, list[int]], int], bytes]
 
 
+@dataclass(frozen=True)
 class Commit:
     """A checkpoint to be put on a shelf.
 
-    Parameters
+    Attributes
     ----------
     name : str
         Its name.
     layouts : list of FieldLayout
         Its fields.
-    fields : mapping of str to numpy.ndarray
-        Their arrays.
+    fields : mapping of str to array
+        Their arrays: NumPy's, or anything with a shape and a dtype that is read by slices.
     documents : mapping of str to bytes
         The document of every array.
     seal : callable
         ``seal(crcs, sequence)`` renders the group's document.
+    whose : tuple of str
+        Prefix and identity of the actor.
     """
 
-    def __init__(
-        self,
-        name: str,
-        layouts: list[FieldLayout],
-        fields: Mapping[str, npt.NDArray[Any]],
-        documents: Mapping[str, bytes],
-        seal: Seal,
-    ) -> None:
-        self.name = name
-        self.layouts = layouts
-        self.fields = fields
-        self.documents = documents
-        self.seal = seal
+    name: str
+    layouts: list[FieldLayout]
+    fields: Mapping[str, Any]
+    documents: Mapping[str, bytes]
+    seal: Seal
+    whose: tuple[str, str]
 
     def chunks(self) -> Iterator[tuple[FieldLayout, int, Chunk]]:
         """Yield every chunk of every field with its number."""
@@ -70,13 +60,13 @@ class Commit:
 
 
 def encode_chunk(
-    array: npt.NDArray[Any], layout: FieldLayout, chunk: Chunk
+    array: Any, layout: FieldLayout, chunk: Chunk
 ) -> tuple[list[memoryview | bytes], int]:
     """Turn a part of an array into the bytes of a chunk, without copying if possible.
 
     Parameters
     ----------
-    array : numpy.ndarray
+    array : array
         The field.
     layout : FieldLayout
         How it is cut.
@@ -89,13 +79,24 @@ def encode_chunk(
         To be written one after the other.
     crc : int
         CRC-32C of the payload.
+
+    Raises
+    ------
+    ValueError
+        If an array that is read by slices does not give what its shape says.
     """
-    if array.flags.c_contiguous:
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous:
         part = array.reshape(-1)[chunk.start : chunk.stop]
     else:
-        where = np.unravel_index(chunk.start, array.shape)
-        box = tuple(slice(i, i + c) for i, c in zip(where, layout.chunk_shape, strict=True))
+        where = np.unravel_index(chunk.start, layout.shape)
+        box = tuple(
+            slice(int(i), min(int(i) + c, n))
+            for i, c, n in zip(where, layout.chunk_shape, layout.shape, strict=True)
+        )
         part = np.ascontiguousarray(array[box]).reshape(-1)
+        if part.size != chunk.stop - chunk.start:
+            msg = f"field {layout.name!r} gave {part.size} elements for {box}, against its shape"
+            raise ValueError(msg)
     data = part.astype(layout.dtype, copy=False).view(np.uint8)
     pad = bytes(chunk.pad_bytes)
     crc = crc32c(data)
@@ -104,41 +105,21 @@ def encode_chunk(
     return [data.data, pad, crc.to_bytes(CRC_BYTES, "little")], crc
 
 
-def entry_of(name: str, raw: bytes | None) -> CheckpointInfo | None:
-    """Tell what lies under a name from its group document.
-
-    Parameters
-    ----------
-    name : str
-        The name.
-    raw : bytes or None
-        The document, None if there is none.
-
-    Returns
-    -------
-    CheckpointInfo or None
-        The line of the catalogue; None if it is something that ringnb has nothing to do with.
-    """
-    if raw is not None:
-        try:
-            return parse_info(name, raw)
-        except CheckpointCorrupt:
-            if f'"{ATTRIBUTE}"'.encode() in raw:
-                return CheckpointInfo(name, damaged=True)
-    return CheckpointInfo(name, damaged=True) if looks_like_checkpoint(name) else None
-
-
-def in_order(entries: Iterator[CheckpointInfo]) -> list[CheckpointInfo]:
-    """Sort a catalogue: damaged ones first, then oldest commit first."""
-    return sorted(entries, key=lambda e: (not e.damaged, e.sequence, e.name))
-
-
 class Shelf(ABC):
     """A place for checkpoints."""
 
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where it is, for messages."""
+
     @abstractmethod
     def catalogue(self) -> list[CheckpointInfo]:
-        """Return what is there, in the order of `in_order`; also what others wrote meanwhile."""
+        """Return what is there: damaged ones first, then oldest commit first."""
+
+    @abstractmethod
+    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """Return what is there of one actor, oldest commit first, without what is damaged."""
 
     @abstractmethod
     def source(self, name: str) -> Source:
@@ -163,14 +144,60 @@ class Shelf(ABC):
         """
 
     @abstractmethod
+    def replace_document(self, name: str, raw: bytes) -> None:
+        """Exchange the group document of a checkpoint at once; within `writing`."""
+
+    @abstractmethod
     def remove(self, name: str, keys: set[str]) -> None:
         """Remove a checkpoint that consists of exactly these keys; within `writing`."""
+
+    @abstractmethod
+    def set_aside(self, name: str) -> str:
+        """Move what lies under a name out of the listing, undeleted; return where it went."""
+
+    @abstractmethod
+    def freed_by(self, names: Collection[str]) -> int:
+        """Return the bytes that removing some checkpoints would free."""
 
     @abstractmethod
     def close(self) -> None:
         """Give up the write lock."""
 
-    @property
-    @abstractmethod
-    def url(self) -> str:
-        """Where it is, for messages."""
+    def check_marker(self, raw: bytes) -> None:
+        """Refuse a place whose root document is not that of a ringnb store.
+
+        Parameters
+        ----------
+        raw : bytes
+            The root document.
+
+        Raises
+        ------
+        CheckpointError
+            If it is anybody else's, damaged, or of a format that is not known.
+        """
+        try:
+            found = json.loads(raw)["attributes"][ATTRIBUTE]["format"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            why = f"its {DOCUMENT} has no attribute {ATTRIBUTE!r}, or is damaged"
+            raise self.refused(why) from None
+        if found != FORMAT:
+            why = f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
+            raise self.refused(why)
+
+    def refused(self, why: str) -> CheckpointError:
+        """Return the error for a place that is no store of ringnb's.
+
+        Parameters
+        ----------
+        why : str
+            What shows it.
+
+        Returns
+        -------
+        CheckpointError
+            To be raised.
+        """
+        return CheckpointError(
+            f"{self.url!r} is not a ringnb store: {why}. Choose another place; nothing was changed"
+        )

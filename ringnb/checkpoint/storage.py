@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy.typing as npt
 
-from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.checkpoint import Checkpoint
@@ -89,6 +90,12 @@ class CheckpointInfo(NamedTuple):
         Where it came from, and its place in commit order; -1 when `damaged`.
     damaged : bool
         Whether its metadata cannot be trusted, so that nothing but the name is known.
+    created_at : datetime.datetime or None
+        When it was committed, aware, UTC; None when `damaged`, or if the storage does not say.
+    nbytes : int
+        Logical bytes of its fields.
+    pin : str or None
+        The label under which it is pinned: retention does not touch it. None if it is not.
     """
 
     name: str
@@ -99,6 +106,9 @@ class CheckpointInfo(NamedTuple):
     step: int = -1
     sequence: int = -1
     damaged: bool = False
+    created_at: datetime | None = None
+    nbytes: int = 0
+    pin: str | None = None
 
 
 class CheckpointStorage(ABC):
@@ -181,7 +191,7 @@ class CheckpointStorage(ABC):
         CheckpointNotFound
             If there is none of that name.
         CheckpointError
-            If it is not recognisably a checkpoint that ringnb wrote, or the storage fails.
+            If it is pinned, not recognisably a checkpoint that ringnb wrote, or the storage fails.
         """
 
     @abstractmethod
@@ -237,6 +247,83 @@ class CheckpointStorage(ABC):
                     actor_slot=c.actor_slot,
                     step=c.step,
                     sequence=c.sequence,
+                    created_at=c.created_at,
+                    nbytes=c.nbytes,
+                    pin=c.pinned,
                 )
             )
         return entries
+
+    def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
+        """Return one actor's checkpoints, oldest commit first, without those that are damaged.
+
+        Parameters
+        ----------
+        name_prefix, kernel_id : str
+            Whose.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            A copy. This default filters the whole catalogue; override it where that is slow.
+        """
+        found = (
+            e for e in self.catalogue() if (e.name_prefix, e.kernel_id) == (name_prefix, kernel_id)
+        )
+        return sorted((e for e in found if not e.damaged), key=lambda e: e.sequence)
+
+    def pin(self, name: str, label: str) -> None:
+        """Keep a checkpoint whatever retention says, until it is unpinned.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint's name.
+        label : str
+            Why, in up to 200 characters. It replaces the label of an earlier pin.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointCorrupt
+            As `load`.
+        CheckpointError
+            If the storage knows no pins.
+        """
+        raise self._no_pins(name, label)
+
+    def unpin(self, name: str) -> None:
+        """Leave a checkpoint to retention again; one that is not pinned stays as it is.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint's name.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointCorrupt, CheckpointError
+            As `pin`.
+        """
+        raise self._no_pins(name)
+
+    def _no_pins(self, name: str, label: str = "") -> CheckpointError:
+        return CheckpointError(
+            f"{self!r} knows no pins{f' ({label!r})' if label else ''}, so {name!r} is as it was: "
+            "use a ZarrStorage"
+        )
+
+    def freed_by(self, names: Collection[str]) -> int:
+        """Return how many bytes the deletion of some checkpoints would free.
+
+        Parameters
+        ----------
+        names : collection of str
+            Those that would go.
+
+        Returns
+        -------
+        int
+            Bytes; what other checkpoints share with them is not counted. This default takes nothing
+            to be shared.
+        """
+        return sum(e.nbytes for e in self.catalogue() if e.name in names)

@@ -11,25 +11,30 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import final
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any, final
 
 from zarr.abc.store import Store
-from zarr.storage import LocalStore
 
 from ringnb.checkpoint.checkpoint import Checkpoint
-from ringnb.checkpoint.directory import DirectoryShelf
-from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, parse_document, render_document
+from ringnb.checkpoint.document import (
+    MAX_DOCUMENT_BYTES,
+    parse_document,
+    render_document,
+    revise_document,
+)
 from ringnb.checkpoint.format import (
     DOCUMENT,
+    FieldLayout,
     check_checkpoint_name,
+    check_chunk_bytes,
     dump,
     layout_fields,
     looks_like_checkpoint,
 )
-from ringnb.checkpoint.object_store import StoreShelf
-from ringnb.checkpoint.shelf import Commit, Shelf
+from ringnb.checkpoint.places import open_shelf
+from ringnb.checkpoint.shelf import Commit, Seal
 from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 from ringnb.messages import normalise_fields
@@ -37,6 +42,8 @@ from ringnb.messages import normalise_fields
 __all__ = ["ZarrStorage"]
 
 _VERSION = "0.1.0"
+# A chunk is shared whole or not at all: smaller ones find more that did not change.
+_INCREMENTAL_CHUNK_BYTES = 1 << 20
 
 
 @final
@@ -46,17 +53,27 @@ class ZarrStorage(CheckpointStorage):
     Parameters
     ----------
     path_or_zarr_store : str, os.PathLike or zarr.abc.store.Store
-        A directory, which is created at the first save, or a zarr store (memory, object store, …).
+        A directory, which is created at the first save; a URL, ``file:///path``, ``memory://name``
+        (shared by the storages of this process) or ``s3://bucket/prefix``; or a zarr store.
     durable : bool, default True
         Wait for the disk (fsync of files and directories) before a name becomes visible. Local
         directories only: other stores are as durable as they are.
+    incremental : bool, default False
+        Do not write a chunk again that the actor's previous checkpoint holds already: link it
+        (local directories) or refer to it (memory); other stores write it in full. Every checkpoint
+        stays complete.
+    chunk_bytes : int, optional
+        Aim for chunks of this size, 1024 to 2**30. By default 4 MiB, 16 MiB from 512 MiB of state
+        up, and 1 MiB if incremental.
 
     Raises
     ------
     TypeError
         If it is neither path nor store.
     ValueError
-        If the path is empty or a URL.
+        If the path is empty, the URL of no kind that is known, or `chunk_bytes` out of range.
+    ImportError
+        If ``s3://`` needs a package that is not installed.
 
     Notes
     -----
@@ -67,29 +84,21 @@ class ZarrStorage(CheckpointStorage):
     """
 
     def __init__(
-        self, path_or_zarr_store: str | os.PathLike[str] | Store, *, durable: bool = True
+        self,
+        path_or_zarr_store: str | os.PathLike[str] | Store,
+        *,
+        durable: bool = True,
+        incremental: bool = False,
+        chunk_bytes: int | None = None,
     ) -> None:
-        if not isinstance(durable, bool):
-            msg = f"durable must be a bool, got {durable!r}"
-            raise TypeError(msg)
-        place = path_or_zarr_store
-        if isinstance(place, LocalStore) and not place.read_only:
-            place = place.root
-        self._shelf: Shelf
-        if isinstance(place, Store):
-            self._shelf = StoreShelf(place)
-        elif isinstance(place, str | os.PathLike):
-            path = os.fspath(place)
-            if not isinstance(path, str) or not path or "\0" in path or "://" in path:
-                msg = f"{path!r} is no directory path; for an object store pass a zarr Store"
-                raise ValueError(msg)
-            self._shelf = DirectoryShelf(Path(os.path.expanduser(path)), durable=durable)
-        else:
-            msg = (
-                f"path_or_zarr_store must be a path or a zarr Store, got {place!r} "
-                f"({type(place).__name__})"
-            )
-            raise TypeError(msg)
+        for option, value in (("durable", durable), ("incremental", incremental)):
+            if not isinstance(value, bool):
+                msg = f"{option} must be a bool, got {value!r}"
+                raise TypeError(msg)
+        if chunk_bytes is None and incremental:
+            chunk_bytes = _INCREMENTAL_CHUNK_BYTES
+        self._chunk_bytes = None if chunk_bytes is None else check_chunk_bytes(chunk_bytes)
+        self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
 
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.
@@ -99,7 +108,8 @@ class ZarrStorage(CheckpointStorage):
         name : str
             A free name.
         snapshot : Snapshot
-            What to store.
+            What to store. A field may also be anything with a shape, a dtype and slices (a memory
+            map, an array of zarr or h5py): it is read chunk by chunk, from several threads.
 
         Returns
         -------
@@ -120,26 +130,72 @@ class ZarrStorage(CheckpointStorage):
             msg = f"snapshot must be a Snapshot, got {snapshot!r} ({type(snapshot).__name__})"
             raise TypeError(msg)
         fields = normalise_fields(snapshot.fields)
-        layouts = layout_fields(fields, snapshot.field_attrs)
-        documents = {layout.name: dump(layout.document()) for layout in layouts}
+        layouts = layout_fields(fields, snapshot.field_attrs, self._chunk_bytes)
 
         def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
             """Render the group's document."""
             return render_document(snapshot, layouts, crcs, sequence, _VERSION)
 
         seal({layout.name: [] for layout in layouts}, 0)  # refuse bad metadata before writing
+        whose = (snapshot.name_prefix, snapshot.kernel_id)
+        return self._put(name, layouts, fields, seal, whose)
+
+    def adopt(self, checkpoint: Checkpoint) -> SaveReceipt:
+        """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            From wherever. Name, identity, time, parent and pin are kept; its place in the commit
+            order becomes this store's next.
+
+        Returns
+        -------
+        SaveReceipt
+            Stamps and size.
+
+        Raises
+        ------
+        CheckpointCorrupt, CheckpointNotFound
+            If the original is not what was committed, or is gone.
+        CheckpointError, StoreLocked, OSError
+            As `save`.
+        """
+        document = checkpoint.document
+        layouts = builtins.list(document.fields.values())
+        fields = {name: checkpoint[name] for name in checkpoint.fields}
+
+        def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
+            """Keep the original's document but for its number."""
+            if crcs != document.crcs:
+                msg = f"checkpoint {checkpoint.name!r} changed while it was copied: try again"
+                raise CheckpointCorrupt(msg)
+            return revise_document(document.raw, sequence=sequence)
+
+        whose = (checkpoint.name_prefix, checkpoint.kernel_id)
+        return self._put(check_checkpoint_name(checkpoint.name), layouts, fields, seal, whose)
+
+    def _put(
+        self,
+        name: str,
+        layouts: builtins.list[FieldLayout],
+        fields: Mapping[str, Any],
+        seal: Seal,
+        whose: tuple[str, str],
+    ) -> SaveReceipt:
+        documents = {layout.name: dump(layout.document()) for layout in layouts}
         with self._shelf.writing():
             if self._shelf.occupied(name):
                 msg = f"checkpoint name {name!r} is taken in {self._shelf.url}: choose another"
                 raise CheckpointError(msg)
-            written_ns = self._shelf.put(Commit(name, layouts, fields, documents, seal))
+            written_ns = self._shelf.put(Commit(name, layouts, fields, documents, seal, whose))
         return SaveReceipt(written_ns, time.monotonic_ns(), sum(one.nbytes for one in layouts))
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
         check_checkpoint_name(name)
         try:
-            return Checkpoint.from_source(name, self._shelf.source(name))
+            return Checkpoint.from_source(name, self._shelf.source(name), keeper=self)
         except CheckpointNotFound:
             if looks_like_checkpoint(name) and self._shelf.occupied(name):
                 msg = (
@@ -157,6 +213,14 @@ class ZarrStorage(CheckpointStorage):
         """Return a line per checkpoint; see `CheckpointStorage.catalogue`."""
         return self._shelf.catalogue()
 
+    def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
+        """Return one actor's checkpoints; see `CheckpointStorage.history`."""
+        return self._shelf.history(name_prefix, kernel_id)
+
+    def freed_by(self, names: Collection[str]) -> int:
+        """Return what a deletion would free; see `CheckpointStorage.freed_by`."""
+        return self._shelf.freed_by(names)
+
     def exists(self, name: str) -> bool:
         """Return whether a name is taken; see `CheckpointStorage.exists`."""
         return self._shelf.occupied(check_checkpoint_name(name))
@@ -172,14 +236,69 @@ class ZarrStorage(CheckpointStorage):
             try:
                 # Damaged arrays, and their documents, do not stand in the way of retention: the
                 # group's document says which files are ours.
-                keys = parse_document(name, raw or b"").keys()
+                document = parse_document(name, raw or b"")
             except CheckpointCorrupt as error:
                 msg = (
                     f"checkpoint {name!r} was not deleted: its metadata is damaged, so nothing shows "
-                    "that ringnb wrote it. Move it out of the store by hand"
+                    "that ringnb wrote it. Move it aside with `ringnb verify --repair`"
                 )
                 raise CheckpointCorrupt(msg) from error
-            self._shelf.remove(name, keys)
+            if document.pin is not None:
+                msg = (
+                    f"checkpoint {name!r} was not deleted: it is pinned ({document.pin!r}). Unpin it "
+                    "first"
+                )
+                raise CheckpointError(msg)
+            self._shelf.remove(name, document.keys())
+
+    def pin(self, name: str, label: str) -> None:
+        """Keep a checkpoint whatever retention says; see `CheckpointStorage.pin`.
+
+        The pin lies in the checkpoint's own document, which is exchanged at once: it goes where the
+        checkpoint goes.
+        """
+        check_checkpoint_name(name)
+        if not isinstance(label, str):
+            msg = f"label must be a str, got {label!r} ({type(label).__name__})"
+            raise TypeError(msg)
+        if not 1 <= len(label.strip()) <= 200 or not label.isprintable():
+            msg = f"label must have 1 to 200 printable characters, got {label!r:.300}"
+            raise ValueError(msg)
+        self._revise(name, pin={"label": label, "at": datetime.now(UTC).isoformat()})
+
+    def unpin(self, name: str) -> None:
+        """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
+        self._revise(check_checkpoint_name(name), pin=None)
+
+    def _revise(self, name: str, **changes: Any) -> None:
+        with self._shelf.writing():
+            document = self.load(name).document
+            if {key: document.record.get(key) for key in changes} != changes:
+                self._shelf.replace_document(name, revise_document(document.raw, **changes))
+
+    def set_aside(self, name: str) -> str:
+        """Move a checkpoint out of the store, whatever is left of it; nothing is deleted.
+
+        Parameters
+        ----------
+        name : str
+            A name in `list`, or of something that lies in the store and looks like one.
+
+        Returns
+        -------
+        str
+            Where it is now.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is nothing of that name.
+        CheckpointError
+            If the place has nowhere to put it.
+        """
+        check_checkpoint_name(name)
+        with self._shelf.writing():
+            return self._shelf.set_aside(name)
 
     def close(self) -> None:
         """Give up the write lock. Idempotent; reading, and writing anew, may go on."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast, final
 
 import numpy as np
@@ -44,6 +45,10 @@ class MemoryCheckpoint:
         Whether `verify` is to fail.
     deleted : bool
         Whether it has been deleted since.
+    pinned : str or None
+        The label of its pin.
+    created_at : datetime.datetime
+        When it was saved.
     """
 
     name: str
@@ -51,6 +56,13 @@ class MemoryCheckpoint:
     snapshot: Snapshot
     corrupt: bool = False
     deleted: bool = False
+    pinned: str | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def nbytes(self) -> int:
+        """Logical bytes of all fields."""
+        return sum(array.nbytes for array in self.snapshot.fields.values())
 
     def __getattr__(self, name: str) -> Any:
         """Return what the snapshot recorded: ``step``, ``kernel_id``, ``parent``, …."""
@@ -186,6 +198,9 @@ class MemoryStorage(CheckpointStorage):
                         s.actor_slot,
                         s.step,
                         kept.sequence,
+                        created_at=kept.created_at,
+                        nbytes=kept.nbytes,
+                        pin=kept.pinned,
                     )
                 )
         return infos
@@ -198,10 +213,28 @@ class MemoryStorage(CheckpointStorage):
             raise self.fail_delete
         with self._lock:
             entry = self._entry(name)
+            if entry is not None and entry.pinned is not None:
+                msg = f"checkpoint {name!r} is pinned ({entry.pinned!r}): unpin it first"
+                raise CheckpointError(msg)
             if entry is not None:
                 entry.deleted = True
             del self._entries[name]
             self.calls.append(("delete", name))
+
+    def pin(self, name: str, label: str) -> None:
+        """Keep a checkpoint whatever retention says; see `CheckpointStorage.pin`."""
+        self._set_pin(name, label)
+
+    def unpin(self, name: str) -> None:
+        """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
+        self._set_pin(name, None)
+
+    def _set_pin(self, name: str, label: str | None) -> None:
+        self.load(name)
+        with self._lock:
+            entry = self._entry(name)
+            if entry is not None:
+                entry.pinned = label
 
     def exists(self, name: str) -> bool:
         """Return whether a name is taken; see `CheckpointStorage.exists`."""

@@ -112,9 +112,10 @@ class StorageTests:
         storage.save("b_3_step_8", make_snapshot(8, actor_slot=3, name_prefix="b"))
         (entry,) = storage.catalogue()
         checkpoint = storage.load("b_3_step_8")
-        assert entry == (
+        assert tuple(entry) == (
             *("b_3_step_8", "b", checkpoint.kernel_id, checkpoint.kernel_type),
             *(3, 8, checkpoint.sequence, False),
+            *(checkpoint.created_at, checkpoint.nbytes, None),
         )
 
     def test_delete_frees_the_name(self, storage: CheckpointStorage) -> None:

@@ -1,0 +1,211 @@
+"""Several writers of one object store, kept apart by conditional puts: no lock, nothing to time out.
+
+An object store has no lock that the system would drop when its holder dies. What it has is a put that
+succeeds only if the key does not exist (``If-None-Match``), or only if it is unchanged
+(``If-Match``). That is enough:
+
+- A writer claims a name before it writes the first chunk, so two writers never mix their chunks.
+- Sequence numbers come from one counter that is exchanged against the value that was read.
+
+A writer that dies leaves its claim, and keys of a checkpoint that does not exist. The next writer
+removes them: at once if the dead process was of this host, otherwise an hour after the claim.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, final
+
+from ringnb.errors import CheckpointError, StoreLocked
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["SIDE", "Claims"]
+
+SIDE = ".ringnb"
+_COUNTER = f"{SIDE}/sequence"
+_STALE_S = 3600.0
+_ATTEMPTS = 100
+
+
+@final
+class Claims:
+    """Names and numbers, each given to one writer.
+
+    Parameters
+    ----------
+    store : obstore store
+        Where.
+    url : str
+        Its name, for messages.
+
+    Notes
+    -----
+    Any thread, any process.
+    """
+
+    def __init__(self, store: ObjectStore, url: str) -> None:
+        self._store = store
+        self._url = url
+        self._supported: bool | None = None
+
+    @property
+    def supported(self) -> bool:
+        """Whether the server honours conditional puts; it is asked once."""
+        if self._supported is None:
+            key = f"{SIDE}/probe-{uuid.uuid4().hex}"
+            try:
+                # A server that does not know the condition ignores it, or refuses the request.
+                self._supported = self._create(key, b"") and not self._create(key, b"")
+            except Exception as error:
+                if type(error).__name__ not in {"NotImplementedError", "NotSupportedError"}:
+                    raise
+                self._supported = False
+            finally:
+                with contextlib.suppress(Exception):
+                    self._delete(key)
+        return self._supported
+
+    def _create(self, key: str, data: bytes) -> bool:
+        import obstore  # noqa: PLC0415 - an optional dependency
+
+        try:
+            obstore.put(self._store, key, data, mode="create", use_multipart=False)
+        except obstore.exceptions.AlreadyExistsError:
+            return False
+        return True
+
+    def _delete(self, key: str) -> None:
+        import obstore  # noqa: PLC0415
+
+        with contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
+
+    def _get(self, key: str) -> tuple[bytes, Any] | None:
+        import obstore  # noqa: PLC0415
+
+        try:
+            found = obstore.get(self._store, key)
+        except FileNotFoundError:
+            return None
+        return bytes(found.bytes()), found.meta["e_tag"]
+
+    def take(self, name: str) -> None:
+        """Claim a name.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint that is going to be written.
+
+        Raises
+        ------
+        StoreLocked
+            If another writer has it.
+        """
+        key = f"{SIDE}/claims/{name}"
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        if not self._create(key, json.dumps(owner).encode()):
+            found = self._get(key)
+            who = _who(_owner(found[0])) if found else "another process"
+            msg = (
+                f"checkpoint {name!r} in {self._url} is being written by {who}: give one of the two "
+                "another name_prefix or storage_path"
+            )
+            raise StoreLocked(msg)
+
+    def drop(self, name: str) -> None:
+        """Give a name up; the checkpoint exists now, or nothing of it does.
+
+        Parameters
+        ----------
+        name : str
+            A name that was claimed.
+        """
+        self._delete(f"{SIDE}/claims/{name}")
+
+    def next_sequence(self, last: int) -> int:
+        """Take the next number.
+
+        Parameters
+        ----------
+        last : int
+            The highest in the store; the counter starts there.
+
+        Returns
+        -------
+        int
+            A number that nobody else gets, above all that were given.
+
+        Raises
+        ------
+        CheckpointError
+            If others were faster, time and again.
+        """
+        import obstore  # noqa: PLC0415
+
+        for _ in range(_ATTEMPTS):
+            found = self._get(_COUNTER)
+            if found is None:
+                if self._create(_COUNTER, str(last + 1).encode()):
+                    return last + 1
+                continue
+            number = max(int(found[0]), last) + 1
+            try:
+                obstore.put(
+                    self._store,
+                    _COUNTER,
+                    str(number).encode(),
+                    mode={"e_tag": found[1]},
+                    use_multipart=False,
+                )
+            except (obstore.exceptions.PreconditionError, obstore.exceptions.AlreadyExistsError):
+                continue
+            return number
+        msg = f"{self._url} gave no number after {_ATTEMPTS} attempts: too many writers, try again"
+        raise CheckpointError(msg)
+
+    def abandoned(self) -> list[str]:
+        """Return the names whose writer is dead, or has not been heard of for an hour."""
+        import obstore  # noqa: PLC0415
+
+        names = []
+        prefix = f"{SIDE}/claims/"
+        for page in obstore.list(self._store, prefix=prefix):
+            for meta in page:
+                found = self._get(meta["path"])
+                if found is not None and _is_abandoned(_owner(found[0])):
+                    names.append(meta["path"].rpartition("/")[2])
+        return names
+
+
+def _owner(raw: bytes) -> dict[str, Any]:
+    try:
+        owner = json.loads(raw)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _who(owner: dict[str, Any]) -> str:
+    return f"process {owner.get('pid', '?')} on host {owner.get('host', '?')!r}"
+
+
+def _is_abandoned(owner: dict[str, Any]) -> bool:
+    if time.time() - float(owner.get("since", 0.0)) > _STALE_S:
+        return True
+    if owner.get("host") != socket.gethostname() or owner.get("pid") == os.getpid():
+        return False
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, LookupError, ValueError):
+        return False
+    return False

@@ -1,0 +1,298 @@
+"""What a store holds, in commit order, remembered between calls and kept up to date cheaply.
+
+`Catalogue` is the list itself. `Listing` is the one of a local directory: it reads a checkpoint's
+document when it is new, notices from the directory's time stamp that somebody else changed something,
+and takes the changes of this process over without looking at the rest, so that a commit costs the
+same in a store of ten and of ten thousand.
+
+Documents that were exchanged or damaged in place are noticed as well: each look examines the time
+stamps of those it returns, up to a thousand; a longer list is gone through in turns. No look is
+trusted with data: `load` checks the document that it reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import final
+
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, parse_info
+from ringnb.checkpoint.format import ATTRIBUTE, DOCUMENT, looks_like_checkpoint
+from ringnb.checkpoint.source import DirectorySource
+from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.errors import CheckpointCorrupt
+
+__all__ = ["Catalogue", "Listing", "entry_of"]
+
+Stamp = tuple[int, ...]
+
+# A directory's time stamp may not tell two changes within one tick of the clock apart. What was read
+# while somebody else could write is taken for current only if the last change was this much older.
+_RACY_NS = 100_000_000
+_EXAMINED = 1000  # documents whose time stamps one look examines: about 2 ms
+
+
+def entry_of(name: str, raw: bytes | None) -> CheckpointInfo | None:
+    """Tell what lies under a name from its group document.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    raw : bytes or None
+        The document, None if there is none.
+
+    Returns
+    -------
+    CheckpointInfo or None
+        The line of the catalogue; None if it is something that ringnb has nothing to do with.
+    """
+    if raw is not None:
+        try:
+            return parse_info(name, raw)
+        except CheckpointCorrupt:
+            if f'"{ATTRIBUTE}"'.encode() in raw:
+                return CheckpointInfo(name, damaged=True)
+    return CheckpointInfo(name, damaged=True) if looks_like_checkpoint(name) else None
+
+
+@final
+class Catalogue:
+    """Checkpoints in commit order, found by name and by actor.
+
+    Parameters
+    ----------
+    entries : iterable of CheckpointInfo, optional
+        In any order.
+
+    Notes
+    -----
+    Not safe for threads: whoever shares one guards it.
+    """
+
+    def __init__(self, entries: Iterable[CheckpointInfo] = ()) -> None:
+        self._damaged: dict[str, CheckpointInfo] = {}
+        # Dicts keep the order of insertion, which is commit order: sequence numbers only grow.
+        self._sound: dict[str, CheckpointInfo] = {}
+        self._actors: dict[tuple[str, str], dict[str, CheckpointInfo]] = {}
+        for entry in sorted(entries, key=lambda e: (e.sequence, e.name)):
+            self.put(entry)
+
+    def put(self, entry: CheckpointInfo) -> None:
+        """Add a checkpoint that is newer than all others, or replace what is known of one.
+
+        Parameters
+        ----------
+        entry : CheckpointInfo
+            Its line.
+        """
+        if entry.damaged:
+            self.drop(entry.name)
+            self._damaged[entry.name] = entry
+            return
+        self._damaged.pop(entry.name, None)
+        self._sound[entry.name] = entry
+        self._actors.setdefault((entry.name_prefix, entry.kernel_id), {})[entry.name] = entry
+
+    def drop(self, name: str) -> None:
+        """Forget a checkpoint.
+
+        Parameters
+        ----------
+        name : str
+            Its name; one that is not known is left alone.
+        """
+        self._damaged.pop(name, None)
+        entry = self._sound.pop(name, None)
+        if entry is not None:
+            whose = (entry.name_prefix, entry.kernel_id)
+            del self._actors[whose][name]
+            if not self._actors[whose]:
+                del self._actors[whose]
+
+    def entries(self) -> list[CheckpointInfo]:
+        """Return all: damaged ones first, then oldest commit first."""
+        return [*self._damaged.values(), *self._sound.values()]
+
+    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """Return an actor's checkpoints, oldest commit first.
+
+        Parameters
+        ----------
+        name_prefix, kernel_id : str
+            Whose.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            A copy.
+        """
+        return list(self._actors.get((name_prefix, kernel_id), {}).values())
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest number in the store, 0 if there is none."""
+        return next(reversed(self._sound.values())).sequence if self._sound else 0
+
+
+@final
+class Listing:
+    """The catalogue of a local store, shared by all storages of this process on it.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        Its directory, which need not exist.
+
+    Notes
+    -----
+    Any thread. `exclusive` says that this process holds the store's write lock: nobody else changes
+    the store then, so what was read is current whatever its time stamps say. Changes made by hand
+    within the same tick of the file system's clock as one of ours are noticed at the next change.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._guard = threading.Lock()
+        self._catalogue = Catalogue()
+        self._known: dict[str, tuple[Stamp | None, CheckpointInfo | None]] = {}
+        self._stamp: Stamp | None = None
+        self._turn = 0
+
+    def renew_guard(self) -> None:
+        """In a forked child: the thread that held the guard does not exist here."""
+        self._guard = threading.Lock()
+        self._stamp = None
+
+    def entries(self, *, exclusive: bool) -> list[CheckpointInfo]:
+        """Return what the store holds: damaged ones first, then oldest commit first.
+
+        Parameters
+        ----------
+        exclusive : bool
+            Whether this process holds the write lock.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            A copy.
+        """
+        with self._guard:
+            self._refresh(exclusive=exclusive)
+            return self._examined(Catalogue.entries)
+
+    def history(self, name_prefix: str, kernel_id: str, *, exclusive: bool) -> list[CheckpointInfo]:
+        """Return an actor's checkpoints, oldest commit first, without those that are damaged.
+
+        Parameters
+        ----------
+        name_prefix, kernel_id : str
+            Whose.
+        exclusive : bool
+            Whether this process holds the write lock.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            A copy.
+        """
+        with self._guard:
+            self._refresh(exclusive=exclusive)
+            return self._examined(lambda c: c.history(name_prefix, kernel_id))
+
+    def last_sequence(self) -> int:
+        """Return the highest number in the store, 0 if it is empty; for who holds the write lock."""
+        with self._guard:
+            self._refresh(exclusive=True)
+            return self._catalogue.last_sequence
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Callable[[str, CheckpointInfo | None], None]]:
+        """Change the store's directory; the caller holds the write lock.
+
+        Yields
+        ------
+        callable
+            ``note(name, info)`` is called after a name was added or replaced (its line), or removed
+            (None).
+        """
+        with self._guard:
+            self._refresh(exclusive=True)
+            self._stamp = None  # until the change is over and was noted
+
+            def note(name: str, info: CheckpointInfo | None) -> None:
+                """Take one change over."""
+                if info is None:
+                    self._catalogue.drop(name)
+                    self._known.pop(name, None)
+                else:
+                    self._catalogue.put(info)
+                    self._known[name] = (self._document_stamp(name), info)
+
+            yield note
+            self._stamp = _stamp(self._store)
+
+    def _refresh(self, *, exclusive: bool) -> None:
+        begun_ns = time.time_ns()
+        stamp = _stamp(self._store)
+        if stamp is None:
+            self._catalogue, self._known, self._stamp = Catalogue(), {}, None
+            return
+        if stamp == self._stamp:
+            return
+        self._stamp = None
+        self._scan()
+        if exclusive or begun_ns - stamp[1] > _RACY_NS:
+            self._stamp = stamp
+
+    def _scan(self) -> None:
+        earlier, self._known = self._known, {}
+        with os.scandir(self._store) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name != DOCUMENT:
+                    self._look_at(entry.name, earlier.get(entry.name))
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self._catalogue = Catalogue(info for _, info in self._known.values() if info is not None)
+
+    def _examined(self, look: Callable[[Catalogue], list[CheckpointInfo]]) -> list[CheckpointInfo]:
+        """Return what a look gives, after a look at the documents in question."""
+        names = [entry.name for entry in look(self._catalogue)]
+        if len(names) > _EXAMINED:
+            first = self._turn % len(names)
+            self._turn = first + _EXAMINED
+            names = names[first : first + _EXAMINED]
+        news = [self._look_at(name, self._known.get(name)) for name in names]
+        if any(news):
+            self._rebuild()
+        return look(self._catalogue)
+
+    def _look_at(self, name: str, known: tuple[Stamp | None, CheckpointInfo | None] | None) -> bool:
+        """Read a document unless it is known; return whether there was anything new."""
+        stamp = self._document_stamp(name)
+        if known is not None and known[0] == stamp and not (known[1] and known[1].damaged):
+            self._known[name] = known
+            return False
+        path = self._store / name
+        raw = DirectorySource(path).read(DOCUMENT, MAX_DOCUMENT_BYTES)
+        if raw is None and not os.path.lexists(path):
+            self._known.pop(name, None)  # retired by another writer since the directory was read
+        else:
+            self._known[name] = (stamp, entry_of(name, raw))
+        return self._known.get(name) != known
+
+    def _document_stamp(self, name: str) -> Stamp | None:
+        return _stamp(f"{self._store}/{name}/{DOCUMENT}")
+
+
+def _stamp(path: str | Path) -> Stamp | None:
+    try:
+        stat = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

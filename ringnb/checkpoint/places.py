@@ -1,0 +1,134 @@
+"""Where checkpoints go: from a path, a URL or a zarr store to a shelf.
+
+`ringnb.checkpoint.zarr_storage` calls `open_shelf`. What an object store needs is imported only when
+one is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from zarr.abc.store import Store
+from zarr.storage import LocalStore, MemoryStore
+
+from ringnb.checkpoint.directory import DirectoryShelf
+from ringnb.checkpoint.object_store import StoreShelf
+
+if TYPE_CHECKING:
+    from ringnb.checkpoint.shelf import Shelf
+
+__all__ = ["is_remote", "local_path", "open_shelf"]
+
+_SCHEMES = "file://, memory:// and s3://"
+_memory: dict[str, MemoryStore] = {}
+_memory_guard = threading.Lock()
+
+
+def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremental: bool) -> Shelf:
+    """Open the shelf at a place. Nothing is created or read yet.
+
+    Parameters
+    ----------
+    place : str, os.PathLike or zarr.abc.store.Store
+        Where.
+    durable, incremental : bool
+        As for `ZarrStorage`.
+
+    Returns
+    -------
+    Shelf
+        A directory's, or a zarr store's.
+
+    Raises
+    ------
+    TypeError
+        If it is neither path nor store.
+    ValueError
+        If the path is empty, or the URL of no kind that is known.
+    ImportError
+        If the package for the URL is not installed.
+    """
+    if isinstance(place, LocalStore) and not place.read_only:
+        place = place.root
+    if isinstance(place, Store):
+        return StoreShelf(place, incremental=incremental)
+    if not isinstance(place, str | os.PathLike):
+        msg = (
+            "path_or_zarr_store must be a path, a URL or a zarr Store, "
+            f"got {place!r} ({type(place).__name__})"
+        )
+        raise TypeError(msg)
+    path = os.fspath(place)
+    if not isinstance(path, str) or not path or "\0" in path:
+        msg = f"{path!r} is no directory path"
+        raise ValueError(msg)
+    if is_remote(path):
+        return StoreShelf(_store_of(path), incremental=incremental)
+    return DirectoryShelf(local_path(path), durable=durable, incremental=incremental)
+
+
+def is_remote(place: str) -> bool:
+    """Return whether a place is a URL of anything but a local directory."""
+    return "://" in place and not place.startswith("file://")
+
+
+def local_path(place: str) -> Path:
+    """Return the directory that a path, or a ``file://`` URL, stands for.
+
+    Parameters
+    ----------
+    place : str
+        A path, in which ``~`` is the home directory, or a URL.
+
+    Returns
+    -------
+    pathlib.Path
+        The directory.
+
+    Raises
+    ------
+    ValueError
+        If the URL names another host or no path.
+    """
+    if not place.startswith("file://"):
+        return Path(os.path.expanduser(place))
+    url = urlsplit(place)
+    if url.netloc not in {"", "localhost"} or not url.path.strip("/") or url.query or url.fragment:
+        msg = f"{place!r} is no URL of a local directory: write file:///absolute/path"
+        raise ValueError(msg)
+    return Path(unquote(url.path))
+
+
+def _store_of(url: str) -> Store:
+    scheme, _, rest = url.partition("://")
+    match scheme:
+        case "memory":
+            if not rest:
+                msg = f"{url!r} has no name: write memory://name, which this process shares"
+                raise ValueError(msg)
+            with _memory_guard:
+                return _memory.setdefault(rest, MemoryStore())
+        case "s3":
+            return _s3(url)
+        case _:
+            msg = f"{url!r}: URLs of {_SCHEMES} are known; for others pass a zarr Store"
+            raise ValueError(msg)
+
+
+def _s3(url: str) -> Store:
+    try:
+        from obstore.store import from_url  # noqa: PLC0415 - an optional dependency
+        from zarr.storage import ObjectStore  # noqa: PLC0415
+    except ImportError as error:
+        msg = f"{url!r} needs obstore: pip install 'ringnb[s3]'"
+        raise ImportError(msg) from error
+    bucket = urlsplit(url).netloc
+    if not bucket:
+        msg = f"{url!r} has no bucket: write s3://bucket/prefix"
+        raise ValueError(msg)
+    # Region, credentials and endpoint come from the environment (AWS_REGION, AWS_ENDPOINT_URL, …).
+    return ObjectStore(from_url(url))

@@ -1,0 +1,132 @@
+"""Incremental commits on a local directory: a chunk that did not change is linked, not written.
+
+A candidate is found by its CRC-32C, which the commit computes anyway, among the chunks of the actor's
+previous checkpoint; what decides is a comparison of all bytes with the stored file. So a commit of
+which nothing repeats costs nothing more, a chance agreement of checksums cannot mix states up, and a
+chunk that rotted on the disk is not passed on. Every checkpoint stays complete: a hard link is a name
+of its own, and the bytes live as long as one name is left.
+
+`ringnb.checkpoint.directory` is the only caller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from ringnb.checkpoint import files
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout
+from ringnb.checkpoint.source import DirectorySource
+from ringnb.errors import CheckpointCorrupt
+
+__all__ = ["Sharing"]
+
+_PIECE = 1 << 18  # fits in the second-level cache
+
+
+@final
+class Sharing:
+    """The chunks of a checkpoint that a new one may share.
+
+    Parameters
+    ----------
+    previous : pathlib.Path
+        Directory of the actor's previous checkpoint.
+    durable : bool
+        Whether to wait until the disk has what is shared: the checkpoint may have been committed
+        by somebody who did not.
+
+    Notes
+    -----
+    Any thread, several at once.
+    """
+
+    def __init__(self, previous: Path, *, durable: bool) -> None:
+        self._path = previous
+        self._durable = durable
+        self._document: Document | None = None
+        raw = DirectorySource(previous).read(DOCUMENT, MAX_DOCUMENT_BYTES)
+        if raw is not None:
+            try:
+                self._document = parse_document(previous.name, raw)
+            except CheckpointCorrupt:
+                return  # nothing is shared with what cannot be trusted
+
+    def link(
+        self,
+        layout: FieldLayout,
+        number: int,
+        chunk: Chunk,
+        crc: int,
+        buffers: Sequence[memoryview | bytes],
+        target: Path,
+    ) -> bool:
+        """Link a stored chunk to a new place if it holds exactly these bytes.
+
+        Parameters
+        ----------
+        layout : FieldLayout
+            The field of the new checkpoint.
+        number : int
+            The chunk's place in C order.
+        chunk : Chunk
+            The chunk.
+        crc : int
+            CRC-32C of its payload.
+        buffers : sequence of bytes-like
+            Its bytes as they would be written.
+        target : pathlib.Path
+            Where it is wanted.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, if it has to be written.
+        """
+        document = self._document
+        old = None if document is None else document.fields.get(layout.name)
+        if document is None or old is None or document.crcs[layout.name][number:][:1] != [crc]:
+            return False
+        if (old.shape, old.chunk_shape, old.dtype) != (
+            layout.shape,
+            layout.chunk_shape,
+            layout.dtype,
+        ):
+            return False
+        stored = self._path / layout.name / chunk.key
+        try:
+            if not _holds(stored, buffers, sync=self._durable):
+                return False
+            files.link(stored, target)
+        except OSError:
+            # Retired by hand, no links on this file system, too many of them (EMLINK), …: writing
+            # the chunk works, or says what is wrong.
+            return False
+        return True
+
+
+def _holds(path: Path, buffers: Sequence[memoryview | bytes], *, sync: bool) -> bool:
+    """Return whether a file holds exactly these bytes; if so, wait until the disk has them."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        parts = [np.frombuffer(b, np.uint8) for b in buffers if len(b)]
+        if os.fstat(fd).st_size != sum(p.size for p in parts):
+            return False
+        room = np.empty(_PIECE, np.uint8)
+        for part in parts:
+            for start in range(0, part.size, _PIECE):
+                piece = part[start : start + _PIECE]
+                if os.readv(fd, [room[: piece.size].data]) != piece.size:
+                    return False
+                if not np.array_equal(room[: piece.size], piece):
+                    return False
+        if sync:
+            os.fsync(fd)
+        return True
+    finally:
+        os.close(fd)
