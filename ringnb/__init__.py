@@ -27,6 +27,7 @@ from ringnb.checkpoint import (
     CheckpointStorage,
     Snapshot,
     ZarrStorage,
+    retention,
 )
 from ringnb.errors import (
     BackendUnavailable,
@@ -73,6 +74,7 @@ __all__ = [
     "__version__",
     "actors",
     "plots",
+    "retention",
 ]
 
 

@@ -17,7 +17,9 @@ from typing import NoReturn
 __all__ = ["main"]
 
 _BACKENDS = ("auto", "cpu", "cuda", "cudasim")
-_COMMANDS = "demo, lab, ls, verify, bench, doctor"
+_COMMANDS = "demo, lab, ls, verify, pin, unpin, export, import, bench, doctor"
+_WRITABLE = "the store's directory, or its URL (s3://bucket/prefix)"
+_STORE = "the store's directory, its URL (s3://bucket/prefix), or a zip file that export wrote"
 _SIGINT, _SIGPIPE = 130, 141  # what a shell reports of a process that died of them
 
 
@@ -89,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         help="list the checkpoints of a store",
         description="List the checkpoints of a store, newest last.",
     )
-    ls.add_argument("store", metavar="STORE", help="the store's directory")
+    ls.add_argument("store", metavar="STORE", help=_STORE)
     ls.add_argument("--json", action="store_true", help="one JSON document, for programs")
 
     verify = commands.add_parser(
@@ -97,8 +99,44 @@ def _parser() -> argparse.ArgumentParser:
         help="read every byte of a store and check it",
         description="Check every byte of checkpoints. Exit status 1 if any is damaged.",
     )
-    verify.add_argument("store", metavar="STORE", help="the store's directory")
+    verify.add_argument("store", metavar="STORE", help=_STORE)
     verify.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
+    verify.add_argument(
+        "--repair", action="store_true", help="move what is damaged aside; nothing is deleted"
+    )
+
+    pin = commands.add_parser(
+        "pin",
+        help="keep a checkpoint whatever retention says",
+        description="Keep a checkpoint whatever retention says, until it is unpinned.",
+    )
+    unpin = commands.add_parser(
+        "unpin",
+        help="leave a checkpoint to retention again",
+        description="Leave a checkpoint to retention again.",
+    )
+    for one in (pin, unpin):
+        one.add_argument("store", metavar="STORE", help=_WRITABLE)
+        one.add_argument("name", metavar="NAME", help="the checkpoint")
+    pin.add_argument("label", metavar="LABEL", help="why, in a few words")
+
+    export = commands.add_parser(
+        "export",
+        help="write checkpoints to a zip file",
+        description="Write checkpoints to a zip file, which zarr's ZipStore opens as it is.",
+    )
+    export.add_argument("store", metavar="STORE", help=_STORE)
+    export.add_argument("archive", metavar="FILE", help="the zip file; it must not exist")
+    export.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
+
+    import_ = commands.add_parser(
+        "import",
+        help="take checkpoints from a zip file into a store",
+        description="Commit the checkpoints of a zip file to a store, every byte checked.",
+    )
+    import_.add_argument("archive", metavar="FILE", help="what ringnb export wrote")
+    import_.add_argument("store", metavar="STORE", help=f"{_WRITABLE}; created if need be")
+    import_.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
 
     commands.add_parser("bench", add_help=False, help="measure what is claimed")
     commands.add_parser(
@@ -149,7 +187,19 @@ def _dispatch(argv: list[str]) -> int:
         case "verify":
             from ringnb import inspection  # noqa: PLC0415
 
-            return inspection.verify_store(options.store, options.names)
+            return inspection.verify_store(options.store, options.names, repair=options.repair)
+        case "pin" | "unpin" | "export" | "import":
+            from ringnb import curation  # noqa: PLC0415
+
+            match options.command:
+                case "pin":
+                    return curation.pin(options.store, options.name, options.label)
+                case "unpin":
+                    return curation.unpin(options.store, options.name)
+                case "export":
+                    return curation.export_store(options.store, options.archive, options.names)
+                case _:
+                    return curation.import_store(options.archive, options.store, options.names)
         case _:
             from ringnb import doctor  # noqa: PLC0415
 

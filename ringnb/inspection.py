@@ -1,19 +1,21 @@
 """`ringnb ls` and `ringnb verify`: look into a store without opening a session.
 
-Only reads: neither takes the store's lock, so both work beside a running writer. The command line
-calls it. It knows checkpoints and storage, no kernel.
+Both only read, take no lock and work beside a running writer; ``verify --repair`` alone writes. The
+command line calls it. It knows checkpoints and storage, no kernel.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
+from ringnb.checkpoint.archive import open_archive
+from ringnb.checkpoint.places import is_remote, local_path
 from ringnb.checkpoint.storage import CheckpointStorage
 from ringnb.checkpoint.zarr_storage import ZarrStorage
 from ringnb.console import counted, format_bytes, format_table, say
@@ -44,6 +46,8 @@ class StoredCheckpoint:
         Whether its metadata is what was committed. Of a damaged one only the name is known.
     problem : str or None
         What is damaged.
+    pinned : str or None
+        The label of its pin.
     """
 
     name: str
@@ -57,6 +61,7 @@ class StoredCheckpoint:
     parent: str | None = None
     status: str = "committed"
     problem: str | None = None
+    pinned: str | None = None
 
 
 def open_store(path: str) -> ZarrStorage:
@@ -65,7 +70,7 @@ def open_store(path: str) -> ZarrStorage:
     Parameters
     ----------
     path : str
-        Its directory.
+        Its directory or URL, or an archive.
 
     Returns
     -------
@@ -77,20 +82,19 @@ def open_store(path: str) -> ZarrStorage:
     CheckpointError
         If there is nothing at the path, or something that is no store of ringnb's.
     """
-    place = Path(path)
-    if not place.exists():
+    if not is_remote(path) and local_path(path).is_file():
+        if not zipfile.is_zipfile(local_path(path)):
+            msg = (
+                f"{path!r} is a file, not a store: a store is a directory such as checkpoints.zarr, or "
+                "a zip file that `ringnb export` wrote"
+            )
+            raise CheckpointError(msg)
+        return open_archive(local_path(path))
+    storage = ZarrStorage(path)
+    if not storage.is_created:
         msg = f"there is no store at {path!r}: check the path (the first commit creates a store)"
         raise CheckpointError(msg)
-    if not place.is_dir():
-        msg = f"{path!r} is a file, not a store: a store is a directory such as checkpoints.zarr"
-        raise CheckpointError(msg)
-    if not (place / "zarr.json").exists():
-        msg = (
-            f"{path!r} is not a ringnb store: it has no zarr.json. Give the directory that "
-            "storage_path named, such as checkpoints.zarr"
-        )
-        raise CheckpointError(msg)
-    return ZarrStorage(place)
+    return storage
 
 
 def survey(storage: CheckpointStorage) -> list[StoredCheckpoint]:
@@ -126,6 +130,7 @@ def survey(storage: CheckpointStorage) -> list[StoredCheckpoint]:
                 created_at=c.created_at.isoformat(),
                 nbytes=c.nbytes,
                 parent=c.parent,
+                pinned=c.pinned,
             )
         )
     return lines
@@ -137,7 +142,7 @@ def list_store(path: str, *, as_json: bool = False) -> int:
     Parameters
     ----------
     path : str
-        The store's directory.
+        The store's directory or URL, or an archive.
     as_json : bool, default False
         One JSON document for programs instead of a table for people.
 
@@ -174,7 +179,7 @@ def list_store(path: str, *, as_json: bool = False) -> int:
             "?" if c.created_at is None else c.created_at[:19].replace("T", " "),
             "?" if c.nbytes is None else format_bytes(c.nbytes),
             "?" if c.status == "damaged" else c.parent or "-",
-            c.status,
+            c.status if c.pinned is None else f"pinned: {c.pinned}",
         )
         for c in with_damage
     ]
@@ -192,20 +197,22 @@ def list_store(path: str, *, as_json: bool = False) -> int:
     return 0
 
 
-def verify_store(path: str, names: Sequence[str] = ()) -> int:
+def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) -> int:
     """Read every byte of some checkpoints and say which are damaged.
 
     Parameters
     ----------
     path : str
-        The store's directory.
+        The store's directory or URL, or an archive.
     names : sequence of str, optional
         Which; all by default.
+    repair : bool, default False
+        Move the damaged ones out of the store. Nothing is deleted.
 
     Returns
     -------
     int
-        Exit status: 0 if all are as they were committed, 1 if any is not.
+        Exit status: 0 if all are as they were committed, 1 if any was not, repaired or not.
 
     Raises
     ------
@@ -235,9 +242,12 @@ def verify_store(path: str, names: Sequence[str] = ()) -> int:
                 damaged += 1
                 with tqdm.external_write_mode(file=sys.stdout):
                     say(f"damaged  {name}: {_one_line(error)}")
+                    if repair:
+                        say(f"moved    {name} to {storage.set_aside(name)}")
                 continue
             sound += 1
             nbytes += checkpoint.nbytes
+    storage.close()
     if damaged:
         say(f"{damaged} of {counted(sound + damaged, 'checkpoint')} damaged, {sound} intact")
         return 1

@@ -24,6 +24,7 @@ def test_defaults_are_the_contract():
         "enabled": True,
         "name_prefix": "checkpoint",
         "request_timeout": 30.0,
+        "retention": None,
     }
 
 

@@ -1176,7 +1176,7 @@ def test_rule_18_a_store_that_cannot_be_listed_does_not_undo_the_commit(caplog):
     request = rig.m.request_snapshot(0)
     rig.storage.fail_list = OSError("gone")
     assert rig.complete(request, step=2) == "checkpoint_0_step_2"
-    assert "could not be listed for retention" in caplog.text
+    assert "could not be read for retention" in caplog.text
     assert (rig.m.total_completed, rig.m.total_failed) == (2, 0)
 
 

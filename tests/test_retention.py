@@ -1,50 +1,385 @@
-"""Retention policies are pure functions from a history to what goes."""
+"""Retention: policies say what to keep, `choose` what may go, the manager deletes it."""
 
 from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringnb.checkpoint.retention import keep_last
+import ringnb as rn
+from ringnb.checkpoint.retention import (
+    Policy,
+    choose,
+    keep_all,
+    keep_best,
+    keep_every,
+    keep_last,
+    keep_spaced,
+    keep_thinning,
+    keep_within,
+)
 from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.testing.clock import ManualClock
+from ringnb.testing.memory import MemoryStorage
+from ringnb.testing.storages import make_snapshot
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def info(sequence: int, *, damaged: bool = False) -> CheckpointInfo:
-    return CheckpointInfo(f"c{sequence}", sequence=sequence, damaged=damaged)
+def info(sequence: int, **changes) -> CheckpointInfo:
+    values = {
+        "sequence": sequence,
+        "step": 10 * sequence,
+        "created_at": START + timedelta(seconds=60 * sequence),
+        "nbytes": 100,
+    }
+    return CheckpointInfo(f"c{sequence}", **{**values, **changes})
+
+
+def infos(*sequences: int) -> list[CheckpointInfo]:
+    return [info(s) for s in sequences]
+
+
+def no_load(name):
+    pytest.fail(f"{name} was opened")
+
+
+def kept(history, policy, load=no_load, **options) -> list[int]:
+    gone = {e.name for e in choose(history, policy, load, **options)}
+    return [e.sequence for e in sorted(history, key=lambda e: e.sequence) if e.name not in gone]
+
+
+# -- one by one -----------------------------------------------------------------------------------
 
 
 def test_the_oldest_by_sequence_go_whatever_the_order_given():
-    history = [info(30), info(4), info(200)]
-    assert [e.name for e in keep_last(history, 1)] == ["c4", "c30"]
+    assert [e.name for e in choose(infos(30, 4, 200), keep_last(1), no_load)] == ["c4", "c30"]
 
 
-def test_zero_keeps_all():
-    assert keep_last([info(i) for i in range(9)], 0) == []
+def test_keep_last_and_all():
+    assert kept(infos(*range(9)), keep_all()) == list(range(9))
+    assert kept(infos(1, 2), keep_last(2)) == [1, 2]
+    assert kept(infos(*range(9)), keep_last(3)) == [6, 7, 8]
 
 
-def test_fewer_than_the_count_stay():
-    assert keep_last([info(1), info(2)], 2) == []
+def test_every_kth_step_and_always_the_newest():
+    assert kept(infos(*range(1, 12)), keep_every(50)) == [5, 10, 11]
 
 
-def test_a_protected_name_stays_however_old():
-    assert [e.name for e in keep_last([info(1), info(2), info(3)], 1, protect=("c1",))] == ["c2"]
+def test_spaced_by_time_from_the_oldest():
+    assert kept(infos(*range(10)), keep_spaced(180)) == [0, 3, 6, 9]
+    assert kept(infos(*range(10)), keep_spaced(181)) == [0, 4, 8, 9]
 
 
-def test_damaged_entries_are_neither_counted_nor_chosen():
-    history = [CheckpointInfo("broken", damaged=True), info(1), info(2)]
-    assert keep_last(history, 2) == []
-    assert [e.name for e in keep_last(history, 1)] == ["c1"]
+def test_a_clock_that_was_set_back_does_not_stop_spacing():
+    history = [*infos(100, 101), info(102, created_at=START), info(103)]
+    assert kept(history, keep_spaced(90)) == [100, 102, 103]
 
 
-def test_a_negative_count_is_refused():
-    with pytest.raises(ValueError, match="count=-1"):
-        keep_last([], -1)
+def test_thinning_is_dense_when_recent_and_sparse_when_old():
+    left = kept(infos(*range(1, 1001)), keep_thinning(60.0))
+    assert left[-2:] == [999, 1000]
+    ages = [1000 - s for s in left]
+    assert 8 <= len(left) <= 2 * 12
+    assert all(older <= 4 * newer + 4 for older, newer in itertools.pairwise(ages))
+    assert left[0] == 1
 
 
-@given(st.lists(st.integers(0, 1000), unique=True), st.integers(1, 20))
-def test_exactly_the_newest_stay(sequences, count):
-    history = [info(s) for s in sequences]
-    gone = {e.sequence for e in keep_last(history, count)}
-    kept = set(sequences) - gone
-    assert kept == set(sorted(sequences)[-count:])
+def test_thinning_as_checkpoints_arrive_keeps_what_thinning_at_the_end_keeps():
+    policy, history = keep_thinning(60.0, 3), []
+    for sequence in range(1, 400):
+        history.append(info(sequence))
+        gone = {e.name for e in choose(history, policy, no_load)}
+        history = [e for e in history if e.name not in gone]
+        assert len(history) <= 3 * 11
+    arrived = [e.sequence for e in history]
+    at_the_end = kept(infos(*range(1, 400)), policy)
+    assert set(at_the_end) <= set(arrived)
+
+
+def test_best_by_a_metric_that_is_asked_once():
+    asked = []
+
+    class Stub:
+        def __init__(self, name):
+            self.sequence = int(name[1:])
+
+    def metric(checkpoint):
+        asked.append(checkpoint.sequence)
+        return {3: float("nan")}.get(checkpoint.sequence, -abs(checkpoint.sequence - 4))
+
+    policy = keep_best(2, metric)
+    history = infos(*range(1, 8))
+    assert kept(history, policy, Stub) == [4, 5, 7]
+    assert kept(history, policy, Stub) == [4, 5, 7]
+    assert sorted(asked) == list(range(1, 8))
+    assert kept(history, keep_best(1, lambda c: c.sequence, best="smallest"), Stub) == [1, 7]
+
+
+def test_a_damaged_checkpoint_is_never_among_the_best():
+    def load(name):
+        if name == "c2":
+            raise rn.CheckpointCorrupt(name)
+        return name
+
+    assert kept(infos(1, 2, 3), keep_best(2, lambda name: -int(name[1:])), load) == [1, 3]
+
+
+def test_a_byte_budget_keeps_the_newest_that_fit():
+    assert kept(infos(*range(10)), keep_within(350)) == [7, 8, 9]
+    assert kept([info(1), info(2, nbytes=5000)], keep_within(350)) == [2]
+
+
+def test_policies_compose():
+    history = infos(*range(1, 21))
+    either = keep_last(2) | keep_every(50)
+    assert kept(history, either) == [5, 10, 15, 19, 20]
+    assert kept(history, either & keep_within(300)) == [15, 19, 20]
+    assert repr(either & keep_within(300)) == (
+        "((keep_last(2) | keep_every(50)) & keep_within(300))"
+    )
+    with pytest.raises(TypeError):
+        either | 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keep_last(0),
+        lambda: keep_last(-1),
+        lambda: keep_every(0),
+        lambda: keep_spaced(0.0),
+        lambda: keep_spaced(float("inf")),
+        lambda: keep_thinning(60.0, 1),
+        lambda: keep_within(0),
+        lambda: keep_best(1, len, best="both"),
+    ],
+)
+def test_values_out_of_range_are_refused(make):
+    with pytest.raises(ValueError, match="must be"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keep_last(2.0),
+        lambda: keep_last(True),
+        lambda: keep_spaced("60"),
+        lambda: keep_best(1, 3),
+    ],
+)
+def test_values_of_the_wrong_type_are_refused(make):
+    with pytest.raises(TypeError, match="must be"):
+        make()
+
+
+# -- what holds for every policy -------------------------------------------------------------------
+
+
+def test_pinned_protected_and_damaged_are_neither_counted_nor_chosen():
+    history = [
+        CheckpointInfo("broken", damaged=True),
+        info(1, pin="mine"),
+        *infos(2, 3, 4, 5),
+    ]
+    gone = choose(history, keep_last(2), no_load, protect=("c2",))
+    assert [e.name for e in gone] == ["c3"]
+
+
+def loaded(name):
+    return int(name[1:])
+
+
+policies = st.recursive(
+    st.one_of(
+        st.just(keep_all()),
+        st.builds(keep_last, st.integers(1, 8)),
+        st.builds(keep_every, st.integers(1, 80)),
+        st.builds(keep_spaced, st.floats(1, 900)),
+        st.builds(keep_thinning, st.floats(1, 300), st.integers(2, 4)),
+        st.builds(keep_within, st.integers(1, 2000)),
+        st.builds(lambda n, k: keep_best(n, lambda c: c % k), st.integers(1, 4), st.integers(1, 9)),
+        st.just(Policy(lambda _history, _load: (), "nothing")),
+        st.just(Policy(lambda history, _load: [e.name for e in history[1:]], "not the oldest")),
+    ),
+    lambda some: (
+        st.builds(lambda a, b: a | b, some, some) | st.builds(lambda a, b: a & b, some, some)
+    ),
+    max_leaves=4,
+)
+
+
+@st.composite
+def histories(draw):
+    numbers = draw(st.lists(st.integers(1, 200), unique=True, max_size=25))
+    return [
+        info(
+            n,
+            step=draw(st.integers(0, 500)),
+            created_at=draw(
+                st.none() | st.integers(0, 5000).map(lambda s: START + timedelta(seconds=s))
+            ),
+            nbytes=draw(st.integers(0, 900)),
+            pin=draw(st.none() | st.just("kept")),
+        )
+        for n in numbers
+    ]
+
+
+@given(histories(), policies, st.data())
+def test_no_policy_empties_a_history_unpins_or_changes_its_mind(history, policy, data):
+    names = [e.name for e in history]
+    protect = data.draw(st.lists(st.sampled_from(names), max_size=2) if names else st.just([]))
+    gone = choose(history, policy, loaded, protect=protect)
+    left = [e for e in history if e not in gone]
+    assert all(e.pin is None for e in gone)
+    assert not {e.name for e in gone} & set(protect)
+    unpinned = [e for e in history if e.pin is None]
+    if unpinned:
+        assert max(unpinned, key=lambda e: e.sequence) in left
+    assert choose(left, policy, loaded, protect=protect) == []
+
+
+# -- the manager ------------------------------------------------------------------------------------
+
+
+def manager_of(storage, **config):
+    manager = rn.CheckpointManager(rn.CheckpointConfig(**config), storage, clock=ManualClock())
+    manager.register_actor(0, "model_0", "model")
+    return manager
+
+
+def commit(manager, step):
+    request = manager.request_snapshot(0)
+    data = make_snapshot(step).fields
+    return manager.complete_snapshot(rn.SnapshotResponse(request.request_id, 0, True, data, step))
+
+
+def steps(manager):
+    return [e.step for e in manager.history(0)]
+
+
+@pytest.fixture(params=["directory", "memory", "stub"])
+def storage(request, tmp_path):
+    places = {
+        "directory": lambda: rn.ZarrStorage(tmp_path / "s.zarr", durable=False),
+        "memory": lambda: rn.ZarrStorage(f"memory://{tmp_path.name}"),
+        "stub": MemoryStorage,
+    }
+    with places[request.param]() as storage:
+        yield storage
+
+
+def test_commits_follow_the_configured_policy(storage):
+    manager = manager_of(storage, retention=keep_every(10) | keep_last(2))
+    for step in range(1, 25):
+        commit(manager, step)
+    assert steps(manager) == [10, 20, 23, 24]
+    manager.reconfigure(max_snapshots=2)
+    commit(manager, 25)
+    assert steps(manager) == [24, 25]
+    manager.reconfigure(max_snapshots=0)
+    commit(manager, 26)
+    assert steps(manager) == [24, 25, 26]
+
+
+def test_a_pin_outlives_retention_until_it_is_unpinned(storage):
+    manager = manager_of(storage, max_snapshots=2)
+    first = commit(manager, 1)
+    storage.pin(first, "before the crash")
+    for step in range(2, 6):
+        commit(manager, step)
+    assert steps(manager) == [1, 4, 5]
+    assert [e.pin for e in manager.history(0)] == ["before the crash", None, None]
+    with pytest.raises(rn.CheckpointError, match="before the crash"):
+        storage.delete(first)
+    storage.unpin(first)
+    commit(manager, 6)
+    assert steps(manager) == [5, 6]
+
+
+def test_a_preview_changes_nothing_and_tells_what_apply_does(storage):
+    manager = manager_of(storage, max_snapshots=0)
+    for step in range(1, 7):
+        name = commit(manager, step)
+    storage.pin(manager.list_checkpoints(0)[0], "first")
+    before = storage.list()
+    preview = manager.preview_retention(keep_last(2))
+    assert storage.list() == before
+    assert [e.step for e in preview.delete] == [2, 3, 4]
+    assert [e.step for e in preview.keep] == [1, 5, 6]
+    assert preview.freed_bytes > 0
+    assert "goes" in preview._repr_html_()
+    assert "pinned: first" in preview._repr_html_()
+    manager.reconfigure(retention=keep_last(2))
+    assert manager.apply_retention() == [e.name for e in preview.delete]
+    assert manager.preview_retention().delete == ()
+    assert name in storage.list()
+
+
+def test_the_newest_that_verifies_stays_although_newer_ones_are_damaged():
+    storage = MemoryStorage()
+    manager = manager_of(storage, max_snapshots=0)
+    names = [commit(manager, step) for step in range(1, 6)]
+    for name in names[2:]:
+        storage.damage_fields(name)
+    preview = manager.preview_retention(keep_last(1))
+    assert names[1] in [e.name for e in preview.keep]
+    manager.reconfigure(retention=keep_last(1))
+    manager.apply_retention()
+    with pytest.warns(rn.CheckpointWarning):
+        assert manager.load_latest(0).name == names[1]
+
+
+def test_a_metric_that_raises_costs_no_commit(storage, caplog):
+    def metric(checkpoint):
+        raise ZeroDivisionError
+
+    manager = manager_of(storage, retention=keep_best(1, metric))
+    commit(manager, 1)
+    commit(manager, 2)
+    assert steps(manager) == [1, 2]
+    assert "next commit tries again" in caplog.text
+
+
+def test_a_metric_reads_the_stored_state(storage):
+    manager = manager_of(storage, retention=keep_best(1, lambda c: -abs(c.step - 3)))
+    for step in range(1, 7):
+        commit(manager, step)
+    assert steps(manager) == [3, 6]
+
+
+@pytest.mark.parametrize("value", [3, "keep_last(3)", keep_last])
+def test_a_retention_that_is_no_policy_is_refused(value):
+    with pytest.raises(TypeError, match="policy"):
+        rn.CheckpointConfig(retention=value)
+    manager = manager_of(MemoryStorage())
+    with pytest.raises(TypeError, match="policy"):
+        manager.preview_retention(value)
+
+
+def test_a_pin_shows_in_the_checkpoint_and_survives_reopening(tmp_path):
+    with rn.ZarrStorage(tmp_path / "s.zarr") as storage:
+        storage.save("a_0_step_1", make_snapshot(1))
+        checkpoint = storage.load("a_0_step_1")
+        checkpoint.pin("good")
+        assert checkpoint.pinned == "good"
+        checkpoint.verify()
+        lazy = storage.load("a_0_step_1")["u"]
+        checkpoint.unpin()
+        checkpoint.unpin()
+        assert checkpoint.pinned is None
+        lazy[:]
+        checkpoint.pin("again")
+    again = rn.ZarrStorage(tmp_path / "s.zarr")
+    assert again.load("a_0_step_1").pinned == "again"
+    assert [e.pin for e in again.catalogue()] == ["again"]
+    for label in ("", "  ", "a\nb", "x" * 201):
+        with pytest.raises(ValueError, match="label"):
+            again.pin("a_0_step_1", label)
+    with pytest.raises(rn.CheckpointNotFound):
+        again.pin("a_0_step_2", "no")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ringnb.checkpoint import retention
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
@@ -17,4 +18,5 @@ __all__ = [
     "SaveReceipt",
     "Snapshot",
     "ZarrStorage",
+    "retention",
 ]

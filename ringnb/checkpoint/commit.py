@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ringnb.checkpoint.history import read_history
-from ringnb.checkpoint.retention import keep_last
+from ringnb.checkpoint.retention import Policy, choose
 from ringnb.errors import CheckpointError, CheckpointNotFound, StoreLocked
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
 
 __all__ = ["release", "retire", "save_as_new"]
@@ -74,20 +75,24 @@ def _free_name(storage: CheckpointStorage, name: str) -> str:
 
 
 def retire(
-    storage: CheckpointStorage, committed: Snapshot, name: str, keep: int
+    storage: CheckpointStorage,
+    name_prefix: str,
+    kernel_id: str,
+    policy: Policy,
+    protect: Collection[str],
 ) -> list[CheckpointInfo]:
-    """Delete what retention no longer keeps of the actor that has just committed.
+    """Delete what retention no longer keeps of an actor.
 
     Parameters
     ----------
     storage : CheckpointStorage
         The store.
-    committed : Snapshot
-        What has just been committed; it says whose history this is.
-    name : str
-        The name it was committed under, which stays whatever happens.
-    keep : int
-        How many checkpoints the actor keeps; 0 keeps all.
+    name_prefix, kernel_id : str
+        Whose history this is.
+    policy : Policy
+        What stays.
+    protect : collection of str
+        Names that stay whatever the policy says.
 
     Returns
     -------
@@ -96,25 +101,22 @@ def retire(
 
     Notes
     -----
-    A store that fails here is logged and not raised: the commit stands, and the next one reads the
-    history again and so tries again by itself.
+    A store or a policy that fails here is logged and not raised: what was committed stands, and the
+    next commit reads the history again and so tries again by itself.
     """
-    if keep == 0:
-        return []
     try:
-        history = read_history(
-            storage, committed.name_prefix, committed.actor_slot, committed.kernel_id
-        )
+        history = storage.history(name_prefix, kernel_id)
+        doomed = choose(history, policy, storage.load, protect=protect)
     except Exception:
         logger.warning(
-            "%r is committed, but the store could not be listed for retention; "
-            "the next commit tries again",
-            name,
+            "the history of actor %r could not be read for retention (%r); the next commit tries again",
+            kernel_id,
+            policy,
             exc_info=True,
         )
         return []
     gone = []
-    for info in keep_last(history.entries, keep, protect=(name,)):
+    for info in doomed:
         try:
             storage.delete(info.name)
         except CheckpointNotFound:

@@ -142,7 +142,13 @@ class Completion:
         try:
             name, receipt = self._save(ticket, snapshot, data)
             self._announce.committed(snapshot, name, receipt)
-            gone = retire(self._storage, snapshot, name, state.config.max_snapshots)
+            gone = retire(
+                self._storage,
+                snapshot.name_prefix,
+                snapshot.kernel_id,
+                state.config.policy,
+                protect=(name,),
+            )
             self._announce.retired(snapshot.actor_slot, gone)
             return name
         finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ringnb.checkpoint.retention import Policy, keep_all, keep_last
 from ringnb.messages import check_name
 
 __all__ = ["CheckpointConfig"]
@@ -69,6 +70,16 @@ def _path(value: object, what: str) -> str:
     return path
 
 
+def _policy(value: object, what: str) -> Policy | None:
+    if value is not None and not isinstance(value, Policy):
+        msg = (
+            f"{what} must be a policy such as ringnb.retention.keep_last(5), or None, "
+            f"got {value!r} ({type(value).__name__})"
+        )
+        raise TypeError(msg)
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
     """When checkpoints are taken, how many are kept, and where.
@@ -79,10 +90,10 @@ class CheckpointConfig:
         Seconds between a completed snapshot of an actor and its next automatic one; finite, > 0. A
         ``datetime.timedelta`` is accepted and stored as seconds.
     max_snapshots : int
-        Checkpoints kept per actor, >= 0; 0 keeps all of them.
+        Checkpoints kept per actor, >= 0; 0 keeps all of them. Pinned ones are not counted.
     storage_path : str
-        The store's directory, used when the manager makes its own storage. A ``pathlib.Path`` is
-        accepted and stored as a str.
+        The store's directory or URL (see `ZarrStorage`), used when the manager makes its own storage.
+        A ``pathlib.Path`` is accepted and stored as a str.
     enabled : bool
         Whether automatic snapshots are taken; manual ones always are.
     name_prefix : str
@@ -90,6 +101,8 @@ class CheckpointConfig:
         ``-``, not starting with ``.`` or ``__``.
     request_timeout : float
         Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.
+    retention : Policy or None
+        What is kept per actor, in place of the newest `max_snapshots`: see `ringnb.retention`.
 
     Raises
     ------
@@ -111,6 +124,7 @@ class CheckpointConfig:
     enabled: bool = True
     name_prefix: str = "checkpoint"
     request_timeout: float | timedelta = 30.0
+    retention: Policy | None = None
 
     def __post_init__(self) -> None:
         """Check every value, and bring each to one type."""
@@ -121,6 +135,7 @@ class CheckpointConfig:
         set_(self, "enabled", _flag(self.enabled, "enabled"))
         set_(self, "name_prefix", check_name(self.name_prefix, "name_prefix"))
         set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
+        set_(self, "retention", _policy(self.retention, "retention"))
 
     def changed(self, **changes: Any) -> CheckpointConfig:
         """Return what this becomes by changes that a running manager can follow.
@@ -128,7 +143,7 @@ class CheckpointConfig:
         Parameters
         ----------
         **changes : object
-            Any of ``interval``, ``max_snapshots``, ``enabled`` and ``request_timeout``.
+            Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``.
 
         Returns
         -------
@@ -153,7 +168,16 @@ class CheckpointConfig:
             if name not in known:
                 msg = f"{name}={value!r} is no setting: use any of {', '.join(known)}"
                 raise TypeError(msg)
+        if "max_snapshots" in changes:
+            changes.setdefault("retention", None)
         return replace(self, **changes)
+
+    @property
+    def policy(self) -> Policy:
+        """What is kept per actor: `retention`, or the newest `max_snapshots`."""
+        if self.retention is not None:
+            return self.retention
+        return keep_last(self.max_snapshots) if self.max_snapshots else keep_all()
 
     @property
     def interval_s(self) -> float:

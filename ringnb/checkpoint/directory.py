@@ -89,7 +89,7 @@ class DirectoryShelf(Shelf):
 
     # -- the store itself ------------------------------------------------------------------------
 
-    def _check_root(self) -> bool:
+    def created(self) -> bool:
         """Return whether the store exists; refuse what is none of ringnb's."""
         marker = self._path / DOCUMENT
         try:
@@ -100,7 +100,7 @@ class DirectoryShelf(Shelf):
             with contextlib.suppress(FileNotFoundError):  # removed between two looks
                 if self._path.is_dir() and set(os.listdir(self._path)) - {".ringnb"}:
                     if marker.exists():  # made by its writer since the first look
-                        return self._check_root()
+                        return self.created()
                     raise self.refused(
                         f"it is a directory without {DOCUMENT} that is not empty"
                     ) from None
@@ -130,21 +130,21 @@ class DirectoryShelf(Shelf):
 
     def source(self, name: str) -> DirectorySource:
         """Return the files of a checkpoint."""
-        self._check_root()
+        self.created()
         return DirectorySource(self._path / name)
 
     def occupied(self, name: str) -> bool:
         """Return whether anything lies under a name."""
-        return self._check_root() and os.path.lexists(self._path / name)
+        return self.created() and os.path.lexists(self._path / name)
 
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
-        self._check_root()
+        self.created()
         return self._listing.entries(exclusive=self._lock.held)
 
     def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
         """List an actor's checkpoints; the rest of the store is not looked at."""
-        self._check_root()
+        self.created()
         return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
 
     def freed_by(self, names: Collection[str]) -> int:
@@ -164,7 +164,7 @@ class DirectoryShelf(Shelf):
     def writing(self) -> Iterator[None]:
         """Hold the store's lock; take it from the system at the first time."""
         with self._lock.mutex:
-            self._check_root()
+            self.created()
             if not self._lock.held or not self._side().is_dir():
                 self._make_side()
             if self._lock.acquire(self._side() / "lock", self):

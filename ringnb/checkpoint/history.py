@@ -8,8 +8,7 @@ the same store, see what the first one sees. This module knows no schedule.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
@@ -17,33 +16,16 @@ if TYPE_CHECKING:
     from ringnb.checkpoint.checkpoint import Checkpoint
     from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage
 
-__all__ = ["History", "newest_verified", "read_history", "shown"]
+__all__ = ["newest_verified", "read_damaged", "read_history", "shown"]
 
 _REREADS = 5
 # No more than a step and a suffix: "sim_1_2_step_5" is of prefix "sim_1", not of "sim".
 _STEP = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a store holds of one actor.
-
-    Attributes
-    ----------
-    entries : tuple of CheckpointInfo
-        Its checkpoints, oldest commit first.
-    damaged : tuple of str
-        Names that must have been this slot's, of which nothing else can be known.
-    """
-
-    entries: tuple[CheckpointInfo, ...]
-    damaged: tuple[str, ...]
-
-
 def read_history(
     storage: CheckpointStorage, name_prefix: str, actor_slot: int, kernel_id: str | None
-) -> History:
+) -> list[CheckpointInfo]:
     """Read an actor's history from a store.
 
     Parameters
@@ -60,21 +42,42 @@ def read_history(
 
     Returns
     -------
-    History
-        Oldest commit first; empty for a store that does not exist yet.
+    list of CheckpointInfo
+        Oldest commit first, without what is damaged; empty for a store that does not exist yet.
     """
-    entries: list[CheckpointInfo] = []
-    damaged: list[str] = []
+    if kernel_id is not None:
+        return storage.history(name_prefix, kernel_id)
+    entries = (
+        e
+        for e in storage.catalogue()
+        if not e.damaged and (e.name_prefix, e.actor_slot) == (name_prefix, actor_slot)
+    )
+    return sorted(entries, key=lambda e: e.sequence)
+
+
+def read_damaged(storage: CheckpointStorage, name_prefix: str, actor_slot: int) -> list[str]:
+    """Find the checkpoints that must have been a slot's, of which nothing else can be known.
+
+    Parameters
+    ----------
+    storage : CheckpointStorage
+        The store.
+    name_prefix : str
+        The manager's prefix.
+    actor_slot : int
+        The slot.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
     stem = f"{name_prefix}_{actor_slot}_step_"
-    for info in storage.catalogue():
-        if info.damaged:
-            if info.name.startswith(stem) and _STEP.fullmatch(info.name, len(stem)):
-                damaged.append(info.name)
-        elif info.name_prefix == name_prefix and (
-            info.actor_slot == actor_slot if kernel_id is None else info.kernel_id == kernel_id
-        ):
-            entries.append(info)
-    return History(tuple(sorted(entries, key=lambda e: e.sequence)), tuple(damaged))
+    return [
+        e.name
+        for e in storage.catalogue()
+        if e.damaged and e.name.startswith(stem) and _STEP.fullmatch(e.name, len(stem))
+    ]
 
 
 def newest_verified(
@@ -110,7 +113,7 @@ def newest_verified(
         history = read_history(storage, name_prefix, actor_slot, kernel_id)
         corrupt: list[str] = []
         vanished: CheckpointNotFound | None = None
-        for info in reversed(history.entries):
+        for info in reversed(history):
             try:
                 checkpoint = storage.load(info.name)
                 checkpoint.verify()
@@ -119,8 +122,8 @@ def newest_verified(
             except CheckpointCorrupt:
                 corrupt.append(info.name)
             else:
-                return checkpoint, [*corrupt, *history.damaged]
-        corrupt += history.damaged
+                return checkpoint, corrupt + read_damaged(storage, name_prefix, actor_slot)
+        corrupt += read_damaged(storage, name_prefix, actor_slot)
         if vanished is None:
             break
         # Whoever retired what we saw has committed something newer first: look again.

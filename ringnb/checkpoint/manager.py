@@ -2,33 +2,30 @@
 
 A session, or a user who turns the crank by hand, polls it for requests, carries them to a kernel
 and brings the answers back. It knows no kernel and owns no thread. What needs only time lives in
-`ringnb.checkpoint.schedule`, what needs only the store in `ringnb.checkpoint.history` and
+`ringnb.checkpoint.schedule`, what needs only the store in `ringnb.checkpoint.stored` and
 `ringnb.checkpoint.commit`, the way of an answer in `ringnb.checkpoint.completion`.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from typing import TYPE_CHECKING, Any, Self, final
 
 from ringnb.checkpoint.announcer import Announcer
 from ringnb.checkpoint.completion import Completion
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.history import newest_verified, read_history, shown
+from ringnb.checkpoint.history import read_history
 from ringnb.checkpoint.opening import open_storage
 from ringnb.checkpoint.registration import RegisteredActor, check_text
 from ringnb.checkpoint.schedule import Schedule
 from ringnb.checkpoint.state import ManagerState
+from ringnb.checkpoint.stored import StoredView
 from ringnb.checkpoint.ticket import Lineage
-from ringnb.checkpoint.view import ManagerView
-from ringnb.errors import CheckpointWarning
 from ringnb.messages import SnapshotRequest, SnapshotResponse, check_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ringnb.checkpoint.checkpoint import Checkpoint
     from ringnb.checkpoint.storage import CheckpointStorage
     from ringnb.events import EventSink
 
@@ -36,7 +33,7 @@ __all__ = ["CheckpointManager"]
 
 
 @final
-class CheckpointManager(ManagerView):
+class CheckpointManager(StoredView):
     """Schedule snapshots, commit what comes back, enforce retention, find the latest.
 
     Parameters
@@ -117,7 +114,7 @@ class CheckpointManager(ManagerView):
         state = self._state
         state.check_open()
         prefix = state.config.name_prefix
-        history = read_history(self._storage, prefix, actor.actor_slot, actor.kernel_id).entries
+        history = read_history(self._storage, prefix, actor.actor_slot, actor.kernel_id)
         parent = history[-1].name if history else None
         with state.lock:
             state.check_open()
@@ -286,66 +283,6 @@ class CheckpointManager(ManagerView):
         """
         return self._completion.complete(response)
 
-    # --- reading ---
-
-    def load_latest(self, actor_slot: int) -> Checkpoint | None:
-        """Open the newest checkpoint of an actor that verifies, every byte of it.
-
-        Parameters
-        ----------
-        actor_slot : int
-            The actor's slot. The identity registered there decides; for an empty slot, whatever
-            was recorded under the slot counts.
-
-        Returns
-        -------
-        Checkpoint or None
-            None if there is no checkpoint at all.
-
-        Raises
-        ------
-        CheckpointCorrupt
-            If there are checkpoints and none of them verifies.
-
-        Warns
-        -----
-        CheckpointWarning
-            If damaged checkpoints had to be passed over; the warning names them.
-        """
-        found, passed_over = newest_verified(self._storage, *self._whose(actor_slot))
-        if found is not None and passed_over:
-            warnings.warn(
-                f"{len(passed_over)} damaged checkpoint(s) passed over: {shown(passed_over)}; "
-                f"using {found.name!r}. Look at the damaged with `ringnb verify`, then delete them",
-                CheckpointWarning,
-                stacklevel=2,
-            )
-        return found
-
-    def list_checkpoints(self, actor_slot: int) -> list[str]:
-        """Return the names of an actor's checkpoints, oldest commit first.
-
-        Parameters
-        ----------
-        actor_slot : int
-            The actor's slot, as for `load_latest`.
-
-        Returns
-        -------
-        list of str
-            Without those whose metadata is damaged.
-        """
-        history = read_history(self._storage, *self._whose(actor_slot))
-        return [info.name for info in history.entries]
-
-    def _whose(self, actor_slot: int) -> tuple[str, int, str | None]:
-        slot = check_slot(actor_slot)
-        with self._state.lock:
-            self._state.check_open()
-            scheduled = self._state.schedule.get(slot)
-        kernel_id = None if scheduled is None else scheduled.actor.kernel_id
-        return self._state.config.name_prefix, slot, kernel_id
-
     # --- configuration and the end ---
 
     def reconfigure(self, **changes: Any) -> None:
@@ -354,8 +291,9 @@ class CheckpointManager(ManagerView):
         Parameters
         ----------
         **changes : object
-            Any of ``interval``, ``max_snapshots``, ``enabled`` and ``request_timeout``. Due times
-            follow a new interval at once; a new ``max_snapshots`` holds from the next commit.
+            Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``.
+            Due times follow a new interval at once. What is kept changes with the next commit; a new
+            ``max_snapshots`` takes the place of a ``retention`` policy.
 
         Raises
         ------

@@ -30,7 +30,7 @@ from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, parse_document
 from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.listing import Catalogue, entry_of
 from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk
-from ringnb.checkpoint.source import StoreSource
+from ringnb.checkpoint.source import StoreSource, fetch
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
@@ -66,6 +66,8 @@ class StoreShelf(Shelf):
     """
 
     def __init__(self, store: Store, *, incremental: bool = False) -> None:
+        # zarr opens a store at the first use through its own interface, which is not the one used here.
+        sync(store._ensure_open())
         self._store = store
         self._incremental = incremental and isinstance(store, MemoryStore)
         with _shared_guard:
@@ -86,10 +88,10 @@ class StoreShelf(Shelf):
     # -- reading ---------------------------------------------------------------------------------
 
     def _get(self, key: str) -> bytes | None:
-        value: Any = sync(self._store.get(key, default_buffer_prototype()))
-        return None if value is None else value.to_bytes()
+        return sync(fetch(self._store, key, MAX_DOCUMENT_BYTES))
 
-    def _check_root(self) -> bool:
+    def created(self) -> bool:
+        """Look for the root document, or any other key."""
         raw = self._get(DOCUMENT)
         if raw is None:
 
@@ -101,28 +103,25 @@ class StoreShelf(Shelf):
                 return None
 
             key = sync(first())
-            if key is not None and self._get(DOCUMENT) is None:  # not made since the first look
+            if key is not None and self._get(DOCUMENT) is None:
                 raise self.refused(f"it holds {key!r} and no {DOCUMENT}")
-            return key is not None
+            return key is not None  # made since the first look
         self.check_marker(raw)
         return True
 
     def _read_catalogue(self) -> Catalogue:
         """Read every group document: names may be reused, so nothing is remembered."""
-        if not self._check_root():
+        if not self.created():
             return Catalogue()
 
         async def collect() -> list[tuple[str, bytes | None]]:
             """Read the group document under every name."""
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
             names = [n for n in names if n != DOCUMENT and not n.startswith(".")]
-            prototype = default_buffer_prototype()
             values = await asyncio.gather(
-                *(self._store.get(f"{name}/{DOCUMENT}", prototype) for name in names)
+                *(fetch(self._store, f"{n}/{DOCUMENT}", MAX_DOCUMENT_BYTES) for n in names)
             )
-            return [
-                (n, None if v is None else v.to_bytes()) for n, v in zip(names, values, strict=True)
-            ]
+            return list(zip(names, values, strict=True))
 
         # Keys without a group document are a commit, or a removal, under way: they do not exist.
         found = (entry_of(name, raw) for name, raw in sync(collect()) if raw is not None)
@@ -138,12 +137,12 @@ class StoreShelf(Shelf):
 
     def source(self, name: str) -> StoreSource:
         """Return the keys of a checkpoint."""
-        self._check_root()
+        self.created()
         return StoreSource(self._store, name)
 
     def occupied(self, name: str) -> bool:
         """Return whether there is a group document under a name."""
-        return self._check_root() and self._get(f"{name}/{DOCUMENT}") is not None
+        return self.created() and self._get(f"{name}/{DOCUMENT}") is not None
 
     def freed_by(self, names: Collection[str]) -> int:
         """Add up what is stored under the names."""

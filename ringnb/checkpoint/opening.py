@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_storage"]
 
-_METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue")
+_METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue", "history")
 
 
 def open_storage(

@@ -114,6 +114,10 @@ class Shelf(ABC):
         """Where it is, for messages."""
 
     @abstractmethod
+    def created(self) -> bool:
+        """Return whether there is a store; raise `CheckpointError` if it is none of ringnb's."""
+
+    @abstractmethod
     def catalogue(self) -> list[CheckpointInfo]:
         """Return what is there: damaged ones first, then oldest commit first."""
 

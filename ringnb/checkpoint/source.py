@@ -9,19 +9,21 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import zarr
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-__all__ = ["DirectorySource", "Source", "StoreSource"]
+__all__ = ["DirectorySource", "Source", "StoreSource", "fetch"]
 
 Buffers = Sequence[memoryview]
 Each = Callable[[memoryview], None]
 
 _PIECE = 1 << 18  # fits in the second-level cache
+# Nobody waits for the other end of a named pipe that lies where a chunk should be.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Source(ABC):
@@ -79,15 +81,22 @@ class DirectorySource(Source):
     def read(self, key: str, limit: int) -> bytes | None:
         """Return a file's content."""
         try:
-            with open(f"{self._path}/{key}", "rb", buffering=0) as file:
-                # Room for what is there, not for the limit.
-                wanted = min(os.fstat(file.fileno()).st_size, limit) + 1
-                content = b""
-                while len(content) < wanted and (more := file.read(wanted - len(content))):
-                    content += more
-                return content
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            fd = os.open(f"{self._path}/{key}", _FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        try:
+            # Room for what is there, not for the limit.
+            wanted = min(os.fstat(fd).st_size, limit) + 1
+            content = b""
+            while len(content) < wanted and (more := os.read(fd, wanted - len(content))):
+                content += more
+            return content
+        except IsADirectoryError:
+            return None
+        except BlockingIOError:
+            return b""
+        finally:
+            os.close(fd)
 
     def size(self, key: str) -> int | None:
         """Return a file's size."""
@@ -99,7 +108,7 @@ class DirectorySource(Source):
     def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
         """Read a file straight into memory."""
         try:
-            fd = os.open(f"{self._path}/{key}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._path}/{key}", _FLAGS)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
@@ -116,7 +125,7 @@ class DirectorySource(Source):
                         filled += got
                     each(piece)
             return True
-        except IsADirectoryError:
+        except (IsADirectoryError, BlockingIOError):
             return False
         finally:
             os.close(fd)
@@ -137,6 +146,34 @@ class DirectorySource(Source):
     def group(self) -> zarr.Group:
         """Open the directory with zarr."""
         return zarr.open_group(self._path, mode="r")
+
+
+async def fetch(store: Store, key: str, limit: int) -> bytes | None:
+    """Get a value from a zarr store, but not more of it than makes sense.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        The store.
+    key : str
+        The key.
+    limit : int
+        At most one byte more than this is fetched, whatever somebody put there.
+
+    Returns
+    -------
+    bytes or None
+        None if there is nothing.
+    """
+    prototype = default_buffer_prototype()
+    try:
+        value = await store.get(key, prototype, RangeByteRequest(0, limit + 1))
+    except Exception:
+        # Of an empty object no range can be satisfied, says HTTP.
+        if await store.getsize(key) == 0:
+            return b""
+        raise
+    return None if value is None else value.to_bytes()
 
 
 @final
@@ -160,8 +197,7 @@ class StoreSource(Source):
 
     def read(self, key: str, limit: int) -> bytes | None:
         """Return a value."""
-        value = sync(self._store.get(self._key(key), default_buffer_prototype()))
-        return None if value is None else value.to_bytes()[: limit + 1]
+        return sync(fetch(self._store, self._key(key), limit))
 
     def size(self, key: str) -> int | None:
         """Return a value's length."""
@@ -172,11 +208,12 @@ class StoreSource(Source):
 
     def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
         """Copy a value into memory."""
-        value: Any = sync(self._store.get(self._key(key), default_buffer_prototype()))
+        wanted = sum(b.nbytes for b in buffers)
+        value = sync(fetch(self._store, self._key(key), wanted))
         if value is None:
             return None
-        raw = memoryview(value.to_bytes())
-        if raw.nbytes != sum(b.nbytes for b in buffers):
+        raw = memoryview(value)
+        if raw.nbytes != wanted:
             return False
         at = 0
         for buffer in buffers:

@@ -98,7 +98,7 @@ class ManagerView:
         return {
             "state": "closed" if state.closed else "enabled" if config.enabled else "disabled",
             "every": f"{config.interval_s:g} s",
-            "keeps": config.max_snapshots or "all",
+            "keeps": config.retention or config.max_snapshots or "all",
             "actors": len(self.registered),
             "pending": self.pending_count,
             "completed": state.completed,

@@ -100,6 +100,17 @@ class ZarrStorage(CheckpointStorage):
         self._chunk_bytes = None if chunk_bytes is None else check_chunk_bytes(chunk_bytes)
         self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
 
+    @property
+    def is_created(self) -> bool:
+        """Whether there is a store already; the first save creates one.
+
+        Raises
+        ------
+        CheckpointError
+            If there is something else.
+        """
+        return self._shelf.created()
+
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.
 

@@ -1,0 +1,220 @@
+"""Checkpoints in one zip file: to send them to somebody, to keep them elsewhere, to read them there.
+
+The archive has the layout of a store, uncompressed (checkpoints hardly compress, and members can then
+be read in place), so that zarr's ``ZipStore``, xarray and `open_archive` read it as it is. A zip cannot
+delete or replace anything: it is written once, whole, and no storage to commit to.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from zarr.storage import ZipStore
+
+from ringnb.checkpoint import files
+from ringnb.checkpoint.format import DOCUMENT, root_document
+from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.errors import CheckpointError, CheckpointNotFound
+
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+    from ringnb.checkpoint.checkpoint import Checkpoint
+
+__all__ = ["export_archive", "import_archive", "open_archive"]
+
+
+@final
+class _Members(ZipStore):
+    """A zip file of which a member that cannot be read counts as empty: no digest matches that.
+
+    A flipped bit makes zipfile raise one of a dozen exceptions, or complain of a password.
+    """
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read a member."""
+        try:
+            return await super().get(key, prototype, byte_range)
+        except Exception:  # noqa: BLE001
+            return prototype.buffer.from_bytes(b"")
+
+
+def export_archive(
+    storage: ZarrStorage, path: str | os.PathLike[str], names: Sequence[str] | None = None
+) -> list[str]:
+    """Write checkpoints to a zip file, which is there and verified, or not there.
+
+    Parameters
+    ----------
+    storage : ZarrStorage
+        Where they are.
+    path : str or os.PathLike
+        The file; it must not exist.
+    names : sequence of str, optional
+        Which; by default all that are not damaged.
+
+    Returns
+    -------
+    list of str
+        What was exported, oldest commit first.
+
+    Raises
+    ------
+    CheckpointError
+        If the file exists.
+    CheckpointNotFound, CheckpointCorrupt
+        If a checkpoint is gone, or damaged. Nothing is left behind.
+    OSError
+        If the file cannot be written. Nothing is left behind.
+
+    Notes
+    -----
+    Any thread; a writer may go on meanwhile. One chunk at a time is in memory. The archive is
+    synced, read back and verified before it gets its name.
+    """
+    target = Path(path)
+    if os.path.lexists(target):
+        raise _exists(target)
+    wanted = _wanted(storage, names)
+    checkpoints = [storage.load(name) for name in wanted]
+    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with zipfile.ZipFile(staged, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            archive.writestr(DOCUMENT, root_document())
+            for checkpoint in checkpoints:
+                _add(archive, checkpoint)
+        with open(staged, "rb") as written:
+            os.fsync(written.fileno())
+        written_storage = open_archive(staged)
+        for name in wanted:
+            written_storage.load(name).verify()
+        if os.path.lexists(target):
+            raise _exists(target)
+        files.rename(staged, target)
+        files.sync_directory(target.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+    return wanted
+
+
+def _exists(target: Path) -> CheckpointError:
+    return CheckpointError(f"{str(target)!r} exists: choose another name, nothing is overwritten")
+
+
+def _add(archive: zipfile.ZipFile, checkpoint: Checkpoint) -> None:
+    # The group's document last, as in every store: an archive cut short has no half checkpoint.
+    for key in sorted(checkpoint.document.keys() - {DOCUMENT}):
+        limit = max(layout.nbytes for layout in checkpoint.document.fields.values()) + (1 << 20)
+        raw = checkpoint.source.read(key, limit)
+        if raw is None:
+            checkpoint.verify()  # says what is lost, or that all of it was retired
+            msg = f"checkpoint {checkpoint.name!r} changed while it was exported: try again"
+            raise CheckpointError(msg)
+        archive.writestr(f"{checkpoint.name}/{key}", raw)
+    archive.writestr(f"{checkpoint.name}/{DOCUMENT}", checkpoint.document.raw)
+
+
+def open_archive(path: str | os.PathLike[str]) -> ZarrStorage:
+    """Open an archive for reading.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The zip file.
+
+    Returns
+    -------
+    ZarrStorage
+        It lists, loads and verifies; writing to it is a `CheckpointError`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    CheckpointError
+        If it is no zip file, or none of a ringnb store.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(2, os.strerror(2), os.fspath(path))
+    try:
+        storage = ZarrStorage(_Members(os.fspath(path), mode="r"))
+        created = storage.is_created
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile has many words for a damaged directory
+        msg = f"{os.fspath(path)!r} is no zip file, or damaged: give one that `ringnb export` wrote"
+        raise CheckpointError(msg) from error
+    if not created:
+        msg = f"{os.fspath(path)!r} is an empty zip file: give one that `ringnb export` wrote"
+        raise CheckpointError(msg)
+    return storage
+
+
+def import_archive(
+    path: str | os.PathLike[str], storage: ZarrStorage, names: Sequence[str] | None = None
+) -> list[str]:
+    """Commit the checkpoints of an archive to a store, oldest first, every byte checked.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The zip file.
+    storage : ZarrStorage
+        Where they go. They get the next sequence numbers there and keep all else.
+    names : sequence of str, optional
+        Which; by default all that are not damaged.
+
+    Returns
+    -------
+    list of str
+        What was imported. What the store holds already, the very same checkpoint, is passed over.
+
+    Raises
+    ------
+    CheckpointError
+        If a name is taken by another checkpoint; nothing is imported then.
+    CheckpointNotFound, CheckpointCorrupt
+        If the archive has no such checkpoint, or it is damaged. Those before it stay imported.
+    FileNotFoundError, OSError
+        If the file cannot be read, or the store not be written.
+    """
+    archive = open_archive(path)
+    fresh = []
+    for name in _wanted(archive, names):
+        checkpoint = archive.load(name)
+        if not storage.exists(name):
+            fresh.append(checkpoint)
+        elif not _same(checkpoint, storage.load(name)):
+            msg = (
+                f"{storage!r} has another checkpoint {name!r}: import into another store; nothing was "
+                "imported"
+            )
+            raise CheckpointError(msg)
+    for checkpoint in fresh:
+        storage.adopt(checkpoint)
+    return [checkpoint.name for checkpoint in fresh]
+
+
+def _wanted(storage: ZarrStorage, names: Sequence[str] | None) -> list[str]:
+    """Return names in commit order, after a look whether they are there."""
+    entries = storage.catalogue()
+    if names is None:
+        return [e.name for e in entries if not e.damaged]
+    missing = sorted(set(names) - {e.name for e in entries})
+    if missing:
+        msg = f"{storage!r} has no checkpoint {missing[0]!r}: see what there is with list()"
+        raise CheckpointNotFound(msg)
+    return [e.name for e in entries if e.name in names]
+
+
+def _same(one: Checkpoint, other: Checkpoint) -> bool:
+    mine, theirs = one.document, other.document
+    return (mine.record["created_at"], mine.crcs) == (theirs.record["created_at"], theirs.crcs)
