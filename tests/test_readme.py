@@ -31,7 +31,10 @@ def test_its_python_runs_and_ends_where_it_says(tmp_path, monkeypatch, capsys):
 
 def test_its_commands_exist(capsys):
     named = set(re.findall(r"`ringnb (\w+)", README))
-    assert named == {"demo", "lab", "ls", "verify", "bench", "doctor"}
+    assert named == {
+        *("demo", "lab", "ls", "verify", "bench", "doctor"),
+        *("pin", "unpin", "export", "import"),
+    }
     cli.main(["--help"])
     offered = capsys.readouterr().out
     assert all(name in offered for name in named)

@@ -355,7 +355,11 @@ class DirectoryShelf(Shelf):
     def set_aside(self, name: str) -> str:
         """Rename into the side directory's ``damaged``, under a name that is free there."""
         folder = self._side() / "damaged"
-        folder.mkdir(exist_ok=True)
+        if not folder.is_dir():
+            files.make_directory(folder)
+            if self._durable:
+                files.sync_directory(folder.parent)
+                files.sync_directory(folder.parent.parent)
         target, number = folder / name, 1
         while os.path.lexists(target):
             number += 1

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
+    "create_file",
     "link",
     "make_directory",
     "remove_directory",
     "remove_file",
     "rename",
     "sync_directory",
+    "sync_file",
     "touch_directory",
+    "write_data",
     "write_file",
 ]
 
@@ -44,19 +47,59 @@ def write_file(path: Path, buffers: Sequence[memoryview | bytes], *, durable: bo
     durable : bool
         Whether to wait until the disk has them (fsync).
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    fd = create_file(path)
     try:
-        rest = [memoryview(b).cast("B") for b in buffers if len(b)]
-        while rest:
-            written = os.writev(fd, rest)
-            while rest and written >= rest[0].nbytes:
-                written -= rest.pop(0).nbytes
-            if written:
-                rest[0] = rest[0][written:]
+        write_data(fd, buffers)
         if durable:
-            os.fsync(fd)
+            sync_file(fd)
     finally:
         os.close(fd)
+
+
+def create_file(path: Path) -> int:
+    """Create an empty file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        It must not exist.
+
+    Returns
+    -------
+    int
+        Its descriptor, open for writing.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def write_data(fd: int, buffers: Sequence[memoryview | bytes]) -> None:
+    """Write buffers one after the other, without joining them in memory.
+
+    Parameters
+    ----------
+    fd : int
+        Where.
+    buffers : sequence of bytes-like
+        What.
+    """
+    rest = [memoryview(b).cast("B") for b in buffers if len(b)]
+    while rest:
+        written = os.writev(fd, rest)
+        while rest and written >= rest[0].nbytes:
+            written -= rest.pop(0).nbytes
+        if written:
+            rest[0] = rest[0][written:]
+
+
+def sync_file(fd: int) -> None:
+    """Wait until the disk has a file's content.
+
+    Parameters
+    ----------
+    fd : int
+        The file.
+    """
+    os.fsync(fd)
 
 
 def link(source: Path, target: Path) -> None:

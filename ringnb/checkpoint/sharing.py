@@ -126,7 +126,7 @@ def _holds(path: Path, buffers: Sequence[memoryview | bytes], *, sync: bool) -> 
                 if not np.array_equal(room[: piece.size], piece):
                     return False
         if sync:
-            os.fsync(fd)
+            files.sync_file(fd)
         return True
     finally:
         os.close(fd)

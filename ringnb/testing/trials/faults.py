@@ -1,0 +1,163 @@
+"""Every call to the system fails, in every way: a full disk, a broken one, no rights, nothing there."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ringnb.errors import CheckpointError
+from ringnb.testing.trials.interposing import Operation, interposed
+from ringnb.testing.trials.judging import Loss, judge
+from ringnb.testing.trials.workloads import Expectation, Runner
+
+__all__ = ["FAULTS", "fail_every_call"]
+
+FAULTS = ("ENOSPC", "EIO", "EACCES", "EROFS", "short write", "side gone", "store gone")
+
+
+def fail_every_call(
+    workload: Sequence[str], *, lasting: bool, folder: Path | None = None
+) -> Counter[str]:
+    """Fail each call of a workload's last operation, in a run of its own, in every way.
+
+    Parameters
+    ----------
+    workload : sequence of str
+        Names of operations.
+    lasting : bool
+        Whether every later call fails as well, until the operation is over.
+    folder : pathlib.Path, optional
+        Where to work.
+
+    Returns
+    -------
+    Counter
+        Injected faults by kind.
+
+    Raises
+    ------
+    Loss
+        If a promise was broken: something that was committed is gone or differs, an operation that
+        raised left something behind, an error is not the storage's, or the same process cannot go on.
+    """
+    counts: Counter[str] = Counter()
+    logger = logging.getLogger("ringnb.checkpoint")
+    quiet, logger.disabled = logger.disabled, True
+    try:
+        for fault in FAULTS:
+            call = 1
+            while (injected := _trial(workload, call, fault, folder, lasting=lasting)) is not None:
+                counts[fault] += injected
+                call += 1
+    finally:
+        logger.disabled = quiet
+    return counts
+
+
+def _trial(
+    workload: Sequence[str], call: int, fault: str, folder: Path | None, *, lasting: bool
+) -> bool | None:
+    """Run a workload with one fault; return whether it happened, None if there is no such call."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        store = Path(name, "s.zarr")
+        injector = _Injector(store, fault, lasting=lasting)
+        runner = Runner(store)
+        raised: Exception | None = None
+        before = Expectation()
+        try:
+            with interposed(injector.around):
+                for number, operation in enumerate(workload):
+                    before = runner.expected
+                    if number == len(workload) - 1:
+                        injector.left = call
+                    try:
+                        if not runner.run(operation):
+                            return None
+                    except (OSError, CheckpointError) as error:
+                        raised = error
+                injector.active = False
+            if not injector.injected:
+                return None if injector.left is not None and injector.left > 0 else False
+            where = f"{tuple(workload)}, {fault} at call {call}{' and later' if lasting else ''}"
+            expected = _outcome(before, runner.expected, workload[-1], raised, injector)
+            try:
+                judge(store, expected, again=False)
+                # The same process goes on, and leaves nothing of the failure behind.
+                runner.expected = expected
+                runner.run("save")
+                runner.close()
+                judge(store, runner.expected)
+            except Loss as loss:
+                msg = f"{where} ({raised!r}): {loss}"
+                raise Loss(msg) from loss
+            except (OSError, CheckpointError) as error:
+                msg = f"{where} ({raised!r}): the next save failed: {error!r}"
+                raise Loss(msg) from error
+        finally:
+            runner.close()
+    return True
+
+
+def _outcome(
+    before: Expectation,
+    now: Expectation,
+    operation: str,
+    raised: Exception | None,
+    injector: _Injector,
+) -> Expectation:
+    if injector.fault == "store gone":
+        # What was thrown away from outside is gone; whatever is there must be whole.
+        return Expectation(may={**now.everything(), **before.everything()})
+    if injector.fault == "side gone":
+        # And with it what was moved there.
+        now = replace(now, aside={}, may={**now.aside, **now.may})
+    if raised is None:
+        # Retention logs what it could not delete.
+        return replace(now, may={**before.must, **now.may}) if operation == "retire" else now
+    if operation in {"save", "share"} and not injector.lasting:
+        return before
+    return replace(now, may={**before.must, **now.may})
+
+
+class _Injector:
+    """Fails a call."""
+
+    def __init__(self, store: Path, fault: str, *, lasting: bool) -> None:
+        self.left: int | None = None
+        self.active = True
+        self.injected = False
+        self.fault, self.lasting = fault, lasting
+        self._store = store
+
+    def around(self, operation: Operation, call: Callable[[], Any]) -> Any:
+        """Fail it, or do it."""
+        if self.left is None or not self.active:
+            return call()
+        self.left -= 1
+        if self.left > 0 or (self.left < 0 and not self.lasting):
+            return call()
+        if self.fault == "short write":
+            return self._short(operation, call)
+        self.injected = True
+        if self.fault in {"side gone", "store gone"}:
+            side = self._store.parent / f".{self._store.name}.ringnb"
+            shutil.rmtree(side if self.fault == "side gone" else self._store, ignore_errors=True)
+            return call()
+        number = getattr(errno, self.fault)
+        raise OSError(number, "injected", str(operation.path))
+
+    def _short(self, operation: Operation, call: Callable[[], Any]) -> Any:
+        """Write half of it, then find the disk full."""
+        if operation.kind == "write_data":
+            self.injected = True
+            path = operation.path
+            path.write_bytes(operation.data[: len(operation.data) // 2])
+            raise OSError(errno.ENOSPC, "injected", str(path))
+        return call()

@@ -1,0 +1,183 @@
+"""A process that commits, retires, pins and deletes is ended with SIGKILL, again and again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ringnb.testing.trials.interposing import Operation, interposed
+from ringnb.testing.trials.judging import Loss, judge, settle
+from ringnb.testing.trials.workloads import OPERATIONS, Expectation, Runner
+
+__all__ = ["kill_at_every_call", "kill_at_random"]
+
+_TIMEOUT_S = 60.0
+# Children start from a server that has imported what they need, and has no threads yet.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["ringnb.testing.trials.kills"])
+
+
+def kill_at_every_call(workload: Sequence[str], folder: Path | None = None) -> Counter[str]:
+    """Kill the process before, and after, each call to the system of a workload's last operation.
+
+    Parameters
+    ----------
+    workload : sequence of str
+        Names of operations.
+    folder : pathlib.Path, optional
+        Where to work.
+
+    Returns
+    -------
+    Counter
+        ``kills``: processes that were killed.
+
+    Raises
+    ------
+    Loss
+        If a promise was broken.
+    """
+    counts: Counter[str] = Counter()
+    after = False
+    call = 1
+    while True:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            store = Path(name, "s.zarr")
+            killed, expected = _child(_run, store, Expectation(), (tuple(workload), call, after))
+            if killed:
+                counts["kills"] += 1
+                where = f"{tuple(workload)}, killed {'after' if after else 'before'} call {call}"
+                _judged(store, expected, where)
+        if not killed:
+            return counts
+        call, after = (call + 1, False) if after else (call, True)
+
+
+def kill_at_random(kills: int, seed: int, folder: Path | None = None) -> Counter[str]:
+    """Kill processes at random times, one after the other on one store.
+
+    Parameters
+    ----------
+    kills : int
+        How many.
+    seed : int
+        Of the times, and of what the processes do.
+    folder : pathlib.Path, optional
+        Where to work.
+
+    Returns
+    -------
+    Counter
+        ``kills``, and ``commits`` that were judged after the last of them.
+
+    Raises
+    ------
+    Loss
+        If a promise was broken.
+    """
+    random_ = random.Random(seed)  # noqa: S311
+    expected = Expectation()
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        store = Path(name, "s.zarr")
+        for number in range(kills):
+            delay = random_.uniform(0.0, 0.06)
+            killed, expected = _child(_run_on, store, expected, (seed + number,), delay_s=delay)
+            where = f"seed {seed}, kill {number + 1} after {delay * 1e3:.1f} ms"
+            if not killed:
+                msg = f"{where}: the child ended by itself"
+                raise Loss(msg)
+            try:
+                expected = settle(store, expected)
+            except Loss as loss:
+                msg = f"{where}: {loss}"
+                raise Loss(msg) from loss
+        _judged(store, expected, f"seed {seed}, after all")
+    return Counter(kills=kills, commits=len(expected.must))
+
+
+def _judged(store: Path, expected: Expectation, where: str) -> None:
+    try:
+        judge(store, expected)
+    except Loss as loss:
+        msg = f"{where}: {loss}"
+        raise Loss(msg) from loss
+
+
+def _child(
+    target: Callable[..., None],
+    store: Path,
+    expected: Expectation,
+    arguments: tuple[object, ...],
+    delay_s: float | None = None,
+) -> tuple[bool, Expectation]:
+    """Run a child until it is killed, or ends; return whether it was, and what it announced last."""
+    ours, theirs = _context.Pipe(duplex=False)
+    process = _context.Process(target=target, args=(theirs, store, expected, *arguments))
+    process.start()
+    theirs.close()
+    deadline = time.monotonic() + _TIMEOUT_S
+    try:
+        if delay_s is not None:
+            expected = ours.recv()  # it has begun
+            time.sleep(delay_s)
+            os.kill(process.pid or 0, signal.SIGKILL)
+        while time.monotonic() < deadline:
+            expected = ours.recv()
+    except EOFError:
+        pass
+    finally:
+        ours.close()
+        process.join(_TIMEOUT_S)
+    if process.exitcode not in (0, -signal.SIGKILL):
+        msg = f"the child ended with status {process.exitcode}"
+        raise Loss(msg)
+    return process.exitcode != 0, expected
+
+
+def _run(
+    pipe: Connection,
+    store: Path,
+    expected: Expectation,
+    workload: Sequence[str],
+    call: int,
+    after: bool,
+) -> None:
+    """Run a workload, and die at a call of its last operation."""
+    left: int | None = None
+
+    def around(_operation: Operation, do: Callable[[], Any]) -> Any:
+        """Count, die, or do it."""
+        nonlocal left
+        if left is not None:
+            left -= 1
+        if left == 0 and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = do()
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    runner = Runner(store, told=lambda r: pipe.send(r.expected), expected=expected)
+    with interposed(around):
+        for number, operation in enumerate(workload):
+            if number == len(workload) - 1:
+                left = call
+            runner.run(operation)
+    runner.close()
+
+
+def _run_on(pipe: Connection, store: Path, expected: Expectation, seed: int) -> None:
+    """Do anything, until killed."""
+    random_ = random.Random(seed)  # noqa: S311
+    runner = Runner(store, told=lambda r: pipe.send(r.expected), expected=expected)
+    while True:
+        runner.run(random_.choice(("save", "share", *OPERATIONS)))

@@ -1,0 +1,94 @@
+"""A writer of an object store is stopped after every request: there is no rename, order must do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+from zarr.storage import MemoryStore
+
+from ringnb.checkpoint import object_store
+from ringnb.testing.trials.judging import Loss, judge
+from ringnb.testing.trials.workloads import Runner
+
+__all__ = ["stop_after_every_request"]
+
+
+class _Stopped(BaseException):
+    """The writer is gone."""
+
+
+def stop_after_every_request(
+    workload: Sequence[str], make_store: Callable[[], Any] = MemoryStore
+) -> Counter[str]:
+    """Stop the writer after each put and each delete of a workload's last operation.
+
+    Parameters
+    ----------
+    workload : sequence of str
+        Names of operations.
+    make_store : callable, default MemoryStore
+        Makes an empty place for each trial: a zarr store, or a URL.
+
+    Returns
+    -------
+    Counter
+        ``stops``: trials.
+
+    Raises
+    ------
+    Loss
+        If a promise was broken.
+    """
+    counts: Counter[str] = Counter()
+    while _trial(workload, counts["stops"], make_store()):
+        counts["stops"] += 1
+    return counts
+
+
+def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
+    left: int | None = None
+
+    def request(do: Callable[[], None]) -> None:
+        """Do it, unless the writer is gone."""
+        nonlocal left
+        if left is not None:
+            if left <= 0:
+                raise _Stopped
+            left -= 1
+        do()
+
+    shelf = object_store.StoreShelf
+    put, remove = shelf._set, shelf._delete
+
+    def _set(self: Any, key: str, data: bytes) -> None:
+        request(lambda: put(self, key, data))
+
+    def _delete(self: Any, keys: set[str], name: str) -> None:
+        for key in sorted(keys):
+            request(lambda key=key: remove(self, {key}, name))  # type: ignore[misc]
+
+    runner = Runner(place)
+    with (
+        mock.patch.object(shelf, "_set", _set),
+        mock.patch.object(shelf, "_delete", _delete),
+        mock.patch.object(object_store, "_WORKERS", 1),
+    ):
+        for number, operation in enumerate(workload):
+            if number == len(workload) - 1:
+                left = requests
+            try:
+                if not runner.run(operation):
+                    return False
+            except _Stopped:
+                break
+        else:
+            return False  # it makes no more requests than that
+    try:
+        judge(place, runner.expected)
+    except Loss as loss:
+        msg = f"{tuple(workload)}, stopped after {requests} requests: {loss}"
+        raise Loss(msg) from loss
+    return True

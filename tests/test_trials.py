@@ -1,0 +1,283 @@
+"""Power cuts, kills, failing disks, damage: a part of the trials, and that they would notice a fault."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ringnb as rn
+from ringnb import cli
+from ringnb.checkpoint import directory, object_store, reading
+from ringnb.testing.storages import make_snapshot
+from ringnb.testing.trials import program
+from ringnb.testing.trials.damage import damage_everything
+from ringnb.testing.trials.disk import Disk
+from ringnb.testing.trials.faults import fail_every_call
+from ringnb.testing.trials.judging import Loss
+from ringnb.testing.trials.kills import kill_at_every_call
+from ringnb.testing.trials.objects import stop_after_every_request
+from ringnb.testing.trials.powercuts import cut_power
+
+ROOT = Path(__file__).parents[1]
+RECORDED = ROOT / "ringnb" / "testing" / "trials" / "results.json"
+ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
+
+# At least as much as this is tried in a bounded run.
+BOUNDED = {
+    "power": ("states", 500),
+    "power_longer": ("states", 100),
+    "power_after_kill": ("states", 500),
+    "kill_calls": ("kills", 150),
+    "kill_randomly": ("kills", 40),
+    "fail": ("EIO", 150),
+    "stop": ("stops", 60),
+    "damage": ("bits", 1000),
+}
+
+
+def test_a_bounded_run_loses_nothing(tmp_path, capsys):
+    assert program.main(["--json", str(tmp_path / "t.json")]) == 0, capsys.readouterr().out
+    document = json.loads((tmp_path / "t.json").read_text())
+    assert {row["key"] for row in document["rows"]} == set(BOUNDED)
+    for row in document["rows"]:
+        counted, least = BOUNDED[row["key"]]
+        assert row["losses"] == []
+        assert row["counts"][counted] >= least, row
+
+
+def test_the_readme_holds_the_recorded_full_run():
+    document = json.loads(RECORDED.read_text())
+    assert document["full"] is True
+    assert [row["losses"] for row in document["rows"]] == [[]] * len(BOUNDED)
+    readme = (ROOT / "README.md").read_text().splitlines()
+    for line in program.as_markdown(document):
+        assert line in readme
+
+
+def test_an_unknown_trial_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        program.main(["--only", "nothing"])
+    assert "no trial 'nothing'" in capsys.readouterr().err
+
+
+def test_what_is_lost_is_said_and_fails(monkeypatch, capsys):
+    def lose(*_arguments, **_options):
+        raise Loss("a checkpoint")
+
+    class Inline:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        map = staticmethod(map)
+
+    monkeypatch.setattr(program, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(program, "damage_everything", lose)
+    monkeypatch.setattr(program, "_arguments", lambda *_, **__: ([(lose, (), {})], [Path()]))
+    assert program.main(["--only", "damage"]) == 1
+    assert "LOSS a checkpoint" in capsys.readouterr().out
+
+
+# -- would they notice? -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workload", "forgotten"),
+    [
+        (("save",), lambda op: op.kind == "sync_file"),
+        (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
+        (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "live"),
+        (("save",), lambda op: op.kind == "sync_directory" and op.path.parent.name == "staging"),
+        (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "u"),
+        (("save", "delete"), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
+        (("save", "pin"), lambda op: op.kind == "sync_file"),
+        (("save", "pin"), lambda op: op.kind == "sync_directory" and "trial" in op.path.name),
+    ],
+    ids=["file", "store", "parent", "staged", "field", "deleted", "pin", "pinned"],
+)
+def test_a_sync_that_is_forgotten_is_noticed(workload, forgotten, monkeypatch):
+    cut_power(workload)
+    real = Disk.apply
+    monkeypatch.setattr(Disk, "apply", lambda self, op: None if forgotten(op) else real(self, op))
+    with pytest.raises(Loss):
+        cut_power(workload)
+
+
+def test_building_on_a_rename_that_is_not_durable_is_noticed(monkeypatch):
+    workload = ("save", "kill delete 2", "save")
+    assert cut_power(workload)["states"] > 10
+    monkeypatch.setattr(directory.DirectoryShelf, "_settle", lambda _: None)
+    with pytest.raises(Loss):
+        cut_power(workload)
+
+
+def test_litter_and_half_commits_are_noticed(monkeypatch):
+    shelf = directory.DirectoryShelf
+    for name, noticed in (
+        ("_remove_tree", lambda: fail_every_call(("save", "save"), lasting=False)),
+        ("_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
+        ("_sweep", lambda: kill_at_every_call(("save", "pin"))),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(shelf, name, lambda *_: None)
+            with pytest.raises(Loss):
+                noticed()
+
+
+def test_an_object_store_that_deletes_in_another_order_is_noticed(monkeypatch):
+    workload = ("save", "delete")
+    assert stop_after_every_request(workload)["stops"] > 5
+    monkeypatch.setattr(
+        object_store.StoreShelf, "remove", lambda self, name, keys: self._delete(keys, name)
+    )
+    with pytest.raises(Loss):
+        stop_after_every_request(workload)
+
+
+def test_a_key_that_was_added_is_noticed(monkeypatch):
+    monkeypatch.setattr(reading.Reader, "check_keys", lambda _: None)
+    with pytest.raises(Loss, match="added"):
+        damage_everything(every=200)
+
+
+def test_checks_that_are_left_out_are_noticed(monkeypatch):
+    monkeypatch.setattr(reading.Reader, "check_field", lambda *_: None)
+    with pytest.raises(Loss):
+        damage_everything(every=200)
+
+
+# -- the real thing, where this machine can make it --------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a file system of one megabyte."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip("this user cannot mount a file system")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def big(step):
+    import numpy as np
+
+    rng = np.random.default_rng(step)
+    return make_snapshot(step, fields={"u": rng.random((240, 240))}, field_attrs={})
+
+
+def test_a_full_disk_loses_nothing_and_room_is_used_again(small_disk):
+    with rn.ZarrStorage(small_disk / "s.zarr") as storage:
+        storage.save(ONE, big(1))
+        storage.save(TWO, big(2))
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space left") as caught:
+                storage.save(THREE, big(3))
+            assert caught.value.errno == errno.ENOSPC
+            assert storage.list() == [ONE, TWO]
+        assert os.listdir(small_disk / ".s.zarr.ringnb" / "staging") == []
+        storage.delete(ONE)
+        storage.save(THREE, big(3))
+        for name in (TWO, THREE):
+            storage.load(name).verify()
+
+
+def test_a_read_only_file_system_reads_on(small_disk):
+    with rn.ZarrStorage(small_disk / "s.zarr") as storage:
+        storage.save(ONE, big(1))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with rn.ZarrStorage(small_disk / "s.zarr") as storage:
+        storage.load(ONE).verify()
+        for change in (lambda: storage.save(TWO, big(2)), lambda: storage.delete(ONE)):
+            with pytest.raises(OSError, match="Read-only file system"):
+                change()
+        assert storage.list() == [ONE]
+    assert cli.main(["verify", str(small_disk / "s.zarr")]) == 0
+
+
+def test_a_file_system_of_its_own_keeps_the_side_directory_inside(small_disk):
+    with rn.ZarrStorage(small_disk) as storage:
+        storage.save(ONE, big(1))
+        assert sorted(os.listdir(small_disk)) == [".ringnb", ONE, "zarr.json"]
+
+
+# -- repair ---------------------------------------------------------------------------------------------
+
+
+def test_repair_moves_the_damaged_aside_and_deletes_nothing(tmp_path, capsys):
+    store = tmp_path / "s.zarr"
+    with rn.ZarrStorage(store) as storage:
+        for step, name in enumerate((ONE, TWO, THREE), 1):
+            storage.save(name, make_snapshot(step))
+        storage.pin(ONE, "mine")
+    chunk = next((store / ONE / "u").glob("c*"))
+    chunk.write_bytes(b"rubbish")
+    (store / TWO / "zarr.json").write_bytes(b"{}")
+    contents = {
+        p.relative_to(store): p.read_bytes()
+        for n in (ONE, TWO)
+        for p in (store / n).rglob("*")
+        if p.is_file()
+    }
+    assert cli.main(["verify", str(store)]) == 1
+    assert rn.ZarrStorage(store).list() == [TWO, ONE, THREE]
+    capsys.readouterr()
+    assert cli.main(["verify", str(store), "--repair"]) == 1
+    out = capsys.readouterr().out
+    aside = tmp_path / ".s.zarr.ringnb" / "damaged"
+    assert out.count("moved ") == 2
+    assert str(aside / ONE) in out
+    assert {
+        p.relative_to(aside): p.read_bytes() for p in aside.rglob("*") if p.is_file()
+    } == contents
+    assert cli.main(["verify", str(store), "--repair"]) == 0
+    with rn.ZarrStorage(store) as storage:
+        assert storage.list() == [THREE]
+        storage.save(ONE, make_snapshot(9))  # its name is free again
+    next((store / ONE / "u").glob("c*")).write_bytes(b"rubbish")
+    assert cli.main(["verify", str(store), "--repair"]) == 1
+    assert sorted(os.listdir(aside)) == [ONE, f"{ONE}.2", TWO]
+
+
+def test_repair_beside_a_writer_is_locked_out(tmp_path, capsys):
+    store = tmp_path / "s.zarr"
+    with rn.ZarrStorage(store) as storage:
+        storage.save(ONE, make_snapshot(1))
+        next((store / ONE / "u").glob("c*")).write_bytes(b"rubbish")
+        done = subprocess.run(
+            [os.fspath(Path(os.sys.executable)), "-m", "ringnb.cli", "verify", store, "--repair"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "is being written by process" in done.stderr
+    assert (store / ONE).exists()
+
+
+def test_a_named_pipe_in_place_of_a_file_is_damage_and_blocks_nobody(tmp_path):
+    store = tmp_path / "s.zarr"
+    for key in ("zarr.json", "u/zarr.json", "u/c.0.0"):
+        with rn.ZarrStorage(store) as storage:
+            name = f"checkpoint_0_step_{len(storage.list())}"
+            storage.save(name, make_snapshot(1))
+        (store / name / key).unlink()
+        os.mkfifo(store / name / key)
+        with pytest.raises(rn.CheckpointCorrupt):
+            rn.ZarrStorage(store).load(name).verify()
