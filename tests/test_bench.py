@@ -35,6 +35,16 @@ PROMISED = {
     "open_1000": 50.0,
     "list_1000": 1.0,
     "delete": 1.0,
+    "commit_long": 1.2,
+    "open_many": 1.0,
+    "list_many": 20.0,
+    "incremental_wave": 1.0,
+    "memory_array_save": 64.0,
+    "memory_array_load": 64.0,
+    "memory_array_verify": 64.0,
+    "memory_slabs_save": 64.0,
+    "memory_slabs_load": 64.0,
+    "memory_slabs_verify": 64.0,
     "poll": 20.0,
     "poll_pending": 20.0,
     "import": 0.7,
@@ -128,7 +138,7 @@ def test_wrong_use_is_one_line(tmp_path, monkeypatch, capsys, arguments, status,
 def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command.shutil, "disk_usage", lambda _: type("U", (), {"free": 5 << 20})())
     assert run(tmp_path, "--only", "polls") == 1
-    assert "has 5.0 MiB free, the benchmark writes up to 3.0 GiB" in capsys.readouterr().err
+    assert "has 5.0 MiB free, the benchmark writes up to 10.0 GiB" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

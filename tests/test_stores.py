@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -378,6 +380,34 @@ def test_a_damaged_archive_gives_no_wrong_data(store, tmp_path):
         damaged.write_bytes(whole[:size])
         with pytest.raises(rn.CheckpointError):
             open_archive(damaged)
+
+
+@pytest.mark.parametrize("key", ["u/c.0.0", "u/zarr.json", "zarr.json"])
+def test_a_member_that_inflates_to_a_gigabyte_is_damage_in_bounded_memory(store, tmp_path, key):
+    path = tmp_path / "a.zip"
+    export_archive(rn.ZarrStorage(store), path, [ONE])
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path) as good, zipfile.ZipFile(bomb, "w") as bad:
+        for info in good.infolist():
+            if info.filename != f"{ONE}/{key}":
+                bad.writestr(info, good.read(info))
+        with bad.open(zipfile.ZipInfo(f"{ONE}/{key}"), "w", force_zip64=True) as member:
+            member._compressor = zipfile._get_compressor(zipfile.ZIP_DEFLATED, 9)
+            member._zinfo.compress_type = zipfile.ZIP_DEFLATED
+            for _ in range(1024):
+                member.write(bytes(1 << 20))
+    assert bomb.stat().st_size < 4 << 20
+    tracemalloc.start()
+    try:
+        archive = open_archive(bomb)
+        assert archive.list() == [ONE]
+        with pytest.raises(rn.CheckpointCorrupt):
+            archive.load(ONE).verify()
+        with pytest.raises(rn.CheckpointCorrupt):
+            archive.load(ONE).numpy()
+        assert tracemalloc.get_traced_memory()[1] < 300 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_commands_export_import_and_pin(store, tmp_path, capsys):

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import ringnb as rn
-from ringnb.checkpoint import files
+from ringnb.checkpoint import files, listing
+from ringnb.checkpoint.commit import retire
 from ringnb.checkpoint.format import layout_fields
+from ringnb.checkpoint.retention import keep_last
 from ringnb.testing.storages import StorageTests, make_snapshot
 
 NAME = "checkpoint_0_step_7"
@@ -526,7 +528,7 @@ def test_a_failing_delete_keeps_the_checkpoint_or_finishes_later(tmp_path, monke
 KILLED = """
     import os, signal, sys
     import ringnb as rn
-    from ringnb.checkpoint import files
+    from ringnb.checkpoint import listing, files
     from ringnb.testing.storages import make_snapshot
     import threading
     path, stop_at = sys.argv[1], int(sys.argv[2])
@@ -631,3 +633,36 @@ def test_a_zarr_local_store_is_a_directory(path):
     assert read_only.list() == [NAME]
     with pytest.raises(rn.CheckpointError, match="read-only"):
         read_only.save("a_0_step_0", make_snapshot())
+
+
+# -- long histories ------------------------------------------------------------------------------------
+
+
+def test_damage_in_place_is_noticed_in_a_list_longer_than_one_look_examines(path, monkeypatch):
+    monkeypatch.setattr(listing, "_EXAMINED", 10)
+    with rn.ZarrStorage(path, durable=False) as storage:
+        for n in range(25):
+            storage.save(f"a_0_step_{n}", make_snapshot(n))
+        storage.list()
+        document = path / "a_0_step_17" / "zarr.json"
+        document.write_bytes(document.read_bytes()[:-9])
+        found = [sum(e.damaged for e in storage.catalogue()) for _ in range(3)]
+        assert found[-1] == 1
+        assert storage.history("checkpoint", "model_0")[-1].step == 24
+
+
+def test_a_commit_looks_at_its_own_history_only(path, monkeypatch):
+    with rn.ZarrStorage(path, durable=False) as storage:
+        for n in range(40):
+            storage.save(f"a_0_step_{n}", make_snapshot(n, kernel_id="other"))
+        storage.save("a_1_step_0", make_snapshot(0))
+        looked = []
+        real = listing.Listing._document_stamp
+        monkeypatch.setattr(
+            listing.Listing,
+            "_document_stamp",
+            lambda self, name: (looked.append(name), real(self, name))[1],
+        )
+        storage.save("a_1_step_1", make_snapshot(1))
+        retire(storage, "checkpoint", "model_0", keep_last(1), protect=())
+        assert set(looked) <= {"a_1_step_0", "a_1_step_1"}

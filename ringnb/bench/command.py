@@ -14,7 +14,18 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from ringnb.bench import report, rings, scheduling, snapshots, startup, stepping, stores
+from ringnb.bench import (
+    histories,
+    large,
+    report,
+    rings,
+    scheduling,
+    sharing,
+    snapshots,
+    startup,
+    stepping,
+    stores,
+)
 from ringnb.bench.measuring import Row, Scale
 from ringnb.console import format_bytes, say
 from ringnb.errors import RingnbError
@@ -37,11 +48,14 @@ CASES: dict[str, Case] = {
     "snapshot": snapshots.whole_snapshot,
     "restore": snapshots.restoring,
     "many": stores.many,
+    "histories": histories.histories,
+    "incremental": sharing.incremental,
+    "large": large.large,
     "polls": scheduling.polls,
     "import": startup.imports,
     "first-step": startup.first_step,
 }
-_NEEDS = {True: 2**30, False: 3 * 2**30}  # bytes of disk, quick and full
+_NEEDS = {True: 2**30, False: 10 * 2**30}  # bytes of disk, quick and full
 
 
 class BenchmarkFailed(RingnbError):

@@ -110,12 +110,14 @@ def many(scale: Scale) -> Iterator[Row]:
     for step in range(_COUNT):
         writer.save(f"bench_0_step_{step}", _snapshot(cells, step))
     writer.close()
+    del writer  # what the process remembers of a store lives as long as a storage on it
     time.sleep(0.2)  # a listing is remembered once the directory's time stamp is that old
     opened, listed = [], []
     for _ in range(scale.times(15, 7)):
         storage = ZarrStorage(path)
         opened.append(time_s(storage.list) * 1e3)
         listed.append(time_s(storage.list) * 1e3)
+        del storage
     storage = ZarrStorage(path)
     storage.list()
     storage.delete("bench_0_step_0")  # takes the lock

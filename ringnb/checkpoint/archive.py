@@ -46,6 +46,13 @@ class _Members(ZipStore):
         except Exception:  # noqa: BLE001
             return prototype.buffer.from_bytes(b"")
 
+    async def getsize(self, key: str) -> int:
+        """Look the size up; zarr would read the member, and a few bytes may stand for gigabytes."""
+        try:
+            return self._zf.getinfo(key).file_size
+        except KeyError:
+            raise FileNotFoundError(key) from None
+
 
 def export_archive(
     storage: ZarrStorage, path: str | os.PathLike[str], names: Sequence[str] | None = None

@@ -288,7 +288,8 @@ class DirectoryShelf(Shelf):
             files.write_file(staged / DOCUMENT, [raw], durable=self._durable)
 
         # fsync waits for the disk: several files wait at the same time.
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
+        workers = commit.workers(_WORKERS, copies=1) if commit.is_lazy else _WORKERS
+        with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-commit") as pool:
             work = [pool.submit(write_array_document, layout) for layout in commit.layouts]
             work += [pool.submit(write_chunk, item) for item in commit.chunks()]
             _finish(work)

@@ -213,8 +213,8 @@ class StoreShelf(Shelf):
         try:
             if self._get(DOCUMENT) is None:
                 self._set(DOCUMENT, root_document())
-            with ThreadPoolExecutor(_WORKERS, thread_name_prefix="ringnb-put") as pool:
-                # One batch at a time: no more chunks in memory than are under way.
+            workers = commit.workers(_WORKERS, copies=3)  # ours, the request's, its body's
+            with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-put") as pool:
                 for _ in pool.map(write_chunk, commit.chunks()):
                     pass
             for layout in commit.layouts:

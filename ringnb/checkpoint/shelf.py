@@ -22,6 +22,7 @@ from ringnb.errors import CheckpointError
 
 __all__ = ["Commit", "Shelf", "encode_chunk"]
 
+_IN_FLIGHT_BYTES = 48 << 20
 Seal = Callable[[Mapping[str, list[int]], int], bytes]
 
 
@@ -51,6 +52,29 @@ class Commit:
     documents: Mapping[str, bytes]
     seal: Seal
     whose: tuple[str, str]
+
+    def workers(self, most: int, copies: int) -> int:
+        """Return how many chunks may be under way at a time, so that they fit into 48 MiB.
+
+        Parameters
+        ----------
+        most : int
+            No more than that.
+        copies : int
+            Of a chunk, in memory, while it is under way.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        largest = max(one.chunk_nbytes for one in self.layouts)
+        return max(1, min(most, _IN_FLIGHT_BYTES // max(1, copies * largest)))
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether a field is read only when its chunk is written."""
+        return not all(isinstance(array, np.ndarray) for array in self.fields.values())
 
     def chunks(self) -> Iterator[tuple[FieldLayout, int, Chunk]]:
         """Yield every chunk of every field with its number."""
