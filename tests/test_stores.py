@@ -538,6 +538,36 @@ def test_s3_a_name_that_another_process_writes_is_locked(s3, url):
     storage.load(TWO).verify()
 
 
+def test_s3_a_claim_that_could_not_be_dropped_does_not_lock_its_own_writer_out(url, monkeypatch):
+    from ringnb.checkpoint.claims import Claims
+
+    real = Claims._delete
+
+    def unreachable(self, key):
+        if "/claims/" in key:
+            raise OSError(101, "Network is unreachable")
+        real(self, key)
+
+    storage = rn.ZarrStorage(url)
+    with monkeypatch.context() as patch:
+        patch.setattr(Claims, "_delete", unreachable)
+        storage.save(ONE, make_snapshot(1))
+    storage.delete(ONE)
+    storage.save(ONE, make_snapshot(2))
+    assert storage.load(ONE).step == 2
+
+
+def test_s3_numbers_go_on_where_the_counter_or_a_claim_was_damaged(s3, url):
+    prefix = url.removeprefix("s3://bucket/")
+    storage = rn.ZarrStorage(url)
+    storage.save(ONE, make_snapshot(1))
+    s3.put_object(Bucket="bucket", Key=f"{prefix}/.ringnb/sequence", Body=b"rubbish")
+    s3.put_object(Bucket="bucket", Key=f"{prefix}/.ringnb/claims/other_0_step_1", Body=b"[]")
+    storage = rn.ZarrStorage(url)
+    storage.save(TWO, make_snapshot(2))
+    assert [e.sequence for e in storage.catalogue()] == [1, 2]
+
+
 def test_s3_without_conditional_put_still_keeps_this_process_apart(url, monkeypatch):
     from ringnb.checkpoint.claims import Claims
 

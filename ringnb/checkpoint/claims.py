@@ -54,6 +54,7 @@ class Claims:
         self._store = store
         self._url = url
         self._supported: bool | None = None
+        self._undropped: set[str] = set()  # ours still, because the server could not be reached
 
     @property
     def supported(self) -> bool:
@@ -111,7 +112,7 @@ class Claims:
         """
         key = f"{SIDE}/claims/{name}"
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        if not self._create(key, json.dumps(owner).encode()):
+        if not self._create(key, json.dumps(owner).encode()) and name not in self._undropped:
             found = self._get(key)
             who = _who(_owner(found[0])) if found else "another process"
             msg = (
@@ -128,7 +129,9 @@ class Claims:
         name : str
             A name that was claimed.
         """
+        self._undropped.add(name)
         self._delete(f"{SIDE}/claims/{name}")
+        self._undropped.discard(name)
 
     def next_sequence(self, last: int) -> int:
         """Take the next number.
@@ -156,7 +159,8 @@ class Claims:
                 if self._create(_COUNTER, str(last + 1).encode()):
                     return last + 1
                 continue
-            number = max(int(found[0]), last) + 1
+            counted = int(found[0]) if found[0].isdigit() else 0  # damaged: the store knows better
+            number = max(counted, last) + 1
             try:
                 obstore.put(
                     self._store,
@@ -198,7 +202,10 @@ def _who(owner: dict[str, Any]) -> str:
 
 
 def _is_abandoned(owner: dict[str, Any]) -> bool:
-    if time.time() - float(owner.get("since", 0.0)) > _STALE_S:
+    since = owner.get("since")
+    if not isinstance(since, int | float):
+        return False  # none that ringnb wrote
+    if time.time() - since > _STALE_S:
         return True
     if owner.get("host") != socket.gethostname() or owner.get("pid") == os.getpid():
         return False
