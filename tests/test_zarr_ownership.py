@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import shutil
@@ -202,3 +203,16 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     rn.ZarrStorage("~/store.zarr").save(ONE, make_snapshot(1))
     assert (tmp_path / "home" / "store.zarr" / ONE).is_dir()
     assert not (tmp_path / "~").exists()
+
+
+def test_a_pin_after_close_does_not_keep_the_store_locked(storage, path):
+    storage.save(ONE, make_snapshot(1))
+    checkpoint = storage.load(ONE)
+    storage.close()
+    checkpoint.pin("kept")
+    with open(path.parent / f".{path.name}.ringnb" / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(rn.StoreLocked):
+            checkpoint.unpin()
+    checkpoint.unpin()
+    assert storage.load(ONE).pinned is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ringnb.checkpoint.retention import Policy, choose
+from ringnb.checkpoint.policy import Policy, choose
 from ringnb.errors import CheckpointError, CheckpointNotFound, StoreLocked
 
 if TYPE_CHECKING:

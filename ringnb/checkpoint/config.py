@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ringnb.checkpoint.retention import Policy, keep_all, keep_last
+from ringnb.checkpoint.policy import Policy
+from ringnb.checkpoint.retention import keep_all, keep_last
 from ringnb.messages import check_name
 
 __all__ = ["CheckpointConfig"]

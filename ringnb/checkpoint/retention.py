@@ -8,18 +8,18 @@ keeps; ``a & b`` keeps what `b` keeps of what `a` keeps::
     policy = (keep_last(3) | keep_every(1000)) & keep_within(2 << 30)
     config = CheckpointConfig(retention=policy)
 
-`choose` turns a policy into what may be deleted. It holds for every policy, a user's own included, that
-nothing pinned, damaged or protected goes, that the newest checkpoint stays, and that choosing again
-from what is left chooses nothing. This module touches no storage; a metric reads the checkpoints that
-it is given.
+What holds for every policy is in `ringnb.checkpoint.policy`. This module touches no storage; a metric
+reads the checkpoints that it is given.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, final
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal
 
+from ringnb.checkpoint.policy import History, Load, Policy, choose
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
@@ -37,113 +37,6 @@ __all__ = [
     "keep_thinning",
     "keep_within",
 ]
-
-History = Sequence[CheckpointInfo]
-Load = Callable[[str], "Checkpoint"]
-
-
-@final
-class Policy:
-    """What to keep of one actor's history.
-
-    Parameters
-    ----------
-    wanted : callable
-        ``wanted(history, load)`` returns the names to keep. ``history`` is a sequence of
-        `CheckpointInfo`, oldest commit first, without those that are pinned or damaged;
-        ``load(name)`` opens a checkpoint, for the few policies that must look inside.
-    text : str
-        How it is written, for ``repr``.
-
-    Notes
-    -----
-    Immutable, any thread. It runs on the thread that commits, outside the manager's lock.
-    """
-
-    __slots__ = ("_text", "_wanted")
-
-    def __init__(self, wanted: Callable[[History, Load], Collection[str]], text: str) -> None:
-        self._wanted = wanted
-        self._text = text
-
-    def __call__(self, history: History, load: Load) -> frozenset[str]:
-        """Return the names to keep.
-
-        Parameters
-        ----------
-        history : sequence of CheckpointInfo
-            Oldest commit first.
-        load : callable
-            Opens a checkpoint by name.
-
-        Returns
-        -------
-        frozenset of str
-            Some of the history's names.
-        """
-        return frozenset(self._wanted(history, load))
-
-    def __or__(self, other: Policy) -> Policy:
-        """Keep what either keeps."""
-        if not isinstance(other, Policy):
-            return NotImplemented
-        return Policy(lambda h, load: self(h, load) | other(h, load), f"({self!r} | {other!r})")
-
-    def __and__(self, other: Policy) -> Policy:
-        """Keep what the right one keeps of what the left one keeps."""
-        if not isinstance(other, Policy):
-            return NotImplemented
-
-        def wanted(history: History, load: Load) -> frozenset[str]:
-            """Ask one after the other."""
-            left = self(history, load)
-            return other([e for e in history if e.name in left], load)
-
-        return Policy(wanted, f"({self!r} & {other!r})")
-
-    def __repr__(self) -> str:
-        """Return it as it was written."""
-        return self._text
-
-
-def choose(
-    history: Iterable[CheckpointInfo],
-    policy: Policy,
-    load: Load,
-    *,
-    protect: Collection[str] = (),
-) -> list[CheckpointInfo]:
-    """Choose what a policy lets go.
-
-    Parameters
-    ----------
-    history : iterable of CheckpointInfo
-        One actor's checkpoints in any order; `CheckpointInfo.sequence` decides which is newer.
-    policy : Policy
-        What to keep.
-    load : callable
-        Opens a checkpoint by name.
-    protect : collection of str, optional
-        Names that stay whatever the policy says.
-
-    Returns
-    -------
-    list of CheckpointInfo
-        What to delete, oldest first. Never one that is pinned, damaged (nothing but its name is
-        known, so it may be somebody else's) or protected, and never the newest of the others.
-    """
-    ordered = sorted((e for e in history if not e.damaged), key=lambda e: e.sequence)
-    left = [e for e in ordered if e.pin is None]
-    always = {*protect, *(e.name for e in left[-1:])}
-    # Again until nothing changes: deleting what is chosen must not make the next choice differ.
-    while True:
-        wanted = policy(left, load) | always
-        kept = [e for e in left if e.name in wanted]
-        if len(kept) == len(left):
-            break
-        left = kept
-    stay = {e.name for e in left}
-    return [e for e in ordered if e.pin is None and e.name not in stay]
 
 
 def keep_all() -> Policy:
@@ -175,7 +68,7 @@ def keep_last(count: int) -> Policy:
     TypeError, ValueError
         If the count is none.
     """
-    _positive(count, "count")
+    count = _positive(count, "count")
     return Policy(lambda history, _: _names(history[-count:]), f"keep_last({count})")
 
 
@@ -197,7 +90,7 @@ def keep_every(steps: int) -> Policy:
     TypeError, ValueError
         If the number is none.
     """
-    _positive(steps, "steps")
+    steps = _positive(steps, "steps")
     return Policy(
         lambda history, _: _names(e for e in history if e.step % steps == 0), f"keep_every({steps})"
     )
@@ -263,7 +156,7 @@ def keep_thinning(seconds: float, count: int = 2) -> Policy:
         If an argument is out of range.
     """
     slot = _duration(seconds, "seconds")
-    _positive(count, "count", least=2)
+    count = _positive(count, "count", least=2)
 
     def wanted(history: History, _: Load) -> set[str]:
         """Collect over all lengths."""
@@ -317,7 +210,7 @@ def keep_best(
     >>> keep_best(3, lambda c: float(abs(c["pressure"][:]).max()))
     keep_best(3, <lambda>)
     """
-    _positive(count, "count")
+    count = _positive(count, "count")
     if not callable(metric):
         msg = f"metric must be callable, got {metric!r}"
         raise TypeError(msg)
@@ -366,7 +259,7 @@ def keep_within(nbytes: int) -> Policy:
     TypeError, ValueError
         If the budget is none.
     """
-    _positive(nbytes, "nbytes")
+    nbytes = _positive(nbytes, "nbytes")
 
     def wanted(history: History, _: Load) -> list[str]:
         """Go from the newest to the oldest."""
@@ -389,20 +282,22 @@ def _time(e: CheckpointInfo) -> float | None:
     return None if e.created_at is None else e.created_at.timestamp()
 
 
-def _positive(value: Any, what: str, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _positive(value: Any, what: str, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
         msg = f"{what} must be an int, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
     if value < least:
         msg = f"{what} must be at least {least}, got {value}"
         raise ValueError(msg)
+    return int(value)
 
 
 def _duration(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"{what} must be a number, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
-    if not (math.isfinite(value) and value > 0):
+    seconds = float(value)
+    if not (math.isfinite(seconds) and seconds > 0):
         msg = f"{what} must be finite and greater than 0, got {value!r}"
         raise ValueError(msg)
-    return float(value)
+    return seconds

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 
 from ringnb.checkpoint.commit import retire
 from ringnb.checkpoint.history import newest_verified, read_history, shown
-from ringnb.checkpoint.retention import Policy, choose
+from ringnb.checkpoint.policy import Policy, choose
 from ringnb.checkpoint.view import ManagerView
 from ringnb.errors import CheckpointCorrupt, CheckpointWarning
 from ringnb.messages import check_slot

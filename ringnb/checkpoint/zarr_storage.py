@@ -9,9 +9,10 @@ are what the tests judge it by.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
 
@@ -79,8 +80,9 @@ class ZarrStorage(CheckpointStorage):
     -----
     Any thread. Several storages of a process may share a store. A second process may read at any
     time; if it writes while this one does, it gets `StoreLocked`. The write lock is taken at the
-    first save or delete and given up by `close`. Anything found at the path that is no ringnb store
-    is refused at first use with a `CheckpointError`, and left alone.
+    first save or delete and given up by `close`; after that every write takes it for itself. Anything
+    found at the path that is no ringnb store is refused at first use with a `CheckpointError`, and
+    left alone.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class ZarrStorage(CheckpointStorage):
             chunk_bytes = _INCREMENTAL_CHUNK_BYTES
         self._chunk_bytes = None if chunk_bytes is None else check_chunk_bytes(chunk_bytes)
         self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
+        self._closed = False
 
     @property
     def is_created(self) -> bool:
@@ -195,7 +198,7 @@ class ZarrStorage(CheckpointStorage):
         whose: tuple[str, str],
     ) -> SaveReceipt:
         documents = {layout.name: dump(layout.document()) for layout in layouts}
-        with self._shelf.writing():
+        with self._writing():
             if self._shelf.occupied(name):
                 msg = f"checkpoint name {name!r} is taken in {self._shelf.url}: choose another"
                 raise CheckpointError(msg)
@@ -239,7 +242,7 @@ class ZarrStorage(CheckpointStorage):
     def delete(self, name: str) -> None:
         """Delete a checkpoint; see `CheckpointStorage.delete`."""
         check_checkpoint_name(name)
-        with self._shelf.writing():
+        with self._writing():
             raw = self._shelf.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
             if raw is None and not (looks_like_checkpoint(name) and self._shelf.occupied(name)):
                 msg = f"no checkpoint {name!r} in {self._shelf.url}: see list()"
@@ -282,7 +285,7 @@ class ZarrStorage(CheckpointStorage):
         self._revise(check_checkpoint_name(name), pin=None)
 
     def _revise(self, name: str, **changes: Any) -> None:
-        with self._shelf.writing():
+        with self._writing():
             document = self.load(name).document
             if {key: document.record.get(key) for key in changes} != changes:
                 self._shelf.replace_document(name, revise_document(document.raw, **changes))
@@ -308,12 +311,23 @@ class ZarrStorage(CheckpointStorage):
             If the place has nowhere to put it.
         """
         check_checkpoint_name(name)
-        with self._shelf.writing():
+        with self._writing():
             return self._shelf.set_aside(name)
 
     def close(self) -> None:
         """Give up the write lock. Idempotent; reading, and writing anew, may go on."""
+        self._closed = True
         self._shelf.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the only writer; a storage that was closed is so no longer than this takes."""
+        try:
+            with self._shelf.writing():
+                yield
+        finally:
+            if self._closed:
+                self._shelf.close()
 
     def __repr__(self) -> str:
         """Name the place."""

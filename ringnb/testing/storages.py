@@ -118,6 +118,41 @@ class StorageTests:
             *(checkpoint.created_at, checkpoint.nbytes, None),
         )
 
+    def test_a_history_is_one_actors_in_commit_order(self, storage: CheckpointStorage) -> None:
+        for name, changes in (
+            ("a_0_step_9", {}),
+            ("a_1_step_1", {"kernel_id": "other", "actor_slot": 1}),
+            ("b_0_step_1", {"name_prefix": "b"}),
+            ("a_5_step_3", {"actor_slot": 5}),  # the identity decides, not the slot
+        ):
+            storage.save(name, make_snapshot(**changes))
+        history = storage.history("checkpoint", "model_0")
+        assert [e.name for e in history] == ["a_0_step_9", "a_5_step_3"]
+        assert history == [e for e in storage.catalogue() if e in history]
+        assert storage.history("checkpoint", "nobody") == []
+
+    def test_a_pin_keeps_a_checkpoint_or_is_refused(self, storage: CheckpointStorage) -> None:
+        storage.save("a_0_step_1", make_snapshot(1))
+        try:
+            storage.pin("a_0_step_1", "why")
+        except CheckpointError:
+            assert storage.catalogue()[0].pin is None
+            return
+        assert [e.pin for e in storage.catalogue()] == ["why"]
+        with pytest.raises(CheckpointError, match="why"):
+            storage.delete("a_0_step_1")
+        storage.load("a_0_step_1").verify()
+        storage.unpin("a_0_step_1")
+        assert [e.pin for e in storage.catalogue()] == [None]
+        storage.delete("a_0_step_1")
+        with pytest.raises(CheckpointNotFound):
+            storage.pin("a_0_step_1", "why")
+
+    def test_freed_bytes_are_at_least_those_of_the_state(self, storage: CheckpointStorage) -> None:
+        storage.save("a_0_step_1", make_snapshot(1))
+        assert storage.freed_by(["a_0_step_1"]) >= storage.load("a_0_step_1").nbytes
+        assert storage.freed_by([]) == 0
+
     def test_delete_frees_the_name(self, storage: CheckpointStorage) -> None:
         storage.save("a_0_step_1", make_snapshot(1))
         checkpoint = storage.load("a_0_step_1")

@@ -282,6 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = set(only) - {t.key for t in _TRIALS}
     if unknown:
         parser.error(f"no trial {sorted(unknown)[0]!r}")
+    if not Path("/proc/self/fd").is_dir():
+        parser.error("the trials need Linux's /proc")
     document = run(full=options.full, seed=options.seed, jobs=max(1, options.jobs), only=only)
     if options.json:
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
