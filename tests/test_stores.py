@@ -230,21 +230,6 @@ def test_another_actor_or_shape_shares_nothing_and_no_links_no_harm(tmp_path, mo
         storage.load("checkpoint_0_step_4").verify()
 
 
-def test_a_memory_store_refers_to_unchanged_chunks():
-    store = MemoryStore()
-    storage = rn.ZarrStorage(store, incremental=True, chunk_bytes=8192)
-    storage.save(ONE, rows(64, 0))
-    storage.save(TWO, rows(64, 2, changed=[9]))
-    kept = store._store_dict
-    shared = [
-        np.shares_memory(*(kept[f"{name}/u/c.{i}.0"].as_numpy_array() for name in (ONE, TWO)))
-        for i in range(8)
-    ]
-    assert shared == [True, False, *[True] * 6]
-    storage.delete(ONE)
-    storage.load(TWO).verify()
-
-
 # -- states larger than memory ------------------------------------------------------------------------
 
 

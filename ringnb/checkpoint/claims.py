@@ -63,7 +63,7 @@ class Claims:
             key = f"{SIDE}/probe-{uuid.uuid4().hex}"
             try:
                 # A server that does not know the condition ignores it, or refuses the request.
-                self._supported = self._create(key, b"") and not self._create(key, b"")
+                self._supported = self._create(key, b"probe") and not self._create(key, b"probe")
             except Exception as error:
                 if type(error).__name__ not in {"NotImplementedError", "NotSupportedError"}:
                     raise

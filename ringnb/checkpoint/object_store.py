@@ -21,18 +21,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import MemoryStore
 
 from ringnb.checkpoint.claims import SIDE, Claims
-from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, parse_document
+from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.listing import Catalogue, entry_of
 from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk
 from ringnb.checkpoint.source import StoreSource, fetch
 from ringnb.checkpoint.storage import CheckpointInfo
-from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
+from ringnb.errors import CheckpointError, CheckpointNotFound
 
 __all__ = ["StoreShelf"]
 
@@ -60,16 +59,12 @@ class StoreShelf(Shelf):
     ----------
     store : zarr.abc.store.Store
         The store.
-    incremental : bool, default False
-        Whether an unchanged chunk refers to the previous checkpoint's memory. It has no effect
-        but on a `MemoryStore`: other stores copy what they are given.
     """
 
-    def __init__(self, store: Store, *, incremental: bool = False) -> None:
+    def __init__(self, store: Store) -> None:
         # zarr opens a store at the first use through its own interface, which is not the one used here.
         sync(store._ensure_open())
         self._store = store
-        self._incremental = incremental and isinstance(store, MemoryStore)
         with _shared_guard:
             shared = _shared.get(id(store))
             if shared is None:
@@ -193,22 +188,12 @@ class StoreShelf(Shelf):
         catalogue = self._read_catalogue()
         stale = StoreSource(self._store, commit.name).keys()  # of a commit that was killed
         crcs: dict[str, list[int]] = {one.name: [0] * one.n_chunks for one in commit.layouts}
-        history = catalogue.history(*commit.whose) if self._incremental else []
-        previous = history[-1].name if history else ""
-        earlier = self._earlier(previous) if previous else {}
 
         def write_chunk(item: tuple[FieldLayout, int, Chunk]) -> None:
             layout, number, chunk = item
             buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
             crcs[layout.name][number] = crc
-            raw = b"".join(buffers)
-            key = f"{layout.name}/{chunk.key}"
-            if crc == earlier.get(key):
-                kept = self._reference(f"{previous}/{key}")
-                if kept is not None and kept.to_bytes() == raw:
-                    sync(self._store.set(f"{commit.name}/{key}", kept))
-                    return
-            self._set(f"{commit.name}/{key}", raw)
+            self._set(f"{commit.name}/{layout.name}/{chunk.key}", b"".join(buffers))
 
         try:
             if self._get(DOCUMENT) is None:
@@ -237,23 +222,6 @@ class StoreShelf(Shelf):
         last = max(shared.sequence, catalogue.last_sequence)
         shared.sequence = last + 1 if self._claims is None else self._claims.next_sequence(last)
         return shared.sequence
-
-    def _earlier(self, name: str) -> dict[str, int]:
-        """Return the checksums of a checkpoint, by key."""
-        raw = self._get(f"{name}/{DOCUMENT}")
-        try:
-            document = parse_document(name, raw or b"")
-        except CheckpointCorrupt:
-            return {}
-        return {
-            f"{name}/{chunk.key}": document.crcs[name][number]
-            for name, layout in document.fields.items()
-            for number, chunk in enumerate(layout.chunks())
-        }
-
-    def _reference(self, key: str) -> Buffer | None:
-        """Return what a memory store holds, not copied."""
-        return sync(self._store.get(key, default_buffer_prototype()))
 
     def _set(self, key: str, data: bytes) -> None:
         sync(self._store.set(key, default_buffer_prototype().buffer.from_bytes(data)))

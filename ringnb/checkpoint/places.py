@@ -55,7 +55,7 @@ def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremen
     if isinstance(place, LocalStore) and not place.read_only:
         place = place.root
     if isinstance(place, Store):
-        return StoreShelf(place, incremental=incremental)
+        return StoreShelf(place)
     if not isinstance(place, str | os.PathLike):
         msg = (
             "path_or_zarr_store must be a path, a URL or a zarr Store, "
@@ -67,7 +67,7 @@ def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremen
         msg = f"{path!r} is no directory path"
         raise ValueError(msg)
     if is_remote(path):
-        return StoreShelf(_store_of(path), incremental=incremental)
+        return StoreShelf(_store_of(path))
     return DirectoryShelf(local_path(path), durable=durable, incremental=incremental)
 
 

@@ -60,8 +60,8 @@ class ZarrStorage(CheckpointStorage):
         Wait for the disk (fsync of files and directories) before a name becomes visible. Local
         directories only: other stores are as durable as they are.
     incremental : bool, default False
-        Do not write a chunk again that the actor's previous checkpoint holds already: link it
-        (local directories) or refer to it (memory); other stores write it in full. Every checkpoint
+        Do not write a chunk again that the actor's previous checkpoint holds already, but link it
+        (local directories; other stores hold no links, so they write it in full). Every checkpoint
         stays complete.
     chunk_bytes : int, optional
         Aim for chunks of this size, 1024 to 2**30. By default 4 MiB, 16 MiB from 512 MiB of state
