@@ -190,8 +190,9 @@ def keep_best(
     count : int
         How many, at least 1; of equal ones the newer.
     metric : callable
-        Takes a `Checkpoint`, returns a number. It is called once per checkpoint, on the thread that
-        commits, so it should read no more than it needs.
+        Takes a `Checkpoint`, returns a number. It is called once per checkpoint (what it returned is
+        remembered as long as the policy lives), on the thread that commits, so it should read no more
+        than it needs.
     best : {"largest", "smallest"}
         Which end of the scale.
 
