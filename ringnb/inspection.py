@@ -82,14 +82,14 @@ def open_store(path: str) -> ZarrStorage:
     CheckpointError
         If there is nothing at the path, or something that is no store of ringnb's.
     """
-    if not is_remote(path) and local_path(path).is_file():
-        if not zipfile.is_zipfile(local_path(path)):
+    if not is_remote(path) and (file := local_path(path)).is_file():
+        if not zipfile.is_zipfile(file):
             msg = (
                 f"{path!r} is a file, not a store: a store is a directory such as checkpoints.zarr, or "
                 "a zip file that `ringnb export` wrote"
             )
             raise CheckpointError(msg)
-        return open_archive(local_path(path))
+        return open_archive(file)
     storage = ZarrStorage(path)
     if not storage.is_created:
         msg = f"there is no store at {path!r}: check the path (the first commit creates a store)"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.bench.stores import open_and_list
 from ringnb.checkpoint.commit import retire
 from ringnb.checkpoint.retention import keep_last
 from ringnb.checkpoint.storage import Snapshot
@@ -68,12 +69,14 @@ def histories(scale: Scale) -> Iterator[Row]:
     )
     path = long.path
     long.storage.close()
-    del long  # what the process remembers of a store lives as long as a storage on it
-    opened, listed = [], []
-    for _ in range(scale.times(7, 3)):
-        storage = ZarrStorage(path)
-        opened.append(time_s(storage.list))
-        listed.append(time_s(storage.list) * 1e3)
-        del storage
+    del long
+    opened, listed = open_and_list(path, scale.times(7, 3))
     yield Row("open_many", f"open a store of {count:,} checkpoints", opened, "s", "<=", 1.0)
-    yield Row("list_many", f"list {count:,} checkpoints again", listed, "ms", "<=", 20.0)
+    yield Row(
+        "list_many",
+        f"list {count:,} checkpoints again",
+        [1e3 * s for s in listed],
+        "ms",
+        "<=",
+        20.0,
+    )

@@ -12,8 +12,8 @@ from zarr.storage import MemoryStore
 
 from ringnb import actors
 from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.bench.stores import bench_snapshot
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.storage import Snapshot
 from ringnb.checkpoint.zarr_storage import ZarrStorage
 from ringnb.session import Session
 
@@ -62,57 +62,56 @@ def incremental(scale: Scale) -> Iterator[Row]:
         ("noise", f"{side} x {side} float32, nothing repeats", _noise, None),
     ]
     for key, what, make, target in cases:
-        states = make(side, 6)
-        nbytes = sum(a.nbytes for a in states[0].values())
-        share = ZarrStorage(scale.directory / f"share-{key}.zarr", incremental=True)
-        full = ZarrStorage(scale.directory / f"full-{key}.zarr")
-        added: list[float] = []
+        yield from _compare(scale, key, what, make(side, 6), target)
 
-        def committing(storage: ZarrStorage, states: list[Fields] = states) -> Callable[[], float]:
-            steps = itertools.count()
 
-            def commit() -> float:
-                """Commit the next state, delete the one before the previous."""
-                step = next(steps)
-                snapshot = Snapshot(
-                    states[step % len(states)], "bench", "bench_0", "bench", 0, step, step
-                )
-                took = time_s(lambda: storage.save(f"bench_0_step_{step}", snapshot))
-                if step > 1:
-                    storage.delete(f"bench_0_step_{step - 2}")
-                return took
+def _compare(
+    scale: Scale, key: str, what: str, states: list[Fields], target: float | None
+) -> Iterator[Row]:
+    paths = [scale.directory / f"{kind}-{key}.zarr" for kind in ("share", "full")]
+    share, full = ZarrStorage(paths[0], incremental=True), ZarrStorage(paths[1])
+    nbytes = sum(a.nbytes for a in states[0].values())
+    commit_shared, commit_full = _committing(share, states), _committing(full, states)
+    added: list[float] = []
 
-            return commit
+    def commit_and_weigh() -> float:
+        """Note, too, what the newest checkpoint alone holds."""
+        took = commit_shared()
+        added.append(share.freed_by(share.list()[-1:]) / nbytes)
+        return took
 
-        commit_shared = committing(share)
+    pairs = interleaved(commit_and_weigh, commit_full, scale.times(15, 5))
+    share.close()
+    full.close()
+    yield Row(
+        f"incremental_{key}",
+        f"incremental / full durable commit: {what}",
+        ratios(pairs),
+        "x",
+        None if target is None else "<=",
+        target,
+        absolute(pairs, "full", 1e3, "ms"),
+    )
+    yield Row(
+        f"added_{key}",
+        "bytes that an incremental commit of it adds / bytes of the state",
+        added[2:],
+        "x",
+    )
+    for path in paths:
+        shutil.rmtree(path)
 
-        def sharing(
-            commit: Callable[[], float] = commit_shared,
-            storage: ZarrStorage = share,
-            added: list[float] = added,
-            nbytes: int = nbytes,
-        ) -> float:
-            took = commit()
-            added.append(storage.freed_by(storage.list()[-1:]) / nbytes)
-            return took
 
-        pairs = interleaved(sharing, committing(full), scale.times(15, 5))
-        share.close()
-        full.close()
-        yield Row(
-            f"incremental_{key}",
-            f"incremental / full durable commit: {what}",
-            ratios(pairs),
-            "x",
-            None if target is None else "<=",
-            target,
-            absolute(pairs, "full", 1e3, "ms"),
-        )
-        yield Row(
-            f"added_{key}",
-            "bytes that an incremental commit of it adds / bytes of the state",
-            added[2:],
-            "x",
-        )
-        for name in ("share", "full"):
-            shutil.rmtree(scale.directory / f"{name}-{key}.zarr")
+def _committing(storage: ZarrStorage, states: list[Fields]) -> Callable[[], float]:
+    steps = itertools.count()
+
+    def commit() -> float:
+        """Commit the next state, delete the one before the previous."""
+        step = next(steps)
+        snapshot = bench_snapshot(states[step % len(states)], step)
+        took = time_s(lambda: storage.save(f"bench_0_step_{step}", snapshot))
+        if step > 1:
+            storage.delete(f"bench_0_step_{step - 2}")
+        return took
+
+    return commit

@@ -43,7 +43,7 @@ class _Members(ZipStore):
         """Read a member."""
         try:
             return await super().get(key, prototype, byte_range)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - of zipfile, zlib, struct, …
             return prototype.buffer.from_bytes(b"")
 
     async def getsize(self, key: str) -> int:
@@ -118,8 +118,8 @@ def _exists(target: Path) -> CheckpointError:
 
 def _add(archive: zipfile.ZipFile, checkpoint: Checkpoint) -> None:
     # The group's document last, as in every store: an archive cut short has no half checkpoint.
+    limit = max(layout.nbytes for layout in checkpoint.document.fields.values()) + (1 << 20)
     for key in sorted(checkpoint.document.keys() - {DOCUMENT}):
-        limit = max(layout.nbytes for layout in checkpoint.document.fields.values()) + (1 << 20)
         raw = checkpoint.source.read(key, limit)
         if raw is None:
             checkpoint.verify()  # says what is lost, or that all of it was retired

@@ -8,7 +8,7 @@ well; none of ringnb is needed for that, only for the checks.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -342,8 +342,7 @@ class Checkpoint:
         CheckpointError
             If it was not opened through a storage, or another process writes the store.
         """
-        self._kept_by().pin(self.name, label)
-        self._open(Reader(self.name, self._reader.source))
+        self._change(lambda keeper: keeper.pin(self.name, label))
 
     def unpin(self) -> None:
         """Leave this checkpoint to retention again.
@@ -353,17 +352,17 @@ class Checkpoint:
         CheckpointNotFound, CheckpointError
             As `pin`.
         """
-        self._kept_by().unpin(self.name)
-        self._open(Reader(self.name, self._reader.source))
+        self._change(lambda keeper: keeper.unpin(self.name))
 
-    def _kept_by(self) -> CheckpointStorage:
+    def _change(self, change: Callable[[CheckpointStorage], None]) -> None:
         if self._keeper is None:
             msg = (
                 f"checkpoint {self.name!r} was opened from a zarr group: open it with "
                 "ZarrStorage(...).load(name) to pin it"
             )
             raise CheckpointError(msg)
-        return self._keeper
+        change(self._keeper)
+        self._open(Reader(self.name, self._reader.source))
 
     # -- showing ---------------------------------------------------------------------------------
 

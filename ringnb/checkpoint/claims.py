@@ -51,6 +51,9 @@ class Claims:
     """
 
     def __init__(self, store: ObjectStore, url: str) -> None:
+        import obstore  # noqa: PLC0415 - an optional dependency; whoever has a store of it has it
+
+        self._obstore = obstore
         self._store = store
         self._url = url
         self._supported: bool | None = None
@@ -74,25 +77,19 @@ class Claims:
         return self._supported
 
     def _create(self, key: str, data: bytes) -> bool:
-        import obstore  # noqa: PLC0415 - an optional dependency
-
         try:
-            obstore.put(self._store, key, data, mode="create", use_multipart=False)
-        except obstore.exceptions.AlreadyExistsError:
+            self._obstore.put(self._store, key, data, mode="create", use_multipart=False)
+        except self._obstore.exceptions.AlreadyExistsError:
             return False
         return True
 
     def _delete(self, key: str) -> None:
-        import obstore  # noqa: PLC0415
-
         with contextlib.suppress(FileNotFoundError):
-            obstore.delete(self._store, key)
+            self._obstore.delete(self._store, key)
 
     def _get(self, key: str) -> tuple[bytes, Any] | None:
-        import obstore  # noqa: PLC0415
-
         try:
-            found = obstore.get(self._store, key)
+            found = self._obstore.get(self._store, key)
         except FileNotFoundError:
             return None
         return bytes(found.bytes()), found.meta["e_tag"]
@@ -151,8 +148,6 @@ class Claims:
         CheckpointError
             If others were faster, time and again.
         """
-        import obstore  # noqa: PLC0415
-
         for _ in range(_ATTEMPTS):
             found = self._get(_COUNTER)
             if found is None:
@@ -162,14 +157,17 @@ class Claims:
             counted = int(found[0]) if found[0].isdigit() else 0  # damaged: the store knows better
             number = max(counted, last) + 1
             try:
-                obstore.put(
+                self._obstore.put(
                     self._store,
                     _COUNTER,
                     str(number).encode(),
                     mode={"e_tag": found[1]},
                     use_multipart=False,
                 )
-            except (obstore.exceptions.PreconditionError, obstore.exceptions.AlreadyExistsError):
+            except (
+                self._obstore.exceptions.PreconditionError,
+                self._obstore.exceptions.AlreadyExistsError,
+            ):
                 continue
             return number
         msg = f"{self._url} gave no number after {_ATTEMPTS} attempts: too many writers, try again"
@@ -177,11 +175,9 @@ class Claims:
 
     def abandoned(self) -> list[str]:
         """Return the names whose writer is dead, or has not been heard of for an hour."""
-        import obstore  # noqa: PLC0415
-
         names = []
         prefix = f"{SIDE}/claims/"
-        for page in obstore.list(self._store, prefix=prefix):
+        for page in self._obstore.list(self._store, prefix=prefix):
             for meta in page:
                 found = self._get(meta["path"])
                 if found is not None and _is_abandoned(_owner(found[0])):

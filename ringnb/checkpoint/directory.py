@@ -40,10 +40,10 @@ from ringnb.checkpoint.document import parse_info
 from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.lock import lock_of
 from ringnb.checkpoint.sharing import Sharing
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk
+from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.storage import CheckpointInfo
-from ringnb.errors import CheckpointError, CheckpointNotFound
+from ringnb.errors import CheckpointNotFound
 from ringnb.machine import available_cores
 
 __all__ = ["DirectoryShelf"]
@@ -324,13 +324,7 @@ class DirectoryShelf(Shelf):
         """Rename out of the store, then unlink; what is not ours stops it before anything moved."""
         path = self._path / name
         emptied = {f"{key.partition('/')[0]}/" for key in keys}  # a field that lost its files
-        foreign = DirectorySource(path).keys() - keys - emptied
-        if foreign:
-            msg = (
-                f"checkpoint {name!r} was not deleted: it holds {sorted(foreign)[0]!r}, which ringnb "
-                "did not write. Move that away and delete it again"
-            )
-            raise CheckpointError(msg)
+        self.check_foreign(name, DirectorySource(path).keys() - keys - emptied)
         self._discard(name)
 
     def _discard(self, name: str) -> None:
@@ -361,10 +355,7 @@ class DirectoryShelf(Shelf):
             if self._durable:
                 files.sync_directory(folder.parent)
                 files.sync_directory(folder.parent.parent)
-        target, number = folder / name, 1
-        while os.path.lexists(target):
-            number += 1
-            target = folder / f"{name}.{number}"
+        target = folder / free_name(name, lambda n: os.path.lexists(folder / n))
         self._move_out(name, target)
         if self._durable:
             files.sync_directory(folder)

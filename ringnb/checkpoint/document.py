@@ -19,11 +19,11 @@ import numpy as np
 
 from ringnb.checkpoint.format import (
     ATTRIBUTE,
-    DOCUMENT,
     DTYPES,
     FORMAT,
     FieldLayout,
     check_checkpoint_name,
+    checkpoint_keys,
     dump,
     is_slab,
 )
@@ -168,8 +168,7 @@ class Document:
     @property
     def pin(self) -> str | None:
         """The label of its pin, None if it is not pinned."""
-        pin = self.record.get("pin")
-        return None if pin is None else str(pin["label"])
+        return _pin(self.record)
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -178,11 +177,7 @@ class Document:
 
     def keys(self) -> set[str]:
         """Return the keys that were committed, relative to the checkpoint."""
-        keys = {DOCUMENT}
-        for name, layout in self.fields.items():
-            keys.add(f"{name}/{DOCUMENT}")
-            keys.update(f"{name}/{chunk.key}" for chunk in layout.chunks())
-        return keys
+        return checkpoint_keys(self.fields.values())
 
 
 _RECORD_TYPES: dict[str, Any] = {
@@ -241,7 +236,7 @@ def parse_info(name: str, raw: bytes) -> CheckpointInfo:
         sequence=record["sequence"],
         created_at=created_at,
         nbytes=nbytes,
-        pin=record["pin"]["label"] if record.get("pin") else None,
+        pin=_pin(record),
     )
 
 
@@ -309,6 +304,11 @@ def _created_at(record: Any) -> datetime:
         msg = f"created_at {record['created_at']!r} has no time zone"
         raise ValueError(msg)
     return created_at
+
+
+def _pin(record: Mapping[str, Any]) -> str | None:
+    pin = record.get("pin")
+    return None if pin is None else str(pin["label"])
 
 
 def _check_record(name: str, record: Any) -> None:

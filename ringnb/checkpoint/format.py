@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ __all__ = [
     "Chunk",
     "FieldLayout",
     "check_checkpoint_name",
-    "check_chunk_bytes",
+    "checkpoint_keys",
     "dump",
     "is_slab",
     "layout_fields",
@@ -88,33 +88,24 @@ def check_checkpoint_name(name: object) -> str:
     return name
 
 
-def check_chunk_bytes(value: object) -> int:
-    """Check the size of chunk to aim for.
+def checkpoint_keys(layouts: Iterable[FieldLayout]) -> set[str]:
+    """Return the keys of which a checkpoint consists, relative to it.
 
     Parameters
     ----------
-    value : object
-        The candidate.
+    layouts : iterable of FieldLayout
+        Its fields.
 
     Returns
     -------
-    int
-        Bytes.
-
-    Raises
-    ------
-    TypeError
-        If it is no integer.
-    ValueError
-        If it is out of range.
+    set of str
+        The documents of the group and of every array, and every chunk.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"chunk_bytes must be an integer, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not 1024 <= value <= 1 << 30:
-        msg = f"chunk_bytes must be 1024 to 2**30, got {value}"
-        raise ValueError(msg)
-    return int(value)
+    keys = {DOCUMENT}
+    for layout in layouts:
+        keys.add(f"{layout.name}/{DOCUMENT}")
+        keys.update(f"{layout.name}/{chunk.key}" for chunk in layout.chunks())
+    return keys
 
 
 def looks_like_checkpoint(name: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ringnb.checkpoint.checkpoint import Checkpoint
     from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage
 
-__all__ = ["newest_verified", "read_damaged", "read_history", "shown"]
+__all__ = ["newest_verified", "read_history", "shown"]
 
 _REREADS = 5
 # No more than a step and a suffix: "sim_1_2_step_5" is of prefix "sim_1", not of "sim".
@@ -47,35 +47,28 @@ def read_history(
     """
     if kernel_id is not None:
         return storage.history(name_prefix, kernel_id)
+    return _of_actor(storage.catalogue(), name_prefix, actor_slot, None)
+
+
+def _of_actor(
+    catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int, kernel_id: str | None
+) -> list[CheckpointInfo]:
     entries = (
         e
-        for e in storage.catalogue()
-        if not e.damaged and (e.name_prefix, e.actor_slot) == (name_prefix, actor_slot)
+        for e in catalogue
+        if not e.damaged
+        and e.name_prefix == name_prefix
+        and (e.actor_slot == actor_slot if kernel_id is None else e.kernel_id == kernel_id)
     )
     return sorted(entries, key=lambda e: e.sequence)
 
 
-def read_damaged(storage: CheckpointStorage, name_prefix: str, actor_slot: int) -> list[str]:
-    """Find the checkpoints that must have been a slot's, of which nothing else can be known.
-
-    Parameters
-    ----------
-    storage : CheckpointStorage
-        The store.
-    name_prefix : str
-        The manager's prefix.
-    actor_slot : int
-        The slot.
-
-    Returns
-    -------
-    list of str
-        Their names.
-    """
+def _damaged(catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int) -> list[str]:
+    """Return the names that must have been a slot's, of which nothing else can be known."""
     stem = f"{name_prefix}_{actor_slot}_step_"
     return [
         e.name
-        for e in storage.catalogue()
+        for e in catalogue
         if e.damaged and e.name.startswith(stem) and _STEP.fullmatch(e.name, len(stem))
     ]
 
@@ -110,7 +103,9 @@ def newest_verified(
         If checkpoints were deleted faster than they could be read, several times over.
     """
     for attempt in range(_REREADS):
-        history = read_history(storage, name_prefix, actor_slot, kernel_id)
+        catalogue = storage.catalogue()
+        history = _of_actor(catalogue, name_prefix, actor_slot, kernel_id)
+        damaged = _damaged(catalogue, name_prefix, actor_slot)
         corrupt: list[str] = []
         vanished: CheckpointNotFound | None = None
         for info in reversed(history):
@@ -122,8 +117,8 @@ def newest_verified(
             except CheckpointCorrupt:
                 corrupt.append(info.name)
             else:
-                return checkpoint, corrupt + read_damaged(storage, name_prefix, actor_slot)
-        corrupt += read_damaged(storage, name_prefix, actor_slot)
+                return checkpoint, corrupt + damaged
+        corrupt += damaged
         if vanished is None:
             break
         # Whoever retired what we saw has committed something newer first: look again.

@@ -26,9 +26,15 @@ from zarr.core.sync import sync
 
 from ringnb.checkpoint.claims import SIDE, Claims
 from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
-from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
+from ringnb.checkpoint.format import (
+    DOCUMENT,
+    Chunk,
+    FieldLayout,
+    checkpoint_keys,
+    root_document,
+)
 from ringnb.checkpoint.listing import Catalogue, entry_of
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk
+from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
 from ringnb.checkpoint.source import StoreSource, fetch
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError, CheckpointNotFound
@@ -205,7 +211,7 @@ class StoreShelf(Shelf):
             for layout in commit.layouts:
                 key = f"{commit.name}/{layout.name}/{DOCUMENT}"
                 self._set(key, commit.documents[layout.name])
-            self._delete(stale - _keys(commit), commit.name)
+            self._delete(stale - checkpoint_keys(commit.layouts), commit.name)
             sequence = self._next_sequence(catalogue)
             raw = commit.seal(crcs, sequence)
             written_ns = time.monotonic_ns()
@@ -232,13 +238,7 @@ class StoreShelf(Shelf):
 
     def remove(self, name: str, keys: set[str]) -> None:
         """The group document first: from then on the checkpoint does not exist."""
-        foreign = StoreSource(self._store, name).keys() - keys
-        if foreign:
-            msg = (
-                f"checkpoint {name!r} was not deleted: it holds {sorted(foreign)[0]!r}, which ringnb "
-                "did not write. Move that away and delete it again"
-            )
-            raise CheckpointError(msg)
+        self.check_foreign(name, StoreSource(self._store, name).keys() - keys)
         self._delete({DOCUMENT}, name)
         self._delete(keys - {DOCUMENT}, name)
 
@@ -249,10 +249,9 @@ class StoreShelf(Shelf):
         if not keys:
             msg = f"no checkpoint {name!r}: see list()"
             raise CheckpointNotFound(msg)
-        target, number = f"{SIDE}/damaged/{name}", 1
-        while StoreSource(self._store, target).keys():
-            number += 1
-            target = f"{SIDE}/damaged/{name}.{number}"
+        folder = f"{SIDE}/damaged"
+        free = free_name(name, lambda n: bool(StoreSource(self._store, f"{folder}/{n}").keys()))
+        target = f"{folder}/{free}"
         for key in sorted(keys):
             self._set(f"{target}/{key}", source.read(key, MAX_DOCUMENT_BYTES * 16) or b"")
         self._delete(keys & {DOCUMENT}, name)
@@ -272,8 +271,3 @@ class StoreShelf(Shelf):
 
     def close(self) -> None:
         """Nothing to give up: the store belongs to whoever made it."""
-
-
-def _keys(commit: Commit) -> set[str]:
-    documents = {f"{layout.name}/{DOCUMENT}" for layout in commit.layouts}
-    return documents | {f"{layout.name}/{chunk.key}" for layout, _, chunk in commit.chunks()}

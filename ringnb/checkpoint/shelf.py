@@ -20,7 +20,7 @@ from ringnb.checkpoint.source import Source
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError
 
-__all__ = ["Commit", "Shelf", "encode_chunk"]
+__all__ = ["Commit", "Shelf", "encode_chunk", "free_name"]
 
 _IN_FLIGHT_BYTES = 48 << 20
 Seal = Callable[[Mapping[str, list[int]], int], bytes]
@@ -129,6 +129,28 @@ def encode_chunk(
     return [data.data, pad, crc.to_bytes(CRC_BYTES, "little")], crc
 
 
+def free_name(name: str, taken: Callable[[str], bool]) -> str:
+    """Return a name, or that with the first suffix ``.2``, ``.3``, … that is free.
+
+    Parameters
+    ----------
+    name : str
+        The name wanted.
+    taken : callable
+        Whether a name is.
+
+    Returns
+    -------
+    str
+        A free one.
+    """
+    free, suffix = name, 1
+    while taken(free):
+        suffix += 1
+        free = f"{name}.{suffix}"
+    return free
+
+
 class Shelf(ABC):
     """A place for checkpoints."""
 
@@ -190,6 +212,28 @@ class Shelf(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give up the write lock."""
+
+    def check_foreign(self, name: str, foreign: set[str]) -> None:
+        """Refuse to delete a checkpoint in which something lies that is not part of it.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint.
+        foreign : set of str
+            Keys that no commit wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If there are any.
+        """
+        if foreign:
+            msg = (
+                f"checkpoint {name!r} was not deleted: it holds {sorted(foreign)[0]!r}, which ringnb "
+                "did not write. Move that away and delete it again"
+            )
+            raise CheckpointError(msg)
 
     def check_marker(self, raw: bytes) -> None:
         """Refuse a place whose root document is not that of a ringnb store.

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, final
 
+import numpy as np
 from zarr.abc.store import Store
 
 from ringnb.checkpoint.checkpoint import Checkpoint
@@ -29,7 +30,6 @@ from ringnb.checkpoint.format import (
     DOCUMENT,
     FieldLayout,
     check_checkpoint_name,
-    check_chunk_bytes,
     dump,
     layout_fields,
     looks_like_checkpoint,
@@ -99,7 +99,7 @@ class ZarrStorage(CheckpointStorage):
                 raise TypeError(msg)
         if chunk_bytes is None and incremental:
             chunk_bytes = _INCREMENTAL_CHUNK_BYTES
-        self._chunk_bytes = None if chunk_bytes is None else check_chunk_bytes(chunk_bytes)
+        self._chunk_bytes = None if chunk_bytes is None else _check_chunk_bytes(chunk_bytes)
         self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
         self._closed = False
 
@@ -332,3 +332,13 @@ class ZarrStorage(CheckpointStorage):
     def __repr__(self) -> str:
         """Name the place."""
         return f"ZarrStorage({self._shelf.url!r})"
+
+
+def _check_chunk_bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        msg = f"chunk_bytes must be an integer, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not 1024 <= value <= 1 << 30:
+        msg = f"chunk_bytes must be 1024 to 2**30, got {value}"
+        raise ValueError(msg)
+    return int(value)

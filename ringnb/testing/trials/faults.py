@@ -14,7 +14,7 @@ from typing import Any
 
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import Loss, judge
+from ringnb.testing.trials.judging import Loss, blamed_on, judge, side_of
 from ringnb.testing.trials.workloads import Expectation, Runner
 
 __all__ = ["FAULTS", "fail_every_call"]
@@ -87,19 +87,17 @@ def _trial(
                 return None if injector.left is not None and injector.left > 0 else False
             where = f"{tuple(workload)}, {fault} at call {call}{' and later' if lasting else ''}"
             expected = _outcome(before, runner.expected, workload[-1], raised, injector)
-            try:
+            with blamed_on(f"{where} ({raised!r})"):
                 judge(store, expected, again=False)
                 # The same process goes on, and leaves nothing of the failure behind.
                 runner.expected = expected
-                runner.run("save")
+                try:
+                    runner.run("save")
+                except (OSError, CheckpointError) as error:
+                    msg = f"the next save failed: {error!r}"
+                    raise Loss(msg) from error
                 runner.close()
                 judge(store, runner.expected)
-            except Loss as loss:
-                msg = f"{where} ({raised!r}): {loss}"
-                raise Loss(msg) from loss
-            except (OSError, CheckpointError) as error:
-                msg = f"{where} ({raised!r}): the next save failed: {error!r}"
-                raise Loss(msg) from error
         finally:
             runner.close()
     return True
@@ -147,8 +145,8 @@ class _Injector:
             return self._short(operation, call)
         self.injected = True
         if self.fault in {"side gone", "store gone"}:
-            side = self._store.parent / f".{self._store.name}.ringnb"
-            shutil.rmtree(side if self.fault == "side gone" else self._store, ignore_errors=True)
+            gone = side_of(self._store) if self.fault == "side gone" else self._store
+            shutil.rmtree(gone, ignore_errors=True)
             return call()
         number = getattr(errno, self.fault)
         raise OSError(number, "injected", str(operation.path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,50 @@ from ringnb.checkpoint.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.workloads import Expectation, Kept, snapshot_of
 
-__all__ = ["Loss", "judge", "settle"]
+__all__ = ["Loss", "blamed_on", "judge", "settle", "side_of"]
 
 _NEXT = 1000
 
 
 class Loss(AssertionError):
     """A promise was broken: the message says which, and after what."""
+
+
+@contextlib.contextmanager
+def blamed_on(what: str) -> Iterator[None]:
+    """Say in a `Loss` after what it was found.
+
+    Parameters
+    ----------
+    what : str
+        What had been done to the store.
+
+    Yields
+    ------
+    None
+        For the length of a judgement.
+    """
+    try:
+        yield
+    except Loss as loss:
+        msg = f"{what}: {loss}"
+        raise Loss(msg) from loss
+
+
+def side_of(store: Path) -> Path:
+    """Return the directory beside a store in which ringnb works.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        The store.
+
+    Returns
+    -------
+    pathlib.Path
+        The side directory.
+    """
+    return store.parent / f".{store.name}.ringnb"
 
 
 def judge(place: Any, expected: Expectation, *, again: bool = True) -> None:
@@ -135,14 +174,14 @@ def _judge_state(checkpoint: Checkpoint, kept: Kept) -> None:
 
 
 def _judge_aside(store: Path, names: set[str], expected: Expectation) -> None:
-    folder = store.parent / f".{store.name}.ringnb" / "damaged"
+    folder = side_of(store) / "damaged"
     for name in set(expected.aside) - names:
         checkpoint = Checkpoint.from_source(name, DirectorySource(folder / name))
         _judge_state(checkpoint, expected.aside[name])
 
 
 def _judge_litter(store: Path) -> None:
-    side = store.parent / f".{store.name}.ringnb"
+    side = side_of(store)
     litter = [p for f in ("staging", "trash") for p in (side / f).iterdir()]
     if litter:
         msg = f"litter: {[str(p.relative_to(side)) for p in litter]}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import Loss, judge, settle
+from ringnb.testing.trials.judging import Loss, blamed_on, judge, settle
 from ringnb.testing.trials.workloads import OPERATIONS, Expectation, Runner
 
 __all__ = ["kill_at_every_call", "kill_at_random"]
@@ -56,7 +56,8 @@ def kill_at_every_call(workload: Sequence[str], folder: Path | None = None) -> C
             if killed:
                 counts["kills"] += 1
                 where = f"{tuple(workload)}, killed {'after' if after else 'before'} call {call}"
-                _judged(store, expected, where)
+                with blamed_on(where):
+                    judge(store, expected)
         if not killed:
             return counts
         call, after = (call + 1, False) if after else (call, True)
@@ -84,7 +85,7 @@ def kill_at_random(kills: int, seed: int, folder: Path | None = None) -> Counter
     Loss
         If a promise was broken.
     """
-    random_ = random.Random(seed)  # noqa: S311
+    random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     expected = Expectation()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         store = Path(name, "s.zarr")
@@ -95,21 +96,11 @@ def kill_at_random(kills: int, seed: int, folder: Path | None = None) -> Counter
             if not killed:
                 msg = f"{where}: the child ended by itself"
                 raise Loss(msg)
-            try:
+            with blamed_on(where):
                 expected = settle(store, expected)
-            except Loss as loss:
-                msg = f"{where}: {loss}"
-                raise Loss(msg) from loss
-        _judged(store, expected, f"seed {seed}, after all")
+        with blamed_on(f"seed {seed}, after all"):
+            judge(store, expected)
     return Counter(kills=kills, commits=len(expected.must))
-
-
-def _judged(store: Path, expected: Expectation, where: str) -> None:
-    try:
-        judge(store, expected)
-    except Loss as loss:
-        msg = f"{where}: {loss}"
-        raise Loss(msg) from loss
 
 
 def _child(
@@ -177,7 +168,7 @@ def _run(
 
 def _run_on(pipe: Connection, store: Path, expected: Expectation, seed: int) -> None:
     """Do anything, until killed."""
-    random_ = random.Random(seed)  # noqa: S311
+    random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     runner = Runner(store, told=lambda r: pipe.send(r.expected), expected=expected)
     while True:
         runner.run(random_.choice(("save", "share", *OPERATIONS)))

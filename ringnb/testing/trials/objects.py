@@ -10,7 +10,7 @@ from unittest import mock
 from zarr.storage import MemoryStore
 
 from ringnb.checkpoint import object_store
-from ringnb.testing.trials.judging import Loss, judge
+from ringnb.testing.trials.judging import blamed_on, judge
 from ringnb.testing.trials.workloads import Runner
 
 __all__ = ["stop_after_every_request"]
@@ -86,9 +86,6 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
                 break
         else:
             return False  # it makes no more requests than that
-    try:
+    with blamed_on(f"{tuple(workload)}, stopped after {requests} requests"):
         judge(place, runner.expected)
-    except Loss as loss:
-        msg = f"{tuple(workload)}, stopped after {requests} requests: {loss}"
-        raise Loss(msg) from loss
     return True

@@ -14,7 +14,7 @@ from typing import Any
 
 from ringnb.testing.trials.disk import Disk, State
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import Loss, judge
+from ringnb.testing.trials.judging import blamed_on, judge
 from ringnb.testing.trials.workloads import Expectation, Runner
 
 __all__ = ["cut_power"]
@@ -63,7 +63,7 @@ def cut_power(
         if events is None:
             return Counter()
         judged = _Judged(Path(name), place, f"{tuple(workload)}, seed {seed}")
-        disk, random_ = Disk(base, Path(place).parts), random.Random(f"{seed} {tuple(workload)}")  # noqa: S311
+        disk, random_ = Disk(base, Path(place).parts), random.Random(f"{seed} {tuple(workload)}")  # noqa: S311 - repeatable, no secret
         points = 0
         for event in events:
             if event.operation is not None:
@@ -148,11 +148,8 @@ class _Judged:
         target = self._folder / f"state-{len(self.seen)}"
         target.mkdir()
         state.build(target)
-        try:
+        at = event.operation
+        where = "between two operations" if at is None else f"after {at.kind} {at.path.name}"
+        with blamed_on(f"{self._what}, {where}"):
             judge(target / self._place, event.expected)
-        except Loss as loss:
-            at = event.operation
-            where = "between two operations" if at is None else f"after {at.kind} {at.path.name}"
-            msg = f"{self._what}, {where}: {loss}"
-            raise Loss(msg) from loss
         shutil.rmtree(target)

@@ -61,7 +61,7 @@ def _power(full: bool, seed: int) -> Iterator[Task]:
 
 
 def _power_longer(full: bool, seed: int) -> Iterator[Task]:
-    random_ = random.Random(seed)  # noqa: S311
+    random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     for _ in range(150 if full else 10):
         tail = random_.choices(OPERATIONS, k=random_.randint(2, 5))
         yield cut_power, (("save", "share", *tail),), {"seed": seed}
