@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,11 @@ class Crank:
             if self._commit is not None:
                 self._commit.run_to(_END)
             self._drop()
+
+    def release(self) -> None:
+        """Open the gates of a commit under way and wait for nothing. Any thread, at any time."""
+        if (commit := self._commit) is not None:
+            commit.open_all()
 
     # -- the stages ------------------------------------------------------------------------------
 
@@ -327,6 +333,7 @@ class _Commit:
     def __init__(self, session: Session, response: SnapshotResponse) -> None:
         storage = session.storage
         self._folders = storage.folders if isinstance(storage, ZarrStorage) else ()
+        self._session = weakref.ref(session.itself)
         self._manager = session.manager
         self._response = response
         self._events = session.events
@@ -354,6 +361,12 @@ class _Commit:
             self._moved.wait_for(lambda: self._done or self._stops >= stop)
             return self._done
 
+    def open_all(self) -> None:
+        """Open every gate."""
+        with self._moved:
+            self._opened = _END
+            self._moved.notify_all()
+
     def _run(self) -> None:
         try:
             with files.interposing(self._stand):
@@ -377,6 +390,13 @@ class _Commit:
                     self._stops += 1
                     mine = self._stops
                     self._moved.notify_all()
-                    self._moved.wait_for(lambda: self._opened >= mine)
+                    while not self._moved.wait_for(lambda: self._opened >= mine, 0.2):
+                        if _is_closed(self._session):
+                            break  # its store is to be given up
                 return done
         return call()
+
+
+def _is_closed(session: weakref.ref[Session]) -> bool:
+    alive = session()
+    return alive is None or alive.closed

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib
 import time
 import weakref
 from collections.abc import Sequence
@@ -30,14 +29,12 @@ from ringnb.console import say
 from ringnb.errors import KernelStopped
 from ringnb.events import Event, EventLog
 from ringnb.hosting import make_kernel
-from ringnb.manual import ManualCrank
-from ringnb.markup import rows_table
 from ringnb.messages import Command
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
-from ringnb.statistics import SessionStatistics
 from ringnb.taking import take_snapshot
+from ringnb.viewing import SessionView
 
 __all__ = ["Session"]
 
@@ -45,7 +42,7 @@ _live: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 @final
-class Session(ManualCrank):
+class Session(SessionView):
     """Actors in a persistent kernel, with checkpoints.
 
     Parameters
@@ -309,97 +306,6 @@ class Session(ManualCrank):
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )
         return int(reply.step)
-
-    # -- what there is ---------------------------------------------------------------------------
-
-    @property
-    def manager(self) -> CheckpointManager:
-        """The checkpoint manager."""
-        return self._manager
-
-    @property
-    def storage(self) -> CheckpointStorage:
-        """Where checkpoints are kept."""
-        return self._manager.storage
-
-    @property
-    def events(self) -> EventLog:
-        """The lifecycle log."""
-        return self._events
-
-    @property
-    def closed(self) -> bool:
-        """Whether the session was closed."""
-        return self._closed
-
-    def statistics(self) -> SessionStatistics:
-        """Return counters and queue depths.
-
-        Returns
-        -------
-        SessionStatistics
-            A frozen copy.
-        """
-        self._check()
-        backlog, with_kernel, writing = self._service.depths()
-        return SessionStatistics(
-            kernel=self._kernel.statistics(),
-            actors=tuple(self._kernel.counters(s) for s in range(len(self._kernel.actors))),
-            pending=self._manager.pending_count,
-            completed=self._manager.total_completed,
-            failed=self._manager.total_failed,
-            waiting_to_send=backlog,
-            with_kernel=with_kernel,
-            being_written=writing,
-            replies=self._client.replies,
-            events=self._events.appended,
-        )
-
-    def panel(self, name: str | None = None) -> Any:
-        """Return a panel over this session, for a notebook to display.
-
-        Parameters
-        ----------
-        name : str, optional
-            One of ``ringnb.panels.PANELS``, such as "retention"; the whole cockpit by default.
-
-        Returns
-        -------
-        Panel
-            The same one at every call. It follows the session and closes with it.
-
-        Raises
-        ------
-        ImportError
-            If the widgets are not installed.
-        ValueError
-            If there is no such panel.
-        """
-        # By name, since panels are built on sessions: nothing here is imported before it is used.
-        panels = importlib.import_module("ringnb.panels")
-        return panels.open_panel(self, name)
-
-    def _repr_html_(self) -> str:
-        """Show actors and counters as a table."""
-        rows = []
-        for slot, actor in enumerate(self._kernel.actors):
-            c = self._kernel.counters(slot)
-            rows.append((slot, actor.kernel_type, c.step, "running" if c.running else "standing"))
-        state = "closed" if self._closed else self._kernel.stopped_because or "running"
-        return rows_table(
-            f"Session on {self.backend}, {self._manager.total_completed} checkpoints: {state}",
-            ("slot", "model", "step", "state"),
-            rows,
-        )
-
-    def __repr__(self) -> str:
-        """Name the actors, the backend and the state."""
-        kinds = ", ".join(sorted({a.kernel_type for a in self._kernel.actors}))
-        state = "closed" if self._closed else "running"
-        return (
-            f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
-            f"{self._manager.total_completed} checkpoints, {state}>"
-        )
 
 
 @atexit.register
