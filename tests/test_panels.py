@@ -22,7 +22,7 @@ from ringnb.panels.widgets import Listing
 from ringnb.panels.workers import Drawer
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
@@ -190,7 +190,7 @@ def test_a_fork_puts_one_actors_state_into_another(session):
     until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
     timeline.into.value = 1
     press(timeline, "restore")
-    until(lambda: session.current_step(1) == 12)
+    until(lambda: "stands at step 12" in timeline.frame.status)
     fork = session.snapshot(1)
     assert fork.parent == made.name
     assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])

@@ -34,6 +34,17 @@ __all__ = ["CASES", "BenchmarkFailed", "main"]
 
 Case = Callable[[Scale], Iterator[Row]]
 
+
+def _cockpit(scale: Scale) -> Iterator[Row]:
+    """Stepping with the cockpit open against stepping without (needs the widgets extra)."""
+    try:
+        from ringnb.bench.cockpit import cockpit  # noqa: PLC0415 - the widgets are an extra
+    except ImportError as error:
+        say(f"not measured: {error}")
+        return
+    yield from cockpit(scale)
+
+
 CASES: dict[str, Case] = {
     "idle-answers": rings.idle_answers,
     "busy-answers": rings.busy_answers,
@@ -52,6 +63,7 @@ CASES: dict[str, Case] = {
     "incremental": sharing.incremental,
     "large": large.large,
     "polls": scheduling.polls,
+    "cockpit": _cockpit,
     "import": startup.imports,
     "first-step": startup.first_step,
 }

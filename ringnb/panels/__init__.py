@@ -15,7 +15,7 @@ except ImportError as error:
     raise ImportError(_MSG) from error
 
 from ringnb.panels.base import Panel
-from ringnb.panels.opening import PANELS, open_panel
+from ringnb.panels.opening import PANELS, close_panels, open_panel
 from ringnb.panels.prediction import predict
 
-__all__ = ["PANELS", "Panel", "open_panel", "predict"]
+__all__ = ["PANELS", "Panel", "close_panels", "open_panel", "predict"]

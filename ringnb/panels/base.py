@@ -17,10 +17,7 @@ from ringnb.panels.state import SessionState
 from ringnb.panels.widgets import Actions, Chooser, Frame, serve_beside_cells
 from ringnb.session import Session
 
-__all__ = ["Panel", "Update", "row"]
-
-Update = Callable[[SessionState], None]
-_TICK_TEXT = "ringnb panel"
+__all__ = ["Panel", "row"]
 
 
 def row(*widgets: Widget) -> Box:
@@ -259,7 +256,7 @@ class Panel(VBox):
         if isinstance(data, dict):
             facts = self.facts(self._desk.state)
             text = "; ".join(f"{k}: {v}" for k, v in facts.items())
-            data["text/plain"] = f"<{_TICK_TEXT} {self.key!r}: {text}>"
+            data["text/plain"] = f"<ringnb panel {self.key!r}: {text}>"
             data["text/html"] = facts_table(f"{self.title} (as it was when it was saved)", facts)
         return data
 
@@ -269,13 +266,20 @@ class Panel(VBox):
 
     def dispose(self) -> None:
         """Close every widget of this panel. Any thread."""
-        for widget in _below(self):
-            widget.close()
+        close_all(self)
 
 
-def _below(widget: Widget) -> list[Widget]:
-    """Return a widget and all below it, the deepest first."""
-    found: list[Widget] = []
+def close_all(widget: Widget) -> None:
+    """Close a widget, all below it, and the widgets that hold their looks.
+
+    Parameters
+    ----------
+    widget : Widget
+        The topmost.
+    """
     for child in getattr(widget, "children", ()):
-        found += _below(child)
-    return [*found, widget, widget.layout] if hasattr(widget, "layout") else [*found, widget]
+        close_all(child)
+    for looks in (getattr(widget, "layout", None), getattr(widget, "style", None)):
+        if isinstance(looks, Widget):
+            looks.close()
+    widget.close()

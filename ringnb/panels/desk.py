@@ -305,5 +305,6 @@ class Desk:
         for panel in list(self.panels.values()):
             panel.dispose()
         self.panels.clear()
-        self.picker.close()
+        for widget in (self.picker.layout, self.picker.style, self.picker):
+            widget.close()
         self._kept = None

@@ -1,0 +1,90 @@
+"""What an open cockpit costs the kernel, and how soon a click is answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import comm.base_comm
+
+from ringnb import actors
+from ringnb.bench.measuring import Row, Scale, absolute, interleaved, percentile, ratios
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.panels import close_panels
+from ringnb.panels.widgets import Actions
+from ringnb.session import Session
+
+__all__ = ["cockpit"]
+
+
+class _FrontEnd(comm.base_comm.BaseComm):
+    """Takes what a kernel sends, and packs it as the kernel's socket would."""
+
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any
+    ) -> None:
+        """Pack a message; nobody is there to read it."""
+        json.dumps([msg_type, data, metadata], default=str)
+        for buffer in buffers or ():
+            bytes(buffer)
+
+
+def cockpit(scale: Scale) -> Iterator[Row]:
+    """Stepping with the cockpit open against stepping without, and the answer to a click."""
+    seconds = scale.times(4, 2)
+    config = CheckpointConfig(
+        interval=1.0, storage_path=scale.directory / "cockpit.zarr", max_snapshots=5
+    )
+    with (
+        mock.patch("comm.create_comm", _FrontEnd),
+        Session(actors.Wave2D((512, 512)), actors=2, lanes=1, config=config) as session,
+    ):
+        session.resume()
+        time.sleep(0.5)
+
+        def rate(*, opened: bool) -> float:
+            if opened:
+                session.panel()
+            else:
+                close_panels(session)
+            time.sleep(0.5)
+            first, began = session.current_step(0), time.perf_counter()
+            time.sleep(seconds)
+            return (session.current_step(0) - first) / (time.perf_counter() - began)
+
+        pairs = interleaved(
+            lambda: rate(opened=True), lambda: rate(opened=False), scale.times(9, 2)
+        )
+        session.panel()
+        panel = session.panel("actor")
+        (buttons,) = (child for child in panel.children if isinstance(child, Actions))
+        answers = []
+        for i in range(scale.times(60, 10)):
+            action = "run" if i % 2 else "pause"
+            began = time.perf_counter()
+            buttons._handle_custom_msg({"do": action}, [])
+            while not panel.frame.flags.get(action, {}).get("pressed"):
+                time.sleep(0.0005)
+            answers.append((time.perf_counter() - began) * 1e3)
+            time.sleep(0.05)
+    yield Row(
+        "cockpit",
+        "stepping 2 actors of 512 x 512, a checkpoint every second: cockpit open / closed",
+        ratios(pairs),
+        "x",
+        ">=",
+        0.95,
+        absolute(pairs, "closed", 1e-3, "ksteps/s each") + ", messages packed, no browser",
+    )
+    yield Row(
+        "click",
+        "a click's message to the new state on its way back, cockpit open: p99",
+        [percentile(answers, 99)],
+        "ms",
+        "<=",
+        200,
+        f"median {percentile(answers, 50):.0f} ms of {len(answers)} clicks",
+    )
