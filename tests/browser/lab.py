@@ -107,7 +107,9 @@ class Notebook:
     def run_all(self) -> None:
         """Run every cell, and see that none failed."""
         self.command("notebook:run-all-cells")
-        errors = self.page.locator(".jp-OutputArea [data-mime-type='application/vnd.jupyter.stderr']")
+        errors = self.page.locator(
+            ".jp-OutputArea [data-mime-type='application/vnd.jupyter.stderr']"
+        )
         if errors.count():
             raise AssertionError(errors.first.inner_text())
 

@@ -124,7 +124,9 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a server and its kernels, which are processes of their own sessions."""
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    children = (
+        psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    )
     process.terminate()
     try:
         process.wait(timeout=5)
