@@ -1,9 +1,9 @@
 """Build the environment that Binder builds, from the files in ``binder/``, and run a notebook in it.
 
-Usage: ``binder.py DIRECTORY``, an empty directory for the environment. It follows repo2docker: the Python
-of ``runtime.txt``, ``requirements.txt``, ``postBuild``; then quick start and cockpit through ``start``, as a
-visitor's kernel runs, in the 2 GB of memory that a visitor has. Without that Python nothing is built,
-which is said.
+Usage: ``binder.py DIRECTORY``, which becomes home and environment. It follows repo2docker: the Python of
+``runtime.txt``, ``requirements.txt``, ``postBuild``; then the quick start through ``start``, as in a
+visitor's kernel, in the 2 GB of memory that a visitor has. Without that Python nothing is built, and
+that is said.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def find_python(version: str) -> str | None:
     for candidate in candidates:
         if path := shutil.which(candidate):
             probe = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
-            answer = subprocess.run([path, "-c", probe], capture_output=True, text=True)  # noqa: S603
+            answer = subprocess.run(  # noqa: S603
+                [path, "-c", probe], check=False, capture_output=True, text=True
+            )
             if answer.stdout.strip() == version:
                 return path
     return None

@@ -133,7 +133,7 @@ class Notebook:
     def restart_kernel(self) -> None:
         """Restart the kernel without asking, as "Restart" in the menu does after asking."""
         self.page.evaluate(
-            "async () => { await jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }"
+            "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
         )
         self.wait_idle()
 
@@ -153,6 +153,14 @@ class Notebook:
         self.command("apputils:change-theme", theme=name)
         self.page.wait_for_function(
             "name => document.body.dataset.jpThemeName === name", arg=name, timeout=10_000
+        )
+        # The class is set before the style sheet has been applied.
+        self.page.wait_for_function(
+            """dark => {
+              const colour = getComputedStyle(document.querySelector('.jp-Notebook')).backgroundColor;
+              return (Number(colour.match(/[0-9]+/)[0]) < 128) === dark;
+            }""",
+            arg="Dark" in name,
         )
 
 
