@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 
+from .driver import expect
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
     from .servers import Server
 
-__all__ = ["Notebook", "screenshot"]
+__all__ = ["Notebook", "panel_in", "screenshot"]
 
 _numbers = itertools.count(1)
 
@@ -68,14 +71,17 @@ class Notebook:
         else:
             book = nbformat.read(prepared, as_version=4)
         nbformat.write(book, self._server.root / self.name)
+        self.show()
+
+    def show(self) -> None:
+        """Open the notebook as it was saved; its kernel is started unless it runs."""
         self.page.goto(f"{self._server.url}/lab/tree/{self.name}?reset")
         self.wait_idle()
 
     def reload(self) -> None:
         """Save, and load the page again; the kernel goes on."""
         self.save()
-        self.page.goto(f"{self._server.url}/lab/tree/{self.name}?reset")
-        self.wait_idle()
+        self.show()
 
     def save(self) -> None:
         """Save the notebook with its outputs and the state of its widgets."""
@@ -120,11 +126,16 @@ class Notebook:
             "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
         )
 
-    @property
-    def busy(self) -> bool:
-        """Whether the kernel's main thread runs a cell."""
-        status = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
-        return bool(self.page.evaluate(status) == "busy")
+    def runs(self, index: int) -> bool:
+        """Whether a cell still runs. (The kernel's status says idle whenever a click was served.)"""
+        return self._prompt(index).inner_text() == "[*]:"
+
+    def wait_end(self, index: int) -> None:
+        """Wait until a cell that was started has ended."""
+        expect(self._prompt(index)).to_have_text(re.compile(r"^\[\d+\]:$"))
+
+    def _prompt(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-InputPrompt")
 
     def python(self, code: str) -> str:
         """Run code in the kernel, beside the cells, and return what it prints."""
@@ -169,3 +180,8 @@ def screenshot(target: Page | Locator, name: str) -> None:
     if folder := os.environ.get("RINGNB_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         target.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def panel_in(where: Page | Locator, name: str) -> Locator:
+    """Return a panel's root by its name."""
+    return where.locator(f".ringnb-panel[data-ringnb-panel='{name}']")
