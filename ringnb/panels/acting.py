@@ -33,7 +33,7 @@ class ActorPanel(Panel):
                 min=0.0,
                 max=1e9,
                 description="Steps/s at most",
-                description_tooltip="0 for no limit",
+                tooltip="0 for no limit",
                 style={"description_width": "initial"},
             ),
             self._set_pace,

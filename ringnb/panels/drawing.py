@@ -197,7 +197,7 @@ class FieldPanel(_Drawing):
         figure = axes.get_figure(root=True)
         assert figure is not None
         caption = (
-            f"Stored: {checkpoint.name}, step {checkpoint.step:,}. The live actor is elsewhere."
+            f"Stored: {checkpoint.name}, step {checkpoint.step:,}. The live actor may have gone on."
         )
         return figure, describe(checkpoint, name), caption
 

@@ -10,12 +10,26 @@ from ringnb.panels.cockpit import PARTS, Cockpit
 from ringnb.panels.desk import Desk
 from ringnb.session import Session
 
-__all__ = ["PANELS", "open_panel"]
+__all__ = ["PANELS", "close_panels", "open_panel"]
 
 PANELS: tuple[str, ...] = tuple(PARTS)
 
 _desks: weakref.WeakKeyDictionary[Session, Desk] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
+
+
+def close_panels(session: Session) -> None:
+    """End the threads of a session's panels and close their widgets. Idempotent, any thread.
+
+    Parameters
+    ----------
+    session : Session
+        Whose.
+    """
+    with _lock:
+        desk = _desks.pop(session, None)
+    if desk is not None:
+        desk.dispose()
 
 
 def open_panel(session: Session, name: str | None = None) -> Panel:

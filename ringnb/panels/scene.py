@@ -191,7 +191,7 @@ def scene_of(state: SessionState, hand: tuple[int, str] | None = None) -> dict[s
         tokens.append(
             {
                 "id": request,
-                "label": f"#{request} (actor {events[0].actor_slot})",
+                "label": f"#{request} a{events[0].actor_slot}",
                 "path": path,
                 "end": end,
                 "mark": mark,

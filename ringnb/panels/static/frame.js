@@ -14,6 +14,10 @@ function nameControls(root) {
       node.setAttribute("aria-label", label.textContent);
     }
   }
+  for (const node of root.querySelectorAll(".widget-toggle-button")) {
+    const pressed = String(node.classList.contains("mod-active"));
+    if (node.getAttribute("aria-pressed") !== pressed) node.setAttribute("aria-pressed", pressed);
+  }
   for (const node of root.querySelectorAll("input, select, textarea")) {
     if (node.labels?.length || node.hasAttribute("aria-label")) continue;
     const label = node.closest(".jupyter-widgets")?.querySelector(".widget-label, .widget-label-basic");
@@ -76,7 +80,7 @@ function render({ model, el }) {
       .forEach((node) => node.classList.add("ringnb-alive"));
     nameControls(root);
     const observer = new MutationObserver(() => nameControls(root));
-    observer.observe(root, { childList: true, subtree: true });
+    observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     ears.later(() => observer.disconnect());
   };
   adopt();

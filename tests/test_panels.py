@@ -1,0 +1,462 @@
+"""Panels without a browser: what controls bring about, what displays say, who holds what."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+from ipywidgets.widgets.widget import _instances
+
+import ringnb as rn
+from ringnb import rerun
+from ringnb.events import Event
+from ringnb.panels import PANELS, predict
+from ringnb.panels.drawing import describe
+from ringnb.panels.pump import Pump
+from ringnb.panels.scene import requests_of, stage_times, times_table_rows
+from ringnb.panels.widgets import Listing
+from ringnb.panels.workers import Drawer
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+
+
+def press(panel, action):
+    """Send what a front end sends."""
+    bars = [w for w in below(panel) if type(w).__name__ == "Actions"]
+    (bar,) = [b for b in bars if action in {a[0] for a in b.actions}]
+    bar._handle_custom_msg({"do": action}, [])
+
+
+def choose(panel, key, name):
+    choosers = [w for w in below(panel) if type(w).__name__ == "Chooser"]
+    (one,) = [c for c in choosers if c.key == key]
+    one._handle_custom_msg({"choose": name}, [])
+
+
+def below(widget):
+    found = [widget]
+    for child in getattr(widget, "children", ()):
+        found += below(child)
+    return found
+
+
+@pytest.fixture
+def session(tmp_path):
+    config = rn.CheckpointConfig(
+        enabled=False, storage_path=tmp_path / "s.zarr", max_snapshots=4, request_timeout=0.3
+    )
+    with rn.Session(
+        rn.actors.Wave2D((24, 24)), actors=2, config=config, max_steps_per_second=2000
+    ) as session:
+        session.inject(0, at=(5, 7), amplitude=1.0)
+        yield session
+
+
+def test_every_panel_is_usable_alone_and_is_the_same_one_again(session):
+    for name in PANELS:
+        panel = session.panel(name)
+        assert panel is session.panel(name)
+        assert panel.frame.region
+        until(lambda panel=panel: panel.frame.beat > 0)
+    assert session.panel() is session.panel()
+    with pytest.raises(ValueError, match="no panel 'nonsense'"):
+        session.panel("nonsense")
+
+
+def test_running_pausing_and_stepping(session):
+    panel = session.panel("actor")
+    press(panel, "run")
+    until(lambda: session.counters(0).running)
+    until(lambda: panel.frame.flags.get("run", {}).get("pressed"))
+    assert not session.counters(1).running
+    press(panel, "pause")
+    until(lambda: not session.counters(0).running)
+    at = session.current_step(0)
+    panel._steps.value = 25
+    press(panel, "step")
+    until(lambda: session.current_step(0) == at + 25)
+    panel._desk.picker.value = 1
+    press(panel, "run")
+    until(lambda: session.counters(1).running)
+    until(lambda: "▶ running" in panel._table.value)
+    panel._pace.value = 100.0
+    until(lambda: "100 steps/s" in panel.frame.status)
+
+
+def test_a_handler_returns_at_once_while_the_disk_is_slow(session):
+    session.snapshot(0)
+    session.faults.slow_disk(0.3)
+    checkpoint, actor = session.panel("checkpoint"), session.panel("actor")
+    press(actor, "run")
+    until(lambda: session.counters(0).running)
+    press(checkpoint, "snapshot")
+    began = time.monotonic()
+    press(actor, "pause")
+    assert time.monotonic() - began < 0.05
+    until(lambda: not session.counters(0).running, 0.25)  # long before the snapshot is committed
+    session.faults.clear()
+    until(lambda: "Committed" in checkpoint.frame.status)
+
+
+def test_settings_take_effect_on_the_running_manager(session):
+    panel = session.panel("checkpoint")
+    panel.interval.value = 7.5
+    until(lambda: session.manager.config.interval == 7.5)
+    panel.automatic.value = True
+    until(lambda: session.manager.is_enabled)
+    until(lambda: len(session.manager.list_checkpoints(1)) == 1)
+    until(lambda: "every 7.5 s" in panel._facts.value)
+
+
+def test_a_labelled_snapshot_is_pinned(session):
+    panel = session.panel("checkpoint")
+    panel.label.value = "calm"
+    press(panel, "snapshot")
+    until(lambda: "pinned as 'calm'" in panel.frame.status)
+    (info,) = session.manager.history(0)
+    assert info.pin == "calm"
+
+
+def test_retention_deletes_only_what_was_previewed(session):
+    for _ in range(4):
+        session.run_steps(0, 1)
+        session.snapshot(0)
+    panel = session.panel("retention")
+    panel.number.value = 2
+    press(panel, "apply")
+    until(lambda: "preview this policy first" in panel.frame.alert)
+    assert len(session.storage.list()) == 4
+    press(panel, "preview")
+    until(lambda: panel.frame.flags["apply"]["disabled"] is False)
+    assert "would delete 2" in panel._table.value
+    panel.number.value = 1  # another policy than the one that was previewed
+    until(lambda: panel.frame.flags["apply"]["disabled"] is True)
+    panel.number.value = 2
+    press(panel, "preview")
+    until(lambda: panel.frame.flags["apply"]["disabled"] is False)
+    press(panel, "apply")
+    until(lambda: len(session.storage.list()) == 2)
+    assert session.manager.config.retention == rn.retention.keep_last(2) or "keep_last(2)" in repr(
+        session.manager.config.retention
+    )
+
+
+def test_scrubbing_draws_the_checkpoint_that_was_chosen(session):
+    names = []
+    for _ in range(3):
+        session.run_steps(0, 20)
+        names.append(session.snapshot(0).name)
+    field, timeline = session.panel("field"), session.panel("timeline")
+    newest = session.storage.load(names[-1])
+    until(lambda: field.picture.alt == describe(newest, "pressure"))
+    assert field.picture.png.startswith(b"\x89PNG")
+    choose(timeline, "main", names[0])
+    oldest = session.storage.load(names[0])
+    until(lambda: field.picture.alt == describe(oldest, "pressure"))
+    assert names[0] in field.picture.caption
+    assert [i["name"] for i in timeline.frame.items] == names
+    choose(timeline, "main", "")
+    until(lambda: field.picture.alt == describe(newest, "pressure"))
+
+
+def test_restoring_keeps_the_state_before_even_when_only_one_is_kept(session):
+    session.manager.reconfigure(max_snapshots=1)
+    session.run_steps(0, 10)
+    chosen = session.snapshot(0)
+    session.run_steps(0, 15)
+    timeline = session.panel("timeline")
+    until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
+    press(timeline, "restore")
+    until(lambda: "stands at step 10" in timeline.frame.status, 20)
+    assert session.current_step(0) == 10
+    assert "kept as checkpoint_0_step_25" in timeline.frame.status
+    assert session.storage.load("checkpoint_0_step_25").step == 25
+    assert session.storage.load(chosen.name).pinned is None
+
+
+def test_a_fork_puts_one_actors_state_into_another(session):
+    session.run_steps(0, 12)
+    made = session.snapshot(0)
+    timeline = session.panel("timeline")
+    until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
+    timeline.into.value = 1
+    press(timeline, "restore")
+    until(lambda: session.current_step(1) == 12)
+    fork = session.snapshot(1)
+    assert fork.parent == made.name
+    assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])
+
+
+def test_damage_is_seen_and_cannot_be_restored(session):
+    session.run_steps(0, 5)
+    good = session.snapshot(0)
+    session.run_steps(0, 5)
+    bad = session.snapshot(0)
+    timeline = session.panel("timeline")
+    session.faults.corrupt(bad.name)
+    until(lambda: len(timeline.frame.items) == 2)
+    press(timeline, "verify")
+    until(lambda: "1 of 2 damaged" in timeline.frame.alert)
+    until(lambda: timeline.frame.items[1]["bad"] == 1)
+    assert timeline.frame.items[0]["bad"] == 0
+    choose(timeline, "main", bad.name)
+    until(lambda: timeline.frame.flags["restore"]["disabled"] is True)
+    choose(timeline, "main", "")
+    assert timeline._desk.resolve("main").name == good.name  # the newest that is sound
+
+
+def test_comparing_says_whether_two_are_equal_in_every_bit(session):
+    session.run_steps(0, 30)
+    a = session.snapshot(0)
+    b = session.snapshot(0)
+    panel = session.panel("compare")
+    choose(panel, "a", a.name)
+    choose(panel, "b", b.name)
+    until(
+        lambda: "equal in every bit" in panel.picture.alt and "not equal" not in panel.picture.alt
+    )
+    session.run_steps(0, 1)
+    session.snapshot(0)
+    choose(panel, "b", "")
+    until(lambda: "not equal in every bit" in panel.picture.alt)
+
+
+def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
+    panel = session.panel("checkpoint")
+    session.faults.fill_disk()
+    with pytest.warns(rn.CheckpointWarning, match="No space left"):
+        session.manager.reconfigure(enabled=True)
+        until(lambda: "No space left" in panel.frame.alert)
+    session.faults.clear()
+    until(lambda: panel.frame.alert == "")  # made good by the retry
+
+
+def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
+    actor = session.panel("actor")
+    session.keep_failure(RuntimeError("the writer is out of its mind"))
+    until(lambda: "out of its mind" in actor.frame.alert)
+    press(actor, "run")  # shows it, and leaves it for the cell
+    until(lambda: actor.frame.detail != "")
+    with pytest.raises(RuntimeError, match="out of its mind"):
+        session.pause()
+
+
+def test_the_error_of_an_action_is_shown_with_its_traceback(session):
+    panel = session.panel("checkpoint")
+    session.faults.fill_disk()
+    press(panel, "snapshot")
+    until(lambda: "No space left" in panel.frame.alert)
+    assert "OSError" in panel.frame.detail
+    session.faults.clear()
+    press(panel, "snapshot")
+    until(lambda: "Committed" in panel.frame.status)
+    until(lambda: panel.frame.alert == "" and panel.frame.detail == "")
+
+
+def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
+    session.run_steps(0, 9)
+    session.snapshot(0)
+    faults, actor = session.panel("faults"), session.panel("actor")
+    press(faults, "kill")
+    until(lambda: "does not run" in actor.frame.state)
+    until(lambda: actor.frame.flags["run"]["disabled"] is True)
+    press(actor, "restart")
+    until(lambda: "continues from step 9" in actor.frame.status, 20)
+    assert actor.session is not session
+    assert actor.session.current_step(0) == 9
+    until(lambda: actor.frame.state == "running")
+    actor.session.close()
+
+
+def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
+    actor = session.panel("actor")
+    session.run_steps(0, 4)
+    press(actor, "stop")
+    until(lambda: session.closed, 20)
+    until(lambda: "closed" in actor.frame.state)
+    assert "checkpoint_0_step_4" in session.storage.list()
+
+
+def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path):
+    config = rn.CheckpointConfig(interval=3600, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), config=config, service=False) as session:
+        panel = session.panel("lifecycle")
+        ends = []
+        for stage, station in enumerate(
+            ("requested", "h2k", "staging", "k2h", "received", "writing", "committed")
+        ):
+            until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+            press(panel, f"s{stage}")
+            until(lambda stage=stage: panel.frame.flags[f"s{stage + 1}"]["pressed"])
+            (token,) = panel._view.scene["tokens"]
+            ends.append(token["path"][-1])
+            assert ends[-1] == station
+            assert panel._view.scene["held"] == station
+        press(panel, "s7")
+        until(lambda: session.manager.total_completed == 1)
+        until(lambda: panel._view.scene["tokens"][0]["end"] == "good")
+        press(panel, "through")
+        until(lambda: session.manager.total_completed == 2)
+
+
+def test_a_predict_card_reveals_only_after_a_commitment():
+    asked = []
+    card = predict("How many?", lambda: asked.append(1) or 42, unit="steps")
+    press(card, "reveal")
+    assert not asked
+    card._field.value = 40.0
+    press(card, "commit")
+    card._field.value = 42.0  # too late
+    press(card, "reveal")
+    until(lambda: "measured: <strong>42 steps" in card._out.value)
+    assert "<strong>40 steps" in card._out.value
+    assert card.prediction == 40.0
+    choice = predict("Which?", "b", options=["a", "b"])
+    press(choice, "commit")
+    assert "Choose" in choice._frame.alert
+
+
+# -- threads, floods, leaks ----------------------------------------------------------------------
+
+
+def test_the_pump_shows_the_newest_of_a_flood_and_says_it_once():
+    sent = []
+    listing = Listing()
+    listing.observe(lambda change: sent.append(change["new"]), "text")
+    pump = Pump(lambda: True, 0.01)
+    for i in range(5000):
+        pump.put(listing, text=str(i))
+    pump.flush()
+    assert sent == ["4999"]
+
+
+def test_the_drawer_fulfils_only_the_newest_wish():
+    drawer, begun, go, drawn = Drawer("test-drawer"), threading.Event(), threading.Event(), []
+    drawer.ask("field", lambda: (begun.set(), go.wait(5)))
+    assert begun.wait(5)
+    for i in range(50):
+        drawer.ask("field", lambda i=i: drawn.append(i))
+    go.set()
+    until(lambda: drawn)
+    drawer.stop()
+    drawer.join(5)
+    assert drawn == [49]
+
+
+def test_a_displayed_panel_keeps_no_session_alive(tmp_path):
+    def make(i):
+        config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / f"{i}.zarr")
+        session = rn.Session(rn.actors.Life((8, 8)), config=config)
+        return weakref.ref(session), session.panel(), session.panel("actor")
+
+    ref, cockpit, actor = make(0)
+    gc.collect()
+    until(lambda: gc.collect() >= 0 and ref() is None)
+    until(lambda: actor.frame.comm is None)  # its widgets are closed
+    del cockpit
+
+
+def test_fifty_runs_of_a_cell_leak_neither_threads_nor_widgets(tmp_path, monkeypatch):
+    run = ["cell-1", 0]
+    monkeypatch.setattr("ringnb.session.current_run", lambda: tuple(run))
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    kept = []  # as a notebook's history keeps what it has displayed
+    counts = []
+    for i in range(50):
+        run[1] = i
+        session = rn.Session(rn.actors.Life((8, 8)), config=config)
+        session.snapshot(0)
+        kept.append((session, session.panel("actor")))
+        counts.append((threading.active_count(), len(_instances)))
+    threads, widgets = zip(*counts, strict=True)
+    assert max(threads[5:]) <= min(threads[5:]) + 2
+    assert widgets[-1] == widgets[5]
+    session.close()
+
+
+def test_only_a_later_run_of_the_same_cell_takes_a_session_away(tmp_path, capsys, monkeypatch):
+    run = ["cell-1", 1]
+    monkeypatch.setattr("ringnb.session.current_run", lambda: tuple(run))
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    life = rn.actors.Life((8, 8))
+    first = rn.Session(life, config=config)
+    same_run = rn.Session(life, config=config)
+    assert not first.closed  # made by the same execution: meant so
+    run[:] = ["cell-2", 2]
+    other_cell = rn.Session(life, config=config)
+    assert not same_run.closed
+    run[:] = ["cell-1", 3]
+    other_actors = rn.Session(life, config=config, kernel_ids=["mine"])
+    assert not same_run.closed
+    again = rn.Session(life, config=config)
+    assert same_run.closed
+    assert "earlier run of this cell" in capsys.readouterr().out
+    for session in (first, other_cell, other_actors, again):
+        session.close()
+
+
+def test_outside_a_notebook_there_is_no_cell():
+    assert rerun.current_run() is None
+
+
+def test_a_panel_can_be_read_without_a_kernel(session):
+    session.run_steps(0, 6)
+    session.snapshot(0)
+    panel = session.panel("timeline")
+    until(lambda: panel._desk.state.histories[0])
+    bundle = panel._repr_mimebundle_()
+    assert "step 6, 1 checkpoints" in bundle["text/plain"]
+    assert "<table" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "fdtd_2d" in session._repr_html_()
+
+
+def test_the_binder_profile_caps_the_store_and_pauses_who_is_idle(tmp_path, monkeypatch):
+    monkeypatch.setenv("RINGNB_PROFILE", "binder")
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), config=config) as session:
+        panel = session.panel("actor")
+        assert "keep_within(67108864)" in repr(session.manager.config.policy)
+        session.resume()
+        until(lambda: session.counters(0).running)
+        panel._desk._touched -= 121
+        until(lambda: not session.counters(0).running)
+        until(lambda: "nobody has touched" in panel.frame.status)
+    monkeypatch.setenv("RINGNB_PROFILE", "moon")
+    with rn.Session(rn.actors.Life((16, 16)), storage=rn.ZarrStorage("memory://p")) as session:
+        with pytest.raises(ValueError, match="no profile"):
+            session.panel()
+
+
+# -- the scene -----------------------------------------------------------------------------------
+
+
+def test_stage_times_are_those_of_the_stamps():
+    events = [
+        Event("requested", 0, 5, t_ns=1_000),
+        Event("sent", 0, 5, t_ns=3_000),
+        Event("captured", 0, 5, t_ns=7_000),
+        Event("received", 0, 5, t_ns=7_500),
+    ]
+    assert stage_times(events) == [("→ H2K ring", 2000), ("→ captured", 4000), ("→ received", 500)]
+
+
+def test_what_was_retired_belongs_to_the_request_that_made_it():
+    events = [
+        Event("committed", 0, 1, name="a", t_ns=1),
+        Event("expired", 0, 2, detail="no answer", t_ns=2),
+        Event("retired", 0, name="a", t_ns=3),
+    ]
+    assert [e.stage for e in requests_of(events)[1]] == ["committed", "retired"]
+    _, rows, classes = times_table_rows(events)
+    assert rows[0][-1] == "✗ timed out no answer"
+    assert classes == ["ringnb-trouble", ""]
