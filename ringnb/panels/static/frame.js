@@ -2,6 +2,10 @@
 // It also gives the panel's root a role and a name, keeps JupyterLab's shortcuts away from it, names
 // what ipywidgets leaves without a name.
 function nameControls(root) {
+  // JupyterLab's shortcuts match the focused element itself: an attribute further up comes too late.
+  for (const node of root.querySelectorAll("button, input, select, textarea, summary, a[href], [tabindex]")) {
+    node.setAttribute("data-lm-suppress-shortcuts", "true");
+  }
   for (const handle of root.querySelectorAll(".noUi-handle")) {
     const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
     if (label && !handle.hasAttribute("aria-label")) handle.setAttribute("aria-label", label.textContent);

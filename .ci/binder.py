@@ -1,0 +1,110 @@
+"""Build the environment that Binder builds, from the files in ``binder/``, and run a notebook in it.
+
+Usage: ``binder.py DIRECTORY``, which becomes home and environment. It follows repo2docker: the Python of
+``runtime.txt``, ``requirements.txt``, ``postBuild``; then the quick start through ``start``, as in a
+visitor's kernel, in the 2 GB of memory that a visitor has. Without that Python nothing is built, and
+that is said.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 2 << 30
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version that can make environments."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [f"python{version}", *map(str, pyenv.glob(f"{version}.*/bin/python"))]
+    for candidate in candidates:
+        if path := shutil.which(candidate):
+            probe = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+            answer = subprocess.run(  # noqa: S603
+                [path, "-c", probe], check=False, capture_output=True, text=True
+            )
+            if answer.stdout.strip() == version:
+                return path
+    return None
+
+
+def resident(process: psutil.Process) -> int:
+    """Return the bytes of a process and all below it; pages that they share count once for each."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def run_within(limit: int, command: list[str], environment: dict[str, str]) -> int:
+    """Run a command; end it, and fail, when it and its children take more memory than that."""
+    peak = 0
+    with psutil.Popen(command, env=environment, cwd=ROOT) as process:
+        while process.poll() is None:
+            try:
+                peak = max(peak, resident(process))
+            except psutil.NoSuchProcess:
+                break
+            if peak > limit:
+                for one in (*process.children(recursive=True), process):
+                    one.kill()
+                sys.exit(f"more than {limit >> 20} MiB: {' '.join(command)}")
+            time.sleep(0.02)
+    if process.returncode:
+        sys.exit(f"exit status {process.returncode}: {' '.join(command)}")
+    return peak
+
+
+def main(place: Path) -> None:
+    """Build, run, and say what it took."""
+    version = (ROOT / "binder" / "runtime.txt").read_text().strip().removeprefix("python-")
+    python = find_python(version)
+    if python is None:
+        print(f"no Python {version} on this machine: Binder's environment was not built")
+        return
+    home, venv = place / "home", place / "venv"
+    home.mkdir(parents=True)
+    subprocess.run([python, "-m", "venv", venv], check=True)  # noqa: S603
+    pip = [venv / "bin" / "pip", "install", "-q", "-r", "binder/requirements.txt"]
+    subprocess.run(pip, check=True, cwd=ROOT)  # noqa: S603
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "OMP_", "RINGNB_"))
+    }
+    environment |= {"HOME": str(home), "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
+    built = run_within(LIMIT, [str(ROOT / "binder" / "postBuild")], environment)
+    compiled = set(home.rglob("*.nbc"))
+    if not compiled:
+        sys.exit("postBuild left no compiled code in the cache that start names")
+    start = [
+        str(ROOT / "binder" / "start"),
+        "jupyter",
+        "nbconvert",
+        "--to",
+        "notebook",
+        "--execute",
+    ]
+    for name in ("00_quickstart",):
+        begun = time.monotonic()
+        out = ["--output-dir", str(place), f"notebooks/{name}.ipynb"]
+        peak = run_within(LIMIT, [*start, *out], environment)
+        took = time.monotonic() - begun
+        print(f"{name}: {took:.0f} s, {peak >> 20} MiB at most of {LIMIT >> 20}")
+        # What a visitor has to wait for must have been compiled when the image was built.
+        if name == "00_quickstart" and (anew := set(home.rglob("*.nbc")) - compiled):
+            sys.exit(f"start does not find what postBuild compiled: {len(anew)} functions anew")
+    print(f"postBuild: {built >> 20} MiB at most")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

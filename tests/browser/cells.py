@@ -1,0 +1,52 @@
+"""Cells that the tests' notebooks are made of."""
+
+from __future__ import annotations
+
+__all__ = ["BUSY", "STORED", "WATCH", "session"]
+
+
+def session(*, interval: float = 0.5, enabled: bool = True, pace: int | None = 2000) -> str:
+    """Return a cell that makes a session of two waves; run again, it makes the same one anew."""
+    return f"""
+import tempfile
+from pathlib import Path
+import ringnb as rn
+store = globals().get("store") or Path(tempfile.mkdtemp()) / "waves.zarr"
+config = rn.CheckpointConfig(
+    interval={interval}, enabled={enabled}, max_snapshots=8, storage_path=store
+)
+wave = rn.actors.Wave2D((96, 96))
+session = rn.Session(wave, actors=2, config=config, max_steps_per_second={pace})
+session.inject(0, at=(30, 30), amplitude=1.0)
+"""
+
+
+# Three checkpoints of actor 0, at steps 100, 200 and 300.
+STORED = """
+stored = []
+for _ in range(3):
+    session.run_steps(0, 100)
+    stored.append(session.snapshot(0))
+"""
+
+# Notes when actor 0 starts and stops, by the clock that the browser has as well.
+WATCH = """
+import contextlib, threading, time
+seen = []
+def watch():
+    was = None
+    with contextlib.suppress(rn.KernelStopped):
+        while True:
+            running = session.statistics().actors[0].running
+            if running != was:
+                seen.append((time.time() * 1e3, running))
+                was = running
+            time.sleep(0.001)
+threading.Thread(target=watch, daemon=True).start()
+"""
+
+BUSY = """
+import time
+time.sleep(4)
+ended = time.time() * 1e3
+"""

@@ -1,0 +1,187 @@
+"""A notebook in JupyterLab: cells are run by the application itself, clicks are the mouse's."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+
+from .driver import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+    from .servers import Server
+
+__all__ = ["Notebook", "panel_in", "screenshot"]
+
+_numbers = itertools.count(1)
+
+_PYTHON = """async (code) => {
+  const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const future = kernel.requestExecute({code, store_history: false});
+  let printed = '', failed = null;
+  future.onIOPub = (message) => {
+    if (message.header.msg_type === 'stream') printed += message.content.text;
+    if (message.header.msg_type === 'error') failed = message.content.traceback.join('\\n');
+  };
+  await future.done;
+  if (failed !== null) throw new Error(failed);
+  return printed;
+}"""
+
+_RUN = """async ([index, wait]) => {
+  const panel = jupyterapp.shell.currentWidget;
+  panel.content.activeCellIndex = index;
+  panel.content.deselectAll();
+  const done = jupyterapp.commands.execute('notebook:run-cell');
+  if (wait) await done;
+}"""
+
+
+class Notebook:
+    """One notebook, opened in a page of JupyterLab.
+
+    Parameters
+    ----------
+    page : Page
+        The page.
+    server : Server
+        JupyterLab.
+    """
+
+    def __init__(self, page: Page, server: Server) -> None:
+        self.page = page
+        self._server = server
+        self.name = ""
+
+    def open(self, cells: Sequence[str], *, prepared: Path | None = None) -> None:
+        """Write a notebook of these cells, or copy one, and open it with a kernel of its own."""
+        self.name = f"test_{next(_numbers)}.ipynb"
+        if prepared is None:
+            book = nbformat.v4.new_notebook(
+                cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+                metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            )
+        else:
+            book = nbformat.read(prepared, as_version=4)
+        nbformat.write(book, self._server.root / self.name)
+        self.show()
+
+    def show(self) -> None:
+        """Open the notebook as it was saved; its kernel is started unless it runs."""
+        self.page.goto(f"{self._server.url}/lab/tree/{self.name}?reset")
+        self.wait_idle()
+
+    def reload(self) -> None:
+        """Save, and load the page again; the kernel goes on."""
+        self.save()
+        self.show()
+
+    def save(self) -> None:
+        """Save the notebook with its outputs and the state of its widgets."""
+        self.command("docmanager:save")
+
+    def wait_idle(self) -> None:
+        """Wait until the notebook is shown and its kernel is idle."""
+        self.page.wait_for_function(
+            """name => {
+              const panel = window.jupyterapp?.shell?.currentWidget;
+              return panel?.context?.path === name && panel.context.isReady
+                && panel.sessionContext.session?.kernel?.status === 'idle'
+            }""",
+            arg=self.name,
+            timeout=60_000,
+        )
+
+    def command(self, name: str, **arguments: Any) -> None:
+        """Execute one of JupyterLab's commands and wait for its end."""
+        self.page.evaluate(
+            "async ([name, arguments]) => { await jupyterapp.commands.execute(name, arguments); }",
+            [name, arguments],
+        )
+
+    def run(self, index: int) -> None:
+        """Run a cell and wait for its end."""
+        self.page.evaluate(_RUN, [index, True])
+
+    def run_all(self) -> None:
+        """Run every cell, and see that none failed."""
+        self.command("notebook:run-all-cells")
+        errors = self.page.locator(
+            ".jp-OutputArea [data-mime-type='application/vnd.jupyter.stderr']"
+        )
+        if errors.count():
+            raise AssertionError(errors.first.inner_text())
+
+    def start(self, index: int) -> None:
+        """Run a cell, and return as soon as the kernel is busy with it."""
+        self.page.evaluate(_RUN, [index, False])
+        self.page.wait_for_function(
+            "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
+        )
+
+    def runs(self, index: int) -> bool:
+        """Whether a cell still runs. (The kernel's status says idle whenever a click was served.)"""
+        return self._prompt(index).inner_text() == "[*]:"
+
+    def wait_end(self, index: int) -> None:
+        """Wait until a cell that was started has ended."""
+        expect(self._prompt(index)).to_have_text(re.compile(r"^\[\d+\]:$"))
+
+    def _prompt(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-InputPrompt")
+
+    def python(self, code: str) -> str:
+        """Run code in the kernel, beside the cells, and return what it prints."""
+        return str(self.page.evaluate(_PYTHON, code)).strip()
+
+    def restart_kernel(self) -> None:
+        """Restart the kernel without asking, as "Restart" in the menu does after asking."""
+        self.page.evaluate(
+            "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+        )
+        self.wait_idle()
+
+    def output(self, index: int) -> Locator:
+        """Return the output area of a cell."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea").last
+
+    @property
+    def cell_count(self) -> int:
+        """How many cells the notebook has."""
+        return int(
+            self.page.evaluate("() => jupyterapp.shell.currentWidget.content.model.cells.length")
+        )
+
+    def theme(self, name: str) -> None:
+        """Switch JupyterLab's theme: "JupyterLab Dark" or "JupyterLab Light"."""
+        self.command("apputils:change-theme", theme=name)
+        self.page.wait_for_function(
+            "name => document.body.dataset.jpThemeName === name", arg=name, timeout=10_000
+        )
+        # The class is set before the style sheet has been applied.
+        self.page.wait_for_function(
+            """dark => {
+              const colour = getComputedStyle(document.querySelector('.jp-Notebook')).backgroundColor;
+              return (Number(colour.match(/[0-9]+/)[0]) < 128) === dark;
+            }""",
+            arg="Dark" in name,
+        )
+
+
+def screenshot(target: Page | Locator, name: str) -> None:
+    """Keep a picture of a page or a part, in the folder that RINGNB_SCREENSHOTS names, if it does."""
+    if folder := os.environ.get("RINGNB_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        target.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def panel_in(where: Page | Locator, name: str) -> Locator:
+    """Return a panel's root by its name."""
+    return where.locator(f".ringnb-panel[data-ringnb-panel='{name}']")

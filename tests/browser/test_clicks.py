@@ -1,0 +1,102 @@
+"""A click acts at once: idle, and while the kernel's main thread is busy with a cell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from . import cells
+from .driver import expect
+from .lab import panel_in, screenshot
+
+TARGET_MS = 200  # what it should take; shared machines stall, so the tests allow five times that
+KERNELS = "@jupyterlab/apputils-extension:kernels-settings"
+_CLOCK = """() => {
+  window.clicked = [];
+  document.addEventListener('click', () => window.clicked.push(Date.now()), true);
+}"""
+
+
+def click(panel, *labels):
+    for label in labels:
+        panel.get_by_role("button", name=label, exact=True).click()
+        panel.page.wait_for_timeout(250)
+
+
+def reactions(notebook):
+    """Return (milliseconds from each click until the actor ran or stood, when, whether it ran)."""
+    seen = json.loads(notebook.python("import json; print(json.dumps(seen))"))[1:]
+    clicked = notebook.page.evaluate("() => window.clicked")
+    assert len(seen) == len(clicked), f"{len(clicked)} clicks changed the actor {len(seen)} times"
+    return [(at - click, at, ran) for click, (at, ran) in zip(clicked, seen, strict=True)]
+
+
+def prepare(notebook, *more):
+    notebook.open([cells.session(), 'session.panel("actor")', cells.WATCH, *more])
+    for index in range(3):
+        notebook.run(index)
+    notebook.page.evaluate(_CLOCK)
+    panel = panel_in(notebook.output(1), "actor")
+    expect(panel.get_by_role("button", name="Run", exact=True)).to_be_visible()
+    return panel
+
+
+def test_idle(notebook, record_property):
+    panel = prepare(notebook)
+    click(panel, "Run", "Pause", "Run", "Pause")
+    found = reactions(notebook)
+    assert [ran for _, _, ran in found] == [True, False, True, False]
+    record_property("reaction_ms", [round(ms, 1) for ms, _, _ in found])
+    assert max(ms for ms, _, _ in found) < 5 * TARGET_MS
+
+
+@pytest.mark.parametrize("setting", ["default", "perComm"])
+def test_first_and_second_click_in_a_busy_cell(notebook, lab_server, record_property, setting):
+    if setting != "default":
+        lab_server.set(KERNELS, commsOverSubshells=setting)
+    panel = prepare(notebook, cells.BUSY)
+    notebook.python("session.resume(1)")  # the other actor runs, and both are checkpointed
+    notebook.start(3)
+    click(panel, "Run", "Pause", "Run", "Pause")
+    assert notebook.runs(3)
+    expect(panel.get_by_role("button", name="Pause", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    notebook.wait_end(3)
+    found = reactions(notebook)
+    ended = float(notebook.python("print(ended)"))
+    assert [ran for _, _, ran in found] == [True, False, True, False]
+    assert max(at for _, at, _ in found) < ended
+    record_property("reaction_ms", [round(ms, 1) for ms, _, _ in found])
+    assert max(ms for ms, _, _ in found) < 5 * TARGET_MS
+
+
+def test_run_all_with_a_busy_cell_behind(notebook):
+    """The panel appears when the kernel is busy already, so nothing it sends at first is served."""
+    notebook.open([cells.session(), 'session.panel("actor")', cells.WATCH, cells.BUSY])
+    notebook.page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    panel = panel_in(notebook.output(1), "actor")
+    expect(panel.get_by_role("button", name="Run", exact=True)).to_be_visible()
+    notebook.page.evaluate(_CLOCK)
+    click(panel, "Run", "Pause")
+    assert notebook.runs(3)
+    notebook.wait_end(3)
+    found = reactions(notebook)
+    assert max(at for _, at, _ in found) < float(notebook.python("print(ended)"))
+
+
+def test_without_subshells_a_click_waits_and_is_not_lost(notebook, lab_server):
+    lab_server.set(KERNELS, commsOverSubshells="disabled")
+    panel = prepare(notebook, cells.BUSY)
+    click(panel, "Run", "Pause")
+    notebook.start(3)
+    click(panel, "Run")
+    screenshot(panel, "actor-without-subshells")
+    notebook.wait_end(3)
+    expect(panel.get_by_role("button", name="Run", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    found = reactions(notebook)
+    ended = float(notebook.python("print(ended)"))
+    assert [at > ended for _, at, _ in found] == [False, False, True]

@@ -1,0 +1,139 @@
+"""What is shown is what there is: after a flood, in two views, after a reload, without a kernel."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from . import cells
+from .driver import expect
+from .lab import panel_in
+
+_DIGEST = """async (image) => {
+  const bytes = await (await fetch(image.src)).arrayBuffer();
+  const hash = await crypto.subtle.digest('SHA-256', bytes);
+  return [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, '0')).join('');
+}"""
+
+
+def shown_step(panel):
+    """The step of actor 0 in the actor panel's table."""
+    cell = panel.locator("tbody tr").first.locator("td, th").nth(3)
+    return int(cell.inner_text().replace(",", ""))
+
+
+def test_flood_and_exact_final_value(notebook):
+    """About ten thousand steps a second, and as many events as there can be; nothing is dropped."""
+    notebook.open([cells.session(interval=0.05, pace=None), 'session.panel("actor")'])
+    frames = []
+    notebook.page.on(
+        "websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(1))
+    )
+    notebook.reload()  # so that the socket is seen
+    notebook.run_all()
+    panel = panel_in(notebook.output(1), "actor")
+    expect(panel.locator("tbody tr").first).to_be_visible()
+    frames.clear()
+    notebook.python("import time; session.resume(); time.sleep(2.0); session.pause()")
+    received = len(frames)
+    step = int(notebook.python("print(session.current_step(0))"))
+    assert step > 2000
+    expect(panel.locator("tbody tr").first).to_contain_text(f"{step:,}")
+    assert shown_step(panel) == step
+    assert received < 200, f"{received} messages in two seconds"
+
+
+def test_two_views_agree(notebook):
+    view = 'session.panel("actor")'
+    notebook.open([cells.session(enabled=False), view, view])
+    notebook.run_all()
+    one, two = (panel_in(notebook.output(i), "actor") for i in (1, 2))
+    one.get_by_label("Steps", exact=True).fill("37")
+    one.get_by_label("Steps", exact=True).press("Enter")
+    expect(two.get_by_label("Steps", exact=True)).to_have_value("37")
+    two.get_by_role("button", name="Step", exact=True).click()
+    for view in (one, two):
+        expect(view.locator("tbody tr").first).to_contain_text("37")
+    one.get_by_role("button", name="Run", exact=True).click()
+    for view in (one, two):
+        expect(view.get_by_role("button", name="Run", exact=True)).to_have_attribute(
+            "aria-pressed", "true"
+        )
+
+
+def test_reload_restores_the_panel(notebook):
+    notebook.open([cells.session(enabled=False), 'session.panel("actor")', cells.BUSY])
+    notebook.run(0)
+    notebook.run(1)
+    expect(panel_in(notebook.output(1), "actor")).to_be_visible()
+    notebook.reload()
+    panel = panel_in(notebook.output(1), "actor")
+    expect(panel).to_be_visible()
+    notebook.start(2)
+    panel.get_by_role("button", name="Run", exact=True).click()
+    expect(panel.locator("tbody tr").first).to_contain_text("running")
+    assert notebook.runs(2)
+
+
+def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
+    notebook.open([cells.session(enabled=False), cells.STORED, "session.panel()"])
+    notebook.run_all()
+    expect(panel_in(notebook.output(2), "cockpit")).to_be_visible()
+    notebook.save()
+    lab_server.end_sessions()
+    notebook.page.goto("about:blank")
+    notebook.show()
+    expect(notebook.output(2)).to_contain_text("as it was when it was saved")
+    expect(notebook.output(2)).to_contain_text("step 300, 3 checkpoints")
+
+
+def test_scrubbing_shows_the_right_checkpoint(notebook):
+    views = 'display(session.panel("timeline"), session.panel("field"))'
+    notebook.open([cells.session(enabled=False), cells.STORED, views])
+    notebook.run_all()
+    facts = json.loads(
+        notebook.python(
+            "import json, numpy as np\n"
+            "from ringnb.panels.drawing import describe\n"
+            "print(json.dumps([[c.name, c.step, f\"{c['pressure'][:].min():.4g} to "
+            "{c['pressure'][:].max():.4g}\", describe(c, 'pressure')] for c in stored]))"
+        )
+    )
+    timeline, field = (panel_in(notebook.output(2), name) for name in ("timeline", "field"))
+    slider, image = timeline.get_by_role("slider"), field.locator("img")
+    digests = {}
+    for key, at in [("Home", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)]:
+        slider.press(key)
+        name, step, extent, words = facts[at]
+        expect(field.locator("figcaption")).to_have_text(
+            re.compile(rf"^Stored: {re.escape(name)}, step {step}\.")
+        )
+        expect(image).to_have_attribute("alt", words)
+        assert extent in words
+        expect(timeline).to_contain_text(name)
+        there = notebook.python(
+            "import hashlib; print(hashlib.sha256(session.panel('field').picture.png).hexdigest())"
+        )
+        assert image.evaluate(_DIGEST) == there
+        assert digests.setdefault(at, there) == there
+    assert len(set(digests.values())) == len(digests) == 3
+
+
+@pytest.mark.timeout(280)
+def test_fifty_runs_leave_nothing_behind(notebook):
+    count = (
+        "import gc, threading; from ipywidgets.widgets.widget import _instances; gc.collect();"
+        "print(threading.active_count(), len(_instances))"
+    )
+    notebook.open([cells.session(interval=0.2) + "session.panel()"])
+    counts = []
+    for runs in (3, 50):
+        for _ in range(runs):
+            notebook.run(0)
+        counts.append([int(n) for n in notebook.python(count).split()])
+    (threads, widgets), (threads_after, widgets_after) = counts
+    assert widgets > 50
+    assert threads_after <= threads
+    assert widgets_after <= widgets

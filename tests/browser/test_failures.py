@@ -1,0 +1,56 @@
+"""What goes wrong is said where the reader looks."""
+
+from __future__ import annotations
+
+from . import cells
+from .driver import expect
+from .lab import panel_in, screenshot
+
+
+def test_restarted_kernel_shows_the_panel_as_dead(notebook):
+    notebook.open([cells.session(), 'session.panel("actor")'])
+    notebook.run_all()
+    panel = panel_in(notebook.output(1), "actor")
+    banner = panel.locator(".ringnb-banner")
+    expect(panel.locator("tbody tr").first).to_be_visible()
+    expect(banner).to_be_hidden()
+    notebook.restart_kernel()
+    expect(banner).to_contain_text("No sign of life", timeout=8000)
+    assert banner.get_attribute("role") == "alert"
+    screenshot(panel, "actor-dead")
+
+
+def test_busy_cell_does_not_look_dead(notebook):
+    notebook.open([cells.session(), 'session.panel("actor")', "import time; time.sleep(5)"])
+    notebook.run(0)
+    notebook.run(1)
+    banner = panel_in(notebook.output(1), "actor").locator(".ringnb-banner")
+    expect(banner).to_be_attached()
+    notebook.start(2)
+    notebook.page.wait_for_timeout(4500)
+    assert notebook.runs(2)
+    expect(banner).to_be_hidden()
+
+
+def test_error_of_the_writer_reaches_the_alert(notebook):
+    """A full disk: every automatic snapshot fails from then on, until there is room again."""
+    notebook.open([cells.session(interval=0.2), 'session.panel("checkpoint")'])
+    notebook.run_all()
+    panel = panel_in(notebook.output(1), "checkpoint")
+    alert = panel.locator(".ringnb-alert")
+    expect(panel).to_be_visible()
+    notebook.python("session.faults.fill_disk()")
+    expect(alert).to_contain_text("No space left")
+    assert alert.get_attribute("role") == "alert"
+    screenshot(panel, "checkpoint-disk-full")
+    notebook.python("session.faults.clear()")
+    expect(alert).to_be_hidden()
+
+
+def test_closed_session_says_so(notebook):
+    notebook.open([cells.session(), 'session.panel("actor")'])
+    notebook.run_all()
+    panel = panel_in(notebook.output(1), "actor")
+    expect(panel.locator("tbody tr").first).to_be_visible()
+    notebook.python("session.close()")
+    expect(panel.locator(".ringnb-banner")).to_contain_text("closed")

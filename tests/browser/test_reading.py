@@ -1,0 +1,74 @@
+"""Read with eyes, ears and keys: names, contrast, a narrow page, shortcuts that stay away."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+
+from . import cells
+from .audit import overflow, pale_texts, unnamed_controls
+from .driver import expect
+from .lab import panel_in, screenshot
+
+_FOCUSABLE = "button:visible, input:visible, select:visible, [tabindex='0']:visible"
+PLAIN = 'import ipywidgets; ipywidgets.Button(description="plain")'
+
+
+@pytest.fixture
+def cockpit(notebook):
+    notebook.open([cells.session(interval=5.0), cells.STORED, "session.panel()", PLAIN])
+    notebook.run_all()
+    panel = panel_in(notebook.output(2), "cockpit")
+    expect(panel.locator("figure img").first).to_be_visible()
+    return panel
+
+
+def test_shortcuts_stay_away(notebook, cockpit):
+    count = notebook.cell_count
+    keys = notebook.page.keyboard
+    places = cockpit.locator(_FOCUSABLE).all()
+    assert len(places) > 40
+    for place in places:
+        place.focus()
+        for key in ("b", "d", "d", "x"):
+            keys.press(key)
+        assert notebook.cell_count == count, place.evaluate("node => node.outerHTML.slice(0, 200)")
+    # The same keys do act elsewhere, or this test would prove nothing.
+    notebook.output(3).get_by_role("button", name="plain").focus()
+    keys.press("b")
+    notebook.page.wait_for_function(
+        "count => jupyterapp.shell.currentWidget.content.model.cells.length > count", arg=count
+    )
+
+
+def test_names_contrast_and_narrow_page(notebook, cockpit):
+    assert unnamed_controls(cockpit) == []
+    notebook.command("application:toggle-left-area")  # the list of files, half of a narrow page
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        notebook.theme(theme)
+        for width in (1280, 480):
+            notebook.page.set_viewport_size({"width": width, "height": 900})
+            screenshot(cockpit, f"cockpit-{theme.split()[1].lower()}-{width}")
+            assert pale_texts(cockpit) == [], (theme, width)
+            assert overflow(cockpit) == [], (theme, width)
+
+
+def test_voila(voila_server, page, cockpit_notebook):
+    nbformat.write(cockpit_notebook, voila_server.root / "cockpit.ipynb")
+    page.goto(f"{voila_server.url}/voila/render/cockpit.ipynb", timeout=60_000)
+    cockpit = panel_in(page, "cockpit")
+    expect(cockpit).to_be_visible(timeout=30_000)
+    actor = panel_in(cockpit, "actor")
+    actor.get_by_role("button", name="Run", exact=True).click()
+    expect(actor.locator("tbody tr").first).to_contain_text("running")
+    actor.get_by_role("button", name="Pause", exact=True).click()
+    expect(actor.locator("tbody tr").first).to_contain_text("standing")
+    checkpoint = panel_in(cockpit, "checkpoint")
+    checkpoint.get_by_role("button", name="Snapshot now", exact=True).click()
+    expect(panel_in(cockpit, "field").locator("figcaption")).to_contain_text("Stored:")
+    assert unnamed_controls(cockpit) == []
+    for width in (1280, 480):
+        page.set_viewport_size({"width": width, "height": 900})
+        screenshot(page, f"voila-{width}")
+        assert pale_texts(cockpit) == [], width
+        assert overflow(cockpit) == [], width
