@@ -44,7 +44,8 @@ class Cut:
     params : dict of str to float
         The actor's.
     slabs : tuple of (int, int, int)
-        First row, row behind the last, and the actor's step when they were copied.
+        First row, row behind the last, and the actor's step when they were copied, as the kernel had
+        last published it: at the end of a slice of steps.
     stood_still_s : float
         How long the actor could not step.
     """

@@ -54,7 +54,7 @@ def cuts(panels: Sequence[Cut], energy: float) -> Figure:
         )
         ax.set_title(f"{cut.how}: energy off by {energy_error(cut, energy):.2g}", fontsize="medium")
     axes[0].set_ylabel("step at which these rows were copied")
-    figure.colorbar(axes[0].images[0], ax=axes.tolist(), label="sound pressure (Pa)")
+    figure.colorbar(axes[0].images[0], ax=axes.tolist(), label="sound pressure (Pa)", shrink=0.75)
     return figure
 
 

@@ -128,7 +128,7 @@ def sweep(
     intervals: Sequence[float],
     lives: Sequence[float],
     *,
-    told: Callable[[Trial], object] = lambda _: None,
+    told: Callable[[int], object] = lambda _: None,
 ) -> Sweep:
     """Measure what each interval is worth, with real processes and real kills.
 
@@ -141,7 +141,7 @@ def sweep(
     lives : sequence of float
         After how many seconds each child is killed; the same for every interval.
     told : callable, optional
-        Gets each `Trial` when it is done.
+        Gets the number of kills so far, after each.
 
     Returns
     -------
@@ -149,17 +149,23 @@ def sweep(
         What was measured.
     """
     context = _nursery()
-    trials = []
-    for index, interval in enumerate(sorted(intervals)):
-        store = place / f"interval-{index}.zarr"
-        alive, costs = 0.0, []
-        for life in lives:
-            lived, seen = _one_life(context, store, interval, life)
-            alive += lived
-            costs += seen
-        trial = Trial(interval, alive, _newest_step(store) / PACE, tuple(costs), len(lives))
-        told(trial)
-        trials.append(trial)
+    ordered = sorted(intervals)
+    stores = [place / f"interval-{index}.zarr" for index in range(len(ordered))]
+    alive = [0.0] * len(ordered)
+    costs: list[list[float]] = [[] for _ in ordered]
+    kills = 0
+    for life in lives:
+        # The intervals take turns: whatever else this machine does meanwhile, it does to all of them.
+        for index, interval in enumerate(ordered):
+            lived, seen = _one_life(context, stores[index], interval, life)
+            alive[index] += lived
+            costs[index] += seen
+            kills += 1
+            told(kills)
+    trials = [
+        Trial(interval, alive[i], _newest_step(stores[i]) / PACE, tuple(costs[i]), len(lives))
+        for i, interval in enumerate(ordered)
+    ]
     return Sweep(tuple(trials), statistics.fmean(lives))
 
 
