@@ -25,6 +25,7 @@ from ringnb.messages import Command, Reply, SnapshotRequest, SnapshotResponse, S
 __all__ = ["Answer", "Outcome", "SnapshotCarrier"]
 
 _KEPT_OUTCOMES = 1000
+_ENDED = {"cancelled": "was cancelled", "expired": "has expired"}
 
 
 @final
@@ -106,6 +107,7 @@ class SnapshotCarrier:
         self._outcomes: dict[int, Outcome] = {}
         self._unanswered = [0] * client.kernel.lanes
         self._inbox: deque[Answer] = deque()
+        self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
 
     def observe(self, event: Event) -> None:
         """Record what the manager reports, and settle the outcome concerned. Any thread."""
@@ -114,7 +116,8 @@ class SnapshotCarrier:
             outcome = self._outcomes.get(event.request_id)
             if outcome is not None and not outcome.done.is_set():
                 self._settle(
-                    outcome, SnapshotFailed(f"the request was {event.stage}: {event.detail}")
+                    outcome,
+                    SnapshotFailed(f"the request {_ENDED[event.stage]}: {event.detail}"),
                 )
 
     def _new_outcome(self, request: SnapshotRequest) -> Outcome:
@@ -151,10 +154,18 @@ class SnapshotCarrier:
         def answered(reply: Reply) -> None:
             """Note the answer; on the pump's thread, again after an interrupt."""
             with self._lock:
-                if not seen:
-                    seen.append(reply)
+                if seen:
+                    return
+                seen.append(reply)
+                self._unanswered[lane] -= 1
+                lost = self.answers_to_lose > 0 and reply.ok
+                if lost:
+                    self.answers_to_lose -= 1
+                else:
                     self._inbox.append(Answer(request, reply, time.monotonic_ns()))
-                    self._unanswered[lane] -= 1
+            if lost:
+                self._kernel.release_staging(lane, reply.value)
+                self._record("lost", request, t_ns=time.monotonic_ns(), step=reply.step)
 
         try:
             sent_ns = time.monotonic_ns()

@@ -20,6 +20,7 @@ Stage = Literal[
     "sent",
     "captured",
     "received",
+    "lost",
     "written",
     "committed",
     "retired",

@@ -74,6 +74,21 @@ class SnapshotService(SnapshotCarrier):
             while thread.is_alive():  # in short waits, so that Ctrl-C is heard
                 thread.join(0.2)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the next `check` would raise."""
+        return self._failure
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Let the next `check` raise this, unless it has something to raise already.
+
+        Parameters
+        ----------
+        error : BaseException
+            What somebody else caught who only shows it.
+        """
+        self._failure = self._failure or error
+
     def check(self) -> None:
         """Raise what a background thread died of or stumbled over, once.
 

@@ -15,31 +15,26 @@ import atexit
 import contextlib
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Self, final
 
 from ringnb.actors.base import Actor
-from ringnb.arguments import (
-    check_pace,
-    check_seconds,
-    kernel_ids_of,
-    population_of,
-)
+from ringnb.arguments import check_pace, check_seconds, kernel_ids_of, population_of
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage import CheckpointStorage
-from ringnb.errors import (
-    KernelStopped,
-)
+from ringnb.console import say
+from ringnb.errors import KernelStopped
 from ringnb.events import Event, EventLog
-from ringnb.hosting import ActorHost, make_kernel
-from ringnb.messages import Command, SnapshotRequest, SnapshotResponse
+from ringnb.hosting import make_kernel
+from ringnb.messages import Command
+from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
-from ringnb.statistics import SessionStatistics
 from ringnb.taking import take_snapshot
+from ringnb.viewing import SessionView
 
 __all__ = ["Session"]
 
@@ -47,7 +42,7 @@ _live: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 @final
-class Session(ActorHost):
+class Session(SessionView):
     """Actors in a persistent kernel, with checkpoints.
 
     Parameters
@@ -119,6 +114,20 @@ class Session(ActorHost):
             msg = f"service must be a bool, got {service!r}"
             raise TypeError(msg)
         config = CheckpointConfig() if config is None else config
+        self._made_of: dict[str, Any] = {
+            "actor": population,
+            "backend": backend,
+            "storage": storage,
+            "service": service,
+            "lanes": lanes,
+            "width": width,
+            "ring_capacity": ring_capacity,
+            "max_steps_per_second": max_steps_per_second,
+            "kernel_ids": ids,
+        }
+        run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
+        if give_way(run, store, ids):
+            say("The session that an earlier run of this cell made was closed.")
         super().__init__(make_kernel(backend, population, lanes, width, ring_capacity))
         self._events = EventLog()
         self._service = SnapshotService(self._client, self._events)
@@ -149,6 +158,7 @@ class Session(ActorHost):
             self._closed = True
             raise
         _live.add(self)
+        remember(run, store, ids, self)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -162,6 +172,8 @@ class Session(ActorHost):
         """
         if self._closed:
             return
+        if self._faults is not None:
+            self._faults.clear()  # a slow disk must not hold up the last commits
         self._service.stop()
         with contextlib.suppress(KernelStopped):
             self._manager.cancel_all_pending()
@@ -198,9 +210,26 @@ class Session(ActorHost):
         self._service.check()
         super()._check()
 
+    def remake(self) -> Session:
+        """Start another session like this one, in its place: same actors, identities and store.
+
+        Returns
+        -------
+        Session
+            With a kernel of its own, at step 0: restore what you want. This one is closed.
+
+        Notes
+        -----
+        For a session whose kernel was killed or has died. What its background stumbled over since
+        the last call is dropped.
+        """
+        with contextlib.suppress(Exception):
+            self.close()
+        return Session(**self._made_of, config=self._manager.config)
+
     # -- checkpoints -----------------------------------------------------------------------------
 
-    def snapshot(self, slot: int, timeout: float = 10.0) -> Checkpoint:
+    def snapshot(self, slot: int, timeout: float = 10.0, *, label: str | None = None) -> Checkpoint:
         """Take a snapshot now and commit it.
 
         Parameters
@@ -209,6 +238,8 @@ class Session(ActorHost):
             The actor.
         timeout : float, default 10.0
             Seconds until it must be committed.
+        label : str, optional
+            Pins the checkpoint under this label: retention leaves it alone until it is unpinned.
 
         Returns
         -------
@@ -227,7 +258,10 @@ class Session(ActorHost):
         slot = self._slot(slot)
         limit = check_seconds(timeout, "timeout")
         self._check()
-        return take_snapshot(self._manager, self._service, slot, limit, self._check)
+        checkpoint = take_snapshot(self._manager, self._service, slot, limit, self._check)
+        if label is not None:
+            checkpoint.pin(label)
+        return checkpoint
 
     def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
         """Write a checkpoint's state and parameters back into a live actor.
@@ -272,113 +306,6 @@ class Session(ActorHost):
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )
         return int(reply.step)
-
-    # -- the manual crank ------------------------------------------------------------------------
-
-    def send(self, request: SnapshotRequest) -> None:
-        """Push the SNAPSHOT command for a request onto the H2K ring.
-
-        Parameters
-        ----------
-        request : SnapshotRequest
-            From the manager. Sending it twice does nothing.
-        """
-        if not isinstance(request, SnapshotRequest):
-            msg = f"request must be a SnapshotRequest, got {request!r} ({type(request).__name__})"
-            raise TypeError(msg)
-        self._slot(request.actor_slot)
-        self._check()
-        self._service.send(request)
-
-    def receive(self, timeout: float = 0.0) -> list[SnapshotResponse]:
-        """Take answers off the K2H rings.
-
-        Parameters
-        ----------
-        timeout : float, default 0.0
-            Seconds to wait for the first one.
-
-        Returns
-        -------
-        list of SnapshotResponse
-            Their data views staging buffers until they are completed or dropped. An actor's lane
-            has two, so a third request while two are held is answered with a failure.
-
-        Raises
-        ------
-        ValueError
-            With ``service=True``: the service thread receives.
-        """
-        limit = check_seconds(timeout, "timeout", zero=True)
-        self._check()
-        if self._service.running:
-            msg = (
-                "receive() is the manual crank, but this session's service thread takes the "
-                "answers; open it with service=False to turn the crank yourself"
-            )
-            raise ValueError(msg)
-        self._client.pump(0.0)
-        if limit > 0:
-            self._client.wait_until(lambda: self._service.answers_waiting > 0, limit)
-        return list(self._answers())
-
-    def _answers(self) -> Iterator[SnapshotResponse]:
-        while (answer := self._service.take()) is not None:
-            yield self._service.respond(answer)
-
-    # -- what there is ---------------------------------------------------------------------------
-
-    @property
-    def manager(self) -> CheckpointManager:
-        """The checkpoint manager."""
-        return self._manager
-
-    @property
-    def storage(self) -> CheckpointStorage:
-        """Where checkpoints are kept."""
-        return self._manager.storage
-
-    @property
-    def events(self) -> EventLog:
-        """The lifecycle log."""
-        return self._events
-
-    @property
-    def closed(self) -> bool:
-        """Whether the session was closed."""
-        return self._closed
-
-    def statistics(self) -> SessionStatistics:
-        """Return counters and queue depths.
-
-        Returns
-        -------
-        SessionStatistics
-            A frozen copy.
-        """
-        self._check()
-        backlog, with_kernel, writing = self._service.depths()
-        return SessionStatistics(
-            kernel=self._kernel.statistics(),
-            actors=tuple(self._kernel.counters(s) for s in range(len(self._kernel.actors))),
-            pending=self._manager.pending_count,
-            completed=self._manager.total_completed,
-            failed=self._manager.total_failed,
-            waiting_to_send=backlog,
-            with_kernel=with_kernel,
-            being_written=writing,
-            replies=self._client.replies,
-            events=self._events.appended,
-        )
-
-    def __repr__(self) -> str:
-        """Name the actors, the backend and the state."""
-        kinds = ", ".join(sorted({a.kernel_type for a in self._kernel.actors}))
-        state = "closed" if self._closed else "running"
-        return (
-            f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
-            f"{self._manager.total_completed} checkpoints, {state}>"
-        )
 
 
 @atexit.register

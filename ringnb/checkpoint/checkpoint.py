@@ -10,9 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from html import escape
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
@@ -24,6 +22,7 @@ from ringnb.checkpoint.lazy import FieldArray
 from ringnb.checkpoint.reading import Reader
 from ringnb.checkpoint.source import DirectorySource, Source, StoreSource
 from ringnb.errors import CheckpointError
+from ringnb.markup import facts_table
 
 if TYPE_CHECKING:
     import xarray
@@ -373,7 +372,8 @@ class Checkpoint:
 
     def _repr_html_(self) -> str:
         """Show a small table in a notebook."""
-        rows: Mapping[str, object] = MappingProxyType(
+        return facts_table(
+            f"Checkpoint {self.name}",
             {
                 "actor": f"{self.kernel_id} ({self.kernel_type}, slot {self.actor_slot})",
                 "step": self.step,
@@ -390,11 +390,5 @@ class Checkpoint:
                 ),
                 "size": f"{self.nbytes:,} bytes",
                 "pinned": self.pinned or "no",
-            }
+            },
         )
-        body = "".join(
-            f"<tr><th style='text-align:left'>{escape(key)}</th>"
-            f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
-            for key, value in rows.items()
-        )
-        return f"<table><caption>Checkpoint {escape(self.name)}</caption>{body}</table>"

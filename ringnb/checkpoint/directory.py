@@ -87,6 +87,11 @@ class DirectoryShelf(Shelf):
         """The store's path."""
         return str(self._path)
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The store and its side directory."""
+        return self._path, self._side()
+
     # -- the store itself ------------------------------------------------------------------------
 
     def created(self) -> bool:

@@ -1,16 +1,23 @@
 """The few file operations that a commit consists of. Every change to a local store goes through here.
 
-They are functions of one module so that a test can stop, fail or record each of them.
+Whoever wants to see, delay, stop or fail them puts an `Interposer` between storage and system, with
+`interposing`: the trials of the storage do, and the fault switches of a session.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
+    "Interposer",
     "create_file",
+    "interposing",
     "link",
     "make_directory",
     "remove_directory",
@@ -24,6 +31,59 @@ __all__ = [
 ]
 
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+# ``interposer(name, arguments, call)`` stands in for the function of that name; ``call()`` does it.
+Interposer = Callable[[str, tuple[Any, ...], Callable[[], Any]], Any]
+
+_interposers: tuple[Interposer, ...] = ()
+_changing = threading.Lock()
+
+
+@contextlib.contextmanager
+def interposing(interposer: Interposer) -> Iterator[None]:
+    """Have every file operation of this process go through a function.
+
+    Parameters
+    ----------
+    interposer : callable
+        ``interposer(name, arguments, call)``; it returns what ``call()`` returns, or raises. It runs
+        on whichever thread commits or deletes, inside those that were put in place before it.
+
+    Yields
+    ------
+    None
+        For the length of the block; operations under way keep those they began with.
+    """
+    global _interposers  # noqa: PLW0603 - replaced as a whole, so that readers need no lock
+    with _changing:
+        _interposers = (*_interposers, interposer)
+    try:
+        yield
+    finally:
+        with _changing:
+            kept = list(_interposers)
+            kept.remove(interposer)
+            _interposers = tuple(kept)
+
+
+def _operation(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Make a function one that interposers see."""
+
+    @functools.wraps(function)
+    def operate(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Do it, through whatever stands in between."""
+        call: Callable[[], Any] = functools.partial(function, *args, **kwargs)
+        for interposer in _interposers:
+            call = functools.partial(interposer, function.__name__, args, call)
+        result: _R = call()
+        return result
+
+    return operate
+
+
+@_operation
 def make_directory(path: Path) -> None:
     """Create a directory whose parent exists.
 
@@ -56,6 +116,7 @@ def write_file(path: Path, buffers: Sequence[memoryview | bytes], *, durable: bo
         os.close(fd)
 
 
+@_operation
 def create_file(path: Path) -> int:
     """Create an empty file.
 
@@ -72,6 +133,7 @@ def create_file(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
+@_operation
 def write_data(fd: int, buffers: Sequence[memoryview | bytes]) -> None:
     """Write buffers one after the other, without joining them in memory.
 
@@ -91,6 +153,7 @@ def write_data(fd: int, buffers: Sequence[memoryview | bytes]) -> None:
             rest[0] = rest[0][written:]
 
 
+@_operation
 def sync_file(fd: int) -> None:
     """Wait until the disk has a file's content.
 
@@ -102,6 +165,7 @@ def sync_file(fd: int) -> None:
     os.fsync(fd)
 
 
+@_operation
 def link(source: Path, target: Path) -> None:
     """Give a file a second name (a hard link): its bytes are stored once and live as long as a name.
 
@@ -113,6 +177,7 @@ def link(source: Path, target: Path) -> None:
     os.link(source, target, follow_symlinks=False)
 
 
+@_operation
 def touch_directory(path: Path) -> None:
     """Move a directory's time stamp on, so that whoever remembers its content looks again.
 
@@ -124,6 +189,7 @@ def touch_directory(path: Path) -> None:
     os.utime(path)
 
 
+@_operation
 def sync_directory(path: Path) -> None:
     """Wait until the disk has a directory's entries.
 
@@ -139,6 +205,7 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+@_operation
 def rename(source: Path, target: Path) -> None:
     """Move a file or directory within a file system, at once.
 
@@ -150,6 +217,7 @@ def rename(source: Path, target: Path) -> None:
     os.rename(source, target)
 
 
+@_operation
 def remove_file(path: Path) -> None:
     """Remove a file.
 
@@ -161,6 +229,7 @@ def remove_file(path: Path) -> None:
     os.unlink(path)
 
 
+@_operation
 def remove_directory(path: Path) -> None:
     """Remove an empty directory.
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,11 @@ class Shelf(ABC):
     @abstractmethod
     def url(self) -> str:
         """Where it is, for messages."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The local directories in which it writes: the store, the side directory; or none."""
+        return ()
 
     @abstractmethod
     def created(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, final
 
 from ringnb.checkpoint.commit import retire
@@ -16,6 +15,7 @@ from ringnb.checkpoint.history import newest_verified, read_history, shown
 from ringnb.checkpoint.policy import Policy, choose
 from ringnb.checkpoint.view import ManagerView
 from ringnb.errors import CheckpointCorrupt, CheckpointWarning
+from ringnb.markup import rows_table
 from ringnb.messages import check_slot
 
 if TYPE_CHECKING:
@@ -57,23 +57,19 @@ class RetentionPreview:
     def _repr_html_(self) -> str:
         """Show a row per checkpoint in a notebook."""
         going = {e.name for e in self.delete}
-        rows = "".join(
-            f"<tr><td style='text-align:left'>{escape(e.name)}</td>"
-            f"<td style='text-align:left'>{escape(e.kernel_id)}</td><td>{e.step}</td>"
-            f"<td>{e.nbytes:,}</td><td style='text-align:left'>{_fate(e, going)}</td></tr>"
-            for e in sorted((*self.keep, *self.delete), key=lambda e: (e.kernel_id, e.sequence))
-        )
-        return (
-            f"<table><caption>{escape(repr(self.policy))} would delete {len(going)} and free "
-            f"{self.freed_bytes:,} bytes</caption><tr><th>checkpoint</th><th>actor</th>"
-            f"<th>step</th><th>bytes</th><th></th></tr>{rows}</table>"
+        every = sorted((*self.keep, *self.delete), key=lambda e: (e.kernel_id, e.sequence))
+        return rows_table(
+            f"{self.policy!r} would delete {len(going)} and free {self.freed_bytes:,} bytes",
+            ("checkpoint", "actor", "step", "bytes", "fate"),
+            [(e.name, e.kernel_id, e.step, e.nbytes, _fate(e, going)) for e in every],
+            classes=["ringnb-going" if e.name in going else "" for e in every],
         )
 
 
 def _fate(e: CheckpointInfo, going: set[str]) -> str:
     if e.name in going:
         return "goes"
-    return "stays" if e.pin is None else f"stays, pinned: {escape(e.pin)}"
+    return "stays" if e.pin is None else f"stays, pinned: {e.pin}"
 
 
 class StoredView(ManagerView):

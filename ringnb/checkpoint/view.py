@@ -6,9 +6,10 @@ changes anything, reads the store or does more than a moment's work under the lo
 
 from __future__ import annotations
 
-from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from ringnb.markup import facts_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,11 +88,7 @@ class ManagerView:
 
     def _repr_html_(self) -> str:
         """Show the state as a small table."""
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{k}</th><td>{escape(str(v))}</td></tr>"
-            for k, v in self._summary().items()
-        )
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        return facts_table(type(self).__name__, self._summary())
 
     def _summary(self) -> dict[str, object]:
         state, config = self._state, self._state.config

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -113,6 +114,11 @@ class ZarrStorage(CheckpointStorage):
             If there is something else.
         """
         return self._shelf.created()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The local directories in which it writes, the store itself first; none elsewhere."""
+        return self._shelf.folders
 
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.

@@ -10,20 +10,47 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor
-from ringnb.errors import KernelStopped
+from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.messages import Reply
 
-__all__ = ["AbstractKernel", "ActorCounters", "KernelStatistics", "QueueFull", "SnapshotFacts"]
+__all__ = [
+    "AbstractKernel",
+    "ActorCounters",
+    "Gate",
+    "KernelStatistics",
+    "QueueFull",
+    "SnapshotFacts",
+]
 
 
 class QueueFull(Exception):
     """A lane's H2K ring holds as many commands as it can; the kernel has not read them yet."""
+
+
+class Gate(IntEnum):
+    """Where a lane is stopped, so that a snapshot can be watched on its way.
+
+    Attributes
+    ----------
+    OPEN : int
+        Nowhere.
+    COMMANDS : int
+        Commands stay on the H2K ring; actors step on.
+    ANSWERS : int
+        A snapshot that was captured stays in its staging buffer and is not answered; the lane, with
+        all its actors, stands until another gate is set.
+    """
+
+    OPEN = 0
+    COMMANDS = 1
+    ANSWERS = 2
 
 
 class ActorCounters(NamedTuple):
@@ -236,6 +263,24 @@ class AbstractKernel(ABC):
     @abstractmethod
     def statistics(self) -> KernelStatistics:
         """Return sizes and depths. Any thread."""
+
+    def set_gate(self, lane: int, gate: Gate) -> None:
+        """Stop a lane at a point of a snapshot's way, or let it go on. Any thread.
+
+        Parameters
+        ----------
+        lane : int
+            The lane.
+        gate : Gate
+            Where.
+
+        Raises
+        ------
+        BackendUnavailable
+            If this kernel has no gates.
+        """
+        msg = f"lane {lane} of the {self.name!r} kernel cannot be stopped at {gate.name}: use 'cpu'"
+        raise BackendUnavailable(msg)
 
     @property
     @abstractmethod

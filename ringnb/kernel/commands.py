@@ -19,9 +19,12 @@ from ringnb.kernel.atomics import (
     fill_zero,
     load_acquire,
     now_ns,
+    poll_fd,
+    read_fd,
     store_release,
     words_at,
 )
+from ringnb.kernel.base import Gate
 from ringnb.kernel.jit import inner
 from ringnb.kernel.layout import (
     ACTOR_WORDS,
@@ -54,7 +57,9 @@ from ringnb.kernel.layout import (
     F_RESTORE,
     F_RESTORE_BYTES,
     F_STAGE0,
+    F_WAKE_FD,
     F_WIDTH,
+    GATE,
     H2K_HEAD,
     H2K_TAIL,
     JOB_CAPTURE,
@@ -62,6 +67,7 @@ from ringnb.kernel.layout import (
     M_PARTIAL,
     MEMBER_WORDS,
     RETURNED,
+    STOP,
     T_BEGIN,
     T_CHECKSUM,
     T_END,
@@ -101,6 +107,8 @@ _HEARTBEAT = int(Command.HEARTBEAT)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _RESTORE = int(Command.RESTORE)
 _TERMINATE = int(Command.TERMINATE)
+_GATE_COMMANDS = int(Gate.COMMANDS)
+_GATE_ANSWERS = int(Gate.ANSWERS)
 _OK = int(Status.OK)
 _UNKNOWN = int(Status.UNKNOWN_COMMAND)
 _BAD_SLOT = int(Status.BAD_SLOT)
@@ -166,6 +174,14 @@ def _capture(
     table[row, C_SNAPSHOTS] += 1
     store_release(words, row * ACTOR_WORDS + W_STALL_NS, end - begin)
     return buffer
+
+
+@inner
+def _stand_at_gate(control: Any, facts: Any, scratch: Any) -> None:
+    """Keep the answer to a snapshot back for as long as its gate is shut; a stop opens it."""
+    while load_acquire(control, GATE) == _GATE_ANSWERS and load_acquire(control, STOP) == 0:
+        poll_fd(scratch, facts[F_WAKE_FD], 1)
+        read_fd(scratch, facts[F_WAKE_FD])
 
 
 @inner
@@ -239,7 +255,11 @@ def drain(
     """Carry out up to a few commands; return how many, or -1 after TERMINATE."""
     done = 0
     n = table.shape[0]
-    while done < _DRAIN and room_to_reply(control, facts) > 0:
+    while (
+        done < _DRAIN
+        and room_to_reply(control, facts) > 0
+        and load_acquire(control, GATE) != _GATE_COMMANDS
+    ):
         tail = load_acquire(control, H2K_TAIL)
         if load_acquire(control, H2K_HEAD) == tail:
             break
@@ -307,6 +327,8 @@ def drain(
             value = _capture(control, table, words, facts, team, scratch, row)
             if value < 0:
                 status, value = _STAGING_BUSY, 0
+            else:
+                _stand_at_gate(control, facts, scratch)
         else:
             status = _UNKNOWN
         if row >= 0:

@@ -27,9 +27,7 @@ import numpy as np
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout
-from ringnb.kernel.base import (
-    QueueFull,
-)
+from ringnb.kernel.base import Gate, QueueFull
 from ringnb.kernel.lane import run_leader
 from ringnb.kernel.layout import (
     LaneMemory,
@@ -216,6 +214,13 @@ class CpuKernel(HostMemoryKernel):
             # Only here, where no thread can be polling them: a closed number is soon reused.
             while self._pipes:
                 os.close(self._pipes.pop())
+
+    def set_gate(self, lane: int, gate: Gate) -> None:
+        """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
+        memory = self._memory[lane]
+        store_word(memory.control, layout.GATE, int(gate))
+        with self._push_locks[lane]:
+            wake_lane(memory.control, self._push_scratch[lane])
 
     # -- rings -----------------------------------------------------------------------------------
 

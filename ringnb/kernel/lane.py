@@ -27,6 +27,7 @@ from ringnb.kernel.atomics import (
     store_release,
     yield_thread,
 )
+from ringnb.kernel.base import Gate
 from ringnb.kernel.commands import drain, publish_actor, team_job
 from ringnb.kernel.jit import entry_point, inner
 from ringnb.kernel.layout import (
@@ -47,6 +48,7 @@ from ringnb.kernel.layout import (
     F_SLICE_NS,
     F_WAKE_FD,
     F_WIDTH,
+    GATE,
     H2K_HEAD,
     H2K_TAIL,
     JOB_EXIT,
@@ -65,6 +67,7 @@ __all__ = ["run_leader"]
 
 _FAR = 2**62
 _BUDGET_DONE = int(Command.BUDGET_DONE)
+_GATE_COMMANDS = int(Gate.COMMANDS)
 
 
 @inner
@@ -221,13 +224,13 @@ def run_leader(
         # Asleep. A paced actor may be late by a millisecond: it then takes several steps at once.
         # The host gives no sign when it takes replies off a full ring: look every millisecond.
         wait_ms = min(100, max(1, (next_at - now) // 1_000_000))
-        if room_to_reply(control, facts) == 0:
+        held = room_to_reply(control, facts) == 0 or load_acquire(control, GATE) == _GATE_COMMANDS
+        if held:
             wait_ms = 1
         store_release(control, ASLEEP, 1)
         fence()
         if load_acquire(control, STOP) == 0 and (
-            load_acquire(control, H2K_HEAD) == load_acquire(control, H2K_TAIL)
-            or room_to_reply(control, facts) == 0
+            load_acquire(control, H2K_HEAD) == load_acquire(control, H2K_TAIL) or held
         ):
             poll_fd(scratch, facts[F_WAKE_FD], wait_ms)
             read_fd(scratch, facts[F_WAKE_FD])

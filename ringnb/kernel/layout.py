@@ -67,6 +67,7 @@ H2K_HEAD = 0 * LINE
 K2H_TAIL = 1 * LINE
 STOP = 2 * LINE
 WAKE_FD_WRITE = STOP + 1  # the lane's leader is woken through this end of its pipe
+GATE = STOP + 2  # a `ringnb.kernel.base.Gate`: where whoever teaches has stopped the lane
 RETURNED = 3 * LINE  # two lines: staging buffers given back, counted per buffer
 # ... and by the kernel.
 H2K_TAIL = 5 * LINE

@@ -1,7 +1,7 @@
 """Step between ringnb's storage and the operating system: see, stop or fail each file operation.
 
-All changes to a local store go through the functions of `ringnb.checkpoint.files`, which `interposed`
-replaces for the length of a ``with`` block. Commits are made to write their chunks one after the other
+All changes to a local store go through `ringnb.checkpoint.files`, which `interposed` stands behind for
+the length of a ``with`` block. Commits are made to write their chunks one after the other
 meanwhile, so that operations come in the same order every time.
 """
 
@@ -19,20 +19,6 @@ from unittest import mock
 from ringnb.checkpoint import directory, files
 
 __all__ = ["Around", "Operation", "interposed"]
-
-# Those that the kernel sees; `files.write_file` is made of three of them.
-_NAMES = (
-    "make_directory",
-    "create_file",
-    "write_data",
-    "sync_file",
-    "sync_directory",
-    "link",
-    "rename",
-    "remove_file",
-    "remove_directory",
-    "touch_directory",
-)
 
 
 @dataclass(frozen=True)
@@ -76,24 +62,18 @@ def interposed(around: Around) -> Iterator[None]:
         For the length of the block.
     """
     guard = threading.RLock()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(directory, "_WORKERS", 1))
-        for name in _NAMES:
-            wrapped = _wrap(name, getattr(files, name), around, guard)
-            stack.enter_context(mock.patch.object(files, name, wrapped))
-        yield
 
-
-def _wrap(name: str, real: Callable[..., Any], around: Around, guard: threading.RLock) -> Any:
-    def wrapped(*args: Any) -> Any:
+    def stand_in(name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
         """Describe the call and hand it over."""
-        path = Path(os.readlink(f"/proc/self/fd/{args[0]}")) if name in _BY_FD else Path(args[0])
-        target = Path(args[1]) if name in {"link", "rename"} else None
-        data = b"".join(bytes(b) for b in args[1]) if name == "write_data" else b""
+        first = arguments[0]
+        path = Path(os.readlink(f"/proc/self/fd/{first}")) if name in _BY_FD else Path(first)
+        target = Path(arguments[1]) if name in {"link", "rename"} else None
+        data = b"".join(bytes(b) for b in arguments[1]) if name == "write_data" else b""
         with guard:
-            return around(Operation(name, path, target, data), lambda: real(*args))
+            return around(Operation(name, path, target, data), call)
 
-    return wrapped
+    with mock.patch.object(directory, "_WORKERS", 1), files.interposing(stand_in):
+        yield
 
 
 _BY_FD = {"write_data", "sync_file"}

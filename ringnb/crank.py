@@ -1,0 +1,402 @@
+"""One snapshot request moved by hand, stage by stage, with the world stopped in between.
+
+`Crank` drives a `Session` that was opened with ``service=False``. Nothing of it is a simulation: the
+request lies on the real H2K ring, whose lane does not read it; the state lies in the real staging
+buffer, and the kernel keeps the answer back; the commit stands between its last fsync and its rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, final, get_args
+
+from ringnb.checkpoint import ZarrStorage, files
+from ringnb.errors import SnapshotFailed
+from ringnb.kernel.base import Gate
+from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.session import Session
+
+__all__ = ["POSITIONS", "Crank", "Position"]
+
+Position = Literal[
+    "idle",
+    "requested",
+    "on the H2K ring",
+    "in staging",
+    "on the K2H ring",
+    "received",
+    "written",
+    "committed",
+]
+POSITIONS: tuple[Position, ...] = get_args(Position)
+_PATIENCE_S = 10.0
+_END = 99
+
+
+@final
+class Crank:
+    """Moves one request at a time from stage to stage.
+
+    Parameters
+    ----------
+    session : Session
+        Opened with ``service=False``.
+
+    Attributes
+    ----------
+    position : str
+        How far the request in hand has come, one of `POSITIONS`.
+
+    Raises
+    ------
+    ValueError
+        If the session turns its crank itself.
+
+    Notes
+    -----
+    Any thread; one call at a time. While an answer is kept back (``"in staging"``) the actor's lane
+    stands, with all its actors. `close` opens every gate; a session that closes does the same.
+    """
+
+    def __init__(self, session: Session) -> None:
+        if session.service_runs:
+            msg = (
+                "this session's service threads turn the crank; open it with service=False to turn "
+                "it by hand"
+            )
+            raise ValueError(msg)
+        self.position: Position = "idle"
+        self._session = session
+        self._lock = threading.RLock()
+        self._due: deque[SnapshotRequest] = deque()
+        self._sent: set[int] = set()  # pending requests that the kernel was sent
+        self._request: SnapshotRequest | None = None
+        self._response: SnapshotResponse | None = None
+        self._commit: _Commit | None = None
+
+    @property
+    def request(self) -> SnapshotRequest | None:
+        """The request in hand."""
+        return self._request
+
+    @property
+    def next_step(self) -> str:
+        """What `turn` would do, in words."""
+        return _STEPS[self.position][1]
+
+    def turn(self, slot: int = 0) -> str:
+        """Move the request in hand on by one stage, or begin with one.
+
+        Parameters
+        ----------
+        slot : int, default 0
+            The actor that is asked if none is due.
+
+        Returns
+        -------
+        str
+            What happened, in words.
+
+        Raises
+        ------
+        SnapshotFailed, CheckpointError, OSError
+            If the snapshot came to nothing; the crank is idle again then.
+        KernelStopped
+            If the kernel does not run.
+        """
+        with self._lock:
+            step = _STEPS[self.position][0]
+            try:
+                return step(self, slot)
+            except Exception:
+                self._drop()
+                raise
+
+    def cancel(self) -> bool:
+        """Cancel the request in hand; what comes of it later is ignored.
+
+        Returns
+        -------
+        bool
+            Whether there was one that could be cancelled: not once it is being saved.
+        """
+        with self._lock:
+            if self._request is None:
+                return False
+            return self._session.manager.cancel_pending(self._request.request_id)
+
+    def lose(self) -> str:
+        """Throw the request's answer away where it is now, and wait for nothing.
+
+        Returns
+        -------
+        str
+            What happened, in words.
+
+        Raises
+        ------
+        ValueError
+            If there is no answer yet, or it is being saved already.
+        """
+        with self._lock:
+            if self.position not in ("in staging", "on the K2H ring", "received"):
+                msg = f"there is no answer to lose: the request is {self.position}"
+                raise ValueError(msg)
+            while self.position != "received":
+                self.turn()
+            request = self._request
+            assert request is not None
+            self._drop()
+            return (
+                f"the answer to request {request.request_id} is lost; the manager waits for it "
+                "until request_timeout"
+            )
+
+    def close(self) -> None:
+        """Let everything go on: open the gates, finish a commit under way. Idempotent."""
+        with self._lock:
+            if self._commit is not None:
+                self._commit.run_to(_END)
+            self._drop()
+
+    def release(self) -> None:
+        """Open the gates of a commit under way and wait for nothing. Any thread, at any time."""
+        if (commit := self._commit) is not None:
+            commit.open_all()
+
+    # -- the stages ------------------------------------------------------------------------------
+
+    def _ask(self, slot: int) -> str:
+        manager = self._session.manager
+        self._due.extend(manager.poll_due_snapshots())
+        pending = {r.request_id for r in manager.pending}
+        self._sent &= pending
+        while self._due and self._due[0].request_id not in pending:
+            self._due.popleft()
+        due = bool(self._due)
+        request = self._due.popleft() if due else manager.request_snapshot(slot)
+        if request is None:
+            msg = f"slot {slot} is not registered with the manager"
+            raise ValueError(msg)
+        if request.request_id in self._sent:
+            msg = (
+                f"request {request.request_id} of actor {request.actor_slot} is still pending and its "
+                "answer is lost: cancel it, or wait until it expires"
+            )
+            raise ValueError(msg)
+        self._request = request
+        self.position = "requested"
+        why = "was due" if due else "is asked by hand"
+        return f"actor {request.actor_slot} {why}: request {request.request_id}"
+
+    def _send(self, _slot: int) -> str:
+        request = self._in_hand()
+        self._gate(Gate.COMMANDS)
+        self._session.send(request)
+        self._sent.add(request.request_id)
+        self.position = "on the H2K ring"
+        return f"request {request.request_id} lies on the H2K ring; the lane does not read it"
+
+    def _capture(self, _slot: int) -> str:
+        request = self._in_hand()
+        lane = self._lane()
+        statistics = self._session.kernel.statistics
+        taken = statistics().staging_taken[lane]
+        answers = statistics().k2h_depth[lane]
+        self._gate(Gate.ANSWERS)
+
+        def captured() -> bool:
+            """Whether it lies in staging, or the kernel has refused it."""
+            now = statistics()
+            return now.staging_taken[lane] > taken or now.k2h_depth[lane] > answers
+
+        self._wait(captured, "captured the state")
+        self.position = "in staging"
+        step = self._session.kernel.counters(request.actor_slot).step
+        return f"the state of step {step:,} lies in a staging buffer; its lane stands"
+
+    def _answer(self, _slot: int) -> str:
+        lane = self._lane()
+        self._gate(Gate.COMMANDS)
+        self._wait(lambda: self._session.kernel.statistics().k2h_depth[lane] > 0, "answered")
+        self.position = "on the K2H ring"
+        return "the answer lies on the K2H ring; the kernel steps on"
+
+    def _receive(self, _slot: int) -> str:
+        request = self._in_hand()
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._response is None and time.monotonic() < deadline:
+            for response in self._session.receive(0.1):
+                if response.request_id == request.request_id:
+                    self._response = response
+                elif isinstance(response.data, StagedFields):
+                    response.data.release()
+        if self._response is None:
+            msg = f"the answer to request {request.request_id} did not come"
+            raise SnapshotFailed(msg)
+        self._gate(Gate.OPEN)
+        self.position = "received"
+        return "the answer is here, its arrays view the staging buffer; nothing is stored yet"
+
+    def _write(self, _slot: int) -> str:
+        assert self._response is not None
+        self._commit = _Commit(self._session, self._response)
+        self._response = None
+        if self._commit.run_to(1):
+            return self._finish()
+        self.position = "written"
+        return "all chunks are written and synced, beside the store: no name shows them yet"
+
+    def _publish(self, _slot: int) -> str:
+        assert self._commit is not None
+        if self._commit.run_to(2):
+            return self._finish()
+        self.position = "committed"
+        return "one rename made the checkpoint visible, all of it at once; the rename is synced"
+
+    def _retire(self, _slot: int) -> str:
+        assert self._commit is not None
+        self._commit.run_to(_END)
+        return self._finish()
+
+    def _finish(self) -> str:
+        commit = self._commit
+        assert commit is not None
+        self._drop()
+        if commit.error is not None:
+            raise commit.error
+        if commit.name is None:
+            return "the request was cancelled or has expired: its answer was ignored"
+        gone = ", ".join(commit.retired) or "nothing"
+        return f"committed {commit.name}, durably; retired: {gone}"
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _in_hand(self) -> SnapshotRequest:
+        assert self._request is not None
+        return self._request
+
+    def _lane(self) -> int:
+        return self._session.kernel.lane_of(self._in_hand().actor_slot)
+
+    def _gate(self, gate: Gate) -> None:
+        self._session.kernel.set_gate(self._lane(), gate)
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not condition():
+            self._session.kernel.check_alive()
+            if time.monotonic() > deadline:
+                msg = f"the kernel has not {what} within {_PATIENCE_S:g} s: a step takes very long"
+                raise SnapshotFailed(msg)
+            time.sleep(0.001)
+
+    def _drop(self) -> None:
+        """Be idle: gates open, buffers given back."""
+        if self._request is not None and self._session.kernel.alive:
+            with contextlib.suppress(Exception):  # no gates on this kernel: nothing to open
+                self._gate(Gate.OPEN)
+        if self._response is not None and isinstance(self._response.data, StagedFields):
+            self._response.data.release()
+        self._request = self._response = self._commit = None
+        self.position = "idle"
+
+
+_STEPS: dict[Position, tuple[Callable[[Crank, int], str], str]] = {
+    "idle": (Crank._ask, "Request"),
+    "requested": (Crank._send, "Send"),
+    "on the H2K ring": (Crank._capture, "Capture"),
+    "in staging": (Crank._answer, "Answer"),
+    "on the K2H ring": (Crank._receive, "Receive"),
+    "received": (Crank._write, "Write"),
+    "written": (Crank._publish, "Publish"),
+    "committed": (Crank._retire, "Retire"),
+}
+
+
+@final
+class _Commit:
+    """A commit on a thread of its own, stopped before its rename and after it.
+
+    The first stop is after the sync of the staged checkpoint's directory, the last thing before the
+    rename; the second after the sync of the store's directory, the first thing after it. Neither holds
+    a lock that readers need. Where there are no such syncs (another kind of store, or one that is not
+    durable) it does not stop.
+    """
+
+    def __init__(self, session: Session, response: SnapshotResponse) -> None:
+        storage = session.storage
+        self._folders = storage.folders if isinstance(storage, ZarrStorage) else ()
+        self._session = weakref.ref(session.itself)
+        self._manager = session.manager
+        self._response = response
+        self._events = session.events
+        self._appended = session.events.appended
+        self.name: str | None = None
+        self.error: BaseException | None = None
+        self._stops = 0  # reached
+        self._opened = 0
+        self._moved = threading.Condition()
+        self._done = False
+        self._thread = threading.Thread(target=self._run, name="ringnb-crank", daemon=True)
+        self._thread.start()
+
+    @property
+    def retired(self) -> list[str]:
+        """What retention deleted."""
+        new = list(self._events)[-(self._events.appended - self._appended) :]
+        return [e.name for e in new if e.stage == "retired" and e.name is not None]
+
+    def run_to(self, stop: int) -> bool:
+        """Open the gates before a stop; return, when it or the end is reached, whether it is the end."""
+        with self._moved:
+            self._opened = stop - 1
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: self._done or self._stops >= stop)
+            return self._done
+
+    def open_all(self) -> None:
+        """Open every gate."""
+        with self._moved:
+            self._opened = _END
+            self._moved.notify_all()
+
+    def _run(self) -> None:
+        try:
+            with files.interposing(self._stand):
+                self.name = self._manager.complete_snapshot(self._response)
+        except BaseException as error:  # noqa: BLE001 - raised where the crank is turned
+            self.error = error
+        finally:
+            with self._moved:
+                self._done = True
+                self._moved.notify_all()
+
+    def _stand(self, name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if name == "sync_directory" and threading.current_thread() is self._thread:
+            path = Path(arguments[0])
+            if self._folders and (
+                (self._stops == 0 and path.parent == self._folders[1] / "staging")
+                or (self._stops == 1 and path == self._folders[0])
+            ):
+                done = call()
+                with self._moved:
+                    self._stops += 1
+                    mine = self._stops
+                    self._moved.notify_all()
+                    while not self._moved.wait_for(lambda: self._opened >= mine, 0.2):
+                        if _is_closed(self._session):
+                            break  # its store is to be given up
+                return done
+        return call()
+
+
+def _is_closed(session: weakref.ref[Session]) -> bool:
+    alive = session()
+    return alive is None or alive.closed

@@ -1,0 +1,226 @@
+"""Switches that break a running session on purpose, to see what the design does about it.
+
+A session makes one `Faults` when it is first asked for. Every switch does to the real parts what the
+trouble would do: an answer is taken off the K2H ring and thrown away; a commit's writes are slow, or
+fail half-way with the system's own error; a bit on the disk is another; the kernel's threads end. It
+knows the session's parts and not the session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+from ringnb.arguments import check_seconds
+from ringnb.carrier import SnapshotCarrier
+from ringnb.checkpoint import ZarrStorage, files
+from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.errors import CheckpointNotFound
+from ringnb.kernel.base import AbstractKernel
+
+__all__ = ["Faults"]
+
+
+@final
+class Faults:
+    """The fault switches of a session.
+
+    Parameters
+    ----------
+    kernel : AbstractKernel
+        What `kill_kernel` ends.
+    carrier : SnapshotCarrier
+        What loses answers.
+    storage : CheckpointStorage
+        What the disk's switches are about: they need a store in a local directory.
+
+    Notes
+    -----
+    Any thread. Switches stay as they are until they are set again or `clear` is called; the session
+    clears them when it closes. Other sessions of the process are not concerned.
+    """
+
+    def __init__(
+        self, kernel: AbstractKernel, carrier: SnapshotCarrier, storage: CheckpointStorage
+    ) -> None:
+        self._kernel = kernel
+        self._carrier = carrier
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._slow_s = 0.0
+        self._full = False
+        self._hurry = threading.Event()
+        self._paths: dict[int, Path] = {}
+        self._between = contextlib.ExitStack()
+        self._interposed = False
+
+    # -- the switches ----------------------------------------------------------------------------
+
+    def lose_answers(self, n: int = 1) -> None:
+        """Throw away the next answers to snapshot requests, after the kernel has captured them.
+
+        Parameters
+        ----------
+        n : int, default 1
+            How many; 0 loses none any more. A request whose answer was lost expires after
+            ``request_timeout`` and the actor is asked again.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            msg = f"n must be an integer >= 0, got {n!r}"
+            raise ValueError(msg)
+        self._carrier.answers_to_lose = n
+
+    def slow_disk(self, seconds: float) -> None:
+        """Let every write of a file take longer.
+
+        Parameters
+        ----------
+        seconds : float
+            By how much; 0 ends it, for writes under way too.
+        """
+        delay_s = check_seconds(seconds, "seconds", zero=True)
+        self._folders()
+        with self._lock:
+            self._slow_s = delay_s
+            if delay_s > 0:
+                self._hurry.clear()
+            else:
+                self._hurry.set()
+            self._interpose()
+
+    def fill_disk(self, on: bool = True) -> None:
+        """Let every write of a file fail half-way with ENOSPC, as on a disk that is full.
+
+        Parameters
+        ----------
+        on : bool, default True
+            False ends it.
+        """
+        self._folders()
+        with self._lock:
+            self._full = bool(on)
+            self._interpose()
+
+    def corrupt(self, name: str) -> str:
+        """Flip one bit in the middle of a checkpoint's largest chunk.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint.
+
+        Returns
+        -------
+        str
+            Which byte of which file, below the store.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is none of that name.
+
+        Notes
+        -----
+        A second call flips the bit back. In an incremental store every checkpoint that shares the
+        chunk is damaged.
+        """
+        store = self._folders()[0]
+        folder = store / name
+        chunks = [p for p in folder.rglob("*") if p.is_file() and p.name != "zarr.json"]
+        if not self._storage.exists(name) or not chunks:
+            msg = f"no checkpoint {name!r} with chunks in {store}: see storage.list()"
+            raise CheckpointNotFound(msg)
+        chunk = max(chunks, key=lambda p: (p.stat().st_size, str(p)))
+        at = chunk.stat().st_size // 2
+        with chunk.open("r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1]))
+        return f"byte {at:,} of {chunk.relative_to(store)}"
+
+    def kill_kernel(self) -> None:
+        """End the kernel's threads; whatever was not committed is lost."""
+        self._kernel.stop("it was killed with the fault switch")
+
+    def clear(self) -> None:
+        """Set every switch back. What was corrupted or killed stays so. Idempotent."""
+        self._carrier.answers_to_lose = 0
+        with self._lock:
+            self._slow_s, self._full = 0.0, False
+            self._hurry.set()
+            self._interpose()
+
+    # -- what is set -----------------------------------------------------------------------------
+
+    @property
+    def answers_to_lose(self) -> int:
+        """How many answers are still to be lost."""
+        return self._carrier.answers_to_lose
+
+    @property
+    def disk_delay_s(self) -> float:
+        """By how much a write of a file is slowed down, seconds."""
+        return self._slow_s
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether writes fail."""
+        return self._full
+
+    def __repr__(self) -> str:
+        """Name the switches that are set."""
+        on = []
+        if self.answers_to_lose:
+            on.append(f"loses {self.answers_to_lose} answers")
+        if self._slow_s:
+            on.append(f"writes take {self._slow_s:g} s longer")
+        if self._full:
+            on.append("disk full")
+        return f"<Faults: {', '.join(on) or 'none'}>"
+
+    # -- between storage and system --------------------------------------------------------------
+
+    def _folders(self) -> tuple[Path, ...]:
+        folders = self._storage.folders if isinstance(self._storage, ZarrStorage) else ()
+        if not folders:
+            msg = (
+                f"the disk's fault switches need a store in a local directory, this one is "
+                f"{self._storage!r}: give the session a CheckpointConfig with a storage_path"
+            )
+            raise ValueError(msg)
+        return folders
+
+    def _interpose(self) -> None:
+        """Stand between storage and system for as long as a switch is set; the lock is held."""
+        wanted = self._full or self._slow_s > 0
+        if wanted and not self._interposed:
+            self._between.enter_context(files.interposing(self._operate))
+        elif not wanted:
+            self._between.close()
+        self._interposed = wanted
+
+    def _operate(self, name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        """Do a file operation, or what becomes of it. On the committing threads."""
+        if name == "create_file":
+            fd = call()
+            self._paths[fd] = Path(arguments[0])  # a number that is used again comes by here too
+            return fd
+        if name != "write_data" or not self._is_ours(self._paths.get(arguments[0])):
+            return call()
+        if self._slow_s > 0:
+            self._hurry.wait(self._slow_s)
+        if self._full:
+            fd, buffers = arguments
+            whole = b"".join(bytes(b) for b in buffers)
+            os.write(fd, whole[: len(whole) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._paths[fd]))
+        return call()
+
+    def _is_ours(self, path: Path | None) -> bool:
+        return path is not None and any(f in path.parents for f in self._folders())

@@ -1,0 +1,21 @@
+"""Panels over a running session, for notebooks: ``session.panel()``, or one by its name.
+
+Each panel is a thin view: what it shows is gathered once for all of them, what its controls ask for is
+one call on a worker thread. `predict` makes a card for a question of your own. Needs the widgets extra,
+``pip install 'ringnb[widgets]'``.
+"""
+
+from __future__ import annotations
+
+try:
+    import anywidget as _anywidget  # noqa: F401 - is it there?
+    import ipywidgets as _ipywidgets  # noqa: F401
+except ImportError as error:
+    _MSG = "panels need ipywidgets and anywidget: pip install 'ringnb[widgets]'"
+    raise ImportError(_MSG) from error
+
+from ringnb.panels.base import Panel
+from ringnb.panels.opening import PANELS, open_panel
+from ringnb.panels.prediction import predict
+
+__all__ = ["PANELS", "Panel", "open_panel", "predict"]

@@ -1,0 +1,171 @@
+"""The actor panel: run, pause, step, stop, and start again where the last checkpoint stands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import final
+
+from ipywidgets import BoundedFloatText, BoundedIntText, Widget
+
+from ringnb.errors import RingnbError
+from ringnb.markup import rows_table
+from ringnb.panels.base import Panel, row
+from ringnb.panels.state import ActorState, SessionState
+from ringnb.session import Session
+
+__all__ = ["ActorPanel"]
+
+
+@final
+class ActorPanel(Panel):
+    """Steers the actors; see `Panel`."""
+
+    key = "actor"
+    title = "Actors"
+
+    def build(self) -> Sequence[Widget]:
+        """Make the widgets."""
+        self._steps = self.control(BoundedIntText(value=100, min=1, max=10**9, description="Steps"))
+        self._pace = self.control(
+            BoundedFloatText(
+                value=0.0,
+                min=0.0,
+                max=1e9,
+                description="Steps/s at most",
+                description_tooltip="0 for no limit",
+                style={"description_width": "initial"},
+            ),
+            self._set_pace,
+        )
+        self._table = self.display()
+        bar = self.actions(
+            "Actor",
+            ("run", "Run", "Let the actor step freely"),
+            ("pause", "Pause", "Stop the actor at its next step boundary"),
+            ("step", "Step", "Take as many steps as the field says"),
+            ("all", "Run all", "Let every actor step freely"),
+            ("none", "Pause all", "Stop every actor"),
+            ("stop", "Stop kernel", "Checkpoint every actor, then end the kernel"),
+            ("restart", "Restart", "A new kernel, every actor from its newest checkpoint"),
+        )
+        return [bar, row(self._steps, self._pace), self._table]
+
+    def _set_pace(self, limit: float) -> None:
+        slot = self._desk.slot
+
+        def work(session: Session) -> str:
+            """Set it."""
+            session.set_pace(limit or None, slot)
+            return (
+                f"Actor {slot} takes {f'at most {limit:g}' if limit else 'any number of'} steps/s"
+            )
+
+        self._desk.do(self, "Pace", work)
+
+    def on_action(self, action: str) -> None:
+        """Enqueue what a button stands for."""
+        slot, steps = self._desk.slot, int(self._steps.value)
+        if action == "run":
+            self._do("Run", lambda s: s.resume(slot), f"Actor {slot} runs")
+        elif action == "pause":
+            self._do("Pause", lambda s: s.pause(slot), f"Actor {slot} stands")
+        elif action == "all":
+            self._do("Run all", lambda s: s.resume(), "Every actor runs")
+        elif action == "none":
+            self._do("Pause all", lambda s: s.pause(), "Every actor stands")
+        elif action == "step":
+            self._do(
+                "Step", lambda s: s.run_steps(slot, steps, wait=False), f"{steps:,} steps to take"
+            )
+        elif action == "stop":
+            self._do("Pause all", lambda s: s.pause(), "Every actor stands")
+            self._desk.do(self, "Stop kernel", _stop, lane="storage")
+        elif action == "restart":
+            self._desk.do(self, "Restart", self._restart, lane="storage")
+
+    def _do(self, what: str, call: object, said: str) -> None:
+        def work(session: Session) -> str:
+            """Call, then say so."""
+            call(session)  # type: ignore[operator]
+            return said
+
+        self._desk.do(self, what, work)
+
+    def _restart(self, session: Session) -> str:
+        new = session.remake()
+        said = [
+            f"actor {slot} continues from step {new.restore(slot, 'latest'):,}"
+            for slot in range(len(new.actors))
+            if new.manager.list_checkpoints(slot)
+        ]
+        self._desk.replace(new)
+        return (
+            f"Restarted: {', '.join(said) or 'nothing was stored'}. `panel.session` is the new one"
+        )
+
+    def show(self, state: SessionState) -> None:
+        """Put the table, and which buttons can be used."""
+        self.put(
+            self._table,
+            value=rows_table(
+                f"Kernel on {state.backend}, {state.statistics.kernel.lanes} lanes of "
+                f"{state.statistics.kernel.width} threads",
+                ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots"),
+                [
+                    (
+                        a.slot,
+                        a.kernel_id,
+                        state_word(a, state),
+                        a.step,
+                        round(a.rate),
+                        f"{a.stall_ns / 1e3:,.0f} µs",
+                        a.snapshots,
+                    )
+                    for a in state.actors[:32]
+                ],
+            ),
+        )
+        dead = state.life != "running"
+        mine = state.actors[min(self._desk.slot, len(state.actors) - 1)]
+        one = len(state.actors) == 1
+        self.flags(
+            run={"disabled": dead, "pressed": mine.running},
+            pause={"disabled": dead, "pressed": not mine.running and not dead},
+            step={"disabled": dead},
+            all={"disabled": dead or one},
+            none={"disabled": dead or one},
+            stop={"disabled": dead},
+            restart={"disabled": not dead},
+        )
+
+
+def state_word(actor: ActorState, state: SessionState) -> str:
+    """Return an actor's state as a shape and a word.
+
+    Parameters
+    ----------
+    actor : ActorState
+        The actor.
+    state : SessionState
+        Its session.
+
+    Returns
+    -------
+    str
+        Never a colour alone.
+    """
+    if state.life != "running":
+        return "■ ended"
+    if not actor.running:
+        return "‖ standing"
+    return f"▶ {actor.budget:,} steps to go" if actor.budget else "▶ running"
+
+
+def _stop(session: Session) -> str:
+    kept = []
+    for slot in range(len(session.actors)):
+        with contextlib.suppress(RingnbError, OSError):
+            kept.append(session.snapshot(slot, timeout=5.0).name)
+    session.close()
+    return f"Stopped; checkpointed before that: {', '.join(kept) or 'nothing could be'}"

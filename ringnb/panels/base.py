@@ -1,0 +1,281 @@
+"""What every panel is: a box with a frame at its head, controls that only enqueue, displays.
+
+`Panel` is a thin view: it holds no state of the session, and every action is one call through
+`Desk.do`. A saved notebook shows `summary` where no kernel runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ipywidgets import HTML, Box, VBox, Widget
+
+from ringnb.markup import facts_table
+from ringnb.panels.desk import Desk
+from ringnb.panels.state import SessionState
+from ringnb.panels.widgets import Actions, Chooser, Frame, serve_beside_cells
+from ringnb.session import Session
+
+__all__ = ["Panel", "Update", "row"]
+
+Update = Callable[[SessionState], None]
+_TICK_TEXT = "ringnb panel"
+
+
+def row(*widgets: Widget) -> Box:
+    """Put widgets side by side, wrapping on a narrow page.
+
+    Parameters
+    ----------
+    *widgets : Widget
+        From left to right.
+
+    Returns
+    -------
+    Box
+        The row.
+    """
+    box = Box(widgets)
+    box.add_class("ringnb-row")
+    return box
+
+
+class Panel(VBox):
+    """A view over one session.
+
+    Parameters
+    ----------
+    desk : Desk
+        What it shares with the session's other panels.
+
+    Attributes
+    ----------
+    key, title : str
+        Its name, as ``session.panel(name)`` takes it, and its heading.
+    frame : Frame
+        Its head.
+
+    Notes
+    -----
+    `build` and the constructor run on the thread that asked for the panel, `show` on the pump's.
+    """
+
+    key: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._said = {"status": "", "alert": "", "detail": ""}
+        kinds = ", ".join(sorted({a.kernel_type for a in desk.state.actors}))
+        self.frame = Frame(name=self.key, title=self.title, region=f"{self.title}: {kinds}")
+        body = self.build()
+        picker = [desk.picker] if len(desk.state.actors) > 1 else []
+        super().__init__([self.frame, *picker, *body])
+        self.add_class("ringnb-panel")
+
+    def build(self) -> Sequence[Widget]:
+        """Make the widgets below the frame.
+
+        Returns
+        -------
+        sequence of Widget
+            From top to bottom.
+        """
+        raise NotImplementedError
+
+    def show(self, state: SessionState) -> None:
+        """Put what is to be shown. On the pump's thread.
+
+        Parameters
+        ----------
+        state : SessionState
+            The session now.
+        """
+
+    def facts(self, state: SessionState) -> Mapping[str, object]:
+        """Return what a reader without a kernel should know.
+
+        Parameters
+        ----------
+        state : SessionState
+            The session now.
+
+        Returns
+        -------
+        mapping of str to object
+            Names and values.
+        """
+        return {
+            "session": f"{len(state.actors)} actors on {state.backend}",
+            "state": state.life,
+            **{
+                f"actor {a.slot}": f"{a.kernel_id}, step {a.step:,}, "
+                f"{len(state.histories[a.slot]) if a.slot < len(state.histories) else 0} checkpoints"
+                for a in state.actors[:8]
+            },
+        }
+
+    @property
+    def session(self) -> Session:
+        """The session that this panel steers: another one after a restart."""
+        return self._desk.session
+
+    # -- for panels ------------------------------------------------------------------------------
+
+    def control(self, widget: Any, handler: Callable[[Any], None] | None = None) -> Any:
+        """Enqueue what a control's new values bring about, while a cell runs too.
+
+        Parameters
+        ----------
+        widget : Widget
+            Of ipywidgets, with a ``value``.
+        handler : callable, optional
+            Gets each new value, on Jupyter's thread: it only enqueues.
+
+        Returns
+        -------
+        Widget
+            The same.
+        """
+        if handler is not None:
+            widget.observe(lambda change: handler(change["new"]), "value")
+        serve_beside_cells(widget)
+        return widget
+
+    def actions(self, label: str, *actions: tuple[str, str, str]) -> Actions:
+        """Make a row of buttons, each served by `on_action`.
+
+        Parameters
+        ----------
+        label : str
+            The row's accessible name.
+        *actions : (str, str, str)
+            Id, label and help of each.
+
+        Returns
+        -------
+        Actions
+            The row.
+        """
+        bar = Actions(label=label, actions=[list(a) for a in actions], frame=self.frame)
+        bar.on_action(self._act)
+        return bar
+
+    def chooser(self, key: str, label: str, *, scrub: bool = False) -> Chooser:
+        """Make a chooser of checkpoints.
+
+        Parameters
+        ----------
+        key : str
+            Which choice of the desk.
+        label : str
+            Its accessible name.
+        scrub : bool, default False
+            With a slider.
+
+        Returns
+        -------
+        Chooser
+            It is served by the desk.
+        """
+        chooser = Chooser(key=key, label=label, scrub=scrub, frame=self.frame)
+        chooser.on_choice(self._desk.choose)
+        return chooser
+
+    def _act(self, action: str) -> None:
+        self._desk.touch()
+        try:
+            self.on_action(action)
+        except Exception as error:  # noqa: BLE001 - a handler's error would go nowhere
+            self.tell(alert=f"{action}: {error}")
+            self._desk.pump.poke()
+
+    def on_action(self, action: str) -> None:
+        """Enqueue what a button stands for. On Jupyter's thread.
+
+        Parameters
+        ----------
+        action : str
+            Its id.
+        """
+
+    def tell(self, **said: str) -> None:
+        """Say something in this panel, and in the cockpit around it.
+
+        Parameters
+        ----------
+        **said : str
+            Any of ``status``, ``alert``, ``detail``. Any thread.
+        """
+        for panel in {self, self._desk.panels.get("cockpit", self)}:
+            panel._said = {**panel._said, **said}
+
+    def frame_shows(self, state: SessionState, beat: int, trouble: str) -> None:
+        """Put what the frame shows. On the pump's thread.
+
+        Parameters
+        ----------
+        state : SessionState
+            The session now.
+        beat : int
+            The heartbeat.
+        trouble : str
+            What went wrong in the background.
+        """
+        said = self._said
+        self._desk.pump.put(
+            self.frame,
+            beat=beat,
+            state=state.life,
+            status=said["status"],
+            alert=" ".join(text for text in (said["alert"], trouble) if text),
+            detail=said["detail"],
+            chosen=dict(self._desk.chosen),
+        )
+
+    def flags(self, **flags: Mapping[str, Any]) -> None:
+        """Say which buttons can be used and how they stand. On the pump's thread.
+
+        Parameters
+        ----------
+        **flags : mapping
+            By action: ``disabled``, ``pressed``, ``label``.
+        """
+        self._desk.pump.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
+
+    def display(self) -> HTML:
+        """Make an empty display for a table or a paragraph."""
+        return HTML()
+
+    def put(self, widget: Widget, **traits: Any) -> None:
+        """Show values on a display at the next flush. Any thread."""
+        self._desk.pump.put(widget, **traits)
+
+    # -- notebooks -------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        data = super()._repr_mimebundle_(**kwargs)
+        if isinstance(data, dict):
+            facts = self.facts(self._desk.state)
+            text = "; ".join(f"{k}: {v}" for k, v in facts.items())
+            data["text/plain"] = f"<{_TICK_TEXT} {self.key!r}: {text}>"
+            data["text/html"] = facts_table(f"{self.title} (as it was when it was saved)", facts)
+        return data
+
+    def __repr__(self) -> str:
+        """Name the panel."""
+        return f"<{type(self).__name__} {self.key!r}>"
+
+    def dispose(self) -> None:
+        """Close every widget of this panel. Any thread."""
+        for widget in _below(self):
+            widget.close()
+
+
+def _below(widget: Widget) -> list[Widget]:
+    """Return a widget and all below it, the deepest first."""
+    found: list[Widget] = []
+    for child in getattr(widget, "children", ()):
+        found += _below(child)
+    return [*found, widget, widget.layout] if hasattr(widget, "layout") else [*found, widget]

@@ -1,0 +1,145 @@
+"""The checkpoint panel: when snapshots are taken, and one by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from ipywidgets import BoundedFloatText, Text, ToggleButton, Widget
+
+from ringnb.console import format_bytes
+from ringnb.markup import facts_table
+from ringnb.panels.base import Panel, row
+from ringnb.panels.scene import stage_times
+from ringnb.panels.state import SessionState
+from ringnb.session import Session
+
+__all__ = ["CheckpointPanel"]
+
+_WIDE = {"description_width": "initial"}
+
+
+@final
+class CheckpointPanel(Panel):
+    """Steers the checkpoint manager; see `Panel`."""
+
+    key = "checkpoint"
+    title = "Checkpoints"
+
+    def build(self) -> Sequence[Widget]:
+        """Make the widgets."""
+        config = self._desk.state.config
+        self.automatic = self.control(
+            ToggleButton(
+                value=config.enabled, description="Automatic", tooltip="Poll for due actors"
+            ),
+            lambda on: self._reconfigure(enabled=bool(on)),
+        )
+        self.interval = self.control(
+            BoundedFloatText(
+                value=config.interval_s,
+                min=0.05,
+                max=86400.0,
+                step=0.5,
+                description="Interval (s)",
+                style=_WIDE,
+            ),
+            lambda seconds: self._reconfigure(interval=float(seconds)),
+        )
+        self.timeout = self.control(
+            BoundedFloatText(
+                value=config.request_timeout_s,
+                min=0.05,
+                max=86400.0,
+                step=0.5,
+                description="Request timeout (s)",
+                style=_WIDE,
+            ),
+            lambda seconds: self._reconfigure(request_timeout=float(seconds)),
+        )
+        self.label = self.control(
+            Text(
+                placeholder="pins the checkpoint",
+                description="Label",
+                continuous_update=True,
+                style=_WIDE,
+            )
+        )
+        bar = self.actions(
+            "Snapshots",
+            (
+                "snapshot",
+                "Snapshot now",
+                "Checkpoint the actor's state, pinned if there is a label",
+            ),
+            ("every", "Snapshot every actor", "Checkpoint all actors"),
+            ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
+        )
+        self._facts = self.display()
+        return [row(self.automatic, self.interval, self.timeout), row(self.label), bar, self._facts]
+
+    def _reconfigure(self, **change: Any) -> None:
+        def work(session: Session) -> str:
+            """Change the running manager."""
+            session.manager.reconfigure(**change)
+            return ", ".join(f"{k} is {v} now" for k, v in change.items())
+
+        self._desk.do(self, "Setting", work)
+
+    def on_action(self, action: str) -> None:
+        """Enqueue what a button stands for."""
+        label = self.label.value.strip() or None
+        if action == "cancel":
+            self._desk.do(self, "Cancel", _cancel)
+            return
+        slots = [self._desk.slot]
+        if action == "every":
+            slots = [a.slot for a in self._desk.state.actors]
+
+        def work(session: Session) -> str:
+            """Take them one after the other."""
+            made = [session.snapshot(slot, timeout=30.0, label=label) for slot in slots]
+            pinned = f", pinned as {label!r}" if label else ""
+            return f"Committed {', '.join(c.name for c in made)}{pinned}"
+
+        self._desk.do(self, "Snapshot", work, lane="storage")
+
+    def show(self, state: SessionState) -> None:
+        """Put when the next is due, and how the last went."""
+        s, config = state.statistics, state.config
+        due = "never, by itself" if not config.enabled else "nothing to do"
+        if config.enabled and state.due_s is not None:
+            due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
+        last = [e for e in state.events if e.stage == "committed"][-1:]
+        took = "none yet"
+        if last:
+            times = stage_times([e for e in state.events if e.request_id == last[0].request_id])
+            total_ns = sum(ns for _, ns in times)
+            took = f"{last[0].name}, {total_ns / 1e6:.1f} ms from request to commit"
+        size = sum(e.nbytes for h in state.histories for e in h)
+        self.put(
+            self._facts,
+            value=facts_table(
+                f"Automatic snapshots are {'on' if config.enabled else 'off'}, every "
+                f"{config.interval_s:g} s",
+                {
+                    "next due": due,
+                    "last": took,
+                    "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
+                    f"{s.with_kernel} in the kernel, {s.being_written} being written)",
+                    "done": f"{s.completed} committed, {s.failed} failed",
+                    "stored": f"{sum(map(len, state.histories))} checkpoints, {format_bytes(size)}",
+                },
+            ),
+        )
+        dead = state.life != "running"
+        self.flags(
+            snapshot={"disabled": dead},
+            every={"disabled": dead or len(state.actors) == 1},
+            cancel={"disabled": s.pending == 0},
+        )
+
+
+def _cancel(session: Session) -> str:
+    session.manager.cancel_all_pending()
+    return "What was pending is cancelled"

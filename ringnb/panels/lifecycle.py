@@ -1,0 +1,120 @@
+"""The lifecycle panel: every request on its way, measured, and moved by hand where nobody else does."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import final
+
+from ipywidgets import Widget
+
+from ringnb.crank import POSITIONS, Crank
+from ringnb.markup import rows_table
+from ringnb.panels.base import Panel
+from ringnb.panels.desk import Desk
+from ringnb.panels.scene import scene_of, times_table_rows
+from ringnb.panels.state import SessionState
+from ringnb.panels.widgets import LifecycleView
+from ringnb.session import Session
+
+__all__ = ["LifecyclePanel"]
+
+_STAGES = (
+    ("idle", "1 Request", "The manager asks: what is due, or the actor in hand"),
+    ("requested", "2 Send", "Push the command onto the H2K ring; the lane does not read it yet"),
+    (
+        "on the H2K ring",
+        "3 Capture",
+        "The lane reads it and copies the state; it answers nobody yet",
+    ),
+    ("in staging", "4 Answer", "The lane pushes the answer onto the K2H ring and steps on"),
+    ("on the K2H ring", "5 Receive", "Take the answer off the ring"),
+    ("received", "6 Write", "Write and sync all chunks, beside the store"),
+    ("written", "7 Publish", "One rename makes the checkpoint visible"),
+    ("committed", "8 Retire", "Delete what retention does not keep; give the buffer back"),
+)
+
+
+@final
+class LifecyclePanel(Panel):
+    """Shows requests travel; see `Panel`."""
+
+    key = "lifecycle"
+    title = "The life of a snapshot"
+
+    def __init__(self, desk: Desk) -> None:
+        self._by_hand = not desk.session.service_runs
+        self._crank: Crank | None = None
+        self._turns: weakref.ref[Session] | None = None
+        super().__init__(desk)
+
+    def _crank_now(self) -> Crank | None:
+        """Return the crank of the session that there is now; a restart makes another."""
+        session = self._desk.session
+        if self._by_hand and (self._turns is None or self._turns() is not session):
+            # Weakly: the crank must not keep the session that the desk holds weakly.
+            self._crank, self._turns = Crank(weakref.proxy(session)), weakref.ref(session)
+        return self._crank
+
+    def build(self) -> Sequence[Widget]:
+        """Make the widgets."""
+        self._view = LifecycleView()
+        self._table = self.display()
+        if not self._by_hand:
+            return [self._view, self._table]
+        stages = self.actions("The crank", *((f"s{i}", *s[1:]) for i, s in enumerate(_STAGES)))
+        others = self.actions(
+            "What can go wrong",
+            ("through", "Let it through", "Turn until the request in hand is done"),
+            ("cancel", "Cancel it", "Cancel the request in hand; its answer will be ignored"),
+            ("lose", "Lose the answer", "Throw the answer away: the manager waits for its timeout"),
+        )
+        return [self._view, stages, others, self._table]
+
+    def on_action(self, action: str) -> None:
+        """Enqueue what a button stands for."""
+        crank, slot = self._crank_now(), self._desk.slot
+        if crank is None:
+            return
+
+        def work(_: Session) -> str:
+            """Turn the crank."""
+            if action == "cancel":
+                return "Cancelled" if crank.cancel() else "There is nothing that could be cancelled"
+            if action == "lose":
+                return crank.lose()
+            said = crank.turn(slot)
+            while action == "through" and crank.position != "idle":
+                said = crank.turn(slot)
+            return said
+
+        self._desk.do(self, "Crank", work, lane="storage")
+
+    def show(self, state: SessionState) -> None:
+        """Put the picture and the table."""
+        hand = None
+        crank = self._crank_now()
+        if crank is not None:
+            request, position = crank.request, crank.position
+            if request is not None and position != "idle":
+                hand = request.request_id, position
+            at = POSITIONS.index(position)
+            dead = state.life != "running"
+            flags = {
+                f"s{i}": {"disabled": dead or i != at, "pressed": i == at}
+                for i in range(len(_STAGES))
+            }
+            flags["through"] = {"disabled": dead}
+            flags["cancel"] = {"disabled": hand is None}
+            flags["lose"] = {"disabled": not 3 <= at <= 5}
+            self.flags(**flags)
+        self.put(self._view, scene=scene_of(state, hand))
+        header, rows, classes = times_table_rows(state.events)
+        caption = "Measured times of the newest requests (in the picture each hop is slowed down)"
+        self.put(self._table, value=rows_table(caption, header, rows, classes=classes))
+
+    def dispose(self) -> None:
+        """Open every gate, then close the widgets."""
+        if self._crank is not None:
+            self._crank.release()
+        super().dispose()

@@ -1,0 +1,148 @@
+"""The retention panel: choose a policy, see what it would delete, then adopt it; pin what must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import final
+
+from ipywidgets import BoundedIntText, Dropdown, Text, Widget
+
+from ringnb.checkpoint import retention
+from ringnb.checkpoint.policy import Policy
+from ringnb.panels.base import Panel, row
+from ringnb.panels.items import items_of
+from ringnb.panels.state import SessionState
+from ringnb.session import Session
+
+__all__ = ["RetentionPanel"]
+
+_POLICIES: dict[str, tuple[str, Callable[[int], Policy]]] = {
+    "the newest N": ("N", retention.keep_last),
+    "one every N steps, and the newest": (
+        "steps",
+        lambda n: retention.keep_every(n) | retention.keep_last(1),
+    ),
+    "thinned out with age, from N seconds on": (
+        "seconds",
+        lambda n: retention.keep_thinning(float(n)),
+    ),
+    "what fits into N MiB": ("MiB", lambda n: retention.keep_within(n << 20)),
+    "all": ("", lambda _: retention.keep_all()),
+}
+
+
+@final
+class RetentionPanel(Panel):
+    """Steers what is kept; see `Panel`."""
+
+    key = "retention"
+    title = "Retention"
+
+    def build(self) -> Sequence[Widget]:
+        """Make the widgets."""
+        self._previewed: str | None = None
+        style = {"description_width": "initial"}
+        self.policy = self.control(
+            Dropdown(options=list(_POLICIES), description="Keep", style=style), self._changed
+        )
+        self.number = self.control(
+            BoundedIntText(
+                value=max(1, self._desk.state.config.max_snapshots),
+                min=1,
+                max=10**9,
+                description="N",
+                style=style,
+            ),
+            self._changed,
+        )
+        bar = self.actions(
+            "Retention",
+            ("preview", "Preview deletion", "Show what would go; nothing changes"),
+            ("apply", "Adopt and delete", "Needs a preview of this very policy"),
+        )
+        self.label = self.control(
+            Text(placeholder="why it is kept", description="Label", style=style)
+        )
+        pins = self.actions(
+            "Pins",
+            ("pin", "Pin", "Keep the chosen checkpoint whatever the policy says"),
+            ("unpin", "Unpin", "Leave the chosen checkpoint to retention again"),
+        )
+        self._table = self.display()
+        self._now = self.display()
+        return [
+            self._now,
+            row(self.policy, self.number),
+            bar,
+            self._table,
+            self.chooser("kept", "Checkpoint to pin"),
+            row(self.label),
+            pins,
+        ]
+
+    def _chosen_policy(self) -> Policy:
+        return _POLICIES[self.policy.value][1](int(self.number.value))
+
+    def _changed(self, _: object) -> None:
+        self._previewed = None
+        self._desk.touch()
+        self._desk.pump.poke()
+
+    def on_action(self, action: str) -> None:
+        """Enqueue what a button stands for."""
+        label, chosen = self.label.value.strip(), self._desk.resolve("kept")
+        policy = self._chosen_policy()
+        if action == "preview":
+            self._desk.do(self, "Preview", lambda s: self._preview(s, policy), lane="storage")
+        elif action == "apply":
+            if self._previewed != repr(policy):
+                self.tell(alert="Adopt: preview this policy first, so that you see what goes")
+                self._desk.pump.poke()
+                return
+            self._desk.do(self, "Adopt", lambda s: self._apply(s, policy), lane="storage")
+        elif chosen is None:
+            self.tell(alert="There is no checkpoint to pin: take a snapshot first")
+            self._desk.pump.poke()
+        elif action == "pin":
+            why = label or "pinned in the panel"
+            self._desk.do(self, "Pin", lambda s: _pin(s, chosen.name, why), lane="storage")
+        else:
+            self._desk.do(self, "Unpin", lambda s: _unpin(s, chosen.name), lane="storage")
+
+    def _preview(self, session: Session, policy: Policy) -> str:
+        preview = session.manager.preview_retention(policy)
+        self.put(self._table, value=preview._repr_html_())
+        self._previewed = repr(policy)
+        return (
+            f"{policy!r} would keep {len(preview.keep)}, delete {len(preview.delete)} and free "
+            f"{preview.freed_bytes:,} bytes"
+        )
+
+    def _apply(self, session: Session, policy: Policy) -> str:
+        session.manager.reconfigure(retention=policy)
+        gone = session.manager.apply_retention()
+        self._previewed = None
+        self.put(self._table, value="")
+        return f"{policy!r} holds from now on; deleted {len(gone)}: {', '.join(gone) or 'nothing'}"
+
+    def show(self, state: SessionState) -> None:
+        """Put the policy in force, and which buttons can be used."""
+        pins = [f"{e.name} ({e.pin})" for h in state.histories for e in h if e.pin is not None]
+        self.put(
+            self._now,
+            value=f"<p>In force: <code>{escape(repr(state.config.policy))}</code>. "
+            f"Pinned: {len(pins)} of {sum(map(len, state.histories))}.</p>",
+        )
+        self._desk.pump.put(self.frame, items=items_of(state, self._desk))
+        self.flags(apply={"disabled": self._previewed != repr(self._chosen_policy())})
+
+
+def _pin(session: Session, name: str, label: str) -> str:
+    session.storage.pin(name, label)
+    return f"{name} is pinned: {label}"
+
+
+def _unpin(session: Session, name: str) -> str:
+    session.storage.unpin(name)
+    return f"{name} is left to retention again"

@@ -1,0 +1,227 @@
+"""From the event log to the lifecycle picture: where every request is, and how long its stages took.
+
+Pure functions: no widget, no session, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ringnb.events import Event
+from ringnb.panels.state import SessionState
+
+__all__ = [
+    "MOST_REQUESTS",
+    "STATIONS",
+    "requests_of",
+    "scene_of",
+    "stage_times",
+    "times_table_rows",
+]
+
+MOST_REQUESTS = 8
+
+# Id, name, and where it is.
+STATIONS: tuple[tuple[str, str, str], ...] = (
+    ("due", "due", "Python"),
+    ("requested", "requested", "Python"),
+    ("h2k", "H2K ring", "ring"),
+    ("captured", "captured at the step boundary", "kernel"),
+    ("staging", "in staging", "kernel"),
+    ("k2h", "K2H ring", "ring"),
+    ("received", "received", "Python"),
+    ("writing", "being written", "disk"),
+    ("committed", "committed", "disk"),
+    ("retired", "retired", "disk"),
+)
+_ORDER = [station for station, _, _ in STATIONS]
+
+# The stations that a request has passed once it has reached a stage.
+_PASSED = {
+    "due": ("due",),
+    "requested": ("requested",),
+    "sent": ("h2k",),
+    "captured": ("captured", "staging"),
+    "lost": ("captured", "staging", "k2h"),
+    "received": ("captured", "staging", "k2h", "received", "writing"),
+    "written": ("writing",),
+    "committed": ("writing", "committed"),
+    "retired": ("retired",),
+}
+_BY_HAND = {
+    "requested": "requested",
+    "on the H2K ring": "h2k",
+    "in staging": "staging",
+    "on the K2H ring": "k2h",
+    "received": "received",
+    "written": "writing",
+    "committed": "committed",
+}
+_ENDS = {
+    "committed": ("good", "✓"),
+    "retired": ("gone", "retired"),
+    "failed": ("bad", "✗ failed"),
+    "expired": ("bad", "✗ timed out"),
+    "cancelled": ("bad", "✗ cancelled"),
+    "lost": ("bad", "? answer lost"),
+}
+# From a stage to a stage, in words.
+_TIMES = (
+    ("due", "requested", "due → requested"),
+    ("requested", "sent", "→ H2K ring"),
+    ("sent", "captured", "→ captured"),
+    ("captured", "received", "→ received"),
+    ("received", "written", "→ written"),
+    ("written", "committed", "→ committed"),
+)
+
+
+def requests_of(events: Iterable[Event]) -> dict[int, list[Event]]:
+    """Group events by request, the oldest request first; a retirement belongs to who committed it.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        A part of the log.
+
+    Returns
+    -------
+    dict of int to list of Event
+        Events by request, in order of their stamps.
+    """
+    found: dict[int, list[Event]] = {}
+    by_name: dict[str, int] = {}
+    for event in events:
+        request = event.request_id
+        if request is None and event.stage == "retired" and event.name in by_name:
+            request = by_name[event.name]
+        if request is None:
+            continue
+        found.setdefault(request, []).append(event)
+        if event.stage == "committed" and event.name is not None:
+            by_name[event.name] = request
+    return {k: sorted(v, key=lambda e: e.t_ns) for k, v in found.items()}
+
+
+def stage_times(events: Sequence[Event]) -> list[tuple[str, int]]:
+    """Return how long each stage of one request took.
+
+    Parameters
+    ----------
+    events : sequence of Event
+        Of one request.
+
+    Returns
+    -------
+    list of (str, int)
+        Stage in words, nanoseconds; only stages that are over.
+    """
+    stamps: dict[str, int] = {}
+    for event in events:
+        stamps.setdefault(event.stage, event.t_ns)
+    return [
+        (words, max(0, stamps[end] - stamps[begin]))
+        for begin, end, words in _TIMES
+        if begin in stamps and end in stamps
+    ]
+
+
+def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return the table of measured times of the newest requests.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        A part of the log.
+
+    Returns
+    -------
+    header : list of str
+        Headings.
+    rows : list of list of str
+        The newest request first.
+    classes : list of str
+        A CSS class per row, for requests that came to nothing.
+    """
+    header = ["request", "actor", *(words for _, _, words in _TIMES), "outcome"]
+    rows, classes = [], []
+    for request, mine in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
+        times = dict(stage_times(mine))
+        end = _end_of(mine)
+        last = mine[-1]
+        outcome = last.name or last.detail or last.stage
+        rows.append(
+            [
+                str(request),
+                str(mine[0].actor_slot),
+                *(_duration(times[words]) if words in times else "" for _, _, words in _TIMES),
+                f"{end[1]} {outcome}".strip(),
+            ]
+        )
+        classes.append("ringnb-trouble" if end[0] == "bad" else "")
+    return header, rows, classes
+
+
+def scene_of(state: SessionState, hand: tuple[int, str] | None = None) -> dict[str, Any]:
+    """Return what the lifecycle view draws.
+
+    Parameters
+    ----------
+    state : SessionState
+        The session.
+    hand : (int, str), optional
+        A request that is moved by hand, and how far it has come (`ringnb.crank.POSITIONS`).
+
+    Returns
+    -------
+    dict
+        ``stations``, ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
+        ``held`` (the station where the world is stopped), ``note``.
+    """
+    tokens = []
+    for request, events in list(requests_of(state.events).items())[-MOST_REQUESTS:]:
+        passed = {station for e in events for station in _PASSED.get(e.stage, ())}
+        if hand is not None and hand[0] == request and hand[1] in _BY_HAND:
+            here = _ORDER.index(_BY_HAND[hand[1]])
+            passed = set(_ORDER[1 : here + 1]) | (passed & {"due"})
+        path = [station for station in _ORDER if station in passed] or ["requested"]
+        end, mark = _end_of(events)
+        last = events[-1]
+        tokens.append(
+            {
+                "id": request,
+                "label": f"#{request} (actor {events[0].actor_slot})",
+                "path": path,
+                "end": end,
+                "mark": mark,
+                "note": last.detail or last.name or last.stage,
+            }
+        )
+    kernel = state.statistics.kernel
+    slots = kernel.lanes * kernel.ring_capacity
+    buffers = kernel.lanes * 2
+    held = _BY_HAND.get(hand[1], "") if hand is not None else ""
+    return {
+        "stations": [{"id": i, "name": n, "where": w} for i, n, w in STATIONS],
+        "tokens": tokens,
+        "fills": {
+            "requested": f"{state.statistics.pending} pending",
+            "h2k": f"{sum(kernel.h2k_depth)} of {slots} slots",
+            "staging": f"{sum(kernel.staging_taken)} of {buffers} buffers",
+            "k2h": f"{sum(kernel.k2h_depth)} of {slots} slots",
+            "writing": f"{state.statistics.being_written} waiting or under way",
+            "committed": f"{state.statistics.completed} in all",
+        },
+        "held": held,
+        "note": f"The world is stopped: request {hand[0]} is {hand[1]}." if hand and held else "",
+    }
+
+
+def _end_of(events: Sequence[Event]) -> tuple[str, str]:
+    stages = [e.stage for e in events if e.stage in _ENDS]
+    return _ENDS[stages[-1]] if stages else ("", "")
+
+
+def _duration(ns: int) -> str:
+    return f"{ns / 1e6:,.2f} ms" if ns >= 100_000 else f"{ns / 1e3:,.1f} µs"

@@ -1,0 +1,35 @@
+// Buttons that work while a cell runs: what they show comes from the frame's model, what they send goes
+// by their own, which the kernel never writes to.
+function render({ model, el }) {
+  const ears = listening();
+  const bar = make("div", { class: "ringnb-actions", role: "group", "aria-label": model.get("label") });
+  const buttons = {};
+  let frame = null;
+  const flagsOf = (id) => frame?.get("flags")?.[id] ?? {};
+  for (const [id, label, help] of model.get("actions")) {
+    const button = make("button", { type: "button", class: "ringnb-button", title: help, "data-action": id }, label);
+    button.addEventListener("click", () => {
+      if (button.getAttribute("aria-disabled") === "true") return;
+      model.send({ do: id });
+    });
+    buttons[id] = button;
+    bar.append(button);
+  }
+  const update = () => {
+    for (const [id, button] of Object.entries(buttons)) {
+      const flags = flagsOf(id);
+      button.setAttribute("aria-disabled", flags.disabled ? "true" : "false");
+      if (flags.pressed === undefined) button.removeAttribute("aria-pressed");
+      else button.setAttribute("aria-pressed", String(flags.pressed));
+      if (flags.label && button.textContent !== flags.label) button.textContent = flags.label;
+    }
+  };
+  el.append(bar);
+  modelOf(model, model.get("frame")).then((found) => {
+    frame = found;
+    if (frame) ears.to(frame, "change:flags", update);
+    update();
+  }).catch(() => {});
+  return () => ears.end();
+}
+export default { render };

@@ -1,0 +1,85 @@
+// The head of a panel: title, status line, alert, and a banner when the kernel gives no sign of life.
+// It also gives the panel's root a role and a name, keeps JupyterLab's shortcuts away from it, names
+// what ipywidgets leaves without a name.
+function nameControls(root) {
+  for (const handle of root.querySelectorAll(".noUi-handle")) {
+    const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
+    if (label && !handle.hasAttribute("aria-label")) handle.setAttribute("aria-label", label.textContent);
+  }
+  for (const node of root.querySelectorAll('[title="null"], [title=""]')) node.removeAttribute("title");
+  for (const node of root.querySelectorAll(".widget-radio-box, .widget-toggle-buttons")) {
+    const label = node.closest(".jupyter-widgets")?.querySelector(".widget-label");
+    if (label && !node.hasAttribute("role")) {
+      node.setAttribute("role", "radiogroup");
+      node.setAttribute("aria-label", label.textContent);
+    }
+  }
+  for (const node of root.querySelectorAll("input, select, textarea")) {
+    if (node.labels?.length || node.hasAttribute("aria-label")) continue;
+    const label = node.closest(".jupyter-widgets")?.querySelector(".widget-label, .widget-label-basic");
+    if (label?.textContent) node.setAttribute("aria-label", label.textContent);
+  }
+}
+function render({ model, el }) {
+  const ears = listening();
+  const line = make("div", { class: "ringnb-line", role: "status", "aria-live": "polite" });
+  const alert = make("div", { class: "ringnb-alert", role: "alert" });
+  const detail = make("details", {}, make("summary", {}, "Traceback"), make("pre"));
+  const banner = make("div", { class: "ringnb-banner", role: "alert" });
+  el.append(make("h3", {}, model.get("title")), banner, line, alert, detail);
+
+  let seen = performance.now();
+  const banners = () => {
+    const state = model.get("state");
+    const silent = (performance.now() - seen) / 1000;
+    let text = "";
+    if (state !== "running") text = state;
+    else if (model.get("beats") && silent > 3) text = `No sign of life for ${Math.floor(silent)} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected.`;
+    if (banner.textContent !== text) banner.textContent = text;
+  };
+  const speak = () => {
+    if (line.textContent !== model.get("status")) line.textContent = model.get("status");
+    if (alert.textContent !== model.get("alert")) alert.textContent = model.get("alert");
+    detail.hidden = !model.get("detail");
+    detail.querySelector("pre").textContent = model.get("detail");
+  };
+  ears.to(model, "change:beat", () => { seen = performance.now(); banners(); });
+  ears.to(model, "change:state", banners);
+  for (const name of ["status", "alert", "detail"]) ears.to(model, `change:${name}`, speak);
+  const timer = setInterval(banners, 1000);
+  ears.later(() => clearInterval(timer));
+  speak();
+  banners();
+
+  ears.to(model, "msg:custom", (message, buffers) => {
+    if (!message.download) return;
+    const url = URL.createObjectURL(new Blob(buffers, { type: "application/zip" }));
+    make("a", { href: url, download: message.download }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  });
+
+  let tries = 0;
+  const adopt = () => {
+    const root = el.closest(".ringnb-panel");
+    if (!root) {
+      if (tries++ < 200) setTimeout(adopt, 25);
+      return;
+    }
+    root.setAttribute("role", "region");
+    root.setAttribute("aria-label", model.get("region"));
+    root.setAttribute("data-ringnb-panel", model.get("name"));
+    root.setAttribute("data-lm-suppress-shortcuts", "true");
+    const inner = root.parentElement?.closest(".ringnb-panel");
+    if (inner) { line.removeAttribute("role"); line.removeAttribute("aria-live"); }
+    root.closest(".jp-OutputArea, .jp-Cell, body")
+      ?.querySelectorAll(`.ringnb-summary[data-of="${model.get("name")}"]`)
+      .forEach((node) => node.classList.add("ringnb-alive"));
+    nameControls(root);
+    const observer = new MutationObserver(() => nameControls(root));
+    observer.observe(root, { childList: true, subtree: true });
+    ears.later(() => observer.disconnect());
+  };
+  adopt();
+  return () => ears.end();
+}
+export default { render };

@@ -1,0 +1,130 @@
+"""The threads that do what panels ask for, so that the handlers of clicks need not.
+
+`Worker` does jobs one after the other. `Drawer` reads checkpoints and draws: of several wishes for the
+same picture only the newest is fulfilled, so scrubbing never queues up behind slow reads.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import final
+
+__all__ = ["Drawer", "Worker"]
+
+Job = Callable[[], None]
+
+
+@final
+class Worker:
+    """A thread that does jobs in order.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+
+    Notes
+    -----
+    Any thread may `post`. A job handles its own exceptions.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def post(self, job: Job) -> None:
+        """Have a job done after those posted before.
+
+        Parameters
+        ----------
+        job : callable
+            What to do.
+        """
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """End the thread after the jobs posted so far. Idempotent; does not wait."""
+        self._jobs.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, unless it is the caller.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Seconds to wait at most.
+        """
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job  # it may hold what should be collected now
+
+
+@final
+class Drawer:
+    """A thread that fulfils the newest wish of every kind.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+
+    Notes
+    -----
+    Any thread may `ask`. A job handles its own exceptions.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._wishes: dict[str, Job] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def ask(self, kind: str, job: Job) -> None:
+        """Have something drawn; an older wish of the same kind that waits is dropped.
+
+        Parameters
+        ----------
+        kind : str
+            Which picture.
+        job : callable
+            Reads and draws it.
+        """
+        with self._changed:
+            self._wishes[kind] = job
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Drop what waits and end the thread. Idempotent; does not wait."""
+        with self._changed:
+            self._stopping = True
+            self._wishes.clear()
+            self._changed.notify()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, unless it is the caller.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Seconds to wait at most.
+        """
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._wishes)
+                if self._stopping:
+                    return
+                job = self._wishes.pop(next(iter(self._wishes)))
+            job()
+            del job
