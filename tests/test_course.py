@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import nbformat
@@ -103,8 +104,8 @@ def test_a_learner_who_runs_the_stub_is_stopped_at_the_check(tmp_path):
 def test_a_background_thread_that_dies_makes_the_notebook_fail(tmp_path):
     path = next(p for p in NOTEBOOKS if p.name.startswith("06"))
     notebook = nbformat.read(path, as_version=4)
-    opened, last = notebook.cells[:14], notebook.cells[-1]
-    assert "rn.Session(" in "".join(c.source for c in opened if c.cell_type == "code")
+    opens = next(i for i, c in enumerate(notebook.cells) if "session = rn.Session(" in c.source)
+    opened, last = notebook.cells[: opens + 1], notebook.cells[-1]
     sabotage = nbformat.v4.new_code_cell(
         "import time\n"
         "def broken():\n    raise ZeroDivisionError('in the background')\n"
@@ -123,6 +124,24 @@ def execute(notebook, folder):
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}}
     ).execute()
+
+
+def test_a_card_reveals_what_the_lesson_has_measured_since():
+    pytest.importorskip("anywidget")
+    card = course.predict("How many?", lambda: measured, unit="files")  # noqa: F821
+    card.prediction = 12.0
+    card.reveal()
+    assert "nothing is measured yet" in card._frame.alert
+    card = course.predict("How many?", lambda: 11, unit="files")
+    card.prediction = 12.0
+    card.reveal()
+    assert "11 files" in card._out.value
+
+
+def test_lessons_do_without_widgets(monkeypatch, wave):
+    monkeypatch.setitem(sys.modules, "ringnb.panels", None)
+    assert repr(course.predict("Which?", lambda: 1, options=["a", "b"])) == "Which? (a / b)"
+    assert "No panel here" in repr(course.panel(wave, "actor"))
 
 
 # -- stubs -------------------------------------------------------------------------------------------

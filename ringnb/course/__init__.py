@@ -17,10 +17,12 @@ from ringnb.course.interval import Sweep, Trial, check_04, lifetimes, measure_co
 from ringnb.course.policies import check_06, replay
 from ringnb.course.storage import Reads, check_03, count_reads, files_of, save_wave
 from ringnb.course.verdict import CheckFailed, Passed
+from ringnb.course.views import Note, panel, predict
 
 __all__ = [
     "CheckFailed",
     "Cut",
+    "Note",
     "Passed",
     "Reads",
     "Sweep",
@@ -46,6 +48,8 @@ __all__ = [
     "left_over",
     "lifetimes",
     "measure_cost",
+    "panel",
+    "predict",
     "rate_during",
     "replay",
     "same_bits",

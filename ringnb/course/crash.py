@@ -63,7 +63,7 @@ def side_directory(store: Path) -> Path:
     return store.parent / f".{store.name}.ringnb"
 
 
-def kill_while_writing(store: Path, *, commits: int = 2, side: int = 4096) -> Wreck:
+def kill_while_writing(store: Path, *, commits: int = 2, side: int = 3072) -> Wreck:
     """Let a process commit a few checkpoints, and kill it while it writes the next.
 
     Parameters
@@ -72,8 +72,8 @@ def kill_while_writing(store: Path, *, commits: int = 2, side: int = 4096) -> Wr
         A new store.
     commits : int, default 2
         Checkpoints that the writer finishes at least.
-    side : int, default 4096
-        Cells along an edge of the heated plate: 64 MiB, so that there is time to aim.
+    side : int, default 3072
+        Cells along an edge of the heated plate: 36 MiB, so that there is time to aim.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def _kill_once(store: Path, commits: int, side: int) -> Wreck | None:
                     raise RingnbError(msg)
                 until = time.monotonic() + _PATIENCE_S
                 while writer.poll() is None and time.monotonic() < until and not _half(store):
-                    pass  # a sleep could miss it
+                    time.sleep(0.0002)  # less than a chunk takes
             finally:
                 writer.kill()
         *committed, (_, writing) = said
@@ -125,7 +125,7 @@ def _staged(store: Path) -> dict[str, int]:
 
 def _half(store: Path) -> bool:
     try:
-        return any("/c." in key for key in _staged(store))
+        return any("/c." in key and size > 0 for key, size in _staged(store).items())
     except FileNotFoundError:  # renamed while we looked
         return False
 
