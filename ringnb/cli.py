@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         default="ringnb-notebooks",
         help="where the copies go (default: ringnb-notebooks); notebooks that are there are kept",
     )
+    lab.add_argument(
+        "--solutions",
+        action="store_true",
+        help="copy the notebooks with the exercises solved as well, to DIR/solutions",
+    )
 
     ls = commands.add_parser(
         "ls",
@@ -179,7 +184,7 @@ def _dispatch(argv: list[str]) -> int:
         case "lab":
             from ringnb import lab  # noqa: PLC0415
 
-            return lab.run(options.dir, passed_on)
+            return lab.run(options.dir, passed_on, solutions=options.solutions)
         case "ls":
             from ringnb import inspection  # noqa: PLC0415
 

@@ -1,5 +1,7 @@
 """`ringnb lab`: copy the notebooks to where they can be edited, and start JupyterLab on them.
 
+The notebooks that are shipped hold the solutions of their exercises. Learners get copies without.
+
 The command line calls it. JupyterLab runs as a process of its own; none of it is imported here.
 """
 
@@ -7,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ringnb.console import counted, say
+from ringnb.course.stubs import has_solution, stub
 from ringnb.errors import RingnbError
 
 __all__ = ["LabUnavailable", "copy_notebooks", "run", "shipped_notebooks"]
@@ -38,7 +40,7 @@ def shipped_notebooks() -> list[Path]:
     return []
 
 
-def copy_notebooks(notebooks: Sequence[Path], folder: Path) -> int:
+def copy_notebooks(notebooks: Sequence[Path], folder: Path, *, solutions: bool = False) -> int:
     """Copy notebooks, but never over one that is there already.
 
     Parameters
@@ -47,6 +49,8 @@ def copy_notebooks(notebooks: Sequence[Path], folder: Path) -> int:
         What to copy.
     folder : pathlib.Path
         Where to; made if need be.
+    solutions : bool, default False
+        Copy those with exercises as they are, and no others. Otherwise the solutions are taken out.
 
     Returns
     -------
@@ -62,13 +66,17 @@ def copy_notebooks(notebooks: Sequence[Path], folder: Path) -> int:
     copied = 0
     for notebook in notebooks:
         target = folder / notebook.name
-        if not target.exists():  # a learner's own work is worth more than a fresh copy
-            shutil.copyfile(notebook, target)
-            copied += 1
+        if target.exists():  # a learner's own work is worth more than a fresh copy
+            continue
+        text = notebook.read_text(encoding="utf-8")
+        if solutions and not has_solution(text):
+            continue
+        target.write_text(text if solutions else stub(text), encoding="utf-8")
+        copied += 1
     return copied
 
 
-def run(folder: str, arguments: Sequence[str] = ()) -> int:
+def run(folder: str, arguments: Sequence[str] = (), *, solutions: bool = False) -> int:
     """Start JupyterLab and wait for its end.
 
     Parameters
@@ -77,6 +85,8 @@ def run(folder: str, arguments: Sequence[str] = ()) -> int:
         Where the copies of the notebooks go.
     arguments : sequence of str, optional
         Passed on to ``jupyter lab``.
+    solutions : bool, default False
+        Put the notebooks with the exercises solved into the sub-directory ``solutions`` as well.
 
     Returns
     -------
@@ -102,6 +112,9 @@ def run(folder: str, arguments: Sequence[str] = ()) -> int:
             f"{counted(copied, 'notebook')} copied to {start_in}"
             + (f", {kept} already there kept" if kept else "")
         )
+        if solutions:
+            copied = copy_notebooks(notebooks, start_in / "solutions", solutions=True)
+            say(f"{counted(copied, 'notebook')} with solutions copied to {start_in / 'solutions'}")
     else:
         say(
             "This installation came without the notebooks (they are in ringnb's source "

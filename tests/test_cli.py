@@ -378,6 +378,27 @@ def test_lab_starts_on_copies_and_keeps_edited_ones(fake_jupyter, tmp_path, monk
     assert "1 notebook copied" in capsys.readouterr().out
 
 
+def test_lab_gives_learners_stubs_and_solutions_on_request(fake_jupyter, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    cli.main(["lab", "--dir", str(mine)])
+    shipped = lab.shipped_notebooks()
+    with_exercise = [p for p in shipped if "### BEGIN SOLUTION" in p.read_text(encoding="utf-8")]
+    assert len(with_exercise) >= 7
+    for path in shipped:
+        copy = (mine / path.name).read_text(encoding="utf-8")
+        assert "SOLUTION" not in copy
+        assert ("# your code here" in copy) == (path in with_exercise)
+        if path not in with_exercise:
+            assert copy == path.read_text(encoding="utf-8")
+    assert not (mine / "solutions").exists()
+    cli.main(["lab", "--dir", str(mine), "--solutions"])
+    assert sorted(p.name for p in (mine / "solutions").iterdir()) == [p.name for p in with_exercise]
+    for path in with_exercise:
+        assert (mine / "solutions" / path.name).read_bytes() == path.read_bytes()
+        assert "SOLUTION" not in (mine / path.name).read_text(encoding="utf-8")
+    assert f"{len(with_exercise)} notebooks with solutions copied" in capsys.readouterr().out
+
+
 def test_lab_without_notebooks_says_so(fake_jupyter, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lab, "shipped_notebooks", list)

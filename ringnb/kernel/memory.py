@@ -141,6 +141,38 @@ class HostMemoryKernel(AbstractKernel):
         # No lock: a garbage-collected snapshot gives its buffer back from wherever the collector ran.
         bump(self._memory[lane].control, layout.RETURNED + index * LINE)
 
+    def live_levels(self, slot: int) -> tuple[npt.NDArray[Any], ...]:
+        """Return the very memory that the kernel steps, unsynchronised.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        tuple of (fields, *grid) arrays
+            As many as a snapshot holds, read-only: `now` first, as of this moment.
+
+        Notes
+        -----
+        A race by design, for showing what one does: the kernel writes while the caller reads, and the
+        two levels swap at every step. A snapshot is the way to a state of one step.
+        """
+        memory, row = self._row(slot)
+        actor = self.actors[slot]
+        facts = memory.table[row]
+        block = memory.blocks[int(facts[layout.C_A])]
+        second, shape = int(facts[layout.C_SECOND]), (len(actor.fields), *actor.shape)
+        buffers = [
+            np.ndarray(shape, actor.dtype, buffer=block, offset=offset) for offset in (0, second)
+        ]
+        if facts[layout.C_CUR]:
+            buffers.reverse()
+        for view in buffers:
+            view.flags.writeable = False
+        return tuple(buffers[: actor.levels])
+
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
         """Return the writable state view of the buffer that a RESTORE to this slot reads."""
         memory, row = self._row(slot)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.plots.style import check_checkpoints, make_axes, pick_field, quantity, step_seconds
 
-__all__ = ["series"]
+__all__ = ["series", "wave_energy"]
 
 Scalar = str | Callable[[Checkpoint], float]
 _COLOURS = ("#26456e", "#d1730f", "#5b8c5a", "#8c3b6b", "#6f6f6f")
@@ -25,11 +25,23 @@ _STATISTICS: dict[str, Callable[[npt.NDArray[Any]], Any]] = {
 }
 
 
-def _wave_energy(fields: Mapping[str, npt.NDArray[Any]], params: Mapping[str, float]) -> float:
-    """Energy of the leapfrog scheme, which it conserves exactly without damping.
+def wave_energy(fields: Mapping[str, npt.NDArray[Any]], params: Mapping[str, float]) -> float:
+    """Return the energy of the leapfrog scheme, which it conserves exactly without damping.
 
     Kinetic ``((u - b) / dt)^2 / 2`` plus ``c^2 grad u . grad b / 2``, summed over cells, with u = 0
     outside the grid; b is the previous level.
+
+    Parameters
+    ----------
+    fields : mapping of str to array
+        ``pressure`` and ``pressure_previous``.
+    params : mapping of str to float
+        ``dt``, ``dx`` and ``c``.
+
+    Returns
+    -------
+    float
+        In arbitrary units.
     """
     u = np.pad(fields["pressure"].astype(np.float64), 1)
     b = np.pad(fields["pressure_previous"].astype(np.float64), 1)
@@ -48,8 +60,8 @@ def _ising_energy(fields: Mapping[str, npt.NDArray[Any]], params: Mapping[str, f
 
 
 _ENERGIES = {
-    "fdtd_2d": (_wave_energy, "energy (arbitrary units)"),
-    "fdtd_3d": (_wave_energy, "energy (arbitrary units)"),
+    "fdtd_2d": (wave_energy, "energy (arbitrary units)"),
+    "fdtd_3d": (wave_energy, "energy (arbitrary units)"),
     "ising_2d": (_ising_energy, "energy per spin (coupling)"),
 }
 

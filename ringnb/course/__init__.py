@@ -1,0 +1,61 @@
+"""What the notebooks of the course are built on: experiments, figures and checks, one module per lesson.
+
+The experiments are real: live memory is copied while a kernel steps it, processes are killed with
+SIGKILL, bytes are counted as they are read. Checks are plain functions that return what they measured
+or raise `CheckFailed` with a hint, so that a learner, a test and a grader use the same ones. A session
+knows nothing of this package.
+"""
+
+from __future__ import annotations
+
+from ringnb.course.actor import check_01, rate_during
+from ringnb.course.crash import Wreck, check_05, damage, kill_while_writing, side_directory
+from ringnb.course.cut import Cut, check_02, copy_live, copy_paused, copy_snapshot, energy_error
+from ringnb.course.figures import chunk_costs, cuts, left_over, valley
+from ringnb.course.forks import check_07, same_bits, shake
+from ringnb.course.interval import Sweep, Trial, check_04, lifetimes, measure_cost, sweep
+from ringnb.course.policies import check_06, replay
+from ringnb.course.storage import Reads, check_03, count_reads, files_of, save_wave
+from ringnb.course.verdict import CheckFailed, Passed
+from ringnb.course.views import Note, panel, predict
+
+__all__ = [
+    "CheckFailed",
+    "Cut",
+    "Note",
+    "Passed",
+    "Reads",
+    "Sweep",
+    "Trial",
+    "Wreck",
+    "check_01",
+    "check_02",
+    "check_03",
+    "check_04",
+    "check_05",
+    "check_06",
+    "check_07",
+    "chunk_costs",
+    "copy_live",
+    "copy_paused",
+    "copy_snapshot",
+    "count_reads",
+    "cuts",
+    "damage",
+    "energy_error",
+    "files_of",
+    "kill_while_writing",
+    "left_over",
+    "lifetimes",
+    "measure_cost",
+    "panel",
+    "predict",
+    "rate_during",
+    "replay",
+    "same_bits",
+    "save_wave",
+    "shake",
+    "side_directory",
+    "sweep",
+    "valley",
+]

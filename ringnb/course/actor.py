@@ -1,0 +1,121 @@
+"""Lesson 1: an actor that steps beside the notebook, and commands that are only queued.
+
+`check_01` times a learner's command on a live kernel and compares the state it leaves.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import zarr
+
+from ringnb.actors import Wave2D
+from ringnb.checkpoint import CheckpointConfig, ZarrStorage
+from ringnb.course.verdict import Passed, not_yet, require
+from ringnb.session import Session
+
+__all__ = ["check_01", "rate_during"]
+
+_ROUNDS, _STEPS, _PACE = 5, 50, 100.0
+_LIMIT_S = 0.005
+_PATIENCE_S = 30.0
+
+
+def rate_during(session: Session, slot: int, cell: Callable[[], object]) -> float:
+    """Measure how fast an actor steps while something else runs.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    slot : int
+        The actor.
+    cell : callable
+        What runs meanwhile, on the calling thread.
+
+    Returns
+    -------
+    float
+        Steps per second.
+    """
+    step, begin = session.current_step(slot), time.monotonic()
+    cell()
+    return (session.current_step(slot) - step) / (time.monotonic() - begin)
+
+
+def check_01(clap: Callable[[Session, int, int], object]) -> Passed:
+    """Check a command of the learner's own on a live kernel.
+
+    Parameters
+    ----------
+    clap : callable
+        ``clap(session, slot, steps)`` raises the middle cell by 1 and queues `steps` steps.
+
+    Returns
+    -------
+    Passed
+        What was measured.
+
+    Raises
+    ------
+    CheckFailed
+        If it waits for the steps, or leaves another state than the two commands would.
+    """
+    wave = Wave2D((64, 64))
+    wave = Wave2D(wave.shape, start=wave.start(0))  # both slots start alike
+    storage = ZarrStorage(zarr.storage.MemoryStore())
+    config = CheckpointConfig(enabled=False)
+    took, rates = [], []
+    with Session(wave, actors=2, config=config, storage=storage) as session:
+        for turn in range(1, _ROUNDS + 1):
+            session.set_pace(_PACE)  # so that waiting for the steps would take half a second
+            begin = time.monotonic()
+            try:
+                clap(session, 0, _STEPS)
+            except Exception as error:  # noqa: BLE001 - whatever a learner's code may raise
+                not_yet(
+                    error, "use session.inject(slot, at=…) and session.run_steps(slot, steps, …)"
+                )
+            took.append(time.monotonic() - begin)
+            if turn == 1:
+                rates.append(rate_during(session, 0, lambda: time.sleep(0.1)))
+            session.set_pace(None)
+            session.inject(1, (32, 32), 1.0)
+            session.run_steps(1, _STEPS)
+            _let_finish(session)
+            require(
+                session.current_step(0) == turn * _STEPS,
+                f"after clap(session, 0, {_STEPS}) the actor went from step {(turn - 1) * _STEPS} to "
+                f"{session.current_step(0)}",
+                "queue exactly `steps` steps, for `slot`: session.run_steps(slot, steps, wait=False)",
+            )
+        middle = statistics.median(took)
+        require(
+            middle < _LIMIT_S,
+            f"clap took {1000 * middle:.1f} ms, as long as the steps it asked for",
+            "a command only has to be queued: run_steps has an argument that says not to wait",
+        )
+        require(
+            rates[0] > 0,
+            "the actor did not step while the cell slept",
+            "leave the actor running: do not pause it in clap",
+        )
+        mine, wanted = (session.snapshot(slot).numpy()["pressure"] for slot in (0, 1))
+    require(
+        bool(np.array_equal(mine, wanted)),
+        "the wave is not the one that a clap of 1.0 in the middle cell makes",
+        "the middle of shape (ny, nx) is (ny // 2, nx // 2), and the clap comes before the steps",
+    )
+    return Passed(
+        f"clap returned after {1000 * middle:.2f} ms; while the cell slept the actor took "
+        f"{rates[0]:.0f} steps a second, its pace being {_PACE:.0f}"
+    )
+
+
+def _let_finish(session: Session) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    while session.counters(0).budget > 0 and time.monotonic() < until:
+        time.sleep(0.002)

@@ -1,0 +1,156 @@
+"""Figures of the lessons that are not drawn from checkpoints: cuts, costs, a valley, what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.course.cut import Cut, energy_error
+from ringnb.course.interval import Sweep
+from ringnb.plots.style import make_figure, scale_for, seconds
+
+__all__ = ["chunk_costs", "cuts", "left_over", "valley"]
+
+_BLUE, _ORANGE, _GREY = "#26456e", "#d1730f", "#6f6f6f"
+
+
+def cuts(panels: Sequence[Cut], energy: float) -> Figure:
+    """Draw copies of a wave side by side, with the step of each slab.
+
+    Parameters
+    ----------
+    panels : sequence of Cut
+        The copies.
+    energy : float
+        What each should have.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure.
+    """
+    figure = make_figure(3.5 * len(panels) + 0.8, 4.0)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    scale = scale_for([cut.fields["pressure"] for cut in panels])
+    for ax, cut in zip(axes, panels, strict=True):
+        ax.imshow(
+            cut.fields["pressure"],
+            origin="upper",  # copied from the first row down
+            cmap=scale.cmap,
+            norm=scale.norm,
+            interpolation="nearest",
+        )
+        for first, _, _ in cut.slabs[1:]:
+            ax.axhline(first - 0.5, color=_GREY, linewidth=0.5, linestyle=":")
+        ax.set_xticks([])
+        ax.set_yticks(
+            [(first + end - 1) / 2 for first, end, _ in cut.slabs],
+            labels=[f"{step:,}" for _, _, step in cut.slabs],
+        )
+        ax.set_title(f"{cut.how}: energy off by {energy_error(cut, energy):.2g}", fontsize="medium")
+    axes[0].set_ylabel("step at which these rows were copied")
+    figure.colorbar(axes[0].images[0], ax=axes.tolist(), label="sound pressure (Pa)", shrink=0.75)
+    return figure
+
+
+def chunk_costs(costs: Mapping[int, tuple[int, int]]) -> Figure:
+    """Draw files of a checkpoint and bytes read for a row, over chunk size.
+
+    Parameters
+    ----------
+    costs : mapping of int to (int, int)
+        Chunk bytes: files, bytes read.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure.
+    """
+    sizes = sorted(costs)
+    figure = make_figure(6.4, 3.8)
+    left = figure.subplots()
+    right = left.twinx()
+    left.loglog(sizes, [costs[s][0] for s in sizes], "o-", color=_BLUE)
+    right.loglog(sizes, [costs[s][1] for s in sizes], "s--", color=_ORANGE)
+    left.set_xticks(sizes, labels=[f"{s >> 10} KiB" for s in sizes], rotation=30)
+    left.xaxis.set_minor_locator(NullLocator())
+    left.set_xlabel("chunk_bytes")
+    left.set_ylabel("● files of a checkpoint", color=_BLUE)
+    right.set_ylabel("■ bytes read for one row", color=_ORANGE)
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return figure
+
+
+def valley(measured: Sweep) -> Figure:
+    """Draw what each interval wastes, the lowest point, and Young's interval.
+
+    Parameters
+    ----------
+    measured : Sweep
+        The sweep.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure.
+    """
+    x = np.array([t.interval_s for t in measured.trials])
+    fine = np.geomspace(x[0], x[-1], 200)
+    young = math.sqrt(2 * measured.cost_s * measured.mtbf_s)
+    model = measured.cost_s / fine + fine / (2 * measured.mtbf_s)
+    figure = make_figure(6.8, 4.2)
+    ax = figure.subplots()
+    ax.plot(x, [t.wasted for t in measured.trials], "o", color=_BLUE, label="measured, with kills")
+    ax.plot(
+        fine,
+        np.polyval(measured.parabola, np.log2(fine)),
+        color=_BLUE,
+        label="parabola through them",
+    )
+    ax.plot(fine, model, color=_ORANGE, linestyle="--", label="Young: cost/T + T/(2 MTBF)")
+    ax.axvline(measured.best_s, color=_BLUE, linewidth=1, label=f"best: {seconds(measured.best_s)}")
+    ax.axvline(
+        young, color=_ORANGE, linewidth=1, linestyle="--", label=f"Young's best: {seconds(young)}"
+    )
+    ax.set_xscale("log")
+    ax.set_xticks(x, labels=[f"{1000 * v:.0f} ms" for v in x])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(0, max(1.15 * max(t.wasted for t in measured.trials), 1.05 * model.max()))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    ax.set_xlabel("work between two checkpoints, T")
+    ax.set_ylabel("time that left nothing behind")
+    ax.legend(fontsize="small")
+    ax.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def left_over(histories: Mapping[str, Sequence[CheckpointInfo]]) -> Figure:
+    """Draw which checkpoints each policy leaves.
+
+    Parameters
+    ----------
+    histories : mapping of str to sequence of CheckpointInfo
+        What is left, by the policy's name.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure; pinned checkpoints are diamonds.
+    """
+    figure = make_figure(8.0, 0.5 * len(histories) + 1.2)
+    ax = figure.subplots()
+    for row, left in enumerate(histories.values()):
+        for pinned, marker, colour in ((False, "o", _BLUE), (True, "D", _ORANGE)):
+            steps = [one.step for one in left if (one.pin is not None) == pinned]
+            ax.plot(steps, [row] * len(steps), marker, color=colour, markersize=8)
+    ax.set_yticks(range(len(histories)), labels=list(histories))
+    ax.set_ylim(len(histories) - 0.5, -0.5)
+    ax.set_xlabel("step of the checkpoints that are left (diamond: pinned)")
+    ax.grid(visible=True, axis="x", alpha=0.3)
+    return figure

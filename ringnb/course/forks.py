@@ -1,0 +1,115 @@
+"""Lesson 7: what a checkpoint does not hold, and how to find it: run on twice, compare the bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import zarr
+
+from ringnb.actors import Wave2D
+from ringnb.checkpoint import Checkpoint, CheckpointConfig, ZarrStorage
+from ringnb.course.verdict import CheckFailed, Passed, not_yet, require
+from ringnb.session import Session
+
+__all__ = ["check_07", "same_bits", "shake"]
+
+_SEED, _TURNS = 7, 6
+
+
+def same_bits(a: Checkpoint, b: Checkpoint) -> bool:
+    """Return whether two checkpoints hold the same fields, bit for bit.
+
+    Parameters
+    ----------
+    a, b : Checkpoint
+        The two.
+
+    Returns
+    -------
+    bool
+        Names, types, shapes and bytes.
+    """
+    one, other = a.numpy(), b.numpy()
+    return one.keys() == other.keys() and all(
+        one[k].dtype == other[k].dtype
+        and one[k].shape == other[k].shape
+        and one[k].tobytes() == other[k].tobytes()
+        for k in one
+    )
+
+
+def shake(session: Session, slot: int, noise: Callable[[int], float], turns: int = 10) -> None:
+    """Drive an actor from the host: some noise into the middle cell, 20 steps, again.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    slot : int
+        The actor.
+    noise : callable
+        ``noise(step)`` returns an amplitude.
+    turns : int, default 10
+        How often.
+    """
+    middle = tuple(n // 2 for n in session.actors[slot].shape)
+    for _ in range(turns):
+        session.inject(slot, middle, noise(session.current_step(slot)))
+        session.run_steps(slot, 20)
+
+
+def check_07(noise: Callable[[int, int], object]) -> Passed:
+    """Check a source of noise that a restore cannot derail.
+
+    Parameters
+    ----------
+    noise : callable
+        ``noise(seed, step)`` returns a number.
+
+    Returns
+    -------
+    Passed
+        What was compared.
+
+    Raises
+    ------
+    CheckFailed
+        If a restored run leaves the path of the first, or the noise is none.
+    """
+    hint = "let the generator be made anew at each call, from what a checkpoint knows: (seed, step)"
+
+    def draw(seed: int, step: int) -> float:
+        """Ask the learner's function."""
+        try:
+            value = noise(seed, step)
+        except Exception as error:  # noqa: BLE001 - whatever a learner's code may raise
+            not_yet(error, hint)
+        if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+            fact = f"noise({seed}, {step}) returned {value!r}, not a number"
+            raise CheckFailed(fact, hint)
+        return float(value)
+
+    values = {draw(seed, step) for seed in (_SEED, 8) for step in range(0, 2000, 20)}
+    require(
+        len(values) > 190,
+        f"200 calls with different seeds and steps gave {len(values)} different numbers",
+        "it still has to be noise, another for every step and every seed",
+    )
+    storage = ZarrStorage(zarr.storage.MemoryStore())
+    config = CheckpointConfig(enabled=False)
+    with Session(Wave2D((48, 48)), config=config, storage=storage) as session:
+        shake(session, 0, lambda step: draw(_SEED, step), _TURNS)
+        fork = session.snapshot(0)
+        ends = []
+        for _ in range(2):
+            session.restore(0, fork)
+            shake(session, 0, lambda step: draw(_SEED, step), _TURNS)
+            ends.append(session.snapshot(0))
+        require(
+            same_bits(*ends),
+            f"two runs from {fork.name!r} end differently",
+            "your generator remembers how often it was asked, and no checkpoint knows that: "
+            + hint,
+        )
+    return Passed(f"two runs from step {fork.step} to step {ends[0].step} agree in every bit")

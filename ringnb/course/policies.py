@@ -1,0 +1,145 @@
+"""Lesson 6: what a retention policy leaves, replayed without a disk by the code that deletes.
+
+`replay` asks `ringnb.checkpoint.policy.choose`, as the manager does after every commit.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from ringnb.checkpoint import Checkpoint
+from ringnb.checkpoint.policy import Policy, choose
+from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.course.verdict import CheckFailed, Passed, not_yet, require
+
+__all__ = ["check_06", "replay"]
+
+_NBYTES = 1 << 20
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_HISTORIES = 200
+
+
+def replay(
+    policy: Policy,
+    steps: Iterable[int],
+    *,
+    pins: Mapping[int, str] | None = None,
+    interval_s: float = 60.0,
+) -> list[CheckpointInfo]:
+    """Commit checkpoints that exist on paper only, and retire what a policy lets go.
+
+    Parameters
+    ----------
+    policy : Policy
+        What to keep.
+    steps : iterable of int
+        Step of each commit, in commit order; after a restore a step may come again.
+    pins : mapping of int to str, optional
+        Labels, by place in the order of commits (the first is 0): pinned as soon as they are written.
+    interval_s : float, default 60.0
+        Seconds between commits.
+
+    Returns
+    -------
+    list of CheckpointInfo
+        What is left, oldest first. Each counts 1 MiB.
+    """
+    pins = pins or {}
+    history: list[CheckpointInfo] = []
+    for index, step in enumerate(steps):
+        new = CheckpointInfo(
+            f"checkpoint_0_step_{step}#{index}",
+            "checkpoint",
+            "fdtd_2d_0",
+            "fdtd_2d",
+            0,
+            step,
+            index + 1,
+            created_at=_START + timedelta(seconds=interval_s * index),
+            nbytes=_NBYTES,
+            pin=pins.get(index),
+        )
+        history.append(new)
+        gone = set(choose(history, policy, _load, protect=(new.name,)))
+        history = [one for one in history if one not in gone]
+    return history
+
+
+def _load(name: str) -> Checkpoint:
+    msg = (
+        f"{name!r} exists on paper only: a policy that looks inside checkpoints cannot be replayed"
+    )
+    raise LookupError(msg)
+
+
+def check_06(policy: object) -> Passed:
+    """Check a policy against a model in plain Python, over random histories.
+
+    Parameters
+    ----------
+    policy : Policy
+        The newest 2 and every step divisible by 500, of these the newest that fit into 6 MiB.
+
+    Returns
+    -------
+    Passed
+        What was tried.
+
+    Raises
+    ------
+    CheckFailed
+        At the first history that leaves something else.
+    """
+    hint = (
+        "a | b keeps what either keeps; a & b keeps what b keeps of what a has kept. Which is last?"
+    )
+    if not isinstance(policy, Policy):
+        fact = f"policy is {policy!r}, not a retention policy"
+        raise CheckFailed(
+            fact, "build it from keep.keep_last, keep.keep_every and keep.keep_within"
+        )
+    draw = random.Random(6)  # noqa: S311 - histories, not secrets
+    commits = 0
+    # Shortest first, so that a learner is shown a history that can be followed by hand.
+    for steps, pins in sorted((_history(draw) for _ in range(_HISTORIES)), key=lambda h: len(h[0])):
+        commits += len(steps)
+        try:
+            left = [one.sequence - 1 for one in replay(policy, steps, pins=pins)]
+        except Exception as error:  # noqa: BLE001 - whatever a learner's policy may raise
+            not_yet(error, hint)
+        wanted = _model(steps, pins)
+        shown = [f"{steps[i]}{' (pinned)' if i in pins else ''}" for i in wanted]
+        require(
+            left == wanted,
+            f"after commits at steps {steps} there should be left {', '.join(shown)}; your policy "
+            f"leaves {', '.join(str(steps[i]) for i in left)}",
+            hint,
+        )
+    return Passed(
+        f"{_HISTORIES} random histories, {commits:,} commits, no difference from the model"
+    )
+
+
+def _history(draw: random.Random) -> tuple[list[int], dict[int, str]]:
+    steps: list[int] = []
+    step = 0
+    for _ in range(draw.randint(1, 40)):
+        step += draw.choice((50, 100, 250))
+        if steps and draw.random() < 0.1:
+            step = draw.choice(steps)  # a restore, and on from there
+        steps.append(step)
+    pinned = [i for i in range(len(steps)) if draw.random() < 0.1]
+    return steps, dict.fromkeys(pinned, "kept by hand")
+
+
+def _model(steps: list[int], pins: Mapping[int, str]) -> list[int]:
+    """Say what is left, by the words of the exercise and no code of the policies."""
+    left: list[int] = []
+    for index in range(len(steps)):
+        left.append(index)
+        free = [i for i in left if i not in pins]
+        kept = [i for i in free if i in free[-2:] or steps[i] % 500 == 0][-6:]
+        left = [i for i in left if i in pins or i in kept]
+    return left
