@@ -141,6 +141,7 @@ class SimulatedDevice(Device):
         """Start a thread that runs the simulator."""
 
         def run() -> None:
+            """Run the kernel to its end."""
             try:
                 self._kernel[blocks, self._threads](*arguments)
             except BaseException as error:  # noqa: BLE001 - told to whoever asks, see `ended`

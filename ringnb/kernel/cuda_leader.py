@@ -169,6 +169,7 @@ def make_commands(inject: Any) -> Any:
         base: int,
         lane: int,
     ) -> Any:
+        """Carry out up to a few commands of a lane."""
         ctl = lane * layout.CTL_WORDS
         capacity = facts[cl.F_CAPACITY]
         done = 0
@@ -307,6 +308,7 @@ def make_find_job(commands: Any) -> Any:
         group: int,
         groups: int,
     ) -> None:
+        """Look at the lanes in turn until there is a job."""
         base = group * cl.MAIL_WORDS
         per_group = (lanes.shape[0] - group + groups - 1) // groups
         idle_since = dev.now_ns()

@@ -273,6 +273,7 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
         staging_: Any,
         restore_: Any,
     ) -> None:
+        """Serve the lanes of this block's group until the end."""
         cuda.cg.this_grid()  # makes the launch cooperative
         shared_sum = cuda.shared.array(1, np.int64)
         table, params, lanes = dev.raw(table_), dev.raw(params_), dev.raw(lanes_)

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from ringnb.errors import BackendUnavailable
 
@@ -24,7 +24,7 @@ _TRUE = ("1", "true", "True", "yes")
 _noticed: set[str] = set()
 
 
-def load(*, simulate: bool) -> ModuleType:
+def load(*, simulate: bool) -> Any:
     """Import `numba.cuda` for the GPU or for the simulator.
 
     Parameters
