@@ -221,7 +221,14 @@ def _sync_directory(path: Path) -> None:
 
 
 def _gpu() -> Iterator[Finding]:
-    yield Finding("--", "this version", "hosts actors on the CPU only; no GPU is needed or used")
+    from ringnb.kernel.cuda_target import why_unavailable  # noqa: PLC0415 - brings in Numba
+
+    reason = why_unavailable()
+    yield (
+        Finding("ok", "backend 'cuda'", "usable")
+        if reason is None
+        else Finding("--", "backend 'cuda'", f"not usable, the CPU is: {reason}")
+    )
     program = shutil.which("nvidia-smi")
     if program is None:
         yield Finding("--", "NVIDIA driver", "no nvidia-smi on PATH")

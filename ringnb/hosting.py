@@ -14,7 +14,6 @@ import numpy as np
 
 from ringnb.actors.base import Actor
 from ringnb.arguments import check_cell, check_number, check_pace, check_seconds
-from ringnb.errors import BackendUnavailable
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import MAX_STEP, Command, check_step
@@ -309,12 +308,25 @@ def make_kernel(
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
+    from ringnb.kernel import cuda_target  # noqa: PLC0415 - as below
+
+    if backend == "auto" and cuda_target.driver_present():
+        reason = cuda_target.why_unavailable()
+        if reason is None:
+            backend = "cuda"
+        else:
+            cuda_target.notice_fallback(reason)
     if backend in ("cuda", "cudasim"):
-        msg = (
-            f"backend {backend!r} is not part of this version of ringnb, which hosts actors on the "
-            "CPU; use backend='cpu' (or 'auto')"
+        from ringnb.kernel.cuda import CudaKernel  # noqa: PLC0415
+
+        # A session's width of 1 is its default: a group of one block would leave the card idle.
+        return CudaKernel(
+            population,
+            lanes=lanes,
+            width=None if width == 1 else width,
+            capacity=capacity,
+            simulate=backend == "cudasim",
         )
-        raise BackendUnavailable(msg)
     from ringnb.kernel.cpu import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
 
     return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class Ising2D(Actor):
             left = now[0, y, x - 1] if x > 0 else now[0, y, nx - 1]
             right = now[0, y, x + 1] if x < nx - 1 else now[0, y, 0]
             rise = 2.0 * s * (up + down + left + right + params[1])
-            if rise <= 0 or uniform(params[2], step, y * nx + x) < np.exp(-rise / params[0]):
+            if rise <= 0 or uniform(params[2], step, y * nx + x) < math.exp(-rise / params[0]):
                 s = -s
         before[0, y, x] = s
 

@@ -13,6 +13,7 @@ import numpy as np
 from numba import carray
 
 from ringnb.errors import Status
+from ringnb.kernel import rules
 from ringnb.kernel.atomics import (
     call_inject,
     copy_bytes,
@@ -40,13 +41,10 @@ from ringnb.kernel.layout import (
     C_INJECT_FN,
     C_LEVEL_BYTES,
     C_LEVELS,
-    C_NEXT_NS,
     C_NF,
     C_NX,
     C_NY,
     C_NZ,
-    C_OWED,
-    C_PACE_NS,
     C_PARAMS,
     C_SECOND,
     C_SLOT,
@@ -87,35 +85,23 @@ from ringnb.kernel.layout import (
 )
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.kernel.team import publish_job, run_job
-from ringnb.messages import MAX_STEP, Command
+from ringnb.messages import Command
 
 __all__ = ["drain", "publish_actor", "team_job"]
 
 _DRAIN = 8  # commands per look at the ring
 
-# Compiled code wants plain integers.
-_RUN_STEPS = int(Command.RUN_STEPS)
-_PAUSE = int(Command.PAUSE)
-_RESUME = int(Command.RESUME)
-_INJECT = int(Command.INJECT)
-_SET_PARAMS = int(Command.SET_PARAMS)
-_SET_PACE = int(Command.SET_PACE)
-_CREATE = int(Command.CREATE_ACTOR)
-_DESTROY = int(Command.DESTROY_ACTOR)
-_RESTART = int(Command.RESTART_ACTOR)
-_HEARTBEAT = int(Command.HEARTBEAT)
-_SNAPSHOT = int(Command.SNAPSHOT)
-_RESTORE = int(Command.RESTORE)
-_TERMINATE = int(Command.TERMINATE)
+_TERMINATE = int(Command.TERMINATE)  # compiled code wants plain integers
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _GATE_ANSWERS = int(Gate.ANSWERS)
 _OK = int(Status.OK)
-_UNKNOWN = int(Status.UNKNOWN_COMMAND)
 _BAD_SLOT = int(Status.BAD_SLOT)
-_NO_ACTOR = int(Status.NO_ACTOR)
 _STAGING_BUSY = int(Status.STAGING_BUSY)
 _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
-_ACTOR_EXISTS = int(Status.ACTOR_EXISTS)
+
+_judge = inner(rules.judge)
+_inside = inner(rules.inside)
+_loaded = inner(rules.loaded)
 
 
 @inner
@@ -185,7 +171,7 @@ def _stand_at_gate(control: Any, facts: Any, scratch: Any) -> None:
 
 
 @inner
-def _load_state(table: Any, params: Any, params_in: Any, facts: Any, row: int, step: int) -> None:
+def _load_state(table: Any, params: Any, params_in: Any, facts: Any, row: int) -> None:
     """Take state and parameters that the host has put into the restore buffer and `params_in`."""
     block = facts[F_RESTORE]
     second = table[row, C_SECOND]
@@ -203,18 +189,12 @@ def _load_state(table: Any, params: Any, params_in: Any, facts: Any, row: int, s
             copy_bytes(table[row, C_B], block + second, level_bytes)
     for j in range(params.shape[1]):
         params[row, j] = params_in[row, j]
-    table[row, C_CUR] = 0
-    table[row, C_STEP] = step
-    table[row, C_BUDGET] = 0
-    table[row, C_OWED] = 0
-    table[row, C_EPOCH] += 1
 
 
 @inner
 def _inject(table: Any, row: int, cell: Any) -> Any:
     z, y, x = cell[0], cell[1], cell[2]
-    inside = 0 <= z < table[row, C_NZ] and 0 <= y < table[row, C_NY] and 0 <= x < table[row, C_NX]
-    if not inside:
+    if not _inside(table, row, z, y, x):
         return _BAD_ARGUMENT
     now, before = table[row, C_A], table[row, C_B]
     if table[row, C_CUR] != 0:
@@ -279,58 +259,22 @@ def drain(
             return -1
         if row < 0:
             status = _BAD_SLOT
-        elif table[row, C_EXISTS] == 0 and kind != _CREATE:
-            status = _NO_ACTOR
-        elif kind == _HEARTBEAT:
-            pass
-        elif kind == _RUN_STEPS:
-            count = arguments[0]
-            if count < 1 or count > MAX_STEP - table[row, C_STEP] - table[row, C_BUDGET]:
-                status = _BAD_ARGUMENT
-            else:
-                table[row, C_BUDGET] += count
-                table[row, C_OWED] = 1
-                value = table[row, C_STEP] + table[row, C_BUDGET]
-        elif kind == _PAUSE:
-            table[row, C_FREE] = 0
-            table[row, C_BUDGET] = 0
-            table[row, C_OWED] = 0
-        elif kind == _RESUME:
-            table[row, C_FREE] = 1
-        elif kind == _INJECT:
-            status = _inject(table, row, arguments)
-        elif kind == _SET_PARAMS:
-            for j in range(params.shape[1]):
-                params[row, j] = params_in[row, j]
-        elif kind == _SET_PACE:
-            if arguments[0] < 0:
-                status = _BAD_ARGUMENT
-            else:
-                table[row, C_PACE_NS] = arguments[0]
-                table[row, C_NEXT_NS] = 0
-        elif kind in (_CREATE, _RESTART, _RESTORE):
-            if kind == _CREATE and table[row, C_EXISTS] != 0:
-                status = _ACTOR_EXISTS
-            elif arguments[0] < 0:
-                status = _BAD_ARGUMENT
-            else:
-                _load_state(table, params, params_in, facts, row, arguments[0])
-                if kind != _RESTORE:
-                    table[row, C_FREE] = 0
-                table[row, C_EXISTS] = 1
-        elif kind == _DESTROY:
-            table[row, C_EXISTS] = 0
-            table[row, C_FREE] = 0
-            table[row, C_BUDGET] = 0
-            table[row, C_OWED] = 0
-        elif kind == _SNAPSHOT:
-            value = _capture(control, table, words, facts, team, scratch, row)
-            if value < 0:
-                status, value = _STAGING_BUSY, 0
-            else:
-                _stand_at_gate(control, facts, scratch)
         else:
-            status = _UNKNOWN
+            status, value, left = _judge(table, row, kind, arguments[0])
+            if left == rules.INJECT:
+                status = _inject(table, row, arguments)
+            elif left == rules.SET_PARAMS:
+                for j in range(params.shape[1]):
+                    params[row, j] = params_in[row, j]
+            elif left == rules.LOAD:
+                _load_state(table, params, params_in, facts, row)
+                _loaded(table, row, kind, arguments[0])
+            elif left == rules.CAPTURE:
+                value = _capture(control, table, words, facts, team, scratch, row)
+                if value < 0:
+                    status, value = _STAGING_BUSY, 0
+                else:
+                    _stand_at_gate(control, facts, scratch)
         if row >= 0:
             publish_actor(table, words, row)
             epoch, step = table[row, C_EPOCH], table[row, C_STEP]

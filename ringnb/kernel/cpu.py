@@ -27,17 +27,14 @@ import numpy as np
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout
-from ringnb.kernel.base import Gate, QueueFull
+from ringnb.kernel.base import Gate
 from ringnb.kernel.lane import run_leader
+from ringnb.kernel.lanes import check_sizes
 from ringnb.kernel.layout import (
     LaneMemory,
 )
 from ringnb.kernel.memory import HostMemoryKernel
 from ringnb.kernel.ring import (
-    advance,
-    peek,
-    push_and_spin,
-    replies_waiting,
     sleep_for_reply,
     spin_for_reply,
     store_word,
@@ -46,14 +43,12 @@ from ringnb.kernel.ring import (
 from ringnb.kernel.steps import compile_actor
 from ringnb.kernel.team import run_member
 from ringnb.machine import available_cores
-from ringnb.messages import Reply
 
 __all__ = ["CpuKernel"]
 
 _SLICE_NS = 1_000_000
 _HOT_NS = 10_000_000
 _STOP_TIMEOUT_S = 30.0
-_NO_ARGUMENTS = (0, 0, 0, 0)
 
 _live: weakref.WeakSet[CpuKernel] = weakref.WeakSet()
 
@@ -98,27 +93,15 @@ class CpuKernel(HostMemoryKernel):
             )
             raise BackendUnavailable(msg)
         actors = tuple(actors)
-        if not actors:
-            msg = "a kernel needs at least 1 actor, got none"
-            raise ValueError(msg)
         if lanes is None:
-            lanes = min(len(actors), max(1, available_cores() - 1))
-        _check_range("lanes", lanes, 1, len(actors), "at most one lane per actor")
-        _check_range("width", width, 1, 256, "threads of a team")
-        _check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
-        if capacity & (capacity - 1):
-            msg = f"ring capacity {capacity} is not a power of two"
-            raise ValueError(msg)
+            lanes = min(len(actors), max(1, available_cores() - 1)) or 1
+        check_sizes(actors, lanes, width, capacity)
         code = [compile_actor(actor) for actor in actors]
         super().__init__(actors, code, lanes, width, capacity)
         self._pid = os.getpid()
         self._host = np.zeros(layout.HOST_WORDS, np.int64)
         self._scratch = np.zeros(8, np.int64)
-        self._out = np.zeros(layout.SLOT_WORDS, np.int64)
-        self._push_locks = [threading.Lock() for _ in range(lanes)]
-        self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
         self._threads: list[threading.Thread] = []
-        self._launched = False
         self._pipes: list[int] = []
 
     # -- life ------------------------------------------------------------------------------------
@@ -196,17 +179,6 @@ class CpuKernel(HostMemoryKernel):
             self.wake()
             _live.discard(self)
 
-    def fail(self, reason: str) -> None:
-        """Record why the kernel does not run any more; every later call is told.
-
-        Parameters
-        ----------
-        reason : str
-            The fact. The first one stays.
-        """
-        self._stopped_because = self._stopped_because or reason
-        self.wake()
-
     def __del__(self) -> None:
         """Stop the threads of a kernel that nobody holds any more."""
         if getattr(self, "_launched", False):
@@ -223,57 +195,6 @@ class CpuKernel(HostMemoryKernel):
             wake_lane(memory.control, self._push_scratch[lane])
 
     # -- rings -----------------------------------------------------------------------------------
-
-    def push_nowait(
-        self,
-        lane: int,
-        kind: int,
-        command_id: int,
-        slot: int,
-        arguments: Sequence[int] = (),
-        *,
-        spin_ns: int = 0,
-    ) -> None:
-        """Append a command to a lane's H2K ring without waiting for room."""
-        if self._stopped_because is not None or not self._launched:
-            self.check_alive()
-        memory = self._memory[lane]
-        a0, a1, a2, a3 = (*arguments, 0, 0, 0, 0)[:4] if arguments else _NO_ARGUMENTS
-        with self._push_locks[lane]:
-            done = push_and_spin(
-                memory.control,
-                memory.h2k,
-                self._push_scratch[lane],
-                int(kind),  # Numba looks up the type of an enumeration member anew at every call
-                command_id,
-                slot,
-                a0,
-                a1,
-                a2,
-                a3,
-                spin_ns,
-            )
-        if not done:
-            capacity = int(memory.facts[layout.F_CAPACITY])
-            msg = (
-                f"H2K ring of lane {lane} is full ({capacity} of {capacity}): the kernel has not "
-                "read them yet. Take replies off the K2H ring (session.receive), or wait"
-            )
-            raise QueueFull(msg)
-
-    def peek(self, lane: int) -> Reply | None:
-        """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""
-        memory = self._memory[lane]
-        if not peek(memory.control, memory.k2h, self._out):
-            return None
-        return tuple.__new__(Reply, self._out.tolist())  # as Reply._make, at half the time
-
-    def advance(self, lane: int) -> None:
-        """Take the oldest reply off a lane's K2H ring."""
-        advance(self._memory[lane].control)
-
-    def _replies(self) -> bool:
-        return any(replies_waiting(m.control) > 0 for m in self._memory)
 
     def wait(self, timeout_s: float, spin_ns: int = 0) -> bool:
         """Wait until a reply is there, `wake` is called, or the time is up."""
@@ -332,15 +253,6 @@ def _run_thread(
         if owner is not None:
             owner.fail(f"kernel thread {threading.current_thread().name} died: {error!r}")
         raise
-
-
-def _check_range(what: str, value: object, low: int, high: int, why: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not low <= value <= high:
-        msg = f"{what} must lie in {low}..{high} ({why}), got {value}"
-        raise ValueError(msg)
 
 
 def _forked() -> None:

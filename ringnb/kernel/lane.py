@@ -33,17 +33,11 @@ from ringnb.kernel.jit import entry_point, inner
 from ringnb.kernel.layout import (
     ASLEEP,
     C_BUDGET,
-    C_BUSY_NS,
-    C_CUR,
     C_EPOCH,
     C_EXISTS,
-    C_FREE,
-    C_NEXT_NS,
     C_OWED,
-    C_PACE_NS,
     C_SLOT,
     C_STEP,
-    C_STEP_NS,
     F_HOT_NS,
     F_SLICE_NS,
     F_WAKE_FD,
@@ -60,14 +54,17 @@ from ringnb.kernel.layout import (
     STOP,
 )
 from ringnb.kernel.ring import reply, room_to_reply
+from ringnb.kernel.rules import FAR, plan_slice, stepped
 from ringnb.kernel.team import publish_job
-from ringnb.messages import MAX_STEP, Command
+from ringnb.messages import Command
 
 __all__ = ["run_leader"]
 
-_FAR = 2**62
+_FAR = FAR
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _GATE_COMMANDS = int(Gate.COMMANDS)
+_plan_slice = inner(plan_slice)
+_stepped = inner(stepped)
 
 
 @inner
@@ -89,8 +86,7 @@ def _slice(
     """
     if table[row, C_EXISTS] == 0:
         return _FAR
-    budget = table[row, C_BUDGET]
-    if budget == 0 and table[row, C_OWED] != 0 and room_to_reply(control, facts) > 0:
+    if table[row, C_BUDGET] == 0 and table[row, C_OWED] != 0 and room_to_reply(control, facts) > 0:
         table[row, C_OWED] = 0
         reply(
             control,
@@ -106,35 +102,14 @@ def _slice(
             table[row, C_STEP],
             table[row, C_STEP],
         )
-    if (budget == 0 and table[row, C_FREE] == 0) or table[row, C_STEP] >= MAX_STEP:
-        return _FAR
     begin = now_ns(scratch)
-    count = 1  # the first slice measures what a step costs
-    if table[row, C_STEP_NS] > 0:
-        count = max(1, facts[F_SLICE_NS] // table[row, C_STEP_NS])
-    pace = table[row, C_PACE_NS]
-    if pace > 0:
-        due = table[row, C_NEXT_NS]
-        if due == 0 or begin - due > 100_000_000:
-            due = begin  # after a pause, go on at the pace; do not catch up
-        if due > begin:
-            return due
-        count = min(count, (begin - due) // pace + 1)
-        table[row, C_NEXT_NS] = due + count * pace
-    if budget > 0:
-        count = min(count, budget)
-    count = min(count, MAX_STEP - table[row, C_STEP])
+    count, again = _plan_slice(table, row, begin, facts[F_SLICE_NS])
+    if count == 0:
+        return again
     team_job(table, facts, team, scratch, JOB_STEP, row, count, 0)
-    end = now_ns(scratch)
-    table[row, C_STEP_NS] = max(1, (end - begin) // count)
-    table[row, C_BUSY_NS] += end - begin
-    table[row, C_STEP] += count
-    if count % 2 == 1:
-        table[row, C_CUR] = 1 - table[row, C_CUR]
-    if budget > 0:
-        table[row, C_BUDGET] = budget - count
+    _stepped(table, row, count, now_ns(scratch) - begin)
     publish_actor(table, words, row)
-    return table[row, C_NEXT_NS] if pace > 0 else 0
+    return again
 
 
 @entry_point(nogil=True)

@@ -1,0 +1,202 @@
+"""Where every word of the CUDA kernel lies, beyond what `ringnb.kernel.layout` says for all kernels.
+
+Mapped memory, pinned on the host and read and written by the device over the bus; whole allocations of
+``int64``, one writer per word:
+
+=============  ==========================  ======================================================
+array          shape                       written by
+=============  ==========================  ======================================================
+``control``    lanes * CTL_WORDS           the words of a lane, each as `ringnb.kernel.layout` says
+``h2k``        lanes * capacity * 8        host
+``k2h``        lanes * capacity * 8        the lane's leader
+``words``      actors * ACTOR_WORDS        the lane's leader
+``params_in``  actors * 16                 host
+``host``       LINE                        host: the heartbeat
+=============  ==========================  ======================================================
+
+Device memory: ``table`` and ``params`` (the leader of the row's lane alone writes them), ``lanes``,
+``mail`` (a line of a group's leader, a counter of its barrier), ``facts``, and the three pools
+``state``,
+``staging`` and ``restore``, in words of 8 bytes. ``C_A`` and ``C_B`` of the table are offsets in
+``state``. The host keeps a pinned copy of each staging and restore buffer; the copy engine moves between
+the two while the kernel steps on.
+
+Rows of one lane follow each other in ``table``, ``words`` and ``params``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.kernel import layout
+from ringnb.kernel.layout import LINE, Words, padded, staging_tail, state_nbytes
+
+__all__ = ["CudaLane", "CudaPlan"]
+
+C_KIND = layout.C_STEP_FN
+"""Column: which of the kernel's update functions the actor has; a CPU kernel keeps an address there."""
+
+# Words of ``host``.
+HEARTBEAT = 0
+
+# A lane's reason to have stopped, in its STATE line behind the state.
+STATE_REASON = layout.STATE + 1
+BY_STOP, BY_TERMINATE, BY_LEASE = 1, 2, 3
+
+# Columns of ``lanes``. The first five are fixed, the leader owns the rest. Among them are its own mapped
+# words once more: a load over the bus takes a microsecond.
+(
+    L_FIRST,
+    L_ROWS,
+    L_STAGE0,
+    L_STAGE1,
+    L_RESTORE,
+    L_STOPPED,
+    L_NEXT_ROW,
+    L_H2K_TAIL,
+    L_K2H_HEAD,
+    L_K2H_TAIL,  # the host's, as last seen
+    L_TAKEN,  # one per staging buffer
+) = range(11)
+L_LOOPS = L_TAKEN + layout.STAGING_BUFFERS
+LANE_COLUMNS = 16
+
+# Words of a group in ``mail``: the leader's line, its private line, the barrier's counter, the sum.
+(
+    J_KIND,
+    J_ROW,
+    J_COUNT,
+    J_NOW,  # offsets in ``state``
+    J_BEFORE,
+    J_STEP,
+    J_TARGET,  # offset of the staging or restore buffer
+) = range(7)
+(M_BEAT, M_BEAT_AT, M_NEXT_LANE, M_LANE, M_COMMAND, M_ID, M_ARGUMENT, M_BUFFER, M_BEGIN) = range(
+    LINE, LINE + 9
+)
+M_ARRIVED = 2 * LINE
+M_SUM = 3 * LINE
+MAIL_WORDS = 4 * LINE
+JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD = range(4)
+
+# ``facts``: fixed.
+(F_CAPACITY, F_WIDTH, F_SLICE_NS, F_HOT_NS, F_LEASE_NS) = range(5)
+FACTS = 8
+
+BLOCK_WORDS = 1 << 13  # of the checksum, see `ringnb.kernel.layout`
+
+
+@final
+@dataclass(frozen=True)
+class CudaLane:
+    """The host's views of one lane.
+
+    Attributes
+    ----------
+    control, h2k, k2h, words : int64 arrays
+        Mapped memory.
+    params_in : (rows, 16) float64 array
+        Mapped memory.
+    staging : list of uint8 arrays
+        Pinned copies of the staging buffers.
+    restore : uint8 array
+        Pinned source of the restore buffer.
+    """
+
+    control: Words
+    h2k: Words
+    k2h: Words
+    words: Words
+    params_in: npt.NDArray[np.float64]
+    staging: list[npt.NDArray[np.uint8]]
+    restore: npt.NDArray[np.uint8]
+
+
+@final
+class CudaPlan:
+    """Sizes and offsets, before anything is allocated.
+
+    Parameters
+    ----------
+    actors : sequence of Actor
+        The actor of every slot.
+    kinds : sequence of int
+        Index of every slot's update function.
+    lanes : int
+        Slots are dealt out to them in turn.
+
+    Attributes
+    ----------
+    table : (actors, columns) int64 array
+        As the kernel finds it.
+    lanes : (lanes, columns) int64 array
+        Likewise.
+    params : (actors, 16) float64 array
+        Likewise.
+    state_words, staging_words, restore_words : int
+        Sizes of the pools.
+    stage_words : list of int
+        Size of one staging buffer, per lane.
+    """
+
+    def __init__(self, actors: Sequence[Actor], kinds: Sequence[int], lanes: int) -> None:
+        self.table: Words = np.zeros((len(actors), layout.TABLE_COLUMNS), np.int64)
+        self.lanes: Words = np.zeros((lanes, LANE_COLUMNS), np.int64)
+        self.params: npt.NDArray[np.float64] = np.zeros((len(actors), MAX_PARAMS))
+        self.stage_words: list[int] = []
+        self.state_words = self.staging_words = self.restore_words = 0
+        row = 0
+        for lane in range(lanes):
+            slots = range(lane, len(actors), lanes)
+            largest = max(staging_tail(actors[slot]) for slot in slots) // 8
+            stage = largest + MAX_PARAMS + layout.TAIL_WORDS
+            self.stage_words.append(stage)
+            facts = {
+                L_FIRST: row,
+                L_ROWS: len(slots),
+                L_STAGE0: self.staging_words,
+                L_STAGE1: self.staging_words + stage,
+                L_RESTORE: self.restore_words,
+            }
+            for column, value in facts.items():
+                self.lanes[lane, column] = value
+            self.staging_words += layout.STAGING_BUFFERS * stage
+            self.restore_words += largest
+            for slot in slots:
+                self._place(row, slot, actors[slot], kinds[slot])
+                row += 1
+
+    def _place(self, row: int, slot: int, actor: Actor, kind: int) -> None:
+        level_bytes = state_nbytes(actor) // actor.levels
+        level_words = padded(level_bytes) // 8
+        nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
+        columns = {
+            layout.C_SLOT: slot,
+            layout.C_A: self.state_words,
+            layout.C_B: self.state_words + level_words,
+            layout.C_LEVEL_BYTES: level_bytes,
+            layout.C_LEVELS: actor.levels,
+            layout.C_NF: len(actor.fields),
+            layout.C_NZ: nz,
+            layout.C_NY: ny,
+            layout.C_NX: nx,
+            layout.C_TAIL: staging_tail(actor),
+            layout.C_EXISTS: 1,
+            C_KIND: kind,
+        }
+        for column, value in columns.items():
+            self.table[row, column] = value
+        params = list(actor.start_params(slot).values())
+        self.params[row, : len(params)] = params
+        self.state_words += 2 * level_words
+
+    def row(self, slot: int) -> int:
+        """Return a slot's row in ``table``."""
+        n = len(self.lanes)
+        return int(self.lanes[slot % n, L_FIRST]) + slot // n

@@ -1,0 +1,353 @@
+"""The one CUDA kernel: a grid that lives for the whole run, in groups of blocks that serve lanes.
+
+A launch is cooperative, so that all blocks are on the card together: that alone makes waiting for one
+another safe. There is no barrier of the whole grid; each group has one of its own.
+
+The same source runs in Numba's simulator, where a grid has one block. ``cuda`` is a global of this
+module because the simulator exchanges it while the kernel runs; therefore no host code lives here but
+`build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda
+
+from ringnb.actors.base import Actor
+from ringnb.kernel import cuda_layout as cl
+from ringnb.kernel import dev, layout
+from ringnb.kernel.cuda_leader import finish_job, make_commands, make_find_job
+
+__all__ = ["CellCode", "build", "cell_code"]
+
+_CELLS = """
+def cells(state, now_at, before_at, params, step, nf, nz, ny, nx, first, stride):
+    now = grid(state, now_at, element, {shape})
+    before = grid(state, before_at, element, {shape})
+    # No division per cell: the place moves on by a stride, with carries.
+    x, y, z = first % nx, first // nx % ny, first // (nx * ny)
+    dx, dy, dz = stride % nx, stride // nx % ny, stride // (nx * ny)
+    while z < nz:
+        update(now, before, params, step, {place})
+        x += dx
+        y += dy
+        z += dz
+        if x >= nx:
+            x -= nx
+            y += 1
+        if y >= ny:
+            y -= ny
+            z += 1
+"""
+_INJECT = """
+def disturb(state, now_at, before_at, params, nf, nz, ny, nx, z, y, x, amplitude):
+    now = grid(state, now_at, element, (nf, nz, ny, nx))
+    before = grid(state, before_at, element, (nf, nz, ny, nx))
+    inject(now, before, params, z, y, x, amplitude)
+"""
+_SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
+_PLACES = {1: "x", 2: "y, x", 3: "z, y, x"}
+
+
+class CellCode(NamedTuple):
+    """What makes two actors one kind: their functions, element type and number of axes.
+
+    Attributes
+    ----------
+    update, inject : callable
+        Plain Python functions.
+    dtype : str
+        Name of the element type.
+    ndim : int
+        Grid axes.
+    """
+
+    update: Callable[..., None]
+    inject: Callable[..., None]
+    dtype: str
+    ndim: int
+
+
+def cell_code(actor: Actor) -> CellCode:
+    """Return an actor's kind."""
+    update = getattr(actor.update, "py_func", actor.update)
+    inject = getattr(actor.inject, "py_func", actor.inject)
+    return CellCode(update, inject, actor.dtype.name, len(actor.shape))
+
+
+def _quiet(body: Callable[..., None]) -> Callable[..., None]:
+    def quiet(*arguments: Any) -> None:
+        with np.errstate(all="ignore"):
+            body(*arguments)
+
+    return quiet
+
+
+def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
+    text = source.format(shape=_SHAPES[kind.ndim], place=_PLACES[kind.ndim])
+    element = np.dtype(kind.dtype).type
+    namespace: dict[str, Any] = {"element": element, "grid": dev.grid, **functions}
+    exec(text, namespace)  # noqa: S102 - our own template, with no text of the user's in it
+    body = namespace[name]
+    if dev.SIMULATED:
+        # A GPU has no floating-point warnings; NumPy's scalars do.
+        return _quiet(body)
+    return dev.function(body)
+
+
+def _cells(kind: CellCode) -> Any:
+    return _compile(_CELLS, "cells", kind, update=dev.function(kind.update))
+
+
+def _disturb(kind: CellCode) -> Any:
+    return _compile(_INJECT, "disturb", kind, inject=dev.function(kind.inject))
+
+
+def _dispatch(kinds: Sequence[CellCode]) -> tuple[Any, Any]:
+    """Chain the kinds' functions: the device has no calls by address that Numba could make."""
+
+    def step_none(which, state, now, before, params, step, table, row, first, stride):  # type: ignore[no-untyped-def]
+        pass
+
+    def inject_none(which, state, now, before, params, table, row, z, y, x, amplitude):  # type: ignore[no-untyped-def]
+        pass
+
+    step_cells, inject_cell = dev.function(step_none), dev.function(inject_none)
+    for index in range(len(kinds) - 1, -1, -1):
+        step_cells = _link_step(index, _cells(kinds[index]), step_cells)
+        inject_cell = _link_inject(index, _disturb(kinds[index]), inject_cell)
+    return step_cells, inject_cell
+
+
+def _link_step(index: int, cells: Any, others: Any) -> Any:
+    @dev.function
+    def step_cells(  # type: ignore[no-untyped-def]
+        which, state, now, before, params, step, table, row, first, stride
+    ):
+        if which == index:
+            cells(
+                state,
+                now,
+                before,
+                params,
+                step,
+                table[row, layout.C_NF],
+                table[row, layout.C_NZ],
+                table[row, layout.C_NY],
+                table[row, layout.C_NX],
+                first,
+                stride,
+            )
+        else:
+            others(which, state, now, before, params, step, table, row, first, stride)
+
+    return step_cells
+
+
+def _link_inject(index: int, disturb: Any, others: Any) -> Any:
+    @dev.function
+    def inject_cell(  # type: ignore[no-untyped-def]
+        which, state, now, before, params, table, row, z, y, x, amplitude
+    ):
+        if which == index:
+            disturb(
+                state,
+                now,
+                before,
+                params,
+                table[row, layout.C_NF],
+                table[row, layout.C_NZ],
+                table[row, layout.C_NY],
+                table[row, layout.C_NX],
+                z,
+                y,
+                x,
+                amplitude,
+            )
+        else:
+            others(which, state, now, before, params, table, row, z, y, x, amplitude)
+
+    return inject_cell
+
+
+def _make_inject(inject_cell: Any) -> Any:
+    @dev.function
+    def inject(
+        state: Any, table: Any, params: Any, row: int, z: int, y: int, x: int, by: float
+    ) -> None:
+        """Disturb one cell."""
+        now, before = table[row, layout.C_A], table[row, layout.C_B]
+        if table[row, layout.C_CUR] != 0:
+            now, before = before, now
+        own = dev.grid(params, row * 16, np.float64, (16,))
+        inject_cell(table[row, cl.C_KIND], state, now, before, own, table, row, z, y, x, by)
+
+    return inject
+
+
+@dev.function
+def _barrier(mail: Any, base: int, width: int, generation: int) -> None:
+    """Wait for all threads of the group, and see what they wrote.
+
+    The counter only grows; a block's first thread arrives for it and polls. Safe because the launch is
+    cooperative, so all blocks of the group run.
+    """
+    cuda.syncthreads()
+    if width > 1:
+        if cuda.threadIdx.x == 0:
+            cuda.threadfence()
+            cuda.atomic.add(mail, base + cl.M_ARRIVED, 1)
+            while dev.ld_relaxed_gpu(mail, base + cl.M_ARRIVED) < generation * width:
+                dev.pause()
+            dev.ld_acquire_gpu(mail, base + cl.M_ARRIVED)
+        cuda.syncthreads()
+
+
+@dev.function
+def _capture(
+    state: Any,
+    staging: Any,
+    table: Any,
+    row: int,
+    now: int,
+    before: int,
+    target: int,
+    me: int,
+    all_: int,
+) -> Any:
+    """Copy this thread's words of the levels to staging; return its part of the checksum."""
+    n = (table[row, layout.C_LEVEL_BYTES] + 63) // 64 * 8
+    total = 0
+    for i in range(me, n * table[row, layout.C_LEVELS], all_):
+        word = state[now + i] if i < n else state[before + i - n]
+        staging[target + i] = word
+        total = dev.weigh(total, word, 2 * (i // cl.BLOCK_WORDS) + 1)
+    return total
+
+
+@dev.function
+def _load(state: Any, restore: Any, table: Any, row: int, source: int, me: int, all_: int) -> None:
+    """Copy this thread's words of the restore buffer to the level buffers, ``now`` to the first."""
+    n = (table[row, layout.C_LEVEL_BYTES] + 63) // 64 * 8
+    a, b = table[row, layout.C_A], table[row, layout.C_B]
+    for i in range(me, n * table[row, layout.C_LEVELS], all_):
+        if i < n:
+            state[a + i] = restore[source + i]
+        else:
+            state[b + i - n] = restore[source + i]
+
+
+def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
+    """Make the kernel that hosts actors of the given kinds.
+
+    Parameters
+    ----------
+    kinds : sequence of CellCode
+        The kinds; ``C_KIND`` of an actor's row is an index into them.
+
+    Returns
+    -------
+    callable
+        To be given to ``cuda.jit``. Its 14 arguments are the arrays of `ringnb.kernel.cuda_layout`, all
+        ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
+    """
+    step_cells, inject_cell = _dispatch(kinds)
+    find_job = make_find_job(make_commands(_make_inject(inject_cell)))
+
+    def ringnb_kernel(
+        control: Any,
+        h2k: Any,
+        k2h: Any,
+        words: Any,
+        params_in: Any,
+        host: Any,
+        table_: Any,
+        params_: Any,
+        lanes_: Any,
+        mail_: Any,
+        facts_: Any,
+        state_: Any,
+        staging_: Any,
+        restore_: Any,
+    ) -> None:
+        """Serve the lanes of this block's group until the end."""
+        cuda.cg.this_grid()  # makes the launch cooperative
+        shared_sum = cuda.shared.array(1, np.int64)
+        table, params, lanes = dev.raw(table_), dev.raw(params_), dev.raw(lanes_)
+        mail, facts = dev.raw(mail_), dev.raw(facts_)
+        state, staging, restore = dev.raw(state_), dev.raw(staging_), dev.raw(restore_)
+        width = facts[cl.F_WIDTH]
+        group = cuda.blockIdx.x // width
+        groups = cuda.gridDim.x // width
+        me = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
+        everyone = width * cuda.blockDim.x
+        base = group * cl.MAIL_WORDS
+        generation = 0
+        while True:
+            if me == 0:
+                find_job(
+                    control,
+                    h2k,
+                    k2h,
+                    words,
+                    params_in,
+                    host,
+                    table,
+                    params,
+                    lanes,
+                    mail,
+                    facts,
+                    state,
+                    group,
+                    groups,
+                )
+            generation += 1
+            _barrier(mail, base, width, generation)
+            kind, row = mail[base + cl.J_KIND], mail[base + cl.J_ROW]
+            now, before = mail[base + cl.J_NOW], mail[base + cl.J_BEFORE]
+            target = mail[base + cl.J_TARGET]
+            if kind == cl.JOB_EXIT:
+                break
+            if kind == cl.JOB_STEP:
+                step = mail[base + cl.J_STEP]
+                own = dev.grid(params, row * 16, np.float64, (16,))
+                which = table[row, cl.C_KIND]
+                for _ in range(mail[base + cl.J_COUNT]):
+                    step_cells(which, state, now, before, own, step, table, row, me, everyone)
+                    step += 1
+                    now, before = before, now
+                    generation += 1
+                    _barrier(mail, base, width, generation)
+            else:
+                if kind == cl.JOB_LOAD:
+                    _load(state, restore, table, row, target, me, everyone)
+                else:
+                    if cuda.threadIdx.x == 0:
+                        shared_sum[0] = 0
+                    cuda.syncthreads()
+                    part = _capture(state, staging, table, row, now, before, target, me, everyone)
+                    dev.add(shared_sum, 0, part)
+                    cuda.syncthreads()
+                    if cuda.threadIdx.x == 0:
+                        dev.add(mail, base + cl.M_SUM, shared_sum[0])
+                generation += 1
+                _barrier(mail, base, width, generation)
+            if me == 0:
+                finish_job(
+                    control,
+                    k2h,
+                    words,
+                    params_in,
+                    table,
+                    params,
+                    lanes,
+                    mail,
+                    facts,
+                    staging,
+                    base,
+                )
+
+    return ringnb_kernel

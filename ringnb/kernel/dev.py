@@ -1,0 +1,236 @@
+"""Device intrinsics: the loads, stores, clock and pause that the CUDA kernel's correctness rests on.
+
+The only file that knows how a word is read on the device. Numba has no load at system scope, plain loads
+are hoisted out of a polling loop, and so is ``cuda.ldcv`` (its assembly is not marked as having side
+effects); hence these few lines of PTX, each with ``side_effect`` and a memory clobber. Every word is a
+signed 64-bit integer: a comparison of ``uint64`` with ``int64`` would be made in ``float64``.
+
+No read-modify-write at system scope: on memory of the host it is atomic only on some systems. Every
+mapped word has one writer instead (see `ringnb.kernel.cuda_layout`).
+
+In Numba's simulator the same names are plain Python, under the interpreter's lock. Which of the two this
+module holds is decided when it is imported: `ringnb.kernel.cuda_target` comes first.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import config, cuda
+
+__all__ = [
+    "SIMULATED",
+    "add",
+    "as_float",
+    "function",
+    "grid",
+    "ld_acquire_gpu",
+    "ld_acquire_sys",
+    "ld_relaxed_gpu",
+    "ld_relaxed_sys",
+    "now_ns",
+    "pause",
+    "raw",
+    "rest",
+    "st_relaxed_sys",
+    "st_release_sys",
+    "weigh",
+]
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+
+
+def _signed(value: int) -> int:
+    """Wrap around at 64 bits, as the device's integers do."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+if SIMULATED:
+    _lock = threading.Lock()
+
+    def function(body: Callable[..., Any]) -> Any:
+        """Leave the function as it is: the simulator runs Python."""
+        return body
+
+    def _load(words: Any, index: int) -> int:
+        """Read a word."""
+        return int(words[index])
+
+    def _store(words: Any, index: int, value: int) -> None:
+        """Write a word."""
+        words[index] = value
+
+    ld_relaxed_sys = ld_acquire_sys = ld_relaxed_gpu = ld_acquire_gpu = _load
+    st_relaxed_sys = st_release_sys = _store
+
+    def now_ns() -> int:
+        """Return the time."""
+        return time.monotonic_ns()
+
+    def pause() -> None:
+        """Let another thread run."""
+        time.sleep(0)
+
+    def rest() -> None:
+        """Sleep: whatever else this process does needs the interpreter's lock."""
+        time.sleep(0.0002)
+
+    def raw(array: Any) -> Any:
+        """Return the NumPy array behind the simulator's wrapper, which is slow."""
+        return array._item._ary
+
+    def grid(words: Any, at: int, element: Any, shape: tuple[int, ...]) -> Any:
+        """View the words from `at` on as an array of another element type."""
+        n = math.prod(shape)
+        size = -(-n * np.dtype(element).itemsize // 8)
+        return words[at : at + size].view(element)[:n].reshape(shape)
+
+    def weigh(total: int, word: int, weight: int) -> int:
+        """Return ``total + word * weight`` modulo 2**64."""
+        return _signed(int(total) + int(word) * int(weight))
+
+    def as_float(bits: int) -> float:
+        """Return the float64 that has these bits."""
+        return float(np.int64(bits).view(np.float64))
+
+    def add(words: Any, index: int, value: int) -> None:
+        """Add to a word modulo 2**64, atomically among the block's threads."""
+        with _lock:
+            words[index] = _signed(int(words[index]) + int(value))
+
+else:
+    from llvmlite import ir
+    from numba.cuda import cgutils, types
+    from numba.cuda.extending import intrinsic
+    from numba.cuda.np.arrayobj import populate_array
+
+    def function(body: Callable[..., Any]) -> Any:
+        """Compile a device function into its callers."""
+        return cuda.jit(device=True, forceinline=True)(body)
+
+    def _asm(builder: Any, result: Any, operands: list[Any], text: str, constraints: str) -> Any:
+        kind = ir.FunctionType(result, [operand.type for operand in operands])
+        return builder.call(ir.InlineAsm(kind, text, constraints, side_effect=True), operands)
+
+    def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+        view = context.make_array(kind)(context, builder, array)
+        return cgutils.get_item_pointer(context, builder, kind, view, [index], wraparound=False)
+
+    def _load_as(order: str) -> Any:
+        text = f"ld.{order}.b64 $0, [$1];"
+
+        @intrinsic
+        def load(typing: Any, words: Any, index: Any) -> Any:
+            def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                at = _pointer(context, builder, signature.args[0], *arguments)
+                return _asm(builder, ir.IntType(64), [at], text, "=l,l,~{memory}")
+
+            return types.int64(words, types.intp), codegen
+
+        return load
+
+    def _store_as(order: str) -> Any:
+        text = f"st.{order}.b64 [$0], $1;"
+
+        @intrinsic
+        def store(typing: Any, words: Any, index: Any, value: Any) -> Any:
+            def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                at = _pointer(context, builder, signature.args[0], *arguments[:2])
+                _asm(builder, ir.VoidType(), [at, arguments[2]], text, "l,l,~{memory}")
+                return context.get_dummy_value()
+
+            return types.void(words, types.intp, types.int64), codegen
+
+        return store
+
+    # A poll is relaxed and repeated; one acquire follows it. The acquire empties the L1 cache.
+    ld_relaxed_sys = _load_as("relaxed.sys")
+    ld_acquire_sys = _load_as("acquire.sys")
+    ld_relaxed_gpu = _load_as("relaxed.gpu")
+    ld_acquire_gpu = _load_as("acquire.gpu")
+    st_relaxed_sys = _store_as("relaxed.sys")
+    st_release_sys = _store_as("release.sys")
+
+    @intrinsic
+    def now_ns(typing: Any) -> Any:
+        """Read the global timer: nanoseconds, the same on all multiprocessors.
+
+        Its resolution is the card's affair, up to a microsecond. Not yet run on a device.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return _asm(builder, ir.IntType(64), [], "mov.u64 $0, %globaltimer;", "=l,~{memory}")
+
+        return types.int64(), codegen
+
+    def _sleep_for(ns: int) -> Any:
+        @intrinsic
+        def sleep(typing: Any) -> Any:
+            def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                _asm(builder, ir.VoidType(), [], f"nanosleep.u32 {ns};", "~{memory}")
+                return context.get_dummy_value()
+
+            return types.void(), codegen
+
+        return sleep
+
+    pause = _sleep_for(32)
+    rest = _sleep_for(1000)
+
+    @intrinsic
+    def as_float(typing: Any, bits: Any) -> Any:
+        """Return the float64 that has these bits."""
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], ir.DoubleType())
+
+        return types.float64(types.int64), codegen
+
+    @intrinsic
+    def grid(typing: Any, words: Any, at: Any, element: Any, shape: Any) -> Any:
+        """View the words from `at` on as an array of another element type.
+
+        Slicing, ``view`` and ``reshape`` would do, but the last is a call of a function with a stack.
+        """
+        view = types.Array(element.instance_type, len(shape), "C")
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            words_type, _, _, shape_type = signature.args
+            data = _pointer(context, builder, words_type, arguments[0], arguments[1])
+            lengths = cgutils.unpack_tuple(builder, arguments[3], len(shape_type))
+            itemsize = context.get_constant(types.intp, element.instance_type.bitwidth // 8)
+            strides = [itemsize]
+            for length in reversed(lengths[1:]):
+                strides.insert(0, builder.mul(strides[0], length))
+            made = context.make_array(view)(context, builder)
+            populate_array(
+                made,
+                data=builder.bitcast(data, made.data.type),
+                shape=lengths,
+                strides=strides,
+                itemsize=itemsize,
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return view(words, types.intp, element, shape), codegen
+
+    @function
+    def raw(array: Any) -> Any:
+        """Return the array."""
+        return array
+
+    @function
+    def weigh(total: Any, word: Any, weight: Any) -> Any:
+        """Return ``total + word * weight`` modulo 2**64."""
+        return total + word * weight
+
+    @function
+    def add(words: Any, index: Any, value: Any) -> None:
+        """Add to a word of the device modulo 2**64, atomically."""
+        cuda.atomic.add(words, index, value)

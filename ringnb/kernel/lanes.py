@@ -1,0 +1,265 @@
+"""The host's side of a kernel's lanes: rings, counters, staging, statistics.
+
+Every backend has it, as the words of a lane lie where the host can read them, in memory of its own or
+pinned and mapped. Owners of every word: see `ringnb.kernel.layout`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.kernel import layout
+from ringnb.kernel.base import (
+    AbstractKernel,
+    ActorCounters,
+    KernelStatistics,
+    QueueFull,
+    SnapshotFacts,
+)
+from ringnb.kernel.layout import LINE, params_view, staging_tail, state_view, tail_words
+from ringnb.kernel.ring import advance, bump, load_word, peek, push_and_spin, replies_waiting
+from ringnb.kernel.team import checksum_words
+from ringnb.messages import Reply
+
+__all__ = ["LaneKernel", "check_range", "check_sizes"]
+
+_NO_ARGUMENTS = (0, 0, 0, 0)
+
+
+class LaneKernel(AbstractKernel):
+    """A kernel whose rings, control words and staging buffers the host can address.
+
+    Parameters
+    ----------
+    actors : sequence of Actor
+        The actor of every slot.
+    lanes : int
+        Rings; slots are dealt out in turn.
+    width : int
+        Threads or blocks per lane.
+    capacity : int
+        Slots per ring, a power of two.
+    """
+
+    _memory: Sequence[Any]
+    """Per lane: control, h2k, k2h, words, params_in, staging."""
+
+    def __init__(self, actors: Sequence[Actor], lanes: int, width: int, capacity: int) -> None:
+        super().__init__(actors)
+        self._n_lanes = lanes
+        self._width = width
+        self._capacity = capacity
+        self._launched = False
+        self._out = np.zeros(layout.SLOT_WORDS, np.int64)
+        self._push_locks = [threading.Lock() for _ in range(lanes)]
+        self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes."""
+        return self._n_lanes
+
+    def lane_of(self, slot: int) -> int:
+        """Return the lane that owns a slot: slots are dealt out in turn."""
+        return slot % self._n_lanes
+
+    def _row(self, slot: int) -> tuple[Any, int]:
+        return self._memory[slot % self._n_lanes], slot // self._n_lanes
+
+    def fail(self, reason: str) -> None:
+        """Record why the kernel does not run any more; every later call is told.
+
+        Parameters
+        ----------
+        reason : str
+            The fact. The first one stays.
+        """
+        self._stopped_because = self._stopped_because or reason
+        self.wake()
+
+    # -- rings ----------------------------------------------------------------------------------
+
+    def push_nowait(
+        self,
+        lane: int,
+        kind: int,
+        command_id: int,
+        slot: int,
+        arguments: Sequence[int] = (),
+        *,
+        spin_ns: int = 0,
+    ) -> None:
+        """Append a command to a lane's H2K ring without waiting for room."""
+        if self._stopped_because is not None or not self._launched:
+            self.check_alive()
+        memory = self._memory[lane]
+        a0, a1, a2, a3 = (*arguments, 0, 0, 0, 0)[:4] if arguments else _NO_ARGUMENTS
+        with self._push_locks[lane]:
+            done = push_and_spin(
+                memory.control,
+                memory.h2k,
+                self._push_scratch[lane],
+                int(kind),  # Numba looks up the type of an enumeration member anew at every call
+                command_id,
+                slot,
+                a0,
+                a1,
+                a2,
+                a3,
+                spin_ns,
+            )
+        if not done:
+            capacity = self._capacity
+            msg = (
+                f"H2K ring of lane {lane} is full ({capacity} of {capacity}): the kernel has not "
+                "read them yet. Take replies off the K2H ring (session.receive), or wait"
+            )
+            raise QueueFull(msg)
+
+    def peek(self, lane: int) -> Reply | None:
+        """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""
+        memory = self._memory[lane]
+        if not peek(memory.control, memory.k2h, self._out):
+            return None
+        return tuple.__new__(Reply, self._out.tolist())  # as Reply._make, at half the time
+
+    def advance(self, lane: int) -> None:
+        """Take the oldest reply off a lane's K2H ring."""
+        advance(self._memory[lane].control)
+
+    def _replies(self) -> bool:
+        return any(replies_waiting(m.control) > 0 for m in self._memory)
+
+    # -- what the kernel shows ------------------------------------------------------------------
+
+    def counters(self, slot: int) -> ActorCounters:
+        """Return an actor's counters without asking the kernel. Any thread."""
+        memory, row = self._row(slot)
+        base = row * layout.ACTOR_WORDS
+
+        def word(index: int) -> int:
+            """Read one word of the actor."""
+            return int(load_word(memory.words, base + index))
+
+        return ActorCounters(
+            step=word(layout.W_STEP),  # first: the budget read after it is at least as new
+            budget=word(layout.W_BUDGET),
+            running=bool(word(layout.W_RUNNING)),
+            epoch=word(layout.W_EPOCH),
+            exists=bool(word(layout.W_EXISTS)),
+            snapshots=word(layout.W_SNAPSHOTS),
+            last_stall_ns=word(layout.W_STALL_NS),
+            busy_ns=word(layout.W_BUSY_NS),
+        )
+
+    def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
+        """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""
+        block, actor = self._memory[lane].staging[index], self.actors[slot]
+        view = state_view(block, actor)
+        view.flags.writeable = False
+        return view, SnapshotFacts(*tail_words(block, actor)[: len(SnapshotFacts._fields)])
+
+    def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
+        """Return a copy of the 16 parameters that were captured with a snapshot."""
+        return params_view(self._memory[lane].staging[index], self.actors[slot]).copy()
+
+    def staged_checksum(self, lane: int, index: int, slot: int) -> int:
+        """Compute the checksum of a staging buffer as it is now."""
+        block = self._memory[lane].staging[index]
+        n_words = staging_tail(self.actors[slot]) // 8 + MAX_PARAMS
+        return int(checksum_words(block.ctypes.data, 0, n_words))
+
+    def release_staging(self, lane: int, index: int) -> None:
+        """Give a staging buffer back to the kernel. Any thread, once per snapshot."""
+        # No lock: a garbage-collected snapshot gives its buffer back from wherever the collector ran.
+        bump(self._memory[lane].control, layout.RETURNED + index * LINE)
+
+    def params_buffer(self, slot: int) -> npt.NDArray[np.float64]:
+        """Return the writable parameters that a RESTORE or SET_PARAMS to this slot reads."""
+        memory, row = self._row(slot)
+        view: npt.NDArray[np.float64] = memory.params_in[row]
+        return view
+
+    def statistics(self) -> KernelStatistics:
+        """Return sizes and depths. Any thread."""
+
+        def each(index: int) -> tuple[int, ...]:
+            """Read a word of every lane."""
+            return tuple(int(load_word(m.control, index)) for m in self._memory)
+
+        taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]
+        returned = [each(layout.RETURNED + b * LINE) for b in range(layout.STAGING_BUFFERS)]
+        heads, tails = each(layout.H2K_HEAD), each(layout.H2K_TAIL)
+        return KernelStatistics(
+            lanes=self._n_lanes,
+            width=self._width,
+            ring_capacity=self._capacity,
+            h2k_depth=tuple(h - t for h, t in zip(heads, tails, strict=True)),
+            k2h_depth=tuple(int(replies_waiting(m.control)) for m in self._memory),
+            staging_taken=tuple(
+                sum(t[lane] - r[lane] for t, r in zip(taken, returned, strict=True))
+                for lane in range(self._n_lanes)
+            ),
+            asleep=tuple(bool(a) for a in each(layout.ASLEEP)),
+            loops=each(layout.LOOPS),
+        )
+
+
+def check_sizes(actors: Sequence[Actor], lanes: object, width: object, capacity: object) -> None:
+    """Check what every backend asks of a kernel's numbers.
+
+    Parameters
+    ----------
+    actors : sequence of Actor
+        The actor of every slot.
+    lanes, width, capacity : int
+        As `LaneKernel` takes them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not allowed.
+    """
+    if not actors:
+        msg = "a kernel needs at least 1 actor, got none"
+        raise ValueError(msg)
+    check_range("lanes", lanes, 1, len(actors), "at most one lane per actor")
+    check_range("width", width, 1, 256, "threads of a team")
+    check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
+    assert isinstance(capacity, int | np.integer)  # just checked
+    if capacity & (capacity - 1):
+        msg = f"ring capacity {capacity} is not a power of two"
+        raise ValueError(msg)
+
+
+def check_range(what: str, value: object, low: int, high: int, why: str) -> None:
+    """Check that a number is an integer within limits.
+
+    Parameters
+    ----------
+    what : str
+        Its name.
+    value : object
+        The candidate.
+    low, high : int
+        The limits, both allowed.
+    why : str
+        What they mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none, or beyond them.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not low <= value <= high:
+        msg = f"{what} must lie in {low}..{high} ({why}), got {value}"
+        raise ValueError(msg)

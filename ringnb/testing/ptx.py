@@ -1,0 +1,95 @@
+"""Compile the CUDA kernel to PTX with no device, and count what its correctness rests on.
+
+A process of its own: ``python -m ringnb.testing.ptx``. It prints one JSON line per variant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ringnb import actors
+from ringnb.actors.base import Actor
+from ringnb.kernel.cuda_target import load
+
+__all__ = ["variants"]
+
+_COUNTED = (
+    "ld.relaxed.sys.b64",
+    "ld.acquire.sys.b64",
+    "st.release.sys.b64",
+    "ld.relaxed.gpu.b64",
+    "ld.acquire.gpu.b64",
+    "nanosleep.u32",
+    "cudaCGGetIntrinsicHandle",
+)
+_CAPABILITIES = ((7, 5), (8, 0), (9, 0), (12, 0))
+
+
+def _drift(now: Any, before: Any, params: Any, step: int, x: int) -> None:  # noqa: ARG001
+    before[0, x] = now[0, x - 1 if x > 0 else now.shape[1] - 1] + params[0]
+
+
+def variants() -> list[tuple[Actor, tuple[int, int]]]:
+    """Return every actor for one capability, and one actor for every capability."""
+    every = [
+        actors.Wave2D((8, 8)),
+        actors.Wave3D((8, 8, 8)),
+        actors.Heat2D((8, 8)),
+        actors.GrayScott((8, 8)),
+        actors.Life((8, 8)),
+        actors.Ising2D((8, 8)),
+        actors.CellActor(_drift, (8,), params={"by": 1.0}, dtype=np.float64),
+    ]
+    return [(actor, (9, 0)) for actor in every] + [
+        (every[0], cc) for cc in _CAPABILITIES if cc != (9, 0)
+    ]
+
+
+def main() -> None:
+    """Compile all variants and print what is in them."""
+    cuda = load(simulate=False)
+    from numba.cuda import dispatcher  # noqa: PLC0415
+
+    from ringnb.kernel.cuda_device import signature  # noqa: PLC0415
+    from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
+
+    for actor, cc in variants():
+        # Numba asks the device for its capability to compile device functions, and there is none.
+        dispatcher.get_current_device = lambda cc=cc: SimpleNamespace(compute_capability=cc)
+        ptx, _ = cuda.compile(
+            build([cell_code(actor)]), signature(), device=False, cc=cc, output="ptx", abi="numba"
+        )
+        found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}
+        found["actor"], found["cc"] = actor.kernel_type, cc
+        found["target"] = f".target sm_{cc[0]}{cc[1]}" in ptx
+        found["float compares of converted integers"] = len(
+            re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
+        )
+        found["repeated polls"] = _repeated(ptx)
+        sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _repeated(ptx: str) -> int:
+    """Count relaxed loads that lie between a label and a branch back to it."""
+    lines = ptx.splitlines()
+    labels = {m[1]: i for i, line in enumerate(lines) if (m := re.match(r"(\$\w+):", line))}
+    loops = [
+        (labels[m[1]], i)
+        for i, line in enumerate(lines)
+        if (m := re.search(r"\bbra(?:\.uni)?\s+(\$\w+);", line)) and labels[m[1]] <= i
+    ]
+    return sum(
+        any(first < i < last for first, last in loops)
+        for i, line in enumerate(lines)
+        if "ld.relaxed." in line
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The CUDA kernel compiles with no device, and its PTX holds what its correctness rests on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("numba_cuda")
+
+
+@pytest.fixture(scope="module")
+def reports():
+    done = subprocess.run(
+        [sys.executable, "-m", "ringnb.testing.ptx"], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_actor_and_every_capability_is_there(reports):
+    assert {tuple(r["cc"]) for r in reports} == {(7, 5), (8, 0), (9, 0), (12, 0)}
+    assert len({r["actor"] for r in reports}) == 7
+    assert all(r["target"] for r in reports)
+
+
+def test_polls_are_repeated_and_ordered_and_counters_stay_integers(reports):
+    for report in reports:
+        assert report["ld.relaxed.sys.b64"] >= 3  # head, stop word, heartbeat
+        assert report["ld.relaxed.gpu.b64"] >= 1  # the barrier
+        polls = report["ld.relaxed.sys.b64"] + report["ld.relaxed.gpu.b64"]
+        assert report["repeated polls"] == polls
+        assert report["ld.acquire.sys.b64"] >= 1
+        assert report["ld.acquire.gpu.b64"] >= 1
+        assert report["st.release.sys.b64"] >= 1
+        assert report["cudaCGGetIntrinsicHandle"] >= 1  # cooperative
+        assert report["float compares of converted integers"] == (
+            2 if report["actor"] == "ising_2d" else 0
+        ), report["actor"]
