@@ -46,6 +46,7 @@ from ringnb.messages import SnapshotRequest, SnapshotResponse
 from ringnb.session import Session
 
 if TYPE_CHECKING:
+    from ringnb import panels as panels  # not in __all__: it needs an extra
     from ringnb import plots
 
 __version__ = "0.1.0"
@@ -79,8 +80,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `ringnb.plots` (matplotlib) when it is first used."""
-    if name == "plots":
-        return importlib.import_module("ringnb.plots")
+    """Import `ringnb.plots` (matplotlib) and `ringnb.panels` (widgets) when they are first used."""
+    if name in ("plots", "panels"):
+        return importlib.import_module(f"ringnb.{name}")
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -16,6 +16,7 @@ from ringnb.actors.base import Actor
 from ringnb.arguments import check_cell, check_number, check_pace, check_seconds
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cuda_target import driver_present, notice_fallback
 from ringnb.messages import MAX_STEP, Command, check_step
 
 __all__ = ["ActorHost", "make_kernel"]
@@ -308,14 +309,9 @@ def make_kernel(
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
-    from ringnb.kernel import cuda_target  # noqa: PLC0415 - as below
-
-    if backend == "auto" and cuda_target.driver_present():
-        reason = cuda_target.why_unavailable()
-        if reason is None:
-            backend = "cuda"
-        else:
-            cuda_target.notice_fallback(reason)
+    if backend == "auto" and driver_present():
+        # It becomes the choice of "auto" once it has been seen to run on a device.
+        notice_fallback("the GPU kernel is used when it is asked for, with backend='cuda'")
     if backend in ("cuda", "cudasim"):
         from ringnb.kernel.cuda import CudaKernel  # noqa: PLC0415
 

@@ -53,7 +53,7 @@ class Session(SessionView):
         How many slots. By default 1, or the length of the sequence.
     backend : {"auto", "cpu", "cuda", "cudasim"}, default "auto"
         Where the kernel runs: Numba threads, one CUDA launch on an NVIDIA GPU, or the CUDA kernel in
-        Numba's simulator (slow; small grids). "auto" is "cuda" where that works, else "cpu".
+        Numba's simulator (slow; small grids). "auto" is "cpu".
     config : CheckpointConfig, optional
         When to checkpoint, what to keep, where.
     storage : CheckpointStorage, optional

@@ -257,8 +257,21 @@ class Panel(VBox):
             facts = self.facts(self._desk.state)
             text = "; ".join(f"{k}: {v}" for k, v in facts.items())
             data["text/plain"] = f"<ringnb panel {self.key!r}: {text}>"
-            data["text/html"] = facts_table(f"{self.title} (as it was when it was saved)", facts)
+            table = facts_table(f"{self.title} (as it was when it was saved)", facts)
+            data["text/html"] = f"<div class='ringnb-summary'>{table}</div>"
         return data
+
+    def _ipython_display_(self) -> None:
+        """Show words and widget as two outputs: JupyterLab would prefer a widget that is gone.
+
+        The frame hides the words for as long as it lives.
+        """
+        from IPython.display import display  # noqa: PLC0415 - there is one whoever calls this
+
+        data = self._repr_mimebundle_()
+        words = {"text/html": data.pop("text/html"), "text/plain": data["text/plain"]}
+        for one in (words, data):
+            display(one, raw=True)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         """Name the panel."""

@@ -80,7 +80,7 @@ function render({ model, el }) {
     const inner = root.parentElement?.closest(".ringnb-panel");
     if (inner) { line.removeAttribute("role"); line.removeAttribute("aria-live"); }
     root.closest(".jp-OutputArea, .jp-Cell, body")
-      ?.querySelectorAll(`.ringnb-summary[data-of="${model.get("name")}"]`)
+      ?.querySelectorAll(".ringnb-summary")
       .forEach((node) => node.classList.add("ringnb-alive"));
     nameControls(root);
     const observer = new MutationObserver(() => nameControls(root));

@@ -1,0 +1,75 @@
+"""Make the README's pictures of the panels, from a real session in a real JupyterLab.
+
+Run it in ``tests``: ``python -m browser.pictures``. It needs what the browser tests need.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from .driver import chromium
+from .lab import Notebook
+from .servers import jupyterlab
+
+IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
+COCKPIT = """import ringnb as rn, tempfile
+store = tempfile.mkdtemp() + "/waves.zarr"
+config = rn.CheckpointConfig(interval=1.0, max_snapshots=6, storage_path=store)
+session = rn.Session(rn.actors.Wave2D((192, 192)), actors=2, config=config, max_steps_per_second=150)
+session.inject(0, at=(96, 60)); session.inject(1, at=(30, 140)); session.resume()
+session.panel()"""
+CRANK = """hand = rn.Session(rn.actors.Wave2D((64, 64)), config=config, service=False)
+hand.panel("lifecycle")"""
+
+
+def keep(png: bytes, name: str, box: tuple[int, int, int, int] | None = None) -> None:
+    """Save a screenshot; without fields in it 256 colours are enough."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    if box is not None:
+        image = image.crop((box[0], box[1], min(box[2], image.width), min(box[3], image.height)))
+    if name != "restored.png":
+        image = image.quantize(256)
+    image.save(IMAGES / name, optimize=True)
+    print(name, image.size, (IMAGES / name).stat().st_size)
+
+
+def main() -> None:
+    """Open a notebook, run it, look at it."""
+    with (
+        jupyterlab(Path(tempfile.mkdtemp()) / "lab") as server,
+        chromium() as browser,
+        browser.new_context(viewport={"width": 1180, "height": 3300}) as context,
+    ):
+        page = context.new_page()
+        notebook = Notebook(page, server)
+        notebook.open([COCKPIT, CRANK])
+        page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+        notebook.run(0)
+        cockpit = notebook.output(0).locator('[data-ringnb-panel="cockpit"]')
+        cockpit.wait_for()
+        page.wait_for_timeout(7000)
+        keep(cockpit.screenshot(), "cockpit.png", (0, 0, 1180, 1290))
+        cockpit.locator('[data-action="none"]').click()
+        cockpit.get_by_role("button", name="Automatic").click()
+        select = cockpit.locator('[data-ringnb-panel="timeline"] select[size]')
+        select.select_option(index=3)
+        page.wait_for_timeout(1000)
+        cockpit.locator('[data-action="restore"]').click()
+        page.wait_for_timeout(2500)
+        keep(cockpit.locator('[data-ringnb-panel="field"]').screenshot(), "restored.png")
+        notebook.run(1)
+        crank = notebook.output(1).locator('[data-ringnb-panel="lifecycle"]')
+        crank.wait_for()
+        for stage in range(3):
+            crank.locator(f'[data-action="s{stage}"][aria-disabled="false"]').click()
+            page.wait_for_timeout(1200)
+        page.wait_for_timeout(1500)
+        keep(crank.screenshot(), "crank.png")
+
+
+if __name__ == "__main__":
+    main()
