@@ -6,7 +6,10 @@ same picture only the newest is fulfilled, so scrubbing never queues up behind s
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import final
@@ -120,6 +123,10 @@ class Drawer:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        if sys.platform == "linux":
+            # Drawing is the dearest thing that panels do, and may wait: the kernel's threads may not.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._wishes)
