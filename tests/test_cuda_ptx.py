@@ -30,8 +30,10 @@ def test_polls_are_repeated_and_ordered_and_counters_stay_integers(reports):
     for report in reports:
         assert report["ld.relaxed.sys.b64"] >= 3  # head, stop word, heartbeat
         assert report["ld.relaxed.gpu.b64"] >= 1  # the barrier
-        polls = report["ld.relaxed.sys.b64"] + report["ld.relaxed.gpu.b64"]
-        assert report["repeated polls"] == polls
+        # The compiler looks once before each spin loop, and again in every turn of it: a load that
+        # was hoisted would leave the short loop without one.
+        around = report["lines of the barrier's loop"]
+        assert sum(0 < lines <= 20 for lines in around) == len(around) // 2 >= 1
         assert report["ld.acquire.sys.b64"] >= 1
         assert report["ld.acquire.gpu.b64"] >= 1
         assert report["st.release.sys.b64"] >= 1

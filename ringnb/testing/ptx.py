@@ -71,12 +71,16 @@ def main() -> None:
         found["float compares of converted integers"] = len(
             re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
         )
-        found["repeated polls"] = _repeated(ptx)
+        found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
         sys.stdout.write(json.dumps(found) + "\n")
 
 
-def _repeated(ptx: str) -> int:
-    """Count relaxed loads that lie between a label and a branch back to it."""
+def _tightest_loop(ptx: str, text: str) -> list[int]:
+    """Return, per occurrence, the length of the shortest loop around it in lines; 0 if there is none.
+
+    The leader's loop encloses everything, so a load being in some loop shows nothing. One that was
+    hoisted out of its spin loop is left with the leader's alone, which has hundreds of lines.
+    """
     lines = ptx.splitlines()
     labels = {m[1]: i for i, line in enumerate(lines) if (m := re.match(r"(\$\w+):", line))}
     loops = [
@@ -84,11 +88,11 @@ def _repeated(ptx: str) -> int:
         for i, line in enumerate(lines)
         if (m := re.search(r"\bbra(?:\.uni)?\s+(\$\w+);", line)) and labels[m[1]] <= i
     ]
-    return sum(
-        any(first < i < last for first, last in loops)
+    return [
+        min((last - first for first, last in loops if first < i < last), default=0)
         for i, line in enumerate(lines)
-        if "ld.relaxed." in line
-    )
+        if text in line
+    ]
 
 
 if __name__ == "__main__":
