@@ -14,7 +14,7 @@ from ipywidgets.widgets.widget import _instances
 import ringnb as rn
 from ringnb import rerun
 from ringnb.events import Event
-from ringnb.panels import PANELS, predict
+from ringnb.panels import PANELS, close_panels, predict
 from ringnb.panels.drawing import describe
 from ringnb.panels.pump import Pump
 from ringnb.panels.scene import requests_of, stage_times, times_table_rows
@@ -381,6 +381,18 @@ def test_fifty_runs_of_a_cell_leak_neither_threads_nor_widgets(tmp_path, monkeyp
     assert max(threads[5:]) <= min(threads[5:]) + 2
     assert widgets[-1] == widgets[5]
     session.close()
+
+
+def test_a_cockpit_that_is_closed_leaves_no_widget(tmp_path):
+    before = len(_instances)
+    for shape in ((8, 8), (6, 6, 6)):
+        actor = rn.actors.Wave2D(shape) if len(shape) == 2 else rn.actors.Wave3D(shape)
+        storage = rn.ZarrStorage(tmp_path / f"{len(shape)}.zarr")
+        with rn.Session(actor, actors=2, storage=storage) as session:
+            session.panel()
+            assert len(_instances) > before + 50
+            close_panels(session)
+            assert len(_instances) == before
 
 
 def test_only_a_later_run_of_the_same_cell_takes_a_session_away(tmp_path, capsys, monkeypatch):

@@ -152,18 +152,20 @@ class FieldPanel(_Drawing):
         self.locked = self.control(
             Checkbox(value=False, description="Keep the colour range", indent=False), self._lock
         )
-        self.cut = self.control(
-            BoundedIntText(
-                value=actor.shape[0] // 2,
-                min=0,
-                max=max(2, *actor.shape) - 1,
-                description="Slice",
-                style=style,
-            ),
-            self._redraw,
-        )
+        self.cut: BoundedIntText | None = None
+        if len(actor.shape) == 3:
+            self.cut = self.control(
+                BoundedIntText(
+                    value=actor.shape[0] // 2,
+                    min=0,
+                    max=max(2, *actor.shape) - 1,
+                    description="Slice",
+                    style=style,
+                ),
+                self._redraw,
+            )
         self._limits: tuple[float, float] | None = None
-        cut = [self.cut] if len(actor.shape) == 3 else []
+        cut = [] if self.cut is None else [self.cut]
         return [
             self.chooser("main", "Checkpoint"),
             row(self.field, self.colours, self.locked, *cut),
@@ -189,7 +191,7 @@ class FieldPanel(_Drawing):
             return
         field = None if self.field.index == 0 else str(self.field.value)
         colours = None if self.colours.index == 0 else str(self.colours.value)
-        locked, cut = bool(self.locked.value), int(self.cut.value)
+        locked, cut = bool(self.locked.value), 0 if self.cut is None else int(self.cut.value)
         what = (info.name, info.sequence, field, colours, locked, cut)
         self.draw_when_new(
             what,
