@@ -290,7 +290,7 @@ def test_verify_a_name_that_is_not_there(name, pristine):
 def test_doctor_finds_a_working_installation(tmp_path):
     done = ringnb("doctor", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    for word in (rn.__version__, "numba", "CPU cores", "Numba cache", "fsync", "on the CPU only"):
+    for word in (rn.__version__, "numba", "CPU cores", "Numba cache", "fsync", "backend 'cuda'"):
         assert word in done.stdout
     assert "50 steps after the restore are bit-identical" in done.stdout
     assert "FAIL" not in done.stdout
