@@ -19,8 +19,30 @@ __all__ = ["Drawer", "Worker"]
 Job = Callable[[], None]
 
 
+class _Background:
+    """A thread that runs `_run`, begun with the object."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, unless it is the caller.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Seconds to wait at most.
+        """
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
 @final
-class Worker:
+class Worker(_Background):
     """A thread that does jobs in order.
 
     Parameters
@@ -35,8 +57,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        super().__init__(name)
 
     def post(self, job: Job) -> None:
         """Have a job done after those posted before.
@@ -52,17 +73,6 @@ class Worker:
         """End the thread after the jobs posted so far. Idempotent; does not wait."""
         self._jobs.put(None)
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, unless it is the caller.
-
-        Parameters
-        ----------
-        timeout_s : float
-            Seconds to wait at most.
-        """
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
-
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
@@ -70,7 +80,7 @@ class Worker:
 
 
 @final
-class Drawer:
+class Drawer(_Background):
     """A thread that fulfils the newest wish of every kind.
 
     Parameters
@@ -87,8 +97,7 @@ class Drawer:
         self._wishes: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        super().__init__(name)
 
     def ask(self, kind: str, job: Job) -> None:
         """Have something drawn; an older wish of the same kind that waits is dropped.
@@ -110,17 +119,6 @@ class Drawer:
             self._stopping = True
             self._wishes.clear()
             self._changed.notify()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, unless it is the caller.
-
-        Parameters
-        ----------
-        timeout_s : float
-            Seconds to wait at most.
-        """
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         if sys.platform == "linux":
