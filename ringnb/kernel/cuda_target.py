@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ringnb.errors import BackendUnavailable
 
 __all__ = ["driver_present", "load", "notice_fallback", "why_unavailable"]
@@ -20,6 +22,7 @@ __all__ = ["driver_present", "load", "notice_fallback", "why_unavailable"]
 _LOG = logging.getLogger("ringnb")
 _INSTALL = "pip install 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]'"
 _REMEDY = "; or use backend='cpu'"
+_NUMPY_TOO_NEW = (2, 5)
 _TRUE = ("1", "true", "True", "yes")
 _noticed: set[str] = set()
 
@@ -47,6 +50,12 @@ def load(*, simulate: bool) -> Any:
         plain = "pip install 'numba-cuda>=0.30,<0.31'" if simulate else _INSTALL
         msg = (
             f"backend {backend!r} needs the package numba-cuda, which is missing: {plain}{_REMEDY}"
+        )
+        raise BackendUnavailable(msg)
+    if tuple(int(n) for n in np.__version__.split(".")[:2]) >= _NUMPY_TOO_NEW:
+        msg = (
+            f"backend {backend!r}: numba-cuda 0.30 does not work with NumPy {np.__version__}: "
+            f"pip install 'numpy<2.5'{_REMEDY}"
         )
         raise BackendUnavailable(msg)
     from numba import config  # noqa: PLC0415 - slow to import
