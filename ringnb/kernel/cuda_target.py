@@ -23,7 +23,6 @@ _LOG = logging.getLogger("ringnb")
 _INSTALL = "pip install 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]'"
 _REMEDY = "; or use backend='cpu'"
 _NUMPY_TOO_NEW = (2, 5)
-_TRUE = ("1", "true", "True", "yes")
 _noticed: set[str] = set()
 
 
