@@ -33,6 +33,8 @@ class TimelinePanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
+        # A name may be used again once its checkpoint is gone; its place in the commit order is not.
+        self._parents: dict[tuple[str, int], str | None] = {}
         slots = [("its own slot", -1)]
         slots += [(f"slot {a.slot}: {a.kernel_id}", a.slot) for a in self._desk.state.actors]
         self.into = self.control(
@@ -132,17 +134,15 @@ class TimelinePanel(Panel):
         )
 
     def _parent(self, e: CheckpointInfo) -> str | None:
-        parents = self._parents
-        if e.name not in parents:
+        parents, key = self._parents, (e.name, e.sequence)
+        if key not in parents:
             if len(parents) > 1000:
                 parents.clear()
             try:
-                parents[e.name] = self._desk.session.storage.load(e.name).parent
+                parents[key] = self._desk.session.storage.load(e.name).parent
             except (CheckpointCorrupt, CheckpointNotFound):
                 return "unknown"
-        return parents[e.name]
-
-    _parents: dict[str, str | None] = {}  # noqa: RUF012 - names are unique in a process's stores
+        return parents[key]
 
 
 def _restore(session: Session, slot: int, name: str) -> str:
