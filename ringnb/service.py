@@ -27,10 +27,12 @@ from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, Sna
 from ringnb.events import EventLog
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.stepwise import StepSchedule
 
 __all__ = ["SnapshotService"]
 
 _TICK_S = 0.1
+_STEPWISE_TICK_S = 0.01  # how late a snapshot by the step count may be asked for
 
 
 @final
@@ -43,10 +45,16 @@ class SnapshotService(SnapshotCarrier):
         The kernel.
     log : EventLog
         Where the lifecycle is recorded.
+
+    Attributes
+    ----------
+    stepwise : StepSchedule
+        Actors that are snapshotted by their step count.
     """
 
     def __init__(self, client: KernelClient, log: EventLog) -> None:
         super().__init__(client, log)
+        self.stepwise = StepSchedule()
         self._backlog: deque[SnapshotRequest] = deque()
         self._to_write: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._writing = 0
@@ -143,9 +151,14 @@ class SnapshotService(SnapshotCarrier):
     def _turn(self) -> None:
         for request in self.manager.poll_due_snapshots():
             self.enqueue(request)
+        for slot in self.stepwise.due(lambda slot: self._kernel.counters(slot).step):
+            wanted = self.manager.request_snapshot(slot)
+            if wanted is not None:
+                self.enqueue(wanted)
         self._send_backlog()
+        tick_s = _STEPWISE_TICK_S if self.stepwise.active else _TICK_S
         wait_s = self.manager.seconds_until_next()
-        wait_s = _TICK_S if wait_s is None else min(max(wait_s, 0.001), _TICK_S)
+        wait_s = tick_s if wait_s is None else min(max(wait_s, 0.001), tick_s)
         if not self._inbox:
             self.pump(wait_s)
         while (answer := self.take()) is not None:

@@ -29,7 +29,7 @@ from ringnb.console import say
 from ringnb.errors import KernelStopped
 from ringnb.events import Event, EventLog
 from ringnb.hosting import make_kernel
-from ringnb.messages import Command
+from ringnb.messages import Command, check_step
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
@@ -226,9 +226,46 @@ class Session(SessionView):
         """
         with contextlib.suppress(Exception):
             self.close()
-        return Session(**self._made_of, config=self._manager.config)
+        made = Session(**self._made_of, config=self._manager.config)
+        for slot in range(len(self._kernel.actors)):
+            made._service.stepwise.set(slot, self._service.stepwise.every(slot), 0)
+        return made
 
     # -- checkpoints -----------------------------------------------------------------------------
+
+    def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
+        """Checkpoint actors by their step count, beside or instead of the manager's interval.
+
+        Parameters
+        ----------
+        steps : int or None
+            Whenever an actor has passed a multiple of so many steps; None ends it.
+        slot : int, optional
+            The actor; all by default.
+
+        Raises
+        ------
+        ValueError
+            If `steps` is less than 1, or the session has no service thread to look at the steps.
+
+        Notes
+        -----
+        The request goes out within about 10 ms of the multiple and the kernel answers it at a step
+        boundary, so the step of the checkpoint is the multiple or one soon after it. An actor that
+        passes several multiples meanwhile gets one checkpoint. To leave it at these, switch the
+        interval off: ``session.manager.reconfigure(enabled=False)``.
+        """
+        slots = self._slots(slot)
+        if steps is not None and check_step(steps, "steps") < 1:
+            msg = "steps must be at least 1 (or None, to end it), got 0"
+            raise ValueError(msg)
+        if steps is not None and not self._service.running:
+            msg = "snapshot_every needs service=True: without the service thread nobody looks"
+            raise ValueError(msg)
+        self._check()
+        for one in slots:
+            self._service.stepwise.set(one, steps, self._kernel.counters(one).step)
+        self._kernel.wake()  # the service thread may be in a long wait
 
     def snapshot(self, slot: int, timeout: float = 10.0, *, label: str | None = None) -> Checkpoint:
         """Take a snapshot now and commit it.

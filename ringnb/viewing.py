@@ -65,6 +65,21 @@ class SessionView(ManualCrank):
         """
         self._service.keep_failure(error)
 
+    def snapshots_every(self, slot: int) -> int | None:
+        """Return the steps between two checkpoints of an actor, as `Session.snapshot_every` has set.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        int or None
+            None if it is not checkpointed by its step count.
+        """
+        return self._service.stepwise.every(self._slot(slot))
+
     def statistics(self) -> SessionStatistics:
         """Return counters and queue depths.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -34,6 +35,10 @@ def press(panel, action):
     bars = [w for w in below(panel) if type(w).__name__ == "Actions"]
     (bar,) = [b for b in bars if action in {a[0] for a in b.actions}]
     bar._handle_custom_msg({"do": action}, [])
+
+
+def actions_of(widget):
+    return widget.actions if type(widget).__name__ == "Actions" else []
 
 
 def choose(panel, key, name):
@@ -117,6 +122,24 @@ def test_settings_take_effect_on_the_running_manager(session):
     until(lambda: "every 7.5 s" in panel._facts.value)
 
 
+def test_checkpoints_can_be_scheduled_by_steps(session):
+    panel = session.panel("checkpoint")
+    panel.steps.value = 50
+    panel.mode.value = "steps of the actor"
+    panel.automatic.value = True
+    until(lambda: "every 50 steps" in panel.frame.status)
+    assert not session.manager.is_enabled
+    until(lambda: "slot 1 at step 50" in panel._facts.value)
+    session.run_steps(0, 60)
+    until(lambda: len(session.manager.list_checkpoints(0)) == 1)
+    until(lambda: "slot 0 at step 100" in panel._facts.value)
+    panel.mode.value = "seconds of the clock"
+    until(lambda: session.manager.is_enabled)
+    assert session.snapshots_every(0) is None
+    panel.automatic.value = False
+    until(lambda: not session.manager.is_enabled)
+
+
 def test_a_labelled_snapshot_is_pinned(session):
     panel = session.panel("checkpoint")
     panel.label.value = "calm"
@@ -124,6 +147,56 @@ def test_a_labelled_snapshot_is_pinned(session):
     until(lambda: "pinned as 'calm'" in panel.frame.status)
     (info,) = session.manager.history(0)
     assert info.pin == "calm"
+
+
+def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pinned_one(session):
+    first, second, newest = [session.snapshot(0).name for _ in range(3)]
+    session.storage.pin(second, "kept")
+    panel = session.panel("retention")
+    until(lambda: len(panel.frame.items) == 3)
+
+    def ask(name, *actions):
+        choose(panel, "kept", name)
+        for action in actions:
+            press(panel, action)
+
+    ask(first, "delete")
+    until(lambda: f"preview the deletion of {first} first" in panel.frame.alert)
+    ask(newest, "consider")
+    until(lambda: "newest sound one" in panel.frame.alert)
+    ask(second, "consider")
+    until(lambda: "unpin it first" in panel.frame.alert)
+    assert panel.frame.flags["delete"]["disabled"]
+    ask(first, "consider")
+    until(lambda: panel.frame.flags["delete"]["disabled"] is False)
+    choose(panel, "kept", second)  # another choice needs a preview of its own
+    until(lambda: panel.frame.flags["delete"]["disabled"])
+    ask(first, "delete")
+    until(lambda: f"{first} is deleted" in panel.frame.status)
+    assert session.manager.list_checkpoints(0) == [second, newest]
+    assert session.events.select("retired")[-1].name == first
+
+
+def test_a_front_end_that_takes_no_pushes_is_sent_everything_when_it_asks(session, monkeypatch):
+    assert "refresh" not in {a[0] for w in below(session.panel("events")) for a in actions_of(w)}
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    panel = session.panel("actor")
+    until(lambda: panel._table.value)
+    sent = []
+    for widget in below(panel):
+        monkeypatch.setattr(
+            widget, "send_state", lambda *a, w=widget: sent.append((w, threading.current_thread()))
+        )
+    press(panel, "refresh")
+    here = [w for w, thread in sent if thread is threading.current_thread()]
+    assert {panel.frame, panel._table} <= set(here)
+
+
+def test_a_control_learns_that_it_was_heard(session):
+    panel = session.panel("actor")
+    bars = [w for w in below(panel) if "run" in {a[0] for a in actions_of(w)}]
+    bars[0]._handle_custom_msg({"do": "run", "id": "first"}, [])
+    until(lambda: "first" in panel.frame.heard)
 
 
 def test_retention_deletes_only_what_was_previewed(session):

@@ -41,6 +41,13 @@ def quiet(**changes):
     return rn.CheckpointConfig(**{"interval": 3600.0, "enabled": False, **changes})
 
 
+def until(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.002)
+
+
 @pytest.fixture
 def session():
     with rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=memory()) as s:
@@ -222,6 +229,36 @@ def test_the_state_is_captured_at_or_after_the_call():
         second.join(30)
         assert late[0].step == 7
         assert [c.rsplit("_", 1)[1] for c in s.manager.list_checkpoints(0)] == ["0", "7"]
+
+
+def test_snapshots_by_the_step_count():
+    life = rn.actors.Life((16, 16))
+    with rn.Session(life, actors=2, config=quiet(), storage=memory()) as s:
+        s.snapshot_every(100, slot=1)
+        s.run_steps(0, 1000)
+        for target in range(50, 1001, 50):
+            s.run_steps(1, 50)
+            until(lambda t=target: len(s.manager.list_checkpoints(1)) >= min(t // 100, 4))
+            if target % 100 == 0:
+                until(lambda t=target: s.manager.load_latest(1).step == t)
+        assert s.manager.list_checkpoints(0) == []
+        s.restore(1, s.manager.list_checkpoints(1)[0])  # back to 600
+        s.run_steps(1, 99)
+        assert s.snapshots_every(1) == 100
+        done = s.statistics().completed
+        s.run_steps(1, 1)
+        until(lambda: s.statistics().completed == done + 1)
+        assert s.manager.load_latest(1).step == 700
+        s.snapshot_every(None)
+        s.run_steps(1, 500)
+        s.snapshot(0)  # whatever was asked for before has been answered by then
+        assert s.statistics().completed == done + 2
+        for bad in (0, -1, 1.5, True):
+            with pytest.raises((TypeError, ValueError), match="steps"):
+                s.snapshot_every(bad)
+    with rn.Session(life, config=quiet(), storage=memory(), service=False) as s:
+        with pytest.raises(ValueError, match="needs service=True"):
+            s.snapshot_every(10)
 
 
 def test_automatic_snapshots_come_by_themselves_and_retention_holds():

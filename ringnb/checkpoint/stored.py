@@ -1,7 +1,7 @@
 """What a manager tells about its checkpoints in the store, and what retention would do to them.
 
 `ringnb.checkpoint.manager` derives from `StoredView`. Every method here reads the store, on the
-caller's thread and without the manager's lock; `apply_retention` deletes as well.
+caller's thread and without the manager's lock; `apply_retention` and `discard` delete as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from ringnb.checkpoint.commit import retire
 from ringnb.checkpoint.history import newest_verified, read_history, shown
 from ringnb.checkpoint.policy import Policy, choose
 from ringnb.checkpoint.view import ManagerView
-from ringnb.errors import CheckpointCorrupt, CheckpointWarning
+from ringnb.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    CheckpointWarning,
+)
 from ringnb.markup import rows_table
 from ringnb.messages import check_slot
 
@@ -188,6 +193,50 @@ class StoredView(ManagerView):
                 self._announce.retired(slot, gone)
                 names += [e.name for e in gone]
         return names
+
+    def discard(self, name: str, *, dry_run: bool = False) -> int:
+        """Delete one checkpoint of a registered actor by hand, under retention's promises.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint.
+        dry_run : bool, default False
+            Only say what it would free.
+
+        Returns
+        -------
+        int
+            Bytes freed, counted as in `RetentionPreview`.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If no registered actor has a checkpoint of this name that is sound enough to be known.
+        CheckpointError
+            If it is pinned, or the newest of its actor that verifies.
+        """
+        for slot in self.registered:
+            info = next((e for e in self.history(slot) if e.name == name), None)
+            if info is not None:
+                break
+        else:
+            msg = f"checkpoint {name!r} is none of a registered actor's: see list_checkpoints()"
+            raise CheckpointNotFound(msg)
+        if info.pin is not None:
+            msg = f"checkpoint {name!r} is pinned ({info.pin!r}): unpin it first"
+            raise CheckpointError(msg)
+        if name in self._newest(slot):
+            msg = (
+                f"checkpoint {name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
+                "kept whatever happens: take another snapshot first"
+            )
+            raise CheckpointError(msg)
+        freed = self._storage.freed_by([name])
+        if not dry_run:
+            self._storage.delete(name)
+            self._announce.retired(slot, [info])
+        return freed
 
     def _policy(self, policy: Policy | None) -> Policy:
         if policy is not None and not isinstance(policy, Policy):

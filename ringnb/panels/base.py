@@ -14,10 +14,18 @@ from ipywidgets import HTML, Box, VBox, Widget
 from ringnb.markup import facts_table
 from ringnb.panels.desk import Desk
 from ringnb.panels.state import SessionState
-from ringnb.panels.widgets import Actions, Chooser, Frame, serve_beside_cells
+from ringnb.panels.widgets import (
+    Actions,
+    Chooser,
+    Frame,
+    pushes_reach_the_page,
+    serve_beside_cells,
+)
 from ringnb.session import Session
 
 __all__ = ["Panel", "row"]
+
+_REFRESH = "refresh"
 
 
 def row(*widgets: Widget) -> Box:
@@ -68,6 +76,9 @@ class Panel(VBox):
         self.frame = Frame(name=self.key, title=self.title, region=f"{self.title}: {kinds}")
         body = self.build()
         picker = [desk.picker] if len(desk.state.actors) > 1 else []
+        if not pushes_reach_the_page():
+            help_ = "This notebook shows changes only when it is asked"
+            body = [self.actions("Refresh", (_REFRESH, "Refresh", help_)), *body]
         super().__init__([self.frame, *picker, *body])
         self.add_class("ringnb-panel")
 
@@ -156,7 +167,7 @@ class Panel(VBox):
             The row.
         """
         bar = Actions(label=label, actions=[list(a) for a in actions], frame=self.frame)
-        bar.on_action(self._act)
+        bar.on_action(self._act, self._desk.hear)
         return bar
 
     def chooser(self, key: str, label: str, *, scrub: bool = False) -> Chooser:
@@ -177,13 +188,15 @@ class Panel(VBox):
             It is served by the desk.
         """
         chooser = Chooser(key=key, label=label, scrub=scrub, frame=self.frame)
-        chooser.on_choice(self._desk.choose)
+        chooser.on_choice(self._desk.choose, self._desk.hear)
         return chooser
 
     def _act(self, action: str) -> None:
-        self._desk.touch()
         try:
-            self.on_action(action)
+            if action == _REFRESH:
+                self._desk.pump.resend()
+            else:
+                self.on_action(action)
         except Exception as error:  # noqa: BLE001 - a handler's error would go nowhere
             self.tell(alert=f"{action}: {error}")
             self._desk.pump.poke()
@@ -229,6 +242,7 @@ class Panel(VBox):
             alert=" ".join(text for text in (said["alert"], trouble) if text),
             detail=said["detail"],
             chosen=dict(self._desk.chosen),
+            heard=list(self._desk.heard),
         )
 
     def flags(self, **flags: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from ipywidgets import BoundedFloatText, Text, ToggleButton, Widget
+from ipywidgets import BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
 
 from ringnb.console import format_bytes
 from ringnb.markup import facts_table
@@ -17,6 +17,7 @@ from ringnb.session import Session
 __all__ = ["CheckpointPanel"]
 
 _WIDE = {"description_width": "initial"}
+_SECONDS, _STEPS = "seconds of the clock", "steps of the actor"
 
 
 @final
@@ -28,34 +29,38 @@ class CheckpointPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        config = self._desk.state.config
+        state = self._desk.state
+        every = state.actors[0].every
         self.automatic = self.control(
             ToggleButton(
-                value=config.enabled, description="Automatic", tooltip="Poll for due actors"
+                value=state.config.enabled or every is not None,
+                description="Automatic",
+                tooltip="Checkpoint without being asked",
             ),
-            lambda on: self._reconfigure(enabled=bool(on)),
+            self._schedule,
         )
-        self.interval = self.control(
-            BoundedFloatText(
-                value=config.interval_s,
-                min=0.05,
-                max=86400.0,
-                step=0.5,
-                description="Interval (s)",
+        self.mode = self.control(
+            Dropdown(
+                options=[_SECONDS, _STEPS],
+                value=_SECONDS if every is None else _STEPS,
+                description="By",
                 style=_WIDE,
             ),
-            lambda seconds: self._reconfigure(interval=float(seconds)),
+            self._schedule,
         )
-        self.timeout = self.control(
-            BoundedFloatText(
-                value=config.request_timeout_s,
-                min=0.05,
-                max=86400.0,
-                step=0.5,
-                description="Request timeout (s)",
+        self.interval = self._number("Interval (s)", "interval", state.config.interval_s)
+        self.steps = self.control(
+            BoundedIntText(
+                value=1000 if every is None else every,
+                min=1,
+                max=10**12,
+                description="Every (steps)",
                 style=_WIDE,
             ),
-            lambda seconds: self._reconfigure(request_timeout=float(seconds)),
+            self._schedule,
+        )
+        self.timeout = self._number(
+            "Request timeout (s)", "request_timeout", state.config.request_timeout_s
         )
         self.label = self.control(
             Text(
@@ -76,7 +81,40 @@ class CheckpointPanel(Panel):
             ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
         )
         self._facts = self.display()
-        return [row(self.automatic, self.interval, self.timeout), row(self.label), bar, self._facts]
+        return [
+            row(self.automatic, self.mode, self.interval, self.steps, self.timeout),
+            row(self.label),
+            bar,
+            self._facts,
+        ]
+
+    def _number(self, description: str, setting: str, value: float) -> Any:
+        return self.control(
+            BoundedFloatText(
+                value=value,
+                min=0.05,
+                max=86400.0,
+                step=0.5,
+                description=description,
+                style=_WIDE,
+            ),
+            lambda seconds: self._reconfigure(**{setting: float(seconds)}),
+        )
+
+    def _schedule(self, _: object) -> None:
+        """Enqueue the schedule that the controls show together."""
+        on, stepwise, steps = self.automatic.value, self.mode.value == _STEPS, self.steps.value
+
+        def work(session: Session) -> str:
+            """Change the running session."""
+            session.snapshot_every(steps if on and stepwise else None)
+            session.manager.reconfigure(enabled=on and not stepwise)
+            if not on:
+                return "No checkpoints but those that are asked for"
+            each = f"{steps:,} steps" if stepwise else f"{session.manager.config.interval_s:g} s"
+            return f"A checkpoint every {each} from now on"
+
+        self._desk.do(self, "Schedule", work)
 
     def _reconfigure(self, **change: Any) -> None:
         def work(session: Session) -> str:
@@ -107,9 +145,17 @@ class CheckpointPanel(Panel):
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
         s, config = state.statistics, state.config
-        due = "never, by itself" if not config.enabled else "nothing to do"
-        if config.enabled and state.due_s is not None:
-            due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
+        every = [(a, a.every) for a in state.actors if a.every is not None]
+        due, schedule = "never, by itself", "off"
+        if config.enabled:
+            schedule, due = f"on, every {config.interval_s:g} s", "nothing to do"
+            if state.due_s is not None:
+                due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
+        elif every:
+            schedule = f"on, every {every[0][1]:,} steps"
+            due = "; ".join(
+                f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in every[:4]
+            )
         last = [e for e in state.events if e.stage == "committed"][-1:]
         took = "none yet"
         if last:
@@ -120,8 +166,7 @@ class CheckpointPanel(Panel):
         self.put(
             self._facts,
             value=facts_table(
-                f"Automatic snapshots are {'on' if config.enabled else 'off'}, every "
-                f"{config.interval_s:g} s",
+                f"Automatic snapshots are {schedule}",
                 {
                     "next due": due,
                     "last": took,

@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
@@ -68,6 +69,8 @@ class Desk:
         The checkpoint chosen, by a chooser's key; "" for the newest.
     verdicts : dict of str to str
         What reading a checkpoint has shown: "verified", or what is wrong.
+    heard : collections.deque of str
+        Ids of the newest messages of controls.
 
     Notes
     -----
@@ -86,6 +89,7 @@ class Desk:
         self.state = self._observer.look(session)
         self.chosen: dict[str, str] = {}
         self.verdicts: dict[str, str] = {}
+        self.heard: deque[str] = deque(maxlen=16)
         self._trouble = ""
         self._seen = session.events.appended
         self._touched = time.monotonic()
@@ -151,6 +155,18 @@ class Desk:
     def touch(self) -> None:
         """Note that somebody is there."""
         self._touched = time.monotonic()
+
+    def hear(self, message: str) -> None:
+        """Note that a control's message has arrived.
+
+        Parameters
+        ----------
+        message : str
+            Its id.
+        """
+        self.touch()
+        self.heard.append(message)
+        self.pump.poke()
 
     def do(
         self,

@@ -59,11 +59,14 @@ class PredictCard(VBox):
                 ["reveal", "Reveal", "Measure, and compare"],
             ],
         )
-        bar.on_action(self._act)
+        bar.on_action(self._act, self._hear)
         self._out = HTML()
         text = HTML(f"<p>{escape(question)}</p>")
         super().__init__([self._frame, text, self._field, bar, self._out])
         self.add_class("ringnb-panel")
+
+    def _hear(self, message: str) -> None:
+        self._frame.heard = [message]
 
     def _act(self, action: str) -> None:
         if action == "commit" and self.prediction is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, final
 
@@ -44,6 +45,7 @@ class Pump:
         self._lock = threading.Lock()
         self._values: dict[Widget, dict[str, Any]] = {}
         self._changed: dict[Widget, tuple[float, set[str]]] = {}
+        self._shown: weakref.WeakSet[Widget] = weakref.WeakSet()
         self._poked = threading.Event()
         self._stopping = False
         self.flushes = 0
@@ -66,10 +68,19 @@ class Pump:
         """
         with self._lock:
             self._values.setdefault(widget, {}).update(traits)
+            self._shown.add(widget)
 
     def poke(self) -> None:
         """Flush soon: something happened that somebody waits to see."""
         self._poked.set()
+
+    def resend(self) -> None:
+        """Send all displays as they are, from the calling thread: some front ends take no other."""
+        with self._lock:
+            shown = list(self._shown)
+        for widget in shown:
+            if widget.comm is not None:
+                widget.send_state()
 
     def stop(self) -> None:
         """End the thread after one last flush. Idempotent; does not wait."""

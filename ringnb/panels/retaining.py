@@ -42,6 +42,7 @@ class RetentionPanel(Panel):
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
         self._previewed: str | None = None
+        self._considered: str | None = None
         style = {"description_width": "initial"}
         self.policy = self.control(
             Dropdown(options=list(_POLICIES), description="Keep", style=style), self._changed
@@ -64,10 +65,12 @@ class RetentionPanel(Panel):
         self.label = self.control(
             Text(placeholder="why it is kept", description="Label", style=style)
         )
-        pins = self.actions(
-            "Pins",
+        one = self.actions(
+            "One checkpoint",
             ("pin", "Pin", "Keep the chosen checkpoint whatever the policy says"),
             ("unpin", "Unpin", "Leave the chosen checkpoint to retention again"),
+            ("consider", "Preview its deletion", "Show what deleting the chosen one would free"),
+            ("delete", "Delete it", "Needs a preview of this very checkpoint"),
         )
         self._table = self.display()
         self._now = self.display()
@@ -76,9 +79,9 @@ class RetentionPanel(Panel):
             row(self.policy, self.number),
             bar,
             self._table,
-            self.chooser("kept", "Checkpoint to pin"),
+            self.chooser("kept", "Checkpoint to pin or delete"),
             row(self.label),
-            pins,
+            one,
         ]
 
     def _chosen_policy(self) -> Policy:
@@ -97,18 +100,36 @@ class RetentionPanel(Panel):
             self._desk.do(self, "Preview", lambda s: self._preview(s, policy), lane="storage")
         elif action == "apply":
             if self._previewed != repr(policy):
-                self.tell(alert="Adopt: preview this policy first, so that you see what goes")
-                self._desk.pump.poke()
+                self._refuse("Adopt: preview this policy first, so that you see what goes")
                 return
             self._desk.do(self, "Adopt", lambda s: self._apply(s, policy), lane="storage")
         elif chosen is None:
-            self.tell(alert="There is no checkpoint to pin: take a snapshot first")
-            self._desk.pump.poke()
+            self._refuse("There is no checkpoint yet: take a snapshot first")
         elif action == "pin":
             why = label or "pinned in the panel"
             self._desk.do(self, "Pin", lambda s: _pin(s, chosen.name, why), lane="storage")
-        else:
+        elif action == "unpin":
             self._desk.do(self, "Unpin", lambda s: _unpin(s, chosen.name), lane="storage")
+        elif action == "consider":
+            self._desk.do(self, "Delete", lambda s: self._consider(s, chosen.name), lane="storage")
+        elif self._considered != chosen.name:
+            self._refuse(f"Delete: preview the deletion of {chosen.name} first")
+        else:
+            self._desk.do(self, "Delete", lambda s: self._delete(s, chosen.name), lane="storage")
+
+    def _refuse(self, why: str) -> None:
+        self.tell(alert=why)
+        self._desk.pump.poke()
+
+    def _consider(self, session: Session, name: str) -> str:
+        freed = session.manager.discard(name, dry_run=True)
+        self._considered = name
+        return f"Deleting {name} would free {freed:,} bytes. It cannot be undone"
+
+    def _delete(self, session: Session, name: str) -> str:
+        self._considered = None
+        freed = session.manager.discard(name)
+        return f"{name} is deleted, {freed:,} bytes are free"
 
     def _preview(self, session: Session, policy: Policy) -> str:
         preview = session.manager.preview_retention(policy)
@@ -135,7 +156,11 @@ class RetentionPanel(Panel):
             f"Pinned: {len(pins)} of {sum(map(len, state.histories))}.</p>",
         )
         self._desk.pump.put(self.frame, items=items_of(state, self._desk))
-        self.flags(apply={"disabled": self._previewed != repr(self._chosen_policy())})
+        chosen = self._desk.resolve("kept")
+        self.flags(
+            apply={"disabled": self._previewed != repr(self._chosen_policy())},
+            delete={"disabled": chosen is None or self._considered != chosen.name},
+        )
 
 
 def _pin(session: Session, name: str, label: str) -> str:

@@ -40,6 +40,8 @@ class ActorState:
         Whether it steps.
     rate : float
         Steps per second over the last second.
+    every : int or None
+        Steps between two checkpoints, if it is checkpointed by its step count.
     """
 
     slot: int
@@ -51,6 +53,7 @@ class ActorState:
     stall_ns: int
     running: bool
     rate: float
+    every: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Observer:
                     stall_ns=c.last_stall_ns,
                     running=c.running and life == "running",
                     rate=max(0.0, rate),
+                    every=session.snapshots_every(slot),
                 )
             )
         appended = session.events.appended

@@ -16,6 +16,7 @@ The handlers of controls are called on whatever thread Jupyter chose, and only e
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = [
     "LifecycleView",
     "Listing",
     "Picture",
+    "pushes_reach_the_page",
     "serve_beside_cells",
 ]
 
@@ -55,6 +57,17 @@ def serve_beside_cells(widget: Widget) -> None:
         widget.comm._reply_subshell_for = lambda _data, asked_for: asked_for
 
 
+def pushes_reach_the_page() -> bool:
+    """Return whether the front end delivers what threads beside the cells send.
+
+    Returns
+    -------
+    bool
+        False in Google Colab, which delivers only what is sent while it waits for a cell or a click.
+    """
+    return "google.colab" not in sys.modules
+
+
 class Frame(anywidget.AnyWidget):
     """The head of a panel, and the board that its controls read.
 
@@ -76,6 +89,8 @@ class Frame(anywidget.AnyWidget):
         Checkpoints to choose from, oldest first: ``name``, ``text``, ``bad``.
     chosen : dict
         What is chosen, by a chooser's key; "" for the newest.
+    heard : list of str
+        Ids of the newest messages that the kernel has heard from controls.
     """
 
     _esm = _script("frame")
@@ -92,6 +107,7 @@ class Frame(anywidget.AnyWidget):
     flags = traitlets.Dict().tag(sync=True)
     items: Any = traitlets.List().tag(sync=True)
     chosen = traitlets.Dict().tag(sync=True)
+    heard: Any = traitlets.List().tag(sync=True)
 
 
 class Actions(anywidget.AnyWidget):
@@ -112,19 +128,22 @@ class Actions(anywidget.AnyWidget):
     actions: Any = traitlets.List().tag(sync=True)
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
 
-    def on_action(self, handler: Callable[[str], None]) -> None:
+    def on_action(self, handler: Callable[[str], None], heard: Callable[[str], None]) -> None:
         """Call a function with the id of every button that is pressed.
 
         Parameters
         ----------
         handler : callable
             It only enqueues.
+        heard : callable
+            Gets the id of every message, so that the front end can be told.
         """
         ids = {action[0] for action in self.actions}
 
         def receive(_widget: Any, content: Any, _buffers: Any) -> None:
             """Take what the front end sent."""
             if isinstance(content, dict) and content.get("do") in ids:
+                heard(str(content.get("id", "")))
                 handler(content["do"])
 
         self.on_msg(receive)
@@ -152,19 +171,22 @@ class Chooser(anywidget.AnyWidget):
     scrub = traitlets.Bool().tag(sync=True)
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
 
-    def on_choice(self, handler: Callable[[str, str], None]) -> None:
+    def on_choice(self, handler: Callable[[str, str], None], heard: Callable[[str], None]) -> None:
         """Call a function with the key and the name of every choice.
 
         Parameters
         ----------
         handler : callable
             ``handler(key, name)``; the name is "" for the newest.
+        heard : callable
+            Gets the id of every message, so that the front end can be told.
         """
 
         def receive(_widget: Any, content: Any, _buffers: Any) -> None:
             """Take what the front end sent."""
             name = content.get("choose") if isinstance(content, dict) else None
             if isinstance(name, str):
+                heard(str(content.get("id", "")))
                 handler(self.key, name)
 
         self.on_msg(receive)

@@ -92,8 +92,11 @@ def test_without_subshells_a_click_waits_and_is_not_lost(notebook, lab_server):
     click(panel, "Run", "Pause")
     notebook.start(3)
     click(panel, "Run")
+    note = panel.get_by_text("Not heard yet: controls apply after the running cell.")
+    expect(note).to_be_visible()
     screenshot(panel, "actor-without-subshells")
     notebook.wait_end(3)
+    expect(note).to_have_count(0)
     expect(panel.get_by_role("button", name="Run", exact=True)).to_have_attribute(
         "aria-pressed", "true"
     )

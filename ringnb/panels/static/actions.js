@@ -3,6 +3,7 @@
 function render({ model, el }) {
   const ears = listening();
   const bar = make("div", { class: "ringnb-actions", role: "group", "aria-label": model.get("label") });
+  const voice = speaking(model, ears, el);
   const buttons = {};
   let frame = null;
   const flagsOf = (id) => frame?.get("flags")?.[id] ?? {};
@@ -10,7 +11,7 @@ function render({ model, el }) {
     const button = make("button", { type: "button", class: "ringnb-button", title: help, "data-action": id }, label);
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true") return;
-      model.send({ do: id });
+      voice.send({ do: id });
     });
     buttons[id] = button;
     bar.append(button);
@@ -24,10 +25,13 @@ function render({ model, el }) {
       if (flags.label && button.textContent !== flags.label) button.textContent = flags.label;
     }
   };
-  el.append(bar);
+  el.prepend(bar);
   modelOf(model, model.get("frame")).then((found) => {
     frame = found;
-    if (frame) ears.to(frame, "change:flags", update);
+    if (frame) {
+      ears.to(frame, "change:flags", update);
+      voice.reads(frame);
+    }
     update();
   }).catch(() => {});
   return () => ears.end();

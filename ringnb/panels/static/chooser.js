@@ -15,6 +15,7 @@ function render({ model, el }) {
   if (scrub) box.append(back, range, on, number, count, select);
   else box.append(make("span", { class: "widget-label", "aria-hidden": "true" }, label), select);
   el.append(box);
+  const voice = speaking(model, ears, el);
   let frame = null;
   let items = [];
   let chosen = "";
@@ -44,7 +45,7 @@ function render({ model, el }) {
     }
     say();
   };
-  const choose = (name) => { chosen = name; say(); model.send({ choose: name }); };
+  const choose = (name) => { chosen = name; say(); voice.send({ choose: name }); };
   const chooseAt = (at) => { if (items[at] && !items[at].bad) choose(items[at].name); else say(); };
   select.addEventListener("change", () => choose(select.value));
   range.addEventListener("change", () => chooseAt(Number(range.value)));
@@ -59,6 +60,7 @@ function render({ model, el }) {
     chosen = frame.get("chosen")[key] ?? "";
     ears.to(frame, "change:items", take);
     ears.to(frame, "change:chosen", echo);
+    voice.reads(frame);
     take();
   }).catch(() => {});
   return () => ears.end();

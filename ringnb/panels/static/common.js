@@ -18,3 +18,30 @@ function listening() {
     later(stop) { stops.push(stop); },
   };
 }
+// Sends a control's messages, and says so if the kernel has not heard one: where a front end has no
+// thread beside the cells, it hears when the running cell has ended.
+function speaking(model, ears, box) {
+  const note = make("div", { class: "ringnb-waiting", role: "status" });
+  box.append(note);
+  let frame = null;
+  let waits = null;
+  let timer = 0;
+  const settle = () => {
+    if (waits === null || !frame?.get("heard").includes(waits)) return;
+    waits = null;
+    clearTimeout(timer);
+    note.textContent = "";
+  };
+  ears.later(() => clearTimeout(timer));
+  return {
+    reads(found) { frame = found; ears.to(frame, "change:heard", settle); },
+    send(content) {
+      waits = Math.random().toString(36).slice(2);
+      model.send({ ...content, id: waits });
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        if (waits !== null) note.textContent = "Not heard yet: controls apply after the running cell.";
+      }, 1000);
+    },
+  };
+}
