@@ -23,7 +23,41 @@ from ringnb.checkpoint.storage import CheckpointStorage
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "flip_bit"]
+
+
+def flip_bit(store: Path, name: str) -> str:
+    """Flip one bit in the middle of a checkpoint's largest chunk; a second call flips it back.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        The store's directory.
+    name : str
+        The checkpoint.
+
+    Returns
+    -------
+    str
+        Which byte of which file, below the store.
+
+    Raises
+    ------
+    CheckpointNotFound
+        If there are no chunks under that name.
+    """
+    chunks = [p for p in (store / name).rglob("*") if p.is_file() and p.name != "zarr.json"]
+    if not chunks:
+        msg = f"no chunks of a checkpoint {name!r} in {store}: see storage.list()"
+        raise CheckpointNotFound(msg)
+    chunk = max(chunks, key=lambda p: (p.stat().st_size, str(p)))
+    at = chunk.stat().st_size // 2
+    with chunk.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+    return f"byte {at:,} of {chunk.relative_to(store)}"
 
 
 @final
@@ -130,19 +164,10 @@ class Faults:
         chunk is damaged.
         """
         store = self._folders()[0]
-        folder = store / name
-        chunks = [p for p in folder.rglob("*") if p.is_file() and p.name != "zarr.json"]
-        if not self._storage.exists(name) or not chunks:
-            msg = f"no checkpoint {name!r} with chunks in {store}: see storage.list()"
+        if not self._storage.exists(name):
+            msg = f"no checkpoint {name!r} in {store}: see storage.list()"
             raise CheckpointNotFound(msg)
-        chunk = max(chunks, key=lambda p: (p.stat().st_size, str(p)))
-        at = chunk.stat().st_size // 2
-        with chunk.open("r+b") as file:
-            file.seek(at)
-            byte = file.read(1)[0]
-            file.seek(at)
-            file.write(bytes([byte ^ 1]))
-        return f"byte {at:,} of {chunk.relative_to(store)}"
+        return flip_bit(store, name)
 
     def kill_kernel(self) -> None:
         """End the kernel's threads; whatever was not committed is lost."""

@@ -9,7 +9,7 @@ knows nothing of this package.
 from __future__ import annotations
 
 from ringnb.course.actor import check_01, rate_during
-from ringnb.course.crash import Wreck, check_05, damage, kill_while_writing, side_directory
+from ringnb.course.crash import Wreck, check_05, kill_while_writing, side_directory
 from ringnb.course.cut import Cut, check_02, copy_live, copy_paused, copy_snapshot, energy_error
 from ringnb.course.figures import chunk_costs, cuts, left_over, valley
 from ringnb.course.forks import check_07, same_bits, shake
@@ -41,7 +41,6 @@ __all__ = [
     "copy_snapshot",
     "count_reads",
     "cuts",
-    "damage",
     "energy_error",
     "files_of",
     "kill_while_writing",

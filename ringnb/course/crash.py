@@ -18,8 +18,9 @@ from ringnb.checkpoint import CheckpointStorage, ZarrStorage
 from ringnb.course.storage import files_of
 from ringnb.course.verdict import Passed, not_yet, require
 from ringnb.errors import RingnbError
+from ringnb.faults import flip_bit
 
-__all__ = ["Wreck", "check_05", "damage", "kill_while_writing", "side_directory"]
+__all__ = ["Wreck", "check_05", "kill_while_writing", "side_directory"]
 
 _ATTEMPTS = 8
 _PATIENCE_S = 60.0
@@ -130,29 +131,6 @@ def _half(store: Path) -> bool:
         return False
 
 
-def damage(store: Path, name: str) -> Path:
-    """Flip one bit in the middle of a checkpoint's largest file.
-
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store.
-    name : str
-        The checkpoint.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    sizes = files_of(store / name)
-    path = store / name / max(sizes, key=lambda key: sizes[key])
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    return path
-
-
 def check_05(newest_whole: Callable[[CheckpointStorage], object]) -> Passed:
     """Check a way to find the checkpoint to restart from.
 
@@ -188,7 +166,7 @@ def check_05(newest_whole: Callable[[CheckpointStorage], object]) -> Passed:
         first, second, third = wreck.committed[-3:]
         got = ask(store)
         require(got == third, f"after the kill {third!r} is the newest, you returned {got!r}", hint)
-        damage(store, third)
+        flip_bit(store, third)
         got = ask(store)
         require(
             got == second, f"with {third!r} damaged it is {second!r}, you returned {got!r}", hint
@@ -201,7 +179,7 @@ def check_05(newest_whole: Callable[[CheckpointStorage], object]) -> Passed:
             f"with {second!r} cut off as well it is {first!r}, you returned {got!r}",
             "load may raise as well: catch rn.CheckpointCorrupt around both",
         )
-        damage(store, first)
+        flip_bit(store, first)
         got = ask(store)
         require(got is None, f"with all of them damaged there is none, you returned {got!r}", hint)
     return Passed(
