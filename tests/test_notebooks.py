@@ -25,8 +25,12 @@ def test_notebook_is_kept_without_outputs(path):
             assert len(cell.source.splitlines()) <= 10
 
 
+def _marked(path):
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if "04_" in path.stem else [])
+
+
 @pytest.mark.filterwarnings("default")  # those of Jupyter's own parts are not ours
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [_marked(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     notebook = nbformat.read(path, as_version=4)

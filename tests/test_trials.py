@@ -43,6 +43,7 @@ BOUNDED = {
 }
 
 
+@pytest.mark.slow
 def test_a_bounded_run_loses_nothing(tmp_path, capsys):
     assert program.main(["--json", str(tmp_path / "t.json")]) == 0, capsys.readouterr().out
     document = json.loads((tmp_path / "t.json").read_text())

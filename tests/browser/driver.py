@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import ipykernel
+import pytest
+
 try:
     from playwright.sync_api import expect, sync_playwright
 except ImportError:  # the tests are skipped, see `missing`
@@ -20,7 +23,12 @@ except ImportError:  # the tests are skipped, see `missing`
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["chromium", "expect", "missing"]
+__all__ = ["chromium", "expect", "missing", "needs_subshells"]
+
+_OLD = tuple(int(part) for part in ipykernel.__version__.split(".")[:2]) < (7, 1)
+needs_subshells = pytest.mark.skipif(
+    _OLD, reason="ipykernel before 7.1 serves nothing beside a running cell"
+)
 
 _QUIET = [
     "--no-sandbox",  # a container's root has no other way

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from . import cells
-from .driver import expect
+from .driver import expect, needs_subshells
 from .lab import panel_in, screenshot
 
 TARGET_MS = 200  # what it should take; shared machines stall, so the tests allow five times that
@@ -51,6 +51,7 @@ def test_idle(notebook, record_property):
     assert max(ms for ms, _, _ in found) < 5 * TARGET_MS
 
 
+@needs_subshells
 @pytest.mark.parametrize("setting", ["default", "perComm"])
 def test_first_and_second_click_in_a_busy_cell(notebook, lab_server, record_property, setting):
     if setting != "default":
@@ -72,6 +73,7 @@ def test_first_and_second_click_in_a_busy_cell(notebook, lab_server, record_prop
     assert max(ms for ms, _, _ in found) < 5 * TARGET_MS
 
 
+@needs_subshells
 def test_run_all_with_a_busy_cell_behind(notebook):
     """The panel appears when the kernel is busy already, so nothing it sends at first is served."""
     notebook.open([cells.session(), 'session.panel("actor")', cells.WATCH, cells.BUSY])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from . import cells
-from .driver import expect
+from .driver import expect, needs_subshells
 from .lab import panel_in
 
 _DIGEST = """async (image) => {
@@ -63,6 +63,7 @@ def test_two_views_agree(notebook):
         )
 
 
+@needs_subshells
 def test_reload_restores_the_panel(notebook):
     notebook.open([cells.session(enabled=False), 'session.panel("actor")', cells.BUSY])
     notebook.run(0)
