@@ -12,6 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, final
 
 from ringnb.checkpoint.manager import CheckpointManager
@@ -107,6 +109,7 @@ class SnapshotCarrier:
         self._outcomes: dict[int, Outcome] = {}
         self._unanswered = [0] * client.kernel.lanes
         self._inbox: deque[Answer] = deque()
+        self._order = [threading.Lock() for _ in range(client.kernel.lanes)]
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
 
     def observe(self, event: Event) -> None:
@@ -141,12 +144,16 @@ class SnapshotCarrier:
         Outcome
             Its outcome.
         """
+        lane = self._kernel.lane_of(request.actor_slot)
+        with self._order[lane]:
+            return self._send(request, lane)
+
+    def _send(self, request: SnapshotRequest, lane: int) -> Outcome:
         with self._lock:
             outcome = self._outcomes.get(request.request_id) or self._new_outcome(request)
             if outcome.stage != "requested":
                 return outcome  # sent before
             outcome.stage = "sent"
-            lane = self._kernel.lane_of(request.actor_slot)
             self._unanswered[lane] += 1
 
         seen: list[Reply] = []
@@ -177,6 +184,26 @@ class SnapshotCarrier:
             raise
         self._record("sent", request, t_ns=sent_ns)
         return outcome
+
+    @contextmanager
+    def restoring(self, slot: int, name: str) -> Iterator[None]:
+        """Keep SNAPSHOT commands of an actor's lane back while a RESTORE is on its way, then note it.
+
+        A lane takes its commands in order. So what was sent before was captured before, and continues
+        the old line; whatever else is pending will be captured from the state restored.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        name : str
+            The checkpoint.
+        """
+        with self._order[self._kernel.lane_of(slot)]:
+            with self._lock:
+                sent = {i for i, o in self._outcomes.items() if o.stage != "requested"}
+            yield
+            self.manager.note_restored(slot, name, earlier=sent)
 
     def free_buffers(self, lane: int) -> int:
         """Return how many more snapshots a lane can take before one comes back."""

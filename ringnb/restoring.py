@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.manager import CheckpointManager
@@ -83,7 +85,11 @@ def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
 
 
 def restore_into(
-    client: KernelClient, slot: int, ckpt: Checkpoint, params: dict[str, float]
+    client: KernelClient,
+    slot: int,
+    ckpt: Checkpoint,
+    params: dict[str, float],
+    turn: AbstractContextManager[None],
 ) -> Reply:
     """Load a live actor from a checkpoint that fits it.
 
@@ -97,6 +103,8 @@ def restore_into(
         What to load; see `check_fits`.
     params : dict of str to float
         The parameters to go with it, checked.
+    turn : context manager
+        Entered when all is verified, left when the kernel has taken it.
 
     Returns
     -------
@@ -123,4 +131,5 @@ def restore_into(
         target = kernel.params_buffer(slot)
         target[:] = 0
         target[: len(params)] = list(params.values())
-        return load(slot, Command.RESTORE, (ckpt.step,))
+        with turn:
+            return load(slot, Command.RESTORE, (ckpt.step,))

@@ -337,9 +337,9 @@ class Session(SessionView):
         params = actor.check_params(
             {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
         )
-        reply = restore_into(self._client, slot, ckpt, params)
+        turn = self._service.restoring(slot, ckpt.name)
+        reply = restore_into(self._client, slot, ckpt, params, turn)
         self._params[slot] = params
-        self._manager.note_restored(slot, ckpt.name)
         self._events.append(
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )

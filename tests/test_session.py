@@ -231,6 +231,24 @@ def test_the_state_is_captured_at_or_after_the_call():
         assert [c.rsplit("_", 1)[1] for c in s.manager.list_checkpoints(0)] == ["0", "7"]
 
 
+def test_a_request_continues_from_what_was_live_when_it_was_captured(crank):
+    """Asked before a restore: sent before it, it was captured before; sent after it, after."""
+    crank.run_steps(0, 5)
+    first = crank.snapshot(0).name
+    crank.run_steps(0, 5)
+    second = crank.snapshot(0).name
+    for sent_first, parent in ((True, second), (False, first)):
+        request = crank.manager.request_snapshot(0)
+        if sent_first:
+            crank.send(request)
+        crank.restore(0, first)
+        crank.send(request)  # twice does nothing
+        (answer,) = crank.receive(timeout=10)
+        name = crank.manager.complete_snapshot(answer)
+        assert crank.storage.load(name).parent == parent
+        crank.restore(0, second)
+
+
 def test_snapshots_by_the_step_count():
     life = rn.actors.Life((16, 16))
     with rn.Session(life, actors=2, config=quiet(), storage=memory()) as s:

@@ -24,7 +24,7 @@ from ringnb.checkpoint.ticket import Lineage
 from ringnb.messages import SnapshotRequest, SnapshotResponse, check_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ringnb.checkpoint.storage import CheckpointStorage
     from ringnb.events import EventSink
@@ -135,10 +135,13 @@ class CheckpointManager(StoredView):
             dropped = self._state.schedule.remove(slot)
         self._announce.ended("cancelled", dropped, "the actor was unregistered")
 
-    def note_restored(self, actor_slot: int, name: str | None) -> None:
+    def note_restored(
+        self, actor_slot: int, name: str | None, *, earlier: Collection[int] | None = None
+    ) -> None:
         """Say which checkpoint an actor's live state now continues from.
 
-        It holds for requests issued from now on: what was asked before continues the old line.
+        It holds for requests issued from now on: what was asked before continues the old line, unless
+        the caller knows that it will be captured later.
 
         Parameters
         ----------
@@ -146,6 +149,8 @@ class CheckpointManager(StoredView):
             The actor's slot.
         name : str or None
             The checkpoint it was restored from; None if it started afresh.
+        earlier : collection of int, optional
+            Ids of the requests that were captured before the restore; by default all that were issued.
 
         Raises
         ------
@@ -161,6 +166,13 @@ class CheckpointManager(StoredView):
                 msg = f"no actor is registered in slot {slot}: register it before noting a restore"
                 raise ValueError(msg)
             scheduled.lineage = Lineage(parent)
+            ticket = scheduled.ticket
+            if (
+                ticket is not None
+                and earlier is not None
+                and ticket.request.request_id not in earlier
+            ):
+                ticket.lineage = scheduled.lineage
 
     # --- asking ---
 
