@@ -19,6 +19,7 @@ from ipywidgets import Widget
 __all__ = ["Pump"]
 
 _QUIET_S = 2.0
+_REST = 3.0  # times as long as a flush took: a session of many actors leaves time for its user's cells
 _HEAVY = frozenset({"png"})  # not sent twice over a thin line
 
 
@@ -47,7 +48,7 @@ class Pump:
         self._changed: dict[Widget, tuple[float, set[str]]] = {}
         self._shown: weakref.WeakSet[Widget] = weakref.WeakSet()
         self._poked = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self.flushes = 0
         self._thread: threading.Thread | None = None
 
@@ -84,7 +85,7 @@ class Pump:
 
     def stop(self) -> None:
         """End the thread after one last flush. Idempotent; does not wait."""
-        self._stopping = True
+        self._stopping.set()
         self._poked.set()
 
     def join(self, timeout_s: float) -> None:
@@ -99,17 +100,18 @@ class Pump:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        last = 0.0
+        last = ended = 0.0
         go_on = True
         while go_on:
             self._poked.wait(self._period_s)
             # A poke comes early, but not so early that pokes become a flood.
-            if not self._stopping:
-                time.sleep(max(0.0, min(self._period_s, last + self._period_s / 2 - _now())))
+            rest_s = max(last + self._period_s / 2, ended + _REST * (ended - last)) - _now()
+            self._stopping.wait(max(0.0, rest_s))
             self._poked.clear()
             last = _now()
-            go_on = self._refresh() and not self._stopping
+            go_on = self._refresh() and not self._stopping.is_set()
             self.flush()
+            ended = _now()
 
     def flush(self) -> None:
         """Assign what was put. On the pump's thread, or on any once that has ended."""

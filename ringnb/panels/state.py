@@ -176,19 +176,16 @@ class Observer:
             catalogue = session.storage.catalogue()
         except (CheckpointError, OSError):
             return  # the next commit, or the next look, will tell
+        mine: dict[str, list[CheckpointInfo]] = {}
+        for e in sorted(catalogue, key=lambda e: e.sequence):
+            if not e.damaged and e.name_prefix == prefix:
+                mine.setdefault(e.kernel_id, []).append(e)
+        damaged = [e for e in catalogue if e.damaged]
         histories = []
         for actor in actors:
-            mine = [
-                e
-                for e in catalogue
-                if (e.name_prefix, e.kernel_id) == (prefix, actor.kernel_id) and not e.damaged
-            ]
-            damaged = [
-                e
-                for e in catalogue
-                if e.damaged and e.name.startswith(f"{prefix}_{actor.slot}_step_")
-            ]
-            histories.append((*damaged, *sorted(mine, key=lambda e: e.sequence)))
+            named = f"{prefix}_{actor.slot}_step_"
+            lost = [e for e in damaged if e.name.startswith(named)]
+            histories.append((*lost, *mine.get(actor.kernel_id, ())))
         self._histories = tuple(histories)
         self._looked = appended, now
 
