@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import njit, types
 
 __all__ = ["entry_point", "inner"]
 
@@ -28,8 +28,33 @@ def _digest() -> str:
 
 _SOURCES = _digest()
 
-inner = njit
-"""Decorator of functions that compiled code alone calls: compiled into their callers."""
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile a function that compiled code alone calls into its callers.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+
+    Returns
+    -------
+    numba dispatcher
+        It is compiled once per combination of types. Numba would compile it again for every constant
+        that some caller passes, which doubles the time until the first step and makes nothing faster:
+        LLVM sees the constants when it inlines.
+    """
+    dispatcher = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    resolve = dispatcher.get_call_template
+
+    def resolve_plain(args: Any, kws: Any) -> Any:
+        return resolve(
+            tuple(types.unliteral(a) for a in args),
+            {name: types.unliteral(a) for name, a in kws.items()},
+        )
+
+    dispatcher.get_call_template = resolve_plain
+    return dispatcher
 
 
 def entry_point(function: Callable[..., Any] | None = None, *, nogil: bool = False) -> Any:
