@@ -48,6 +48,7 @@ def inner(function: Callable[..., Any]) -> Any:
     resolve = dispatcher.get_call_template
 
     def resolve_plain(args: Any, kws: Any) -> Any:
+        """Resolve a call without what is known of its constants."""
         return resolve(
             tuple(types.unliteral(a) for a in args),
             {name: types.unliteral(a) for name, a in kws.items()},

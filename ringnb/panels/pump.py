@@ -19,7 +19,7 @@ from ipywidgets import Widget
 __all__ = ["Pump"]
 
 _QUIET_S = 2.0
-_REST = 3.0  # times as long as a flush took: a session of many actors leaves time for its user's cells
+_REST = 3.0  # times as long as a flush took: many actors must leave time for the user's cells
 _HEAVY = frozenset({"png"})  # not sent twice over a thin line
 
 
