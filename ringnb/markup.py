@@ -39,7 +39,7 @@ def rows_table(
     *,
     classes: Sequence[str] = (),
 ) -> str:
-    """Render a table with a row of headings; numbers are set to the right.
+    """Render a table with a row of headings; numbers, and the headings above, are set to the right.
 
     Parameters
     ----------
@@ -57,7 +57,12 @@ def rows_table(
     str
         A table element.
     """
-    head = "".join(f"<th scope='col'>{escape(h)}</th>" for h in header)
+    rows = list(rows)
+    first = rows[0] if rows else [""] * len(header)
+    head = "".join(
+        f"<th scope='col' {_side(value)}>{escape(name)}</th>"
+        for name, value in zip(header, first, strict=True)
+    )
     body = ""
     for i, row in enumerate(rows):
         kind = f" class='{escape(classes[i])}'" if i < len(classes) and classes[i] else ""
@@ -68,7 +73,14 @@ def rows_table(
     )
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _side(value: object) -> str:
+    return "style='text-align:right'" if _is_number(value) else _LEFT
+
+
 def _cell(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"<td style='text-align:right'>{value:,}</td>"
-    return f"<td {_LEFT}>{escape(str(value))}</td>"
+    text = f"{value:,}" if _is_number(value) else escape(str(value))
+    return f"<td {_side(value)}>{text}</td>"

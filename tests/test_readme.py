@@ -47,6 +47,11 @@ def test_its_actors_are_those_there_are():
     }
 
 
+def test_its_map_of_the_course_has_every_lesson_in_order():
+    lessons = sorted(path.name for path in ROOT.glob("notebooks/0*.ipynb"))
+    assert re.findall(r"\(notebooks/(0\w+\.ipynb)\) \|", README) == lessons
+
+
 def test_its_test_command_is_what_is_checked():
     (command,) = [b for b in blocks("bash") if "pytest" in b]
     assert "python -m pytest -q" in command

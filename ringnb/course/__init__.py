@@ -13,7 +13,17 @@ from ringnb.course.crash import Wreck, check_05, kill_while_writing, side_direct
 from ringnb.course.cut import Cut, check_02, copy_live, copy_paused, copy_snapshot, energy_error
 from ringnb.course.figures import chunk_costs, cuts, left_over, valley
 from ringnb.course.forks import check_07, same_bits, shake
+from ringnb.course.gpu import (
+    bare_kernel,
+    barrier_in,
+    barrier_source,
+    check_08,
+    gpu_or_simulator,
+    seconds_until,
+    wave_ptx,
+)
 from ringnb.course.interval import Sweep, Trial, check_04, lifetimes, measure_cost, sweep
+from ringnb.course.mapped import Words, words
 from ringnb.course.policies import check_06, replay
 from ringnb.course.storage import Reads, check_03, count_reads, files_of, save_wave
 from ringnb.course.verdict import CheckFailed, Passed
@@ -27,7 +37,11 @@ __all__ = [
     "Reads",
     "Sweep",
     "Trial",
+    "Words",
     "Wreck",
+    "bare_kernel",
+    "barrier_in",
+    "barrier_source",
     "check_01",
     "check_02",
     "check_03",
@@ -35,6 +49,7 @@ __all__ = [
     "check_05",
     "check_06",
     "check_07",
+    "check_08",
     "chunk_costs",
     "copy_live",
     "copy_paused",
@@ -43,6 +58,7 @@ __all__ = [
     "cuts",
     "energy_error",
     "files_of",
+    "gpu_or_simulator",
     "kill_while_writing",
     "left_over",
     "lifetimes",
@@ -53,8 +69,11 @@ __all__ = [
     "replay",
     "same_bits",
     "save_wave",
+    "seconds_until",
     "shake",
     "side_directory",
     "sweep",
     "valley",
+    "wave_ptx",
+    "words",
 ]

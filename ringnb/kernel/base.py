@@ -26,6 +26,7 @@ __all__ = [
     "Gate",
     "KernelStatistics",
     "QueueFull",
+    "SharedWords",
     "SnapshotFacts",
 ]
 
@@ -91,6 +92,22 @@ class SnapshotFacts(NamedTuple):
     begin_ns: int
     end_ns: int
     actor_slot: int
+
+
+class SharedWords(NamedTuple):
+    """The words through which host and kernel talk about a lane, for looking at.
+
+    Attributes
+    ----------
+    control : (CTL_WORDS,) int64 array
+        Indices of the rings and the rest, see `ringnb.kernel.layout`.
+    h2k, k2h : (capacity, 8) int64 arrays
+        The slots of the rings, see `ringnb.messages`.
+    """
+
+    control: npt.NDArray[np.int64]
+    h2k: npt.NDArray[np.int64]
+    k2h: npt.NDArray[np.int64]
 
 
 class KernelStatistics(NamedTuple):

@@ -308,6 +308,15 @@ class CudaKernel(LaneKernel):
                 "process was stopped, or some code held the interpreter's lock"
             )
 
+    @property
+    def heartbeat(self) -> int:
+        """How often this process has told the kernel that it lives."""
+        return int(self._host[cl.HEARTBEAT])
+
+    def stop_heartbeat(self) -> None:
+        """Raise the heartbeat no more, as if this process had died: the lease will run out."""
+        self._beating.set()
+
     def stop(self, reason: str = "the kernel was closed") -> None:
         """End the kernel and wait for it. Idempotent, any thread."""
         with self._stop_lock:

@@ -20,6 +20,7 @@ from ringnb.kernel.base import (
     ActorCounters,
     KernelStatistics,
     QueueFull,
+    SharedWords,
     SnapshotFacts,
 )
 from ringnb.kernel.layout import LINE, params_view, staging_tail, state_view, tail_words
@@ -157,6 +158,25 @@ class LaneKernel(AbstractKernel):
             last_stall_ns=word(layout.W_STALL_NS),
             busy_ns=word(layout.W_BUSY_NS),
         )
+
+    def shared(self, lane: int) -> SharedWords:
+        """Return the very words that host and kernel write, read-only; also of a kernel that ended.
+
+        Parameters
+        ----------
+        lane : int
+            The lane.
+
+        Returns
+        -------
+        SharedWords
+            Views: what they show changes while it is looked at.
+        """
+        memory = self._memory[lane]
+        views = [words.view() for words in (memory.control, memory.h2k, memory.k2h)]
+        for view in views:
+            view.flags.writeable = False
+        return SharedWords(*views)
 
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
         """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""

@@ -1,0 +1,45 @@
+"""The process of lesson 8: it compiles the CUDA kernel and prints its PTX; no GPU is needed.
+
+``python -m ringnb.course.compiled MAJOR MINOR``. Numba decides once per process whether ``numba.cuda``
+is the compiler's or the simulator's; a lesson that runs in the simulator has this done elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+from ringnb.actors import Wave2D
+from ringnb.kernel.cuda_target import load
+
+__all__ = ["compile_wave"]
+
+
+def compile_wave(cc: tuple[int, int]) -> str:
+    """Compile the kernel that hosts waves.
+
+    Parameters
+    ----------
+    cc : (int, int)
+        Compute capability.
+
+    Returns
+    -------
+    str
+        Its PTX.
+    """
+    cuda = load(simulate=False)
+    from numba.cuda import dispatcher  # noqa: PLC0415
+
+    from ringnb.kernel.cuda_device import signature  # noqa: PLC0415
+    from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
+
+    # Numba asks the device for its capability to compile device functions; there may be none.
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
+    body = build([cell_code(Wave2D((8, 8)))])
+    ptx, _ = cuda.compile(body, signature(), device=False, cc=cc, output="ptx", abi="numba")
+    return str(ptx)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(compile_wave((int(sys.argv[1]), int(sys.argv[2]))))
