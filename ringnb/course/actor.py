@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -81,7 +80,7 @@ def check_01(clap: Callable[[Session, int, int], object]) -> Passed:
                 )
             took.append(time.monotonic() - begin)
             if turn == 1:
-                rates.append(rate_during(session, 0, lambda: time.sleep(0.1)))
+                rates.append(rate_during(session, 0, lambda: _sleep(session)))
             session.set_pace(None)
             session.inject(1, (32, 32), 1.0)
             session.run_steps(1, _STEPS)
@@ -92,10 +91,10 @@ def check_01(clap: Callable[[Session, int, int], object]) -> Passed:
                 f"{session.current_step(0)}",
                 "queue exactly `steps` steps, for `slot`: session.run_steps(slot, steps, wait=False)",
             )
-        middle = statistics.median(took)
+        quickest = min(took)  # a busy machine makes some slow, but waiting makes all of them slow
         require(
-            middle < _LIMIT_S,
-            f"clap took {1000 * middle:.1f} ms, as long as the steps it asked for",
+            quickest < _LIMIT_S,
+            f"clap took {1000 * quickest:.1f} ms, as long as the steps it asked for",
             "a command only has to be queued: run_steps has an argument that says not to wait",
         )
         require(
@@ -110,9 +109,17 @@ def check_01(clap: Callable[[Session, int, int], object]) -> Passed:
         "the middle of shape (ny, nx) is (ny // 2, nx // 2), and the clap comes before the steps",
     )
     return Passed(
-        f"clap returned after {1000 * middle:.2f} ms; while the cell slept the actor took "
+        f"clap returned after {1000 * quickest:.2f} ms; while the cell slept the actor took "
         f"{rates[0]:.0f} steps a second, its pace being {_PACE:.0f}"
     )
+
+
+def _sleep(session: Session) -> None:
+    """Sleep for a tenth of a second, and on until the actor has stepped; a busy machine may delay it."""
+    step, until = session.current_step(0), time.monotonic() + 2.0
+    time.sleep(0.1)
+    while session.current_step(0) == step and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def _let_finish(session: Session) -> None:
