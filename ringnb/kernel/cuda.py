@@ -155,7 +155,13 @@ class CudaKernel(LaneKernel):
         self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
         self._memory = self._arrays.lanes
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
-        self._beating = threading.Event()
+        self._stillness = threading.Event()
+        self._heart = threading.Thread(
+            target=_beat,
+            args=(weakref.ref(self), self._arrays.host, self._stillness),
+            name="ringnb-heartbeat",
+            daemon=True,
+        )
         self._awake = threading.Event()
         self._scratch = np.zeros(8, np.int64)
         self._fetched = [0] * lanes
@@ -182,12 +188,7 @@ class CudaKernel(LaneKernel):
         with _one:
             _check_alone(self.name, but=self)
             self._device.launch(self._grid, tuple(self._arrays.arguments))
-        threading.Thread(
-            target=_beat,
-            args=(weakref.ref(self), self._arrays.host, self._beating),
-            name="ringnb-heartbeat",
-            daemon=True,
-        ).start()
+        self._heart.start()
 
     def _end(self) -> None:
         until = time.monotonic() + _STOP_TIMEOUT_S
@@ -201,7 +202,9 @@ class CudaKernel(LaneKernel):
                 )
                 raise TimeoutError(msg)
             time.sleep(0.0005)
-        self._beating.set()
+        self._stillness.set()
+        if self._heart.is_alive() and self._heart is not threading.current_thread():
+            self._heart.join()
         self._device.release()
 
     def _ended(self) -> bool:
