@@ -90,6 +90,9 @@ class CudaKernel(LaneKernel):
     While it runs, other code of the process that uses this GPU must have loaded its kernels before
     (``CUDA_MODULE_LOADING=EAGER``), must use non-blocking streams, and must not allocate, free or
     synchronise: each of these waits until this kernel ends.
+
+    Products and sums are not fused, so that a built-in actor's state has the bits that the CPU kernel
+    gives it; `ringnb.testing.tolerance` says how far that goes. Not yet compared on a device.
     """
 
     def __init__(

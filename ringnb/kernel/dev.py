@@ -96,7 +96,9 @@ if SIMULATED:
 
     def as_float(bits: int) -> float:
         """Return the float64 that has these bits."""
-        return float(np.int64(bits).view(np.float64))
+        return np.int64(bits).view(
+            np.float64
+        )  # not a Python float, which would give way to float32
 
     def add(words: Any, index: int, value: int) -> None:
         """Add to a word modulo 2**64, atomically among the block's threads."""
