@@ -26,7 +26,7 @@ from ringnb.messages import Command
 from ringnb.testing.kernels import Mixer, advance, captured
 
 pytest.importorskip("numba_cuda")
-core_device = pytest.importorskip("cuda.core")
+pytest.importorskip("cuda.core")
 
 SHAPE = (5, 7)
 ELSEWHERE_NS = 10**15  # how far ahead the card's clock is
@@ -157,8 +157,9 @@ class Kernel:
 class Stream:
     """A non-blocking stream, as `cuda.core` makes them."""
 
-    def __init__(self, card):
+    def __init__(self, card, options):
         self.card = card
+        card.rule(options.nonblocking, "a stream that waits for the NULL stream")
 
     def sync(self):
         self.card.rule(not self.card.alive, "a stream synchronised while the kernel lives")
@@ -189,7 +190,7 @@ def card(monkeypatch):
     made = Card(cuda)
     core = SimpleNamespace(
         set_current=lambda: None,
-        create_stream=lambda: Stream(made),
+        create_stream=lambda options: Stream(made, options),
         create_event=lambda: Event(made),
     )
     monkeypatch.setattr("cuda.core.Device", lambda: core)

@@ -3,8 +3,8 @@
 On a GPU nothing here allocates, frees, loads a module or waits while the kernel lives: all that is done
 before the launch or after the end. What would wait for the kernel, which waits for the host:
 
-* work on the NULL stream, and on the streams that ``numba.cuda.stream()`` makes; so streams and events
-  are those of `cuda.core`, which are non-blocking ones, and every copy and the launch name one;
+* work on the NULL stream, and on the streams that ``numba.cuda.stream()`` makes; so streams are
+  non-blocking ones of `cuda.core`, and every copy and the launch name one;
 * an argument of the launch that lies on the host, which Numba copies back after the launch, and a kernel
   compiled with ``debug``, of which it reads an error code back;
 * loading a module, of which a lazy driver loads parts at their first use (`ringnb.kernel.cuda_target`);
@@ -202,10 +202,12 @@ class GpuDevice(Device):
             raise BackendUnavailable(msg)
         self._cuda = load(simulate=False)
         from cuda.core import Device as CoreDevice  # noqa: PLC0415
+        from cuda.core import StreamOptions  # noqa: PLC0415
 
         core = CoreDevice()
         core.set_current()
-        self._run, self._down, self._up = (core.create_stream() for _ in range(3))
+        aside = StreamOptions(nonblocking=True)
+        self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
         self._make_event = core.create_event
         self._events: dict[int, Any] = {}
         self._end, self._uploaded = core.create_event(), core.create_event()

@@ -113,7 +113,8 @@ else:
 
     def function(body: Callable[..., Any]) -> Any:
         """Compile a device function into its callers."""
-        return cuda.jit(device=True, forceinline=True)(body)
+        # Whatever NUMBA_CUDA_DEBUGINFO and NUMBA_OPT say: after a kernel with debug Numba waits for it.
+        return cuda.jit(device=True, forceinline=True, debug=False, opt=True)(body)
 
     def _asm(builder: Any, result: Any, operands: list[Any], text: str, constraints: str) -> Any:
         kind = ir.FunctionType(result, [operand.type for operand in operands])
