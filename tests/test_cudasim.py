@@ -76,6 +76,25 @@ def test_the_last_bit_of_exp_decides_no_flip_of_an_ising_model():
         assert 2**-18 < off < 1 - 2**-18
 
 
+def test_a_session_passes_the_grid_on_and_remakes_it():
+    storage = rn.ZarrStorage("memory://cudasim-grid")
+    grid = {"lanes": 2, "width": 3, "threads": 64, "ring_capacity": 8}
+    session = rn.Session(
+        Mixer((5, 7)), 3, backend="cudasim", storage=storage, service=False, **grid
+    )
+    for one in (session, session.remake()):
+        kernel = one.statistics().kernel
+        assert (kernel.lanes, kernel.width, kernel.ring_capacity) == (2, 3, 8)
+        one.run_steps(2, 2)
+        one.close()
+    with pytest.raises(ValueError, match=r"threads must lie in 32\.\.1024"):
+        rn.Session(Mixer((5, 7)), backend="cudasim", storage=storage, threads=2)
+    with rn.Session(
+        Mixer((5, 7)), backend="cudasim", storage=storage, service=False, width=1
+    ) as one:
+        assert one.statistics().kernel.width == 1
+
+
 def test_a_lost_heartbeat_ends_the_kernel(monkeypatch):
     monkeypatch.setattr("ringnb.kernel.cuda._BEAT_S", 1000.0)
     kernel = CudaKernel([Mixer((5, 7))], simulate=True, lease_s=0.5)
