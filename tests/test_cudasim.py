@@ -82,11 +82,12 @@ def test_a_session_passes_the_grid_on_and_remakes_it():
     session = rn.Session(
         Mixer((5, 7)), 3, backend="cudasim", storage=storage, service=False, **grid
     )
-    for one in (session, session.remake()):
-        kernel = one.statistics().kernel
+    for _ in range(2):
+        kernel = session.statistics().kernel
         assert (kernel.lanes, kernel.width, kernel.ring_capacity) == (2, 3, 8)
-        one.run_steps(2, 2)
-        one.close()
+        assert session.run_steps(2, 2) == 2
+        session = session.remake()
+    session.close()
     with pytest.raises(ValueError, match=r"threads must lie in 32\.\.1024"):
         rn.Session(Mixer((5, 7)), backend="cudasim", storage=storage, threads=2)
     with rn.Session(
