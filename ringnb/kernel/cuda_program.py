@@ -25,22 +25,25 @@ __all__ = ["CellCode", "build", "cell_code"]
 
 _CELLS = """
 def cells(state, now_at, before_at, params, step, nf, nz, ny, nx, first, stride):
+    # Lengths are below 2**31.
+    nf, nz, ny, nx, first, stride = low(nf), low(nz), low(ny), low(nx), low(first), low(stride)
     now = grid(state, now_at, element, {shape})
     before = grid(state, before_at, element, {shape})
+    own = private(params)
     # No division per cell: the place moves on by a stride, with carries.
-    x, y, z = first % nx, first // nx % ny, first // (nx * ny)
-    dx, dy, dz = stride % nx, stride // nx % ny, stride // (nx * ny)
+    x, y, z = low(first % nx), low(first // nx % ny), low(first // nx // ny)
+    dx, dy, dz = low(stride % nx), low(stride // nx % ny), low(stride // nx // ny)
     while z < nz:
-        update(now, before, params, step, {place})
-        x += dx
-        y += dy
-        z += dz
+        update(now, before, own, step, {place})
+        x = low(x + dx)
+        y = low(y + dy)
+        z = low(z + dz)
         if x >= nx:
-            x -= nx
-            y += 1
+            x = low(x - nx)
+            y = low(y + 1)
         if y >= ny:
-            y -= ny
-            z += 1
+            y = low(y - ny)
+            z = low(z + 1)
 """
 _INJECT = """
 def disturb(state, now_at, before_at, params, nf, nz, ny, nx, z, y, x, amplitude):
@@ -99,7 +102,8 @@ def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
 
 
 def _cells(kind: CellCode) -> Any:
-    return _compile(_CELLS, "cells", kind, update=dev.function(kind.update))
+    functions = {"update": dev.function(kind.update), "private": dev.private, "low": dev.low}
+    return _compile(_CELLS, "cells", kind, **functions)
 
 
 def _disturb(kind: CellCode) -> Any:

@@ -57,7 +57,11 @@ def main() -> None:
     cuda = load(simulate=False)
     from numba.cuda import dispatcher  # noqa: PLC0415
 
-    from ringnb.kernel.cuda_device import ieee_arithmetic, signature  # noqa: PLC0415
+    from ringnb.kernel.cuda_device import (  # noqa: PLC0415
+        ieee_arithmetic,
+        launch_bounds,
+        signature,
+    )
     from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
 
     for actor, cc in variants():
@@ -66,7 +70,13 @@ def main() -> None:
         kind = cell_code(actor)
         with ieee_arithmetic():
             ptx, _ = cuda.compile(
-                build([kind]), signature(), device=False, cc=cc, output="ptx", abi="numba"
+                build([kind]),
+                signature(),
+                device=False,
+                cc=cc,
+                output="ptx",
+                abi="numba",
+                launch_bounds=launch_bounds(256),
             )
         found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}
         found["actor"], found["cc"] = actor.kernel_type, cc
@@ -78,6 +88,8 @@ def main() -> None:
             re.findall(r"\bfma\.|\b(?:mul|add|sub)(?:\.ftz)?\.f(?:32|64)", ptx)
         )
         found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
+        untyped = ptx.replace("st.global.f32", "st.global.b32")  # as NVVM has it from 10.0 on
+        found["lines of the loops that write 4 bytes"] = _tightest_loop(untyped, "st.global.b32")
         sys.stdout.write(json.dumps(found) + "\n")
 
 
