@@ -53,8 +53,8 @@ def test_products_and_sums_are_rounded_apart_as_on_the_cpu(reports):
 
 
 def test_the_loop_over_cells_holds_only_what_changes_from_cell_to_cell(reports):
-    """Parameters are not read again for each, and places are 32-bit numbers: else twice the length."""
+    """Parameters are not read again for each, and places are 32-bit numbers: else it is longer by a seventh or more."""
     waves = [r for r in reports if r["actor"] == "fdtd_2d"]
     assert len(waves) == 4
     for report in waves:
-        assert 0 < min(report["lines of the loops that write 4 bytes"]) <= 100
+        assert 0 < min(report["lines of the loops that write 4 bytes"]) <= 80
