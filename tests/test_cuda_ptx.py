@@ -53,7 +53,7 @@ def test_products_and_sums_are_rounded_apart_as_on_the_cpu(reports):
 
 
 def test_the_loop_over_cells_holds_only_what_changes_from_cell_to_cell(reports):
-    """Parameters are not read again for each, and places are 32-bit numbers: else it is longer by a seventh or more."""
+    """Parameters are not read again for each; places are 32-bit numbers. Else it is a seventh longer."""
     waves = [r for r in reports if r["actor"] == "fdtd_2d"]
     assert len(waves) == 4
     for report in waves:

@@ -112,6 +112,30 @@ def test_each_missing_library_is_named_with_the_extra_that_brings_it(gpu):
     assert "ringnb[cuda13]" in said
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the toolkit's wheels are for Linux")
+def test_libraries_are_looked_for_where_numba_takes_them_from(tmp_path):
+    code = """
+        import sys
+        from ringnb.kernel import cuda_target
+        cuda_target.load(simulate=False)
+        from numba.cuda.cudadrv import libs
+        print([cuda_target._library_found(name) for name in ("nvrtc", "nvvm", "no such library")])
+        for directory in sys.argv[1:]:
+            libs.get_cudalib = lambda name, static: f"{directory}/lib{name}.a"
+            print(cuda_target._library_found("cudadevrt"))
+    """
+    (tmp_path / "libcudadevrt.a").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), tmp_path, tmp_path / "nowhere"],
+        capture_output=True, text=True, timeout=60, env=_without_simulator(), check=True,
+    )  # fmt: skip
+    assert done.stdout == "[True, True, False]\nTrue\nFalse\n"
+
+
+def _without_simulator():
+    return {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
+
+
 @pytest.mark.parametrize("name", [name for name, _ in cuda_target._HARMFUL])
 def test_what_makes_launches_wait_is_refused(gpu, name):
     gpu.setenv(name, "1")
@@ -154,13 +178,12 @@ def test_whichever_numba_cuda_came_first_the_other_is_refused_with_the_remedy():
         except rn.BackendUnavailable as error:
             print(error)
     """
-    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=60,
-        env=environment,
+        env=_without_simulator(),
         check=True,
     )
     assert "the GPU's numba.cuda" in done.stdout

@@ -25,7 +25,7 @@ _HARMFUL = (
     ("CUDA_LAUNCH_BLOCKING", "every launch would wait for the kernel's end, which never comes"),
     ("NV_NSIGHT_INJECTION_TRANSPORT_TYPE", "a profiler that replays kernels waits for their end"),
 )
-_LIBRARIES = ("nvrtc", "nvvm")
+_LIBRARIES = ("nvrtc", "nvvm", "cudadevrt")
 _LOWEST = (7, 0)  # loads and stores with a scope and an order
 _INSTALL = "pip install 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]'"
 _REMEDY = "; or use backend='cpu'"
@@ -198,9 +198,13 @@ def _numba_cuda_installed() -> bool:
 
 
 def _library_found(name: str) -> bool:
-    from cuda.pathfinder import load_nvidia_dynamic_lib  # noqa: PLC0415
-
     try:
+        if name == "cudadevrt":  # static: Numba links it into every cooperative kernel
+            from numba.cuda.cudadrv.libs import get_cudalib  # noqa: PLC0415
+
+            return Path(get_cudalib(name, static=True)).exists()
+        from cuda.pathfinder import load_nvidia_dynamic_lib  # noqa: PLC0415
+
         load_nvidia_dynamic_lib(name)
     except Exception:  # noqa: BLE001 - it has several, and the finding is the same
         return False
