@@ -228,6 +228,15 @@ class CudaKernel(LaneKernel):
                 "process was stopped, or some code held the interpreter's lock"
             )
 
+    @property
+    def heartbeat(self) -> int:
+        """How often this process has told the kernel that it lives."""
+        return int(self._arrays.host[cl.HEARTBEAT])
+
+    def stop_heartbeat(self) -> None:
+        """Raise the heartbeat no more, as if this process had died: the lease will run out."""
+        self._stillness.set()
+
     # -- rings -----------------------------------------------------------------------------------
 
     def push_nowait(

@@ -129,8 +129,13 @@ class LaneKernel(AbstractKernel):
 
     def stop(self, reason: str = "the kernel was closed") -> None:
         """End the kernel and wait for it. Idempotent, any thread."""
+        if (
+            os.getpid() != self._pid
+        ):  # a forked child has nothing to end, and may find the lock held
+            self._stopped_because = self._stopped_because or reason
+            return
         with self._stop_lock:
-            if self._to_end and os.getpid() == self._pid:
+            if self._to_end:
                 for memory in self._memory:
                     store_word(memory.control, layout.STOP, 1)
                 self._end()
