@@ -27,6 +27,7 @@ _COUNTED = (
     "ld.acquire.gpu.b64",
     "nanosleep.u32",
     "cudaCGGetIntrinsicHandle",
+    "vprintf",
 )
 _CAPABILITIES = ((7, 5), (8, 0), (9, 0), (12, 0))
 
@@ -56,22 +57,39 @@ def main() -> None:
     cuda = load(simulate=False)
     from numba.cuda import dispatcher  # noqa: PLC0415
 
-    from ringnb.kernel.cuda_device import signature  # noqa: PLC0415
+    from ringnb.kernel.cuda_device import (  # noqa: PLC0415
+        ieee_arithmetic,
+        launch_bounds,
+        signature,
+    )
     from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
 
     for actor, cc in variants():
         # Numba asks the device for its capability to compile device functions, and there is none.
         dispatcher.get_current_device = lambda cc=cc: SimpleNamespace(compute_capability=cc)
-        ptx, _ = cuda.compile(
-            build([cell_code(actor)]), signature(), device=False, cc=cc, output="ptx", abi="numba"
-        )
+        kind = cell_code(actor)
+        with ieee_arithmetic():
+            ptx, _ = cuda.compile(
+                build([kind]),
+                signature(),
+                device=False,
+                cc=cc,
+                output="ptx",
+                abi="numba",
+                launch_bounds=launch_bounds(256),
+            )
         found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}
         found["actor"], found["cc"] = actor.kernel_type, cc
         found["target"] = f".target sm_{cc[0]}{cc[1]}" in ptx
         found["float compares of converted integers"] = len(
             re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
         )
+        found["fused or open to it"] = len(
+            re.findall(r"\bfma\.|\b(?:mul|add|sub)(?:\.ftz)?\.f(?:32|64)", ptx)
+        )
         found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
+        untyped = ptx.replace("st.global.f32", "st.global.b32")  # as NVVM has it from 10.0 on
+        found["lines of the loops that write 4 bytes"] = _tightest_loop(untyped, "st.global.b32")
         sys.stdout.write(json.dumps(found) + "\n")
 
 
