@@ -15,6 +15,7 @@ from ringnb.errors import CommandRefused, KernelStopped
 from ringnb.kernel import layout
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
+from ringnb.kernel.lane import run_leader
 from ringnb.messages import Command
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 
@@ -120,6 +121,18 @@ def test_a_kernel_is_launched_once_and_not_asked_before():
     kernel.launch()
     with pytest.raises(KernelStopped, match="launched once"):
         kernel.launch()
+    kernel.stop()
+
+
+def test_no_deadline_runs_while_the_threads_compile(monkeypatch):
+    def slow(*args):
+        time.sleep(0.3)
+        return run_leader(*args)
+
+    monkeypatch.setattr("ringnb.kernel.cpu.run_leader", slow)
+    kernel = launched()
+    client = KernelClient(kernel)
+    client.wait_reply(client.submit(0, Command.HEARTBEAT), 0.2)
     kernel.stop()
 
 

@@ -15,6 +15,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from typing import final
@@ -32,6 +33,7 @@ from ringnb.kernel.layout import (
 )
 from ringnb.kernel.memory import HostMemoryKernel
 from ringnb.kernel.ring import (
+    load_word,
     sleep_for_reply,
     spin_for_reply,
     store_word,
@@ -46,6 +48,7 @@ __all__ = ["CpuKernel"]
 _SLICE_NS = 1_000_000
 _HOT_NS = 10_000_000
 _STOP_TIMEOUT_S = 30.0
+_START_POLL_S = 0.0005
 
 
 @final
@@ -129,6 +132,11 @@ class CpuKernel(HostMemoryKernel):
         for thread in threads:
             thread.start()
             self._threads.append(thread)
+        # The first one of a process compiles or loads code, for seconds: no command's deadline is to
+        # run meanwhile.
+        for memory in self._memory:
+            while load_word(memory.control, layout.STATE) == layout.LANE_STARTING and self.alive:
+                time.sleep(_START_POLL_S)
 
     def _pipe(self) -> tuple[int, int]:
         fds = os.pipe()

@@ -294,14 +294,15 @@ class LaneKernel(AbstractKernel):
             """Read a word of every lane."""
             return tuple(int(load_word(m.control, index)) for m in self._memory)
 
-        taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]
+        # What is taken away is read before what is put in: a difference may lag, but not be negative.
         returned = [each(layout.RETURNED + b * LINE) for b in range(layout.STAGING_BUFFERS)]
-        heads, tails = each(layout.H2K_HEAD), each(layout.H2K_TAIL)
+        taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]
+        tails, heads = each(layout.H2K_TAIL), each(layout.H2K_HEAD)
         return KernelStatistics(
             lanes=self._n_lanes,
             width=self._width,
             ring_capacity=self._capacity,
-            h2k_depth=tuple(h - t for h, t in zip(heads, tails, strict=True)),
+            h2k_depth=tuple(min(h - t, self._capacity) for h, t in zip(heads, tails, strict=True)),
             k2h_depth=tuple(int(replies_waiting(m.control)) for m in self._memory),
             staging_taken=tuple(
                 sum(t[lane] - r[lane] for t, r in zip(taken, returned, strict=True))
