@@ -149,9 +149,7 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
     from numba.cuda.cudadrv.libs import get_cudalib  # noqa: PLC0415
 
     runtime = Path(get_cudalib("cudadevrt", static=True)).read_bytes()
-    options = LinkerOptions(
-        arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"]
-    )
+    options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
     linker = Linker(
         ObjectCode.from_ptx(ptx.encode()), ObjectCode.from_library(runtime), options=options
     )
@@ -162,7 +160,8 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
     # The assembler tells of spills, the linker of everything, the library's own kernels included.
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
     used = re.search(
-        rf"'{entry}':\n.*used (\d+) registers.* (\d+) stack, (\d+) bytes smem.* (\d+) bytes lmem", log
+        rf"'{entry}':\n.*used (\d+) registers.* (\d+) stack, (\d+) bytes smem.* (\d+) bytes lmem",
+        log,
     )
     assert used is not None, log
     registers, stack, shared, _ = map(int, used.groups())

@@ -1,0 +1,275 @@
+"""What a run on a device has to show, as functions that take a running kernel.
+
+The tests on the device call them at full size. The same functions run in the simulator and on the CPU at
+small sizes, so that what they do on the host is known to be right before a device is at hand.
+
+The actor of the load tests counts: after ``n`` steps every cell holds ``n``. So one look at a snapshot
+tells whether it was taken at one step boundary, at which, and whether every byte of it arrived.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.custom import CellActor
+from ringnb.kernel.client import KernelClient
+from ringnb.messages import Command
+
+__all__ = ["TOLERANCE", "Load", "Timer", "counter", "differs", "load", "soak", "timer"]
+
+TOLERANCE = {
+    # Exact: integers only.
+    "life": 0.0,
+    # Exact: a spin differs only if a uniform random number of 32 bits or more falls between two values of
+    # exp that differ in their last bits, of 53.
+    "ising_2d": 0.0,
+    # Float32. A device multiplies and adds with one rounding where the CPU makes two: an ulp (6e-8 of the
+    # largest value) per cell and step, which stable schemes do not amplify. 64 steps make 4e-6.
+    "fdtd_2d": 1e-5,
+    "fdtd_3d": 1e-5,
+    "heat_2d": 1e-5,
+    # The same, and the reaction amplifies differences while a pattern forms.
+    "gray_scott": 1e-4,
+}
+"""By how much CPU and GPU may differ after 64 steps from one state, per unit of the largest value."""
+
+
+def _count(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:  # noqa: ARG001
+    before[0, y, x] = now[0, y, x] + 1
+
+
+def counter(shape: tuple[int, int]) -> CellActor:
+    """Return an actor whose every cell holds the number of its step.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Grid.
+
+    Returns
+    -------
+    CellActor
+        Of int64 cells.
+    """
+    return CellActor(_count, shape, dtype=np.int64, kernel_type="counter")
+
+
+def differs(
+    kernel_type: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], bound: float | None = None
+) -> str | None:
+    """Say by how much two backends' fields differ, if by more than is allowed.
+
+    Parameters
+    ----------
+    kernel_type : str
+        The actor's.
+    ours, theirs : array
+        One field of either.
+    bound : float, optional
+        Other than the one in `TOLERANCE`.
+
+    Returns
+    -------
+    str or None
+        The fact and the bound; None if all is well.
+    """
+    bound = TOLERANCE[kernel_type] if bound is None else bound
+    scale = float(np.max(np.abs(theirs.astype(np.float64)))) or 1.0
+    apart = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) / scale
+    worst = float(np.max(apart))
+    if worst <= bound:  # a NaN is not
+        return None
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
+    return (
+        f"{kernel_type}: differ by {worst:.3g} of the largest value at {where}, allowed {bound:g}"
+    )
+
+
+class Load(NamedTuple):
+    """What `load` and `soak` did.
+
+    Attributes
+    ----------
+    snapshots : int
+        Taken, fetched and checked.
+    steps : int
+        Taken by all actors together.
+    commands : int
+        Of all kinds.
+    """
+
+    snapshots: int
+    steps: int
+    commands: int
+
+
+def _checked(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], int]:
+    """Take a snapshot of a counter, compare all its words, and return a copy with its step."""
+    kernel = client.kernel
+    lane = kernel.lane_of(slot)
+    reply = client.call(slot, Command.SNAPSHOT)
+    try:
+        view, facts = kernel.staged(lane, reply.value, slot)
+        found = kernel.staged_checksum(lane, reply.value, slot)
+        # The kernel summed the words while it copied them; these are the ones that arrived here.
+        assert found == facts.checksum, f"step {facts.step}: checksum {found}, not {facts.checksum}"
+        assert (facts.step, facts.epoch, facts.actor_slot) == (reply.step, reply.epoch, slot)
+        assert facts.end_ns >= facts.begin_ns
+        low, high = int(view.min()), int(view.max())
+        assert low == high == facts.step, f"cells of steps {low} to {high} at step {facts.step}"
+        return view.copy(), facts.step
+    finally:
+        kernel.release_staging(lane, reply.value)
+
+
+def _steps(client: KernelClient) -> int:
+    return sum(client.kernel.counters(slot).step for slot in range(len(client.kernel.actors)))
+
+
+def load(client: KernelClient, snapshots: int) -> Load:
+    """Take snapshots as fast as they come while all counters run freely, and check each.
+
+    Parameters
+    ----------
+    client : KernelClient
+        Of a kernel that hosts counters.
+    snapshots : int
+        How many.
+
+    Returns
+    -------
+    Load
+        What was done.
+    """
+    slots = range(len(client.kernel.actors))
+    seen = [-1] * len(slots)
+    before = _steps(client)
+    for slot in slots:
+        client.call(slot, Command.RESUME)
+    for i in range(snapshots):
+        slot = i % len(slots)
+        _, step = _checked(client, slot)
+        assert step >= seen[slot], f"slot {slot} went back from step {seen[slot]} to {step}"
+        seen[slot] = step
+    for slot in slots:
+        client.call(slot, Command.PAUSE)
+        counters = client.kernel.counters(slot)
+        assert counters.snapshots == len(range(slot, snapshots, len(slots)))
+    moved = _steps(client) - before
+    assert moved > 0, "no actor stepped while the snapshots were taken"
+    return Load(snapshots, moved, snapshots + 2 * len(slots))
+
+
+def soak(
+    client: KernelClient,
+    seconds: float,
+    *,
+    seed: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Load:
+    """Send commands of all kinds in random order, and check every answer.
+
+    Parameters
+    ----------
+    client : KernelClient
+        Of a kernel that hosts counters.
+    seconds : float
+        How long.
+    seed : int
+        Of the order.
+    clock : callable
+        Seconds.
+
+    Returns
+    -------
+    Load
+        What was done.
+    """
+    kernel = client.kernel
+    slots = range(len(kernel.actors))
+    rng = random.Random(seed)  # noqa: S311 - an order of commands
+    saved: dict[int, tuple[npt.NDArray[Any], int]] = {}
+    taken = steps = commands = 0
+    until = clock() + seconds
+    while clock() < until:
+        commands += 1
+        slot = rng.choice(slots)
+        counters = kernel.counters(slot)
+        kind = rng.choice(("run", "snapshot", "restore", "pause", "resume", "ask"))
+        if kind == "run":
+            client.call(slot, Command.RUN_STEPS, (rng.randint(1, 50),))
+            steps += 1
+        elif kind == "snapshot":
+            saved[slot] = _checked(client, slot)
+            taken += 1
+        elif kind == "restore" and slot in saved:
+            state, step = saved[slot]
+            with client.loading(kernel.lane_of(slot)) as send:
+                kernel.restore_buffer(slot)[...] = state
+                reply = send(slot, Command.RESTORE, (step,))
+            assert (reply.step, reply.epoch) == (step, counters.epoch + 1)
+        elif kind == "pause":
+            stands = client.call(slot, Command.PAUSE).step
+            assert client.call(slot, Command.HEARTBEAT).step == stands
+        elif kind == "resume":
+            client.call(slot, Command.RESUME)
+        else:
+            assert client.call(slot, Command.HEARTBEAT).step >= 0
+    for slot in slots:
+        client.call(slot, Command.PAUSE)
+        _checked(client, slot)
+    assert client.outstanding == 0
+    return Load(taken + len(slots), steps, commands)
+
+
+class Timer(NamedTuple):
+    """What the kernel's clock was seen to do.
+
+    Attributes
+    ----------
+    resolution_ns : int
+        The smallest difference between two stamps.
+    rate : float
+        Seconds of the kernel's clock per second of the host's.
+    """
+
+    resolution_ns: int
+    rate: float
+
+
+def timer(client: KernelClient, seconds: float) -> Timer:
+    """Compare the kernel's clock with the host's.
+
+    Parameters
+    ----------
+    client : KernelClient
+        Of any kernel.
+    seconds : float
+        For how long.
+
+    Returns
+    -------
+    Timer
+        What was seen. The stamps are checked to never go back.
+    """
+    stamps: list[int] = []
+    began = time.perf_counter_ns()
+    first = client.call(0, Command.HEARTBEAT).stamp_ns
+    while time.perf_counter_ns() - began < seconds * 1e9:
+        stamps.append(client.call(0, Command.HEARTBEAT).stamp_ns)
+    host_ns = time.perf_counter_ns() - began
+    apart = [b - a for a, b in zip([first, *stamps], stamps, strict=False)]
+    assert min(apart) >= 0, f"the kernel's clock went back by {-min(apart)} ns"
+    return Timer(_step_of(stamps), (stamps[-1] - first) / host_ns)
+
+
+def _step_of(stamps: list[int]) -> int:
+    """Return the step in which stamps grow: the smallest positive difference of any two."""
+    ordered = sorted(set(stamps))
+    return min((b - a for a, b in zip(ordered, ordered[1:], strict=False)), default=0)
