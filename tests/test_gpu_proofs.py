@@ -1,4 +1,4 @@
-"""What the tests on a device do on the host, tried without one: in the simulator and on the CPU, small."""
+"""What the tests on a device do on the host, tried in the simulator and on the CPU, at small sizes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from gpu import ending, test_gpu_restore
+
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
 from ringnb.kernel.cuda import CudaKernel

@@ -9,6 +9,7 @@ tells whether it was taken at one step boundary, at which, and whether every byt
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -26,11 +27,11 @@ __all__ = ["TOLERANCE", "Load", "Timer", "counter", "differs", "load", "soak", "
 TOLERANCE = {
     # Exact: integers only.
     "life": 0.0,
-    # Exact: a spin differs only if a uniform random number of 32 bits or more falls between two values of
-    # exp that differ in their last bits, of 53.
+    # Exact: a spin differs only if a uniform random number falls between two values of exp that differ
+    # in their last bits.
     "ising_2d": 0.0,
-    # Float32. A device multiplies and adds with one rounding where the CPU makes two: an ulp (6e-8 of the
-    # largest value) per cell and step, which stable schemes do not amplify. 64 steps make 4e-6.
+    # Float32. A device multiplies and adds with one rounding where the CPU makes two: an ulp (6e-8 of
+    # the largest value) per cell and step, which stable schemes do not amplify. 64 steps make 4e-6.
     "fdtd_2d": 1e-5,
     "fdtd_3d": 1e-5,
     "heat_2d": 1e-5,
@@ -264,7 +265,7 @@ def timer(client: KernelClient, seconds: float) -> Timer:
     while time.perf_counter_ns() - began < seconds * 1e9:
         stamps.append(client.call(0, Command.HEARTBEAT).stamp_ns)
     host_ns = time.perf_counter_ns() - began
-    apart = [b - a for a, b in zip([first, *stamps], stamps, strict=False)]
+    apart = [b - a for a, b in itertools.pairwise([first, *stamps])]
     assert min(apart) >= 0, f"the kernel's clock went back by {-min(apart)} ns"
     return Timer(_step_of(stamps), (stamps[-1] - first) / host_ns)
 
@@ -272,4 +273,4 @@ def timer(client: KernelClient, seconds: float) -> Timer:
 def _step_of(stamps: list[int]) -> int:
     """Return the step in which stamps grow: the smallest positive difference of any two."""
     ordered = sorted(set(stamps))
-    return min((b - a for a, b in zip(ordered, ordered[1:], strict=False)), default=0)
+    return min((b - a for a, b in itertools.pairwise(ordered)), default=0)

@@ -5,9 +5,9 @@ there is one kernel that hosts an actor of every kind, for every capability; ``-
 in a kernel of its own for one capability, and one actor for the others. Numba's part is done once per
 kernel, NVVM's and the assembler's once per capability.
 
-Registers, spills and shared memory are the assembler's, of nvJitLink, which links the kernel to the same
-library of the device's runtime as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). The
-kernel is compiled for 256 threads per block, as it is launched by default.
+Registers, spills and shared memory are the assembler's, of nvJitLink, which links the kernel to the
+same runtime library as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). The kernel is
+compiled for 256 threads per block, as it is launched by default.
 """
 
 from __future__ import annotations

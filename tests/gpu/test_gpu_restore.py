@@ -33,9 +33,9 @@ def went_on(kind, store, backend, name):
 
 
 @pytest.mark.parametrize("kind", ACTORS)
-def test_a_restored_run_is_bit_identical(tmp_path, kind, backend="cuda"):
+def test_a_restored_run_is_bit_identical(tmp_path, kind, device):
     store = tmp_path / "s.zarr"
-    with session(kind, store, backend) as s:
+    with session(kind, store, device) as s:
         s.run_steps(0, BEFORE)
         name = s.snapshot(0).name
         s.run_steps(0, AFTER)
@@ -43,7 +43,7 @@ def test_a_restored_run_is_bit_identical(tmp_path, kind, backend="cuda"):
         assert s.restore(0, name) == BEFORE
         s.run_steps(0, AFTER)
         same_session = s.snapshot(0).numpy()
-    another = went_on(kind, store, backend, name)
+    another = went_on(kind, store, device, name)
     for field, expected in never_stopped.items():
         np.testing.assert_array_equal(same_session[field], expected)
         np.testing.assert_array_equal(another[field], expected)
@@ -51,7 +51,7 @@ def test_a_restored_run_is_bit_identical(tmp_path, kind, backend="cuda"):
 
 @pytest.mark.parametrize("origin", ["cuda", "cpu"])
 @pytest.mark.parametrize("kind", ACTORS)
-def test_a_checkpoint_goes_on_on_the_other_side(tmp_path, kind, origin, device="cuda"):
+def test_a_checkpoint_goes_on_on_the_other_side(tmp_path, kind, origin, device):
     store = tmp_path / "s.zarr"
     with session(kind, store, origin) as s:
         s.run_steps(0, BEFORE)
