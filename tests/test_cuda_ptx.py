@@ -19,11 +19,16 @@ FULL = os.environ.get("RINGNB_FULL_PTX", "") not in ("", "0")
 
 
 @pytest.fixture(scope="module")
-def reports():
+def everything():
     command = [sys.executable, "-m", "ringnb.testing.ptx", *(["--full"] if FULL else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def reports(everything):
+    return [report for report in everything if "actors" in report]
 
 
 def test_every_actor_compiles_for_every_capability(reports):
@@ -60,3 +65,12 @@ def test_nothing_is_spilled_and_two_blocks_fit_on_a_multiprocessor(reports):
         assert report["spills"] == 0, report
         assert 16 <= report["registers"] <= 128, report
         assert report["shared"] <= 2048, report
+
+
+def test_the_benchmark_s_kernels_compile_for_every_capability(everything):
+    found = [report for report in everything if "baseline" in report]
+    assert [(r["baseline"], tuple(r["cc"])) for r in found] == [
+        (name, cc) for name in ("copy", "wave_2d", "wave_3d") for cc in CAPABILITIES
+    ]
+    # 64 registers leave a multiprocessor its 1024 threads.
+    assert all(r["spills"] == 0 and 8 <= r["registers"] <= 64 for r in found), found

@@ -3,7 +3,7 @@
 A process of its own: ``python -m ringnb.testing.ptx``. It prints one JSON line per variant. In short
 there is one kernel that hosts an actor of every kind, for every capability; ``--full`` adds every actor
 in a kernel of its own for one capability, and one actor for the others. Numba's part is done once per
-kernel, NVVM's and the assembler's once per capability.
+kernel, NVVM's and the assembler's once per capability. The kernels of ``ringnb bench --gpu`` follow.
 
 Registers, spills and shared memory are the assembler's, of nvJitLink, which links the kernel to the
 same runtime library as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). The kernel is
@@ -190,6 +190,21 @@ def main() -> None:
             )
             found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
             found |= linked(ptx, capability)
+            sys.stdout.write(json.dumps(found) + "\n")
+    _baselines()
+
+
+def _baselines() -> None:
+    """Compile what the benchmark launches for comparison."""
+    from ringnb.bench.gpu import kernels  # noqa: PLC0415
+
+    for name, body, types in (
+        ("copy", kernels.copy, kernels.COPY_SIGNATURE),
+        ("wave_2d", kernels.one_step(actors.Wave2D((8, 8))), kernels.ONE_STEP_SIGNATURE),
+        ("wave_3d", kernels.one_step(actors.Wave3D((8, 8, 8))), kernels.ONE_STEP_SIGNATURE),
+    ):
+        for capability, ptx in compiled(body, types, CAPABILITIES):
+            found = {"baseline": name, "cc": capability, **linked(ptx, capability)}
             sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -79,8 +79,8 @@ def timed(case: Case, card: Card) -> Callable[[Scale], Iterator[Row]]:
     """
 
     def measure(scale: Scale) -> Iterator[Row]:
+        """Measure within the case's time."""
         seconds = case.seconds / 4 if scale.quick else case.seconds
         yield from case.measure(card, scale, Budget(seconds))
 
-    measure.__doc__ = case.measure.__doc__
     return measure
