@@ -1,6 +1,6 @@
 """The CUDA kernel compiles with no device, and its PTX holds what its correctness rests on.
 
-`RINGNB_FULL_PTX=1`, which CI sets once, adds every actor in a kernel of its own.
+All kinds of actors are compiled in one kernel; `RINGNB_FULL_PTX=1` adds every actor in one of its own.
 """
 
 from __future__ import annotations
