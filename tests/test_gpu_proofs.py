@@ -84,6 +84,7 @@ def test_the_clock_s_rate_and_resolution_are_found(client):
     seen = proofs.timer(client, 0.2)
     assert abs(seen.rate - 1) < 0.2
     assert seen.resolution_ns > 0
+    assert proofs._step_of([1000, 1096, 1256, 1256, 1480]) == 32
 
 
 @pytest.mark.parametrize("kind", ["fdtd_2d", "ising_2d", "gray_scott"])

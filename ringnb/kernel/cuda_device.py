@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, final
@@ -256,11 +255,7 @@ class GpuDevice(Device):
     def launch(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Enqueue the one launch."""
         self._held.enter_context(self._cuda.defer_cleanup())
-        with warnings.catch_warnings():
-            # Numba takes a grid of fewer than 128 blocks for a beginner's mistake.
-            warnings.filterwarnings("ignore", message="Grid size")
-            configured = self._kernel[blocks, self._threads, self._run]
-        configured(*arguments)
+        self._kernel[blocks, self._threads, self._run](*arguments)
         self._end.record(self._run)
 
     def ended(self) -> bool:

@@ -10,6 +10,7 @@ tells whether it was taken at one step boundary, at which, and whether every byt
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable
@@ -235,7 +236,7 @@ class Timer(NamedTuple):
     Attributes
     ----------
     resolution_ns : int
-        The smallest difference between two stamps.
+        The step in which it counts.
     rate : float
         Seconds of the kernel's clock per second of the host's.
     """
@@ -271,6 +272,5 @@ def timer(client: KernelClient, seconds: float) -> Timer:
 
 
 def _step_of(stamps: list[int]) -> int:
-    """Return the step in which stamps grow: the smallest positive difference of any two."""
-    ordered = sorted(set(stamps))
-    return min((b - a for a, b in itertools.pairwise(ordered)), default=0)
+    """Return the step in which a clock counts, of which all differences are multiples."""
+    return math.gcd(*(b - a for a, b in itertools.pairwise(stamps)))

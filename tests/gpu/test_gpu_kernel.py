@@ -79,7 +79,7 @@ def test_other_streams_copy_and_launch_beside_a_live_kernel():
             b[i] = 2 * a[i]
 
     twice[128, 256, ours](there, back)  # loaded before the kernel lives
-    done = cuda.event(timing=False)
+    done = core.create_event()
     cuda.synchronize()
     # Few blocks, so that multiprocessors are left for the other launch.
     with running([Mixer((512, 512))], width=8) as client:
@@ -90,9 +90,9 @@ def test_other_streams_copy_and_launch_beside_a_live_kernel():
             there.copy_to_device(source, stream=ours)
             twice[128, 256, ours](there, back)
             back.copy_to_host(target, stream=ours)
-            done.record(ours)
+            stream.record(done)
             deadline = time.monotonic() + 10
-            while not done.query():
+            while not done.is_done:
                 assert time.monotonic() < deadline, f"turn {turn}: the other stream waits"
             np.testing.assert_array_equal(target, 2 * source)
             assert client.wait_until(lambda: client.kernel.counters(0).step > before, 10)  # noqa: B023

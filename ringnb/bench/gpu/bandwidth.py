@@ -63,7 +63,7 @@ def bandwidth(card: Card, budget: Budget) -> Bandwidth:
         def rate(how: Any) -> float:
             return 2 * 8 * n / card.time_s(how) / 1e9
 
-        rate(lambda: launch(source, target))  # loads the kernel
+        rate(lambda: launch(source, target))  # to warm up
         for _ in budget.turns(5, 40):
             found.driver.append(rate(lambda: card.copy(target, source)))
             found.kernel.append(rate(lambda: launch(source, target)))

@@ -120,7 +120,7 @@ class Card:
         """What one case has measured and others refer to."""
         self._cuda = load(simulate=False)
         from cuda.bindings import driver  # noqa: PLC0415
-        from cuda.core import Device  # noqa: PLC0415
+        from cuda.core import Device, EventOptions  # noqa: PLC0415
 
         self._driver = driver
         core = Device()
@@ -128,7 +128,9 @@ class Card:
         self._core_stream = core.create_stream()  # non-blocking, and kept: Numba does not own it
         self.handle = driver.CUstream(int(self._core_stream.handle))
         self._stream = self._cuda.external_stream(int(self._core_stream.handle))
-        self._begin, self._end = self._cuda.event(timing=True), self._cuda.event(timing=True)
+        # Not Numba's events, which log an error whenever the answer to a query is no.
+        timing = EventOptions(timing_enabled=True)
+        self._begin, self._end = core.create_event(timing), core.create_event(timing)
 
     def describe(self) -> dict[str, Any]:
         """Return what card, driver and packages these are; no serial number."""
@@ -171,7 +173,7 @@ class Card:
     # -- launches ----------------------------------------------------------------------------------
 
     def compile(self, body: Callable[..., None], signature: str) -> Any:
-        """Compile a kernel; it is loaded at its first launch."""
+        """Compile and load a kernel."""
         return self._cuda.jit(signature)(body)
 
     def launcher(self, kernel: Any, threads_needed: int) -> Callable[..., None]:
@@ -210,15 +212,15 @@ class Card:
         float
             Between two events on the stream.
         """
-        self._begin.record(self._stream)
+        self._core_stream.record(self._begin)
         work()
-        self._end.record(self._stream)
+        self._core_stream.record(self._end)
         until = time.monotonic() + _WAIT_S
-        while not self._end.query():
+        while not self._end.is_done:
             if time.monotonic() > until:
                 msg = f"the device did not finish within {_WAIT_S:g} s"
                 raise TimeoutError(msg)
-        return float(self._begin.elapsed_time(self._end)) / 1e3
+        return float(self._end - self._begin) / 1e3
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record launches as a CUDA graph.

@@ -132,9 +132,7 @@ def _one_launch_per_step(
             launch(state, now, before, own, step, nf, *grid)
             now, before = before, now
 
-    card.time_s(
-        lambda: steps(2)
-    )  # loads the kernel: that must not happen while a graph is recorded
+    card.time_s(lambda: steps(2))  # whatever a first launch does must not happen in the recording
     replay = card.record(lambda: steps(_PER_GRAPH))
 
     def replays(n: int) -> None:
