@@ -5,6 +5,7 @@ Everything but the device is real: numba-cuda compiles and loads the kernel and 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -77,6 +78,10 @@ def run(tmp_path_factory):
             time.sleep(0.02)
         yield first, err, host.returncode, log.read_text().splitlines()
     finally:
+        if "device: left by" not in log.read_text():
+            for process in re.findall(r"device: process (\d+)", log.read_text()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(process), signal.SIGKILL)
         for path in pages.parent.glob(pages.name + "*"):
             path.unlink()
 

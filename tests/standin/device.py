@@ -1,6 +1,6 @@
 """The device of the stand-in driver: a process that runs the kernel on the host's pages.
 
-``device.py PAGES``: started by the driver at a cooperative launch. It outlives the host, as a device does.
+``device.py PAGES``: started by the driver at a cooperative launch. It outlives the host, like a device.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def argument(words, ndim):
 
 
 def main(pages):
+    print(f"device: process {os.getpid()}", flush=True)
     kinds, dimensions = pickle.loads(Path(f"{pages}.kinds").read_bytes())
     words = iter(np.fromfile(f"{pages}.arguments", np.int64).tolist())
     map_pages(pages)
