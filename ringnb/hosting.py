@@ -16,7 +16,7 @@ from ringnb.actors.base import Actor
 from ringnb.arguments import check_cell, check_number, check_pace, check_seconds
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda_target import driver_present, notice_fallback
+from ringnb.kernel.cuda_target import notice_fallback
 from ringnb.messages import MAX_STEP, Command, check_step
 
 __all__ = ["ActorHost", "make_kernel"]
@@ -277,7 +277,12 @@ class ActorHost:
 
 
 def make_kernel(
-    backend: object, population: list[Actor], lanes: int | None, width: int, capacity: int
+    backend: object,
+    population: list[Actor],
+    lanes: int | None,
+    width: int | None,
+    threads: int | None,
+    capacity: int,
 ) -> AbstractKernel:
     """Make a kernel of the backend asked for.
 
@@ -287,10 +292,8 @@ def make_kernel(
         "auto", "cpu", "cuda" or "cudasim".
     population : list of Actor
         The actor of every slot.
-    lanes : int or None
-        Lanes; None leaves it to the kernel.
-    width : int
-        Threads or blocks per lane.
+    lanes, width, threads : int or None
+        Lanes, threads (on a GPU: blocks) of a lane, threads of a block; None leaves it to the kernel.
     capacity : int
         Slots of each ring.
 
@@ -309,20 +312,22 @@ def make_kernel(
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
-    if backend == "auto" and driver_present():
-        # It becomes the choice of "auto" once it has been seen to run on a device.
-        notice_fallback("the GPU kernel is used when it is asked for, with backend='cuda'")
     if backend in ("cuda", "cudasim"):
         from ringnb.kernel.cuda import CudaKernel  # noqa: PLC0415
 
-        # A session's width of 1 is its default: a group of one block would leave the card idle.
         return CudaKernel(
             population,
             lanes=lanes,
-            width=None if width == 1 else width,
+            width=width,
+            threads=threads,
             capacity=capacity,
             simulate=backend == "cudasim",
         )
+    if threads is not None:
+        msg = f"threads={threads!r} are those of a block, which the CPU has none of: use width"
+        raise ValueError(msg)
+    if backend == "auto":
+        notice_fallback()
     from ringnb.kernel.cpu import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
 
     return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import time
 import weakref
 from collections.abc import Sequence
@@ -62,8 +63,11 @@ class Session(SessionView):
         Poll, carry and commit on background threads. False leaves the crank to the caller: `send`,
         `receive`.
     lanes, width : int, optional
-        Kernel lanes (default: one per core but one, at most one per actor) and threads per lane
-        (default 1).
+        Kernel lanes and threads per lane; on a GPU groups of blocks and blocks per group. By default the
+        CPU gets a lane per core but one, at most one per actor, and one thread for each; a GPU gets one
+        lane, of as many blocks as the largest actor can use.
+    threads : int, optional
+        Threads per block, on a GPU only; 256 by default.
     ring_capacity : int, default 64
         Slots of each ring, a power of two.
     max_steps_per_second : float, optional
@@ -102,12 +106,14 @@ class Session(SessionView):
         service: bool = True,
         *,
         lanes: int | None = None,
-        width: int = 1,
+        width: int | None = None,
+        threads: int | None = None,
         ring_capacity: int = 64,
         max_steps_per_second: float | None = None,
         kernel_ids: Sequence[str] | None = None,
     ) -> None:
         self._closed = True  # until everything stands
+        self._pid = os.getpid()
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
         pace_ns = check_pace(max_steps_per_second)
@@ -122,6 +128,7 @@ class Session(SessionView):
             "service": service,
             "lanes": lanes,
             "width": width,
+            "threads": threads,
             "ring_capacity": ring_capacity,
             "max_steps_per_second": max_steps_per_second,
             "kernel_ids": ids,
@@ -129,7 +136,7 @@ class Session(SessionView):
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
         if give_way(run, store, ids):
             say("The session that an earlier run of this cell made was closed.")
-        super().__init__(make_kernel(backend, population, lanes, width, ring_capacity))
+        super().__init__(make_kernel(backend, population, lanes, width, threads, ring_capacity))
         self._events = EventLog()
         self._service = SnapshotService(self._client, self._events)
         self._manager = CheckpointManager(config, storage, observer=self._service.observe)
@@ -159,6 +166,10 @@ class Session(SessionView):
             self._closed = True
             raise
         _live.add(self)
+        # Anew, so that it runs before whatever registered itself until now: commits that are under way
+        # at exit read buffers that finalisers free, and need the kernel's.
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
         remember(run, store, ids, self)
 
     # -- life ------------------------------------------------------------------------------------
@@ -171,7 +182,8 @@ class Session(SessionView):
         BaseException
             What a background thread stumbled over since the last call, after everything is closed.
         """
-        if self._closed:
+        if self._closed or os.getpid() != self._pid:
+            # A forked child has none of the threads, and may wait for ever for locks that they held.
             return
         if self._faults is not None:
             self._faults.clear()  # a slow disk must not hold up the last commits
@@ -309,7 +321,6 @@ class Session(SessionView):
         return int(reply.step)
 
 
-@atexit.register
 def _close_all() -> None:
     """Close sessions before the interpreter tears down what their threads run on."""
     for session in list(_live):

@@ -347,6 +347,6 @@ def test_who_waits_for_the_pump_sees_what_it_brought(monkeypatch):
 def test_stopping_a_stopped_kernel_touches_nothing(monkeypatch):
     kernel = launched()
     kernel.stop("first")
-    monkeypatch.setattr("ringnb.kernel.cpu.store_word", lambda *_: pytest.fail("touched"))
+    monkeypatch.setattr("ringnb.kernel.lanes.store_word", lambda *_: pytest.fail("touched"))
     kernel.stop("second")
     assert "first" in kernel.stopped_because

@@ -54,6 +54,7 @@ def test_polls_are_repeated_and_ordered_and_counters_stay_integers(reports):
         assert report["ld.acquire.gpu.b64"] >= 1
         assert report["st.release.sys.b64"] >= 1
         assert report["cudaCGGetIntrinsicHandle"] >= 1  # cooperative
+        assert report["vprintf"] == 0  # what a kernel prints is shown at its end
         assert report["float compares of converted integers"] == (
             2 if "ising_2d" in report["actors"] else 0
         ), report["actors"]
@@ -74,3 +75,11 @@ def test_the_benchmark_s_kernels_compile_for_every_capability(everything):
     ]
     # 64 registers leave a multiprocessor its 1024 threads.
     assert all(r["spills"] == 0 and 8 <= r["registers"] <= 64 for r in found), found
+
+
+def test_products_and_sums_are_rounded_apart_as_on_the_cpu(reports):
+    for report in reports:
+        # Of the built-in actors one calls a function, exp of float64, which fuses inside.
+        assert report["fused or open to it"]["32"] == 0, report["actors"]
+        fused = report["fused or open to it"]["64"]
+        assert (fused > 0) == ("ising_2d" in report["actors"]), report["actors"]

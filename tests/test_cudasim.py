@@ -11,6 +11,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
 from ringnb.messages import Command
 from ringnb.testing.kernels import KernelTests, Mixer
+from ringnb.testing.tolerance import TOLERANCE
 
 pytest.importorskip("numba_cuda")
 
@@ -22,23 +23,77 @@ class TestSimulatedCudaKernel(KernelTests):
         return CudaKernel(actors, simulate=True, **options)
 
 
-def test_a_checkpoint_goes_from_the_simulator_to_the_cpu_and_back(tmp_path):
-    store = tmp_path / "s.zarr"
-    config = rn.CheckpointConfig(storage_path=store, enabled=False)
-    wave = rn.actors.Wave2D((9, 12))
+ACTORS = [
+    rn.actors.Wave2D((8, 9)),
+    rn.actors.Wave3D((6, 7, 8)),
+    rn.actors.Heat2D((8, 9)),
+    rn.actors.GrayScott((8, 9)),
+    rn.actors.Life((8, 9)),
+    rn.actors.Ising2D((8, 10)),
+]
+
+
+@pytest.mark.parametrize("actor", ACTORS, ids=lambda actor: actor.kernel_type)
+def test_states_and_the_cpus_agree_and_go_from_one_to_the_other(actor):
+    """A checkpoint that either wrote continues in both, and they stay together."""
+    storage = rn.ZarrStorage("memory://cudasim-and-cpu")
+    config = rn.CheckpointConfig(enabled=False)
+    cell = (3,) * len(actor.shape)
     fields = {}
-    for backend, other in (("cudasim", "cpu"), ("cpu", "cudasim")):
-        with rn.Session(wave, backend=backend, config=config) as s:
+    for backend in ("cudasim", "cpu"):
+        with rn.Session(actor, backend=backend, config=config, storage=storage) as s:
             assert s.backend == backend
-            s.inject(0, at=(3, 4), amplitude=0.5)
-            s.run_steps(0, 12)
+            s.inject(0, at=cell, amplitude=0.7)
+            s.run_steps(0, 8)
             name = s.snapshot(0).name
-            s.run_steps(0, 9)
-            fields[backend] = s.snapshot(0).numpy()["pressure"]
-        with rn.Session(wave, backend=other, config=config) as s:
-            assert s.restore(0, name) == 12
-            s.run_steps(0, 9)
-            np.testing.assert_array_equal(s.snapshot(0).numpy()["pressure"], fields[backend])
+            if backend == "cudasim":
+                made_there = name
+            else:
+                assert s.restore(0, made_there) == 8
+            s.run_steps(0, 5)
+            fields[backend] = s.snapshot(0).numpy()
+    with rn.Session(actor, backend="cudasim", config=config, storage=storage) as s:
+        s.restore(0, name)
+        s.run_steps(0, 5)
+        fields["back"] = s.snapshot(0).numpy()
+    for other in ("cpu", "back"):
+        for name, field in fields["cudasim"].items():
+            apart = np.abs(field.astype(float) - fields[other][name].astype(float)).max()
+            assert apart <= TOLERANCE[actor.kernel_type]
+
+
+def test_every_built_in_actor_has_a_tolerance():
+    built_in = {getattr(rn.actors, name) for name in rn.actors.__all__}
+    kinds = {vars(one).get("kernel_type") for one in built_in if isinstance(one, type)} - {None}
+    assert kinds == set(TOLERANCE) == {actor.kernel_type for actor in ACTORS}
+
+
+def test_the_last_bit_of_exp_decides_no_flip_of_an_ising_model():
+    """As `ringnb.testing.tolerance` has it: random numbers are multiples of 2**-32."""
+    temperature = rn.actors.Ising2D((8, 10)).params["temperature"]
+    for rise in (4.0, 8.0):
+        off = (np.exp(-rise / temperature) * 2**32) % 1
+        assert 2**-18 < off < 1 - 2**-18
+
+
+def test_a_session_passes_the_grid_on_and_remakes_it():
+    storage = rn.ZarrStorage("memory://cudasim-grid")
+    grid = {"lanes": 2, "width": 3, "threads": 64, "ring_capacity": 8}
+    session = rn.Session(
+        Mixer((5, 7)), 3, backend="cudasim", storage=storage, service=False, **grid
+    )
+    for _ in range(2):
+        kernel = session.statistics().kernel
+        assert (kernel.lanes, kernel.width, kernel.ring_capacity) == (2, 3, 8)
+        assert session.run_steps(2, 2) == 2
+        session = session.remake()
+    session.close()
+    with pytest.raises(ValueError, match=r"threads must lie in 32\.\.1024"):
+        rn.Session(Mixer((5, 7)), backend="cudasim", storage=storage, threads=2)
+    with rn.Session(
+        Mixer((5, 7)), backend="cudasim", storage=storage, service=False, width=1
+    ) as one:
+        assert one.statistics().kernel.width == 1
 
 
 def test_a_lost_heartbeat_ends_the_kernel(monkeypatch):

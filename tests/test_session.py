@@ -706,6 +706,7 @@ def test_bad_input_is_one_clear_exception_and_changes_nothing(session, call, err
         ({"kernel_ids": ["a", "b"]}, ValueError, "each of the 1 slots"),
         ({"actors": 2, "kernel_ids": ["a", "a"]}, ValueError, "'a'"),
         ({"width": 0}, ValueError, "width"),
+        ({"threads": 64}, ValueError, "threads=64 .*use width"),
         ({"ring_capacity": 5}, ValueError, "power of two"),
         ({"max_steps_per_second": -1}, ValueError, "max_steps_per_second"),
     ],

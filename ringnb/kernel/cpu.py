@@ -1,19 +1,16 @@
 """The CPU backend: one Numba ``nogil`` thread per team member, looping for the whole run.
 
-Threads are daemons and are told to stop by `CpuKernel.stop`, by an ``atexit`` hook at interpreter exit,
-and by the garbage collector when nobody holds the kernel any more. They touch nothing but the memory
-of `ringnb.kernel.layout.LaneMemory`, hold no Python lock and need no GIL, so a ``subprocess`` beside
-them is safe. A ``fork`` copies memory but not threads: in the child the kernel counts as stopped, and
-says so.
+Threads are daemons and are told to stop by `CpuKernel.stop`, at interpreter exit
+(`ringnb.kernel.lifetime`), and by the garbage collector when nobody holds the kernel any more. They
+touch nothing but the memory of `ringnb.kernel.layout.LaneMemory`, hold no Python lock and need no GIL,
+so a ``subprocess`` beside them is safe.
 
 Owners: lane memory, see `ringnb.kernel.layout`. Each lane's H2K ring has one producer at a time, by a
-lock that is held for the few hundred nanoseconds of a push. A `KeyboardInterrupt` inside `stop` leaves
-the stop word set; calling `stop` again finishes the job.
+lock that is held for the few hundred nanoseconds of a push.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import sys
@@ -25,11 +22,11 @@ from typing import final
 import numpy as np
 
 from ringnb.actors.base import Actor
-from ringnb.errors import BackendUnavailable, KernelStopped
+from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout
 from ringnb.kernel.base import Gate
 from ringnb.kernel.lane import run_leader
-from ringnb.kernel.lanes import check_sizes
+from ringnb.kernel.lanes import check_range, check_sizes
 from ringnb.kernel.layout import (
     LaneMemory,
 )
@@ -50,8 +47,6 @@ _SLICE_NS = 1_000_000
 _HOT_NS = 10_000_000
 _STOP_TIMEOUT_S = 30.0
 
-_live: weakref.WeakSet[CpuKernel] = weakref.WeakSet()
-
 
 @final
 class CpuKernel(HostMemoryKernel):
@@ -63,8 +58,8 @@ class CpuKernel(HostMemoryKernel):
         The actor of every slot.
     lanes : int, optional
         Rings and teams. By default one per core but one, at most one per actor.
-    width : int, default 1
-        Threads per lane.
+    width : int, optional
+        Threads per lane, by default 1.
     capacity : int, default 64
         Slots per ring, a power of two.
 
@@ -83,7 +78,7 @@ class CpuKernel(HostMemoryKernel):
         actors: Sequence[Actor],
         *,
         lanes: int | None = None,
-        width: int = 1,
+        width: int | None = None,
         capacity: int = layout.RING_CAPACITY,
     ) -> None:
         if os.name != "posix":
@@ -95,10 +90,11 @@ class CpuKernel(HostMemoryKernel):
         actors = tuple(actors)
         if lanes is None:
             lanes = min(len(actors), max(1, available_cores() - 1)) or 1
-        check_sizes(actors, lanes, width, capacity)
+        check_sizes(actors, lanes, capacity)
+        width = 1 if width is None else width
+        check_range("width", width, 1, 256, "threads of a team")
         code = [compile_actor(actor) for actor in actors]
         super().__init__(actors, code, lanes, width, capacity)
-        self._pid = os.getpid()
         self._host = np.zeros(layout.HOST_WORDS, np.int64)
         self._scratch = np.zeros(8, np.int64)
         self._threads: list[threading.Thread] = []
@@ -106,19 +102,9 @@ class CpuKernel(HostMemoryKernel):
 
     # -- life ------------------------------------------------------------------------------------
 
-    def launch(self) -> None:
-        """Start the threads.
-
-        Raises
-        ------
-        KernelStopped
-            If the kernel ran before: a kernel is launched once.
-        """
-        if self._launched:
-            msg = "a kernel is launched once; make a new one"
-            raise KernelStopped(msg)
-        self._launched = True
+    def _start(self) -> None:
         self._host_fd, self._host_fd_write = self._pipe()
+        threads: list[threading.Thread] = []
         for index, memory in enumerate(self._memory):
             facts = memory.facts
             facts[layout.F_WAKE_FD], memory.control[layout.WAKE_FD_WRITE] = self._pipe()
@@ -130,7 +116,7 @@ class CpuKernel(HostMemoryKernel):
                     at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
                     fds = self._pipe()
                     memory.team[at + layout.M_FD], memory.team[at + layout.M_FD_WRITE] = fds
-                self._threads.append(
+                threads.append(
                     threading.Thread(
                         target=_run_thread,
                         # The kernel itself is not among the arguments: a kernel that nobody holds
@@ -140,9 +126,9 @@ class CpuKernel(HostMemoryKernel):
                         daemon=True,
                     )
                 )
-        for thread in self._threads:
+        for thread in threads:
             thread.start()
-        _live.add(self)
+            self._threads.append(thread)
 
     def _pipe(self) -> tuple[int, int]:
         fds = os.pipe()
@@ -151,48 +137,31 @@ class CpuKernel(HostMemoryKernel):
             os.set_blocking(fd, False)
         return fds
 
-    @property
-    def alive(self) -> bool:
-        """Whether all threads run in this very process."""
-        return self._launched and self._stopped_because is None
-
-    def stop(self, reason: str = "the kernel was closed") -> None:
-        """End the threads and wait for them. Idempotent, any thread."""
-        with self._stop_lock:
-            if not self._launched or os.getpid() != self._pid or not self._threads:
-                self._stopped_because = self._stopped_because or reason
-                return
-            for lane, memory in enumerate(self._memory):
-                store_word(memory.control, layout.STOP, 1)
-                with self._push_locks[lane]:
-                    wake_lane(memory.control, self._push_scratch[lane])
-            for thread in self._threads:
-                thread.join(_STOP_TIMEOUT_S)
-                if thread.is_alive():
-                    msg = (
-                        f"kernel thread {thread.name} is still in a step after {_STOP_TIMEOUT_S:g} s; "
-                        "a single step of this actor takes very long. Call close() again to wait on"
-                    )
-                    raise TimeoutError(msg)
-            self._threads.clear()  # also what tells a later call that there is nothing to do
-            self._stopped_because = self._stopped_because or reason
-            self.wake()
-            _live.discard(self)
+    def _end(self) -> None:
+        for lane, memory in enumerate(self._memory):
+            with self._push_locks[lane]:
+                wake_lane(memory.control, self._push_scratch[lane])
+        for thread in self._threads:
+            thread.join(_STOP_TIMEOUT_S)
+            if thread.is_alive():
+                msg = (
+                    f"kernel thread {thread.name} is still in a step after {_STOP_TIMEOUT_S:g} s; "
+                    "a single step of this actor takes very long. Call close() again to wait on"
+                )
+                raise TimeoutError(msg)
 
     def __del__(self) -> None:
         """Stop the threads of a kernel that nobody holds any more."""
-        if getattr(self, "_launched", False):
-            self.stop("nobody referred to the kernel any more")
-            # Only here, where no thread can be polling them: a closed number is soon reused.
-            while self._pipes:
-                os.close(self._pipes.pop())
+        super().__del__()
+        # Only here, where no thread can be polling them: a closed number is soon reused.
+        while getattr(self, "_pipes", ()):
+            os.close(self._pipes.pop())
 
     def set_gate(self, lane: int, gate: Gate) -> None:
         """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
-        memory = self._memory[lane]
-        store_word(memory.control, layout.GATE, int(gate))
+        super().set_gate(lane, gate)
         with self._push_locks[lane]:
-            wake_lane(memory.control, self._push_scratch[lane])
+            wake_lane(self._memory[lane].control, self._push_scratch[lane])
 
     # -- rings -----------------------------------------------------------------------------------
 
@@ -253,22 +222,3 @@ def _run_thread(
         if owner is not None:
             owner.fail(f"kernel thread {threading.current_thread().name} died: {error!r}")
         raise
-
-
-def _forked() -> None:
-    """In a forked child: threads did not come along."""
-    for kernel in list(_live):
-        kernel.fail(
-            f"this process ({os.getpid()}) was forked from the one that runs it, and threads do "
-            "not survive a fork"
-        )
-
-
-os.register_at_fork(after_in_child=_forked)
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Stop every kernel before the interpreter tears down what its threads run on."""
-    for kernel in list(_live):
-        kernel.stop("the interpreter is exiting")

@@ -1,9 +1,16 @@
 """Memory, copies and the launch, on a GPU and in the simulator, behind one small seam.
 
 On a GPU nothing here allocates, frees, loads a module or waits while the kernel lives: all that is done
-before the launch or after the end. Streams are non-blocking ones, since work on the NULL stream, and on
-the streams that ``numba.cuda.stream()`` makes, waits for the kernel, which waits for the host. Numba's
-deferred frees are held back for the whole run (``defer_cleanup``).
+before the launch or after the end. What would wait for the kernel, which waits for the host:
+
+* work on the NULL stream, and on the streams that ``numba.cuda.stream()`` makes; so streams are
+  non-blocking ones of `cuda.core`, and every copy and the launch name one;
+* an argument of the launch that lies on the host, which Numba copies back after the launch, and a kernel
+  compiled with ``debug``, of which it reads an error code back;
+* loading a module, of which a lazy driver loads parts at their first use (`ringnb.kernel.cuda_target`);
+* what the garbage collector frees: Numba puts it off, and is made to do so for the whole run;
+* a copy to or from memory that is not pinned; ``synchronize`` of anything; ``print`` in the kernel,
+  which shows nothing before its end.
 
 The GPU half is written by the documentation of numba-cuda 0.30 and CUDA. Not yet run on a device.
 """
@@ -13,8 +20,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -23,7 +31,7 @@ from ringnb.errors import BackendUnavailable
 from ringnb.kernel.cuda_target import load, why_unavailable
 from ringnb.kernel.layout import Words
 
-__all__ = ["Device", "GpuDevice", "SimulatedDevice"]
+__all__ = ["Device", "GpuDevice", "SimulatedDevice", "ieee_arithmetic", "signature"]
 
 _SWITCH_S = 1e-4
 
@@ -33,6 +41,8 @@ class Device(ABC):
 
     blocks_at_most: int
     """How many blocks of this kernel can be on the device together."""
+    has_hosts_clock: bool
+    """Whether what the kernel stamps is ``time.monotonic_ns()``."""
 
     @abstractmethod
     def compile(self, body: Callable[..., None], threads: int) -> None:
@@ -75,8 +85,12 @@ class Device(ABC):
         """Start the kernel and return at once."""
 
     @abstractmethod
+    def runs_on_this_thread(self) -> bool:
+        """Return whether this very thread is one of the kernel's."""
+
+    @abstractmethod
     def ended(self) -> bool:
-        """Return whether the kernel has ended.
+        """Return whether the kernel has ended, or was never launched.
 
         Raises
         ------
@@ -93,9 +107,12 @@ class Device(ABC):
 class SimulatedDevice(Device):
     """Numba's simulator on a thread of this process; one block, all memory the host's."""
 
+    has_hosts_clock = True
+
     def __init__(self) -> None:
         self._cuda = load(simulate=True)
         self.blocks_at_most = 1
+        self._switch_s: float | None = None
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -153,20 +170,30 @@ class SimulatedDevice(Device):
         self._thread = threading.Thread(target=run, name="ringnb-cudasim", daemon=True)
         self._thread.start()
 
+    def runs_on_this_thread(self) -> bool:
+        """Return whether this is the simulator's thread, or plays one of the kernel's."""
+        from numba.cuda.simulator.kernel import BlockThread  # noqa: PLC0415
+
+        me = threading.current_thread()
+        return me is self._thread or isinstance(me, BlockThread)
+
     def ended(self) -> bool:
         """Return whether the thread has ended."""
         if self._error is not None:
             raise self._error
-        return self._thread is not None and not self._thread.is_alive()
+        return self._thread is None or not self._thread.is_alive()
 
     def release(self) -> None:
         """Give the interpreter its switch interval back."""
-        sys.setswitchinterval(self._switch_s)
+        if self._switch_s is not None:
+            sys.setswitchinterval(self._switch_s)
 
 
 @final
 class GpuDevice(Device):
     """The current CUDA device."""
+
+    has_hosts_clock = False
 
     def __init__(self) -> None:
         reason = why_unavailable()
@@ -175,24 +202,27 @@ class GpuDevice(Device):
             raise BackendUnavailable(msg)
         self._cuda = load(simulate=False)
         from cuda.core import Device as CoreDevice  # noqa: PLC0415
+        from cuda.core import StreamOptions  # noqa: PLC0415
 
         core = CoreDevice()
         core.set_current()
-        # cuda.core makes non-blocking streams. They are kept, or their handles would be destroyed.
-        self._streams = [core.create_stream() for _ in range(3)]
-        self._run, self._down, self._up = (
-            self._cuda.external_stream(int(stream.handle)) for stream in self._streams
-        )
+        aside = StreamOptions(nonblocking=True)
+        self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
+        self._make_event = core.create_event
         self._events: dict[int, Any] = {}
-        self._end = self._cuda.event(timing=False)
-        self._uploaded = self._cuda.event(timing=False)
+        self._end, self._uploaded = core.create_event(), core.create_event()
+        self._launched = False
         self._held = contextlib.ExitStack()
         self.blocks_at_most = 0
 
     def compile(self, body: Callable[..., None], threads: int) -> None:
         """Compile and load the kernel, before anything runs."""
         self._threads = threads
-        self._kernel = self._cuda.jit(signature(), launch_bounds=threads)(body)
+        # No link-time optimisation: the PTX is then what was checked, and final.
+        options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
+        with ieee_arithmetic():
+            jitted = self._cuda.jit(signature(), launch_bounds=threads, **options)
+            self._kernel = jitted(body)
         (definition,) = self._kernel.overloads.values()
         per_card = definition.max_cooperative_grid_blocks(threads)
         device = self._cuda.get_current_device()
@@ -217,7 +247,7 @@ class GpuDevice(Device):
     def words(self, content: Words) -> Any:
         """Return device memory that holds a copy of `content`; only before the launch."""
         made = self._cuda.to_device(content, stream=self._up)
-        self._up.synchronize()
+        self._up.sync()
         return made
 
     def empty(self, n: int) -> Any:
@@ -228,44 +258,77 @@ class GpuDevice(Device):
         for at in range(0, n, step):
             part = made[at : at + step]
             part.copy_to_device(zeros[: len(part)], stream=self._up)
-        self._up.synchronize()
+        self._up.sync()
         return made
 
     def upload(self, target: Any, at: int, source: Words) -> Any:
         """Enqueue the copy on the stream of restores."""
         target[at : at + len(source)].copy_to_device(source, stream=self._up)
-        self._uploaded.record(self._up)
-        return self._uploaded
+        return self._up.record(self._uploaded)
 
     def download(self, source: Any, at: int, target: Words, event: int) -> Any:
         """Enqueue the copy on the stream of snapshots."""
         source[at : at + len(target)].copy_to_host(target, stream=self._down)
-        self._events[event].record(self._down)
-        return self._events[event]
+        return self._down.record(self._events[event])
 
     def prepare(self, copies: int) -> None:
         """Make one event per staging buffer."""
-        self._events = {i: self._cuda.event(timing=False) for i in range(copies)}
+        self._events = {i: self._make_event() for i in range(copies)}
 
     def finished(self, copy: Any) -> bool:
         """Ask the event; never wait for it."""
-        self._cuda.current_context()  # this thread may be new to CUDA
-        return bool(copy.query())
+        # Not Numba's event: it logs an error whenever the answer is no.
+        return bool(copy.is_done)
 
     def launch(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Enqueue the one launch."""
         self._held.enter_context(self._cuda.defer_cleanup())
-        self._kernel[blocks, self._threads, self._run](*arguments)
-        self._end.record(self._run)
+        from numba.cuda.core.errors import NumbaPerformanceWarning  # noqa: PLC0415
+
+        with warnings.catch_warnings():
+            # It is told of grids below 128 blocks, which is what small actors need.
+            warnings.simplefilter("ignore", NumbaPerformanceWarning)
+            configured = self._kernel[blocks, self._threads, self._run]
+        self._launched = True
+        configured(*arguments)
+        self._run.record(self._end)
+
+    def runs_on_this_thread(self) -> bool:
+        """Return False: they are the card's."""
+        return False
 
     def ended(self) -> bool:
         """Ask the event behind the launch; a kernel that crashed raises here."""
-        self._cuda.current_context()
-        return bool(self._end.query())
+        return not self._launched or bool(self._end.is_done)
 
     def release(self) -> None:
         """Let Numba free again."""
         self._held.close()
+
+
+@contextlib.contextmanager
+def ieee_arithmetic() -> Iterator[None]:
+    """Compile for the CPU kernel's arithmetic.
+
+    A product and a sum stay two roundings, and ``float32`` results too small for a normal number become
+    zero. So an update made of ``+ - * /`` leaves the same bits on both.
+    """
+    from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
+    from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
+
+    # The jit decorator takes neither option, though what it calls does.
+    compile_ir = nvvm.compile_ir
+
+    def compile_exactly(llvmir: Any, **options: Any) -> Any:
+        """Compile as asked, with these two options in addition."""
+        return compile_ir(llvmir, **options, fma=False, ftz=True)
+
+    with global_compiler_lock:  # nobody else compiles meanwhile
+        nvvm.compile_ir = compile_exactly
+        try:
+            yield
+        finally:
+            nvvm.compile_ir = compile_ir
 
 
 def signature() -> Any:

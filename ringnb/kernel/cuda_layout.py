@@ -16,10 +16,9 @@ array          shape                       written by
 
 Device memory: ``table`` and ``params`` (the leader of the row's lane alone writes them), ``lanes``,
 ``mail`` (a line of a group's leader, a counter of its barrier), ``facts``, and the three pools
-``state``,
-``staging`` and ``restore``, in words of 8 bytes. ``C_A`` and ``C_B`` of the table are offsets in
-``state``. The host keeps a pinned copy of each staging and restore buffer; the copy engine moves between
-the two while the kernel steps on.
+``state``, ``staging`` and ``restore``, in words of 8 bytes. ``C_A`` and ``C_B`` of the table are offsets
+in ``state``. The host keeps a pinned copy of each staging and restore buffer; the copy engine moves
+between the two while the kernel steps on.
 
 Rows of one lane follow each other in ``table``, ``words`` and ``params``.
 """
@@ -28,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +36,7 @@ from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.kernel import layout
 from ringnb.kernel.layout import LINE, Words, padded, staging_tail, state_nbytes
 
-__all__ = ["CudaLane", "CudaPlan"]
+__all__ = ["CudaLane", "CudaPlan", "Memory"]
 
 C_KIND = layout.C_STEP_FN
 """Column: which of the kernel's update functions the actor has; a CPU kernel keeps an address there."""
@@ -62,10 +61,13 @@ BY_STOP, BY_TERMINATE, BY_LEASE = 1, 2, 3
     L_H2K_TAIL,
     L_K2H_HEAD,
     L_K2H_TAIL,  # the host's, as last seen
+    L_LOOPS,
+    L_HELD,  # 1 + the row of a snapshot whose answer a gate keeps back, 0: none; the lane stands
+    L_HELD_ID,
+    L_HELD_BUFFER,
     L_TAKEN,  # one per staging buffer
-) = range(11)
-L_LOOPS = L_TAKEN + layout.STAGING_BUFFERS
-LANE_COLUMNS = 16
+) = range(15)
+LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
 
 # Words of a group in ``mail``: the leader's line, its private line, the barrier's counter, the sum.
 (
@@ -77,9 +79,18 @@ LANE_COLUMNS = 16
     J_STEP,
     J_TARGET,  # offset of the staging or restore buffer
 ) = range(7)
-(M_BEAT, M_BEAT_AT, M_NEXT_LANE, M_LANE, M_COMMAND, M_ID, M_ARGUMENT, M_BUFFER, M_BEGIN) = range(
-    LINE, LINE + 9
-)
+(
+    M_BEAT,
+    M_BEAT_AT,
+    M_NEXT_LANE,
+    M_LANE,
+    M_COMMAND,
+    M_ID,
+    M_ARGUMENT,
+    M_BUFFER,
+    M_BEGIN,
+    M_HOLD,  # whether the gate of answers was shut when the command was read
+) = range(LINE, LINE + 10)
 M_ARRIVED = 2 * LINE
 M_SUM = 3 * LINE
 MAIL_WORDS = 4 * LINE
@@ -90,6 +101,33 @@ JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD = range(4)
 FACTS = 8
 
 BLOCK_WORDS = 1 << 13  # of the checksum, see `ringnb.kernel.layout`
+
+
+class Memory(NamedTuple):
+    """All arrays of a launch, as device functions hand them on: see this module's docstring.
+
+    Attributes
+    ----------
+    control, h2k, k2h, words, params_in, host : arrays
+        Mapped memory.
+    table, params, lanes, mail, facts, state, staging, restore : arrays
+        Device memory.
+    """
+
+    control: Any
+    h2k: Any
+    k2h: Any
+    words: Any
+    params_in: Any
+    host: Any
+    table: Any
+    params: Any
+    lanes: Any
+    mail: Any
+    facts: Any
+    state: Any
+    staging: Any
+    restore: Any
 
 
 @final

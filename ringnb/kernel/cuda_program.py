@@ -207,18 +207,9 @@ def _barrier(mail: Any, base: int, width: int, generation: int) -> None:
 
 
 @dev.function
-def _capture(
-    state: Any,
-    staging: Any,
-    table: Any,
-    row: int,
-    now: int,
-    before: int,
-    target: int,
-    me: int,
-    all_: int,
-) -> Any:
+def _capture(m: Any, row: int, now: int, before: int, target: int, me: int, all_: int) -> Any:
     """Copy this thread's words of the levels to staging; return its part of the checksum."""
+    state, staging, table = m.state, m.staging, m.table
     n = (table[row, layout.C_LEVEL_BYTES] + 63) // 64 * 8
     total = 0
     for i in range(me, n * table[row, layout.C_LEVELS], all_):
@@ -229,8 +220,9 @@ def _capture(
 
 
 @dev.function
-def _load(state: Any, restore: Any, table: Any, row: int, source: int, me: int, all_: int) -> None:
+def _load(m: Any, row: int, source: int, me: int, all_: int) -> None:
     """Copy this thread's words of the restore buffer to the level buffers, ``now`` to the first."""
+    state, restore, table = m.state, m.restore, m.table
     n = (table[row, layout.C_LEVEL_BYTES] + 63) // 64 * 8
     a, b = table[row, layout.C_A], table[row, layout.C_B]
     for i in range(me, n * table[row, layout.C_LEVELS], all_):
@@ -251,7 +243,7 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
     Returns
     -------
     callable
-        To be given to ``cuda.jit``. Its 14 arguments are the arrays of `ringnb.kernel.cuda_layout`, all
+        To be given to ``cuda.jit``. It takes the arrays of `ringnb.kernel.cuda_layout.Memory`, all
         ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
     """
     step_cells, inject_cell = _dispatch(kinds)
@@ -264,22 +256,35 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
         words: Any,
         params_in: Any,
         host: Any,
-        table_: Any,
-        params_: Any,
-        lanes_: Any,
-        mail_: Any,
-        facts_: Any,
-        state_: Any,
-        staging_: Any,
-        restore_: Any,
+        table: Any,
+        params: Any,
+        lanes: Any,
+        mail: Any,
+        facts: Any,
+        state: Any,
+        staging: Any,
+        restore: Any,
     ) -> None:
         """Serve the lanes of this block's group until the end."""
         cuda.cg.this_grid()  # makes the launch cooperative
         shared_sum = cuda.shared.array(1, np.int64)
-        table, params, lanes = dev.raw(table_), dev.raw(params_), dev.raw(lanes_)
-        mail, facts = dev.raw(mail_), dev.raw(facts_)
-        state, staging, restore = dev.raw(state_), dev.raw(staging_), dev.raw(restore_)
-        width = facts[cl.F_WIDTH]
+        m = cl.Memory(
+            control,
+            h2k,
+            k2h,
+            words,
+            params_in,
+            host,
+            dev.raw(table),
+            dev.raw(params),
+            dev.raw(lanes),
+            dev.raw(mail),
+            dev.raw(facts),
+            dev.raw(state),
+            dev.raw(staging),
+            dev.raw(restore),
+        )
+        width = m.facts[cl.F_WIDTH]
         group = cuda.blockIdx.x // width
         groups = cuda.gridDim.x // width
         me = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
@@ -288,66 +293,39 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
         generation = 0
         while True:
             if me == 0:
-                find_job(
-                    control,
-                    h2k,
-                    k2h,
-                    words,
-                    params_in,
-                    host,
-                    table,
-                    params,
-                    lanes,
-                    mail,
-                    facts,
-                    state,
-                    group,
-                    groups,
-                )
+                find_job(m, group, groups)
             generation += 1
-            _barrier(mail, base, width, generation)
-            kind, row = mail[base + cl.J_KIND], mail[base + cl.J_ROW]
-            now, before = mail[base + cl.J_NOW], mail[base + cl.J_BEFORE]
-            target = mail[base + cl.J_TARGET]
+            _barrier(m.mail, base, width, generation)
+            kind, row = m.mail[base + cl.J_KIND], m.mail[base + cl.J_ROW]
+            now, before = m.mail[base + cl.J_NOW], m.mail[base + cl.J_BEFORE]
+            target = m.mail[base + cl.J_TARGET]
             if kind == cl.JOB_EXIT:
                 break
             if kind == cl.JOB_STEP:
-                step = mail[base + cl.J_STEP]
-                own = dev.grid(params, row * 16, np.float64, (16,))
-                which = table[row, cl.C_KIND]
-                for _ in range(mail[base + cl.J_COUNT]):
-                    step_cells(which, state, now, before, own, step, table, row, me, everyone)
+                step = m.mail[base + cl.J_STEP]
+                own = dev.grid(m.params, row * 16, np.float64, (16,))
+                which = m.table[row, cl.C_KIND]
+                for _ in range(m.mail[base + cl.J_COUNT]):
+                    step_cells(which, m.state, now, before, own, step, m.table, row, me, everyone)
                     step += 1
                     now, before = before, now
                     generation += 1
-                    _barrier(mail, base, width, generation)
+                    _barrier(m.mail, base, width, generation)
             else:
                 if kind == cl.JOB_LOAD:
-                    _load(state, restore, table, row, target, me, everyone)
+                    _load(m, row, target, me, everyone)
                 else:
                     if cuda.threadIdx.x == 0:
                         shared_sum[0] = 0
                     cuda.syncthreads()
-                    part = _capture(state, staging, table, row, now, before, target, me, everyone)
+                    part = _capture(m, row, now, before, target, me, everyone)
                     dev.add(shared_sum, 0, part)
                     cuda.syncthreads()
                     if cuda.threadIdx.x == 0:
-                        dev.add(mail, base + cl.M_SUM, shared_sum[0])
+                        dev.add(m.mail, base + cl.M_SUM, shared_sum[0])
                 generation += 1
-                _barrier(mail, base, width, generation)
+                _barrier(m.mail, base, width, generation)
             if me == 0:
-                finish_job(
-                    control,
-                    k2h,
-                    words,
-                    params_in,
-                    table,
-                    params,
-                    lanes,
-                    mail,
-                    facts,
-                    staging,
-                    base,
-                )
+                finish_job(m, base)
 
     return ringnb_kernel

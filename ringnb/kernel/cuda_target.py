@@ -6,12 +6,13 @@ first; after that the other one takes a new process.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,12 @@ from ringnb.errors import BackendUnavailable
 __all__ = ["driver_present", "load", "notice_fallback", "why_unavailable"]
 
 _LOG = logging.getLogger("ringnb")
+_HARMFUL = (
+    ("CUDA_LAUNCH_BLOCKING", "every launch would wait for the kernel's end, which never comes"),
+    ("NV_NSIGHT_INJECTION_TRANSPORT_TYPE", "a profiler that replays kernels waits for their end"),
+)
+_LIBRARIES = ("nvrtc", "nvvm")
+_LOWEST = (7, 0)  # loads and stores with a scope and an order
 _INSTALL = "pip install 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]'"
 _REMEDY = "; or use backend='cpu'"
 _NUMPY_TOO_NEW = (2, 5)
@@ -45,7 +52,7 @@ def load(*, simulate: bool) -> Any:
         If it is not installed, or this process has imported the other one.
     """
     backend = "cudasim" if simulate else "cuda"
-    if importlib.util.find_spec("numba_cuda") is None:
+    if not _numba_cuda_installed():
         plain = "pip install 'numba-cuda>=0.30,<0.31'" if simulate else _INSTALL
         msg = (
             f"backend {backend!r} needs the package numba-cuda, which is missing: {plain}{_REMEDY}"
@@ -104,50 +111,90 @@ def why_unavailable() -> str | None:
     str or None
         One line; None if a GPU is usable.
     """
-    for name, why in (
-        ("CUDA_LAUNCH_BLOCKING", "every launch would wait for the kernel's end, which never comes"),
-        (
-            "NV_NSIGHT_INJECTION_TRANSPORT_TYPE",
-            "a profiler that replays kernels waits for their end",
-        ),
-    ):
+    for name, why in _HARMFUL:
         if os.environ.get(name) and os.environ[name] != "0":
             return f"{name}={os.environ[name]} is set: {why}. Unset it"
+    # Before anything of CUDA is imported: the driver reads it once, when it is initialised.
+    os.environ.setdefault("CUDA_MODULE_LOADING", "EAGER")
     try:
         cuda = load(simulate=False)
     except BackendUnavailable as error:
         return str(error).removesuffix(_REMEDY)
-    # Modules that are loaded at their first use wait for running kernels: for ever, here.
-    os.environ.setdefault("CUDA_MODULE_LOADING", "EAGER")
-    missing = [
-        wheel
-        for wheel, library in (("nvrtc", "nvrtc"), ("nvvm", "nvvm"))
-        if not _library_found(library)
-    ]
+    missing = [library for library in _LIBRARIES if not _library_found(library)]
     if missing:
         return f"the toolkit libraries {' and '.join(missing)} are not found: {_INSTALL}"
     try:
-        usable = cuda.is_available()
-        trouble = ""
+        gpu = _look_at_gpu(cuda)
     except Exception as error:  # noqa: BLE001 - whatever the driver says is the finding
-        usable, trouble = False, f" ({type(error).__name__}: {' '.join(str(error).split())})"
-    if not usable:
-        what = (
-            "the NVIDIA driver does not answer"
-            if driver_present()
-            else "no NVIDIA driver is loaded"
-        )
-        return (
-            f"{what}{trouble}: install it, or run on a machine with a GPU; nvidia-smi must list one"
-        )
+        return _no_driver(f" ({type(error).__name__}: {' '.join(str(error).split())})")
+    return _no_driver() if gpu is None else _why_unfit(gpu)
+
+
+def _no_driver(trouble: str = "") -> str:
+    there = driver_present()
+    what = "the NVIDIA driver does not answer" if there else "no NVIDIA driver is loaded"
+    return f"{what}{trouble}: install it, or run on a machine with a GPU; nvidia-smi must list one"
+
+
+class _Gpu(NamedTuple):
+    """What decides whether a GPU can host the kernel."""
+
+    name: str
+    capability: tuple[int, int]
+    lowest: tuple[int, int]  # that the installed toolkit compiles for
+    watchdog: bool
+    cooperative: bool
+    maps_host_memory: bool
+    lazy: bool  # whether the driver loads modules at their first use
+
+
+def _look_at_gpu(cuda: Any) -> _Gpu | None:
+    """Ask the driver about the current device; None if it has none. Initialises it."""
+    if not cuda.is_available():
+        return None
+    from cuda.bindings import driver  # noqa: PLC0415
+    from numba.cuda.cudadrv import nvrtc  # noqa: PLC0415
+
     device = cuda.get_current_device()
-    if device.KERNEL_EXEC_TIMEOUT:
-        name = device.name.decode() if isinstance(device.name, bytes) else device.name
+    _, mode = driver.cuModuleGetLoadingMode()
+    return _Gpu(
+        name=device.name.decode() if isinstance(device.name, bytes) else device.name,
+        capability=tuple(device.compute_capability),
+        lowest=max(_LOWEST, min(tuple(cc[:2]) for cc in nvrtc.get_supported_ccs())),
+        watchdog=bool(device.KERNEL_EXEC_TIMEOUT),
+        cooperative=bool(device.COOPERATIVE_LAUNCH),
+        maps_host_memory=bool(device.CAN_MAP_HOST_MEMORY),
+        lazy=mode == driver.CUmoduleLoadingMode.CU_MODULE_LAZY_LOADING,
+    )
+
+
+def _why_unfit(gpu: _Gpu) -> str | None:
+    """Say why this GPU cannot host the kernel, or None."""
+    if gpu.capability < gpu.lowest:
+        has, needs = (".".join(map(str, cc)) for cc in (gpu.capability, gpu.lowest))
+        older = (
+            " (CUDA 13 dropped it: pip install 'ringnb[cuda12]')" if gpu.lowest > _LOWEST else ""
+        )
+        return f"{gpu.name} has compute capability {has}, needed is {needs} or more{older}"
+    if gpu.watchdog:
         return (
-            f"{name} drives a display, and its watchdog ends any kernel after seconds: use a GPU "
+            f"{gpu.name} drives a display, and its watchdog ends any kernel after seconds: use a GPU "
             "without a display (CUDA_VISIBLE_DEVICES), or switch the watchdog off"
         )
+    if not (gpu.cooperative and gpu.maps_host_memory):
+        lacks = "map memory of the host" if gpu.cooperative else "launch cooperatively"
+        return f"{gpu.name} cannot {lacks}, as this machine has it set up: use another GPU"
+    if gpu.lazy:
+        return (
+            "the CUDA driver of this process loads modules at their first use, and that waits for this "
+            "kernel, for ever: make the session before anything else uses CUDA, or start the process "
+            "with CUDA_MODULE_LOADING=EAGER"
+        )
     return None
+
+
+def _numba_cuda_installed() -> bool:
+    return importlib.util.find_spec("numba_cuda") is not None
 
 
 def _library_found(name: str) -> bool:
@@ -160,16 +207,30 @@ def _library_found(name: str) -> bool:
     return True
 
 
-def notice_fallback(reason: str) -> None:
-    """Say once per process that ``backend="auto"`` took the CPU although a GPU is near.
+def _extra_installed() -> bool:
+    """Return whether one of the cuda extras is there; numba-cuda alone is what the simulator needs."""
+    try:
+        importlib.metadata.version("cuda-toolkit")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return _numba_cuda_installed()
 
-    A log record and not a warning: it must not end a program that turns warnings into errors.
 
-    Parameters
-    ----------
-    reason : str
-        From `why_unavailable`.
+def notice_fallback() -> None:
+    """Say once per process why ``backend="auto"`` takes the CPU, where something speaks for a GPU.
+
+    That is an NVIDIA driver or one of the cuda extras; elsewhere nothing is said. A log record and not a
+    warning: it must not end a program that turns warnings into errors. Nothing of CUDA is imported.
     """
+    if driver_present():
+        # It becomes the choice of "auto" once it has been seen to run on a device.
+        reason = "the GPU kernel is used when it is asked for, with backend='cuda'"
+        if not _numba_cuda_installed():
+            reason = f"the GPU kernel needs numba-cuda: {_INSTALL}"
+    elif _extra_installed():
+        reason = _no_driver()
+    else:
+        return
     if reason not in _noticed:
         _noticed.add(reason)
         _LOG.warning("backend='auto' uses the CPU: %s. ringnb doctor says more", reason)

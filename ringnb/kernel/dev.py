@@ -96,7 +96,9 @@ if SIMULATED:
 
     def as_float(bits: int) -> float:
         """Return the float64 that has these bits."""
-        return float(np.int64(bits).view(np.float64))
+        return np.int64(bits).view(
+            np.float64
+        )  # not a Python float, which would give way to float32
 
     def add(words: Any, index: int, value: int) -> None:
         """Add to a word modulo 2**64, atomically among the block's threads."""
@@ -111,7 +113,8 @@ else:
 
     def function(body: Callable[..., Any]) -> Any:
         """Compile a device function into its callers."""
-        return cuda.jit(device=True, forceinline=True)(body)
+        # Whatever NUMBA_CUDA_DEBUGINFO and NUMBA_OPT say: after a kernel with debug Numba waits for it.
+        return cuda.jit(device=True, forceinline=True, debug=False, opt=True)(body)
 
     def _asm(builder: Any, result: Any, operands: list[Any], text: str, constraints: str) -> Any:
         kind = ir.FunctionType(result, [operand.type for operand in operands])

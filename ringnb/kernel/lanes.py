@@ -6,7 +6,9 @@ pinned and mapped. Owners of every word: see `ringnb.kernel.layout`.
 
 from __future__ import annotations
 
+import os
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,16 +16,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import MAX_PARAMS, Actor
-from ringnb.kernel import layout
+from ringnb.errors import KernelStopped
+from ringnb.kernel import layout, lifetime
 from ringnb.kernel.base import (
     AbstractKernel,
     ActorCounters,
+    Gate,
     KernelStatistics,
     QueueFull,
     SnapshotFacts,
 )
 from ringnb.kernel.layout import LINE, params_view, staging_tail, state_view, tail_words
-from ringnb.kernel.ring import advance, bump, load_word, peek, push_and_spin, replies_waiting
+from ringnb.kernel.ring import (
+    advance,
+    bump,
+    load_word,
+    peek,
+    push_and_spin,
+    replies_waiting,
+    store_word,
+)
 from ringnb.kernel.team import checksum_words
 from ringnb.messages import Reply
 
@@ -45,8 +57,13 @@ class LaneKernel(AbstractKernel):
         Threads or blocks per lane.
     capacity : int
         Slots per ring, a power of two.
+
+    Notes
+    -----
+    A `KeyboardInterrupt` inside `stop` leaves the stop words set; calling `stop` again finishes the job.
     """
 
+    lost_in_fork = "threads"
     _memory: Sequence[Any]
     """Per lane: control, h2k, k2h, words, params_in, staging."""
 
@@ -55,7 +72,9 @@ class LaneKernel(AbstractKernel):
         self._n_lanes = lanes
         self._width = width
         self._capacity = capacity
+        self._pid = os.getpid()
         self._launched = False
+        self._to_end = False  # something of it may run
         self._out = np.zeros(layout.SLOT_WORDS, np.int64)
         self._push_locks = [threading.Lock() for _ in range(lanes)]
         self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
@@ -71,6 +90,63 @@ class LaneKernel(AbstractKernel):
 
     def _row(self, slot: int) -> tuple[Any, int]:
         return self._memory[slot % self._n_lanes], slot // self._n_lanes
+
+    # -- life -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start what runs."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Wait for the end of what runs; the stop words are set."""
+
+    def launch(self) -> None:
+        """Start the kernel. It runs until `stop`.
+
+        Raises
+        ------
+        KernelStopped
+            If the kernel ran before: a kernel is launched once.
+        BackendUnavailable
+            If it cannot run now.
+        """
+        if self._launched:
+            msg = "a kernel is launched once; make a new one"
+            raise KernelStopped(msg)
+        lifetime.enter(self)
+        self._launched = self._to_end = True
+        try:
+            self._start()
+        except BaseException:
+            self.stop("it could not be launched")
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether the kernel runs in this very process, as far as is known."""
+        return self._launched and self._stopped_because is None
+
+    def stop(self, reason: str = "the kernel was closed") -> None:
+        """End the kernel and wait for it. Idempotent, any thread."""
+        with self._stop_lock:
+            if self._to_end and os.getpid() == self._pid:
+                for memory in self._memory:
+                    store_word(memory.control, layout.STOP, 1)
+                self._end()
+                self._to_end = False
+            self._stopped_because = self._stopped_because or reason
+            lifetime.leave(self)
+        self.wake()
+
+    def __del__(self) -> None:
+        """End a kernel that nobody holds any more."""
+        if getattr(self, "_to_end", False):
+            self.stop("nobody referred to the kernel any more")
+
+    def set_gate(self, lane: int, gate: Gate) -> None:
+        """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
+        store_word(self._memory[lane].control, layout.GATE, int(gate))
 
     def fail(self, reason: str) -> None:
         """Record why the kernel does not run any more; every later call is told.
@@ -211,14 +287,14 @@ class LaneKernel(AbstractKernel):
         )
 
 
-def check_sizes(actors: Sequence[Actor], lanes: object, width: object, capacity: object) -> None:
+def check_sizes(actors: Sequence[Actor], lanes: object, capacity: object) -> None:
     """Check what every backend asks of a kernel's numbers.
 
     Parameters
     ----------
     actors : sequence of Actor
         The actor of every slot.
-    lanes, width, capacity : int
+    lanes, capacity : int
         As `LaneKernel` takes them.
 
     Raises
@@ -230,7 +306,6 @@ def check_sizes(actors: Sequence[Actor], lanes: object, width: object, capacity:
         msg = "a kernel needs at least 1 actor, got none"
         raise ValueError(msg)
     check_range("lanes", lanes, 1, len(actors), "at most one lane per actor")
-    check_range("width", width, 1, 256, "threads of a team")
     check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
     assert isinstance(capacity, int | np.integer)  # just checked
     if capacity & (capacity - 1):

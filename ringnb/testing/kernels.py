@@ -17,7 +17,7 @@ import pytest
 
 from ringnb.actors.base import Actor, FieldSpec
 from ringnb.errors import CommandRefused, KernelStopped, Status
-from ringnb.kernel.base import AbstractKernel, QueueFull
+from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import Command, Reply
 
@@ -178,10 +178,10 @@ class KernelTests:
 
     def test_budget_counts_down_and_adds_up(self) -> None:
         with self.running() as client:
-            first = client.call(0, Command.RUN_STEPS, (1000,)).value
-            second = client.call(0, Command.RUN_STEPS, (500,)).value
-            assert (first, second) == (1000, 1500)
-            assert client.wait_until(lambda: client.kernel.counters(0).step == 1500, 30)
+            first = client.call(0, Command.RUN_STEPS, (300,)).value
+            second = client.call(0, Command.RUN_STEPS, (150,)).value
+            assert (first, second) == (300, 450)
+            assert client.wait_until(lambda: client.kernel.counters(0).step == 450, 30)
             counters = client.kernel.counters(0)
             assert (counters.budget, counters.running) == (0, False)
 
@@ -312,8 +312,67 @@ class KernelTests:
             begin = time.monotonic()
             self.run(client, 0, 50)
             assert time.monotonic() - begin >= 0.049 * 2 * 0.9
+            client.call(0, Command.SET_PACE, (40_000_000,))
             client.call(0, Command.SET_PACE, (0,))
-            self.run(client, 0, 5000)
+            begin = time.monotonic()
+            self.run(client, 0, 200)  # 8 s at the pace that was lifted
+            assert time.monotonic() - begin < 5
+
+    def test_a_shut_gate_keeps_commands_on_the_ring_and_actors_step_on(self) -> None:
+        with self.running(2, lanes=2) as client:
+            kernel = client.kernel
+            for slot in range(2):
+                client.call(slot, Command.RESUME)
+            kernel.set_gate(0, Gate.COMMANDS)
+            ticket = client.submit(0, Command.PAUSE)
+            then = kernel.counters(0).step + 10
+            assert client.wait_until(lambda: kernel.counters(0).step > then, 30)
+            assert ticket.reply is None
+            assert kernel.statistics().h2k_depth == (1, 0)
+            assert client.call(1, Command.PAUSE).ok  # the other lane's gate is open
+            kernel.set_gate(0, Gate.OPEN)
+            client.wait_reply(ticket)
+            assert not kernel.counters(0).running
+
+    def test_a_shut_gate_keeps_a_snapshots_answer_and_the_lane_stands(self) -> None:
+        with self.running(3, lanes=2) as client:  # slots 0 and 2 are on lane 0
+            kernel = client.kernel
+            for slot in range(3):
+                client.call(slot, Command.SET_PACE, (500_000,))
+                client.call(slot, Command.RESUME)
+            kernel.set_gate(0, Gate.ANSWERS)
+            ticket = client.submit(0, Command.SNAPSHOT)
+            later = client.submit(2, Command.HEARTBEAT)
+            assert client.wait_until(lambda: kernel.statistics().staging_taken == (1, 0), 30)
+            stands = [kernel.counters(slot).step for slot in (0, 2)]
+            then = kernel.counters(1).step + 10
+            assert client.wait_until(lambda: kernel.counters(1).step > then, 30)
+            assert [kernel.counters(slot).step for slot in (0, 2)] == stands
+            assert ticket.reply is None
+            assert later.reply is None
+            kernel.set_gate(0, Gate.COMMANDS)  # answers pass, further commands do not
+            reply = client.wait_reply(ticket)
+            assert reply.step == stands[0]
+            expected = advance(Mixer(self.shape).start(0), 0, reply.step)
+            view, _ = kernel.staged(0, reply.value, 0)
+            np.testing.assert_array_equal(view.reshape(2, *self.shape), expected)
+            kernel.release_staging(0, reply.value)
+            assert client.wait_until(lambda: kernel.counters(0).step > stands[0], 30)
+            assert later.reply is None
+            kernel.set_gate(0, Gate.OPEN)
+            assert client.wait_reply(later).ok
+
+    @pytest.mark.parametrize("gate", [Gate.COMMANDS, Gate.ANSWERS])
+    def test_stop_reaches_a_lane_that_stands_at_a_gate(self, gate: Gate) -> None:
+        kernel = self.make([Mixer(self.shape)])
+        kernel.launch()
+        client = KernelClient(kernel)
+        kernel.set_gate(0, gate)
+        client.submit(0, Command.SNAPSHOT)
+        began = time.monotonic()
+        kernel.stop("pulled the plug")
+        assert time.monotonic() - began < 5
+        assert kernel.stopped_because == "pulled the plug"
 
     def test_terminate_ends_the_lane_and_close_is_idempotent(self) -> None:
         kernel = self.make([Mixer(self.shape)])

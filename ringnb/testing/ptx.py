@@ -38,6 +38,7 @@ _COUNTED = (
     "ld.acquire.gpu.b64",
     "nanosleep.u32",
     "cudaCGGetIntrinsicHandle",
+    "vprintf",
 )
 
 
@@ -114,6 +115,8 @@ def compiled(
     """
     from numba.cuda import compiler, dispatcher  # noqa: PLC0415
 
+    from ringnb.kernel.cuda_device import ieee_arithmetic  # noqa: PLC0415
+
     # Numba asks the device for its capability to compile device functions, and there is none.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
     # What `cuda.compile` calls. The library that it drops holds what NVVM is given, which is the same
@@ -127,7 +130,9 @@ def compiled(
         launch_bounds=threads,
     )
     for capability in capabilities:
-        yield capability, library.get_asm_str(cc=capability)
+        with ieee_arithmetic():
+            ptx = library.get_asm_str(cc=capability)
+        yield capability, ptx
 
 
 def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
@@ -188,6 +193,14 @@ def main() -> None:
             found["float compares of converted integers"] = len(
                 re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
             )
+            found["fused or open to it"] = {
+                bits: len(
+                    re.findall(
+                        rf"\bfma\.\S*f{bits}|\b(?:mul|add|sub)(?:\.ftz)?\.f{bits}", ptx
+                    )
+                )
+                for bits in ("32", "64")
+            }
             found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
             found |= linked(ptx, capability)
             sys.stdout.write(json.dumps(found) + "\n")

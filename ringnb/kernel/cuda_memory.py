@@ -1,0 +1,216 @@
+"""All arrays of a CUDA launch, on the host and on the device, and the copies between the two.
+
+Everything is allocated, filled and uploaded before the launch, and freed after the end: what allocates
+or frees device memory may wait for the running kernel. While it lives there are two kinds of copies,
+each on a stream of its own between pinned and device memory, so that they pass the kernel by: a staging
+buffer to the host, a restore buffer to the device. Nobody waits for them but by asking.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.kernel import cuda_layout as cl
+from ringnb.kernel import layout
+from ringnb.kernel.cuda_device import Device
+from ringnb.kernel.cuda_layout import CudaLane, CudaPlan
+from ringnb.kernel.layout import LINE, padded, state_nbytes, state_view
+
+__all__ = ["CudaMemory"]
+
+_COPY_TIMEOUT_S = 60.0
+_NAP_S = 20e-6
+
+
+@final
+class CudaMemory:
+    """The memory of one launch.
+
+    Parameters
+    ----------
+    device : Device
+        Where.
+    actors : sequence of Actor
+        The actor of every slot.
+    plan : CudaPlan
+        What lies where.
+    capacity : int
+        Slots per ring.
+    groups : int
+        Groups of blocks.
+    facts : dict of int to int
+        What the kernel is told: word of ``facts`` and value.
+
+    Attributes
+    ----------
+    lanes : list of CudaLane
+        The host's views.
+    host : int64 array
+        Words of the host for the whole kernel: the heartbeat.
+    arguments : Memory
+        What the kernel is launched with.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        actors: Sequence[Actor],
+        plan: CudaPlan,
+        capacity: int,
+        groups: int,
+        facts: dict[int, int],
+    ) -> None:
+        self._device, self._actors, self._plan = device, actors, plan
+        self._pid = os.getpid()
+        lanes, n = len(plan.lanes), len(actors)
+        slots = lanes * capacity * layout.SLOT_WORDS
+        mapped = [
+            device.mapped(size)
+            for size in (
+                lanes * layout.CTL_WORDS,
+                slots,
+                slots,
+                n * layout.ACTOR_WORDS,
+                n * MAX_PARAMS,
+                LINE,
+            )
+        ]
+        *views, self.host = (np.asarray(m) for m in mapped)
+        told = np.zeros(cl.FACTS, np.int64)
+        for word, value in facts.items():
+            told[word] = value
+        self._state = device.empty(plan.state_words)
+        self._staging = device.empty(plan.staging_words)
+        self._restore = device.empty(plan.restore_words)
+        params = plan.params.view(np.int64).reshape(-1)
+        mail = np.zeros(groups * cl.MAIL_WORDS, np.int64)
+        self.arguments = cl.Memory._make(
+            (
+                *mapped,
+                *map(device.words, (plan.table, params, plan.lanes, mail, told)),
+                self._state,
+                self._staging,
+                self._restore,
+            )
+        )
+        self.lanes = [self._lane(lane, capacity, views) for lane in range(lanes)]
+        # Per lane: copies under way or done, by staging buffer.
+        self._copies: list[dict[int, Any]] = [{} for _ in range(lanes)]
+        device.prepare(lanes * layout.STAGING_BUFFERS)
+        for slot, actor in enumerate(actors):
+            self._fill(slot, actor)
+
+    def _lane(self, lane: int, capacity: int, views: Sequence[layout.Words]) -> CudaLane:
+        control, h2k, k2h, words, params_in = views
+        plan = self._plan
+        first, rows = (int(plan.lanes[lane, column]) for column in (cl.L_FIRST, cl.L_ROWS))
+        stage = plan.stage_words[lane]
+        ring = slice(lane * capacity * layout.SLOT_WORDS, (lane + 1) * capacity * layout.SLOT_WORDS)
+        buffers = [self._device.pinned(stage).view(np.uint8) for _ in range(layout.STAGING_BUFFERS)]
+        params = params_in.view(np.float64).reshape(-1, MAX_PARAMS)
+        return CudaLane(
+            control=control[lane * layout.CTL_WORDS : (lane + 1) * layout.CTL_WORDS],
+            h2k=h2k[ring].reshape(capacity, layout.SLOT_WORDS),
+            k2h=k2h[ring].reshape(capacity, layout.SLOT_WORDS),
+            words=words[first * layout.ACTOR_WORDS : (first + rows) * layout.ACTOR_WORDS],
+            params_in=params[first : first + rows],
+            staging=buffers,
+            restore=self._device.pinned(stage).view(np.uint8),
+        )
+
+    def _row(self, slot: int) -> tuple[CudaLane, int]:
+        return self.lanes[slot % len(self.lanes)], slot // len(self.lanes)
+
+    def _fill(self, slot: int, actor: Actor) -> None:
+        """Bring an actor's start to the device."""
+        state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
+        if state.shape != actor.state_shape:
+            msg = (
+                f"{actor!r}.start() returned shape {state.shape}, "
+                f"needed is {actor.state_shape} (levels * fields, *grid)"
+            )
+            raise ValueError(msg)
+        memory, row = self._row(slot)
+        levels = state_view(memory.restore, actor)
+        levels[:] = state.reshape(levels.shape)
+        at = int(self._plan.table[self._plan.row(slot), layout.C_A])
+        self._upload(slot, self._state, at)
+        memory.words[row * layout.ACTOR_WORDS + layout.W_EXISTS] = 1
+
+    # -- to the device ---------------------------------------------------------------------------
+
+    def upload(self, slot: int) -> None:
+        """Copy what the lane's pinned restore buffer holds of a slot to the device, and wait.
+
+        Parameters
+        ----------
+        slot : int
+            The actor whose state it is.
+
+        Raises
+        ------
+        TimeoutError
+            If the device does not answer.
+        """
+        lane = slot % len(self.lanes)
+        self._upload(slot, self._restore, int(self._plan.lanes[lane, cl.L_RESTORE]))
+
+    def _upload(self, slot: int, target: Any, at: int) -> None:
+        actor = self._actors[slot]
+        block = self._row(slot)[0].restore
+        level = state_nbytes(actor) // actor.levels
+        for first in range(0, actor.levels * padded(level), padded(level)):
+            # An earlier actor's bytes may be there.
+            block[first + level : first + padded(level)] = 0
+        copy = self._device.upload(target, at, block[: actor.levels * padded(level)].view(np.int64))
+        self._await(copy, f"the state of slot {slot} to the device")
+
+    # -- to the host -----------------------------------------------------------------------------
+
+    def fetch(self, lane: int, index: int) -> None:
+        """Begin to copy a staging buffer to the host.
+
+        Parameters
+        ----------
+        lane, index : int
+            Which one.
+        """
+        at = int(self._plan.lanes[lane, cl.L_STAGE0 + index])
+        target = self.lanes[lane].staging[index].view(np.int64)[: self._plan.stage_words[lane]]
+        event = lane * layout.STAGING_BUFFERS + index
+        self._copies[lane][index] = self._device.download(self._staging, at, target, event)
+
+    def arrived(self, lane: int, index: int) -> None:
+        """Wait until a staging buffer is on the host. Any thread.
+
+        Parameters
+        ----------
+        lane, index : int
+            Which one.
+
+        Raises
+        ------
+        TimeoutError
+            If the device does not answer.
+        """
+        # No lock: the collector may call this on a thread that is in `fetch`. The buffer's copy was
+        # entered before anybody heard of its snapshot.
+        copy = self._copies[lane].get(index)
+        self._await(copy, f"staging buffer {index} of lane {lane} to the host")
+
+    def _await(self, copy: Any, what: str) -> None:
+        """Wait for a copy by asking, so that Ctrl-C gets through and a dead device is noticed."""
+        if os.getpid() != self._pid:
+            return  # a forked child must not ask; whoever reads there is told by the kernel
+        until = time.monotonic() + _COPY_TIMEOUT_S
+        while not self._device.finished(copy):
+            if time.monotonic() > until:
+                msg = f"copying {what} took more than {_COPY_TIMEOUT_S:g} s: the device does not answer"
+                raise TimeoutError(msg)
+            time.sleep(_NAP_S)

@@ -1,0 +1,333 @@
+"""The host's half of a run on a GPU, over a card that is played by the simulator and watches every call.
+
+Each trap that would make host and kernel wait for one another is a rule here: while the kernel lives,
+nothing is allocated, freed, loaded or synchronised; copies go between device and pinned memory, on
+streams that do not wait for the NULL stream; the launch gets nothing that lies on the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import warnings
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ringnb.errors import KernelStopped
+from ringnb.kernel import cuda_device, dev
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda_clock import DeviceClock
+from ringnb.messages import Command
+from ringnb.testing.kernels import Mixer, advance, captured
+
+pytest.importorskip("numba_cuda")
+pytest.importorskip("cuda.core")
+
+SHAPE = (5, 7)
+ELSEWHERE_NS = 10**15  # how far ahead the card's clock is
+
+
+class Card:
+    """What `numba.cuda` and `cuda.core` are to `GpuDevice`; a broken rule is kept, to be looked at."""
+
+    def __init__(self, simulator):
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+        card = self
+        self.simulator = simulator
+        self.broken = []
+        self.log = []
+        self.pinned = []
+        self.thread = None
+        self.cleanup_held = False
+        self.memory_needed = []
+
+        class Array(FakeCUDAArray):
+            """Memory of the card."""
+
+            def __getitem__(self, index):
+                part = self._ary[index]
+                return Array(part) if isinstance(part, np.ndarray) else part
+
+            def copy_to_device(self, source, stream=0):
+                card.copies(source, stream)
+                self._ary[...] = source
+
+            def copy_to_host(self, target, stream=0):
+                card.copies(target, stream)
+                target[...] = self._ary
+                return target
+
+        self.array = Array
+
+    def rule(self, holds, what):
+        if not holds:
+            self.broken.append(what)
+
+    @property
+    def alive(self):
+        return self.thread is not None and self.thread.is_alive()
+
+    def copies(self, host, stream):
+        self.log.append("copy")
+        self.rule(isinstance(stream, Stream), "a copy on the NULL stream, or a blocking one")
+        inside = any(np.shares_memory(host, block) for block in self.pinned)
+        self.rule(inside or not self.alive, "a copy of memory that is not pinned")
+
+    def allocate(self, array, what):
+        self.rule(not self.alive, f"{what} allocated while the kernel lives")
+
+        def freed():
+            self.rule(not self.alive, f"{what} freed while the kernel lives")
+
+        weakref.finalize(array, freed).atexit = False
+        return array
+
+    # -- numba.cuda --------------------------------------------------------------------------------
+
+    def mapped_array(self, n, dtype):
+        return self.allocate(self.array(np.full(n, 77, dtype)), "mapped memory")
+
+    def pinned_array(self, n, dtype):
+        block = np.full(n, 77, dtype)
+        self.pinned.append(block)
+        return self.allocate(block.view(), "pinned memory")
+
+    def to_device(self, content, stream=0):
+        self.rule(isinstance(stream, Stream), "an upload on the NULL stream")
+        return self.allocate(self.array(content.copy()), "device memory")
+
+    def device_array(self, n, dtype, stream=0):
+        self.rule(isinstance(stream, Stream), "an allocation on the NULL stream")
+        return self.allocate(self.array(np.full(n, 77, dtype)), "device memory")
+
+    def get_current_device(self):
+        return SimpleNamespace(MULTIPROCESSOR_COUNT=1)
+
+    @contextlib.contextmanager
+    def defer_cleanup(self):
+        self.cleanup_held = True
+        yield
+        self.rule(not self.alive, "frees allowed while the kernel lives")
+        self.cleanup_held = False
+
+    def jit(self, signature, **options):
+        self.rule(signature is not None, "compiled at its first launch")
+        self.rule(
+            options.get("debug") is False, "debug: an error code is read back after the launch"
+        )
+        self.rule(options.get("lto") is False, "not the PTX that was checked")
+        return lambda body: Kernel(self, body)
+
+    def __getattr__(self, name):
+        raise AssertionError(f"numba.cuda.{name} is not for use beside a kernel that lives")
+
+
+class Kernel:
+    def __init__(self, card, body):
+        self.card, self.kernel = card, card.simulator.jit(body)
+        per_card = SimpleNamespace(max_cooperative_grid_blocks=lambda threads: 1)
+        self.overloads = {(): per_card}
+
+    def __getitem__(self, configuration):
+        from numba.cuda.core.errors import NumbaPerformanceWarning
+
+        warnings.warn(NumbaPerformanceWarning("a small grid"), stacklevel=2)
+        blocks, _, stream = configuration
+        self.card.rule(isinstance(stream, Stream), "a launch on the NULL stream")
+
+        def launch(*arguments):
+            card = self.card
+            card.rule(card.cleanup_held, "Numba may free while the kernel lives")
+            on_card = all(isinstance(a, card.array) for a in arguments)
+            card.rule(on_card, "an argument on the host is copied back after the launch")
+            body = self.kernel[blocks, 2]
+            card.thread = threading.Thread(target=body, args=arguments, daemon=True)
+            card.thread.start()
+            card.log.append("launch")
+
+        return launch
+
+
+class Stream:
+    """A non-blocking stream, as `cuda.core` makes them."""
+
+    def __init__(self, card, options):
+        self.card = card
+        card.rule(options.nonblocking, "a stream that waits for the NULL stream")
+
+    def sync(self):
+        self.card.rule(not self.card.alive, "a stream synchronised while the kernel lives")
+
+    def record(self, event):
+        event.left = 3  # polls until a copy is done
+        event.end = self.card.log[-1:] == ["launch"]
+        self.card.log.append("record")
+        return event
+
+
+class Event:
+    def __init__(self, card):
+        self.card, self.left, self.end = card, 0, False
+
+    @property
+    def is_done(self):
+        if self.end:
+            return not self.card.alive
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def card(monkeypatch):
+    from numba import cuda
+
+    made = Card(cuda)
+    core = SimpleNamespace(
+        set_current=lambda: None,
+        create_stream=lambda options: Stream(made, options),
+        create_event=lambda: Event(made),
+    )
+    monkeypatch.setattr("cuda.core.Device", lambda: core)
+    monkeypatch.setattr(cuda_device, "load", lambda simulate: made)
+    monkeypatch.setattr(cuda_device, "why_unavailable", lambda: None)
+    monkeypatch.setattr(cuda_device, "ieee_arithmetic", contextlib.nullcontext)
+    now_ns = dev.now_ns
+    monkeypatch.setattr(dev, "now_ns", lambda: now_ns() + ELSEWHERE_NS)
+    return made
+
+
+def restored(client, state, step):
+    kernel = client.kernel
+    with client.loading(0) as load:
+        kernel.restore_buffer(0)[...] = state.reshape(2, 1, *SHAPE)
+        kernel.params_buffer(0)[:1] = 7
+        load(0, Command.RESTORE, (step,))
+
+
+def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
+    kernel = CudaKernel([Mixer(SHAPE)])
+    assert kernel.name == "cuda"
+    kernel.launch()
+    try:
+        client = KernelClient(kernel)
+        start = Mixer(SHAPE).start(0)
+        client.call(0, Command.RUN_STEPS, (20,))
+        assert client.wait_until(lambda: kernel.counters(0).step == 20, 20)
+        state, _ = captured(client, 0)
+        np.testing.assert_array_equal(state, advance(start, 0, 20))
+        restored(client, start, 3)
+        client.call(0, Command.RUN_STEPS, (4,))
+        assert client.wait_until(lambda: kernel.counters(0).step == 7, 20)
+        np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 3, 4))
+        client.call(0, Command.RESUME)
+        assert card.cleanup_held
+    finally:
+        kernel.stop()
+    assert not card.alive
+    assert not card.cleanup_held
+    assert card.log.count("launch") == 1
+    assert card.broken == []
+
+
+def test_stamps_come_on_the_hosts_clock_and_never_too_late(card):
+    kernel = CudaKernel([Mixer(SHAPE)])
+    kernel.launch()
+    try:
+        client = KernelClient(kernel)
+        for _ in range(5):
+            called_ns = time.monotonic_ns()
+            reply = client.call(0, Command.SNAPSHOT)
+            received_ns = time.monotonic_ns()
+            assert reply.stamp_ns > ELSEWHERE_NS
+            _, facts = kernel.staged(0, reply.value, 0)
+            assert facts.begin_ns <= facts.end_ns <= received_ns
+            assert facts.begin_ns > called_ns - 10**9
+            kernel.release_staging(0, reply.value)
+    finally:
+        kernel.stop()
+    assert card.broken == []
+
+
+def test_a_card_that_fails_is_told_and_can_be_closed(card):
+    kernel = CudaKernel([Mixer(SHAPE)])
+    kernel.launch()
+
+    class Broken:
+        @property
+        def is_done(self):
+            raise RuntimeError("an illegal memory access was encountered")
+
+    end, kernel._device._end = kernel._device._end, Broken()
+    client = KernelClient(kernel)
+    with pytest.raises(KernelStopped, match="CUDA kernel died: RuntimeError: an illegal memory"):
+        client.wait_until(lambda: False, 10)
+    began = time.monotonic()
+    kernel.release_staging(0, 0)  # asks a dead card nothing
+    kernel.stop()
+    assert time.monotonic() - began < 2
+    card.thread.join(10)
+    assert end.is_done
+
+
+def test_a_grid_that_does_not_fit_is_refused_with_the_cards_size(card):
+    with pytest.raises(
+        ValueError, match=r"1 lanes of 2 blocks are 2 blocks of 64 threads.* holds 1 "
+    ):
+        CudaKernel([Mixer(SHAPE)], width=2, threads=64)
+    with pytest.raises(ValueError, match=r"threads must lie in 32\.\.1024"):
+        CudaKernel([Mixer(SHAPE)], threads=16)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("width", [None, 1, 3])
+def test_the_grid_is_what_was_asked_for_or_what_the_largest_actor_can_use(
+    card, monkeypatch, lanes, width
+):
+    monkeypatch.setattr(
+        Kernel, "__init__", lambda self, card, body: vars(self).update(
+            card=card,
+            kernel=None,
+            overloads={(): SimpleNamespace(max_cooperative_grid_blocks=lambda threads: 132)},
+        )
+    )  # fmt: skip
+    card.get_current_device = lambda: SimpleNamespace(MULTIPROCESSOR_COUNT=66)
+    big = CudaKernel([Mixer((64, 64))] * 2, lanes=lanes, width=width, threads=32)
+    blocks = (130 // lanes if 130 // lanes < 128 else 128) if width is None else width
+    assert big.statistics().width == blocks
+    assert big._grid == lanes * blocks
+
+
+class TestClock:
+    def test_the_largest_difference_seen_counts_and_ages(self):
+        now = [1000]
+        clock = DeviceClock(1, lambda: now[0])
+
+        def exchange(at, stamp, until):
+            now[0] = at
+            clock.sending(0)
+            now[0] = until
+            clock.answered(0, stamp)
+
+        exchange(1000, 51_050, 1100)  # the device is 50,000 ahead; 50 on the way there
+        assert clock.on_host(51_050) == 1000
+        exchange(2000, 52_010, 2100)
+        assert clock.on_host(51_050) == 1040
+        exchange(3000, 53_900, 4000)  # a slow answer says less
+        assert clock.on_host(51_050) == 1040
+        exchange(10_000_000, 10_051_900, 10_002_000)  # a thousandth of a drift is possible since
+        assert clock.on_host(51_050) == 1040 - 999
+
+    def test_a_full_ring_takes_back_what_was_not_sent(self):
+        now = iter([1, 2, 3, 4])
+        clock = DeviceClock(2, lambda: next(now))
+        clock.sending(1)
+        clock.sending(1)
+        clock.not_sent(1)
+        clock.answered(1, 101)
+        assert clock.on_host(101) == 1

@@ -1,0 +1,213 @@
+"""What keeps the GPU kernel from running is said exactly; ``backend="auto"`` is quiet without reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import ringnb as rn
+from ringnb.errors import BackendUnavailable
+from ringnb.kernel import cuda_target
+from ringnb.testing.kernels import Mixer
+
+FIT = cuda_target._Gpu("Fake 9000", (9, 0), (7, 5), False, True, True, False)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pretend that everything is there; a test takes one thing away."""
+    monkeypatch.setattr(cuda_target, "load", lambda simulate: None)
+    monkeypatch.setattr(cuda_target, "_library_found", lambda name: True)
+    monkeypatch.setattr(cuda_target, "_look_at_gpu", lambda cuda: FIT)
+    monkeypatch.setattr(cuda_target, "driver_present", lambda: True)
+    monkeypatch.setenv("CUDA_MODULE_LOADING", "EAGER")
+    for name, _ in cuda_target._HARMFUL:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_nothing_keeps_it_from_a_fit_gpu(gpu):
+    assert cuda_target.why_unavailable() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"capability": (7, 0)}, ["Fake 9000", "7.0", "7.5", "cuda12"]),
+        ({"capability": (6, 1), "lowest": (7, 0)}, ["6.1", "7.0"]),
+        ({"watchdog": True}, ["Fake 9000", "watchdog", "CUDA_VISIBLE_DEVICES"]),
+        ({"cooperative": False}, ["Fake 9000", "cooperatively", "another GPU"]),
+        ({"maps_host_memory": False}, ["map memory", "another GPU"]),
+        ({"lazy": True}, ["first use", "CUDA_MODULE_LOADING=EAGER"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_gpu_that_is_not_fit_is_refused_with_fact_and_remedy(gpu, change, words):
+    gpu.setattr(cuda_target, "_look_at_gpu", lambda cuda: FIT._replace(**change))
+    with pytest.raises(BackendUnavailable, match="use backend='cpu'") as caught:
+        rn.Session(Mixer((5, 7)), backend="cuda")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_watchdog_is_read_off_the_device(gpu, monkeypatch):
+    """The seam itself, over a driver and a device that are fake."""
+    from types import SimpleNamespace
+
+    from cuda.bindings import driver
+
+    gpu.undo()
+    mode = driver.CUmoduleLoadingMode
+    fake = SimpleNamespace(
+        is_available=lambda: True,
+        get_current_device=lambda: SimpleNamespace(
+            name="Fake 9000",
+            compute_capability=(9, 0),
+            KERNEL_EXEC_TIMEOUT=1,
+            COOPERATIVE_LAUNCH=1,
+            CAN_MAP_HOST_MEMORY=1,
+        ),
+    )
+    nvrtc = SimpleNamespace(get_supported_ccs=lambda: [(7, 5), (9, 0)])
+    monkeypatch.setitem(sys.modules, "numba.cuda.cudadrv.nvrtc", nvrtc)
+    monkeypatch.setattr("numba.cuda.cudadrv.nvrtc", nvrtc, raising=False)
+    for answer, lazy in (
+        (mode.CU_MODULE_EAGER_LOADING, False),
+        (mode.CU_MODULE_LAZY_LOADING, True),
+    ):
+        monkeypatch.setattr(driver, "cuModuleGetLoadingMode", lambda a=answer: (None, a))
+        found = cuda_target._look_at_gpu(fake)
+        assert found == FIT._replace(watchdog=True, lazy=lazy)
+    fake.is_available = lambda: False
+    assert cuda_target._look_at_gpu(fake) is None
+
+
+def test_no_device_and_a_driver_that_fails_are_told_apart(gpu):
+    gpu.setattr(cuda_target, "_look_at_gpu", lambda cuda: None)
+    with_driver = cuda_target.why_unavailable()
+    gpu.setattr(cuda_target, "driver_present", lambda: False)
+    without = cuda_target.why_unavailable()
+
+    def broken(cuda):
+        raise RuntimeError("error 803,\n and its meaning")
+
+    gpu.setattr(cuda_target, "_look_at_gpu", broken)
+    failing = cuda_target.why_unavailable()
+    assert len({with_driver, without, failing}) == 3
+    assert "RuntimeError: error 803, and its meaning" in failing
+    assert all("nvidia-smi" in said for said in (with_driver, without, failing))
+
+
+def test_each_missing_library_is_named_with_the_extra_that_brings_it(gpu):
+    gpu.setattr(cuda_target, "_library_found", lambda name: name != "nvvm")
+    said = cuda_target.why_unavailable()
+    assert "nvvm" in said
+    assert "nvrtc" not in said
+    assert "ringnb[cuda13]" in said
+
+
+@pytest.mark.parametrize("name", [name for name, _ in cuda_target._HARMFUL])
+def test_what_makes_launches_wait_is_refused(gpu, name):
+    gpu.setenv(name, "1")
+    assert cuda_target.why_unavailable().startswith(f"{name}=1 is set")
+    gpu.setenv(name, "0")
+    assert cuda_target.why_unavailable() is None
+
+
+@pytest.mark.parametrize("backend", ["cuda", "cudasim"])
+def test_without_numba_cuda_the_package_to_install_is_named(monkeypatch, backend):
+    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: False)
+    with pytest.raises(BackendUnavailable, match="pip install") as caught:
+        cuda_target.load(simulate=backend == "cudasim")
+    assert "numba-cuda" in str(caught.value)
+    assert ("ringnb[cuda13]" in str(caught.value)) == (backend == "cuda")
+
+
+def test_modules_are_loaded_eagerly_from_before_the_first_import_of_cuda(gpu):
+    gpu.delenv("CUDA_MODULE_LOADING")
+    seen = []
+    gpu.setattr(
+        cuda_target, "load", lambda simulate: seen.append(os.environ.get("CUDA_MODULE_LOADING"))
+    )
+    cuda_target.why_unavailable()
+    assert seen == ["EAGER"]
+    gpu.setenv("CUDA_MODULE_LOADING", "LAZY")  # the user's word stands, and is refused: see above
+    cuda_target.why_unavailable()
+    assert seen[1] == "LAZY"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
+def test_whichever_numba_cuda_came_first_the_other_is_refused_with_the_remedy():
+    code = """
+        import sys
+        from numba import cuda  # as a user's own code may
+        import ringnb as rn
+        from ringnb.testing.kernels import Mixer
+        try:
+            rn.Session(Mixer((5, 7)), backend="cudasim")
+        except rn.BackendUnavailable as error:
+            print(error)
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        check=True,
+    )
+    assert "the GPU's numba.cuda" in done.stdout
+    assert "NUMBA_ENABLE_CUDASIM=1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("driver", "numba_cuda", "extra", "said"),
+    [
+        (False, False, False, None),
+        (False, True, False, None),  # numba-cuda alone: the simulator's
+        (True, True, True, "backend='cuda'"),
+        (True, False, False, "ringnb[cuda13]"),
+        (False, True, True, "no NVIDIA driver is loaded"),
+    ],
+)
+def test_auto_says_once_why_it_takes_the_cpu_where_something_speaks_for_a_gpu(
+    monkeypatch, caplog, driver, numba_cuda, extra, said
+):
+    monkeypatch.setattr(cuda_target, "driver_present", lambda: driver)
+    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: numba_cuda)
+    monkeypatch.setattr(cuda_target, "_extra_installed", lambda: extra)
+    monkeypatch.setattr(cuda_target, "_noticed", set())
+    with caplog.at_level(logging.DEBUG, "ringnb"):
+        for _ in range(2):
+            storage = rn.ZarrStorage("memory://auto-notice")
+            with rn.Session(Mixer((5, 7)), storage=storage, service=False) as session:
+                assert session.backend == "cpu"
+    lines = [record.getMessage() for record in caplog.records]
+    if said is None:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert said in line
+        assert "\n" not in line
+
+
+def test_the_extra_is_told_from_what_the_simulator_needs(monkeypatch):
+    import importlib.metadata
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert not cuda_target._extra_installed()
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"cuda-toolkit": "13.1"}[name])
+    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: True)
+    assert cuda_target._extra_installed()
+    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: False)
+    assert not cuda_target._extra_installed()
