@@ -22,24 +22,9 @@ import numpy.typing as npt
 from ringnb.actors.custom import CellActor
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import Command
+from ringnb.testing.tolerance import TOLERANCE
 
-__all__ = ["TOLERANCE", "Load", "Timer", "counter", "differs", "load", "soak", "timer"]
-
-TOLERANCE = {
-    # Exact: integers only.
-    "life": 0.0,
-    # Exact: a spin differs only if a uniform random number falls between two values of exp that differ
-    # in their last bits.
-    "ising_2d": 0.0,
-    # Float32. A device multiplies and adds with one rounding where the CPU makes two: an ulp (6e-8 of
-    # the largest value) per cell and step, which stable schemes do not amplify. 64 steps make 4e-6.
-    "fdtd_2d": 1e-5,
-    "fdtd_3d": 1e-5,
-    "heat_2d": 1e-5,
-    # The same, and the reaction amplifies differences while a pattern forms.
-    "gray_scott": 1e-4,
-}
-"""By how much CPU and GPU may differ after 64 steps from one state, per unit of the largest value."""
+__all__ = ["Load", "Timer", "counter", "differs", "load", "soak", "timer"]
 
 
 def _count(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:  # noqa: ARG001
@@ -62,10 +47,8 @@ def counter(shape: tuple[int, int]) -> CellActor:
     return CellActor(_count, shape, dtype=np.int64, kernel_type="counter")
 
 
-def differs(
-    kernel_type: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], bound: float | None = None
-) -> str | None:
-    """Say by how much two backends' fields differ, if by more than is allowed.
+def differs(kernel_type: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> str | None:
+    """Say by how much two backends' fields differ, if by more than `TOLERANCE` allows.
 
     Parameters
     ----------
@@ -73,24 +56,19 @@ def differs(
         The actor's.
     ours, theirs : array
         One field of either.
-    bound : float, optional
-        Other than the one in `TOLERANCE`.
 
     Returns
     -------
     str or None
         The fact and the bound; None if all is well.
     """
-    bound = TOLERANCE[kernel_type] if bound is None else bound
-    scale = float(np.max(np.abs(theirs.astype(np.float64)))) or 1.0
-    apart = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) / scale
+    bound = TOLERANCE[kernel_type]
+    apart = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
     worst = float(np.max(apart))
     if worst <= bound:  # a NaN is not
         return None
     where = tuple(int(i) for i in np.unravel_index(int(np.argmax(apart)), apart.shape))
-    return (
-        f"{kernel_type}: differ by {worst:.3g} of the largest value at {where}, allowed {bound:g}"
-    )
+    return f"{kernel_type}: differ by {worst:.3g} at {where}, allowed {bound:g}"
 
 
 class Load(NamedTuple):

@@ -195,9 +195,7 @@ def main() -> None:
             )
             found["fused or open to it"] = {
                 bits: len(
-                    re.findall(
-                        rf"\bfma\.\S*f{bits}|\b(?:mul|add|sub)(?:\.ftz)?\.f{bits}", ptx
-                    )
+                    re.findall(rf"\bfma\.\S*f{bits}|\b(?:mul|add|sub)(?:\.ftz)?\.f{bits}", ptx)
                 )
                 for bits in ("32", "64")
             }

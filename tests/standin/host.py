@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import time
 import warnings
@@ -75,7 +76,7 @@ def prove(client):
 
 def main():
     warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", message="Grid size")
+    logging.basicConfig(level=logging.WARNING)  # so that Numba's log is seen if it says anything
     assert why_unavailable() is None
     cuda_program.build = tell_the_device(cuda_program.build)
     measure()

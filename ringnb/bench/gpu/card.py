@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, RingnbError
 from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda_device import ieee_arithmetic
 from ringnb.kernel.cuda_target import load, why_unavailable
 
 __all__ = ["Card", "DriverError", "Sizes", "checked"]
@@ -173,8 +174,9 @@ class Card:
     # -- launches ----------------------------------------------------------------------------------
 
     def compile(self, body: Callable[..., None], signature: str) -> Any:
-        """Compile and load a kernel."""
-        return self._cuda.jit(signature)(body)
+        """Compile and load a kernel, with the persistent kernel's arithmetic."""
+        with ieee_arithmetic():
+            return self._cuda.jit(signature)(body)
 
     def launcher(self, kernel: Any, threads_needed: int) -> Callable[..., None]:
         """Return a function that enqueues a launch of one thread per item.
