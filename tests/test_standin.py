@@ -92,6 +92,11 @@ def test_the_host_s_side_works_and_says_nothing(run):
     assert status == -signal.SIGKILL
 
 
+def test_the_stand_in_has_every_function_that_is_called(run):
+    *_, log = run
+    assert [line for line in log if "missing here" in line] == []
+
+
 def test_the_device_leaves_when_its_host_was_killed(run):
     *_, log = run
     assert log[-1] == "device: left by [3]"  # BY_LEASE, and of all lanes

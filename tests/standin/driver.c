@@ -115,7 +115,7 @@ static void start_device(void **parameters, CUstream stream) {
     X(cuLibraryGetKernel) X(cuLibraryGetModule) X(cuKernelGetFunction) X(cuFuncGetAttribute)             \
     X(cuKernelGetAttribute) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuLaunchKernelEx)           \
     X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiate) X(cuGraphInstantiateWithFlags)   \
-    X(cuGraphLaunch) X(cuGetErrorName) X(cuGetErrorString)
+    X(cuGraphLaunch) X(cuModuleGetLoadingMode) X(cuGetErrorName) X(cuGetErrorString)
 
 /* cuda.h redirects names to versions of functions; here they are the plain ones. */
 #undef cuDeviceGetUuid
@@ -292,10 +292,15 @@ CALL(cuGraphInstantiate, CUgraphExec *made, CUgraph graph, unsigned long long fl
     return f_cuGraphInstantiateWithFlags(made, graph, flags);
 }
 CALL(cuGraphLaunch, CUgraphExec graph, CUstream stream) { note("cuGraphLaunch"); return CUDA_SUCCESS; }
+CALL(cuModuleGetLoadingMode, CUmoduleLoadingMode *mode) {
+    const char *asked = getenv("CUDA_MODULE_LOADING");
+    *mode = asked && !strcmp(asked, "EAGER") ? CU_MODULE_EAGER_LOADING : CU_MODULE_LAZY_LOADING;
+    return CUDA_SUCCESS;
+}
 CALL(cuGetErrorName, CUresult status, const char **name) { *name = "CUDA_ERROR_STANDIN"; return CUDA_SUCCESS; }
 CALL(cuGetErrorString, CUresult status, const char **text) { *text = "of the stand-in"; return CUDA_SUCCESS; }
 
-static CUresult unknown(void) { note("unknown function"); return CUDA_ERROR_NOT_SUPPORTED; }
+static CUresult unknown(void) { note("a function that is missing here"); return CUDA_ERROR_NOT_SUPPORTED; }
 
 #define ENTRY(name) {#name, (void *)f_##name},
 static const struct { const char *name; void *function; } functions[] = {LIST(ENTRY)};

@@ -92,7 +92,7 @@ def _wave(
             f"{percentile(moved, 50):.4g} GB/s of {ceiling:.4g} GB/s",
         )
     for name, word, theirs in (
-        ("launch", "one launch per step", by_launch),
+        ("launch", "one launch per step, from Python", by_launch),
         ("graph", f"replay of a CUDA graph of {_PER_GRAPH} launches", by_graph),
     ):
         pairs = [(r, cells / s / 1e9) for r, s in zip(rates, theirs, strict=False)]
