@@ -73,7 +73,7 @@ def run(tmp_path_factory):
             first = host.stdout.readline()
             host.kill()
             _, err = host.communicate()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while "device: left by" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
         yield first, err, host.returncode, log.read_text().splitlines()
