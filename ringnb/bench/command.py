@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpu",
         action="store_true",
-        help="the CUDA kernel on this machine's GPU instead of the CPU; measures for six minutes",
+        help="the CUDA kernel on this machine's GPU instead of the CPU; under ten minutes",
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
     parser.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")

@@ -1,6 +1,6 @@
-"""Which cases there are, and how long each may take: six minutes of measuring in all.
+"""Which cases there are, and how long each may take: six minutes in all.
 
-A whole run is to end within ten. The rest is for compiling kernels and filling memory.
+A whole run is to end within ten. The rest is for cases whose least number of repetitions takes longer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Case(NamedTuple):
     measure : callable
         It takes card, scale and budget.
     seconds : float
-        Of measuring. Compiling kernels and filling gigabytes come on top.
+        Compiling included. A case makes its least number of repetitions when they are over as well.
     """
 
     measure: Callable[[Card, Scale, Budget], Iterator[Row]]

@@ -26,7 +26,7 @@ def commands(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
     kernel.launch()
     try:
         client = KernelClient(kernel)
-        clock = timer(client, min(1.0, budget.left_s / 10))
+        clock = timer(client, max(0.05, min(1.0, budget.left_s / 10)))
         for busy, part in zip((False, True), budget.split(2), strict=True):
             client.call(0, Command.RESUME if busy else Command.PAUSE)
             yield from _of_one_kind(kernel, client, scale, part, busy=busy)
