@@ -12,6 +12,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A job in the background of a shell ignores SIGINT, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Numba decides at the first import of numba.cuda whether it is the GPU's or the simulator's. In this
-# process it is the simulator's, whichever test comes first; what needs the other one starts its own.
-numba.config.ENABLE_CUDASIM = 1
+
+def pytest_configure(config):
+    """Choose the GPU's `numba.cuda` for ``pytest -m gpu``, and the simulator's for all else.
+
+    Numba decides at the first import of numba.cuda, for the whole process, whichever test comes first.
+    What needs the other one starts a process of its own.
+    """
+    numba.config.ENABLE_CUDASIM = int(config.option.markexpr.strip() != "gpu")

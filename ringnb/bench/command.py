@@ -8,9 +8,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -89,14 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         ),
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="the CUDA kernel on this machine's GPU instead of the CPU; under ten minutes",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
     parser.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")
     parser.add_argument("--list", action="store_true", help="name the cases and exit")
     parser.add_argument(
         "--json",
         metavar="FILE",
-        default="ringnb-bench.json",
-        help="where the figures go (default: ringnb-bench.json; overwritten)",
+        help="where the figures go (default: ringnb-bench.json, with --gpu ringnb-bench-gpu.json; "
+        "overwritten)",
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.add_argument(
@@ -108,15 +113,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(only: str | None) -> dict[str, Case]:
+def _chosen(only: str | None, cases: Mapping[str, Any]) -> list[str]:
     if only is None:
-        return CASES
+        return list(cases)
     names = [name.strip() for name in only.split(",") if name.strip()]
-    unknown = [name for name in names if name not in CASES]
+    unknown = [name for name in names if name not in cases]
     if unknown or not names:
-        msg = f"--only {only!r}: no such case; there are {', '.join(CASES)}"
+        msg = f"--only {only!r}: no such case; there are {', '.join(cases)}"
         raise BenchmarkFailed(msg)
-    return {name: CASES[name] for name in names}
+    return names
+
+
+def _list(options: argparse.Namespace) -> None:
+    documented: dict[str, Any] = dict(CASES)
+    if options.gpu:
+        from ringnb.bench.gpu import CASES as ON_GPU  # noqa: PLC0415
+
+        documented = {name: case.measure for name, case in ON_GPU.items()}
+    for name, case in documented.items():
+        say(f"{name:<14}{(case.__doc__ or '').splitlines()[0]}")
+
+
+def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]]:
+    """Return the cases asked for, and what the document tells of the card that they run on."""
+    if not options.gpu:
+        return {name: CASES[name] for name in _chosen(options.only, CASES)}, {}
+    from ringnb.bench import gpu  # noqa: PLC0415 - brings in CUDA
+
+    names = _chosen(options.only, gpu.CASES)
+    card = gpu.open_card(quick=options.quick)
+    return {name: gpu.timed(gpu.CASES[name], card) for name in names}, {"gpu": card.describe()}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -130,21 +156,23 @@ def main(argv: Sequence[str]) -> int:
     Returns
     -------
     int
-        Exit status: 0 when everything was measured. A target that is missed is a result, no failure.
+        Exit status: 0 when everything was measured, 1 if a case on the GPU failed. A target that is
+        missed is a result, no failure.
 
     Raises
     ------
     BenchmarkFailed
         If a case is unknown, or the disk is too small.
+    BackendUnavailable
+        If there is no GPU for ``--gpu``.
     OSError
         If a file or directory cannot be written.
     """
     options = _parser().parse_args(list(argv))
     if options.list:
-        for name, case in CASES.items():
-            say(f"{name:<14}{(case.__doc__ or '').splitlines()[0]}")
+        _list(options)
         return 0
-    cases = _chosen(options.only)
+    cases, card = _cases(options)
     free, needed = shutil.disk_usage(options.dir).free, _NEEDS[options.quick]
     if free < needed:
         msg = (
@@ -152,21 +180,27 @@ def main(argv: Sequence[str]) -> int:
             f"{format_bytes(needed)}: give another --dir, or --quick"
         )
         raise BenchmarkFailed(msg)
-    target = Path(options.json)
+    target = Path(options.json or f"ringnb-bench{'-gpu' if options.gpu else ''}.json")
     with target.open("a", encoding="utf-8"):
         pass  # found out now that it cannot be written, not after minutes
     began = time.monotonic()
     rows: list[Row] = []
+    failed: dict[str, str] = {}
     with tqdm(cases.items(), unit="case", leave=False, disable=None) as bar:
         for name, case in bar:
             bar.set_description(name)
             with tempfile.TemporaryDirectory(prefix=".ringnb-bench-", dir=options.dir) as scratch:
-                rows += case(Scale(options.quick, Path(scratch)))
+                try:
+                    rows += case(Scale(options.quick, Path(scratch)))
+                except Exception as error:
+                    if not options.gpu:
+                        raise
+                    # A card is at hand for minutes: what the other cases find is not thrown away.
+                    failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            _write(target, rows, options.quick, card | ({"failed": failed} if failed else {}))
     lines = report.as_markdown(rows) if options.markdown else report.as_table(rows)
     for line in lines:
         say(line)
-    document = report.as_document(rows, quick=options.quick)
-    target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     missed = [row.key for row in rows if row.met is False]
     say()
     say(
@@ -178,4 +212,12 @@ def main(argv: Sequence[str]) -> int:
         )
         + f"Written to {target}"
     )
-    return 0
+    for name, why in failed.items():
+        say(f"{name} failed: {why}")
+    return int(bool(failed))
+
+
+def _write(target: Path, rows: Sequence[Row], quick: bool, facts: dict[str, Any]) -> None:
+    """Write what there is, after every case: a run that is cut off has measured something."""
+    document = report.as_document(rows, quick=quick) | facts
+    target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,13 @@
-"""Compile the CUDA kernel to PTX with no device, and count what its correctness rests on.
+"""Compile the CUDA kernel with no device: count what its correctness rests on, report what it uses.
 
-A process of its own: ``python -m ringnb.testing.ptx``. It prints one JSON line per variant.
+A process of its own: ``python -m ringnb.testing.ptx``. It prints one JSON line per variant. In short
+there is one kernel that hosts an actor of every kind, for every capability; ``--full`` adds every actor
+in a kernel of its own for one capability, and one actor for the others. Numba's part is done once per
+kernel, NVVM's and the assembler's once per capability. The kernels of ``ringnb bench --gpu`` follow.
+
+Registers, spills and shared memory are the assembler's, of nvJitLink, which links the kernel to the
+same runtime library as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). The kernel is
+compiled for 256 threads per block, as it is launched by default.
 """
 
 from __future__ import annotations
@@ -8,8 +15,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +26,10 @@ from ringnb import actors
 from ringnb.actors.base import Actor
 from ringnb.kernel.cuda_target import load
 
-__all__ = ["variants"]
+__all__ = ["CAPABILITIES", "Variant", "compiled", "linked", "variants"]
 
+CAPABILITIES = ((7, 5), (8, 0), (9, 0), (12, 0))
+_THREADS = 256
 _COUNTED = (
     "ld.relaxed.sys.b64",
     "ld.acquire.sys.b64",
@@ -29,16 +40,41 @@ _COUNTED = (
     "cudaCGGetIntrinsicHandle",
     "vprintf",
 )
-_CAPABILITIES = ((7, 5), (8, 0), (9, 0), (12, 0))
+
+
+class Variant(NamedTuple):
+    """A kernel and the capabilities to compile it for.
+
+    Attributes
+    ----------
+    hosted : tuple of Actor
+        One of each kind that the kernel hosts.
+    capabilities : tuple of (int, int)
+        Major and minor.
+    """
+
+    hosted: tuple[Actor, ...]
+    capabilities: tuple[tuple[int, int], ...]
 
 
 def _drift(now: Any, before: Any, params: Any, step: int, x: int) -> None:  # noqa: ARG001
     before[0, x] = now[0, x - 1 if x > 0 else now.shape[1] - 1] + params[0]
 
 
-def variants() -> list[tuple[Actor, tuple[int, int]]]:
-    """Return every actor for one capability, and one actor for every capability."""
-    every = [
+def variants(*, full: bool) -> list[Variant]:
+    """Return what is compiled.
+
+    Parameters
+    ----------
+    full : bool
+        Whether also with each actor alone.
+
+    Returns
+    -------
+    list of Variant
+        All six actors, and one of a user's with another element type and number of axes.
+    """
+    every = (
         actors.Wave2D((8, 8)),
         actors.Wave3D((8, 8, 8)),
         actors.Heat2D((8, 8)),
@@ -46,51 +82,144 @@ def variants() -> list[tuple[Actor, tuple[int, int]]]:
         actors.Life((8, 8)),
         actors.Ising2D((8, 8)),
         actors.CellActor(_drift, (8,), params={"by": 1.0}, dtype=np.float64),
-    ]
-    return [(actor, (9, 0)) for actor in every] + [
-        (every[0], cc) for cc in _CAPABILITIES if cc != (9, 0)
-    ]
+    )
+    alone = [Variant((a,), ((9, 0),) if i else CAPABILITIES) for i, a in enumerate(every)]
+    return [Variant(every, CAPABILITIES), *(alone if full else ())]
+
+
+def compiled(
+    body: Callable[..., None],
+    signature: Any,
+    capabilities: tuple[tuple[int, int], ...],
+    threads: int | tuple[int, int] = _THREADS,
+) -> Iterator[tuple[tuple[int, int], str]]:
+    """Compile a kernel to PTX.
+
+    Parameters
+    ----------
+    body : callable
+        The kernel.
+    signature : numba signature
+        Of its arguments.
+    capabilities : tuple of (int, int)
+        What for.
+    threads : int or (int, int)
+        Launch bounds: threads of a block, blocks of a multiprocessor.
+
+    Yields
+    ------
+    capability : (int, int)
+        Major and minor.
+    ptx : str
+        The code.
+    """
+    from numba.cuda import compiler, dispatcher  # noqa: PLC0415
+
+    from ringnb.kernel.cuda_device import ieee_arithmetic  # noqa: PLC0415
+
+    # Numba asks the device for its capability to compile device functions, and there is none.
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
+    # What `cuda.compile` calls. The library that it drops holds what NVVM is given, which is the same
+    # for every capability; so the front end, most of the work, is gone through once.
+    library, _ = compiler._compile_pyfunc_with_fixup(
+        body,
+        signature,
+        device=False,
+        abi="numba",
+        cc=(9, 0),
+        launch_bounds=threads,
+    )
+    for capability in capabilities:
+        with ieee_arithmetic():
+            ptx = library.get_asm_str(cc=capability)
+        yield capability, ptx
+
+
+def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
+    """Assemble and link a kernel, and return what it uses.
+
+    Parameters
+    ----------
+    ptx : str
+        The code.
+    capability : (int, int)
+        What for.
+
+    Returns
+    -------
+    dict of str to int
+        ``registers`` per thread; ``spills``, ``stack`` and ``shared``, in bytes.
+    """
+    from cuda.core import Linker, LinkerOptions, ObjectCode  # noqa: PLC0415
+    from numba.cuda.cudadrv.libs import get_cudalib  # noqa: PLC0415
+
+    runtime = Path(get_cudalib("cudadevrt", static=True)).read_bytes()
+    options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
+    linker = Linker(
+        ObjectCode.from_ptx(ptx.encode()), ObjectCode.from_library(runtime), options=options
+    )
+    linker.link("cubin")
+    log = linker.get_info_log()
+    linker.close()
+    (entry,) = re.findall(r"\.visible \.entry (\w+)\(", ptx)
+    # The assembler tells of spills, the linker of everything, the library's own kernels included.
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    used = re.search(
+        rf"'{entry}':\n.*used (\d+) registers.* (\d+) stack, (\d+) bytes smem.* (\d+) bytes lmem",
+        log,
+    )
+    assert used is not None, log
+    registers, stack, shared, _ = map(int, used.groups())
+    return {
+        "registers": registers,
+        "spills": sum(int(a) + int(b) for a, b in spills),
+        "stack": stack,
+        "shared": shared,
+    }
 
 
 def main() -> None:
     """Compile all variants and print what is in them."""
-    cuda = load(simulate=False)
-    from numba.cuda import dispatcher  # noqa: PLC0415
-
-    from ringnb.kernel.cuda_device import (  # noqa: PLC0415
-        ieee_arithmetic,
-        launch_bounds,
-        signature,
-    )
+    load(simulate=False)
+    from ringnb.kernel.cuda_device import launch_bounds, signature  # noqa: PLC0415
     from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
 
-    for actor, cc in variants():
-        # Numba asks the device for its capability to compile device functions, and there is none.
-        dispatcher.get_current_device = lambda cc=cc: SimpleNamespace(compute_capability=cc)
-        kind = cell_code(actor)
-        with ieee_arithmetic():
-            ptx, _ = cuda.compile(
-                build([kind]),
-                signature(),
-                device=False,
-                cc=cc,
-                output="ptx",
-                abi="numba",
-                launch_bounds=launch_bounds(256),
+    for hosted, capabilities in variants(full="--full" in sys.argv[1:]):
+        body = build([cell_code(actor) for actor in hosted])
+        bounds = launch_bounds(_THREADS)
+        for capability, ptx in compiled(body, signature(), capabilities, bounds):
+            found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}
+            found["actors"], found["cc"] = [a.kernel_type for a in hosted], capability
+            found["target"] = ".target sm_{}{}".format(*capability) in ptx
+            found["float compares of converted integers"] = len(
+                re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
             )
-        found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}
-        found["actor"], found["cc"] = actor.kernel_type, cc
-        found["target"] = f".target sm_{cc[0]}{cc[1]}" in ptx
-        found["float compares of converted integers"] = len(
-            re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
-        )
-        found["fused or open to it"] = len(
-            re.findall(r"\bfma\.|\b(?:mul|add|sub)(?:\.ftz)?\.f(?:32|64)", ptx)
-        )
-        found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
-        untyped = ptx.replace("st.global.f32", "st.global.b32")  # as NVVM has it from 10.0 on
-        found["lines of the loops that write 4 bytes"] = _tightest_loop(untyped, "st.global.b32")
-        sys.stdout.write(json.dumps(found) + "\n")
+            found["fused or open to it"] = {
+                bits: len(
+                    re.findall(rf"\bfma\.\S*f{bits}|\b(?:mul|add|sub)(?:\.ftz)?\.f{bits}", ptx)
+                )
+                for bits in ("32", "64")
+            }
+            found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
+            untyped = ptx.replace("st.global.f32", "st.global.b32")  # as NVVM has it from 10.0 on
+            found["lines of the loops over cells"] = _tightest_loop(untyped, "st.global.b32")
+            found |= linked(ptx, capability)
+            sys.stdout.write(json.dumps(found) + "\n")
+    _baselines()
+
+
+def _baselines() -> None:
+    """Compile what the benchmark launches for comparison."""
+    from ringnb.bench.gpu import kernels  # noqa: PLC0415
+
+    for name, body, types in (
+        ("copy", kernels.copy, kernels.COPY_SIGNATURE),
+        ("wave_2d", kernels.one_step(actors.Wave2D((8, 8))), kernels.ONE_STEP_SIGNATURE),
+        ("wave_3d", kernels.one_step(actors.Wave3D((8, 8, 8))), kernels.ONE_STEP_SIGNATURE),
+    ):
+        for capability, ptx in compiled(body, types, CAPABILITIES):
+            found = {"baseline": name, "cc": capability, **linked(ptx, capability)}
+            sys.stdout.write(json.dumps(found) + "\n")
 
 
 def _tightest_loop(ptx: str, text: str) -> list[int]:

@@ -1,0 +1,278 @@
+"""The device as the cases see it while no kernel lives on it: memory, launches, graphs, a stopwatch.
+
+All work goes to one non-blocking stream. Graphs and the reference's way of copying go to the driver
+itself (``cuda.bindings``), everything else through Numba.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import Actor
+from ringnb.errors import BackendUnavailable, RingnbError
+from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda_device import ieee_arithmetic
+from ringnb.kernel.cuda_target import load, why_unavailable
+
+__all__ = ["Card", "DriverError", "Sizes", "checked"]
+
+_PACKAGES = (
+    *("numba-cuda", "cuda-core", "cuda-bindings", "nvidia-nvjitlink", "nvidia-nvjitlink-cu12"),
+    *("nvidia-nvvm", "nvidia-cuda-nvcc-cu12"),
+)
+_WAIT_S = 60.0
+
+
+class DriverError(RingnbError):
+    """The CUDA driver refused a call."""
+
+
+class Sizes(NamedTuple):
+    """What is measured.
+
+    Attributes
+    ----------
+    copied : int
+        Bytes copied to find the bandwidth.
+    waves : dict of str to tuple of int
+        Grids of the waves, by key.
+    snapshots : tuple of int
+        Bytes of a state.
+    reference : tuple of int
+        Bytes copied in the reference's way.
+    checkpointed : tuple of int
+        Grid of the wave that is checkpointed every second.
+    """
+
+    copied: int = 1 << 30
+    waves: dict[str, tuple[int, ...]] = {  # noqa: RUF012 - read only
+        "wave_2d_small": (512, 512),
+        "wave_2d": (8192, 8192),
+        "wave_3d": (512, 512, 512),
+    }
+    snapshots: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28, 1 << 30)
+    reference: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 24)
+    checkpointed: tuple[int, ...] = (256, 256, 256)
+
+
+QUICK = Sizes(
+    copied=1 << 28,
+    waves={"wave_2d_small": (512, 512), "wave_3d": (256, 256, 256)},
+    snapshots=(1 << 10, 1 << 16, 1 << 24),
+    checkpointed=(128, 128, 128),
+)
+
+
+def checked(answer: tuple[Any, ...], call: str) -> Any:
+    """Take a driver call's answer apart.
+
+    Parameters
+    ----------
+    answer : tuple
+        The status, and what the call returns.
+    call : str
+        Its name.
+
+    Returns
+    -------
+    Any
+        The rest: None, one value, or a tuple.
+
+    Raises
+    ------
+    DriverError
+        If the status is not success.
+    """
+    status, *rest = answer
+    if int(status) != 0:
+        msg = f"{call} failed: {getattr(status, 'name', status)}"
+        raise DriverError(msg)
+    return rest[0] if len(rest) == 1 else tuple(rest) or None
+
+
+class Card:
+    """The current CUDA device.
+
+    Parameters
+    ----------
+    sizes : Sizes
+        What is measured on it.
+
+    Raises
+    ------
+    BackendUnavailable
+        If there is none, or it cannot be used; the message says why.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        reason = why_unavailable()
+        if reason is not None:
+            msg = f"ringnb bench --gpu cannot run here: {reason}"
+            raise BackendUnavailable(msg)
+        self.sizes = sizes
+        self.measured: dict[str, Any] = {}
+        """What one case has measured and others refer to."""
+        self._cuda = load(simulate=False)
+        from cuda.bindings import driver  # noqa: PLC0415
+        from cuda.core import Device, EventOptions  # noqa: PLC0415
+
+        self._driver = driver
+        core = Device()
+        core.set_current()
+        self._core_stream = core.create_stream()  # non-blocking, and kept: Numba does not own it
+        self.handle = driver.CUstream(int(self._core_stream.handle))
+        self._stream = self._cuda.external_stream(int(self._core_stream.handle))
+        # Not Numba's events, which log an error whenever the answer to a query is no.
+        timing = EventOptions(timing_enabled=True)
+        self._begin, self._end = core.create_event(timing), core.create_event(timing)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what card, driver and packages these are; no serial number."""
+        device = self._cuda.get_current_device()
+        name = device.name.decode() if isinstance(device.name, bytes) else device.name
+        free, total = self._cuda.current_context().get_memory_info()
+        version = int(checked(self._driver.cuDriverGetVersion(), "cuDriverGetVersion"))
+        return {
+            "name": name,
+            "compute_capability": list(device.compute_capability),
+            "multiprocessors": int(device.MULTIPROCESSOR_COUNT),
+            "memory_bytes": int(total),
+            "memory_free_bytes": int(free),
+            "cuda_driver": f"{version // 1000}.{version % 1000 // 10}",
+            "nvidia_driver": _nvidia_driver(),
+            "packages": {name: v for name in _PACKAGES if (v := _version(name))},
+        }
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    def words(self, content: npt.NDArray[np.int64]) -> Any:
+        """Return device memory that holds a copy of `content`."""
+        made = self._cuda.to_device(content, stream=self._stream)
+        self._stream.synchronize()
+        return made
+
+    def empty(self, n: int) -> Any:
+        """Return `n` words of device memory."""
+        return self._cuda.device_array(n, np.int64, stream=self._stream)
+
+    def pinned(self, n: int) -> npt.NDArray[np.int64]:
+        """Return `n` pinned words of the host."""
+        made: npt.NDArray[np.int64] = self._cuda.pinned_array(n, np.int64)
+        return made
+
+    def copy(self, target: Any, source: Any) -> None:
+        """Enqueue the driver's copy from device memory to device memory."""
+        target.copy_to_device(source, stream=self._stream)
+
+    # -- launches ----------------------------------------------------------------------------------
+
+    def compile(self, body: Callable[..., None], signature: str) -> Any:
+        """Compile and load a kernel, with the persistent kernel's arithmetic."""
+        with ieee_arithmetic():
+            return self._cuda.jit(signature)(body)
+
+    def launcher(self, kernel: Any, threads_needed: int) -> Callable[..., None]:
+        """Return a function that enqueues a launch of one thread per item.
+
+        Parameters
+        ----------
+        kernel : Any
+            From `compile`.
+        threads_needed : int
+            Items.
+
+        Returns
+        -------
+        callable
+            It takes the kernel's arguments.
+        """
+        blocks = max(1, -(-threads_needed // 256))
+        with warnings.catch_warnings():
+            # Numba takes a grid of fewer than 128 blocks for a beginner's mistake.
+            warnings.filterwarnings("ignore", message="Grid size")
+            configured = kernel[blocks, 256, self._stream]
+        launch: Callable[..., None] = configured
+        return launch
+
+    def time_s(self, work: Callable[[], None]) -> float:
+        """Return the seconds that the device takes for what `work` enqueues.
+
+        Parameters
+        ----------
+        work : callable
+            Enqueues copies and launches, and waits for nothing.
+
+        Returns
+        -------
+        float
+            Between two events on the stream.
+        """
+        self._core_stream.record(self._begin)
+        work()
+        self._core_stream.record(self._end)
+        until = time.monotonic() + _WAIT_S
+        while not self._end.is_done:
+            if time.monotonic() > until:
+                msg = f"the device did not finish within {_WAIT_S:g} s"
+                raise TimeoutError(msg)
+        return float(self._end - self._begin) / 1e3
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record launches as a CUDA graph.
+
+        Parameters
+        ----------
+        work : callable
+            Enqueues launches of kernels that are loaded already.
+
+        Returns
+        -------
+        callable
+            Enqueues a replay of them all.
+        """
+        driver, handle = self._driver, self.handle
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        checked(driver.cuStreamBeginCapture(handle, mode), "cuStreamBeginCapture")
+        work()
+        graph = checked(driver.cuStreamEndCapture(handle), "cuStreamEndCapture")
+        made = checked(driver.cuGraphInstantiate(graph, 0), "cuGraphInstantiate")
+
+        def replay() -> None:
+            """Enqueue one replay."""
+            checked(driver.cuGraphLaunch(made, handle), "cuGraphLaunch")
+
+        return replay
+
+    def kernel(self, actors: Sequence[Actor], **options: Any) -> CudaKernel:
+        """Return a persistent kernel, not launched."""
+        return CudaKernel(actors, **options)
+
+    @property
+    def backend(self) -> str:
+        """What a `Session` calls it."""
+        return "cuda"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _nvidia_driver() -> str:
+    """Return the kernel driver's version, from NVML."""
+    try:
+        from cuda.bindings import nvml  # noqa: PLC0415
+
+        nvml.init_v2()
+        return str(nvml.system_get_driver_version())
+    except Exception as error:  # noqa: BLE001 - it is for the record only
+        return f"unknown ({type(error).__name__})"

@@ -1,0 +1,83 @@
+"""Processes that end in all the ways in which a process with a kernel on a device can end.
+
+``child.py MODE BACKEND``: prints ``running`` once the kernel steps, and what happened afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import ringnb as rn
+from ringnb.errors import KernelStopped
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cuda import CudaKernel
+from ringnb.messages import Command
+from ringnb.testing import MemoryStorage
+
+LEASE_S = 2.0
+
+
+def wave(backend):
+    return rn.actors.Wave2D((1024, 1024) if backend == "cuda" else (6, 8))
+
+
+def session(backend):
+    return rn.Session(wave(backend), backend=backend, storage=MemoryStorage())
+
+
+def step_freely(s):
+    s.resume()
+    before = s.current_step(0)
+    while s.current_step(0) == before:
+        time.sleep(0.001)
+    print("running", flush=True)
+
+
+def leave(backend):
+    """End without closing anything."""
+    global kept  # the session outlives this function, to the interpreter's end
+    kept = session(backend)
+    step_freely(kept)
+
+
+def fail(backend):
+    """End with an exception."""
+    with session(backend) as s:
+        step_freely(s)
+        raise RuntimeError("the notebook cell failed")
+
+
+def block(backend):
+    """Be in `run_steps` when a signal comes."""
+    with session(backend) as s:
+        step_freely(s)
+        s.run_steps(0, 2**40)
+
+
+def hold(backend):
+    """Have a kernel with a short lease, and tell when it has gone."""
+    kernel = CudaKernel([wave(backend)], simulate=backend == "cudasim", lease_s=LEASE_S)
+    kernel.launch()
+    client = KernelClient(kernel)
+    client.call(0, Command.RESUME)
+    print("running", flush=True)
+    try:
+        client.wait_until(lambda: False, None)
+    except KernelStopped as stopped:
+        print(stopped, flush=True)
+        kernel.stop()
+
+
+def rate(backend):
+    """Print steps per second of a kernel that has the card to itself, or not."""
+    steps = 20_000 if backend == "cuda" else 20
+    with session(backend) as s:
+        s.run_steps(0, steps // 10)
+        began = time.perf_counter()
+        s.run_steps(0, steps)
+        print(steps / (time.perf_counter() - began))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](sys.argv[2])

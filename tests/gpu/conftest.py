@@ -1,0 +1,46 @@
+"""Tests on a device: ``python -m pytest -m gpu``, nothing else to set.
+
+They are collected everywhere and skipped, with the reason, where they cannot run; with
+`RINGNB_REQUIRE_GPU=1` that is an error. They have not been run on a device yet.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numba
+import pytest
+
+from ringnb.kernel.cuda_target import why_unavailable
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture(scope="session")
+def no_gpu():
+    """Return why there is no GPU for these tests, or None."""
+    if numba.config.ENABLE_CUDASIM:
+        return "this process has the simulator, for the other tests: run python -m pytest -m gpu"
+    return why_unavailable()
+
+
+@pytest.fixture
+def device():
+    """Return the backend; the simulator takes its place where the tests themselves are tried."""
+    return "cuda"
+
+
+@pytest.fixture(autouse=True)
+def needs_gpu(no_gpu):
+    if no_gpu is None:
+        return
+    if os.environ.get("RINGNB_REQUIRE_GPU", "") not in ("", "0"):
+        pytest.fail(f"RINGNB_REQUIRE_GPU is set: {no_gpu}")
+    pytest.skip(no_gpu)

@@ -1,0 +1,98 @@
+"""The kernel on a device: the contract of all kernels, load, a soak, the clock, other streams."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import numpy as np
+
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cuda import CudaKernel
+from ringnb.messages import Command
+from ringnb.testing import proofs
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
+
+
+class TestCudaKernel(KernelTests):
+    def make(self, actors, **options):
+        return CudaKernel(actors, **options)
+
+
+@contextlib.contextmanager
+def running(actors, **options):
+    kernel = CudaKernel(actors, **options)
+    kernel.launch()
+    try:
+        yield KernelClient(kernel)
+    finally:
+        kernel.stop()
+
+
+def test_ten_thousand_snapshots_under_load():
+    with running([proofs.counter((512, 512))] * 3, lanes=2) as client:
+        assert proofs.load(client, 10_000).snapshots == 10_000
+
+
+def test_sixty_seconds_of_everything():
+    shapes = [(64, 64), (200, 333), (1024, 1024), (3, 7)]
+    with running([proofs.counter(shape) for shape in shapes], lanes=2) as client:
+        done = proofs.soak(client, 60.0)
+        assert done.commands > 10_000
+        assert done.snapshots > 1_000
+
+
+def test_a_wide_group_is_as_good_as_a_narrow_one():
+    shape = (257, 391)
+    for width in (1, None):  # one block, and all that fit
+        with running([Mixer(shape)], width=width) as client:
+            client.call(0, Command.RUN_STEPS, (500,))
+            assert client.wait_until(lambda: client.kernel.counters(0).step >= 500, 60)
+            state, _ = captured(client, 0)
+        np.testing.assert_array_equal(state, advance(Mixer(shape).start(0), 0, 500))
+
+
+def test_the_clock_runs_at_the_host_s_rate_and_never_back():
+    with running([Mixer((16, 16))]) as client:
+        seen = proofs.timer(client, 2.0)
+    assert abs(seen.rate - 1) < 0.01
+    assert 0 < seen.resolution_ns <= 2_000
+
+
+def test_other_streams_copy_and_launch_beside_a_live_kernel():
+    """Nothing here may wait for the kernel: each turn has a deadline, and the kernel steps meanwhile."""
+    from cuda.core import Device
+    from numba import cuda
+
+    n = 1 << 20
+    core = Device()
+    core.set_current()
+    stream = core.create_stream()
+    ours = cuda.external_stream(int(stream.handle))
+    source, target = cuda.pinned_array(n, np.int64), cuda.pinned_array(n, np.int64)
+    source[:], target[:] = np.arange(n), 0
+    there, back = cuda.device_array(n, np.int64), cuda.device_array(n, np.int64)
+
+    @cuda.jit("void(int64[::1], int64[::1])")
+    def twice(a, b):
+        for i in range(cuda.grid(1), a.size, cuda.gridsize(1)):
+            b[i] = 2 * a[i]
+
+    twice[128, 256, ours](there, back)  # loaded before the kernel lives
+    done = core.create_event()
+    cuda.synchronize()
+    # Few blocks, so that multiprocessors are left for the other launch.
+    with running([Mixer((512, 512))], width=8) as client:
+        client.call(0, Command.RESUME)
+        for turn in range(100):
+            source[0] = turn
+            before = client.kernel.counters(0).step
+            there.copy_to_device(source, stream=ours)
+            twice[128, 256, ours](there, back)
+            back.copy_to_host(target, stream=ours)
+            stream.record(done)
+            deadline = time.monotonic() + 10
+            while not done.is_done:
+                assert time.monotonic() < deadline, f"turn {turn}: the other stream waits"
+            np.testing.assert_array_equal(target, 2 * source)
+            assert client.wait_until(lambda: client.kernel.counters(0).step > before, 10)  # noqa: B023

@@ -1,0 +1,103 @@
+"""Run by test_standin.py with the stand-in driver: the CUDA backend's host side, as on a device.
+
+``host.py``: prints ``proved`` once everything held, then holds a live kernel until it is killed.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numba import cloudpickle, cuda
+
+from ringnb.kernel import cuda_program
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda_device import signature
+from ringnb.kernel.cuda_target import why_unavailable
+from ringnb.messages import Command
+from ringnb.testing import proofs
+from ringnb.testing.kernels import Mixer, advance, captured
+
+LEASE_S = 4.0  # a loaded machine may keep the heartbeat from running for a second
+
+
+def tell_the_device(build):
+    """Leave the kernel's kinds and the shapes of its arguments where the device's process finds them."""
+
+    def told(kinds):
+        dimensions = [argument.ndim for argument in signature().args]
+        os.environ["STANDIN_WORDS"] = str(sum(5 + 2 * ndim for ndim in dimensions))
+        content = cloudpickle.dumps((list(kinds), dimensions))
+        Path(os.environ["STANDIN_PAGES"] + ".kinds").write_bytes(content)
+        return build(kinds)
+
+    return told
+
+
+def measure():
+    """Copies, launches, a graph and the reference's calls, as the benchmark makes them."""
+    from ringnb.bench.gpu import bandwidth
+    from ringnb.bench.gpu.budget import Budget
+    from ringnb.bench.gpu.card import Card, Sizes
+    from ringnb.bench.measuring import Scale
+
+    card = Card(Sizes(copied=1 << 12, reference=(1 << 10,)))
+    assert card.describe()["name"] == "stand-in"
+    assert bandwidth.bandwidth(card, Budget(0)).ceiling > 0
+    source, target = card.words(np.arange(512)), card.empty(512)
+    card.copy(target, source)
+    np.testing.assert_array_equal(target.copy_to_host(stream=card._stream), np.arange(512))
+    assert card.time_s(card.record(lambda: card.copy(target, source))) > 0
+    rows = list(bandwidth.reference(card, Scale(True, Path()), Budget(0)))
+    assert all(row.median > 0 for row in rows)
+
+
+def prove(client):
+    kernel = client.kernel
+    client.call(0, Command.RUN_STEPS, (5,))
+    assert client.wait_until(lambda: kernel.counters(0).step == 5, 30)
+    state, reply = captured(client, 0)
+    start = Mixer((5, 7)).start(0)
+    np.testing.assert_array_equal(state, advance(start, 0, 5))
+    with client.loading(0) as load:
+        kernel.restore_buffer(0)[...] = state.reshape(2, 1, 5, 7)
+        kernel.params_buffer(0)[:1] = 7
+        assert load(0, Command.RESTORE, (reply.step,)).epoch == 1
+    client.call(0, Command.RUN_STEPS, (3,))
+    assert client.wait_until(lambda: kernel.counters(0).step == 8, 30)
+    np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 0, 8))
+
+
+def main():
+    warnings.simplefilter("error")
+    logging.basicConfig(level=logging.WARNING)  # so that Numba's log is seen if it says anything
+    assert why_unavailable() is None
+    cuda_program.build = tell_the_device(cuda_program.build)
+    measure()
+    garbage = [cuda.device_array(8, np.int64) for _ in range(30)]
+    actors = [Mixer((5, 7)), proofs.counter((3, 4))]
+    kernel = CudaKernel(actors, lanes=2, lease_s=LEASE_S)
+    kernel.launch()
+    client = KernelClient(kernel)
+    prove(client)
+    garbage.clear()  # more than Numba lets wait, and none may be freed now
+    gc.collect()
+    for _ in range(10):
+        reply = client.call(1, Command.SNAPSHOT)
+        view, facts = kernel.staged(1, reply.value, 1)
+        assert view.min() == view.max() == facts.step
+        kernel.release_staging(1, reply.value)
+        client.call(1, Command.RUN_STEPS, (1,))
+    client.call(0, Command.RESUME)
+    print("proved", flush=True)
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    main()
