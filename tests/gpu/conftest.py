@@ -1,7 +1,8 @@
 """Tests on a device: ``python -m pytest -m gpu``, nothing else to set.
 
-They are collected everywhere and skipped, with the reason, where they cannot run; with
-`RINGNB_REQUIRE_GPU=1` that is an error. They have not been run on a device yet.
+Asked for like that they are skipped, with the reason, where they cannot run; with `RINGNB_REQUIRE_GPU=1`
+that is an error. Any other run leaves them out: its process has the simulator in the GPU's place. They
+have not been run on a device yet.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from ringnb.kernel.cuda_target import why_unavailable
 HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.gpu)
+def pytest_collection_modifyitems(config, items):
+    here = [item for item in items if HERE in item.path.parents]
+    for item in here:
+        item.add_marker(pytest.mark.gpu)
+    if here and numba.config.ENABLE_CUDASIM:
+        items[:] = [item for item in items if item not in here]
+        config.hook.pytest_deselected(items=here)
 
 
 @pytest.fixture(scope="session")
 def no_gpu():
     """Return why there is no GPU for these tests, or None."""
-    if numba.config.ENABLE_CUDASIM:
-        return "this process has the simulator, for the other tests: run python -m pytest -m gpu"
     return why_unavailable()
 
 
