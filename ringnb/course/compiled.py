@@ -7,10 +7,10 @@ is the compiler's or the simulator's; a lesson that runs in the simulator has th
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
 
 from ringnb.actors import Wave2D
 from ringnb.kernel.cuda_target import load
+from ringnb.testing.ptx import compiled
 
 __all__ = ["compile_wave"]
 
@@ -28,17 +28,13 @@ def compile_wave(cc: tuple[int, int]) -> str:
     str
         Its PTX.
     """
-    cuda = load(simulate=False)
-    from numba.cuda import dispatcher  # noqa: PLC0415
-
-    from ringnb.kernel.cuda_device import signature  # noqa: PLC0415
+    load(simulate=False)
+    from ringnb.kernel.cuda_device import launch_bounds, signature  # noqa: PLC0415
     from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
 
-    # Numba asks the device for its capability to compile device functions; there may be none.
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
     body = build([cell_code(Wave2D((8, 8)))])
-    ptx, _ = cuda.compile(body, signature(), device=False, cc=cc, output="ptx", abi="numba")
-    return str(ptx)
+    ((_, ptx),) = compiled(body, signature(), (cc,), launch_bounds(256))
+    return ptx
 
 
 if __name__ == "__main__":
