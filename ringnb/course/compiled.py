@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 
 from ringnb.actors import Wave2D
+from ringnb.kernel.cuda_ptx import compiled
 from ringnb.kernel.cuda_target import load
-from ringnb.testing.ptx import compiled
 
 __all__ = ["compile_wave"]
 

@@ -15,18 +15,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ringnb import actors
 from ringnb.actors.base import Actor
+from ringnb.kernel.cuda_ptx import compiled
 from ringnb.kernel.cuda_target import load
 
-__all__ = ["CAPABILITIES", "Variant", "compiled", "linked", "variants"]
+__all__ = ["CAPABILITIES", "Variant", "linked", "variants"]
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (12, 0))
 _THREADS = 256
@@ -85,54 +84,6 @@ def variants(*, full: bool) -> list[Variant]:
     )
     alone = [Variant((a,), ((9, 0),) if i else CAPABILITIES) for i, a in enumerate(every)]
     return [Variant(every, CAPABILITIES), *(alone if full else ())]
-
-
-def compiled(
-    body: Callable[..., None],
-    signature: Any,
-    capabilities: tuple[tuple[int, int], ...],
-    threads: int | tuple[int, int] = _THREADS,
-) -> Iterator[tuple[tuple[int, int], str]]:
-    """Compile a kernel to PTX.
-
-    Parameters
-    ----------
-    body : callable
-        The kernel.
-    signature : numba signature
-        Of its arguments.
-    capabilities : tuple of (int, int)
-        What for.
-    threads : int or (int, int)
-        Launch bounds: threads of a block, blocks of a multiprocessor.
-
-    Yields
-    ------
-    capability : (int, int)
-        Major and minor.
-    ptx : str
-        The code.
-    """
-    from numba.cuda import compiler, dispatcher  # noqa: PLC0415
-
-    from ringnb.kernel.cuda_device import ieee_arithmetic  # noqa: PLC0415
-
-    # Numba asks the device for its capability to compile device functions, and there is none.
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
-    # What `cuda.compile` calls. The library that it drops holds what NVVM is given, which is the same
-    # for every capability; so the front end, most of the work, is gone through once.
-    library, _ = compiler._compile_pyfunc_with_fixup(
-        body,
-        signature,
-        device=False,
-        abi="numba",
-        cc=(9, 0),
-        launch_bounds=threads,
-    )
-    for capability in capabilities:
-        with ieee_arithmetic():
-            ptx = library.get_asm_str(cc=capability)
-        yield capability, ptx
 
 
 def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
@@ -217,7 +168,7 @@ def _baselines() -> None:
         ("wave_2d", kernels.one_step(actors.Wave2D((8, 8))), kernels.ONE_STEP_SIGNATURE),
         ("wave_3d", kernels.one_step(actors.Wave3D((8, 8, 8))), kernels.ONE_STEP_SIGNATURE),
     ):
-        for capability, ptx in compiled(body, types, CAPABILITIES):
+        for capability, ptx in compiled(body, types, CAPABILITIES, _THREADS):
             found = {"baseline": name, "cc": capability, **linked(ptx, capability)}
             sys.stdout.write(json.dumps(found) + "\n")
 
