@@ -23,6 +23,7 @@ from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages import Command, Reply, SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.standing import SavedStates, State
 
 __all__ = ["Answer", "Outcome", "SnapshotCarrier"]
 
@@ -46,11 +47,27 @@ class Outcome:
         Why there is none.
     stage : str
         The last stage reached.
+    touches : int
+        How often the actor had been touched when it was sent.
+    state : State or None
+        Which state was captured.
     awaited : int
         How many callers wait for it; a failure that somebody waits for is raised there, not warned.
     """
 
-    __slots__ = ("awaited", "captured_ns", "done", "error", "name", "request", "stage")
+    __slots__ = (
+        *(
+            "awaited",
+            "captured_ns",
+            "done",
+            "error",
+            "name",
+            "request",
+            "stage",
+            "state",
+            "touches",
+        ),
+    )
 
     def __init__(self, request: SnapshotRequest) -> None:
         self.request = request
@@ -58,6 +75,8 @@ class Outcome:
         self.name: str | None = None
         self.error: BaseException | None = None
         self.stage = "requested"
+        self.touches = 0
+        self.state: State | None = None
         self.awaited = 0
         self.done = threading.Event()
 
@@ -89,6 +108,8 @@ class SnapshotCarrier:
         The kernel.
     log : EventLog
         Where the lifecycle is recorded.
+    states : SavedStates
+        What is saved of every actor.
 
     Attributes
     ----------
@@ -100,8 +121,9 @@ class SnapshotCarrier:
     Every method may be called from any thread.
     """
 
-    def __init__(self, client: KernelClient, log: EventLog) -> None:
+    def __init__(self, client: KernelClient, log: EventLog, states: SavedStates) -> None:
         self._client = client
+        self._states = states
         self._kernel = client.kernel
         self._log = log
         self.manager: CheckpointManager
@@ -154,6 +176,7 @@ class SnapshotCarrier:
             if outcome.stage != "requested":
                 return outcome  # sent before
             outcome.stage = "sent"
+            outcome.touches = self._states.touches(request.actor_slot)
             self._unanswered[lane] += 1
 
         seen: list[Reply] = []
@@ -258,6 +281,7 @@ class SnapshotCarrier:
         data, facts = self._borrow(lane, index, slot)
         if outcome is not None:
             outcome.captured_ns = facts.begin_ns
+            outcome.state = State(facts.step, facts.epoch, outcome.touches)
         self._record("captured", request, step=facts.step, t_ns=facts.end_ns)
         self._record("received", request, step=facts.step, t_ns=received_ns)
         if self._kernel.staged_checksum(lane, index, slot) != facts.checksum:
@@ -314,6 +338,8 @@ class SnapshotCarrier:
                 self._settle(outcome, SnapshotFailed("the request was cancelled or has expired"))
             else:
                 outcome.name = name
+                if outcome.state is not None:
+                    self._states.save(response.actor_slot, outcome.state)
                 self._settle(outcome, None)
         return name
 

@@ -18,6 +18,7 @@ from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda_target import notice_fallback
 from ringnb.messages import MAX_STEP, Command, check_step
+from ringnb.standing import SavedStates
 
 __all__ = ["ActorHost", "make_kernel"]
 
@@ -35,6 +36,7 @@ class ActorHost:
         self._kernel = kernel
         self._client = KernelClient(kernel)
         self._params = [one.start_params(slot) for slot, one in enumerate(kernel.actors)]
+        self._states = SavedStates()
 
     def _check(self) -> None:
         self._kernel.check_alive()
@@ -193,7 +195,10 @@ class ActorHost:
         amplitude = check_number(amplitude, "amplitude")
         self._check()
         bits = int(np.float64(amplitude).view(np.int64))
-        self._client.call(slot, Command.INJECT, (*cell, bits))
+        try:
+            self._client.call(slot, Command.INJECT, (*cell, bits))
+        finally:
+            self._states.touch(slot)
 
     def set_params(self, slot: int, **changes: float) -> dict[str, float]:
         """Change parameters of a live actor between two steps.
@@ -222,7 +227,10 @@ class ActorHost:
             params = actor.change_params(self._params[slot], changes)
             buffer = self._kernel.params_buffer(slot)
             buffer[: len(params)] = list(params.values())
-            load(slot, Command.SET_PARAMS)
+            try:
+                load(slot, Command.SET_PARAMS)
+            finally:
+                self._states.touch(slot)
             self._params[slot] = params
         return dict(params)
 

@@ -27,6 +27,7 @@ from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, Sna
 from ringnb.events import EventLog
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.standing import SavedStates
 from ringnb.stepwise import StepSchedule
 
 __all__ = ["SnapshotService"]
@@ -45,6 +46,8 @@ class SnapshotService(SnapshotCarrier):
         The kernel.
     log : EventLog
         Where the lifecycle is recorded.
+    states : SavedStates
+        What is saved of every actor: one that has not changed since is not saved again by itself.
 
     Attributes
     ----------
@@ -52,8 +55,8 @@ class SnapshotService(SnapshotCarrier):
         Actors that are snapshotted by their step count.
     """
 
-    def __init__(self, client: KernelClient, log: EventLog) -> None:
-        super().__init__(client, log)
+    def __init__(self, client: KernelClient, log: EventLog, states: SavedStates) -> None:
+        super().__init__(client, log, states)
         self.stepwise = StepSchedule()
         self._backlog: deque[SnapshotRequest] = deque()
         self._to_write: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
@@ -149,7 +152,7 @@ class SnapshotService(SnapshotCarrier):
         self._to_write.put(None)
 
     def _turn(self) -> None:
-        for request in self.manager.poll_due_snapshots():
+        for request in self.manager.poll_due_snapshots(unless=self._is_saved):
             self.enqueue(request)
         for slot in self.stepwise.due(lambda slot: self._kernel.counters(slot).step):
             wanted = self.manager.request_snapshot(slot)
@@ -163,6 +166,9 @@ class SnapshotService(SnapshotCarrier):
             self.pump(wait_s)
         while (answer := self.take()) is not None:
             self._pass_on(answer)
+
+    def _is_saved(self, slot: int) -> bool:
+        return self._states.holds(slot, self._kernel.counters(slot))
 
     def _send_backlog(self) -> None:
         """Send what fits, oldest first within a lane; a full lane holds up no other."""

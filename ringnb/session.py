@@ -34,6 +34,7 @@ from ringnb.messages import Command, check_step
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
+from ringnb.standing import State
 from ringnb.taking import take_snapshot
 from ringnb.viewing import SessionView
 
@@ -138,7 +139,7 @@ class Session(SessionView):
             say("The session that an earlier run of this cell made was closed.")
         super().__init__(make_kernel(backend, population, lanes, width, threads, ring_capacity))
         self._events = EventLog()
-        self._service = SnapshotService(self._client, self._events)
+        self._service = SnapshotService(self._client, self._events, self._states)
         self._manager = CheckpointManager(config, storage, observer=self._service.observe)
         self._service.manager = self._manager
         try:
@@ -153,6 +154,7 @@ class Session(SessionView):
                 )
                 # The state is new, whatever the history holds: it continues from no checkpoint.
                 self._manager.note_restored(slot, None)
+            self._note_histories(ids)
             self._kernel.launch()
             self._closed = False
             if pace_ns:
@@ -195,6 +197,18 @@ class Session(SessionView):
         self._closed = True
         _live.discard(self)
         self._service.check()
+
+    def _note_histories(self, ids: Sequence[str]) -> None:
+        """Count an actor at its start as saved if it has a history: that is what is to be kept."""
+        prefix = self._manager.config.name_prefix
+        known = {
+            e.kernel_id
+            for e in self._manager.storage.catalogue()
+            if not e.damaged and e.name_prefix == prefix
+        }
+        for slot, kernel_id in enumerate(ids):
+            if kernel_id in known:
+                self._states.save(slot, State(0, 0, 0))
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -349,9 +363,12 @@ class Session(SessionView):
         params = actor.check_params(
             {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
         )
+        newest = self._manager.history(slot)[-1:]
         turn = self._service.restoring(slot, ckpt.name)
         reply = restore_into(self._client, slot, ckpt, params, turn)
         self._params[slot] = params
+        if any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest):
+            self._states.save(slot, State(reply.step, reply.epoch, self._states.touches(slot)))
         self._events.append(
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )

@@ -249,6 +249,62 @@ def test_a_request_continues_from_what_was_live_when_it_was_captured(crank):
         crank.restore(0, second)
 
 
+@pytest.fixture
+def beside_a_runner(tmp_path):
+    """Make sessions in which slot 1 runs; what is done after five of its checkpoints was not to come."""
+
+    def make(**options):
+        config = rn.CheckpointConfig(
+            interval=0.02, max_snapshots=3, storage_path=tmp_path / "s.zarr"
+        )
+        session = rn.Session(Mixer(SHAPE), actors=2, config=config, **options)
+        session.resume(1)
+        return session
+
+    return make
+
+
+def pass_time(session):
+    done = len(session.events.select("committed", actor_slot=1))
+    until(lambda: len(session.events.select("committed", actor_slot=1)) >= done + 5)
+    return session.manager.list_checkpoints(0)
+
+
+def test_an_actor_that_stands_is_not_checkpointed_again_by_itself(beside_a_runner):
+    with beside_a_runner() as s:
+        assert pass_time(s) == ["checkpoint_0_step_0"]  # it had no history: its start is kept
+        s.inject(0, (3, 4))
+        assert pass_time(s) == ["checkpoint_0_step_0", "checkpoint_0_step_0.2"]
+        s.set_params(0, **s.params(0))
+        s.run_steps(0, 7)
+        kept = pass_time(s)
+        assert kept[-1] == "checkpoint_0_step_7"
+        assert pass_time(s) == kept
+        by_hand = s.snapshot(0).name  # whoever asks gets one
+        assert pass_time(s)[-1] == by_hand == "checkpoint_0_step_7.2"
+
+
+def test_looking_around_in_an_old_store_loses_nothing(beside_a_runner):
+    with beside_a_runner() as s:
+        for _ in range(3):
+            s.run_steps(0, 5)
+            s.snapshot(0)
+    with beside_a_runner() as s:
+        history = pass_time(s)
+        assert history[-1].startswith("checkpoint_0_step_15")  # not the new start
+        assert s.restore(0, "latest") == 15
+        assert pass_time(s) == history
+        s.restore(0, history[0])  # going back is news: the next process is to continue from there
+        went_back = pass_time(s)
+        assert len(went_back) == 3
+        assert s.manager.load_latest(0).step == s.current_step(0) < 15
+        assert pass_time(s) == went_back
+        again = s.remake()
+        again.resume(1)
+        with again:
+            assert pass_time(again) == went_back
+
+
 def test_snapshots_by_the_step_count():
     life = rn.actors.Life((16, 16))
     with rn.Session(life, actors=2, config=quiet(), storage=memory()) as s:

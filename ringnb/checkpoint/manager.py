@@ -176,10 +176,19 @@ class CheckpointManager(StoredView):
 
     # --- asking ---
 
-    def poll_due_snapshots(self) -> list[SnapshotRequest]:
+    def poll_due_snapshots(
+        self, *, unless: Callable[[int], bool] | None = None
+    ) -> list[SnapshotRequest]:
         """Expire what was not answered in time, and ask every actor that is due.
 
         The work grows with the actors due or expired, not with those registered or pending.
+
+        Parameters
+        ----------
+        unless : callable, optional
+            Called with the slot of each actor that is due. One for which it returns True has nothing
+            new to save: it is not asked, and is due again an interval from now. It runs under the
+            manager's lock, so it must not call the manager.
 
         Returns
         -------
@@ -191,7 +200,7 @@ class CheckpointManager(StoredView):
             state.check_open()
             now = state.clock()
             expired = state.expire(now)
-            asked = state.schedule.ask_due(now) if state.config.enabled else []
+            asked = state.schedule.ask_due(now, unless) if state.config.enabled else []
         self._announce.expired(expired)
         self._announce.asked(now, asked, due=True)
         return [request for _, request in asked]

@@ -24,6 +24,8 @@ from ringnb.checkpoint.ticket import Lineage, ScheduledActor, Ticket
 from ringnb.messages import SnapshotRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ringnb.checkpoint.registration import RegisteredActor
 
 __all__ = ["Schedule"]
@@ -187,20 +189,32 @@ class Schedule:
         self._due.discard(slot)
         return self._issue(scheduled, now), True
 
-    def ask_due(self, now: float) -> list[tuple[float, SnapshotRequest]]:
+    def ask_due(
+        self, now: float, unless: Callable[[int], bool] | None = None
+    ) -> list[tuple[float, SnapshotRequest]]:
         """Ask every actor that is due, oldest due first, ties by slot.
 
         Parameters
         ----------
         now : float
             The time.
+        unless : callable, optional
+            Actors for whose slot it returns True are put off by an interval instead.
 
         Returns
         -------
         list of tuple of float and SnapshotRequest
             When each became due, and its new request.
         """
-        return [(due, self._issue(self._actors[slot], now)) for due, slot in self._due.pop_due(now)]
+        asked = []
+        for due, slot in self._due.pop_due(now):
+            scheduled = self._actors[slot]
+            if unless is not None and unless(slot):
+                scheduled.since_s, scheduled.wait = now, "interval"
+                self._due.set(slot, scheduled.due_s(self._interval_s))
+            else:
+                asked.append((due, self._issue(scheduled, now)))
+        return asked
 
     def _issue(self, scheduled: ScheduledActor, now: float) -> SnapshotRequest:
         request = SnapshotRequest(

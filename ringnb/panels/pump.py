@@ -19,7 +19,7 @@ from ipywidgets import Widget
 __all__ = ["Pump"]
 
 _QUIET_S = 2.0
-_REST = 3.0  # times as long as a flush took: many actors must leave time for the user's cells
+_REST = 3.0  # times as long as a flush took too long: many actors leave time for the user's cells
 _HEAVY = frozenset({"png"})  # not sent twice over a thin line
 
 
@@ -105,7 +105,8 @@ class Pump:
         while go_on:
             self._poked.wait(self._period_s)
             # A poke comes early, but not so early that pokes become a flood.
-            rest_s = max(last + self._period_s / 2, ended + _REST * (ended - last)) - _now()
+            long_s = max(0.0, ended - last - self._period_s)
+            rest_s = max(last + self._period_s / 2, ended + _REST * long_s) - _now()
             self._stopping.wait(max(0.0, rest_s))
             self._poked.clear()
             last = _now()
