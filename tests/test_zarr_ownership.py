@@ -100,7 +100,8 @@ def test_a_store_removed_by_hand_is_locked_anew(storage, path):
     shutil.rmtree(path)
     shutil.rmtree(path.parent / f".{path.name}.ringnb")
     assert storage.list() == []
-    storage.save(TWO, make_snapshot(2))
+    with pytest.warns(rn.CheckpointWarning, match="was removed while it was in use"):
+        storage.save(TWO, make_snapshot(2))
     assert storage.list() == [TWO]
     assert "StoreLocked" in save_elsewhere(path)
 

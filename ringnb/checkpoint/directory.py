@@ -29,6 +29,7 @@ import os
 import re
 import time
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,7 +44,7 @@ from ringnb.checkpoint.sharing import Sharing
 from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.storage import CheckpointInfo
-from ringnb.errors import CheckpointNotFound
+from ringnb.errors import CheckpointNotFound, CheckpointWarning
 from ringnb.machine import available_cores
 
 __all__ = ["DirectoryShelf"]
@@ -228,6 +229,14 @@ class DirectoryShelf(Shelf):
     def _make_root(self) -> None:
         if (self._path / DOCUMENT).exists():
             return
+        seen, self._checked_root = self._checked_root, None
+        if seen is not None:
+            warnings.warn(
+                f"the store {str(self._path)!r} was removed while it was in use, and its checkpoints "
+                "with it; a new one is begun in its place",
+                CheckpointWarning,
+                stacklevel=2,
+            )
         with contextlib.suppress(FileExistsError):
             files.make_directory(self._path)
         staged = self._new("staging")
@@ -240,6 +249,7 @@ class DirectoryShelf(Shelf):
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
+        self.created()  # from now on its absence is news
 
     def _new(self, folder: str) -> Path:
         return self._side() / folder / uuid.uuid4().hex
