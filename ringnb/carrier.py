@@ -52,21 +52,14 @@ class Outcome:
     state : State or None
         Which state was captured.
     awaited : int
-        How many callers wait for it; a failure that somebody waits for is raised there, not warned.
+        How many callers wait for it.
+    raised : bool
+        Whether somebody waited for it when it ended: a failure is raised there then, not warned.
     """
 
     __slots__ = (
-        *(
-            "awaited",
-            "captured_ns",
-            "done",
-            "error",
-            "name",
-            "request",
-            "stage",
-            "state",
-            "touches",
-        ),
+        *("awaited", "captured_ns", "done", "error", "name", "raised", "request", "stage", "state"),
+        "touches",
     )
 
     def __init__(self, request: SnapshotRequest) -> None:
@@ -78,6 +71,7 @@ class Outcome:
         self.touches = 0
         self.state: State | None = None
         self.awaited = 0
+        self.raised = False
         self.done = threading.Event()
 
 
@@ -347,6 +341,7 @@ class SnapshotCarrier:
         if not outcome.done.is_set():
             outcome.error = error
             outcome.stage = "failed" if error is not None else "committed"
+            outcome.raised = outcome.awaited > 0  # before they wake, and wait no more
             outcome.done.set()
 
     def _record(

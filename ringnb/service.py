@@ -112,13 +112,15 @@ class SnapshotService(SnapshotCarrier):
         if failure is not None:
             raise failure
 
-    def enqueue(self, request: SnapshotRequest) -> Outcome:
+    def enqueue(self, request: SnapshotRequest, *, awaited: bool = False) -> Outcome:
         """Take a request for sending, unless it was taken before.
 
         Parameters
         ----------
         request : SnapshotRequest
             A request of the manager.
+        awaited : bool, default False
+            Count the caller among those who wait for it, before it can end.
 
         Returns
         -------
@@ -127,9 +129,11 @@ class SnapshotService(SnapshotCarrier):
         """
         with self._lock:
             outcome = self._outcomes.get(request.request_id)
-            if outcome is not None:
+            known = outcome is not None
+            outcome = outcome or self._new_outcome(request)
+            outcome.awaited += awaited
+            if known:
                 return outcome
-            outcome = self._new_outcome(request)
             self._backlog.append(request)
         self._kernel.wake()
         return outcome
@@ -213,7 +217,7 @@ class SnapshotService(SnapshotCarrier):
     def _report(self, request: SnapshotRequest, error: Exception) -> None:
         """Warn of a failed automatic snapshot, or keep an error that nobody expected."""
         outcome = self._outcomes.get(request.request_id)
-        if outcome is not None and outcome.awaited:
+        if outcome is not None and (outcome.raised or outcome.awaited):
             return  # raised where it is waited for
         kernel_id = self.manager.registered[request.actor_slot].kernel_id
         if not isinstance(error, SnapshotFailed | CheckpointError | OSError):

@@ -64,8 +64,11 @@ def take_snapshot(
                 "register_actor it again, or open a new session"
             )
             raise SnapshotFailed(msg)
-        outcome = service.enqueue(request) if service.running else service.send(request)
-        outcome.awaited += 1
+        if service.running:
+            outcome = service.enqueue(request, awaited=True)
+        else:
+            outcome = service.send(request)
+            outcome.awaited += 1
         try:
             finished = _await(service, outcome, deadline, check)
         finally:

@@ -249,6 +249,25 @@ def test_a_request_continues_from_what_was_live_when_it_was_captured(crank):
         crank.restore(0, second)
 
 
+def test_a_failure_that_is_raised_is_not_warned_of_as_well(session, monkeypatch):
+    """However soon whoever waits for it has gone on."""
+    report = session._service._report
+
+    def late(request, error):
+        raised.wait(10)
+        report(request, error)
+
+    raised = threading.Event()
+    monkeypatch.setattr(session._service, "_report", late)
+    monkeypatch.setattr(
+        session.storage, "save", lambda *a: (_ for _ in ()).throw(OSError(28, "full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        session.snapshot(0)
+    raised.set()
+    until(lambda: session.statistics().being_written == 0)  # raises what was left behind
+
+
 @pytest.fixture
 def beside_a_runner(tmp_path):
     """Make sessions in which slot 1 runs; what is done after five of its checkpoints was not to come."""

@@ -106,7 +106,7 @@ class Pump:
             self._poked.wait(self._period_s)
             # A poke comes early, but not so early that pokes become a flood.
             long_s = max(0.0, ended - last - self._period_s)
-            rest_s = max(last + self._period_s / 2, ended + _REST * long_s) - _now()
+            rest_s = max(last + self._period_s / 5, ended + _REST * long_s) - _now()
             self._stopping.wait(max(0.0, rest_s))
             self._poked.clear()
             last = _now()
