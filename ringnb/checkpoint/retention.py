@@ -61,7 +61,7 @@ def keep_last(count: int) -> Policy:
     Returns
     -------
     Policy
-        The policy.
+        The policy. Pinned checkpoints stay beside them: they are not counted.
 
     Raises
     ------
