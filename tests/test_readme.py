@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from pathlib import Path
@@ -56,6 +57,15 @@ def test_its_test_command_is_what_is_checked():
     (command,) = [b for b in blocks("bash") if "pytest" in b]
     assert "python -m pytest -q" in command
     assert "python -m pytest -q" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_its_reaction_times_are_those_recorded():
+    recorded = json.loads((ROOT / "ringnb/bench/results/reaction.json").read_text())
+    said = README[README.index("In a real JupyterLab") : README.index("results/reaction.json")]
+    times = [recorded[what] for what in ("click_to_actor_ms", "click_to_page_ms")]
+    assert [int(ms) for ms in re.findall(r"([0-9]+)\s+ms", said)] == [
+        round(one[which]) for one in times for which in ("median", "p99")
+    ]
 
 
 def test_its_pictures_and_links_are_there():
