@@ -113,9 +113,9 @@ def valley(measured: Sweep) -> Figure:
         color=_BLUE,
         label="parabola fitted to the points",
     )
-    ax.plot(fine, model, color=_ORANGE, linestyle="--", label="Young: cost/T + T/(2 MTBF)")
     lowest = f"its lowest point, the best: {1000 * measured.best_s:.3g} ms"
     ax.axvline(measured.best_s, color=_BLUE, linewidth=1, label=lowest)
+    ax.plot(fine, model, color=_ORANGE, linestyle="--", label="Young: cost/T + T/(2 MTBF)")
     lowest = f"Young's best: {1000 * young:.3g} ms"
     ax.axvline(young, color=_ORANGE, linewidth=1, linestyle="--", label=lowest)
     ax.set_xscale("log")
