@@ -124,7 +124,7 @@ def test_a_background_thread_that_dies_makes_the_notebook_fail(tmp_path):
     opened, last = notebook.cells[: opens + 1], notebook.cells[-1]
     sabotage = nbformat.v4.new_code_cell(
         "import time\n"
-        "def broken():\n    raise ZeroDivisionError('in the background')\n"
+        "def broken(**_):\n    raise ZeroDivisionError('in the background')\n"
         "session.manager.poll_due_snapshots = broken\n"
         "session.manager.reconfigure(enabled=True, interval=0.01)\n"
         "time.sleep(1)"
