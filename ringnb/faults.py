@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
 from ringnb.arguments import check_seconds
 from ringnb.carrier import SnapshotCarrier
 from ringnb.checkpoint import ZarrStorage, files
@@ -27,7 +29,7 @@ __all__ = ["Faults", "flip_bit"]
 
 
 def flip_bit(store: Path, name: str) -> str:
-    """Flip one bit in the middle of a checkpoint's largest chunk; a second call flips it back.
+    """Damage one more bit of a checkpoint's largest chunk, from its middle on.
 
     Parameters
     ----------
@@ -39,25 +41,39 @@ def flip_bit(store: Path, name: str) -> str:
     Returns
     -------
     str
-        Which byte of which file, below the store.
+        Which bit of which byte of which file, below the store.
 
     Raises
     ------
     CheckpointNotFound
         If there are no chunks under that name.
+    ValueError
+        If no bit of the chunk is 1 any more.
+
+    Notes
+    -----
+    A 1 becomes a 0 and never a 0 a 1. So no call mends what an earlier one has damaged, whoever made
+    it, in whichever process and under whichever of the names that share the chunk.
     """
     chunks = [p for p in (store / name).rglob("*") if p.is_file() and p.name != "zarr.json"]
     if not chunks:
         msg = f"no chunks of a checkpoint {name!r} in {store}: see storage.list()"
         raise CheckpointNotFound(msg)
     chunk = max(chunks, key=lambda p: (p.stat().st_size, str(p)))
-    at = chunk.stat().st_size // 2
+    data = np.fromfile(chunk, np.uint8)
+    middle = data.size // 2
+    at = next(
+        (part + int(i) for part in (middle, 0) for i in np.flatnonzero(data[part:])[:1]), None
+    )
+    if at is None:
+        msg = f"no bit of {chunk} is 1 any more: it cannot be damaged further in this way"
+        raise ValueError(msg)
+    byte = int(data[at])
+    bit = (byte & -byte).bit_length() - 1
     with chunk.open("r+b") as file:
         file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 1]))
-    return f"byte {at:,} of {chunk.relative_to(store)}"
+        file.write(bytes([byte & (byte - 1)]))
+    return f"bit {bit} of byte {at:,} of {chunk.relative_to(store)}"
 
 
 @final
@@ -141,7 +157,7 @@ class Faults:
             self._interpose()
 
     def corrupt(self, name: str) -> str:
-        """Flip one bit in the middle of a checkpoint's largest chunk.
+        """Damage one more bit of a checkpoint's largest chunk, from its middle on.
 
         Parameters
         ----------
@@ -151,7 +167,7 @@ class Faults:
         Returns
         -------
         str
-            Which byte of which file, below the store.
+            Which bit of which byte of which file, below the store.
 
         Raises
         ------
@@ -160,8 +176,8 @@ class Faults:
 
         Notes
         -----
-        A second call flips the bit back. In an incremental store every checkpoint that shares the
-        chunk is damaged.
+        Each further call damages another bit; none mends what was damaged. In an incremental store
+        every checkpoint that shares the chunk is damaged.
         """
         store = self._folders()[0]
         if not self._storage.exists(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from ringnb.course import gpu
 from ringnb.course.stubs import BEGIN, END, stub, stub_source
 from ringnb.messages import Command
 
-NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("notebooks").glob("0[1-9]_*.ipynb"))
+NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("notebooks").glob("0[0-9]_*.ipynb"))
+LESSONS = NOTEBOOKS[1:]  # after the quick start
 HEADINGS = [
     "## Goal",
     "## Predict",
@@ -31,7 +33,8 @@ HEADINGS = [
 ]
 keep = rn.retention
 
-each_lesson = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 
 
 def made_up_sweep(best: float = 0.1, cost: float = 0.01, mtbf: float = 0.5) -> course.Sweep:
@@ -62,8 +65,16 @@ def solve(task: str, check: str) -> object:
 # -- the notebooks -----------------------------------------------------------------------------------
 
 
-def test_there_are_eight_lessons():
-    assert [p.name[:2] for p in NOTEBOOKS] == [f"0{n}" for n in range(1, 9)]
+def test_there_are_a_quick_start_and_eight_lessons():
+    assert [p.name[:2] for p in NOTEBOOKS] == [f"0{n}" for n in range(9)]
+
+
+@each_notebook
+def test_a_notebook_begins_with_a_prediction(path):
+    cells = nbformat.read(path, as_version=4).cells
+    cards = [i for i, c in enumerate(cells) if "course.predict(" in c.source]
+    assert cards
+    assert cards[-1] < next(i for i, c in enumerate(cells) if "course.check_" in c.source) / 2
 
 
 @each_lesson
@@ -81,9 +92,11 @@ def test_a_lesson_ends_by_closing_what_it_opened(path):
     assert "scratch.cleanup()" in last
 
 
-@each_lesson
+@each_notebook
 def test_the_solution_passes_and_the_stub_fails_with_a_hint(path):
     task, check = exercise(path)
+    *_, last = ast.parse(stub_source(task)).body
+    assert not isinstance(last, ast.Expr), "a notebook would show its value"
     assert isinstance(solve(task, check), course.Passed)
     with pytest.raises(course.CheckFailed, match=r"(?s)Not yet: .+\nHint: ."):
         solve(stub_source(task), check)
@@ -111,7 +124,7 @@ def test_a_background_thread_that_dies_makes_the_notebook_fail(tmp_path):
     opened, last = notebook.cells[: opens + 1], notebook.cells[-1]
     sabotage = nbformat.v4.new_code_cell(
         "import time\n"
-        "def broken():\n    raise ZeroDivisionError('in the background')\n"
+        "def broken(**_):\n    raise ZeroDivisionError('in the background')\n"
         "session.manager.poll_due_snapshots = broken\n"
         "session.manager.reconfigure(enabled=True, interval=0.01)\n"
         "time.sleep(1)"
@@ -139,6 +152,10 @@ def test_a_card_reveals_what_the_lesson_has_measured_since():
     card.prediction = 12.0
     card.reveal()
     assert "11 files" in card._out.value
+    card = course.predict("How long?", lambda: 138.00704, unit="ms")
+    card.prediction = 12.0
+    card.reveal()
+    assert "<strong>138 ms</strong>" in card._out.value
 
 
 def test_lessons_do_without_widgets(monkeypatch, wave):
@@ -147,12 +164,31 @@ def test_lessons_do_without_widgets(monkeypatch, wave):
     assert "No panel here" in repr(course.panel(wave, "actor"))
 
 
+def test_the_cell_that_damages_a_checkpoint_may_be_run_again(tmp_path, capsys):
+    (path,) = [p for p in NOTEBOOKS if p.name.startswith("05")]
+    (cell,) = [
+        c.source for c in nbformat.read(path, as_version=4).cells if "faults.corrupt(" in c.source
+    ]
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Heat2D((32, 32)), config=config) as session:
+        for _ in range(2):
+            session.run_steps(0, 10)
+            session.snapshot(0)
+        for _ in range(3):
+            exec(cell, {"rn": rn, "session": session})
+            assert "restores step 10 instead\n" in capsys.readouterr().out
+
+
 # -- stubs -------------------------------------------------------------------------------------------
 
 
 def test_a_stub_keeps_all_but_the_solution_and_its_indentation():
     source = f"def f():\n    {BEGIN}\n    x = 1\n    return x\n    {END}\ny = 2"
     assert stub_source(source) == "def f():\n    ...  # your code here\ny = 2"
+
+
+def test_a_stub_outside_of_a_block_is_a_comment_that_shows_nothing():
+    assert stub_source(f"x = ...\n{BEGIN}\nx = 1\n{END}") == "x = ...\n# your code here"
 
 
 @pytest.mark.parametrize("source", [f"{BEGIN}\n1", f"1\n{END}", f"{BEGIN}\n{BEGIN}\n{END}"])
@@ -184,15 +220,38 @@ def cut_and_stand(session, slot):
     return course.copy_live(session, slot)
 
 
+def cut_and_hope(session, slot):
+    session.pause(slot)
+    cut = course.copy_live(session, slot)
+    session.resume(slot)
+    return cut
+
+
+def back_and_silent(session, slot):
+    session.restore(slot, session.manager.list_checkpoints(slot)[0])
+
+
+def back_by_hand(session, slot):
+    session.restore(slot, "latest")
+    return 30
+
+
 _memory = np.random.default_rng(3)
 
 WRONG = [
+    ("00", lambda s, slot: s.restore(slot, "latest"), "stands at step 70"),
+    ("00", lambda s, slot: s.restore(slot, s.storage.list()[0]), "stands at step 10"),
+    ("00", lambda s, slot: s.restore(0, s.storage.list()[1]), "slot 0 went to step 30"),
+    ("00", back_and_silent, "returned None"),
+    ("00", back_by_hand, "stands at step 70"),
+    ("00", lambda s, slot: 1 / 0, "ZeroDivisionError"),
     ("01", clap_and_wait, "as long as the steps"),
     ("01", clap_elsewhere, "not the one"),
     ("01", lambda s, slot, n: s.run_steps(slot, n + 1, wait=False), "went from step 0 to 51"),
     ("01", lambda s, slot, n: 1 / 0, "ZeroDivisionError"),
     ("02", lambda s, slot: course.copy_live(s, slot, slabs=8), "rows of steps"),
-    ("02", cut_and_stand, "stands still"),
+    ("02", cut_and_stand, "stands still after the copy"),
+    ("02", cut_and_hope, "stands still after a copy that failed"),
     ("02", lambda s, slot: 1 / 0, "ZeroDivisionError"),
     ("03", 4 << 20, "4,194,308 bytes"),
     ("03", 1024, "8195 files"),
@@ -215,6 +274,13 @@ WRONG = [
     ("07", lambda seed, step: _memory.normal(), "end differently"),
     ("07", lambda seed, step: 1.0, "1 different numbers"),
     ("07", lambda seed, step: np.random.default_rng(seed).normal(), "2 different numbers"),
+    (
+        "07",
+        lambda seed, step: np.random.default_rng(seed + step).normal(),
+        "noise(1, 2) and noise(2, 1)",
+    ),
+    ("07", lambda seed, step: np.random.default_rng(seed ^ step).normal(), "same number"),
+    ("07", lambda seed, step: np.random.default_rng(seed * step).normal(), "different numbers"),
     ("07", lambda seed, step: 1 / 0, "ZeroDivisionError"),
     ("08", lambda h, t, n: range(t % n, h % n), "unread(4, 0, 4) should be [0, 1, 2, 3]"),
     ("08", lambda h, t, n: range(t, h), "returned [1, 2, 3, 4]"),
@@ -267,6 +333,9 @@ def test_another_right_answer_passes():
 
     assert "three cuts" in course.check_02(with_a_barrier)
     assert "three cuts" in course.check_02(course.copy_snapshot)
+    assert "every bit" in course.check_07(
+        lambda seed, step: np.random.default_rng([step, seed]).integers(2**16) / 2.0**16
+    )
     assert "67 files" in course.check_03(128 << 10)
     assert "every command found" in course.check_08(lambda h, t, n: (i % n for i in range(t, h)))
 

@@ -98,6 +98,32 @@ def test_the_demo_kills_a_process_that_writes(told):
         wait_until_gone(int(pid))
 
 
+def test_what_is_lost_is_counted_from_the_furthest_step_told(told):
+    _, _, stdout, _ = told
+    seen = {}
+    for actor, step in re.findall(r"^ +\d+\.\d{3}  (\S+) +(\d+)  captured", stdout, re.MULTILINE):
+        seen.setdefault(actor, []).append(int(step))
+    flying, at = re.search(r"the snapshot of (\S+) at step (\d+) was being", stdout).groups()
+    assert int(at) in seen[flying]
+    rows = re.findall(
+        r"(\S+): .* newest at step (\d+); step (\d+) was seen: (\d+) steps? lost", stdout
+    )
+    assert len(rows) == 2
+    for actor, newest, reached, gone in rows:
+        assert int(reached) - int(newest) == int(gone) >= 0
+        if actor == flying:
+            assert int(reached) >= int(at)
+
+
+def test_the_furthest_step_is_the_newest_told_of_either_kind():
+    telling = Telling(hello(2), 100, quiet=True)
+    telling.hear({"kind": "steps", "steps": [40, 50]})
+    telling.hear(event("captured", 1, 1_000_000, step=47))
+    telling.hear({"kind": "steps", "steps": [45, 52]})  # read before the capture, told after it
+    telling.hear(event("committed", 1, 1_000_000, step=47, name="c_0_step_47"))
+    assert telling.steps == [47, 52]
+
+
 def test_the_demo_shows_a_table_of_measured_events(told):
     _, _, stdout, _ = told
     head = next(x for x in stdout.splitlines() if "time s" in x)

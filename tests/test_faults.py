@@ -9,6 +9,7 @@ import pytest
 
 import ringnb as rn
 from ringnb.checkpoint import files
+from ringnb.faults import flip_bit
 from ringnb.testing.memory import MemoryStorage
 
 
@@ -88,10 +89,39 @@ def test_a_corrupted_chunk_is_noticed_and_passed_over(session):
         newer.verify()
     with pytest.warns(rn.CheckpointWarning, match=newer.name):
         assert session.restore(0, "latest") == older.step
-    session.faults.corrupt(newer.name)  # back again
-    newer.verify()
     with pytest.raises(rn.CheckpointNotFound):
         session.faults.corrupt("checkpoint_0_step_77")
+
+
+def test_no_further_damage_mends_the_first(session):
+    checkpoint = session.snapshot(0)
+    places = [session.faults.corrupt(checkpoint.name)]
+    for _ in range(20):  # more than a byte has bits
+        places.append(session.faults.corrupt(checkpoint.name))
+        with pytest.raises(rn.CheckpointCorrupt):
+            checkpoint.verify()
+    assert len(set(places)) == len(places)
+
+
+def test_damage_under_another_name_does_not_mend_a_shared_chunk(tmp_path):
+    storage = rn.ZarrStorage(tmp_path / "s.zarr", incremental=True)
+    config = rn.CheckpointConfig(enabled=False)
+    with rn.Session(rn.actors.Wave2D((24, 24)), storage=storage, config=config) as session:
+        pair = [session.snapshot(0), session.snapshot(0)]
+        for checkpoint in pair:
+            session.faults.corrupt(checkpoint.name)
+        for checkpoint in pair:
+            with pytest.raises(rn.CheckpointCorrupt):
+                checkpoint.verify()
+
+
+def test_what_is_all_zeros_cannot_be_damaged_further(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "chunk").write_bytes(b"\x03\x00\x00")  # its 1s lie before the middle
+    assert [flip_bit(tmp_path, "c")[:13] for _ in range(2)] == ["bit 0 of byte", "bit 1 of byte"]
+    assert (tmp_path / "c" / "chunk").read_bytes() == bytes(3)
+    with pytest.raises(ValueError, match="is 1 any more"):
+        flip_bit(tmp_path, "c")
 
 
 def test_a_killed_kernel_is_dead_and_another_takes_its_place(session):

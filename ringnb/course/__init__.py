@@ -25,6 +25,7 @@ from ringnb.course.gpu import (
 from ringnb.course.interval import Sweep, Trial, check_04, lifetimes, measure_cost, sweep
 from ringnb.course.mapped import Words, words
 from ringnb.course.policies import check_06, replay
+from ringnb.course.quick import check_00
 from ringnb.course.storage import Reads, check_03, count_reads, files_of, save_wave
 from ringnb.course.verdict import CheckFailed, Passed
 from ringnb.course.views import Note, panel, predict
@@ -42,6 +43,7 @@ __all__ = [
     "bare_kernel",
     "barrier_in",
     "barrier_source",
+    "check_00",
     "check_01",
     "check_02",
     "check_03",

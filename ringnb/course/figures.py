@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.course.cut import Cut, energy_error
 from ringnb.course.interval import Sweep
-from ringnb.plots.style import make_figure, scale_for, seconds
+from ringnb.plots.style import make_figure, scale_for
 
 __all__ = ["chunk_costs", "cuts", "left_over", "valley"]
 
@@ -111,13 +111,13 @@ def valley(measured: Sweep) -> Figure:
         fine,
         np.polyval(measured.parabola, np.log2(fine)),
         color=_BLUE,
-        label="parabola through them",
+        label="parabola fitted to the points",
     )
+    lowest = f"its lowest point, the best: {1000 * measured.best_s:.3g} ms"
+    ax.axvline(measured.best_s, color=_BLUE, linewidth=1, label=lowest)
     ax.plot(fine, model, color=_ORANGE, linestyle="--", label="Young: cost/T + T/(2 MTBF)")
-    ax.axvline(measured.best_s, color=_BLUE, linewidth=1, label=f"best: {seconds(measured.best_s)}")
-    ax.axvline(
-        young, color=_ORANGE, linewidth=1, linestyle="--", label=f"Young's best: {seconds(young)}"
-    )
+    lowest = f"Young's best: {1000 * young:.3g} ms"
+    ax.axvline(young, color=_ORANGE, linewidth=1, linestyle="--", label=lowest)
     ax.set_xscale("log")
     ax.set_xticks(x, labels=[f"{1000 * v:.0f} ms" for v in x])
     ax.xaxis.set_minor_locator(NullLocator())

@@ -15,6 +15,7 @@ from ringnb.session import Session
 __all__ = ["check_07", "same_bits", "shake"]
 
 _SEED, _TURNS = 7, 6
+_CHANCE = 0.05  # of the numbers may come twice: noise with few digits is noise
 
 
 def same_bits(a: Checkpoint, b: Checkpoint) -> bool:
@@ -95,6 +96,16 @@ def check_07(noise: Callable[[int, int], object]) -> Passed:
         len(values) > 190,
         f"200 calls with different seeds and steps gave {len(values)} different numbers",
         "it still has to be noise, another for every step and every seed",
+    )
+    small = range(1, 17)
+    pairs = [(a, b) for a in small for b in (*small, *range(100, 2000, 100))]
+    drawn: dict[float, tuple[int, int]] = {}
+    same = [(drawn.setdefault(draw(*pair), pair), pair) for pair in pairs]
+    twins = [(first, again) for first, again in same if first != again]
+    require(
+        len(twins) <= _CHANCE * len(pairs),
+        "noise{} and noise{} are the same number".format(*(twins[0] if twins else ("", ""))),
+        "two pairs must not come down to one number: give default_rng both, as a sequence",
     )
     storage = ZarrStorage(zarr.storage.MemoryStore())
     config = CheckpointConfig(enabled=False)

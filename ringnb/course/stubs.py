@@ -30,7 +30,7 @@ def has_solution(text: str) -> bool:
 
 
 def stub_source(source: str) -> str:
-    """Replace every solution of a cell by ``...``.
+    """Replace every solution of a cell by ``...``, outside of a block by a comment alone.
 
     Parameters
     ----------
@@ -58,7 +58,8 @@ def stub_source(source: str) -> str:
             inside = marker == BEGIN
             if inside:
                 indent = line[: len(line) - len(line.lstrip())]
-                kept.append(f"{indent}...  # your code here")
+                # A notebook would show a bare ``...`` at the end of a cell as "Ellipsis".
+                kept.append(f"{indent}...  # your code here" if indent else "# your code here")
         elif not inside:
             kept.append(line)
     if inside:

@@ -56,6 +56,8 @@ def predict(
 ) -> Any:
     """Return a card that asks before it tells, or the question alone where there are no widgets.
 
+    A measured number (a float) is told to three significant digits, a count in full.
+
     Parameters
     ----------
     question : str
@@ -76,10 +78,11 @@ def predict(
     def measured() -> Any:
         """Look the result up, once it is there."""
         try:
-            return answer()
+            found = answer()
         except NameError:
             msg = "nothing is measured yet; run the cells of this lesson first, then reveal again"
             raise LookupError(msg) from None
+        return float(f"{found:.3g}") if isinstance(found, float) else found
 
     try:
         panels = importlib.import_module("ringnb.panels")

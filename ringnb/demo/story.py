@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.zarr_storage import ZarrStorage
-from ringnb.console import format_bytes, say
+from ringnb.console import counted, format_bytes, say
 from ringnb.demo.job import Job
 from ringnb.demo.place import Place
 from ringnb.demo.process import Child, DemoFailed, Message
@@ -178,10 +178,10 @@ def _what_survived(storage: ZarrStorage, telling: Telling) -> list[Checkpoint]:
     for slot, kernel_id in enumerate(telling.kernel_ids):
         own = [c for c in checkpoints if c.kernel_id == kernel_id]
         newest.append(own[-1])
-        lost = max(telling.steps[slot] - own[-1].step, 0)
+        reached = max(telling.steps[slot], own[-1].step)
         say(
-            f"   {kernel_id}: {len(own)} checkpoints, the newest at step {own[-1].step}; "
-            f"{lost} steps after it are gone"
+            f"   {kernel_id}: {len(own)} checkpoints, the newest at step {own[-1].step}; step "
+            f"{reached} was seen: {counted(reached - own[-1].step, 'step')} lost"
         )
     flying = telling.in_flight
     if flying is not None:

@@ -42,7 +42,7 @@ class Telling:
     events : list of Event
         Its lifecycle log. Stamps compare with this process's: both are the system's monotonic clock.
     steps : list of int
-        The newest step known of every actor.
+        The furthest step known of every actor, from what was captured as well.
     names : list of str
         The final checkpoints, once it has finished.
     in_flight : Event or None
@@ -127,7 +127,7 @@ class Telling:
                 if not self._quiet and event.stage in _SHOWN:
                     self._row(event)
             case "steps":
-                self.steps = message["steps"]
+                self.steps = [max(pair) for pair in zip(self.steps, message["steps"], strict=True)]
                 if self._bar is not None:
                     self._bar.n = min(sum(self.steps), self._bar.total)
                     self._bar.refresh()
@@ -137,6 +137,9 @@ class Telling:
     def _follow(self, event: Event) -> None:
         if event.step is not None and event.name is not None:
             self._step_of[event.name] = event.step
+        if event.step is not None:
+            slot = event.actor_slot
+            self.steps[slot] = max(self.steps[slot], event.step)
         if event.stage == "due":
             self._scheduled.add(event.request_id)
         elif event.stage == "requested" and event.request_id is not None:

@@ -1,0 +1,66 @@
+"""The quick start: back to the oldest checkpoint, and on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zarr
+
+from ringnb.actors import Wave2D
+from ringnb.checkpoint import CheckpointConfig, ZarrStorage
+from ringnb.course.forks import same_bits
+from ringnb.course.verdict import Passed, not_yet, require
+from ringnb.session import Session
+
+__all__ = ["check_00"]
+
+
+def check_00(go_back: Callable[[Session, int], object]) -> Passed:
+    """Check a way back to the oldest checkpoint of an actor.
+
+    Parameters
+    ----------
+    go_back : callable
+        ``go_back(session, slot)`` restores the actor's oldest checkpoint and returns its step.
+
+    Returns
+    -------
+    Passed
+        Where the actor went on.
+
+    Raises
+    ------
+    CheckFailed
+        If the actor is elsewhere, or another step is returned.
+    """
+    hint = (
+        "session.manager.list_checkpoints(slot) is oldest first; session.restore returns the step"
+    )
+    storage = ZarrStorage(zarr.storage.MemoryStore())
+    config = CheckpointConfig(enabled=False)
+    with Session(Wave2D((48, 48)), actors=2, config=config, storage=storage) as session:
+        session.run_steps(0, 10)
+        session.snapshot(0)  # the oldest of the store is another actor's
+        session.run_steps(1, 30)
+        oldest = session.snapshot(1)
+        for _ in range(2):
+            session.run_steps(1, 20)
+            newest = session.snapshot(1)
+        try:
+            said = go_back(session, 1)
+        except Exception as error:  # noqa: BLE001 - whatever a learner's code may raise
+            not_yet(error, hint)
+        other, step = session.current_step(0), session.current_step(1)
+        require(other == 10, f"slot 0 went to step {other}, and slot 1 was asked for", hint)
+        require(
+            step == oldest.step,
+            f"the actor stands at step {step}, its oldest checkpoint is of step {oldest.step}",
+            hint,
+        )
+        require(said == oldest.step, f"go_back returned {said!r} and not {oldest.step}", hint)
+        require(
+            same_bits(session.snapshot(1), oldest),
+            "the actor is at the right step with another state",
+            hint,
+        )
+    return Passed(f"back from step {newest.step} to step {step}, in every bit")
