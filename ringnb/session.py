@@ -365,11 +365,12 @@ class Session(SessionView):
             {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
         )
         newest = self._manager.history(slot)[-1:]
+        if any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest):
+            epoch = self._kernel.counters(slot).epoch + 1
+            self._states.expect(slot, State(ckpt.step, epoch, self._states.touches(slot)))
         turn = self._service.restoring(slot, ckpt.name)
         reply = restore_into(self._client, slot, ckpt, params, turn)
         self._params[slot] = params
-        if any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest):
-            self._states.save(slot, State(reply.step, reply.epoch, self._states.touches(slot)))
         self._events.append(
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )

@@ -44,7 +44,7 @@ class SavedStates:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._touches: Counter[int] = Counter()
-        self._saved: dict[int, State] = {}
+        self._saved: dict[int, tuple[State, ...]] = {}
 
     def touch(self, slot: int) -> None:
         """Note that an actor was changed between two steps.
@@ -84,7 +84,20 @@ class SavedStates:
             What is in the newest checkpoint of its history.
         """
         with self._lock:
-            self._saved[slot] = state
+            self._saved[slot] = (state,)
+
+    def expect(self, slot: int, state: State) -> None:
+        """Note a saved state that an actor is about to be loaded with, beside the one that it is in.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        state : State
+            What it will be: nobody can say when the kernel takes it, only that it has.
+        """
+        with self._lock:
+            self._saved[slot] = (*self._saved.get(slot, ())[-1:], state)
 
     def holds(self, slot: int, now: ActorCounters) -> bool:
         """Return whether an actor is saved as it stands.
@@ -102,4 +115,4 @@ class SavedStates:
             False for one that was never saved.
         """
         with self._lock:
-            return self._saved.get(slot) == State(now.step, now.epoch, self._touches[slot])
+            return State(now.step, now.epoch, self._touches[slot]) in self._saved.get(slot, ())
