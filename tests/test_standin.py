@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent / "standin"
+pytestmark = pytest.mark.slow
 
 
 def header():
