@@ -113,6 +113,7 @@ class Session(SessionView):
         kernel_ids: Sequence[str] | None = None,
     ) -> None:
         self._closed = True  # until everything stands
+        self._followed: weakref.WeakSet[Session] = weakref.WeakSet()
         self._pid = os.getpid()
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
@@ -177,13 +178,19 @@ class Session(SessionView):
     def close(self) -> None:
         """Commit what was captured, end kernel and threads, release the store. Idempotent.
 
+        A session that `remake` has put in the place of this one is closed in its stead.
+
         Raises
         ------
         BaseException
             What a background thread stumbled over since the last call, after everything is closed.
         """
-        if self._closed or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
             # A forked child has none of the threads, and may wait for ever for locks that they held.
+            return
+        if self._closed:
+            if self._successor is not None:
+                self._successor.close()
             return
         if self._faults is not None:
             self._faults.clear()  # a slow disk must not hold up the last commits
@@ -221,6 +228,11 @@ class Session(SessionView):
 
     def _check(self) -> None:
         self._service.check()
+        if self._successor is not None:
+            msg = (
+                "This session was restarted, another runs in its place: session = session.successor"
+            )
+            raise KernelStopped(msg)
         super()._check()
 
     def remake(self) -> Session:
@@ -229,7 +241,8 @@ class Session(SessionView):
         Returns
         -------
         Session
-            With a kernel of its own, at step 0: restore what you want. This one is closed.
+            With a kernel of its own, at step 0: restore what you want. This one is closed, and its
+            `successor` is the new one.
 
         Notes
         -----
@@ -241,6 +254,10 @@ class Session(SessionView):
         made = Session(**self._made_of, config=self._manager.config)
         for slot in range(len(self._kernel.actors)):
             made._service.stepwise.set(slot, self._service.stepwise.every(slot), 0)
+        # All that it follows point to it, not to each other: what lies between can be collected.
+        made._followed.update((self, *self._followed))
+        for earlier in made._followed:
+            earlier._successor = made
         return made
 
     # -- checkpoints -----------------------------------------------------------------------------

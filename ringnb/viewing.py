@@ -24,6 +24,7 @@ class SessionView(ManualCrank):
 
     _events: EventLog
     _closed: bool
+    _successor: Self | None = None
 
     @property
     def manager(self) -> CheckpointManager:
@@ -44,6 +45,15 @@ class SessionView(ManualCrank):
     def closed(self) -> bool:
         """Whether the session was closed."""
         return self._closed
+
+    @property
+    def successor(self) -> Self | None:
+        """The newest session that `Session.remake`, or *Restart* in a panel, has put in its place.
+
+        None if there is none. A session holds its successor: the successor's kernel runs for as long
+        as somebody holds either of them, or until either is closed.
+        """
+        return self._successor
 
     @property
     def itself(self) -> Self:

@@ -343,11 +343,74 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
     until(lambda: "does not run" in actor.frame.state)
     until(lambda: actor.frame.flags["run"]["disabled"] is True)
     press(actor, "restart")
-    until(lambda: "continues from step 9" in actor.frame.status, 20)
-    assert actor.session is not session
-    assert actor.session.current_step(0) == 9
+    until(lambda: "actor 0 from step 9" in actor.frame.status, 20)
+    assert "session = session.successor" in actor.frame.status
+    assert actor.session is session.successor is not session
+    assert session.successor.current_step(0) == 9
     until(lambda: actor.frame.state == "running")
-    actor.session.close()
+    with pytest.raises(rn.KernelStopped, match=r"session = session\.successor"):
+        session.resume()
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("pump_rests", [False, True])
+def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, monkeypatch):
+    """A restart closes the old session before there is a new one; the pump must outlive that."""
+    monkeypatch.setattr("ringnb.panels.pump._QUIET_S", 0.0)  # so that it rests soon
+    faults, actor = session.panel("faults"), session.panel("actor")
+    for _ in range(10):
+        running = actor.session
+        press(actor if end == "stop" else faults, end)
+        if end == "stop":
+            until(lambda running=running: running.closed)
+        else:
+            until(lambda running=running: not running.kernel.alive)
+        if pump_rests:
+            running.close()
+            until(lambda: actor.frame.state != "running")
+            until(lambda: not actor._desk.pump._changed)  # nothing more to send: it rests
+        press(actor, "restart")
+        until(lambda running=running: actor.session is not running)
+        until(lambda: actor.frame.state == "running")
+        press(actor, "step")
+        until(lambda: "steps to take" in actor.frame.status)
+    assert session.panel("actor") is actor
+    assert session.successor is actor.session
+    assert actor.session.panel("actor") is actor  # the new one's panels are the same
+
+
+def test_a_remade_session_takes_the_panels_of_the_old_one(session):
+    actor = session.panel("actor")
+    new = session.remake()
+    assert session.panel("actor") is actor
+    until(lambda: actor.frame.state == "running")
+    assert actor.session is new
+    session.close()  # what a notebook's last cell says
+    assert new.closed
+
+
+def test_a_panel_that_cannot_be_shown_says_so_and_stops_no_other(session, monkeypatch):
+    timeline, actor = session.panel("timeline"), session.panel("actor")
+    monkeypatch.setattr(timeline, "show", lambda _: 1 / 0)
+    until(lambda: "ZeroDivisionError" in timeline.frame.alert)
+    press(actor, "run")
+    until(lambda: actor.frame.flags["run"]["pressed"])
+
+
+def test_a_restart_leaks_no_kernel(session):
+    first = session.remake()
+    second = weakref.ref(first.remake())
+    between = weakref.ref(first)
+    assert session.successor is first.successor is second()
+    del first
+    until(lambda: gc.collect() >= 0 and between() is None)
+    panel = session.panel("actor")
+    assert panel.session is second()
+    kernel = second().kernel
+    session._successor = None  # as when nobody holds the old one any more
+    until(lambda: gc.collect() >= 0 and second() is None)
+    assert not kernel.alive
+    until(lambda: panel.frame.comm is None)
 
 
 def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):

@@ -94,14 +94,17 @@ class ActorPanel(Panel):
 
     def _restart(self, session: Session) -> str:
         new = session.remake()
-        said = [
-            f"actor {slot} continues from step {new.restore(slot, 'latest'):,}"
-            for slot in range(len(new.actors))
-            if new.manager.list_checkpoints(slot)
-        ]
-        self._desk.replace(new)
+        try:
+            said = [
+                f"actor {slot} from step {new.restore(slot, 'latest'):,}"
+                for slot in range(len(new.actors))
+                if new.manager.list_checkpoints(slot)
+            ]
+        finally:  # it runs, whatever could not be restored
+            self._desk.replace(new)
         return (
-            f"Restarted: {', '.join(said) or 'nothing was stored'}. `panel.session` is the new one"
+            f"A new session runs: {', '.join(said) or 'nothing was stored, so from step 0'}. In your "
+            "cells: session = session.successor"
         )
 
     def show(self, state: SessionState) -> None:
