@@ -30,7 +30,7 @@ from ringnb.console import say
 from ringnb.errors import KernelStopped
 from ringnb.events import Event, EventLog
 from ringnb.hosting import make_kernel
-from ringnb.messages import Command, check_step
+from ringnb.messages import check_step
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
@@ -117,7 +117,7 @@ class Session(SessionView):
         self._pid = os.getpid()
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
-        pace_ns = check_pace(max_steps_per_second)
+        check_pace(max_steps_per_second)
         if not isinstance(service, bool):
             msg = f"service must be a bool, got {service!r}"
             raise TypeError(msg)
@@ -156,9 +156,8 @@ class Session(SessionView):
                 self._manager.note_restored(slot, None)
             self._kernel.launch()
             self._closed = False
-            if pace_ns:
-                for slot in range(len(population)):
-                    self._client.call(slot, Command.SET_PACE, (pace_ns,))
+            if max_steps_per_second is not None:
+                self.set_pace(max_steps_per_second)
             if service:
                 self._service.start()
         except BaseException:
@@ -254,6 +253,8 @@ class Session(SessionView):
         made = Session(**self._made_of, config=self._manager.config)
         for slot in range(len(self._kernel.actors)):
             made._service.stepwise.set(slot, self._service.stepwise.every(slot), 0)
+            if made.pace(slot) != (pace := self.pace(slot)):
+                made.set_pace(pace, slot)
         # All that it follows point to it, not to each other: what lies between can be collected.
         made._followed.update((self, *self._followed))
         for earlier in made._followed:

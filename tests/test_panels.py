@@ -93,6 +93,7 @@ def test_running_pausing_and_stepping(session):
     press(panel, "run")
     until(lambda: session.counters(1).running)
     until(lambda: "▶ running" in panel._table.value)
+    assert panel._pace.value == 2000.0  # as the session was made
     panel._pace.value = 100.0
     until(lambda: "100 steps/s" in panel.frame.status)
 
@@ -292,6 +293,8 @@ def test_comparing_says_whether_two_are_equal_in_every_bit(session):
     a = session.snapshot(0)
     b = session.snapshot(0)
     panel = session.panel("compare")
+    follows = {w.key: w.follow for w in below(panel) if type(w).__name__ == "Chooser"}
+    assert follows == {"a": "the one before the newest (follow)", "b": "the newest (follow)"}
     choose(panel, "a", a.name)
     choose(panel, "b", b.name)
     until(
@@ -381,7 +384,9 @@ def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, m
 
 def test_a_remade_session_takes_the_panels_of_the_old_one(session):
     actor = session.panel("actor")
+    session.set_pace(300, 1)
     new = session.remake()
+    assert [new.pace(slot) for slot in (0, 1)] == [2000, 300]
     assert session.panel("actor") is actor
     until(lambda: actor.frame.state == "running")
     assert actor.session is new
@@ -456,6 +461,15 @@ def test_a_predict_card_reveals_only_after_a_commitment():
     until(lambda: "measured: <strong>42 steps" in card._out.value)
     assert "<strong>40 steps" in card._out.value
     assert card.prediction == 40.0
+    answers = iter([lambda: 1 / 0, lambda: 7])
+    tried_twice = predict("How many?", lambda: next(answers)())
+    press(tried_twice, "commit")
+    press(tried_twice, "reveal")
+    until(lambda: "division by zero" in tried_twice._frame.alert and tried_twice._frame.detail)
+    assert tried_twice._frame.status == ""
+    press(tried_twice, "reveal")
+    until(lambda: tried_twice._frame.status == "Revealed")
+    assert tried_twice._frame.alert == tried_twice._frame.detail == ""
     choice = predict("Which?", "b", options=["a", "b"])
     press(choice, "commit")
     assert "Choose" in choice._frame.alert

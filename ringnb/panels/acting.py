@@ -29,11 +29,11 @@ class ActorPanel(Panel):
         self._steps = self.control(BoundedIntText(value=100, min=1, max=10**9, description="Steps"))
         self._pace = self.control(
             BoundedFloatText(
-                value=0.0,
+                value=self._desk.session.pace(self._desk.slot) or 0.0,
                 min=0.0,
                 max=1e9,
-                description="Steps/s at most",
-                tooltip="0 for no limit",
+                description="Steps/s at most (0: no limit)",
+                tooltip="Limits the actor in hand; 0 means no limit",
                 style={"description_width": "initial"},
             ),
             self._set_pace,

@@ -170,7 +170,9 @@ class Panel(VBox):
         bar.on_action(self._act, self._desk.hear)
         return bar
 
-    def chooser(self, key: str, label: str, *, scrub: bool = False) -> Chooser:
+    def chooser(
+        self, key: str, label: str, *, scrub: bool = False, follow: str = "the newest (follow)"
+    ) -> Chooser:
         """Make a chooser of checkpoints.
 
         Parameters
@@ -181,13 +183,15 @@ class Panel(VBox):
             Its accessible name.
         scrub : bool, default False
             With a slider.
+        follow : str, default "the newest (follow)"
+            The option that chooses none in particular.
 
         Returns
         -------
         Chooser
             It is served by the desk.
         """
-        chooser = Chooser(key=key, label=label, scrub=scrub, frame=self.frame)
+        chooser = Chooser(key=key, label=label, scrub=scrub, follow=follow, frame=self.frame)
         chooser.on_choice(self._desk.choose, self._desk.hear)
         return chooser
 

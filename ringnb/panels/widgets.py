@@ -161,6 +161,8 @@ class Chooser(anywidget.AnyWidget):
         Its accessible name.
     scrub : bool
         Whether it is a slider with a list, or a list alone.
+    follow : str
+        The text of the option that chooses none in particular.
     frame : Frame
         Whose `items` and `chosen` it shows.
     """
@@ -169,6 +171,7 @@ class Chooser(anywidget.AnyWidget):
     key = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
     scrub = traitlets.Bool().tag(sync=True)
+    follow = traitlets.Unicode().tag(sync=True)
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
 
     def on_choice(self, handler: Callable[[str, str], None], heard: Callable[[str], None]) -> None:
