@@ -449,6 +449,57 @@ def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path
         until(lambda: session.manager.total_completed == 2)
 
 
+@pytest.fixture
+def by_hand(tmp_path):
+    """A lifecycle panel whose crank nobody else turns; two actors are due."""
+    config = rn.CheckpointConfig(interval=3600, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), 2, config=config, service=False) as session:
+        yield session.panel("lifecycle")
+
+
+def turn(panel, *stages):
+    for stage in stages:
+        until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+        press(panel, f"s{stage}")
+        until(lambda stage=stage: not panel.frame.flags[f"s{stage}"]["pressed"])
+
+
+@pytest.mark.parametrize(("turns", "station"), [(2, "h2k"), (3, "staging"), (4, "k2h")])
+def test_a_cancelled_request_stays_where_it_was_cancelled(by_hand, turns, station):
+    turn(by_hand, *range(turns))
+    press(by_hand, "cancel")
+    until(lambda: "Cancelled" in by_hand.frame.status)
+    seen = []
+    for stage in range(turns, 6):
+        turn(by_hand, stage)
+        until(lambda: by_hand._view.scene["tokens"][0]["end"] == "bad")
+        seen.append(by_hand._view.scene["tokens"][0]["path"][-1])
+        seen.append(by_hand._table.value.count("✗ cancelled<"))
+    assert seen == [station, 1] * (6 - turns)
+    assert by_hand._view.scene["tokens"][0]["note"] == "✗ cancelled"
+
+
+def test_a_lost_answer_stays_where_it_was_lost(by_hand):
+    turn(by_hand, 0, 1, 2, 3)
+    press(by_hand, "lose")
+    until(lambda: "is lost" in by_hand.frame.status)
+    until(lambda: by_hand._view.scene["tokens"][0]["end"] == "bad")
+    (token, other) = by_hand._view.scene["tokens"]
+    assert (token["path"][-1], token["note"]) == ("received", "? answer lost")
+    assert other["path"][-1] == "requested"
+    assert by_hand._view.scene["fills"]["requested"] == "1 to be sent of 2 pending"
+    assert by_hand._view.scene["fills"]["writing"] == "0 waiting or under way"
+
+
+def test_the_kernel_goes_on_only_where_it_does(by_hand):
+    turn(by_hand, 0, 1, 2, 3)
+    until(lambda: "the actor stands" in by_hand.frame.status)
+    turn(by_hand, 4, 5, 6, 7)
+    by_hand.session.resume()  # the lane reads again
+    turn(by_hand, 0, 1, 2, 3)
+    until(lambda: "the actor steps on" in by_hand.frame.status)
+
+
 def test_a_predict_card_reveals_only_after_a_commitment():
     asked = []
     card = predict("How many?", lambda: asked.append(1) or 42, unit="steps")

@@ -307,9 +307,11 @@ class Desk:
         self._seen += new
         for event in list(session.events)[-new:] if new else []:
             if event.stage in ("failed", "expired"):
+                actor = self.state.actors[event.actor_slot]
+                again = " It is retried" if session.service_runs else " It is due again later"
                 self._trouble = (
-                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}. It is "
-                    "retried; the actor steps on."
+                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}.{again}"
+                    f"{'; the actor steps on' if actor.running else ''}."
                 )
             elif event.stage == "committed":
                 self._trouble = ""
