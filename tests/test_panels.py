@@ -311,15 +311,16 @@ def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
     session.faults.fill_disk()
     with pytest.warns(rn.CheckpointWarning, match="No space left"):
         session.manager.reconfigure(enabled=True)
-        until(lambda: "No space left" in panel.frame.alert)
+        until(lambda: "No space left" in panel.frame.trouble)
+    assert panel.frame.alert == ""
     session.faults.clear()
-    until(lambda: panel.frame.alert == "")  # made good by the retry
+    until(lambda: panel.frame.trouble == "")  # made good by the retry
 
 
 def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
     actor = session.panel("actor")
     session.keep_failure(RuntimeError("the writer is out of its mind"))
-    until(lambda: "out of its mind" in actor.frame.alert)
+    until(lambda: "out of its mind" in actor.frame.trouble)
     press(actor, "run")  # shows it, and leaves it for the cell
     until(lambda: actor.frame.detail != "")
     with pytest.raises(RuntimeError, match="out of its mind"):
@@ -328,9 +329,12 @@ def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
 
 def test_the_error_of_an_action_is_shown_with_its_traceback(session):
     panel = session.panel("checkpoint")
+    press(panel, "snapshot")
+    until(lambda: "Committed" in panel.frame.status)
     session.faults.fill_disk()
     press(panel, "snapshot")
     until(lambda: "No space left" in panel.frame.alert)
+    assert panel.frame.status == ""  # the success before is not the newest any more
     assert "OSError" in panel.frame.detail
     session.faults.clear()
     press(panel, "snapshot")

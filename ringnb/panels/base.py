@@ -220,8 +220,11 @@ class Panel(VBox):
         Parameters
         ----------
         **said : str
-            Any of ``status``, ``alert``, ``detail``. Any thread.
+            Any of ``status``, ``alert``, ``detail``. Any thread. An alert takes the place of what was
+            said before.
         """
+        if said.get("alert"):
+            said = {"status": "", "detail": "", **said}
         for panel in {self, self._desk.panels.get("cockpit", self)}:
             panel._said = {**panel._said, **said}
 
@@ -243,8 +246,9 @@ class Panel(VBox):
             beat=beat,
             state=state.life,
             status=said["status"],
-            alert=" ".join(text for text in (said["alert"], trouble) if text),
+            alert=said["alert"],
             detail=said["detail"],
+            trouble=trouble,
             chosen=dict(self._desk.chosen),
             heard=list(self._desk.heard),
         )

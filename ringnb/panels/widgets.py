@@ -83,6 +83,8 @@ class Frame(anywidget.AnyWidget):
         "running", or why nothing runs.
     status, alert, detail : str
         What was done; what went wrong; its traceback.
+    trouble : str
+        What went wrong in the background. A cockpit says it once, for all panels in it.
     flags : dict
         Per action: ``disabled``, ``pressed``, ``label``.
     items : list of dict
@@ -104,6 +106,7 @@ class Frame(anywidget.AnyWidget):
     status = traitlets.Unicode().tag(sync=True)
     alert = traitlets.Unicode().tag(sync=True)
     detail = traitlets.Unicode().tag(sync=True)
+    trouble = traitlets.Unicode().tag(sync=True)
     flags = traitlets.Dict().tag(sync=True)
     items: Any = traitlets.List().tag(sync=True)
     chosen = traitlets.Dict().tag(sync=True)
