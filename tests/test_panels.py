@@ -145,7 +145,7 @@ def test_a_labelled_snapshot_is_pinned(session):
     panel = session.panel("checkpoint")
     panel.label.value = "calm"
     press(panel, "snapshot")
-    until(lambda: "pinned as 'calm'" in panel.frame.status)
+    until(lambda: "pinned as 'calm'. The label stays set for the next" in panel.frame.status)
     (info,) = session.manager.history(0)
     assert info.pin == "calm"
 

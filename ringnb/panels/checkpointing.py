@@ -137,7 +137,8 @@ class CheckpointPanel(Panel):
         def work(session: Session) -> str:
             """Take them one after the other."""
             made = [session.snapshot(slot, timeout=30.0, label=label) for slot in slots]
-            pinned = f", pinned as {label!r}" if label else ""
+            # The front end alone writes the field, so it cannot be emptied from here.
+            pinned = f", pinned as {label!r}. The label stays set for the next" if label else ""
             return f"Committed {', '.join(c.name for c in made)}{pinned}"
 
         self._desk.do(self, "Snapshot", work, lane="storage")
