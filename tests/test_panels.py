@@ -530,6 +530,33 @@ def test_a_predict_card_reveals_only_after_a_commitment():
     assert "Choose" in choice._frame.alert
 
 
+def test_one_of_a_kind_is_said_in_the_singular_and_why_a_button_rests(tmp_path):
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((8, 8)), config=config, lanes=1, width=1) as session:
+        actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
+        events, faults, timeline = map(session.panel, ("events", "faults", "timeline"))
+        until(lambda: "1 lane of 1 thread<" in actor._table.value)
+        until(lambda: "why" in checkpoint.frame.flags.get("every", {}))
+        assert "only one actor" in checkpoint.frame.flags["every"]["why"]
+        assert "only one actor" in actor.frame.flags["all"]["why"]
+        until(lambda: events._list.html == "<p>Nothing to show: 0 events so far.</p>")
+        press(faults, "lose")
+        until(lambda: faults.frame.status == "To be lost: the next 1 answer")
+        press(faults, "clear")
+        until(lambda: faults.frame.status == "No fault is set")
+        actor._steps.value = 1
+        press(actor, "step")
+        until(lambda: actor.frame.status == "1 step to take")
+        until(lambda: session.current_step(0) == 1)
+        first, second = session.snapshot(0).name, session.snapshot(0).name
+        until(lambda: len(timeline.frame.items) == 2)
+        assert [i["text"].split(",")[0] for i in timeline.frame.items] == [first, second]
+        press(timeline, "verify")
+        until(lambda: "2 checkpoints verified" in timeline.frame.status)
+        events.level.value = "troubles"
+        until(lambda: "none of them among the troubles" in events._list.html)
+
+
 # -- threads, floods, leaks ----------------------------------------------------------------------
 
 
@@ -631,10 +658,12 @@ def test_a_panel_can_be_read_without_a_kernel(session):
     panel = session.panel("timeline")
     until(lambda: panel._desk.state.histories[0])
     bundle = panel._repr_mimebundle_()
-    assert "step 6, 1 checkpoints" in bundle["text/plain"]
+    assert "step 6, 1 checkpoint;" in bundle["text/plain"]
     assert "<table" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "fdtd_2d" in session._repr_html_()
+    shown = session._repr_html_().replace("\N{NO-BREAK SPACE}", " ")
+    assert "fdtd_2d" in shown
+    assert "Session on cpu: running, 1 checkpoint<" in shown
 
 
 def test_the_binder_profile_caps_the_store_and_pauses_who_is_idle(tmp_path, monkeypatch):

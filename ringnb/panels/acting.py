@@ -8,9 +8,10 @@ from typing import final
 
 from ipywidgets import BoundedFloatText, BoundedIntText, Widget
 
+from ringnb.console import counted
 from ringnb.errors import RingnbError
 from ringnb.markup import rows_table
-from ringnb.panels.base import Panel, row
+from ringnb.panels.base import ONLY_ONE, Panel, row
 from ringnb.panels.state import ActorState, SessionState
 from ringnb.session import Session
 
@@ -76,7 +77,9 @@ class ActorPanel(Panel):
             self._do("Pause all", lambda s: s.pause(), "Every actor stands")
         elif action == "step":
             self._do(
-                "Step", lambda s: s.run_steps(slot, steps, wait=False), f"{steps:,} steps to take"
+                "Step",
+                lambda s: s.run_steps(slot, steps, wait=False),
+                f"{counted(steps, 'step')} to take",
             )
         elif action == "stop":
             self._do("Pause all", lambda s: s.pause(), "Every actor stands")
@@ -112,8 +115,8 @@ class ActorPanel(Panel):
         self.put(
             self._table,
             value=rows_table(
-                f"Kernel on {state.backend}, {state.statistics.kernel.lanes} lanes of "
-                f"{state.statistics.kernel.width} threads",
+                f"Kernel on {state.backend}, {counted(state.statistics.kernel.lanes, 'lane')} of "
+                f"{counted(state.statistics.kernel.width, 'thread')}",
                 ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots"),
                 [
                     (
@@ -132,12 +135,13 @@ class ActorPanel(Panel):
         dead = state.life != "running"
         mine = state.actors[min(self._desk.slot, len(state.actors) - 1)]
         one = len(state.actors) == 1
+        several = {"disabled": True, "why": ONLY_ONE} if one else {"disabled": dead}
         self.flags(
             run={"disabled": dead, "pressed": mine.running},
             pause={"disabled": dead, "pressed": not mine.running and not dead},
             step={"disabled": dead},
-            all={"disabled": dead or one},
-            none={"disabled": dead or one},
+            all=several,
+            none=several,
             stop={"disabled": dead},
             restart={"disabled": not dead},
         )

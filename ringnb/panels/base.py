@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ipywidgets import HTML, Box, VBox, Widget
 
+from ringnb.console import counted
 from ringnb.markup import facts_table
 from ringnb.panels.desk import Desk
 from ringnb.panels.state import SessionState
@@ -23,7 +24,9 @@ from ringnb.panels.widgets import (
 )
 from ringnb.session import Session
 
-__all__ = ["Panel", "row"]
+__all__ = ["ONLY_ONE", "Panel", "row"]
+
+ONLY_ONE = "This session has only one actor"
 
 _REFRESH = "refresh"
 
@@ -114,12 +117,13 @@ class Panel(VBox):
         mapping of str to object
             Names and values.
         """
+        h = state.histories
         return {
-            "session": f"{len(state.actors)} actors on {state.backend}",
+            "session": f"{counted(len(state.actors), 'actor')} on {state.backend}",
             "state": state.life,
             **{
                 f"actor {a.slot}": f"{a.kernel_id}, step {a.step:,}, "
-                f"{len(state.histories[a.slot]) if a.slot < len(state.histories) else 0} checkpoints"
+                + counted(len(h[a.slot]) if a.slot < len(h) else 0, "checkpoint")
                 for a in state.actors[:8]
             },
         }
@@ -259,7 +263,7 @@ class Panel(VBox):
         Parameters
         ----------
         **flags : mapping
-            By action: ``disabled``, ``pressed``, ``label``.
+            By action: ``disabled``, ``pressed``, ``label``, ``why`` (in the place of its help).
         """
         self._desk.pump.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
 

@@ -86,7 +86,7 @@ class Frame(anywidget.AnyWidget):
     trouble : str
         What went wrong in the background. A cockpit says it once, for all panels in it.
     flags : dict
-        Per action: ``disabled``, ``pressed``, ``label``.
+        Per action: ``disabled``, ``pressed``, ``label``, ``why``.
     items : list of dict
         Checkpoints to choose from, oldest first: ``name``, ``text``, ``bad``.
     chosen : dict
