@@ -43,7 +43,7 @@ def counted(n: int, noun: str) -> str:
     str
         Such as ``"1 checkpoint"`` or ``"2 checkpoints"``.
     """
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def format_bytes(nbytes: int) -> str:

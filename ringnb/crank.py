@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Literal, final, get_args
 
 from ringnb.errors import SnapshotFailed
+from ringnb.events import Event
 from ringnb.gated import END, GatedCommit
 from ringnb.kernel.base import Gate
 from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
@@ -147,8 +148,9 @@ class Crank:
                 raise ValueError(msg)
             while self.position != "received":
                 self.turn()
-            request = self._request
-            assert request is not None
+            request = self._in_hand()
+            lost = Event("lost", request.actor_slot, request.request_id)
+            self._session.events.append(lost)
             self._drop()
             return (
                 f"the answer to request {request.request_id} is lost; the manager waits for it "
@@ -223,7 +225,8 @@ class Crank:
         self._gate(Gate.COMMANDS)
         self._wait(lambda: self._session.kernel.statistics().k2h_depth[lane] > 0, "answered")
         self.position = "on the K2H ring"
-        return "the answer lies on the K2H ring; the kernel steps on"
+        running = self._session.kernel.counters(self._in_hand().actor_slot).running
+        return f"the answer lies on the K2H ring; the actor {'steps on' if running else 'stands'}"
 
     def _receive(self, _slot: int) -> str:
         request = self._in_hand()

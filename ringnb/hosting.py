@@ -37,6 +37,7 @@ class ActorHost:
         self._client = KernelClient(kernel)
         self._params = [one.start_params(slot) for slot, one in enumerate(kernel.actors)]
         self._states = SavedStates()
+        self._paces: list[float | None] = [None] * len(kernel.actors)
 
     def _check(self) -> None:
         self._kernel.check_alive()
@@ -159,6 +160,23 @@ class ActorHost:
             The actor; all by default.
         """
         self._each(slot, Command.SET_PACE, (check_pace(max_steps_per_second),))
+        for one in self._slots(slot):
+            self._paces[one] = max_steps_per_second
+
+    def pace(self, slot: int) -> float | None:
+        """Return the limit of an actor's steps per second, as `set_pace` has set it.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        float or None
+            None if there is no limit.
+        """
+        return self._paces[self._slot(slot)]
 
     def current_step(self, slot: int) -> int:
         """Return an actor's step, as the kernel last published it.

@@ -30,7 +30,7 @@ from ringnb.console import say
 from ringnb.errors import KernelStopped
 from ringnb.events import Event, EventLog
 from ringnb.hosting import make_kernel
-from ringnb.messages import Command, check_step
+from ringnb.messages import check_step
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
 from ringnb.service import SnapshotService
@@ -114,10 +114,11 @@ class Session(SessionView):
         kernel_ids: Sequence[str] | None = None,
     ) -> None:
         self._closed = True  # until everything stands
+        self._followed: weakref.WeakSet[Session] = weakref.WeakSet()
         self._pid = os.getpid()
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
-        pace_ns = check_pace(max_steps_per_second)
+        check_pace(max_steps_per_second)
         if not isinstance(service, bool):
             msg = f"service must be a bool, got {service!r}"
             raise TypeError(msg)
@@ -157,9 +158,8 @@ class Session(SessionView):
             self._note_histories(ids)
             self._kernel.launch()
             self._closed = False
-            if pace_ns:
-                for slot in range(len(population)):
-                    self._client.call(slot, Command.SET_PACE, (pace_ns,))
+            if max_steps_per_second is not None:
+                self.set_pace(max_steps_per_second)
             if service:
                 self._service.start()
         except BaseException:
@@ -179,13 +179,19 @@ class Session(SessionView):
     def close(self) -> None:
         """Commit what was captured, end kernel and threads, release the store. Idempotent.
 
+        A session that `remake` has put in the place of this one is closed in its stead.
+
         Raises
         ------
         BaseException
             What a background thread stumbled over since the last call, after everything is closed.
         """
-        if self._closed or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
             # A forked child has none of the threads, and may wait for ever for locks that they held.
+            return
+        if self._closed:
+            if self._successor is not None:
+                self._successor.close()
             return
         if self._faults is not None:
             self._faults.clear()  # a slow disk must not hold up the last commits
@@ -235,6 +241,11 @@ class Session(SessionView):
 
     def _check(self) -> None:
         self._service.check()
+        if self._successor is not None:
+            msg = (
+                "This session was restarted, another runs in its place: session = session.successor"
+            )
+            raise KernelStopped(msg)
         super()._check()
 
     def remake(self) -> Session:
@@ -243,7 +254,8 @@ class Session(SessionView):
         Returns
         -------
         Session
-            With a kernel of its own, at step 0: restore what you want. This one is closed.
+            With a kernel of its own, at step 0: restore what you want. This one is closed, and its
+            `successor` is the new one.
 
         Notes
         -----
@@ -255,6 +267,12 @@ class Session(SessionView):
         made = Session(**self._made_of, config=self._manager.config)
         for slot in range(len(self._kernel.actors)):
             made._service.stepwise.set(slot, self._service.stepwise.every(slot), 0)
+            if made.pace(slot) != (pace := self.pace(slot)):
+                made.set_pace(pace, slot)
+        # All that it follows point to it, not to each other: what lies between can be collected.
+        made._followed.update((self, *self._followed))
+        for earlier in made._followed:
+            earlier._successor = made
         return made
 
     # -- checkpoints -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.console import counted
 from ringnb.events import EventLog
 from ringnb.manual import ManualCrank
 from ringnb.markup import rows_table
@@ -24,6 +25,7 @@ class SessionView(ManualCrank):
 
     _events: EventLog
     _closed: bool
+    _successor: Self | None = None
 
     @property
     def manager(self) -> CheckpointManager:
@@ -44,6 +46,15 @@ class SessionView(ManualCrank):
     def closed(self) -> bool:
         """Whether the session was closed."""
         return self._closed
+
+    @property
+    def successor(self) -> Self | None:
+        """The newest session that `Session.remake`, or *Restart* in a panel, has put in its place.
+
+        None if there is none. A session holds its successor: the successor's kernel runs for as long
+        as somebody holds either of them, or until either is closed.
+        """
+        return self._successor
 
     @property
     def itself(self) -> Self:
@@ -144,8 +155,16 @@ class SessionView(ManualCrank):
             c = self._kernel.counters(slot)
             rows.append((slot, actor.kernel_type, c.step, "running" if c.running else "standing"))
         state = "closed" if self._closed else self._kernel.stopped_because or "running"
+        # A caption is as narrow as its table, and breaks: not within these two.
+        where, stored = (
+            text.replace(" ", "\N{NO-BREAK SPACE}")
+            for text in (
+                f"Session on {self.backend}:",
+                counted(self._manager.total_completed, "checkpoint"),
+            )
+        )
         return rows_table(
-            f"Session on {self.backend}, {self._manager.total_completed} checkpoints: {state}",
+            f"{where} {state}, {stored}",
             ("slot", "model", "step", "state"),
             rows,
         )
@@ -156,5 +175,5 @@ class SessionView(ManualCrank):
         state = "closed" if self._closed else "running"
         return (
             f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
-            f"{self._manager.total_completed} checkpoints, {state}>"
+            f"{counted(self._manager.total_completed, 'checkpoint')}, {state}>"
         )

@@ -93,6 +93,7 @@ def test_running_pausing_and_stepping(session):
     press(panel, "run")
     until(lambda: session.counters(1).running)
     until(lambda: "▶ running" in panel._table.value)
+    assert panel._pace.value == 2000.0  # as the session was made
     panel._pace.value = 100.0
     until(lambda: "100 steps/s" in panel.frame.status)
 
@@ -144,7 +145,7 @@ def test_a_labelled_snapshot_is_pinned(session):
     panel = session.panel("checkpoint")
     panel.label.value = "calm"
     press(panel, "snapshot")
-    until(lambda: "pinned as 'calm'" in panel.frame.status)
+    until(lambda: "pinned as 'calm'. The label stays set for the next" in panel.frame.status)
     (info,) = session.manager.history(0)
     assert info.pin == "calm"
 
@@ -292,6 +293,8 @@ def test_comparing_says_whether_two_are_equal_in_every_bit(session):
     a = session.snapshot(0)
     b = session.snapshot(0)
     panel = session.panel("compare")
+    follows = {w.key: w.follow for w in below(panel) if type(w).__name__ == "Chooser"}
+    assert follows == {"a": "the one before the newest (follow)", "b": "the newest (follow)"}
     choose(panel, "a", a.name)
     choose(panel, "b", b.name)
     until(
@@ -308,15 +311,16 @@ def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
     session.faults.fill_disk()
     with pytest.warns(rn.CheckpointWarning, match="No space left"):
         session.manager.reconfigure(enabled=True)
-        until(lambda: "No space left" in panel.frame.alert)
+        until(lambda: "No space left" in panel.frame.trouble)
+    assert panel.frame.alert == ""
     session.faults.clear()
-    until(lambda: panel.frame.alert == "")  # made good by the retry
+    until(lambda: panel.frame.trouble == "")  # made good by the retry
 
 
 def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
     actor = session.panel("actor")
     session.keep_failure(RuntimeError("the writer is out of its mind"))
-    until(lambda: "out of its mind" in actor.frame.alert)
+    until(lambda: "out of its mind" in actor.frame.trouble)
     press(actor, "run")  # shows it, and leaves it for the cell
     until(lambda: actor.frame.detail != "")
     with pytest.raises(RuntimeError, match="out of its mind"):
@@ -325,9 +329,12 @@ def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
 
 def test_the_error_of_an_action_is_shown_with_its_traceback(session):
     panel = session.panel("checkpoint")
+    press(panel, "snapshot")
+    until(lambda: "Committed" in panel.frame.status)
     session.faults.fill_disk()
     press(panel, "snapshot")
     until(lambda: "No space left" in panel.frame.alert)
+    assert panel.frame.status == ""  # the success before is not the newest any more
     assert "OSError" in panel.frame.detail
     session.faults.clear()
     press(panel, "snapshot")
@@ -343,11 +350,76 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
     until(lambda: "does not run" in actor.frame.state)
     until(lambda: actor.frame.flags["run"]["disabled"] is True)
     press(actor, "restart")
-    until(lambda: "continues from step 9" in actor.frame.status, 20)
-    assert actor.session is not session
-    assert actor.session.current_step(0) == 9
+    until(lambda: "actor 0 from step 9" in actor.frame.status, 20)
+    assert "session = session.successor" in actor.frame.status
+    assert actor.session is session.successor is not session
+    assert session.successor.current_step(0) == 9
     until(lambda: actor.frame.state == "running")
-    actor.session.close()
+    with pytest.raises(rn.KernelStopped, match=r"session = session\.successor"):
+        session.resume()
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("pump_rests", [False, True])
+def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, monkeypatch):
+    """A restart closes the old session before there is a new one; the pump must outlive that."""
+    monkeypatch.setattr("ringnb.panels.pump._QUIET_S", 0.0)  # so that it rests soon
+    faults, actor = session.panel("faults"), session.panel("actor")
+    for _ in range(10):
+        running = actor.session
+        press(actor if end == "stop" else faults, end)
+        if end == "stop":
+            until(lambda running=running: running.closed)
+        else:
+            until(lambda running=running: not running.kernel.alive)
+        if pump_rests:
+            running.close()
+            until(lambda: actor.frame.state != "running")
+            until(lambda: not actor._desk.pump._changed)  # nothing more to send: it rests
+        press(actor, "restart")
+        until(lambda running=running: actor.session is not running)
+        until(lambda: actor.frame.state == "running")
+        press(actor, "step")
+        until(lambda: "steps to take" in actor.frame.status)
+    assert session.panel("actor") is actor
+    assert session.successor is actor.session
+    assert actor.session.panel("actor") is actor  # the new one's panels are the same
+
+
+def test_a_remade_session_takes_the_panels_of_the_old_one(session):
+    actor = session.panel("actor")
+    session.set_pace(300, 1)
+    new = session.remake()
+    assert [new.pace(slot) for slot in (0, 1)] == [2000, 300]
+    assert session.panel("actor") is actor
+    until(lambda: actor.frame.state == "running")
+    assert actor.session is new
+    session.close()  # what a notebook's last cell says
+    assert new.closed
+
+
+def test_a_panel_that_cannot_be_shown_says_so_and_stops_no_other(session, monkeypatch):
+    timeline, actor = session.panel("timeline"), session.panel("actor")
+    monkeypatch.setattr(timeline, "show", lambda _: 1 / 0)
+    until(lambda: "ZeroDivisionError" in timeline.frame.alert)
+    press(actor, "run")
+    until(lambda: actor.frame.flags["run"]["pressed"])
+
+
+def test_a_restart_leaks_no_kernel(session):
+    first = session.remake()
+    second = weakref.ref(first.remake())
+    between = weakref.ref(first)
+    assert session.successor is first.successor is second()
+    del first
+    until(lambda: gc.collect() >= 0 and between() is None)
+    panel = session.panel("actor")
+    assert panel.session is second()
+    kernel = second().kernel
+    session._successor = None  # as when nobody holds the old one any more
+    until(lambda: gc.collect() >= 0 and second() is None)
+    assert not kernel.alive
+    until(lambda: panel.frame.comm is None)
 
 
 def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
@@ -381,6 +453,57 @@ def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path
         until(lambda: session.manager.total_completed == 2)
 
 
+@pytest.fixture
+def by_hand(tmp_path):
+    """A lifecycle panel whose crank nobody else turns; two actors are due."""
+    config = rn.CheckpointConfig(interval=3600, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), 2, config=config, service=False) as session:
+        yield session.panel("lifecycle")
+
+
+def turn(panel, *stages):
+    for stage in stages:
+        until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+        press(panel, f"s{stage}")
+        until(lambda stage=stage: not panel.frame.flags[f"s{stage}"]["pressed"])
+
+
+@pytest.mark.parametrize(("turns", "station"), [(2, "h2k"), (3, "staging"), (4, "k2h")])
+def test_a_cancelled_request_stays_where_it_was_cancelled(by_hand, turns, station):
+    turn(by_hand, *range(turns))
+    press(by_hand, "cancel")
+    until(lambda: "Cancelled" in by_hand.frame.status)
+    seen = []
+    for stage in range(turns, 6):
+        turn(by_hand, stage)
+        until(lambda: by_hand._view.scene["tokens"][0]["end"] == "bad")
+        seen.append(by_hand._view.scene["tokens"][0]["path"][-1])
+        seen.append(by_hand._table.value.count("✗ cancelled<"))
+    assert seen == [station, 1] * (6 - turns)
+    assert by_hand._view.scene["tokens"][0]["note"] == "✗ cancelled"
+
+
+def test_a_lost_answer_stays_where_it_was_lost(by_hand):
+    turn(by_hand, 0, 1, 2, 3)
+    press(by_hand, "lose")
+    until(lambda: "is lost" in by_hand.frame.status)
+    until(lambda: by_hand._view.scene["tokens"][0]["end"] == "bad")
+    (token, other) = by_hand._view.scene["tokens"]
+    assert (token["path"][-1], token["note"]) == ("received", "? answer lost")
+    assert other["path"][-1] == "requested"
+    assert by_hand._view.scene["fills"]["requested"] == "1 to be sent of 2 pending"
+    assert by_hand._view.scene["fills"]["writing"] == "0 waiting or under way"
+
+
+def test_the_kernel_goes_on_only_where_it_does(by_hand):
+    turn(by_hand, 0, 1, 2, 3)
+    until(lambda: "the actor stands" in by_hand.frame.status)
+    turn(by_hand, 4, 5, 6, 7)
+    by_hand.session.resume()  # the lane reads again
+    turn(by_hand, 0, 1, 2, 3)
+    until(lambda: "the actor steps on" in by_hand.frame.status)
+
+
 def test_a_predict_card_reveals_only_after_a_commitment():
     asked = []
     card = predict("How many?", lambda: asked.append(1) or 42, unit="steps")
@@ -393,9 +516,45 @@ def test_a_predict_card_reveals_only_after_a_commitment():
     until(lambda: "measured: <strong>42 steps" in card._out.value)
     assert "<strong>40 steps" in card._out.value
     assert card.prediction == 40.0
+    answers = iter([lambda: 1 / 0, lambda: 7])
+    tried_twice = predict("How many?", lambda: next(answers)())
+    press(tried_twice, "commit")
+    press(tried_twice, "reveal")
+    until(lambda: "division by zero" in tried_twice._frame.alert and tried_twice._frame.detail)
+    assert tried_twice._frame.status == ""
+    press(tried_twice, "reveal")
+    until(lambda: tried_twice._frame.status == "Revealed")
+    assert tried_twice._frame.alert == tried_twice._frame.detail == ""
     choice = predict("Which?", "b", options=["a", "b"])
     press(choice, "commit")
     assert "Choose" in choice._frame.alert
+
+
+def test_one_of_a_kind_is_said_in_the_singular_and_why_a_button_rests(tmp_path):
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((8, 8)), config=config, lanes=1, width=1) as session:
+        actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
+        events, faults, timeline = map(session.panel, ("events", "faults", "timeline"))
+        until(lambda: "1 lane of 1 thread<" in actor._table.value)
+        until(lambda: "why" in checkpoint.frame.flags.get("every", {}))
+        assert "only one actor" in checkpoint.frame.flags["every"]["why"]
+        assert "only one actor" in actor.frame.flags["all"]["why"]
+        until(lambda: events._list.html == "<p>Nothing to show: 0 events so far.</p>")
+        press(faults, "lose")
+        until(lambda: faults.frame.status == "To be lost: the next 1 answer")
+        press(faults, "clear")
+        until(lambda: faults.frame.status == "No fault is set")
+        actor._steps.value = 1
+        press(actor, "step")
+        until(lambda: actor.frame.status == "1 step to take")
+        until(lambda: session.current_step(0) == 1)
+        first, second = session.snapshot(0).name, session.snapshot(0).name
+        until(lambda: len(timeline.frame.items) == 2)
+        assert [i["text"].split(",")[0] for i in timeline.frame.items] == [first, second]
+        press(timeline, "verify")
+        until(lambda: "2 checkpoints verified" in timeline.frame.status)
+        events.level.value = "troubles"
+        until(lambda: "none of them among the troubles" in events._list.html)
 
 
 # -- threads, floods, leaks ----------------------------------------------------------------------
@@ -499,10 +658,12 @@ def test_a_panel_can_be_read_without_a_kernel(session):
     panel = session.panel("timeline")
     until(lambda: panel._desk.state.histories[0])
     bundle = panel._repr_mimebundle_()
-    assert "step 6, 1 checkpoints" in bundle["text/plain"]
+    assert "step 6, 1 checkpoint;" in bundle["text/plain"]
     assert "<table" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "fdtd_2d" in session._repr_html_()
+    shown = session._repr_html_().replace("\N{NO-BREAK SPACE}", " ")
+    assert "fdtd_2d" in shown
+    assert "Session on cpu: running, 1 checkpoint<" in shown
 
 
 def test_the_binder_profile_caps_the_store_and_pauses_who_is_idle(tmp_path, monkeypatch):

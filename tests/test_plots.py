@@ -148,6 +148,8 @@ def test_a_difference_shows_its_norms_and_whether_every_bit_agrees(stored):
     assert f"largest 0.5, rms {rms:.3g}: not equal in every bit" in ax.get_title()
     assert "equal in every bit" in rn.plots.difference(a, c).get_title().replace("not equal", "")
     assert "not equal" not in rn.plots.difference(a, c).get_title()
+    assert len(ax.figure.axes) == 2  # a colour bar: a difference of nothing has no range for one
+    assert len(rn.plots.difference(a, c).figure.axes) == 1
 
 
 def test_a_negative_zero_is_another_bit(stored):

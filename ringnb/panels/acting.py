@@ -8,9 +8,10 @@ from typing import final
 
 from ipywidgets import BoundedFloatText, BoundedIntText, Widget
 
+from ringnb.console import counted
 from ringnb.errors import RingnbError
 from ringnb.markup import rows_table
-from ringnb.panels.base import Panel, row
+from ringnb.panels.base import ONLY_ONE, Panel, row
 from ringnb.panels.state import ActorState, SessionState
 from ringnb.session import Session
 
@@ -29,11 +30,11 @@ class ActorPanel(Panel):
         self._steps = self.control(BoundedIntText(value=100, min=1, max=10**9, description="Steps"))
         self._pace = self.control(
             BoundedFloatText(
-                value=0.0,
+                value=self._desk.session.pace(self._desk.slot) or 0.0,
                 min=0.0,
                 max=1e9,
-                description="Steps/s at most",
-                tooltip="0 for no limit",
+                description="Steps/s at most (0: no limit)",
+                tooltip="Limits the actor in hand; 0 means no limit",
                 style={"description_width": "initial"},
             ),
             self._set_pace,
@@ -76,7 +77,9 @@ class ActorPanel(Panel):
             self._do("Pause all", lambda s: s.pause(), "Every actor stands")
         elif action == "step":
             self._do(
-                "Step", lambda s: s.run_steps(slot, steps, wait=False), f"{steps:,} steps to take"
+                "Step",
+                lambda s: s.run_steps(slot, steps, wait=False),
+                f"{counted(steps, 'step')} to take",
             )
         elif action == "stop":
             self._do("Pause all", lambda s: s.pause(), "Every actor stands")
@@ -94,14 +97,17 @@ class ActorPanel(Panel):
 
     def _restart(self, session: Session) -> str:
         new = session.remake()
-        said = [
-            f"actor {slot} continues from step {new.restore(slot, 'latest'):,}"
-            for slot in range(len(new.actors))
-            if new.manager.list_checkpoints(slot)
-        ]
-        self._desk.replace(new)
+        try:
+            said = [
+                f"actor {slot} from step {new.restore(slot, 'latest'):,}"
+                for slot in range(len(new.actors))
+                if new.manager.list_checkpoints(slot)
+            ]
+        finally:  # it runs, whatever could not be restored
+            self._desk.replace(new)
         return (
-            f"Restarted: {', '.join(said) or 'nothing was stored'}. `panel.session` is the new one"
+            f"A new session runs: {', '.join(said) or 'nothing was stored, so from step 0'}. In your "
+            "cells: session = session.successor"
         )
 
     def show(self, state: SessionState) -> None:
@@ -109,8 +115,8 @@ class ActorPanel(Panel):
         self.put(
             self._table,
             value=rows_table(
-                f"Kernel on {state.backend}, {state.statistics.kernel.lanes} lanes of "
-                f"{state.statistics.kernel.width} threads",
+                f"Kernel on {state.backend}, {counted(state.statistics.kernel.lanes, 'lane')} of "
+                f"{counted(state.statistics.kernel.width, 'thread')}",
                 ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots"),
                 [
                     (
@@ -129,12 +135,13 @@ class ActorPanel(Panel):
         dead = state.life != "running"
         mine = state.actors[min(self._desk.slot, len(state.actors) - 1)]
         one = len(state.actors) == 1
+        several = {"disabled": True, "why": ONLY_ONE} if one else {"disabled": dead}
         self.flags(
             run={"disabled": dead, "pressed": mine.running},
             pause={"disabled": dead, "pressed": not mine.running and not dead},
             step={"disabled": dead},
-            all={"disabled": dead or one},
-            none={"disabled": dead or one},
+            all=several,
+            none=several,
             stop={"disabled": dead},
             restart={"disabled": not dead},
         )

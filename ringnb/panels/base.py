@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ipywidgets import HTML, Box, VBox, Widget
 
+from ringnb.console import counted
 from ringnb.markup import facts_table
 from ringnb.panels.desk import Desk
 from ringnb.panels.state import SessionState
@@ -23,7 +24,9 @@ from ringnb.panels.widgets import (
 )
 from ringnb.session import Session
 
-__all__ = ["Panel", "row"]
+__all__ = ["ONLY_ONE", "Panel", "row"]
+
+ONLY_ONE = "This session has only one actor"
 
 _REFRESH = "refresh"
 
@@ -114,12 +117,13 @@ class Panel(VBox):
         mapping of str to object
             Names and values.
         """
+        h = state.histories
         return {
-            "session": f"{len(state.actors)} actors on {state.backend}",
+            "session": f"{counted(len(state.actors), 'actor')} on {state.backend}",
             "state": state.life,
             **{
                 f"actor {a.slot}": f"{a.kernel_id}, step {a.step:,}, "
-                f"{len(state.histories[a.slot]) if a.slot < len(state.histories) else 0} checkpoints"
+                + counted(len(h[a.slot]) if a.slot < len(h) else 0, "checkpoint")
                 for a in state.actors[:8]
             },
         }
@@ -170,7 +174,9 @@ class Panel(VBox):
         bar.on_action(self._act, self._desk.hear)
         return bar
 
-    def chooser(self, key: str, label: str, *, scrub: bool = False) -> Chooser:
+    def chooser(
+        self, key: str, label: str, *, scrub: bool = False, follow: str = "the newest (follow)"
+    ) -> Chooser:
         """Make a chooser of checkpoints.
 
         Parameters
@@ -181,13 +187,15 @@ class Panel(VBox):
             Its accessible name.
         scrub : bool, default False
             With a slider.
+        follow : str, default "the newest (follow)"
+            The option that chooses none in particular.
 
         Returns
         -------
         Chooser
             It is served by the desk.
         """
-        chooser = Chooser(key=key, label=label, scrub=scrub, frame=self.frame)
+        chooser = Chooser(key=key, label=label, scrub=scrub, follow=follow, frame=self.frame)
         chooser.on_choice(self._desk.choose, self._desk.hear)
         return chooser
 
@@ -216,8 +224,11 @@ class Panel(VBox):
         Parameters
         ----------
         **said : str
-            Any of ``status``, ``alert``, ``detail``. Any thread.
+            Any of ``status``, ``alert``, ``detail``. Any thread. An alert takes the place of what was
+            said before.
         """
+        if said.get("alert"):
+            said = {"status": "", "detail": "", **said}
         for panel in {self, self._desk.panels.get("cockpit", self)}:
             panel._said = {**panel._said, **said}
 
@@ -239,8 +250,9 @@ class Panel(VBox):
             beat=beat,
             state=state.life,
             status=said["status"],
-            alert=" ".join(text for text in (said["alert"], trouble) if text),
+            alert=said["alert"],
             detail=said["detail"],
+            trouble=trouble,
             chosen=dict(self._desk.chosen),
             heard=list(self._desk.heard),
         )
@@ -251,7 +263,7 @@ class Panel(VBox):
         Parameters
         ----------
         **flags : mapping
-            By action: ``disabled``, ``pressed``, ``label``.
+            By action: ``disabled``, ``pressed``, ``label``, ``why`` (in the place of its help).
         """
         self._desk.pump.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
 

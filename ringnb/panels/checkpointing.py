@@ -7,9 +7,9 @@ from typing import Any, final
 
 from ipywidgets import BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
 
-from ringnb.console import format_bytes
+from ringnb.console import counted, format_bytes
 from ringnb.markup import facts_table
-from ringnb.panels.base import Panel, row
+from ringnb.panels.base import ONLY_ONE, Panel, row
 from ringnb.panels.scene import stage_times
 from ringnb.panels.state import SessionState
 from ringnb.session import Session
@@ -137,7 +137,8 @@ class CheckpointPanel(Panel):
         def work(session: Session) -> str:
             """Take them one after the other."""
             made = [session.snapshot(slot, timeout=30.0, label=label) for slot in slots]
-            pinned = f", pinned as {label!r}" if label else ""
+            # The front end alone writes the field, so it cannot be emptied from here.
+            pinned = f", pinned as {label!r}. The label stays set for the next" if label else ""
             return f"Committed {', '.join(c.name for c in made)}{pinned}"
 
         self._desk.do(self, "Snapshot", work, lane="storage")
@@ -162,7 +163,7 @@ class CheckpointPanel(Panel):
             times = stage_times([e for e in state.events if e.request_id == last[0].request_id])
             total_ns = sum(ns for _, ns in times)
             took = f"{last[0].name}, {total_ns / 1e6:.1f} ms from request to commit"
-        size = sum(e.nbytes for h in state.histories for e in h)
+        sizes = [e.nbytes for h in state.histories for e in h]
         self.put(
             self._facts,
             value=facts_table(
@@ -173,14 +174,15 @@ class CheckpointPanel(Panel):
                     "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
                     f"{s.with_kernel} in the kernel, {s.being_written} being written)",
                     "done": f"{s.completed} committed, {s.failed} failed",
-                    "stored": f"{sum(map(len, state.histories))} checkpoints, {format_bytes(size)}",
+                    "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
                 },
             ),
         )
-        dead = state.life != "running"
+        dead, one = state.life != "running", len(state.actors) == 1
+        several = {"disabled": True, "why": ONLY_ONE} if one else {"disabled": dead}
         self.flags(
             snapshot={"disabled": dead},
-            every={"disabled": dead or len(state.actors) == 1},
+            every=several,
             cancel={"disabled": s.pending == 0},
         )
 

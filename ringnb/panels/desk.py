@@ -9,7 +9,8 @@ A `Desk` is made with the first panel of a session. Its threads:
 
 The session is held weakly: displayed panels, which a notebook keeps in its history, must not keep a
 kernel running. When the session is collected, threads end and widgets close. A session that was closed
-but is still held keeps its panels, which say so.
+but is still held keeps its panels, which say so; after a restart they go on with the new session, which
+the old one holds (`Session.successor`).
 """
 
 from __future__ import annotations
@@ -80,7 +81,6 @@ class Desk:
     def __init__(self, session: Session) -> None:
         self.profile = current_profile()
         self._session = weakref.ref(session)
-        self._kept: Session | None = None  # one that was made here, which nobody else may hold
         self._finalizer = weakref.finalize(session, self.dispose)
         self._finalizer.atexit = False
         self.panels: dict[str, Panel] = {}
@@ -136,14 +136,34 @@ class Desk:
         Parameters
         ----------
         session : Session
-            It is held from now on: whoever held the old one does not hold this.
+            It is held weakly, as the old one was.
         """
         with self._lock:
+            if self._session() is session:
+                return
             self._finalizer.detach()
-            self._session, self._kept = weakref.ref(session), session
+            self._finalizer = weakref.finalize(session, self.dispose)
+            self._finalizer.atexit = False
+            self._session = weakref.ref(session)
             self._observer = Observer()
             self._seen = session.events.appended
             self._trouble = ""
+        self.pump.poke()
+
+    def serves(self, session: Session) -> bool:
+        """Return whether this is the desk of a session.
+
+        Parameters
+        ----------
+        session : Session
+            The one there is now.
+
+        Returns
+        -------
+        bool
+            False for one that was replaced.
+        """
+        return self._session() is session
 
     def _pick(self, change: Any) -> None:
         self.slot = int(change["new"])
@@ -257,11 +277,11 @@ class Desk:
     # -- the pump's turn -------------------------------------------------------------------------
 
     def _refresh(self) -> bool:
-        session = self._session()
-        if session is None:
-            return False
         now = time.monotonic()
-        with self._lock:
+        with self._lock:  # or the observer of a new session would look at the old one
+            session = self._session()
+            if session is None:
+                return False
             self.state = state = self._observer.look(session)
             trouble = self._troubles(session)
         names = {e.name for history in state.histories for e in history}
@@ -270,9 +290,15 @@ class Desk:
             self._beat, self._beat_at = next(self._beats), now
         for panel in list(self.panels.values()):
             panel.frame_shows(state, self._beat, trouble)
-            panel.show(state)
+            try:
+                panel.show(state)
+            except Exception as error:  # noqa: BLE001 - one panel's must not end the others' pump
+                panel.tell(
+                    alert=f"Showing: {error!r}",
+                    detail="".join(traceback.format_exception(error)),
+                )
         self._pause_when_idle(now)
-        # A closed session changes no more; its panels have just been told.
+        # A closed session changes no more by itself; its panels have just been told.
         return not session.closed
 
     def _troubles(self, session: Session) -> str:
@@ -281,9 +307,11 @@ class Desk:
         self._seen += new
         for event in list(session.events)[-new:] if new else []:
             if event.stage in ("failed", "expired"):
+                actor = self.state.actors[event.actor_slot]
+                again = " It is retried" if session.service_runs else " It is due again later"
                 self._trouble = (
-                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}. It is "
-                    "retried; the actor steps on."
+                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}.{again}"
+                    f"{'; the actor steps on' if actor.running else ''}."
                 )
             elif event.stage == "committed":
                 self._trouble = ""
@@ -323,4 +351,3 @@ class Desk:
         self.panels.clear()
         for widget in (self.picker.layout, self.picker.style, self.picker):
             widget.close()
-        self._kept = None

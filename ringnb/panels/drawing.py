@@ -231,7 +231,7 @@ class ComparePanel(_Drawing):
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
         return [
-            self.chooser("a", "From"),
+            self.chooser("a", "From", follow="the one before the newest (follow)"),
             self.chooser("b", "To"),
             self.build_picture(),
         ]

@@ -7,6 +7,7 @@ from typing import final
 
 from ipywidgets import Dropdown, Widget
 
+from ringnb.console import counted
 from ringnb.markup import rows_table
 from ringnb.panels.base import Panel, row
 from ringnb.panels.state import SessionState
@@ -54,6 +55,12 @@ class EventsPanel(Panel):
             for e in chosen
         ]
         classes = ["ringnb-trouble" if e.stage in _TROUBLE else "" for e in chosen]
-        caption = f"The last {len(chosen)} of {state.appended:,} events"
+        if not chosen:
+            none = f"Nothing to show: {counted(state.appended, 'event')} so far"
+            if state.appended and wanted is not None:
+                none += f", none of them among the {self.level.value}"
+            self.put(self._list, html=f"<p>{none}.</p>", text=none)
+            return
+        caption = f"The last {len(chosen)} of {counted(state.appended, 'event')}"
         text = "\n".join("\t".join(cells) for cells in (header, *rows))
         self.put(self._list, html=rows_table(caption, header, rows, classes=classes), text=text)

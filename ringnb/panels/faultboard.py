@@ -7,6 +7,7 @@ from typing import final
 
 from ipywidgets import BoundedFloatText, Widget
 
+from ringnb.console import counted
 from ringnb.markup import facts_table
 from ringnb.panels.base import Panel, row
 from ringnb.panels.state import SessionState
@@ -69,7 +70,7 @@ class FaultPanel(Panel):
         def lose(s: Session) -> str:
             """Lose one more."""
             s.faults.lose_answers(s.faults.answers_to_lose + 1)
-            return f"The next {s.faults.answers_to_lose} answers will be lost"
+            return f"To be lost: the next {counted(s.faults.answers_to_lose, 'answer')}"
 
         def slow(s: Session) -> str:
             """Slow the disk down, or no longer."""

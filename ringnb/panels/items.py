@@ -46,8 +46,8 @@ def items_of(state: SessionState, desk: Desk, *, every: bool = False) -> list[di
             items.append(
                 {
                     "name": e.name,
-                    "text": f"step {e.step:,}{at}, {format_bytes(e.nbytes)}, {verdict}{pin} "
-                    f"({e.name})",
+                    # The name first: a narrow page cuts the end, and two may be of one step.
+                    "text": f"{e.name}{at}, {format_bytes(e.nbytes)}, {verdict}{pin}",
                     "bad": int(not desk.sound(e)),
                 }
             )

@@ -12,7 +12,7 @@ from ringnb.crank import POSITIONS, Crank
 from ringnb.markup import rows_table
 from ringnb.panels.base import Panel
 from ringnb.panels.desk import Desk
-from ringnb.panels.scene import scene_of, times_table_rows
+from ringnb.panels.scene import MOST_REQUESTS, OVER, scene_of, times_table_rows
 from ringnb.panels.state import SessionState
 from ringnb.panels.widgets import LifecycleView
 from ringnb.session import Session
@@ -27,7 +27,7 @@ _STAGES = (
         "3 Capture",
         "The lane reads it and copies the state; it answers nobody yet",
     ),
-    ("in staging", "4 Answer", "The lane pushes the answer onto the K2H ring and steps on"),
+    ("in staging", "4 Answer", "The lane pushes the answer onto the K2H ring and goes on"),
     ("on the K2H ring", "5 Receive", "Take the answer off the ring"),
     ("received", "6 Write", "Write and sync all chunks, beside the store"),
     ("written", "7 Publish", "One rename makes the checkpoint visible"),
@@ -46,6 +46,7 @@ class LifecyclePanel(Panel):
         self._by_hand = not desk.session.service_runs
         self._crank: Crank | None = None
         self._turns: weakref.ref[Session] | None = None
+        self._stood: dict[int, str] | None = {} if self._by_hand else None
         super().__init__(desk)
 
     def _crank_now(self) -> Crank | None:
@@ -54,6 +55,7 @@ class LifecyclePanel(Panel):
         if self._by_hand and (self._turns is None or self._turns() is not session):
             # Weakly: the crank must not keep the session that the desk holds weakly.
             self._crank, self._turns = Crank(weakref.proxy(session)), weakref.ref(session)
+            self._stood = {}
         return self._crank
 
     def build(self) -> Sequence[Widget]:
@@ -77,9 +79,10 @@ class LifecyclePanel(Panel):
         if crank is None:
             return
 
-        def work(_: Session) -> str:
+        def work(session: Session) -> str:
             """Turn the crank."""
             if action == "cancel":
+                self._note(session, crank)
                 return "Cancelled" if crank.cancel() else "There is nothing that could be cancelled"
             if action == "lose":
                 return crank.lose()
@@ -90,6 +93,17 @@ class LifecyclePanel(Panel):
 
         self._desk.do(self, "Crank", work, lane="storage")
 
+    def _note(self, session: Session, crank: Crank) -> None:
+        """Note how far the request in hand has come, unless it has ended: its chip stays there."""
+        request, position = crank.request, crank.position
+        if self._stood is None or request is None:
+            return
+        mine = request.request_id
+        if not any(e.request_id == mine and e.stage in OVER for e in session.events):
+            self._stood[mine] = position
+            while len(self._stood) > 2 * MOST_REQUESTS:
+                del self._stood[next(iter(self._stood))]
+
     def show(self, state: SessionState) -> None:
         """Put the picture and the table."""
         hand = None
@@ -98,6 +112,7 @@ class LifecyclePanel(Panel):
             request, position = crank.request, crank.position
             if request is not None and position != "idle":
                 hand = request.request_id, position
+            self._note(self._desk.session, crank)
             at = POSITIONS.index(position)
             dead = state.life != "running"
             flags = {
@@ -108,7 +123,7 @@ class LifecyclePanel(Panel):
             flags["cancel"] = {"disabled": hand is None}
             flags["lose"] = {"disabled": not 3 <= at <= 5}
             self.flags(**flags)
-        self.put(self._view, scene=scene_of(state, hand))
+        self.put(self._view, scene=scene_of(state, hand, self._stood))
         header, rows, classes = times_table_rows(state.events)
         caption = "Measured times of the newest requests (in the picture each hop is slowed down)"
         self.put(self._table, value=rows_table(caption, header, rows, classes=classes))

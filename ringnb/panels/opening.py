@@ -14,7 +14,8 @@ __all__ = ["PANELS", "close_panels", "open_panel"]
 
 PANELS: tuple[str, ...] = tuple(PARTS)
 
-_desks: weakref.WeakKeyDictionary[Session, Desk] = weakref.WeakKeyDictionary()
+# Each is held by its session's finaliser.
+_desks: weakref.WeakSet[Desk] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -27,9 +28,17 @@ def close_panels(session: Session) -> None:
         Whose.
     """
     with _lock:
-        desk = _desks.pop(session, None)
-    if desk is not None:
-        desk.dispose()
+        desk = _desk_of(session)
+        if desk is None:
+            return
+        _desks.discard(desk)
+    desk.dispose()
+
+
+def _desk_of(session: Session) -> Desk | None:
+    """Return the desk of a session or, after a restart, of the one in its place."""
+    line = (session,) if session.successor is None else (session.successor, session)
+    return next((desk for one in line for desk in _desks if desk.serves(one)), None)
 
 
 def open_panel(session: Session, name: str | None = None) -> Panel:
@@ -38,7 +47,7 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
     Parameters
     ----------
     session : Session
-        Open or closed.
+        Open or closed. One that was restarted has the panels of its successor.
     name : str, optional
         One of `PANELS`; the cockpit by default.
 
@@ -56,9 +65,11 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or none for the cockpit"
         raise ValueError(msg)
     with _lock:
-        desk = _desks.get(session)
+        desk, live = _desk_of(session), session.successor or session
         if desk is None:
-            desk = _desks[session] = Desk(session)
+            desk = Desk(live)
+            _desks.add(desk)
+        desk.replace(live)  # by a `remake` in a cell, say
         wanted = tuple(PARTS) if name is None else (name,)
         for one in wanted:
             if one not in desk.panels:

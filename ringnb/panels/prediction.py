@@ -78,6 +78,7 @@ class PredictCard(VBox):
             self._frame.status = f"Committed: {self._with_unit(self.prediction)}"
             self._frame.flags = {"reveal": {"disabled": False}, "commit": {"disabled": True}}
         elif action == "reveal" and self.prediction is not None:
+            self._frame.alert = self._frame.detail = ""
             self._frame.status = "Measuring …"
             # Measuring may take as long as it likes: not on Jupyter's thread.
             threading.Thread(target=self.reveal, name="ringnb-predict", daemon=True).start()
@@ -87,6 +88,7 @@ class PredictCard(VBox):
         try:
             found = self._answer() if callable(self._answer) else self._answer
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
+            self._frame.status = ""
             self._frame.alert = f"The answer could not be measured: {error}"
             self._frame.detail = "".join(traceback.format_exception(error))
             return

@@ -31,7 +31,7 @@ class Pump:
     ----------
     refresh : callable
         Called before every flush, on the pump's thread; it puts what is to be shown. It returns
-        False when there is nothing to be shown any more, which ends the thread after one last flush.
+        False when nothing changes by itself any more: the pump rests then until it is poked.
     period_s : float
         Seconds between two flushes.
 
@@ -101,16 +101,17 @@ class Pump:
 
     def _run(self) -> None:
         last = ended = 0.0
-        go_on = True
-        while go_on:
-            self._poked.wait(self._period_s)
+        changes = True
+        while not self._stopping.is_set():
+            # At rest it stays until what it has sent last was sent twice.
+            self._poked.wait(self._period_s if changes or self._changed else None)
             # A poke comes early, but not so early that pokes become a flood.
             long_s = max(0.0, ended - last - self._period_s)
             rest_s = max(last + self._period_s / 5, ended + _REST * long_s) - _now()
             self._stopping.wait(max(0.0, rest_s))
             self._poked.clear()
             last = _now()
-            go_on = self._refresh() and not self._stopping.is_set()
+            changes = self._refresh()
             self.flush()
             ended = _now()
 

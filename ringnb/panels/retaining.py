@@ -124,12 +124,12 @@ class RetentionPanel(Panel):
     def _consider(self, session: Session, name: str) -> str:
         freed = session.manager.discard(name, dry_run=True)
         self._considered = name
-        return f"Deleting {name} would free {freed:,} bytes. It cannot be undone"
+        return f"Deleting {name} would free {freed:,} bytes on disk. It cannot be undone"
 
     def _delete(self, session: Session, name: str) -> str:
         self._considered = None
         freed = session.manager.discard(name)
-        return f"{name} is deleted, {freed:,} bytes are free"
+        return f"{name} is deleted, {freed:,} bytes on disk are free"
 
     def _preview(self, session: Session, policy: Policy) -> str:
         preview = session.manager.preview_retention(policy)
@@ -137,7 +137,7 @@ class RetentionPanel(Panel):
         self._previewed = repr(policy)
         return (
             f"{policy!r} would keep {len(preview.keep)}, delete {len(preview.delete)} and free "
-            f"{preview.freed_bytes:,} bytes"
+            f"{preview.freed_bytes:,} bytes on disk"
         )
 
     def _apply(self, session: Session, policy: Policy) -> str:

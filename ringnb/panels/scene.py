@@ -5,7 +5,7 @@ Pure functions: no widget, no session, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ringnb.events import Event
@@ -13,6 +13,7 @@ from ringnb.panels.state import SessionState
 
 __all__ = [
     "MOST_REQUESTS",
+    "OVER",
     "STATIONS",
     "requests_of",
     "scene_of",
@@ -44,7 +45,7 @@ _PASSED = {
     "sent": ("h2k",),
     "captured": ("captured", "staging"),
     "lost": ("captured", "staging", "k2h"),
-    "received": ("captured", "staging", "k2h", "received", "writing"),
+    "received": ("k2h", "received"),
     "written": ("writing",),
     "committed": ("writing", "committed"),
     "retired": ("retired",),
@@ -66,6 +67,7 @@ _ENDS = {
     "cancelled": ("bad", "✗ cancelled"),
     "lost": ("bad", "? answer lost"),
 }
+OVER = frozenset({"committed", "failed", "expired", "cancelled"})  # what the manager says last
 # From a stage to a stage, in words.
 _TIMES = (
     ("due", "requested", "due → requested"),
@@ -146,24 +148,27 @@ def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]
     """
     header = ["request", "actor", *(words for _, _, words in _TIMES), "outcome"]
     rows, classes = [], []
-    for request, mine in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
+    for request, every in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
+        mine = _until_over(every)
         times = dict(stage_times(mine))
         end = _end_of(mine)
-        last = mine[-1]
-        outcome = last.name or last.detail or last.stage
         rows.append(
             [
                 str(request),
                 str(mine[0].actor_slot),
                 *(_duration(times[words]) if words in times else "" for _, _, words in _TIMES),
-                f"{end[1]} {outcome}".strip(),
+                _outcome(mine),
             ]
         )
         classes.append("ringnb-trouble" if end[0] == "bad" else "")
     return header, rows, classes
 
 
-def scene_of(state: SessionState, hand: tuple[int, str] | None = None) -> dict[str, Any]:
+def scene_of(
+    state: SessionState,
+    hand: tuple[int, str] | None = None,
+    stood: Mapping[int, str] | None = None,
+) -> dict[str, Any]:
     """Return what the lifecycle view draws.
 
     Parameters
@@ -172,6 +177,9 @@ def scene_of(state: SessionState, hand: tuple[int, str] | None = None) -> dict[s
         The session.
     hand : (int, str), optional
         A request that is moved by hand, and how far it has come (`ringnb.crank.POSITIONS`).
+    stood : mapping of int to str, optional
+        Where requests moved by hand were seen last before they ended; None where service threads move
+        them.
 
     Returns
     -------
@@ -180,14 +188,24 @@ def scene_of(state: SessionState, hand: tuple[int, str] | None = None) -> dict[s
         ``held`` (the station where the world is stopped), ``note``.
     """
     tokens = []
-    for request, events in list(requests_of(state.events).items())[-MOST_REQUESTS:]:
-        passed = {station for e in events for station in _PASSED.get(e.stage, ())}
-        if hand is not None and hand[0] == request and hand[1] in _BY_HAND:
-            here = _ORDER.index(_BY_HAND[hand[1]])
-            passed = set(_ORDER[1 : here + 1]) | (passed & {"due"})
+    waiting = writing = 0
+    for request, every in requests_of(state.events).items():
+        events = _until_over(every)
+        stages = {e.stage for e in events}
+        over = bool(stages & OVER)
+        passed = {station for stage in stages for station in _PASSED.get(stage, ())}
+        # A service thread hands on what it has received at once; a kernel that refuses captures nothing.
+        by_service = stood is None and "received" in stages and not over and "lost" not in stages
+        if by_service or {"captured", "failed"} <= stages:
+            passed.add("writing")
+        if over:
+            passed.update(_as_far_as((stood or {}).get(request)))
+        elif hand is not None and hand[0] == request:
+            passed = {*_as_far_as(hand[1]), *(passed & {"due"})}
         path = [station for station in _ORDER if station in passed] or ["requested"]
+        waiting += path[-1] == "requested" and not over
+        writing += path[-1] == "writing" and not over
         end, mark = _end_of(events)
-        last = events[-1]
         tokens.append(
             {
                 "id": request,
@@ -195,27 +213,54 @@ def scene_of(state: SessionState, hand: tuple[int, str] | None = None) -> dict[s
                 "path": path,
                 "end": end,
                 "mark": mark,
-                "note": last.detail or last.name or last.stage,
+                "note": _outcome(events),
             }
         )
     kernel = state.statistics.kernel
     slots = kernel.lanes * kernel.ring_capacity
     buffers = kernel.lanes * 2
     held = _BY_HAND.get(hand[1], "") if hand is not None else ""
+    pending = state.statistics.pending
+    if stood is None:  # of many actors the log's newest part does not tell of all
+        waiting, writing = state.statistics.waiting_to_send, state.statistics.being_written
+    note = f"The world is stopped: request {hand[0]} is {hand[1]}." if hand and held else ""
+    if hand and any(t["id"] == hand[0] and t["end"] == "bad" for t in tokens):
+        note += " It has ended already: what the kernel answers will be ignored."
     return {
         "stations": [{"id": i, "name": n, "where": w} for i, n, w in STATIONS],
-        "tokens": tokens,
+        "tokens": tokens[-MOST_REQUESTS:],
         "fills": {
-            "requested": f"{state.statistics.pending} pending",
+            "requested": f"{waiting} to be sent" + (f" of {pending} pending" if pending else ""),
             "h2k": f"{sum(kernel.h2k_depth)} of {slots} slots",
             "staging": f"{sum(kernel.staging_taken)} of {buffers} buffers",
             "k2h": f"{sum(kernel.k2h_depth)} of {slots} slots",
-            "writing": f"{state.statistics.being_written} waiting or under way",
+            "writing": f"{writing} waiting or under way",
             "committed": f"{state.statistics.completed} in all",
         },
         "held": held,
-        "note": f"The world is stopped: request {hand[0]} is {hand[1]}." if hand and held else "",
+        "note": note,
     }
+
+
+def _until_over(events: Sequence[Event]) -> list[Event]:
+    """Leave out what came when a request had ended: answers that nobody waited for any more."""
+    ends = [i for i, e in enumerate(events) if e.stage in OVER]
+    if not ends:
+        return list(events)
+    return [*events[: ends[0] + 1], *(e for e in events[ends[0] :] if e.stage == "retired")]
+
+
+def _as_far_as(position: str | None) -> list[str]:
+    """Return the stations that a request in the hand has passed, without ``due``."""
+    station = _BY_HAND.get(position or "")
+    return [] if station is None else _ORDER[1 : _ORDER.index(station) + 1]
+
+
+def _outcome(events: Sequence[Event]) -> str:
+    """Say in a word what became of a request, and with what; or how far it is."""
+    last = events[-1]
+    mark = _end_of(events)[1]
+    return f"{mark} {last.name or last.detail}".strip() if mark else last.stage
 
 
 def _end_of(events: Sequence[Event]) -> tuple[str, str]:

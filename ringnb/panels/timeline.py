@@ -12,6 +12,7 @@ from ipywidgets import Dropdown, Widget
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.archive import export_archive
 from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.console import counted
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.markup import facts_table
 from ringnb.panels.base import Panel, row
@@ -85,7 +86,7 @@ class TimelinePanel(Panel):
         if bad:
             msg = f"{len(bad)} of {len(history)} damaged: {', '.join(bad)}; the others are sound"
             raise CheckpointCorrupt(msg)
-        return f"All {len(history)} checkpoints verified, every byte"
+        return f"{counted(len(history), 'checkpoint')} verified, every byte: all of this actor"
 
     def _download(self, session: Session, names: Sequence[str]) -> str:
         storage = session.storage
@@ -100,7 +101,7 @@ class TimelinePanel(Panel):
                 msg = f"{size:,} bytes are too many for the notebook's line: use `ringnb export`"
                 raise ValueError(msg)
             self.frame.send({"download": "checkpoints.zip"}, [target.read_bytes()])
-        return f"{len(names)} checkpoints sent, {size:,} bytes"
+        return f"{counted(len(names), 'checkpoint')} sent, {counted(size, 'byte')}"
 
     def show(self, state: SessionState) -> None:
         """Put the checkpoints, and what is known of the chosen one."""

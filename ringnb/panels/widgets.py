@@ -83,8 +83,10 @@ class Frame(anywidget.AnyWidget):
         "running", or why nothing runs.
     status, alert, detail : str
         What was done; what went wrong; its traceback.
+    trouble : str
+        What went wrong in the background. A cockpit says it once, for all panels in it.
     flags : dict
-        Per action: ``disabled``, ``pressed``, ``label``.
+        Per action: ``disabled``, ``pressed``, ``label``, ``why``.
     items : list of dict
         Checkpoints to choose from, oldest first: ``name``, ``text``, ``bad``.
     chosen : dict
@@ -104,6 +106,7 @@ class Frame(anywidget.AnyWidget):
     status = traitlets.Unicode().tag(sync=True)
     alert = traitlets.Unicode().tag(sync=True)
     detail = traitlets.Unicode().tag(sync=True)
+    trouble = traitlets.Unicode().tag(sync=True)
     flags = traitlets.Dict().tag(sync=True)
     items: Any = traitlets.List().tag(sync=True)
     chosen = traitlets.Dict().tag(sync=True)
@@ -161,6 +164,8 @@ class Chooser(anywidget.AnyWidget):
         Its accessible name.
     scrub : bool
         Whether it is a slider with a list, or a list alone.
+    follow : str
+        The text of the option that chooses none in particular.
     frame : Frame
         Whose `items` and `chosen` it shows.
     """
@@ -169,6 +174,7 @@ class Chooser(anywidget.AnyWidget):
     key = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
     scrub = traitlets.Bool().tag(sync=True)
+    follow = traitlets.Unicode().tag(sync=True)
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
 
     def on_choice(self, handler: Callable[[str, str], None], heard: Callable[[str], None]) -> None:

@@ -287,10 +287,11 @@ def difference(
         limit = largest if largest > 0 and math.isfinite(largest) else 1.0
         scale = scale_for([shown], cmap="PuOr_r", limits=(-limit, limit))
         _image(ax, shown, dims, a, scale)
-        _colour_bar(ax.figure, ax, scale, f"difference of {quantity(a, name)}")
+        if largest != 0:  # or it would show a range that nothing has
+            _colour_bar(ax.figure, ax, scale, f"difference of {quantity(a, name)}")
     verdict = "equal in every bit" if same else "not equal in every bit"
     ax.set_title(
-        f"{b.name} minus {a.name}{where}\nlargest {largest:.3g}, rms {rms:.3g}: {verdict}",
+        f"{b.name}\nminus {a.name}{where}\nlargest {largest:.3g}, rms {rms:.3g}: {verdict}",
         fontsize="medium",
     )
     return ax

@@ -34,15 +34,19 @@ def test_busy_cell_does_not_look_dead(notebook):
 
 def test_error_of_the_writer_reaches_the_alert(notebook):
     """A full disk: every automatic snapshot fails from then on, until there is room again."""
-    notebook.open([cells.session(interval=0.2), 'session.panel("checkpoint")'])
+    notebook.open([cells.session(interval=0.2), 'session.panel("checkpoint")', "session.panel()"])
     notebook.run_all()
     panel = panel_in(notebook.output(1), "checkpoint")
-    alert = panel.locator(".ringnb-alert")
+    alert = panel.locator(".ringnb-background")
     expect(panel).to_be_visible()
     notebook.python("session.faults.fill_disk()")
     expect(alert).to_contain_text("No space left")
     assert alert.get_attribute("role") == "alert"
     screenshot(panel, "checkpoint-disk-full")
+    in_cockpit = panel_in(notebook.output(2), "cockpit").locator(".ringnb-background")
+    expect(in_cockpit.first).to_contain_text("No space left")
+    assert in_cockpit.count() > 10
+    expect(in_cockpit.locator("visible=true")).to_have_count(1)  # said once for all its panels
     notebook.python("session.faults.clear()")
     expect(alert).to_be_hidden()
 

@@ -51,6 +51,11 @@ def test_names_contrast_and_narrow_page(notebook, cockpit):
             screenshot(cockpit, f"cockpit-{theme.split()[1].lower()}-{width}")
             assert pale_texts(cockpit) == [], (theme, width)
             assert overflow(cockpit) == [], (theme, width)
+            heights = cockpit.locator("select:not([size]):visible").evaluate_all(
+                "nodes => nodes.map((node) => node.getBoundingClientRect().height)"
+            )
+            assert len(heights) >= 10
+            assert min(heights) >= 28, (theme, width)  # as high as a button
 
 
 def test_voila(voila_server, page, cockpit_notebook):

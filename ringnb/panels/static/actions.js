@@ -8,7 +8,7 @@ function render({ model, el }) {
   let frame = null;
   const flagsOf = (id) => frame?.get("flags")?.[id] ?? {};
   for (const [id, label, help] of model.get("actions")) {
-    const button = make("button", { type: "button", class: "ringnb-button", title: help, "data-action": id }, label);
+    const button = make("button", { type: "button", class: "ringnb-button", title: help, "data-help": help, "data-action": id }, label);
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true") return;
       voice.send({ do: id });
@@ -22,6 +22,7 @@ function render({ model, el }) {
       button.setAttribute("aria-disabled", flags.disabled ? "true" : "false");
       if (flags.pressed === undefined) button.removeAttribute("aria-pressed");
       else button.setAttribute("aria-pressed", String(flags.pressed));
+      button.title = flags.why ?? button.dataset.help;
       if (flags.label && button.textContent !== flags.label) button.textContent = flags.label;
     }
   };

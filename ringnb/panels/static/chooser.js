@@ -33,7 +33,7 @@ function render({ model, el }) {
     on.setAttribute("aria-disabled", String(at >= items.length - 1));
   };
   const fill = () => {
-    const wanted = [{ name: "", text: "the newest (follow)" }, ...[...items].reverse()];
+    const wanted = [{ name: "", text: model.get("follow") }, ...[...items].reverse()];
     const text = JSON.stringify(wanted);
     if (select.dataset.items !== text) {
       select.dataset.items = text;

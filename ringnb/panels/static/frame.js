@@ -34,7 +34,8 @@ function render({ model, el }) {
   const alert = make("div", { class: "ringnb-alert", role: "alert" });
   const detail = make("details", {}, make("summary", {}, "Traceback"), make("pre"));
   const banner = make("div", { class: "ringnb-banner", role: "alert" });
-  el.append(make("h3", {}, model.get("title")), banner, line, alert, detail);
+  const trouble = make("div", { class: "ringnb-background", role: "alert" });
+  el.append(make("h3", {}, model.get("title")), banner, trouble, line, alert, detail);
 
   let seen = performance.now();
   const banners = () => {
@@ -48,12 +49,13 @@ function render({ model, el }) {
   const speak = () => {
     if (line.textContent !== model.get("status")) line.textContent = model.get("status");
     if (alert.textContent !== model.get("alert")) alert.textContent = model.get("alert");
+    if (trouble.textContent !== model.get("trouble")) trouble.textContent = model.get("trouble");
     detail.hidden = !model.get("detail");
     detail.querySelector("pre").textContent = model.get("detail");
   };
   ears.to(model, "change:beat", () => { seen = performance.now(); banners(); });
   ears.to(model, "change:state", banners);
-  for (const name of ["status", "alert", "detail"]) ears.to(model, `change:${name}`, speak);
+  for (const name of ["status", "alert", "detail", "trouble"]) ears.to(model, `change:${name}`, speak);
   const timer = setInterval(banners, 1000);
   ears.later(() => clearInterval(timer));
   speak();
