@@ -92,7 +92,7 @@ def test_running_pausing_and_stepping(session):
     panel._desk.picker.value = 1
     press(panel, "run")
     until(lambda: session.counters(1).running)
-    until(lambda: "▶ running" in panel._table.value)
+    until(lambda: "▶\u00a0running" in panel._table.value)
     assert panel._pace.value == 2000.0  # as the session was made
     panel._pace.value = 100.0
     until(lambda: "100 steps/s" in panel.frame.status)

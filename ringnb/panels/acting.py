@@ -165,8 +165,8 @@ def state_word(actor: ActorState, state: SessionState) -> str:
     if state.life != "running":
         return "■ ended"
     if not actor.running:
-        return "‖ standing"
-    return f"▶ {actor.budget:,} steps to go" if actor.budget else "▶ running"
+        return "‖\u00a0standing"
+    return f"▶\u00a0{actor.budget:,} steps to go" if actor.budget else "▶\u00a0running"
 
 
 def _stop(session: Session) -> str:
