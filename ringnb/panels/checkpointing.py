@@ -17,7 +17,7 @@ from ringnb.session import Session
 __all__ = ["CheckpointPanel"]
 
 _WIDE = {"description_width": "initial"}
-_SECONDS, _STEPS = "seconds of the clock", "steps of the actor"
+_SECONDS, _STEPS, _TIME = "seconds of the clock", "steps of the actor", "simulated time"
 
 
 @final
@@ -41,7 +41,7 @@ class CheckpointPanel(Panel):
         )
         self.mode = self.control(
             Dropdown(
-                options=[_SECONDS, _STEPS],
+                options=[_SECONDS, _STEPS, _TIME],
                 value=_SECONDS if every is None else _STEPS,
                 description="By",
                 style=_WIDE,
@@ -55,6 +55,16 @@ class CheckpointPanel(Panel):
                 min=1,
                 max=10**12,
                 description="Every (steps)",
+                style=_WIDE,
+            ),
+            self._schedule,
+        )
+        self.time = self.control(
+            BoundedFloatText(
+                value=1000 * (state.actors[0].dt_s or 1.0),
+                min=1e-12,
+                max=1e12,
+                description="Every (simulated s)",
                 style=_WIDE,
             ),
             self._schedule,
@@ -82,7 +92,7 @@ class CheckpointPanel(Panel):
         )
         self._facts = self.display()
         return [
-            row(self.automatic, self.mode, self.interval, self.steps, self.timeout),
+            row(self.automatic, self.mode, self.interval, self.steps, self.time, self.timeout),
             row(self.label),
             bar,
             self._facts,
@@ -103,15 +113,27 @@ class CheckpointPanel(Panel):
 
     def _schedule(self, _: object) -> None:
         """Enqueue the schedule that the controls show together."""
-        on, stepwise, steps = self.automatic.value, self.mode.value == _STEPS, self.steps.value
+        on, mode = self.automatic.value, self.mode.value
+        steps, time_s = int(self.steps.value), float(self.time.value)
 
         def work(session: Session) -> str:
             """Change the running session."""
-            session.snapshot_every(steps if on and stepwise else None)
-            session.manager.reconfigure(enabled=on and not stepwise)
+            slots = range(len(session.actors))
+            every: list[int | None] = [None for _ in slots]
+            if on and mode == _STEPS:
+                every = [steps for _ in slots]
+            elif on and mode == _TIME:
+                every = [_steps_of(session, slot, time_s) for slot in slots]
+            for slot, count in enumerate(every):
+                session.snapshot_every(count, slot)
+            session.manager.reconfigure(enabled=on and mode == _SECONDS)
             if not on:
                 return "No checkpoints but those that are asked for"
-            each = f"{steps:,} steps" if stepwise else f"{session.manager.config.interval_s:g} s"
+            each = {
+                _SECONDS: f"{session.manager.config.interval_s:g} s",
+                _STEPS: f"{steps:,} steps",
+                _TIME: f"{time_s:g} s of simulated time",
+            }[mode]
             return f"A checkpoint every {each} from now on"
 
         self._desk.do(self, "Schedule", work)
@@ -185,6 +207,18 @@ class CheckpointPanel(Panel):
             every=several,
             cancel={"disabled": s.pending == 0},
         )
+
+
+def _steps_of(session: Session, slot: int, time_s: float) -> int:
+    """Return how many steps of an actor come nearest to a simulated time, at least one."""
+    dt = session.params(slot).get("dt")
+    if not dt:
+        msg = (
+            f"actor {session.actors[slot].kernel_type!r} (slot {slot}) has no time step: choose "
+            f"{_STEPS!r}"
+        )
+        raise ValueError(msg)
+    return max(1, round(time_s / dt))
 
 
 def _cancel(session: Session) -> str:

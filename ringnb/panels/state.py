@@ -42,6 +42,8 @@ class ActorState:
         Steps per second over the last second.
     every : int or None
         Steps between two checkpoints, if it is checkpointed by its step count.
+    dt_s : float or None
+        Seconds of simulated time per step, if the model says.
     """
 
     slot: int
@@ -54,6 +56,7 @@ class ActorState:
     running: bool
     rate: float
     every: int | None
+    dt_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class Observer:
                     running=c.running and life == "running",
                     rate=max(0.0, rate),
                     every=session.snapshots_every(slot),
+                    dt_s=actor.dt_s,
                 )
             )
         appended = session.events.appended
