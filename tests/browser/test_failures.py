@@ -39,7 +39,7 @@ def test_error_of_the_writer_reaches_the_alert(notebook):
     panel = panel_in(notebook.output(1), "checkpoint")
     alert = panel.locator(".ringnb-background")
     expect(panel).to_be_visible()
-    notebook.python("session.faults.fill_disk()")
+    notebook.python("session.resume(); session.faults.fill_disk()")
     expect(alert).to_contain_text("No space left")
     assert alert.get_attribute("role") == "alert"
     screenshot(panel, "checkpoint-disk-full")
