@@ -61,7 +61,7 @@ class CheckpointPanel(Panel):
         )
         self.time = self.control(
             BoundedFloatText(
-                value=1000 * (state.actors[0].dt_s or 1.0),
+                value=float(f"{1000 * (state.actors[0].dt_s or 1.0):.3g}"),
                 min=1e-12,
                 max=1e12,
                 description="Every (simulated s)",

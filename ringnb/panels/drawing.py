@@ -215,8 +215,11 @@ class FieldPanel(_Drawing):
         axes = plots.field(checkpoint, name, cmap=colours, limits=limits, index=index)
         figure = axes.get_figure(root=True)
         assert figure is not None
-        caption = (
-            f"Stored: {checkpoint.name}, step {checkpoint.step:,}. The live actor may have gone on."
+        follows = not self._desk.chosen.get("main")
+        caption = f"Stored: {checkpoint.name}, step {checkpoint.step:,}." + (
+            f" Follows the newest, every {_FOLLOW_S:g} s."
+            if follows
+            else " The live actor may have gone on."
         )
         return figure, describe(checkpoint, name), caption
 
