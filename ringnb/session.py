@@ -153,9 +153,10 @@ class Session(SessionView):
                     backend=self._kernel.name,
                     fields=one.field_attrs,
                 )
-                # The state is new, whatever the history holds: it continues from no checkpoint.
-                self._manager.note_restored(slot, None)
-            self._note_histories(ids)
+                # The state is new, whatever the history holds: it continues from no checkpoint. Where
+                # there is a history, that is what is to be kept, and this state counts as saved.
+                if self._manager.note_restored(slot, None) is not None:
+                    self._states.save(slot, State(0, 0, 0))
             self._kernel.launch()
             self._closed = False
             if max_steps_per_second is not None:
@@ -203,18 +204,6 @@ class Session(SessionView):
         self._closed = True
         _live.discard(self)
         self._service.check()
-
-    def _note_histories(self, ids: Sequence[str]) -> None:
-        """Count an actor at its start as saved if it has a history: that is what is to be kept."""
-        prefix = self._manager.config.name_prefix
-        known = {
-            e.kernel_id
-            for e in self._manager.storage.catalogue()
-            if not e.damaged and e.name_prefix == prefix
-        }
-        for slot, kernel_id in enumerate(ids):
-            if kernel_id in known:
-                self._states.save(slot, State(0, 0, 0))
 
     def __enter__(self) -> Self:
         """Return the session itself."""

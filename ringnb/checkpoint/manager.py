@@ -137,7 +137,7 @@ class CheckpointManager(StoredView):
 
     def note_restored(
         self, actor_slot: int, name: str | None, *, earlier: Collection[int] | None = None
-    ) -> None:
+    ) -> str | None:
         """Say which checkpoint an actor's live state now continues from.
 
         It holds for requests issued from now on: what was asked before continues the old line, unless
@@ -152,6 +152,12 @@ class CheckpointManager(StoredView):
         earlier : collection of int, optional
             Ids of the requests that were captured before the restore; by default all that were issued.
 
+        Returns
+        -------
+        str or None
+            The checkpoint that it continued from until now: the newest of its history, if it was just
+            registered.
+
         Raises
         ------
         ValueError
@@ -165,7 +171,7 @@ class CheckpointManager(StoredView):
             if scheduled is None:
                 msg = f"no actor is registered in slot {slot}: register it before noting a restore"
                 raise ValueError(msg)
-            scheduled.lineage = Lineage(parent)
+            before, scheduled.lineage = scheduled.lineage.parent, Lineage(parent)
             ticket = scheduled.ticket
             if (
                 ticket is not None
@@ -173,6 +179,7 @@ class CheckpointManager(StoredView):
                 and ticket.request.request_id not in earlier
             ):
                 ticket.lineage = scheduled.lineage
+        return before
 
     # --- asking ---
 
