@@ -122,7 +122,6 @@ class CudaKernel(LaneKernel):
         self.name = "cudasim" if simulate else "cuda"
         if not simulate:
             self.lost_in_fork = "CUDA contexts"
-        self._simulate = simulate
         self._lease_s = float(lease_s)
         _check_alone(self.name)
         self._device: Device = SimulatedDevice() if simulate else GpuDevice()

@@ -20,7 +20,7 @@ from ringnb.kernel import cuda_layout as cl
 from ringnb.kernel import layout
 from ringnb.kernel.cuda_device import Device
 from ringnb.kernel.cuda_layout import CudaLane, CudaPlan
-from ringnb.kernel.layout import LINE, padded, state_nbytes, state_view
+from ringnb.kernel.layout import LINE, fill_start, padded, state_nbytes, state_view
 
 __all__ = ["CudaMemory"]
 
@@ -129,16 +129,8 @@ class CudaMemory:
 
     def _fill(self, slot: int, actor: Actor) -> None:
         """Bring an actor's start to the device."""
-        state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
-        if state.shape != actor.state_shape:
-            msg = (
-                f"{actor!r}.start() returned shape {state.shape}, "
-                f"needed is {actor.state_shape} (levels * fields, *grid)"
-            )
-            raise ValueError(msg)
         memory, row = self._row(slot)
-        levels = state_view(memory.restore, actor)
-        levels[:] = state.reshape(levels.shape)
+        fill_start(state_view(memory.restore, actor), actor, slot)
         at = int(self._plan.table[self._plan.row(slot), layout.C_A])
         self._upload(slot, self._state, at)
         memory.words[row * layout.ACTOR_WORDS + layout.W_EXISTS] = 1

@@ -45,6 +45,7 @@ __all__ = [
     "SLOT_WORDS",
     "STAGING_BUFFERS",
     "LaneMemory",
+    "fill_start",
     "padded",
     "params_view",
     "staging_tail",
@@ -219,6 +220,33 @@ def state_view(
     return np.ndarray(
         (actor.levels, *per_level), actor.dtype, buffer=block, strides=(stride, *strides)
     )
+
+
+def fill_start(levels: npt.NDArray[Any], actor: Actor, slot: int) -> None:
+    """Write an actor's start into a buffer.
+
+    Parameters
+    ----------
+    levels : (levels, fields, *grid) array
+        From `state_view`.
+    actor : Actor
+        Whose start.
+    slot : int
+        Its slot.
+
+    Raises
+    ------
+    ValueError
+        If the actor returns another shape than it says. Nothing is written.
+    """
+    state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
+    if state.shape != actor.state_shape:
+        msg = (
+            f"{actor!r}.start() returned shape {state.shape}, "
+            f"needed is {actor.state_shape} (levels * fields, *grid)"
+        )
+        raise ValueError(msg)
+    levels[:] = state.reshape(levels.shape)
 
 
 def params_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.lanes import LaneKernel
 from ringnb.kernel.layout import (
     LaneMemory,
+    fill_start,
     state_view,
 )
 from ringnb.kernel.steps import CompiledActor
@@ -57,17 +58,9 @@ class HostMemoryKernel(LaneKernel):
         self._memory = memories
 
     def _fill(self, memory: LaneMemory, row: int, slot: int, actor: Actor) -> None:
-        state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
-        if state.shape != actor.state_shape:
-            msg = (
-                f"{actor!r}.start() returned shape {state.shape}, "
-                f"needed is {actor.state_shape} (levels * fields, *grid)"
-            )
-            raise ValueError(msg)
         block = memory.blocks[int(memory.table[row, layout.C_A])]
         second = int(memory.table[row, layout.C_SECOND])
-        levels = state_view(block, actor, second)
-        levels[:] = state.reshape(levels.shape)
+        fill_start(state_view(block, actor, second), actor, slot)
         params = list(actor.start_params(slot).values())
         memory.params[row, : len(params)] = params
         code = self._code[slot]
