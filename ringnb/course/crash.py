@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
 from ringnb.course.storage import files_of
-from ringnb.course.verdict import Passed, not_yet, require
+from ringnb.course.verdict import Passed, learners_code, require
 from ringnb.errors import RingnbError
 from ringnb.faults import flip_bit
 
@@ -153,11 +153,8 @@ def check_05(newest_whole: Callable[[CheckpointStorage], object]) -> Passed:
 
     def ask(store: Path) -> object:
         """Ask the learner's function."""
-        with ZarrStorage(store) as storage:
-            try:
-                return newest_whole(storage)
-            except Exception as error:  # noqa: BLE001 - whatever a learner's code may raise
-                not_yet(error, hint)
+        with ZarrStorage(store) as storage, learners_code(hint):
+            return newest_whole(storage)
 
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "wreck.zarr"

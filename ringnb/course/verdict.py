@@ -6,9 +6,11 @@ A notebook shows it as two lines, without the traceback of code that is not the 
 
 from __future__ import annotations
 
-from typing import Never, final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
 
-__all__ = ["CheckFailed", "Passed", "not_yet", "require"]
+__all__ = ["CheckFailed", "Passed", "learners_code", "require"]
 
 
 @final
@@ -62,19 +64,28 @@ def require(condition: bool, fact: str, hint: str) -> None:
         raise CheckFailed(fact, hint)
 
 
-def not_yet(error: Exception, hint: str) -> Never:
-    """Turn an exception of the learner's code into a failed check.
+@contextmanager
+def learners_code(hint: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Turn what a learner's code raises into a failed check.
 
     Parameters
     ----------
-    error : Exception
-        What the code raised; it stays the cause.
     hint : str
         As for `CheckFailed`.
+    kind : type, default Exception
+        What to turn; anything else goes through.
+
+    Yields
+    ------
+    None
+        The code is called in the block.
 
     Raises
     ------
     CheckFailed
-        Always.
+        If it raises such an exception, which stays the cause.
     """
-    raise CheckFailed(f"your code raised {type(error).__name__}: {error}", hint) from error
+    try:
+        yield
+    except kind as error:
+        raise CheckFailed(f"your code raised {type(error).__name__}: {error}", hint) from error
