@@ -11,7 +11,15 @@ from unittest import mock
 import comm.base_comm
 
 from ringnb import actors
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, percentile, ratios
+from ringnb.bench.measuring import (
+    Row,
+    Scale,
+    absolute,
+    interleaved,
+    percentile,
+    ratios,
+    stepping_rate,
+)
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.panels import close_panels
 from ringnb.panels.widgets import Actions
@@ -51,9 +59,7 @@ def cockpit(scale: Scale) -> Iterator[Row]:
             else:
                 close_panels(session)
             time.sleep(0.5)
-            first, began = session.current_step(0), time.perf_counter()
-            time.sleep(seconds)
-            return (session.current_step(0) - first) / (time.perf_counter() - began)
+            return stepping_rate(session, seconds)
 
         pairs = interleaved(
             lambda: rate(opened=True), lambda: rate(opened=False), scale.times(9, 2)

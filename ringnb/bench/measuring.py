@@ -8,9 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["Row", "Scale", "absolute", "interleaved", "percentile", "ratios", "time_s"]
+if TYPE_CHECKING:
+    from ringnb.session import Session
+
+__all__ = [
+    "Row",
+    "Scale",
+    "absolute",
+    "interleaved",
+    "percentile",
+    "ratios",
+    "stepping_rate",
+    "time_s",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,13 @@ def time_s(work: Callable[[], object]) -> float:
     finally:
         if enabled:
             gc.enable()
+
+
+def stepping_rate(session: Session, seconds: float) -> float:
+    """Return the steps per second that actor 0 of a running session takes for a while."""
+    first, began = session.current_step(0), time.perf_counter()
+    time.sleep(seconds)
+    return (session.current_step(0) - first) / (time.perf_counter() - began)
 
 
 def interleaved(

@@ -12,7 +12,16 @@ import numpy as np
 from numba import njit
 
 from ringnb import actors
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, percentile, ratios, time_s
+from ringnb.bench.measuring import (
+    Row,
+    Scale,
+    absolute,
+    interleaved,
+    percentile,
+    ratios,
+    stepping_rate,
+    time_s,
+)
 from ringnb.bench.stepping import _levels
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage import Snapshot
@@ -117,9 +126,7 @@ def with_checkpoints(scale: Scale) -> Iterator[Row]:
 
         def rate(*, enabled: bool) -> float:
             session.manager.reconfigure(enabled=enabled)
-            first, began = session.current_step(0), time.perf_counter()
-            time.sleep(seconds)
-            return (session.current_step(0) - first) / (time.perf_counter() - began)
+            return stepping_rate(session, seconds)
 
         pairs = interleaved(
             lambda: rate(enabled=True),

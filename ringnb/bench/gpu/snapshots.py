@@ -11,7 +11,15 @@ import numpy as np
 from ringnb.bench.gpu.budget import Budget
 from ringnb.bench.gpu.card import Card
 from ringnb.bench.gpu.stepping import noise
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, percentile, ratios
+from ringnb.bench.measuring import (
+    Row,
+    Scale,
+    absolute,
+    interleaved,
+    percentile,
+    ratios,
+    stepping_rate,
+)
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.console import format_bytes
 from ringnb.kernel.client import KernelClient
@@ -157,9 +165,7 @@ def checkpoints(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
 
         def rate(*, enabled: bool) -> float:
             session.manager.reconfigure(enabled=enabled)
-            first, began = session.current_step(0), time.perf_counter()
-            time.sleep(seconds)
-            return (session.current_step(0) - first) / (time.perf_counter() - began)
+            return stepping_rate(session, seconds)
 
         pairs = []
         for _ in budget.turns(2, scale.times(5, 2)):
