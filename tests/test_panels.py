@@ -15,6 +15,7 @@ from ipywidgets.widgets.widget import _instances
 import ringnb as rn
 from ringnb import rerun
 from ringnb.events import Event
+from ringnb.messages import Command
 from ringnb.panels import PANELS, close_panels, predict
 from ringnb.panels.drawing import describe
 from ringnb.panels.pump import Pump
@@ -517,6 +518,21 @@ def test_the_kernel_goes_on_only_where_it_does(by_hand):
     by_hand.session.resume()  # the lane reads again
     turn(by_hand, 0, 1, 2, 3)
     until(lambda: "the actor steps on" in by_hand.frame.status)
+
+
+def test_who_would_wait_for_a_stopped_lane_is_told_at_once_what_opens_it(by_hand):
+    session = by_hand.session
+    actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
+    turn(by_hand, 0, 1, 2)
+    for panel, action in ((actor, "run"), (actor, "stop"), (checkpoint, "snapshot")):
+        press(panel, action)
+        until(lambda panel=panel: "Press 'Let it through'" in panel.frame.alert, 3)
+    with pytest.raises(TimeoutError, match="a crank has stopped its lane"):
+        session._client.call(0, Command.RESUME, timeout_s=0.01)
+    press(by_hand, "through")
+    until(lambda: session.manager.total_completed == 1)
+    press(actor, "pause")
+    until(lambda: "stands" in actor.frame.status)
 
 
 def test_a_predict_card_reveals_only_after_a_commitment():

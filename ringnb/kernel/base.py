@@ -299,6 +299,21 @@ class AbstractKernel(ABC):
         msg = f"lane {lane} of the {self.name!r} kernel cannot be stopped at {gate.name}: use 'cpu'"
         raise BackendUnavailable(msg)
 
+    def gate(self, lane: int) -> Gate:
+        """Return where a lane is stopped. Any thread.
+
+        Parameters
+        ----------
+        lane : int
+            The lane.
+
+        Returns
+        -------
+        Gate
+            ``OPEN`` for a kernel that has no gates.
+        """
+        return Gate.OPEN
+
     @property
     @abstractmethod
     def alive(self) -> bool:

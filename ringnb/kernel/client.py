@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import final
 
 from ringnb.errors import CommandRefused, Status
-from ringnb.kernel.base import AbstractKernel, QueueFull
+from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.messages import Command, Reply
 
 __all__ = ["KernelClient", "Ticket"]
@@ -222,10 +222,12 @@ class KernelClient:
         if ticket.reply is None and not self.wait_until(
             lambda: ticket.reply is not None, timeout_s
         ):
-            name = _name(ticket.kind)
+            why = "its lane is busy with a very long step. Wait longer, or use more lanes"
+            if self.kernel.gate(self.kernel.lane_of(ticket.slot)) != Gate.OPEN:
+                why = "a crank has stopped its lane. Turn the crank until it is idle, or close it"
             msg = (
-                f"the kernel did not answer {name} to slot {ticket.slot} within {timeout_s:g} s: "
-                "its lane is busy with a very long step. Wait longer, or use more lanes"
+                f"the kernel did not answer {_name(ticket.kind)} to slot {ticket.slot} within "
+                f"{timeout_s:g} s: {why}"
             )
             raise TimeoutError(msg)
         reply = ticket.reply

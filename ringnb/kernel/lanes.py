@@ -154,6 +154,10 @@ class LaneKernel(AbstractKernel):
         """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
         store_word(self._memory[lane].control, layout.GATE, int(gate))
 
+    def gate(self, lane: int) -> Gate:
+        """Return where a lane is stopped. Any thread."""
+        return Gate(load_word(self._memory[lane].control, layout.GATE))
+
     def fail(self, reason: str) -> None:
         """Record why the kernel does not run any more; every later call is told.
 

@@ -67,33 +67,35 @@ class ActorPanel(Panel):
     def on_action(self, action: str) -> None:
         """Enqueue what a button stands for."""
         slot, steps = self._desk.slot, int(self._steps.value)
+        one, every = (slot,), range(len(self._desk.state.actors))
         if action == "run":
-            self._do("Run", lambda s: s.resume(slot), f"Actor {slot} runs")
+            self._do("Run", lambda s: s.resume(slot), f"Actor {slot} runs", one)
         elif action == "pause":
-            self._do("Pause", lambda s: s.pause(slot), f"Actor {slot} stands")
+            self._do("Pause", lambda s: s.pause(slot), f"Actor {slot} stands", one)
         elif action == "all":
-            self._do("Run all", lambda s: s.resume(), "Every actor runs")
+            self._do("Run all", lambda s: s.resume(), "Every actor runs", every)
         elif action == "none":
-            self._do("Pause all", lambda s: s.pause(), "Every actor stands")
+            self._do("Pause all", lambda s: s.pause(), "Every actor stands", every)
         elif action == "step":
             self._do(
                 "Step",
                 lambda s: s.run_steps(slot, steps, wait=False),
                 f"{counted(steps, 'step')} to take",
+                one,
             )
         elif action == "stop":
-            self._do("Pause all", lambda s: s.pause(), "Every actor stands")
-            self._desk.do(self, "Stop kernel", _stop, lane="storage")
+            self._do("Pause all", lambda s: s.pause(), "Every actor stands", every)
+            self._desk.do(self, "Stop kernel", _stop, lane="storage", slots=every)
         elif action == "restart":
             self._desk.do(self, "Restart", self._restart, lane="storage")
 
-    def _do(self, what: str, call: object, said: str) -> None:
+    def _do(self, what: str, call: object, said: str, slots: Sequence[int]) -> None:
         def work(session: Session) -> str:
             """Call, then say so."""
             call(session)  # type: ignore[operator]
             return said
 
-        self._desk.do(self, what, work)
+        self._desk.do(self, what, work, slots=slots)
 
     def _restart(self, session: Session) -> str:
         new = session.remake()

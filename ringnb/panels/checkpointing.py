@@ -163,7 +163,7 @@ class CheckpointPanel(Panel):
             pinned = f", pinned as {label!r}. The label stays set for the next" if label else ""
             return f"Committed {', '.join(c.name for c in made)}{pinned}"
 
-        self._desk.do(self, "Snapshot", work, lane="storage")
+        self._desk.do(self, "Snapshot", work, lane="storage", slots=slots)
 
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""

@@ -21,7 +21,7 @@ import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
 from ipywidgets import Dropdown
@@ -30,6 +30,7 @@ from ringnb.checkpoint import retention
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.panels.pump import Pump
 from ringnb.panels.state import Observer
+from ringnb.panels.stopped import see_that_it_answers
 from ringnb.panels.widgets import serve_beside_cells
 from ringnb.panels.workers import Drawer, Worker
 from ringnb.profile import current_profile
@@ -195,6 +196,7 @@ class Desk:
         work: Callable[[Session], str | None],
         *,
         lane: str = "commands",
+        slots: Iterable[int] = (),
     ) -> None:
         """Have something done on a worker thread, and say in the panel what came of it.
 
@@ -208,6 +210,9 @@ class Desk:
             Gets the session; returns what is to be said.
         lane : {"commands", "storage"}
             Whether it takes microseconds or a disk.
+        slots : iterable of int, optional
+            The actors that the kernel is asked about. Where a crank has stopped one of them the kernel
+            would not answer, and whoever waits for it could not turn the crank: it is refused at once.
         """
         self.touch()
 
@@ -218,6 +223,8 @@ class Desk:
                 return
             failure = session.failure
             try:
+                for slot in slots:
+                    see_that_it_answers(session, slot)
                 said = work(session)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
                 panel.tell(

@@ -14,6 +14,7 @@ from ringnb.panels.base import Panel
 from ringnb.panels.desk import Desk
 from ringnb.panels.scene import MOST_REQUESTS, OVER, scene_of, times_table_rows
 from ringnb.panels.state import SessionState
+from ringnb.panels.stopped import LET_THROUGH
 from ringnb.panels.widgets import LifecycleView
 from ringnb.session import Session
 
@@ -67,7 +68,7 @@ class LifecyclePanel(Panel):
         stages = self.actions("The crank", *((f"s{i}", *s[1:]) for i, s in enumerate(_STAGES)))
         others = self.actions(
             "What can go wrong",
-            ("through", "Let it through", "Turn until the request in hand is done"),
+            ("through", LET_THROUGH, "Turn until the request in hand is done"),
             ("cancel", "Cancel it", "Cancel the request in hand; its answer will be ignored"),
             ("lose", "Lose the answer", "Throw the answer away: the manager waits for its timeout"),
         )

@@ -64,7 +64,13 @@ class TimelinePanel(Panel):
             return
         history = self._desk.state.histories[self._desk.slot]
         if action == "restore":
-            self._desk.do(self, "Restore", lambda s: _restore(s, slot, chosen.name), lane="storage")
+            self._desk.do(
+                self,
+                "Restore",
+                lambda s: _restore(s, slot, chosen.name),
+                lane="storage",
+                slots=(slot,),
+            )
         elif action == "verify":
             self._desk.do(self, "Verify", lambda s: self._verify(s, history), lane="storage")
         else:
