@@ -97,6 +97,32 @@ def test_running_pausing_and_stepping(session):
     assert panel._pace.value == 2000.0  # as the session was made
     panel._pace.value = 100.0
     until(lambda: "100 steps/s" in panel.frame.status)
+    panel._desk.picker.value = 0
+    assert panel._pace.value == 2000.0  # the limit of the actor in hand
+    panel._desk.picker.value = 1
+    assert panel._pace.value == session.pace(1) == 100.0
+    assert session.pace(0) == 2000  # looking changes nothing
+
+
+def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("ringnb.panels.picker.MOST_LISTED", 39)
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((8, 8)), actors=40, config=config, lanes=1) as session:
+        session.panel()
+        actor, timeline = session.panel("actor"), session.panel("timeline")
+        picker = actor._desk.picker
+        assert not hasattr(picker, "options")
+        picker.value = 4000
+        assert picker.value == 39  # the nearest that there is
+        press(actor, "step")
+        until(lambda: session.current_step(39) == 100)
+        until(lambda: "life_39" in actor._table.value)
+        assert "32 of 40 actors" in actor._table.value
+        session.snapshot(39)
+        until(lambda: timeline.frame.items)
+        timeline.into.value = 7
+        press(timeline, "restore")
+        until(lambda: session.current_step(7) == 100)
 
 
 def test_a_handler_returns_at_once_while_the_disk_is_slow(session):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 from ipywidgets import BoundedFloatText, BoundedIntText, Widget
 
@@ -12,10 +12,13 @@ from ringnb.console import counted
 from ringnb.errors import RingnbError
 from ringnb.markup import rows_table
 from ringnb.panels.base import ONLY_ONE, Panel, row
+from ringnb.panels.desk import SessionGone
 from ringnb.panels.state import ActorState, SessionState
 from ringnb.session import Session
 
 __all__ = ["ActorPanel"]
+
+_MOST_ROWS = 32
 
 
 @final
@@ -39,6 +42,7 @@ class ActorPanel(Panel):
             ),
             self._set_pace,
         )
+        self._desk.picker.observe(self._show_pace, "value")
         self._table = self.display()
         bar = self.actions(
             "Actor",
@@ -52,8 +56,16 @@ class ActorPanel(Panel):
         )
         return [bar, row(self._steps, self._pace), self._table]
 
+    def _show_pace(self, change: Any) -> None:
+        """Show the limit of the actor that was chosen, on the thread that serves the controls."""
+        with contextlib.suppress(SessionGone):
+            self._pace.value = self.session.pace(int(change["new"])) or 0.0
+
     def _set_pace(self, limit: float) -> None:
         slot = self._desk.slot
+        with contextlib.suppress(SessionGone):
+            if limit == (self.session.pace(slot) or 0.0):
+                return  # it shows what holds already
 
         def work(session: Session) -> str:
             """Set it."""
@@ -62,7 +74,7 @@ class ActorPanel(Panel):
                 f"Actor {slot} takes {f'at most {limit:g}' if limit else 'any number of'} steps/s"
             )
 
-        self._desk.do(self, "Pace", work)
+        self._desk.do(self, "Pace", work, slots=(slot,))
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button stands for."""
@@ -114,11 +126,16 @@ class ActorPanel(Panel):
 
     def show(self, state: SessionState) -> None:
         """Put the table, and which buttons can be used."""
+        mine = state.actors[min(self._desk.slot, len(state.actors) - 1)]
+        shown = state.actors[:_MOST_ROWS]
+        if mine not in shown:
+            shown = (*shown[:-1], mine)
         self.put(
             self._table,
             value=rows_table(
                 f"Kernel on {state.backend}, {counted(state.statistics.kernel.lanes, 'lane')} of "
-                f"{counted(state.statistics.kernel.width, 'thread')}",
+                f"{counted(state.statistics.kernel.width, 'thread')}"
+                + (f"; {len(shown)} of {len(state.actors):,} actors" if shown != state.actors else ""),
                 ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots"),
                 [
                     (
@@ -130,12 +147,11 @@ class ActorPanel(Panel):
                         f"{a.stall_ns / 1e3:,.0f} µs",
                         a.snapshots,
                     )
-                    for a in state.actors[:32]
+                    for a in shown
                 ],
             ),
         )
         dead = state.life != "running"
-        mine = state.actors[min(self._desk.slot, len(state.actors) - 1)]
         one = len(state.actors) == 1
         several = {"disabled": True, "why": ONLY_ONE} if one else {"disabled": dead}
         self.flags(

@@ -24,10 +24,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
-from ipywidgets import Dropdown
-
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.panels.picker import slot_picker
 from ringnb.panels.pump import Pump
 from ringnb.panels.state import Observer
 from ringnb.panels.stopped import see_that_it_answers
@@ -65,8 +64,8 @@ class Desk:
         Writes displays.
     drawer : Drawer
         Reads and draws.
-    picker : ipywidgets.Dropdown
-        The slot that actions are about; one widget, shown in several panels.
+    picker : ipywidgets.Dropdown or ipywidgets.BoundedIntText
+        Its ``value`` is the slot that actions are about; one widget, shown in several panels.
     chosen : dict of str to str
         The checkpoint chosen, by a chooser's key; "" for the newest.
     verdicts : dict of str to str
@@ -98,10 +97,7 @@ class Desk:
         self._beat_at = 0.0
         self._beat = 0
         self._idle = False
-        self.picker = Dropdown(
-            options=[(f"{a.slot}: {a.kernel_id}", a.slot) for a in self.state.actors],
-            description="Actor",
-        )
+        self.picker = slot_picker(self.state.actors, "Actor")
         self.picker.add_class("ringnb-picker")
         self.slot = 0  # a copy of the picker's value, readable from any thread
         self.picker.observe(self._pick, "value")

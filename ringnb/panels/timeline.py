@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from ipywidgets import Dropdown, Widget
+from ipywidgets import Widget
 
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.archive import export_archive
@@ -17,6 +17,7 @@ from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.markup import facts_table
 from ringnb.panels.base import Panel, row
 from ringnb.panels.items import items_of
+from ringnb.panels.picker import slot_picker
 from ringnb.panels.state import SessionState
 from ringnb.session import Session
 
@@ -36,11 +37,8 @@ class TimelinePanel(Panel):
         """Make the widgets."""
         # A name may be used again once its checkpoint is gone; its place in the commit order is not.
         self._parents: dict[tuple[str, int], str | None] = {}
-        slots = [("its own slot", -1)]
-        slots += [(f"slot {a.slot}: {a.kernel_id}", a.slot) for a in self._desk.state.actors]
-        self.into = self.control(
-            Dropdown(options=slots, description="Into", style={"description_width": "initial"})
-        )
+        actors = self._desk.state.actors
+        self.into = self.control(slot_picker(actors, "Into", none="its own slot"))
         bar = self.actions(
             "Timeline",
             (
