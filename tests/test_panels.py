@@ -218,6 +218,9 @@ def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pin
     until(lambda: f"{first} is deleted" in panel.frame.status)
     assert session.manager.list_checkpoints(0) == [second, newest]
     assert session.events.select("retired")[-1].name == first
+    until(lambda: panel.frame.chosen["kept"] == "")  # what is gone is not the choice any more
+    ask(first, "pin")
+    until(lambda: f"{first} is not there any more" in panel.frame.alert)
 
 
 def test_a_front_end_that_takes_no_pushes_is_sent_everything_when_it_asks(session, monkeypatch):
@@ -367,6 +370,15 @@ def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
     until(lambda: actor.frame.detail != "")
     with pytest.raises(RuntimeError, match="out of its mind"):
         session.pause()
+
+
+def test_only_the_panel_that_spoke_last_shows_what_it_did(session):
+    cockpit, actor, checkpoint = session.panel(), session.panel("actor"), session.panel("checkpoint")
+    press(actor, "pause")
+    until(lambda: actor.frame.status == cockpit.frame.status == "Actor 0 stands")
+    press(checkpoint, "snapshot")
+    until(lambda: "Committed" in checkpoint.frame.status and not actor.frame.status)
+    assert cockpit.frame.status == checkpoint.frame.status
 
 
 def test_the_error_of_an_action_is_shown_with_its_traceback(session):
@@ -596,6 +608,8 @@ def test_one_of_a_kind_is_said_in_the_singular_and_why_a_button_rests(tmp_path):
         until(lambda: "why" in checkpoint.frame.flags.get("every", {}))
         assert "only one actor" in checkpoint.frame.flags["every"]["why"]
         assert "only one actor" in actor.frame.flags["all"]["why"]
+        assert actor.frame.flags["restart"]["why"] == "The kernel runs"
+        assert "why" not in actor.frame.flags["run"]  # it can be used
         until(lambda: events._list.html == "<p>Nothing to show: 0 events so far.</p>")
         press(faults, "lose")
         until(lambda: faults.frame.status == "To be lost: the next 1 answer")

@@ -11,7 +11,7 @@ from ipywidgets import BoundedFloatText, BoundedIntText, Widget
 from ringnb.console import counted
 from ringnb.errors import RingnbError
 from ringnb.markup import rows_table
-from ringnb.panels.base import ONLY_ONE, Panel, row
+from ringnb.panels.base import ONLY_ONE, Panel, resting, row
 from ringnb.panels.desk import SessionGone
 from ringnb.panels.state import ActorState, SessionState
 from ringnb.session import Session
@@ -153,15 +153,15 @@ class ActorPanel(Panel):
         )
         dead = state.life != "running"
         one = len(state.actors) == 1
-        several = {"disabled": True, "why": ONLY_ONE} if one else {"disabled": dead}
+        several = resting(one or dead, ONLY_ONE if one else state.life)
         self.flags(
-            run={"disabled": dead, "pressed": mine.running},
-            pause={"disabled": dead, "pressed": not mine.running and not dead},
-            step={"disabled": dead},
+            run=resting(dead, state.life, pressed=mine.running),
+            pause=resting(dead, state.life, pressed=not mine.running and not dead),
+            step=resting(dead, state.life),
             all=several,
             none=several,
-            stop={"disabled": dead},
-            restart={"disabled": not dead},
+            stop=resting(dead, state.life),
+            restart=resting(not dead, "The kernel runs"),
         )
 
 

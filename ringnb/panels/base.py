@@ -24,7 +24,7 @@ from ringnb.panels.widgets import (
 )
 from ringnb.session import Session
 
-__all__ = ["ONLY_ONE", "Panel", "row"]
+__all__ = ["ONLY_ONE", "Panel", "resting", "row"]
 
 ONLY_ONE = "This session has only one actor"
 
@@ -47,6 +47,26 @@ def row(*widgets: Widget) -> Box:
     box = Box(widgets)
     box.add_class("ringnb-row")
     return box
+
+
+def resting(rests: bool, why: str, **flags: Any) -> dict[str, Any]:
+    """Return the flags of a button that says why, when it cannot be used.
+
+    Parameters
+    ----------
+    rests : bool
+        Whether it cannot be used now.
+    why : str
+        The reason, shown in the place of its help and when it is pressed all the same.
+    **flags : object
+        Others of its flags.
+
+    Returns
+    -------
+    dict
+        For `Panel.flags`.
+    """
+    return {"disabled": rests, **({"why": why.rstrip(".")} if rests else {}), **flags}
 
 
 class Panel(VBox):
@@ -225,12 +245,15 @@ class Panel(VBox):
         ----------
         **said : str
             Any of ``status``, ``alert``, ``detail``. Any thread. An alert takes the place of what was
-            said before.
+            said before. Other panels are silent about what they did earlier: of several lines in a
+            cockpit nobody could tell the newest.
         """
         if said.get("alert"):
             said = {"status": "", "detail": "", **said}
-        for panel in {self, self._desk.panels.get("cockpit", self)}:
-            panel._said = {**panel._said, **said}
+        speakers = {self, self._desk.panels.get("cockpit", self)}
+        for panel in list(self._desk.panels.values()):
+            panel._said = {**panel._said, **(said if panel in speakers else {"status": ""})}
+        self._said = {**self._said, **said}  # also before the desk knows it
 
     def frame_shows(self, state: SessionState, beat: int, trouble: str) -> None:
         """Put what the frame shows. On the pump's thread.

@@ -9,7 +9,7 @@ from ipywidgets import BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleB
 
 from ringnb.console import counted, format_bytes
 from ringnb.markup import facts_table
-from ringnb.panels.base import ONLY_ONE, Panel, row
+from ringnb.panels.base import ONLY_ONE, Panel, resting, row
 from ringnb.panels.scene import stage_times
 from ringnb.panels.state import SessionState
 from ringnb.session import Session
@@ -201,11 +201,11 @@ class CheckpointPanel(Panel):
             ),
         )
         dead, one = state.life != "running", len(state.actors) == 1
-        several = {"disabled": True, "why": ONLY_ONE} if one else {"disabled": dead}
+        several = resting(one or dead, ONLY_ONE if one else state.life)
         self.flags(
-            snapshot={"disabled": dead},
+            snapshot=resting(dead, state.life),
             every=several,
-            cancel={"disabled": s.pending == 0},
+            cancel=resting(s.pending == 0, "Nothing is pending"),
         )
 
 

@@ -273,6 +273,23 @@ class Desk:
         sound = [e for e in history if self.sound(e)]
         return sound[max(0, len(sound) - 1 - back)] if sound else None
 
+    def nothing_chosen(self, key: str) -> str:
+        """Say why `resolve` has returned None, and what to do.
+
+        Parameters
+        ----------
+        key : str
+            Which choice.
+
+        Returns
+        -------
+        str
+            A sentence for an alert.
+        """
+        if gone := self.chosen.get(key):
+            return f"{gone} is not there any more: choose another one"
+        return "There is no sound checkpoint: take a snapshot first"
+
     def sound(self, info: CheckpointInfo) -> bool:
         """Return whether nothing is known to be wrong with a checkpoint."""
         return not info.damaged and self.verdicts.get(info.name, "verified") == "verified"

@@ -9,7 +9,7 @@ from ipywidgets import BoundedFloatText, Widget
 
 from ringnb.console import counted
 from ringnb.markup import facts_table
-from ringnb.panels.base import Panel, row
+from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.state import SessionState
 from ringnb.session import Session
 
@@ -62,7 +62,7 @@ class FaultPanel(Panel):
         def corrupt(s: Session) -> str:
             """Flip a bit."""
             if chosen is None:
-                return "There is no checkpoint to corrupt: take a snapshot first"
+                return self._desk.nothing_chosen("main")
             where = s.faults.corrupt(chosen.name)
             self._desk.verdicts.pop(chosen.name, None)
             return f"One bit is another: {where}. Verify or restore to see it noticed"
@@ -110,12 +110,13 @@ class FaultPanel(Panel):
         dead = state.life != "running"
         lost = faults.answers_to_lose
         self.flags(
-            lose={
-                "disabled": dead,
-                "pressed": lost > 0,
-                "label": f"Lose an answer ({lost} to go)" if lost else "Lose an answer",
-            },
-            slow={"disabled": dead, "pressed": faults.disk_delay_s > 0},
-            full={"disabled": dead, "pressed": faults.disk_full},
-            kill={"disabled": dead},
+            lose=resting(
+                dead,
+                state.life,
+                pressed=lost > 0,
+                label=f"Lose an answer ({lost} to go)" if lost else "Lose an answer",
+            ),
+            slow=resting(dead, state.life, pressed=faults.disk_delay_s > 0),
+            full=resting(dead, state.life, pressed=faults.disk_full),
+            kill=resting(dead, state.life),
         )

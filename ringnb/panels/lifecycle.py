@@ -10,7 +10,7 @@ from ipywidgets import Widget
 
 from ringnb.crank import POSITIONS, Crank
 from ringnb.markup import rows_table
-from ringnb.panels.base import Panel
+from ringnb.panels.base import Panel, resting
 from ringnb.panels.desk import Desk
 from ringnb.panels.scene import MOST_REQUESTS, OVER, scene_of, times_table_rows
 from ringnb.panels.state import SessionState
@@ -116,13 +116,14 @@ class LifecyclePanel(Panel):
             self._note(self._desk.session, crank)
             at = POSITIONS.index(position)
             dead = state.life != "running"
+            turn = state.life if dead else f"The next stage is {_STAGES[at][1]!r}"
             flags = {
-                f"s{i}": {"disabled": dead or i != at, "pressed": i == at}
+                f"s{i}": resting(dead or i != at, turn, pressed=i == at)
                 for i in range(len(_STAGES))
             }
-            flags["through"] = {"disabled": dead}
-            flags["cancel"] = {"disabled": hand is None}
-            flags["lose"] = {"disabled": not 3 <= at <= 5}
+            flags["through"] = resting(dead, state.life)
+            flags["cancel"] = resting(hand is None, "No request is in hand")
+            flags["lose"] = resting(not 3 <= at <= 5, "There is no answer that could be lost")
             self.flags(**flags)
         self.put(self._view, scene=scene_of(state, hand, self._stood))
         header, rows, classes = times_table_rows(state.events)

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from ipywidgets import HTML, FloatText, RadioButtons, VBox, Widget
 
-from ringnb.panels.base import Panel
+from ringnb.panels.base import Panel, resting
 from ringnb.panels.desk import Desk
 from ringnb.panels.widgets import Actions, Frame, serve_beside_cells
 
@@ -42,7 +42,7 @@ class PredictCard(VBox):
             title="Predict",
             region=f"Predict: {question}",
             beats=False,
-            flags={"reveal": {"disabled": True}},
+            flags={"reveal": resting(True, "Commit your prediction first")},
         )
         if options is None:
             self._field: Any = FloatText(description=unit or "Value")
@@ -76,7 +76,7 @@ class PredictCard(VBox):
             self.prediction = self._field.value
             self._frame.alert = ""
             self._frame.status = f"Committed: {self._with_unit(self.prediction)}"
-            self._frame.flags = {"reveal": {"disabled": False}, "commit": {"disabled": True}}
+            self._frame.flags = {"commit": resting(True, "Your prediction is fixed")}
         elif action == "reveal" and self.prediction is not None:
             self._frame.alert = self._frame.detail = ""
             self._frame.status = "Measuring …"
@@ -90,6 +90,8 @@ class PredictCard(VBox):
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
             self._frame.status = ""
             self._frame.alert = f"The answer could not be measured: {error}"
+            if isinstance(error, NameError):
+                self._frame.alert = f"Not measured yet ({error}): run the cells below, then reveal"
             self._frame.detail = "".join(traceback.format_exception(error))
             return
         self._frame.status = "Revealed"

@@ -104,7 +104,7 @@ class RetentionPanel(Panel):
                 return
             self._desk.do(self, "Adopt", lambda s: self._apply(s, policy), lane="storage")
         elif chosen is None:
-            self._refuse("There is no checkpoint yet: take a snapshot first")
+            self._refuse(self._desk.nothing_chosen("kept"))
         elif action == "pin":
             why = label or "pinned in the panel"
             self._desk.do(self, "Pin", lambda s: _pin(s, chosen.name, why), lane="storage")
@@ -129,6 +129,7 @@ class RetentionPanel(Panel):
     def _delete(self, session: Session, name: str) -> str:
         self._considered = None
         freed = session.manager.discard(name)
+        self._desk.choose("kept", "")  # not what is gone
         return f"{name} is deleted, {freed:,} bytes on disk are free"
 
     def _preview(self, session: Session, policy: Policy) -> str:

@@ -15,7 +15,7 @@ from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.console import counted
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.markup import facts_table
-from ringnb.panels.base import Panel, row
+from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.items import items_of
 from ringnb.panels.picker import slot_picker
 from ringnb.panels.state import SessionState
@@ -57,7 +57,7 @@ class TimelinePanel(Panel):
         chosen, into = self._desk.resolve("main"), int(self.into.value)
         slot = self._desk.slot if into < 0 else into
         if chosen is None:
-            self.tell(alert="There is no sound checkpoint to choose: take a snapshot first")
+            self.tell(alert=self._desk.nothing_chosen("main"))
             self._desk.pump.poke()
             return
         history = self._desk.state.histories[self._desk.slot]
@@ -132,10 +132,12 @@ class TimelinePanel(Panel):
                 ),
             )
         dead = state.life != "running"
+        none = "Take a snapshot, or choose a checkpoint"
+        why = state.life if dead else none if e is None else "This checkpoint is damaged"
         self.flags(
-            restore={"disabled": dead or e is None or not self._desk.sound(e)},
-            verify={"disabled": e is None},
-            download={"disabled": e is None},
+            restore=resting(dead or e is None or not self._desk.sound(e), why),
+            verify=resting(e is None, none),
+            download=resting(e is None, none),
         )
 
     def _parent(self, e: CheckpointInfo) -> str | None:

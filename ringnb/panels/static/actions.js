@@ -6,11 +6,16 @@ function render({ model, el }) {
   const voice = speaking(model, ears, el);
   const buttons = {};
   let frame = null;
+  let refused = ""; // whose reason is shown
   const flagsOf = (id) => frame?.get("flags")?.[id] ?? {};
   for (const [id, label, help] of model.get("actions")) {
     const button = make("button", { type: "button", class: "ringnb-button", title: help, "data-help": help, "data-action": id }, label);
     button.addEventListener("click", () => {
-      if (button.getAttribute("aria-disabled") === "true") return;
+      if (button.getAttribute("aria-disabled") === "true") {
+        refused = id;
+        voice.note(`${button.textContent}: ${button.title}.`);
+        return;
+      }
       voice.send({ do: id });
     });
     buttons[id] = button;
@@ -23,6 +28,7 @@ function render({ model, el }) {
       if (flags.pressed === undefined) button.removeAttribute("aria-pressed");
       else button.setAttribute("aria-pressed", String(flags.pressed));
       button.title = flags.why ?? button.dataset.help;
+      if (!flags.disabled && refused === id) { refused = ""; voice.note(""); }
       if (flags.label && button.textContent !== flags.label) button.textContent = flags.label;
     }
   };

@@ -34,9 +34,11 @@ function speaking(model, ears, box) {
   };
   ears.later(() => clearTimeout(timer));
   return {
+    note(text) { note.textContent = text; },
     reads(found) { frame = found; ears.to(frame, "change:heard", settle); },
     send(content) {
       waits = Math.random().toString(36).slice(2);
+      note.textContent = "";
       model.send({ ...content, id: waits });
       clearTimeout(timer);
       timer = setTimeout(() => {
