@@ -156,6 +156,8 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     panel.mode.value = "steps of the actor"
     panel.automatic.value = True
     until(lambda: "every 50 steps" in panel.frame.status)
+    fields = (panel.interval, panel.steps, panel.time)
+    until(lambda: [f.layout.display for f in fields] == ["none", None, "none"])
     assert not session.manager.is_enabled
     until(lambda: "slot 1 at step 50" in panel._facts.value)
     session.run_steps(0, 60)

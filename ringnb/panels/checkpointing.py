@@ -69,6 +69,7 @@ class CheckpointPanel(Panel):
             ),
             self._schedule,
         )
+        self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
         self.timeout = self._number(
             "Request timeout (s)", "request_timeout", state.config.request_timeout_s
         )
@@ -167,6 +168,9 @@ class CheckpointPanel(Panel):
 
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
+        # Of three intervals one holds. (The look of a control is a display: the pump writes it.)
+        for mode, field in self._by_mode.items():
+            self.put(field.layout, display=None if mode == self.mode.value else "none")
         s, config = state.statistics, state.config
         every = [(a, a.every) for a in state.actors if a.every is not None]
         due, schedule = "never, by itself", "off"

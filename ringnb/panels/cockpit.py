@@ -32,7 +32,17 @@ PARTS: dict[str, type[Panel]] = {
     "faults": FaultPanel,
     "predict": PredictPanel,
 }
-_WIDE = ("lifecycle", "events")
+# A panel over the whole width, or a stack that stands beside the next one. The stacks of a pair are
+# about equally high, and on a narrow page one below the other they still make sense.
+_PLACES: tuple[str | tuple[str, ...], ...] = (
+    ("actor", "predict"),
+    ("checkpoint",),
+    "lifecycle",
+    ("timeline", "field"),
+    ("retention", "compare"),
+    "faults",
+    "events",
+)
 
 
 @final
@@ -44,10 +54,16 @@ class Cockpit(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Put the panels side by side."""
-        panels = [self._desk.panels[name] for name in PARTS]
-        for name in _WIDE:
-            self._desk.panels[name].add_class("ringnb-wide")
-        grid = Box(panels)
+        rows: list[Widget] = []
+        for place in _PLACES:
+            if isinstance(place, str):
+                self._desk.panels[place].add_class("ringnb-wide")
+                rows.append(self._desk.panels[place])
+            else:
+                stack = Box([self._desk.panels[name] for name in place])
+                stack.add_class("ringnb-stack")
+                rows.append(stack)
+        grid = Box(rows)
         grid.add_class("ringnb-cockpit-grid")
         self.add_class("ringnb-cockpit")
         return [grid]

@@ -7,7 +7,7 @@ function render({ model, el }) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const slow = make("input", { type: "checkbox", id: `slow-${Math.random().toString(36).slice(2)}` });
   slow.checked = true;
-  const head = make("div", { class: "ringnb-chooser" }, slow, make("label", { for: slow.id }, "slow motion (each hop takes 0.4 s on the screen)"));
+  const head = make("div", { class: "ringnb-slow" }, slow, make("label", { for: slow.id }, " slow motion (each hop takes 0.4 s on the screen)"));
   const way = make("ol", { class: "ringnb-way", "aria-label": "Stations of a snapshot request" });
   const note = make("p", { class: "ringnb-held" });
   el.append(head, way, note);
