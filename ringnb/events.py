@@ -1,6 +1,6 @@
 """The lifecycle log: one stamped event for every stage a snapshot passes.
 
-The manager and the session append; plots, panels and tests read. It imports nothing of ringnb.
+The manager and the session append; plots, panels and tests read.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final, get_args
 
-__all__ = ["STAGES", "Event", "EventLog", "EventSink", "Stage"]
+from ringnb.console import counted
+from ringnb.markup import rows_table
+
+__all__ = ["STAGES", "TROUBLES", "Event", "EventLog", "EventSink", "Stage", "events_table"]
 
 Stage = Literal[
     "due",
@@ -30,6 +33,8 @@ Stage = Literal[
     "restored",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+TROUBLES = frozenset({"failed", "expired", "cancelled", "lost"})
+_MOST_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,41 @@ class Event:
 EventSink = Callable[[Event], None]
 
 
+def events_table(events: Sequence[Event], began_ns: int, caption: str) -> tuple[str, str]:
+    """Render events as a table, a row each.
+
+    Parameters
+    ----------
+    events : sequence of Event
+        In the order of the rows.
+    began_ns : int
+        The stamp that times are counted from.
+    caption : str
+        What the table is about.
+
+    Returns
+    -------
+    html, text : str
+        The table, and the same as text with tabs.
+    """
+    header = ("time (s)", "actor", "event", "request", "step", "checkpoint", "remark")
+    rows = [
+        (
+            f"{(e.t_ns - began_ns) / 1e9:.3f}",
+            str(e.actor_slot),
+            f"! {e.stage}" if e.stage in TROUBLES else e.stage,
+            "" if e.request_id is None else str(e.request_id),
+            "" if e.step is None else f"{e.step:,}",
+            e.name or "",
+            e.detail,
+        )
+        for e in events
+    ]
+    classes = ["ringnb-trouble" if e.stage in TROUBLES else "" for e in events]
+    text = "\n".join("\t".join(cells) for cells in (header, *rows))
+    return rows_table(caption, header, rows, classes=classes), text
+
+
 @final
 class EventLog:
     """A bounded, thread-safe log of `Event`; the oldest are dropped first.
@@ -75,6 +115,11 @@ class EventLog:
     ----------
     capacity : int, default 10_000
         Events kept. `dropped` counts those that fell out.
+
+    Attributes
+    ----------
+    began_ns : int
+        ``time.monotonic_ns()`` when the log was made.
 
     Notes
     -----
@@ -89,6 +134,7 @@ class EventLog:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._lock = threading.Lock()
         self._appended = 0
+        self.began_ns = time.monotonic_ns()
 
     def append(self, event: Event) -> None:
         """Append one event.
@@ -150,6 +196,13 @@ class EventLog:
         """Return one event; ``log[-1]`` is the newest."""
         with self._lock:
             return self._events[index]
+
+    def _repr_html_(self) -> str:
+        newest = list(self)[-_MOST_SHOWN:]
+        caption = f"{counted(self.appended, 'event')}, times since the log began"
+        if self.appended > len(newest):
+            caption = f"The last {len(newest)} of {caption}"
+        return events_table(newest, self.began_ns, caption)[0]
 
     def __repr__(self) -> str:
         """Summarise the log."""

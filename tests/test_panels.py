@@ -375,7 +375,11 @@ def test_what_the_background_stumbled_over_still_reaches_the_next_cell(session):
 
 
 def test_only_the_panel_that_spoke_last_shows_what_it_did(session):
-    cockpit, actor, checkpoint = session.panel(), session.panel("actor"), session.panel("checkpoint")
+    cockpit, actor, checkpoint = (
+        session.panel(),
+        session.panel("actor"),
+        session.panel("checkpoint"),
+    )
     press(actor, "pause")
     until(lambda: actor.frame.status == cockpit.frame.status == "Actor 0 stands")
     press(checkpoint, "snapshot")
@@ -631,6 +635,18 @@ def test_one_of_a_kind_is_said_in_the_singular_and_why_a_button_rests(tmp_path):
 
 
 # -- threads, floods, leaks ----------------------------------------------------------------------
+
+
+def test_the_time_of_an_event_stays_the_same_however_long_the_log_grows(session):
+    panel, log = session.panel("events"), session.events
+    for second in range(1, 601):  # more than a panel looks at
+        log.append(Event("committed", 0, second, t_ns=log.began_ns + second * 10**9))
+    until(lambda: "600.000" in panel._list.text)
+    assert panel._list.text.splitlines()[1].split("\t")[:4] == ["401.000", "0", "committed", "401"]
+    shown = log._repr_html_()  # in a cell
+    assert "The last 30 of 600 events" in shown
+    assert shown.count("<tr>") == 31
+    assert "571.000" in shown
 
 
 def test_the_pump_shows_the_newest_of_a_flood_and_says_it_once():

@@ -278,7 +278,9 @@ def test_the_legend_lies_inside_the_picture():
 
 
 def test_every_figure_shows_itself_in_a_notebook(stored):
-    figure = rn.plots.field(stored(u=wave())).figure
+    axes = rn.plots.field(stored(u=wave()))
+    figure = axes.figure
+    assert axes._repr_png_().startswith(b"\x89PNG")  # as does the cell that ends with the call
     assert figure._repr_png_().startswith(b"\x89PNG")
     out = io.BytesIO()
     figure.savefig(out, format="svg")

@@ -299,7 +299,7 @@ class AbstractKernel(ABC):
         msg = f"lane {lane} of the {self.name!r} kernel cannot be stopped at {gate.name}: use 'cpu'"
         raise BackendUnavailable(msg)
 
-    def gate(self, lane: int) -> Gate:
+    def gate(self, lane: int) -> Gate:  # noqa: ARG002 - for kernels that have gates
         """Return where a lane is stopped. Any thread.
 
         Parameters

@@ -135,7 +135,11 @@ class ActorPanel(Panel):
             value=rows_table(
                 f"Kernel on {state.backend}, {counted(state.statistics.kernel.lanes, 'lane')} of "
                 f"{counted(state.statistics.kernel.width, 'thread')}"
-                + (f"; {len(shown)} of {len(state.actors):,} actors" if shown != state.actors else ""),
+                + (
+                    f"; {len(shown)} of {len(state.actors):,} actors"
+                    if shown != state.actors
+                    else ""
+                ),
                 ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots"),
                 [
                     (

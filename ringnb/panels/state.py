@@ -83,6 +83,8 @@ class SessionState:
         The newest, oldest first.
     appended : int
         Events logged in all.
+    began_ns : int
+        The stamp that their times are counted from.
     """
 
     life: str
@@ -94,6 +96,7 @@ class SessionState:
     histories: tuple[tuple[CheckpointInfo, ...], ...]
     events: tuple[Event, ...]
     appended: int
+    began_ns: int
 
 
 @final
@@ -167,6 +170,7 @@ class Observer:
             histories=self._histories,
             events=tuple(session.events)[-400:],
             appended=appended,
+            began_ns=session.events.began_ns,
         )
 
     def _look_at_store(

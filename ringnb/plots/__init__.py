@@ -3,8 +3,8 @@
 Every function draws from `Checkpoint` objects alone (`timeline` from the event log), so a figure can
 be made after the run, elsewhere, by somebody who has only the store. Functions that draw one panel
 take ``ax=`` and return the axes (``axes.figure`` is the figure); those that draw several return the
-figure. Nothing is shown or registered with pyplot: figures belong to whoever asked for them, and may
-be drawn from any thread.
+figure. Either shows itself at the end of a notebook's cell. Nothing is registered with pyplot: figures
+belong to whoever asked for them, and may be drawn from any thread.
 """
 
 from __future__ import annotations

@@ -63,6 +63,14 @@ class _NotebookFigure(Figure):
         return buffer.getvalue()
 
 
+class _NotebookAxes(Axes):
+    """Axes that a notebook displays as their figure: a cell may end with the call that draws."""
+
+    def _repr_png_(self) -> bytes | None:
+        figure = self.get_figure(root=True)
+        return figure._repr_png_() if isinstance(figure, _NotebookFigure) else None
+
+
 def make_axes(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
     """Return the axes given, or those of a new figure.
 
@@ -84,7 +92,7 @@ def make_axes(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
         If `ax` is neither.
     """
     if ax is None:
-        return make_figure(width, height).subplots()
+        return make_figure(width, height).subplots(subplot_kw={"axes_class": _NotebookAxes})
     if not isinstance(ax, Axes):
         msg = f"ax must be a matplotlib Axes, got {ax!r} ({type(ax).__name__})"
         raise TypeError(msg)
