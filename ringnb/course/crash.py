@@ -151,14 +151,16 @@ def check_05(newest_whole: Callable[[CheckpointStorage], object]) -> Passed:
     """
     hint = "go through storage.list() from its end; storage.load(name).verify() raises if it is damaged"
 
-    def ask(store: Path) -> object:
+    def ask(store: Path, hint: str = hint) -> object:
         """Ask the learner's function."""
         with ZarrStorage(store) as storage, learners_code(hint):
             return newest_whole(storage)
 
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "wreck.zarr"
-        require(ask(store) is None, "a store that does not exist has none, return None", hint)
+        empty = "the first store that is asked about is empty: there is nothing to go through"
+        got = ask(store, empty)
+        require(got is None, f"a store that does not exist has none, you returned {got!r}", empty)
         wreck = kill_while_writing(store, commits=3, side=2048)
         first, second, third = wreck.committed[-3:]
         got = ask(store)

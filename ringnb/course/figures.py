@@ -104,7 +104,7 @@ def valley(measured: Sweep) -> Figure:
     fine = np.geomspace(x[0], x[-1], 200)
     young = math.sqrt(2 * measured.cost_s * measured.mtbf_s)
     model = measured.cost_s / fine + fine / (2 * measured.mtbf_s)
-    figure = make_figure(6.8, 4.2)
+    figure = make_figure(6.8, 4.9)
     ax = figure.subplots()
     ax.plot(x, [t.wasted for t in measured.trials], "o", color=_BLUE, label="measured, with kills")
     ax.plot(
@@ -125,7 +125,7 @@ def valley(measured: Sweep) -> Figure:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     ax.set_xlabel("work between two checkpoints, T")
     ax.set_ylabel("time that left nothing behind")
-    ax.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")  # off the points
     ax.grid(visible=True, alpha=0.3)
     return figure
 

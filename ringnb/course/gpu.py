@@ -46,6 +46,13 @@ _bare: list[CudaKernel] = []
 # -- where it runs -------------------------------------------------------------------------------------
 
 
+class _NotHere(BackendUnavailable):
+    """The lesson cannot run here; a notebook shows one line that says what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 def gpu_or_simulator() -> tuple[str, str]:
     """Choose where the CUDA kernel runs in this process.
 
@@ -71,7 +78,11 @@ def gpu_or_simulator() -> tuple[str, str]:
         reason = _why_no_gpu()
     if reason is None:
         return "cuda", "a GPU is here, and the kernel runs on it"
-    load(simulate=True)
+    try:
+        load(simulate=True)
+    except BackendUnavailable as error:
+        # Another backend, which the message offers at its end, is not what the lesson is about.
+        raise _NotHere(str(error).removesuffix("; or use backend='cpu'")) from error
     return "cudasim", f"the kernel runs in Numba's simulator: {reason}"
 
 

@@ -45,6 +45,7 @@ class EventsPanel(Panel):
                 none += f", none of them among the {self.level.value}"
             self.put(self._list, html=f"<p>{none}.</p>", text=none)
             return
-        caption = f"The last {len(chosen)} of {counted(state.appended, 'event')}, times since the session began"
+        told = counted(state.appended, "event")
+        caption = f"The last {len(chosen)} of {told}, times since the session began"
         html, text = events_table(chosen, state.began_ns, caption)
         self.put(self._list, html=html, text=text)
