@@ -118,6 +118,18 @@ def cell(now, before, params, step, y, x):
     before[0, y, x] = now[0, y, x]
 
 
+def beyond_the_edge(now, before, params, step, y, x):
+    before[0, y, x] = now[0, y + 1, x]
+
+
+def two_fields(now, before, params, step, y, x):
+    before[1, y, x] = now[0, y, x]
+
+
+def one_parameter(now, before, params, step, y, x):
+    before[0, y, x] = params[0] * now[0, y, x]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -142,6 +154,14 @@ def cell(now, before, params, step, y, x):
             "float16 is not supported",
         ),
         (lambda: A.CellActor(cell, (8, 8), dtype=object), ValueError, "not supported"),
+        (lambda: A.CellActor(cell, (8, 8), params=[0.1]), TypeError, "must map names to numbers"),
+        (
+            lambda: A.CellActor(beyond_the_edge, (8, 8)),
+            ValueError,
+            "the cell y = 7, x = 0: index 8",
+        ),
+        (lambda: A.CellActor(two_fields, (8, 8)), ValueError, r"shape \(1, 8, 8\)"),
+        (lambda: A.CellActor(one_parameter, (8, 8)), ValueError, "params has 0"),
         (lambda: A.CellActor(cell, (8, 8), params={"a": None}), TypeError, "must be a number"),
         (
             lambda: A.CellActor(cell, (8, 8), params={f"p{i}": i for i in range(17)}),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from ringnb.actors.base import Actor
 
-__all__ = ["check_axes", "check_dtype", "check_start"]
+__all__ = ["check_axes", "check_dtype", "check_reach", "check_start"]
 
 _DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
 
@@ -63,6 +67,50 @@ def check_start(
         msg = f"start must be finite as {actor.dtype}, got {given[at]!r} at {at}"
         raise ValueError(msg)
     return state
+
+
+def check_reach(actor: Actor, update: Callable[..., object]) -> None:
+    """Try an update on the corner cells of the grid, where it would leave the arrays if anywhere.
+
+    Compiled code does not check its indices: it would read, or overwrite, memory of something else.
+
+    Parameters
+    ----------
+    actor : Actor
+        The actor, with its shape, fields and parameters.
+    update : callable
+        Its update, not compiled.
+
+    Raises
+    ------
+    ValueError
+        If an index lies outside. Any other failure is left to the compiler, which knows better what
+        can be compiled.
+
+    Notes
+    -----
+    The arrays have the shape of the state and the memory of one cell, so that a large grid costs
+    nothing. What depends on the values in them may take another way than it will in a run.
+    """
+    shape = (len(actor.fields), *actor.shape)
+    now, before = (as_strided(np.ones(1, actor.dtype), shape, (0,) * len(shape)) for _ in "ab")
+    params = np.array(list(actor.params.values()), np.float64)
+    for cell in itertools.product(*((0, n - 1) for n in actor.shape)):
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                update(now, before, params, 0, *cell)
+        except IndexError as error:
+            if "out of bounds" not in str(error):
+                return
+            at = ", ".join(f"{d} = {i}" for d, i in zip(actor.dims, cell, strict=True))
+            msg = (
+                f"{getattr(update, '__name__', 'update')} leaves its arrays at the cell {at}: {error}. "
+                f"now and before have the shape {shape} (fields, *grid), params has {len(params)}"
+            )
+            raise ValueError(msg) from error
+        except Exception:  # noqa: BLE001 - see above
+            return
 
 
 def check_axes(actor: Actor, ndim: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_dtype, check_start
+from ringnb.actors.checks import check_dtype, check_reach, check_start
 from ringnb.messages import check_name, check_slot
 
 __all__ = ["CellActor"]
@@ -50,7 +50,8 @@ class CellActor(Actor):
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit; a function that Numba cannot compile is refused by the session.
+        If an argument does not fit, or `update` leaves its arrays at a corner of the grid; a function
+        that Numba cannot compile is refused by the session.
 
     Notes
     -----
@@ -79,6 +80,9 @@ class CellActor(Actor):
         kernel_type: str | None = None,
         inject: Callable[..., None] | None = None,
     ) -> None:
+        if not isinstance(params, Mapping | None):
+            msg = f"params must map names to numbers, got {params!r}"
+            raise TypeError(msg)
         super().__init__(shape, params or {})
         plain = _plain("update", update, ["now", "before", "params", "step", *self.dims])
         if levels not in (1, 2) or isinstance(levels, bool):
@@ -109,6 +113,7 @@ class CellActor(Actor):
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
         self._start = None if callable(start) else check_start(start, self, finite=False)
+        check_reach(self, plain)
 
     def start(self, slot: int = 0) -> npt.NDArray[Any]:
         """Return the state given, or zeros."""
