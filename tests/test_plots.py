@@ -116,6 +116,22 @@ def test_it_draws_into_axes_that_it_is_given(stored):
     assert right.images
 
 
+@pytest.mark.parametrize(("shape", "least"), [((24, 96), 2.0), ((96, 24), 0.5), ((48, 48), 0.9)])
+def test_a_picture_and_its_colour_bar_are_as_high_as_each_other(stored, shape, least):
+    values = np.linspace(0, 1, shape[0] * shape[1]).reshape(shape)
+    figure = rn.plots.field(stored(u=values)).figure
+    figure.draw_without_rendering()
+    picture, bar = (ax.get_window_extent() for ax in figure.axes)
+    assert bar.height < 1.8 * picture.height
+    assert figure.bbox.width / figure.bbox.height > least
+
+
+def test_a_colour_bar_names_values_and_not_what_to_add_to_them(stored):
+    figure = rn.plots.field(stored(u=0.6 + 1e-5 * wave())).figure
+    figure.draw_without_rendering()
+    assert figure.axes[1].yaxis.get_offset_text().get_text() == ""
+
+
 def test_not_finite_values_stand_out_and_do_not_spoil_the_scale(stored):
     u = wave()
     u[2, 3], u[1, 1] = np.nan, np.inf

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.plots.style import (
@@ -98,6 +99,19 @@ def _colour_bar(figure: Any, axes: Any, scale: Scale, label: str) -> None:
     bar = figure.colorbar(ScalarMappable(scale.norm, scale.cmap), ax=axes, label=label)
     if scale.ticks:
         bar.set_ticks([v for v, _ in scale.ticks], labels=[text for _, text in scale.ticks])
+    elif isinstance(bar.formatter, ScalarFormatter):
+        bar.formatter.set_useOffset(False)  # values themselves: nobody adds 1e-7 to 6e-1
+
+
+def _size_for(data: npt.NDArray[Any], height: float) -> tuple[float, float]:
+    """Return the inches of a figure of one panel: a long grid leaves no empty half of a page."""
+    width = 5.6
+    if data.ndim != 2 or data.shape[0] == data.shape[1]:
+        return width, height
+    ny, nx = data.shape
+    if nx > ny:
+        return width, max(2.0, min(height, 4.2 * ny / nx + 1.0))
+    return max(3.2, min(width, 3.6 * nx / ny + 2.0)), height
 
 
 def field(
@@ -145,7 +159,7 @@ def field(
     name = pick_field(checkpoint, name)
     data, dims, where = _panel(checkpoint, name, axis, index)
     scale = scale_for([data], cmap=cmap, limits=limits)
-    ax = make_axes(ax, 5.6, 4.8)
+    ax = make_axes(ax, *_size_for(data, 4.8))
     if data.ndim == 1:
         dx = spacing(checkpoint) or 1.0
         ax.plot((np.arange(data.size) + 0.5) * dx, data, color="#26456e")
@@ -277,7 +291,7 @@ def difference(
     shown = whole
     if whole.ndim == 3:
         shown = np.take(whole, whole.shape[axis] // 2 if index is None else index, axis=axis)
-    ax = make_axes(ax, 5.6, 5.0)
+    ax = make_axes(ax, *_size_for(shown, 5.0))
     if shown.ndim == 1:
         dx = spacing(a) or 1.0
         ax.plot((np.arange(shown.size) + 0.5) * dx, shown, color="#26456e")
