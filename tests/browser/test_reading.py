@@ -43,6 +43,13 @@ def test_shortcuts_stay_away(notebook, cockpit):
 
 def test_names_contrast_and_narrow_page(notebook, cockpit):
     assert unnamed_controls(cockpit) == []
+    # What came of a click is said where the click was, or why nothing did.
+    actor, timeline = panel_in(cockpit, "actor"), panel_in(cockpit, "timeline")
+    actor.get_by_role("button", name="Restart", exact=True).click(force=True)
+    expect(actor.get_by_text("Restart: The kernel runs.")).to_be_visible()
+    timeline.get_by_role("button", name="Verify all", exact=True).click()
+    expect(timeline.get_by_text("verified, every byte")).to_be_visible()
+    expect(panel_in(cockpit, "checkpoint").get_by_label("Every (steps)")).to_be_hidden()
     notebook.command("application:toggle-left-area")  # the list of files, half of a narrow page
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
