@@ -489,6 +489,9 @@ def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
     until(lambda: session.closed, 20)
     until(lambda: "closed" in actor.frame.state)
     assert "checkpoint_0_step_4" in session.storage.list()
+    checkpoint = session.panel("checkpoint")
+    until(lambda: "Automatic snapshots are at rest" in checkpoint._facts.value)
+    assert "closed" in checkpoint.frame.flags["snapshot"]["why"]
 
 
 def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path):

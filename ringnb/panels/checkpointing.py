@@ -174,7 +174,10 @@ class CheckpointPanel(Panel):
         s, config = state.statistics, state.config
         every = [(a, a.every) for a in state.actors if a.every is not None]
         due, schedule = "never, by itself", "off"
-        if config.enabled:
+        dead = state.life != "running"
+        if dead:
+            due, schedule = "nothing runs that could be saved", "at rest"
+        elif config.enabled:
             schedule, due = f"on, every {config.interval_s:g} s", "nothing to do"
             if state.due_s is not None:
                 due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
@@ -204,7 +207,7 @@ class CheckpointPanel(Panel):
                 },
             ),
         )
-        dead, one = state.life != "running", len(state.actors) == 1
+        one = len(state.actors) == 1
         several = resting(one or dead, ONLY_ONE if one else state.life)
         self.flags(
             snapshot=resting(dead, state.life),

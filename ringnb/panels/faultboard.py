@@ -118,5 +118,6 @@ class FaultPanel(Panel):
             ),
             slow=resting(dead, state.life, pressed=faults.disk_delay_s > 0),
             full=resting(dead, state.life, pressed=faults.disk_full),
+            corrupt=resting(self._desk.resolve("main") is None, self._desk.nothing_chosen("main")),
             kill=resting(dead, state.life),
         )

@@ -132,7 +132,7 @@ class TimelinePanel(Panel):
                 ),
             )
         dead = state.life != "running"
-        none = "Take a snapshot, or choose a checkpoint"
+        none = self._desk.nothing_chosen("main")
         why = state.life if dead else none if e is None else "This checkpoint is damaged"
         self.flags(
             restore=resting(dead or e is None or not self._desk.sound(e), why),
