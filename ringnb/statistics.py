@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ringnb.console import counted
 from ringnb.kernel.base import ActorCounters, KernelStatistics
+from ringnb.markup import facts_table
 
 __all__ = ["SessionStatistics"]
 
@@ -45,3 +47,23 @@ class SessionStatistics:
     being_written: int
     replies: int
     events: int
+
+    def _repr_html_(self) -> str:
+        k = self.kernel
+        running = sum(a.running for a in self.actors)
+        return facts_table(
+            f"{counted(len(self.actors), 'actor')}, {running} of them running",
+            {
+                "steps": f"{sum(a.step for a in self.actors):,} of all actors",
+                "snapshots": f"{self.completed:,} committed, {self.failed:,} failed, "
+                f"{self.pending:,} pending",
+                "of the pending": f"{self.waiting_to_send} wait for a staging buffer, "
+                f"{self.with_kernel} with the kernel, {self.being_written} being written",
+                "kernel": f"{counted(k.lanes, 'lane')} of {counted(k.width, 'thread')}, "
+                f"{self.replies:,} replies",
+                "on the rings": f"{sum(k.h2k_depth)} commands (H2K), {sum(k.k2h_depth)} replies "
+                f"(K2H), {k.ring_capacity} slots each",
+                "staging buffers on loan": sum(k.staging_taken),
+                "events": f"{self.events:,}",
+            },
+        )

@@ -289,6 +289,16 @@ def pass_time(session):
     return session.manager.list_checkpoints(0)
 
 
+def test_statistics_can_be_read_in_a_notebook(session):
+    session.run_steps(0, 3)
+    session.run_steps(1, 4)
+    session.snapshot(0)
+    shown = session.statistics()._repr_html_()
+    assert "2 actors, 0 of them running" in shown
+    assert "7 of all actors" in shown
+    assert f"{session.manager.total_completed} committed, 0 failed" in shown
+
+
 def test_an_actor_that_stands_is_not_checkpointed_again_by_itself(beside_a_runner):
     with beside_a_runner() as s:
         assert pass_time(s) == ["checkpoint_0_step_0"]  # it had no history: its start is kept
