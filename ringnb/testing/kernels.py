@@ -324,6 +324,7 @@ class KernelTests:
             for slot in range(2):
                 client.call(slot, Command.RESUME)
             kernel.set_gate(0, Gate.COMMANDS)
+            assert [kernel.gate(lane) for lane in (0, 1)] == [Gate.COMMANDS, Gate.OPEN]
             ticket = client.submit(0, Command.PAUSE)
             then = kernel.counters(0).step + 10
             assert client.wait_until(lambda: kernel.counters(0).step > then, 30)
