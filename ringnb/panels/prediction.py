@@ -90,8 +90,6 @@ class PredictCard(VBox):
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
             self._frame.status = ""
             self._frame.alert = f"The answer could not be measured: {error}"
-            if isinstance(error, NameError):
-                self._frame.alert = f"Not measured yet ({error}): run the cells below, then reveal"
             self._frame.detail = "".join(traceback.format_exception(error))
             return
         self._frame.status = "Revealed"
