@@ -39,6 +39,7 @@ class ActorPanel(Panel):
                 description="Steps/s at most (0: no limit)",
                 tooltip="Limits the actor in hand; 0 means no limit",
                 style={"description_width": "initial"},
+                layout={"width": "30em"},  # or its label takes a line of its own
             ),
             self._set_pace,
         )

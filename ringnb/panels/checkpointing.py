@@ -66,6 +66,7 @@ class CheckpointPanel(Panel):
                 max=1e12,
                 description="Every (simulated s)",
                 style=_WIDE,
+                layout={"width": "26em"},
             ),
             self._schedule,
         )
