@@ -116,7 +116,7 @@ def test_it_draws_into_axes_that_it_is_given(stored):
     assert right.images
 
 
-@pytest.mark.parametrize(("shape", "least"), [((24, 96), 2.0), ((96, 24), 0.5), ((48, 48), 0.9)])
+@pytest.mark.parametrize(("shape", "least"), [((24, 96), 2.0), ((96, 24), 0.5)])
 def test_a_picture_and_its_colour_bar_are_as_high_as_each_other(stored, shape, least):
     values = np.linspace(0, 1, shape[0] * shape[1]).reshape(shape)
     figure = rn.plots.field(stored(u=values)).figure
