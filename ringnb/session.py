@@ -284,9 +284,9 @@ class Session(SessionView):
         Notes
         -----
         The request goes out within about 10 ms of the multiple and the kernel answers it at a step
-        boundary, so the step of the checkpoint is the multiple or one soon after it: retention's
-        `keep_every`, which looks for multiples, does not know it by its step. An actor that passes
-        several multiples meanwhile gets one checkpoint. To leave it at these, switch the interval off:
+        boundary, so the step of the checkpoint is the multiple or one soon after it; retention's
+        ``keep_every(steps)`` keeps it. An actor that passes several multiples meanwhile gets one
+        checkpoint. To leave it at these, switch the interval off:
         ``session.manager.reconfigure(enabled=False)``.
         """
         slots = self._slots(slot)

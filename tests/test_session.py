@@ -354,6 +354,22 @@ def test_snapshots_by_the_step_count():
             s.snapshot_every(10)
 
 
+def test_what_is_taken_by_the_step_count_is_kept_by_the_step_count():
+    config = quiet(retention=rn.retention.keep_every(100))
+    with rn.Session(
+        rn.actors.Life((16, 16)), config=config, storage=memory(), max_steps_per_second=3000
+    ) as s:
+        s.snapshot_every(100)
+        s.resume(0)
+        until(lambda: s.statistics().completed >= 5)
+        s.pause(0)
+        s.snapshot_every(None)
+        s.snapshot(0)  # whatever was asked for before has been answered by then
+        windows = {e.step // 100 for e in s.events.select("committed")}
+        assert {e.step // 100 for e in s.manager.history(0)} == windows
+        assert len(windows) >= 5
+
+
 def test_automatic_snapshots_come_by_themselves_and_retention_holds():
     config = rn.CheckpointConfig(interval=0.05, max_snapshots=2)
     with rn.Session(

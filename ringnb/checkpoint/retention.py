@@ -73,27 +73,39 @@ def keep_last(count: int) -> Policy:
 
 
 def keep_every(steps: int) -> Policy:
-    """Keep those whose step is a multiple of a number.
+    """Keep one for every so many steps: that at each multiple, or the first after it.
 
     Parameters
     ----------
     steps : int
-        The number, at least 1.
+        How many, at least 1.
 
     Returns
     -------
     Policy
-        The policy.
+        The policy. Steps are cut into windows that begin at 0, `steps`, twice `steps` and so on; each
+        keeps the checkpoint of its smallest step, and if several have that step, as they may after a
+        restore, all of these.
 
     Raises
     ------
     TypeError, ValueError
         If the number is none.
+
+    Notes
+    -----
+    So it keeps what ``Session.snapshot_every(steps)`` takes, which comes soon after each multiple.
     """
     steps = _positive(steps, "steps")
-    return Policy(
-        lambda history, _: _names(e for e in history if e.step % steps == 0), f"keep_every({steps})"
-    )
+
+    def wanted(history: History, _: Load) -> list[str]:
+        """Compare within each window."""
+        first: dict[int, int] = {}
+        for e in history:
+            first[e.step // steps] = min(first.get(e.step // steps, e.step), e.step)
+        return _names(e for e in history if e.step == first[e.step // steps])
+
+    return Policy(wanted, f"keep_every({steps})")
 
 
 def keep_spaced(seconds: float) -> Policy:
