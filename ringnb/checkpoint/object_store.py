@@ -24,7 +24,7 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ringnb.checkpoint.claims import SIDE, Claims
+from ringnb.checkpoint.claims import Claims
 from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.format import (
     DOCUMENT,
@@ -35,6 +35,7 @@ from ringnb.checkpoint.format import (
 )
 from ringnb.checkpoint.listing import Catalogue, entry_of
 from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.side import SIDE
 from ringnb.checkpoint.source import StoreSource, fetch
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError, CheckpointNotFound
