@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self, final
 
 from ringnb.actors.base import Actor
-from ringnb.arguments import check_pace, check_seconds, kernel_ids_of, population_of
+from ringnb.arguments import check_pace, kernel_ids_of, population_of
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
@@ -33,6 +33,7 @@ from ringnb.hosting import make_kernel
 from ringnb.messages import check_step
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
+from ringnb.scalars import check_seconds
 from ringnb.service import SnapshotService
 from ringnb.standing import State
 from ringnb.taking import take_snapshot

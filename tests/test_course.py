@@ -255,7 +255,7 @@ WRONG = [
     ("02", lambda s, slot: 1 / 0, "ZeroDivisionError"),
     ("03", 4 << 20, "4,194,308 bytes"),
     ("03", 1024, "8195 files"),
-    ("03", 5, "chunk_bytes must be"),
+    ("03", 5, "chunk_bytes must lie in"),
     ("03", True, "not a number of bytes"),
     ("05", lambda storage: (storage.list() or [None])[-1], "damaged it is"),
     ("05", lambda storage: storage.list()[-1], "IndexError"),

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 from zarr.abc.store import Store
 
 from ringnb.checkpoint.checkpoint import Checkpoint
@@ -40,6 +39,7 @@ from ringnb.checkpoint.shelf import Commit, Seal
 from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 from ringnb.messages import normalise_fields
+from ringnb.scalars import check_int
 
 __all__ = ["ZarrStorage"]
 
@@ -100,7 +100,9 @@ class ZarrStorage(CheckpointStorage):
                 raise TypeError(msg)
         if chunk_bytes is None and incremental:
             chunk_bytes = _INCREMENTAL_CHUNK_BYTES
-        self._chunk_bytes = None if chunk_bytes is None else _check_chunk_bytes(chunk_bytes)
+        self._chunk_bytes = (
+            None if chunk_bytes is None else check_int(chunk_bytes, "chunk_bytes", 1024, 1 << 30)
+        )
         self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
         self._closed = False
 
@@ -338,13 +340,3 @@ class ZarrStorage(CheckpointStorage):
     def __repr__(self) -> str:
         """Name the place."""
         return f"ZarrStorage({self._shelf.url!r})"
-
-
-def _check_chunk_bytes(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"chunk_bytes must be an integer, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not 1024 <= value <= 1 << 30:
-        msg = f"chunk_bytes must be 1024 to 2**30, got {value}"
-        raise ValueError(msg)
-    return int(value)
