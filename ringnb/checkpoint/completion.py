@@ -149,6 +149,7 @@ class Completion:
                 snapshot.kernel_id,
                 state.config.policy,
                 protect=(name,),
+                receipt=receipt,
             )
             self._announce.retired(snapshot.actor_slot, gone)
             return name

@@ -39,7 +39,7 @@ from ringnb.checkpoint.document import parse_info
 from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.lock import lock_of
 from ringnb.checkpoint.sharing import Sharing
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.shelf import Commit, Put, Shelf, encode_chunk, free_name
 from ringnb.checkpoint.side import SIDE, SideDirectory
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.storage import CheckpointInfo
@@ -131,7 +131,12 @@ class DirectoryShelf(Shelf):
         self.created()
         return self._listing.entries(exclusive=self._lock.held)
 
-    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+    def history(
+        self,
+        name_prefix: str,
+        kernel_id: str,
+        others: Collection[str] = (),  # noqa: ARG002 - the listing finds an actor by itself
+    ) -> list[CheckpointInfo]:
         """List an actor's checkpoints; the rest of the store is not looked at."""
         self.created()
         return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
@@ -208,7 +213,7 @@ class DirectoryShelf(Shelf):
             files.sync_directory(self._path.parent)
         self.created()  # from now on its absence is news
 
-    def put(self, commit: Commit) -> int:
+    def put(self, commit: Commit) -> Put:
         """Stage, sync, rename, sync."""
         staged = self._side.new("staging")
         try:
@@ -230,7 +235,7 @@ class DirectoryShelf(Shelf):
                 # The caller is told that it failed, so it must not be seen either.
                 self._discard(commit.name)
                 raise
-        return written_ns
+        return Put(written_ns)
 
     def _stage(self, commit: Commit, staged: Path) -> bytes:
         files.make_directory(staged)

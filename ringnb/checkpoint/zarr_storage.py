@@ -210,8 +210,9 @@ class ZarrStorage(CheckpointStorage):
             if self._shelf.occupied(name):
                 msg = f"checkpoint name {name!r} is taken in {self._shelf.url}: choose another"
                 raise CheckpointError(msg)
-            written_ns = self._shelf.put(Commit(name, layouts, fields, documents, seal, whose))
-        return SaveReceipt(written_ns, time.monotonic_ns(), sum(one.nbytes for one in layouts))
+            put = self._shelf.put(Commit(name, layouts, fields, documents, seal, whose))
+        nbytes = sum(one.nbytes for one in layouts)
+        return SaveReceipt(put.written_ns, time.monotonic_ns(), nbytes, put.others)
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
@@ -238,6 +239,19 @@ class ZarrStorage(CheckpointStorage):
     def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
         """Return one actor's checkpoints; see `CheckpointStorage.history`."""
         return self._shelf.history(name_prefix, kernel_id)
+
+    def history_after(
+        self, receipt: SaveReceipt, name_prefix: str, kernel_id: str
+    ) -> builtins.list[CheckpointInfo]:
+        """Leave out what was others' during the commit; see `CheckpointStorage.history_after`.
+
+        The actor's own documents are read again: since the commit read them a pin may have been set, or
+        a name freed and given anew, and retention would go by what is no longer so.
+        A name that was another actor's may be this one's by now only if another process has deleted
+        that checkpoint, put this actor into the same slot and committed it, all during one commit: then
+        one too many stays until the next.
+        """
+        return self._shelf.history(name_prefix, kernel_id, receipt.others)
 
     def freed_by(self, names: Collection[str]) -> int:
         """Return what a deletion would free; see `CheckpointStorage.freed_by`."""
