@@ -16,19 +16,18 @@ from ringnb.testing.memory import MemoryStorage
 
 @pytest.fixture
 def session(tmp_path):
-    config = rn.CheckpointConfig(
-        enabled=False, storage_path=tmp_path / "s.zarr", request_timeout=0.2, max_snapshots=3
-    )
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr", max_snapshots=3)
     with rn.Session(rn.actors.Wave2D((24, 24)), config=config) as session:
         yield session
 
 
 def test_a_lost_answer_expires_and_the_next_request_is_answered(session):
     session.faults.lose_answers(1)
+    session.manager.reconfigure(request_timeout=0.05)
     with pytest.raises(rn.SnapshotFailed, match="has expired"):
         session.snapshot(0, timeout=5.0)
-    stages = [e.stage for e in session.events]
-    assert "lost" in stages
+    session.manager.reconfigure(request_timeout=30.0)  # a busy machine may need more for the next
+    until(lambda: session.events.select("lost"))
     assert session.manager.total_failed == 1
     assert session.snapshot(0).step == 0
     assert session.statistics().kernel.staging_taken == (0,)  # the buffer was given back
