@@ -5,18 +5,16 @@ Messages state the fact, the value and the remedy. Nothing here knows a kernel o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from ringnb.actors.base import Actor
+from ringnb.scalars import check_int, check_number
 
 __all__ = [
     "check_cell",
-    "check_number",
     "check_pace",
-    "check_seconds",
     "kernel_ids_of",
     "population_of",
 ]
@@ -25,14 +23,7 @@ __all__ = [
 def population_of(actor: Actor | Sequence[Actor], actors: int | None) -> list[Actor]:
     """Return the actor of every slot, from what a session was given."""
     if isinstance(actor, Actor):
-        n = 1 if actors is None else actors
-        if isinstance(n, bool) or not isinstance(n, int | np.integer):
-            msg = f"actors must be an integer, got {n!r} ({type(n).__name__})"
-            raise TypeError(msg)
-        if not 1 <= n <= 100_000:
-            msg = f"actors must lie in 1..100000, got {n}"
-            raise ValueError(msg)
-        return [actor] * int(n)
+        return [actor] * check_int(1 if actors is None else actors, "actors", 1, 100_000)
     population = list(actor) if isinstance(actor, Sequence) else None
     if not population or not all(isinstance(a, Actor) for a in population):
         msg = f"actor must be an Actor or a non-empty sequence of them, got {actor!r}"
@@ -71,28 +62,6 @@ def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
             raise ValueError(msg)
     z, y, x = (*((0,) * (3 - len(shape))), *(int(i) for i in at))
     return z, y, x
-
-
-def check_number(value: object, what: str) -> float:
-    """Return a finite number."""
-    if isinstance(value, bool | np.bool_) or not isinstance(
-        value, int | float | np.integer | np.floating
-    ):
-        msg = f"{what} must be a number, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not math.isfinite(value):
-        msg = f"{what} must be finite, got {value!r}"
-        raise ValueError(msg)
-    return float(value)
-
-
-def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
-    """Return a duration in seconds, positive unless `zero` allows none."""
-    seconds = check_number(value, what)
-    if seconds < 0 or (seconds == 0 and not zero):
-        msg = f"{what} must be {'at least' if zero else 'more than'} 0 seconds, got {value!r}"
-        raise ValueError(msg)
-    return seconds
 
 
 def check_pace(steps_per_second: object) -> int:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ringnb.actors.base import Actor
-from ringnb.arguments import check_cell, check_number, check_pace, check_seconds
+from ringnb.arguments import check_cell, check_pace
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda_target import notice_fallback
 from ringnb.messages import MAX_STEP, Command, check_step
+from ringnb.scalars import check_number, check_seconds
 from ringnb.standing import SavedStates
 
 __all__ = ["ActorHost", "make_kernel"]

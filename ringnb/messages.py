@@ -36,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.errors import Status
+from ringnb.scalars import check_int
 
 __all__ = [
     "MAX_STEP",
@@ -134,16 +135,6 @@ def check_name(value: object, what: str) -> str:
     return value
 
 
-def _check_int(value: object, what: str, low: int, high: int) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not low <= value <= high:
-        msg = f"{what} must lie in {low}..{high}, got {value}"
-        raise ValueError(msg)
-    return int(value)
-
-
 def check_slot(value: object, what: str = "actor_slot") -> int:
     """Check an actor slot: an integer 0..2**31-1, not bool.
 
@@ -159,7 +150,7 @@ def check_slot(value: object, what: str = "actor_slot") -> int:
     int
         The slot as a Python int.
     """
-    return _check_int(value, what, 0, 2**31 - 1)
+    return check_int(value, what, 0, 2**31 - 1)
 
 
 def check_step(value: object, what: str = "step") -> int:
@@ -177,7 +168,7 @@ def check_step(value: object, what: str = "step") -> int:
     int
         The step as a Python int.
     """
-    return _check_int(value, what, 0, MAX_STEP)
+    return check_int(value, what, 0, MAX_STEP)
 
 
 def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
@@ -332,9 +323,9 @@ class SnapshotRequest:
     def __post_init__(self) -> None:
         """Check every attribute."""
         set_ = object.__setattr__
-        set_(self, "request_id", _check_int(self.request_id, "request_id", 0, MAX_STEP))
+        set_(self, "request_id", check_int(self.request_id, "request_id", 0, MAX_STEP))
         set_(self, "actor_slot", check_slot(self.actor_slot))
-        set_(self, "buffer_offset", _check_int(self.buffer_offset, "buffer_offset", 0, MAX_STEP))
+        set_(self, "buffer_offset", check_int(self.buffer_offset, "buffer_offset", 0, MAX_STEP))
         if not isinstance(self.issued_at, datetime):
             msg = f"issued_at must be a datetime, got {self.issued_at!r}"
             raise TypeError(msg)
@@ -374,7 +365,7 @@ class SnapshotResponse:
     def __post_init__(self) -> None:
         """Check every attribute; the data is checked when it is stored."""
         set_ = object.__setattr__
-        set_(self, "request_id", _check_int(self.request_id, "request_id", 0, MAX_STEP))
+        set_(self, "request_id", check_int(self.request_id, "request_id", 0, MAX_STEP))
         set_(self, "actor_slot", check_slot(self.actor_slot))
         if not isinstance(self.success, bool | np.bool_):
             msg = f"success must be a bool, got {self.success!r}"

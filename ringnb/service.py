@@ -8,13 +8,15 @@ Its threads:
 
 Neither knows the session that owns them, so that a session nobody holds can be collected.
 
-What goes wrong in the background is never silent: a failed automatic snapshot is an event and a
-`CheckpointWarning`, and the manager retries it; anything unexpected is kept and raised by
-`SnapshotService.check`, with which every call of the session begins.
+What goes wrong in the background is never silent: a failed automatic snapshot is an event, the first
+one of a kind a `CheckpointWarning` as well, and the manager retries it; when that has helped, one line
+of the log says so. Anything unexpected is kept and raised by `SnapshotService.check`, with which every
+call of the session begins.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -27,11 +29,13 @@ from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, Sna
 from ringnb.events import EventLog
 from ringnb.kernel.client import KernelClient
 from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.outage import Outage
 from ringnb.standing import SavedStates
 from ringnb.stepwise import StepSchedule
 
 __all__ = ["SnapshotService"]
 
+_LOG = logging.getLogger("ringnb")
 _TICK_S = 0.1
 _STEPWISE_TICK_S = 0.01  # how late a snapshot by the step count may be asked for
 
@@ -62,6 +66,7 @@ class SnapshotService(SnapshotCarrier):
         self._to_write: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._writing = 0
         self._failure: BaseException | None = None
+        self._outage = Outage()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -202,7 +207,9 @@ class SnapshotService(SnapshotCarrier):
             response: SnapshotResponse | None = None
             try:
                 response = self.respond(answer)
-                self.complete(response)
+                name = self.complete(response)
+                if name is not None and self._outage.lasts:
+                    self._report_commit(answer.request.actor_slot, name)
             except Exception as error:  # noqa: BLE001 - reported below, whatever it is
                 self._report(answer.request, error)
             except BaseException as error:  # noqa: BLE001 - e.g. SystemExit in an observer
@@ -219,19 +226,35 @@ class SnapshotService(SnapshotCarrier):
         outcome = self._outcomes.get(request.request_id)
         if outcome is not None and (outcome.raised or outcome.awaited):
             return  # raised where it is waited for
-        kernel_id = self.manager.registered[request.actor_slot].kernel_id
         if not isinstance(error, SnapshotFailed | CheckpointError | OSError):
             self._failure = self._failure or error
             return
+        if not self._outage.failed(request.actor_slot, error):
+            return
         try:
             warnings.warn(
-                f"snapshot of actor {kernel_id!r} (slot {request.actor_slot}) failed and will be "
-                f"retried: {type(error).__name__}: {error}",
+                f"snapshot of {self._named(request.actor_slot)} failed and will be retried, without "
+                f"another warning of this kind until it is made good: {type(error).__name__}: {error}",
                 CheckpointWarning,
                 stacklevel=2,
             )
         except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
             self._failure = self._failure or raised
+
+    def _report_commit(self, slot: int, name: str) -> None:
+        """Say that what was warned of is over, if it is."""
+        failures = self._outage.committed(slot, self.manager.registered.keys())
+        if failures:
+            _LOG.warning(
+                "snapshots are saved again: %s is at %r; %d failed before, see session.events",
+                self._named(slot),
+                name,
+                failures,
+            )
+
+    def _named(self, slot: int) -> str:
+        actor = self.manager.registered.get(slot)  # none if it was unregistered meanwhile
+        return f"slot {slot}" if actor is None else f"actor {actor.kernel_id!r} (slot {slot})"
 
     def depths(self) -> tuple[int, int, int]:
         """Return how many requests wait to be sent, are with the kernel, are being written."""

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self, final
 
 from ringnb.actors.base import Actor
-from ringnb.arguments import check_pace, check_seconds, kernel_ids_of, population_of
+from ringnb.arguments import check_pace, kernel_ids_of, population_of
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
@@ -33,6 +33,7 @@ from ringnb.hosting import make_kernel
 from ringnb.messages import check_step
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
+from ringnb.scalars import check_seconds
 from ringnb.service import SnapshotService
 from ringnb.standing import State
 from ringnb.taking import take_snapshot
@@ -284,9 +285,9 @@ class Session(SessionView):
         Notes
         -----
         The request goes out within about 10 ms of the multiple and the kernel answers it at a step
-        boundary, so the step of the checkpoint is the multiple or one soon after it: retention's
-        `keep_every`, which looks for multiples, does not know it by its step. An actor that passes
-        several multiples meanwhile gets one checkpoint. To leave it at these, switch the interval off:
+        boundary, so the step of the checkpoint is the multiple or one soon after it; retention's
+        ``keep_every(steps)`` keeps it. An actor that passes several multiples meanwhile gets one
+        checkpoint. To leave it at these, switch the interval off:
         ``session.manager.reconfigure(enabled=False)``.
         """
         slots = self._slots(slot)

@@ -11,6 +11,7 @@ import weakref
 import numpy as np
 import pytest
 from ipywidgets.widgets.widget import _instances
+from waiting import until
 
 import ringnb as rn
 from ringnb import rerun
@@ -22,13 +23,6 @@ from ringnb.panels.pump import Pump
 from ringnb.panels.scene import requests_of, stage_times, times_table_rows
 from ringnb.panels.widgets import Listing
 from ringnb.panels.workers import Drawer
-
-
-def until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.005)
 
 
 def press(panel, action):

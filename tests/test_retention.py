@@ -65,8 +65,20 @@ def test_keep_last_and_all():
     assert kept(infos(*range(9)), keep_last(3)) == [6, 7, 8]
 
 
-def test_every_kth_step_and_always_the_newest():
-    assert kept(infos(*range(1, 12)), keep_every(50)) == [5, 10, 11]
+def at_steps(*steps):
+    return [info(n, step=step) for n, step in enumerate(steps)]
+
+
+def test_the_first_of_every_so_many_steps_and_always_the_newest():
+    assert kept(infos(*range(1, 12)), keep_every(50)) == [1, 5, 10, 11]
+    assert kept(at_steps(0, 40, 103, 150, 199, 207, 250), keep_every(100)) == [0, 2, 5, 6]
+    assert kept(at_steps(50, 100, 150, 200), keep_every(100)) == [0, 1, 3]
+
+
+def test_branches_that_begin_a_window_at_one_step_all_stay():
+    assert kept(at_steps(100, 150, 100, 130, 103, 180), keep_every(100)) == [0, 2, 5]
+    # Only a smaller step takes the place of what was kept.
+    assert kept(at_steps(103, 150, 101, 130, 180), keep_every(100)) == [2, 4]
 
 
 def test_spaced_by_time_from_the_oldest():
@@ -136,7 +148,7 @@ def test_a_byte_budget_keeps_the_newest_that_fit():
 def test_policies_compose():
     history = infos(*range(1, 21))
     either = keep_last(2) | keep_every(50)
-    assert kept(history, either) == [5, 10, 15, 19, 20]
+    assert kept(history, either) == [1, 5, 10, 15, 19, 20]
     assert kept(history, either & keep_within(300)) == [15, 19, 20]
     assert repr(either & keep_within(300)) == (
         "((keep_last(2) | keep_every(50)) & keep_within(300))"
@@ -244,6 +256,28 @@ def test_no_policy_empties_a_history_unpins_or_changes_its_mind(history, policy,
     assert choose(left, policy, loaded, protect=protect) == []
 
 
+@given(st.lists(st.integers(0, 300), max_size=20), st.integers(1, 80), st.randoms())
+def test_every_window_of_steps_keeps_its_first(taken_at, steps, shuffler):
+    history, policy = at_steps(*taken_at), keep_every(steps)
+    wanted = policy(history, no_load)
+    left = [e for e in history if e.name in wanted]
+    assert {e.step // steps for e in left} == {e.step // steps for e in history}
+    assert {e.name for e in history if e.step % steps == 0} <= wanted
+    assert all(
+        e.step <= other.step
+        for e in left
+        for other in history
+        if e.step // steps == other.step // steps
+    )
+    assert policy(left, no_load) == wanted
+    shuffler.shuffle(history)
+    assert policy(history, no_load) == wanted
+    arrived: list[CheckpointInfo] = []
+    for e in history:  # asked after every commit it keeps what it keeps when asked at the end
+        arrived = [a for a in (*arrived, e) if a.name in policy((*arrived, e), no_load)]
+    assert {a.name for a in arrived} == wanted
+
+
 # -- the manager ------------------------------------------------------------------------------------
 
 
@@ -278,7 +312,7 @@ def test_commits_follow_the_configured_policy(storage):
     manager = manager_of(storage, retention=keep_every(10) | keep_last(2))
     for step in range(1, 25):
         commit(manager, step)
-    assert steps(manager) == [10, 20, 23, 24]
+    assert steps(manager) == [1, 10, 20, 23, 24]
     manager.reconfigure(max_snapshots=2)
     commit(manager, 25)
     assert steps(manager) == [24, 25]

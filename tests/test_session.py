@@ -15,9 +15,11 @@ import warnings
 import numpy as np
 import pytest
 import zarr
+from waiting import until
 
 import ringnb as rn
 from ringnb.messages import SnapshotRequest, StagedFields
+from ringnb.outage import Outage
 from ringnb.testing.kernels import Mixer, advance
 
 SHAPE = (11, 13)
@@ -39,13 +41,6 @@ def memory():
 def quiet(**changes):
     """A configuration in which nothing happens by itself."""
     return rn.CheckpointConfig(**{"interval": 3600.0, "enabled": False, **changes})
-
-
-def until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -364,6 +359,22 @@ def test_snapshots_by_the_step_count():
             s.snapshot_every(10)
 
 
+def test_what_is_taken_by_the_step_count_is_kept_by_the_step_count():
+    config = quiet(retention=rn.retention.keep_every(100))
+    with rn.Session(
+        rn.actors.Life((16, 16)), config=config, storage=memory(), max_steps_per_second=3000
+    ) as s:
+        s.snapshot_every(100)
+        s.resume(0)
+        until(lambda: s.statistics().completed >= 5)
+        s.pause(0)
+        s.snapshot_every(None)
+        s.snapshot(0)  # whatever was asked for before has been answered by then
+        windows = {e.step // 100 for e in s.events.select("committed")}
+        assert {e.step // 100 for e in s.manager.history(0)} == windows
+        assert len(windows) >= 5
+
+
 def test_automatic_snapshots_come_by_themselves_and_retention_holds():
     config = rn.CheckpointConfig(interval=0.05, max_snapshots=2)
     with rn.Session(
@@ -464,7 +475,7 @@ def test_a_manual_snapshot_raises_what_storage_raised():
 
 def test_an_automatic_failure_is_an_event_a_warning_and_a_retry():
     gate = Gate(memory())
-    gate.error = OSError(28, "No space left on device")
+    gate.error = FULL
     config = rn.CheckpointConfig(interval=0.2)
     with pytest.warns(rn.CheckpointWarning, match=r"'mixer_0'.*will be retried.*No space left"):
         with rn.Session(Mixer(SHAPE), config=config, storage=gate) as s:
@@ -476,6 +487,51 @@ def test_an_automatic_failure_is_an_event_a_warning_and_a_retry():
                 time.sleep(0.005)
             assert s.statistics().completed >= 1
             assert s.statistics().failed >= 1
+
+
+FULL, READ_ONLY = OSError(28, "No space left on device"), OSError(30, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FULL, READ_ONLY, rn.StoreLocked("by 4711"), rn.SnapshotFailed("why")],
+)
+def test_an_outage_tells_each_kind_of_failure_once(error):
+    outage = Outage()
+    outage.failed(0, PermissionError(13, "Permission denied"))
+    outage.failed(0, rn.SnapshotFailed("another reason"))
+    assert outage.failed(0, error)
+    assert not outage.failed(0, type(error)(*error.args))
+    assert not outage.failed(1, error)
+
+
+def test_an_outage_ends_when_no_actor_is_left_that_fails():
+    outage = Outage()
+    assert outage.committed(0, {0, 1, 2}) == 0
+    outage.failed(0, FULL)
+    outage.failed(1, FULL)
+    outage.failed(2, FULL)
+    assert outage.committed(0, {0, 1, 2}) == 0
+    assert not outage.failed(1, FULL)
+    assert outage.lasts
+    assert outage.committed(1, {0, 1}) == 4  # 2 has gone
+    assert not outage.lasts
+    assert outage.failed(1, FULL)
+
+
+def test_a_failed_commit_of_an_actor_that_has_gone_ends_no_thread():
+    gate = Gate(memory())
+    gate.open.clear()
+    gate.error = FULL
+    config = rn.CheckpointConfig(interval=3600.0)
+    with rn.Session(Mixer(SHAPE), actors=2, config=config, storage=gate) as s:
+        assert gate.entered.wait(10)
+        s.manager.unregister_actor(0)
+        with pytest.warns(rn.CheckpointWarning, match=r"snapshot of slot 0 failed"):
+            gate.open.set()
+            until(lambda: s.statistics().failed)
+            gate.error = None
+            assert s.snapshot(1).step == 0
 
 
 def test_warnings_as_errors_reach_the_next_call():

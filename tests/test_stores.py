@@ -10,6 +10,8 @@ import sys
 import threading
 import tracemalloc
 import zipfile
+from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ import ringnb as rn
 from ringnb import cli
 from ringnb.checkpoint.archive import export_archive, import_archive, open_archive
 from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.testing.clock import ManualClock
 from ringnb.testing.storages import StorageTests, make_snapshot
 
 ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
@@ -434,6 +437,48 @@ def child(code, *args):
     return subprocess.Popen(
         [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, env=os.environ
     )
+
+
+class Counting(zarr.storage.MemoryStore):
+    """Notes which group documents are asked for."""
+
+    read: ClassVar[list[str]] = []
+
+    async def get(self, key, prototype, byte_range=None):
+        if key.count("/") == 1 and key.endswith("/zarr.json"):
+            self.read.append(key.partition("/")[0])
+        return await super().get(key, prototype, byte_range)
+
+
+def test_a_commit_reads_the_documents_of_other_actors_once(monkeypatch):
+    monkeypatch.setattr(Counting, "read", [])
+    storage = rn.ZarrStorage(Counting())
+    for n in range(6):
+        storage.save(f"b_1_step_{n}", make_snapshot(n, name_prefix="b", actor_slot=1))
+    config = rn.CheckpointConfig(name_prefix="a", max_snapshots=2)
+    manager = rn.CheckpointManager(config, storage, clock=ManualClock())
+    manager.register_actor(0, "model_0", "model")
+
+    def commit(step):
+        Counting.read.clear()
+        request = manager.request_snapshot(0)
+        fields = make_snapshot(step).fields
+        manager.complete_snapshot(rn.SnapshotResponse(request.request_id, 0, True, fields, step))
+        return Counter(Counting.read)
+
+    for step in range(3):
+        commit(step)
+    read = commit(3)
+    assert {name: n for name, n in read.items() if name.startswith("b")} == {
+        f"b_1_step_{n}": 1 for n in range(6)
+    }
+    assert [e.step for e in manager.history(0)] == [2, 3]
+    # What was committed after the commit read the store, and what it could not read, is looked at.
+    storage._shelf._set("b_1_step_5/zarr.json", b"{}")
+    receipt = storage.save("a_0_step_4", make_snapshot(4, name_prefix="a"))
+    assert receipt.others == {f"b_1_step_{n}" for n in range(5)}
+    storage.save("a_0_step_5", make_snapshot(5, name_prefix="a"))
+    assert [e.step for e in storage.history_after(receipt, "a", "model_0")] == [2, 3, 4, 5]
 
 
 def test_s3_holds_a_plain_zarr_store(s3, url):

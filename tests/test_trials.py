@@ -12,7 +12,7 @@ import pytest
 
 import ringnb as rn
 from ringnb import cli
-from ringnb.checkpoint import directory, object_store, reading
+from ringnb.checkpoint import directory, object_store, reading, side
 from ringnb.testing.storages import make_snapshot
 from ringnb.testing.trials import program
 from ringnb.testing.trials.damage import damage_everything
@@ -126,14 +126,14 @@ def test_building_on_a_rename_that_is_not_durable_is_noticed(monkeypatch):
 
 
 def test_litter_and_half_commits_are_noticed(monkeypatch):
-    shelf = directory.DirectoryShelf
-    for name, noticed in (
-        ("_remove_tree", lambda: fail_every_call(("save", "save"), lasting=False)),
-        ("_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
-        ("_sweep", lambda: kill_at_every_call(("save", "pin"))),
+    shelf, aside = directory.DirectoryShelf, side.SideDirectory
+    for owner, name, noticed in (
+        (aside, "remove_tree", lambda: fail_every_call(("save", "save"), lasting=False)),
+        (shelf, "_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
+        (aside, "sweep", lambda: kill_at_every_call(("save", "pin"))),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(shelf, name, lambda *_: None)
+            patch.setattr(owner, name, lambda *_: None)
             with pytest.raises(Loss):
                 noticed()
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.messages import check_name, check_slot
+from ringnb.scalars import check_number
 
 __all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
 
@@ -295,13 +296,5 @@ def _check_params(params: Mapping[str, float]) -> dict[str, float]:
     checked = {}
     for name, value in params.items():
         check_name(name, "parameter name")
-        if isinstance(value, bool | np.bool_) or not isinstance(
-            value, int | float | np.integer | np.floating
-        ):
-            msg = f"parameter {name} must be a number, got {value!r} ({type(value).__name__})"
-            raise TypeError(msg)
-        if not math.isfinite(value):
-            msg = f"parameter {name} must be finite, got {value!r}"
-            raise ValueError(msg)
-        checked[name] = float(value)
+        checked[name] = check_number(value, f"parameter {name}")
     return checked

@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
-from ringnb.checkpoint import directory
+from ringnb.checkpoint.side import SideDirectory
 from ringnb.checkpoint.storage import Snapshot
 from ringnb.checkpoint.zarr_storage import ZarrStorage
 
@@ -132,14 +132,14 @@ def many(scale: Scale) -> Iterator[Row]:
     storage.list()
     storage.delete("bench_0_step_0")  # takes the lock
     deleted, gone = [], []
-    empty = directory._remove_tree  # what comes after the name is gone, and nobody sees
+    empty = SideDirectory.remove_tree  # what comes after the name is gone, and nobody sees
 
-    def noting(trash: Path) -> None:
+    def noting(side: SideDirectory, trash: Path) -> None:
         """Note when the visible part of a delete is over."""
         gone.append(time.perf_counter())
-        empty(trash)
+        empty(side, trash)
 
-    with mock.patch.object(directory, "_remove_tree", noting):
+    with mock.patch.object(SideDirectory, "remove_tree", noting):
         for step in range(1, scale.times(51, 21)):
             began = time.perf_counter()
             storage.delete(f"bench_0_step_{step}")

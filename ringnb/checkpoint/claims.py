@@ -21,14 +21,14 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, final
 
+from ringnb.checkpoint.side import SIDE
 from ringnb.errors import CheckpointError, StoreLocked
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["SIDE", "Claims"]
+__all__ = ["Claims"]
 
-SIDE = ".ringnb"
 _COUNTER = f"{SIDE}/sequence"
 _STALE_S = 3600.0
 _ATTEMPTS = 100

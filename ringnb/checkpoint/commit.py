@@ -80,6 +80,7 @@ def retire(
     kernel_id: str,
     policy: Policy,
     protect: Collection[str],
+    receipt: SaveReceipt | None = None,
 ) -> list[CheckpointInfo]:
     """Delete what retention no longer keeps of an actor.
 
@@ -93,6 +94,8 @@ def retire(
         What stays.
     protect : collection of str
         Names that stay whatever the policy says.
+    receipt : SaveReceipt, optional
+        Of the commit of this actor that this follows.
 
     Returns
     -------
@@ -105,7 +108,10 @@ def retire(
     next commit reads the history again and so tries again by itself.
     """
     try:
-        history = storage.history(name_prefix, kernel_id)
+        if receipt is None:
+            history = storage.history(name_prefix, kernel_id)
+        else:
+            history = storage.history_after(receipt, name_prefix, kernel_id)
         doomed = choose(history, policy, storage.load, protect=protect)
     except Exception:
         logger.warning(

@@ -77,15 +77,16 @@ class Completion:
         if ticket is not None and response.success:
             snapshot = self._snapshot(ticket, response)  # may copy, so not under the lock
         with state.lock:
-            if ticket is not None and state.schedule.waiting(response.request_id) is not ticket:
+            asked = state.schedule.asked
+            if ticket is not None and asked.waiting(response.request_id) is not ticket:
                 ticket = None  # expired, or claimed by another thread, while it was being checked
             if ticket is None:
-                busy = state.schedule.saving(response.request_id)
+                busy = asked.saving(response.request_id)
             elif snapshot is None:
                 state.failed += 1
                 state.schedule.end(ticket, state.clock(), "failure")
             else:
-                state.schedule.begin_save(ticket, response.data)
+                asked.begin_save(ticket, response.data)
                 state.saves += 1
         if ticket is None:
             # Delivered twice, the same response still lends its data to the save in progress.
@@ -99,7 +100,7 @@ class Completion:
         return self._commit(ticket, snapshot, response.data)
 
     def _match(self, response: SnapshotResponse) -> Ticket | None:
-        ticket = self._state.schedule.waiting(response.request_id)
+        ticket = self._state.schedule.asked.waiting(response.request_id)
         if ticket is not None and ticket.request.actor_slot != response.actor_slot:
             msg = (
                 f"response {response.request_id} comes from slot {response.actor_slot}, but slot "
@@ -148,6 +149,7 @@ class Completion:
                 snapshot.kernel_id,
                 state.config.policy,
                 protect=(name,),
+                receipt=receipt,
             )
             self._announce.retired(snapshot.actor_slot, gone)
             return name

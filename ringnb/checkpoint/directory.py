@@ -9,8 +9,8 @@ Layout::
     .<store>.ringnb/trash/<id>      a checkpoint being removed
     .<store>.ringnb/damaged/<name>  what `ringnb verify --repair` moved aside; ringnb never empties it
 
-The side directory lies beside the store. Where the store's parent cannot be written, or is another
-file system (the store is a mount point), it lies inside: ``<store>/.ringnb/``.
+Where a side directory cannot lie beside the store it lies inside, as ``<store>/.ringnb/``:
+`ringnb.checkpoint.side`.
 
 Commit: chunks and documents are written to a staging directory and synced, with its directories; one
 ``rename`` makes the name visible; the store's directory is synced. A kill, or a power cut, at any
@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -41,7 +39,8 @@ from ringnb.checkpoint.document import parse_info
 from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.lock import lock_of
 from ringnb.checkpoint.sharing import Sharing
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.shelf import Commit, Put, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.side import SIDE, SideDirectory
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointNotFound, CheckpointWarning
@@ -49,7 +48,6 @@ from ringnb.machine import available_cores
 
 __all__ = ["DirectoryShelf"]
 
-_ID = re.compile(r"[0-9a-f]{32}")
 # More writers finish a commit no sooner and take the cores from whoever steps (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
@@ -81,7 +79,7 @@ class DirectoryShelf(Shelf):
         self._lock = lock_of(self._path)
         self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
-        self._littered = False
+        self._side = SideDirectory(self._path)
 
     @property
     def url(self) -> str:
@@ -91,7 +89,7 @@ class DirectoryShelf(Shelf):
     @property
     def folders(self) -> tuple[Path, ...]:
         """The store and its side directory."""
-        return self._path, self._side()
+        return self._path, self._side.path
 
     # -- the store itself ------------------------------------------------------------------------
 
@@ -104,7 +102,7 @@ class DirectoryShelf(Shelf):
             if self._path.exists() and not self._path.is_dir():
                 raise self.refused("it is a file") from None
             with contextlib.suppress(FileNotFoundError):  # removed between two looks
-                if self._path.is_dir() and set(os.listdir(self._path)) - {".ringnb"}:
+                if self._path.is_dir() and set(os.listdir(self._path)) - {SIDE}:
                     if marker.exists():  # made by its writer since the first look
                         return self.created()
                     raise self.refused(
@@ -116,21 +114,6 @@ class DirectoryShelf(Shelf):
             self.check_marker(marker.read_bytes())
             self._checked_root = seen
         return True
-
-    def _side(self) -> Path:
-        """Return the side directory, on the store's own file system."""
-        inside = self._path / ".ringnb"
-        parent = self._path.parent
-        beside = parent / f".{self._path.name}.ringnb"
-        if inside.is_dir() or (
-            self._path.is_dir()
-            and (
-                os.stat(self._path).st_dev != os.stat(parent).st_dev
-                or (not beside.is_dir() and not os.access(parent, os.W_OK))
-            )
-        ):
-            return inside
-        return beside
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -148,7 +131,12 @@ class DirectoryShelf(Shelf):
         self.created()
         return self._listing.entries(exclusive=self._lock.held)
 
-    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+    def history(
+        self,
+        name_prefix: str,
+        kernel_id: str,
+        others: Collection[str] = (),  # noqa: ARG002 - the listing finds an actor by itself
+    ) -> list[CheckpointInfo]:
         """List an actor's checkpoints; the rest of the store is not looked at."""
         self.created()
         return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
@@ -171,38 +159,27 @@ class DirectoryShelf(Shelf):
         """Hold the store's lock; take it from the system at the first time."""
         with self._lock.mutex:
             self.created()
-            if not self._lock.held or not self._side().is_dir():
+            if not self._lock.held or not self._side.path.is_dir():
                 self._make_side()
-            if self._lock.acquire(self._side() / "lock", self):
+            if self._lock.acquire(self._side.path / "lock", self):
                 try:
                     self._settle()
-                    self._sweep()
+                    self._side.sweep()
                     last = self._listing.last_sequence()
                 except BaseException:
                     # Without the store's highest number we must not write: ask for it again.
                     self._lock.release(self)
                     raise
                 self._lock.sequence = max(self._lock.sequence, last)
-            elif self._littered:
-                self._sweep()
+            elif self._side.littered:
+                self._side.sweep()
             yield
 
     def _make_side(self) -> None:
         parent = self._path.parent
         if parent.exists() and not parent.is_dir():
             raise self.refused(f"{str(parent)!r} is a file")
-        missing = [p for p in (parent, *parent.parents) if not p.exists()]
-        for folder in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                files.make_directory(folder)
-            files.sync_directory(
-                folder.parent
-            )  # a durable store in a directory that is lost is lost
-        side = self._side()
-        for folder in (side, side / "staging", side / "trash"):
-            if not folder.is_dir():
-                with contextlib.suppress(FileExistsError):
-                    files.make_directory(folder)
+        self._side.make()
 
     def _settle(self) -> None:
         """Make durable what a killed writer may have renamed and not synced."""
@@ -210,21 +187,6 @@ class DirectoryShelf(Shelf):
             files.sync_directory(self._path)
             with contextlib.suppress(PermissionError):  # it may be passed through, but not read
                 files.sync_directory(self._path.parent)
-
-    def _sweep(self) -> None:
-        """Remove what killed writers, and failed commits, left."""
-        self._littered = False
-        for folder in ("staging", "trash"):
-            for path in (self._side() / folder).iterdir():
-                if _ID.fullmatch(path.name):
-                    self._remove_tree(path)
-
-    def _remove_tree(self, path: Path) -> None:
-        """Remove something in staging or trash; what cannot be removed now is swept later."""
-        try:
-            _remove_tree(path)
-        except OSError:
-            self._littered = True
 
     def _make_root(self) -> None:
         if (self._path / DOCUMENT).exists():
@@ -239,24 +201,21 @@ class DirectoryShelf(Shelf):
             )
         with contextlib.suppress(FileExistsError):
             files.make_directory(self._path)
-        staged = self._new("staging")
+        staged = self._side.new("staging")
         try:
             files.write_file(staged, [root_document()], durable=self._durable)
             files.rename(staged, self._path / DOCUMENT)
         except BaseException:
-            self._remove_tree(staged)
+            self._side.remove_tree(staged)
             raise
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
         self.created()  # from now on its absence is news
 
-    def _new(self, folder: str) -> Path:
-        return self._side() / folder / uuid.uuid4().hex
-
-    def put(self, commit: Commit) -> int:
+    def put(self, commit: Commit) -> Put:
         """Stage, sync, rename, sync."""
-        staged = self._new("staging")
+        staged = self._side.new("staging")
         try:
             self._make_root()
             info = parse_info(commit.name, self._stage(commit, staged))
@@ -267,7 +226,7 @@ class DirectoryShelf(Shelf):
                 files.rename(staged, self._path / commit.name)
                 note(commit.name, info)
         except BaseException:
-            self._remove_tree(staged)
+            self._side.remove_tree(staged)
             raise
         if self._durable:
             try:
@@ -276,7 +235,7 @@ class DirectoryShelf(Shelf):
                 # The caller is told that it failed, so it must not be seen either.
                 self._discard(commit.name)
                 raise
-        return written_ns
+        return Put(written_ns)
 
     def _stage(self, commit: Commit, staged: Path) -> bytes:
         files.make_directory(staged)
@@ -320,7 +279,7 @@ class DirectoryShelf(Shelf):
 
     def replace_document(self, name: str, raw: bytes) -> None:
         """Stage, sync, rename over the old one, sync."""
-        staged = self._new("staging")
+        staged = self._side.new("staging")
         info = parse_info(name, raw)
         try:
             files.write_file(staged, [raw], durable=self._durable)
@@ -330,7 +289,7 @@ class DirectoryShelf(Shelf):
                     files.touch_directory(self._path)  # other processes remember their listing
                 note(name, info)
         except BaseException:
-            self._remove_tree(staged)
+            self._side.remove_tree(staged)
             raise
         if self._durable:
             files.sync_directory(self._path / name)
@@ -343,15 +302,15 @@ class DirectoryShelf(Shelf):
         self._discard(name)
 
     def _discard(self, name: str) -> None:
-        trash = self._new("trash")
+        trash = self._side.new("trash")
         self._move_out(name, trash)
         try:
             if self._durable:
                 files.sync_directory(self._path)
         except BaseException:
-            self._littered = True
+            self._side.littered = True
             raise
-        self._remove_tree(trash)
+        self._side.remove_tree(trash)
 
     def _move_out(self, name: str, target: Path) -> None:
         try:
@@ -364,7 +323,7 @@ class DirectoryShelf(Shelf):
 
     def set_aside(self, name: str) -> str:
         """Rename into the side directory's ``damaged``, under a name that is free there."""
-        folder = self._side() / "damaged"
+        folder = self._side.path / "damaged"
         if not folder.is_dir():
             files.make_directory(folder)
             if self._durable:
@@ -388,16 +347,3 @@ def _finish(work: Iterable[Future[Any]]) -> None:
     for error in errors:
         if error is not None:
             raise error
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove a directory that lies in staging or trash."""
-    if path.is_dir() and not path.is_symlink():
-        for folder, folders, names in os.walk(path, topdown=False):
-            for name in names:
-                files.remove_file(Path(folder) / name)
-            for name in folders:
-                files.remove_directory(Path(folder) / name)
-        files.remove_directory(path)
-    elif path.exists() or path.is_symlink():
-        files.remove_file(path)

@@ -24,7 +24,7 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ringnb.checkpoint.claims import SIDE, Claims
+from ringnb.checkpoint.claims import Claims
 from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.format import (
     DOCUMENT,
@@ -34,7 +34,8 @@ from ringnb.checkpoint.format import (
     root_document,
 )
 from ringnb.checkpoint.listing import Catalogue, entry_of
-from ringnb.checkpoint.shelf import Commit, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.shelf import Commit, Put, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.side import SIDE
 from ringnb.checkpoint.source import StoreSource, fetch
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError, CheckpointNotFound
@@ -110,7 +111,7 @@ class StoreShelf(Shelf):
         self.check_marker(raw)
         return True
 
-    def _read_catalogue(self) -> Catalogue:
+    def _read_catalogue(self, leave_out: Collection[str] = ()) -> Catalogue:
         """Read every group document: names may be reused, so nothing is remembered."""
         if not self.created():
             return Catalogue()
@@ -119,6 +120,7 @@ class StoreShelf(Shelf):
             """Read the group document under every name."""
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
             names = [n for n in names if n != DOCUMENT and not n.startswith(".")]
+            names = [n for n in names if n not in leave_out]
             values = await asyncio.gather(
                 *(fetch(self._store, f"{n}/{DOCUMENT}", MAX_DOCUMENT_BYTES) for n in names)
             )
@@ -132,9 +134,11 @@ class StoreShelf(Shelf):
         """List the store."""
         return self._read_catalogue().entries()
 
-    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+    def history(
+        self, name_prefix: str, kernel_id: str, others: Collection[str] = ()
+    ) -> list[CheckpointInfo]:
         """List an actor's checkpoints."""
-        return self._read_catalogue().history(name_prefix, kernel_id)
+        return self._read_catalogue(others).history(name_prefix, kernel_id)
 
     def source(self, name: str) -> StoreSource:
         """Return the keys of a checkpoint."""
@@ -176,7 +180,7 @@ class StoreShelf(Shelf):
                 self._delete(StoreSource(self._store, name).keys(), name)
             claims.drop(name)
 
-    def put(self, commit: Commit) -> int:
+    def put(self, commit: Commit) -> Put:
         """Chunks, array documents, and the group document last."""
         if self._claims is None:
             return self._write(commit)
@@ -190,7 +194,7 @@ class StoreShelf(Shelf):
             with contextlib.suppress(Exception):  # a claim that stays is swept
                 self._claims.drop(commit.name)
 
-    def _write(self, commit: Commit) -> int:
+    def _write(self, commit: Commit) -> Put:
         catalogue = self._read_catalogue()
         stale = StoreSource(self._store, commit.name).keys()  # of a commit that was killed
         crcs: dict[str, list[int]] = {one.name: [0] * one.n_chunks for one in commit.layouts}
@@ -221,7 +225,12 @@ class StoreShelf(Shelf):
                 self._delete({DOCUMENT}, commit.name)
                 self._delete(StoreSource(self._store, commit.name).keys(), commit.name)
             raise
-        return written_ns
+        others = (
+            e.name
+            for e in catalogue.entries()
+            if not e.damaged and (e.name_prefix, e.kernel_id) != commit.whose
+        )
+        return Put(written_ns, frozenset(others))
 
     def _next_sequence(self, catalogue: Catalogue) -> int:
         shared = self._shared

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ringnb.checkpoint.policy import History, Load, Policy, choose
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.scalars import check_int, check_seconds
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.checkpoint import Checkpoint
@@ -68,32 +68,44 @@ def keep_last(count: int) -> Policy:
     TypeError, ValueError
         If the count is none.
     """
-    count = _positive(count, "count")
+    count = check_int(count, "count", 1)
     return Policy(lambda history, _: _names(history[-count:]), f"keep_last({count})")
 
 
 def keep_every(steps: int) -> Policy:
-    """Keep those whose step is a multiple of a number.
+    """Keep one for every so many steps: that at each multiple, or the first after it.
 
     Parameters
     ----------
     steps : int
-        The number, at least 1.
+        How many, at least 1.
 
     Returns
     -------
     Policy
-        The policy.
+        The policy. Steps are cut into windows that begin at 0, `steps`, twice `steps` and so on; each
+        keeps the checkpoint of its smallest step, and if several have that step, as they may after a
+        restore, all of these.
 
     Raises
     ------
     TypeError, ValueError
         If the number is none.
+
+    Notes
+    -----
+    So it keeps what ``Session.snapshot_every(steps)`` takes, which comes soon after each multiple.
     """
-    steps = _positive(steps, "steps")
-    return Policy(
-        lambda history, _: _names(e for e in history if e.step % steps == 0), f"keep_every({steps})"
-    )
+    steps = check_int(steps, "steps", 1)
+
+    def wanted(history: History, _: Load) -> list[str]:
+        """Compare within each window."""
+        first: dict[int, int] = {}
+        for e in history:
+            first[e.step // steps] = min(first.get(e.step // steps, e.step), e.step)
+        return _names(e for e in history if e.step == first[e.step // steps])
+
+    return Policy(wanted, f"keep_every({steps})")
 
 
 def keep_spaced(seconds: float) -> Policy:
@@ -114,7 +126,7 @@ def keep_spaced(seconds: float) -> Policy:
     TypeError, ValueError
         If that is no duration.
     """
-    gap = _duration(seconds, "seconds")
+    gap = check_seconds(seconds, "seconds")
 
     def wanted(history: History, _: Load) -> list[str]:
         """Go from the oldest to the newest."""
@@ -155,8 +167,8 @@ def keep_thinning(seconds: float, count: int = 2) -> Policy:
     TypeError, ValueError
         If an argument is out of range.
     """
-    slot = _duration(seconds, "seconds")
-    count = _positive(count, "count", least=2)
+    slot = check_seconds(seconds, "seconds")
+    count = check_int(count, "count", 2)
 
     def wanted(history: History, _: Load) -> set[str]:
         """Collect over all lengths."""
@@ -211,7 +223,7 @@ def keep_best(
     >>> keep_best(3, lambda c: float(abs(c["pressure"][:]).max()))
     keep_best(3, <lambda>)
     """
-    count = _positive(count, "count")
+    count = check_int(count, "count", 1)
     if not callable(metric):
         msg = f"metric must be callable, got {metric!r}"
         raise TypeError(msg)
@@ -260,7 +272,7 @@ def keep_within(nbytes: int) -> Policy:
     TypeError, ValueError
         If the budget is none.
     """
-    nbytes = _positive(nbytes, "nbytes")
+    nbytes = check_int(nbytes, "nbytes", 1)
 
     def wanted(history: History, _: Load) -> list[str]:
         """Go from the newest to the oldest."""
@@ -281,24 +293,3 @@ def _names(entries: Iterable[CheckpointInfo]) -> list[str]:
 
 def _time(e: CheckpointInfo) -> float | None:
     return None if e.created_at is None else e.created_at.timestamp()
-
-
-def _positive(value: Any, what: str, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        msg = f"{what} must be an int, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if value < least:
-        msg = f"{what} must be at least {least}, got {value}"
-        raise ValueError(msg)
-    return int(value)
-
-
-def _duration(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        msg = f"{what} must be a number, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    seconds = float(value)
-    if not (math.isfinite(seconds) and seconds > 0):
-        msg = f"{what} must be finite and greater than 0, got {value!r}"
-        raise ValueError(msg)
-    return seconds

@@ -4,29 +4,26 @@ The manager owns one `Schedule` and calls it under its lock, with the time as an
 is in one of two states, and each has its own order, so that nothing ever scans all actors:
 
 - *due at* a time: a `DueQueue`;
-- *asked*, with one `Ticket`: every request has the same timeout, so the order of issue is the order
-  of expiry, and a queue that gives up any member in O(1) is enough. A ticket whose answer is being
-  saved has left that queue: it cannot expire, but its actor still counts as asked.
+- *asked*, with one `Ticket`: `Asked`.
 
 This module knows no storage, starts no thread and reads no clock.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import OrderedDict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, final
 
+from ringnb.checkpoint.asked import Asked
 from ringnb.checkpoint.due import DueQueue
-from ringnb.checkpoint.ticket import Lineage, ScheduledActor, Ticket
-from ringnb.messages import SnapshotRequest
+from ringnb.checkpoint.ticket import Lineage, ScheduledActor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringnb.checkpoint.registration import RegisteredActor
+    from ringnb.checkpoint.ticket import Ticket
+    from ringnb.messages import SnapshotRequest
 
 __all__ = ["Schedule"]
 
@@ -41,6 +38,11 @@ class Schedule:
         Seconds between a completed snapshot and the next automatic one.
     timeout_s : float
         Seconds after which an unanswered request expires.
+
+    Attributes
+    ----------
+    asked : Asked
+        The requests without an outcome.
     """
 
     def __init__(self, interval_s: float, timeout_s: float) -> None:
@@ -49,9 +51,7 @@ class Schedule:
         self._actors: dict[int, ScheduledActor] = {}
         self._slot_of: dict[str, int] = {}
         self._due = DueQueue()
-        self._waiting: OrderedDict[int, Ticket] = OrderedDict()
-        self._saving: dict[int, Ticket] = {}
-        self._ids = itertools.count(1)
+        self.asked = Asked()
 
     # --- who is registered ---
 
@@ -114,10 +114,7 @@ class Schedule:
         del self._slot_of[scheduled.actor.kernel_id]
         self._due.discard(slot)
         ticket, scheduled.ticket = scheduled.ticket, None
-        if ticket is None:
-            return []
-        waited = self._waiting.pop(ticket.request.request_id, None)
-        return [] if waited is None else [ticket.request]
+        return [ticket.request] if ticket is not None and self.asked.withdraw(ticket) else []
 
     def get(self, slot: int) -> ScheduledActor | None:
         """Return the actor in a slot, if any.
@@ -146,26 +143,6 @@ class Schedule:
 
     # --- what is asked ---
 
-    @property
-    def pending_count(self) -> int:
-        """Requests without an outcome yet, those being saved included."""
-        return len(self._waiting) + len(self._awaited_saves())
-
-    def pending(self) -> tuple[SnapshotRequest, ...]:
-        """Return the requests without an outcome yet, oldest first.
-
-        Returns
-        -------
-        tuple of SnapshotRequest
-            A copy.
-        """
-        asked = [*self._waiting.values(), *self._awaited_saves()]
-        return tuple(sorted((t.request for t in asked), key=lambda r: r.request_id))
-
-    def _awaited_saves(self) -> list[Ticket]:
-        # A save goes on after its actor was unregistered, but then nobody waits for it.
-        return [t for t in self._saving.values() if t.scheduled.ticket is t]
-
     def ask(self, slot: int, now: float) -> tuple[SnapshotRequest, bool] | None:
         """Ask an actor for a snapshot, unless that was done already.
 
@@ -187,7 +164,7 @@ class Schedule:
         if scheduled.ticket is not None:
             return scheduled.ticket.request, False
         self._due.discard(slot)
-        return self._issue(scheduled, now), True
+        return self.asked.issue(scheduled, now), True
 
     def ask_due(
         self, now: float, unless: Callable[[int], bool] | None = None
@@ -213,66 +190,10 @@ class Schedule:
                 scheduled.since_s, scheduled.wait = now, "interval"
                 self._due.set(slot, scheduled.due_s(self._interval_s))
             else:
-                asked.append((due, self._issue(scheduled, now)))
+                asked.append((due, self.asked.issue(scheduled, now)))
         return asked
 
-    def _issue(self, scheduled: ScheduledActor, now: float) -> SnapshotRequest:
-        request = SnapshotRequest(
-            request_id=next(self._ids),
-            actor_slot=scheduled.actor.actor_slot,
-            buffer_offset=0,
-            issued_at=datetime.now(UTC),
-        )
-        ticket = Ticket(request, scheduled, scheduled.lineage, now)
-        scheduled.ticket = ticket
-        self._waiting[request.request_id] = ticket
-        return request
-
     # --- how it ends ---
-
-    def waiting(self, request_id: int) -> Ticket | None:
-        """Return the ticket of a request that still waits for its answer.
-
-        Parameters
-        ----------
-        request_id : int
-            The request.
-
-        Returns
-        -------
-        Ticket or None
-            None if it is unknown, has ended, or its answer is being saved.
-        """
-        return self._waiting.get(request_id)
-
-    def saving(self, request_id: int) -> Ticket | None:
-        """Return the ticket of a request whose answer is being saved.
-
-        Parameters
-        ----------
-        request_id : int
-            The request.
-
-        Returns
-        -------
-        Ticket or None
-            None if no answer to it is being saved at this moment.
-        """
-        return self._saving.get(request_id)
-
-    def begin_save(self, ticket: Ticket, data: object) -> None:
-        """Note that a ticket's answer is being saved: it can neither expire nor be cancelled.
-
-        Parameters
-        ----------
-        ticket : Ticket
-            One that waits.
-        data : object
-            What is being saved.
-        """
-        del self._waiting[ticket.request.request_id]
-        ticket.saving = data
-        self._saving[ticket.request.request_id] = ticket
 
     def end(
         self, ticket: Ticket, now: float, outcome: Literal["success", "failure", "cancelled"]
@@ -288,9 +209,7 @@ class Schedule:
         outcome : str
             ``success`` and ``cancelled`` are followed by a full interval, ``failure`` by a retry.
         """
-        self._waiting.pop(ticket.request.request_id, None)
-        self._saving.pop(ticket.request.request_id, None)
-        ticket.saving = None
+        self.asked.close(ticket)
         scheduled = ticket.scheduled
         if scheduled.ticket is not ticket:
             return  # unregistered meanwhile: whoever sits in the slot now has its own times
@@ -320,7 +239,7 @@ class Schedule:
         list of SnapshotRequest
             The request cancelled, if there was one.
         """
-        ticket = self._waiting.get(request_id)
+        ticket = self.asked.waiting(request_id)
         if ticket is None:
             return []
         self.end(ticket, now, "cancelled")
@@ -339,10 +258,10 @@ class Schedule:
         list of SnapshotRequest
             Those cancelled, oldest first.
         """
-        cancelled = [t.request for t in self._waiting.values()]
-        for ticket in list(self._waiting.values()):
+        waiting = self.asked.all_waiting()
+        for ticket in waiting:
             self.end(ticket, now, "cancelled")
-        return cancelled
+        return [ticket.request for ticket in waiting]
 
     def expire(self, now: float) -> list[SnapshotRequest]:
         """End, as failures, the requests that are older than the timeout.
@@ -358,18 +277,14 @@ class Schedule:
             Those expired, oldest first.
         """
         expired = []
-        while (at := self._next_expiry()) is not None and at <= now:
-            ticket = next(iter(self._waiting.values()))
+        while (ticket := self.asked.oldest()) is not None and self._expiry(ticket) <= now:
             self.end(ticket, now, "failure")
             expired.append(ticket.request)
         return expired
 
-    def _next_expiry(self) -> float | None:
-        if not self._waiting:
-            return None
-        oldest = next(iter(self._waiting.values()))
+    def _expiry(self, ticket: Ticket) -> float:
         # "Older than the timeout": at the timeout itself a request is not older yet.
-        return math.nextafter(oldest.issued_s + self._timeout_s, math.inf)
+        return math.nextafter(ticket.issued_s + self._timeout_s, math.inf)
 
     # --- time ---
 
@@ -386,7 +301,11 @@ class Schedule:
         float or None
             Seconds of the manager's clock, possibly in the past; None if there is nothing.
         """
-        times = (self._due.next_due() if polling else None, self._next_expiry())
+        oldest = self.asked.oldest()
+        times = (
+            self._due.next_due() if polling else None,
+            None if oldest is None else self._expiry(oldest),
+        )
         return min((t for t in times if t is not None), default=None)
 
     def retime(self, interval_s: float, timeout_s: float) -> None:

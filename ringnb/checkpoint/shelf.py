@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ringnb.checkpoint.source import Source
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError
 
-__all__ = ["Commit", "Shelf", "encode_chunk", "free_name"]
+__all__ = ["Commit", "Put", "Shelf", "encode_chunk", "free_name"]
 
 _IN_FLIGHT_BYTES = 48 << 20
 Seal = Callable[[Mapping[str, list[int]], int], bytes]
@@ -82,6 +82,21 @@ class Commit:
         for layout in self.layouts:
             for number, chunk in enumerate(layout.chunks()):
                 yield layout, number, chunk
+
+
+class Put(NamedTuple):
+    """What a shelf says about a commit.
+
+    Attributes
+    ----------
+    written_ns : int
+        ``time.monotonic_ns()`` when the bytes were handed over, before they became visible.
+    others : frozenset of str
+        Names that were seen on the way to be other actors' checkpoints.
+    """
+
+    written_ns: int
+    others: frozenset[str] = frozenset()
 
 
 def encode_chunk(
@@ -174,8 +189,13 @@ class Shelf(ABC):
         """Return what is there: damaged ones first, then oldest commit first."""
 
     @abstractmethod
-    def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
-        """Return what is there of one actor, oldest commit first, without what is damaged."""
+    def history(
+        self, name_prefix: str, kernel_id: str, others: Collection[str] = ()
+    ) -> list[CheckpointInfo]:
+        """Return what is there of one actor, oldest commit first, without what is damaged.
+
+        Names in `others` are not its checkpoints: they need not be looked at.
+        """
 
     @abstractmethod
     def source(self, name: str) -> Source:
@@ -190,14 +210,8 @@ class Shelf(ABC):
         """Be the only writer for the length of a ``with`` block."""
 
     @abstractmethod
-    def put(self, commit: Commit) -> int:
-        """Commit; within `writing`, on a name that is not occupied.
-
-        Returns
-        -------
-        int
-            ``time.monotonic_ns()`` when the bytes were handed over, before they became visible.
-        """
+    def put(self, commit: Commit) -> Put:
+        """Commit; within `writing`, on a name that is not occupied."""
 
     @abstractmethod
     def replace_document(self, name: str, raw: bytes) -> None:

@@ -70,11 +70,15 @@ class SaveReceipt(NamedTuple):
         visible and durable.
     nbytes : int
         Logical bytes of the fields.
+    others : frozenset of str
+        Names that the commit has seen to be other actors' checkpoints: `CheckpointStorage.history_after`
+        need not look at them again. It may be empty.
     """
 
     written_ns: int
     committed_ns: int
     nbytes: int
+    others: frozenset[str] = frozenset()
 
 
 class CheckpointInfo(NamedTuple):
@@ -271,6 +275,29 @@ class CheckpointStorage(ABC):
             e for e in self.catalogue() if (e.name_prefix, e.kernel_id) == (name_prefix, kernel_id)
         )
         return sorted((e for e in found if not e.damaged), key=lambda e: e.sequence)
+
+    def history_after(
+        self,
+        receipt: SaveReceipt,  # noqa: ARG002 - for those who can do better
+        name_prefix: str,
+        kernel_id: str,
+    ) -> builtins.list[CheckpointInfo]:
+        """Return one actor's checkpoints right after one of its commits, for retention.
+
+        Parameters
+        ----------
+        receipt : SaveReceipt
+            What `save` has returned just now, for this actor.
+        name_prefix, kernel_id : str
+            Whose.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            As `history`, which this default calls. A storage whose commit reads all it holds may leave
+            out the names that were others' then, so that a commit does not read everything twice.
+        """
+        return self.history(name_prefix, kernel_id)
 
     def pin(self, name: str, label: str) -> None:
         """Keep a checkpoint whatever retention says, until it is unpinned.

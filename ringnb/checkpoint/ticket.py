@@ -1,7 +1,7 @@
 """What the schedule remembers of a registered actor and of a request.
 
-`ringnb.checkpoint.schedule` makes and changes these records under the manager's lock; the manager
-reads them. This module knows no storage and no queue.
+`ringnb.checkpoint.schedule` and `ringnb.checkpoint.asked` make and change these records under the
+manager's lock; the manager reads them. This module knows no storage and no queue.
 """
 
 from __future__ import annotations

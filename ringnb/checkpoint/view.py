@@ -57,13 +57,13 @@ class ManagerView:
     def pending_count(self) -> int:
         """Requests without an outcome yet, those whose answer is being saved included."""
         with self._state.lock:
-            return self._state.schedule.pending_count
+            return self._state.schedule.asked.pending_count
 
     @property
     def pending(self) -> tuple[SnapshotRequest, ...]:
         """The requests that `pending_count` counts, oldest first."""
         with self._state.lock:
-            return self._state.schedule.pending()
+            return self._state.schedule.asked.pending()
 
     @property
     def registered(self) -> Mapping[int, RegisteredActor]:

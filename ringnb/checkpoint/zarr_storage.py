@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 from zarr.abc.store import Store
 
 from ringnb.checkpoint.checkpoint import Checkpoint
@@ -40,6 +39,7 @@ from ringnb.checkpoint.shelf import Commit, Seal
 from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 from ringnb.messages import normalise_fields
+from ringnb.scalars import check_int
 
 __all__ = ["ZarrStorage"]
 
@@ -100,7 +100,9 @@ class ZarrStorage(CheckpointStorage):
                 raise TypeError(msg)
         if chunk_bytes is None and incremental:
             chunk_bytes = _INCREMENTAL_CHUNK_BYTES
-        self._chunk_bytes = None if chunk_bytes is None else _check_chunk_bytes(chunk_bytes)
+        self._chunk_bytes = (
+            None if chunk_bytes is None else check_int(chunk_bytes, "chunk_bytes", 1024, 1 << 30)
+        )
         self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
         self._closed = False
 
@@ -208,8 +210,9 @@ class ZarrStorage(CheckpointStorage):
             if self._shelf.occupied(name):
                 msg = f"checkpoint name {name!r} is taken in {self._shelf.url}: choose another"
                 raise CheckpointError(msg)
-            written_ns = self._shelf.put(Commit(name, layouts, fields, documents, seal, whose))
-        return SaveReceipt(written_ns, time.monotonic_ns(), sum(one.nbytes for one in layouts))
+            put = self._shelf.put(Commit(name, layouts, fields, documents, seal, whose))
+        nbytes = sum(one.nbytes for one in layouts)
+        return SaveReceipt(put.written_ns, time.monotonic_ns(), nbytes, put.others)
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
@@ -236,6 +239,19 @@ class ZarrStorage(CheckpointStorage):
     def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
         """Return one actor's checkpoints; see `CheckpointStorage.history`."""
         return self._shelf.history(name_prefix, kernel_id)
+
+    def history_after(
+        self, receipt: SaveReceipt, name_prefix: str, kernel_id: str
+    ) -> builtins.list[CheckpointInfo]:
+        """Leave out what was others' during the commit; see `CheckpointStorage.history_after`.
+
+        The actor's own documents are read again: since the commit read them a pin may have been set, or
+        a name freed and given anew, and retention would go by what is no longer so.
+        A name that was another actor's may be this one's by now only if another process has deleted
+        that checkpoint, put this actor into the same slot and committed it, all during one commit: then
+        one too many stays until the next.
+        """
+        return self._shelf.history(name_prefix, kernel_id, receipt.others)
 
     def freed_by(self, names: Collection[str]) -> int:
         """Return what a deletion would free; see `CheckpointStorage.freed_by`."""
@@ -338,13 +354,3 @@ class ZarrStorage(CheckpointStorage):
     def __repr__(self) -> str:
         """Name the place."""
         return f"ZarrStorage({self._shelf.url!r})"
-
-
-def _check_chunk_bytes(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"chunk_bytes must be an integer, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not 1024 <= value <= 1 << 30:
-        msg = f"chunk_bytes must be 1024 to 2**30, got {value}"
-        raise ValueError(msg)
-    return int(value)

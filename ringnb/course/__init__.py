@@ -8,8 +8,9 @@ knows nothing of this package.
 
 from __future__ import annotations
 
+from ringnb.checkpoint.side import side_directory
 from ringnb.course.actor import check_01, rate_during
-from ringnb.course.crash import Wreck, check_05, kill_while_writing, side_directory
+from ringnb.course.crash import Wreck, check_05, kill_while_writing
 from ringnb.course.cut import Cut, check_02, copy_live, copy_paused, copy_snapshot, energy_error
 from ringnb.course.figures import chunk_costs, cuts, left_over, valley
 from ringnb.course.forks import check_07, same_bits, shake

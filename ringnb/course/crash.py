@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
+from ringnb.checkpoint.side import side_directory
 from ringnb.course.storage import files_of
 from ringnb.course.verdict import Passed, learners_code, require
 from ringnb.errors import RingnbError
 from ringnb.faults import flip_bit
 
-__all__ = ["Wreck", "check_05", "kill_while_writing", "side_directory"]
+__all__ = ["Wreck", "check_05", "kill_while_writing"]
 
 _ATTEMPTS = 8
 _PATIENCE_S = 60.0
@@ -46,22 +47,6 @@ class Wreck:
     writing: str
     staged: dict[str, int]
     status: int
-
-
-def side_directory(store: Path) -> Path:
-    """Return where commits to a store are staged.
-
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store.
-
-    Returns
-    -------
-    pathlib.Path
-        Beside it: one rename away.
-    """
-    return store.parent / f".{store.name}.ringnb"
 
 
 def kill_while_writing(store: Path, *, commits: int = 2, side: int = 3072) -> Wreck:

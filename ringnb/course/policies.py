@@ -80,7 +80,7 @@ def check_06(policy: object) -> Passed:
     Parameters
     ----------
     policy : Policy
-        The newest 2 and every step divisible by 500, of these the newest that fit into 6 MiB.
+        The newest 2 and the first of every 500 steps, of these the newest that fit into 6 MiB.
 
     Returns
     -------
@@ -138,6 +138,11 @@ def _model(steps: list[int], pins: Mapping[int, str]) -> list[int]:
     for index in range(len(steps)):
         left.append(index)
         free = [i for i in left if i not in pins]
-        kept = [i for i in free if i in free[-2:] or steps[i] % 500 == 0][-6:]
+        first = [
+            i
+            for i in free
+            if steps[i] == min(steps[j] for j in free if steps[j] // 500 == steps[i] // 500)
+        ]
+        kept = [i for i in free if i in free[-2:] or i in first][-6:]
         left = [i for i in left if i in pins or i in kept]
     return left

@@ -39,6 +39,7 @@ from ringnb.kernel.ring import (
 )
 from ringnb.kernel.team import checksum_words
 from ringnb.messages import Reply
+from ringnb.scalars import check_int
 
 __all__ = ["LaneKernel", "check_range", "check_sizes"]
 
@@ -336,14 +337,13 @@ def check_sizes(actors: Sequence[Actor], lanes: object, capacity: object) -> Non
         msg = "a kernel needs at least 1 actor, got none"
         raise ValueError(msg)
     check_range("lanes", lanes, 1, len(actors), "at most one lane per actor")
-    check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
-    assert isinstance(capacity, int | np.integer)  # just checked
-    if capacity & (capacity - 1):
-        msg = f"ring capacity {capacity} is not a power of two"
+    slots = check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
+    if slots & (slots - 1):
+        msg = f"ring capacity {slots} is not a power of two"
         raise ValueError(msg)
 
 
-def check_range(what: str, value: object, low: int, high: int, why: str) -> None:
+def check_range(what: str, value: object, low: int, high: int, why: str) -> int:
     """Check that a number is an integer within limits.
 
     Parameters
@@ -357,14 +357,14 @@ def check_range(what: str, value: object, low: int, high: int, why: str) -> None
     why : str
         What they mean.
 
+    Returns
+    -------
+    int
+        The number.
+
     Raises
     ------
     TypeError, ValueError
         If it is none, or beyond them.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not low <= value <= high:
-        msg = f"{what} must lie in {low}..{high} ({why}), got {value}"
-        raise ValueError(msg)
+    return check_int(value, what, low, high, why=why)

@@ -19,7 +19,7 @@ __all__ = ["RetentionPanel"]
 
 _POLICIES: dict[str, tuple[str, Callable[[int], Policy]]] = {
     "the newest N": ("N", retention.keep_last),
-    "one every N steps, and the newest": (
+    "the first of every N steps, and the newest": (
         "steps",
         lambda n: retention.keep_every(n) | retention.keep_last(1),
     ),

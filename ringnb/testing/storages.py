@@ -125,11 +125,13 @@ class StorageTests:
             ("b_0_step_1", {"name_prefix": "b"}),
             ("a_5_step_3", {"actor_slot": 5}),  # the identity decides, not the slot
         ):
-            storage.save(name, make_snapshot(**changes))
+            receipt = storage.save(name, make_snapshot(**changes))
         history = storage.history("checkpoint", "model_0")
         assert [e.name for e in history] == ["a_0_step_9", "a_5_step_3"]
         assert history == [e for e in storage.catalogue() if e in history]
         assert storage.history("checkpoint", "nobody") == []
+        if receipt is not None:
+            assert storage.history_after(receipt, "checkpoint", "model_0") == history
 
     def test_a_pin_keeps_a_checkpoint_or_is_refused(self, storage: CheckpointStorage) -> None:
         storage.save("a_0_step_1", make_snapshot(1))

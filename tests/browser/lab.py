@@ -5,20 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 
-from .driver import expect
+from .driver import chromium, expect
+from .servers import jupyterlab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
     from .servers import Server
 
-__all__ = ["Notebook", "panel_in", "screenshot"]
+__all__ = ["Notebook", "lone_notebook", "panel_in", "screenshot"]
 
 _numbers = itertools.count(1)
 
@@ -173,6 +176,20 @@ class Notebook:
             }""",
             arg="Dark" in name,
         )
+
+
+@contextmanager
+def lone_notebook(cells: Sequence[str], width: int, height: int) -> Iterator[Notebook]:
+    """Open a notebook of these cells in a JupyterLab and a browser that are there for nothing else."""
+    with (
+        tempfile.TemporaryDirectory() as home,
+        jupyterlab(Path(home) / "lab") as server,
+        chromium() as browser,
+        browser.new_context(viewport={"width": width, "height": height}) as context,
+    ):
+        notebook = Notebook(context.new_page(), server)
+        notebook.open(cells)
+        yield notebook
 
 
 def screenshot(target: Page | Locator, name: str) -> None:

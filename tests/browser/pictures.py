@@ -6,14 +6,11 @@ Run it in ``tests``: ``python -m browser.pictures``. It needs what the browser t
 from __future__ import annotations
 
 import io
-import tempfile
 from pathlib import Path
 
 from PIL import Image
 
-from .driver import chromium
-from .lab import Notebook
-from .servers import jupyterlab
+from .lab import lone_notebook
 
 IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
 COCKPIT = """import ringnb as rn, tempfile
@@ -39,14 +36,8 @@ def keep(png: bytes, name: str, box: tuple[int, int, int, int] | None = None) ->
 
 def main() -> None:
     """Open a notebook, run it, look at it."""
-    with (
-        jupyterlab(Path(tempfile.mkdtemp()) / "lab") as server,
-        chromium() as browser,
-        browser.new_context(viewport={"width": 1180, "height": 3300}) as context,
-    ):
-        page = context.new_page()
-        notebook = Notebook(page, server)
-        notebook.open([COCKPIT, CRANK])
+    with lone_notebook([COCKPIT, CRANK], 1180, 3300) as notebook:
+        page = notebook.page
         page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
         notebook.run(0)
         cockpit = notebook.output(0).locator('[data-ringnb-panel="cockpit"]')

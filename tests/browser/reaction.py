@@ -10,7 +10,6 @@ measures and keeps it as JSON beside the benchmark's results.
 from __future__ import annotations
 
 import json
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +17,7 @@ import numpy as np
 
 from ringnb.bench.report import machine
 
-from .driver import chromium
-from .lab import Notebook
-from .servers import jupyterlab
+from .lab import lone_notebook
 
 RESULT = Path(__file__).parents[2] / "ringnb" / "bench" / "results" / "reaction.json"
 CLICKS = 60
@@ -68,14 +65,9 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Click, and see when the actor and the page have changed."""
-    with (
-        jupyterlab(Path(tempfile.mkdtemp()) / "lab") as server,
-        chromium() as browser,
-        browser.new_context(viewport={"width": 1280, "height": 900}) as context,
-    ):
-        page = context.new_page()
-        notebook = Notebook(page, server)
-        notebook.open([CELLS[0], CELLS[1], CELLS[2].format(clicks=CLICKS)])
+    cells = [CELLS[0], CELLS[1], CELLS[2].format(clicks=CLICKS)]
+    with lone_notebook(cells, 1280, 900) as notebook:
+        page = notebook.page
         notebook.run(0)
         panel = page.locator("[data-ringnb-panel='cockpit'] [data-ringnb-panel='actor']")
         panel.locator("[data-action='run'][aria-pressed='true']").wait_for()

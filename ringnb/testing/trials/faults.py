@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ringnb.checkpoint.side import side_directory
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import Loss, blamed_on, judge, side_of
+from ringnb.testing.trials.judging import Loss, blamed_on, judge
 from ringnb.testing.trials.workloads import Expectation, Runner
 
 __all__ = ["FAULTS", "fail_every_call"]
@@ -145,7 +146,7 @@ class _Injector:
             return self._short(operation, call)
         self.injected = True
         if self.fault in {"side gone", "store gone"}:
-            gone = side_of(self._store) if self.fault == "side gone" else self._store
+            gone = side_directory(self._store) if self.fault == "side gone" else self._store
             shutil.rmtree(gone, ignore_errors=True)
             return call()
         number = getattr(errno, self.fault)

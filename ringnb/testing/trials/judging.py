@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.side import side_directory
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.workloads import Expectation, Kept, snapshot_of
 
-__all__ = ["Loss", "blamed_on", "judge", "settle", "side_of"]
+__all__ = ["Loss", "blamed_on", "judge", "settle"]
 
 _NEXT = 1000
 
@@ -44,22 +45,6 @@ def blamed_on(what: str) -> Iterator[None]:
     except Loss as loss:
         msg = f"{what}: {loss}"
         raise Loss(msg) from loss
-
-
-def side_of(store: Path) -> Path:
-    """Return the directory beside a store in which ringnb works.
-
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store.
-
-    Returns
-    -------
-    pathlib.Path
-        The side directory.
-    """
-    return store.parent / f".{store.name}.ringnb"
 
 
 def judge(place: Any, expected: Expectation, *, again: bool = True) -> None:
@@ -174,14 +159,14 @@ def _judge_state(checkpoint: Checkpoint, kept: Kept) -> None:
 
 
 def _judge_aside(store: Path, names: set[str], expected: Expectation) -> None:
-    folder = side_of(store) / "damaged"
+    folder = side_directory(store) / "damaged"
     for name in set(expected.aside) - names:
         checkpoint = Checkpoint.from_source(name, DirectorySource(folder / name))
         _judge_state(checkpoint, expected.aside[name])
 
 
 def _judge_litter(store: Path) -> None:
-    side = side_of(store)
+    side = side_directory(store)
     litter = [p for f in ("staging", "trash") for p in (side / f).iterdir()]
     if litter:
         msg = f"litter: {[str(p.relative_to(side)) for p in litter]}"

@@ -1,0 +1,108 @@
+"""A small exact actor with an independent reference, so that equality means equality of bits.
+
+Kernels are tested with it: `Mixer` is stepped by the kernel, `advance` says in NumPy what must come out,
+`captured` takes it out. This module needs no pytest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import Actor, FieldSpec
+from ringnb.kernel.client import KernelClient
+from ringnb.messages import Command, Reply
+
+__all__ = ["Mixer", "advance", "captured"]
+
+
+class Mixer(Actor):
+    """A reversible-looking integer scramble: any wrong neighbour, order or step shows at once.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Grid.
+    add : int, default 7
+        Added to every cell at every step.
+    """
+
+    kernel_type = "mixer"
+    fields = {"u": FieldSpec("1", "scrambled integers")}  # noqa: RUF012 - read only
+    dtype = np.dtype(np.int32)
+    levels = 2
+
+    def __init__(self, shape: tuple[int, int], add: int = 7) -> None:
+        super().__init__(shape, {"add": add})
+
+    @staticmethod
+    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+        """Write the cell's next value."""
+        ny, nx = now.shape[1], now.shape[2]
+        north = now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]
+        east = now[0, y, x + 1] if x < nx - 1 else now[0, y, 0]
+        value = 3 * north + 5 * east + now[0, y, x] - before[0, y, x] + int(params[0]) + step
+        before[0, y, x] = value & 0xFFFFFF
+
+    def start(self, slot: int = 0) -> npt.NDArray[Any]:
+        """Return seeded integers."""
+        rng = np.random.default_rng(slot)
+        return rng.integers(0, 1000, size=self.state_shape, dtype=np.int32)
+
+
+def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> npt.NDArray[Any]:
+    """Step `Mixer` with NumPy.
+
+    Parameters
+    ----------
+    state : (2, ny, nx) int32 array
+        Now and before.
+    first : int
+        The step number to begin with.
+    steps : int
+        How many.
+    add : int, default 7
+        The actor's parameter.
+
+    Returns
+    -------
+    (2, ny, nx) int32 array
+        Now and before, `steps` later.
+    """
+    now, before = state[0].astype(np.int64), state[1].astype(np.int64)
+    for step in range(first, first + steps):
+        north, east = np.roll(now, 1, axis=0), np.roll(now, -1, axis=1)
+        following = (3 * north + 5 * east + now - before + add + step) & 0xFFFFFF
+        now, before = following, now
+    return np.stack([now, before]).astype(np.int32)
+
+
+def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
+    """Take a snapshot and return a copy of it, giving the staging buffer back.
+
+    Parameters
+    ----------
+    client : KernelClient
+        The kernel.
+    slot : int
+        The actor.
+
+    Returns
+    -------
+    state : (levels * fields, *grid) array
+        The state.
+    reply : Reply
+        The kernel's answer.
+    """
+    kernel = client.kernel
+    reply = client.call(slot, Command.SNAPSHOT)
+    lane = kernel.lane_of(slot)
+    view, facts = kernel.staged(lane, reply.value, slot)
+    assert facts.checksum == kernel.staged_checksum(lane, reply.value, slot)
+    assert facts.step == reply.step
+    assert facts.actor_slot == slot
+    state = view.reshape(-1, *kernel.actors[slot].shape).copy()
+    kernel.release_staging(lane, reply.value)
+    return state, reply
