@@ -1,8 +1,8 @@
-"""How long automatic snapshots have been failing, so that one full disk is one warning.
+"""How long automatic snapshots have been failing, so that one full disk is told in one sentence.
 
-A failed snapshot is retried soon, and fails again until somebody makes room: each of these is an event,
-but a notebook cell that repeats one sentence every few seconds is read by nobody. This module talks to
-nobody; `ringnb.service` warns, and says when it is over.
+A failed snapshot is retried soon, and fails again until somebody makes room. Each failure is a warning, all
+of one kind in the words of the first: Python shows the same words from the same place once, where it
+is not told otherwise. This module talks to nobody; `ringnb.service` warns, and says when it is over.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Outage:
     """
 
     def __init__(self) -> None:
-        self._kinds: set[tuple[type[Exception], object]] = set()
+        self._words: dict[tuple[type[Exception], object], str] = {}
         self._slots: set[int] = set()
         self._failures = 0
 
@@ -37,7 +37,7 @@ class Outage:
         """Whether anything has failed that was not made good."""
         return self._failures > 0
 
-    def failed(self, slot: int, error: Exception) -> bool:
+    def failed(self, slot: int, error: Exception, words: str) -> str:
         """Count a failure.
 
         Parameters
@@ -46,21 +46,20 @@ class Outage:
             The actor.
         error : Exception
             What its snapshot failed of.
+        words : str
+            What is to be said of it.
 
         Returns
         -------
-        bool
-            Whether it is the first of its kind in this outage: of its class, and the system's error
+        str
+            What was said of the first of its kind in this outage: of its class, and the system's error
             number or the kernel's reason.
         """
         # Not the message of a storage: it names the checkpoint or a file, another one each time.
         why = str(error) if isinstance(error, SnapshotFailed) else getattr(error, "errno", None)
-        kind = (type(error), why)
-        first = kind not in self._kinds
-        self._kinds.add(kind)
         self._slots.add(slot)
         self._failures += 1
-        return first
+        return self._words.setdefault((type(error), why), words)
 
     def committed(self, slot: int, registered: AbstractSet[int]) -> int:
         """Note a commit.
@@ -81,6 +80,6 @@ class Outage:
         if self._slots & registered:
             return 0
         ended, self._failures = self._failures, 0
-        self._kinds.clear()
+        self._words.clear()
         self._slots.clear()
         return ended

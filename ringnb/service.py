@@ -229,15 +229,13 @@ class SnapshotService(SnapshotCarrier):
         if not isinstance(error, SnapshotFailed | CheckpointError | OSError):
             self._failure = self._failure or error
             return
-        if not self._outage.failed(request.actor_slot, error):
-            return
+        words = (
+            f"snapshot of {self._named(request.actor_slot)} failed and will be retried: "
+            f"{type(error).__name__}: {error}"
+        )
         try:
-            warnings.warn(
-                f"snapshot of {self._named(request.actor_slot)} failed and will be retried, without "
-                f"another warning of this kind until it is made good: {type(error).__name__}: {error}",
-                CheckpointWarning,
-                stacklevel=2,
-            )
+            words = self._outage.failed(request.actor_slot, error, words)
+            warnings.warn(words, CheckpointWarning, stacklevel=2)
         except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
             self._failure = self._failure or raised
 

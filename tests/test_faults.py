@@ -47,7 +47,7 @@ def test_a_full_disk_fails_the_commit_whole(session, tmp_path):
     assert session.snapshot(0).step == 3
 
 
-def test_a_disk_that_stays_full_warns_once_and_says_when_it_is_over(session, caplog):
+def test_a_disk_that_stays_full_warns_in_the_same_words_and_says_when_it_is_over(session, caplog):
     session.faults.fill_disk()
     session.manager.reconfigure(interval=0.02)
     with pytest.warns(rn.CheckpointWarning) as caught:
@@ -56,7 +56,8 @@ def test_a_disk_that_stays_full_warns_once_and_says_when_it_is_over(session, cap
         assert caplog.messages == []
         session.faults.clear()
         until(lambda: caplog.messages)
-    assert len(caught) == 1
+    assert len(caught) >= 4
+    assert len({str(warning.message) for warning in caught}) == 1  # so Python shows it once
     assert "'fdtd_2d_0'" in str(caught[0].message)
     assert "No space left" in str(caught[0].message)
     [over] = caplog.messages

@@ -496,27 +496,27 @@ FULL, READ_ONLY = OSError(28, "No space left on device"), OSError(30, "Read-only
     "error",
     [FULL, READ_ONLY, rn.StoreLocked("by 4711"), rn.SnapshotFailed("why")],
 )
-def test_an_outage_tells_each_kind_of_failure_once(error):
+def test_an_outage_tells_each_kind_of_failure_in_the_words_of_the_first(error):
     outage = Outage()
-    outage.failed(0, PermissionError(13, "Permission denied"))
-    outage.failed(0, rn.SnapshotFailed("another reason"))
-    assert outage.failed(0, error)
-    assert not outage.failed(0, type(error)(*error.args))
-    assert not outage.failed(1, error)
+    outage.failed(0, PermissionError(13, "Permission denied"), "no")
+    outage.failed(0, rn.SnapshotFailed("another reason"), "nor this")
+    assert outage.failed(0, error, "first") == "first"
+    assert outage.failed(0, type(error)(*error.args), "second") == "first"
+    assert outage.failed(1, error, "third") == "first"
 
 
 def test_an_outage_ends_when_no_actor_is_left_that_fails():
     outage = Outage()
     assert outage.committed(0, {0, 1, 2}) == 0
-    outage.failed(0, FULL)
-    outage.failed(1, FULL)
-    outage.failed(2, FULL)
+    outage.failed(0, FULL, "one")
+    outage.failed(1, FULL, "two")
+    outage.failed(2, FULL, "three")
     assert outage.committed(0, {0, 1, 2}) == 0
-    assert not outage.failed(1, FULL)
+    assert outage.failed(1, FULL, "two") == "one"
     assert outage.lasts
     assert outage.committed(1, {0, 1}) == 4  # 2 has gone
     assert not outage.lasts
-    assert outage.failed(1, FULL)
+    assert outage.failed(1, FULL, "two") == "two"
 
 
 def test_a_failed_commit_of_an_actor_that_has_gone_ends_no_thread():
