@@ -1,8 +1,8 @@
 """How long automatic snapshots have been failing, so that one full disk is told in one sentence.
 
-A failed snapshot is retried soon, and fails again until somebody makes room. Each failure is a warning, all
-of one kind in the words of the first: Python shows the same words from the same place once, where it
-is not told otherwise. This module talks to nobody; `ringnb.service` warns, and says when it is over.
+A failed snapshot is retried soon, and fails again until somebody makes room. Each failure is a warning,
+all of one kind in the words of the first: Python shows the same words from the same place once, where
+it is not told otherwise. This module talks to nobody; `ringnb.service` warns, and says when it is over.
 """
 
 from __future__ import annotations
