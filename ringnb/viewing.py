@@ -172,7 +172,7 @@ class SessionView(ManualCrank):
     def __repr__(self) -> str:
         """Name the actors, the backend and the state."""
         kinds = ", ".join(sorted({a.kernel_type for a in self._kernel.actors}))
-        state = "closed" if self._closed else "running"
+        state = "closed" if self._closed else "stopped" if not self._kernel.alive else "running"
         return (
             f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
             f"{counted(self._manager.total_completed, 'checkpoint')}, {state}>"

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import ringnb as rn
 from ringnb.errors import KernelStopped
 from ringnb.kernel import cuda_device, dev
 from ringnb.kernel.client import KernelClient
@@ -185,10 +186,12 @@ class Event:
 
 @pytest.fixture
 def card(monkeypatch):
+    monkeypatch.setattr(cuda_device, "_compiled", {})  # by another test's card
     from numba import cuda
 
     made = Card(cuda)
     core = SimpleNamespace(
+        device_id=0,
         set_current=lambda: None,
         create_stream=lambda options: Stream(made, options),
         create_event=lambda: Event(made),
@@ -301,6 +304,27 @@ def test_the_grid_is_what_was_asked_for_or_what_the_largest_actor_can_use(
     blocks = (130 // lanes if 130 // lanes < 128 else 128) if width is None else width
     assert big.statistics().width == blocks
     assert big._grid == lanes * blocks
+
+
+def test_what_was_compiled_serves_the_next_kernel_of_the_same_code(card, monkeypatch):
+    made = []
+    jit = card.jit
+    monkeypatch.setattr(
+        card, "jit", lambda *given, **options: made.append(1) or jit(*given, **options)
+    )
+
+    def add(by):
+        def update(now, before, params, step, x):
+            before[0, x] = now[0, x] + by
+
+        return rn.actors.CellActor(update, (8,), kernel_type="add")
+
+    CudaKernel([add(1.0)], threads=64)
+    CudaKernel([add(1.0)] * 3, threads=64)
+    assert len(made) == 1
+    CudaKernel([add(2.0)], threads=64)  # the same text, but it refers to another number
+    CudaKernel([add(1.0)], threads=32)  # and bounds are compiled in
+    assert len(made) == 3
 
 
 class TestClock:

@@ -34,9 +34,10 @@ from ringnb.kernel import cuda_layout as cl
 from ringnb.kernel import layout, lifetime
 from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.cuda_clock import DeviceClock
-from ringnb.kernel.cuda_device import Device, GpuDevice, SimulatedDevice
+from ringnb.kernel.cuda_device import Device, GpuDevice, SimulatedDevice, driver_error
 from ringnb.kernel.cuda_layout import CudaPlan
 from ringnb.kernel.cuda_memory import CudaMemory
+from ringnb.kernel.digest import digest
 from ringnb.kernel.lanes import LaneKernel, check_range, check_sizes
 from ringnb.kernel.layout import state_view
 from ringnb.kernel.ring import load_word, spin_for_reply, store_word
@@ -130,11 +131,14 @@ class CudaKernel(LaneKernel):
 
         codes = [cell_code(actor) for actor in actors]
         kinds = list(dict.fromkeys(codes))
+        key = tuple((digest(k.update), digest(k.inject), k.dtype, k.ndim) for k in kinds)
         if simulate:
             threads = 2 if width is None else width
         try:
-            self._device.compile(build(kinds), threads)
+            self._device.compile(lambda: build(kinds), key, threads)
         except Exception as error:
+            if refusal := driver_error(error):
+                raise _unavailable(self.name, refusal) from error
             names = ", ".join(sorted({a.kernel_type for a in actors}))
             msg = (
                 f"the update function of {names} cannot be compiled for the GPU: "
@@ -154,7 +158,21 @@ class CudaKernel(LaneKernel):
             cl.F_LEASE_NS: int(lease_s * 1e9),
         }
         plan = CudaPlan(actors, [kinds.index(code) for code in codes], lanes)
-        self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
+        try:
+            self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
+        except Exception as error:
+            if (refusal := driver_error(error)) is None:
+                raise
+            if refusal != "CUDA_ERROR_OUT_OF_MEMORY":
+                raise _unavailable(self.name, refusal) from error
+            pinned = plan.staging_words + plan.restore_words
+            here, there = (n * 8 / 2**20 for n in (pinned, plan.state_words + pinned))
+            msg = (
+                f"the actors need {there:.0f} MiB on the card and about {here:.0f} MiB of page-locked "
+                f"memory of the host, and the CUDA driver refuses: {refusal}. Use smaller grids or "
+                "fewer actors, or free the card of other programs"
+            )
+            raise MemoryError(msg) from error
         self._memory = self._arrays.lanes
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
         self._stillness = threading.Event()
@@ -213,7 +231,7 @@ class CudaKernel(LaneKernel):
         try:
             return self._device.ended()
         except Exception as error:  # noqa: BLE001 - it ended, if badly
-            self.fail(f"the CUDA kernel died: {type(error).__name__}: {_first_line(error)}")
+            self.fail(_death(error))
             return True
 
     def look(self) -> None:
@@ -347,6 +365,23 @@ def _check_alone(name: str, but: CudaKernel | None = None) -> None:
             "one. Close the other session first, or host all actors in it"
         )
         raise BackendUnavailable(msg)
+
+
+def _unavailable(name: str, refusal: str) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"backend {name!r}: the CUDA driver refuses: {refusal}. If a kernel of this process died "
+        "before, restart the process; or use backend='cpu'"
+    )
+
+
+def _death(error: BaseException) -> str:
+    """Say what ended the kernel, and what has to come before a new session."""
+    if (refusal := driver_error(error)) is None:
+        return f"the CUDA kernel died: {type(error).__name__}: {_first_line(error)}"
+    return (
+        f"the CUDA kernel died: {refusal} (an update function that reaches outside its grid does that). "
+        "CUDA is lost to this process: restart it first"
+    )
 
 
 def _beat(owner: weakref.ref[CudaKernel], host: layout.Words, done: threading.Event) -> None:

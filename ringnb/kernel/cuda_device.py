@@ -12,17 +12,19 @@ before the launch or after the end. What would wait for the kernel, which waits 
 * a copy to or from memory that is not pinned; ``synchronize`` of anything; ``print`` in the kernel,
   which shows nothing before its end.
 
-The GPU half is written by the documentation of numba-cuda 0.30 and CUDA. Not yet run on a device.
+The GPU half is written by the documentation of numba-cuda 0.30 and CUDA. Not yet run on a device; the
+tests run it, and the compiled kernel, on a card in software whose driver refuses all of the above.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -35,6 +37,7 @@ __all__ = [
     "Device",
     "GpuDevice",
     "SimulatedDevice",
+    "driver_error",
     "ieee_arithmetic",
     "launch_bounds",
     "signature",
@@ -42,6 +45,9 @@ __all__ = [
 
 _SWITCH_S = 1e-4
 _RESIDENT = 1024  # threads of a multiprocessor that are to be there together
+_KEPT = 8  # kernels that stay compiled and loaded
+_compiled: dict[Hashable, Any] = {}
+_compiling = threading.Lock()
 
 
 class Device(ABC):
@@ -53,8 +59,13 @@ class Device(ABC):
     """Whether what the kernel stamps is ``time.monotonic_ns()``."""
 
     @abstractmethod
-    def compile(self, body: Callable[..., None], threads: int) -> None:
-        """Compile the kernel, and learn how many of its blocks fit."""
+    def compile(
+        self, build: Callable[[], Callable[..., None]], key: Hashable, threads: int
+    ) -> None:
+        """Compile the kernel, and learn how many of its blocks fit.
+
+        `build` makes it; two kernels with the same `key` are the same.
+        """
 
     @abstractmethod
     def prepare(self, copies: int) -> None:
@@ -124,9 +135,14 @@ class SimulatedDevice(Device):
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
-    def compile(self, body: Callable[..., None], threads: int) -> None:
+    def compile(
+        self,
+        build: Callable[[], Callable[..., None]],
+        key: Hashable,  # noqa: ARG002
+        threads: int,
+    ) -> None:
         """Wrap the kernel; there is nothing to compile."""
-        self._kernel = self._cuda.jit(body)
+        self._kernel = self._cuda.jit(build())
         self._threads = threads
 
     def prepare(self, copies: int) -> None:
@@ -212,7 +228,7 @@ class GpuDevice(Device):
         from cuda.core import Device as CoreDevice  # noqa: PLC0415
         from cuda.core import StreamOptions  # noqa: PLC0415
 
-        core = CoreDevice()
+        self._core = core = CoreDevice()
         core.set_current()
         aside = StreamOptions(nonblocking=True)
         self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
@@ -223,14 +239,18 @@ class GpuDevice(Device):
         self._held = contextlib.ExitStack()
         self.blocks_at_most = 0
 
-    def compile(self, body: Callable[..., None], threads: int) -> None:
-        """Compile and load the kernel, before anything runs."""
+    def compile(
+        self, build: Callable[[], Callable[..., None]], key: Hashable, threads: int
+    ) -> None:
+        """Compile and load the kernel, before anything runs, or take one of before."""
         self._threads = threads
-        # No link-time optimisation: the PTX is then what was checked, and final.
-        options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
-        with ieee_arithmetic():
-            jitted = self._cuda.jit(signature(), launch_bounds=launch_bounds(threads), **options)
-            self._kernel = jitted(body)
+        whole_key = (self._core.device_id, threads, key)
+        with _compiling:
+            if whole_key not in _compiled:
+                if len(_compiled) == _KEPT:
+                    del _compiled[next(iter(_compiled))]
+                _compiled[whole_key] = self._compiled(build(), threads)
+            self._kernel = _compiled[whole_key]
         (definition,) = self._kernel.overloads.values()
         per_card = definition.max_cooperative_grid_blocks(threads)
         device = self._cuda.get_current_device()
@@ -238,6 +258,13 @@ class GpuDevice(Device):
         # one. Whether they do is not yet tried on a device.
         spare = per_card // device.MULTIPROCESSOR_COUNT
         self.blocks_at_most = max(1, per_card - spare)
+
+    def _compiled(self, body: Callable[..., None], threads: int) -> Any:
+        # No link-time optimisation: the PTX is then what was checked, and final.
+        options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
+        with ieee_arithmetic():
+            jitted = self._cuda.jit(signature(), launch_bounds=launch_bounds(threads), **options)
+            return jitted(body)
 
     def mapped(self, n: int) -> Any:
         """Return zeroed pinned words, mapped into the device's address space."""
@@ -312,6 +339,24 @@ class GpuDevice(Device):
     def release(self) -> None:
         """Let Numba free again."""
         self._held.close()
+
+
+def driver_error(error: BaseException) -> str | None:
+    """Return the driver's name of an error, such as ``CUDA_ERROR_OUT_OF_MEMORY``; None if it is not its.
+
+    Parameters
+    ----------
+    error : Exception
+        What a call of Numba or `cuda.core` raised.
+
+    Returns
+    -------
+    str or None
+        The name.
+    """
+    # Numba and cuda.core have types of their own for it, and both name it in the text.
+    found = re.search(r"\bCUDA_ERROR_\w+", str(error))
+    return found[0] if found else None
 
 
 @contextlib.contextmanager

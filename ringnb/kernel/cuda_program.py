@@ -20,6 +20,7 @@ from ringnb.actors.base import Actor
 from ringnb.kernel import cuda_layout as cl
 from ringnb.kernel import dev, layout
 from ringnb.kernel.cuda_leader import finish_job, make_commands, make_find_job
+from ringnb.kernel.digest import plain
 
 __all__ = ["CellCode", "build", "cell_code"]
 
@@ -76,9 +77,7 @@ class CellCode(NamedTuple):
 
 def cell_code(actor: Actor) -> CellCode:
     """Return an actor's kind."""
-    update = getattr(actor.update, "py_func", actor.update)
-    inject = getattr(actor.inject, "py_func", actor.inject)
-    return CellCode(update, inject, actor.dtype.name, len(actor.shape))
+    return CellCode(plain(actor.update), plain(actor.inject), actor.dtype.name, len(actor.shape))
 
 
 def _quiet(body: Callable[..., None]) -> Callable[..., None]:

@@ -15,20 +15,19 @@ an edited one never finds somebody else's.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import re
 import threading
 from collections.abc import Callable
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numba
-import numpy as np
 from numba import carray, cfunc, njit, types
 
 from ringnb.actors.base import Actor
 from ringnb.kernel.atomics import assume
+from ringnb.kernel.digest import digest, plain
 
 __all__ = ["CompiledActor", "compile_actor"]
 
@@ -134,9 +133,9 @@ def compile_actor(actor: Actor) -> CompiledActor:
         If a function cannot be compiled.
     """
     ndim = len(actor.shape)
-    update, inject = _plain(actor.update), _plain(actor.inject)
+    update, inject = plain(actor.update), plain(actor.inject)
     _check_signature(update, ndim)
-    key = (_digest(update), _digest(inject), actor.dtype.name, ndim)
+    key = (digest(update), digest(inject), actor.dtype.name, ndim)
     with _compile_lock:
         if key not in _compiled:
             element = types.CPointer(numba.from_dtype(actor.dtype))
@@ -160,11 +159,6 @@ def compile_actor(actor: Actor) -> CompiledActor:
 
 def _stand_in() -> None:
     """Stand where the generated functions say that they come from."""
-
-
-def _plain(function: Callable[..., None]) -> Callable[..., None]:
-    plain: Callable[..., None] = getattr(function, "py_func", function)  # a Numba dispatcher's
-    return plain
 
 
 def _at_home(cell: Callable[..., None]) -> Callable[..., None]:
@@ -231,39 +225,3 @@ def _reason(error: Exception) -> str:
     if telling[0].endswith(":") and len(telling) > 1:  # what follows is the signature
         telling[0] += " " + telling[1].removeprefix(">>> ")
     return telling[0].rstrip(".")
-
-
-def _digest(function: Callable[..., Any]) -> str:
-    """Digest of a function's code and of every value and function it refers to."""
-    sha = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
-    seen: set[int] = set()
-
-    def add_code(code: CodeType) -> None:
-        sha.update(code.co_code)
-        sha.update(repr(code.co_names).encode())
-        for const in code.co_consts:
-            if isinstance(const, CodeType):
-                add_code(const)
-            else:
-                sha.update(f"{type(const).__name__}:{const!r};".encode())
-
-    def add(value: object) -> None:
-        value = getattr(value, "py_func", value)
-        if isinstance(value, FunctionType):
-            if id(value) in seen:
-                return
-            seen.add(id(value))
-            add_code(value.__code__)
-            closure = inspect.getclosurevars(value)
-            for name, referred in sorted({**closure.globals, **closure.nonlocals}.items()):
-                sha.update(name.encode())
-                add(referred)
-        elif isinstance(value, np.ndarray):
-            sha.update(repr((value.dtype.str, value.shape)).encode() + value.tobytes())
-        elif isinstance(value, ModuleType):
-            sha.update(value.__name__.encode())
-        else:
-            sha.update(f"{type(value).__name__}:{value!r};".encode())
-
-    add(function)
-    return sha.hexdigest()[:32]
