@@ -4,7 +4,7 @@ Both round every operation once, in the same order (the CUDA kernel is compiled 
 `ringnb.kernel.cuda_device.ieee_arithmetic`), so integers and sums, differences, products and quotients
 of ``float32`` leave the same bits, after any number of steps. What remains is the edge of the normal
 numbers, where hardware may round or drop first. Not yet compared on a device; in the simulator, which
-drops nothing, the built-in actors agree in every bit.
+drops nothing, and where the compiled PTX is run in software, the built-in actors agree.
 
 `Ising2D` compares random numbers, multiples of 2**-32, with ``exp``, whose last bit differs between
 libraries: the same spins flip unless an ``exp(-dE / T)`` lies within an ulp of such a multiple.

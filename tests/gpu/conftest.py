@@ -2,7 +2,8 @@
 
 Asked for like that they are skipped, with the reason, where they cannot run; with `RINGNB_REQUIRE_GPU=1`
 that is an error. Any other run leaves them out: its process has the simulator in the GPU's place. They
-have not been run on a device yet.
+have not been run on a device yet; ``python tests/standin/card.py python -m pytest -m gpu`` runs them on
+a card in software, where the long ones run out of time.
 """
 
 from __future__ import annotations

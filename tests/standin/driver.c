@@ -1,104 +1,46 @@
-/* A stand-in for libcuda.so.1, so that the host side of the CUDA backend runs where there is no GPU.
+/* A stand-in for libcuda.so.1, so that the CUDA backend runs where there is no GPU: host side and kernel.
  *
- * Device memory and pinned memory are pages of one file in /dev/shm, mapped at a fixed address. A cooperative
- * launch starts a process (device.py) that maps the same pages at the same address and runs the kernel's
- * source in Numba's simulator: like a device, it runs beside the host and outlives it. Other launches do
- * nothing. Copies are made at once. Calls that matter are logged, with whether the kernel is alive.
+ * Device memory and pinned memory are pages without a name, mapped at a fixed address. Code is what
+ * assembler.py made of PTX. A cooperative launch starts a process (machine.c) that maps the same pages at the
+ * same address: like a device, it runs beside the host and outlives it. Copies, events and launches that end
+ * are done in their order by one thread, each a little later than it was asked for. Calls are logged, with
+ * whether the kernel lives.
  *
- * What this shows: the calls of numba-cuda, cuda.core and ringnb fit together, in which order they come, and
- * that nothing that would wait for the kernel is called while it lives. What it cannot show: timing, memory
- * ordering, and whatever else is a device's own.
+ * Stricter than a driver where that finds mistakes: what would wait for the living kernel fails at once and is
+ * logged as "waits"; memory is never zero; a copy must lie within one allocation; a thread without a context
+ * is told so. What this cannot show: timing, how the memories of a real device order what is written
+ * to them, and whatever else is a device's own.
  */
 #define _GNU_SOURCE
-#include <cuda.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdarg.h>
+#include "engine.h"
+
+#include <dlfcn.h>
+#include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BASE ((char *)0x200000000000ul)
-#define ARENA (1ul << 30)
-#define AT_MOST 1024 /* words of a kernel's arguments */
+#define LIVE_WITHOUT_IT(name)                                                                            \
+    do {                                                                                                 \
+        if (alive()) {                                                                                   \
+            note("waits: %s", name);                                                                     \
+            return CUDA_ERROR_LAUNCH_TIMEOUT;                                                            \
+        }                                                                                                \
+    } while (0)
+#define NEEDS_CONTEXT                                                                                    \
+    do {                                                                                                 \
+        if (!current) return CUDA_ERROR_INVALID_CONTEXT;                                                 \
+        if (broken()) return CUDA_ERROR_ILLEGAL_ADDRESS;                                                 \
+    } while (0)
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char *arena;
-static size_t used;
-static const char *pages; /* the file's name */
-static pid_t device;
-static int device_ended = 1;
-static CUstream device_stream;
-static CUcontext current;
+struct library { void *handle; int code; };
+
+static __thread CUcontext current; /* each thread has its own */
+static int retained;
 static long handles = 0x1000;
-
-static int alive(void) {
-    int status;
-    if (!device_ended) {
-        pid_t found = waitpid(device, &status, WNOHANG);
-        device_ended = found == device || (found < 0 && errno == ECHILD);
-    }
-    return !device_ended;
-}
-
-static void note(const char *format, ...) {
-    FILE *log = fopen(getenv("STANDIN_LOG"), "a");
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(log, "%s ", alive() ? "live" : "----");
-    vfprintf(log, format, arguments);
-    fputc('\n', log);
-    fclose(log);
-    va_end(arguments);
-}
-
-static void *take(size_t n) {
-    void *made = NULL;
-    pthread_mutex_lock(&lock);
-    if (!arena) {
-        pages = getenv("STANDIN_PAGES");
-        int file = open(pages, O_RDWR | O_CREAT | O_TRUNC, 0600);
-        if (file < 0 || ftruncate(file, ARENA)) abort();
-        arena = mmap(BASE, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
-        close(file);
-        if (arena != BASE) abort();
-    }
-    n = (n + 4095) / 4096 * 4096;
-    if (used + n <= ARENA) {
-        made = arena + used;
-        used += n;
-    }
-    pthread_mutex_unlock(&lock);
-    return made;
-}
-
-static void start_device(void **parameters, CUstream stream) {
-    long words[AT_MOST];
-    int n = atoi(getenv("STANDIN_WORDS"));
-    char name[256];
-    for (int i = 0; i < n && i < AT_MOST; i++) words[i] = *(long *)parameters[i];
-    snprintf(name, sizeof name, "%s.arguments", pages);
-    int file = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    if (write(file, words, n * sizeof *words) < 0) abort();
-    close(file);
-    device_ended = 0;
-    device_stream = stream;
-    device = vfork();
-    if (device == 0) {
-        setsid(); /* no signal to the host's terminal or group reaches a device */
-        int log = open(getenv("STANDIN_LOG"), O_WRONLY | O_CREAT | O_APPEND, 0600);
-        dup2(log, 1);
-        dup2(log, 2);
-        const char *python = getenv("STANDIN_PYTHON"); /* its name is how it finds its packages */
-        execl(python, python, getenv("STANDIN_DEVICE"), pages, (char *)NULL);
-        _exit(127);
-    }
-}
+static int eager; /* read once, as a driver does */
 
 #define CALL(name, ...) static CUresult f_##name(__VA_ARGS__)
 #define LIST(X)                                                                                          \
@@ -143,7 +85,14 @@ static void start_device(void **parameters, CUstream stream) {
 
 #define NEXT(pointer) (*(long *)(pointer) = __sync_add_and_fetch(&handles, 16), CUDA_SUCCESS)
 
-CALL(cuInit, unsigned flags) { return CUDA_SUCCESS; }
+CALL(cuInit, unsigned flags) {
+    const char *asked = getenv("CUDA_MODULE_LOADING");
+    eager = asked && !strcmp(asked, "EAGER");
+    Dl_info self;
+    dladdr((void *)run_grid, &self);
+    if (!dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD)) abort(); /* kernels call machine_* */
+    return CUDA_SUCCESS;
+}
 CALL(cuDriverGetVersion, int *version) { *version = 13000; return CUDA_SUCCESS; }
 CALL(cuDeviceGetCount, int *n) { *n = 1; return CUDA_SUCCESS; }
 CALL(cuDeviceGet, CUdevice *found, int i) { *found = 0; return CUDA_SUCCESS; }
@@ -154,18 +103,22 @@ CALL(cuDeviceGetAttribute, int *value, CUdevice_attribute which, CUdevice d) {
     switch (which) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
-    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 9; break;
     case CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT: *value = 0; break;
     case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
     default: *value = 1024;
     }
     return CUDA_SUCCESS;
 }
-CALL(cuDevicePrimaryCtxRetain, CUcontext *made, CUdevice d) { *made = (CUcontext)0x100; return CUDA_SUCCESS; }
+CALL(cuDevicePrimaryCtxRetain, CUcontext *made, CUdevice d) {
+    *made = (CUcontext)0x100;
+    retained = 1;
+    return CUDA_SUCCESS;
+}
 CALL(cuDevicePrimaryCtxRelease, CUdevice d) { return CUDA_SUCCESS; }
 CALL(cuDevicePrimaryCtxGetState, CUdevice d, unsigned *flags, int *active) {
     *flags = 0;
-    *active = current != NULL;
+    *active = retained;
     return CUDA_SUCCESS;
 }
 CALL(cuCtxGetCurrent, CUcontext *found) { *found = current; return CUDA_SUCCESS; }
@@ -173,50 +126,73 @@ CALL(cuCtxSetCurrent, CUcontext chosen) { current = chosen; return CUDA_SUCCESS;
 CALL(cuCtxPushCurrent, CUcontext chosen) { current = chosen; return CUDA_SUCCESS; }
 CALL(cuCtxPopCurrent, CUcontext *found) { *found = current; return CUDA_SUCCESS; }
 CALL(cuCtxGetDevice, CUdevice *found) { *found = 0; return CUDA_SUCCESS; }
-CALL(cuCtxSynchronize, void) { note("cuCtxSynchronize"); return CUDA_SUCCESS; }
+CALL(cuCtxSynchronize, void) {
+    NEEDS_CONTEXT;
+    LIVE_WITHOUT_IT("cuCtxSynchronize");
+    drain();
+    return CUDA_SUCCESS;
+}
 CALL(cuCtxGetStreamPriorityRange, int *least, int *greatest) {
     if (least) *least = 0;
     if (greatest) *greatest = -5;
     return CUDA_SUCCESS;
 }
-CALL(cuMemGetInfo, size_t *unused, size_t *all) { *unused = ARENA - used; *all = ARENA; return CUDA_SUCCESS; }
+CALL(cuMemGetInfo, size_t *unused, size_t *all) {
+    *unused = unused_memory();
+    *all = ARENA;
+    return CUDA_SUCCESS;
+}
 CALL(cuMemAlloc, CUdeviceptr *made, size_t n) {
-    note("cuMemAlloc %zu", n);
+    NEEDS_CONTEXT;
+    LIVE_WITHOUT_IT("cuMemAlloc");
     *made = (CUdeviceptr)take(n);
     return *made ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CALL(cuMemFree, CUdeviceptr old) { note("cuMemFree"); return CUDA_SUCCESS; }
+CALL(cuMemFree, CUdeviceptr old) {
+    LIVE_WITHOUT_IT("cuMemFree");
+    drain();
+    return give_back((void *)old);
+}
 CALL(cuMemHostAlloc, void **made, size_t n, unsigned flags) {
-    note("cuMemHostAlloc %zu flags=%u", n, flags);
+    NEEDS_CONTEXT;
+    LIVE_WITHOUT_IT("cuMemHostAlloc");
     *made = take(n);
     return *made ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CALL(cuMemFreeHost, void *old) { note("cuMemFreeHost"); return CUDA_SUCCESS; }
+CALL(cuMemFreeHost, void *old) {
+    LIVE_WITHOUT_IT("cuMemFreeHost");
+    drain();
+    return give_back(old);
+}
 CALL(cuMemHostGetDevicePointer, CUdeviceptr *found, void *host, unsigned flags) {
     *found = (CUdeviceptr)host;
     return CUDA_SUCCESS;
 }
-static CUresult copied(const char *how, void *target, const void *source, size_t n, CUstream stream) {
-    /* Memory that is not pinned is not in the arena; a copy to or from it may wait for the kernel. */
-    int pinned = (char *)target >= BASE && (char *)target < BASE + ARENA && (char *)source >= BASE &&
-                 (char *)source < BASE + ARENA;
+static CUresult copied(const char *how, void *target, const void *source, size_t n, CUstream stream, int async) {
+    NEEDS_CONTEXT;
+    /* Memory that is not pinned is not the card's; a copy to or from it may wait for the kernel. */
+    int pinned = on_card(target) && on_card(source);
     note("%s stream=%p %s", how, (void *)stream, pinned ? "pinned" : "pageable");
-    memcpy(target, source, n);
+    if (!stream || !pinned) LIVE_WITHOUT_IT(how);
+    if ((on_card(target) && !within_one(target, n)) || (on_card(source) && !within_one(source, n)))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (n) enqueue((struct work){.target = target, .source = source, .n = n});
+    if (!async || !pinned) drain();
     return CUDA_SUCCESS;
 }
-CALL(cuMemcpyHtoD, CUdeviceptr t, const void *s, size_t n) { return copied("cuMemcpyHtoD", (void *)t, s, n, 0); }
-CALL(cuMemcpyDtoH, void *t, CUdeviceptr s, size_t n) { return copied("cuMemcpyDtoH", t, (void *)s, n, 0); }
+CALL(cuMemcpyHtoD, CUdeviceptr t, const void *s, size_t n) { return copied("cuMemcpyHtoD", (void *)t, s, n, 0, 0); }
+CALL(cuMemcpyDtoH, void *t, CUdeviceptr s, size_t n) { return copied("cuMemcpyDtoH", t, (void *)s, n, 0, 0); }
 CALL(cuMemcpyDtoD, CUdeviceptr t, CUdeviceptr s, size_t n) {
-    return copied("cuMemcpyDtoD", (void *)t, (void *)s, n, 0);
+    return copied("cuMemcpyDtoD", (void *)t, (void *)s, n, 0, 0);
 }
 CALL(cuMemcpyHtoDAsync, CUdeviceptr t, const void *s, size_t n, CUstream stream) {
-    return copied("cuMemcpyHtoDAsync", (void *)t, s, n, stream);
+    return copied("cuMemcpyHtoDAsync", (void *)t, s, n, stream, 1);
 }
 CALL(cuMemcpyDtoHAsync, void *t, CUdeviceptr s, size_t n, CUstream stream) {
-    return copied("cuMemcpyDtoHAsync", t, (void *)s, n, stream);
+    return copied("cuMemcpyDtoHAsync", t, (void *)s, n, stream, 1);
 }
 CALL(cuMemcpyDtoDAsync, CUdeviceptr t, CUdeviceptr s, size_t n, CUstream stream) {
-    return copied("cuMemcpyDtoDAsync", (void *)t, (void *)s, n, stream);
+    return copied("cuMemcpyDtoDAsync", (void *)t, (void *)s, n, stream, 1);
 }
 CALL(cuStreamCreateWithPriority, CUstream *made, unsigned flags, int priority) {
     NEXT(made);
@@ -225,41 +201,85 @@ CALL(cuStreamCreateWithPriority, CUstream *made, unsigned flags, int priority) {
 }
 CALL(cuStreamCreate, CUstream *made, unsigned flags) { return f_cuStreamCreateWithPriority(made, flags, 0); }
 CALL(cuStreamDestroy, CUstream old) { note("cuStreamDestroy"); return CUDA_SUCCESS; }
-CALL(cuStreamSynchronize, CUstream stream) { note("cuStreamSynchronize"); return CUDA_SUCCESS; }
+CALL(cuStreamSynchronize, CUstream stream) {
+    if (!stream || with_the_kernel(stream)) LIVE_WITHOUT_IT("cuStreamSynchronize");
+    note("cuStreamSynchronize");
+    drain();
+    return broken() ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
+}
 CALL(cuStreamGetCtx, CUstream stream, CUcontext *found) { *found = current; return CUDA_SUCCESS; }
 CALL(cuStreamGetFlags, CUstream stream, unsigned *flags) { *flags = 1; return CUDA_SUCCESS; }
 CALL(cuStreamWaitEvent, CUstream stream, CUevent event, unsigned flags) { return CUDA_SUCCESS; }
-struct event { double at_ms; int behind_the_kernel; };
 CALL(cuEventCreate, CUevent *made, unsigned flags) {
     *made = (CUevent)calloc(1, sizeof(struct event));
     return CUDA_SUCCESS;
 }
 CALL(cuEventDestroy, CUevent old) { return CUDA_SUCCESS; }
 CALL(cuEventRecord, CUevent event, CUstream stream) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    ((struct event *)event)->at_ms = now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-    ((struct event *)event)->behind_the_kernel = device && stream == device_stream;
     note("cuEventRecord stream=%p", (void *)stream);
+    if (!stream) LIVE_WITHOUT_IT("cuEventRecord");
+    ((struct event *)event)->behind_the_kernel = with_the_kernel(stream);
+    enqueue((struct work){.event = (struct event *)event});
     return CUDA_SUCCESS;
 }
 CALL(cuEventQuery, CUevent event) {
-    return ((struct event *)event)->behind_the_kernel && alive() ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    struct event *e = (struct event *)event;
+    if (broken()) return CUDA_ERROR_ILLEGAL_ADDRESS;
+    if (e->behind_the_kernel && alive()) return CUDA_ERROR_NOT_READY;
+    return __atomic_load_n(&e->pending, __ATOMIC_ACQUIRE) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
-CALL(cuEventSynchronize, CUevent event) { note("cuEventSynchronize"); return CUDA_SUCCESS; }
+CALL(cuEventSynchronize, CUevent event) {
+    if (((struct event *)event)->behind_the_kernel) LIVE_WITHOUT_IT("cuEventSynchronize");
+    note("cuEventSynchronize");
+    drain();
+    return broken() ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
+}
 CALL(cuEventElapsedTime, float *ms, CUevent from, CUevent to) {
     *ms = 1e-6f + ((struct event *)to)->at_ms - ((struct event *)from)->at_ms;
     return CUDA_SUCCESS;
 }
 CALL(cuLibraryLoadData, CUlibrary *made, const void *code, CUjit_option *o, void **v, unsigned n,
      CUlibraryOption *lo, void **lv, unsigned ln) {
-    note("cuLibraryLoadData CUDA_MODULE_LOADING=%s", getenv("CUDA_MODULE_LOADING"));
-    return NEXT(made);
+    const Elf64_Ehdr *elf = code;
+    NEEDS_CONTEXT;
+    note("cuLibraryLoadData CUDA_MODULE_LOADING=%s", eager ? "EAGER" : "LAZY");
+    LIVE_WITHOUT_IT("cuLibraryLoadData");
+    if (memcmp(elf->e_ident, ELFMAG, SELFMAG) || (elf->e_machine != EM_X86_64 && elf->e_machine != EM_AARCH64)) return CUDA_ERROR_INVALID_IMAGE;
+    struct library *library = calloc(1, sizeof *library);
+    char path[64];
+    library->code = memfd_create("code", 0); /* inherited, like the memory */
+    if (write(library->code, code, elf->e_shoff + elf->e_shnum * elf->e_shentsize) < 0) abort();
+    snprintf(path, sizeof path, "/proc/self/fd/%d", library->code);
+    library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library->handle) {
+        note("missing here: %s", dlerror());
+        return CUDA_ERROR_INVALID_IMAGE;
+    }
+    *made = (CUlibrary)library;
+    return CUDA_SUCCESS;
 }
-CALL(cuLibraryUnload, CUlibrary old) { note("cuLibraryUnload"); return CUDA_SUCCESS; }
-CALL(cuLibraryGetKernel, CUkernel *found, CUlibrary library, const char *name) { return NEXT(found); }
-CALL(cuLibraryGetModule, CUmodule *found, CUlibrary library) { return NEXT(found); }
-CALL(cuKernelGetFunction, CUfunction *found, CUkernel kernel) { return NEXT(found); }
+CALL(cuLibraryUnload, CUlibrary old) {
+    LIVE_WITHOUT_IT("cuLibraryUnload");
+    drain();
+    dlclose(((struct library *)old)->handle);
+    close(((struct library *)old)->code);
+    free(old);
+    return CUDA_SUCCESS;
+}
+CALL(cuLibraryGetKernel, CUkernel *found, CUlibrary library, const char *name) {
+    void *code = ((struct library *)library)->handle;
+    struct function *f = calloc(1, sizeof *f);
+    f->kernel = (kernel_t)symbol(code, name, "");
+    if (!f->kernel) return CUDA_ERROR_NOT_FOUND;
+    f->sizes = symbol(code, name, "__sizes");
+    f->shared = *(int *)symbol(code, name, "__shared");
+    f->code = ((struct library *)library)->code;
+    snprintf(f->name, sizeof f->name, "%s", name);
+    *found = (CUkernel)f;
+    return CUDA_SUCCESS;
+}
+CALL(cuLibraryGetModule, CUmodule *found, CUlibrary library) { *found = (CUmodule)library; return CUDA_SUCCESS; }
+CALL(cuKernelGetFunction, CUfunction *found, CUkernel kernel) { *found = (CUfunction)kernel; return CUDA_SUCCESS; }
 CALL(cuFuncGetAttribute, int *value, CUfunction_attribute which, CUfunction f) { *value = 100; return CUDA_SUCCESS; }
 CALL(cuKernelGetAttribute, int *value, CUfunction_attribute which, CUkernel k, CUdevice d) {
     *value = 100;
@@ -269,42 +289,80 @@ CALL(cuOccupancyMaxActiveBlocksPerMultiprocessor, int *n, CUfunction f, int thre
     *n = 2;
     return CUDA_SUCCESS;
 }
+static CUstream captures; /* the stream whose launches go to a graph instead */
+static struct graph { struct launch *launches[4096]; int n; } *graph;
+
 CALL(cuLaunchKernelEx, const CUlaunchConfig *config, CUfunction f, void **parameters, void **extra) {
     int cooperative = 0;
+    NEEDS_CONTEXT;
     for (unsigned i = 0; i < config->numAttrs; i++)
         if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
             cooperative = config->attrs[i].value.cooperative;
     note("cuLaunchKernelEx grid=%u block=%u cooperative=%d stream=%p", config->gridDimX, config->blockDimX,
          cooperative, (void *)config->hStream);
-    if (cooperative) start_device(parameters, config->hStream);
+    if (cooperative || !config->hStream) LIVE_WITHOUT_IT("cuLaunchKernelEx");
+    struct launch *launch = launch_of(config, (struct function *)f, parameters);
+    if (cooperative) {
+        drain();
+        start_device(launch, config->hStream);
+        free(launch);
+    } else if (graph && config->hStream == captures) {
+        if (graph->n == 4096) return CUDA_ERROR_NOT_SUPPORTED;
+        graph->launches[graph->n++] = launch;
+    } else
+        enqueue((struct work){.launch = launch});
     return CUDA_SUCCESS;
 }
 CALL(cuStreamBeginCapture, CUstream stream, CUstreamCaptureMode mode) {
-    note("cuStreamBeginCapture mode=%d", mode);
+    captures = stream;
+    graph = calloc(1, sizeof *graph);
     return CUDA_SUCCESS;
 }
-CALL(cuStreamEndCapture, CUstream stream, CUgraph *made) { note("cuStreamEndCapture"); return NEXT(made); }
-CALL(cuGraphInstantiateWithFlags, CUgraphExec *made, CUgraph graph, unsigned long long flags) {
-    note("cuGraphInstantiate");
-    return NEXT(made);
+CALL(cuStreamEndCapture, CUstream stream, CUgraph *made) {
+    *made = (CUgraph)graph;
+    graph = NULL;
+    return CUDA_SUCCESS;
 }
-CALL(cuGraphInstantiate, CUgraphExec *made, CUgraph graph, unsigned long long flags) {
-    return f_cuGraphInstantiateWithFlags(made, graph, flags);
+CALL(cuGraphInstantiateWithFlags, CUgraphExec *made, CUgraph captured, unsigned long long flags) {
+    *made = (CUgraphExec)captured;
+    return CUDA_SUCCESS;
 }
-CALL(cuGraphLaunch, CUgraphExec graph, CUstream stream) { note("cuGraphLaunch"); return CUDA_SUCCESS; }
+CALL(cuGraphInstantiate, CUgraphExec *made, CUgraph captured, unsigned long long flags) {
+    return f_cuGraphInstantiateWithFlags(made, captured, flags);
+}
+CALL(cuGraphLaunch, CUgraphExec made, CUstream stream) {
+    struct graph *g = (struct graph *)made;
+    for (int i = 0; i < g->n; i++) enqueue((struct work){.launch = g->launches[i], .kept = 1});
+    return CUDA_SUCCESS;
+}
 CALL(cuModuleGetLoadingMode, CUmoduleLoadingMode *mode) {
-    const char *asked = getenv("CUDA_MODULE_LOADING");
-    *mode = asked && !strcmp(asked, "EAGER") ? CU_MODULE_EAGER_LOADING : CU_MODULE_LAZY_LOADING;
+    *mode = eager ? CU_MODULE_EAGER_LOADING : CU_MODULE_LAZY_LOADING;
     return CUDA_SUCCESS;
 }
-CALL(cuGetErrorName, CUresult status, const char **name) { *name = "CUDA_ERROR_STANDIN"; return CUDA_SUCCESS; }
-CALL(cuGetErrorString, CUresult status, const char **text) { *text = "of the stand-in"; return CUDA_SUCCESS; }
+CALL(cuGetErrorName, CUresult status, const char **name) {
+    static const struct { CUresult status; const char *name; } names[] = {
+        {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
+        {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
+        {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"},
+        {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
+        {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
+        {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+        {CUDA_ERROR_LAUNCH_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT"},
+        {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED"},
+    };
+    *name = "CUDA_ERROR_UNKNOWN";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].status == status) *name = names[i].name;
+    return CUDA_SUCCESS;
+}
+CALL(cuGetErrorString, CUresult status, const char **text) { return f_cuGetErrorName(status, text); }
 
 static CUresult unknown(void) { note("a function that is missing here"); return CUDA_ERROR_NOT_SUPPORTED; }
 
 #define ENTRY(name) {#name, (void *)f_##name},
 static const struct { const char *name; void *function; } functions[] = {LIST(ENTRY)};
 
+#pragma GCC visibility push(default)
 CUresult cuGetProcAddress_v2(const char *name, void **found, int version, cuuint64_t flags,
                              CUdriverProcAddressQueryResult *result) {
     *found = (void *)unknown;
@@ -320,3 +378,4 @@ CUresult cuGetProcAddress_v2(const char *name, void **found, int version, cuuint
 CUresult cuGetProcAddress(const char *name, void **found, int version, cuuint64_t flags) {
     return cuGetProcAddress_v2(name, found, version, flags, NULL);
 }
+#pragma GCC visibility pop

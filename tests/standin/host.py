@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-from numba import cloudpickle, cuda
+from numba import cuda
 
-from ringnb.kernel import cuda_program
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_device import signature
 from ringnb.kernel.cuda_target import why_unavailable
 from ringnb.messages import Command
 from ringnb.testing import proofs
@@ -27,35 +24,31 @@ from ringnb.testing.kernels import Mixer, advance, captured
 LEASE_S = 4.0  # a loaded machine may keep the heartbeat from running for a second
 
 
-def tell_the_device(build):
-    """Leave the kernel's kinds and the shapes of its arguments where the device's process finds them."""
-
-    def told(kinds):
-        dimensions = [argument.ndim for argument in signature().args]
-        os.environ["STANDIN_WORDS"] = str(sum(5 + 2 * ndim for ndim in dimensions))
-        content = cloudpickle.dumps((list(kinds), dimensions))
-        Path(os.environ["STANDIN_PAGES"] + ".kinds").write_bytes(content)
-        return build(kinds)
-
-    return told
-
-
 def measure():
-    """Copies, launches, a graph and the reference's calls, as the benchmark makes them."""
-    from ringnb.bench.gpu import bandwidth
+    """What ``ringnb bench --gpu`` does, small and without its long waits: no figure of a card's."""
+    from ringnb.bench import gpu
+    from ringnb.bench.gpu import bandwidth, rings, stepping
     from ringnb.bench.gpu.budget import Budget
     from ringnb.bench.gpu.card import Card, Sizes
     from ringnb.bench.measuring import Scale
 
-    card = Card(Sizes(copied=1 << 12, reference=(1 << 10,)))
+    bandwidth._BATCH, rings._BATCH, rings._BURST = 3, 10, 4
+    stepping._PER_GRAPH, stepping._SAMPLE_S = 2, 0.001
+    sizes = Sizes(
+        copied=1 << 12,
+        waves={"wave_3d": (8, 9, 10)},
+        snapshots=(1 << 10, 1 << 16),
+        reference=(1 << 10,),
+    )
+    card = Card(sizes)
     assert card.describe()["name"] == "stand-in"
-    assert bandwidth.bandwidth(card, Budget(0)).ceiling > 0
+    for name in ("copy", "waves", "commands", "stages", "reference"):
+        rows = list(gpu.CASES[name].measure(card, Scale(True, Path()), Budget(0)))
+        assert rows
+        assert all(row.median >= 0 for row in rows), rows
     source, target = card.words(np.arange(512)), card.empty(512)
     card.copy(target, source)
     np.testing.assert_array_equal(target.copy_to_host(stream=card._stream), np.arange(512))
-    assert card.time_s(card.record(lambda: card.copy(target, source))) > 0
-    rows = list(bandwidth.reference(card, Scale(True, Path()), Budget(0)))
-    assert all(row.median > 0 for row in rows)
 
 
 def prove(client):
@@ -78,7 +71,6 @@ def main():
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.WARNING)  # so that Numba's log is seen if it says anything
     assert why_unavailable() is None
-    cuda_program.build = tell_the_device(cuda_program.build)
     measure()
     garbage = [cuda.device_array(8, np.int64) for _ in range(30)]
     actors = [Mixer((5, 7)), proofs.counter((3, 4))]

@@ -5,7 +5,8 @@ comparison, ``budget`` the clock that keeps a case to its time; the others hold 
 subject. The kernel takes the whole card, so a baseline is measured before it is launched or after it has
 ended: ours and the baseline alternate by halves, not by turns.
 
-Not yet run on a device. The cases run in the tests with a card of the simulator.
+Not yet run on a device. The cases run in the tests with a card of the simulator, and compiled on a card
+in software.
 """
 
 from __future__ import annotations
