@@ -15,6 +15,7 @@ import pytest
 from ringnb.testing.ptx import CAPABILITIES
 
 pytest.importorskip("numba_cuda")
+pytestmark = pytest.mark.slow
 FULL = os.environ.get("RINGNB_FULL_PTX", "") not in ("", "0")
 
 

@@ -418,6 +418,7 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
 def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, monkeypatch):
     """A restart closes the old session before there is a new one; the pump must outlive that."""
     monkeypatch.setattr("ringnb.panels.pump._QUIET_S", 0.0)  # so that it rests soon
+    monkeypatch.setattr("ringnb.panels.state._RATE_S", 0.1)  # and no rate is left to sink
     faults, actor = session.panel("faults"), session.panel("actor")
     for _ in range(10):
         running = actor.session

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from .driver import chromium, missing
+from .driver import PATIENCE_MS, chromium, missing
 from .lab import Notebook
 from .servers import jupyterlab, voila
 
@@ -53,7 +53,7 @@ def voila_server(_needed, tmp_path_factory):
 def _context(browser):
     """One for all pages, so that JupyterLab's scripts are loaded once."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         yield context
 
 

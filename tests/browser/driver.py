@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING
 import ipykernel
 import pytest
 
+PATIENCE_MS = 15_000  # for what has no limit of its own: other tests may share the machine
+
 try:
     from playwright.sync_api import expect, sync_playwright
 except ImportError:  # the tests are skipped, see `missing`
     expect = sync_playwright = None
+else:
+    expect.set_options(timeout=PATIENCE_MS)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["chromium", "expect", "missing", "needs_subshells"]
+__all__ = ["PATIENCE_MS", "chromium", "expect", "missing", "needs_subshells"]
 
 _OLD = tuple(int(part) for part in ipykernel.__version__.split(".")[:2]) < (7, 1)
 needs_subshells = pytest.mark.skipif(

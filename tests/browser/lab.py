@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 
+from .cells import END
 from .driver import chromium, expect
 from .servers import jupyterlab
 
@@ -74,6 +75,7 @@ class Notebook:
         else:
             book = nbformat.read(prepared, as_version=4)
         nbformat.write(book, self._server.root / self.name)
+        (self._server.root / END).unlink(missing_ok=True)
         self.show()
 
     def show(self) -> None:
@@ -132,6 +134,11 @@ class Notebook:
     def runs(self, index: int) -> bool:
         """Whether a cell still runs. (The kernel's status says idle whenever a click was served.)"""
         return self._prompt(index).inner_text() == "[*]:"
+
+    def end_busy(self, index: int) -> None:
+        """Let a cell of `cells.BUSY` end, and wait for that."""
+        (self._server.root / END).touch()
+        self.wait_end(index)
 
     def wait_end(self, index: int) -> None:
         """Wait until a cell that was started has ended."""

@@ -64,7 +64,7 @@ def test_first_and_second_click_in_a_busy_cell(notebook, lab_server, record_prop
     expect(panel.get_by_role("button", name="Pause", exact=True)).to_have_attribute(
         "aria-pressed", "true"
     )
-    notebook.wait_end(3)
+    notebook.end_busy(3)
     found = reactions(notebook)
     ended = float(notebook.python("print(ended)"))
     assert [ran for _, _, ran in found] == [True, False, True, False]
@@ -83,7 +83,7 @@ def test_run_all_with_a_busy_cell_behind(notebook):
     notebook.page.evaluate(_CLOCK)
     click(panel, "Run", "Pause")
     assert notebook.runs(3)
-    notebook.wait_end(3)
+    notebook.end_busy(3)
     found = reactions(notebook)
     assert max(at for _, at, _ in found) < float(notebook.python("print(ended)"))
 
@@ -97,7 +97,7 @@ def test_without_subshells_a_click_waits_and_is_not_lost(notebook, lab_server):
     note = panel.get_by_text("Not heard yet: controls apply after the running cell.")
     expect(note).to_be_visible()
     screenshot(panel, "actor-without-subshells")
-    notebook.wait_end(3)
+    notebook.end_busy(3)
     expect(note).to_have_count(0)
     expect(panel.get_by_role("button", name="Run", exact=True)).to_have_attribute(
         "aria-pressed", "true"

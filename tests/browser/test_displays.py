@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
-
 from . import cells
 from .driver import expect, needs_subshells
 from .lab import panel_in
@@ -122,8 +120,8 @@ def test_scrubbing_shows_the_right_checkpoint(notebook):
     assert len(set(digests.values())) == len(digests) == 3
 
 
-@pytest.mark.timeout(280)
-def test_fifty_runs_leave_nothing_behind(notebook):
+def test_runs_of_a_cell_leave_nothing_behind(notebook):
+    """What one run leaves behind shows after one; fifty runs are tried without a browser."""
     count = (
         "import gc, threading; from ipywidgets.widgets.widget import _instances; gc.collect();"
         "lasting = [t for t in threading.enumerate() if not t.name.startswith('ringnb-commit')];"
@@ -131,7 +129,7 @@ def test_fifty_runs_leave_nothing_behind(notebook):
     )
     notebook.open([cells.session(interval=0.2) + "session.panel()"])
     counts = []
-    for runs in (3, 50):
+    for runs in (3, 7):
         for _ in range(runs):
             notebook.run(0)
         counts.append([int(n) for n in notebook.python(count).split()])

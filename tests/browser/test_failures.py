@@ -21,7 +21,7 @@ def test_restarted_kernel_shows_the_panel_as_dead(notebook):
 
 
 def test_busy_cell_does_not_look_dead(notebook):
-    notebook.open([cells.session(), 'session.panel("actor")', "import time; time.sleep(5)"])
+    notebook.open([cells.session(), 'session.panel("actor")', cells.BUSY])
     notebook.run(0)
     notebook.run(1)
     banner = panel_in(notebook.output(1), "actor").locator(".ringnb-banner")
