@@ -46,18 +46,15 @@ def module_variable(text: str) -> tuple[str, str]:
     """Return name and C of a module-scope variable of the global or constant space."""
     declaration, _, content = text.partition("=")
     name, n, align = declared(declaration)
-    given = ""
+    kind, given = "char", ""
     if content.strip():
         (element,) = re.findall(r"\.([bus]\d+)\s", declaration)
-        given = f" = {{.as = {content.strip()}}}"
-        kind = c_type(element)
-    else:
-        kind = "char"
-    count = n // (1 if kind == "char" else size(element))
+        kind, given = c_type(element), f" = {content.strip()}"
+        n //= size(element)
     variable = Function.variable(name)
-    return name, (
-        f"static union {{ {kind} as[{count}]; }} {variable}_memory "
-        f"__attribute__((aligned({align}))){given};\n#define {variable} {variable}_memory.as"
+    return (
+        name,
+        f"static IN_MODULE {kind} {variable}[{n}] __attribute__((aligned({align}))){given};",
     )
 
 
@@ -80,7 +77,7 @@ def to_c(ptx: str) -> str:
         At what is not known here; the message names it.
     """
     text = without_comments(ptx)
-    pieces, out, prototypes = [], ['#include "machine.h"'], []
+    pieces, out, prototypes = [], ['#include "machine.h"\nstatic IN_MODULE char none;'], []
     shared: dict[str, int] = {}
     symbols, used = set(), 0
     at = 0
@@ -174,7 +171,7 @@ def translated(
             [],
         )
         prototypes.append(f"{head};")
-    return [f"{head} {{", *opening, variable, *function.lines, "}", *after]
+    return [f"{head} {{", *opening, "unsigned carry = 0;", variable, *function.lines, "}", *after]
 
 
 def assembled(ptx: str) -> bytes:

@@ -1,4 +1,8 @@
-"""PTX instructions, as C."""
+"""PTX instructions, as C.
+
+Arithmetic is that of PTX to the bit: a fused product is fused, anything else rounds once, ``.ftz``
+flushes. What PTX calls approximate is exact here, which no card promises.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +84,32 @@ class Function(Operands):
         self.put(operands[0], kind, f"{flush}({result})" if flush else result)
 
     def op_add(self, parts: list[str], operands: list[str], sign: str = "+") -> None:
+        if "cc" in parts:
+            self.carried(parts, operands, f"{{a}} {sign} {{b}}")
+            return
         self.arithmetic(parts, operands, f"{{a}} {sign} {{b}}")
+
+    def carried(self, parts: list[str], operands: list[str], sum_: str, taken: str = "") -> None:
+        """Compute with the carry or borrow of the instruction before, and leave one for the next."""
+        self.only(parts[:-1], "cc", "lo", "hi")
+        kind = f"u{parts[-1][1:]}"
+        given = {name: self.read(o, kind) for name, o in zip("abc", operands[1:], strict=False)}
+        half = f" >> {kind[1:]}" if "hi" in parts else ""
+        total = sum_.format(**given, half=half, T=c_type(kind)) + taken
+        self.lines.append(f"{{ unsigned __int128 total = (unsigned __int128){total};")
+        self.put(operands[0], kind, f"({c_type(kind)})total")
+        if "cc" in parts:
+            self.lines.append(f"carry = total >> {kind[1:]} & 1;")
+        self.lines.append("}")
+
+    def op_addc(self, parts: list[str], operands: list[str]) -> None:
+        self.carried(parts, operands, "{a} + {b}", " + carry")
+
+    def op_madc(self, parts: list[str], operands: list[str]) -> None:
+        self.carried(parts, operands, "({T})((unsigned __int128){a} * {b}{half}) + {c}", " + carry")
+
+    def op_subc(self, parts: list[str], operands: list[str]) -> None:
+        self.carried(parts, operands, "{a} - {b}", " - carry")
 
     def op_sub(self, parts: list[str], operands: list[str]) -> None:
         self.op_add(parts, operands, "-")
@@ -104,11 +133,23 @@ class Function(Operands):
             self.arithmetic(parts, operands, "{a} * {b}" + addend)
 
     def op_mad(self, parts: list[str], operands: list[str]) -> None:
+        if "cc" in parts:
+            sum_ = "({T})((unsigned __int128){a} * {b}{half}) + {c}"
+            self.carried(parts, operands, sum_)
+            return
         self.op_mul(parts, operands, " + {c}")
 
     def op_fma(self, parts: list[str], operands: list[str]) -> None:
         function = "__builtin_fmaf" if parts[-1] == "f32" else "__builtin_fma"
-        self.arithmetic(parts, operands, function + "({a}, {b}, {c})")
+        directed = {"rz": "FE_TOWARDZERO", "rm": "FE_DOWNWARD", "rp": "FE_UPWARD"}
+        mode = next((directed[part] for part in parts if part in directed), None)
+        parts = [part for part in parts if part not in directed]
+        if mode:
+            self.arithmetic(
+                parts, operands, f"directed({mode}, {function}, {{T}}, {{a}}, {{b}}, {{c}})"
+            )
+        else:
+            self.arithmetic(parts, operands, function + "({a}, {b}, {c})")
 
     def op_div(self, parts: list[str], operands: list[str]) -> None:
         whole = parts[-1][0] != "f"
@@ -123,6 +164,31 @@ class Function(Operands):
     def op_sqrt(self, parts: list[str], operands: list[str]) -> None:
         function = "__builtin_sqrtf" if parts[-1] == "f32" else "__builtin_sqrt"
         self.arithmetic(parts, operands, function + "({a})")
+
+    def function(self, parts: list[str], operands: list[str], name: str) -> None:
+        """Apply a function of C's library."""
+        self.arithmetic(parts, operands, f"{name}{'f' if parts[-1] == 'f32' else ''}({{a}})")
+
+    def op_ex2(self, parts: list[str], operands: list[str]) -> None:
+        self.function(parts, operands, "exp2")
+
+    def op_lg2(self, parts: list[str], operands: list[str]) -> None:
+        self.function(parts, operands, "log2")
+
+    def op_sin(self, parts: list[str], operands: list[str]) -> None:
+        self.function(parts, operands, "sin")
+
+    def op_cos(self, parts: list[str], operands: list[str]) -> None:
+        self.function(parts, operands, "cos")
+
+    def op_tanh(self, parts: list[str], operands: list[str]) -> None:
+        self.function(parts, operands, "tanh")
+
+    def op_rsqrt(self, parts: list[str], operands: list[str]) -> None:
+        self.arithmetic(parts, operands, "1 / sqrt({a})")
+
+    def op_copysign(self, parts: list[str], operands: list[str]) -> None:
+        self.arithmetic(parts, operands, "copysign({b}, {a})")
 
     def op_neg(self, parts: list[str], operands: list[str]) -> None:
         self.arithmetic(parts, operands, "-{a}")
@@ -166,6 +232,26 @@ class Function(Operands):
 
     def op_shr(self, parts: list[str], operands: list[str]) -> None:
         self.op_shl(parts, operands, "shr")
+
+    def op_clz(self, parts: list[str], operands: list[str]) -> None:
+        (kind,) = parts
+        value = f"(uint64_t){self.read(operands[1], kind)}"
+        missing = 64 - int(kind[1:])
+        self.put(operands[0], "u32", f"({value} ? __builtin_clzll({value}) : 64) - {missing}")
+
+    def op_popc(self, parts: list[str], operands: list[str]) -> None:
+        (kind,) = parts
+        self.put(operands[0], "u32", f"__builtin_popcountll({self.read(operands[1], kind)})")
+
+    def op_shf(self, parts: list[str], operands: list[str]) -> None:
+        side, mode, kind = parts
+        if mode not in ("wrap", "clamp") or kind != "b32":
+            raise Unknown(f"shf.{'.'.join(parts)}")
+        low, high, by = (self.read(o, "u32") for o in operands[1:])
+        by = f"({by} & 31)" if mode == "wrap" else f"({by} < 32 ? {by} : 32)"
+        both = f"((uint64_t){high} << 32 | {low})"
+        value = f"{both} << {by} >> 32" if side == "l" else f"{both} >> {by}"
+        self.put(operands[0], "u32", f"(uint32_t)({value})")
 
     def op_mov(self, parts: list[str], operands: list[str]) -> None:
         (kind,) = parts
@@ -223,7 +309,7 @@ class Function(Operands):
         *how, to, of = parts
         self.only(how, "rn", "rz", "rzi", "rni", "rmi", "rpi", "ftz", "sat")
         value = self.read(operands[1], of)
-        if "sat" in how or ("rz" in how and (to, of) != ("f64", "f32")):
+        if ("sat" in how and to[0] != "f") or ("rz" in how and (to, of) != ("f64", "f32")):
             raise Unknown(f"conversion {parts}")
         if of == "f32" and "ftz" in how:
             value = f"ftz({value})"
@@ -237,6 +323,8 @@ class Function(Operands):
             value = f"clamped({c_type(to)}, {value}, {low}, 0x1p{bits})"
         else:
             value = f"({c_type(to)})({value})"
+        if "sat" in how:
+            value = f"({c_type(to)})fmin(fmax({value}, 0), 1)"
         if to == "f32" and "ftz" in how:
             value = f"ftz({value})"
         self.put(operands[0], to, value)

@@ -1,4 +1,5 @@
 /* What the C that assembler.py makes of PTX is written in. */
+#include <fenv.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,6 +40,9 @@ static inline float ftz(float v) { return v != 0 && v < 0x1p-126f && v > -0x1p-1
 /* A card does not trap: by nought comes all ones, and the remainder is the dividend. */
 #define whole_div(T, a, b) ({ T a_ = (a), b_ = (b); b_ == 0 ? (T)-1 : (T)-1 < 0 && b_ == (T)-1 ? (T)-(uint64_t)a_ : a_ / b_; })
 #define whole_rem(T, a, b) ({ T a_ = (a), b_ = (b); b_ == 0 ? a_ : (T)-1 < 0 && b_ == (T)-1 ? 0 : a_ % b_; })
+/* Volatile, so that the compiler, which knows of one rounding only, moves nothing in or out. */
+#define directed(mode, fma, T, a, b, c) ({ volatile T a_ = (a), b_ = (b), c_ = (c); \
+    fesetround(mode); volatile T sum_ = fma(a_, b_, c_); fesetround(FE_TONEAREST); sum_; })
 #define absolute(T, a) ({ T a_ = (a); (T)0.5 != 0 ? (T)__builtin_fabs(a_) : (T)(a_ < 0 ? -a_ : a_); })
 #define shl(T, a, by) ({ uint32_t by_ = (by); by_ >= 8 * sizeof(T) ? (T)0 : (T)((a) << by_); })
 #define shr(T, a, by) ({ T a_ = (a); uint32_t by_ = (by); by_ >= 8 * sizeof(T) ? (T)(a_ < 0 ? -1 : 0) : (T)(a_ >> by_); })
@@ -49,7 +53,12 @@ static inline float ftz(float v) { return v != 0 && v < 0x1p-126f && v > -0x1p-1
 /* A card faults at an address that is not a multiple of the size, or outside its memory. */
 #define near(T, at) ({ uint64_t at_ = (at); if (at_ % sizeof(T)) machine_fault(at_); (T *)at_; })
 #define far(T, at) ({ uint64_t at_ = (at); \
-    if (at_ % sizeof(T) || at_ < (uint64_t)machine_first || at_ >= (uint64_t)machine_last) machine_fault(at_); (T *)at_; })
+    if (at_ % sizeof(T) || !(WITHIN(at_, machine_first, machine_last) || WITHIN(at_, __start_module, __stop_module))) \
+        machine_fault(at_); (T *)at_; })
+#define WITHIN(at, first, last) ((at) >= (uint64_t)(first) && (at) < (uint64_t)(last))
+/* The linker names both ends of a section. */
+#define IN_MODULE __attribute__((section("module"), used))
+extern char __start_module[] __attribute__((visibility("hidden"))), __stop_module[] __attribute__((visibility("hidden")));
 #define near_load(T, at) (*near(T, at))
 #define near_store(T, at, value) (*near(T, at) = (value))
 #define near_strong(T, at) near(T, at)
@@ -94,6 +103,6 @@ static inline float ftz(float v) { return v != 0 && v < 0x1p-126f && v > -0x1p-1
     while (!__atomic_compare_exchange(p_, &old, &next_, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)); old; })
 
 /* Of the device's runtime library: whether the grid was launched as one whose blocks are there together. */
-static inline void v_cudaCGGetIntrinsicHandle(struct thread *t, char *returned, char *scope) {
+static inline void w_cudaCGGetIntrinsicHandle(struct thread *t, char *returned, char *scope) {
     *(uint64_t *)returned = 1;
 }

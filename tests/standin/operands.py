@@ -76,13 +76,15 @@ class Operands:
             kind = self.known[found[1]]
         else:
             return None
-        self.registers[text] = kind
+        if self.registers.setdefault(text, kind) != kind:
+            raise Unknown(f"{text} of two types in one function")
         return kind
 
     @staticmethod
     def variable(name: str) -> str:
         """Return the C name of a register or symbol."""
-        return "v_" + re.sub(r"\W", lambda m: f"_{ord(m[0]):x}_", name.lstrip("%"))
+        kind = "v_" if name.startswith("%") else "w_"
+        return kind + re.sub(r"\W", lambda m: f"_{ord(m[0]):x}_", name.lstrip("%"))
 
     def read(self, text: str, kind: str) -> str:
         """Return an operand's value as C of a PTX type."""
