@@ -19,7 +19,7 @@ import pytest
 
 import ringnb as rn
 from ringnb.errors import KernelStopped
-from ringnb.kernel import cuda_device, dev
+from ringnb.kernel import cuda_compile, cuda_device, dev
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
 from ringnb.kernel.cuda_clock import DeviceClock
@@ -186,7 +186,7 @@ class Event:
 
 @pytest.fixture
 def card(monkeypatch):
-    monkeypatch.setattr(cuda_device, "_compiled", {})  # by another test's card
+    monkeypatch.setattr(cuda_compile, "_compiled", {})  # by another test's card
     from numba import cuda
 
     made = Card(cuda)
@@ -199,7 +199,7 @@ def card(monkeypatch):
     monkeypatch.setattr("cuda.core.Device", lambda: core)
     monkeypatch.setattr(cuda_device, "load", lambda simulate: made)
     monkeypatch.setattr(cuda_device, "why_unavailable", lambda: None)
-    monkeypatch.setattr(cuda_device, "ieee_arithmetic", contextlib.nullcontext)
+    monkeypatch.setattr(cuda_compile, "ieee_arithmetic", contextlib.nullcontext)
     now_ns = dev.now_ns
     monkeypatch.setattr(dev, "now_ns", lambda: now_ns() + ELSEWHERE_NS)
     return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from ringnb.actors import Wave2D
-from ringnb.kernel.cuda_ptx import compiled
+from ringnb.kernel.cuda_compile import compiled
 from ringnb.kernel.cuda_target import load
 
 __all__ = ["compile_wave"]
@@ -29,7 +29,7 @@ def compile_wave(cc: tuple[int, int]) -> str:
         Its PTX.
     """
     load(simulate=False)
-    from ringnb.kernel.cuda_device import launch_bounds, signature  # noqa: PLC0415
+    from ringnb.kernel.cuda_compile import launch_bounds, signature  # noqa: PLC0415
     from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
 
     body = build([cell_code(Wave2D((8, 8)))])

@@ -24,12 +24,13 @@ import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, final
 
 import numpy as np
 
 from ringnb.errors import BackendUnavailable
+from ringnb.kernel.cuda_compile import kept
 from ringnb.kernel.cuda_target import load, why_unavailable
 from ringnb.kernel.layout import Words
 
@@ -38,16 +39,9 @@ __all__ = [
     "GpuDevice",
     "SimulatedDevice",
     "driver_error",
-    "ieee_arithmetic",
-    "launch_bounds",
-    "signature",
 ]
 
 _SWITCH_S = 1e-4
-_RESIDENT = 1024  # threads of a multiprocessor that are to be there together
-_KEPT = 8  # kernels that stay compiled and loaded
-_compiled: dict[Hashable, Any] = {}
-_compiling = threading.Lock()
 
 
 class Device(ABC):
@@ -244,13 +238,7 @@ class GpuDevice(Device):
     ) -> None:
         """Compile and load the kernel, before anything runs, or take one of before."""
         self._threads = threads
-        whole_key = (self._core.device_id, threads, key)
-        with _compiling:
-            if whole_key not in _compiled:
-                if len(_compiled) == _KEPT:
-                    del _compiled[next(iter(_compiled))]
-                _compiled[whole_key] = self._compiled(build(), threads)
-            self._kernel = _compiled[whole_key]
+        self._kernel = kept(self._cuda, build, (self._core.device_id, key), threads)
         (definition,) = self._kernel.overloads.values()
         per_card = definition.max_cooperative_grid_blocks(threads)
         device = self._cuda.get_current_device()
@@ -258,13 +246,6 @@ class GpuDevice(Device):
         # one. Whether they do is not yet tried on a device.
         spare = per_card // device.MULTIPROCESSOR_COUNT
         self.blocks_at_most = max(1, per_card - spare)
-
-    def _compiled(self, body: Callable[..., None], threads: int) -> Any:
-        # No link-time optimisation: the PTX is then what was checked, and final.
-        options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
-        with ieee_arithmetic():
-            jitted = self._cuda.jit(signature(), launch_bounds=launch_bounds(threads), **options)
-            return jitted(body)
 
     def mapped(self, n: int) -> Any:
         """Return zeroed pinned words, mapped into the device's address space."""
@@ -357,58 +338,3 @@ def driver_error(error: BaseException) -> str | None:
     # Numba and cuda.core have types of their own for it, and both name it in the text.
     found = re.search(r"\bCUDA_ERROR_\w+", str(error))
     return found[0] if found else None
-
-
-@contextlib.contextmanager
-def ieee_arithmetic() -> Iterator[None]:
-    """Compile for the CPU kernel's arithmetic.
-
-    A product and a sum stay two roundings, and ``float32`` results too small for a normal number become
-    zero. So an update made of ``+ - * /`` leaves the same bits on both.
-    """
-    from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
-    from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
-
-    # The jit decorator takes neither option, though what it calls does.
-    compile_ir = nvvm.compile_ir
-
-    def compile_exactly(llvmir: Any, **options: Any) -> Any:
-        """Compile as asked, with these two options in addition."""
-        return compile_ir(llvmir, **options, fma=False, ftz=True)
-
-    with global_compiler_lock:  # nobody else compiles meanwhile
-        nvvm.compile_ir = compile_exactly
-        try:
-            yield
-        finally:
-            nvvm.compile_ir = compile_ir
-
-
-def launch_bounds(threads: int) -> tuple[int, int]:
-    """Return what the kernel is compiled for: threads of a block, blocks of a multiprocessor.
-
-    Left to itself the compiler gives a thread the 112 registers that the leader's part takes, which
-    leaves room for 512 threads, too few to keep the memory busy by the usual reckoning. With twice as
-    many it has to spill some, all in the leader's part, none in the loop over cells (looked up in the
-    machine code for capability 9.0). Which is faster is not yet measured on a device.
-
-    Parameters
-    ----------
-    threads : int
-        Of a block.
-
-    Returns
-    -------
-    tuple of int
-        For ``cuda.jit``.
-    """
-    return threads, max(1, _RESIDENT // threads)
-
-
-def signature() -> Any:
-    """Return the kernel's signature, for which it is compiled before the launch."""
-    from numba.cuda import types  # noqa: PLC0415
-
-    line = types.int64[::1]
-    table = types.int64[:, ::1]
-    return types.void(*(line,) * 6, table, line, table, *(line,) * 5)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, RingnbError
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_device import ieee_arithmetic
+from ringnb.kernel.cuda_compile import ieee_arithmetic
 from ringnb.kernel.cuda_target import load, why_unavailable
 
 __all__ = ["Card", "DriverError", "Sizes", "checked"]

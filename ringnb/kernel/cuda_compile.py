@@ -1,0 +1,151 @@
+"""How CUDA kernels are compiled: for a device that is there, and to PTX with none."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+__all__ = ["compiled", "ieee_arithmetic", "kept", "launch_bounds", "signature"]
+
+_RESIDENT = 1024  # threads of a multiprocessor that are to be there together
+_KEPT = 8  # kernels that stay compiled and loaded
+_compiled: dict[Hashable, Any] = {}
+_compiling = threading.Lock()
+
+
+def compiled(
+    body: Callable[..., None],
+    signature: Any,
+    capabilities: tuple[tuple[int, int], ...],
+    bounds: tuple[int, int] | int,
+) -> Iterator[tuple[tuple[int, int], str]]:
+    """Compile a kernel to PTX.
+
+    Parameters
+    ----------
+    body : callable
+        The kernel.
+    signature : numba signature
+        Of its arguments.
+    capabilities : tuple of (int, int)
+        What for.
+    bounds : (int, int) or int
+        Launch bounds: threads of a block, and blocks of a multiprocessor.
+
+    Yields
+    ------
+    capability : (int, int)
+        Major and minor.
+    ptx : str
+        The code.
+    """
+    from numba.cuda import compiler, dispatcher  # noqa: PLC0415
+
+    # Numba asks the device for its capability to compile device functions, and there is none.
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
+    # What `cuda.compile` calls. The library that it drops holds what NVVM is given, which is the same
+    # for every capability; so the front end, most of the work, is gone through once.
+    library, _ = compiler._compile_pyfunc_with_fixup(
+        body,
+        signature,
+        device=False,
+        abi="numba",
+        cc=(9, 0),
+        launch_bounds=bounds,
+    )
+    for capability in capabilities:
+        with ieee_arithmetic():
+            ptx = library.get_asm_str(cc=capability)
+        yield capability, ptx
+
+
+def kept(cuda: Any, build: Callable[[], Callable[..., None]], key: Hashable, threads: int) -> Any:
+    """Compile and load the persistent kernel, or return the one of before.
+
+    Any thread; nobody else compiles meanwhile. To be called while no kernel lives: loading waits for it.
+
+    Parameters
+    ----------
+    cuda : module
+        ``numba.cuda``.
+    build : callable
+        Makes the kernel's function, if it is needed.
+    key : hashable
+        What the kernel is, and for which device: two with the same are the same.
+    threads : int
+        Of a block.
+
+    Returns
+    -------
+    numba dispatcher
+        With one overload.
+    """
+    whole_key = (key, threads)
+    with _compiling:
+        if whole_key not in _compiled:
+            if len(_compiled) == _KEPT:
+                del _compiled[next(iter(_compiled))]
+            # No link-time optimisation: the PTX is then what was checked, and final.
+            options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
+            with ieee_arithmetic():
+                jitted = cuda.jit(signature(), launch_bounds=launch_bounds(threads), **options)
+                _compiled[whole_key] = jitted(build())
+        return _compiled[whole_key]
+
+
+@contextlib.contextmanager
+def ieee_arithmetic() -> Iterator[None]:
+    """Compile for the CPU kernel's arithmetic.
+
+    A product and a sum stay two roundings, and ``float32`` results too small for a normal number become
+    zero. So an update made of ``+ - * /`` leaves the same bits on both.
+    """
+    from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
+    from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
+
+    # The jit decorator takes neither option, though what it calls does.
+    compile_ir = nvvm.compile_ir
+
+    def compile_exactly(llvmir: Any, **options: Any) -> Any:
+        """Compile as asked, with these two options in addition."""
+        return compile_ir(llvmir, **options, fma=False, ftz=True)
+
+    with global_compiler_lock:  # nobody else compiles meanwhile
+        nvvm.compile_ir = compile_exactly
+        try:
+            yield
+        finally:
+            nvvm.compile_ir = compile_ir
+
+
+def launch_bounds(threads: int) -> tuple[int, int]:
+    """Return what the kernel is compiled for: threads of a block, blocks of a multiprocessor.
+
+    Left to itself the compiler gives a thread the 112 registers that the leader's part takes, which
+    leaves room for 512 threads, too few to keep the memory busy by the usual reckoning. With twice as
+    many it has to spill some, all in the leader's part, none in the loop over cells (looked up in the
+    machine code for capability 9.0). Which is faster is not yet measured on a device.
+
+    Parameters
+    ----------
+    threads : int
+        Of a block.
+
+    Returns
+    -------
+    tuple of int
+        For ``cuda.jit``.
+    """
+    return threads, max(1, _RESIDENT // threads)
+
+
+def signature() -> Any:
+    """Return the kernel's signature, for which it is compiled before the launch."""
+    from numba.cuda import types  # noqa: PLC0415
+
+    line = types.int64[::1]
+    table = types.int64[:, ::1]
+    return types.void(*(line,) * 6, table, line, table, *(line,) * 5)
