@@ -120,5 +120,6 @@ def import_store(archive: str, path: str, names: Sequence[str] = ()) -> int:
     """
     with ZarrStorage(path) as storage:
         done = import_archive(archive, storage, list(names) or None)
-    say(f"{counted(len(done), 'checkpoint')} imported into {path}")
+    why = "" if done else ": it holds every checkpoint already that the archive has undamaged"
+    say(f"{counted(len(done), 'checkpoint')} imported into {path}{why}")
     return 0
