@@ -152,13 +152,20 @@ class SnapshotService(SnapshotCarrier):
             except BaseException as error:  # noqa: BLE001 - kept, and raised by the next call
                 self._failure = self._failure or error
                 self._stopping.wait(_TICK_S)
-        # Commands under way are answered within a slice; what was captured is committed.
-        deadline = time.monotonic() + 2.0
-        while self._kernel.alive and any(self._unanswered) and time.monotonic() < deadline:
-            self._client.pump(0.01)
+        try:
+            # Commands under way are answered within a slice; what was captured is committed.
+            deadline = time.monotonic() + 2.0
+            while self._kernel.alive and any(self._unanswered) and time.monotonic() < deadline:
+                self._client.pump(0.01)
+        except KernelStopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failure = self._failure or error
         while (answer := self.take()) is not None:
             self._pass_on(answer)
-        self._to_write.put(None)
+        self._to_write.put(
+            None
+        )  # whatever happened: else the writer, and `stop`, would wait for ever
 
     def _turn(self) -> None:
         for request in self.manager.poll_due_snapshots(unless=self._is_saved):
@@ -204,22 +211,30 @@ class SnapshotService(SnapshotCarrier):
 
     def _write(self) -> None:
         while (answer := self._to_write.get()) is not None:
-            response: SnapshotResponse | None = None
             try:
-                response = self.respond(answer)
-                name = self.complete(response)
-                if name is not None and self._outage.lasts:
-                    self._report_commit(answer.request.actor_slot, name)
-            except Exception as error:  # noqa: BLE001 - reported below, whatever it is
-                self._report(answer.request, error)
+                self._commit(answer)
+            except KernelStopped:
+                pass  # every call of the session says so
             except BaseException as error:  # noqa: BLE001 - e.g. SystemExit in an observer
                 self._failure = self._failure or error
             finally:
-                if response is not None and isinstance(response.data, StagedFields):
-                    response.data.release()
-                del response  # the last reference to the staging buffer's views
                 with self._lock:
                     self._writing -= 1
+
+    def _commit(self, answer: Answer) -> None:
+        response: SnapshotResponse | None = None
+        try:
+            response = self.respond(answer)
+            name = self.complete(response)
+            if name is not None and self._outage.lasts:
+                self._report_commit(answer.request.actor_slot, name)
+        except KernelStopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - reported, whatever it is
+            self._report(answer.request, error)
+        finally:
+            if response is not None and isinstance(response.data, StagedFields):
+                response.data.release()
 
     def _report(self, request: SnapshotRequest, error: Exception) -> None:
         """Warn of a failed automatic snapshot, or keep an error that nobody expected."""

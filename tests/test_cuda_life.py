@@ -97,6 +97,31 @@ def test_an_exception_in_an_update_is_told_to_the_next_call():
             session.run_steps(0, 5, timeout=10)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("call", ["download", "finished", "upload", "record of the end"])
+def test_whichever_call_first_finds_the_card_dead_the_next_call_tells_it_and_close_returns(
+    monkeypatch, call
+):
+    """The services of the session meet a dead card in their copies as often as in asking for its end."""
+
+    def dead(*_):
+        raise RuntimeError("Call to cuAnything results in CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    session = opened()
+    name = session.snapshot(0)
+    monkeypatch.setattr(
+        session.kernel._device, "ended" if call == "record of the end" else call, dead
+    )
+    with pytest.raises(KernelStopped, match=r"CUDA_ERROR_ILLEGAL_ADDRESS.*restart it first"):
+        if call == "upload":
+            session.restore(0, name)
+        session.snapshot(0)
+    with pytest.raises(KernelStopped, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        session.run_steps(0, 1)
+    session.close()
+    assert session.closed
+
+
 def test_a_kernel_that_cannot_start_leaves_nothing_and_may_be_tried_anew(monkeypatch):
     kernel = CudaKernel([Mixer(SHAPE)], simulate=True)
 

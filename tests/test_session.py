@@ -560,6 +560,20 @@ def test_an_unexpected_background_exception_is_raised_by_the_next_call_once():
     s.close()
 
 
+@pytest.mark.timeout(60)
+def test_an_unexpected_exception_in_the_last_pump_keeps_nothing_from_closing(monkeypatch):
+    def bug(*_):
+        raise ZeroDivisionError("a bug in the pump")
+
+    s = rn.Session(Mixer(SHAPE), storage=memory())
+    s._service._unanswered[0] += 1  # so that there is a last pump
+    monkeypatch.setattr(s._service._client, "pump", bug)
+    with pytest.raises(ZeroDivisionError, match="a bug in the pump"):
+        s.close()
+    assert s.closed
+    assert not any(thread.is_alive() for thread in s._service._threads)
+
+
 def test_close_commits_what_was_captured():
     gate = Gate(memory())
     s = rn.Session(Mixer(SHAPE), config=rn.CheckpointConfig(interval=3600.0), storage=gate)

@@ -18,23 +18,25 @@ to end. So would it for other CUDA libraries of the process; see `CudaKernel`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor
-from ringnb.errors import BackendUnavailable
+from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import cuda_layout as cl
 from ringnb.kernel import layout, lifetime
 from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.cuda_clock import DeviceClock
-from ringnb.kernel.cuda_device import Device, GpuDevice, SimulatedDevice, driver_error
+from ringnb.kernel.cuda_device import Device, GpuDevice, SimulatedDevice
+from ringnb.kernel.cuda_errors import death, driver_error, first_line, out_of_memory, unavailable
 from ringnb.kernel.cuda_layout import CudaPlan
 from ringnb.kernel.cuda_memory import CudaMemory
 from ringnb.kernel.digest import digest
@@ -138,11 +140,11 @@ class CudaKernel(LaneKernel):
             self._device.compile(lambda: build(kinds), key, threads)
         except Exception as error:
             if refusal := driver_error(error):
-                raise _unavailable(self.name, refusal) from error
+                raise unavailable(self.name, refusal) from error
             names = ", ".join(sorted({a.kernel_type for a in actors}))
             msg = (
                 f"the update function of {names} cannot be compiled for the GPU: "
-                f"{_first_line(error)}. Use numbers, the math module, and functions of your own "
+                f"{first_line(error)}. Use numbers, the math module, and functions of your own "
                 "decorated with numba.njit (the full report is the cause of this error)"
             )
             raise ValueError(msg) from error
@@ -164,15 +166,9 @@ class CudaKernel(LaneKernel):
             if (refusal := driver_error(error)) is None:
                 raise
             if refusal != "CUDA_ERROR_OUT_OF_MEMORY":
-                raise _unavailable(self.name, refusal) from error
+                raise unavailable(self.name, refusal) from error
             pinned = plan.staging_words + plan.restore_words
-            here, there = (n * 8 / 2**20 for n in (pinned, plan.state_words + pinned))
-            msg = (
-                f"the actors need {there:.0f} MiB on the card and about {here:.0f} MiB of page-locked "
-                f"memory of the host, and the CUDA driver refuses: {refusal}. Use smaller grids or "
-                "fewer actors, or free the card of other programs"
-            )
-            raise MemoryError(msg) from error
+            raise out_of_memory(plan.state_words + pinned, pinned, refusal) from error
         self._memory = self._arrays.lanes
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
         self._stillness = threading.Event()
@@ -207,7 +203,12 @@ class CudaKernel(LaneKernel):
     def _start(self) -> None:
         with _one:
             _check_alone(self.name, but=self)
-            self._device.launch(self._grid, tuple(self._arrays.arguments))
+            try:
+                self._device.launch(self._grid, tuple(self._arrays.arguments))
+            except Exception as error:
+                if refusal := driver_error(error):
+                    raise unavailable(self.name, refusal) from error
+                raise
         self._heart.start()
 
     def _end(self) -> None:
@@ -231,8 +232,23 @@ class CudaKernel(LaneKernel):
         try:
             return self._device.ended()
         except Exception as error:  # noqa: BLE001 - it ended, if badly
-            self.fail(_death(error))
+            self.fail(death(error))
             return True
+
+    @contextlib.contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """Tell what the driver refuses by what it means: the kernel died.
+
+        Whichever call comes first after its death is told of it, a copy's as well as `look`'s.
+        """
+        try:
+            yield
+        except Exception as error:
+            if driver_error(error) is None:
+                raise
+            self.fail(death(error))
+            self.check_alive()
+            raise
 
     def look(self) -> None:
         """Find out whether the kernel has ended by itself, and record why."""
@@ -269,7 +285,8 @@ class CudaKernel(LaneKernel):
         """Append a command; one that loads a state has the state copied to the device first."""
         if kind in _LOADS and 0 <= slot < len(self.actors):
             self.check_alive()
-            self._arrays.upload(slot)
+            with self._on_device():
+                self._arrays.upload(slot)
         if self._clock is None:
             super().push_nowait(lane, kind, command_id, slot, arguments, spin_ns=spin_ns)
             return
@@ -286,7 +303,8 @@ class CudaKernel(LaneKernel):
         if reply is not None and reply.kind == Command.SNAPSHOT and reply.ok:
             place = int(load_word(self._memory[lane].control, layout.K2H_TAIL)) + 1
             if place != self._fetched[lane]:  # a reply may be peeked at twice
-                self._arrays.fetch(lane, reply.value)
+                with self._on_device():
+                    self._arrays.fetch(lane, reply.value)
                 self._fetched[lane] = place
         return reply
 
@@ -327,9 +345,13 @@ class CudaKernel(LaneKernel):
 
     # -- staging ---------------------------------------------------------------------------------
 
+    def _arrived(self, lane: int, index: int) -> None:
+        with self._on_device():
+            self._arrays.arrived(lane, index)
+
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
         """Return what a snapshot put into a staging buffer, once the copy engine has brought it."""
-        self._arrays.arrived(lane, index)
+        self._arrived(lane, index)
         view, facts = super().staged(lane, index, slot)
         if self._clock is not None:
             begin, end = map(self._clock.on_host, (facts.begin_ns, facts.end_ns))
@@ -338,18 +360,20 @@ class CudaKernel(LaneKernel):
 
     def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
         """Return a copy of the 16 parameters that were captured with a snapshot."""
-        self._arrays.arrived(lane, index)
+        self._arrived(lane, index)
         return super().staged_params(lane, index, slot)
 
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:
         """Compute the checksum of a staging buffer as it is now, on the host."""
-        self._arrays.arrived(lane, index)
+        self._arrived(lane, index)
         return super().staged_checksum(lane, index, slot)
 
     def release_staging(self, lane: int, index: int) -> None:
         """Give a staging buffer back to the kernel, when the copy engine is done with it."""
-        if self.alive:  # else nobody will fill it, and a device that died answers no question
-            self._arrays.arrived(lane, index)
+        # Nobody fills a dead kernel's buffers.
+        with contextlib.suppress(KernelStopped):
+            if self.alive:
+                self._arrived(lane, index)
         super().release_staging(lane, index)
 
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
@@ -367,30 +391,7 @@ def _check_alone(name: str, but: CudaKernel | None = None) -> None:
         raise BackendUnavailable(msg)
 
 
-def _unavailable(name: str, refusal: str) -> BackendUnavailable:
-    return BackendUnavailable(
-        f"backend {name!r}: the CUDA driver refuses: {refusal}. If a kernel of this process died "
-        "before, restart the process; or use backend='cpu'"
-    )
-
-
-def _death(error: BaseException) -> str:
-    """Say what ended the kernel, and what has to come before a new session."""
-    if (refusal := driver_error(error)) is None:
-        return f"the CUDA kernel died: {type(error).__name__}: {_first_line(error)}"
-    return (
-        f"the CUDA kernel died: {refusal} (an update function that reaches outside its grid does that). "
-        "CUDA is lost to this process: restart it first"
-    )
-
-
 def _beat(owner: weakref.ref[CudaKernel], host: layout.Words, done: threading.Event) -> None:
     """Raise the heartbeat until the kernel has ended or nobody holds it."""
     while not done.wait(_BEAT_S) and owner() is not None:
         store_word(host, cl.HEARTBEAT, int(host[cl.HEARTBEAT]) + 1)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("Failed in")]
-    return (telling or lines or [type(error).__name__])[0].rstrip(".")

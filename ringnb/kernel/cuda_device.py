@@ -19,7 +19,6 @@ tests run it, and the compiled kernel, on a card in software whose driver refuse
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import threading
 import warnings
@@ -38,7 +37,6 @@ __all__ = [
     "Device",
     "GpuDevice",
     "SimulatedDevice",
-    "driver_error",
 ]
 
 _SWITCH_S = 1e-4
@@ -320,21 +318,3 @@ class GpuDevice(Device):
     def release(self) -> None:
         """Let Numba free again."""
         self._held.close()
-
-
-def driver_error(error: BaseException) -> str | None:
-    """Return the driver's name of an error, such as ``CUDA_ERROR_OUT_OF_MEMORY``; None if it is not its.
-
-    Parameters
-    ----------
-    error : Exception
-        What a call of Numba or `cuda.core` raised.
-
-    Returns
-    -------
-    str or None
-        The name.
-    """
-    # Numba and cuda.core have types of their own for it, and both name it in the text.
-    found = re.search(r"\bCUDA_ERROR_\w+", str(error))
-    return found[0] if found else None
