@@ -159,13 +159,13 @@ def test_every_stream_is_non_blocking(life):
 
 
 def test_what_is_tested_on_a_device_holds_with_a_weak_memory(stand_in):
-    """The contract of all kernels, restores bit for bit, checkpoints to the CPU kernel and back."""
+    """All kernels' contract, restores bit for bit, checkpoints to the CPU and back, functions."""
     # Left out: what takes minutes here, what measures a clock, most of what compiles one actor alone.
     chosen = (
         "not ten_thousand and not sixty and not other_streams and not clock and "
-        "(Kernel or wide or one_kernel or fdtd_2d)"
+        "(Kernel or wide or one_kernel or fdtd_2d or math)"
     )
-    files = [HERE / "gpu" / f"test_gpu_{name}.py" for name in ("kernel", "restore")]
+    files = [HERE / "gpu" / f"test_gpu_{name}.py" for name in ("kernel", "math", "restore")]
     options = ("-q", "-p", "no:cacheprovider", "-m", "gpu", "-k", chosen)
     done, log = stand_in.run("-m", "pytest", *options, *files, weak=True)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

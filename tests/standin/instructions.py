@@ -13,6 +13,7 @@ from operands import Unknown, c_type, declared
 
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _COMPARE |= {"lo": "<", "ls": "<=", "hi": ">", "hs": ">="}
+_DIRECTED = {"rz": "FE_TOWARDZERO", "rm": "FE_DOWNWARD", "rp": "FE_UPWARD"}
 _BITWISE = {"and": "&", "or": "|", "xor": "^"}
 
 
@@ -64,14 +65,20 @@ class Function(Accesses):
     def arithmetic(self, parts: list[str], operands: list[str], value: str) -> None:
         """Compute ``value`` of a, b, c, with subnormal numbers flushed if asked."""
         kind = parts[-1]
-        self.only(parts[:-1], "rn", "ftz", "lo", "full", "approx")
+        self.only(parts[:-1], "rn", *_DIRECTED, "ftz", "lo", "full", "approx")
         flush = "ftz" if "ftz" in parts and kind == "f32" else ""
         named = {
             n: f"{flush}({self.read(o, kind)})" for n, o in zip("abc", operands[1:], strict=False)
         }
-        named["T"] = c_type(kind)
-        # In the type: C would compute 16 bits in 32.
-        result = f"({named['T']})({value.format(**named)})"
+        type_ = c_type(kind)
+        mode = next((_DIRECTED[part] for part in parts if part in _DIRECTED), None)
+        if mode:
+            held = ", ".join(f"{n}_ = {v}" for n, v in named.items())
+            value = value.format(**{n: f"{n}_" for n in named}, T=type_)
+            result = f"({{ volatile {type_} {held}; directed({mode}, {type_}, {value}); }})"
+        else:
+            # In the type: C would compute 16 bits in 32.
+            result = f"({type_})({value.format(**named, T=type_)})"
         self.put(operands[0], kind, f"{flush}({result})" if flush else result)
 
     def op_add(self, parts: list[str], operands: list[str], sign: str = "+") -> None:
@@ -132,15 +139,7 @@ class Function(Accesses):
 
     def op_fma(self, parts: list[str], operands: list[str]) -> None:
         function = "__builtin_fmaf" if parts[-1] == "f32" else "__builtin_fma"
-        directed = {"rz": "FE_TOWARDZERO", "rm": "FE_DOWNWARD", "rp": "FE_UPWARD"}
-        mode = next((directed[part] for part in parts if part in directed), None)
-        parts = [part for part in parts if part not in directed]
-        if mode:
-            self.arithmetic(
-                parts, operands, f"directed({mode}, {function}, {{T}}, {{a}}, {{b}}, {{c}})"
-            )
-        else:
-            self.arithmetic(parts, operands, function + "({a}, {b}, {c})")
+        self.arithmetic(parts, operands, function + "({a}, {b}, {c})")
 
     def op_div(self, parts: list[str], operands: list[str]) -> None:
         whole = parts[-1][0] != "f"
@@ -223,6 +222,14 @@ class Function(Accesses):
 
     def op_shr(self, parts: list[str], operands: list[str]) -> None:
         self.op_shl(parts, operands, "shr")
+
+    def op_bfi(self, parts: list[str], operands: list[str]) -> None:
+        (kind,) = parts
+        a, b = (self.read(o, kind) for o in operands[1:3])
+        at, n = (f"({self.read(o, 'u32')} & 255)" for o in operands[3:])
+        kept = f"shl({c_type(kind)}, ({c_type(kind)})~shl({c_type(kind)}, ~0ull, {n}), {at})"
+        value = f"({b} & ~{kept}) | (shl({c_type(kind)}, {a}, {at}) & {kept})"
+        self.put(operands[0], kind, f"({c_type(kind)})({value})")
 
     def op_clz(self, parts: list[str], operands: list[str]) -> None:
         (kind,) = parts
