@@ -12,6 +12,16 @@ from ringnb.errors import BackendUnavailable
 
 __all__ = ["death", "driver_error", "first_line", "out_of_memory", "unavailable"]
 
+_ASTRAY = {
+    f"CUDA_ERROR_{name}"
+    for name in (
+        "ILLEGAL_ADDRESS",
+        "INVALID_ADDRESS_SPACE",
+        "LAUNCH_FAILED",
+        "MISALIGNED_ADDRESS",
+    )
+}
+
 
 def driver_error(error: BaseException) -> str | None:
     """Return the driver's name of an error, such as ``CUDA_ERROR_OUT_OF_MEMORY``; None if it is not its.
@@ -90,10 +100,8 @@ def death(error: BaseException) -> str:
     """
     if (refusal := driver_error(error)) is None:
         return f"the CUDA kernel died: {type(error).__name__}: {first_line(error)}"
-    return (
-        f"the CUDA kernel died: {refusal} (an update function that reaches outside its grid does that). "
-        "CUDA is lost to this process: restart it first"
-    )
+    cause = " (an update function that reaches outside its grid does that)" * (refusal in _ASTRAY)
+    return f"the CUDA kernel died: {refusal}{cause}. CUDA is lost to this process: restart it first"
 
 
 def first_line(error: BaseException) -> str:
