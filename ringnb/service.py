@@ -22,6 +22,8 @@ import threading
 import time
 import warnings
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import final
 
 from ringnb.carrier import Answer, Outcome, SnapshotCarrier
@@ -101,7 +103,7 @@ class SnapshotService(SnapshotCarrier):
         Parameters
         ----------
         error : BaseException
-            What somebody else caught who only shows it.
+            What was caught by somebody who cannot raise it to the user.
         """
         self._failure = self._failure or error
 
@@ -150,22 +152,27 @@ class SnapshotService(SnapshotCarrier):
             except KernelStopped:
                 break
             except BaseException as error:  # noqa: BLE001 - kept, and raised by the next call
-                self._failure = self._failure or error
+                self.keep_failure(error)
                 self._stopping.wait(_TICK_S)
-        try:
+        with self._keeping_failures():
             # Commands under way are answered within a slice; what was captured is committed.
             deadline = time.monotonic() + 2.0
             while self._kernel.alive and any(self._unanswered) and time.monotonic() < deadline:
                 self._client.pump(0.01)
-        except KernelStopped:
-            pass
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failure = self._failure or error
         while (answer := self.take()) is not None:
             self._pass_on(answer)
-        self._to_write.put(
-            None
-        )  # whatever happened: else the writer, and `stop`, would wait for ever
+        # Whatever happened: else the writer, and `stop`, would wait for ever.
+        self._to_write.put(None)
+
+    @contextmanager
+    def _keeping_failures(self) -> Iterator[None]:
+        """Keep what nobody expected for the next `check`; of a stopped kernel every call tells."""
+        try:
+            yield
+        except KernelStopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - e.g. SystemExit in an observer
+            self.keep_failure(error)
 
     def _turn(self) -> None:
         for request in self.manager.poll_due_snapshots(unless=self._is_saved):
@@ -211,15 +218,10 @@ class SnapshotService(SnapshotCarrier):
 
     def _write(self) -> None:
         while (answer := self._to_write.get()) is not None:
-            try:
+            with self._keeping_failures():
                 self._commit(answer)
-            except KernelStopped:
-                pass  # every call of the session says so
-            except BaseException as error:  # noqa: BLE001 - e.g. SystemExit in an observer
-                self._failure = self._failure or error
-            finally:
-                with self._lock:
-                    self._writing -= 1
+            with self._lock:
+                self._writing -= 1
 
     def _commit(self, answer: Answer) -> None:
         response: SnapshotResponse | None = None
@@ -242,7 +244,7 @@ class SnapshotService(SnapshotCarrier):
         if outcome is not None and (outcome.raised or outcome.awaited):
             return  # raised where it is waited for
         if not isinstance(error, SnapshotFailed | CheckpointError | OSError):
-            self._failure = self._failure or error
+            self.keep_failure(error)
             return
         words = (
             f"snapshot of {self._named(request.actor_slot)} failed and will be retried: "
@@ -252,7 +254,7 @@ class SnapshotService(SnapshotCarrier):
             words = self._outage.failed(request.actor_slot, error, words)
             warnings.warn(words, CheckpointWarning, stacklevel=2)
         except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
-            self._failure = self._failure or raised
+            self.keep_failure(raised)
 
     def _report_commit(self, slot: int, name: str) -> None:
         """Say that what was warned of is over, if it is."""

@@ -247,8 +247,7 @@ class CudaKernel(LaneKernel):
             if driver_error(error) is None:
                 raise
             self.fail(death(error))
-            self.check_alive()
-            raise
+            self.check_alive()  # which raises
 
     def look(self) -> None:
         """Find out whether the kernel has ended by itself, and record why."""

@@ -12,15 +12,12 @@ from ringnb.errors import BackendUnavailable
 
 __all__ = ["death", "driver_error", "first_line", "out_of_memory", "unavailable"]
 
-_ASTRAY = {
-    f"CUDA_ERROR_{name}"
-    for name in (
-        "ILLEGAL_ADDRESS",
-        "INVALID_ADDRESS_SPACE",
-        "LAUNCH_FAILED",
-        "MISALIGNED_ADDRESS",
-    )
-}
+_ASTRAY = (
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+)
 
 
 def driver_error(error: BaseException) -> str | None:
@@ -100,8 +97,9 @@ def death(error: BaseException) -> str:
     """
     if (refusal := driver_error(error)) is None:
         return f"the CUDA kernel died: {type(error).__name__}: {first_line(error)}"
-    cause = " (an update function that reaches outside its grid does that)" * (refusal in _ASTRAY)
-    return f"the CUDA kernel died: {refusal}{cause}. CUDA is lost to this process: restart it first"
+    if refusal in _ASTRAY:
+        refusal += " (an update function that reaches outside its grid does that)"
+    return f"the CUDA kernel died: {refusal}. CUDA is lost to this process: restart it first"
 
 
 def first_line(error: BaseException) -> str:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 import ringnb as rn
-from ringnb.testing import MemoryStorage
+
+from .stepping import stepped
 
 SHAPE = (9, 13)
 POWERS = ("exp", "expm1", "log", "log1p", "log10", "sqrt", "pow")
@@ -78,13 +79,8 @@ def actor(dtype):
 
 
 def states(backend, dtypes, steps):
-    """Step an actor of each dtype, in one session; return its fields by dtype."""
-    config = rn.CheckpointConfig(enabled=False)
-    actors = [actor(dtype) for dtype in dtypes]
-    with rn.Session(actors, backend=backend, config=config, storage=MemoryStorage()) as s:
-        for slot in range(len(actors)):
-            s.run_steps(slot, steps)
-        return {dtype: s.snapshot(slot).numpy() for slot, dtype in enumerate(dtypes)}
+    """Step an actor of each dtype; return its fields by dtype."""
+    return dict(zip(dtypes, stepped([actor(d) for d in dtypes], backend, steps), strict=True))
 
 
 def test_functions_of_the_math_module(device):

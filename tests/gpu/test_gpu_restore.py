@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import ringnb as rn
-from ringnb.testing import MemoryStorage
 from ringnb.testing.proofs import differs
+
+from .stepping import stepped
 
 ACTORS = {
     "fdtd_2d": lambda: rn.actors.Wave2D((130, 97), damping=0.001),
@@ -68,13 +69,9 @@ def test_a_checkpoint_goes_on_on_the_other_side(tmp_path, kind, origin, device):
 
 
 def test_one_kernel_with_an_actor_of_each_kind_computes_what_the_cpu_computes(device):
-    found = {}
-    for backend in (device, "cpu"):
-        config = rn.CheckpointConfig(enabled=False)
-        every = [make() for make in ACTORS.values()]
-        with rn.Session(every, backend=backend, config=config, storage=MemoryStorage()) as s:
-            for slot in range(len(every)):
-                s.run_steps(slot, BEFORE)
-            found[backend] = [s.snapshot(slot).numpy() for slot in range(len(every))]
+    found = {
+        backend: stepped([make() for make in ACTORS.values()], backend, BEFORE)
+        for backend in (device, "cpu")
+    }
     for kind, ours, theirs in zip(ACTORS, found[device], found["cpu"], strict=True):
         assert [d for field in ours if (d := differs(kind, ours[field], theirs[field]))] == []

@@ -75,7 +75,7 @@ class Function(Accesses):
         if mode:
             held = ", ".join(f"{n}_ = {v}" for n, v in named.items())
             value = value.format(**{n: f"{n}_" for n in named}, T=type_)
-            result = f"({{ volatile {type_} {held}; directed({mode}, {type_}, {value}); }})"
+            result = f"directed({mode}, {type_}, {value}, {held})"
         else:
             # In the type: C would compute 16 bits in 32.
             result = f"({type_})({value.format(**named, T=type_)})"

@@ -40,8 +40,9 @@ static inline float ftz(float v) { return v != 0 && v < 0x1p-126f && v > -0x1p-1
 /* A card does not trap: by nought comes all ones, and the remainder is the dividend. */
 #define whole_div(T, a, b) ({ T a_ = (a), b_ = (b); b_ == 0 ? (T)-1 : (T)-1 < 0 && b_ == (T)-1 ? (T)-(uint64_t)a_ : a_ / b_; })
 #define whole_rem(T, a, b) ({ T a_ = (a), b_ = (b); b_ == 0 ? a_ : (T)-1 < 0 && b_ == (T)-1 ? 0 : a_ % b_; })
-/* Volatile, as the operands are, so that the compiler, which knows of one rounding only, moves nothing in or out. */
-#define directed(mode, T, value) fesetround(mode); volatile T directed_ = (value); fesetround(FE_TONEAREST); directed_
+/* Volatile, so that the compiler, which knows of one rounding only, moves nothing in or out; the operands come last. */
+#define directed(mode, T, value, ...) ({ volatile T __VA_ARGS__; \
+    fesetround(mode); volatile T directed_ = (value); fesetround(FE_TONEAREST); directed_; })
 #define absolute(T, a) ({ T a_ = (a); (T)0.5 != 0 ? (T)__builtin_fabs(a_) : (T)(a_ < 0 ? -a_ : a_); })
 #define shl(T, a, by) ({ uint32_t by_ = (by); by_ >= 8 * sizeof(T) ? (T)0 : (T)((a) << by_); })
 #define shr(T, a, by) ({ T a_ = (a); uint32_t by_ = (by); by_ >= 8 * sizeof(T) ? (T)(a_ < 0 ? -1 : 0) : (T)(a_ >> by_); })
