@@ -18,15 +18,31 @@ from numba import njit, types
 __all__ = ["entry_point", "inner"]
 
 
-def _digest() -> str:
-    package = Path(__file__).parent
+def compiled_sources(root: Path) -> list[Path]:
+    """Return the files below the package that compiled code is made of, sorted.
+
+    Beside the kernel these are the modules whose constants are frozen into machine code: `Command`,
+    `Status`, ``MAX_STEP`` and ``MAX_PARAMS``.
+    """
+    found = [root / "errors.py", *root.glob("_support/checks.py"), *root.glob("actors/base.py")]
+    found += [
+        *root.glob("messages.py"),
+        *root.glob("messages/**/*.py"),
+        *root.glob("kernel/**/*.py"),
+    ]
+    return sorted(found)
+
+
+def _source_digest(root: Path) -> str:
+    """Digest every file that compiled code is made of, with its place below the package."""
     sha = hashlib.sha256()
-    for path in [*sorted(package.glob("*.py")), package.parent / "messages.py"]:
+    for path in compiled_sources(root):
+        sha.update(str(path.relative_to(root)).encode())
         sha.update(path.read_bytes())
     return sha.hexdigest()[:16]
 
 
-_SOURCES = _digest()
+_SOURCES = _source_digest(Path(__file__).parents[1])
 
 
 def inner(function: Callable[..., Any]) -> Any:
