@@ -42,7 +42,7 @@ from ringnb.errors import (
     SnapshotTimeout,
     StoreLocked,
 )
-from ringnb.messages import SnapshotRequest, SnapshotResponse
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session import Session
 
 if TYPE_CHECKING:

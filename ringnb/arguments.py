@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ringnb._support.checks import check_int, check_number
 from ringnb.actors.base import Actor
-from ringnb.scalars import check_int, check_number
 
 __all__ = [
     "check_cell",

@@ -18,11 +18,12 @@ from typing import NamedTuple, final
 
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import SnapshotFailed, Status
-from ringnb.events import Event, EventLog, Stage
 from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.layout import STAGING_BUFFERS
-from ringnb.messages import Command, Reply, SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.messages.commands import Command, Reply
+from ringnb.messages.events import Event, EventLog, Stage
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.standing import SavedStates, State
 
 __all__ = ["Answer", "Outcome", "SnapshotCarrier"]

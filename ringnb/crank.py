@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Literal, final, get_args
 
 from ringnb.errors import SnapshotFailed
-from ringnb.events import Event
 from ringnb.gated import END, GatedCommit
 from ringnb.kernel.base import Gate
-from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.messages.events import Event
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session import Session
 
 __all__ = ["POSITIONS", "Crank", "Position"]

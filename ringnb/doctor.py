@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ringnb.console import say
-from ringnb.machine import available_cores
+from ringnb._support.machine import available_cores
+from ringnb._support.text import say
 
 __all__ = ["Finding", "run"]
 

@@ -18,12 +18,12 @@ from typing import Any, final
 
 import numpy as np
 
+from ringnb._support.checks import check_seconds
 from ringnb.carrier import SnapshotCarrier
 from ringnb.checkpoint import ZarrStorage, files
 from ringnb.checkpoint.storage import CheckpointStorage
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
-from ringnb.scalars import check_seconds
 
 __all__ = ["Faults", "flip_bit"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ringnb.checkpoint import ZarrStorage, files
-from ringnb.messages import SnapshotResponse
+from ringnb.messages.snapshots import SnapshotResponse
 from ringnb.session import Session
 
 __all__ = ["END", "GatedCommit"]

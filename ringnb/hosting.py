@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ringnb._support.checks import MAX_STEP, check_number, check_seconds, check_step
 from ringnb.actors.base import Actor
 from ringnb.arguments import check_cell, check_pace
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda_target import notice_fallback
-from ringnb.messages import MAX_STEP, Command, check_step
-from ringnb.scalars import check_number, check_seconds
+from ringnb.messages.commands import Command
 from ringnb.standing import SavedStates
 
 __all__ = ["ActorHost", "make_kernel"]

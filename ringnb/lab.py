@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ringnb.console import counted, say
+from ringnb._support.text import counted, say
 from ringnb.course.stubs import has_solution, stub
 from ringnb.errors import RingnbError
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ringnb._support.checks import check_seconds
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.faults import Faults
 from ringnb.hosting import ActorHost
-from ringnb.messages import SnapshotRequest, SnapshotResponse
-from ringnb.scalars import check_seconds
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.service import SnapshotService
 
 __all__ = ["ManualCrank"]

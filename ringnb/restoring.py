@@ -9,7 +9,7 @@ from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import Command, Reply
+from ringnb.messages.commands import Command, Reply
 
 __all__ = ["check_fits", "resolve", "restore_into"]
 

@@ -28,9 +28,9 @@ from typing import final
 
 from ringnb.carrier import Answer, Outcome, SnapshotCarrier
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
-from ringnb.events import EventLog
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.messages.events import EventLog
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.outage import Outage
 from ringnb.standing import SavedStates
 from ringnb.stepwise import StepSchedule

@@ -20,20 +20,19 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
+from ringnb._support.checks import check_seconds, check_step
+from ringnb._support.text import say
 from ringnb.actors.base import Actor
 from ringnb.arguments import check_pace, kernel_ids_of, population_of
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage import CheckpointStorage
-from ringnb.console import say
 from ringnb.errors import KernelStopped
-from ringnb.events import Event, EventLog
 from ringnb.hosting import make_kernel
-from ringnb.messages import check_step
+from ringnb.messages.events import Event, EventLog
 from ringnb.rerun import current_run, give_way, remember
 from ringnb.restoring import check_fits, resolve, restore_into
-from ringnb.scalars import check_seconds
 from ringnb.service import SnapshotService
 from ringnb.standing import State
 from ringnb.taking import take_snapshot

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ringnb.console import counted
+from ringnb._support.text import counted, facts_table
 from ringnb.kernel.base import ActorCounters, KernelStatistics
-from ringnb.markup import facts_table
 
 __all__ = ["SessionStatistics"]
 

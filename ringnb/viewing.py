@@ -9,12 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import Any, Self
 
+from ringnb._support.text import counted, rows_table
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage import CheckpointStorage
-from ringnb.console import counted
-from ringnb.events import EventLog
 from ringnb.manual import ManualCrank
-from ringnb.markup import rows_table
+from ringnb.messages.events import EventLog
 from ringnb.statistics import SessionStatistics
 
 __all__ = ["SessionView"]

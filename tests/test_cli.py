@@ -13,7 +13,7 @@ import pytest
 
 import ringnb as rn
 from ringnb import cli, doctor, inspection, lab
-from ringnb.console import format_bytes, format_table
+from ringnb._support.text import format_bytes, format_table
 
 ROOT = Path(rn.__file__).parents[1]
 

@@ -19,7 +19,7 @@ import ringnb as rn
 from ringnb import course
 from ringnb.course import gpu
 from ringnb.course.stubs import BEGIN, END, stub, stub_source
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("notebooks").glob("0[0-9]_*.ipynb"))
 LESSONS = NOTEBOOKS[1:]  # after the quick start

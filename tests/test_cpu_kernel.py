@@ -16,7 +16,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
 from ringnb.kernel.lane import run_leader
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 
 
@@ -186,7 +186,7 @@ def script(body, **options):
     prelude = """
         from ringnb.kernel.cpu import CpuKernel
         from ringnb.kernel.client import KernelClient
-        from ringnb.messages import Command
+        from ringnb.messages.snapshots import Command
         from ringnb.testing.kernels import Mixer
         kernel = CpuKernel([Mixer((16, 16))], width=2)
         kernel.launch()

@@ -23,7 +23,7 @@ from ringnb.kernel import cuda_compile, cuda_device, dev
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
 from ringnb.kernel.cuda_clock import DeviceClock
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.kernels import Mixer, advance, captured
 
 pytest.importorskip("numba_cuda")

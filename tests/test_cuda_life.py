@@ -18,7 +18,7 @@ from ringnb.crank import Crank
 from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.kernels import Mixer
 
 pytest.importorskip("numba_cuda")

@@ -9,7 +9,7 @@ import ringnb as rn
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.kernels import KernelTests, Mixer
 from ringnb.testing.tolerance import TOLERANCE
 

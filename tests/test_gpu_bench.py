@@ -23,7 +23,7 @@ from ringnb.bench.measuring import Row, Scale
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
 from ringnb.kernel.cuda_target import load
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing import ManualClock
 from ringnb.testing.kernels import captured
 

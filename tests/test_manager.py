@@ -23,8 +23,8 @@ from ringnb.errors import (
     SnapshotFailed,
     StoreLocked,
 )
-from ringnb.events import EventLog
-from ringnb.messages import SnapshotResponse, StagedFields
+from ringnb.messages.events import EventLog
+from ringnb.messages.snapshots import SnapshotResponse, StagedFields
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.memory import MemoryStorage
 

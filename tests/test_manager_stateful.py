@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointCorrupt, CheckpointWarning, SnapshotFailed
-from ringnb.messages import SnapshotResponse
+from ringnb.messages.snapshots import SnapshotResponse
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.memory import MemoryStorage
 

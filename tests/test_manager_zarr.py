@@ -13,7 +13,7 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointCorrupt, CheckpointWarning
-from ringnb.messages import SnapshotResponse
+from ringnb.messages.snapshots import SnapshotResponse
 from ringnb.testing.clock import ManualClock
 
 

@@ -15,8 +15,8 @@ from waiting import until
 
 import ringnb as rn
 from ringnb import rerun
-from ringnb.events import Event
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
+from ringnb.messages.events import Event
 from ringnb.panels import PANELS, close_panels, predict
 from ringnb.panels.drawing import describe
 from ringnb.panels.pump import Pump

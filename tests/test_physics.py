@@ -12,7 +12,7 @@ import ringnb as rn
 from ringnb.actors.random import philox
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.kernels import captured
 
 

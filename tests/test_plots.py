@@ -12,7 +12,7 @@ import zarr
 from matplotlib.figure import Figure
 
 import ringnb as rn
-from ringnb.events import Event
+from ringnb.messages.events import Event
 from ringnb.testing.storages import make_snapshot
 
 PARAMS = {"dx": 0.5, "dt": 0.002, "c": 343.0}

@@ -18,7 +18,7 @@ import zarr
 from waiting import until
 
 import ringnb as rn
-from ringnb.messages import SnapshotRequest, StagedFields
+from ringnb.messages.snapshots import SnapshotRequest, StagedFields
 from ringnb.outage import Outage
 from ringnb.testing.kernels import Mixer, advance
 

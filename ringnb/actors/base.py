@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.messages import check_name, check_slot
-from ringnb.scalars import check_number
+from ringnb._support.checks import check_name, check_number, check_slot
 
 __all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
 

@@ -10,9 +10,9 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.checks import check_name, check_slot
 from ringnb.actors.base import Actor, FieldSpec
 from ringnb.actors.checks import check_dtype, check_reach, check_start
-from ringnb.messages import check_name, check_slot
 
 __all__ = ["CellActor"]
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from ringnb._support.text import format_bytes, say
 from ringnb.bench import (
     histories,
     large,
@@ -27,7 +28,6 @@ from ringnb.bench import (
     stores,
 )
 from ringnb.bench.measuring import Row, Scale
-from ringnb.console import format_bytes, say
 from ringnb.errors import RingnbError
 
 __all__ = ["CASES", "BenchmarkFailed", "main"]

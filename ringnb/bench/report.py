@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ringnb._support.machine import available_cores
+from ringnb._support.text import format_table
 from ringnb.bench.measuring import Row
-from ringnb.console import format_table
-from ringnb.machine import available_cores
 
 __all__ = ["as_document", "as_markdown", "as_table"]
 

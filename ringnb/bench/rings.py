@@ -10,7 +10,7 @@ from ringnb import actors
 from ringnb.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.session import Session
 from ringnb.testing import MemoryStorage
 

@@ -30,7 +30,7 @@ from ringnb.kernel.atomics import call_step, copy_bytes, flush_subnormals, now_n
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
 from ringnb.kernel.steps import compile_actor
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.session import Session
 
 __all__ = ["persisting", "restoring", "stall", "whole_snapshot", "with_checkpoints"]

@@ -15,7 +15,7 @@ from ringnb.kernel.atomics import call_step, flush_subnormals
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import CpuKernel
 from ringnb.kernel.steps import compile_actor
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 
 __all__ = ["against_memory", "against_plain_loops", "models"]
 

@@ -10,13 +10,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, final
 
-from ringnb.events import Event, EventSink, Stage
+from ringnb.messages.events import Event, EventSink, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ringnb.checkpoint.storage import CheckpointInfo, SaveReceipt, Snapshot
-    from ringnb.messages import SnapshotRequest
+    from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["Announcer"]
 

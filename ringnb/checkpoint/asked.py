@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, final
 
 from ringnb.checkpoint.ticket import Ticket
-from ringnb.messages import SnapshotRequest
+from ringnb.messages.snapshots import SnapshotRequest
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.ticket import ScheduledActor

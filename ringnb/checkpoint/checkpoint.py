@@ -18,11 +18,11 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import LocalStore
 
+from ringnb._support.text import facts_table
 from ringnb.checkpoint.lazy import FieldArray
 from ringnb.checkpoint.reading import Reader
 from ringnb.checkpoint.source import DirectorySource, Source, StoreSource
 from ringnb.errors import CheckpointError
-from ringnb.markup import facts_table
 
 if TYPE_CHECKING:
     import xarray

@@ -13,7 +13,7 @@ from ringnb.checkpoint.commit import release, retire, save_as_new
 from ringnb.checkpoint.registration import check_params
 from ringnb.checkpoint.storage import CheckpointStorage, SaveReceipt, Snapshot
 from ringnb.errors import SnapshotFailed
-from ringnb.messages import SnapshotResponse, normalise_fields
+from ringnb.messages.snapshots import SnapshotResponse, normalise_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable

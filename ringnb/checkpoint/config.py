@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ringnb._support.checks import check_name
 from ringnb.checkpoint.policy import Policy
 from ringnb.checkpoint.retention import keep_all, keep_last
-from ringnb.messages import check_name
 
 __all__ = ["CheckpointConfig"]
 

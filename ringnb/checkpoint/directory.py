@@ -34,6 +34,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
 
+from ringnb._support.machine import available_cores
 from ringnb.checkpoint import files
 from ringnb.checkpoint.document import parse_info
 from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
@@ -44,7 +45,6 @@ from ringnb.checkpoint.side import SIDE, SideDirectory
 from ringnb.checkpoint.source import DirectorySource
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointNotFound, CheckpointWarning
-from ringnb.machine import available_cores
 
 __all__ = ["DirectoryShelf"]
 

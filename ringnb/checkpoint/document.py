@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ringnb._support.checks import check_name, check_slot, check_step
 from ringnb.checkpoint.format import (
     ATTRIBUTE,
     DTYPES,
@@ -29,7 +30,6 @@ from ringnb.checkpoint.format import (
 )
 from ringnb.checkpoint.storage import CheckpointInfo, Snapshot
 from ringnb.errors import CheckpointCorrupt
-from ringnb.messages import check_name, check_slot, check_step
 
 __all__ = [
     "MAX_DOCUMENT_BYTES",

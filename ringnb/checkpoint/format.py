@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.messages import check_name
+from ringnb._support.checks import check_name
 
 __all__ = [
     "ATTRIBUTE",

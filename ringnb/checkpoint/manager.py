@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self, final
 
+from ringnb._support.checks import check_slot
 from ringnb.checkpoint.announcer import Announcer
 from ringnb.checkpoint.completion import Completion
 from ringnb.checkpoint.config import CheckpointConfig
@@ -21,13 +22,13 @@ from ringnb.checkpoint.schedule import Schedule
 from ringnb.checkpoint.state import ManagerState
 from ringnb.checkpoint.stored import StoredView
 from ringnb.checkpoint.ticket import Lineage
-from ringnb.messages import SnapshotRequest, SnapshotResponse, check_slot
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from ringnb.checkpoint.storage import CheckpointStorage
-    from ringnb.events import EventSink
+    from ringnb.messages.events import EventSink
 
 __all__ = ["CheckpointManager"]
 

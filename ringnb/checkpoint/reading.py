@@ -17,11 +17,11 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.machine import available_cores
 from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, Document, parse_document
 from ringnb.checkpoint.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, dump
 from ringnb.checkpoint.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.machine import available_cores
 
 __all__ = ["Reader", "crc32c"]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.messages import check_name, check_slot
+from ringnb._support.checks import check_name, check_slot
 
 __all__ = ["JsonScalar", "RegisteredActor", "check_params", "check_text"]
 

@@ -18,10 +18,10 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
+from ringnb._support.checks import check_int, check_seconds
 from ringnb.checkpoint.policy import History, Load, Policy, choose
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.scalars import check_int, check_seconds
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.checkpoint import Checkpoint

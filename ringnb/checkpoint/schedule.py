@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ringnb.checkpoint.registration import RegisteredActor
     from ringnb.checkpoint.ticket import Ticket
-    from ringnb.messages import SnapshotRequest
+    from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["Schedule"]
 

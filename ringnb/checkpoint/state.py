@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ringnb.checkpoint.config import CheckpointConfig
     from ringnb.checkpoint.schedule import Schedule
-    from ringnb.messages import SnapshotRequest
+    from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["ManagerState"]
 

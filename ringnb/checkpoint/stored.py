@@ -10,6 +10,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from ringnb._support.checks import check_slot
+from ringnb._support.text import rows_table
 from ringnb.checkpoint.commit import retire
 from ringnb.checkpoint.history import newest_verified, read_history, shown
 from ringnb.checkpoint.policy import Policy, choose
@@ -20,8 +22,6 @@ from ringnb.errors import (
     CheckpointNotFound,
     CheckpointWarning,
 )
-from ringnb.markup import rows_table
-from ringnb.messages import check_slot
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.announcer import Announcer

@@ -13,7 +13,7 @@ from ringnb.checkpoint.due import retry_delay
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.registration import RegisteredActor
-    from ringnb.messages import SnapshotRequest
+    from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["Lineage", "ScheduledActor", "Ticket"]
 

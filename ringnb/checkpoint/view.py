@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ringnb.markup import facts_table
+from ringnb._support.text import facts_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringnb.checkpoint.registration import RegisteredActor
     from ringnb.checkpoint.state import ManagerState
     from ringnb.checkpoint.storage import CheckpointStorage
-    from ringnb.messages import SnapshotRequest
+    from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["ManagerView"]
 

@@ -19,6 +19,7 @@ from typing import Any, final
 
 from zarr.abc.store import Store
 
+from ringnb._support.checks import check_int
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.document import (
     MAX_DOCUMENT_BYTES,
@@ -38,8 +39,7 @@ from ringnb.checkpoint.places import open_shelf
 from ringnb.checkpoint.shelf import Commit, Seal
 from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
-from ringnb.messages import normalise_fields
-from ringnb.scalars import check_int
+from ringnb.messages.snapshots import normalise_fields
 
 __all__ = ["ZarrStorage"]
 

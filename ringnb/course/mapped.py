@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, final
 
+from ringnb._support.text import rows_table
 from ringnb.kernel import cuda_layout, layout
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.markup import rows_table
 
 __all__ = ["Words", "words"]
 

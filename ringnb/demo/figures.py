@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from ringnb import plots
 from ringnb.checkpoint.checkpoint import Checkpoint
-from ringnb.events import Event
+from ringnb.messages.events import Event
 
 __all__ = ["Life", "draw", "one_log"]
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.text import counted, format_bytes, say
 from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.zarr_storage import ZarrStorage
-from ringnb.console import counted, format_bytes, say
 from ringnb.demo.job import Job
 from ringnb.demo.place import Place
 from ringnb.demo.process import Child, DemoFailed, Message

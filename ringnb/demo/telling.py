@@ -11,9 +11,9 @@ from typing import Self, final
 
 from tqdm import tqdm
 
-from ringnb.console import format_bytes, say
+from ringnb._support.text import format_bytes, say
 from ringnb.demo.process import Message
-from ringnb.events import Event
+from ringnb.messages.events import Event
 
 __all__ = ["Telling"]
 

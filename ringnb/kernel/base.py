@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
-from ringnb.messages import Reply
+from ringnb.messages.commands import Reply
 
 __all__ = [
     "AbstractKernel",
@@ -102,7 +102,7 @@ class SharedWords(NamedTuple):
     control : (CTL_WORDS,) int64 array
         Indices of the rings and the rest, see `ringnb.kernel.layout`.
     h2k, k2h : (capacity, 8) int64 arrays
-        The slots of the rings, see `ringnb.messages`.
+        The slots of the rings, see `ringnb.messages.snapshots`.
     """
 
     control: npt.NDArray[np.int64]
@@ -189,7 +189,7 @@ class AbstractKernel(ABC):
         lane : int
             The lane.
         kind, command_id, slot : int
-            See `ringnb.messages`.
+            See `ringnb.messages.snapshots`.
         arguments : sequence of int
             Up to four.
         spin_ns : int, default 0

@@ -22,7 +22,7 @@ from typing import final
 
 from ringnb.errors import CommandRefused, Status
 from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
-from ringnb.messages import Command, Reply
+from ringnb.messages.commands import Command, Reply
 
 __all__ = ["KernelClient", "Ticket"]
 

@@ -85,7 +85,7 @@ from ringnb.kernel.layout import (
 )
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.kernel.team import publish_job, run_job
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 
 __all__ = ["drain", "publish_actor", "team_job"]
 

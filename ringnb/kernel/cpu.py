@@ -22,6 +22,7 @@ from typing import final
 
 import numpy as np
 
+from ringnb._support.machine import available_cores
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout
@@ -41,7 +42,6 @@ from ringnb.kernel.ring import (
 )
 from ringnb.kernel.steps import compile_actor
 from ringnb.kernel.team import run_member
-from ringnb.machine import available_cores
 
 __all__ = ["CpuKernel"]
 

@@ -43,7 +43,7 @@ from ringnb.kernel.digest import digest
 from ringnb.kernel.lanes import LaneKernel, check_range, check_sizes
 from ringnb.kernel.layout import state_view
 from ringnb.kernel.ring import load_word, spin_for_reply, store_word
-from ringnb.messages import Command, Reply
+from ringnb.messages.commands import Command, Reply
 
 __all__ = ["CudaKernel"]
 

@@ -22,7 +22,7 @@ from ringnb.kernel import cuda_layout as cl
 from ringnb.kernel import dev, layout, rules
 from ringnb.kernel.base import Gate
 from ringnb.kernel.cuda_answers import answer, publish, reply, room, stop_lane
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 
 __all__ = ["finish_job", "make_commands", "make_find_job"]
 

@@ -56,7 +56,7 @@ from ringnb.kernel.layout import (
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.kernel.rules import FAR, plan_slice, stepped
 from ringnb.kernel.team import publish_job
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 
 __all__ = ["run_leader"]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.checks import check_int
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.errors import KernelStopped
 from ringnb.kernel import layout, lifetime
@@ -38,8 +39,7 @@ from ringnb.kernel.ring import (
     store_word,
 )
 from ringnb.kernel.team import checksum_words
-from ringnb.messages import Reply
-from ringnb.scalars import check_int
+from ringnb.messages.commands import Reply
 
 __all__ = ["LaneKernel", "check_range", "check_sizes"]
 

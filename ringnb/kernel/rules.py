@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ringnb._support.checks import MAX_STEP
 from ringnb.errors import Status
 from ringnb.kernel.layout import (
     C_BUDGET,
@@ -26,7 +27,7 @@ from ringnb.kernel.layout import (
     C_STEP,
     C_STEP_NS,
 )
-from ringnb.messages import MAX_STEP, Command
+from ringnb.messages.commands import Command
 
 __all__ = ["FAR", "inside", "judge", "loaded", "plan_slice", "stepped"]
 

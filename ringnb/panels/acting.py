@@ -8,9 +8,8 @@ from typing import Any, final
 
 from ipywidgets import BoundedFloatText, BoundedIntText, Widget
 
-from ringnb.console import counted
+from ringnb._support.text import counted, rows_table
 from ringnb.errors import RingnbError
-from ringnb.markup import rows_table
 from ringnb.panels.base import ONLY_ONE, Panel, resting, row
 from ringnb.panels.desk import SessionGone
 from ringnb.panels.state import ActorState, SessionState

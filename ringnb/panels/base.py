@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 
 from ipywidgets import HTML, Box, VBox, Widget
 
-from ringnb.console import counted
-from ringnb.markup import facts_table
+from ringnb._support.text import counted, facts_table
 from ringnb.panels.desk import Desk
 from ringnb.panels.state import SessionState
 from ringnb.panels.widgets import (

@@ -7,8 +7,7 @@ from typing import Any, final
 
 from ipywidgets import BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
 
-from ringnb.console import counted, format_bytes
-from ringnb.markup import facts_table
+from ringnb._support.text import counted, facts_table, format_bytes
 from ringnb.panels.base import ONLY_ONE, Panel, resting, row
 from ringnb.panels.scene import stage_times
 from ringnb.panels.state import SessionState

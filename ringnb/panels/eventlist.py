@@ -7,8 +7,8 @@ from typing import final
 
 from ipywidgets import Dropdown, Widget
 
-from ringnb.console import counted
-from ringnb.events import TROUBLES, events_table
+from ringnb._support.text import counted
+from ringnb.messages.events import TROUBLES, events_table
 from ringnb.panels.base import Panel, row
 from ringnb.panels.state import SessionState
 from ringnb.panels.widgets import Listing

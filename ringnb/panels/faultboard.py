@@ -7,8 +7,7 @@ from typing import final
 
 from ipywidgets import BoundedFloatText, Widget
 
-from ringnb.console import counted
-from ringnb.markup import facts_table
+from ringnb._support.text import counted, facts_table
 from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.state import SessionState
 from ringnb.session import Session

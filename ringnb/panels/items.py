@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ringnb.console import format_bytes
+from ringnb._support.text import format_bytes
 from ringnb.panels.state import SessionState
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import final
 
 from ipywidgets import Widget
 
+from ringnb._support.text import rows_table
 from ringnb.crank import POSITIONS, Crank
-from ringnb.markup import rows_table
 from ringnb.panels.base import Panel, resting
 from ringnb.panels.desk import Desk
 from ringnb.panels.scene import MOST_REQUESTS, OVER, scene_of, times_table_rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ringnb.events import Event
+from ringnb.messages.events import Event
 from ringnb.panels.state import SessionState
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import final
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage import CheckpointInfo
 from ringnb.errors import CheckpointError
-from ringnb.events import Event
+from ringnb.messages.events import Event
 from ringnb.session import Session
 from ringnb.statistics import SessionStatistics
 

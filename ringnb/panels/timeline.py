@@ -9,12 +9,11 @@ from typing import final
 
 from ipywidgets import Widget
 
+from ringnb._support.text import counted, facts_table
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.archive import export_archive
 from ringnb.checkpoint.storage import CheckpointInfo
-from ringnb.console import counted
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.markup import facts_table
 from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.items import items_of
 from ringnb.panels.picker import slot_picker

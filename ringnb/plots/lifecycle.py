@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ringnb.console import counted
-from ringnb.events import Event
+from ringnb._support.text import counted
+from ringnb.messages.events import Event
 from ringnb.plots.style import make_axes
 
 __all__ = ["timeline"]

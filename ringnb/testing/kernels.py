@@ -18,7 +18,7 @@ from ringnb.actors.base import Actor
 from ringnb.errors import CommandRefused, KernelStopped, Status
 from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.mixer import Mixer, advance, captured
 
 __all__ = ["KernelTests", "Mixer", "advance", "captured"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import Command, Reply
+from ringnb.messages.commands import Command, Reply
 
 __all__ = ["Mixer", "advance", "captured"]
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ringnb.actors.custom import CellActor
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.tolerance import TOLERANCE
 
 __all__ = ["Load", "Timer", "counter", "differs", "load", "soak", "timer"]

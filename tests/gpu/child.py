@@ -12,7 +12,7 @@ import ringnb as rn
 from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing import MemoryStorage
 
 LEASE_S = 2.0

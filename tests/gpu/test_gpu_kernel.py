@@ -9,7 +9,7 @@ import numpy as np
 
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing import proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 

@@ -17,7 +17,7 @@ from numba import cuda
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
 from ringnb.kernel.cuda_target import why_unavailable
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing import proofs
 from ringnb.testing.kernels import Mixer, advance, captured
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import CudaKernel
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing import proofs
 from ringnb.testing.kernels import Mixer, advance, captured
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ringnb._support.text import format_bytes
 from ringnb.bench.gpu.budget import Budget
 from ringnb.bench.gpu.card import Card, checked
 from ringnb.bench.measuring import Row, Scale, percentile
-from ringnb.console import format_bytes
 
 __all__ = ["Bandwidth", "bandwidth", "copying", "reference"]
 

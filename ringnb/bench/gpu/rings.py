@@ -10,7 +10,7 @@ from ringnb.bench.gpu.budget import Budget
 from ringnb.bench.gpu.card import Card
 from ringnb.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.testing.proofs import counter, timer
 
 __all__ = ["commands"]

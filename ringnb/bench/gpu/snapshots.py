@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ringnb._support.text import format_bytes
 from ringnb.bench.gpu.budget import Budget
 from ringnb.bench.gpu.card import Card
 from ringnb.bench.gpu.stepping import noise
@@ -21,10 +22,9 @@ from ringnb.bench.measuring import (
     stepping_rate,
 )
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.console import format_bytes
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 from ringnb.session import Session
 from ringnb.testing.proofs import counter
 

@@ -15,7 +15,7 @@ from ringnb.bench.gpu.budget import Budget
 from ringnb.bench.gpu.card import Card
 from ringnb.bench.measuring import Row, Scale, absolute, percentile, ratios
 from ringnb.kernel.client import KernelClient
-from ringnb.messages import Command
+from ringnb.messages.commands import Command
 
 __all__ = ["noise", "waves"]
 

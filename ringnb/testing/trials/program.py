@@ -19,8 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ringnb.console import format_table, say
-from ringnb.machine import available_cores
+from ringnb._support.machine import available_cores
+from ringnb._support.text import format_table, say
 from ringnb.testing.trials.damage import damage_everything
 from ringnb.testing.trials.faults import fail_every_call
 from ringnb.testing.trials.judging import Loss

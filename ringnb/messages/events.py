@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final, get_args
 
-from ringnb.console import counted
-from ringnb.markup import rows_table
+from ringnb._support.text import counted, rows_table
 
 __all__ = ["STAGES", "TROUBLES", "Event", "EventLog", "EventSink", "Stage", "events_table"]
 

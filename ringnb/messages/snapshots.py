@@ -1,174 +1,30 @@
-"""What travels between host and kernel: commands, replies, and the snapshot messages of the manager.
+"""The snapshot messages: what a checkpoint manager asks for, and what comes back.
 
-Layout of a slot. Both rings hold 64-byte slots of eight ``int64`` words, the same on every backend:
-
-====  =======================  ==========================
-word  H2K (host to kernel)     K2H (kernel to host)
-====  =======================  ==========================
-0     `Command`                `Command` answered
-1     command id               command id (0: unsolicited)
-2     actor slot               actor slot
-3     argument 0               `Status`
-4     argument 1               epoch of the actor
-5     argument 2               step of the actor
-6     argument 3               value (per command)
-7     sent, monotonic ns       stamp, monotonic ns
-====  =======================  ==========================
-
-A reply's *value* is the staging index of a snapshot, the target step of ``RUN_STEPS``, and 0
-otherwise. A snapshot's checksum lies in the staging buffer behind the state, see
-`ringnb.kernel.layout`.
-
-`SnapshotRequest` and `SnapshotResponse` are what the checkpoint manager issues and accepts; whoever
-carries them need not be a ringnb kernel.
+The manager issues each `SnapshotRequest` and accepts each `SnapshotResponse`; whoever carries them need
+not be a ringnb kernel.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import IntEnum
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.errors import Status
-from ringnb.scalars import check_int
+from ringnb._support.checks import MAX_STEP, check_int, check_name, check_slot, check_step
 
 __all__ = [
-    "MAX_STEP",
-    "Command",
     "Fields",
-    "Reply",
     "SnapshotRequest",
     "SnapshotResponse",
     "StagedFields",
-    "check_name",
-    "check_slot",
-    "check_step",
     "normalise_fields",
 ]
 
-MAX_STEP = 2**63 - 1
 Fields = Mapping[str, npt.NDArray[Any]]
-
-_NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,100}")
-
-
-class Command(IntEnum):
-    """Commands a lane understands, and the kind word of every reply."""
-
-    RUN_STEPS = 1  # argument 0: steps to add to the budget; value: the step the budget ends at
-    PAUSE = 2
-    RESUME = 3
-    INJECT = 4  # arguments 0-2: z, y, x; argument 3: bits of a float64 amplitude
-    SET_PARAMS = 5
-    SET_PACE = 6  # argument 0: nanoseconds per step, 0 for unpaced
-    CREATE_ACTOR = 7
-    DESTROY_ACTOR = 8
-    RESTART_ACTOR = 9
-    HEARTBEAT = 10
-    SNAPSHOT = 20  # value: staging index
-    RESTORE = 21  # argument 0: step of the state in the lane's restore buffer
-    TERMINATE = 99
-    BUDGET_DONE = 100  # only ever a reply, unsolicited: a step budget was used up
-
-
-class Reply(NamedTuple):
-    """One K2H slot, taken apart.
-
-    Attributes
-    ----------
-    kind, command_id, actor_slot, status, epoch, step, value, stamp_ns : int
-        The words of the slot, see the table in this module's docstring.
-    """
-
-    kind: int
-    command_id: int
-    actor_slot: int
-    status: int
-    epoch: int
-    step: int
-    value: int
-    stamp_ns: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether the kernel carried the command out."""
-        return self.status == Status.OK
-
-
-def check_name(value: object, what: str) -> str:
-    """Check a field name or a name prefix.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        What it is, for the message.
-
-    Returns
-    -------
-    str
-        The name, unchanged.
-
-    Raises
-    ------
-    TypeError
-        If it is not a string.
-    ValueError
-        If it breaks the rule for names.
-    """
-    if not isinstance(value, str):
-        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not _NAME.fullmatch(value):
-        msg = (
-            f"{what} {value!r} is not allowed: use 1 to 100 ASCII letters, digits, '.', '_' or '-', "
-            "not starting with '.' or '__'"
-        )
-        raise ValueError(msg)
-    return value
-
-
-def check_slot(value: object, what: str = "actor_slot") -> int:
-    """Check an actor slot: an integer 0..2**31-1, not bool.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str, default "actor_slot"
-        The name of the argument, for the message.
-
-    Returns
-    -------
-    int
-        The slot as a Python int.
-    """
-    return check_int(value, what, 0, 2**31 - 1)
-
-
-def check_step(value: object, what: str = "step") -> int:
-    """Check a step: an integer 0..2**63-1, not bool.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str, default "step"
-        The name of the argument, for the message.
-
-    Returns
-    -------
-    int
-        The step as a Python int.
-    """
-    return check_int(value, what, 0, MAX_STEP)
 
 
 def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:

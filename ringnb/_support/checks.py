@@ -1,15 +1,24 @@
-"""Checks of single numbers that a user hands over: each returns a plain Python number, or raises.
+"""Checks of what a user hands over: each returns the value in its plain form, or raises.
 
-Every layer uses them. NumPy's numbers count as numbers, `bool` does not. It imports nothing of ringnb.
+NumPy's numbers count as numbers, `bool` does not. Messages say the fact, the value and the remedy.
 """
 
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
-__all__ = ["check_int", "check_number", "check_seconds"]
+__all__ = [
+    "MAX_STEP",
+    "check_int",
+    "check_name",
+    "check_number",
+    "check_seconds",
+    "check_slot",
+    "check_step",
+]
 
 
 def check_int(value: object, what: str, low: int, high: int | None = None, *, why: str = "") -> int:
@@ -106,3 +115,78 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
         msg = f"{what} must be {'at least' if zero else 'more than'} 0 seconds, got {value!r}"
         raise ValueError(msg)
     return seconds
+
+
+MAX_STEP = 2**63 - 1
+
+_NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,100}")
+
+
+def check_name(value: object, what: str) -> str:
+    """Check a field name or a name prefix.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        What it is, for the message.
+
+    Returns
+    -------
+    str
+        The name, unchanged.
+
+    Raises
+    ------
+    TypeError
+        If it is not a string.
+    ValueError
+        If it breaks the rule for names.
+    """
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not _NAME.fullmatch(value):
+        msg = (
+            f"{what} {value!r} is not allowed: use 1 to 100 ASCII letters, digits, '.', '_' or '-', "
+            "not starting with '.' or '__'"
+        )
+        raise ValueError(msg)
+    return value
+
+
+def check_slot(value: object, what: str = "actor_slot") -> int:
+    """Check an actor slot: an integer 0..2**31-1, not bool.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str, default "actor_slot"
+        The name of the argument, for the message.
+
+    Returns
+    -------
+    int
+        The slot as a Python int.
+    """
+    return check_int(value, what, 0, 2**31 - 1)
+
+
+def check_step(value: object, what: str = "step") -> int:
+    """Check a step: an integer 0..2**63-1, not bool.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str, default "step"
+        The name of the argument, for the message.
+
+    Returns
+    -------
+    int
+        The step as a Python int.
+    """
+    return check_int(value, what, 0, MAX_STEP)

@@ -1,0 +1,8 @@
+"""What every layer may use, and what knows none of them.
+
+`ringnb._support.checks`: checks of what a user hands over, one function per kind of value.
+`ringnb._support.text`: lines, tables and sizes for terminals and notebooks.
+`ringnb._support.machine`: what this process may use of the machine.
+
+Nothing here imports anything of ringnb.
+"""

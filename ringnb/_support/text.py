@@ -1,0 +1,188 @@
+"""Words and tables: lines on standard output, sizes for people, tables for terminals and in HTML.
+
+HTML is escaped, and every table has a caption for screen readers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+__all__ = [
+    "counted",
+    "facts_table",
+    "format_bytes",
+    "format_table",
+    "rows_table",
+    "say",
+]
+
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def say(line: str = "") -> None:
+    """Write one line to standard output, and flush it so that a pipe sees it at once.
+
+    Parameters
+    ----------
+    line : str, default ""
+        The line, without its end.
+    """
+    stream = sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A terminal of another encoding shows a question mark instead of ending the command.
+    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it has to be.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them.
+
+    Returns
+    -------
+    str
+        Such as ``"1 checkpoint"`` or ``"2 checkpoints"``.
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def format_bytes(nbytes: int) -> str:
+    """Return a size as people read it.
+
+    Parameters
+    ----------
+    nbytes : int
+        Bytes, >= 0.
+
+    Returns
+    -------
+    str
+        Such as ``"512 B"`` or ``"1.5 MiB"``; units are powers of 1024.
+    """
+    if nbytes < 1024:
+        return f"{nbytes} B"
+    size = float(nbytes)
+    unit = "B"
+    for larger in _UNITS:
+        if size < 1023.95:  # 1023.96 KiB would print as 1024.0 KiB
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.1f} {unit}"
+
+
+def format_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
+) -> list[str]:
+    """Align rows under their header.
+
+    Parameters
+    ----------
+    header : sequence of str
+        One word per column.
+    rows : iterable of sequence of str
+        Cells, as many per row as there are columns.
+    right : sequence of str, optional
+        Columns, by header, that are aligned to the right.
+
+    Returns
+    -------
+    list of str
+        The header and one line per row, without trailing blanks.
+    """
+    cells = [list(header), *(list(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for cell, width, name in zip(line, widths, header, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+_LEFT = "style='text-align:left'"
+
+
+def facts_table(caption: str, facts: Mapping[str, object]) -> str:
+    """Render names and values, a row each.
+
+    Parameters
+    ----------
+    caption : str
+        What it is about.
+    facts : mapping of str to object
+        Values are shown as ``str`` gives them, escaped.
+
+    Returns
+    -------
+    str
+        A table element.
+    """
+    rows = "".join(
+        f"<tr><th scope='row' {_LEFT}>{escape(key)}</th><td {_LEFT}>{escape(str(value))}</td></tr>"
+        for key, value in facts.items()
+    )
+    return f"<table><caption>{escape(caption)}</caption><tbody>{rows}</tbody></table>"
+
+
+def rows_table(
+    caption: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    classes: Sequence[str] = (),
+) -> str:
+    """Render a table with a row of headings; numbers, and the headings above, are set to the right.
+
+    Parameters
+    ----------
+    caption : str
+        What it is about.
+    header : sequence of str
+        One heading per column.
+    rows : iterable of sequences
+        Values are shown as ``str`` gives them, escaped; integers with separators.
+    classes : sequence of str, optional
+        CSS classes of the rows, in order.
+
+    Returns
+    -------
+    str
+        A table element.
+    """
+    rows = list(rows)
+    first = rows[0] if rows else [""] * len(header)
+    head = "".join(
+        f"<th scope='col' {_side(value)}>{escape(name)}</th>"
+        for name, value in zip(header, first, strict=True)
+    )
+    body = ""
+    for i, row in enumerate(rows):
+        kind = f" class='{escape(classes[i])}'" if i < len(classes) and classes[i] else ""
+        body += f"<tr{kind}>{''.join(map(_cell, row))}</tr>"
+    return (
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _side(value: object) -> str:
+    return "style='text-align:right'" if _is_number(value) else _LEFT
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if _is_number(value) else escape(str(value))
+    return f"<td {_side(value)}>{text}</td>"
