@@ -221,7 +221,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _gpu() -> Iterator[Finding]:
-    from ringnb.kernel.cuda_target import why_unavailable  # noqa: PLC0415 - brings in Numba
+    from ringnb.kernel.cuda.availability import why_unavailable  # noqa: PLC0415 - brings in Numba
 
     reason = why_unavailable()
     yield (

@@ -17,7 +17,7 @@ from ringnb.actors.base import Actor
 from ringnb.arguments import check_cell, check_pace
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda_target import notice_fallback
+from ringnb.kernel.cuda.availability import notice_fallback
 from ringnb.messages.commands import Command
 from ringnb.standing import SavedStates
 
@@ -340,7 +340,7 @@ def make_kernel(
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
     if backend in ("cuda", "cudasim"):
-        from ringnb.kernel.cuda import CudaKernel  # noqa: PLC0415
+        from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415
 
         return CudaKernel(
             population,
@@ -355,6 +355,6 @@ def make_kernel(
         raise ValueError(msg)
     if backend == "auto":
         notice_fallback()
-    from ringnb.kernel.cpu import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
+    from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
 
     return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)

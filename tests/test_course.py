@@ -519,7 +519,7 @@ def test_the_backend_of_the_lesson_is_the_gpu_only_where_one_can_be_used(monkeyp
 def test_without_the_package_the_lesson_says_in_one_line_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "numba.cuda", raising=False)
     monkeypatch.setattr(gpu, "driver_present", lambda: False)
-    monkeypatch.setattr("ringnb.kernel.cuda_target._numba_cuda_installed", lambda: False)
+    monkeypatch.setattr("ringnb.kernel.cuda.availability._numba_cuda_installed", lambda: False)
     with pytest.raises(rn.BackendUnavailable, match="pip install 'numba-cuda") as failure:
         course.gpu_or_simulator()
     (line,) = failure.value._render_traceback_()

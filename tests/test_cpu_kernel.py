@@ -14,8 +14,8 @@ import pytest
 from ringnb.errors import CommandRefused, KernelStopped
 from ringnb.kernel import layout
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cpu import CpuKernel
-from ringnb.kernel.lane import run_leader
+from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.kernel.cpu.leader import run_leader
 from ringnb.messages.commands import Command
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 
@@ -129,7 +129,7 @@ def test_no_deadline_runs_while_the_threads_compile(monkeypatch):
         time.sleep(0.3)
         return run_leader(*args)
 
-    monkeypatch.setattr("ringnb.kernel.cpu.run_leader", slow)
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.run_leader", slow)
     kernel = launched()
     client = KernelClient(kernel)
     client.wait_reply(client.submit(0, Command.HEARTBEAT), 0.2)
@@ -140,7 +140,7 @@ def test_a_thread_that_dies_is_told_to_every_caller(monkeypatch):
     def explode(*args):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("ringnb.kernel.cpu.run_leader", explode)
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.run_leader", explode)
     monkeypatch.setattr("threading.excepthook", lambda args: None)
     kernel = launched()
     client = KernelClient(kernel)
@@ -184,7 +184,7 @@ def test_an_interrupt_between_reply_and_removal_loses_nothing(monkeypatch):
 def script(body, **options):
     """Run a script in a fresh interpreter."""
     prelude = """
-        from ringnb.kernel.cpu import CpuKernel
+        from ringnb.kernel.cpu.kernel import CpuKernel
         from ringnb.kernel.client import KernelClient
         from ringnb.messages.snapshots import Command
         from ringnb.testing.kernels import Mixer
@@ -360,6 +360,6 @@ def test_who_waits_for_the_pump_sees_what_it_brought(monkeypatch):
 def test_stopping_a_stopped_kernel_touches_nothing(monkeypatch):
     kernel = launched()
     kernel.stop("first")
-    monkeypatch.setattr("ringnb.kernel.lanes.store_word", lambda *_: pytest.fail("touched"))
+    monkeypatch.setattr("ringnb.kernel.host.store_word", lambda *_: pytest.fail("touched"))
     kernel.stop("second")
     assert "first" in kernel.stopped_because

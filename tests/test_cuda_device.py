@@ -19,10 +19,12 @@ import pytest
 
 import ringnb as rn
 from ringnb.errors import KernelStopped
-from ringnb.kernel import cuda_compile, cuda_device, dev
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_clock import DeviceClock
+from ringnb.kernel.cuda import compile as cuda_compile
+from ringnb.kernel.cuda import device as cuda_device
+from ringnb.kernel.cuda import intrinsics as dev
+from ringnb.kernel.cuda.clock import DeviceClock
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing.kernels import Mixer, advance, captured
 

@@ -17,7 +17,7 @@ import ringnb as rn
 from ringnb.crank import Crank
 from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing.kernels import Mixer
 
@@ -207,7 +207,7 @@ def test_a_collector_inside_a_fetch_may_give_a_buffer_back():
 
 def test_the_kernel_outlives_a_pause_of_its_host_shorter_than_the_lease(monkeypatch):
     launched().stop()  # whatever the host has to compile takes longer than this lease
-    monkeypatch.setattr("ringnb.kernel.cuda._BEAT_S", 0.3)
+    monkeypatch.setattr("ringnb.kernel.cuda.kernel._BEAT_S", 0.3)
     kernel = launched(lease_s=0.6)
     client = KernelClient(kernel)
     until = time.monotonic() + 1.0
@@ -258,7 +258,7 @@ def script(body, *arguments, before=""):
 def test_a_script_that_never_closes_exits_promptly_and_loses_nothing(tmp_path):
     before = """
         import atexit, time
-        import ringnb.kernel.cuda, ringnb.session
+        import ringnb.kernel.cuda.kernel, ringnb.session
         # Registered later than those modules were imported, as finalisers of memory may be: called
         # after the session and its kernel are gone nevertheless.
         atexit.register(lambda: print(s.closed, s.kernel.alive, time.monotonic() - begun < 5))

@@ -13,7 +13,7 @@ import pytest
 
 import ringnb as rn
 from ringnb.errors import BackendUnavailable
-from ringnb.kernel import cuda_target
+from ringnb.kernel.cuda import availability as cuda_target
 from ringnb.testing.kernels import Mixer
 
 FIT = cuda_target._Gpu("Fake 9000", (9, 0), (7, 5), False, True, True, False)

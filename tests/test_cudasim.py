@@ -8,7 +8,7 @@ import pytest
 import ringnb as rn
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing.kernels import KernelTests, Mixer
 from ringnb.testing.tolerance import TOLERANCE

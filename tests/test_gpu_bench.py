@@ -21,8 +21,8 @@ from ringnb.bench.gpu.budget import Budget
 from ringnb.bench.gpu.card import Card, DriverError, Sizes, checked
 from ringnb.bench.measuring import Row, Scale
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_target import load
+from ringnb.kernel.cuda.availability import load
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import ManualClock
 from ringnb.testing.kernels import captured

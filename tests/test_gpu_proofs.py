@@ -13,8 +13,8 @@ import pytest
 from gpu import ending, test_gpu_restore
 
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cpu import CpuKernel
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.testing import ManualClock, proofs
 from ringnb.testing.tolerance import TOLERANCE
 

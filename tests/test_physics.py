@@ -11,7 +11,7 @@ import pytest
 import ringnb as rn
 from ringnb.actors.random import philox
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cpu import CpuKernel
+from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.testing.kernels import captured
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from ringnb import actors
 from ringnb.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cpu import CpuKernel
+from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.session import Session
 from ringnb.testing import MemoryStorage

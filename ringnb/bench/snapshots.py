@@ -28,8 +28,8 @@ from ringnb.checkpoint.storage import Snapshot
 from ringnb.checkpoint.zarr_storage import ZarrStorage
 from ringnb.kernel.atomics import call_step, copy_bytes, flush_subnormals, now_ns
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cpu import CpuKernel
-from ringnb.kernel.steps import compile_actor
+from ringnb.kernel.cpu.compile import compile_actor
+from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.session import Session
 

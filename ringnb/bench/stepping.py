@@ -13,8 +13,8 @@ from ringnb import actors
 from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
 from ringnb.kernel.atomics import call_step, flush_subnormals
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cpu import CpuKernel
-from ringnb.kernel.steps import compile_actor
+from ringnb.kernel.cpu.compile import compile_actor
+from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 
 __all__ = ["against_memory", "against_plain_loops", "models"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 
 from ringnb.actors import Wave2D
-from ringnb.kernel.cuda_compile import compiled
-from ringnb.kernel.cuda_target import load
+from ringnb.kernel.cuda.availability import load
+from ringnb.kernel.cuda.compile import compiled
 
 __all__ = ["compile_wave"]
 
@@ -29,8 +29,8 @@ def compile_wave(cc: tuple[int, int]) -> str:
         Its PTX.
     """
     load(simulate=False)
-    from ringnb.kernel.cuda_compile import launch_bounds, signature  # noqa: PLC0415
-    from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
+    from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415
+    from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
 
     body = build([cell_code(Wave2D((8, 8)))])
     ((_, ptx),) = compiled(body, signature(), (cc,), launch_bounds(256))

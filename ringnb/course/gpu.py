@@ -25,8 +25,8 @@ from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
 from ringnb.course.views import Note
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout, ring
-from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_target import driver_present, load
+from ringnb.kernel.cuda.availability import driver_present, load
+from ringnb.kernel.cuda.kernel import CudaKernel
 
 __all__ = [
     "bare_kernel",
@@ -39,7 +39,9 @@ __all__ = [
 ]
 
 _HISTORIES = 200
-_ASK_GPU = "from ringnb.kernel.cuda_target import why_unavailable; print(why_unavailable() or '')"
+_ASK_GPU = (
+    "from ringnb.kernel.cuda.availability import why_unavailable; print(why_unavailable() or '')"
+)
 _bare: list[CudaKernel] = []
 
 
@@ -194,7 +196,7 @@ def barrier_source() -> Note:
         For the notebook to display.
     """
     # It takes the numba.cuda that is there, hence not before.
-    from ringnb.kernel import cuda_program  # noqa: PLC0415
+    from ringnb.kernel.cuda import program as cuda_program  # noqa: PLC0415
 
     barrier = cuda_program._barrier
     return Note(inspect.getsource(getattr(barrier, "py_func", barrier)).rstrip())

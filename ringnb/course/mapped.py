@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple, final
 
 from ringnb._support.text import rows_table
-from ringnb.kernel import cuda_layout, layout
+from ringnb.kernel import layout
 from ringnb.kernel.base import AbstractKernel
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda import layout as cuda_layout
+from ringnb.kernel.cuda.kernel import CudaKernel
 
 __all__ = ["Words", "words"]
 
@@ -39,7 +40,7 @@ _WORDS = {
 
 @final
 class Words(dict[str, int]):
-    """Words by their names in `ringnb.kernel.layout` and `ringnb.kernel.cuda_layout`, as they once were.
+    """Words by their names in `ringnb.kernel.layout` and `ringnb.kernel.cuda.layout`, as they once were.
 
     Parameters
     ----------

@@ -188,7 +188,7 @@ def call_step(
     first: Any,
     last: Any,
 ) -> Any:
-    """Call a compiled step function (see `ringnb.kernel.steps`) by its address."""
+    """Call a compiled step function (see `ringnb.kernel.cpu.compile`) by its address."""
     return _call_address(3, (types.int64,) * 11)
 
 

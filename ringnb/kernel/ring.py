@@ -27,7 +27,7 @@ from ringnb.kernel.atomics import (
     write_fd,
     yield_thread,
 )
-from ringnb.kernel.jit import entry_point, inner
+from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.layout import (
     ASLEEP,
     F_CAPACITY,

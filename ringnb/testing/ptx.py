@@ -22,8 +22,8 @@ import numpy as np
 
 from ringnb import actors
 from ringnb.actors.base import Actor
-from ringnb.kernel.cuda_compile import compiled
-from ringnb.kernel.cuda_target import load
+from ringnb.kernel.cuda.availability import load
+from ringnb.kernel.cuda.compile import compiled
 
 __all__ = ["CAPABILITIES", "Variant", "linked", "variants"]
 
@@ -132,8 +132,8 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
 def main() -> None:
     """Compile all variants and print what is in them."""
     load(simulate=False)
-    from ringnb.kernel.cuda_compile import launch_bounds, signature  # noqa: PLC0415
-    from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
+    from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415
+    from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
 
     for hosted, capabilities in variants(full="--full" in sys.argv[1:]):
         body = build([cell_code(actor) for actor in hosted])

@@ -1,7 +1,7 @@
 """How far a state may lie apart that the CPU kernel and the CUDA kernel computed from the same one.
 
 Both round every operation once, in the same order (the CUDA kernel is compiled so, see
-`ringnb.kernel.cuda_compile.ieee_arithmetic`), so integers and sums, differences, products and quotients
+`ringnb.kernel.cuda.compile.ieee_arithmetic`), so integers and sums, differences, products and quotients
 of ``float32`` leave the same bits, after any number of steps. What remains is the edge of the normal
 numbers, where hardware may round or drop first. Not yet compared on a device; in the simulator, which
 drops nothing, and where the compiled PTX is run in software, the built-in actors agree.

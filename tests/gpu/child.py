@@ -11,7 +11,7 @@ import time
 import ringnb as rn
 from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import MemoryStorage
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from ringnb.kernel.cuda_target import why_unavailable
+from ringnb.kernel.cuda.availability import why_unavailable
 
 HERE = Path(__file__).parent
 

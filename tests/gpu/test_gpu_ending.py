@@ -60,7 +60,7 @@ def test_memory_comes_back_after_twenty_kernels():
     """Closed kernels free what they had, or a notebook's afternoon fills the card."""
     from numba import cuda
 
-    from ringnb.kernel.cuda import CudaKernel
+    from ringnb.kernel.cuda.kernel import CudaKernel
     from ringnb.testing.kernels import Mixer
 
     def cycle():

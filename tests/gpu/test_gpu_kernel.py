@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured

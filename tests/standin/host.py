@@ -15,8 +15,8 @@ import numpy as np
 from numba import cuda
 
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_target import why_unavailable
+from ringnb.kernel.cuda.availability import why_unavailable
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import proofs
 from ringnb.testing.kernels import Mixer, advance, captured

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda import CudaKernel
+from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import proofs
 from ringnb.testing.kernels import Mixer, advance, captured

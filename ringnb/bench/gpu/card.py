@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, RingnbError
-from ringnb.kernel.cuda import CudaKernel
-from ringnb.kernel.cuda_compile import ieee_arithmetic
-from ringnb.kernel.cuda_target import load, why_unavailable
+from ringnb.kernel.cuda.availability import load, why_unavailable
+from ringnb.kernel.cuda.compile import ieee_arithmetic
+from ringnb.kernel.cuda.kernel import CudaKernel
 
 __all__ = ["Card", "DriverError", "Sizes", "checked"]
 

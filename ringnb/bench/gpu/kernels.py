@@ -1,7 +1,7 @@
-"""What is launched on a device for comparison; import it after `ringnb.kernel.cuda_target.load`.
+"""What is launched on a device for comparison; import it after `ringnb.kernel.cuda.availability.load`.
 
 The one-step kernel calls the very function that the persistent kernel calls for an actor's cells. As in
-`ringnb.kernel.cuda_program`, no host code but the makers lives here.
+`ringnb.kernel.cuda.program`, no host code but the makers lives here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numba import cuda
 
 from ringnb.actors.base import Actor
-from ringnb.kernel import dev
-from ringnb.kernel.cuda_program import _cells, cell_code
+from ringnb.kernel.cuda import intrinsics as dev
+from ringnb.kernel.cuda.program import _cells, cell_code
 
 __all__ = ["COPY_SIGNATURE", "ONE_STEP_SIGNATURE", "copy", "one_step"]
 

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numba import carray
-
 from ringnb.kernel.atomics import (
     call_step,
     copy_and_sum,
@@ -27,11 +24,11 @@ from ringnb.kernel.atomics import (
     poll_fd,
     read_fd,
     store_release,
-    words_at,
     write_fd,
     yield_thread,
 )
-from ringnb.kernel.jit import entry_point, inner
+from ringnb.kernel.caching import entry_point, inner
+from ringnb.kernel.checksum import _BLOCK_WORDS, checksum_words
 from ringnb.kernel.layout import (
     C_A,
     C_B,
@@ -66,10 +63,14 @@ from ringnb.kernel.layout import (
     TEAM_MEMBERS,
 )
 
-__all__ = ["checksum_words", "publish_job", "run_job", "run_member"]
+__all__ = [
+    "publish_job",
+    "run_job",
+    "run_member",
+]
+
 
 _SPINS = 512
-_BLOCK_WORDS = 1 << 13
 
 
 @inner
@@ -119,23 +120,6 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
         a, b = b, a
         if width > 1:
             _barrier(team, facts, rank)
-
-
-@entry_point(nogil=True)
-def checksum_words(address: int, first: int, last: int) -> Any:
-    """Checksum of the words ``first..last-1`` behind an address, see `ringnb.kernel.layout`."""
-    words = carray(words_at(address), (last,))
-    total = np.uint64(0)
-    at = first
-    while at < last:
-        # Plain additions within a block, so that the sum keeps up with the memory.
-        end = min((at // _BLOCK_WORDS + 1) * _BLOCK_WORDS, last)
-        block = np.uint64(0)
-        for i in range(at, end):
-            block += words[i]
-        total += block * np.uint64(2 * (at // _BLOCK_WORDS) + 1)
-        at = end
-    return np.int64(total)
 
 
 @inner

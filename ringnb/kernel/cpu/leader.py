@@ -28,8 +28,9 @@ from ringnb.kernel.atomics import (
     yield_thread,
 )
 from ringnb.kernel.base import Gate
-from ringnb.kernel.commands import drain, publish_actor, team_job
-from ringnb.kernel.jit import entry_point, inner
+from ringnb.kernel.caching import entry_point, inner
+from ringnb.kernel.cpu.commands import drain, publish_actor, team_job
+from ringnb.kernel.cpu.team import publish_job
 from ringnb.kernel.layout import (
     ASLEEP,
     C_BUDGET,
@@ -55,7 +56,6 @@ from ringnb.kernel.layout import (
 )
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.kernel.rules import FAR, plan_slice, stepped
-from ringnb.kernel.team import publish_job
 from ringnb.messages.commands import Command
 
 __all__ = ["run_leader"]

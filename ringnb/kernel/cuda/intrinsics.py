@@ -6,10 +6,10 @@ effects); hence these few lines of PTX, each with ``side_effect`` and a memory c
 signed 64-bit integer: a comparison of ``uint64`` with ``int64`` would be made in ``float64``.
 
 No read-modify-write at system scope: on memory of the host it is atomic only on some systems. Every
-mapped word has one writer instead (see `ringnb.kernel.cuda_layout`).
+mapped word has one writer instead (see `ringnb.kernel.cuda.layout`).
 
 In Numba's simulator the same names are plain Python, under the interpreter's lock. Which of the two this
-module holds is decided when it is imported: `ringnb.kernel.cuda_target` comes first.
+module holds is decided when it is imported: `ringnb.kernel.cuda.availability` comes first.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from numba import carray, cfunc, njit, types
 
 from ringnb.actors.base import Actor
 from ringnb.kernel.atomics import assume
-from ringnb.kernel.digest import digest, plain
+from ringnb.kernel.caching import digest, plain
 
 __all__ = ["CompiledActor", "compile_actor"]
 

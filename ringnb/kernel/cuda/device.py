@@ -7,7 +7,8 @@ before the launch or after the end. What would wait for the kernel, which waits 
   non-blocking ones of `cuda.core`, and every copy and the launch name one;
 * an argument of the launch that lies on the host, which Numba copies back after the launch, and a kernel
   compiled with ``debug``, of which it reads an error code back;
-* loading a module, of which a lazy driver loads parts at their first use (`ringnb.kernel.cuda_target`);
+* loading a module, of which a lazy driver loads parts at their first use, see
+  `ringnb.kernel.cuda.availability`;
 * what the garbage collector frees: Numba puts it off, and is made to do so for the whole run;
 * a copy to or from memory that is not pinned; ``synchronize`` of anything; ``print`` in the kernel,
   which shows nothing before its end.
@@ -29,8 +30,8 @@ from typing import Any, final
 import numpy as np
 
 from ringnb.errors import BackendUnavailable
-from ringnb.kernel.cuda_compile import kept
-from ringnb.kernel.cuda_target import load, why_unavailable
+from ringnb.kernel.cuda.availability import load, why_unavailable
+from ringnb.kernel.cuda.compile import kept
 from ringnb.kernel.layout import Words
 
 __all__ = [

@@ -16,10 +16,10 @@ from typing import Any, final
 import numpy as np
 
 from ringnb.actors.base import MAX_PARAMS, Actor
-from ringnb.kernel import cuda_layout as cl
 from ringnb.kernel import layout
-from ringnb.kernel.cuda_device import Device
-from ringnb.kernel.cuda_layout import CudaLane, CudaPlan
+from ringnb.kernel.cuda import layout as cl
+from ringnb.kernel.cuda.device import Device
+from ringnb.kernel.cuda.layout import CudaLane, CudaPlan
 from ringnb.kernel.layout import LINE, fill_start, padded, state_nbytes, state_view
 
 __all__ = ["CudaMemory"]

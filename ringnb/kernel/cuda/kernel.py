@@ -31,16 +31,17 @@ import numpy.typing as npt
 
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
-from ringnb.kernel import cuda_layout as cl
-from ringnb.kernel import layout, lifetime
+from ringnb.kernel import layout
+from ringnb.kernel import registry as lifetime
 from ringnb.kernel.base import SnapshotFacts
-from ringnb.kernel.cuda_clock import DeviceClock
-from ringnb.kernel.cuda_device import Device, GpuDevice, SimulatedDevice
-from ringnb.kernel.cuda_errors import death, driver_error, first_line, out_of_memory, unavailable
-from ringnb.kernel.cuda_layout import CudaPlan
-from ringnb.kernel.cuda_memory import CudaMemory
-from ringnb.kernel.digest import digest
-from ringnb.kernel.lanes import LaneKernel, check_range, check_sizes
+from ringnb.kernel.caching import digest
+from ringnb.kernel.cuda import layout as cl
+from ringnb.kernel.cuda.clock import DeviceClock
+from ringnb.kernel.cuda.device import Device, GpuDevice, SimulatedDevice
+from ringnb.kernel.cuda.errors import death, driver_error, first_line, out_of_memory, unavailable
+from ringnb.kernel.cuda.layout import CudaPlan
+from ringnb.kernel.cuda.memory import CudaMemory
+from ringnb.kernel.host import LaneKernel, check_range, check_sizes
 from ringnb.kernel.layout import state_view
 from ringnb.kernel.ring import load_word, spin_for_reply, store_word
 from ringnb.messages.commands import Command, Reply
@@ -129,7 +130,7 @@ class CudaKernel(LaneKernel):
         _check_alone(self.name)
         self._device: Device = SimulatedDevice() if simulate else GpuDevice()
         # Only now: these modules take the numba.cuda that is there.
-        from ringnb.kernel.cuda_program import build, cell_code  # noqa: PLC0415
+        from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
 
         codes = [cell_code(actor) for actor in actors]
         kinds = list(dict.fromkeys(codes))

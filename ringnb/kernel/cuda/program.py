@@ -17,10 +17,11 @@ import numpy as np
 from numba import cuda
 
 from ringnb.actors.base import Actor
-from ringnb.kernel import cuda_layout as cl
-from ringnb.kernel import dev, layout
-from ringnb.kernel.cuda_leader import finish_job, make_commands, make_find_job
-from ringnb.kernel.digest import plain
+from ringnb.kernel import layout
+from ringnb.kernel.caching import plain
+from ringnb.kernel.cuda import intrinsics as dev
+from ringnb.kernel.cuda import layout as cl
+from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
 __all__ = ["CellCode", "build", "cell_code"]
 
@@ -246,7 +247,7 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
     Returns
     -------
     callable
-        To be given to ``cuda.jit``. It takes the arrays of `ringnb.kernel.cuda_layout.Memory`, all
+        To be given to ``cuda.jit``. It takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
         ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
     """
     step_cells, inject_cell = _dispatch(kinds)

@@ -26,7 +26,8 @@ from ringnb.kernel.atomics import (
     words_at,
 )
 from ringnb.kernel.base import Gate
-from ringnb.kernel.jit import inner
+from ringnb.kernel.caching import inner
+from ringnb.kernel.cpu.team import publish_job, run_job
 from ringnb.kernel.layout import (
     ACTOR_WORDS,
     C_A,
@@ -84,7 +85,6 @@ from ringnb.kernel.layout import (
     W_STEP,
 )
 from ringnb.kernel.ring import reply, room_to_reply
-from ringnb.kernel.team import publish_job, run_job
 from ringnb.messages.commands import Command
 
 __all__ = ["drain", "publish_actor", "team_job"]

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from ringnb._support.checks import check_int
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.errors import KernelStopped
-from ringnb.kernel import layout, lifetime
+from ringnb.kernel import layout
+from ringnb.kernel import registry as lifetime
 from ringnb.kernel.base import (
     AbstractKernel,
     ActorCounters,
@@ -28,6 +29,7 @@ from ringnb.kernel.base import (
     SharedWords,
     SnapshotFacts,
 )
+from ringnb.kernel.checksum import checksum_words
 from ringnb.kernel.layout import LINE, params_view, staging_tail, state_view, tail_words
 from ringnb.kernel.ring import (
     advance,
@@ -38,7 +40,6 @@ from ringnb.kernel.ring import (
     replies_waiting,
     store_word,
 )
-from ringnb.kernel.team import checksum_words
 from ringnb.messages.commands import Reply
 
 __all__ = ["LaneKernel", "check_range", "check_sizes"]
