@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringnb._support.text import counted, say
-from ringnb.checkpoint.archive import export_archive, import_archive
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.archive import export_archive, import_archive
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.inspection import open_store
 
 __all__ = ["export_store", "import_store", "pin", "unpin"]

@@ -20,8 +20,9 @@ import numpy as np
 
 from ringnb._support.checks import check_seconds
 from ringnb.carrier import SnapshotCarrier
-from ringnb.checkpoint import ZarrStorage, files
-from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.checkpoint import ZarrStorage
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.directory import files
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
-from ringnb.checkpoint import ZarrStorage, files
+from ringnb.checkpoint import ZarrStorage
+from ringnb.checkpoint.storage.directory import files
 from ringnb.messages.snapshots import SnapshotResponse
 from ringnb.session import Session
 

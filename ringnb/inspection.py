@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from tqdm import tqdm
 
 from ringnb._support.text import counted, format_bytes, format_table, say
-from ringnb.checkpoint.archive import open_archive
-from ringnb.checkpoint.places import is_remote, local_path
-from ringnb.checkpoint.storage import CheckpointStorage
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.archive import open_archive
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.locations import is_remote, local_path
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = ["StoredCheckpoint", "list_store", "open_store", "survey", "verify_store"]

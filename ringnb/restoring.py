@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from ringnb.actors.base import Actor
-from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command, Reply

@@ -24,10 +24,10 @@ from ringnb._support.checks import check_seconds, check_step
 from ringnb._support.text import say
 from ringnb.actors.base import Actor
 from ringnb.arguments import check_pace, kernel_ids_of, population_of
-from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
-from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import KernelStopped
 from ringnb.hosting import make_kernel
 from ringnb.messages.events import Event, EventLog

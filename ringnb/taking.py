@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from ringnb.carrier import Outcome
-from ringnb.checkpoint.checkpoint import Checkpoint
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import SnapshotFailed, SnapshotTimeout
 from ringnb.service import SnapshotService
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ringnb._support.text import counted, rows_table
 from ringnb.checkpoint.manager import CheckpointManager
-from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.manual import ManualCrank
 from ringnb.messages.events import EventLog
 from ringnb.statistics import SessionStatistics

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import ringnb as rn
-from ringnb.checkpoint.lazy import FieldArray
+from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.testing.storages import make_snapshot
 
 NAME = "checkpoint_0_step_7"

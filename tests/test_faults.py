@@ -9,7 +9,7 @@ import pytest
 from waiting import until
 
 import ringnb as rn
-from ringnb.checkpoint import files
+from ringnb.checkpoint.storage.directory import files
 from ringnb.faults import flip_bit
 from ringnb.testing.memory import MemoryStorage
 

@@ -13,8 +13,8 @@ import pytest
 
 import ringnb.checkpoint.manager as manager_module
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.due import DueQueue, retry_delay
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.schedule import DueQueue, retry_delay
 from ringnb.errors import (
     CheckpointCorrupt,
     CheckpointError,

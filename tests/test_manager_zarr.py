@@ -11,7 +11,7 @@ import zarr.storage
 
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointCorrupt, CheckpointWarning
 from ringnb.messages.snapshots import SnapshotResponse
 from ringnb.testing.clock import ManualClock

@@ -21,7 +21,7 @@ from ringnb.checkpoint.retention import (
     keep_thinning,
     keep_within,
 )
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.memory import MemoryStorage
 from ringnb.testing.storages import make_snapshot

@@ -21,8 +21,8 @@ from zarr.storage import MemoryStore, ZipStore
 
 import ringnb as rn
 from ringnb import cli
-from ringnb.checkpoint.archive import export_archive, import_archive, open_archive
-from ringnb.checkpoint.storage import CheckpointStorage
+from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
+from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.storages import StorageTests, make_snapshot
 
@@ -205,7 +205,7 @@ def test_a_stored_chunk_that_rotted_is_not_passed_on(tmp_path):
 
 
 def test_equal_checksums_of_different_bytes_are_not_shared(tmp_path, monkeypatch):
-    from ringnb.checkpoint import shelf
+    from ringnb.checkpoint.storage import backend as shelf
 
     monkeypatch.setattr(shelf, "crc32c", lambda *_: 7)
     with incremental(tmp_path / "s.zarr") as storage:
@@ -216,7 +216,7 @@ def test_equal_checksums_of_different_bytes_are_not_shared(tmp_path, monkeypatch
 
 
 def test_another_actor_or_shape_shares_nothing_and_no_links_no_harm(tmp_path, monkeypatch):
-    from ringnb.checkpoint import files
+    from ringnb.checkpoint.storage.directory import files
 
     store = tmp_path / "s.zarr"
     with incremental(store) as storage:
@@ -538,7 +538,7 @@ def test_s3_writers_of_several_processes_never_share_a_number(s3, url):
 _DIES = """
 import os, signal, sys
 import ringnb as rn
-from ringnb.checkpoint.object_store import StoreShelf
+from ringnb.checkpoint.storage.object_store.backend import StoreShelf
 from ringnb.testing.storages import make_snapshot
 real = StoreShelf._set
 def set_(self, key, data):
@@ -588,7 +588,7 @@ def test_s3_a_name_that_another_process_writes_is_locked(s3, url):
 
 
 def test_s3_a_claim_that_could_not_be_dropped_does_not_lock_its_own_writer_out(url, monkeypatch):
-    from ringnb.checkpoint.claims import Claims
+    from ringnb.checkpoint.storage.object_store.claims import Claims
 
     real = Claims._delete
 
@@ -618,7 +618,7 @@ def test_s3_numbers_go_on_where_the_counter_or_a_claim_was_damaged(s3, url):
 
 
 def test_s3_without_conditional_put_still_keeps_this_process_apart(url, monkeypatch):
-    from ringnb.checkpoint.claims import Claims
+    from ringnb.checkpoint.storage.object_store.claims import Claims
 
     monkeypatch.setattr(Claims, "supported", False)
     storage = rn.ZarrStorage(url)

@@ -12,7 +12,10 @@ import pytest
 
 import ringnb as rn
 from ringnb import cli
-from ringnb.checkpoint import directory, object_store, reading, side
+from ringnb.checkpoint.storage import reader as reading
+from ringnb.checkpoint.storage.directory import backend as directory
+from ringnb.checkpoint.storage.directory import work_area as side
+from ringnb.checkpoint.storage.object_store import backend as object_store
 from ringnb.testing.storages import make_snapshot
 from ringnb.testing.trials import program
 from ringnb.testing.trials.damage import damage_everything

@@ -13,7 +13,7 @@ import textwrap
 import pytest
 
 import ringnb as rn
-from ringnb.checkpoint.listing import Listing
+from ringnb.checkpoint.storage.directory.listing import Listing
 from ringnb.testing.storages import make_snapshot
 
 ONE, TWO = "checkpoint_0_step_1", "checkpoint_0_step_2"
@@ -78,7 +78,7 @@ def test_a_listing_that_fails_at_the_first_write_does_not_reuse_numbers(storage,
 
 
 def test_an_interrupt_right_after_the_rename_does_not_give_its_number_twice(storage, monkeypatch):
-    from ringnb.checkpoint import files
+    from ringnb.checkpoint.storage.directory import files
 
     real = files.rename
 
@@ -184,8 +184,8 @@ def test_a_store_below_a_file_is_refused(tmp_path):
 
 
 def test_a_store_that_is_made_while_another_looks_is_no_foreign_directory(path, monkeypatch):
-    from ringnb.checkpoint import directory
-    from ringnb.checkpoint.format import root_document
+    from ringnb.checkpoint.storage.directory import backend as directory
+    from ringnb.checkpoint.storage.format import root_document
 
     path.mkdir()
     real = os.listdir

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import ringnb as rn
-from ringnb.checkpoint import files, listing
-from ringnb.checkpoint.commit import retire
-from ringnb.checkpoint.format import layout_fields
+from ringnb.checkpoint.committing import retire
 from ringnb.checkpoint.retention import keep_last
+from ringnb.checkpoint.storage.directory import files, listing
+from ringnb.checkpoint.storage.format import layout_fields
 from ringnb.testing.storages import StorageTests, make_snapshot
 
 NAME = "checkpoint_0_step_7"

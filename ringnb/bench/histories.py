@@ -9,10 +9,10 @@ import numpy as np
 
 from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
 from ringnb.bench.stores import open_and_list
-from ringnb.checkpoint.commit import retire
+from ringnb.checkpoint.committing import retire
 from ringnb.checkpoint.retention import keep_last
-from ringnb.checkpoint.storage import Snapshot
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.records import Snapshot
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 
 __all__ = ["histories"]
 

@@ -20,8 +20,8 @@ _CHILD = """
 import sys
 from pathlib import Path
 import numpy as np
-from ringnb.checkpoint.storage import Snapshot
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.base import Snapshot
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 
 place, kind, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
 WIDTH = 1 << 18  # a row of float32 is 1 MiB

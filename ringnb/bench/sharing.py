@@ -14,7 +14,7 @@ from ringnb import actors
 from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
 from ringnb.bench.stores import bench_snapshot
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.session import Session
 
 __all__ = ["incremental"]

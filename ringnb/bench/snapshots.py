@@ -24,8 +24,8 @@ from ringnb.bench.measuring import (
 )
 from ringnb.bench.stepping import _levels
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.storage import Snapshot
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.records import Snapshot
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.kernel.atomics import call_step, copy_bytes, flush_subnormals, now_ns
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor

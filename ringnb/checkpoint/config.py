@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from ringnb._support.checks import check_name
-from ringnb.checkpoint.policy import Policy
-from ringnb.checkpoint.retention import keep_all, keep_last
+from ringnb.checkpoint.retention import Policy, keep_all, keep_last
 
 __all__ = ["CheckpointConfig"]
 

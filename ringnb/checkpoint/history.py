@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
 if TYPE_CHECKING:
-    from ringnb.checkpoint.checkpoint import Checkpoint
-    from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage
+    from ringnb.checkpoint.storage.base import CheckpointStorage
+    from ringnb.checkpoint.storage.checkpoint import Checkpoint
+    from ringnb.checkpoint.storage.records import CheckpointInfo
 
 __all__ = ["newest_verified", "read_history", "shown"]
 

@@ -3,7 +3,7 @@
 A session, or a user who turns the crank by hand, polls it for requests, carries them to a kernel
 and brings the answers back. It knows no kernel and owns no thread. What needs only time lives in
 `ringnb.checkpoint.schedule`, what needs only the store in `ringnb.checkpoint.stored` and
-`ringnb.checkpoint.commit`, the way of an answer in `ringnb.checkpoint.completion`.
+`ringnb.checkpoint.committing`, the way of an answer in `ringnb.checkpoint.committing`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import time
 from typing import TYPE_CHECKING, Any, Self, final
 
 from ringnb._support.checks import check_slot
-from ringnb.checkpoint.announcer import Announcer
-from ringnb.checkpoint.completion import Completion
+from ringnb.checkpoint.committing import Announcer, Completion
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.history import read_history
+from ringnb.checkpoint.manager_state import ManagerState
 from ringnb.checkpoint.opening import open_storage
 from ringnb.checkpoint.registration import RegisteredActor, check_text
-from ringnb.checkpoint.schedule import Schedule
-from ringnb.checkpoint.state import ManagerState
+from ringnb.checkpoint.schedule import Lineage, Schedule
 from ringnb.checkpoint.stored import StoredView
-from ringnb.checkpoint.ticket import Lineage
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ringnb.checkpoint.storage import CheckpointStorage
+    from ringnb.checkpoint.storage.base import CheckpointStorage
     from ringnb.messages.events import EventSink
 
 __all__ = ["CheckpointManager"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ringnb.checkpoint.config import CheckpointConfig
-    from ringnb.checkpoint.storage import CheckpointStorage
+    from ringnb.checkpoint.storage.base import CheckpointStorage
 
 __all__ = ["open_storage"]
 
@@ -40,7 +40,7 @@ def open_storage(
         If what was given cannot store checkpoints.
     """
     if storage is None:
-        from ringnb.checkpoint.zarr_storage import ZarrStorage  # noqa: PLC0415  # see above
+        from ringnb.checkpoint.storage.zarr_storage import ZarrStorage  # noqa: PLC0415  # see above
 
         return ZarrStorage(str(config.storage_path)), True
     missing = [m for m in _METHODS if not callable(getattr(storage, m, None))]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, final
 
 from ringnb._support.checks import check_slot
 from ringnb._support.text import rows_table
-from ringnb.checkpoint.commit import retire
+from ringnb.checkpoint.committing import retire
 from ringnb.checkpoint.history import newest_verified, read_history, shown
-from ringnb.checkpoint.policy import Policy, choose
+from ringnb.checkpoint.retention import Policy, choose
 from ringnb.checkpoint.view import ManagerView
 from ringnb.errors import (
     CheckpointCorrupt,
@@ -24,9 +24,9 @@ from ringnb.errors import (
 )
 
 if TYPE_CHECKING:
-    from ringnb.checkpoint.announcer import Announcer
-    from ringnb.checkpoint.checkpoint import Checkpoint
-    from ringnb.checkpoint.storage import CheckpointInfo
+    from ringnb.checkpoint.committing import Announcer
+    from ringnb.checkpoint.storage.checkpoint import Checkpoint
+    from ringnb.checkpoint.storage.records import CheckpointInfo
 
 __all__ = ["RetentionPreview", "StoredView"]
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ringnb.checkpoint.config import CheckpointConfig
+    from ringnb.checkpoint.manager_state import ManagerState
     from ringnb.checkpoint.registration import RegisteredActor
-    from ringnb.checkpoint.state import ManagerState
-    from ringnb.checkpoint.storage import CheckpointStorage
+    from ringnb.checkpoint.storage.base import CheckpointStorage
     from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["ManagerView"]

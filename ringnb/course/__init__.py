@@ -8,7 +8,7 @@ knows nothing of this package.
 
 from __future__ import annotations
 
-from ringnb.checkpoint.side import side_directory
+from ringnb.checkpoint.storage.directory.work_area import side_directory
 from ringnb.course.actor import check_01, rate_during
 from ringnb.course.crash import Wreck, check_05, kill_while_writing
 from ringnb.course.cut import Cut, check_02, copy_live, copy_paused, copy_snapshot, energy_error

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
-from ringnb.checkpoint.side import side_directory
+from ringnb.checkpoint.storage.directory.work_area import side_directory
 from ringnb.course.storage import files_of
 from ringnb.course.verdict import Passed, learners_code, require
 from ringnb.errors import RingnbError

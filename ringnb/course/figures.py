@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.course.cut import Cut, energy_error
 from ringnb.course.interval import Sweep
 from ringnb.plots.style import make_figure, scale_for

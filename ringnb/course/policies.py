@@ -1,6 +1,6 @@
 """Lesson 6: what a retention policy leaves, replayed without a disk by the code that deletes.
 
-`replay` asks `ringnb.checkpoint.policy.choose`, as the manager does after every commit.
+`replay` asks `ringnb.checkpoint.retention.choose`, as the manager does after every commit.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from ringnb.checkpoint import Checkpoint
-from ringnb.checkpoint.policy import Policy, choose
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.retention import Policy, choose
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
 
 __all__ = ["check_06", "replay"]

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from ringnb import plots
-from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.messages.events import Event
 
 __all__ = ["Life", "draw", "one_log"]

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.text import counted, format_bytes, say
-from ringnb.checkpoint.checkpoint import Checkpoint
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.demo.job import Job
 from ringnb.demo.place import Place
 from ringnb.demo.process import Child, DemoFailed, Message

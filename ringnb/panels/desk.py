@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
 from ringnb.checkpoint import retention
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.picker import slot_picker
 from ringnb.panels.pump import Pump
 from ringnb.panels.state import Observer

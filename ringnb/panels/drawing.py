@@ -11,7 +11,7 @@ import numpy as np
 from ipywidgets import BoundedIntText, Checkbox, Dropdown, Widget
 
 from ringnb import plots
-from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.base import Panel, row
 from ringnb.panels.items import items_of

@@ -9,7 +9,7 @@ from typing import final
 from ipywidgets import BoundedIntText, Dropdown, Text, Widget
 
 from ringnb.checkpoint import retention
-from ringnb.checkpoint.policy import Policy
+from ringnb.checkpoint.retention import Policy
 from ringnb.panels.base import Panel, row
 from ringnb.panels.items import items_of
 from ringnb.panels.state import SessionState

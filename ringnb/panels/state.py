@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
 from ringnb.session import Session

@@ -11,8 +11,8 @@ from ipywidgets import Widget
 
 from ringnb._support.text import counted, facts_table
 from ringnb.checkpoint import ZarrStorage
-from ringnb.checkpoint.archive import export_archive
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.archive import export_archive
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.items import items_of

@@ -13,7 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.plots.style import (
     Scale,
     axis_label,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.plots.style import check_checkpoints, make_axes, pick_field, quantity, step_seconds
 
 __all__ = ["series", "wave_energy"]

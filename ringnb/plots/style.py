@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from ringnb.checkpoint.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = [
     "Scale",

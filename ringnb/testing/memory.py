@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, cast, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable
 
-    from ringnb.checkpoint.checkpoint import Checkpoint
+    from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = ["MemoryCheckpoint", "MemoryStorage"]
 

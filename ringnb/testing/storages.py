@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringnb.checkpoint.storage import CheckpointStorage, Snapshot
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
 __all__ = ["StorageTests", "make_snapshot"]

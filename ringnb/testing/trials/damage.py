@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointCorrupt
 from ringnb.testing.trials.judging import Loss
 from ringnb.testing.trials.workloads import snapshot_of

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ringnb.checkpoint.side import side_directory
+from ringnb.checkpoint.storage.directory.work_area import side_directory
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.interposing import Operation, interposed
 from ringnb.testing.trials.judging import Loss, blamed_on, judge

@@ -1,8 +1,8 @@
 """Step between ringnb's storage and the operating system: see, stop or fail each file operation.
 
-All changes to a local store go through `ringnb.checkpoint.files`, which `interposed` stands behind for
-the length of a ``with`` block. Commits are made to write their chunks one after the other
-meanwhile, so that operations come in the same order every time.
+All changes to a local store go through `ringnb.checkpoint.storage.directory.files`, which
+`interposed` stands behind for the length of a ``with`` block. Commits are made to write their chunks
+one after the other meanwhile, so that operations come in the same order every time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ringnb.checkpoint import directory, files
+from ringnb.checkpoint.storage.directory import backend as directory
+from ringnb.checkpoint.storage.directory import files
 
 __all__ = ["Around", "Operation", "interposed"]
 
@@ -28,7 +29,7 @@ class Operation:
     Attributes
     ----------
     kind : str
-        The function of `ringnb.checkpoint.files`.
+        The function of `ringnb.checkpoint.storage.directory.files`.
     path : pathlib.Path
         What it is about.
     target : pathlib.Path or None

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ringnb.checkpoint.checkpoint import Checkpoint
-from ringnb.checkpoint.side import side_directory
-from ringnb.checkpoint.source import DirectorySource
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.directory.work_area import side_directory
+from ringnb.checkpoint.storage.source import DirectorySource
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.workloads import Expectation, Kept, snapshot_of
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 from zarr.storage import MemoryStore
 
-from ringnb.checkpoint import object_store
+from ringnb.checkpoint.storage.object_store import backend as object_store
 from ringnb.testing.trials.judging import blamed_on, judge
 from ringnb.testing.trials.workloads import Runner
 

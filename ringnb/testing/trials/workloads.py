@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ringnb.checkpoint.commit import retire
+from ringnb.checkpoint.committing import retire
 from ringnb.checkpoint.retention import keep_last
-from ringnb.checkpoint.storage import Snapshot
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.records import Snapshot
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 
 __all__ = ["OPERATIONS", "Expectation", "Kept", "Runner", "snapshot_of", "workloads"]
 

@@ -6,7 +6,7 @@ which nothing repeats costs nothing more, a chance agreement of checksums cannot
 chunk that rotted on the disk is not passed on. Every checkpoint stays complete: a hard link is a name
 of its own, and the bytes live as long as one name is left.
 
-`ringnb.checkpoint.directory` is the only caller.
+`ringnb.checkpoint.storage.directory.backend` is the only caller.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import final
 
 import numpy as np
 
-from ringnb.checkpoint import files
-from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout
-from ringnb.checkpoint.source import DirectorySource
+from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from ringnb.checkpoint.storage.format import DOCUMENT, Chunk, FieldLayout
+from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt
 
 __all__ = ["Sharing"]

@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 from typing import final
 
-from ringnb.checkpoint import files
+from ringnb.checkpoint.storage.directory import files
 
 __all__ = ["SIDE", "SideDirectory", "side_directory"]
 

@@ -1,9 +1,9 @@
 """`ZarrStorage`: checkpoints as Zarr v3 groups, in a local directory or in any zarr ``Store``.
 
-The format is that of `ringnb.checkpoint.format` and `ringnb.checkpoint.document`, the place a `Shelf`'s;
-this module joins them. Chunks are encoded here and written directly: the format is simple enough that
-writing it is a matter of handing memory to the operating system, and zarr, xarray and other readers
-are what the tests judge it by.
+The format is that of `ringnb.checkpoint.storage.format` and `ringnb.checkpoint.storage.document`, the
+place a `Shelf`'s; this module joins them. Chunks are encoded here and written directly: the format is
+simple enough that writing it is a matter of handing memory to the operating system, and zarr, xarray
+and other readers are what the tests judge it by.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any, final
 from zarr.abc.store import Store
 
 from ringnb._support.checks import check_int
-from ringnb.checkpoint.checkpoint import Checkpoint
-from ringnb.checkpoint.document import (
+from ringnb.checkpoint.storage.backend import Commit, Seal
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.document import (
     MAX_DOCUMENT_BYTES,
     parse_document,
     render_document,
     revise_document,
 )
-from ringnb.checkpoint.format import (
+from ringnb.checkpoint.storage.format import (
     DOCUMENT,
     FieldLayout,
     check_checkpoint_name,
@@ -35,9 +37,8 @@ from ringnb.checkpoint.format import (
     layout_fields,
     looks_like_checkpoint,
 )
-from ringnb.checkpoint.places import open_shelf
-from ringnb.checkpoint.shelf import Commit, Seal
-from ringnb.checkpoint.storage import CheckpointInfo, CheckpointStorage, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.locations import open_shelf
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 from ringnb.messages.snapshots import normalise_fields
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ringnb._support.checks import check_name, check_slot, check_step
-from ringnb.checkpoint.format import (
+from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DTYPES,
     FORMAT,
@@ -28,7 +28,7 @@ from ringnb.checkpoint.format import (
     dump,
     is_slab,
 )
-from ringnb.checkpoint.storage import CheckpointInfo, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
 from ringnb.errors import CheckpointCorrupt
 
 __all__ = [

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, final
 
 from zarr.storage import ZipStore
 
-from ringnb.checkpoint import files
-from ringnb.checkpoint.format import DOCUMENT, root_document
-from ringnb.checkpoint.zarr_storage import ZarrStorage
+from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.format import DOCUMENT, root_document
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-    from ringnb.checkpoint.checkpoint import Checkpoint
+    from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = ["export_archive", "import_archive", "open_archive"]
 

@@ -1,6 +1,6 @@
 """What `ZarrStorage` needs of the place where it keeps checkpoints. Two kinds: directory and store.
 
-A shelf knows names and bytes; what the bytes mean is `ringnb.checkpoint.format`'s affair.
+A shelf knows names and bytes; what the bytes mean is `ringnb.checkpoint.storage.format`'s affair.
 """
 
 from __future__ import annotations
@@ -15,10 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ringnb.checkpoint.format import ATTRIBUTE, CRC_BYTES, DOCUMENT, FORMAT, Chunk, FieldLayout
-from ringnb.checkpoint.reading import crc32c
-from ringnb.checkpoint.source import Source
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.format import (
+    ATTRIBUTE,
+    CRC_BYTES,
+    DOCUMENT,
+    FORMAT,
+    Chunk,
+    FieldLayout,
+)
+from ringnb.checkpoint.storage.reader import crc32c
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointError
 
 __all__ = ["Commit", "Put", "Shelf", "encode_chunk", "free_name"]

@@ -21,7 +21,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, final
 
-from ringnb.checkpoint.side import SIDE
+from ringnb.checkpoint.storage.directory.work_area import SIDE
 from ringnb.errors import CheckpointError, StoreLocked
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ Layout::
     .<store>.ringnb/damaged/<name>  what `ringnb verify --repair` moved aside; ringnb never empties it
 
 Where a side directory cannot lie beside the store it lies inside, as ``<store>/.ringnb/``:
-`ringnb.checkpoint.side`.
+`ringnb.checkpoint.storage.directory.work_area`.
 
 Commit: chunks and documents are written to a staging directory and synced, with its directories; one
 ``rename`` makes the name visible; the store's directory is synced. A kill, or a power cut, at any
@@ -35,15 +35,15 @@ from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
-from ringnb.checkpoint import files
-from ringnb.checkpoint.document import parse_info
-from ringnb.checkpoint.format import DOCUMENT, Chunk, FieldLayout, root_document
-from ringnb.checkpoint.lock import lock_of
-from ringnb.checkpoint.sharing import Sharing
-from ringnb.checkpoint.shelf import Commit, Put, Shelf, encode_chunk, free_name
-from ringnb.checkpoint.side import SIDE, SideDirectory
-from ringnb.checkpoint.source import DirectorySource
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.backend import Commit, Put, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.directory.dedup import Sharing
+from ringnb.checkpoint.storage.directory.lock import lock_of
+from ringnb.checkpoint.storage.directory.work_area import SIDE, SideDirectory
+from ringnb.checkpoint.storage.document import parse_info
+from ringnb.checkpoint.storage.format import DOCUMENT, Chunk, FieldLayout, root_document
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointNotFound, CheckpointWarning
 
 __all__ = ["DirectoryShelf"]

@@ -1,6 +1,6 @@
 """What one lock guards in a checkpoint manager.
 
-`ringnb.checkpoint.manager` and `ringnb.checkpoint.completion` share one `ManagerState`. The lock
+`ringnb.checkpoint.manager` and `ringnb.checkpoint.committing` share one `ManagerState`. The lock
 guards memory only: nobody may hold it while the storage works or an observer is called, so that a
 slow disk delays no poll and no request of another actor, and an observer may call the manager.
 """

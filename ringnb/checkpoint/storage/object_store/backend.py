@@ -3,7 +3,8 @@
 There is no rename, so order takes its place: chunks first, then the documents of the arrays, and the
 group's document last. A checkpoint exists when its group document does, and stops existing when that
 is deleted, before anything else is. What lies beside the checkpoints has the prefix ``.ringnb/``:
-claims and the counter of writers (`ringnb.checkpoint.claims`), and what was moved aside.
+claims and the counter of writers (`ringnb.checkpoint.storage.object_store.claims`), and what was
+moved aside.
 
 Durability is the store's own affair. Writers of different processes are kept apart where the store has
 conditional puts (object stores); in any other store only threads of this process are.
@@ -24,20 +25,20 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ringnb.checkpoint.claims import Claims
-from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES
-from ringnb.checkpoint.format import (
+from ringnb.checkpoint.storage.backend import Commit, Put, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
+from ringnb.checkpoint.storage.directory.work_area import SIDE
+from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
+from ringnb.checkpoint.storage.format import (
     DOCUMENT,
     Chunk,
     FieldLayout,
     checkpoint_keys,
     root_document,
 )
-from ringnb.checkpoint.listing import Catalogue, entry_of
-from ringnb.checkpoint.shelf import Commit, Put, Shelf, encode_chunk, free_name
-from ringnb.checkpoint.side import SIDE
-from ringnb.checkpoint.source import StoreSource, fetch
-from ringnb.checkpoint.storage import CheckpointInfo
+from ringnb.checkpoint.storage.object_store.claims import Claims
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.storage.source import StoreSource, fetch
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
 __all__ = ["StoreShelf"]

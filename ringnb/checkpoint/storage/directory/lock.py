@@ -21,7 +21,7 @@ import weakref
 from pathlib import Path
 from typing import final
 
-from ringnb.checkpoint.listing import Listing
+from ringnb.checkpoint.storage.directory.listing import Listing
 from ringnb.errors import StoreLocked
 
 __all__ = ["WriteLock", "lock_of"]

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.reading import Reader
+from ringnb.checkpoint.storage.reader import Reader
 
 __all__ = ["FieldArray"]
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.machine import available_cores
-from ringnb.checkpoint.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from ringnb.checkpoint.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, dump
-from ringnb.checkpoint.source import Source
+from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from ringnb.checkpoint.storage.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, dump
+from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
 __all__ = ["Reader", "crc32c"]

@@ -1,7 +1,7 @@
 """Where checkpoints go: from a path, a URL or a zarr store to a shelf.
 
-`ringnb.checkpoint.zarr_storage` calls `open_shelf`. What an object store needs is imported only when
-one is asked for.
+`ringnb.checkpoint.storage.zarr_storage` calls `open_shelf`. What an object store needs is imported
+only when one is asked for.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from urllib.parse import unquote, urlsplit
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, MemoryStore
 
-from ringnb.checkpoint.directory import DirectoryShelf
-from ringnb.checkpoint.object_store import StoreShelf
+from ringnb.checkpoint.storage.directory.backend import DirectoryShelf
+from ringnb.checkpoint.storage.object_store.backend import StoreShelf
 
 if TYPE_CHECKING:
-    from ringnb.checkpoint.shelf import Shelf
+    from ringnb.checkpoint.storage.backend import Shelf
 
 __all__ = ["is_remote", "local_path", "open_shelf"]
 

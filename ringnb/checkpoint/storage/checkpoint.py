@@ -19,16 +19,16 @@ import zarr
 from zarr.storage import LocalStore
 
 from ringnb._support.text import facts_table
-from ringnb.checkpoint.lazy import FieldArray
-from ringnb.checkpoint.reading import Reader
-from ringnb.checkpoint.source import DirectorySource, Source, StoreSource
+from ringnb.checkpoint.storage.field_array import FieldArray
+from ringnb.checkpoint.storage.reader import Reader
+from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
 from ringnb.errors import CheckpointError
 
 if TYPE_CHECKING:
     import xarray
 
-    from ringnb.checkpoint.document import Document
-    from ringnb.checkpoint.storage import CheckpointStorage
+    from ringnb.checkpoint.storage.base import CheckpointStorage
+    from ringnb.checkpoint.storage.document import Document
 
 __all__ = ["Checkpoint"]
 

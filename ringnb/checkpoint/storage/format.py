@@ -4,7 +4,7 @@ A checkpoint is a Zarr v3 group. Every field is one array of slab chunks: a chun
 of the array in C order, encoded as little-endian bytes followed by their CRC-32C, so that writing one
 is a matter of handing memory to the operating system. The group's document carries the consolidated
 metadata of its arrays and is written last: it is what makes a checkpoint exist; see
-`ringnb.checkpoint.document`.
+`ringnb.checkpoint.storage.document`.
 """
 
 from __future__ import annotations
