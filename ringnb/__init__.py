@@ -43,7 +43,7 @@ from ringnb.errors import (
     StoreLocked,
 )
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 if TYPE_CHECKING:
     from ringnb import panels as panels  # not in __all__: it needs an extra

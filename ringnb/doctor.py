@@ -273,7 +273,7 @@ def _round_trip(scratch: Path) -> Iterator[Finding]:
 
     from ringnb import actors  # noqa: PLC0415
     from ringnb.checkpoint import CheckpointConfig  # noqa: PLC0415
-    from ringnb.session import Session  # noqa: PLC0415
+    from ringnb.session.session import Session  # noqa: PLC0415
 
     clock = _Clock()
     config = CheckpointConfig(storage_path=scratch / "s.zarr", enabled=False)

@@ -302,7 +302,7 @@ def test_doctor_fails_where_a_session_fails(monkeypatch, capsys, tmp_path):
         raise OSError("no memory\nfor a kernel")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ringnb.session.Session", refuse)
+    monkeypatch.setattr("ringnb.session.session.Session", refuse)
     assert doctor.run() == 1
     out = capsys.readouterr().out
     assert "OSError: no memory for a kernel" in out

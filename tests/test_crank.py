@@ -7,7 +7,7 @@ import time
 import pytest
 
 import ringnb as rn
-from ringnb.crank import POSITIONS, Crank
+from ringnb.session.crank import POSITIONS, Crank
 
 
 def opened(tmp_path, **kwargs):

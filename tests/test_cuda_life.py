@@ -14,11 +14,11 @@ import weakref
 import pytest
 
 import ringnb as rn
-from ringnb.crank import Crank
 from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
+from ringnb.session.crank import Crank
 from ringnb.testing.kernels import Mixer
 
 pytest.importorskip("numba_cuda")
@@ -258,7 +258,7 @@ def script(body, *arguments, before=""):
 def test_a_script_that_never_closes_exits_promptly_and_loses_nothing(tmp_path):
     before = """
         import atexit, time
-        import ringnb.kernel.cuda.kernel, ringnb.session
+        import ringnb.kernel.cuda.kernel, ringnb.session.session
         # Registered later than those modules were imported, as finalisers of memory may be: called
         # after the session and its kernel are gone nevertheless.
         atexit.register(lambda: print(s.closed, s.kernel.alive, time.monotonic() - begun < 5))

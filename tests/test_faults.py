@@ -10,7 +10,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.checkpoint.storage.directory import files
-from ringnb.faults import flip_bit
+from ringnb.session.fault_injection import flip_bit
 from ringnb.testing.memory import MemoryStorage
 
 

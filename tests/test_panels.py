@@ -14,7 +14,6 @@ from ipywidgets.widgets.widget import _instances
 from waiting import until
 
 import ringnb as rn
-from ringnb import rerun
 from ringnb.messages.commands import Command
 from ringnb.messages.events import Event
 from ringnb.panels import PANELS, close_panels, predict
@@ -23,6 +22,7 @@ from ringnb.panels.pump import Pump
 from ringnb.panels.scene import requests_of, stage_times, times_table_rows
 from ringnb.panels.widgets import Listing
 from ringnb.panels.workers import Drawer
+from ringnb.session import notebook as rerun
 
 
 def press(panel, action):
@@ -686,7 +686,7 @@ def test_a_displayed_panel_keeps_no_session_alive(tmp_path):
 
 def test_fifty_runs_of_a_cell_leak_neither_threads_nor_widgets(tmp_path, monkeypatch):
     run = ["cell-1", 0]
-    monkeypatch.setattr("ringnb.session.current_run", lambda: tuple(run))
+    monkeypatch.setattr("ringnb.session.session.current_run", lambda: tuple(run))
     config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
     kept = []  # as a notebook's history keeps what it has displayed
     counts = []
@@ -716,7 +716,7 @@ def test_a_cockpit_that_is_closed_leaves_no_widget(tmp_path):
 
 def test_only_a_later_run_of_the_same_cell_takes_a_session_away(tmp_path, capsys, monkeypatch):
     run = ["cell-1", 1]
-    monkeypatch.setattr("ringnb.session.current_run", lambda: tuple(run))
+    monkeypatch.setattr("ringnb.session.session.current_run", lambda: tuple(run))
     config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
     life = rn.actors.Life((8, 8))
     first = rn.Session(life, config=config)

@@ -19,7 +19,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.messages.snapshots import SnapshotRequest, StagedFields
-from ringnb.outage import Outage
+from ringnb.session.failures import Outage
 from ringnb.testing.kernels import Mixer, advance
 
 SHAPE = (11, 13)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ringnb.session import Session
+    from ringnb.session.session import Session
 
 __all__ = [
     "Row",

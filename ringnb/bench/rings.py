@@ -11,7 +11,7 @@ from ringnb.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
-from ringnb.session import Session
+from ringnb.session.session import Session
 from ringnb.testing import MemoryStorage
 
 __all__ = ["busy_answers", "idle_answers", "idling"]

@@ -15,7 +15,7 @@ from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, ti
 from ringnb.bench.stores import bench_snapshot
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["incremental"]
 

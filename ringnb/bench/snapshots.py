@@ -31,7 +31,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["persisting", "restoring", "stall", "whole_snapshot", "with_checkpoints"]
 

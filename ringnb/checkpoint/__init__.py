@@ -1,8 +1,8 @@
 """When state is saved, where it is kept, and what comes back. Knows no kernel.
 
-Start with `ringnb.checkpoint.manager`: `CheckpointManager` owns a `schedule` (who is due, what was asked)
-and hands each answer to `committing`, which saves it and applies `retention`; `history` reads what is
-there. `ringnb.checkpoint.storage` keeps the checkpoints.
+Start with `ringnb.checkpoint.manager`: `CheckpointManager` owns a `schedule` (who is due, what was
+asked) and hands each answer to `committing`, which saves it and applies `retention`; `history` reads
+what is there. `ringnb.checkpoint.storage` keeps the checkpoints.
 
 It imports `ringnb.messages`, `ringnb.errors` and `ringnb._support`, and never a kernel, an actor, a
 session or anything above.

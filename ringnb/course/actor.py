@@ -14,7 +14,7 @@ import zarr
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
 from ringnb.course.verdict import Passed, learners_code, require
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["check_01", "rate_during"]
 

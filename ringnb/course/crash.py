@@ -19,7 +19,7 @@ from ringnb.checkpoint.storage.directory.work_area import side_directory
 from ringnb.course.storage import files_of
 from ringnb.course.verdict import Passed, learners_code, require
 from ringnb.errors import RingnbError
-from ringnb.faults import flip_bit
+from ringnb.session.fault_injection import flip_bit
 
 __all__ = ["Wreck", "check_05", "kill_while_writing"]
 

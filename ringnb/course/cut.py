@@ -23,7 +23,7 @@ from ringnb.checkpoint import CheckpointConfig, ZarrStorage
 from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
 from ringnb.kernel.cpu.kernel import HostMemoryKernel
 from ringnb.plots.history import wave_energy
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["Cut", "check_02", "copy_live", "copy_paused", "copy_snapshot", "energy_error"]
 

@@ -10,7 +10,7 @@ from ringnb.actors import Wave2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
 from ringnb.course.forks import same_bits
 from ringnb.course.verdict import Passed, learners_code, require
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["check_00"]
 

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["Note", "panel", "predict"]
 

@@ -10,7 +10,7 @@ import sys
 
 from ringnb.actors import Heat2D
 from ringnb.checkpoint import CheckpointConfig
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["write"]
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ringnb import actors
 from ringnb.actors.base import Actor
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["Job", "disturb", "population"]
 

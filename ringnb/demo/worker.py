@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.demo.job import Job, disturb, population
 from ringnb.errors import RingnbError
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["main"]
 

@@ -1,7 +1,7 @@
 """What every backend offers the host: launch, two rings per lane, staging, stop.
 
 `AbstractKernel` is the seam between a place where actors run and the code that drives them
-(`ringnb.kernel.client`, `ringnb.session`). It carries raw commands and replies; it knows neither
+(`ringnb.kernel.client`, `ringnb.session.session`). It carries raw commands and replies; it knows neither
 checkpoints nor storage.
 """
 

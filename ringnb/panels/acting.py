@@ -13,7 +13,7 @@ from ringnb.errors import RingnbError
 from ringnb.panels.base import ONLY_ONE, Panel, resting, row
 from ringnb.panels.desk import SessionGone
 from ringnb.panels.state import ActorState, SessionState
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["ActorPanel"]
 

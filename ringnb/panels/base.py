@@ -21,7 +21,7 @@ from ringnb.panels.widgets import (
     pushes_reach_the_page,
     serve_beside_cells,
 )
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["ONLY_ONE", "Panel", "resting", "row"]
 

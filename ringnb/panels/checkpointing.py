@@ -11,7 +11,7 @@ from ringnb._support.text import counted, facts_table, format_bytes
 from ringnb.panels.base import ONLY_ONE, Panel, resting, row
 from ringnb.panels.scene import stage_times
 from ringnb.panels.state import SessionState
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["CheckpointPanel"]
 

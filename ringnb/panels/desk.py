@@ -33,7 +33,7 @@ from ringnb.panels.stopped import see_that_it_answers
 from ringnb.panels.widgets import serve_beside_cells
 from ringnb.panels.workers import Drawer, Worker
 from ringnb.profile import current_profile
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 if TYPE_CHECKING:
     from ringnb.panels.base import Panel

@@ -10,7 +10,7 @@ from ipywidgets import BoundedFloatText, Widget
 from ringnb._support.text import counted, facts_table
 from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.state import SessionState
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["FaultPanel"]
 
@@ -25,7 +25,7 @@ _LESSONS = {
 
 @final
 class FaultPanel(Panel):
-    """Steers `ringnb.faults.Faults`; see `Panel`."""
+    """Steers `ringnb.session.fault_injection.Faults`; see `Panel`."""
 
     key = "faults"
     title = "Faults, on purpose"

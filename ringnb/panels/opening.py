@@ -8,7 +8,7 @@ import weakref
 from ringnb.panels.base import Panel
 from ringnb.panels.cockpit import PARTS, Cockpit
 from ringnb.panels.desk import Desk
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["PANELS", "close_panels", "open_panel"]
 

@@ -13,7 +13,7 @@ from ringnb.checkpoint.retention import Policy
 from ringnb.panels.base import Panel, row
 from ringnb.panels.items import items_of
 from ringnb.panels.state import SessionState
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]
 

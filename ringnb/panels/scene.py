@@ -176,7 +176,7 @@ def scene_of(
     state : SessionState
         The session.
     hand : (int, str), optional
-        A request that is moved by hand, and how far it has come (`ringnb.crank.POSITIONS`).
+        A request that is moved by hand, and how far it has come (`ringnb.session.crank.POSITIONS`).
     stood : mapping of int to str, optional
         Where requests moved by hand were seen last before they ended; None where service threads move
         them.

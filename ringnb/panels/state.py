@@ -15,8 +15,8 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
-from ringnb.session import Session
-from ringnb.statistics import SessionStatistics
+from ringnb.session.session import Session
+from ringnb.session.statistics import SessionStatistics
 
 __all__ = ["ActorState", "Observer", "SessionState"]
 

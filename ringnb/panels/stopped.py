@@ -7,7 +7,7 @@ crank. Nothing of the panels is imported here.
 from __future__ import annotations
 
 from ringnb.kernel.base import Gate
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["LET_THROUGH", "LaneStopped", "see_that_it_answers"]
 

@@ -18,7 +18,7 @@ from ringnb.panels.base import Panel, resting, row
 from ringnb.panels.items import items_of
 from ringnb.panels.picker import slot_picker
 from ringnb.panels.state import SessionState
-from ringnb.session import Session
+from ringnb.session.session import Session
 
 __all__ = ["TimelinePanel"]
 

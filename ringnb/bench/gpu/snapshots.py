@@ -25,7 +25,7 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
 from ringnb.messages.commands import Command
-from ringnb.session import Session
+from ringnb.session.session import Session
 from ringnb.testing.proofs import counter
 
 __all__ = ["checkpoints", "stages"]

@@ -2,7 +2,8 @@
 
 A failed snapshot is retried soon, and fails again until somebody makes room. Each failure is a warning,
 all of one kind in the words of the first: Python shows the same words from the same place once, where
-it is not told otherwise. This module talks to nobody; `ringnb.service` warns, and says when it is over.
+it is not told otherwise. This module talks to nobody; `ringnb.session.service` warns, and says when
+it is over.
 """
 
 from __future__ import annotations

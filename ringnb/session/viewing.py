@@ -1,7 +1,7 @@
 """What can be seen of a session: its parts, its counters, its panels, and how a notebook shows it.
 
-`ringnb.session.Session` derives from `SessionView`. Nothing here changes anything. Every method may be
-called from any thread.
+`ringnb.session.session.Session` derives from `SessionView`. Nothing here changes anything. Every
+method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, Self
 from ringnb._support.text import counted, rows_table
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
-from ringnb.manual import ManualCrank
 from ringnb.messages.events import EventLog
-from ringnb.statistics import SessionStatistics
+from ringnb.session.manual import ManualCrank
+from ringnb.session.statistics import SessionStatistics
 
 __all__ = ["SessionView"]
 
 
 class SessionView(ManualCrank):
-    """A session without a life of its own: see `ringnb.session.Session`."""
+    """A session without a life of its own: see `ringnb.session.session.Session`."""
 
     _events: EventLog
     _closed: bool

@@ -1,7 +1,7 @@
 """The half of a session that drives actors: step, pause, disturb, change parameters.
 
-`ActorHost` owns a kernel and its client and knows nothing of checkpoints. `ringnb.session.Session`
-adds those.
+`ActorHost` owns a kernel and its client and knows nothing of checkpoints.
+`ringnb.session.session.Session` adds those.
 
 Every method may be called from any thread.
 """
@@ -14,14 +14,15 @@ import numpy as np
 
 from ringnb._support.checks import MAX_STEP, check_number, check_seconds, check_step
 from ringnb.actors.base import Actor
-from ringnb.arguments import check_cell, check_pace
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda.availability import notice_fallback
 from ringnb.messages.commands import Command
-from ringnb.standing import SavedStates
+from ringnb.session.change_tracking import SavedStates
+from ringnb.session.launching import check_cell, check_pace
 
-__all__ = ["ActorHost", "make_kernel"]
+__all__ = [
+    "ActorHost",
+]
 
 
 class ActorHost:
@@ -301,60 +302,3 @@ class ActorHost:
         slot = self._slot(slot)
         self._check()
         return self._kernel.counters(slot)
-
-
-def make_kernel(
-    backend: object,
-    population: list[Actor],
-    lanes: int | None,
-    width: int | None,
-    threads: int | None,
-    capacity: int,
-) -> AbstractKernel:
-    """Make a kernel of the backend asked for.
-
-    Parameters
-    ----------
-    backend : str
-        "auto", "cpu", "cuda" or "cudasim".
-    population : list of Actor
-        The actor of every slot.
-    lanes, width, threads : int or None
-        Lanes, threads (on a GPU: blocks) of a lane, threads of a block; None leaves it to the kernel.
-    capacity : int
-        Slots of each ring.
-
-    Returns
-    -------
-    AbstractKernel
-        Not launched.
-
-    Raises
-    ------
-    BackendUnavailable
-        If it cannot run here.
-    ValueError
-        If there is no such backend, or a number is out of range.
-    """
-    if backend not in ("auto", "cpu", "cuda", "cudasim"):
-        msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
-        raise ValueError(msg)
-    if backend in ("cuda", "cudasim"):
-        from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415
-
-        return CudaKernel(
-            population,
-            lanes=lanes,
-            width=width,
-            threads=threads,
-            capacity=capacity,
-            simulate=backend == "cudasim",
-        )
-    if threads is not None:
-        msg = f"threads={threads!r} are those of a block, which the CPU has none of: use width"
-        raise ValueError(msg)
-    if backend == "auto":
-        notice_fallback()
-    from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
-
-    return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)

@@ -19,12 +19,12 @@ from typing import Any, final
 import numpy as np
 
 from ringnb._support.checks import check_seconds
-from ringnb.carrier import SnapshotCarrier
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.directory import files
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
+from ringnb.session.transport import SnapshotCarrier
 
 __all__ = ["Faults", "flip_bit"]
 

@@ -1,7 +1,7 @@
 """The half of a session that turns the crank by hand: send requests, receive answers, break things.
 
-`ManualCrank` adds the way of a snapshot to `ringnb.hosting.ActorHost`, up to the answer.
-`ringnb.session.Session` adds what is done with it. Every method may be called from any thread.
+`ManualCrank` adds the way of a snapshot to `ringnb.session.hosting.ActorHost`, up to the answer.
+`ringnb.session.session.Session` adds what is done with it. Every method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from ringnb._support.checks import check_seconds
 from ringnb.checkpoint.manager import CheckpointManager
-from ringnb.faults import Faults
-from ringnb.hosting import ActorHost
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
-from ringnb.service import SnapshotService
+from ringnb.session.fault_injection import Faults
+from ringnb.session.hosting import ActorHost
+from ringnb.session.service import SnapshotService
 
 __all__ = ["ManualCrank"]
 

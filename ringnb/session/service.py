@@ -26,14 +26,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
-from ringnb.carrier import Answer, Outcome, SnapshotCarrier
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.events import EventLog
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
-from ringnb.outage import Outage
-from ringnb.standing import SavedStates
-from ringnb.stepwise import StepSchedule
+from ringnb.session.change_tracking import SavedStates
+from ringnb.session.failures import Outage
+from ringnb.session.step_schedule import StepSchedule
+from ringnb.session.transport import Answer, Outcome, SnapshotCarrier
 
 __all__ = ["SnapshotService"]
 

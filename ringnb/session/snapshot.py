@@ -1,7 +1,7 @@
 """Taking a snapshot by hand: request it, and wait until it is committed.
 
-`ringnb.session` calls `take_snapshot` on whatever thread asked. With background threads it only waits;
-without, it turns the crank for this one request.
+`ringnb.session.session` calls `take_snapshot` on whatever thread asked. With background threads it
+only waits; without, it turns the crank for this one request.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from ringnb.carrier import Outcome
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import SnapshotFailed, SnapshotTimeout
-from ringnb.service import SnapshotService
+from ringnb.session.service import SnapshotService
+from ringnb.session.transport import Outcome
 
 __all__ = ["take_snapshot"]
 

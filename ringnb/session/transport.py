@@ -1,8 +1,8 @@
 """Carries snapshots between manager and kernel: one request out, one answer back, one outcome.
 
 `SnapshotCarrier` pushes SNAPSHOT commands for requests, turns replies into responses that view the
-staging buffers, and has them committed. It owns no thread: `ringnb.service.SnapshotService` drives it
-in the background, `Session.send` and `Session.receive` by hand.
+staging buffers, and has them committed. It owns no thread: `ringnb.session.service.SnapshotService`
+drives it in the background, `Session.send` and `Session.receive` by hand.
 
 It knows a kernel client and a manager, and nothing of the session that owns it.
 """
@@ -24,7 +24,7 @@ from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog, Stage
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
-from ringnb.standing import SavedStates, State
+from ringnb.session.change_tracking import SavedStates, State
 
 __all__ = ["Answer", "Outcome", "SnapshotCarrier"]
 

@@ -2,8 +2,8 @@
 
 `Session` is what a notebook holds. It is a thin owner: the kernel steps the actors
 (`ringnb.kernel`), the manager decides what is checkpointed and kept (`ringnb.checkpoint`), the
-service moves snapshots between the two (`ringnb.service`). This is the only module that knows all
-three.
+service moves snapshots between the two (`ringnb.session.service`). This is the only module that knows
+all three.
 
 Every method may be called from any thread. A `KeyboardInterrupt` during a blocking call leaves the
 session usable; `run_steps` stops the actor first, so that interrupting a cell does stop the work.
@@ -23,20 +23,19 @@ from typing import Any, Self, final
 from ringnb._support.checks import check_seconds, check_step
 from ringnb._support.text import say
 from ringnb.actors.base import Actor
-from ringnb.arguments import check_pace, kernel_ids_of, population_of
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import KernelStopped
-from ringnb.hosting import make_kernel
 from ringnb.messages.events import Event, EventLog
-from ringnb.rerun import current_run, give_way, remember
-from ringnb.restoring import check_fits, resolve, restore_into
-from ringnb.service import SnapshotService
-from ringnb.standing import State
-from ringnb.taking import take_snapshot
-from ringnb.viewing import SessionView
+from ringnb.session.change_tracking import State
+from ringnb.session.launching import check_pace, kernel_ids_of, make_kernel, population_of
+from ringnb.session.notebook import current_run, give_way, remember
+from ringnb.session.restore import check_fits, resolve, restore_into
+from ringnb.session.service import SnapshotService
+from ringnb.session.snapshot import take_snapshot
+from ringnb.session.viewing import SessionView
 
 __all__ = ["Session"]
 

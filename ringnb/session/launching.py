@@ -1,6 +1,6 @@
-"""Checks of what a user hands to a session: each returns the value in its plain form, or raises.
+"""From what a user hands to a session to actors, identities and a kernel; each check returns, or raises.
 
-Messages state the fact, the value and the remedy. Nothing here knows a kernel or a store.
+Messages say the fact, the value and the remedy. Compiled code is imported when a kernel is made.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import numpy as np
 
 from ringnb._support.checks import check_int, check_number
 from ringnb.actors.base import Actor
+from ringnb.kernel.base import AbstractKernel
+from ringnb.kernel.cuda.availability import notice_fallback
 
 __all__ = [
     "check_cell",
     "check_pace",
     "kernel_ids_of",
+    "make_kernel",
     "population_of",
 ]
 
@@ -73,3 +76,60 @@ def check_pace(steps_per_second: object) -> int:
         msg = f"max_steps_per_second must lie in 1e-6..1e9 (or be None), got {rate:g}"
         raise ValueError(msg)
     return max(1, round(1e9 / rate))
+
+
+def make_kernel(
+    backend: object,
+    population: list[Actor],
+    lanes: int | None,
+    width: int | None,
+    threads: int | None,
+    capacity: int,
+) -> AbstractKernel:
+    """Make a kernel of the backend asked for.
+
+    Parameters
+    ----------
+    backend : str
+        "auto", "cpu", "cuda" or "cudasim".
+    population : list of Actor
+        The actor of every slot.
+    lanes, width, threads : int or None
+        Lanes, threads (on a GPU: blocks) of a lane, threads of a block; None leaves it to the kernel.
+    capacity : int
+        Slots of each ring.
+
+    Returns
+    -------
+    AbstractKernel
+        Not launched.
+
+    Raises
+    ------
+    BackendUnavailable
+        If it cannot run here.
+    ValueError
+        If there is no such backend, or a number is out of range.
+    """
+    if backend not in ("auto", "cpu", "cuda", "cudasim"):
+        msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
+        raise ValueError(msg)
+    if backend in ("cuda", "cudasim"):
+        from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415
+
+        return CudaKernel(
+            population,
+            lanes=lanes,
+            width=width,
+            threads=threads,
+            capacity=capacity,
+            simulate=backend == "cudasim",
+        )
+    if threads is not None:
+        msg = f"threads={threads!r} are those of a block, which the CPU has none of: use width"
+        raise ValueError(msg)
+    if backend == "auto":
+        notice_fallback()
+    from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
+
+    return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)
