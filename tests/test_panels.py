@@ -17,11 +17,11 @@ import ringnb as rn
 from ringnb.messages.commands import Command
 from ringnb.messages.events import Event
 from ringnb.panels import PANELS, close_panels, predict
-from ringnb.panels.drawing import describe
-from ringnb.panels.pump import Pump
-from ringnb.panels.scene import requests_of, stage_times, times_table_rows
-from ringnb.panels.widgets import Listing
-from ringnb.panels.workers import Drawer
+from ringnb.panels.core.display_loop import Pump
+from ringnb.panels.core.widgets import Listing
+from ringnb.panels.core.workers import Drawer
+from ringnb.panels.fields import describe
+from ringnb.panels.lifecycle_scene import requests_of, stage_times, times_table_rows
 from ringnb.session import notebook as rerun
 
 
@@ -99,7 +99,7 @@ def test_running_pausing_and_stepping(session):
 
 
 def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
-    monkeypatch.setattr("ringnb.panels.picker.MOST_LISTED", 39)
+    monkeypatch.setattr("ringnb.panels.core.actor_picker.MOST_LISTED", 39)
     config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
     with rn.Session(rn.actors.Life((8, 8)), actors=40, config=config, lanes=1) as session:
         session.panel()
@@ -417,8 +417,8 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
 @pytest.mark.parametrize("pump_rests", [False, True])
 def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, monkeypatch):
     """A restart closes the old session before there is a new one; the pump must outlive that."""
-    monkeypatch.setattr("ringnb.panels.pump._QUIET_S", 0.0)  # so that it rests soon
-    monkeypatch.setattr("ringnb.panels.state._RATE_S", 0.1)  # and no rate is left to sink
+    monkeypatch.setattr("ringnb.panels.core.display_loop._QUIET_S", 0.0)  # so that it rests soon
+    monkeypatch.setattr("ringnb.panels.core.state._RATE_S", 0.1)  # and no rate is left to sink
     faults, actor = session.panel("faults"), session.panel("actor")
     for _ in range(10):
         running = actor.session

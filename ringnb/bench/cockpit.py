@@ -22,7 +22,7 @@ from ringnb.bench.measuring import (
 )
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.panels import close_panels
-from ringnb.panels.widgets import Actions
+from ringnb.panels.core.widgets import Actions
 from ringnb.session.session import Session
 
 __all__ = ["cockpit"]

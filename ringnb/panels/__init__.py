@@ -14,8 +14,8 @@ except ImportError as error:
     _MSG = "panels need ipywidgets and anywidget: pip install 'ringnb[widgets]'"
     raise ImportError(_MSG) from error
 
-from ringnb.panels.base import Panel
-from ringnb.panels.opening import PANELS, close_panels, open_panel
+from ringnb.panels.cockpit import PANELS, close_panels, open_panel
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.prediction import predict
 
 __all__ = ["PANELS", "Panel", "close_panels", "open_panel", "predict"]

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Sequence
 from typing import final
 
 from ipywidgets import Box, Widget
 
-from ringnb.panels.acting import ActorPanel
-from ringnb.panels.base import Panel
-from ringnb.panels.checkpointing import CheckpointPanel
-from ringnb.panels.drawing import ComparePanel, FieldPanel
-from ringnb.panels.eventlist import EventsPanel
-from ringnb.panels.faultboard import FaultPanel
+from ringnb.panels.actors import ActorPanel
+from ringnb.panels.core.controller import Desk
+from ringnb.panels.core.panel import Panel
+from ringnb.panels.events import EventsPanel
+from ringnb.panels.faults import FaultPanel
+from ringnb.panels.fields import ComparePanel, FieldPanel
 from ringnb.panels.lifecycle import LifecyclePanel
 from ringnb.panels.prediction import PredictPanel
-from ringnb.panels.retaining import RetentionPanel
+from ringnb.panels.retention import RetentionPanel
+from ringnb.panels.schedule import CheckpointPanel
 from ringnb.panels.timeline import TimelinePanel
+from ringnb.session.session import Session
 
-__all__ = ["PARTS", "Cockpit"]
+__all__ = [
+    "Cockpit",
+    "PANELS",
+    "PARTS",
+    "close_panels",
+    "open_panel",
+]
+
 
 PARTS: dict[str, type[Panel]] = {
     "actor": ActorPanel,
@@ -67,3 +78,73 @@ class Cockpit(Panel):
         grid.add_class("ringnb-cockpit-grid")
         self.add_class("ringnb-cockpit")
         return [grid]
+
+
+PANELS: tuple[str, ...] = tuple(PARTS)
+
+# Each is held by its session's finaliser.
+_desks: weakref.WeakSet[Desk] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def close_panels(session: Session) -> None:
+    """End the threads of a session's panels and close their widgets. Idempotent, any thread.
+
+    Parameters
+    ----------
+    session : Session
+        Whose.
+    """
+    with _lock:
+        desk = _desk_of(session)
+        if desk is None:
+            return
+        _desks.discard(desk)
+    desk.dispose()
+
+
+def _desk_of(session: Session) -> Desk | None:
+    """Return the desk of a session or, after a restart, of the one in its place."""
+    line = (session,) if session.successor is None else (session.successor, session)
+    return next((desk for one in line for desk in _desks if desk.serves(one)), None)
+
+
+def open_panel(session: Session, name: str | None = None) -> Panel:
+    """Return a panel over a session; see ``Session.panel``.
+
+    Parameters
+    ----------
+    session : Session
+        Open or closed. One that was restarted has the panels of its successor.
+    name : str, optional
+        One of `PANELS`; the cockpit by default.
+
+    Returns
+    -------
+    Panel
+        The same one at every call.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name is not None and name not in PARTS:
+        msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or none for the cockpit"
+        raise ValueError(msg)
+    with _lock:
+        desk, live = _desk_of(session), session.successor or session
+        if desk is None:
+            desk = Desk(live)
+            _desks.add(desk)
+        desk.replace(live)  # by a `remake` in a cell, say
+        wanted = tuple(PARTS) if name is None else (name,)
+        for one in wanted:
+            if one not in desk.panels:
+                desk.panels[one] = PARTS[one](desk)
+        if name is not None:
+            return desk.panels[name]
+        if "cockpit" not in desk.panels:
+            desk.panels["cockpit"] = Cockpit(desk)
+        desk.pump.poke()
+        return desk.panels["cockpit"]

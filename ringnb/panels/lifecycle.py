@@ -9,12 +9,11 @@ from typing import final
 from ipywidgets import Widget
 
 from ringnb._support.text import rows_table
-from ringnb.panels.base import Panel, resting
-from ringnb.panels.desk import Desk
-from ringnb.panels.scene import MOST_REQUESTS, OVER, scene_of, times_table_rows
-from ringnb.panels.state import SessionState
-from ringnb.panels.stopped import LET_THROUGH
-from ringnb.panels.widgets import LifecycleView
+from ringnb.panels.core.controller import LET_THROUGH, Desk
+from ringnb.panels.core.panel import Panel, resting
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import LifecycleView
+from ringnb.panels.lifecycle_scene import MOST_REQUESTS, OVER, scene_of, times_table_rows
 from ringnb.session.crank import POSITIONS, Crank
 from ringnb.session.session import Session
 

@@ -10,9 +10,9 @@ from typing import Any, final
 
 from ipywidgets import HTML, FloatText, RadioButtons, VBox, Widget
 
-from ringnb.panels.base import Panel, resting
-from ringnb.panels.desk import Desk
-from ringnb.panels.widgets import Actions, Frame, serve_beside_cells
+from ringnb.panels.core.controller import Desk
+from ringnb.panels.core.panel import Panel, resting
+from ringnb.panels.core.widgets import Actions, Frame, serve_beside_cells
 
 __all__ = ["PredictCard", "PredictPanel", "predict"]
 

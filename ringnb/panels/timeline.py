@@ -14,10 +14,10 @@ from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.archive import export_archive
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.base import Panel, resting, row
-from ringnb.panels.items import items_of
-from ringnb.panels.picker import slot_picker
-from ringnb.panels.state import SessionState
+from ringnb.panels.core.actor_picker import slot_picker
+from ringnb.panels.core.checkpoint_choices import items_of
+from ringnb.panels.core.panel import Panel, resting, row
+from ringnb.panels.core.state import SessionState
 from ringnb.session.session import Session
 
 __all__ = ["TimelinePanel"]

@@ -76,7 +76,7 @@ def give_way(run: Run | None, store: str, kernel_ids: Sequence[str]) -> bool:
     with contextlib.suppress(Exception):  # its background's troubles are not this cell's
         session.close()
     # By name: panels are built on sessions, and what was not imported has opened none.
-    if (panels := sys.modules.get("ringnb.panels.opening")) is not None:
+    if (panels := sys.modules.get("ringnb.panels.cockpit")) is not None:
         panels.close_panels(session)  # the cell's new output takes the place of theirs
     return True
 

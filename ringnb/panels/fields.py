@@ -13,10 +13,10 @@ from ipywidgets import BoundedIntText, Checkbox, Dropdown, Widget
 from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.base import Panel, row
-from ringnb.panels.items import items_of
-from ringnb.panels.state import SessionState
-from ringnb.panels.widgets import Picture
+from ringnb.panels.core.checkpoint_choices import items_of
+from ringnb.panels.core.panel import Panel, row
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import Picture
 from ringnb.plots.style import pick_field
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from ipywidgets import Dropdown, Widget
 
 from ringnb._support.text import counted
 from ringnb.messages.events import TROUBLES, events_table
-from ringnb.panels.base import Panel, row
-from ringnb.panels.state import SessionState
-from ringnb.panels.widgets import Listing
+from ringnb.panels.core.panel import Panel, row
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import Listing
 
 __all__ = ["EventsPanel"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ringnb.messages.events import Event
-from ringnb.panels.state import SessionState
+from ringnb.panels.core.state import SessionState
 
 __all__ = [
     "MOST_REQUESTS",

@@ -26,19 +26,26 @@ from typing import TYPE_CHECKING, Any, final
 
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.panels.picker import slot_picker
-from ringnb.panels.pump import Pump
-from ringnb.panels.state import Observer
-from ringnb.panels.stopped import see_that_it_answers
-from ringnb.panels.widgets import serve_beside_cells
-from ringnb.panels.workers import Drawer, Worker
-from ringnb.profile import current_profile
+from ringnb.kernel.base import Gate
+from ringnb.panels.core.actor_picker import slot_picker
+from ringnb.panels.core.display_loop import Pump
+from ringnb.panels.core.limits import current_profile
+from ringnb.panels.core.state import Observer
+from ringnb.panels.core.widgets import serve_beside_cells
+from ringnb.panels.core.workers import Drawer, Worker
 from ringnb.session.session import Session
 
 if TYPE_CHECKING:
-    from ringnb.panels.base import Panel
+    from ringnb.panels.core.panel import Panel
 
-__all__ = ["Desk", "SessionGone"]
+__all__ = [
+    "Desk",
+    "LET_THROUGH",
+    "LaneStopped",
+    "SessionGone",
+    "see_that_it_answers",
+]
+
 
 _BEAT_S = 1.0
 
@@ -371,3 +378,34 @@ class Desk:
         self.panels.clear()
         for widget in (self.picker.layout, self.picker.style, self.picker):
             widget.close()
+
+
+LET_THROUGH = "Let it through"  # the lifecycle panel's button that opens every gate
+
+
+class LaneStopped(Exception):
+    """A crank has stopped the lane of an actor."""
+
+
+def see_that_it_answers(session: Session, slot: int) -> None:
+    """Raise if a crank has stopped the lane of an actor.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    slot : int
+        The actor that the kernel is to be asked about.
+
+    Raises
+    ------
+    LaneStopped
+        If it would not answer.
+    """
+    kernel = session.kernel
+    if kernel.gate(kernel.lane_of(slot)) != Gate.OPEN:
+        msg = (
+            f"the crank has stopped the lane of actor {slot}, which would not answer. Press "
+            f"{LET_THROUGH!r} in the panel 'lifecycle' (in code: crank.close()), then try again"
+        )
+        raise LaneStopped(msg)

@@ -8,9 +8,9 @@ from typing import Any, final
 from ipywidgets import BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
 
 from ringnb._support.text import counted, facts_table, format_bytes
-from ringnb.panels.base import ONLY_ONE, Panel, resting, row
-from ringnb.panels.scene import stage_times
-from ringnb.panels.state import SessionState
+from ringnb.panels.core.panel import ONLY_ONE, Panel, resting, row
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.lifecycle_scene import stage_times
 from ringnb.session.session import Session
 
 __all__ = ["CheckpointPanel"]

@@ -242,7 +242,7 @@ class LifecycleView(anywidget.AnyWidget):
     Attributes
     ----------
     scene : dict
-        See `ringnb.panels.scene.scene_of`.
+        See `ringnb.panels.lifecycle_scene.scene_of`.
     """
 
     _esm = _script("lifecycle")

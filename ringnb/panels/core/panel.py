@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from ipywidgets import HTML, Box, VBox, Widget
 
 from ringnb._support.text import counted, facts_table
-from ringnb.panels.desk import Desk
-from ringnb.panels.state import SessionState
-from ringnb.panels.widgets import (
+from ringnb.panels.core.controller import Desk
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import (
     Actions,
     Chooser,
     Frame,

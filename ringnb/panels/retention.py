@@ -10,9 +10,9 @@ from ipywidgets import BoundedIntText, Dropdown, Text, Widget
 
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.retention import Policy
-from ringnb.panels.base import Panel, row
-from ringnb.panels.items import items_of
-from ringnb.panels.state import SessionState
+from ringnb.panels.core.checkpoint_choices import items_of
+from ringnb.panels.core.panel import Panel, row
+from ringnb.panels.core.state import SessionState
 from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]

@@ -10,9 +10,9 @@ from ipywidgets import BoundedFloatText, BoundedIntText, Widget
 
 from ringnb._support.text import counted, rows_table
 from ringnb.errors import RingnbError
-from ringnb.panels.base import ONLY_ONE, Panel, resting, row
-from ringnb.panels.desk import SessionGone
-from ringnb.panels.state import ActorState, SessionState
+from ringnb.panels.core.controller import SessionGone
+from ringnb.panels.core.panel import ONLY_ONE, Panel, resting, row
+from ringnb.panels.core.state import ActorState, SessionState
 from ringnb.session.session import Session
 
 __all__ = ["ActorPanel"]

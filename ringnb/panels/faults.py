@@ -8,8 +8,8 @@ from typing import final
 from ipywidgets import BoundedFloatText, Widget
 
 from ringnb._support.text import counted, facts_table
-from ringnb.panels.base import Panel, resting, row
-from ringnb.panels.state import SessionState
+from ringnb.panels.core.panel import Panel, resting, row
+from ringnb.panels.core.state import SessionState
 from ringnb.session.session import Session
 
 __all__ = ["FaultPanel"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ipywidgets import BoundedIntText, Dropdown
 
-from ringnb.panels.state import ActorState
+from ringnb.panels.core.state import ActorState
 
 __all__ = ["MOST_LISTED", "slot_picker"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ringnb._support.text import format_bytes
-from ringnb.panels.state import SessionState
+from ringnb.panels.core.state import SessionState
 
 if TYPE_CHECKING:
-    from ringnb.panels.desk import Desk
+    from ringnb.panels.core.controller import Desk
 
 __all__ = ["items_of"]
 
