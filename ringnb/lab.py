@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ringnb._support.text import counted, say
-from ringnb.course.stubs import has_solution, stub
+from ringnb.course.exercises import has_solution, stub
 from ringnb.errors import RingnbError
 
 __all__ = ["LabUnavailable", "copy_notebooks", "run", "shipped_notebooks"]

@@ -17,8 +17,8 @@ from nbclient.exceptions import CellExecutionError
 
 import ringnb as rn
 from ringnb import course
-from ringnb.course import gpu
-from ringnb.course.stubs import BEGIN, END, stub, stub_source
+from ringnb.course import lesson_08 as gpu
+from ringnb.course.exercises import BEGIN, END, stub, stub_source
 from ringnb.messages.commands import Command
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("notebooks").glob("0[0-9]_*.ipynb"))

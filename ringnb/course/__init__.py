@@ -9,12 +9,24 @@ knows nothing of this package.
 from __future__ import annotations
 
 from ringnb.checkpoint.storage.directory.work_area import side_directory
-from ringnb.course.actor import check_01, rate_during
-from ringnb.course.crash import Wreck, check_05, kill_while_writing
-from ringnb.course.cut import Cut, check_02, copy_live, copy_paused, copy_snapshot, energy_error
+from ringnb.course.checks import CheckFailed, Passed
 from ringnb.course.figures import chunk_costs, cuts, left_over, valley
-from ringnb.course.forks import check_07, same_bits, shake
-from ringnb.course.gpu import (
+from ringnb.course.lesson_00 import check_00
+from ringnb.course.lesson_01 import check_01, rate_during
+from ringnb.course.lesson_02 import (
+    Cut,
+    check_02,
+    copy_live,
+    copy_paused,
+    copy_snapshot,
+    energy_error,
+)
+from ringnb.course.lesson_03 import Reads, check_03, count_reads, files_of, save_wave
+from ringnb.course.lesson_04 import Sweep, Trial, check_04, lifetimes, measure_cost, sweep
+from ringnb.course.lesson_05 import Wreck, check_05, kill_while_writing
+from ringnb.course.lesson_06 import check_06, replay
+from ringnb.course.lesson_07 import check_07, same_bits, shake
+from ringnb.course.lesson_08 import (
     bare_kernel,
     barrier_in,
     barrier_source,
@@ -23,13 +35,8 @@ from ringnb.course.gpu import (
     seconds_until,
     wave_ptx,
 )
-from ringnb.course.interval import Sweep, Trial, check_04, lifetimes, measure_cost, sweep
-from ringnb.course.mapped import Words, words
-from ringnb.course.policies import check_06, replay
-from ringnb.course.quick import check_00
-from ringnb.course.storage import Reads, check_03, count_reads, files_of, save_wave
-from ringnb.course.verdict import CheckFailed, Passed
-from ringnb.course.views import Note, panel, predict
+from ringnb.course.lesson_08_words import Words, words
+from ringnb.course.widgets import Note, panel, predict
 
 __all__ = [
     "CheckFailed",

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.course.cut import Cut, energy_error
-from ringnb.course.interval import Sweep
+from ringnb.course.lesson_02 import Cut, energy_error
+from ringnb.course.lesson_04 import Sweep
 from ringnb.plots.style import make_figure, scale_for
 
 __all__ = ["chunk_costs", "cuts", "left_over", "valley"]

@@ -9,7 +9,7 @@ import zarr
 
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import Checkpoint, CheckpointConfig, ZarrStorage
-from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require
 from ringnb.session.session import Session
 
 __all__ = ["check_07", "same_bits", "shake"]

@@ -21,8 +21,8 @@ from typing import Never
 import numpy as np
 
 from ringnb.actors import Actor
-from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
-from ringnb.course.views import Note
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.course.widgets import Note
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout, ring
 from ringnb.kernel.cuda.availability import driver_present, load
@@ -219,7 +219,7 @@ def wave_ptx(cc: tuple[int, int] = (9, 0)) -> Future[str]:
 
     def compile_() -> str:
         """Wait for the process."""
-        done = _python("-m", "ringnb.course.compiled", *map(str, cc))
+        done = _python("-m", "ringnb.course.processes.compiled", *map(str, cc))
         if done.returncode != 0:
             msg = f"{_last_line(done.stderr)}. pip install 'ringnb[cuda13]' brings the compiler"
             raise BackendUnavailable(msg)

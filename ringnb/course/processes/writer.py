@@ -1,7 +1,7 @@
 """The process of lesson 5: it commits checkpoints, says so, and is killed by whoever started it.
 
-``python -m ringnb.course.writer STORE COMMITS SIDE``. Each line of its output is a word and a name:
-``committed`` after a commit, ``writing`` before the last one, which it never gets to report.
+``python -m ringnb.course.processes.writer STORE COMMITS SIDE``. Each line of its output is a word and
+a name: ``committed`` after a commit, ``writing`` before the last one, which it never gets to report.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import zarr
 
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require
 from ringnb.kernel.cpu.kernel import HostMemoryKernel
 from ringnb.plots.history import wave_energy
 from ringnb.session.session import Session

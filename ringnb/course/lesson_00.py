@@ -8,8 +8,8 @@ import zarr
 
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.forks import same_bits
-from ringnb.course.verdict import Passed, learners_code, require
+from ringnb.course.checks import Passed, learners_code, require
+from ringnb.course.lesson_07 import same_bits
 from ringnb.session.session import Session
 
 __all__ = ["check_00"]

@@ -1,7 +1,7 @@
 """Lesson 5: a process that is killed while it writes a checkpoint, and what is found afterwards.
 
 The parent watches the store's side directory, where a commit is staged, and sends SIGKILL when part of
-a checkpoint lies there. What gets killed is `ringnb.course.writer`, in a process of its own.
+a checkpoint lies there. What gets killed is `ringnb.course.processes.writer`, in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
 from ringnb.checkpoint.storage.directory.work_area import side_directory
-from ringnb.course.storage import files_of
-from ringnb.course.verdict import Passed, learners_code, require
+from ringnb.course.checks import Passed, learners_code, require
+from ringnb.course.lesson_03 import files_of
 from ringnb.errors import RingnbError
 from ringnb.session.fault_injection import flip_bit
 
@@ -80,7 +80,14 @@ def kill_while_writing(store: Path, *, commits: int = 2, side: int = 3072) -> Wr
 
 
 def _kill_once(store: Path, commits: int, side: int) -> Wreck | None:
-    command = [sys.executable, "-m", "ringnb.course.writer", str(store), str(commits), str(side)]
+    command = [
+        sys.executable,
+        "-m",
+        "ringnb.course.processes.writer",
+        str(store),
+        str(commits),
+        str(side),
+    ]
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
             command, stdout=subprocess.PIPE, stderr=errors, text=True

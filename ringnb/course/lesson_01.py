@@ -13,7 +13,7 @@ import zarr
 
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.verdict import Passed, learners_code, require
+from ringnb.course.checks import Passed, learners_code, require
 from ringnb.session.session import Session
 
 __all__ = ["check_01", "rate_during"]

@@ -25,7 +25,7 @@ import numpy as np
 
 from ringnb.actors import Heat2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require
 from ringnb.session.session import Session
 
 __all__ = ["Sweep", "Trial", "check_04", "lifetimes", "measure_cost", "sweep"]

@@ -1,7 +1,8 @@
 """The process of lesson 8: it compiles the CUDA kernel and prints its PTX; no GPU is needed.
 
-``python -m ringnb.course.compiled MAJOR MINOR``. Numba decides once per process whether ``numba.cuda``
-is the compiler's or the simulator's; a lesson that runs in the simulator has this done elsewhere.
+``python -m ringnb.course.processes.compiled MAJOR MINOR``. Numba decides once per process whether
+``numba.cuda`` is the compiler's or the simulator's; a lesson that runs in the simulator has this done
+elsewhere.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ringnb.checkpoint import Checkpoint
 from ringnb.checkpoint.retention import Policy, choose
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require
 
 __all__ = ["check_06", "replay"]
 

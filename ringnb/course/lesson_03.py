@@ -16,7 +16,7 @@ from zarr.storage import LocalStore, WrapperStore
 
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import Snapshot, ZarrStorage
-from ringnb.course.verdict import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require
 
 __all__ = ["Reads", "check_03", "count_reads", "files_of", "save_wave"]
 
