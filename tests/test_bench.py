@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ringnb import cli
-from ringnb.bench import command, report
-from ringnb.bench.measuring import Row, Scale, interleaved, percentile, ratios
+from ringnb.cli import command_line as cli
+from ringnb.cli.bench import command, report
+from ringnb.cli.bench.measuring import Row, Scale, interleaved, percentile, ratios
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import ringnb as rn
-from ringnb import cli, doctor, inspection, lab
 from ringnb._support.text import format_bytes, format_table
+from ringnb.cli import command_line as cli
+from ringnb.cli import doctor, inspection, lab
 
 ROOT = Path(rn.__file__).parents[1]
 
@@ -95,7 +96,7 @@ def test_help_names_every_command():
 def test_help_imports_none_of_what_the_commands_need():
     code = (
         "import sys; from ringnb import cli; cli.main(['--help']);"
-        "print([m for m in ('matplotlib', 'tqdm.std', 'ringnb.demo', 'ringnb.doctor') "
+        "print([m for m in ('matplotlib', 'tqdm.std', 'ringnb.cli.demo', 'ringnb.cli.doctor') "
         "if m in sys.modules])"
     )
     done = subprocess.run(

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import ringnb as rn
-from ringnb import cli
-from ringnb.demo import story
-from ringnb.demo.job import Job
-from ringnb.demo.place import MARKER, ForeignDirectory, Place
-from ringnb.demo.process import Child, DemoFailed
-from ringnb.demo.telling import Telling
+from ringnb.cli import command_line as cli
+from ringnb.cli.demo import story
+from ringnb.cli.demo.job import Job
+from ringnb.cli.demo.place import MARKER, ForeignDirectory, Place
+from ringnb.cli.demo.process import Child, DemoFailed
+from ringnb.cli.demo.telling import Telling
 
 ROOT = Path(rn.__file__).parents[1]
 QUICK = ("--size", "48", "--steps", "9000")
@@ -190,7 +190,7 @@ def test_a_child_ends_with_its_parent_even_if_it_has_nothing_to_say(tmp_path):
     one = job(tmp_path, interval_s=3600.0)
     with (tmp_path / "words").open("w") as words:
         child = subprocess.Popen(
-            [sys.executable, "-m", "ringnb.demo.worker", one.dump()],
+            [sys.executable, "-m", "ringnb.cli.demo.worker", one.dump()],
             stdin=subprocess.PIPE,
             stdout=words,  # never a broken pipe
             env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import ringnb as rn
-from ringnb import cli
-from ringnb.bench import gpu, report
-from ringnb.bench.gpu import bandwidth, rings, snapshots, stepping
-from ringnb.bench.gpu.budget import Budget
-from ringnb.bench.gpu.card import Card, DriverError, Sizes, checked
-from ringnb.bench.measuring import Row, Scale
+from ringnb.cli import command_line as cli
+from ringnb.cli.bench import gpu, report
+from ringnb.cli.bench.gpu import bandwidth, rings, snapshots, stepping
+from ringnb.cli.bench.gpu.budget import Budget
+from ringnb.cli.bench.gpu.card import Card, DriverError, Sizes, checked
+from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.availability import load
 from ringnb.kernel.cuda.kernel import CudaKernel
@@ -130,7 +130,7 @@ def measured(card, name, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["--only", "copy"], ["--quick", "--markdown"]])
 def test_without_a_gpu_it_is_one_line(tmp_path, monkeypatch, capsys, arguments):
-    monkeypatch.setattr("ringnb.bench.gpu.card.why_unavailable", lambda: "there is none")
+    monkeypatch.setattr("ringnb.cli.bench.gpu.card.why_unavailable", lambda: "there is none")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["bench", "--gpu", *arguments]) == 1
     out, err = capsys.readouterr()
@@ -217,7 +217,7 @@ def test_the_ceiling_is_bytes_read_and_written_of_the_faster_copy(card):
 
 
 def test_both_copies_copy(card):
-    from ringnb.bench.gpu import kernels
+    from ringnb.cli.bench.gpu import kernels
 
     source, target = card.words(np.arange(64)), card.empty(64)
     card.launcher(card.compile(kernels.copy, kernels.COPY_SIGNATURE), 64)(source, target)

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.image
 
 import ringnb as rn
-from ringnb import cli
+from ringnb.cli import command_line as cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def test_its_test_command_is_what_is_checked():
 
 
 def test_its_reaction_times_are_those_recorded():
-    recorded = json.loads((ROOT / "ringnb/bench/results/reaction.json").read_text())
+    recorded = json.loads((ROOT / "ringnb/cli/bench/results/reaction.json").read_text())
     said = README[README.index("In a real JupyterLab") : README.index("results/reaction.json")]
     times = [recorded[what] for what in ("click_to_actor_ms", "click_to_page_ms")]
     assert [int(ms) for ms in re.findall(r"([0-9]+)\s+ms", said)] == [

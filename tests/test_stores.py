@@ -20,9 +20,9 @@ import zarr
 from zarr.storage import MemoryStore, ZipStore
 
 import ringnb as rn
-from ringnb import cli
 from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.cli import command_line as cli
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.storages import StorageTests, make_snapshot
 

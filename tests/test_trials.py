@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import ringnb as rn
-from ringnb import cli
 from ringnb.checkpoint.storage import reader as reading
 from ringnb.checkpoint.storage.directory import backend as directory
 from ringnb.checkpoint.storage.directory import work_area as side
 from ringnb.checkpoint.storage.object_store import backend as object_store
+from ringnb.cli import command_line as cli
 from ringnb.testing.storages import make_snapshot
 from ringnb.testing.trials import program
 from ringnb.testing.trials.damage import damage_everything
@@ -268,7 +268,14 @@ def test_repair_beside_a_writer_is_locked_out(tmp_path, capsys):
         storage.save(ONE, make_snapshot(1))
         next((store / ONE / "u").glob("c*")).write_bytes(b"rubbish")
         done = subprocess.run(
-            [os.fspath(Path(os.sys.executable)), "-m", "ringnb.cli", "verify", store, "--repair"],
+            [
+                os.fspath(Path(os.sys.executable)),
+                "-m",
+                "ringnb.cli",
+                "verify",
+                store,
+                "--repair",
+            ],
             capture_output=True,
             text=True,
             check=False,

@@ -161,7 +161,7 @@ def main() -> None:
 
 def _baselines() -> None:
     """Compile what the benchmark launches for comparison."""
-    from ringnb.bench.gpu import kernels  # noqa: PLC0415
+    from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415
 
     for name, body, types in (
         ("copy", kernels.copy, kernels.COPY_SIGNATURE),

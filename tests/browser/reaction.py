@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ringnb.bench.report import machine
+from ringnb.cli.bench.report import machine
 
 from .lab import lone_notebook
 

@@ -26,11 +26,11 @@ LEASE_S = 4.0  # a loaded machine may keep the heartbeat from running for a seco
 
 def measure():
     """What ``ringnb bench --gpu`` does, small and without its long waits: no figure of a card's."""
-    from ringnb.bench import gpu
-    from ringnb.bench.gpu import bandwidth, rings, stepping
-    from ringnb.bench.gpu.budget import Budget
-    from ringnb.bench.gpu.card import Card, Sizes
-    from ringnb.bench.measuring import Scale
+    from ringnb.cli.bench import gpu
+    from ringnb.cli.bench.gpu import bandwidth, rings, stepping
+    from ringnb.cli.bench.gpu.budget import Budget
+    from ringnb.cli.bench.gpu.card import Card, Sizes
+    from ringnb.cli.bench.measuring import Scale
 
     bandwidth._BATCH, rings._BATCH, rings._BURST = 3, 10, 4
     stepping._PER_GRAPH, stepping._SAMPLE_S = 2, 0.001

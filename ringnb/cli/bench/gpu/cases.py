@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ringnb.bench.gpu import bandwidth, rings, snapshots, stepping
-from ringnb.bench.gpu.budget import Budget
-from ringnb.bench.gpu.card import QUICK, Card, Sizes
-from ringnb.bench.measuring import Row, Scale
+from ringnb.cli.bench.gpu import bandwidth, rings, snapshots, stepping
+from ringnb.cli.bench.gpu.budget import Budget
+from ringnb.cli.bench.gpu.card import QUICK, Card, Sizes
+from ringnb.cli.bench.measuring import Row, Scale
 
 __all__ = ["CASES", "Case", "open_card", "timed"]
 

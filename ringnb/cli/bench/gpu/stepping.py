@@ -10,10 +10,10 @@ import numpy as np
 
 from ringnb import actors
 from ringnb.actors.base import Actor
-from ringnb.bench.gpu.bandwidth import bandwidth
-from ringnb.bench.gpu.budget import Budget
-from ringnb.bench.gpu.card import Card
-from ringnb.bench.measuring import Row, Scale, absolute, percentile, ratios
+from ringnb.cli.bench.gpu.bandwidth import bandwidth
+from ringnb.cli.bench.gpu.budget import Budget
+from ringnb.cli.bench.gpu.card import Card
+from ringnb.cli.bench.measuring import Row, Scale, absolute, percentile, ratios
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 
@@ -109,7 +109,7 @@ def _one_launch_per_step(
     card: Card, wave: Actor
 ) -> tuple[Callable[[int], float], Callable[[int], float]]:
     """Return two functions of a number of steps: seconds per step, by launches and by replays."""
-    from ringnb.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
+    from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
 
     levels = np.ascontiguousarray(wave.start(0))
     words = -(-levels[0].nbytes // 8)

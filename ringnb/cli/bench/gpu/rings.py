@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ringnb.bench.gpu.budget import Budget
-from ringnb.bench.gpu.card import Card
-from ringnb.bench.measuring import Row, Scale, percentile
+from ringnb.cli.bench.gpu.budget import Budget
+from ringnb.cli.bench.gpu.card import Card
+from ringnb.cli.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.testing.proofs import counter, timer

@@ -12,7 +12,10 @@ import numpy as np
 from numba import njit
 
 from ringnb import actors
-from ringnb.bench.measuring import (
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.storage.records import Snapshot
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cli.bench.measuring import (
     Row,
     Scale,
     absolute,
@@ -22,10 +25,7 @@ from ringnb.bench.measuring import (
     stepping_rate,
     time_s,
 )
-from ringnb.bench.stepping import _levels
-from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.storage.records import Snapshot
-from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cli.bench.stepping import _levels
 from ringnb.kernel.atomics import call_step, copy_bytes, flush_subnormals, now_ns
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from ringnb._support.text import format_bytes, say
-from ringnb.bench import (
+from ringnb.cli.bench import (
     histories,
     large,
     report,
@@ -27,7 +27,7 @@ from ringnb.bench import (
     stepping,
     stores,
 )
-from ringnb.bench.measuring import Row, Scale
+from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.errors import RingnbError
 
 __all__ = ["CASES", "BenchmarkFailed", "main"]
@@ -38,7 +38,7 @@ Case = Callable[[Scale], Iterator[Row]]
 def _cockpit(scale: Scale) -> Iterator[Row]:
     """Stepping with the cockpit open against stepping without (needs the widgets extra)."""
     try:
-        from ringnb.bench.cockpit import cockpit  # noqa: PLC0415 - the widgets are an extra
+        from ringnb.cli.bench.cockpit import cockpit  # noqa: PLC0415 - the widgets are an extra
     except ImportError as error:
         say(f"not measured: {error}")
         return
@@ -127,7 +127,7 @@ def _chosen(only: str | None, cases: Mapping[str, Any]) -> list[str]:
 def _list(options: argparse.Namespace) -> None:
     documented: dict[str, Any] = dict(CASES)
     if options.gpu:
-        from ringnb.bench.gpu import CASES as ON_GPU  # noqa: PLC0415
+        from ringnb.cli.bench.gpu import CASES as ON_GPU  # noqa: PLC0415
 
         documented = {name: case.measure for name, case in ON_GPU.items()}
     for name, case in documented.items():
@@ -138,7 +138,7 @@ def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]
     """Return the cases asked for, and what the document tells of the card that they run on."""
     if not options.gpu:
         return {name: CASES[name] for name in _chosen(options.only, CASES)}, {}
-    from ringnb.bench import gpu  # noqa: PLC0415 - brings in CUDA
+    from ringnb.cli.bench import gpu  # noqa: PLC0415 - brings in CUDA
 
     names = _chosen(options.only, gpu.CASES)
     card = gpu.open_card(quick=options.quick)

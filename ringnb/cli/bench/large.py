@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ringnb.bench.measuring import Row, Scale
+from ringnb.cli.bench.measuring import Row, Scale
 
 __all__ = ["large"]
 

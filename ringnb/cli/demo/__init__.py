@@ -7,6 +7,6 @@ line calls this package.
 
 from __future__ import annotations
 
-from ringnb.demo.story import run
+from ringnb.cli.demo.story import run
 
 __all__ = ["run"]

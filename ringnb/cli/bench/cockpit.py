@@ -11,7 +11,8 @@ from unittest import mock
 import comm.base_comm
 
 from ringnb import actors
-from ringnb.bench.measuring import (
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.cli.bench.measuring import (
     Row,
     Scale,
     absolute,
@@ -20,7 +21,6 @@ from ringnb.bench.measuring import (
     ratios,
     stepping_rate,
 )
-from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.panels import close_panels
 from ringnb.panels.core.widgets import Actions
 from ringnb.session.session import Session

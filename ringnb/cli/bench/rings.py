@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ringnb import actors
-from ringnb.bench.measuring import Row, Scale, percentile
+from ringnb.cli.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ringnb._support.text import format_bytes
-from ringnb.bench.gpu.budget import Budget
-from ringnb.bench.gpu.card import Card
-from ringnb.bench.gpu.stepping import noise
-from ringnb.bench.measuring import (
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.cli.bench.gpu.budget import Budget
+from ringnb.cli.bench.gpu.card import Card
+from ringnb.cli.bench.gpu.stepping import noise
+from ringnb.cli.bench.measuring import (
     Row,
     Scale,
     absolute,
@@ -21,7 +22,6 @@ from ringnb.bench.measuring import (
     ratios,
     stepping_rate,
 )
-from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
 from ringnb.messages.commands import Command

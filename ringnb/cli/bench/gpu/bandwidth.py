@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ringnb._support.text import format_bytes
-from ringnb.bench.gpu.budget import Budget
-from ringnb.bench.gpu.card import Card, checked
-from ringnb.bench.measuring import Row, Scale, percentile
+from ringnb.cli.bench.gpu.budget import Budget
+from ringnb.cli.bench.gpu.card import Card, checked
+from ringnb.cli.bench.measuring import Row, Scale, percentile
 
 __all__ = ["Bandwidth", "bandwidth", "copying", "reference"]
 
@@ -53,7 +53,7 @@ def bandwidth(card: Card, budget: Budget) -> Bandwidth:
         What was measured.
     """
     if "bandwidth" not in card.measured:
-        from ringnb.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
+        from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
 
         n = card.sizes.copied // 8
         source, target = card.words(np.arange(n)), card.empty(n)

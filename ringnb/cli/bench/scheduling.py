@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from ringnb.bench.measuring import Row, Scale, percentile
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.cli.bench.measuring import Row, Scale, percentile
 from ringnb.testing import ManualClock, MemoryStorage
 
 __all__ = ["polls"]

@@ -1,4 +1,4 @@
-"""The processes of the demo: ``python -m ringnb.demo.worker JOB``.
+"""The processes of the demo: ``python -m ringnb.cli.demo.worker JOB``.
 
 A child answers on standard output, one JSON object per line, its member ``kind`` one of:
 
@@ -25,7 +25,7 @@ import time
 from typing import Any, NoReturn
 
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.demo.job import Job, disturb, population
+from ringnb.cli.demo.job import Job, disturb, population
 from ringnb.errors import RingnbError
 from ringnb.session.session import Session
 

@@ -12,7 +12,7 @@ from typing import Self, final
 from tqdm import tqdm
 
 from ringnb._support.text import format_bytes, say
-from ringnb.demo.process import Message
+from ringnb.cli.demo.process import Message
 from ringnb.messages.events import Event
 
 __all__ = ["Telling"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ringnb._support.text import counted, say
 from ringnb.checkpoint.storage.archive import export_archive, import_archive
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.inspection import open_store
+from ringnb.cli.inspection import open_store
 
 __all__ = ["export_store", "import_store", "pin", "unpin"]
 

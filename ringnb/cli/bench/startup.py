@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ringnb
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved
+from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved
 
 __all__ = ["first_step", "imports"]
 

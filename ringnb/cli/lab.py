@@ -33,7 +33,7 @@ def shipped_notebooks() -> list[Path]:
     list of pathlib.Path
         In order; empty where ringnb was installed without them.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if found := sorted(folder.glob("*.ipynb")):
             return found

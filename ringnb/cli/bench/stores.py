@@ -12,10 +12,10 @@ from unittest import mock
 
 import numpy as np
 
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
 from ringnb.checkpoint.storage.directory.work_area import SideDirectory
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
 
 __all__ = ["bench_snapshot", "commits", "many", "open_and_list"]
 

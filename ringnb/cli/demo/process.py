@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, final
 
-from ringnb.demo.job import Job
+import ringnb
+from ringnb.cli.demo.job import Job
 from ringnb.errors import RingnbError
 
 __all__ = ["Child", "DemoFailed", "Message"]
@@ -49,7 +50,7 @@ class Child:
         self._log = log
         self._killed = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        package_parent = str(Path(__file__).resolve().parents[2])
+        package_parent = str(Path(ringnb.__file__).resolve().parents[1])
         paths = [package_parent, os.environ.get("PYTHONPATH", "")]
         self._environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
@@ -57,7 +58,7 @@ class Child:
         """Start the process."""
         with self._log.open("ab") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-                [sys.executable, "-m", "ringnb.demo.worker", self._job.dump()],
+                [sys.executable, "-m", "ringnb.cli.demo.worker", self._job.dump()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from ringnb import actors
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
 from ringnb.kernel.atomics import call_step, flush_subnormals
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor

@@ -11,6 +11,6 @@ in software.
 
 from __future__ import annotations
 
-from ringnb.bench.gpu.cases import CASES, open_card, timed
+from ringnb.cli.bench.gpu.cases import CASES, open_card, timed
 
 __all__ = ["CASES", "open_card", "timed"]

@@ -11,10 +11,10 @@ import numpy as np
 from zarr.storage import MemoryStore
 
 from ringnb import actors
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
-from ringnb.bench.stores import bench_snapshot
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.cli.bench.stores import bench_snapshot
 from ringnb.session.session import Session
 
 __all__ = ["incremental"]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ringnb.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
-from ringnb.bench.stores import open_and_list
 from ringnb.checkpoint.committing import retire
 from ringnb.checkpoint.retention import keep_last
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.cli.bench.stores import open_and_list
 
 __all__ = ["histories"]
 

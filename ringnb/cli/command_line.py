@@ -165,7 +165,7 @@ def _positive(text: str) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if argv[:1] == ["bench"]:  # it parses its own options
-        from ringnb import bench  # noqa: PLC0415
+        from ringnb.cli import bench  # noqa: PLC0415
 
         return int(bench.main(argv[1:]))
     passed_on: list[str] = []
@@ -178,23 +178,23 @@ def _dispatch(argv: list[str]) -> int:
         parser.error(f"a command is needed, one of {_COMMANDS}")
     match options.command:
         case "demo":
-            from ringnb import demo  # noqa: PLC0415
+            from ringnb.cli import demo  # noqa: PLC0415
 
             return demo.run(options.out, options.backend, steps=options.steps, size=options.size)
         case "lab":
-            from ringnb import lab  # noqa: PLC0415
+            from ringnb.cli import lab  # noqa: PLC0415
 
             return lab.run(options.dir, passed_on, solutions=options.solutions)
         case "ls":
-            from ringnb import inspection  # noqa: PLC0415
+            from ringnb.cli import inspection  # noqa: PLC0415
 
             return inspection.list_store(options.store, as_json=options.json)
         case "verify":
-            from ringnb import inspection  # noqa: PLC0415
+            from ringnb.cli import inspection  # noqa: PLC0415
 
             return inspection.verify_store(options.store, options.names, repair=options.repair)
         case "pin" | "unpin" | "export" | "import":
-            from ringnb import curation  # noqa: PLC0415
+            from ringnb.cli import curation  # noqa: PLC0415
 
             match options.command:
                 case "pin":
@@ -206,7 +206,7 @@ def _dispatch(argv: list[str]) -> int:
                 case _:
                     return curation.import_store(options.archive, options.store, options.names)
         case _:
-            from ringnb import doctor  # noqa: PLC0415
+            from ringnb.cli import doctor  # noqa: PLC0415
 
             return doctor.run()
 
@@ -273,7 +273,3 @@ def _drop_stdout() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

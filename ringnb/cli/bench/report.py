@@ -12,7 +12,7 @@ from typing import Any
 
 from ringnb._support.machine import available_cores
 from ringnb._support.text import format_table
-from ringnb.bench.measuring import Row
+from ringnb.cli.bench.measuring import Row
 
 __all__ = ["as_document", "as_markdown", "as_table"]
 

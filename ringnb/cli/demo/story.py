@@ -1,6 +1,6 @@
 """The demo, told from the parent process: run, kill, look, restore, compare, draw.
 
-Nothing here computes or checkpoints: children do (`ringnb.demo.worker`), and this process reads what
+Nothing here computes or checkpoints: children do (`ringnb.cli.demo.worker`), and this process reads what
 they stored. Every number printed was measured in this run.
 """
 
@@ -21,10 +21,10 @@ import numpy.typing as npt
 from ringnb._support.text import counted, format_bytes, say
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.demo.job import Job
-from ringnb.demo.place import Place
-from ringnb.demo.process import Child, DemoFailed, Message
-from ringnb.demo.telling import Telling
+from ringnb.cli.demo.job import Job
+from ringnb.cli.demo.place import Place
+from ringnb.cli.demo.process import Child, DemoFailed, Message
+from ringnb.cli.demo.telling import Telling
 
 __all__ = ["run"]
 
@@ -88,7 +88,7 @@ def _tell(place: Place, backend: str, steps: int, size: int) -> int:
     unbroken = [reference.load(name) for name in uninterrupted.names]
     differences = _compare(after, unbroken)
 
-    from ringnb.demo.figures import Life, draw  # noqa: PLC0415 - matplotlib, not needed until now
+    from ringnb.cli.demo.figures import Life, draw  # noqa: PLC0415 - matplotlib, not needed until now
 
     say()
     say("5. Figures, all drawn from stored checkpoints and the event log")
