@@ -7,6 +7,6 @@ The contract tests need pytest; import them from `ringnb.testing.kernels` and
 from __future__ import annotations
 
 from ringnb.testing.clock import ManualClock
-from ringnb.testing.memory import MemoryStorage
+from ringnb.testing.memory_storage import MemoryStorage
 
 __all__ = ["ManualClock", "MemoryStorage"]

@@ -19,7 +19,7 @@ from ringnb.cli.bench.report import machine
 
 from .lab import lone_notebook
 
-RESULT = Path(__file__).parents[2] / "ringnb" / "bench" / "results" / "reaction.json"
+RESULT = Path(__file__).parents[2] / "ringnb" / "cli" / "bench" / "results" / "reaction.json"
 CLICKS = 60
 CELLS = [
     """import ringnb as rn, tempfile

@@ -10,7 +10,7 @@ import numpy as np
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing import proofs
+from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 
 

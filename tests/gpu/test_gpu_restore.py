@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ringnb as rn
-from ringnb.testing.proofs import differs
+from ringnb.testing.device_proofs import differs
 
 from .stepping import stepped
 

@@ -18,7 +18,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.availability import why_unavailable
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing import proofs
+from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import Mixer, advance, captured
 
 LEASE_S = 4.0  # a loaded machine may keep the heartbeat from running for a second

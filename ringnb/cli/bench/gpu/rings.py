@@ -11,7 +11,7 @@ from ringnb.cli.bench.gpu.card import Card
 from ringnb.cli.bench.measuring import Row, Scale, percentile
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
-from ringnb.testing.proofs import counter, timer
+from ringnb.testing.device_proofs import counter, timer
 
 __all__ = ["commands"]
 

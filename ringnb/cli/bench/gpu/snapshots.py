@@ -26,7 +26,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
-from ringnb.testing.proofs import counter
+from ringnb.testing.device_proofs import counter
 
 __all__ = ["checkpoints", "stages"]
 

@@ -26,7 +26,7 @@ from ringnb.errors import (
 from ringnb.messages.events import EventLog
 from ringnb.messages.snapshots import SnapshotResponse, StagedFields
 from ringnb.testing.clock import ManualClock
-from ringnb.testing.memory import MemoryStorage
+from ringnb.testing.memory_storage import MemoryStorage
 
 
 class Rig:

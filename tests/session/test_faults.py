@@ -11,7 +11,7 @@ from waiting import until
 import ringnb as rn
 from ringnb.checkpoint.storage.directory import files
 from ringnb.session.fault_injection import flip_bit
-from ringnb.testing.memory import MemoryStorage
+from ringnb.testing.memory_storage import MemoryStorage
 
 
 @pytest.fixture

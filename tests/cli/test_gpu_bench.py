@@ -28,8 +28,8 @@ from ringnb.testing import ManualClock
 from ringnb.testing.kernels import captured
 
 pytest.importorskip("numba_cuda")
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "ringnb" / "bench" / "results" / "gpu.json"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "ringnb" / "cli" / "bench" / "results" / "gpu.json"
 
 # The targets of a card of the H100's class.
 PROMISED = {

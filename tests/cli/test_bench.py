@@ -12,7 +12,7 @@ from ringnb.cli import command_line as cli
 from ringnb.cli.bench import command, report
 from ringnb.cli.bench.measuring import Row, Scale, interleaved, percentile, ratios
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # A figure for every row of the table of promises.
 PROMISED = {
@@ -85,7 +85,7 @@ def test_it_measures_and_writes_what_it_prints(tmp_path, capsys):
 
 def recorded():
     """Return the figures that came with ringnb: the full benchmark, as the command wrote it."""
-    return json.loads((ROOT / "ringnb" / "bench" / "results" / "cpu.json").read_text())
+    return json.loads((ROOT / "ringnb" / "cli" / "bench" / "results" / "cpu.json").read_text())
 
 
 def test_the_recorded_figures_cover_every_promise():

@@ -1,6 +1,6 @@
 """Compile the CUDA kernel with no device: count what its correctness rests on, report what it uses.
 
-A process of its own: ``python -m ringnb.testing.ptx``. It prints one JSON line per variant. In short
+A process of its own: ``python tests/ptx.py``. It prints one JSON line per variant. In short
 there is one kernel that hosts an actor of every kind, for every capability; ``--full`` adds every actor
 in a kernel of its own for one capability, and one actor for the others. Numba's part is done once per
 kernel, NVVM's and the assembler's once per capability. The kernels of ``ringnb bench --gpu`` follow.
@@ -56,7 +56,7 @@ class Variant(NamedTuple):
     capabilities: tuple[tuple[int, int], ...]
 
 
-def _drift(now: Any, before: Any, params: Any, step: int, x: int) -> None:  # noqa: ARG001
+def _drift(now: Any, before: Any, params: Any, step: int, x: int) -> None:
     before[0, x] = now[0, x - 1 if x > 0 else now.shape[1] - 1] + params[0]
 
 
@@ -101,8 +101,8 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
     dict of str to int
         ``registers`` per thread; ``spills``, ``stack`` and ``shared``, in bytes.
     """
-    from cuda.core import Linker, LinkerOptions, ObjectCode  # noqa: PLC0415
-    from numba.cuda.cudadrv.libs import get_cudalib  # noqa: PLC0415
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+    from numba.cuda.cudadrv.libs import get_cudalib
 
     runtime = Path(get_cudalib("cudadevrt", static=True)).read_bytes()
     options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
@@ -132,8 +132,8 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
 def main() -> None:
     """Compile all variants and print what is in them."""
     load(simulate=False)
-    from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415
-    from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
+    from ringnb.kernel.cuda.compile import launch_bounds, signature
+    from ringnb.kernel.cuda.program import build, cell_code
 
     for hosted, capabilities in variants(full="--full" in sys.argv[1:]):
         body = build([cell_code(actor) for actor in hosted])
@@ -161,7 +161,7 @@ def main() -> None:
 
 def _baselines() -> None:
     """Compile what the benchmark launches for comparison."""
-    from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415
+    from ringnb.cli.bench.gpu import kernels
 
     for name, body, types in (
         ("copy", kernels.copy, kernels.COPY_SIGNATURE),

@@ -9,19 +9,20 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-
-from ringnb.testing.ptx import CAPABILITIES
+from ptx import CAPABILITIES
 
 pytest.importorskip("numba_cuda")
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("RINGNB_FULL_PTX", "") not in ("", "0")
 
 
 @pytest.fixture(scope="module")
 def everything():
-    command = [sys.executable, "-m", "ringnb.testing.ptx", *(["--full"] if FULL else [])]
+    command = [sys.executable, str(ROOT / "tests" / "ptx.py"), *(["--full"] if FULL else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -15,11 +15,12 @@ from gpu import ending, test_gpu_restore
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cuda.kernel import CudaKernel
-from ringnb.testing import ManualClock, proofs
+from ringnb.testing import ManualClock
+from ringnb.testing import device_proofs as proofs
 from ringnb.testing.tolerance import TOLERANCE
 
 pytest.importorskip("numba_cuda")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["cpu", "cudasim"])

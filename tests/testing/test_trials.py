@@ -29,7 +29,7 @@ from ringnb.testing.trials.powercuts import cut_power
 if not Path("/proc/self/fd").is_dir():
     pytest.skip("the trials need Linux's /proc", allow_module_level=True)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "ringnb" / "testing" / "trials" / "results.json"
 ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
 

@@ -21,7 +21,7 @@ from ringnb.course import lesson_08 as gpu
 from ringnb.course.exercises import BEGIN, END, stub, stub_source
 from ringnb.messages.commands import Command
 
-NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("notebooks").glob("0[0-9]_*.ipynb"))
+NOTEBOOKS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("0[0-9]_*.ipynb"))
 LESSONS = NOTEBOOKS[1:]  # after the quick start
 HEADINGS = [
     "## Goal",

@@ -21,7 +21,7 @@ import pytest
 from gpu import ending
 from standin import card
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 STANDIN = HERE / "standin"
 pytestmark = [
     pytest.mark.slow,

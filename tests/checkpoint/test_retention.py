@@ -23,7 +23,7 @@ from ringnb.checkpoint.retention import (
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.testing.clock import ManualClock
-from ringnb.testing.memory import MemoryStorage
+from ringnb.testing.memory_storage import MemoryStorage
 from ringnb.testing.storages import make_snapshot
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointCorrupt, CheckpointWarning, SnapshotFailed
 from ringnb.messages.snapshots import SnapshotResponse
 from ringnb.testing.clock import ManualClock
-from ringnb.testing.memory import MemoryStorage
+from ringnb.testing.memory_storage import MemoryStorage
 
 SLOTS = st.integers(0, 2)
 IDS = st.sampled_from("abcd")
