@@ -20,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ringnb import actors
+from ringnb._support.version import VERSION
 from ringnb.checkpoint import (
     Checkpoint,
     CheckpointConfig,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from ringnb import panels as panels  # not in __all__: it needs an extra
     from ringnb import plots
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "BackendUnavailable",

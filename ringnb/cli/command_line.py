@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ringnb._support.version import VERSION
+
 __all__ = ["main"]
 
 _BACKENDS = ("auto", "cpu", "cuda", "cudasim")
@@ -31,19 +33,6 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-class _Version(argparse.Action):
-    """Print the version, which is looked up only when asked for."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        import ringnb  # noqa: PLC0415
-
-        print(f"ringnb {ringnb.__version__}")
-        parser.exit(0)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ringnb",
@@ -51,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Notebooks are the main door: ringnb lab. Start with: ringnb demo",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version)
+    parser.add_argument("--version", action="version", version=f"ringnb {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     demo = commands.add_parser(

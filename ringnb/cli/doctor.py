@@ -8,9 +8,6 @@ directory, what a session does: launch, step, snapshot, commit, verify, restore.
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -24,6 +21,7 @@ from typing import NamedTuple
 
 from ringnb._support.machine import available_cores
 from ringnb._support.text import say
+from ringnb._support.version import VERSION, installed_version
 
 __all__ = ["Finding", "run"]
 
@@ -85,17 +83,17 @@ def run() -> int:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding("ok", "ringnb", f"{importlib.import_module('ringnb').__version__}")
+    yield Finding("ok", "ringnb", VERSION)
     yield Finding("ok", "Python", f"{platform.python_version()} at {sys.executable}")
     for name in _NEEDED:
-        version = _version(name)
+        version = installed_version(name)
         if version is None:
             yield Finding("FAIL", name, f"missing, needed: pip install {name}")
         else:
             yield Finding("ok", name, version)
     yield _checksums()
     for name, (purpose, extra) in _OPTIONAL.items():
-        version = _version(name)
+        version = installed_version(name)
         if version is None:
             found = f"not installed; for {purpose}: pip install '{extra}'"
             yield Finding("--", name, found)
@@ -115,13 +113,6 @@ def _checksums() -> Finding:
         return Finding("ok", what, "compiled")
     found = "pure Python, a thousand times slower: pip install --force-reinstall google-crc32c"
     return Finding("FAIL", what, found)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _machine() -> Iterator[Finding]:
@@ -234,7 +225,7 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("--", "NVIDIA driver", "no nvidia-smi on PATH")
     else:
         yield Finding("--", "NVIDIA driver", _ask_driver(program))
-    version = _version("numba-cuda")
+    version = installed_version("numba-cuda")
     yield Finding(
         "--", "numba-cuda", "not installed" if version is None else f"{version} installed"
     )

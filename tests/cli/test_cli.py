@@ -311,9 +311,11 @@ def test_doctor_fails_where_a_session_fails(monkeypatch, capsys, tmp_path):
 
 
 def test_doctor_names_what_is_missing_and_how_to_get_it(monkeypatch):
-    real = doctor._version
+    real = doctor.installed_version
     gone = {"jupyterlab", "zarr"}
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name in gone else real(name))
+    monkeypatch.setattr(
+        doctor, "installed_version", lambda name: None if name in gone else real(name)
+    )
     findings = {f.what: f for f in doctor._versions()}
     assert findings["jupyterlab"].mark == "--"
     assert "pip install 'ringnb[lab]'" in findings["jupyterlab"].found

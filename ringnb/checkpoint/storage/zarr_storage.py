@@ -20,6 +20,7 @@ from typing import Any, final
 from zarr.abc.store import Store
 
 from ringnb._support.checks import check_int
+from ringnb._support.version import VERSION
 from ringnb.checkpoint.storage.backend import Commit, Seal
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -44,7 +45,6 @@ from ringnb.messages.snapshots import normalise_fields
 
 __all__ = ["ZarrStorage"]
 
-_VERSION = "0.1.0"
 # A chunk is shared whole or not at all: smaller ones find more that did not change.
 _INCREMENTAL_CHUNK_BYTES = 1 << 20
 
@@ -157,7 +157,7 @@ class ZarrStorage(CheckpointStorage):
 
         def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
             """Render the group's document."""
-            return render_document(snapshot, layouts, crcs, sequence, _VERSION)
+            return render_document(snapshot, layouts, crcs, sequence, VERSION)
 
         seal({layout.name: [] for layout in layouts}, 0)  # refuse bad metadata before writing
         whose = (snapshot.name_prefix, snapshot.kernel_id)

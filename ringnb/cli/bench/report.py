@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from ringnb._support.machine import available_cores
 from ringnb._support.text import format_table
+from ringnb._support.version import VERSION, installed_version
 from ringnb.cli.bench.measuring import Row
 
 __all__ = ["as_document", "as_markdown", "as_table"]
@@ -82,7 +82,7 @@ def as_document(rows: Sequence[Row], *, quick: bool) -> dict[str, Any]:
     dict
         JSON-ready.
     """
-    packages = ("ringnb", "numba", "llvmlite", "numpy", "zarr", "google-crc32c")
+    packages = ("numba", "llvmlite", "numpy", "zarr", "google-crc32c")
     return {
         "format": 1,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,7 +90,8 @@ def as_document(rows: Sequence[Row], *, quick: bool) -> dict[str, Any]:
         "machine": machine(),
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
+            "ringnb": VERSION,
+            **{name: installed_version(name) for name in packages},
         },
         "rows": [
             {

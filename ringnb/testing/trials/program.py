@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from ringnb._support.machine import available_cores
 from ringnb._support.text import format_table, say
+from ringnb._support.version import VERSION, installed_version
 from ringnb.testing.trials.damage import damage_everything
 from ringnb.testing.trials.faults import fail_every_call
 from ringnb.testing.trials.judging import Loss
@@ -219,7 +219,8 @@ def run(*, full: bool, seed: int, jobs: int, only: Sequence[str] = ()) -> dict[s
         "seed": seed,
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("ringnb", "zarr", "numpy")},
+            "ringnb": VERSION,
+            **{name: installed_version(name) for name in ("zarr", "numpy")},
         },
         "system": f"{platform.system()} {platform.release()}",
         "seconds": round(time.monotonic() - started, 1),

@@ -6,7 +6,6 @@ itself (``cuda.bindings``), everything else through Numba.
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.version import installed_version
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, RingnbError
 from ringnb.kernel.cuda.availability import load, why_unavailable
@@ -147,7 +147,7 @@ class Card:
             "memory_free_bytes": int(free),
             "cuda_driver": f"{version // 1000}.{version % 1000 // 10}",
             "nvidia_driver": _nvidia_driver(),
-            "packages": {name: v for name in _PACKAGES if (v := _version(name))},
+            "packages": {name: v for name in _PACKAGES if (v := installed_version(name))},
         }
 
     # -- memory ------------------------------------------------------------------------------------
@@ -258,13 +258,6 @@ class Card:
     def backend(self) -> str:
         """What a `Session` calls it."""
         return "cuda"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _nvidia_driver() -> str:
