@@ -278,6 +278,10 @@ class AbstractKernel(ABC):
         """Return the writable parameters that a RESTORE or SET_PARAMS to this slot reads."""
 
     @abstractmethod
+    def staging_taken(self, lane: int) -> int:
+        """Return how many of a lane's staging buffers hold a snapshot. Any thread, cheap."""
+
+    @abstractmethod
     def statistics(self) -> KernelStatistics:
         """Return sizes and depths. Any thread."""
 

@@ -69,6 +69,8 @@ class LaneKernel(AbstractKernel):
     lost_in_fork = "threads"
     _memory: Sequence[Any]
     """Per lane: control, h2k, k2h, words, params_in, staging."""
+    _controls: Sequence[layout.Words]
+    """Per lane: its control words."""
 
     def __init__(self, actors: Sequence[Actor], lanes: int, width: int, capacity: int) -> None:
         super().__init__(actors)
@@ -132,9 +134,8 @@ class LaneKernel(AbstractKernel):
 
     def stop(self, reason: str = "the kernel was closed") -> None:
         """End the kernel and wait for it. Idempotent, any thread."""
-        if (
-            os.getpid() != self._pid
-        ):  # a forked child has nothing to end, and may find the lock held
+        # A forked child has nothing to end, and may find the lock held.
+        if os.getpid() != self._pid:
             self._stopped_because = self._stopped_because or reason
             return
         with self._stop_lock:
@@ -222,28 +223,25 @@ class LaneKernel(AbstractKernel):
         advance(self._memory[lane].control)
 
     def _replies(self) -> bool:
-        return any(replies_waiting(m.control) > 0 for m in self._memory)
+        return any(map(replies_waiting, self._controls))
 
     # -- what the kernel shows ------------------------------------------------------------------
 
     def counters(self, slot: int) -> ActorCounters:
         """Return an actor's counters without asking the kernel. Any thread."""
         memory, row = self._row(slot)
-        base = row * layout.ACTOR_WORDS
-
-        def word(index: int) -> int:
-            """Read one word of the actor."""
-            return int(load_word(memory.words, base + index))
-
+        words, base = memory.words, row * layout.ACTOR_WORDS
+        # The step is read first: a budget that is read after it is at least as new.
+        step = load_word(words, base + layout.W_STEP)
         return ActorCounters(
-            step=word(layout.W_STEP),  # first: the budget read after it is at least as new
-            budget=word(layout.W_BUDGET),
-            running=bool(word(layout.W_RUNNING)),
-            epoch=word(layout.W_EPOCH),
-            exists=bool(word(layout.W_EXISTS)),
-            snapshots=word(layout.W_SNAPSHOTS),
-            last_stall_ns=word(layout.W_STALL_NS),
-            busy_ns=word(layout.W_BUSY_NS),
+            step=step,
+            budget=load_word(words, base + layout.W_BUDGET),
+            running=bool(load_word(words, base + layout.W_RUNNING)),
+            epoch=load_word(words, base + layout.W_EPOCH),
+            exists=bool(load_word(words, base + layout.W_EXISTS)),
+            snapshots=load_word(words, base + layout.W_SNAPSHOTS),
+            last_stall_ns=load_word(words, base + layout.W_STALL_NS),
+            busy_ns=load_word(words, base + layout.W_BUSY_NS),
         )
 
     def shared(self, lane: int) -> SharedWords:
@@ -293,29 +291,37 @@ class LaneKernel(AbstractKernel):
         view: npt.NDArray[np.float64] = memory.params_in[row]
         return view
 
+    def staging_taken(self, lane: int) -> int:
+        """Return how many of a lane's staging buffers hold a snapshot. Any thread, cheap."""
+        control = self._memory[lane].control
+        taken = 0
+        for line in range(0, layout.STAGING_BUFFERS * LINE, LINE):
+            # What was given back is read first: the difference may lag, but is never negative.
+            taken -= load_word(control, layout.RETURNED + line)
+            taken += load_word(control, layout.TAKEN + line)
+        return taken
+
     def statistics(self) -> KernelStatistics:
         """Return sizes and depths. Any thread."""
-
-        def each(index: int) -> tuple[int, ...]:
-            """Read a word of every lane."""
-            return tuple(int(load_word(m.control, index)) for m in self._memory)
-
-        # What is taken away is read before what is put in: a difference may lag, but not be negative.
-        returned = [each(layout.RETURNED + b * LINE) for b in range(layout.STAGING_BUFFERS)]
-        taken = [each(layout.TAKEN + b * LINE) for b in range(layout.STAGING_BUFFERS)]
-        tails, heads = each(layout.H2K_TAIL), each(layout.H2K_HEAD)
+        h2k, k2h, staging, asleep, loops = [], [], [], [], []
+        for lane, memory in enumerate(self._memory):
+            control = memory.control
+            # The reader's index first, likewise; more may be pushed and read in between.
+            tail = load_word(control, layout.H2K_TAIL)
+            h2k.append(min(load_word(control, layout.H2K_HEAD) - tail, self._capacity))
+            k2h.append(replies_waiting(control))
+            staging.append(self.staging_taken(lane))
+            asleep.append(bool(load_word(control, layout.ASLEEP)))
+            loops.append(load_word(control, layout.LOOPS))
         return KernelStatistics(
             lanes=self._n_lanes,
             width=self._width,
             ring_capacity=self._capacity,
-            h2k_depth=tuple(min(h - t, self._capacity) for h, t in zip(heads, tails, strict=True)),
-            k2h_depth=tuple(int(replies_waiting(m.control)) for m in self._memory),
-            staging_taken=tuple(
-                sum(t[lane] - r[lane] for t, r in zip(taken, returned, strict=True))
-                for lane in range(self._n_lanes)
-            ),
-            asleep=tuple(bool(a) for a in each(layout.ASLEEP)),
-            loops=each(layout.LOOPS),
+            h2k_depth=tuple(h2k),
+            k2h_depth=tuple(k2h),
+            staging_taken=tuple(staging),
+            asleep=tuple(asleep),
+            loops=tuple(loops),
         )
 
 

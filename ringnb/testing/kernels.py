@@ -137,7 +137,9 @@ class KernelTests:
             with pytest.raises(CommandRefused, match="no free staging buffer") as caught:
                 client.call(0, Command.SNAPSHOT)
             assert caught.value.status == Status.STAGING_BUSY
+            assert kernel.staging_taken(0) == 2
             kernel.release_staging(0, held[0])
+            assert kernel.staging_taken(0) == 1
             assert client.call(0, Command.SNAPSHOT).value == held[0]
 
     def test_staged_state_stays_while_the_actor_steps_on(self) -> None:
@@ -254,7 +256,8 @@ class KernelTests:
             kernel.set_gate(0, Gate.ANSWERS)
             ticket = client.submit(0, Command.SNAPSHOT)
             later = client.submit(2, Command.HEARTBEAT)
-            assert client.wait_until(lambda: kernel.statistics().staging_taken == (1, 0), 30)
+            assert client.wait_until(lambda: kernel.staging_taken(0) == 1, 30)
+            assert kernel.statistics().staging_taken == (1, 0)
             stands = [kernel.counters(slot).step for slot in (0, 2)]
             then = kernel.counters(1).step + 10
             assert client.wait_until(lambda: kernel.counters(1).step > then, 30)

@@ -86,6 +86,7 @@ class HostMemoryKernel(LaneKernel):
                 self._fill(memory, row, slot, actor)
             memories.append(memory)
         self._memory = memories
+        self._controls = [memory.control for memory in memories]
 
     def _fill(self, memory: LaneMemory, row: int, slot: int, actor: Actor) -> None:
         block = memory.blocks[int(memory.table[row, layout.C_A])]

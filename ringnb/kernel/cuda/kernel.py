@@ -171,6 +171,7 @@ class CudaKernel(LaneKernel):
             pinned = plan.staging_words + plan.restore_words
             raise out_of_memory(plan.state_words + pinned, pinned, refusal) from error
         self._memory = self._arrays.lanes
+        self._controls = [lane.control for lane in self._memory]
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
         self._stillness = threading.Event()
         self._heart = threading.Thread(
