@@ -102,7 +102,7 @@ class SharedWords(NamedTuple):
     control : (CTL_WORDS,) int64 array
         Indices of the rings and the rest, see `ringnb.kernel.layout`.
     h2k, k2h : (capacity, 8) int64 arrays
-        The slots of the rings, see `ringnb.messages.snapshots`.
+        The slots of the rings, see `ringnb.messages.commands`.
     """
 
     control: npt.NDArray[np.int64]
@@ -189,7 +189,7 @@ class AbstractKernel(ABC):
         lane : int
             The lane.
         kind, command_id, slot : int
-            See `ringnb.messages.snapshots`.
+            See `ringnb.messages.commands`.
         arguments : sequence of int
             Up to four.
         spin_ns : int, default 0

@@ -186,7 +186,7 @@ def script(body, **options):
     prelude = """
         from ringnb.kernel.cpu.kernel import CpuKernel
         from ringnb.kernel.client import KernelClient
-        from ringnb.messages.snapshots import Command
+        from ringnb.messages.commands import Command
         from ringnb.testing.kernels import Mixer
         kernel = CpuKernel([Mixer((16, 16))], width=2)
         kernel.launch()
