@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 __all__ = [
+    "JsonScalar",
     "MAX_STEP",
     "check_int",
     "check_name",
     "check_number",
+    "check_params",
     "check_seconds",
     "check_slot",
     "check_step",
+    "check_text",
+    "check_unicode",
 ]
+
+JsonScalar: TypeAlias = str | int | float | bool | None
+_MAX_TEXT = 200
 
 
 def check_int(value: object, what: str, low: int, high: int | None = None, *, why: str = "") -> int:
@@ -190,3 +199,60 @@ def check_step(value: object, what: str = "step") -> int:
         The step as a Python int.
     """
     return check_int(value, what, 0, MAX_STEP)
+
+
+def check_text(value: object, what: str) -> str:
+    """Return an identity: a printable str of 1 to 200 characters; else TypeError or ValueError."""
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
+        msg = f"{what} must be 1 to {_MAX_TEXT} printable characters, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def check_unicode(value: str, what: str) -> str:
+    """Return a str that UTF-8 can hold (no lone surrogates); else ValueError."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"{what} must be text that UTF-8 can hold, got {value!r}"
+        raise ValueError(msg) from None
+    return str(value)
+
+
+def check_params(params: object) -> dict[str, JsonScalar]:
+    """Return a copy of an actor's parameters as plain Python values; None counts as empty.
+
+    Allowed are JSON scalars: str, int of 64 bits, finite float, bool or None; NumPy's are converted.
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        msg = f"params must be a mapping of name to scalar, got {type(params).__name__}"
+        raise TypeError(msg)
+    checked: dict[str, JsonScalar] = {}
+    for name, value in params.items():
+        scalar = value.item() if isinstance(value, np.generic) else value
+        what = f"params[{name!r}]"
+        if isinstance(scalar, str):
+            scalar = check_unicode(scalar, what)
+        elif isinstance(scalar, int) and not isinstance(scalar, bool):
+            if not -(2**63) <= scalar < 2**64:
+                msg = f"{what} must be an integer of 64 bits, so that every JSON reader can hold it"
+                raise ValueError(msg)
+            scalar = int(scalar)
+        elif isinstance(scalar, float):
+            if not math.isfinite(scalar):
+                msg = f"{what} must be finite (JSON has no inf or nan), got {scalar!r}"
+                raise ValueError(msg)
+            scalar = float(scalar)
+        elif scalar is not None and not isinstance(scalar, bool):
+            msg = (
+                f"{what} must be a str, int, float, bool or None, "
+                f"got {scalar!r} ({type(scalar).__name__})"
+            )
+            raise TypeError(msg)
+        checked[check_text(name, "a name in params")] = scalar
+    return checked

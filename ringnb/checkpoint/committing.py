@@ -12,13 +12,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, final
 
-from ringnb.checkpoint.registration import check_params
 from ringnb.checkpoint.retention import Policy, choose
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import SaveReceipt, Snapshot
 from ringnb.errors import CheckpointError, CheckpointNotFound, SnapshotFailed, StoreLocked
 from ringnb.messages.events import Event, EventSink, Stage
-from ringnb.messages.snapshots import SnapshotResponse, normalise_fields
+from ringnb.messages.snapshots import SnapshotResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -125,22 +124,22 @@ class Completion:
 
     def _snapshot(self, ticket: Ticket, response: SnapshotResponse) -> Snapshot:
         actor = ticket.scheduled.actor
-        fields = normalise_fields(response.data)
-        actor.check_dims(fields)
         captured = getattr(response.data, "params", None)
-        return Snapshot(
-            fields=fields,
+        snapshot = Snapshot(
+            fields=response.data,
             name_prefix=self._state.config.name_prefix,
             kernel_id=actor.kernel_id,
             kernel_type=actor.kernel_type,
             actor_slot=actor.actor_slot,
             step=response.step,
             request_id=response.request_id,
-            params=actor.params if captured is None else check_params(captured),
+            params=actor.params if captured is None else captured,
             backend=actor.backend,
             parent=ticket.lineage.parent,
             field_attrs=actor.fields,
         )
+        actor.check_dims(snapshot.fields)
+        return snapshot
 
     def _refused(self, ticket: Ticket, response: SnapshotResponse) -> SnapshotFailed:
         actor = ticket.scheduled.actor

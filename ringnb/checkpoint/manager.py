@@ -11,13 +11,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self, final
 
-from ringnb._support.checks import check_slot
+from ringnb._support.checks import check_slot, check_text
 from ringnb.checkpoint.committing import Announcer, Completion
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.history import read_history
 from ringnb.checkpoint.manager_state import ManagerState
 from ringnb.checkpoint.opening import open_storage
-from ringnb.checkpoint.registration import RegisteredActor, check_text
+from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.schedule import Lineage, Schedule
 from ringnb.checkpoint.stored import StoredView
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse

@@ -6,115 +6,25 @@ any further check. This module knows no storage and no schedule.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
-import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name, check_slot
+from ringnb._support.checks import (
+    JsonScalar,
+    check_name,
+    check_params,
+    check_slot,
+    check_text,
+    check_unicode,
+)
 
-__all__ = ["JsonScalar", "RegisteredActor", "check_params", "check_text"]
+__all__ = ["RegisteredActor"]
 
-JsonScalar: TypeAlias = str | int | float | bool | None
-
-_MAX_TEXT = 200
 _FIELD_KEYS = ("units", "long_name", "dims")
-
-
-def check_text(value: object, what: str) -> str:
-    """Check an identity: a non-empty printable str of at most 200 characters.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        The name of the argument, for the message.
-
-    Returns
-    -------
-    str
-        The text, unchanged.
-
-    Raises
-    ------
-    TypeError
-        If it is not a str.
-    ValueError
-        If it is empty, too long or not printable.
-    """
-    if not isinstance(value, str):
-        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
-        msg = f"{what} must be 1 to {_MAX_TEXT} printable characters, got {value!r}"
-        raise ValueError(msg)
-    return value
-
-
-def check_params(params: object) -> dict[str, JsonScalar]:
-    """Check an actor's parameters and copy them.
-
-    Parameters
-    ----------
-    params : mapping of str to scalar, or None
-        JSON scalars: str, int of 64 bits, finite float, bool or None. NumPy scalars are converted.
-
-    Returns
-    -------
-    dict
-        A copy with plain Python values.
-
-    Raises
-    ------
-    TypeError
-        If `params` is not a mapping, a name is not a str or a value is not a scalar.
-    ValueError
-        If a name or a value is out of range.
-    """
-    if params is None:
-        return {}
-    if not isinstance(params, Mapping):
-        msg = f"params must be a mapping of name to scalar, got {type(params).__name__}"
-        raise TypeError(msg)
-    return {
-        check_text(name, "a name in params"): _scalar(value, f"params[{name!r}]")
-        for name, value in params.items()
-    }
-
-
-def _scalar(value: object, what: str) -> JsonScalar:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**64:
-            msg = f"{what} must be an integer of 64 bits, so that every JSON reader can hold it"
-            raise ValueError(msg)
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            msg = f"{what} must be finite (JSON has no inf or nan), got {value!r}"
-            raise ValueError(msg)
-        return float(value)
-    if isinstance(value, str):
-        return _unicode(value, what)
-    msg = f"{what} must be a str, int, float, bool or None, got {value!r} ({type(value).__name__})"
-    raise TypeError(msg)
-
-
-def _unicode(value: str, what: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        msg = f"{what} must be text that UTF-8 can hold, got {value!r}"
-        raise ValueError(msg) from None
-    return str(value)
 
 
 def _field_attrs(fields: object) -> dict[str, Mapping[str, Any]]:
@@ -144,7 +54,7 @@ def _label(value: object, what: str) -> str:
     if not isinstance(value, str):
         msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
-    return _unicode(value, what)
+    return check_unicode(value, what)
 
 
 def _dims(value: object, what: str) -> tuple[str, ...]:

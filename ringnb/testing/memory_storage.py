@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -139,19 +139,8 @@ class MemoryStorage(CheckpointStorage):
             self.before_save(name)
         if self.fail_save is not None:
             raise self.fail_save
-        copied = Snapshot(
-            fields={n: np.array(a, copy=True) for n, a in snapshot.fields.items()},
-            name_prefix=snapshot.name_prefix,
-            kernel_id=snapshot.kernel_id,
-            kernel_type=snapshot.kernel_type,
-            actor_slot=snapshot.actor_slot,
-            step=snapshot.step,
-            request_id=snapshot.request_id,
-            params=dict(snapshot.params),
-            backend=snapshot.backend,
-            parent=snapshot.parent,
-            field_attrs=snapshot.field_attrs,
-        )
+        copies = {n: np.array(a, copy=True) for n, a in snapshot.fields.items()}
+        copied = replace(snapshot, fields=copies)
         with self._lock:
             if name in self._entries:
                 msg = f"checkpoint {name!r} exists already: choose another name"

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ringnb._support.checks import check_name, check_slot, check_step
+from ringnb._support.checks import check_name
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DTYPES,
     FORMAT,
     FieldLayout,
-    check_checkpoint_name,
     checkpoint_keys,
     dump,
     is_slab,
@@ -80,17 +79,17 @@ def render_document(
     metadata = {one.name: one.document() for one in layouts}
     record = {
         "format": FORMAT,
-        "name_prefix": check_name(snapshot.name_prefix, "name_prefix"),
-        "kernel_id": _text(snapshot.kernel_id, "kernel_id"),
-        "kernel_type": _text(snapshot.kernel_type, "kernel_type"),
-        "actor_slot": check_slot(snapshot.actor_slot),
-        "step": check_step(snapshot.step),
+        "name_prefix": snapshot.name_prefix,
+        "kernel_id": snapshot.kernel_id,
+        "kernel_type": snapshot.kernel_type,
+        "actor_slot": snapshot.actor_slot,
+        "step": snapshot.step,
         "sequence": sequence,
-        "request_id": check_step(snapshot.request_id, "request_id"),
+        "request_id": snapshot.request_id,
         "created_at": datetime.now(UTC).isoformat(),
-        "params": {str(k): _scalar(k, v) for k, v in snapshot.params.items()},
-        "parent": None if snapshot.parent is None else check_checkpoint_name(snapshot.parent),
-        "backend": None if snapshot.backend is None else _text(snapshot.backend, "backend"),
+        "params": snapshot.params,
+        "parent": snapshot.parent,
+        "backend": snapshot.backend,
         "version": version,
         "digests": {
             "chunk_algorithm": "crc32c",
@@ -121,27 +120,6 @@ def _resealed(raw: bytes, old: str, new: str) -> bytes:
     """
     head, found, tail = raw.rpartition(f'"document":"{old}"'.encode())
     return head + f'"document":"{new}"'.encode() + tail if found else b""
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    return value
-
-
-def _scalar(name: object, value: object) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            msg = f"parameter {name!r} must be finite, got {value!r}"
-            raise ValueError(msg)
-        return value
-    msg = f"parameter {name!r} must be a number, str, bool or None, got {value!r}"
-    raise TypeError(msg)
 
 
 @dataclass(frozen=True)

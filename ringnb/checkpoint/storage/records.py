@@ -1,8 +1,6 @@
-"""What a place that keeps checkpoints must offer, and the values that go in and out of it.
+"""The values that go into a storage and come out of it: `Snapshot`, `SaveReceipt`, `CheckpointInfo`.
 
-`CheckpointStorage` is the seam: the manager knows this class and no other. `ZarrStorage` implements
-it for a local directory and for any zarr ``Store``; `ringnb.testing` ships a contract test class
-that checks an implementation. This module knows no kernel.
+A `Snapshot` is checked when it is made, and not again: whatever saves one can trust it.
 """
 
 from __future__ import annotations
@@ -10,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    pass
+from ringnb._support.checks import check_name, check_params, check_slot, check_step
+from ringnb.checkpoint.storage.format import check_checkpoint_name
+from ringnb.messages.snapshots import normalise_fields
 
 __all__ = [
     "CheckpointInfo",
@@ -31,8 +30,11 @@ class Snapshot:
     Attributes
     ----------
     fields : mapping of str to numpy.ndarray
-        Little-endian arrays of bool, integer, float or complex dtype. They may view memory that is
-        reused once `CheckpointStorage.save` has returned.
+        Arrays of bool, integer, float or complex dtype, little-endian after construction. They may
+        view memory that is reused once `CheckpointStorage.save` has returned. Bytes-like is taken as
+        the one-dimensional ``uint8`` field ``actor_state``. Anything else with a shape, a dtype and
+        slices (a memory map, an array of zarr or h5py) stays as it is, for a storage that reads it
+        in parts.
     name_prefix, kernel_id, kernel_type : str
         The manager's prefix, the actor's identity and its type.
     actor_slot, step, request_id : int
@@ -45,6 +47,11 @@ class Snapshot:
         The checkpoint this state continues from.
     field_attrs : mapping of str to mapping
         Per field, all optional: ``units`` and ``long_name`` (str), ``dims`` (one str per axis).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an attribute is not what it has to be; the message names it and the remedy.
     """
 
     fields: Mapping[str, npt.NDArray[Any]]
@@ -58,6 +65,23 @@ class Snapshot:
     backend: str | None = None
     parent: str | None = None
     field_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check every attribute and bring it into plain form."""
+        check_name(self.name_prefix, "name_prefix")
+        for name in ("kernel_id", "kernel_type", "backend"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name != "backend"):
+                msg = f"{name} must be a str, got {value!r} ({type(value).__name__})"
+                raise TypeError(msg)
+        if self.parent is not None:
+            check_checkpoint_name(self.parent)
+        set_ = object.__setattr__
+        set_(self, "actor_slot", check_slot(self.actor_slot))
+        set_(self, "step", check_step(self.step))
+        set_(self, "request_id", check_step(self.request_id, "request_id"))
+        set_(self, "params", check_params(self.params))
+        set_(self, "fields", normalise_fields(self.fields))
 
 
 class SaveReceipt(NamedTuple):

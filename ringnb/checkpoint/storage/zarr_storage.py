@@ -41,7 +41,6 @@ from ringnb.checkpoint.storage.format import (
 from ringnb.checkpoint.storage.locations import open_shelf
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
-from ringnb.messages.snapshots import normalise_fields
 
 __all__ = ["ZarrStorage"]
 
@@ -152,14 +151,13 @@ class ZarrStorage(CheckpointStorage):
         if not isinstance(snapshot, Snapshot):
             msg = f"snapshot must be a Snapshot, got {snapshot!r} ({type(snapshot).__name__})"
             raise TypeError(msg)
-        fields = normalise_fields(snapshot.fields)
+        fields = snapshot.fields
         layouts = layout_fields(fields, snapshot.field_attrs, self._chunk_bytes)
 
         def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
             """Render the group's document."""
             return render_document(snapshot, layouts, crcs, sequence, VERSION)
 
-        seal({layout.name: [] for layout in layouts}, 0)  # refuse bad metadata before writing
         whose = (snapshot.name_prefix, snapshot.kernel_id)
         return self._put(name, layouts, fields, seal, whose)
 
