@@ -243,7 +243,7 @@ def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) 
                 with tqdm.external_write_mode(file=sys.stdout):
                     say(f"damaged  {name}: {_one_line(error)}")
                     if repair:
-                        say(f"moved    {name} to {storage.set_aside(name)}")
+                        say(f"moved    {name} to {storage.quarantine(name)}")
                 continue
             sound += 1
             nbytes += checkpoint.nbytes

@@ -8,7 +8,7 @@ knows nothing of this package.
 
 from __future__ import annotations
 
-from ringnb.checkpoint.storage.directory.work_area import side_directory
+from ringnb.checkpoint.storage.directory.work_area import work_area_of as side_directory
 from ringnb.course.checks import CheckFailed, Passed
 from ringnb.course.figures import chunk_costs, cuts, left_over, valley
 from ringnb.course.lesson_00 import check_00

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
-from ringnb.checkpoint.storage.directory.work_area import side_directory
+from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.course.checks import Passed, learners_code, require
 from ringnb.course.lesson_03 import files_of
 from ringnb.errors import RingnbError
@@ -113,7 +113,7 @@ def _kill_once(store: Path, commits: int, side: int) -> Wreck | None:
 
 
 def _staged(store: Path) -> dict[str, int]:
-    return {k: n for k, n in files_of(side_directory(store)).items() if "/" in k}
+    return {k: n for k, n in files_of(work_area_of(store)).items() if "/" in k}
 
 
 def _half(store: Path) -> bool:

@@ -205,9 +205,9 @@ def test_a_stored_chunk_that_rotted_is_not_passed_on(tmp_path):
 
 
 def test_equal_checksums_of_different_bytes_are_not_shared(tmp_path, monkeypatch):
-    from ringnb.checkpoint.storage import backend as shelf
+    from ringnb.checkpoint.storage import backend
 
-    monkeypatch.setattr(shelf, "crc32c", lambda *_: 7)
+    monkeypatch.setattr(backend, "crc32c", lambda *_: 7)
     with incremental(tmp_path / "s.zarr") as storage:
         storage.save(ONE, rows(64, 0))
         storage.save(TWO, rows(64, 2, changed=[9]))
@@ -493,7 +493,7 @@ def test_a_commit_reads_the_documents_of_other_actors_once(monkeypatch):
     }
     assert [e.step for e in manager.history(0)] == [2, 3]
     # What was committed after the commit read the store, and what it could not read, is looked at.
-    storage._shelf._set("b_1_step_5/zarr.json", b"{}")
+    storage._backend._set("b_1_step_5/zarr.json", b"{}")
     receipt = storage.save("a_0_step_4", make_snapshot(4, name_prefix="a"))
     assert receipt.others == {f"b_1_step_{n}" for n in range(5)}
     storage.save("a_0_step_5", make_snapshot(5, name_prefix="a"))
@@ -538,9 +538,9 @@ def test_s3_writers_of_several_processes_never_share_a_number(s3, url):
 _DIES = """
 import os, signal, sys
 import ringnb as rn
-from ringnb.checkpoint.storage.object_store.backend import StoreShelf
+from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
 from ringnb.testing.storages import make_snapshot
-real = StoreShelf._set
+real = ObjectStoreBackend._set
 def set_(self, key, data):
     if key.endswith(sys.argv[2] + "/zarr.json"):
         print("half", flush=True)
@@ -548,7 +548,7 @@ def set_(self, key, data):
             os.kill(os.getpid(), signal.SIGKILL)
         sys.stdin.read()
     real(self, key, data)
-StoreShelf._set = set_
+ObjectStoreBackend._set = set_
 rn.ZarrStorage(sys.argv[1]).save(sys.argv[2], make_snapshot(2))
 """
 

@@ -528,7 +528,7 @@ def test_a_failing_delete_keeps_the_checkpoint_or_finishes_later(tmp_path, monke
 KILLED = """
     import os, signal, sys
     import ringnb as rn
-    from ringnb.checkpoint import listing, files
+    from ringnb.checkpoint.storage.directory import files
     from ringnb.testing.storages import make_snapshot
     import threading
     path, stop_at = sys.argv[1], int(sys.argv[2])
@@ -596,7 +596,7 @@ def test_durable_syncs_every_file_and_directory_before_the_rename(storage, monke
     before = {p.split("/staging/")[1].partition("/")[2] for p in log[:at]}
     expected = {"", "zarr.json", "u", "u/zarr.json", "u/c.0.0"}
     assert before == expected | {"counts", "counts/zarr.json", "counts/c.0"}
-    assert log[at + 1 :] == [str(storage._shelf.url)]
+    assert log[at + 1 :] == [str(storage._backend.url)]
 
 
 def test_the_side_directory_lies_inside_where_the_parent_cannot_be_written(tmp_path, monkeypatch):

@@ -123,16 +123,16 @@ def test_a_sync_that_is_forgotten_is_noticed(workload, forgotten, monkeypatch):
 def test_building_on_a_rename_that_is_not_durable_is_noticed(monkeypatch):
     workload = ("save", "kill delete 2", "save")
     assert cut_power(workload)["states"] > 10
-    monkeypatch.setattr(directory.DirectoryShelf, "_settle", lambda _: None)
+    monkeypatch.setattr(directory.DirectoryBackend, "_settle", lambda _: None)
     with pytest.raises(Loss):
         cut_power(workload)
 
 
 def test_litter_and_half_commits_are_noticed(monkeypatch):
-    shelf, aside = directory.DirectoryShelf, side.SideDirectory
+    backend, aside = directory.DirectoryBackend, side.WorkArea
     for owner, name, noticed in (
         (aside, "remove_tree", lambda: fail_every_call(("save", "save"), lasting=False)),
-        (shelf, "_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
+        (backend, "_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
         (aside, "sweep", lambda: kill_at_every_call(("save", "pin"))),
     ):
         with monkeypatch.context() as patch:
@@ -145,7 +145,7 @@ def test_an_object_store_that_deletes_in_another_order_is_noticed(monkeypatch):
     workload = ("save", "delete")
     assert stop_after_every_request(workload)["stops"] > 5
     monkeypatch.setattr(
-        object_store.StoreShelf, "remove", lambda self, name, keys: self._delete(keys, name)
+        object_store.ObjectStoreBackend, "remove", lambda self, name, keys: self._delete(keys, name)
     )
     with pytest.raises(Loss):
         stop_after_every_request(workload)

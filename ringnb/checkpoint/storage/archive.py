@@ -206,7 +206,7 @@ def import_archive(
             )
             raise CheckpointError(msg)
     for checkpoint in fresh:
-        storage.adopt(checkpoint)
+        storage.copy_from(checkpoint)
     return [checkpoint.name for checkpoint in fresh]
 
 

@@ -28,7 +28,7 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointError
 
-__all__ = ["Commit", "Put", "Shelf", "encode_chunk", "free_name"]
+__all__ = ["Commit", "Put", "Backend", "encode_chunk", "free_name"]
 
 _IN_FLIGHT_BYTES = 48 << 20
 Seal = Callable[[Mapping[str, list[int]], int], bytes]
@@ -174,7 +174,7 @@ def free_name(name: str, taken: Callable[[str], bool]) -> str:
     return free
 
 
-class Shelf(ABC):
+class Backend(ABC):
     """A place for checkpoints."""
 
     @property
@@ -229,7 +229,7 @@ class Shelf(ABC):
         """Remove a checkpoint that consists of exactly these keys; within `writing`."""
 
     @abstractmethod
-    def set_aside(self, name: str) -> str:
+    def quarantine(self, name: str) -> str:
         """Move what lies under a name out of the listing, undeleted; return where it went."""
 
     @abstractmethod

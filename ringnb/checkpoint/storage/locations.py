@@ -1,6 +1,6 @@
 """Where checkpoints go: from a path, a URL or a zarr store to a shelf.
 
-`ringnb.checkpoint.storage.zarr_storage` calls `open_shelf`. What an object store needs is imported
+`ringnb.checkpoint.storage.zarr_storage` calls `open_backend`. What an object store needs is imported
 only when one is asked for.
 """
 
@@ -15,20 +15,22 @@ from urllib.parse import unquote, urlsplit
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, MemoryStore
 
-from ringnb.checkpoint.storage.directory.backend import DirectoryShelf
-from ringnb.checkpoint.storage.object_store.backend import StoreShelf
+from ringnb.checkpoint.storage.directory.backend import DirectoryBackend
+from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
 
 if TYPE_CHECKING:
-    from ringnb.checkpoint.storage.backend import Shelf
+    from ringnb.checkpoint.storage.backend import Backend
 
-__all__ = ["is_remote", "local_path", "open_shelf"]
+__all__ = ["is_remote", "local_path", "open_backend"]
 
 _SCHEMES = "file://, memory:// and s3://"
 _memory: dict[str, MemoryStore] = {}
 _memory_guard = threading.Lock()
 
 
-def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremental: bool) -> Shelf:
+def open_backend(
+    place: str | os.PathLike[str] | Store, *, durable: bool, incremental: bool
+) -> Backend:
     """Open the shelf at a place. Nothing is created or read yet.
 
     Parameters
@@ -40,7 +42,7 @@ def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremen
 
     Returns
     -------
-    Shelf
+    Backend
         A directory's, or a zarr store's.
 
     Raises
@@ -55,7 +57,7 @@ def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremen
     if isinstance(place, LocalStore) and not place.read_only:
         place = place.root
     if isinstance(place, Store):
-        return StoreShelf(place)
+        return ObjectStoreBackend(place)
     if not isinstance(place, str | os.PathLike):
         msg = (
             "path_or_zarr_store must be a path, a URL or a zarr Store, "
@@ -67,8 +69,8 @@ def open_shelf(place: str | os.PathLike[str] | Store, *, durable: bool, incremen
         msg = f"{path!r} is no directory path"
         raise ValueError(msg)
     if is_remote(path):
-        return StoreShelf(_store_of(path))
-    return DirectoryShelf(local_path(path), durable=durable, incremental=incremental)
+        return ObjectStoreBackend(_store_of(path))
+    return DirectoryBackend(local_path(path), durable=durable, incremental=incremental)
 
 
 def is_remote(place: str) -> bool:

@@ -1,7 +1,7 @@
 """`ZarrStorage`: checkpoints as Zarr v3 groups, in a local directory or in any zarr ``Store``.
 
 The format is that of `ringnb.checkpoint.storage.format` and `ringnb.checkpoint.storage.document`, the
-place a `Shelf`'s; this module joins them. Chunks are encoded here and written directly: the format is
+place a `Backend`'s; this module joins them. Chunks are encoded here and written directly: the format is
 simple enough that writing it is a matter of handing memory to the operating system, and zarr, xarray
 and other readers are what the tests judge it by.
 """
@@ -38,7 +38,7 @@ from ringnb.checkpoint.storage.format import (
     layout_fields,
     looks_like_checkpoint,
 )
-from ringnb.checkpoint.storage.locations import open_shelf
+from ringnb.checkpoint.storage.locations import open_backend
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
@@ -103,7 +103,7 @@ class ZarrStorage(CheckpointStorage):
         self._chunk_bytes = (
             None if chunk_bytes is None else check_int(chunk_bytes, "chunk_bytes", 1024, 1 << 30)
         )
-        self._shelf = open_shelf(path_or_zarr_store, durable=durable, incremental=incremental)
+        self._backend = open_backend(path_or_zarr_store, durable=durable, incremental=incremental)
         self._closed = False
 
     @property
@@ -115,12 +115,12 @@ class ZarrStorage(CheckpointStorage):
         CheckpointError
             If there is something else.
         """
-        return self._shelf.created()
+        return self._backend.created()
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """The local directories in which it writes, the store itself first; none elsewhere."""
-        return self._shelf.folders
+        return self._backend.folders
 
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.
@@ -161,7 +161,7 @@ class ZarrStorage(CheckpointStorage):
         whose = (snapshot.name_prefix, snapshot.kernel_id)
         return self._put(name, layouts, fields, seal, whose)
 
-    def adopt(self, checkpoint: Checkpoint) -> SaveReceipt:
+    def copy_from(self, checkpoint: Checkpoint) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
 
         Parameters
@@ -206,10 +206,10 @@ class ZarrStorage(CheckpointStorage):
     ) -> SaveReceipt:
         documents = {layout.name: dump(layout.document()) for layout in layouts}
         with self._writing():
-            if self._shelf.occupied(name):
-                msg = f"checkpoint name {name!r} is taken in {self._shelf.url}: choose another"
+            if self._backend.occupied(name):
+                msg = f"checkpoint name {name!r} is taken in {self._backend.url}: choose another"
                 raise CheckpointError(msg)
-            put = self._shelf.put(Commit(name, layouts, fields, documents, seal, whose))
+            put = self._backend.put(Commit(name, layouts, fields, documents, seal, whose))
         nbytes = sum(one.nbytes for one in layouts)
         return SaveReceipt(put.written_ns, time.monotonic_ns(), nbytes, put.others)
 
@@ -217,9 +217,9 @@ class ZarrStorage(CheckpointStorage):
         """Open a checkpoint; see `CheckpointStorage.load`."""
         check_checkpoint_name(name)
         try:
-            return Checkpoint.from_source(name, self._shelf.source(name), keeper=self)
+            return Checkpoint.from_source(name, self._backend.source(name), keeper=self)
         except CheckpointNotFound:
-            if looks_like_checkpoint(name) and self._shelf.occupied(name):
+            if looks_like_checkpoint(name) and self._backend.occupied(name):
                 msg = (
                     f"checkpoint {name!r} is damaged: its zarr.json is missing; restore an older "
                     "one, or a copy of it"
@@ -229,15 +229,15 @@ class ZarrStorage(CheckpointStorage):
 
     def list(self) -> builtins.list[str]:
         """Return all names, oldest commit first; see `CheckpointStorage.list`."""
-        return [entry.name for entry in self._shelf.catalogue()]
+        return [entry.name for entry in self._backend.catalogue()]
 
     def catalogue(self) -> builtins.list[CheckpointInfo]:
         """Return a line per checkpoint; see `CheckpointStorage.catalogue`."""
-        return self._shelf.catalogue()
+        return self._backend.catalogue()
 
     def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
         """Return one actor's checkpoints; see `CheckpointStorage.history`."""
-        return self._shelf.history(name_prefix, kernel_id)
+        return self._backend.history(name_prefix, kernel_id)
 
     def history_after(
         self, receipt: SaveReceipt, name_prefix: str, kernel_id: str
@@ -250,23 +250,23 @@ class ZarrStorage(CheckpointStorage):
         that checkpoint, put this actor into the same slot and committed it, all during one commit: then
         one too many stays until the next.
         """
-        return self._shelf.history(name_prefix, kernel_id, receipt.others)
+        return self._backend.history(name_prefix, kernel_id, receipt.others)
 
     def freed_by(self, names: Collection[str]) -> int:
         """Return what a deletion would free; see `CheckpointStorage.freed_by`."""
-        return self._shelf.freed_by(names)
+        return self._backend.freed_by(names)
 
     def exists(self, name: str) -> bool:
         """Return whether a name is taken; see `CheckpointStorage.exists`."""
-        return self._shelf.occupied(check_checkpoint_name(name))
+        return self._backend.occupied(check_checkpoint_name(name))
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; see `CheckpointStorage.delete`."""
         check_checkpoint_name(name)
         with self._writing():
-            raw = self._shelf.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
-            if raw is None and not (looks_like_checkpoint(name) and self._shelf.occupied(name)):
-                msg = f"no checkpoint {name!r} in {self._shelf.url}: see list()"
+            raw = self._backend.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
+            if raw is None and not (looks_like_checkpoint(name) and self._backend.occupied(name)):
+                msg = f"no checkpoint {name!r} in {self._backend.url}: see list()"
                 raise CheckpointNotFound(msg)
             try:
                 # Damaged arrays, and their documents, do not stand in the way of retention: the
@@ -284,7 +284,7 @@ class ZarrStorage(CheckpointStorage):
                     "first"
                 )
                 raise CheckpointError(msg)
-            self._shelf.remove(name, document.keys())
+            self._backend.remove(name, document.keys())
 
     def pin(self, name: str, label: str) -> None:
         """Keep a checkpoint whatever retention says; see `CheckpointStorage.pin`.
@@ -309,9 +309,9 @@ class ZarrStorage(CheckpointStorage):
         with self._writing():
             document = self.load(name).document
             if {key: document.record.get(key) for key in changes} != changes:
-                self._shelf.replace_document(name, revise_document(document.raw, **changes))
+                self._backend.replace_document(name, revise_document(document.raw, **changes))
 
-    def set_aside(self, name: str) -> str:
+    def quarantine(self, name: str) -> str:
         """Move a checkpoint out of the store, whatever is left of it; nothing is deleted.
 
         Parameters
@@ -333,23 +333,23 @@ class ZarrStorage(CheckpointStorage):
         """
         check_checkpoint_name(name)
         with self._writing():
-            return self._shelf.set_aside(name)
+            return self._backend.quarantine(name)
 
     def close(self) -> None:
         """Give up the write lock. Idempotent; reading, and writing anew, may go on."""
         self._closed = True
-        self._shelf.close()
+        self._backend.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Be the only writer; a storage that was closed is so no longer than this takes."""
         try:
-            with self._shelf.writing():
+            with self._backend.writing():
                 yield
         finally:
             if self._closed:
-                self._shelf.close()
+                self._backend.close()
 
     def __repr__(self) -> str:
         """Name the place."""
-        return f"ZarrStorage({self._shelf.url!r})"
+        return f"ZarrStorage({self._backend.url!r})"

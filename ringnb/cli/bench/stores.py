@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 
-from ringnb.checkpoint.storage.directory.work_area import SideDirectory
+from ringnb.checkpoint.storage.directory.work_area import WorkArea
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
@@ -132,14 +132,14 @@ def many(scale: Scale) -> Iterator[Row]:
     storage.list()
     storage.delete("bench_0_step_0")  # takes the lock
     deleted, gone = [], []
-    empty = SideDirectory.remove_tree  # what comes after the name is gone, and nobody sees
+    empty = WorkArea.remove_tree  # what comes after the name is gone, and nobody sees
 
-    def noting(side: SideDirectory, trash: Path) -> None:
+    def noting(side: WorkArea, trash: Path) -> None:
         """Note when the visible part of a delete is over."""
         gone.append(time.perf_counter())
         empty(side, trash)
 
-    with mock.patch.object(SideDirectory, "remove_tree", noting):
+    with mock.patch.object(WorkArea, "remove_tree", noting):
         for step in range(1, scale.times(51, 21)):
             began = time.perf_counter()
             storage.delete(f"bench_0_step_{step}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ringnb.checkpoint.storage.directory.work_area import side_directory
+from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.interposing import Operation, interposed
 from ringnb.testing.trials.judging import Loss, blamed_on, judge
@@ -146,7 +146,7 @@ class _Injector:
             return self._short(operation, call)
         self.injected = True
         if self.fault in {"side gone", "store gone"}:
-            gone = side_directory(self._store) if self.fault == "side gone" else self._store
+            gone = work_area_of(self._store) if self.fault == "side gone" else self._store
             shutil.rmtree(gone, ignore_errors=True)
             return call()
         number = getattr(errno, self.fault)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.checkpoint.storage.directory.work_area import side_directory
+from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
@@ -159,14 +159,14 @@ def _judge_state(checkpoint: Checkpoint, kept: Kept) -> None:
 
 
 def _judge_aside(store: Path, names: set[str], expected: Expectation) -> None:
-    folder = side_directory(store) / "damaged"
+    folder = work_area_of(store) / "damaged"
     for name in set(expected.aside) - names:
         checkpoint = Checkpoint.from_source(name, DirectorySource(folder / name))
         _judge_state(checkpoint, expected.aside[name])
 
 
 def _judge_litter(store: Path) -> None:
-    side = side_directory(store)
+    side = work_area_of(store)
     litter = [p for f in ("staging", "trash") for p in (side / f).iterdir()]
     if litter:
         msg = f"litter: {[str(p.relative_to(side)) for p in litter]}"

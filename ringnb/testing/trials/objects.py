@@ -60,8 +60,8 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
             left -= 1
         do()
 
-    shelf = object_store.StoreShelf
-    put, remove = shelf._set, shelf._delete
+    backend = object_store.ObjectStoreBackend
+    put, remove = backend._set, backend._delete
 
     def _set(self: Any, key: str, data: bytes) -> None:
         request(lambda: put(self, key, data))
@@ -72,8 +72,8 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
 
     runner = Runner(place)
     with (
-        mock.patch.object(shelf, "_set", _set),
-        mock.patch.object(shelf, "_delete", _delete),
+        mock.patch.object(backend, "_set", _set),
+        mock.patch.object(backend, "_delete", _delete),
         mock.patch.object(object_store, "_WORKERS", 1),
     ):
         for number, operation in enumerate(workload):

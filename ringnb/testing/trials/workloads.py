@@ -205,7 +205,7 @@ class Runner:
     def _aside(self) -> bool:
         names = self._names(pinned=True)[-1:]
         return bool(names) and self._going(
-            names, lambda: self._plain.set_aside(names[0]), aside=True
+            names, lambda: self._plain.quarantine(names[0]), aside=True
         )
 
     def _pin(self) -> bool:
@@ -234,7 +234,7 @@ class Runner:
             """Take the lock again."""
             self.close()
             self._open()
-            with self._plain._shelf.writing():
+            with self._plain._backend.writing():
                 pass
 
         return bool(self.expected.must) and self._during(self.expected, self.expected, act)

@@ -35,18 +35,18 @@ from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
-from ringnb.checkpoint.storage.backend import Commit, Put, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.storage.backend import Backend, Commit, Put, encode_chunk, free_name
 from ringnb.checkpoint.storage.directory import files
-from ringnb.checkpoint.storage.directory.dedup import Sharing
+from ringnb.checkpoint.storage.directory.dedup import Dedup
 from ringnb.checkpoint.storage.directory.lock import lock_of
-from ringnb.checkpoint.storage.directory.work_area import SIDE, SideDirectory
+from ringnb.checkpoint.storage.directory.work_area import WORK_AREA, WorkArea
 from ringnb.checkpoint.storage.document import parse_info
 from ringnb.checkpoint.storage.format import DOCUMENT, Chunk, FieldLayout, root_document
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointNotFound, CheckpointWarning
 
-__all__ = ["DirectoryShelf"]
+__all__ = ["DirectoryBackend"]
 
 # More writers finish a commit no sooner and take the cores from whoever steps (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
@@ -54,7 +54,7 @@ _WORKERS = min(8, available_cores() + 1)
 
 
 @final
-class DirectoryShelf(Shelf):
+class DirectoryBackend(Backend):
     """A shelf in a directory.
 
     Parameters
@@ -79,7 +79,7 @@ class DirectoryShelf(Shelf):
         self._lock = lock_of(self._path)
         self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
-        self._side = SideDirectory(self._path)
+        self._side = WorkArea(self._path)
 
     @property
     def url(self) -> str:
@@ -102,7 +102,7 @@ class DirectoryShelf(Shelf):
             if self._path.exists() and not self._path.is_dir():
                 raise self.refused("it is a file") from None
             with contextlib.suppress(FileNotFoundError):  # removed between two looks
-                if self._path.is_dir() and set(os.listdir(self._path)) - {SIDE}:
+                if self._path.is_dir() and set(os.listdir(self._path)) - {WORK_AREA}:
                     if marker.exists():  # made by its writer since the first look
                         return self.created()
                     raise self.refused(
@@ -244,14 +244,14 @@ class DirectoryShelf(Shelf):
             files.make_directory(staged / layout.name)
             crcs[layout.name] = [0] * layout.n_chunks
         history = self.history(*commit.whose) if self._incremental else []
-        sharing = Sharing(self._path / history[-1].name, durable=self._durable) if history else None
+        dedup = Dedup(self._path / history[-1].name, durable=self._durable) if history else None
 
         def write_chunk(item: tuple[FieldLayout, int, Chunk]) -> None:
             layout, number, chunk = item
             buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
             crcs[layout.name][number] = crc
             target = staged / layout.name / chunk.key
-            if sharing is None or not sharing.link(layout, number, chunk, crc, buffers, target):
+            if dedup is None or not dedup.link(layout, number, chunk, crc, buffers, target):
                 files.write_file(target, buffers, durable=self._durable)
 
         def write_array_document(layout: FieldLayout) -> None:
@@ -321,7 +321,7 @@ class DirectoryShelf(Shelf):
             msg = f"no checkpoint {name!r}: see list()"
             raise CheckpointNotFound(msg) from None
 
-    def set_aside(self, name: str) -> str:
+    def quarantine(self, name: str) -> str:
         """Rename into the side directory's ``damaged``, under a name that is free there."""
         folder = self._side.path / "damaged"
         if not folder.is_dir():

@@ -24,13 +24,13 @@ from ringnb.checkpoint.storage.format import DOCUMENT, Chunk, FieldLayout
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt
 
-__all__ = ["Sharing"]
+__all__ = ["Dedup"]
 
 _PIECE = 1 << 18  # fits in the second-level cache
 
 
 @final
-class Sharing:
+class Dedup:
     """The chunks of a checkpoint that a new one may share.
 
     Parameters

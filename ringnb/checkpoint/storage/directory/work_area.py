@@ -16,14 +16,14 @@ from typing import final
 
 from ringnb.checkpoint.storage.directory import files
 
-__all__ = ["SIDE", "SideDirectory", "side_directory"]
+__all__ = ["WORK_AREA", "WorkArea", "work_area_of"]
 
-SIDE = ".ringnb"  # inside a store
+WORK_AREA = ".ringnb"  # inside a store
 _ID = re.compile(r"[0-9a-f]{32}")
 _EMPTIED = ("staging", "trash")
 
 
-def side_directory(store: Path) -> Path:
+def work_area_of(store: Path) -> Path:
     """Return where a writer of a local store works: commits are staged there, one rename away.
 
     Parameters
@@ -36,9 +36,9 @@ def side_directory(store: Path) -> Path:
     pathlib.Path
         The directory, whether it exists or not. A look costs five calls of the system at most.
     """
-    inside = store / SIDE
+    inside = store / WORK_AREA
     parent = store.parent
-    beside = parent / f".{store.name}{SIDE}"
+    beside = parent / f".{store.name}{WORK_AREA}"
     if inside.is_dir() or (
         store.is_dir()
         and (
@@ -51,7 +51,7 @@ def side_directory(store: Path) -> Path:
 
 
 @final
-class SideDirectory:
+class WorkArea:
     """A store's side directory, and what is removed from it.
 
     Parameters
@@ -76,7 +76,7 @@ class SideDirectory:
     @property
     def path(self) -> Path:
         """Where it lies now: looked up each time, because it may appear or be removed by hand."""
-        return side_directory(self._store)
+        return work_area_of(self._store)
 
     def make(self) -> None:
         """Make it, and the directories above it; what is there already stays."""

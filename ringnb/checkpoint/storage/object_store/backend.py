@@ -25,9 +25,9 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ringnb.checkpoint.storage.backend import Commit, Put, Shelf, encode_chunk, free_name
+from ringnb.checkpoint.storage.backend import Backend, Commit, Put, encode_chunk, free_name
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
-from ringnb.checkpoint.storage.directory.work_area import SIDE
+from ringnb.checkpoint.storage.directory.work_area import WORK_AREA
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
@@ -41,7 +41,7 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.source import StoreSource, fetch
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
-__all__ = ["StoreShelf"]
+__all__ = ["ObjectStoreBackend"]
 
 _WORKERS = 4  # requests under way at a time, each with a chunk in memory
 
@@ -60,7 +60,7 @@ _shared_guard = threading.Lock()
 
 
 @final
-class StoreShelf(Shelf):
+class ObjectStoreBackend(Backend):
     """A shelf in a zarr store.
 
     Parameters
@@ -101,7 +101,7 @@ class StoreShelf(Shelf):
             async def first() -> str | None:
                 """Return any key that is not a writer's own."""
                 async for key in self._store.list():
-                    if not key.startswith(f"{SIDE}/"):
+                    if not key.startswith(f"{WORK_AREA}/"):
                         return key
                 return None
 
@@ -252,14 +252,14 @@ class StoreShelf(Shelf):
         self._delete({DOCUMENT}, name)
         self._delete(keys - {DOCUMENT}, name)
 
-    def set_aside(self, name: str) -> str:
+    def quarantine(self, name: str) -> str:
         """Copy to ``.ringnb/damaged``, under a name that is free there, then remove."""
         source = StoreSource(self._store, name)
         keys = source.keys()
         if not keys:
             msg = f"no checkpoint {name!r}: see list()"
             raise CheckpointNotFound(msg)
-        folder = f"{SIDE}/damaged"
+        folder = f"{WORK_AREA}/damaged"
         free = free_name(name, lambda n: bool(StoreSource(self._store, f"{folder}/{n}").keys()))
         target = f"{folder}/{free}"
         for key in sorted(keys):

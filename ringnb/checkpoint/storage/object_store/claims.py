@@ -21,7 +21,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, final
 
-from ringnb.checkpoint.storage.directory.work_area import SIDE
+from ringnb.checkpoint.storage.directory.work_area import WORK_AREA
 from ringnb.errors import CheckpointError, StoreLocked
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claims"]
 
-_COUNTER = f"{SIDE}/sequence"
+_COUNTER = f"{WORK_AREA}/sequence"
 _STALE_S = 3600.0
 _ATTEMPTS = 100
 
@@ -63,7 +63,7 @@ class Claims:
     def supported(self) -> bool:
         """Whether the server honours conditional puts; it is asked once."""
         if self._supported is None:
-            key = f"{SIDE}/probe-{uuid.uuid4().hex}"
+            key = f"{WORK_AREA}/probe-{uuid.uuid4().hex}"
             try:
                 # A server that does not know the condition ignores it, or refuses the request.
                 self._supported = self._create(key, b"probe") and not self._create(key, b"probe")
@@ -107,7 +107,7 @@ class Claims:
         StoreLocked
             If another writer has it.
         """
-        key = f"{SIDE}/claims/{name}"
+        key = f"{WORK_AREA}/claims/{name}"
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         if not self._create(key, json.dumps(owner).encode()) and name not in self._undropped:
             found = self._get(key)
@@ -127,7 +127,7 @@ class Claims:
             A name that was claimed.
         """
         self._undropped.add(name)
-        self._delete(f"{SIDE}/claims/{name}")
+        self._delete(f"{WORK_AREA}/claims/{name}")
         self._undropped.discard(name)
 
     def next_sequence(self, last: int) -> int:
@@ -176,7 +176,7 @@ class Claims:
     def abandoned(self) -> list[str]:
         """Return the names whose writer is dead, or has not been heard of for an hour."""
         names = []
-        prefix = f"{SIDE}/claims/"
+        prefix = f"{WORK_AREA}/claims/"
         for page in self._obstore.list(self._store, prefix=prefix):
             for meta in page:
                 found = self._get(meta["path"])
