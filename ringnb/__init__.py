@@ -44,6 +44,7 @@ from ringnb.errors import (
     StoreLocked,
 )
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
+from ringnb.session.panel_opener import set_default_opener
 from ringnb.session.session import Session
 
 if TYPE_CHECKING:
@@ -78,6 +79,16 @@ __all__ = [
     "plots",
     "retention",
 ]
+
+
+def _open_panel(session: Session, name: str | None = None) -> panels.Panel:
+    from ringnb.panels import open_panel  # noqa: PLC0415 - needs an extra: imported when used
+
+    return open_panel(session, name)
+
+
+# `Session.panel` finds it through an entry point; a source tree that is not installed has none.
+set_default_opener(_open_panel)
 
 
 def __getattr__(name: str) -> Any:

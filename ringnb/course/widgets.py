@@ -6,7 +6,6 @@ further down.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -85,7 +84,7 @@ def predict(
         return float(f"{found:.3g}") if isinstance(found, float) else found
 
     try:
-        panels = importlib.import_module("ringnb.panels")
+        from ringnb import panels  # noqa: PLC0415 - needs an extra: imported when used
     except ImportError:
         return Note(question if options is None else f"{question} ({' / '.join(options)})")
     return panels.predict(question, measured, options=options, unit=unit)

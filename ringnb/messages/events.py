@@ -1,6 +1,8 @@
-"""The lifecycle log: one stamped event for every stage a snapshot passes.
+"""The lifecycle of a snapshot: its stages, and the log of them, one stamped event for each.
 
-The manager and the session append; plots, panels and tests read.
+`LIFECYCLE` is the one table of stages. To add a stage, add its name to `Stage` and its row to the table;
+if it is a place of its own, add that to `STATIONS`. The hand crank, the figures and the panels read both
+tables. The manager and the session append events; plots, panels and tests read them.
 """
 
 from __future__ import annotations
@@ -10,11 +12,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, final, get_args
+from typing import Literal, NamedTuple, final
 
 from ringnb._support.text import counted, rows_table
 
-__all__ = ["STAGES", "TROUBLES", "Event", "EventLog", "EventSink", "Stage", "events_table"]
+__all__ = [
+    "ENDS",
+    "LIFECYCLE",
+    "SPANS",
+    "STAGES",
+    "STATIONS",
+    "TROUBLES",
+    "Event",
+    "EventLog",
+    "EventSink",
+    "LifecycleStage",
+    "Span",
+    "Stage",
+    "Station",
+    "events_table",
+]
 
 Stage = Literal[
     "due",
@@ -31,8 +48,125 @@ Stage = Literal[
     "cancelled",
     "restored",
 ]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-TROUBLES = frozenset({"failed", "expired", "cancelled", "lost"})
+
+
+class Station(NamedTuple):
+    """A place that a request passes on its way.
+
+    Attributes
+    ----------
+    key, label : str
+        Its id, and its name in a picture.
+    where : {"Python", "ring", "kernel", "disk"}
+        What it is a part of.
+    position : str
+        What the hand crank says of a request that is stopped there; empty if it cannot be stopped there.
+    """
+
+    key: str
+    label: str
+    where: Literal["Python", "ring", "kernel", "disk"]
+    position: str = ""
+
+
+# In the order of the way.
+STATIONS: tuple[Station, ...] = (
+    Station("due", "due", "Python"),
+    Station("requested", "requested", "Python", "requested"),
+    Station("h2k", "H2K ring", "ring", "on the H2K ring"),
+    Station("captured", "captured at the step boundary", "kernel"),
+    Station("staging", "in staging", "kernel", "in staging"),
+    Station("k2h", "K2H ring", "ring", "on the K2H ring"),
+    Station("received", "received", "Python", "received"),
+    Station("writing", "being written", "disk", "written"),
+    Station("committed", "committed", "disk", "committed"),
+    Station("retired", "retired", "disk"),
+)
+
+
+class LifecycleStage(NamedTuple):
+    """What is known of a stage.
+
+    Attributes
+    ----------
+    name : str
+        The stage, as `Event.stage` has it.
+    passed : tuple of str
+        Keys of the stations that a request has passed for certain when it has reached the stage.
+    heading, meaning : str
+        The time since the stage before: the heading of its column, and what is done in that time.
+        Empty if the stage is not on the straight way to a commit.
+    outcome : {"", "good", "gone", "bad"}
+        What the stage means for the checkpoint; empty for a stage on the way.
+    mark : str
+        The outcome in a word or a sign.
+    ends_request : bool
+        Whether it is the last that the manager has to say of a request.
+    """
+
+    name: Stage
+    passed: tuple[str, ...] = ()
+    heading: str = ""
+    meaning: str = ""
+    outcome: Literal["", "good", "gone", "bad"] = ""
+    mark: str = ""
+    ends_request: bool = False
+
+
+LIFECYCLE: tuple[LifecycleStage, ...] = (
+    LifecycleStage("due", ("due",)),
+    LifecycleStage("requested", ("requested",), "due → requested", "waiting to be polled"),
+    LifecycleStage("sent", ("h2k",), "→ H2K ring", "waiting for a staging buffer"),
+    LifecycleStage("captured", ("captured", "staging"), "→ captured", "in the H2K ring, captured"),
+    LifecycleStage("received", ("k2h", "received"), "→ received", "in the K2H ring"),
+    LifecycleStage("lost", ("captured", "staging", "k2h"), outcome="bad", mark="? answer lost"),
+    LifecycleStage("written", ("writing",), "→ written", "being written"),
+    LifecycleStage(
+        "committed",
+        ("writing", "committed"),
+        "→ committed",
+        "made visible and durable",
+        outcome="good",
+        mark="✓",
+        ends_request=True,
+    ),
+    LifecycleStage("retired", ("retired",), outcome="gone", mark="retired"),
+    LifecycleStage("failed", outcome="bad", mark="✗ failed", ends_request=True),
+    LifecycleStage("expired", outcome="bad", mark="✗ timed out", ends_request=True),
+    LifecycleStage("cancelled", outcome="bad", mark="✗ cancelled", ends_request=True),
+    LifecycleStage("restored", outcome="good", mark="restored"),
+)
+STAGES: tuple[Stage, ...] = tuple(stage.name for stage in LIFECYCLE)
+TROUBLES = frozenset(stage.name for stage in LIFECYCLE if stage.outcome == "bad")
+ENDS = frozenset(stage.name for stage in LIFECYCLE if stage.ends_request)
+
+
+class Span(NamedTuple):
+    """The time between two stages of the straight way.
+
+    Attributes
+    ----------
+    begin, end : str
+        The stages.
+    heading, meaning : str
+        As `LifecycleStage` has them, of the later stage.
+    """
+
+    begin: Stage
+    end: Stage
+    heading: str
+    meaning: str
+
+
+def _spans() -> Iterator[Span]:
+    begin = LIFECYCLE[0].name
+    for stage in LIFECYCLE:
+        if stage.heading:
+            yield Span(begin, stage.name, stage.heading, stage.meaning)
+            begin = stage.name
+
+
+SPANS: tuple[Span, ...] = tuple(_spans())
 _MOST_SHOWN = 30
 
 

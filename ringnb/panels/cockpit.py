@@ -137,6 +137,7 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
         if desk is None:
             desk = Desk(live)
             _desks.add(desk)
+        live.on_displaced(close_panels)  # the cell's new output takes the place of the panels
         desk.replace(live)  # by a `remake` in a cell, say
         wanted = tuple(PARTS) if name is None else (name,)
         for one in wanted:

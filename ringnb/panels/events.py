@@ -8,7 +8,7 @@ from typing import final
 from ipywidgets import Dropdown, Widget
 
 from ringnb._support.text import counted
-from ringnb.messages.events import TROUBLES, events_table
+from ringnb.messages.events import LIFECYCLE, TROUBLES, events_table
 from ringnb.panels.core.panel import Panel, row
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import Listing
@@ -16,7 +16,7 @@ from ringnb.panels.core.widgets import Listing
 __all__ = ["EventsPanel"]
 
 _MOST = 200
-_MILESTONES = TROUBLES | {"committed", "retired", "restored"}
+_MILESTONES = frozenset(stage.name for stage in LIFECYCLE if stage.outcome)
 _LEVELS = {"milestones": _MILESTONES, "every stage": None, "troubles": TROUBLES}
 
 

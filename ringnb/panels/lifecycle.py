@@ -9,30 +9,16 @@ from typing import final
 from ipywidgets import Widget
 
 from ringnb._support.text import rows_table
+from ringnb.messages.events import ENDS
 from ringnb.panels.core.controller import LET_THROUGH, Desk
 from ringnb.panels.core.panel import Panel, resting
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import LifecycleView
-from ringnb.panels.lifecycle_scene import MOST_REQUESTS, OVER, scene_of, times_table_rows
-from ringnb.session.crank import POSITIONS, Crank
+from ringnb.panels.lifecycle_scene import MOST_REQUESTS, scene_of, times_table_rows
+from ringnb.session.crank import POSITIONS, TURNS, Crank
 from ringnb.session.session import Session
 
 __all__ = ["LifecyclePanel"]
-
-_STAGES = (
-    ("idle", "1 Request", "The manager asks: what is due, or the actor in hand"),
-    ("requested", "2 Send", "Push the command onto the H2K ring; the lane does not read it yet"),
-    (
-        "on the H2K ring",
-        "3 Capture",
-        "The lane reads it and copies the state; it answers nobody yet",
-    ),
-    ("in staging", "4 Answer", "The lane pushes the answer onto the K2H ring and goes on"),
-    ("on the K2H ring", "5 Receive", "Take the answer off the ring"),
-    ("received", "6 Write", "Write and sync all chunks, beside the store"),
-    ("written", "7 Publish", "One rename makes the checkpoint visible"),
-    ("committed", "8 Retire", "Delete what retention does not keep; give the buffer back"),
-)
 
 
 @final
@@ -64,7 +50,10 @@ class LifecyclePanel(Panel):
         self._table = self.display()
         if not self._by_hand:
             return [self._view, self._table]
-        stages = self.actions("The crank", *((f"s{i}", *s[1:]) for i, s in enumerate(_STAGES)))
+        stages = self.actions(
+            "The crank",
+            *((f"s{i}", f"{i + 1} {name}", hint) for i, (_, name, hint) in enumerate(TURNS)),
+        )
         others = self.actions(
             "What can go wrong",
             ("through", LET_THROUGH, "Turn until the request in hand is done"),
@@ -99,7 +88,7 @@ class LifecyclePanel(Panel):
         if self._stood is None or request is None:
             return
         mine = request.request_id
-        if not any(e.request_id == mine and e.stage in OVER for e in session.events):
+        if not any(e.request_id == mine and e.stage in ENDS for e in session.events):
             self._stood[mine] = position
             while len(self._stood) > 2 * MOST_REQUESTS:
                 del self._stood[next(iter(self._stood))]
@@ -115,10 +104,9 @@ class LifecyclePanel(Panel):
             self._note(self._desk.session, crank)
             at = POSITIONS.index(position)
             dead = state.life != "running"
-            turn = state.life if dead else f"The next stage is {_STAGES[at][1]!r}"
+            turn = state.life if dead else f"The next stage is '{at + 1} {TURNS[at][1]}'"
             flags = {
-                f"s{i}": resting(dead or i != at, turn, pressed=i == at)
-                for i in range(len(_STAGES))
+                f"s{i}": resting(dead or i != at, turn, pressed=i == at) for i in range(len(TURNS))
             }
             flags["through"] = resting(dead, state.life)
             flags["cancel"] = resting(hand is None, "No request is in hand")

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ringnb.messages.events import Event
+from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STATIONS, Event, LifecycleStage
 from ringnb.panels.core.state import SessionState
 
 __all__ = [
     "MOST_REQUESTS",
-    "OVER",
-    "STATIONS",
     "requests_of",
     "scene_of",
     "stage_times",
@@ -23,60 +21,10 @@ __all__ = [
 
 MOST_REQUESTS = 8
 
-# Id, name, and where it is.
-STATIONS: tuple[tuple[str, str, str], ...] = (
-    ("due", "due", "Python"),
-    ("requested", "requested", "Python"),
-    ("h2k", "H2K ring", "ring"),
-    ("captured", "captured at the step boundary", "kernel"),
-    ("staging", "in staging", "kernel"),
-    ("k2h", "K2H ring", "ring"),
-    ("received", "received", "Python"),
-    ("writing", "being written", "disk"),
-    ("committed", "committed", "disk"),
-    ("retired", "retired", "disk"),
-)
-_ORDER = [station for station, _, _ in STATIONS]
-
-# The stations that a request has passed once it has reached a stage.
-_PASSED = {
-    "due": ("due",),
-    "requested": ("requested",),
-    "sent": ("h2k",),
-    "captured": ("captured", "staging"),
-    "lost": ("captured", "staging", "k2h"),
-    "received": ("k2h", "received"),
-    "written": ("writing",),
-    "committed": ("writing", "committed"),
-    "retired": ("retired",),
-}
-_BY_HAND = {
-    "requested": "requested",
-    "on the H2K ring": "h2k",
-    "in staging": "staging",
-    "on the K2H ring": "k2h",
-    "received": "received",
-    "written": "writing",
-    "committed": "committed",
-}
-_ENDS = {
-    "committed": ("good", "✓"),
-    "retired": ("gone", "retired"),
-    "failed": ("bad", "✗ failed"),
-    "expired": ("bad", "✗ timed out"),
-    "cancelled": ("bad", "✗ cancelled"),
-    "lost": ("bad", "? answer lost"),
-}
-OVER = frozenset({"committed", "failed", "expired", "cancelled"})  # what the manager says last
-# From a stage to a stage, in words.
-_TIMES = (
-    ("due", "requested", "due → requested"),
-    ("requested", "sent", "→ H2K ring"),
-    ("sent", "captured", "→ captured"),
-    ("captured", "received", "→ received"),
-    ("received", "written", "→ written"),
-    ("written", "committed", "→ committed"),
-)
+_ORDER = [station.key for station in STATIONS]
+_PASSED: dict[str, tuple[str, ...]] = {stage.name: stage.passed for stage in LIFECYCLE}
+_BY_HAND = {station.position: station.key for station in STATIONS if station.position}
+_OUTCOMES: dict[str, LifecycleStage] = {s.name: s for s in LIFECYCLE if s.outcome}
 
 
 def requests_of(events: Iterable[Event]) -> dict[int, list[Event]]:
@@ -123,9 +71,9 @@ def stage_times(events: Sequence[Event]) -> list[tuple[str, int]]:
     for event in events:
         stamps.setdefault(event.stage, event.t_ns)
     return [
-        (words, max(0, stamps[end] - stamps[begin]))
-        for begin, end, words in _TIMES
-        if begin in stamps and end in stamps
+        (span.heading, max(0, stamps[span.end] - stamps[span.begin]))
+        for span in SPANS
+        if span.begin in stamps and span.end in stamps
     ]
 
 
@@ -146,7 +94,8 @@ def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]
     classes : list of str
         A CSS class per row, for requests that came to nothing.
     """
-    header = ["request", "actor", *(words for _, _, words in _TIMES), "outcome"]
+    headings = [span.heading for span in SPANS]
+    header = ["request", "actor", *headings, "outcome"]
     rows, classes = [], []
     for request, every in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
         mine = _until_over(every)
@@ -156,7 +105,7 @@ def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]
             [
                 str(request),
                 str(mine[0].actor_slot),
-                *(_duration(times[words]) if words in times else "" for _, _, words in _TIMES),
+                *(_duration(times[one]) if one in times else "" for one in headings),
                 _outcome(mine),
             ]
         )
@@ -192,7 +141,7 @@ def scene_of(
     for request, every in requests_of(state.events).items():
         events = _until_over(every)
         stages = {e.stage for e in events}
-        over = bool(stages & OVER)
+        over = bool(stages & ENDS)
         passed = {station for stage in stages for station in _PASSED.get(stage, ())}
         # A service thread hands on what it has received at once; a kernel that refuses captures nothing.
         by_service = stood is None and "received" in stages and not over and "lost" not in stages
@@ -227,7 +176,7 @@ def scene_of(
     if hand and any(t["id"] == hand[0] and t["end"] == "bad" for t in tokens):
         note += " It has ended already: what the kernel answers will be ignored."
     return {
-        "stations": [{"id": i, "name": n, "where": w} for i, n, w in STATIONS],
+        "stations": [{"id": s.key, "name": s.label, "where": s.where} for s in STATIONS],
         "tokens": tokens[-MOST_REQUESTS:],
         "fills": {
             "requested": f"{waiting} to be sent" + (f" of {pending} pending" if pending else ""),
@@ -244,7 +193,7 @@ def scene_of(
 
 def _until_over(events: Sequence[Event]) -> list[Event]:
     """Leave out what came when a request had ended: answers that nobody waited for any more."""
-    ends = [i for i, e in enumerate(events) if e.stage in OVER]
+    ends = [i for i, e in enumerate(events) if e.stage in ENDS]
     if not ends:
         return list(events)
     return [*events[: ends[0] + 1], *(e for e in events[ends[0] :] if e.stage == "retired")]
@@ -264,8 +213,8 @@ def _outcome(events: Sequence[Event]) -> str:
 
 
 def _end_of(events: Sequence[Event]) -> tuple[str, str]:
-    stages = [e.stage for e in events if e.stage in _ENDS]
-    return _ENDS[stages[-1]] if stages else ("", "")
+    ends = [_OUTCOMES[e.stage] for e in events if e.stage in _OUTCOMES]
+    return (ends[-1].outcome, ends[-1].mark) if ends else ("", "")
 
 
 def _duration(ns: int) -> str:

@@ -11,27 +11,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ringnb._support.text import counted
-from ringnb.messages.events import Event
+from ringnb.messages.events import SPANS, Event
 from ringnb.plots.style import make_axes
 
 __all__ = ["timeline"]
 
 # A bar reaches from one stage to the next. Colour, hatching and height tell bars apart.
-_BARS = (
-    ("due", "requested", "waiting to be polled", "#c7c7c7", "", 0.24),
-    ("requested", "sent", "waiting for a staging buffer", "#8fa9c8", "..", 0.32),
-    ("sent", "captured", "in the H2K ring, captured", "#26456e", "", 0.56),
-    ("captured", "received", "in the K2H ring", "#d1730f", "//", 0.56),
-    ("received", "written", "being written", "#5b8c5a", "", 0.44),
-    ("written", "committed", "made visible and durable", "#b8d7a3", "\\\\", 0.44),
-)
+_BARS = {
+    "requested": ("#c7c7c7", "", 0.24),
+    "sent": ("#8fa9c8", "..", 0.32),
+    "captured": ("#26456e", "", 0.56),
+    "received": ("#d1730f", "//", 0.56),
+    "written": ("#5b8c5a", "", 0.44),
+    "committed": ("#b8d7a3", "\\\\", 0.44),
+}
+_OTHER_BAR = ("#9e9e9e", "xx", 0.32)  # of a stage that has no style here
 _MARKS = {
-    "committed": ("o", "#2f5d2e", "committed"),
-    "failed": ("X", "#b2182b", "failed"),
-    "expired": ("P", "#b2182b", "expired"),
-    "cancelled": ("s", "#6f6f6f", "cancelled"),
-    "retired": ("v", "#6f6f6f", "retired"),
-    "restored": ("*", "#8c3b6b", "restored"),
+    "committed": ("o", "#2f5d2e"),
+    "failed": ("X", "#b2182b"),
+    "expired": ("P", "#b2182b"),
+    "cancelled": ("s", "#6f6f6f"),
+    "retired": ("v", "#6f6f6f"),
+    "restored": ("*", "#8c3b6b"),
 }
 
 
@@ -95,7 +96,7 @@ def timeline(
     actors = len({e.actor_slot for e in log})
     ax.set_title(f"{counted(requests, 'snapshot request')} of {counted(actors, 'actor')}")
     ax.grid(visible=True, axis="x", alpha=0.3)
-    order = [b[2] for b in _BARS] + [m[2] for m in _MARKS.values()]
+    order = [span.meaning for span in SPANS] + list(_MARKS)
     handles = [drawn[label] for label in order if label in drawn]
     if handles and own:  # below the panel, where the layout makes room for it
         figure = ax.get_figure(root=True)
@@ -162,9 +163,10 @@ def _draw_bars(
     unit_ns: float,
     drawn: dict[str, Artist],
 ) -> None:
-    for begin, end, label, colour, hatch, height in _BARS:
+    for begin, end, _, label in SPANS:
         if begin not in stages or end not in stages:
             continue
+        colour, hatch, height = _BARS.get(end, _OTHER_BAR)
         ax.barh(
             row,
             (stages[end] - stages[begin]) / unit_ns,
@@ -183,7 +185,7 @@ def _draw_bars(
 def _draw_mark(
     ax: Axes, row: int, e: Event, origin_ns: int, unit_ns: float, drawn: dict[str, Artist]
 ) -> None:
-    marker, colour, label = _MARKS[e.stage]
+    marker, colour = _MARKS[e.stage]
     ax.plot(
         (e.t_ns - origin_ns) / unit_ns,
         row + {"retired": -0.38, "restored": 0.38}.get(e.stage, 0.0),
@@ -193,7 +195,9 @@ def _draw_mark(
         markeredgecolor="white",
         markeredgewidth=0.7,
     )
-    drawn.setdefault(label, Line2D([], [], linestyle="", marker=marker, color=colour, label=label))
+    drawn.setdefault(
+        e.stage, Line2D([], [], linestyle="", marker=marker, color=colour, label=e.stage)
+    )
 
 
 def _last_requests(log: list[Event], last: int) -> list[Event]:

@@ -14,13 +14,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, final
 
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.directory import files
 from ringnb.errors import SnapshotFailed
 from ringnb.kernel.base import Gate
-from ringnb.messages.events import Event
+from ringnb.messages.events import STATIONS, Event
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.session import Session
 
@@ -29,7 +29,7 @@ __all__ = [
     "END",
     "GatedCommit",
     "POSITIONS",
-    "Position",
+    "TURNS",
 ]
 
 
@@ -118,17 +118,8 @@ def _is_closed(session: weakref.ref[Session]) -> bool:
     return alive is None or alive.closed
 
 
-Position = Literal[
-    "idle",
-    "requested",
-    "on the H2K ring",
-    "in staging",
-    "on the K2H ring",
-    "received",
-    "written",
-    "committed",
-]
-POSITIONS: tuple[Position, ...] = get_args(Position)
+# Where a request can be stopped, in the order of its way; the first is before it.
+POSITIONS: tuple[str, ...] = ("idle", *(s.position for s in STATIONS if s.position))
 _PATIENCE_S = 10.0
 
 
@@ -164,7 +155,7 @@ class Crank:
                 "it by hand"
             )
             raise ValueError(msg)
-        self.position: Position = "idle"
+        self.position = "idle"
         self._session = session
         self._lock = threading.RLock()
         self._due: deque[SnapshotRequest] = deque()
@@ -181,7 +172,7 @@ class Crank:
     @property
     def next_step(self) -> str:
         """What `turn` would do, in words."""
-        return _STEPS[self.position][1]
+        return _TURNS[self.position][1]
 
     def turn(self, slot: int = 0) -> str:
         """Move the request in hand on by one stage, or begin with one.
@@ -204,7 +195,7 @@ class Crank:
             If the kernel does not run.
         """
         with self._lock:
-            step = _STEPS[self.position][0]
+            step = _TURNS[self.position][0]
             try:
                 return step(self, slot)
             except Exception:
@@ -403,13 +394,32 @@ class Crank:
         self.position = "idle"
 
 
-_STEPS: dict[Position, tuple[Callable[[Crank, int], str], str]] = {
-    "idle": (Crank._ask, "Request"),
-    "requested": (Crank._send, "Send"),
-    "on the H2K ring": (Crank._capture, "Capture"),
-    "in staging": (Crank._answer, "Answer"),
-    "on the K2H ring": (Crank._receive, "Receive"),
-    "received": (Crank._write, "Write"),
-    "written": (Crank._publish, "Publish"),
-    "committed": (Crank._retire, "Retire"),
+# Per position, the next turn: what does it, its name, and what it does, in words.
+_TURNS: dict[str, tuple[Callable[[Crank, int], str], str, str]] = {
+    "idle": (Crank._ask, "Request", "The manager asks: what is due, or the selected actor"),
+    "requested": (
+        Crank._send,
+        "Send",
+        "Push the command onto the H2K ring; the lane does not read it yet",
+    ),
+    "on the H2K ring": (
+        Crank._capture,
+        "Capture",
+        "The lane reads it and copies the state; it does not answer yet",
+    ),
+    "in staging": (
+        Crank._answer,
+        "Answer",
+        "The lane pushes the answer onto the K2H ring and goes on",
+    ),
+    "on the K2H ring": (Crank._receive, "Receive", "Take the answer off the ring"),
+    "received": (Crank._write, "Write", "Write and sync all chunks, beside the store"),
+    "written": (Crank._publish, "Publish", "One rename makes the checkpoint visible"),
+    "committed": (
+        Crank._retire,
+        "Retire",
+        "Delete what retention does not keep; give the buffer back",
+    ),
 }
+# In order: the position, the name of the next turn, and what it does.
+TURNS: tuple[tuple[str, str, str], ...] = tuple((at, *_TURNS[at][1:]) for at in POSITIONS)

@@ -14,12 +14,15 @@ import weakref
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["current_run", "give_way", "remember"]
+__all__ = ["current_run", "close_previous", "remember"]
 
 
-class _Closable(Protocol):
+class _Displaceable(Protocol):
     def close(self) -> None:
-        """Give up everything."""
+        """Release everything."""
+
+    def tell_displaced(self) -> None:
+        """Call what was given to ``on_displaced``."""
 
 
 Run = tuple[str, int]  # the cell's id, and which execution of the notebook this is
@@ -50,7 +53,7 @@ def _key(run: Run, store: str, kernel_ids: Sequence[str]) -> Hashable:
     return run[0], store, tuple(kernel_ids)
 
 
-def give_way(run: Run | None, store: str, kernel_ids: Sequence[str]) -> bool:
+def close_previous(run: Run | None, store: str, kernel_ids: Sequence[str]) -> bool:
     """Close what an earlier run of this cell made with the same store and identities.
 
     Parameters
@@ -75,13 +78,13 @@ def give_way(run: Run | None, store: str, kernel_ids: Sequence[str]) -> bool:
         return False
     with contextlib.suppress(Exception):  # its background's troubles are not this cell's
         session.close()
-    # By name: panels are built on sessions, and what was not imported has opened none.
-    if (panels := sys.modules.get("ringnb.panels.cockpit")) is not None:
-        panels.close_panels(session)  # the cell's new output takes the place of theirs
+    session.tell_displaced()
     return True
 
 
-def remember(run: Run | None, store: str, kernel_ids: Sequence[str], session: _Closable) -> None:
+def remember(
+    run: Run | None, store: str, kernel_ids: Sequence[str], session: _Displaceable
+) -> None:
     """Remember what this run of a cell has made.
 
     Parameters

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -31,7 +32,7 @@ from ringnb.errors import KernelStopped
 from ringnb.messages.events import Event, EventLog
 from ringnb.session.change_tracking import State
 from ringnb.session.launching import check_pace, kernel_ids_of, make_kernel, population_of
-from ringnb.session.notebook import current_run, give_way, remember
+from ringnb.session.notebook import close_previous, current_run, remember
 from ringnb.session.restore import check_fits, resolve, restore_into
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
@@ -39,6 +40,7 @@ from ringnb.session.viewing import SessionView
 
 __all__ = ["Session"]
 
+_LOG = logging.getLogger("ringnb")
 _live: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
@@ -114,6 +116,7 @@ class Session(SessionView):
     ) -> None:
         self._closed = True  # until everything stands
         self._followed: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._on_displaced: list[Callable[[Session], object]] = []
         self._pid = os.getpid()
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
@@ -135,7 +138,7 @@ class Session(SessionView):
             "kernel_ids": ids,
         }
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
-        if give_way(run, store, ids):
+        if close_previous(run, store, ids):
             say("The session that an earlier run of this cell made was closed.")
         super().__init__(make_kernel(backend, population, lanes, width, threads, ring_capacity))
         self._events = EventLog()
@@ -262,6 +265,28 @@ class Session(SessionView):
         for earlier in made._followed:
             earlier._successor = made
         return made
+
+    def on_displaced(self, callback: Callable[[Session], object]) -> None:
+        """Have a function called when a later run of the same notebook cell has closed this session.
+
+        Parameters
+        ----------
+        callback : callable
+            Called once with this session, on the thread that runs the cell. Hold the session weakly
+            in it. What it raises is logged. Giving the same function again changes nothing.
+        """
+        if callback not in self._on_displaced:
+            self._on_displaced.append(callback)
+
+    def tell_displaced(self) -> None:
+        """Call what was given to `on_displaced`, of this session and of its successor. Once."""
+        for session in (self, self._successor):
+            while session is not None and session._on_displaced:
+                callback = session._on_displaced.pop(0)
+                try:
+                    callback(session)
+                except Exception:  # noqa: BLE001 - of somebody else: logged, whatever it is
+                    _LOG.exception("a callback of on_displaced failed")
 
     # -- checkpoints -----------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ method may be called from any thread.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Self
 
 from ringnb._support.text import counted, rows_table
@@ -14,6 +13,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.messages.events import EventLog
 from ringnb.session.manual import ManualCrank
+from ringnb.session.panel_opener import find_panel_opener
 from ringnb.session.statistics import SessionStatistics
 
 __all__ = ["SessionView"]
@@ -143,9 +143,7 @@ class SessionView(ManualCrank):
         ValueError
             If there is no such panel.
         """
-        # By name, since panels are built on sessions: nothing here is imported before it is used.
-        panels = importlib.import_module("ringnb.panels")
-        return panels.open_panel(self, name)
+        return find_panel_opener()(self, name)
 
     def _repr_html_(self) -> str:
         """Show actors and counters as a table."""

@@ -1,0 +1,39 @@
+"""The one table of stages: whole, in order, and read by everybody."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import get_args
+
+from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STAGES, STATIONS, TROUBLES, Stage
+from ringnb.session.crank import POSITIONS, TURNS
+
+
+def test_each_stage_has_one_row_in_order():
+    assert get_args(Stage) == STAGES
+    assert len(set(STAGES)) == len(STAGES)
+
+
+def test_a_stage_passes_stations_that_exist():
+    keys = [station.key for station in STATIONS]
+    assert len(set(keys)) == len(keys)
+    for stage in LIFECYCLE:
+        assert list(stage.passed) == [key for key in keys if key in stage.passed]
+
+
+def test_spans_follow_on_each_other_from_due_to_committed():
+    assert SPANS[0].begin == "due"
+    assert SPANS[-1].end == "committed"
+    assert all(a.end == b.begin for a, b in pairwise(SPANS))
+    assert all(span.heading and span.meaning for span in SPANS)
+
+
+def test_what_ends_a_request_and_what_is_trouble():
+    assert {"committed", "failed", "expired", "cancelled"} == ENDS
+    assert {"failed", "expired", "cancelled", "lost"} == TROUBLES
+    assert all(stage.mark for stage in LIFECYCLE if stage.outcome)
+
+
+def test_the_crank_stops_at_each_position_of_the_table():
+    assert ("idle", *(s.position for s in STATIONS if s.position)) == POSITIONS
+    assert [position for position, _, _ in TURNS] == list(POSITIONS)
