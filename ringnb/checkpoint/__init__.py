@@ -1,8 +1,9 @@
-"""When state is saved, where it is kept, and what comes back. Knows no kernel.
+"""When state is saved, where it is kept, and what is read back.
 
-Start with `ringnb.checkpoint.manager`: `CheckpointManager` owns a `schedule` (who is due, what was
-asked) and hands each answer to `committing`, which saves it and applies `retention`; `history` reads
-what is there. `ringnb.checkpoint.storage` keeps the checkpoints.
+Start with `ringnb.checkpoint.manager`. One snapshot: `CheckpointManager.poll_due_snapshots` issues a
+request to every actor that the `schedule` says is due; the caller carries it to a kernel, and gives
+the answer to `complete_snapshot`, which checks it, saves it and applies `retention` (`committing`).
+`history` finds an actor's checkpoints. `ringnb.checkpoint.storage` keeps them.
 
 It imports `ringnb.messages`, `ringnb.errors` and `ringnb._support`, and never a kernel, an actor, a
 session or anything above.

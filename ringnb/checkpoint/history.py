@@ -8,18 +8,16 @@ the same store, see what the first one sees. This module knows no schedule.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from operator import attrgetter
 
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
-if TYPE_CHECKING:
-    from ringnb.checkpoint.storage.base import CheckpointStorage
-    from ringnb.checkpoint.storage.checkpoint import Checkpoint
-    from ringnb.checkpoint.storage.records import CheckpointInfo
+__all__ = ["newest_verified", "quote_names", "read_history"]
 
-__all__ = ["newest_verified", "read_history", "shown"]
-
-_REREADS = 5
+_MAX_READS = 5
 # No more than a step and a suffix: "sim_1_2_step_5" is of prefix "sim_1", not of "sim".
 _STEP = re.compile(r"[0-9]+(\.[0-9]+)?")
 
@@ -27,24 +25,9 @@ _STEP = re.compile(r"[0-9]+(\.[0-9]+)?")
 def read_history(
     storage: CheckpointStorage, name_prefix: str, actor_slot: int, kernel_id: str | None
 ) -> list[CheckpointInfo]:
-    """Read an actor's history from a store.
+    """Read an actor's history, oldest commit first, without what is damaged.
 
-    Parameters
-    ----------
-    storage : CheckpointStorage
-        The store.
-    name_prefix : str
-        The manager's prefix; one that merely begins alike is another.
-    actor_slot : int
-        The slot asked about.
-    kernel_id : str or None
-        The identity registered there, which alone decides; None if there is none, and then whatever
-        was recorded under the slot counts.
-
-    Returns
-    -------
-    list of CheckpointInfo
-        Oldest commit first, without what is damaged; empty for a store that does not exist yet.
+    The identity alone decides; without one, all checkpoints recorded under the slot count.
     """
     if kernel_id is not None:
         return storage.history(name_prefix, kernel_id)
@@ -54,14 +37,14 @@ def read_history(
 def _of_actor(
     catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int, kernel_id: str | None
 ) -> list[CheckpointInfo]:
-    entries = (
+    entries = [
         e
         for e in catalogue
         if not e.damaged
         and e.name_prefix == name_prefix
         and (e.actor_slot == actor_slot if kernel_id is None else e.kernel_id == kernel_id)
-    )
-    return sorted(entries, key=lambda e: e.sequence)
+    ]
+    return sorted(entries, key=attrgetter("sequence"))
 
 
 def _damaged(catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int) -> list[str]:
@@ -77,44 +60,23 @@ def _damaged(catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int)
 def newest_verified(
     storage: CheckpointStorage, name_prefix: str, actor_slot: int, kernel_id: str | None
 ) -> tuple[Checkpoint | None, list[str]]:
-    """Find the newest checkpoint of an actor whose every byte verifies.
+    """Find an actor's newest checkpoint of which every byte verifies; None if there are none at all.
 
-    Parameters
-    ----------
-    storage : CheckpointStorage
-        As all of these, as for `read_history`.
-    name_prefix : str
-        The manager's prefix.
-    actor_slot : int
-        The slot.
-    kernel_id : str or None
-        The identity, None for whoever sat in the slot.
-
-    Returns
-    -------
-    tuple of Checkpoint or None, and list of str
-        The checkpoint, None if there is none at all, and the names passed over as damaged, newest
-        first, with those whose place in the order is unknown at the end.
-
-    Raises
-    ------
-    CheckpointCorrupt
-        If there are some and none verifies.
-    CheckpointNotFound
-        If checkpoints were deleted faster than they could be read, several times over.
+    The names passed over as damaged come with it: newest first, then those whose place in the order is
+    unknown. Raises CheckpointCorrupt if there are checkpoints and none verifies, CheckpointNotFound if
+    they are deleted faster than they can be read.
     """
-    for attempt in range(_REREADS):
+    for attempt in range(_MAX_READS):
         catalogue = storage.catalogue()
-        history = _of_actor(catalogue, name_prefix, actor_slot, kernel_id)
         damaged = _damaged(catalogue, name_prefix, actor_slot)
         corrupt: list[str] = []
         vanished: CheckpointNotFound | None = None
-        for info in reversed(history):
+        for info in reversed(_of_actor(catalogue, name_prefix, actor_slot, kernel_id)):
             try:
                 checkpoint = storage.load(info.name)
                 checkpoint.verify()
-            except CheckpointNotFound as gone:
-                vanished = gone  # retired by another manager since the catalogue was read
+            except CheckpointNotFound as error:
+                vanished = error  # retired by another manager since the catalogue was read
             except CheckpointCorrupt:
                 corrupt.append(info.name)
             else:
@@ -122,13 +84,13 @@ def newest_verified(
         corrupt += damaged
         if vanished is None:
             break
-        # Whoever retired what we saw has committed something newer first: look again.
-        if attempt == _REREADS - 1:
+        # The manager that retired it has committed something newer before: look again.
+        if attempt == _MAX_READS - 1:
             raise vanished
     if corrupt:
-        whose = f"actor {kernel_id!r}" if kernel_id is not None else f"slot {actor_slot}"
+        of = f"actor {kernel_id!r}" if kernel_id is not None else f"slot {actor_slot}"
         msg = (
-            f"none of the {len(corrupt)} checkpoints of {whose} verifies ({shown(corrupt)}): "
+            f"none of the {len(corrupt)} checkpoints of {of} verifies ({quote_names(corrupt)}): "
             "their bytes do not match their digests; restore the store from a backup, or delete "
             "them to start afresh"
         )
@@ -136,20 +98,7 @@ def newest_verified(
     return None, []
 
 
-def shown(names: list[str], most: int = 10) -> str:
-    """Put names into a sentence.
-
-    Parameters
-    ----------
-    names : list of str
-        The names.
-    most : int, default 10
-        How many are spelled out.
-
-    Returns
-    -------
-    str
-        The names quoted, and how many more there are.
-    """
+def quote_names(names: list[str], most: int = 10) -> str:
+    """Return names for a sentence: the first `most` quoted, and how many more there are."""
     more = len(names) - most
     return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")

@@ -1,38 +1,54 @@
 """The checkpoint manager: who is due, which answer belongs to which request, what is kept.
 
-A session, or a user who turns the crank by hand, polls it for requests, carries them to a kernel
-and brings the answers back. It knows no kernel and owns no thread. What needs only time lives in
-`ringnb.checkpoint.schedule`, what needs only the store in `ringnb.checkpoint.stored` and
-`ringnb.checkpoint.committing`, the way of an answer in `ringnb.checkpoint.committing`.
+A session, or a user who turns the crank by hand, polls it for requests, carries them to a kernel and
+brings the answers back. It knows no kernel and owns no thread. `ringnb.checkpoint.schedule` decides
+about time, `ringnb.checkpoint.committing` works on the store, `ringnb.checkpoint.history` reads it.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Self, final
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Self, final
 
 from ringnb._support.checks import check_slot, check_text
-from ringnb.checkpoint.committing import Announcer, Completion
+from ringnb._support.text import facts_table
+from ringnb.checkpoint.committing import (
+    EventEmitter,
+    make_snapshot,
+    release,
+    retire,
+    save_as_new,
+)
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.history import read_history
-from ringnb.checkpoint.manager_state import ManagerState
-from ringnb.checkpoint.opening import open_storage
+from ringnb.checkpoint.history import newest_verified, quote_names, read_history
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.checkpoint.schedule import Lineage, Schedule
-from ringnb.checkpoint.stored import StoredView
+from ringnb.checkpoint.retention import Policy, RetentionPreview, choose
+from ringnb.checkpoint.schedule import PendingRequest, Schedule
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    CheckpointWarning,
+    SnapshotFailed,
+)
+from ringnb.messages.events import EventSink
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from ringnb.checkpoint.storage.base import CheckpointStorage
-    from ringnb.messages.events import EventSink
 
 __all__ = ["CheckpointManager"]
 
+_STORAGE_METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue", "history")
+
 
 @final
-class CheckpointManager(StoredView):
+class CheckpointManager:
     """Schedule snapshots, commit what comes back, enforce retention, find the latest.
 
     Parameters
@@ -52,7 +68,7 @@ class CheckpointManager(StoredView):
     Notes
     -----
     Every method may be called from any thread. After `close` all but `close` and the properties
-    raise `CheckpointError`. Whatever reads the store raises what the storage raises.
+    raise `CheckpointError`. A method that reads the store raises what the storage raises.
     """
 
     def __init__(
@@ -63,15 +79,33 @@ class CheckpointManager(StoredView):
         clock: Callable[[], float] = time.monotonic,
         observer: EventSink | None = None,
     ) -> None:
-        given: object = config
-        if not isinstance(given, CheckpointConfig):
-            msg = f"config must be a CheckpointConfig, got {given!r} ({type(given).__name__})"
+        if not isinstance(config, CheckpointConfig):
+            msg = f"config must be a CheckpointConfig, got {config!r} ({type(config).__name__})"
             raise TypeError(msg)
-        schedule = Schedule(config.interval_s, config.request_timeout_s)
-        state, self._announce = ManagerState(config, schedule, clock), Announcer(observer)
-        opened, self._owns_storage = open_storage(config, storage)
-        super().__init__(state, opened)
-        self._completion = Completion(state, opened, self._announce, self._close_storage)
+        if not callable(clock):
+            msg = f"clock must be callable, got {clock!r} ({type(clock).__name__})"
+            raise TypeError(msg)
+        self._events = EventEmitter(observer)
+        self._clock = clock
+        self._owns_storage = storage is None
+        if storage is None:
+            self._storage: CheckpointStorage = ZarrStorage(str(config.storage_path))
+        else:
+            self._storage = _check_storage(storage)
+        # The lock guards what follows, and nothing else. It is never held while the storage works or
+        # the observer runs: a slow disk delays no other actor, and an observer may call the manager.
+        self._lock = threading.Lock()
+        self._config = config  # replaced, never changed
+        self._schedule = Schedule(config.interval_s, config.request_timeout_s)
+        self._completed = 0
+        self._failed = 0
+        self._saves = 0  # commits in progress
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = "the manager is closed and does nothing any more: make a new CheckpointManager"
+            raise CheckpointError(msg)
 
     # --- actors ---
 
@@ -85,7 +119,7 @@ class CheckpointManager(StoredView):
         backend: str | None = None,
         fields: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Register an actor; one that sits in the slot already is replaced.
+        """Register an actor; one that is registered in the slot already is replaced.
 
         It is due at once if it has no checkpoint, and an interval from now if it has history.
 
@@ -110,15 +144,13 @@ class CheckpointManager(StoredView):
         actor = RegisteredActor.make(
             actor_slot, kernel_id, kernel_type, params=params, backend=backend, fields=fields
         )
-        state = self._state
-        state.check_open()
-        prefix = state.config.name_prefix
-        history = read_history(self._storage, prefix, actor.actor_slot, actor.kernel_id)
+        self._check_open()
+        history = self._storage.history(self._config.name_prefix, actor.kernel_id)
         parent = history[-1].name if history else None
-        with state.lock:
-            state.check_open()
-            dropped = state.schedule.add(actor, state.clock(), parent=parent, fresh=not history)
-        self._announce.ended("cancelled", dropped, "the actor was replaced in its slot")
+        with self._lock:
+            self._check_open()
+            dropped = self._schedule.add(actor, self._clock(), parent)
+        self._events.ended("cancelled", dropped, "the actor was replaced in its slot")
 
     def unregister_actor(self, actor_slot: int) -> None:
         """Forget an actor and drop its pending request; its checkpoints stay.
@@ -129,18 +161,18 @@ class CheckpointManager(StoredView):
             Its slot. An empty one is left as it is.
         """
         slot = check_slot(actor_slot)
-        with self._state.lock:
-            self._state.check_open()
-            dropped = self._state.schedule.remove(slot)
-        self._announce.ended("cancelled", dropped, "the actor was unregistered")
+        with self._lock:
+            self._check_open()
+            dropped = self._schedule.remove(slot)
+        self._events.ended("cancelled", dropped, "the actor was unregistered")
 
     def note_restored(
         self, actor_slot: int, name: str | None, *, earlier: Collection[int] | None = None
     ) -> str | None:
         """Say which checkpoint an actor's live state now continues from.
 
-        It holds for requests issued from now on: what was asked before continues the old line, unless
-        the caller knows that it will be captured later.
+        It holds for requests issued from now on. A request issued before continues the old line,
+        unless the caller knows that its state will be captured after the restore.
 
         Parameters
         ----------
@@ -164,28 +196,16 @@ class CheckpointManager(StoredView):
         """
         slot = check_slot(actor_slot)
         parent = None if name is None else check_text(name, "name")
-        with self._state.lock:
-            self._state.check_open()
-            scheduled = self._state.schedule.get(slot)
-            if scheduled is None:
-                msg = f"no actor is registered in slot {slot}: register it before noting a restore"
-                raise ValueError(msg)
-            before, scheduled.lineage = scheduled.lineage.parent, Lineage(parent)
-            ticket = scheduled.ticket
-            if (
-                ticket is not None
-                and earlier is not None
-                and ticket.request.request_id not in earlier
-            ):
-                ticket.lineage = scheduled.lineage
-        return before
+        with self._lock:
+            self._check_open()
+            return self._schedule.note_restored(slot, parent, earlier)
 
-    # --- asking ---
+    # --- requests ---
 
     def poll_due_snapshots(
         self, *, unless: Callable[[int], bool] | None = None
     ) -> list[SnapshotRequest]:
-        """Expire what was not answered in time, and ask every actor that is due.
+        """Expire what was not answered in time, and issue a request to every actor that is due.
 
         The work grows with the actors due or expired, not with those registered or pending.
 
@@ -193,7 +213,7 @@ class CheckpointManager(StoredView):
         ----------
         unless : callable, optional
             Called with the slot of each actor that is due. One for which it returns True has nothing
-            new to save: it is not asked, and is due again an interval from now. It runs under the
+            new to save: it gets no request, and is due again an interval from now. It runs under the
             manager's lock, so it must not call the manager.
 
         Returns
@@ -201,18 +221,18 @@ class CheckpointManager(StoredView):
         list of SnapshotRequest
             New requests, oldest due first, ties by slot; empty while disabled.
         """
-        state = self._state
-        with state.lock:
-            state.check_open()
-            now = state.clock()
-            expired = state.expire(now)
-            asked = state.schedule.ask_due(now, unless) if state.config.enabled else []
-        self._announce.expired(expired)
-        self._announce.asked(now, asked, due=True)
-        return [request for _, request in asked]
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            expired = self._schedule.expire(now)
+            self._failed += len(expired)
+            issued = self._schedule.request_due(now, unless) if self._config.enabled else []
+        self._report_expired(expired)
+        self._events.requested(now, issued, due=True)
+        return [request for _, request in issued]
 
     def request_snapshot(self, actor_slot: int) -> SnapshotRequest | None:
-        """Ask one actor now, whether it is due or not and whether polling is enabled or not.
+        """Issue a request now, whether the actor is due or not and whether polling is enabled or not.
 
         Parameters
         ----------
@@ -226,19 +246,19 @@ class CheckpointManager(StoredView):
             actor is registered in the slot.
         """
         slot = check_slot(actor_slot)
-        state = self._state
-        with state.lock:
-            state.check_open()
-            now = state.clock()
-            expired = state.expire(now)
-            asked = state.schedule.ask(slot, now)
-        self._announce.expired(expired)
-        if asked is None:
-            return None
-        request, new = asked
-        if new:
-            self._announce.asked(now, [(now, request)], due=False)
+        with self._lock:
+            self._check_open()
+            now = self._clock()
+            expired = self._schedule.expire(now)
+            self._failed += len(expired)
+            request, new = self._schedule.request(slot, now) or (None, False)
+        self._report_expired(expired)
+        if request is not None and new:
+            self._events.requested(now, [(now, request)], due=False)
         return request
+
+    def _report_expired(self, expired: list[SnapshotRequest]) -> None:
+        self._events.ended("expired", expired, "no answer within request_timeout")
 
     def cancel_pending(self, request_id: int) -> bool:
         """Cancel a request; its actor is due again an interval from now.
@@ -253,20 +273,18 @@ class CheckpointManager(StoredView):
         bool
             Whether it was pending. It no longer is once its answer is being saved.
         """
-        state = self._state
-        with state.lock:
-            state.check_open()
-            cancelled = state.schedule.cancel(request_id, state.clock())
-        self._announce.ended("cancelled", cancelled)
+        with self._lock:
+            self._check_open()
+            cancelled = self._schedule.cancel(request_id, self._clock())
+        self._events.ended("cancelled", cancelled)
         return bool(cancelled)
 
     def cancel_all_pending(self) -> None:
         """Cancel every request whose answer is not being saved already."""
-        state = self._state
-        with state.lock:
-            state.check_open()
-            cancelled = state.schedule.cancel_all(state.clock())
-        self._announce.ended("cancelled", cancelled)
+        with self._lock:
+            self._check_open()
+            cancelled = self._schedule.cancel_all(self._clock())
+        self._events.ended("cancelled", cancelled)
 
     def seconds_until_next(self) -> float | None:
         """Return how long until a poll has something to do.
@@ -275,13 +293,14 @@ class CheckpointManager(StoredView):
         -------
         float or None
             Seconds until an actor is due or a request expires, 0.0 if one is now; None if nothing
-            will happen before somebody registers, asks or answers.
+            will happen before the next registration, request or answer.
         """
-        state = self._state
-        with state.lock:
-            state.check_open()
-            at = state.schedule.next_event_s(polling=state.config.enabled)
-            return None if at is None else max(0.0, at - state.clock())
+        with self._lock:
+            self._check_open()
+            at = self._schedule.next_event_s(polling=self._config.enabled)
+            return None if at is None else max(0.0, at - self._clock())
+
+    # --- answers ---
 
     def complete_snapshot(self, response: SnapshotResponse) -> str | None:
         """Commit the answer to a request, then retire what is too old.
@@ -308,7 +327,281 @@ class CheckpointManager(StoredView):
         Exception
             What the storage raised. Nothing is stored, and the actor is retried.
         """
-        return self._completion.complete(response)
+        if not isinstance(response, SnapshotResponse):
+            msg = (
+                f"response must be a SnapshotResponse, got {response!r} ({type(response).__name__})"
+            )
+            raise TypeError(msg)
+        with self._lock:
+            pending = self._schedule.waiting(response.request_id)
+        if pending is None:
+            self._ignore(response)
+            return None
+        actor, parent = pending.scheduled.actor, pending.parent
+        if actor.actor_slot != response.actor_slot:
+            msg = (
+                f"response {response.request_id} comes from slot {response.actor_slot}, but its "
+                f"request was issued to slot {actor.actor_slot}: carry each response back under the "
+                "request_id of its own request"
+            )
+            raise ValueError(msg)
+        snapshot = None
+        if response.success:
+            # Without the lock, because it may copy the data.
+            snapshot = make_snapshot(response, actor, self._config.name_prefix, parent)
+        with self._lock:
+            if self._schedule.waiting(response.request_id) is not pending:
+                pending = None  # expired, or claimed by another thread, while the data was checked
+            elif snapshot is None:
+                self._failed += 1
+                self._schedule.fail(pending, self._clock())
+            else:
+                self._schedule.begin_save(pending, response.data)
+                self._saves += 1
+        if pending is None:
+            self._ignore(response)
+            return None
+        if snapshot is None:
+            release(response.data)
+            why = response.error or "the kernel gave no reason"
+            self._events.failed(response, why)
+            msg = (
+                f"the snapshot of actor {actor.kernel_id!r} in slot {actor.actor_slot} failed: "
+                f"{why}; it is retried, or request it again with request_snapshot"
+            )
+            raise SnapshotFailed(msg)
+        return self._commit(pending, response, snapshot)
+
+    def _ignore(self, response: SnapshotResponse) -> None:
+        with self._lock:
+            saving = self._schedule.saving(response.request_id)
+            # Delivered twice, the same response still lends its data to the save in progress.
+            lent = saving is not None and saving.data is response.data
+        if not lent:
+            release(response.data)
+        self._check_open()
+
+    def _commit(
+        self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
+    ) -> str:
+        try:
+            name, receipt = self._save(pending, response, snapshot)
+            self._events.committed(response, name, receipt)
+            # Only now: the new checkpoint is durable before anything older is deleted.
+            retired = retire(
+                self._storage,
+                snapshot.name_prefix,
+                snapshot.kernel_id,
+                self._config.policy,
+                protect=(name,),
+                receipt=receipt,
+            )
+            self._events.retired(snapshot.actor_slot, retired)
+            return name
+        finally:
+            with self._lock:
+                self._saves -= 1
+                last = self._closed and self._saves == 0
+            if last:
+                self._close_storage()
+
+    def _save(
+        self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
+    ) -> tuple[str, SaveReceipt | None]:
+        try:
+            name, receipt = save_as_new(self._storage, snapshot)
+        except (
+            BaseException
+        ) as error:  # an interrupt too must not leave the request pending for ever
+            release(response.data)
+            with self._lock:
+                self._failed += 1
+                self._schedule.fail(pending, self._clock())
+            self._events.failed(response, str(error) or type(error).__name__)
+            raise
+        release(response.data)  # before all else, so that the next request finds a free buffer
+        with self._lock:
+            self._completed += 1
+            self._schedule.succeed(pending, self._clock(), name)
+        return name, receipt
+
+    # --- the store ---
+
+    def load_latest(self, actor_slot: int) -> Checkpoint | None:
+        """Open the newest checkpoint of an actor that verifies, every byte of it.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The actor's slot. The identity registered there decides; for an empty slot, all
+            checkpoints recorded under the slot count.
+
+        Returns
+        -------
+        Checkpoint or None
+            None if there is no checkpoint at all.
+
+        Raises
+        ------
+        CheckpointCorrupt
+            If there are checkpoints and none of them verifies.
+
+        Warns
+        -----
+        CheckpointWarning
+            If damaged checkpoints had to be passed over; the warning names them.
+        """
+        found, passed_over = newest_verified(self._storage, *self._actor_key(actor_slot))
+        if found is not None and passed_over:
+            warnings.warn(
+                f"{len(passed_over)} damaged checkpoint(s) passed over: {quote_names(passed_over)}; "
+                f"using {found.name!r}. Move the damaged aside with `ringnb verify --repair`",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+        return found
+
+    def list_checkpoints(self, actor_slot: int) -> list[str]:
+        """Return the names of an actor's checkpoints, oldest commit first.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The actor's slot, as for `load_latest`.
+
+        Returns
+        -------
+        list of str
+            Without those whose metadata is damaged.
+        """
+        return [e.name for e in self.history(actor_slot)]
+
+    def history(self, actor_slot: int) -> list[CheckpointInfo]:
+        """Return what the store says of an actor's checkpoints, oldest commit first.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The actor's slot, as for `load_latest`.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            Step, time, size and pin of each; without those whose metadata is damaged.
+        """
+        return read_history(self._storage, *self._actor_key(actor_slot))
+
+    def preview_retention(self, policy: Policy | None = None) -> RetentionPreview:
+        """Say what a policy would delete of the registered actors' checkpoints now. Nothing changes.
+
+        Parameters
+        ----------
+        policy : Policy, optional
+            By default the configured one.
+
+        Returns
+        -------
+        RetentionPreview
+            What would stay, what would be deleted, and what that frees.
+
+        Raises
+        ------
+        TypeError
+            If it is not a policy.
+        """
+        if policy is None:
+            policy = self._config.policy
+        elif not isinstance(policy, Policy):
+            msg = f"policy must be one of ringnb.retention's, got {policy!r}"
+            raise TypeError(msg)
+        keep: list[CheckpointInfo] = []
+        delete: list[CheckpointInfo] = []
+        for slot in self.registered:
+            history = self.history(slot)
+            to_delete = choose(history, policy, self._storage.load, protect=self._newest(slot))
+            names = {e.name for e in to_delete}
+            keep += [e for e in history if e.name not in names]
+            delete += to_delete
+        freed = self._storage.freed_by([e.name for e in delete]) if delete else 0
+        return RetentionPreview(policy, tuple(keep), tuple(delete), freed)
+
+    def apply_retention(self) -> list[str]:
+        """Delete what the configured policy does not keep, without waiting for a commit.
+
+        Returns
+        -------
+        list of str
+            What was deleted. The newest checkpoint that verifies stays, whatever the policy says.
+        """
+        names = []
+        for slot in self.registered:
+            prefix, _, kernel_id = self._actor_key(slot)
+            if kernel_id is not None:  # else it was unregistered meanwhile
+                policy = self._config.policy
+                retired = retire(self._storage, prefix, kernel_id, policy, self._newest(slot))
+                self._events.retired(slot, retired)
+                names += [e.name for e in retired]
+        return names
+
+    def discard(self, name: str, *, dry_run: bool = False) -> int:
+        """Delete one checkpoint of a registered actor by hand, under retention's promises.
+
+        Parameters
+        ----------
+        name : str
+            The checkpoint.
+        dry_run : bool, default False
+            Only say what it would free.
+
+        Returns
+        -------
+        int
+            Bytes freed, counted as in `RetentionPreview`.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If no registered actor has a checkpoint of this name whose metadata is sound.
+        CheckpointError
+            If it is pinned, or the newest of its actor that verifies.
+        """
+        for slot in self.registered:
+            info = next((e for e in self.history(slot) if e.name == name), None)
+            if info is not None:
+                break
+        else:
+            msg = f"no registered actor has a checkpoint {name!r}: see list_checkpoints()"
+            raise CheckpointNotFound(msg)
+        if info.pin is not None:
+            msg = f"checkpoint {name!r} is pinned ({info.pin!r}): unpin it first"
+            raise CheckpointError(msg)
+        if name in self._newest(slot):
+            msg = (
+                f"checkpoint {name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
+                "always kept: take another snapshot first"
+            )
+            raise CheckpointError(msg)
+        freed = self._storage.freed_by([name])
+        if not dry_run:
+            self._storage.delete(name)
+            self._events.retired(slot, [info])
+        return freed
+
+    def _newest(self, slot: int) -> list[str]:
+        """Return the name of an actor's newest checkpoint that verifies, if any: it is always kept."""
+        try:
+            found, _ = newest_verified(self._storage, *self._actor_key(slot))
+        except CheckpointCorrupt:
+            return []
+        return [] if found is None else [found.name]
+
+    def _actor_key(self, actor_slot: int) -> tuple[str, int, str | None]:
+        """Return prefix, slot and identity, by which the store knows a slot's checkpoints."""
+        slot = check_slot(actor_slot)
+        with self._lock:
+            self._check_open()
+            actor = self._schedule.actor(slot)
+        return self._config.name_prefix, slot, None if actor is None else actor.kernel_id
 
     # --- configuration and the end ---
 
@@ -327,11 +620,10 @@ class CheckpointManager(StoredView):
         TypeError, ValueError
             If a value is not allowed, or ``storage_path`` or ``name_prefix`` is to change.
         """
-        state = self._state
-        with state.lock:
-            state.check_open()
-            state.config = state.config.changed(**changes)
-            state.schedule.retime(state.config.interval_s, state.config.request_timeout_s)
+        with self._lock:
+            self._check_open()
+            self._config = self._config.changed(**changes)
+            self._schedule.retime(self._config.interval_s, self._config.request_timeout_s)
 
     def close(self) -> None:
         """Drop what is pending, and close the storage if the manager made it. Idempotent.
@@ -339,14 +631,13 @@ class CheckpointManager(StoredView):
         It does not wait: a commit in progress on another thread ends as usual, and the storage is
         closed right after the last of them.
         """
-        state = self._state
-        with state.lock:
-            if state.closed:
+        with self._lock:
+            if self._closed:
                 return
-            cancelled = state.schedule.cancel_all(state.clock())
-            state.closed = True
-            idle = state.saves == 0
-        self._announce.ended("cancelled", cancelled, "the manager was closed")
+            cancelled = self._schedule.cancel_all(self._clock())
+            self._closed = True
+            idle = self._saves == 0
+        self._events.ended("cancelled", cancelled, "the manager was closed")
         if idle:
             self._close_storage()
 
@@ -356,9 +647,87 @@ class CheckpointManager(StoredView):
 
     def __enter__(self) -> Self:
         """Return the manager itself."""
-        self._state.check_open()
+        self._check_open()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Close."""
         self.close()
+
+    # --- what can be seen at any time, also after it was closed ---
+
+    @property
+    def config(self) -> CheckpointConfig:
+        """The configuration that holds now."""
+        return self._config
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether automatic snapshots are taken."""
+        return self._config.enabled
+
+    @property
+    def storage(self) -> CheckpointStorage:
+        """Where checkpoints go."""
+        return self._storage
+
+    @property
+    def pending_count(self) -> int:
+        """Requests without an outcome yet, those whose answer is being saved included."""
+        with self._lock:
+            return self._schedule.pending_count
+
+    @property
+    def pending(self) -> tuple[SnapshotRequest, ...]:
+        """The requests that `pending_count` counts, oldest first."""
+        with self._lock:
+            return self._schedule.pending()
+
+    @property
+    def registered(self) -> Mapping[int, RegisteredActor]:
+        """The registered actors by slot, a read-only copy."""
+        with self._lock:
+            return MappingProxyType(self._schedule.actors())
+
+    @property
+    def total_completed(self) -> int:
+        """Snapshots committed by this manager."""
+        return self._completed
+
+    @property
+    def total_failed(self) -> int:
+        """Snapshots that failed in the kernel, in the storage, or by expiry."""
+        return self._failed
+
+    def __repr__(self) -> str:
+        """Summarise the state."""
+        summary = ", ".join(f"{k}: {v}" for k, v in self._summary().items())
+        return f"<{type(self).__name__} {summary}>"
+
+    def _repr_html_(self) -> str:
+        """Show the state as a small table."""
+        return facts_table(type(self).__name__, self._summary())
+
+    def _summary(self) -> dict[str, object]:
+        config = self._config
+        return {
+            "state": "closed" if self._closed else "enabled" if config.enabled else "disabled",
+            "every": f"{config.interval_s:g} s",
+            "keeps": config.retention or config.max_snapshots or "all",
+            "actors": len(self.registered),
+            "pending": self.pending_count,
+            "completed": self._completed,
+            "failed": self._failed,
+            "storage": self._storage,
+        }
+
+
+def _check_storage(storage: CheckpointStorage) -> CheckpointStorage:
+    missing = [m for m in _STORAGE_METHODS if not callable(getattr(storage, m, None))]
+    if missing:
+        msg = (
+            f"storage must be a CheckpointStorage, but {storage!r} lacks {', '.join(missing)}: "
+            "wrap a path or a zarr store in ZarrStorage(...)"
+        )
+        raise TypeError(msg)
+    return storage

@@ -347,7 +347,7 @@ def test_a_preview_changes_nothing_and_tells_what_apply_does(storage):
     assert [e.step for e in preview.delete] == [2, 3, 4]
     assert [e.step for e in preview.keep] == [1, 5, 6]
     assert preview.freed_bytes > 0
-    assert "goes" in preview._repr_html_()
+    assert "is deleted" in preview._repr_html_()
     assert "pinned: first" in preview._repr_html_()
     manager.reconfigure(retention=keep_last(2))
     assert manager.apply_retention() == [e.name for e in preview.delete]
