@@ -1,8 +1,13 @@
 """Panels over a running session, for notebooks: ``session.panel()``, or one by its name.
 
-Each panel is a thin view: what it shows is gathered once for all of them, what its controls ask for is
-one call on a worker thread. `predict` makes a card for a question of your own. Needs the widgets extra,
+Start reading at `cockpit` (`open_panel`, and the list of panels), then `core.panel`. Each panel is a
+thin view: what it shows is gathered once for all of them, what its controls ask for is one call on a
+worker thread. `predict` makes a card for a question of your own. Needs the widgets extra,
 ``pip install 'ringnb[widgets]'``.
+
+Imports here run one way: the cockpit knows the panels, a panel knows `core`, never another panel.
+From the rest of ringnb they may use the session, plots and all that these use; never the course or the
+command line.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
-"""The actor panel: run, pause, step, stop, and start again where the last checkpoint stands."""
+"""The actor panel: run, pause, step, stop, and restart from the newest checkpoints."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
-from ipywidgets import BoundedFloatText, BoundedIntText, Widget
+from ipywidgets import HTML, BoundedFloatText, BoundedIntText, Widget
 
 from ringnb._support.text import counted, rows_table
 from ringnb.errors import RingnbError
 from ringnb.panels.core.controller import SessionGone
-from ringnb.panels.core.panel import ONLY_ONE, Panel, resting, row
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import ActorState, SessionState
+from ringnb.panels.core.widgets import ONLY_ONE, WHOLE_LABEL, button_state, row
 from ringnb.session.session import Session
 
 __all__ = ["ActorPanel"]
@@ -32,18 +33,18 @@ class ActorPanel(Panel):
         self._steps = self.control(BoundedIntText(value=100, min=1, max=10**9, description="Steps"))
         self._pace = self.control(
             BoundedFloatText(
-                value=self._desk.session.pace(self._desk.slot) or 0.0,
+                value=self.session.pace(self._controller.slot) or 0.0,
                 min=0.0,
                 max=1e9,
                 description="Steps/s at most (0: no limit)",
-                tooltip="Limits the actor in hand; 0 means no limit",
-                style={"description_width": "initial"},
+                tooltip="Limits the selected actor; 0 means no limit",
+                style=WHOLE_LABEL,
                 layout={"width": "30em"},  # or its label takes a line of its own
             ),
             self._set_pace,
         )
-        self._desk.picker.observe(self._show_pace, "value")
-        self._table = self.display()
+        self._controller.picker.observe(self._show_pace, "value")
+        self._table = HTML()
         bar = self.actions(
             "Actor",
             ("run", "Run", "Let the actor step freely"),
@@ -57,137 +58,109 @@ class ActorPanel(Panel):
         return [bar, row(self._steps, self._pace), self._table]
 
     def _show_pace(self, change: Any) -> None:
-        """Show the limit of the actor that was chosen, on the thread that serves the controls."""
+        """Show the limit of the actor that was selected, on the thread that serves the controls."""
         with contextlib.suppress(SessionGone):
             self._pace.value = self.session.pace(int(change["new"])) or 0.0
 
     def _set_pace(self, limit: float) -> None:
-        slot = self._desk.slot
+        slot = self._controller.slot
         with contextlib.suppress(SessionGone):
             if limit == (self.session.pace(slot) or 0.0):
                 return  # it shows what holds already
-
-        def work(session: Session) -> str:
-            """Set it."""
-            session.set_pace(limit or None, slot)
-            return (
-                f"Actor {slot} takes {f'at most {limit:g}' if limit else 'any number of'} steps/s"
-            )
-
-        self._desk.do(self, "Pace", work, slots=(slot,))
+        allowed = f"at most {limit:g}" if limit else "any number of"
+        self.submit(
+            "Pace",
+            lambda s: s.set_pace(limit or None, slot),
+            done=f"Actor {slot} takes {allowed} steps/s",
+            slots=(slot,),
+        )
 
     def on_action(self, action: str) -> None:
-        """Enqueue what a button stands for."""
-        slot, steps = self._desk.slot, int(self._steps.value)
-        one, every = (slot,), range(len(self._desk.state.actors))
-        if action == "run":
-            self._do("Run", lambda s: s.resume(slot), f"Actor {slot} runs", one)
-        elif action == "pause":
-            self._do("Pause", lambda s: s.pause(slot), f"Actor {slot} stands", one)
-        elif action == "all":
-            self._do("Run all", lambda s: s.resume(), "Every actor runs", every)
-        elif action == "none":
-            self._do("Pause all", lambda s: s.pause(), "Every actor stands", every)
-        elif action == "step":
-            self._do(
+        """Enqueue what a button does."""
+        slot, steps = self._controller.slot, int(self._steps.value)
+        one, every = (slot,), range(len(self._controller.state.actors))
+        calls: dict[str, tuple[str, Callable[[Session], object], str, Iterable[int]]] = {
+            "run": ("Run", lambda s: s.resume(slot), f"Actor {slot} runs", one),
+            "pause": ("Pause", lambda s: s.pause(slot), f"Actor {slot} is paused", one),
+            "step": (
                 "Step",
                 lambda s: s.run_steps(slot, steps, wait=False),
                 f"{counted(steps, 'step')} to take",
                 one,
-            )
-        elif action == "stop":
-            self._do("Pause all", lambda s: s.pause(), "Every actor stands", every)
-            self._desk.do(self, "Stop kernel", _stop, lane="storage", slots=every)
-        elif action == "restart":
-            self._desk.do(self, "Restart", self._restart, lane="storage")
-
-    def _do(self, what: str, call: object, said: str, slots: Sequence[int]) -> None:
-        def work(session: Session) -> str:
-            """Call, then say so."""
-            call(session)  # type: ignore[operator]
-            return said
-
-        self._desk.do(self, what, work, slots=slots)
+            ),
+            "all": ("Run all", lambda s: s.resume(), "Every actor runs", every),
+            "none": ("Pause all", lambda s: s.pause(), "Every actor is paused", every),
+        }
+        if action == "restart":
+            self.submit("Restart", self._restart, worker="storage")
+            return
+        what, call, done, slots = calls["none" if action == "stop" else action]
+        self.submit(what, call, done=done, slots=slots)
+        if action == "stop":
+            self.submit("Stop kernel", _stop, worker="storage", slots=every)
 
     def _restart(self, session: Session) -> str:
         new = session.remake()
         try:
-            said = [
+            restored = [
                 f"actor {slot} from step {new.restore(slot, 'latest'):,}"
                 for slot in range(len(new.actors))
                 if new.manager.list_checkpoints(slot)
             ]
-        finally:  # it runs, whatever could not be restored
-            self._desk.replace(new)
+        finally:  # it runs, even if something could not be restored
+            self._controller.replace(new)
         return (
-            f"A new session runs: {', '.join(said) or 'nothing was stored, so from step 0'}. In your "
-            "cells: session = session.successor"
+            f"A new session runs: {', '.join(restored) or 'nothing was stored, so from step 0'}. "
+            "In your cells: session = session.successor"
         )
 
     def show(self, state: SessionState) -> None:
         """Put the table, and which buttons can be used."""
-        mine = state.actors[min(self._desk.slot, len(state.actors) - 1)]
+        selected = state.actors[min(self._controller.slot, len(state.actors) - 1)]
         shown = state.actors[:_MOST_ROWS]
-        if mine not in shown:
-            shown = (*shown[:-1], mine)
-        self.put(
-            self._table,
-            value=rows_table(
-                f"Kernel on {state.backend}, {counted(state.statistics.kernel.lanes, 'lane')} of "
-                f"{counted(state.statistics.kernel.width, 'thread')}"
-                + (
-                    f"; {len(shown)} of {len(state.actors):,} actors"
-                    if shown != state.actors
-                    else ""
-                ),
-                ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots"),
-                [
-                    (
-                        a.slot,
-                        a.kernel_id,
-                        state_word(a, state),
-                        a.step,
-                        round(a.rate),
-                        f"{a.stall_ns / 1e3:,.0f} µs",
-                        a.snapshots,
-                    )
-                    for a in shown
-                ],
-            ),
+        if selected not in shown:
+            shown = (*shown[:-1], selected)
+        kernel = state.statistics.kernel
+        caption = (
+            f"Kernel on {state.backend}, {counted(kernel.lanes, 'lane')} of "
+            f"{counted(kernel.width, 'thread')}"
         )
-        dead = state.life != "running"
-        one = len(state.actors) == 1
-        several = resting(one or dead, ONLY_ONE if one else state.life)
+        if shown != state.actors:
+            caption += f"; {len(shown)} of {len(state.actors):,} actors"
+        rows = [
+            (
+                a.slot,
+                a.kernel_id,
+                _state_word(a, state),
+                a.step,
+                round(a.rate),
+                f"{a.stall_ns / 1e3:,.0f} µs",
+                a.snapshots,
+            )
+            for a in shown
+        ]
+        header = ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots")
+        self.put(self._table, value=rows_table(caption, header, rows))
+        ended, why = state.ended, state.life
+        only_one = len(state.actors) == 1
+        several = button_state(only_one or ended, ONLY_ONE if only_one else why)
         self.flags(
-            run=resting(dead, state.life, pressed=mine.running),
-            pause=resting(dead, state.life, pressed=not mine.running and not dead),
-            step=resting(dead, state.life),
+            run=button_state(ended, why, pressed=selected.running),
+            pause=button_state(ended, why, pressed=not selected.running and not ended),
+            step=button_state(ended, why),
             all=several,
             none=several,
-            stop=resting(dead, state.life),
-            restart=resting(not dead, "The kernel runs"),
+            stop=button_state(ended, why),
+            restart=button_state(not ended, "The kernel runs"),
         )
 
 
-def state_word(actor: ActorState, state: SessionState) -> str:
-    """Return an actor's state as a shape and a word.
-
-    Parameters
-    ----------
-    actor : ActorState
-        The actor.
-    state : SessionState
-        Its session.
-
-    Returns
-    -------
-    str
-        Never a colour alone.
-    """
-    if state.life != "running":
+def _state_word(actor: ActorState, state: SessionState) -> str:
+    """Return an actor's state as a shape and a word, never as a colour alone."""
+    if state.ended:
         return "■ ended"
     if not actor.running:
-        return "‖\u00a0standing"
+        return "‖\u00a0paused"
     return f"▶\u00a0{actor.budget:,} steps to go" if actor.budget else "▶\u00a0running"
 
 

@@ -10,7 +10,7 @@ from typing import final
 from ipywidgets import Box, Widget
 
 from ringnb.panels.actors import ActorPanel
-from ringnb.panels.core.controller import Desk
+from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.events import EventsPanel
 from ringnb.panels.faults import FaultPanel
@@ -22,16 +22,9 @@ from ringnb.panels.schedule import CheckpointPanel
 from ringnb.panels.timeline import TimelinePanel
 from ringnb.session.session import Session
 
-__all__ = [
-    "Cockpit",
-    "PANELS",
-    "PARTS",
-    "close_panels",
-    "open_panel",
-]
+__all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
 
-
-PARTS: dict[str, type[Panel]] = {
+_PARTS: dict[str, type[Panel]] = {
     "actor": ActorPanel,
     "checkpoint": CheckpointPanel,
     "lifecycle": LifecyclePanel,
@@ -43,8 +36,10 @@ PARTS: dict[str, type[Panel]] = {
     "faults": FaultPanel,
     "predict": PredictPanel,
 }
-# A panel over the whole width, or a stack that stands beside the next one. The stacks of a pair are
-# about equally high, and on a narrow page one below the other they still make sense.
+PANELS: tuple[str, ...] = tuple(_PARTS)
+
+# A panel over the whole width, or a stack that is put beside the next one. The stacks of a pair are
+# about equally high, and on a narrow page, one below the other, they still make sense.
 _PLACES: tuple[str | tuple[str, ...], ...] = (
     ("actor", "predict"),
     ("checkpoint",),
@@ -68,45 +63,37 @@ class Cockpit(Panel):
         rows: list[Widget] = []
         for place in _PLACES:
             if isinstance(place, str):
-                self._desk.panels[place].add_class("ringnb-wide")
-                rows.append(self._desk.panels[place])
+                part: Widget = _panel(self._controller, place)
+                part.add_class("ringnb-wide")
             else:
-                stack = Box([self._desk.panels[name] for name in place])
-                stack.add_class("ringnb-stack")
-                rows.append(stack)
+                part = Box([_panel(self._controller, name) for name in place])
+                part.add_class("ringnb-stack")
+            rows.append(part)
         grid = Box(rows)
         grid.add_class("ringnb-cockpit-grid")
         self.add_class("ringnb-cockpit")
         return [grid]
 
 
-PANELS: tuple[str, ...] = tuple(PARTS)
+def _panel(controller: Controller, name: str) -> Panel:
+    """Return a panel of a controller, made if it was not there."""
+    panel = controller.views.get(name)
+    if panel is None:
+        kind = Cockpit if name == Cockpit.key else _PARTS[name]
+        panel = controller.views[name] = kind(controller)
+    assert isinstance(panel, Panel)
+    return panel
+
 
 # Each is held by its session's finaliser.
-_desks: weakref.WeakSet[Desk] = weakref.WeakSet()
+_controllers: weakref.WeakSet[Controller] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
-def close_panels(session: Session) -> None:
-    """End the threads of a session's panels and close their widgets. Idempotent, any thread.
-
-    Parameters
-    ----------
-    session : Session
-        Whose.
-    """
-    with _lock:
-        desk = _desk_of(session)
-        if desk is None:
-            return
-        _desks.discard(desk)
-    desk.dispose()
-
-
-def _desk_of(session: Session) -> Desk | None:
-    """Return the desk of a session or, after a restart, of the one in its place."""
-    line = (session,) if session.successor is None else (session.successor, session)
-    return next((desk for one in line for desk in _desks if desk.serves(one)), None)
+def _controller_of(session: Session) -> Controller | None:
+    """Return the controller of a session or, after a restart, of its successor."""
+    candidates = (session,) if session.successor is None else (session.successor, session)
+    return next((c for one in candidates for c in _controllers if c.serves(one)), None)
 
 
 def open_panel(session: Session, name: str | None = None) -> Panel:
@@ -129,23 +116,32 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
     ValueError
         If there is none of that name.
     """
-    if name is not None and name not in PARTS:
-        msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or none for the cockpit"
+    if name is not None and name not in _PARTS:
+        msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"
         raise ValueError(msg)
     with _lock:
-        desk, live = _desk_of(session), session.successor or session
-        if desk is None:
-            desk = Desk(live)
-            _desks.add(desk)
-        live.on_displaced(close_panels)  # the cell's new output takes the place of the panels
-        desk.replace(live)  # by a `remake` in a cell, say
-        wanted = tuple(PARTS) if name is None else (name,)
-        for one in wanted:
-            if one not in desk.panels:
-                desk.panels[one] = PARTS[one](desk)
-        if name is not None:
-            return desk.panels[name]
-        if "cockpit" not in desk.panels:
-            desk.panels["cockpit"] = Cockpit(desk)
-        desk.pump.poke()
-        return desk.panels["cockpit"]
+        controller, live = _controller_of(session), session.successor or session
+        if controller is None:
+            controller = Controller(live)
+            _controllers.add(controller)
+        live.on_displaced(close_panels)  # the output of the cell's next run replaces the panels
+        controller.replace(live)  # a cell may have called `remake`
+        panel = _panel(controller, Cockpit.key if name is None else name)
+    controller.display.poke()
+    return panel
+
+
+def close_panels(session: Session) -> None:
+    """End the threads of a session's panels and close their widgets. Idempotent, any thread.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    """
+    with _lock:
+        controller = _controller_of(session)
+        if controller is None:
+            return
+        _controllers.discard(controller)
+    controller.dispose()

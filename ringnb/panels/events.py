@@ -1,4 +1,4 @@
-"""The events panel: what happened, when, to whom."""
+"""The events panel: what happened, when, to which actor."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ipywidgets import Dropdown, Widget
 
 from ringnb._support.text import counted
 from ringnb.messages.events import LIFECYCLE, TROUBLES, events_table
-from ringnb.panels.core.panel import Panel, row
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import Listing
+from ringnb.panels.core.widgets import Listing, row
 
 __all__ = ["EventsPanel"]
 
@@ -30,7 +30,8 @@ class EventsPanel(Panel):
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
         self.level = self.control(
-            Dropdown(options=list(_LEVELS), description="Show"), lambda _: self._desk.pump.poke()
+            Dropdown(options=list(_LEVELS), description="Show"),
+            lambda _: self._controller.note_use(),
         )
         self._list = Listing(label="Events, oldest first")
         return [row(self.level), self._list]
@@ -39,13 +40,13 @@ class EventsPanel(Panel):
         """Put the newest events."""
         wanted = _LEVELS[self.level.value]
         chosen = [e for e in state.events if wanted is None or e.stage in wanted][-_MOST:]
-        if not chosen:
-            none = f"Nothing to show: {counted(state.appended, 'event')} so far"
+        so_far = counted(state.appended, "event")
+        if chosen:
+            caption = f"The last {len(chosen)} of {so_far}, times since the session began"
+            html, text = events_table(chosen, state.began_ns, caption)
+        else:
+            text = f"Nothing to show: {so_far} so far"
             if state.appended and wanted is not None:
-                none += f", none of them among the {self.level.value}"
-            self.put(self._list, html=f"<p>{none}.</p>", text=none)
-            return
-        told = counted(state.appended, "event")
-        caption = f"The last {len(chosen)} of {told}, times since the session began"
-        html, text = events_table(chosen, state.began_ns, caption)
+                text += f", none of them among the {self.level.value}"
+            html = f"<p>{text}.</p>"
         self.put(self._list, html=html, text=text)

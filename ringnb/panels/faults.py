@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import final
 
-from ipywidgets import BoundedFloatText, Widget
+from ipywidgets import HTML, BoundedFloatText, Widget
 
 from ringnb._support.text import counted, facts_table
-from ringnb.panels.core.panel import Panel, resting, row
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import WHOLE_LABEL, button_state, row
 from ringnb.session.session import Session
 
 __all__ = ["FaultPanel"]
@@ -17,7 +19,7 @@ __all__ = ["FaultPanel"]
 _LESSONS = {
     "Lose an answer": "the request expires after its timeout; the actor is asked again",
     "Slow disk": "commits take longer; steps, commands and captures do not",
-    "Full disk": "the commit fails whole; older checkpoints stay; it is retried",
+    "Full disk": "the commit fails as a whole; older checkpoints stay; it is retried",
     "Corrupt a chunk": "reading it is an error that names it; restoring the latest passes it over",
     "Kill the kernel": "what was not committed is lost; Restart goes on from the newest checkpoint",
 }
@@ -39,7 +41,7 @@ class FaultPanel(Panel):
                 max=60.0,
                 step=0.1,
                 description="Seconds per write",
-                style={"description_width": "initial"},
+                style=WHOLE_LABEL,
             )
         )
         bar = self.actions(
@@ -51,72 +53,67 @@ class FaultPanel(Panel):
             ("kill", "Kill the kernel", "End the kernel's threads now"),
             ("clear", "All clear", "Set the switches back"),
         )
-        self._facts = self.display()
+        self._facts = HTML()
         return [bar, row(self.delay), self._facts]
 
     def on_action(self, action: str) -> None:
-        """Enqueue what a button stands for."""
-        delay, chosen = float(self.delay.value), self._desk.resolve("main")
-
-        def corrupt(s: Session) -> str:
-            """Flip a bit."""
-            if chosen is None:
-                return self._desk.nothing_chosen("main")
-            where = s.faults.corrupt(chosen.name)
-            self._desk.verdicts.pop(chosen.name, None)
-            return f"One bit is another: {where}. Verify or restore to see it noticed"
-
-        def lose(s: Session) -> str:
-            """Lose one more."""
-            s.faults.lose_answers(s.faults.answers_to_lose + 1)
-            return f"To be lost: the next {counted(s.faults.answers_to_lose, 'answer')}"
-
-        def slow(s: Session) -> str:
-            """Slow the disk down, or no longer."""
-            s.faults.slow_disk(0 if s.faults.disk_delay_s else delay)
-            on = s.faults.disk_delay_s
-            return f"Every write takes {on:g} s longer" if on else "The disk is as fast as it was"
-
-        def full(s: Session) -> str:
-            """Fill the disk, or no longer."""
-            s.faults.fill_disk(not s.faults.disk_full)
-            return "Writes fail: the disk is full" if s.faults.disk_full else "There is room again"
-
-        def kill(s: Session) -> str:
-            """Kill the kernel."""
-            s.faults.kill_kernel()
-            return "The kernel is dead"
-
-        def clear(s: Session) -> str:
-            """Set everything back."""
-            s.faults.clear()
-            return "No fault is set"
-
+        """Enqueue what a button does."""
+        delay_s, chosen = float(self.delay.value), self._controller.choices.resolve("main")
         work: dict[str, Callable[[Session], str]] = {
-            "lose": lose,
-            "slow": slow,
-            "full": full,
-            "corrupt": corrupt,
-            "kill": kill,
-            "clear": clear,
+            "lose": _lose,
+            "slow": lambda s: _slow(s, delay_s),
+            "full": _full,
+            "corrupt": lambda s: self._corrupt(s, chosen),
+            "kill": _kill,
+            "clear": _clear,
         }
-        self._desk.do(self, action.capitalize(), work[action])
+        self.submit(action.capitalize(), work[action])
+
+    def _corrupt(self, session: Session, chosen: CheckpointInfo | None) -> str:
+        choices = self._controller.choices
+        if chosen is None:
+            return choices.nothing_chosen("main")
+        where = session.faults.corrupt(chosen.name)
+        choices.forget(chosen.name)
+        return f"One bit was flipped: {where}. Verify or restore to see that it is noticed"
 
     def show(self, state: SessionState) -> None:
         """Put which faults are set, and what each teaches."""
         self.put(self._facts, value=facts_table("What the design does about it", _LESSONS))
-        faults = self._desk.session.faults
-        dead = state.life != "running"
+        faults, choices = self.session.faults, self._controller.choices
+        ended, why = state.ended, state.life
         lost = faults.answers_to_lose
+        label = f"Lose an answer ({lost} to go)" if lost else "Lose an answer"
         self.flags(
-            lose=resting(
-                dead,
-                state.life,
-                pressed=lost > 0,
-                label=f"Lose an answer ({lost} to go)" if lost else "Lose an answer",
-            ),
-            slow=resting(dead, state.life, pressed=faults.disk_delay_s > 0),
-            full=resting(dead, state.life, pressed=faults.disk_full),
-            corrupt=resting(self._desk.resolve("main") is None, self._desk.nothing_chosen("main")),
-            kill=resting(dead, state.life),
+            lose=button_state(ended, why, pressed=lost > 0, label=label),
+            slow=button_state(ended, why, pressed=faults.disk_delay_s > 0),
+            full=button_state(ended, why, pressed=faults.disk_full),
+            corrupt=button_state(choices.resolve("main") is None, choices.nothing_chosen("main")),
+            kill=button_state(ended, why),
         )
+
+
+def _lose(session: Session) -> str:
+    session.faults.lose_answers(session.faults.answers_to_lose + 1)
+    return f"To be lost: the next {counted(session.faults.answers_to_lose, 'answer')}"
+
+
+def _slow(session: Session, delay_s: float) -> str:
+    session.faults.slow_disk(0 if session.faults.disk_delay_s else delay_s)
+    on_s = session.faults.disk_delay_s
+    return f"Every write takes {on_s:g} s longer" if on_s else "The disk is as fast as it was"
+
+
+def _full(session: Session) -> str:
+    session.faults.fill_disk(not session.faults.disk_full)
+    return "Writes fail: the disk is full" if session.faults.disk_full else "There is room again"
+
+
+def _kill(session: Session) -> str:
+    session.faults.kill_kernel()
+    return "The kernel is dead"
+
+
+def _clear(session: Session) -> str:
+    session.faults.clear()
+    return "No fault is set"

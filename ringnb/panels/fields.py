@@ -1,11 +1,11 @@
-"""The field view and the comparison: pictures of stored checkpoints, drawn on the desk's drawer."""
+"""The field view and the comparison: pictures of stored checkpoints, drawn on the drawer's thread."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from ipywidgets import BoundedIntText, Checkbox, Dropdown, Widget
@@ -13,14 +13,14 @@ from ipywidgets import BoundedIntText, Checkbox, Dropdown, Widget
 from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.core.checkpoint_choices import items_of
-from ringnb.panels.core.panel import Panel, row
+from ringnb.panels.core.controller import Message
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import Picture
+from ringnb.panels.core.widgets import WHOLE_LABEL, Picture, row
 from ringnb.plots.style import pick_field
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 __all__ = ["ComparePanel", "FieldPanel", "describe"]
 
@@ -29,20 +29,7 @@ _MAPS = ("as fits the values", "viridis", "cividis", "PuOr_r", "gray")
 
 
 def describe(checkpoint: Checkpoint, name: str) -> str:
-    """Say in words what a field looks like.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Whose.
-    name : str
-        The field.
-
-    Returns
-    -------
-    str
-        Size, range, mean, and where it is largest; the same values give the same words.
-    """
+    """Say in words what a field looks like; the same values give the same words."""
     values = np.asarray(checkpoint[name])
     shape = " by ".join(map(str, values.shape))
     head = f"{name} of {checkpoint.kernel_id} at step {checkpoint.step:,}: {shape} values"
@@ -59,7 +46,18 @@ def describe(checkpoint: Checkpoint, name: str) -> str:
     )
 
 
-def _png(figure: Figure, most_bytes: int) -> bytes:
+class _Drawn(NamedTuple):
+    """A figure, its alternative text and its caption."""
+
+    axes: Axes
+    alt: str
+    caption: str
+
+
+def _png(axes: Axes, most_bytes: int) -> bytes:
+    """Render a figure, at a lower resolution if it is too large."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     data = b""
     for dpi in (90, 66, 48, 34):
         buffer = io.BytesIO()
@@ -70,7 +68,7 @@ def _png(figure: Figure, most_bytes: int) -> bytes:
     return data
 
 
-class _Drawing(Panel):
+class _PicturePanel(Panel):
     """A panel with one picture that is drawn anew when what it shows changes."""
 
     _drawn: tuple[Any, ...] | None = None
@@ -82,56 +80,41 @@ class _Drawing(Panel):
         return self.picture
 
     def draw_when_new(
-        self,
-        what: tuple[Any, ...],
-        draw: Callable[[], tuple[Figure, str, str]],
-        *,
-        following: bool,
+        self, key: tuple[Any, ...], draw: Callable[[], _Drawn], *, following: bool
     ) -> None:
-        """Have it drawn unless it shows this already; what cannot be drawn marks the old as stale.
+        """Have it drawn unless it shows this key already; if that fails, mark the old one as stale.
 
         A picture that follows the newest checkpoint is drawn every other second at most: drawing
         takes a fifth of a second of a core that the kernel may want.
         """
         now = time.monotonic()
-        if what == self._drawn or (following and now - self._drawn_at < _FOLLOW_S):
+        if key == self._drawn or (following and now - self._drawn_at < _FOLLOW_S):
             return
-        self._drawn, self._drawn_at = what, now
-        most = self._desk.profile.picture_bytes
+        self._drawn, self._drawn_at = key, now
+        most_bytes = self._controller.profile.picture_bytes
 
         def job() -> None:
-            """On the drawer's thread."""
+            """On the drawer's thread, which nothing that it raises may end."""
             try:
-                figure, alt, caption = draw()
-                self.put(
-                    self.picture, png=_png(figure, most), alt=alt, caption=caption, stale=False
-                )
-            except CheckpointCorrupt as error:
-                for name in what[:2]:
-                    if repr(name) in str(error):  # which of them it is about
-                        self._desk.verdicts[str(name)] = f"damaged: {error}"
-                self.put(
-                    self.picture, stale=True, caption=f"Not drawn, this is an old picture: {error}"
-                )
-            except (CheckpointNotFound, ValueError, KeyError, OSError) as error:
-                self.put(
-                    self.picture,
-                    stale=True,
-                    caption=f"Not drawn, this is an old picture: {error}",
-                )
-            except Exception as error:  # noqa: BLE001 - it must not end the drawer
-                self.tell(alert=f"Drawing: {error!r}")
-            self._desk.pump.poke()
+                axes, alt, caption = draw()
+                png = _png(axes, most_bytes)
+                self.put(self.picture, png=png, alt=alt, caption=caption, stale=False)
+            except (CheckpointCorrupt, CheckpointNotFound, ValueError, KeyError, OSError) as error:
+                if isinstance(error, CheckpointCorrupt):
+                    for name in key[:2]:
+                        if repr(name) in str(error):  # which of them it is about
+                            self._controller.choices.judge(str(name), f"damaged: {error}")
+                caption = f"Not drawn, this is an old picture: {error}"
+                self.put(self.picture, stale=True, caption=caption)
+            except Exception as error:  # noqa: BLE001 - shown, whatever it is
+                self._controller.tell(self, Message(alert=f"Drawing: {error!r}"))
+            self._controller.display.poke()
 
-        self._desk.drawer.ask(self.key, job)
-
-    def load(self, name: str) -> Checkpoint:
-        """Open a checkpoint."""
-        return self._desk.session.storage.load(name)
+        self._controller.drawer.submit(self.key, job)
 
 
 @final
-class FieldPanel(_Drawing):
+class FieldPanel(_PicturePanel):
     """Draws a field of the chosen checkpoint; see `Panel`."""
 
     key = "field"
@@ -139,72 +122,67 @@ class FieldPanel(_Drawing):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        style = {"description_width": "initial"}
-        actor = self._desk.session.actors[0]
-        names = list(dict.fromkeys(n for a in self._desk.session.actors for n in a.stored_fields))
-        self.field = self.control(
-            Dropdown(options=["the main one", *names], description="Field", style=style),
-            self._redraw,
-        )
-        self.colours = self.control(
-            Dropdown(options=list(_MAPS), description="Colours", style=style), self._redraw
-        )
+        actors = self.session.actors
+        names = list(dict.fromkeys(n for a in actors for n in a.stored_fields))
+        self.field = self._dropdown("Field", ["the main one", *names])
+        self.colours = self._dropdown("Colours", _MAPS)
         self.locked = self.control(
             Checkbox(value=False, description="Keep the colour range", indent=False), self._lock
         )
+        controls = [self.field, self.colours, self.locked]
         self.cut: BoundedIntText | None = None
-        if len(actor.shape) == 3:
+        if len(actors[0].shape) == 3:
+            shape = actors[0].shape
             self.cut = self.control(
                 BoundedIntText(
-                    value=actor.shape[0] // 2,
+                    value=shape[0] // 2,
                     min=0,
-                    max=max(2, *actor.shape) - 1,
+                    max=max(2, *shape) - 1,
                     description="Slice",
-                    style=style,
+                    style=WHOLE_LABEL,
                 ),
                 self._redraw,
             )
+            controls.append(self.cut)
         self._limits: tuple[float, float] | None = None
-        cut = [] if self.cut is None else [self.cut]
-        return [
-            self.chooser("main", "Checkpoint"),
-            row(self.field, self.colours, self.locked, *cut),
-            self.build_picture(),
-        ]
+        return [self.chooser("main", "Checkpoint"), row(*controls), self.build_picture()]
+
+    def _dropdown(self, description: str, options: Sequence[str]) -> Dropdown:
+        dropdown = Dropdown(options=list(options), description=description, style=WHOLE_LABEL)
+        return self.control(dropdown, self._redraw)
 
     def _redraw(self, _: object) -> None:
-        self._desk.touch()
-        self._desk.pump.poke()
+        self._controller.note_use()
 
     def _lock(self, on: bool) -> None:
         if not on:
             self._limits = None
-        self._redraw(on)
+        self._controller.note_use()
 
-    def show(self, state: SessionState) -> None:
+    def show(self, _state: SessionState) -> None:
         """Put the checkpoints, and have the chosen one drawn."""
-        self._desk.pump.put(self.frame, items=items_of(state, self._desk))
-        info = self._desk.resolve("main")
+        choices = self._controller.choices
+        self.put(self.frame, items=choices.items())
+        info = choices.resolve("main")
         if info is None:
-            if self._drawn is not None and self._desk.chosen.get("main"):
+            if self._drawn is not None and not choices.follows("main"):
                 self.put(self.picture, stale=True, caption="This checkpoint was retired.")
             return
         field = None if self.field.index == 0 else str(self.field.value)
         colours = None if self.colours.index == 0 else str(self.colours.value)
         locked, cut = bool(self.locked.value), 0 if self.cut is None else int(self.cut.value)
-        what = (info.name, info.sequence, field, colours, locked, cut)
+        settings = (field, colours, locked, cut)
+        same_settings = self._drawn is not None and settings == self._drawn[2:]
         self.draw_when_new(
-            what,
+            (info.name, info.sequence, *settings),
             lambda: self._draw(info.name, field, colours, locked, cut),
-            following=self._drawn is not None
-            and what[2:] == self._drawn[2:]
-            and not self._desk.chosen.get("main"),
+            following=same_settings and choices.follows("main"),
         )
 
     def _draw(
         self, checkpoint_name: str, field: str | None, colours: str | None, locked: bool, cut: int
-    ) -> tuple[Figure, str, str]:
-        checkpoint = self.load(checkpoint_name)
+    ) -> _Drawn:
+        checkpoint = self.session.storage.load(checkpoint_name)
         name = pick_field(checkpoint, field)
         if locked and self._limits is None:
             values = np.asarray(checkpoint[name], dtype=np.float64)
@@ -213,19 +191,15 @@ class FieldPanel(_Drawing):
         limits = self._limits if locked else None
         index = cut if checkpoint[name].ndim == 3 else None
         axes = plots.field(checkpoint, name, cmap=colours, limits=limits, index=index)
-        figure = axes.get_figure(root=True)
-        assert figure is not None
-        follows = not self._desk.chosen.get("main")
-        caption = f"Stored: {checkpoint.name}, step {checkpoint.step:,}." + (
-            f" Follows the newest, every {_FOLLOW_S:g} s."
-            if follows
-            else " The live actor may have gone on."
-        )
-        return figure, describe(checkpoint, name), caption
+        remark = "The live actor may have gone on."
+        if self._controller.choices.follows("main"):
+            remark = f"Follows the newest, every {_FOLLOW_S:g} s."
+        caption = f"Stored: {checkpoint.name}, step {checkpoint.step:,}. {remark}"
+        return _Drawn(axes, describe(checkpoint, name), caption)
 
 
 @final
-class ComparePanel(_Drawing):
+class ComparePanel(_PicturePanel):
     """Draws the difference of two checkpoints; see `Panel`."""
 
     key = "compare"
@@ -239,25 +213,24 @@ class ComparePanel(_Drawing):
             self.build_picture(),
         ]
 
-    def show(self, state: SessionState) -> None:
+    def show(self, _state: SessionState) -> None:
         """Put the checkpoints, and have the difference drawn."""
-        self._desk.pump.put(self.frame, items=items_of(state, self._desk, every=True))
-        a, b = self._desk.resolve("a", back=1), self._desk.resolve("b")
+        choices = self._controller.choices
+        self.put(self.frame, items=choices.items(every_actor=True))
+        a, b = choices.resolve("a", back=1), choices.resolve("b")
         if a is None or b is None:
             return
-        follows = not (self._desk.chosen.get("a") and self._desk.chosen.get("b"))
-        self.draw_when_new((a.name, b.name), lambda: self._draw(a.name, b.name), following=follows)
+        self.draw_when_new(
+            (a.name, b.name),
+            lambda: self._draw(a.name, b.name),
+            following=choices.follows("a", "b"),
+        )
 
-    def _draw(self, first: str, second: str) -> tuple[Figure, str, str]:
-        a, b = self.load(first), self.load(second)
+    def _draw(self, first: str, second: str) -> _Drawn:
+        a, b = self.session.storage.load(first), self.session.storage.load(second)
         axes = plots.difference(a, b)
-        figure = axes.get_figure(root=True)
-        assert figure is not None
         verdict = axes.get_title().splitlines()[-1]
         changed = {k for k in {*a.params, *b.params} if a.params.get(k) != b.params.get(k)}
         words = f"parameters differ: {', '.join(sorted(changed))}" if changed else "same parameters"
-        return (
-            figure,
-            f"{b.name} minus {a.name}: {verdict}",
-            f"{verdict}; {words}; both are stored.",
-        )
+        alt = f"{b.name} minus {a.name}: {verdict}"
+        return _Drawn(axes, alt, f"{verdict}; {words}; both are stored.")

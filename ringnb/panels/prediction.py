@@ -10,9 +10,9 @@ from typing import Any, final
 
 from ipywidgets import HTML, FloatText, RadioButtons, VBox, Widget
 
-from ringnb.panels.core.controller import Desk
-from ringnb.panels.core.panel import Panel, resting
-from ringnb.panels.core.widgets import Actions, Frame, serve_beside_cells
+from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.panel import Panel
+from ringnb.panels.core.widgets import Actions, Frame, button_state, serve_beside_cells
 
 __all__ = ["PredictCard", "PredictPanel", "predict"]
 
@@ -42,7 +42,7 @@ class PredictCard(VBox):
             title="Predict",
             region=f"Predict: {question}",
             beats=False,
-            flags={"reveal": resting(True, "Commit your prediction first")},
+            flags={"reveal": button_state(True, "Commit your prediction first")},
         )
         if options is None:
             self._field: Any = FloatText(description=unit or "Value")
@@ -59,14 +59,14 @@ class PredictCard(VBox):
                 ["reveal", "Reveal", "Measure, and compare"],
             ],
         )
-        bar.on_action(self._act, self._hear)
+        bar.on_action(self._act, self._acknowledge)
         self._out = HTML()
         text = HTML(f"<p>{escape(question)}</p>")
         super().__init__([self._frame, text, self._field, bar, self._out])
         self.add_class("ringnb-panel")
 
-    def _hear(self, message: str) -> None:
-        self._frame.heard = [message]
+    def _acknowledge(self, message: str) -> None:
+        self._frame.acknowledged = [message]
 
     def _act(self, action: str) -> None:
         if action == "commit" and self.prediction is None:
@@ -76,7 +76,7 @@ class PredictCard(VBox):
             self.prediction = self._field.value
             self._frame.alert = ""
             self._frame.status = f"Committed: {self._with_unit(self.prediction)}"
-            self._frame.flags = {"commit": resting(True, "Your prediction is fixed")}
+            self._frame.flags = {"commit": button_state(True, "Your prediction is fixed")}
         elif action == "reveal" and self.prediction is not None:
             self._frame.alert = self._frame.detail = ""
             self._frame.status = "Measuring …"
@@ -133,24 +133,24 @@ def predict(
 
 @final
 class PredictPanel(Panel):
-    """Asks how long an actor stands still at a snapshot; see `Panel`."""
+    """Asks how long a snapshot stops an actor; see `Panel`."""
 
     key = "predict"
     title = "Predict"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, controller: Controller) -> None:
         def stall_us() -> float:
             """Take a snapshot and read how long the capture took."""
-            session, slot = desk.session, desk.slot
+            session, slot = controller.session, controller.slot
             session.snapshot(slot, timeout=30.0)
             return session.counters(slot).last_stall_ns / 1e3
 
         self._card = PredictCard(
-            "How long will this actor stand still while its next snapshot is captured?",
+            "For how long will this actor stop while its next snapshot is captured?",
             stall_us,
             unit="µs",
         )
-        super().__init__(desk)
+        super().__init__(controller)
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""

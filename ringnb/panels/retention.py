@@ -1,4 +1,4 @@
-"""The retention panel: choose a policy, see what it would delete, then adopt it; pin what must stay."""
+"""The retention panel: choose a policy, see what it would delete, then apply it; pin what must stay."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import final
 
-from ipywidgets import BoundedIntText, Dropdown, Text, Widget
+from ipywidgets import HTML, BoundedIntText, Dropdown, Text, Widget
 
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.retention import Policy
-from ringnb.panels.core.checkpoint_choices import items_of
-from ringnb.panels.core.panel import Panel, row
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import WHOLE_LABEL, row
 from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]
@@ -43,17 +43,16 @@ class RetentionPanel(Panel):
         """Make the widgets."""
         self._previewed: str | None = None
         self._considered: str | None = None
-        style = {"description_width": "initial"}
         self.policy = self.control(
-            Dropdown(options=list(_POLICIES), description="Keep", style=style), self._changed
+            Dropdown(options=list(_POLICIES), description="Keep", style=WHOLE_LABEL), self._changed
         )
         self.number = self.control(
             BoundedIntText(
-                value=max(1, self._desk.state.config.max_snapshots),
+                value=max(1, self._controller.state.config.max_snapshots),
                 min=1,
                 max=10**9,
                 description="N",
-                style=style,
+                style=WHOLE_LABEL,
             ),
             self._changed,
         )
@@ -63,7 +62,7 @@ class RetentionPanel(Panel):
             ("apply", "Adopt and delete", "Needs a preview of this very policy"),
         )
         self.label = self.control(
-            Text(placeholder="why it is kept", description="Label", style=style)
+            Text(placeholder="why it is kept", description="Label", style=WHOLE_LABEL)
         )
         one = self.actions(
             "One checkpoint",
@@ -72,8 +71,8 @@ class RetentionPanel(Panel):
             ("consider", "Preview its deletion", "Show what deleting the chosen one would free"),
             ("delete", "Delete it", "Needs a preview of this very checkpoint"),
         )
-        self._table = self.display()
-        self._now = self.display()
+        self._table = HTML()
+        self._now = HTML()
         return [
             self._now,
             row(self.policy, self.number),
@@ -89,37 +88,35 @@ class RetentionPanel(Panel):
 
     def _changed(self, _: object) -> None:
         self._previewed = None
-        self._desk.touch()
-        self._desk.pump.poke()
+        self._controller.note_use()
 
     def on_action(self, action: str) -> None:
-        """Enqueue what a button stands for."""
-        label, chosen = self.label.value.strip(), self._desk.resolve("kept")
+        """Enqueue what a button does."""
+        label, chosen = self.label.value.strip(), self._controller.choices.resolve("kept")
         policy = self._chosen_policy()
         if action == "preview":
-            self._desk.do(self, "Preview", lambda s: self._preview(s, policy), lane="storage")
+            self.submit("Preview", lambda s: self._preview(s, policy), worker="storage")
         elif action == "apply":
             if self._previewed != repr(policy):
-                self._refuse("Adopt: preview this policy first, so that you see what goes")
+                self.refuse("Adopt: preview this policy first, so that you see what goes")
                 return
-            self._desk.do(self, "Adopt", lambda s: self._apply(s, policy), lane="storage")
+            self.submit("Adopt", lambda s: self._apply(s, policy), worker="storage")
         elif chosen is None:
-            self._refuse(self._desk.nothing_chosen("kept"))
+            self.refuse(self._controller.choices.nothing_chosen("kept"))
         elif action == "pin":
-            why = label or "pinned in the panel"
-            self._desk.do(self, "Pin", lambda s: _pin(s, chosen.name, why), lane="storage")
+            why, name = label or "pinned in the panel", chosen.name
+            done = f"{name} is pinned: {why}"
+            self.submit("Pin", lambda s: s.storage.pin(name, why), done=done, worker="storage")
         elif action == "unpin":
-            self._desk.do(self, "Unpin", lambda s: _unpin(s, chosen.name), lane="storage")
+            name = chosen.name
+            done = f"{name} is left to retention again"
+            self.submit("Unpin", lambda s: s.storage.unpin(name), done=done, worker="storage")
         elif action == "consider":
-            self._desk.do(self, "Delete", lambda s: self._consider(s, chosen.name), lane="storage")
+            self.submit("Delete", lambda s: self._consider(s, chosen.name), worker="storage")
         elif self._considered != chosen.name:
-            self._refuse(f"Delete: preview the deletion of {chosen.name} first")
+            self.refuse(f"Delete: preview the deletion of {chosen.name} first")
         else:
-            self._desk.do(self, "Delete", lambda s: self._delete(s, chosen.name), lane="storage")
-
-    def _refuse(self, why: str) -> None:
-        self.tell(alert=why)
-        self._desk.pump.poke()
+            self.submit("Delete", lambda s: self._delete(s, chosen.name), worker="storage")
 
     def _consider(self, session: Session, name: str) -> str:
         freed = session.manager.discard(name, dry_run=True)
@@ -129,7 +126,7 @@ class RetentionPanel(Panel):
     def _delete(self, session: Session, name: str) -> str:
         self._considered = None
         freed = session.manager.discard(name)
-        self._desk.choose("kept", "")  # not what is gone
+        self._controller.choose("kept", "")  # not what is gone
         return f"{name} is deleted, {freed:,} bytes on disk are free"
 
     def _preview(self, session: Session, policy: Policy) -> str:
@@ -156,19 +153,9 @@ class RetentionPanel(Panel):
             value=f"<p>In force: <code>{escape(repr(state.config.policy))}</code>. "
             f"Pinned: {len(pins)} of {sum(map(len, state.histories))}.</p>",
         )
-        self._desk.pump.put(self.frame, items=items_of(state, self._desk))
-        chosen = self._desk.resolve("kept")
+        self.put(self.frame, items=self._controller.choices.items())
+        chosen = self._controller.choices.resolve("kept")
         self.flags(
             apply={"disabled": self._previewed != repr(self._chosen_policy())},
             delete={"disabled": chosen is None or self._considered != chosen.name},
         )
-
-
-def _pin(session: Session, name: str, label: str) -> str:
-    session.storage.pin(name, label)
-    return f"{name} is pinned: {label}"
-
-
-def _unpin(session: Session, name: str) -> str:
-    session.storage.unpin(name)
-    return f"{name} is left to retention again"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from ipywidgets import BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
+from ipywidgets import HTML, BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
 
 from ringnb._support.text import counted, facts_table, format_bytes
-from ringnb.panels.core.panel import ONLY_ONE, Panel, resting, row
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import ONLY_ONE, WHOLE_LABEL, button_state, row
 from ringnb.panels.lifecycle_scene import stage_times
 from ringnb.session.session import Session
 
 __all__ = ["CheckpointPanel"]
 
-_WIDE = {"description_width": "initial"}
 _SECONDS, _STEPS, _TIME = "seconds of the clock", "steps of the actor", "simulated time"
 
 
@@ -28,8 +28,8 @@ class CheckpointPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        state = self._desk.state
-        every = state.actors[0].every
+        state = self._controller.state
+        every, dt_s = state.actors[0].every, state.actors[0].dt_s
         self.automatic = self.control(
             ToggleButton(
                 value=state.config.enabled or every is not None,
@@ -43,74 +43,77 @@ class CheckpointPanel(Panel):
                 options=[_SECONDS, _STEPS, _TIME],
                 value=_SECONDS if every is None else _STEPS,
                 description="By",
-                style=_WIDE,
+                style=WHOLE_LABEL,
             ),
             self._schedule,
         )
-        self.interval = self._number("Interval (s)", "interval", state.config.interval_s)
+        self.interval = self._seconds("Interval (s)", "interval", state.config.interval_s)
         self.steps = self.control(
             BoundedIntText(
                 value=1000 if every is None else every,
                 min=1,
                 max=10**12,
                 description="Every (steps)",
-                style=_WIDE,
+                style=WHOLE_LABEL,
             ),
             self._schedule,
         )
         self.time = self.control(
             BoundedFloatText(
-                value=float(f"{1000 * (state.actors[0].dt_s or 1.0):.3g}"),
+                value=float(f"{1000 * (dt_s or 1.0):.3g}"),
                 min=1e-12,
                 max=1e12,
                 description="Every (simulated s)",
-                style=_WIDE,
+                style=WHOLE_LABEL,
                 layout={"width": "26em"},
             ),
             self._schedule,
         )
         self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
-        self.timeout = self._number(
-            "Request timeout (s)", "request_timeout", state.config.request_timeout_s
-        )
+        timeout_s = state.config.request_timeout_s
+        self.timeout = self._seconds("Request timeout (s)", "request_timeout", timeout_s)
         self.label = self.control(
             Text(
                 placeholder="pins the checkpoint",
                 description="Label",
                 continuous_update=True,
-                style=_WIDE,
+                style=WHOLE_LABEL,
             )
         )
+        now = "Checkpoint the actor's state, pinned if there is a label"
         bar = self.actions(
             "Snapshots",
-            (
-                "snapshot",
-                "Snapshot now",
-                "Checkpoint the actor's state, pinned if there is a label",
-            ),
+            ("snapshot", "Snapshot now", now),
             ("every", "Snapshot every actor", "Checkpoint all actors"),
             ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
         )
-        self._facts = self.display()
+        self._facts = HTML()
         return [
-            row(self.automatic, self.mode, self.interval, self.steps, self.time, self.timeout),
+            row(self.automatic, self.mode, *self._by_mode.values(), self.timeout),
             row(self.label),
             bar,
             self._facts,
         ]
 
-    def _number(self, description: str, setting: str, value: float) -> Any:
-        return self.control(
-            BoundedFloatText(
-                value=value,
-                min=0.05,
-                max=86400.0,
-                step=0.5,
-                description=description,
-                style=_WIDE,
-            ),
-            lambda seconds: self._reconfigure(**{setting: float(seconds)}),
+    def _seconds(self, description: str, setting: str, value: float) -> Any:
+        """Make a field for one of the manager's settings, which follows it at once."""
+        field = BoundedFloatText(
+            value=value,
+            min=0.05,
+            max=86400.0,
+            step=0.5,
+            description=description,
+            style=WHOLE_LABEL,
         )
+
+        def change(seconds: float) -> None:
+            self.submit(
+                "Setting",
+                lambda s: s.manager.reconfigure(**{setting: float(seconds)}),
+                done=f"{setting} is {float(seconds)} now",
+            )
+
+        return self.control(field, change)
 
     def _schedule(self, _: object) -> None:
         """Enqueue the schedule that the controls show together."""
@@ -118,7 +121,6 @@ class CheckpointPanel(Panel):
         steps, time_s = int(self.steps.value), float(self.time.value)
 
         def work(session: Session) -> str:
-            """Change the running session."""
             slots = range(len(session.actors))
             every: list[int | None] = [None for _ in slots]
             if on and mode == _STEPS:
@@ -137,25 +139,21 @@ class CheckpointPanel(Panel):
             }[mode]
             return f"A checkpoint every {each} from now on"
 
-        self._desk.do(self, "Schedule", work)
-
-    def _reconfigure(self, **change: Any) -> None:
-        def work(session: Session) -> str:
-            """Change the running manager."""
-            session.manager.reconfigure(**change)
-            return ", ".join(f"{k} is {v} now" for k, v in change.items())
-
-        self._desk.do(self, "Setting", work)
+        self.submit("Schedule", work)
 
     def on_action(self, action: str) -> None:
-        """Enqueue what a button stands for."""
-        label = self.label.value.strip() or None
+        """Enqueue what a button does."""
         if action == "cancel":
-            self._desk.do(self, "Cancel", _cancel)
+            self.submit(
+                "Cancel",
+                lambda s: s.manager.cancel_all_pending(),
+                done="The pending requests are cancelled",
+            )
             return
-        slots = [self._desk.slot]
+        label = self.label.value.strip() or None
+        slots = [self._controller.slot]
         if action == "every":
-            slots = [a.slot for a in self._desk.state.actors]
+            slots = [a.slot for a in self._controller.state.actors]
 
         def work(session: Session) -> str:
             """Take them one after the other."""
@@ -164,56 +162,56 @@ class CheckpointPanel(Panel):
             pinned = f", pinned as {label!r}. The label stays set for the next" if label else ""
             return f"Committed {', '.join(c.name for c in made)}{pinned}"
 
-        self._desk.do(self, "Snapshot", work, lane="storage", slots=slots)
+        self.submit("Snapshot", work, worker="storage", slots=slots)
 
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
-        # Of three intervals one holds. (The look of a control is a display: the pump writes it.)
+        # One of the three intervals applies. (A control's layout is a display: the loop writes it.)
         for mode, field in self._by_mode.items():
             self.put(field.layout, display=None if mode == self.mode.value else "none")
-        s, config = state.statistics, state.config
-        every = [(a, a.every) for a in state.actors if a.every is not None]
-        due, schedule = "never, by itself", "off"
-        dead = state.life != "running"
-        if dead:
-            due, schedule = "nothing runs that could be saved", "at rest"
-        elif config.enabled:
-            schedule, due = f"on, every {config.interval_s:g} s", "nothing to do"
-            if state.due_s is not None:
-                due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
-        elif every:
-            schedule = f"on, every {every[0][1]:,} steps"
-            due = "; ".join(
-                f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in every[:4]
-            )
-        last = [e for e in state.events if e.stage == "committed"][-1:]
-        took = "none yet"
-        if last:
-            times = stage_times([e for e in state.events if e.request_id == last[0].request_id])
-            total_ns = sum(ns for _, ns in times)
-            took = f"{last[0].name}, {total_ns / 1e6:.1f} ms from request to commit"
+        s = state.statistics
+        schedule, due = _schedule_words(state)
         sizes = [e.nbytes for h in state.histories for e in h]
-        self.put(
-            self._facts,
-            value=facts_table(
-                f"Automatic snapshots are {schedule}",
-                {
-                    "next due": due,
-                    "last": took,
-                    "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
-                    f"{s.with_kernel} in the kernel, {s.being_written} being written)",
-                    "done": f"{s.completed} committed, {s.failed} failed",
-                    "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
-                },
-            ),
-        )
-        one = len(state.actors) == 1
-        several = resting(one or dead, ONLY_ONE if one else state.life)
+        facts = {
+            "next due": due,
+            "last": _last_words(state),
+            "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
+            f"{s.with_kernel} in the kernel, {s.being_written} being written)",
+            "done": f"{s.completed} committed, {s.failed} failed",
+            "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
+        }
+        self.put(self._facts, value=facts_table(f"Automatic snapshots are {schedule}", facts))
+        only_one = len(state.actors) == 1
         self.flags(
-            snapshot=resting(dead, state.life),
-            every=several,
-            cancel=resting(s.pending == 0, "Nothing is pending"),
+            snapshot=button_state(state.ended, state.life),
+            every=button_state(only_one or state.ended, ONLY_ONE if only_one else state.life),
+            cancel=button_state(s.pending == 0, "Nothing is pending"),
         )
+
+
+def _schedule_words(state: SessionState) -> tuple[str, str]:
+    """Say how snapshots are scheduled, and when the next is due."""
+    if state.ended:
+        return "off", "nothing runs that could be saved"
+    if state.config.enabled:
+        due = "nothing to do"
+        if state.due_s is not None:
+            due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
+        return f"on, every {state.config.interval_s:g} s", due
+    by_steps = [(a, a.every) for a in state.actors if a.every is not None]
+    if by_steps:
+        at = [f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]
+        return f"on, every {by_steps[0][1]:,} steps", "; ".join(at)
+    return "off", "never, by itself"
+
+
+def _last_words(state: SessionState) -> str:
+    last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
+    if last is None:
+        return "none yet"
+    times = stage_times([e for e in state.events if e.request_id == last.request_id])
+    total_ns = sum(ns for _, ns in times)
+    return f"{last.name}, {total_ns / 1e6:.1f} ms from request to commit"
 
 
 def _steps_of(session: Session, slot: int, time_s: float) -> int:
@@ -226,8 +224,3 @@ def _steps_of(session: Session, slot: int, time_s: float) -> int:
         )
         raise ValueError(msg)
     return max(1, round(time_s / dt))
-
-
-def _cancel(session: Session) -> str:
-    session.manager.cancel_all_pending()
-    return "What was pending is cancelled"

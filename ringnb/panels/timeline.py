@@ -1,4 +1,4 @@
-"""The timeline panel: look through an actor's checkpoints, put one back, take them along."""
+"""The timeline panel: look through an actor's checkpoints, restore one, download them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from ipywidgets import Widget
+from ipywidgets import HTML, Widget
 
 from ringnb._support.text import counted, facts_table
 from ringnb.checkpoint import ZarrStorage
@@ -15,9 +15,9 @@ from ringnb.checkpoint.storage.archive import export_archive
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.actor_picker import slot_picker
-from ringnb.panels.core.checkpoint_choices import items_of
-from ringnb.panels.core.panel import Panel, resting, row
+from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import button_state, row
 from ringnb.session.session import Session
 
 __all__ = ["TimelinePanel"]
@@ -34,45 +34,41 @@ class TimelinePanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        # A name may be used again once its checkpoint is gone; its place in the commit order is not.
+        # A name may be used again once its checkpoint is gone; its number in the commit order is not.
         self._parents: dict[tuple[str, int], str | None] = {}
-        actors = self._desk.state.actors
+        actors = self._controller.state.actors
         self.into = self.control(slot_picker(actors, "Into", none="its own slot"))
+        restore = "Pause, keep the present state as a checkpoint, restore this one"
         bar = self.actions(
             "Timeline",
-            (
-                "restore",
-                "Restore",
-                "Pause, keep the present state as a checkpoint, put this one back",
-            ),
+            ("restore", "Restore", restore),
             ("verify", "Verify all", "Read every byte of this actor's checkpoints"),
             ("download", "Download", "This actor's checkpoints as one zip file"),
         )
-        self._facts = self.display()
+        self._facts = HTML()
         return [self.chooser("main", "Checkpoint", scrub=True), self._facts, row(self.into), bar]
 
     def on_action(self, action: str) -> None:
-        """Enqueue what a button stands for."""
-        chosen, into = self._desk.resolve("main"), int(self.into.value)
-        slot = self._desk.slot if into < 0 else into
+        """Enqueue what a button does."""
+        choices = self._controller.choices
+        chosen, into = choices.resolve("main"), int(self.into.value)
+        slot = choices.slot if into < 0 else into
         if chosen is None:
-            self.tell(alert=self._desk.nothing_chosen("main"))
-            self._desk.pump.poke()
+            self.refuse(choices.nothing_chosen("main"))
             return
-        history = self._desk.state.histories[self._desk.slot]
+        history = choices.of_actor()
         if action == "restore":
-            self._desk.do(
-                self,
+            self.submit(
                 "Restore",
                 lambda s: _restore(s, slot, chosen.name),
-                lane="storage",
+                worker="storage",
                 slots=(slot,),
             )
         elif action == "verify":
-            self._desk.do(self, "Verify", lambda s: self._verify(s, history), lane="storage")
+            self.submit("Verify", lambda s: self._verify(s, history), worker="storage")
         else:
-            names = [e.name for e in history if self._desk.sound(e)]
-            self._desk.do(self, "Download", lambda s: self._download(s, names), lane="storage")
+            names = [e.name for e in history if choices.sound(e)]
+            self.submit("Download", lambda s: self._download(s, names), worker="storage")
 
     def _verify(self, session: Session, history: Sequence[CheckpointInfo]) -> str:
         bad = []
@@ -80,12 +76,12 @@ class TimelinePanel(Panel):
             try:
                 session.storage.load(e.name).verify()
             except CheckpointCorrupt as error:
-                self._desk.verdicts[e.name] = f"damaged: {error}"
+                self._controller.choices.judge(e.name, f"damaged: {error}")
                 bad.append(e.name)
             except CheckpointNotFound:
                 continue  # retired meanwhile
             else:
-                self._desk.verdicts[e.name] = "verified"
+                self._controller.choices.judge(e.name)
         if bad:
             msg = f"{len(bad)} of {len(history)} damaged: {', '.join(bad)}; the others are sound"
             raise CheckpointCorrupt(msg)
@@ -101,42 +97,39 @@ class TimelinePanel(Panel):
             export_archive(storage, target, names)
             size = target.stat().st_size
             if size > _MOST_BYTES:
-                msg = f"{size:,} bytes are too many for the notebook's line: use `ringnb export`"
+                msg = f"{size:,} bytes are too many for the notebook's connection: use `ringnb export`"
                 raise ValueError(msg)
             self.frame.send({"download": "checkpoints.zip"}, [target.read_bytes()])
         return f"{counted(len(names), 'checkpoint')} sent, {counted(size, 'byte')}"
 
     def show(self, state: SessionState) -> None:
         """Put the checkpoints, and what is known of the chosen one."""
-        self._desk.pump.put(self.frame, items=items_of(state, self._desk))
-        e = self._desk.resolve("main")
+        choices = self._controller.choices
+        self.put(self.frame, items=choices.items())
+        e = choices.resolve("main")
         if e is None:
-            gone = self._desk.chosen.get("main")
-            text = f"<p>{gone} was retired.</p>" if gone else "<p>No checkpoint yet.</p>"
-            self.put(self._facts, value=text)
+            gone = choices.chosen.get("main")
+            table = f"<p>{gone} was retired.</p>" if gone else "<p>No checkpoint yet.</p>"
+        elif e.damaged:
+            table = f"<p>{e.name} is damaged, it cannot be read.</p>"
         else:
-            verdict = self._desk.verdicts.get(e.name, "complete, not read yet")
-            self.put(
-                self._facts,
-                value=facts_table(
-                    e.name,
-                    {
-                        "step": f"{e.step:,}",
-                        "committed": f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC, number {e.sequence}",
-                        "size": f"{e.nbytes:,} bytes",
-                        "continues": self._parent(e) or "nothing: the first of its line",
-                        "state": verdict,
-                        "pinned": e.pin or "no",
-                    },
-                ),
-            )
-        dead = state.life != "running"
-        none = self._desk.nothing_chosen("main")
-        why = state.life if dead else none if e is None else "This checkpoint is damaged"
+            facts = {
+                "step": f"{e.step:,}",
+                "committed": f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC, number {e.sequence}",
+                "size": f"{e.nbytes:,} bytes",
+                "continues": self._parent(e) or "nothing: the first of its line",
+                "state": choices.verdict(e.name, "complete, not read yet"),
+                "pinned": e.pin or "no",
+            }
+            table = facts_table(e.name, facts)
+        self.put(self._facts, value=table)
+        missing = choices.nothing_chosen("main")
+        why = missing if e is None else "This checkpoint is damaged"
+        unusable = e is None or not choices.sound(e)
         self.flags(
-            restore=resting(dead or e is None or not self._desk.sound(e), why),
-            verify=resting(e is None, none),
-            download=resting(e is None, none),
+            restore=button_state(state.ended or unusable, state.life if state.ended else why),
+            verify=button_state(e is None, missing),
+            download=button_state(e is None, missing),
         )
 
     def _parent(self, e: CheckpointInfo) -> str | None:
@@ -145,7 +138,7 @@ class TimelinePanel(Panel):
             if len(parents) > 1000:
                 parents.clear()
             try:
-                parents[key] = self._desk.session.storage.load(e.name).parent
+                parents[key] = self.session.storage.load(e.name).parent
             except (CheckpointCorrupt, CheckpointNotFound):
                 return "unknown"
         return parents[key]
@@ -153,15 +146,17 @@ class TimelinePanel(Panel):
 
 def _restore(session: Session, slot: int, name: str) -> str:
     checkpoint = session.storage.load(name)
-    checkpoint.verify()  # before anything is touched
+    checkpoint.verify()  # before anything is changed
     session.pause(slot)
-    held = checkpoint.pinned is None
-    if held:
-        checkpoint.pin("being restored")  # or the next commit's retention could take it away
+    pin = checkpoint.pinned is None
+    if pin:
+        checkpoint.pin("being restored")  # or the next commit's retention could delete it
     try:
         before = session.snapshot(slot, timeout=30.0)
         step = session.restore(slot, checkpoint)
     finally:
-        if held:
+        if pin:
             checkpoint.unpin()
-    return f"Slot {slot} stands at step {step:,}, from {name}. The state before is kept as {before.name}"
+    return (
+        f"Slot {slot} is at step {step:,}, from {name}. The state before is kept as {before.name}"
+    )

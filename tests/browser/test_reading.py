@@ -74,7 +74,7 @@ def test_voila(voila_server, page, cockpit_notebook):
     actor.get_by_role("button", name="Run", exact=True).click()
     expect(actor.locator("tbody tr").first).to_contain_text("running")
     actor.get_by_role("button", name="Pause", exact=True).click()
-    expect(actor.locator("tbody tr").first).to_contain_text("standing")
+    expect(actor.locator("tbody tr").first).to_contain_text("paused")
     checkpoint = panel_in(cockpit, "checkpoint")
     checkpoint.get_by_role("button", name="Snapshot now", exact=True).click()
     expect(panel_in(cockpit, "field").locator("figcaption")).to_contain_text("Stored:")

@@ -17,7 +17,7 @@ import ringnb as rn
 from ringnb.messages.commands import Command
 from ringnb.messages.events import Event
 from ringnb.panels import PANELS, close_panels, predict
-from ringnb.panels.core.display_loop import Pump
+from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.widgets import Listing
 from ringnb.panels.core.workers import Drawer
 from ringnb.panels.fields import describe
@@ -84,16 +84,16 @@ def test_running_pausing_and_stepping(session):
     panel._steps.value = 25
     press(panel, "step")
     until(lambda: session.current_step(0) == at + 25)
-    panel._desk.picker.value = 1
+    panel._controller.picker.value = 1
     press(panel, "run")
     until(lambda: session.counters(1).running)
     until(lambda: "▶\u00a0running" in panel._table.value)
     assert panel._pace.value == 2000.0  # as the session was made
     panel._pace.value = 100.0
     until(lambda: "100 steps/s" in panel.frame.status)
-    panel._desk.picker.value = 0
+    panel._controller.picker.value = 0
     assert panel._pace.value == 2000.0  # the limit of the actor in hand
-    panel._desk.picker.value = 1
+    panel._controller.picker.value = 1
     assert panel._pace.value == session.pace(1) == 100.0
     assert session.pace(0) == 2000  # looking changes nothing
 
@@ -104,7 +104,7 @@ def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
     with rn.Session(rn.actors.Life((8, 8)), actors=40, config=config, lanes=1) as session:
         session.panel()
         actor, timeline = session.panel("actor"), session.panel("timeline")
-        picker = actor._desk.picker
+        picker = actor._controller.picker
         assert not hasattr(picker, "options")
         picker.value = 4000
         assert picker.value == 39  # the nearest that there is
@@ -234,11 +234,11 @@ def test_a_front_end_that_takes_no_pushes_is_sent_everything_when_it_asks(sessio
     assert {panel.frame, panel._table} <= set(here)
 
 
-def test_a_control_learns_that_it_was_heard(session):
+def test_a_control_learns_that_its_message_was_received(session):
     panel = session.panel("actor")
     bars = [w for w in below(panel) if "run" in {a[0] for a in actions_of(w)}]
     bars[0]._handle_custom_msg({"do": "run", "id": "first"}, [])
-    until(lambda: "first" in panel.frame.heard)
+    until(lambda: "first" in panel.frame.acknowledged)
 
 
 def test_retention_deletes_only_what_was_previewed(session):
@@ -291,7 +291,7 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept(session):
     timeline = session.panel("timeline")
     until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
     press(timeline, "restore")
-    until(lambda: "stands at step 10" in timeline.frame.status, 20)
+    until(lambda: "is at step 10" in timeline.frame.status, 20)
     assert session.current_step(0) == 10
     assert "kept as checkpoint_0_step_25" in timeline.frame.status
     assert session.storage.load("checkpoint_0_step_25").step == 25
@@ -305,7 +305,7 @@ def test_a_fork_puts_one_actors_state_into_another(session):
     until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
     timeline.into.value = 1
     press(timeline, "restore")
-    until(lambda: "stands at step 12" in timeline.frame.status)
+    until(lambda: "is at step 12" in timeline.frame.status)
     fork = session.snapshot(1)
     assert fork.parent == made.name
     assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])
@@ -326,7 +326,9 @@ def test_damage_is_seen_and_cannot_be_restored(session):
     choose(timeline, "main", bad.name)
     until(lambda: timeline.frame.flags["restore"]["disabled"] is True)
     choose(timeline, "main", "")
-    assert timeline._desk.resolve("main").name == good.name  # the newest that is sound
+    assert (
+        timeline._controller.choices.resolve("main").name == good.name
+    )  # the newest that is sound
 
 
 def test_comparing_says_whether_two_are_equal_in_every_bit(session):
@@ -375,7 +377,7 @@ def test_only_the_panel_that_spoke_last_shows_what_it_did(session):
         session.panel("checkpoint"),
     )
     press(actor, "pause")
-    until(lambda: actor.frame.status == cockpit.frame.status == "Actor 0 stands")
+    until(lambda: actor.frame.status == cockpit.frame.status == "Actor 0 is paused")
     press(checkpoint, "snapshot")
     until(lambda: "Committed" in checkpoint.frame.status and not actor.frame.status)
     assert cockpit.frame.status == checkpoint.frame.status
@@ -414,10 +416,10 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
-@pytest.mark.parametrize("pump_rests", [False, True])
-def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, monkeypatch):
-    """A restart closes the old session before there is a new one; the pump must outlive that."""
-    monkeypatch.setattr("ringnb.panels.core.display_loop._QUIET_S", 0.0)  # so that it rests soon
+@pytest.mark.parametrize("loop_waits", [False, True])
+def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, loop_waits, monkeypatch):
+    """A restart closes the old session before there is a new one; the loop must outlive that."""
+    monkeypatch.setattr("ringnb.panels.core.display_loop._QUIET_S", 0.0)  # so that it waits soon
     monkeypatch.setattr("ringnb.panels.core.state._RATE_S", 0.1)  # and no rate is left to sink
     faults, actor = session.panel("faults"), session.panel("actor")
     for _ in range(10):
@@ -427,10 +429,10 @@ def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, pump_rests, m
             until(lambda running=running: running.closed)
         else:
             until(lambda running=running: not running.kernel.alive)
-        if pump_rests:
+        if loop_waits:
             running.close()
             until(lambda: actor.frame.state != "running")
-            until(lambda: not actor._desk.pump._changed)  # nothing more to send: it rests
+            until(lambda: actor._controller.display.settled)  # nothing more to send: it waits
         press(actor, "restart")
         until(lambda running=running: actor.session is not running)
         until(lambda: actor.frame.state == "running")
@@ -485,7 +487,7 @@ def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
     until(lambda: "closed" in actor.frame.state)
     assert "checkpoint_0_step_4" in session.storage.list()
     checkpoint = session.panel("checkpoint")
-    until(lambda: "Automatic snapshots are at rest" in checkpoint._facts.value)
+    until(lambda: "nothing runs that could be saved" in checkpoint._facts.value)
     assert "closed" in checkpoint.frame.flags["snapshot"]["why"]
 
 
@@ -574,7 +576,7 @@ def test_who_would_wait_for_a_stopped_lane_is_told_at_once_what_opens_it(by_hand
     press(by_hand, "through")
     until(lambda: session.manager.total_completed == 1)
     press(actor, "pause")
-    until(lambda: "stands" in actor.frame.status)
+    until(lambda: "is paused" in actor.frame.status)
 
 
 def test_a_predict_card_reveals_only_after_a_commitment():
@@ -647,23 +649,23 @@ def test_the_time_of_an_event_stays_the_same_however_long_the_log_grows(session)
     assert "571.000" in shown
 
 
-def test_the_pump_shows_the_newest_of_a_flood_and_says_it_once():
+def test_the_display_loop_shows_the_newest_of_a_flood_and_says_it_once():
     sent = []
     listing = Listing()
     listing.observe(lambda change: sent.append(change["new"]), "text")
-    pump = Pump(lambda: True, 0.01)
+    loop = DisplayLoop(lambda: True, 0.01)
     for i in range(5000):
-        pump.put(listing, text=str(i))
-    pump.flush()
+        loop.put(listing, text=str(i))
+    loop.flush()
     assert sent == ["4999"]
 
 
 def test_the_drawer_fulfils_only_the_newest_wish():
     drawer, begun, go, drawn = Drawer("test-drawer"), threading.Event(), threading.Event(), []
-    drawer.ask("field", lambda: (begun.set(), go.wait(5)))
+    drawer.submit("field", lambda: (begun.set(), go.wait(5)))
     assert begun.wait(5)
     for i in range(50):
-        drawer.ask("field", lambda i=i: drawn.append(i))
+        drawer.submit("field", lambda i=i: drawn.append(i))
     go.set()
     until(lambda: drawn)
     drawer.stop()
@@ -743,7 +745,7 @@ def test_a_panel_can_be_read_without_a_kernel(session):
     session.run_steps(0, 6)
     session.snapshot(0)
     panel = session.panel("timeline")
-    until(lambda: panel._desk.state.histories[0])
+    until(lambda: panel._controller.state.histories[0])
     bundle = panel._repr_mimebundle_()
     assert "step 6, 1 checkpoint;" in bundle["text/plain"]
     assert "<table" in bundle["text/html"]
@@ -761,9 +763,9 @@ def test_the_binder_profile_caps_the_store_and_pauses_who_is_idle(tmp_path, monk
         assert "keep_within(67108864)" in repr(session.manager.config.policy)
         session.resume()
         until(lambda: session.counters(0).running)
-        panel._desk._touched -= 121
+        panel._controller._used_at -= 121
         until(lambda: not session.counters(0).running)
-        until(lambda: "nobody has touched" in panel.frame.status)
+        until(lambda: "were not used" in panel.frame.status)
     monkeypatch.setenv("RINGNB_PROFILE", "moon")
     with rn.Session(rn.actors.Life((16, 16)), storage=rn.ZarrStorage("memory://p")) as session:
         with pytest.raises(ValueError, match="no profile"):

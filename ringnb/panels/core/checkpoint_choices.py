@@ -1,54 +1,104 @@
-"""Checkpoints as lines to choose from."""
+"""Which checkpoints the user has chosen, what reading them has shown, and the lists to choose from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import Any, final
 
 from ringnb._support.text import format_bytes
-from ringnb.panels.core.state import SessionState
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.state import Histories
 
-if TYPE_CHECKING:
-    from ringnb.panels.core.controller import Desk
+__all__ = ["CheckpointChoices"]
 
-__all__ = ["items_of"]
+_VERIFIED = "verified"
 
 
-def items_of(state: SessionState, desk: Desk, *, every: bool = False) -> list[dict[str, Any]]:
-    """Return the checkpoints of the actor in hand, oldest first.
+@final
+class CheckpointChoices:
+    """The choices of one session's panels, by a chooser's key. Any thread may call any method."""
 
-    Parameters
-    ----------
-    state : SessionState
-        The session.
-    desk : Desk
-        Whose actor, and what reading has shown.
-    every : bool, default False
-        Of every actor.
+    def __init__(self, histories: Histories) -> None:
+        self._lock = threading.Lock()
+        self._chosen: dict[str, str] = {}
+        self._verdicts: dict[str, str] = {}
+        self._histories = histories
+        self.slot = 0  # the selected actor's
 
-    Returns
-    -------
-    list of dict
-        ``name``, ``text`` and ``bad`` of each; the text says its status in a word.
-    """
-    items = []
-    for slot, history in enumerate(state.histories):
-        if slot != desk.slot and not every:
-            continue
-        for e in history:
-            if e.damaged:
-                items.append(
-                    {"name": e.name, "text": f"{e.name}: damaged, cannot be read", "bad": 1}
-                )
-                continue
-            verdict = desk.verdicts.get(e.name, "complete")
-            pin = f", pinned: {e.pin}" if e.pin is not None else ""
-            at = f", {e.created_at:%H:%M:%S}" if e.created_at is not None else ""
-            items.append(
-                {
-                    "name": e.name,
-                    # The name first: a narrow page cuts the end, and two may be of one step.
-                    "text": f"{e.name}{at}, {format_bytes(e.nbytes)}, {verdict}{pin}",
-                    "bad": int(not desk.sound(e)),
-                }
-            )
-    return items
+    def update(self, histories: Histories) -> None:
+        """Take over what is stored now; forget the verdicts on what is gone."""
+        names = {e.name for history in histories for e in history}
+        # The drawer and the workers add verdicts meanwhile.
+        with self._lock:
+            self._histories = histories
+            self._verdicts = {k: v for k, v in self._verdicts.items() if k in names}
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """A copy of the names chosen; "" for the newest, whichever that is."""
+        with self._lock:
+            return dict(self._chosen)
+
+    def choose(self, key: str, name: str) -> None:
+        """Choose a checkpoint by its name, or with "" the newest, whichever that is."""
+        with self._lock:
+            self._chosen[key] = name
+
+    def follows(self, *keys: str) -> bool:
+        """Return whether one of these choices is the newest, whichever that is."""
+        return not all(map(self.chosen.get, keys))
+
+    def resolve(self, key: str, *, back: int = 0) -> CheckpointInfo | None:
+        """Return what is chosen; if nothing is, the newest sound one or ``back`` commits before.
+
+        None if there is none, or the chosen one was retired.
+        """
+        if name := self.chosen.get(key):
+            return next((e for h in self._histories for e in h if e.name == name), None)
+        sound = [e for e in self.of_actor() if self.sound(e)]
+        return sound[max(0, len(sound) - 1 - back)] if sound else None
+
+    def nothing_chosen(self, key: str) -> str:
+        """Say why `resolve` has returned None, and what to do."""
+        if name := self.chosen.get(key):
+            return f"{name} is not there any more: choose another one"
+        return "There is no sound checkpoint: take a snapshot first"
+
+    def of_actor(self) -> tuple[CheckpointInfo, ...]:
+        """Return the selected actor's checkpoints, oldest first."""
+        return self._histories[self.slot]
+
+    def judge(self, name: str, verdict: str = _VERIFIED) -> None:
+        """Note what reading a checkpoint has shown."""
+        with self._lock:
+            self._verdicts[name] = verdict
+
+    def forget(self, name: str) -> None:
+        """Forget what reading a checkpoint has shown: it was changed."""
+        with self._lock:
+            self._verdicts.pop(name, None)
+
+    def verdict(self, name: str, unread: str) -> str:
+        """Return what reading a checkpoint has shown, or a word for one that was not read."""
+        return self._verdicts.get(name, unread)
+
+    def sound(self, info: CheckpointInfo) -> bool:
+        """Return whether nothing is known to be wrong with a checkpoint."""
+        return not info.damaged and self.verdict(info.name, _VERIFIED) == _VERIFIED
+
+    def items(self, *, every_actor: bool = False) -> list[dict[str, Any]]:
+        """Return ``name``, ``text`` and ``bad`` of the checkpoints to choose from, oldest first."""
+        histories = self._histories if every_actor else (self.of_actor(),)
+        return [
+            {"name": e.name, "text": self._line(e), "bad": int(not self.sound(e))}
+            for history in histories
+            for e in history
+        ]
+
+    def _line(self, e: CheckpointInfo) -> str:
+        if e.damaged:
+            return f"{e.name}: damaged, cannot be read"
+        # The name first: a narrow page cuts the end off, and two may be of one step.
+        at = f", {e.created_at:%H:%M:%S}" if e.created_at is not None else ""
+        pin = f", pinned: {e.pin}" if e.pin is not None else ""
+        return f"{e.name}{at}, {format_bytes(e.nbytes)}, {self.verdict(e.name, 'complete')}{pin}"

@@ -1,10 +1,10 @@
 """What the panels of one session share: its threads, its choices, its messages.
 
-A `Desk` is made with the first panel of a session. Its threads:
+A `Controller` is made with the first panel of a session. Its threads:
 
-* the *pump* gathers the session's state and writes every display, and nobody else does;
-* *commands* does what takes microseconds (pause, step), *storage* what takes a disk (snapshot, restore,
-  retention), so that a slow disk delays no pause;
+* the *display loop* gathers the session's state and writes every display, and nothing else does;
+* the worker *commands* does what takes microseconds (pause, step), the worker *storage* what takes a
+  disk (snapshot, restore, retention), so that a slow disk delays no pause;
 * the *drawer* reads checkpoints and draws.
 
 The session is held weakly: displayed panels, which a notebook keeps in its history, must not keep a
@@ -22,202 +22,165 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb.checkpoint import retention
-from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
-from ringnb.panels.core.display_loop import Pump
+from ringnb.panels.core.checkpoint_choices import CheckpointChoices
+from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.limits import current_profile
-from ringnb.panels.core.state import Observer
+from ringnb.panels.core.state import Observer, SessionState
 from ringnb.panels.core.widgets import serve_beside_cells
 from ringnb.panels.core.workers import Drawer, Worker
 from ringnb.session.session import Session
 
-if TYPE_CHECKING:
-    from ringnb.panels.core.panel import Panel
+__all__ = ["Controller", "LET_THROUGH", "LaneStopped", "Message", "SessionGone", "View"]
 
-__all__ = [
-    "Desk",
-    "LET_THROUGH",
-    "LaneStopped",
-    "SessionGone",
-    "see_that_it_answers",
-]
-
-
+LET_THROUGH = "Let it through"  # the lifecycle panel's button that opens every gate
 _BEAT_S = 1.0
+_COCKPIT = "cockpit"  # the key of the panel around all others
 
 
 class SessionGone(Exception):
-    """Nobody holds the session any more."""
+    """The session was collected."""
+
+
+class LaneStopped(Exception):
+    """A crank has stopped the lane of an actor, which would not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a panel says: what was done, or what went wrong and its traceback."""
+
+    status: str = ""
+    alert: str = ""
+    detail: str = ""
+
+
+class View(Protocol):
+    """What a controller needs of a panel. It calls `dispose` on any thread, the rest on its loop's."""
+
+    key: ClassVar[str]
+
+    def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:
+        """Put what the panel's head shows."""
+
+    def show(self, state: SessionState) -> None:
+        """Put what the panel shows. An exception becomes the panel's message."""
+
+    def dispose(self) -> None:
+        """Close every widget."""
 
 
 @final
-class Desk:
-    """Shared by the panels of one session.
-
-    Parameters
-    ----------
-    session : Session
-        It is held weakly.
-
-    Attributes
-    ----------
-    profile : Profile
-        Limits of the place where this runs.
-    pump : Pump
-        Writes displays.
-    drawer : Drawer
-        Reads and draws.
-    picker : ipywidgets.Dropdown or ipywidgets.BoundedIntText
-        Its ``value`` is the slot that actions are about; one widget, shown in several panels.
-    chosen : dict of str to str
-        The checkpoint chosen, by a chooser's key; "" for the newest.
-    verdicts : dict of str to str
-        What reading a checkpoint has shown: "verified", or what is wrong.
-    heard : collections.deque of str
-        Ids of the newest messages of controls.
-
-    Notes
-    -----
-    Every method may be called from any thread.
-    """
+class Controller:
+    """Shared by the panels of one session, which it holds weakly. Any thread may call any method."""
 
     def __init__(self, session: Session) -> None:
         self.profile = current_profile()
-        self._session = weakref.ref(session)
-        self._finalizer = weakref.finalize(session, self.dispose)
-        self._finalizer.atexit = False
-        self.panels: dict[str, Panel] = {}
+        self.views: dict[str, View] = {}
+        self.acknowledged: deque[str] = deque(maxlen=16)  # ids of the newest messages of controls
         self._lock = threading.RLock()
-        self._observer = Observer()
-        self.state = self._observer.look(session)
-        self.chosen: dict[str, str] = {}
-        self.verdicts: dict[str, str] = {}
-        self.heard: deque[str] = deque(maxlen=16)
-        self._trouble = ""
-        self._seen = session.events.appended
-        self._touched = time.monotonic()
+        self._messages: dict[str, Message] = {}
+        self._messages_lock = threading.Lock()
+        self._used_at = time.monotonic()
         self._beats = itertools.count(1)
         self._beat_at = 0.0
         self._beat = 0
         self._idle = False
+        self._follow(session)
+        self.state = self._observer.look(session)
+        self.choices = CheckpointChoices(self.state.histories)
+        # One widget, shown in several panels; its ``value`` is the slot that actions are about.
         self.picker = slot_picker(self.state.actors, "Actor")
         self.picker.add_class("ringnb-picker")
-        self.slot = 0  # a copy of the picker's value, readable from any thread
         self.picker.observe(self._pick, "value")
         serve_beside_cells(self.picker)
         if self.profile.store_bytes is not None:
             policy = session.manager.config.policy & retention.keep_within(self.profile.store_bytes)
             session.manager.reconfigure(retention=policy)
-        self.pump = Pump(self._refresh, self.profile.refresh_s)
+        self.display = DisplayLoop(self._refresh, self.profile.refresh_s)
         self.drawer = Drawer("ringnb-drawer")
-        self._workers = {lane: Worker(f"ringnb-{lane}") for lane in ("commands", "storage")}
-        self.pump.start()
+        self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
+        self.display.start()
 
     # -- the session -----------------------------------------------------------------------------
 
+    def _follow(self, session: Session) -> None:
+        self._session = weakref.ref(session)
+        self._finalizer = weakref.finalize(session, self.dispose)
+        self._finalizer.atexit = False
+        self._observer = Observer()
+        self._events_seen = session.events.appended
+        self._trouble = ""
+
     @property
     def session(self) -> Session:
-        """The session.
-
-        Raises
-        ------
-        SessionGone
-            If it was collected.
-        """
+        """The session, or SessionGone if it was collected."""
         session = self._session()
         if session is None:
-            msg = "nobody holds this panel's session any more: make a new one"
+            msg = "the session was deleted: create a new one"
             raise SessionGone(msg)
         return session
 
     def replace(self, session: Session) -> None:
-        """Go on with another session in the place of the one there was.
-
-        Parameters
-        ----------
-        session : Session
-            It is held weakly, as the old one was.
-        """
+        """Go on with another session, such as the successor of the one there was."""
         with self._lock:
             if self._session() is session:
                 return
             self._finalizer.detach()
-            self._finalizer = weakref.finalize(session, self.dispose)
-            self._finalizer.atexit = False
-            self._session = weakref.ref(session)
-            self._observer = Observer()
-            self._seen = session.events.appended
-            self._trouble = ""
-        self.pump.poke()
+            self._follow(session)
+        self.display.poke()
 
     def serves(self, session: Session) -> bool:
-        """Return whether this is the desk of a session.
-
-        Parameters
-        ----------
-        session : Session
-            The one there is now.
-
-        Returns
-        -------
-        bool
-            False for one that was replaced.
-        """
+        """Return whether this controller is about a session; False once that was replaced."""
         return self._session() is session
-
-    def _pick(self, change: Any) -> None:
-        self.slot = int(change["new"])
-        self.touch()
-        self.pump.poke()
 
     # -- what panels ask for ---------------------------------------------------------------------
 
-    def touch(self) -> None:
-        """Note that somebody is there."""
-        self._touched = time.monotonic()
+    @property
+    def slot(self) -> int:
+        """The slot of the selected actor, readable from any thread."""
+        return self.choices.slot
 
-    def hear(self, message: str) -> None:
-        """Note that a control's message has arrived.
+    def _pick(self, change: Any) -> None:
+        self.choices.slot = int(change["new"])
+        self.note_use()
 
-        Parameters
-        ----------
-        message : str
-            Its id.
-        """
-        self.touch()
-        self.heard.append(message)
-        self.pump.poke()
+    def note_use(self) -> None:
+        """Note that the user is there, and refresh soon."""
+        self._used_at = time.monotonic()
+        self.display.poke()
 
-    def do(
+    def acknowledge(self, message: str) -> None:
+        """Note that a control's message, given by its id, has arrived."""
+        self.acknowledged.append(message)
+        self.note_use()
+
+    def choose(self, key: str, name: str) -> None:
+        """Choose a checkpoint by its name, or with "" the newest, whichever that is."""
+        self.choices.choose(key, name)
+        self.note_use()
+
+    def submit(
         self,
-        panel: Panel,
+        view: View,
         what: str,
-        work: Callable[[Session], str | None],
+        work: Callable[[Session], object],
         *,
-        lane: str = "commands",
+        done: str | None = None,
+        worker: Literal["commands", "storage"] = "commands",
         slots: Iterable[int] = (),
     ) -> None:
         """Have something done on a worker thread, and say in the panel what came of it.
 
-        Parameters
-        ----------
-        panel : Panel
-            Who asks.
-        what : str
-            The action, in words.
-        work : callable
-            Gets the session; returns what is to be said.
-        lane : {"commands", "storage"}
-            Whether it takes microseconds or a disk.
-        slots : iterable of int, optional
-            The actors that the kernel is asked about. Where a crank has stopped one of them the kernel
-            would not answer, and whoever waits for it could not turn the crank: it is refused at once.
+        That is ``done``, or what ``work`` returns, or the action's name ``what``. ``slots`` are the
+        actors that the kernel is asked about.
         """
-        self.touch()
+        self.note_use()
 
         def job() -> None:
             """Do it; nothing that it raises may end the worker."""
@@ -227,180 +190,112 @@ class Desk:
             failure = session.failure
             try:
                 for slot in slots:
-                    see_that_it_answers(session, slot)
+                    _check_lane_open(session, slot)
                 said = work(session)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
-                panel.tell(
-                    alert=f"{what}: {error or type(error).__name__}",
-                    detail="".join(traceback.format_exception(error)),
-                )
+                self._tell_error(view, f"{what}: {str(error) or type(error).__name__}", error)
                 if error is failure:
-                    # Shown here, but it was the background's: the next cell must hear of it too.
+                    # Shown here, but it comes from the background: the next cell must raise it too.
                     session.keep_failure(error)
             else:
-                panel.tell(status=said or what, alert="", detail="")
-            self.pump.poke()
+                self.tell(view, Message(status=str(done or said or what)))
+            self.display.poke()
 
-        self._workers[lane].post(job)
+        self._workers[worker].submit(job)
 
-    def choose(self, key: str, name: str) -> None:
-        """Choose a checkpoint.
+    # -- what panels say -------------------------------------------------------------------------
 
-        Parameters
-        ----------
-        key : str
-            Which choice.
-        name : str
-            The checkpoint; "" for the newest, whichever that is.
+    def tell(self, view: View, message: Message) -> None:
+        """Say something in a panel, and in the cockpit around it, in place of what it said before.
+
+        Of several status lines in a cockpit nobody could tell the newest: the others' are emptied.
         """
-        self.touch()
-        self.chosen[key] = name
-        self.pump.poke()
+        with self._messages_lock:
+            for key, before in self._messages.items():
+                self._messages[key] = replace(before, status="")
+            for key in {view.key, *({_COCKPIT} & self.views.keys())}:
+                self._messages[key] = message
 
-    def resolve(self, key: str, *, back: int = 0) -> CheckpointInfo | None:
-        """Return what is chosen.
+    def _tell_error(self, view: View, alert: str, error: Exception) -> None:
+        detail = "".join(traceback.format_exception(error))
+        self.tell(view, Message(alert=alert, detail=detail))
 
-        Parameters
-        ----------
-        key : str
-            Which choice.
-        back : int, default 0
-            How many commits before the newest, if nothing is chosen.
-
-        Returns
-        -------
-        CheckpointInfo or None
-            None if there is none, or it was retired.
-        """
-        histories = self.state.histories
-        name = self.chosen.get(key, "")
-        if name:
-            return next((e for h in histories for e in h if e.name == name), None)
-        history = histories[self.slot] if self.slot < len(histories) else ()
-        sound = [e for e in history if self.sound(e)]
-        return sound[max(0, len(sound) - 1 - back)] if sound else None
-
-    def nothing_chosen(self, key: str) -> str:
-        """Say why `resolve` has returned None, and what to do.
-
-        Parameters
-        ----------
-        key : str
-            Which choice.
-
-        Returns
-        -------
-        str
-            A sentence for an alert.
-        """
-        if gone := self.chosen.get(key):
-            return f"{gone} is not there any more: choose another one"
-        return "There is no sound checkpoint: take a snapshot first"
-
-    def sound(self, info: CheckpointInfo) -> bool:
-        """Return whether nothing is known to be wrong with a checkpoint."""
-        return not info.damaged and self.verdicts.get(info.name, "verified") == "verified"
-
-    # -- the pump's turn -------------------------------------------------------------------------
+    # -- on the display loop's thread ------------------------------------------------------------
 
     def _refresh(self) -> bool:
+        """Have every panel show the session's state; return whether it changes by itself."""
         now = time.monotonic()
-        with self._lock:  # or the observer of a new session would look at the old one
+        with self._lock:  # otherwise the observer of a new session could look at the old one
             session = self._session()
             if session is None:
                 return False
             self.state = state = self._observer.look(session)
-            trouble = self._troubles(session)
-        names = {e.name for history in state.histories for e in history}
-        self.verdicts = {k: v for k, v in self.verdicts.items() if k in names}
+            trouble = self._background_trouble(session)
+        self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = next(self._beats), now
-        for panel in list(self.panels.values()):
-            panel.frame_shows(state, self._beat, trouble)
+        for view in list(self.views.values()):
+            message = self._messages.get(view.key, Message())
+            view.show_frame(state, self._beat, trouble, message)
             try:
-                panel.show(state)
-            except Exception as error:  # noqa: BLE001 - one panel's must not end the others' pump
-                panel.tell(
-                    alert=f"Showing: {error!r}",
-                    detail="".join(traceback.format_exception(error)),
-                )
+                view.show(state)
+            except Exception as error:  # noqa: BLE001 - one panel's must not end the loop
+                self._tell_error(view, f"Showing: {error!r}", error)
         self._pause_when_idle(now)
         # A closed session changes no more by itself; its panels have just been told.
         return not session.closed
 
-    def _troubles(self, session: Session) -> str:
-        """Return what went wrong in the background and was not made good since."""
-        new = session.events.appended - self._seen
-        self._seen += new
+    def _background_trouble(self, session: Session) -> str:
+        """Return what went wrong in the background, unless a later commit has made it good."""
+        new = session.events.appended - self._events_seen
+        self._events_seen += new
         for event in list(session.events)[-new:] if new else []:
             if event.stage in ("failed", "expired"):
-                actor = self.state.actors[event.actor_slot]
-                again = " It is retried" if session.service_runs else " It is due again later"
+                retried = "It is retried" if session.service_runs else "It is due again later"
+                running = self.state.actors[event.actor_slot].running
                 self._trouble = (
-                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}.{again}"
-                    f"{'; the actor steps on' if actor.running else ''}."
+                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}. {retried}"
+                    f"{'; the actor steps on' if running else ''}."
                 )
             elif event.stage == "committed":
                 self._trouble = ""
         failure = session.failure
         if failure is not None:
-            return f"In the background: {failure or type(failure).__name__}"
+            return f"In the background: {str(failure) or type(failure).__name__}"
         return self._trouble
 
     def _pause_when_idle(self, now: float) -> None:
         limit_s = self.profile.idle_pause_s
         running = any(a.running for a in self.state.actors)
-        if limit_s is None or not running or now - self._touched < limit_s or self._idle:
+        if limit_s is None or not running or now - self._used_at < limit_s or self._idle:
             self._idle = self._idle and running
             return
         self._idle = True
-        for panel in list(self.panels.values())[:1]:
-            self.do(
-                panel,
-                f"Paused: nobody has touched the panels for {limit_s:g} s",
-                lambda s: s.pause(),
-            )
+        for view in list(self.views.values())[:1]:
+            what = f"Paused: the panels were not used for {limit_s:g} s"
+            self.submit(view, what, lambda s: s.pause())
 
     # -- the end ---------------------------------------------------------------------------------
 
     def dispose(self) -> None:
         """End the threads and close the widgets. Idempotent, any thread."""
-        self.pump.stop()
-        self.drawer.stop()
-        for worker in self._workers.values():
-            worker.stop()
-        self.pump.join(1.0)
-        self.drawer.join(1.0)
-        for worker in self._workers.values():
-            worker.join(1.0)
-        for panel in list(self.panels.values()):
-            panel.dispose()
-        self.panels.clear()
+        threads: list[DisplayLoop | Drawer | Worker] = [self.display, self.drawer]
+        threads += self._workers.values()
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join(1.0)
+        for view in list(self.views.values()):
+            view.dispose()
+        self.views.clear()
         for widget in (self.picker.layout, self.picker.style, self.picker):
             widget.close()
 
 
-LET_THROUGH = "Let it through"  # the lifecycle panel's button that opens every gate
+def _check_lane_open(session: Session, slot: int) -> None:
+    """Raise LaneStopped if a crank has stopped the actor's lane.
 
-
-class LaneStopped(Exception):
-    """A crank has stopped the lane of an actor."""
-
-
-def see_that_it_answers(session: Session, slot: int) -> None:
-    """Raise if a crank has stopped the lane of an actor.
-
-    Parameters
-    ----------
-    session : Session
-        The session.
-    slot : int
-        The actor that the kernel is to be asked about.
-
-    Raises
-    ------
-    LaneStopped
-        If it would not answer.
+    It would not answer, and the storage worker that waits for it could not turn the crank.
     """
     kernel = session.kernel
     if kernel.gate(kernel.lane_of(slot)) != Gate.OPEN:

@@ -1,7 +1,7 @@
 """What a small shared machine allows: how often panels refresh, how large pictures are, and so on.
 
 ``RINGNB_PROFILE=binder`` chooses the figures for a public notebook server with one or two gigabytes of
-memory, about an hour of processor time and a thin line. Panels read it when they open.
+memory, about an hour of processor time and a slow connection. Panels read it when they open.
 """
 
 from __future__ import annotations
@@ -14,50 +14,26 @@ __all__ = ["Profile", "current_profile"]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Limits for panels.
+    """Limits for panels."""
 
-    Attributes
-    ----------
-    name : str
-        Which.
-    refresh_s : float
-        Seconds between two refreshes of what panels show.
-    picture_bytes : int
-        Size that a picture aims at.
-    idle_pause_s : float or None
-        Free-running actors are paused after so many seconds without a touch of the panels.
-    store_bytes : int or None
-        Bytes of checkpoints per actor that are kept at most, whatever else the policy says.
-    """
-
-    name: str
-    refresh_s: float = 0.1
-    picture_bytes: int = 150_000
+    refresh_s: float = 0.1  # between two refreshes of what panels show
+    picture_bytes: int = 150_000  # the size that a picture aims at
+    # Free-running actors are paused after so many seconds without any use of the panels.
     idle_pause_s: float | None = None
+    # At most so many bytes of checkpoints are kept per actor, whatever else the policy says.
     store_bytes: int | None = None
 
 
 _PROFILES = {
-    "default": Profile("default"),
+    "default": Profile(),
     "binder": Profile(
-        "binder", refresh_s=0.5, picture_bytes=30_000, idle_pause_s=120.0, store_bytes=64 << 20
+        refresh_s=0.5, picture_bytes=30_000, idle_pause_s=120.0, store_bytes=64 << 20
     ),
 }
 
 
 def current_profile() -> Profile:
-    """Return the profile that ``RINGNB_PROFILE`` names, or the default.
-
-    Returns
-    -------
-    Profile
-        The limits.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name.
-    """
+    """Return the profile that ``RINGNB_PROFILE`` names, or the default; ValueError if unknown."""
     name = os.environ.get("RINGNB_PROFILE") or "default"
     if name not in _PROFILES:
         msg = f"RINGNB_PROFILE={name!r} is no profile: use one of {', '.join(_PROFILES)}"

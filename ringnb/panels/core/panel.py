@@ -1,71 +1,32 @@
 """What every panel is: a box with a frame at its head, controls that only enqueue, displays.
 
 `Panel` is a thin view: it holds no state of the session, and every action is one call through
-`Desk.do`. A saved notebook shows `summary` where no kernel runs.
+`Panel.submit`. A saved notebook shows `Panel.facts` where no kernel runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
-from ipywidgets import HTML, Box, VBox, Widget
+from ipywidgets import VBox, Widget
 
 from ringnb._support.text import counted, facts_table
-from ringnb.panels.core.controller import Desk
+from ringnb.panels.core.controller import Controller, Message
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import (
     Actions,
     Chooser,
     Frame,
+    close_all,
     pushes_reach_the_page,
     serve_beside_cells,
 )
 from ringnb.session.session import Session
 
-__all__ = ["ONLY_ONE", "Panel", "resting", "row"]
-
-ONLY_ONE = "This session has only one actor"
+__all__ = ["Panel"]
 
 _REFRESH = "refresh"
-
-
-def row(*widgets: Widget) -> Box:
-    """Put widgets side by side, wrapping on a narrow page.
-
-    Parameters
-    ----------
-    *widgets : Widget
-        From left to right.
-
-    Returns
-    -------
-    Box
-        The row.
-    """
-    box = Box(widgets)
-    box.add_class("ringnb-row")
-    return box
-
-
-def resting(rests: bool, why: str, **flags: Any) -> dict[str, Any]:
-    """Return the flags of a button that says why, when it cannot be used.
-
-    Parameters
-    ----------
-    rests : bool
-        Whether it cannot be used now.
-    why : str
-        The reason, shown in the place of its help and when it is pressed all the same.
-    **flags : object
-        Others of its flags.
-
-    Returns
-    -------
-    dict
-        For `Panel.flags`.
-    """
-    return {"disabled": rests, **({"why": why.rstrip(".")} if rests else {}), **flags}
 
 
 class Panel(VBox):
@@ -73,7 +34,7 @@ class Panel(VBox):
 
     Parameters
     ----------
-    desk : Desk
+    controller : Controller
         What it shares with the session's other panels.
 
     Attributes
@@ -85,19 +46,20 @@ class Panel(VBox):
 
     Notes
     -----
-    `build` and the constructor run on the thread that asked for the panel, `show` on the pump's.
+    `build` and the constructor run on the thread that asked for the panel, `show` on the display
+    loop's.
     """
 
     key: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._said = {"status": "", "alert": "", "detail": ""}
-        kinds = ", ".join(sorted({a.kernel_type for a in desk.state.actors}))
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        actors = controller.state.actors
+        kinds = ", ".join(sorted({a.kernel_type for a in actors}))
         self.frame = Frame(name=self.key, title=self.title, region=f"{self.title}: {kinds}")
         body = self.build()
-        picker = [desk.picker] if len(desk.state.actors) > 1 else []
+        picker = [controller.picker] if len(actors) > 1 else []
         if not pushes_reach_the_page():
             help_ = "This notebook shows changes only when it is asked"
             body = [self.actions("Refresh", (_REFRESH, "Refresh", help_)), *body]
@@ -115,12 +77,21 @@ class Panel(VBox):
         raise NotImplementedError
 
     def show(self, state: SessionState) -> None:
-        """Put what is to be shown. On the pump's thread.
+        """Put what is to be shown. On the display loop's thread.
 
         Parameters
         ----------
         state : SessionState
             The session now.
+        """
+
+    def on_action(self, action: str) -> None:
+        """Enqueue what a button does. On Jupyter's thread.
+
+        Parameters
+        ----------
+        action : str
+            Its id.
         """
 
     def facts(self, state: SessionState) -> Mapping[str, object]:
@@ -136,13 +107,12 @@ class Panel(VBox):
         mapping of str to object
             Names and values.
         """
-        h = state.histories
         return {
             "session": f"{counted(len(state.actors), 'actor')} on {state.backend}",
             "state": state.life,
             **{
                 f"actor {a.slot}": f"{a.kernel_id}, step {a.step:,}, "
-                + counted(len(h[a.slot]) if a.slot < len(h) else 0, "checkpoint")
+                + counted(len(state.histories[a.slot]), "checkpoint")
                 for a in state.actors[:8]
             },
         }
@@ -150,17 +120,17 @@ class Panel(VBox):
     @property
     def session(self) -> Session:
         """The session that this panel steers: another one after a restart."""
-        return self._desk.session
+        return self._controller.session
 
-    # -- for panels ------------------------------------------------------------------------------
+    # -- controls --------------------------------------------------------------------------------
 
     def control(self, widget: Any, handler: Callable[[Any], None] | None = None) -> Any:
-        """Enqueue what a control's new values bring about, while a cell runs too.
+        """Have a control of ipywidgets served while a cell runs too.
 
         Parameters
         ----------
         widget : Widget
-            Of ipywidgets, with a ``value``.
+            It has a ``value``.
         handler : callable, optional
             Gets each new value, on Jupyter's thread: it only enqueues.
 
@@ -190,18 +160,18 @@ class Panel(VBox):
             The row.
         """
         bar = Actions(label=label, actions=[list(a) for a in actions], frame=self.frame)
-        bar.on_action(self._act, self._desk.hear)
+        bar.on_action(self._act, self._controller.acknowledge)
         return bar
 
     def chooser(
         self, key: str, label: str, *, scrub: bool = False, follow: str = "the newest (follow)"
     ) -> Chooser:
-        """Make a chooser of checkpoints.
+        """Make a chooser of checkpoints, served by the controller.
 
         Parameters
         ----------
         key : str
-            Which choice of the desk.
+            Which of the session's choices it makes.
         label : str
             Its accessible name.
         scrub : bool, default False
@@ -212,50 +182,84 @@ class Panel(VBox):
         Returns
         -------
         Chooser
-            It is served by the desk.
+            The widget.
         """
         chooser = Chooser(key=key, label=label, scrub=scrub, follow=follow, frame=self.frame)
-        chooser.on_choice(self._desk.choose, self._desk.hear)
+        chooser.on_choice(self._controller.choose, self._controller.acknowledge)
         return chooser
 
     def _act(self, action: str) -> None:
         try:
             if action == _REFRESH:
-                self._desk.pump.resend()
+                self._controller.display.resend()
             else:
                 self.on_action(action)
-        except Exception as error:  # noqa: BLE001 - a handler's error would go nowhere
-            self.tell(alert=f"{action}: {error}")
-            self._desk.pump.poke()
+        except Exception as error:  # noqa: BLE001 - Jupyter would not show a handler's error
+            self.refuse(f"{action}: {error}")
 
-    def on_action(self, action: str) -> None:
-        """Enqueue what a button stands for. On Jupyter's thread.
-
-        Parameters
-        ----------
-        action : str
-            Its id.
-        """
-
-    def tell(self, **said: str) -> None:
-        """Say something in this panel, and in the cockpit around it.
+    def submit(
+        self,
+        what: str,
+        work: Callable[[Session], object],
+        *,
+        done: str | None = None,
+        worker: Literal["commands", "storage"] = "commands",
+        slots: Iterable[int] = (),
+    ) -> None:
+        """Have something done on a worker thread, and say here what came of it. Any thread.
 
         Parameters
         ----------
-        **said : str
-            Any of ``status``, ``alert``, ``detail``. Any thread. An alert takes the place of what was
-            said before. Other panels are silent about what they did earlier: of several lines in a
-            cockpit nobody could tell the newest.
+        what : str
+            The action, in words.
+        work : callable
+            Gets the session; may return what to say.
+        done : str, optional
+            What to say instead.
+        worker : {"commands", "storage"}
+            Whether it takes microseconds or a disk.
+        slots : iterable of int, optional
+            The actors that the kernel is asked about: if a crank has stopped one, it is refused.
         """
-        if said.get("alert"):
-            said = {"status": "", "detail": "", **said}
-        speakers = {self, self._desk.panels.get("cockpit", self)}
-        for panel in list(self._desk.panels.values()):
-            panel._said = {**panel._said, **(said if panel in speakers else {"status": ""})}
-        self._said = {**self._said, **said}  # also before the desk knows it
+        self._controller.submit(self, what, work, done=done, worker=worker, slots=slots)
 
-    def frame_shows(self, state: SessionState, beat: int, trouble: str) -> None:
-        """Put what the frame shows. On the pump's thread.
+    def refuse(self, why: str) -> None:
+        """Say why what was asked for is not done. Any thread.
+
+        Parameters
+        ----------
+        why : str
+            A sentence.
+        """
+        self._controller.tell(self, Message(alert=why))
+        self._controller.display.poke()
+
+    # -- displays --------------------------------------------------------------------------------
+
+    def put(self, widget: Widget, **traits: Any) -> None:
+        """Show values on a display at the next flush. Any thread.
+
+        Parameters
+        ----------
+        widget : Widget
+            The display.
+        **traits : object
+            The values, by name.
+        """
+        self._controller.display.put(widget, **traits)
+
+    def flags(self, **flags: Mapping[str, Any]) -> None:
+        """Say which buttons can be used, and which are pressed.
+
+        Parameters
+        ----------
+        **flags : mapping
+            By action: what `button_state` gives.
+        """
+        self.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
+
+    def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:
+        """Put what the frame shows. On the display loop's thread.
 
         Parameters
         ----------
@@ -265,44 +269,27 @@ class Panel(VBox):
             The heartbeat.
         trouble : str
             What went wrong in the background.
+        message : Message
+            What this panel says.
         """
-        said = self._said
-        self._desk.pump.put(
+        self.put(
             self.frame,
             beat=beat,
             state=state.life,
-            status=said["status"],
-            alert=said["alert"],
-            detail=said["detail"],
+            status=message.status,
+            alert=message.alert,
+            detail=message.detail,
             trouble=trouble,
-            chosen=dict(self._desk.chosen),
-            heard=list(self._desk.heard),
+            chosen=self._controller.choices.chosen,
+            acknowledged=list(self._controller.acknowledged),
         )
-
-    def flags(self, **flags: Mapping[str, Any]) -> None:
-        """Say which buttons can be used and how they stand. On the pump's thread.
-
-        Parameters
-        ----------
-        **flags : mapping
-            By action: ``disabled``, ``pressed``, ``label``, ``why`` (in the place of its help).
-        """
-        self._desk.pump.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
-
-    def display(self) -> HTML:
-        """Make an empty display for a table or a paragraph."""
-        return HTML()
-
-    def put(self, widget: Widget, **traits: Any) -> None:
-        """Show values on a display at the next flush. Any thread."""
-        self._desk.pump.put(widget, **traits)
 
     # -- notebooks -------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data = super()._repr_mimebundle_(**kwargs)
         if isinstance(data, dict):
-            facts = self.facts(self._desk.state)
+            facts = self.facts(self._controller.state)
             text = "; ".join(f"{k}: {v}" for k, v in facts.items())
             data["text/plain"] = f"<ringnb panel {self.key!r}: {text}>"
             table = facts_table(f"{self.title} (as it was when it was saved)", facts)
@@ -314,7 +301,7 @@ class Panel(VBox):
 
         The frame hides the words for as long as it lives.
         """
-        from IPython.display import display  # noqa: PLC0415 - there is one whoever calls this
+        from IPython.display import display  # noqa: PLC0415 - only IPython calls this
 
         data = self._repr_mimebundle_()
         words = {"text/html": data.pop("text/html"), "text/plain": data["text/plain"]}
@@ -328,19 +315,3 @@ class Panel(VBox):
     def dispose(self) -> None:
         """Close every widget of this panel. Any thread."""
         close_all(self)
-
-
-def close_all(widget: Widget) -> None:
-    """Close a widget, all below it, and the widgets that hold their looks.
-
-    Parameters
-    ----------
-    widget : Widget
-        The topmost.
-    """
-    for child in getattr(widget, "children", ()):
-        close_all(child)
-    for looks in (getattr(widget, "layout", None), getattr(widget, "style", None)):
-        if isinstance(looks, Widget):
-            looks.close()
-    widget.close()

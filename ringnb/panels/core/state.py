@@ -1,13 +1,14 @@
 """What a session looks like at one moment: gathered once, then shown by every panel.
 
-`SessionState` is immutable, so that panels and threads can share it. `Observer` gathers it without ever
-raising for a session that is closed, or whose kernel is dead.
+`SessionState` is immutable, so that panels and threads can share it. `Observer` gathers it, also from a
+session that is closed or whose kernel is dead.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -18,188 +19,138 @@ from ringnb.messages.events import Event
 from ringnb.session.session import Session
 from ringnb.session.statistics import SessionStatistics
 
-__all__ = ["ActorState", "Observer", "SessionState"]
+__all__ = ["ActorState", "Histories", "Observer", "SessionState"]
+
+Histories = tuple[tuple[CheckpointInfo, ...], ...]
 
 _RATE_S = 1.0  # window of the step rate
 _LOOK_S = 2.0  # other processes may write the store: look without a reason now and then
+_MOST_EVENTS = 400
+_RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
 class ActorState:
-    """One actor.
-
-    Attributes
-    ----------
-    slot : int
-        Its slot.
-    kernel_id, kernel_type : str
-        Its identity and model.
-    step, budget, snapshots, stall_ns : int
-        As the kernel published them.
-    running : bool
-        Whether it steps.
-    rate : float
-        Steps per second over the last second.
-    every : int or None
-        Steps between two checkpoints, if it is checkpointed by its step count.
-    dt_s : float or None
-        Seconds of simulated time per step, if the model says.
-    """
+    """One actor, as the kernel published it last."""
 
     slot: int
     kernel_id: str
     kernel_type: str
     step: int
-    budget: int
+    budget: int  # steps still to be taken; 0 while it runs freely
     snapshots: int
-    stall_ns: int
+    stall_ns: int  # how long the last capture took
     running: bool
-    rate: float
-    every: int | None
-    dt_s: float | None
+    rate: float  # steps per second, over the last second
+    every: int | None  # steps between two checkpoints, if it is checkpointed by its step count
+    dt_s: float | None  # simulated seconds per step, if the model says
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session at one moment.
+    """A session at one moment."""
 
-    Attributes
-    ----------
-    life : str
-        "running", or why nothing runs.
-    backend : str
-        Where the kernel runs.
-    actors : tuple of ActorState
-        One per slot.
-    config : CheckpointConfig
-        The one in force.
-    statistics : SessionStatistics
-        Counters and depths.
-    due_s : float or None
-        Seconds until the manager has something to do.
-    histories : tuple of tuple of CheckpointInfo
-        Per slot, oldest commit first; damaged ones of the slot at the front.
-    events : tuple of Event
-        The newest, oldest first.
-    appended : int
-        Events logged in all.
-    began_ns : int
-        The stamp that their times are counted from.
-    """
-
-    life: str
+    life: str  # "running", or a sentence that says why nothing runs
     backend: str
-    actors: tuple[ActorState, ...]
+    actors: tuple[ActorState, ...]  # one per slot
     config: CheckpointConfig
     statistics: SessionStatistics
-    due_s: float | None
-    histories: tuple[tuple[CheckpointInfo, ...], ...]
-    events: tuple[Event, ...]
-    appended: int
-    began_ns: int
+    due_s: float | None  # seconds until the manager has something to do
+    histories: Histories  # per slot, oldest commit first, damaged ones of the slot at the front
+    events: tuple[Event, ...]  # the newest, oldest first
+    appended: int  # events logged in all
+    began_ns: int  # the stamp that the events' times are counted from
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is closed or its kernel is dead."""
+        return self.life != _RUNNING
 
 
 @final
 class Observer:
-    """Gathers `SessionState`; remembers what is needed for rates and to read the store seldom.
+    """Gathers `SessionState`; remembers what it needs for rates and to read the store seldom.
 
-    Notes
-    -----
-    One thread at a time: the pump's.
+    One thread at a time: the display loop's.
     """
 
     def __init__(self) -> None:
         self._steps: deque[tuple[float, tuple[int, ...]]] = deque()
-        self._histories: tuple[tuple[CheckpointInfo, ...], ...] = ()
+        self._histories: Histories = ()
         self._looked = (-1, 0.0)  # events seen, when
 
     def look(self, session: Session) -> SessionState:
-        """Gather the state of a session.
-
-        Parameters
-        ----------
-        session : Session
-            Open, closed or with a dead kernel.
-
-        Returns
-        -------
-        SessionState
-            A new one.
-        """
+        """Gather the state of a session: open, closed or with a dead kernel."""
         now = time.monotonic()
-        life = "running"
+        life = _RUNNING
         if session.closed:
             life = "The session is closed: its checkpoints are there, nothing runs."
         elif (reason := session.kernel.stopped_because) is not None:
             life = f"The kernel does not run: {reason}."
         statistics = session.glance()
-        steps = tuple(c.step for c in statistics.actors)
-        self._steps.append((now, steps))
+        self._steps.append((now, tuple(c.step for c in statistics.actors)))
         while len(self._steps) > 2 and now - self._steps[0][0] > _RATE_S:
             self._steps.popleft()
-        then, before = self._steps[0]
+        then, steps_then = self._steps[0]
         registered = session.manager.registered
         actors = []
         for slot, (c, actor) in enumerate(zip(statistics.actors, session.actors, strict=True)):
-            rate = (c.step - before[slot]) / (now - then) if now > then and c.running else 0.0
-            who = registered.get(slot)
+            rate = (c.step - steps_then[slot]) / (now - then) if now > then and c.running else 0.0
+            entry = registered.get(slot)
+            kernel_id = f"{actor.kernel_type}_{slot}" if entry is None else entry.kernel_id
             actors.append(
                 ActorState(
                     slot=slot,
-                    kernel_id=who.kernel_id if who is not None else f"{actor.kernel_type}_{slot}",
+                    kernel_id=kernel_id,
                     kernel_type=actor.kernel_type,
                     step=c.step,
                     budget=c.budget,
                     snapshots=c.snapshots,
                     stall_ns=c.last_stall_ns,
-                    running=c.running and life == "running",
-                    rate=max(0.0, rate),
+                    running=c.running and life == _RUNNING,
+                    rate=max(0.0, rate),  # a restore takes the step back
                     every=session.snapshots_every(slot),
                     dt_s=actor.dt_s,
                 )
             )
         appended = session.events.appended
-        self._look_at_store(session, actors, appended, now)
+        if self._looked[0] != appended or now - self._looked[1] >= _LOOK_S:
+            self._look_at_store(session, actors, appended, now)
+        try:
+            due_s = session.manager.seconds_until_next()
+        except CheckpointError:
+            due_s = None  # the manager is closed
         return SessionState(
             life=life,
             backend=session.backend,
             actors=tuple(actors),
             config=session.manager.config,
             statistics=statistics,
-            due_s=_due(session),
-            histories=self._histories,
-            events=tuple(session.events)[-400:],
+            due_s=due_s,
+            histories=self._histories or tuple(() for _ in actors),
+            events=tuple(session.events)[-_MOST_EVENTS:],
             appended=appended,
             began_ns=session.events.began_ns,
         )
 
     def _look_at_store(
-        self, session: Session, actors: list[ActorState], appended: int, now: float
+        self, session: Session, actors: Sequence[ActorState], appended: int, now: float
     ) -> None:
-        seen, at = self._looked
-        if seen == appended and now - at < _LOOK_S:
-            return
         prefix = session.manager.config.name_prefix
         try:
             catalogue = session.storage.catalogue()
         except (CheckpointError, OSError):
             return  # the next commit, or the next look, will tell
-        mine: dict[str, list[CheckpointInfo]] = {}
+        own: dict[str, list[CheckpointInfo]] = {}
         for e in sorted(catalogue, key=lambda e: e.sequence):
             if not e.damaged and e.name_prefix == prefix:
-                mine.setdefault(e.kernel_id, []).append(e)
+                own.setdefault(e.kernel_id, []).append(e)
         damaged = [e for e in catalogue if e.damaged]
-        histories = []
-        for actor in actors:
-            named = f"{prefix}_{actor.slot}_step_"
-            lost = [e for e in damaged if e.name.startswith(named)]
-            histories.append((*lost, *mine.get(actor.kernel_id, ())))
-        self._histories = tuple(histories)
+        self._histories = tuple(
+            (
+                *(e for e in damaged if e.name.startswith(f"{prefix}_{actor.slot}_step_")),
+                *own.get(actor.kernel_id, ()),
+            )
+            for actor in actors
+        )
         self._looked = appended, now
-
-
-def _due(session: Session) -> float | None:
-    try:
-        return session.manager.seconds_until_next()
-    except CheckpointError:
-        return None  # closed

@@ -1,7 +1,7 @@
 """The threads that do what panels ask for, so that the handlers of clicks need not.
 
-`Worker` does jobs one after the other. `Drawer` reads checkpoints and draws: of several wishes for the
-same picture only the newest is fulfilled, so scrubbing never queues up behind slow reads.
+`Worker` does jobs one after the other. `Drawer` reads checkpoints and draws: of several jobs for the
+same picture it does only the newest, so scrubbing never queues up behind slow reads.
 """
 
 from __future__ import annotations
@@ -20,20 +20,14 @@ Job = Callable[[], None]
 
 
 class _Background:
-    """A thread that runs `_run`, begun with the object."""
+    """A thread that runs `_run`, started with the object. Jobs handle their own exceptions."""
 
     def __init__(self, name: str) -> None:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread, unless it is the caller.
-
-        Parameters
-        ----------
-        timeout_s : float
-            Seconds to wait at most.
-        """
+        """Wait for the thread, unless it is the caller."""
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
@@ -43,34 +37,18 @@ class _Background:
 
 @final
 class Worker(_Background):
-    """A thread that does jobs in order.
-
-    Parameters
-    ----------
-    name : str
-        Of the thread.
-
-    Notes
-    -----
-    Any thread may `post`. A job handles its own exceptions.
-    """
+    """A thread that does jobs in order."""
 
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         super().__init__(name)
 
-    def post(self, job: Job) -> None:
-        """Have a job done after those posted before.
-
-        Parameters
-        ----------
-        job : callable
-            What to do.
-        """
+    def submit(self, job: Job) -> None:
+        """Have a job done after those submitted before. Any thread."""
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """End the thread after the jobs posted so far. Idempotent; does not wait."""
+        """End the thread after the jobs submitted so far. Idempotent; does not wait."""
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -81,55 +59,37 @@ class Worker(_Background):
 
 @final
 class Drawer(_Background):
-    """A thread that fulfils the newest wish of every kind.
-
-    Parameters
-    ----------
-    name : str
-        Of the thread.
-
-    Notes
-    -----
-    Any thread may `ask`. A job handles its own exceptions.
-    """
+    """A thread that does the newest job of every kind, at low priority."""
 
     def __init__(self, name: str) -> None:
-        self._wishes: dict[str, Job] = {}
+        self._newest: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._stopping = False
         super().__init__(name)
 
-    def ask(self, kind: str, job: Job) -> None:
-        """Have something drawn; an older wish of the same kind that waits is dropped.
-
-        Parameters
-        ----------
-        kind : str
-            Which picture.
-        job : callable
-            Reads and draws it.
-        """
+    def submit(self, kind: str, job: Job) -> None:
+        """Have a job done; an older one of the same kind that waits is dropped. Any thread."""
         with self._changed:
-            self._wishes[kind] = job
+            self._newest[kind] = job
             self._changed.notify()
 
     def stop(self) -> None:
         """Drop what waits and end the thread. Idempotent; does not wait."""
         with self._changed:
             self._stopping = True
-            self._wishes.clear()
+            self._newest.clear()
             self._changed.notify()
 
     def _run(self) -> None:
         if sys.platform == "linux":
-            # Drawing is the dearest thing that panels do, and may wait: the kernel's threads may not.
+            # Drawing costs more than all else that panels do, and may wait: the kernel may not.
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._wishes)
+                self._changed.wait_for(lambda: self._stopping or self._newest)
                 if self._stopping:
                     return
-                job = self._wishes.pop(next(iter(self._wishes)))
+                job = self._newest.pop(next(iter(self._newest)))
             job()
-            del job
+            del job  # it may hold what should be collected now

@@ -18,8 +18,8 @@ function listening() {
     later(stop) { stops.push(stop); },
   };
 }
-// Sends a control's messages, and says so if the kernel has not heard one: where a front end has no
-// thread beside the cells, it hears when the running cell has ended.
+// Sends a control's messages, and says so if the kernel has not received one: where a front end has no
+// thread beside the cells, it receives them when the running cell has ended.
 function speaking(model, ears, box) {
   const note = make("div", { class: "ringnb-waiting", role: "status" });
   box.append(note);
@@ -27,7 +27,7 @@ function speaking(model, ears, box) {
   let waits = null;
   let timer = 0;
   const settle = () => {
-    if (waits === null || !frame?.get("heard").includes(waits)) return;
+    if (waits === null || !frame?.get("acknowledged").includes(waits)) return;
     waits = null;
     clearTimeout(timer);
     note.textContent = "";
@@ -35,14 +35,14 @@ function speaking(model, ears, box) {
   ears.later(() => clearTimeout(timer));
   return {
     note(text) { note.textContent = text; },
-    reads(found) { frame = found; ears.to(frame, "change:heard", settle); },
+    reads(found) { frame = found; ears.to(frame, "change:acknowledged", settle); },
     send(content) {
       waits = Math.random().toString(36).slice(2);
       note.textContent = "";
       model.send({ ...content, id: waits });
       clearTimeout(timer);
       timer = setTimeout(() => {
-        if (waits !== null) note.textContent = "Not heard yet: controls apply after the running cell.";
+        if (waits !== null) note.textContent = "Not received yet: controls apply after the running cell.";
       }, 1000);
     },
   };

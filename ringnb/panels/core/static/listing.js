@@ -14,7 +14,7 @@ function render({ model, el }) {
   });
   const fill = () => {
     const atEnd = body.scrollTop + body.clientHeight >= body.scrollHeight - 4;
-    body.innerHTML = model.get("html"); // made, and escaped, by ringnb.markup
+    body.innerHTML = model.get("html"); // made, and escaped, by ringnb._support.text
     if (atEnd) body.scrollTop = body.scrollHeight;
   };
   el.append(body, make("div", { class: "ringnb-actions" }, copy, done));
