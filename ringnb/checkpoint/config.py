@@ -9,13 +9,13 @@ import math
 import os
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from ringnb._support.checks import check_name
-from ringnb.checkpoint.retention import Policy, keep_all, keep_last
+from ringnb._support.checks import check_int, check_name
+from ringnb.checkpoint.retention import Policy, check_policy, keep_all, keep_last
 
 __all__ = ["CheckpointConfig"]
 
@@ -42,16 +42,6 @@ def _seconds(value: object, what: str) -> float:
     return seconds
 
 
-def _count(value: object, what: str) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        msg = f"{what} must be an integer >= 0, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if value < 0:
-        msg = f"{what} must be >= 0 (0 keeps every checkpoint), got {value}"
-        raise ValueError(msg)
-    return int(value)
-
-
 def _flag(value: object, what: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         msg = f"{what} must be True or False, got {value!r} ({type(value).__name__})"
@@ -68,16 +58,6 @@ def _path(value: object, what: str) -> str:
         msg = f"{what} must be a non-empty path without NUL characters, got {value!r}"
         raise ValueError(msg)
     return path
-
-
-def _policy(value: object, what: str) -> Policy | None:
-    if value is not None and not isinstance(value, Policy):
-        msg = (
-            f"{what} must be a policy such as ringnb.retention.keep_last(5), or None, "
-            f"got {value!r} ({type(value).__name__})"
-        )
-        raise TypeError(msg)
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +110,17 @@ class CheckpointConfig:
         """Check every value, and bring each to one type."""
         set_ = object.__setattr__
         set_(self, "interval", _seconds(self.interval, "interval"))
-        set_(self, "max_snapshots", _count(self.max_snapshots, "max_snapshots"))
+        why = "0 keeps every checkpoint"
+        set_(self, "max_snapshots", check_int(self.max_snapshots, "max_snapshots", 0, why=why))
         set_(self, "storage_path", _path(self.storage_path, "storage_path"))
         set_(self, "enabled", _flag(self.enabled, "enabled"))
         set_(self, "name_prefix", check_name(self.name_prefix, "name_prefix"))
         set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
-        set_(self, "retention", _policy(self.retention, "retention"))
+        if self.retention is not None:
+            check_policy(self.retention, "retention")
 
     def changed(self, **changes: Any) -> CheckpointConfig:
-        """Return what this becomes by changes that a running manager can follow.
+        """Return a copy with changes that a running manager can follow.
 
         Parameters
         ----------
@@ -166,7 +148,7 @@ class CheckpointConfig:
                 )
                 raise ValueError(msg)
             if name not in known:
-                msg = f"{name}={value!r} is no setting: use any of {', '.join(known)}"
+                msg = f"{name}={value!r} is not a setting: use any of {', '.join(known)}"
                 raise TypeError(msg)
         if "max_snapshots" in changes:
             changes.setdefault("retention", None)

@@ -26,7 +26,7 @@ from ringnb.checkpoint.committing import (
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.history import newest_verified, quote_names, read_history
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.checkpoint.retention import Policy, RetentionPreview, choose
+from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -509,11 +509,7 @@ class CheckpointManager:
         TypeError
             If it is not a policy.
         """
-        if policy is None:
-            policy = self._config.policy
-        elif not isinstance(policy, Policy):
-            msg = f"policy must be one of ringnb.retention's, got {policy!r}"
-            raise TypeError(msg)
+        policy = self._config.policy if policy is None else check_policy(policy, "policy")
         keep: list[CheckpointInfo] = []
         delete: list[CheckpointInfo] = []
         for slot in self.registered:

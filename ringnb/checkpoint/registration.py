@@ -1,7 +1,6 @@
 """What a caller says about an actor when it registers one, checked and frozen.
 
-The manager calls `RegisteredActor.make`; what comes out can be recorded with a checkpoint without
-any further check. This module knows no storage and no schedule.
+The manager calls `RegisteredActor.make`. This module knows no storage and no schedule.
 """
 
 from __future__ import annotations
@@ -72,28 +71,14 @@ def _dims(value: object, what: str) -> tuple[str, ...]:
 @final
 @dataclass(frozen=True, slots=True)
 class RegisteredActor:
-    """An actor as the manager knows it.
-
-    Attributes
-    ----------
-    actor_slot : int
-        Its index in the kernel.
-    kernel_id, kernel_type : str
-        Its identity and its type.
-    params : mapping of str to scalar
-        Its parameters, read-only.
-    backend : str or None
-        Which kernel runs it.
-    fields : mapping of str to mapping
-        Attributes of its fields, read-only: ``units``, ``long_name``, ``dims``, all optional.
-    """
+    """An actor as the manager knows it. `make` checks everything; the mappings are read-only."""
 
     actor_slot: int
     kernel_id: str
     kernel_type: str
     params: Mapping[str, JsonScalar]
-    backend: str | None
-    fields: Mapping[str, Mapping[str, Any]]
+    backend: str | None  # which kernel runs it
+    fields: Mapping[str, Mapping[str, Any]]  # ``units``, ``long_name``, ``dims``, all optional
 
     @classmethod
     def make(
@@ -106,25 +91,7 @@ class RegisteredActor:
         backend: object = None,
         fields: object = None,
     ) -> RegisteredActor:
-        """Check everything, and copy what could change later.
-
-        Parameters
-        ----------
-        actor_slot, kernel_id, kernel_type, params, backend, fields : object
-            As the attributes.
-
-        Returns
-        -------
-        RegisteredActor
-            A value that shares nothing mutable with the arguments.
-
-        Raises
-        ------
-        TypeError
-            If an argument has the wrong type.
-        ValueError
-            If an argument is out of range.
-        """
+        """Check everything, and copy what could change later; raises TypeError or ValueError."""
         return cls(
             actor_slot=check_slot(actor_slot),
             kernel_id=check_text(kernel_id, "kernel_id"),
@@ -135,18 +102,7 @@ class RegisteredActor:
         )
 
     def check_dims(self, fields: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Check that captured arrays have the axes that were registered.
-
-        Parameters
-        ----------
-        fields : mapping of str to numpy.ndarray
-            What a snapshot carries.
-
-        Raises
-        ------
-        ValueError
-            If a field has another number of axes than its registered ``dims``.
-        """
+        """Raise ValueError if a captured array has another number of axes than its ``dims``."""
         for name, array in fields.items():
             dims = self.fields.get(name, {}).get("dims")
             if dims is not None and len(dims) != array.ndim:

@@ -111,6 +111,17 @@ class Policy:
         return self._text
 
 
+def check_policy(value: object, what: str) -> Policy:
+    """Return a policy, or raise TypeError."""
+    if not isinstance(value, Policy):
+        msg = (
+            f"{what} must be a policy such as ringnb.retention.keep_last(5), "
+            f"got {value!r} ({type(value).__name__})"
+        )
+        raise TypeError(msg)
+    return value
+
+
 def keep_all() -> Policy:
     """Keep everything.
 

@@ -72,7 +72,7 @@ def test_max_snapshots():
     stored = CheckpointConfig(max_snapshots=np.int16(7)).max_snapshots
     assert stored == 7
     assert type(stored) is int
-    with pytest.raises(ValueError, match=r"max_snapshots must be >= 0 .*got -1"):
+    with pytest.raises(ValueError, match=r"max_snapshots must be at least 0 .*got -1"):
         CheckpointConfig(max_snapshots=-1)
     for wrong in (True, 1.0, "5", None):
         with pytest.raises(TypeError, match="max_snapshots must be an integer"):
@@ -129,7 +129,7 @@ def test_changed_refuses_what_is_fixed(field):
 
 
 def test_changed_refuses_what_it_does_not_know():
-    with pytest.raises(TypeError, match=r"intervall=3 is no setting: use any of interval"):
+    with pytest.raises(TypeError, match=r"intervall=3 is not a setting: use any of interval"):
         CheckpointConfig().changed(intervall=3)
 
 

@@ -387,7 +387,7 @@ def test_a_metric_reads_the_stored_state(storage):
     assert steps(manager) == [3, 6]
 
 
-@pytest.mark.parametrize("value", [3, "keep_last(3)", keep_last])
+@pytest.mark.parametrize("value", [0, 3, "keep_last(3)", keep_last])
 def test_a_retention_that_is_no_policy_is_refused(value):
     with pytest.raises(TypeError, match="policy"):
         rn.CheckpointConfig(retention=value)
