@@ -1,9 +1,16 @@
-"""What the notebooks of the course are built on: experiments, figures and checks, one module per lesson.
+"""What the notebooks of the course call: experiments, figures and checks, one module per lesson.
 
-The experiments are real: live memory is copied while a kernel steps it, processes are killed with
-SIGKILL, bytes are counted as they are read. Checks are plain functions that return what they measured
-or raise `CheckFailed` with a hint, so that a learner, a test and a grader use the same ones. A session
-knows nothing of this package.
+Start with a notebook, for example ``notebooks/02_consistent_cut.ipynb``, and read `lesson_02` beside it.
+The path of one exercise: a cell of the notebook defines the learner's function; the next cell passes it
+to ``course.check_02``, which calls it in a session that only the check uses (`checks.trial_session`),
+measures, and returns a `Passed` sentence or raises `CheckFailed` with a fact and a hint. So learners,
+tests and graders use the same check. `exercises` takes the solutions out of a learner's copy.
+
+The experiments are real: memory is copied while a kernel changes it, processes are killed with SIGKILL,
+bytes are counted as they are read. What must run in another process is in `processes`.
+
+It may import every package below it: panels, plots, session and the packages that these import. Only
+the command line (``ringnb lab``) imports the course; nothing else in ringnb may.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from ringnb.course.lesson_05 import Wreck, check_05, kill_while_writing
 from ringnb.course.lesson_06 import check_06, replay
 from ringnb.course.lesson_07 import check_07, same_bits, shake
 from ringnb.course.lesson_08 import (
+    Words,
     bare_kernel,
     barrier_in,
     barrier_source,
@@ -34,8 +42,8 @@ from ringnb.course.lesson_08 import (
     gpu_or_simulator,
     seconds_until,
     wave_ptx,
+    words,
 )
-from ringnb.course.lesson_08_words import Words, words
 from ringnb.course.widgets import Note, panel, predict
 
 __all__ = [

@@ -1,16 +1,32 @@
-"""How a check of the course answers: it returns what it measured, or raises `CheckFailed`.
+"""What the checks of all lessons share: how they answer, how they call a learner's code, how they wait.
 
-An exception is what a learner notices, what stops "Run all", and what graders such as nbgrader count.
-A notebook shows it as two lines, without the traceback of code that is not the learner's.
+A check returns what it measured, or raises `CheckFailed`. An exception is seen by the learner, stops
+"Run all", and is counted by graders such as nbgrader. A notebook shows two lines and no traceback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
-__all__ = ["CheckFailed", "Passed", "learners_code", "require"]
+import numpy as np
+import zarr
+
+from ringnb.actors import Actor
+from ringnb.checkpoint import CheckpointConfig, ZarrStorage
+from ringnb.session.session import Session
+
+__all__ = [
+    "CheckFailed",
+    "Passed",
+    "ask_number",
+    "learners_code",
+    "require",
+    "trial_session",
+    "wait_while",
+]
 
 
 @final
@@ -46,46 +62,46 @@ class Passed(str):
 
 
 def require(condition: bool, fact: str, hint: str) -> None:
-    """Raise unless a condition holds.
-
-    Parameters
-    ----------
-    condition : bool
-        What must hold.
-    fact, hint : str
-        As for `CheckFailed`.
-
-    Raises
-    ------
-    CheckFailed
-        If it does not.
-    """
+    """Raise `CheckFailed` unless a condition holds."""
     if not condition:
         raise CheckFailed(fact, hint)
 
 
 @contextmanager
 def learners_code(hint: str, kind: type[Exception] = Exception) -> Iterator[None]:
-    """Turn what a learner's code raises into a failed check.
-
-    Parameters
-    ----------
-    hint : str
-        As for `CheckFailed`.
-    kind : type, default Exception
-        What to turn; anything else goes through.
-
-    Yields
-    ------
-    None
-        The code is called in the block.
-
-    Raises
-    ------
-    CheckFailed
-        If it raises such an exception, which stays the cause.
-    """
+    """Turn exceptions of one kind, raised in the block, into `CheckFailed`; others pass through."""
     try:
         yield
     except kind as error:
-        raise CheckFailed(f"your code raised {type(error).__name__}: {error}", hint) from error
+        fact = f"your code raised {type(error).__name__}: {error}"
+        raise CheckFailed(fact, hint) from error
+
+
+def ask_number(
+    name: str, function: Callable[..., object], *arguments: float, unit: str, hint: str
+) -> float:
+    """Call a learner's function; raise `CheckFailed` unless it returns a real number."""
+    with learners_code(hint):
+        value = function(*arguments)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        given = ", ".join(f"{argument:g}" for argument in arguments)
+        fact = f"{name}({given}) returned {value!r}, not {unit}"
+        raise CheckFailed(fact, hint)
+    return float(value)
+
+
+def trial_session(actor: Actor, actors: int = 1) -> Session:
+    """Start a session for one check: its store is in memory, and it takes no automatic checkpoints."""
+    storage = ZarrStorage(zarr.storage.MemoryStore())
+    config = CheckpointConfig(enabled=False)
+    return Session(actor, actors=actors, config=config, storage=storage)
+
+
+def wait_while(condition: Callable[[], bool], limit_s: float, poll_s: float = 0.001) -> bool:
+    """Wait until a condition ends; return False if it still holds after `limit_s` seconds."""
+    until = time.monotonic() + limit_s
+    while condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(poll_s)
+    return True

@@ -1,6 +1,6 @@
-"""Learners' copies of notebooks: what stands between nbgrader's solution markers is taken out.
+"""Learners' copies of notebooks: the lines between nbgrader's solution markers are taken out.
 
-It reads notebooks as JSON and imports nothing of ringnb.
+It reads notebooks as JSON and imports nothing else of ringnb.
 """
 
 from __future__ import annotations
@@ -14,38 +14,14 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 def has_solution(text: str) -> bool:
-    """Return whether a notebook, or a cell, holds a marked solution.
-
-    Parameters
-    ----------
-    text : str
-        Its source, or the notebook's JSON.
-
-    Returns
-    -------
-    bool
-        Whether the marker is there.
-    """
+    """Return whether the source of a cell, or the JSON of a notebook, contains a marked solution."""
     return BEGIN in text
 
 
 def stub_source(source: str) -> str:
-    """Replace every solution of a cell by ``...``, outside of a block by a comment alone.
+    """Replace every solution of a cell, so that the cell still runs.
 
-    Parameters
-    ----------
-    source : str
-        The cell.
-
-    Returns
-    -------
-    str
-        A cell that still runs.
-
-    Raises
-    ------
-    ValueError
-        If the markers do not come in pairs.
+    Raises `ValueError` if the markers are not in pairs.
     """
     kept: list[str] = []
     inside = False
@@ -53,12 +29,13 @@ def stub_source(source: str) -> str:
         marker = line.strip()
         if marker in (BEGIN, END):
             if inside == (marker == BEGIN):
-                msg = f"markers do not come in pairs at {marker!r} in the cell {source!r}"
+                msg = f"{marker!r} without its partner in the cell {source!r}"
                 raise ValueError(msg)
             inside = marker == BEGIN
             if inside:
                 indent = line[: len(line) - len(line.lstrip())]
-                # A notebook would show a bare ``...`` at the end of a cell as "Ellipsis".
+                # A block needs a statement. Elsewhere a comment is enough: a notebook would show
+                # a bare ``...`` at the end of a cell as "Ellipsis".
                 kept.append(f"{indent}...  # your code here" if indent else "# your code here")
         elif not inside:
             kept.append(line)
@@ -69,22 +46,9 @@ def stub_source(source: str) -> str:
 
 
 def stub(notebook: str) -> str:
-    """Return a notebook without its solutions.
+    """Return a notebook (JSON of nbformat 4) without its solutions; without any, the same text.
 
-    Parameters
-    ----------
-    notebook : str
-        JSON of nbformat 4.
-
-    Returns
-    -------
-    str
-        The same, byte for byte, if it holds none.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON, or markers do not come in pairs.
+    Raises `ValueError` if it is not JSON or the markers are not in pairs.
     """
     if not has_solution(notebook):
         return notebook

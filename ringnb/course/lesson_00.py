@@ -1,14 +1,11 @@
-"""The quick start: back to the oldest checkpoint, and on from there."""
+"""The quick start's exercise: go back to the oldest checkpoint of an actor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import zarr
-
 from ringnb.actors import Wave2D
-from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.checks import Passed, learners_code, require
+from ringnb.course.checks import Passed, learners_code, require, trial_session
 from ringnb.course.lesson_07 import same_bits
 from ringnb.session.session import Session
 
@@ -36,9 +33,7 @@ def check_00(go_back: Callable[[Session, int], object]) -> Passed:
     hint = (
         "session.manager.list_checkpoints(slot) is oldest first; session.restore returns the step"
     )
-    storage = ZarrStorage(zarr.storage.MemoryStore())
-    config = CheckpointConfig(enabled=False)
-    with Session(Wave2D((48, 48)), actors=2, config=config, storage=storage) as session:
+    with trial_session(Wave2D((48, 48)), actors=2) as session:
         session.run_steps(0, 10)
         session.snapshot(0)  # the oldest of the store is another actor's
         session.run_steps(1, 30)
@@ -47,18 +42,19 @@ def check_00(go_back: Callable[[Session, int], object]) -> Passed:
             session.run_steps(1, 20)
             newest = session.snapshot(1)
         with learners_code(hint):
-            said = go_back(session, 1)
+            returned = go_back(session, 1)
         other, step = session.current_step(0), session.current_step(1)
-        require(other == 10, f"slot 0 went to step {other}, and slot 1 was asked for", hint)
+        require(other == 10, f"slot 0 went to step {other}; go_back was called for slot 1", hint)
         require(
             step == oldest.step,
-            f"the actor stands at step {step}, its oldest checkpoint is of step {oldest.step}",
+            f"the actor is at step {step}, its oldest checkpoint is of step {oldest.step}",
             hint,
         )
-        require(said == oldest.step, f"go_back returned {said!r} and not {oldest.step}", hint)
+        fact = f"go_back returned {returned!r} and not {oldest.step}"
+        require(returned == oldest.step, fact, hint)
         require(
             same_bits(session.snapshot(1), oldest),
-            "the actor is at the right step with another state",
+            "the actor is at the right step, but with another state",
             hint,
         )
     return Passed(f"back from step {newest.step} to step {step}, in every bit")

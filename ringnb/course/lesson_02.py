@@ -1,7 +1,7 @@
-"""Lesson 2: three ways to copy the state of an actor that does not hold still.
+"""Lesson 2: three ways to copy the state of a running actor.
 
-`copy_live` reads the kernel's own memory while the kernel steps it. What comes out is a state that the
-simulation was never in, and nothing here makes it up.
+`copy_live` reads the kernel's own memory while the kernel changes it. The result is a state that the
+simulation was never in; nothing is simulated here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from ringnb.actors import Wave2D
-from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import (
+    CheckFailed,
+    Passed,
+    learners_code,
+    require,
+    trial_session,
+    wait_while,
+)
 from ringnb.kernel.cpu.kernel import HostMemoryKernel
 from ringnb.plots.history import wave_energy
 from ringnb.session.session import Session
@@ -29,27 +34,28 @@ __all__ = ["Cut", "check_02", "copy_live", "copy_paused", "copy_snapshot", "ener
 
 _TOLERANCE = 1e-3
 _PATIENCE_S = 30.0
+# Set by `check_02` on its own thread only, so that copies elsewhere are not slowed down or broken off.
 _least_steps = ContextVar("least steps between two slabs", default=0)
-_breaks = ContextVar("whether a copy breaks off after its first slab", default=False)
+_breaks = ContextVar("whether a copy fails after its first slab", default=False)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A copy of an actor's state, and what it took to get it.
+    """A copy of an actor's state, and what it cost.
 
     Attributes
     ----------
     how : str
-        In a word.
+        "chaotic", "barrier" or "actor".
     fields : dict of str to array
         As in a checkpoint.
     params : dict of str to float
-        The actor's.
+        The actor's parameters.
     slabs : tuple of (int, int, int)
-        First row, row behind the last, and the actor's step when they were copied, as the kernel had
-        last published it: at the end of a slice of steps.
+        First row, row after the last, and the actor's step when they were copied. The kernel publishes
+        its step counter at the end of each slice of steps, so it may be a little old.
     stood_still_s : float
-        How long the actor could not step.
+        Seconds during which the actor could not step.
     """
 
     how: str
@@ -65,7 +71,7 @@ class Cut:
 
     @property
     def steps(self) -> tuple[int, int]:
-        """Smallest and largest step of its parts."""
+        """Smallest and largest step of its slabs."""
         seen = [step for _, _, step in self.slabs]
         return min(seen), max(seen)
 
@@ -82,17 +88,17 @@ def copy_live(session: Session, slot: int, *, slabs: int = 8, let_step: int = 0)
     slabs : int, default 8
         Pieces, from the first row to the last.
     let_step : int, default 0
-        Wait between two pieces until a running actor has taken this many steps. A copy of gigabytes
-        lasts as long as many steps; a small one has to be slowed down to show the same.
+        Between two pieces, wait until a running actor has taken this many steps. A copy of gigabytes
+        takes as long as many steps; a small one must be slowed down to show the same effect.
 
     Returns
     -------
     Cut
-        Torn, unless the actor stood.
+        Inconsistent, unless the actor was paused.
     """
     kernel = session.kernel
     if not isinstance(kernel, HostMemoryKernel):
-        msg = f"the memory of backend {session.backend!r} is not the host's: use backend='cpu'"
+        msg = f"backend {session.backend!r} keeps its state outside host memory: use backend='cpu'"
         raise TypeError(msg)
     live = kernel.live_levels(slot)
     out = [np.empty_like(level) for level in live]
@@ -101,7 +107,7 @@ def copy_live(session: Session, slot: int, *, slabs: int = 8, let_step: int = 0)
     seen: list[tuple[int, int, int]] = []
     for first, end in itertools.pairwise(edges):
         if seen and _breaks.get():
-            msg = "no memory is left for the rest of the copy (not really: the check is trying you)"
+            msg = "no memory is left for the rest of the copy (this error is part of the check)"
             raise MemoryError(msg)
         if seen:
             _wait_for(session, slot, seen[-1][2] + let_step)
@@ -114,16 +120,18 @@ def copy_live(session: Session, slot: int, *, slabs: int = 8, let_step: int = 0)
 
 
 def _wait_for(session: Session, slot: int, step: int) -> None:
-    until = time.monotonic() + _PATIENCE_S
-    while session.current_step(slot) < step and session.counters(slot).running:
-        if time.monotonic() > until:
-            msg = f"slot {slot} did not reach step {step} within {_PATIENCE_S:g} s; is it too slow?"
-            raise TimeoutError(msg)
-        time.sleep(0)
+    """Wait until an actor has reached a step or has been paused."""
+
+    def on_its_way() -> bool:
+        return session.current_step(slot) < step and session.counters(slot).running
+
+    if not wait_while(on_its_way, _PATIENCE_S, poll_s=0):
+        msg = f"slot {slot} did not reach step {step} within {_PATIENCE_S:g} s; is it too slow?"
+        raise TimeoutError(msg)
 
 
 def copy_paused(session: Session, slot: int, *, slabs: int = 8) -> Cut:
-    """Pause a wave, copy its live memory, let it go on: a barrier.
+    """Pause a wave, copy its live memory, resume it: a barrier.
 
     Parameters
     ----------
@@ -163,7 +171,7 @@ def copy_snapshot(session: Session, slot: int) -> Cut:
     Returns
     -------
     Cut
-        Of one step; the actor stood still while its state was copied in memory.
+        Of one step. The actor waited only while its state was copied in memory.
     """
     checkpoint = session.snapshot(slot)
     fields = checkpoint.numpy()
@@ -174,31 +182,31 @@ def copy_snapshot(session: Session, slot: int) -> Cut:
 
 
 def energy_error(cut: Cut, energy: float) -> float:
-    """Return how far a cut's energy is from what it must be.
+    """Return how far a cut's energy is from the correct value.
 
     Parameters
     ----------
     cut : Cut
         The cut.
     energy : float
-        What a wave without damping keeps.
+        The correct value, which a wave without damping conserves.
 
     Returns
     -------
     float
-        Relative, without sign.
+        Relative error, >= 0.
     """
     return abs(cut.energy / energy - 1)
 
 
 @contextlib.contextmanager
-def _breaking() -> Iterator[None]:
-    """Let every copy of live memory fail after its first slab."""
-    before = _breaks.set(True)
+def _set(variable: ContextVar[Any], value: object) -> Iterator[None]:
+    """Set a context variable for the length of a block."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        _breaks.reset(before)
+        variable.reset(token)
 
 
 def check_02(my_cut: Callable[[Session, int], Cut]) -> Passed:
@@ -217,31 +225,26 @@ def check_02(my_cut: Callable[[Session, int], Cut]) -> Passed:
     Raises
     ------
     CheckFailed
-        If a cut is torn, or the actor stands afterwards, also after a copy that has failed.
+        If a cut is inconsistent, or the actor is paused afterwards, also after a copy that failed.
     """
-    config = CheckpointConfig(enabled=False)
-    storage = ZarrStorage(zarr.storage.MemoryStore())
     errors = []
-    with Session(Wave2D((192, 192)), config=config, storage=storage) as session:
+    with trial_session(Wave2D((192, 192))) as session:
         energy = copy_paused(session, 0).energy
         session.set_pace(4000)
         session.resume(0)
         for _ in range(3):
             _wait_for(session, 0, session.current_step(0) + 100)
-            # A state this small is often copied within one step. Luck must not pass.
-            unlucky = _least_steps.set(1)
-            try:
-                with learners_code("start from course.copy_live(session, slot, slabs=8)"):
-                    cut = my_cut(session, 0)
-            finally:
-                _least_steps.reset(unlucky)
+            # A state this small is often copied within one step; a lucky copy must not pass.
+            hint = "start from course.copy_live(session, slot, slabs=8)"
+            with _set(_least_steps, 1), learners_code(hint):
+                cut = my_cut(session, 0)
             if not isinstance(cut, Cut):
                 fact = f"my_cut returned {cut!r}, not a cut"
                 raise CheckFailed(fact, "return what course.copy_live(session, slot) returns")
             require(
                 cut.how != "chaotic" or len(cut.slabs) > 1,
-                "a state of this size is copied in one piece within one step, by luck",
-                "leave slabs=8 as it is, and keep the actor from stepping between the slabs",
+                "a state of this size, copied in one piece, fits into one step only by luck",
+                "leave slabs=8 as it is, and keep the actor from stepping between two slabs",
             )
             errors.append(energy_error(cut, energy))
             require(
@@ -252,15 +255,16 @@ def check_02(my_cut: Callable[[Session, int], Cut]) -> Passed:
             )
             require(
                 session.counters(0).running,
-                "the actor stands still after the copy",
-                "whoever pauses an actor resumes it, also if the copy fails: try … finally",
+                "the actor is still paused after the copy",
+                "after a pause, resume the actor, also if the copy fails: try … finally",
             )
-        with _breaking(), contextlib.suppress(Exception):  # what becomes of the error is its choice
+        # my_cut may let the error through or handle it: either is right.
+        with _set(_breaks, True), contextlib.suppress(Exception):
             my_cut(session, 0)
         require(
             session.counters(0).running,
-            "the actor stands still after a copy that failed half-way",
-            "an exception leaves my_cut before it gets to the resume: put the copy in a try block and "
-            "the resume in its finally block",
+            "the actor is still paused after a copy that failed half-way",
+            "the exception leaves my_cut before the resume: put the copy into a try block and the "
+            "resume into its finally block",
         )
     return Passed(f"three cuts of a running wave, energy off by at most {max(errors):.1e}")

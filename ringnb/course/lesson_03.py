@@ -1,4 +1,4 @@
-"""Lesson 3: what a checkpoint is on disk, counted in files and in bytes really read."""
+"""Lesson 3: what a checkpoint is on disk: its files, and the bytes that are really read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIDE = 1024
 
 
 def save_wave(place: Path, chunk_bytes: int | None, side: int = _SIDE) -> Path:
-    """Commit the start of a square wave to a new store.
+    """Commit the initial state of a square wave to a new store.
 
     Parameters
     ----------
@@ -42,19 +42,17 @@ def save_wave(place: Path, chunk_bytes: int | None, side: int = _SIDE) -> Path:
         The checkpoint's directory.
     """
     wave = Wave2D((side, side))
-    now, before = wave.start(0)
-    fields = {"pressure": now, "pressure_previous": before}
+    now, previous = wave.start(0)
     snapshot = Snapshot(
-        fields,
-        "checkpoint",
-        "fdtd_2d_0",
-        "fdtd_2d",
-        0,
-        0,
-        1,
-        dict(wave.start_params(0)),
-        "cpu",
-        None,
+        {"pressure": now, "pressure_previous": previous},
+        name_prefix="checkpoint",
+        kernel_id="fdtd_2d_0",
+        kernel_type="fdtd_2d",
+        actor_slot=0,
+        step=0,
+        request_id=1,
+        params=dict(wave.start_params(0)),
+        backend="cpu",
     )
     with ZarrStorage(place, durable=False, chunk_bytes=chunk_bytes) as storage:
         storage.save("checkpoint_0_step_0", snapshot)
@@ -72,7 +70,7 @@ def files_of(place: Path) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        Path, relative, and bytes.
+        Relative path: bytes.
     """
     found = sorted(p for p in place.rglob("*") if p.is_file())
     return {p.relative_to(place).as_posix(): p.stat().st_size for p in found}
@@ -85,9 +83,9 @@ class Reads:
     Attributes
     ----------
     keys : list of str
-        Chunks and documents, as often as they were read.
+        Keys of chunks and documents, one entry for each read.
     nbytes : int
-        Bytes of all of them.
+        Bytes read in total.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -96,7 +94,7 @@ class Reads:
 
 @final
 class _Counting(WrapperStore[Store]):
-    """Passes everything on, and notes what is read."""
+    """Passes everything on, and records what is read."""
 
     def __init__(self, store: Store, reads: Reads) -> None:
         super().__init__(store)
@@ -137,17 +135,14 @@ def count_reads(place: Path, read: Callable[[zarr.Group], object]) -> Reads:
     Returns
     -------
     Reads
-        Without the documents, which are read when the group is opened.
+        Bytes that `read` reads. The keys are those of chunks only.
     """
     reads = Reads()
     group = zarr.open_group(_Counting(LocalStore(place, read_only=True), reads), mode="r")
-    reads.keys.clear()
-    reads.nbytes = 0
+    reads.keys, reads.nbytes = [], 0  # opening the group does not count
     read(group)
-    chunks = Reads()
-    chunks.keys = [key for key in reads.keys if not key.endswith("zarr.json")]
-    chunks.nbytes = reads.nbytes
-    return chunks
+    reads.keys = [key for key in reads.keys if not key.endswith("zarr.json")]
+    return reads
 
 
 def check_03(chunk_bytes: object) -> Passed:
@@ -170,9 +165,8 @@ def check_03(chunk_bytes: object) -> Passed:
     """
     if isinstance(chunk_bytes, bool) or not isinstance(chunk_bytes, int):
         fact = f"chunk_bytes is {chunk_bytes!r}, not a number of bytes"
-        raise CheckFailed(
-            fact, "a row is 4 KiB; which chunks hold a few rows and are not too many?"
-        )
+        hint = "a row is 4 KiB; which chunks hold a few rows and are not too many?"
+        raise CheckFailed(fact, hint)
     with tempfile.TemporaryDirectory() as scratch:
         with learners_code("ZarrStorage takes 1024 to 2**30 bytes", ValueError):
             place = save_wave(Path(scratch) / "rows.zarr", chunk_bytes)
@@ -186,12 +180,12 @@ def check_03(chunk_bytes: object) -> Passed:
     assert np.array_equal(rows[0], Wave2D((_SIDE, _SIDE)).start(0)[0][_SIDE // 2])
     require(
         reads.nbytes <= _MOST_BYTES,
-        f"one row of 4,096 bytes costs {reads.nbytes:,} bytes; at most {_MOST_BYTES:,} are wanted",
-        "a chunk is read whole, because its checksum covers the whole of it: take smaller chunks",
+        f"one row of 4,096 bytes costs {reads.nbytes:,} bytes; at most {_MOST_BYTES:,} are allowed",
+        "a chunk is always read whole, because its checksum covers all of it: take smaller chunks",
     )
     require(
         len(files) <= _MOST_FILES,
-        f"the checkpoint has {len(files)} files; at most {_MOST_FILES} are wanted",
-        "every chunk is a file that is opened, synced and named: take larger chunks",
+        f"the checkpoint has {len(files)} files; at most {_MOST_FILES} are allowed",
+        "every chunk is a file that must be created and synced: take larger chunks",
     )
     return Passed(f"{len(files)} files; one row costs {reads.nbytes:,} bytes")

@@ -1,9 +1,8 @@
-"""Lesson 4: how often to checkpoint, found out by killing processes.
+"""Lesson 4: how often to checkpoint, measured by killing processes.
 
-Each interval faces the same lifetimes. A child process works, stops, commits, works on; when its
-lifetime is over it gets a SIGKILL, and the next child goes on from the newest checkpoint. What an
-interval is worth is read from the store alone: the steps that survived, against those that the time
-would have allowed.
+Every interval is tried with the same lifetimes. A child process works, stops, commits, works on; at the
+end of its lifetime it gets a SIGKILL, and the next child continues from the newest checkpoint. The
+result is read from the store alone: the steps that survived, compared with the steps that were possible.
 
 A checkpoint stops the work here, as in the model of J. W. Young, "A first order approximation to the
 optimum checkpoint interval", Communications of the ACM 17 (9), 1974.
@@ -25,7 +24,7 @@ import numpy as np
 
 from ringnb.actors import Heat2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import Passed, ask_number, require
 from ringnb.session.session import Session
 
 __all__ = ["Sweep", "Trial", "check_04", "lifetimes", "measure_cost", "sweep"]
@@ -37,18 +36,18 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Trial:
-    """What one interval was worth.
+    """The result of one interval.
 
     Attributes
     ----------
     interval_s : float
         Seconds of work between two checkpoints.
     alive_s : float
-        Seconds from the children's first step to their kill, summed.
+        Seconds from the first step of a child to its kill, summed over all children.
     kept_s : float
         Seconds of work whose steps are in the store at the end.
     costs_s : tuple of float
-        How long each commit kept the child from working.
+        Seconds for which each commit stopped the work.
     kills : int
         Children killed.
     """
@@ -61,20 +60,20 @@ class Trial:
 
     @property
     def wasted(self) -> float:
-        """Fraction of the time that left nothing behind: checkpoints, and work that was lost."""
+        """Fraction of the time spent on checkpoints, or on work that was lost."""
         return 1 - self.kept_s / self.alive_s
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Several intervals against the same kills.
+    """Several intervals, tried with the same kills.
 
     Attributes
     ----------
     trials : tuple of Trial
-        By interval.
+        One for each interval, in rising order.
     mtbf_s : float
-        Mean of the lifetimes.
+        Mean of the lifetimes, seconds.
     """
 
     trials: tuple[Trial, ...]
@@ -82,19 +81,19 @@ class Sweep:
 
     @property
     def cost_s(self) -> float:
-        """Median time that a checkpoint kept a child from working, over all trials."""
+        """Median time for which a checkpoint stopped the work, over all trials."""
         return statistics.median(cost for trial in self.trials for cost in trial.costs_s)
 
     @property
     def parabola(self) -> tuple[float, float, float]:
-        """Least squares through ``wasted`` over the base-2 logarithm of the interval."""
+        """Least-squares fit of ``wasted`` as a function of the base-2 logarithm of the interval."""
         x = [math.log2(t.interval_s) for t in self.trials]
         a, b, c = np.polyfit(x, [t.wasted for t in self.trials], 2).tolist()
         return a, b, c
 
     @property
     def best_s(self) -> float:
-        """The interval that wastes least: the lowest point of the parabola, NaN if it has none."""
+        """The interval that wastes least: the minimum of the parabola, NaN if it has none."""
         a, b, _ = self.parabola
         return 2 ** (-b / (2 * a)) if a > 0 else math.nan
 
@@ -109,13 +108,13 @@ def lifetimes(count: int, mtbf_s: float, seed: int = 0) -> list[float]:
     mtbf_s : float
         Mean time between failures, seconds.
     seed : int, default 0
-        Of the generator.
+        Seed of the generator.
 
     Returns
     -------
     list of float
-        Seconds. One from each of `count` equally likely ranges, in random order: a few of them then
-        represent the distribution better than as many independent ones.
+        Seconds. One from each of `count` equally likely ranges, in random order: so even a few of them
+        represent the distribution well.
     """
     rng = np.random.default_rng(seed)
     quantiles = (np.arange(count) + rng.random(count)) / count
@@ -130,7 +129,7 @@ def sweep(
     *,
     told: Callable[[int], object] = lambda _: None,
 ) -> Sweep:
-    """Measure what each interval is worth, with real processes and real kills.
+    """Measure what each interval wastes, with real processes and real kills.
 
     Parameters
     ----------
@@ -141,21 +140,22 @@ def sweep(
     lives : sequence of float
         After how many seconds each child is killed; the same for every interval.
     told : callable, optional
-        Gets the number of kills so far, after each.
+        Called after each kill with the number of kills so far.
 
     Returns
     -------
     Sweep
-        What was measured.
+        The results.
     """
-    context = _nursery()
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that a child need not import everything
     ordered = sorted(intervals)
     stores = [place / f"interval-{index}.zarr" for index in range(len(ordered))]
     alive = [0.0] * len(ordered)
     costs: list[list[float]] = [[] for _ in ordered]
     kills = 0
     for life in lives:
-        # The intervals take turns: whatever else this machine does meanwhile, it does to all of them.
+        # The intervals take turns, so that other load on this machine affects all of them alike.
         for index, interval in enumerate(ordered):
             lived, seen = _one_life(context, stores[index], interval, life)
             alive[index] += lived
@@ -170,7 +170,7 @@ def sweep(
 
 
 def measure_cost(place: Path, checkpoints: int = 10) -> float:
-    """Measure how long a checkpoint of the sweep's actor keeps it from working.
+    """Measure for how long a checkpoint stops the sweep's actor.
 
     Parameters
     ----------
@@ -182,21 +182,21 @@ def measure_cost(place: Path, checkpoints: int = 10) -> float:
     Returns
     -------
     float
-        Seconds, the median.
+        Median, seconds.
     """
-    with _working(place / "cost.zarr") as session:
+    with _plate(place / "cost.zarr") as session:
         return statistics.median(_work_and_commit(session, 0.01) for _ in range(checkpoints))
 
 
-def _working(store: Path) -> Session:
+def _plate(store: Path) -> Session:
+    """Start a session with the actor of all trials."""
     config = CheckpointConfig(storage_path=store, enabled=False, max_snapshots=2)
     return Session(Heat2D((_SIDE, _SIDE)), config=config)
 
 
 def _work_and_commit(session: Session, interval_s: float) -> float:
-    session.set_pace(
-        PACE
-    )  # anew, or the actor would catch up on the steps it missed while it stood
+    """Step for a while, pause, commit; return the seconds that the commit took."""
+    session.set_pace(PACE)  # again, or the actor would catch up on the steps of the last pause
     session.resume(0)
     time.sleep(interval_s)
     session.pause(0)
@@ -206,8 +206,8 @@ def _work_and_commit(session: Session, interval_s: float) -> float:
 
 
 def _child(pipe: Connection, store: Path, interval_s: float) -> None:
-    """Work and commit until killed; the body of a child process."""
-    with _working(store) as session:
+    """Work and commit until killed; runs in a child process."""
+    with _plate(store) as session:
         if session.manager.list_checkpoints(0):
             session.restore(0, "latest")
         pipe.send(None)
@@ -218,7 +218,7 @@ def _child(pipe: Connection, store: Path, interval_s: float) -> None:
 def _one_life(
     context: ForkServerContext, store: Path, interval_s: float, life_s: float
 ) -> tuple[float, list[float]]:
-    """Start a child, kill it when its life is over; return how long it lived and its costs."""
+    """Start a child, kill it after its lifetime; return how long it worked and what commits cost."""
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, store, interval_s), daemon=True)
     child.start()
@@ -247,16 +247,10 @@ def _one_life(
 
 
 def _newest_step(store: Path) -> int:
+    """Return the step of the newest checkpoint, 0 if there is none."""
     with ZarrStorage(store) as storage:
         names = storage.list()
         return storage.load(names[-1]).step if names else 0
-
-
-def _nursery() -> ForkServerContext:
-    """Return a context whose children start from a process that has imported this module."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def check_04(best_interval: Callable[[float, float], object], measured: Sweep) -> Passed:
@@ -267,46 +261,41 @@ def check_04(best_interval: Callable[[float, float], object], measured: Sweep) -
     best_interval : callable
         ``best_interval(cost_s, mtbf_s)`` returns seconds.
     measured : Sweep
-        What was measured.
+        The sweep to compare with.
 
     Returns
     -------
     Passed
-        Both numbers.
+        The interval of the formula, and that of the sweep.
 
     Raises
     ------
     CheckFailed
-        If they differ by more than a factor of 2, or the formula cannot be right elsewhere.
+        If they differ by more than a factor of 2, or the formula is wrong for other machines.
     """
-    hint = "set the derivative of cost/T + T/(2*mtbf) by T to zero and solve for T"
+    hint = "set the derivative of cost/T + T/(2*mtbf) with respect to T to zero and solve for T"
 
     def ask(cost_s: float, mtbf_s: float) -> float:
-        """Ask the learner's function."""
-        with learners_code(hint):
-            value = best_interval(cost_s, mtbf_s)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-            fact = f"best_interval({cost_s:g}, {mtbf_s:g}) returned {value!r}, not seconds"
-            raise CheckFailed(fact, hint)
-        return float(value)
+        """Call the learner's function."""
+        return ask_number("best_interval", best_interval, cost_s, mtbf_s, unit="seconds", hint=hint)
 
     mine, best = ask(measured.cost_s, measured.mtbf_s), measured.best_s
     require(
         math.isfinite(best),
-        "the sweep found no valley: it wasted no less in the middle than at its ends",
-        "the machine was busy with something else; run the sweep again, with more lifetimes",
+        "the sweep has no valley: the intervals in the middle wasted as much as those at the ends",
+        "the machine was busy with something else: run the sweep again, with more lifetimes",
     )
     require(
         0.5 <= mine / best <= 2,
-        f"your formula says {mine:.3g} s, the kills say {best:.3g} s",
+        f"your formula gives {mine:.3g} s, the sweep gives {best:.3g} s",
         hint,
     )
     for cost_s, mtbf_s in ((1.0, 50.0), (4.0, 50.0), (60.0, 86400.0)):
         wanted, got = math.sqrt(2 * cost_s * mtbf_s), ask(cost_s, mtbf_s)
         require(
             0.8 <= got / wanted <= 1.25,
-            f"here it fits, but with a checkpoint of {cost_s:g} s and a failure every {mtbf_s:g} s the "
-            f"least is wasted at about {wanted:.3g} s, and your formula says {got:.3g} s",
-            "a number that fits this sweep is no formula: " + hint,
+            f"it fits this sweep; but with a checkpoint of {cost_s:g} s and a failure every {mtbf_s:g} "
+            f"s the best interval is about {wanted:.3g} s, and your formula gives {got:.3g} s",
+            "one number that fits this sweep is not a formula: " + hint,
         )
-    return Passed(f"your formula says {mine:.3g} s, the kills say {best:.3g} s")
+    return Passed(f"your formula gives {mine:.3g} s, the sweep gives {best:.3g} s")

@@ -1,6 +1,6 @@
-"""Lesson 6: what a retention policy leaves, replayed without a disk by the code that deletes.
+"""Lesson 6: which checkpoints a retention policy keeps, computed without a disk.
 
-`replay` asks `ringnb.checkpoint.retention.choose`, as the manager does after every commit.
+`replay` calls `ringnb.checkpoint.retention.choose`, as the manager does after every commit.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def replay(
     pins: Mapping[int, str] | None = None,
     interval_s: float = 60.0,
 ) -> list[CheckpointInfo]:
-    """Commit checkpoints that exist on paper only, and retire what a policy lets go.
+    """Apply a policy to a history of imaginary checkpoints, after each commit.
 
     Parameters
     ----------
     policy : Policy
         What to keep.
     steps : iterable of int
-        Step of each commit, in commit order; after a restore a step may come again.
+        Step of each commit, in commit order; after a restore a step may occur again.
     pins : mapping of int to str, optional
-        Labels, by place in the order of commits (the first is 0): pinned as soon as they are written.
+        Labels by position in the order of commits (the first is 0): pinned as soon as committed.
     interval_s : float, default 60.0
         Seconds between commits.
 
@@ -62,15 +62,13 @@ def replay(
             pin=pins.get(index),
         )
         history.append(new)
-        gone = set(choose(history, policy, _load, protect=(new.name,)))
-        history = [one for one in history if one not in gone]
+        retired = set(choose(history, policy, _load, protect=(new.name,)))
+        history = [one for one in history if one not in retired]
     return history
 
 
 def _load(name: str) -> Checkpoint:
-    msg = (
-        f"{name!r} exists on paper only: a policy that looks inside checkpoints cannot be replayed"
-    )
+    msg = f"{name!r} is imaginary: a policy that looks inside checkpoints cannot be replayed"
     raise LookupError(msg)
 
 
@@ -80,7 +78,7 @@ def check_06(policy: object) -> Passed:
     Parameters
     ----------
     policy : Policy
-        The newest 2 and the first of every 500 steps, of these the newest that fit into 6 MiB.
+        Should keep the newest 2 and the first of every 500 steps; of these, the newest within 6 MiB.
 
     Returns
     -------
@@ -90,19 +88,18 @@ def check_06(policy: object) -> Passed:
     Raises
     ------
     CheckFailed
-        At the first history that leaves something else.
+        At the first history for which policy and model differ.
     """
     hint = (
         "a | b keeps what either keeps; a & b keeps what b keeps of what a has kept. Which is last?"
     )
     if not isinstance(policy, Policy):
         fact = f"policy is {policy!r}, not a retention policy"
-        raise CheckFailed(
-            fact, "build it from keep.keep_last, keep.keep_every and keep.keep_within"
-        )
+        build = "build it from keep.keep_last, keep.keep_every and keep.keep_within"
+        raise CheckFailed(fact, build)
     draw = random.Random(6)  # noqa: S311 - histories, not secrets
     commits = 0
-    # Shortest first, so that a learner is shown a history that can be followed by hand.
+    # Shortest first, so that a learner sees a history that can be followed by hand.
     for steps, pins in sorted((_history(draw) for _ in range(_HISTORIES)), key=lambda h: len(h[0])):
         commits += len(steps)
         with learners_code(hint):
@@ -111,7 +108,7 @@ def check_06(policy: object) -> Passed:
         shown = [f"{steps[i]}{' (pinned)' if i in pins else ''}" for i in wanted]
         require(
             left == wanted,
-            f"after commits at steps {steps} there should be left {', '.join(shown)}; your policy "
+            f"after commits at steps {steps} these should be left: {', '.join(shown)}; your policy "
             f"leaves {', '.join(str(steps[i]) for i in left)}",
             hint,
         )
@@ -121,19 +118,20 @@ def check_06(policy: object) -> Passed:
 
 
 def _history(draw: random.Random) -> tuple[list[int], dict[int, str]]:
+    """Draw the steps of up to 40 commits, and the labels of those that are pinned."""
     steps: list[int] = []
     step = 0
     for _ in range(draw.randint(1, 40)):
         step += draw.choice((50, 100, 250))
         if steps and draw.random() < 0.1:
-            step = draw.choice(steps)  # a restore, and on from there
+            step = draw.choice(steps)  # a restore; the run continues from there
         steps.append(step)
     pinned = [i for i in range(len(steps)) if draw.random() < 0.1]
     return steps, dict.fromkeys(pinned, "kept by hand")
 
 
 def _model(steps: list[int], pins: Mapping[int, str]) -> list[int]:
-    """Say what is left, by the words of the exercise and no code of the policies."""
+    """Return the positions of what is left, from the words of the exercise, without policy code."""
     left: list[int] = []
     for index in range(len(steps)):
         left.append(index)

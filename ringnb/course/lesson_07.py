@@ -1,21 +1,18 @@
-"""Lesson 7: what a checkpoint does not hold, and how to find it: run on twice, compare the bits."""
+"""Lesson 7: how to find state that a checkpoint does not hold: run twice from it, compare the bits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import zarr
-
 from ringnb.actors import Wave2D
-from ringnb.checkpoint import Checkpoint, CheckpointConfig, ZarrStorage
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.checkpoint import Checkpoint
+from ringnb.course.checks import Passed, ask_number, require, trial_session
 from ringnb.session.session import Session
 
 __all__ = ["check_07", "same_bits", "shake"]
 
 _SEED, _TURNS = 7, 6
-_CHANCE = 0.05  # of the numbers may come twice: noise with few digits is noise
+_REPEATS = 0.05  # fraction of numbers that may occur twice: noise with few digits is still noise
 
 
 def same_bits(a: Checkpoint, b: Checkpoint) -> bool:
@@ -24,12 +21,12 @@ def same_bits(a: Checkpoint, b: Checkpoint) -> bool:
     Parameters
     ----------
     a, b : Checkpoint
-        The two.
+        The checkpoints to compare.
 
     Returns
     -------
     bool
-        Names, types, shapes and bytes.
+        Whether names, types, shapes and bytes are the same.
     """
     one, other = a.numpy(), b.numpy()
     return one.keys() == other.keys() and all(
@@ -41,7 +38,7 @@ def same_bits(a: Checkpoint, b: Checkpoint) -> bool:
 
 
 def shake(session: Session, slot: int, noise: Callable[[int], float], turns: int = 10) -> None:
-    """Drive an actor from the host: some noise into the middle cell, 20 steps, again.
+    """Drive an actor from the host: inject noise into the middle cell, take 20 steps, repeat.
 
     Parameters
     ----------
@@ -61,7 +58,7 @@ def shake(session: Session, slot: int, noise: Callable[[int], float], turns: int
 
 
 def check_07(noise: Callable[[int, int], object]) -> Passed:
-    """Check a source of noise that a restore cannot derail.
+    """Check a noise function that gives the same numbers after a restore.
 
     Parameters
     ----------
@@ -76,38 +73,31 @@ def check_07(noise: Callable[[int, int], object]) -> Passed:
     Raises
     ------
     CheckFailed
-        If a restored run leaves the path of the first, or the noise is none.
+        If two runs from one checkpoint differ, or the numbers are not noise.
     """
-    hint = "let the generator be made anew at each call, from what a checkpoint knows: (seed, step)"
+    hint = "make a new generator in each call, from what a checkpoint holds: (seed, step)"
 
     def draw(seed: int, step: int) -> float:
-        """Ask the learner's function."""
-        with learners_code(hint):
-            value = noise(seed, step)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-            fact = f"noise({seed}, {step}) returned {value!r}, not a number"
-            raise CheckFailed(fact, hint)
-        return float(value)
+        """Call the learner's function."""
+        return ask_number("noise", noise, seed, step, unit="a number", hint=hint)
 
     values = {draw(seed, step) for seed in (_SEED, 8) for step in range(0, 2000, 20)}
     require(
         len(values) > 190,
         f"200 calls with different seeds and steps gave {len(values)} different numbers",
-        "it still has to be noise, another for every step and every seed",
+        "it must still be noise: another number for every step and every seed",
     )
     small = range(1, 17)
     pairs = [(a, b) for a in small for b in (*small, *range(100, 2000, 100))]
     drawn: dict[float, tuple[int, int]] = {}
-    same = [(drawn.setdefault(draw(*pair), pair), pair) for pair in pairs]
-    twins = [(first, again) for first, again in same if first != again]
+    first_drawn = [drawn.setdefault(draw(*pair), pair) for pair in pairs]
+    repeats = [both for both in zip(first_drawn, pairs, strict=True) if both[0] != both[1]]
     require(
-        len(twins) <= _CHANCE * len(pairs),
-        "noise{} and noise{} are the same number".format(*(twins[0] if twins else ("", ""))),
-        "two pairs must not come down to one number: give default_rng both, as a sequence",
+        len(repeats) <= _REPEATS * len(pairs),
+        "noise{} and noise{} are the same number".format(*(repeats[0] if repeats else ("", ""))),
+        "do not combine seed and step into one number: give default_rng both, as a sequence",
     )
-    storage = ZarrStorage(zarr.storage.MemoryStore())
-    config = CheckpointConfig(enabled=False)
-    with Session(Wave2D((48, 48)), config=config, storage=storage) as session:
+    with trial_session(Wave2D((48, 48))) as session:
         shake(session, 0, lambda step: draw(_SEED, step), _TURNS)
         fork = session.snapshot(0)
         ends = []
@@ -118,7 +108,7 @@ def check_07(noise: Callable[[int, int], object]) -> Passed:
         require(
             same_bits(*ends),
             f"two runs from {fork.name!r} end differently",
-            "your generator remembers how often it was asked, and no checkpoint knows that: "
+            "your generator remembers how often it was called, and no checkpoint holds that: "
             + hint,
         )
     return Passed(f"two runs from step {fork.step} to step {ends[0].step} agree in every bit")

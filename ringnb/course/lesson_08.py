@@ -1,7 +1,7 @@
-"""Lesson 8: the CUDA kernel by itself, on a GPU or in Numba's simulator, and what it is compiled to.
+"""Lesson 8: the CUDA kernel alone, on a GPU or in Numba's simulator; its words, and its machine code.
 
-`check_08` drives the host's own ring code. Numba decides once per process whether ``numba.cuda`` is the
-GPU's or the simulator's; what needs the other one is done in a process of its own.
+`check_08` uses the host's own ring code. Numba decides once per process whether ``numba.cuda`` is the
+GPU's or the simulator's; whatever needs the other one runs in another process.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ import random
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Never
+from typing import NamedTuple, final
 
 import numpy as np
 
+from ringnb._support.text import format_table, rows_table
 from ringnb.actors import Actor
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, require, wait_while
 from ringnb.course.widgets import Note
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout, ring
+from ringnb.kernel.base import AbstractKernel
+from ringnb.kernel.cuda import layout as cuda_layout
 from ringnb.kernel.cuda.availability import driver_present, load
 from ringnb.kernel.cuda.kernel import CudaKernel
 
 __all__ = [
+    "Words",
     "bare_kernel",
     "barrier_in",
     "barrier_source",
@@ -36,20 +39,21 @@ __all__ = [
     "gpu_or_simulator",
     "seconds_until",
     "wave_ptx",
+    "words",
 ]
 
 _HISTORIES = 200
 _ASK_GPU = (
     "from ringnb.kernel.cuda.availability import why_unavailable; print(why_unavailable() or '')"
 )
-_bare: list[CudaKernel] = []
+_bare: list[CudaKernel] = []  # what `bare_kernel` has launched: one at a time
 
 
 # -- where it runs -------------------------------------------------------------------------------------
 
 
 class _NotHere(BackendUnavailable):
-    """The lesson cannot run here; a notebook shows one line that says what to do."""
+    """The lesson cannot run here; a notebook shows this as one line that says what to do."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
@@ -63,33 +67,31 @@ def gpu_or_simulator() -> tuple[str, str]:
     backend : str
         "cuda" where a GPU is usable, else "cudasim".
     why : str
-        In words.
+        The reason, for the learner.
 
     Raises
     ------
     BackendUnavailable
-        If neither can be had in this process; the message says what to do.
+        If neither is possible in this process; the message says what to do.
     """
-    if "numba.cuda" in sys.modules:
-        from numba import config  # noqa: PLC0415 - loaded already
+    from numba import config  # noqa: PLC0415 - numba is slow to import
 
-        reason = "this process has the simulator's numba.cuda" if config.ENABLE_CUDASIM else None
+    if "numba.cuda" in sys.modules and config.ENABLE_CUDASIM:
+        reason: str | None = "this process has the simulator's numba.cuda"
     else:
-        reason = None
-    if reason is None:
         reason = _why_no_gpu()
     if reason is None:
-        return "cuda", "a GPU is here, and the kernel runs on it"
+        return "cuda", "there is a GPU, and the kernel runs on it"
     try:
         load(simulate=True)
     except BackendUnavailable as error:
-        # Another backend, which the message offers at its end, is not what the lesson is about.
+        # The message ends by offering another backend, but this lesson needs this one.
         raise _NotHere(str(error).removesuffix("; or use backend='cpu'")) from error
     return "cudasim", f"the kernel runs in Numba's simulator: {reason}"
 
 
 def _why_no_gpu() -> str | None:
-    """Ask for the GPU without taking its numba.cuda into this process, which may need the other one."""
+    """Look for a usable GPU without importing numba.cuda here: this process may need the simulator's."""
     if not driver_present():
         return "no NVIDIA driver is loaded here"
     done = _python("-c", _ASK_GPU)
@@ -99,6 +101,7 @@ def _why_no_gpu() -> str | None:
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in another process, with the GPU's numba.cuda, for at most 300 s."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
     command = [sys.executable, *arguments]
     return subprocess.run(  # noqa: S603 - our own interpreter, no shell
@@ -107,20 +110,20 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
+    return (text.strip().splitlines() or ["the process printed no error"])[-1]
 
 
 def bare_kernel(
     backend: str, actor: Actor, *, capacity: int = 4, lease_s: float = 2.0
 ) -> CudaKernel:
-    """Launch the CUDA kernel with nothing around it: no session, no thread that takes replies.
+    """Launch the CUDA kernel alone: no session, no thread that reads replies.
 
     Parameters
     ----------
     backend : str
         "cuda" or "cudasim".
     actor : Actor
-        What it hosts, in slot 0.
+        The actor in slot 0.
     capacity : int, default 4
         Slots of each ring.
     lease_s : float, default 2.0
@@ -129,19 +132,20 @@ def bare_kernel(
     Returns
     -------
     CudaKernel
-        It runs. One that an earlier call launched was stopped.
+        It is running. The kernel of an earlier call is stopped.
     """
     while _bare:
         _bare.pop().stop()
     kernel = CudaKernel([actor], simulate=backend == "cudasim", capacity=capacity, lease_s=lease_s)
-    _ready_rings()
+    # Compiling holds the interpreter's lock for longer than a lease, and with it the heartbeat.
+    _compile_ring_code()
     kernel.launch()
     _bare.append(kernel)
     return kernel
 
 
-def _ready_rings() -> None:
-    """Have the host's ring code compiled: compiling holds the interpreter's lock longer than a lease."""
+def _compile_ring_code() -> None:
+    """Call each function of the host's ring code once."""
     control, slots, scratch = _ring(2)
     ring.push_and_spin(control, slots, scratch, 2, 1, 0, 0, 0, 0, 0, 0)
     ring.store_word(control, layout.K2H_HEAD, ring.load_word(control, layout.H2K_HEAD))
@@ -150,18 +154,18 @@ def _ready_rings() -> None:
 
 
 def _ring(capacity: int) -> tuple[layout.Words, layout.Words, layout.Words]:
-    """Make the control words of a lane, the slots of a ring, and what a push needs besides."""
+    """Return the control words of a lane, the slots of a ring, and scratch space for a push."""
     slots = np.zeros((capacity, layout.SLOT_WORDS), np.int64)
     return np.zeros(layout.CTL_WORDS, np.int64), slots, np.zeros(8, np.int64)
 
 
 def seconds_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> float:
-    """Wait for a condition, and say how long that took.
+    """Wait for a condition, and return how long that took.
 
     Parameters
     ----------
     condition : callable
-        Asked a thousand times a second.
+        Called a thousand times a second, until it returns true.
     timeout_s : float, default 30.0
         Seconds to wait at most.
 
@@ -173,29 +177,122 @@ def seconds_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> flo
     Raises
     ------
     TimeoutError
-        If it does not hold in time.
+        If the condition does not become true in time.
     """
     begin = time.monotonic()
-    while not condition():
-        if time.monotonic() - begin > timeout_s:
-            msg = f"what was waited for has not happened within {timeout_s:g} s"
-            raise TimeoutError(msg)
-        time.sleep(0.001)
+    if not wait_while(lambda: not condition(), timeout_s):
+        msg = f"the condition has not become true within {timeout_s:g} s"
+        raise TimeoutError(msg)
     return time.monotonic() - begin
+
+
+# -- the words that host and kernel share -------------------------------------------------------------
+
+
+class _Word(NamedTuple):
+    writer: str
+    meaning: str
+    at: int | None  # index in a lane's control words; None: it is elsewhere
+
+
+_WORDS = {
+    "H2K_HEAD": _Word("host", "commands written", layout.H2K_HEAD),
+    "H2K_TAIL": _Word("kernel", "commands read", layout.H2K_TAIL),
+    "K2H_HEAD": _Word("kernel", "replies written", layout.K2H_HEAD),
+    "K2H_TAIL": _Word("host", "replies read", layout.K2H_TAIL),
+    "W_STEP": _Word("kernel", "steps of slot 0", None),
+    "TAKEN": _Word("kernel", "staging buffers filled", layout.TAKEN),
+    "RETURNED": _Word("host", "staging buffers given back", layout.RETURNED),
+    "LOOPS": _Word("kernel", "passes of the leader's loop", layout.LOOPS),
+    "HEARTBEAT": _Word("host", "counts up while the host is alive", None),
+    "STOP": _Word("host", "1: the kernel must end", layout.STOP),
+    "STATE": _Word("kernel", "2: it has ended", layout.STATE),
+    "STATE_REASON": _Word("kernel", "why: 1 STOP, 2 TERMINATE, 3 lease", cuda_layout.STATE_REASON),
+}
+
+
+@final
+class Words(dict[str, int]):
+    """Values of the words that host and kernel share, at the time when they were read.
+
+    The names are those of `ringnb.kernel.layout` and `ringnb.kernel.cuda.layout`.
+
+    Parameters
+    ----------
+    values : dict of str to int
+        The words.
+    since : Words, optional
+        Earlier values, shown beside them.
+    """
+
+    def __init__(self, values: dict[str, int], since: Words | None = None) -> None:
+        super().__init__(values)
+        self._since = since
+
+    def _rows(self) -> list[tuple[object, ...]]:
+        columns = [self] if self._since is None else [self._since, self]
+        return [
+            (name, word.writer, *(column[name] for column in columns), word.meaning)
+            for name, word in _WORDS.items()
+        ]
+
+    def _header(self) -> list[str]:
+        values = ["value"] if self._since is None else ["before", "after"]
+        return ["word", "written by", *values, "meaning"]
+
+    def _repr_html_(self) -> str:
+        """Show them as a table."""
+        return rows_table("Words that host and kernel share", self._header(), self._rows())
+
+    def __repr__(self) -> str:
+        """Show them as lines."""
+        rows = [[str(value) for value in row] for row in self._rows()]
+        return "\n".join(format_table(self._header(), rows))
+
+
+def words(kernel: AbstractKernel, since: Words | None = None) -> Words:
+    """Read the words that the host shares with a kernel's first lane, also after the kernel's end.
+
+    Parameters
+    ----------
+    kernel : CudaKernel
+        From `bare_kernel`, or the ``kernel`` of a session with ``backend="cuda"`` or "cudasim".
+    since : Words, optional
+        Earlier values to show beside them.
+
+    Returns
+    -------
+    Words
+        Read one after the other while the kernel runs, so not all at the same moment.
+    """
+    if not isinstance(kernel, CudaKernel):
+        msg = (
+            f"kernel must be a CUDA kernel, got {kernel!r}: open the session with backend='cudasim'"
+        )
+        raise TypeError(msg)
+    control = kernel.shared(0).control
+    values = {name: int(control[w.at]) for name, w in _WORDS.items() if w.at is not None}
+    for name, at in (("TAKEN", layout.TAKEN), ("RETURNED", layout.RETURNED)):
+        values[name] = sum(
+            int(control[at + b * layout.LINE]) for b in range(layout.STAGING_BUFFERS)
+        )
+    values["W_STEP"] = kernel.counters(0).step
+    values["HEARTBEAT"] = kernel.heartbeat
+    return Words({name: values[name] for name in _WORDS}, since)
 
 
 # -- what the blocks do --------------------------------------------------------------------------------
 
 
 def barrier_source() -> Note:
-    """Return the source of the barrier of a group of blocks. Only after a kernel was made.
+    """Return the source of the barrier of a group of blocks; to be called after a kernel was created.
 
     Returns
     -------
     Note
         For the notebook to display.
     """
-    # It takes the numba.cuda that is there, hence not before.
+    # This module uses the numba.cuda that was chosen for the process: never import it earlier.
     from ringnb.kernel.cuda import program as cuda_program  # noqa: PLC0415
 
     barrier = cuda_program._barrier
@@ -203,7 +300,7 @@ def barrier_source() -> Note:
 
 
 def wave_ptx(cc: tuple[int, int] = (9, 0)) -> Future[str]:
-    """Begin to compile the kernel that hosts waves, in a process of its own; no GPU is needed.
+    """Begin to compile the kernel that hosts waves, in another process; no GPU is needed.
 
     Parameters
     ----------
@@ -213,15 +310,15 @@ def wave_ptx(cc: tuple[int, int] = (9, 0)) -> Future[str]:
     Returns
     -------
     concurrent.futures.Future
-        Its ``result()`` is the PTX. It raises `BackendUnavailable` if the compiler is not installed, or
-        fails.
+        Its ``result()`` returns the PTX, or raises `BackendUnavailable` if the compiler is not installed
+        or fails.
     """
 
     def compile_() -> str:
-        """Wait for the process."""
+        """Wait for the process, on the pool's thread."""
         done = _python("-m", "ringnb.course.processes.compiled", *map(str, cc))
         if done.returncode != 0:
-            msg = f"{_last_line(done.stderr)}. pip install 'ringnb[cuda13]' brings the compiler"
+            msg = f"{_last_line(done.stderr)}. pip install 'ringnb[cuda13]' installs the compiler"
             raise BackendUnavailable(msg)
         return done.stdout
 
@@ -232,7 +329,7 @@ def wave_ptx(cc: tuple[int, int] = (9, 0)) -> Future[str]:
 
 
 def barrier_in(ptx: str) -> Note:
-    """Return the first barrier of a group in PTX, between its two barriers of a block.
+    """Find the first barrier of a group in PTX, from one barrier of the block to the next.
 
     Parameters
     ----------
@@ -242,7 +339,7 @@ def barrier_in(ptx: str) -> Note:
     Returns
     -------
     Note
-        Without comments and empty lines, for the notebook to display.
+        The lines without comments and empty ones, for the notebook to display.
     """
     lines = [
         line for line in ptx.splitlines() if line.strip() and not line.lstrip().startswith("//")
@@ -257,7 +354,7 @@ def barrier_in(ptx: str) -> Note:
 
 
 def check_08(unread: Callable[[int, int, int], Iterable[int]]) -> Passed:
-    """Check a reading of the ring's two indices against the host's own ring code.
+    """Check a function that reads the ring's two indices against the host's own ring code.
 
     Parameters
     ----------
@@ -273,12 +370,12 @@ def check_08(unread: Callable[[int, int, int], Iterable[int]]) -> Passed:
     Raises
     ------
     CheckFailed
-        At the first ring where a command lies elsewhere.
+        At the first ring for which the function returns other slots.
     """
     draw = random.Random(8)  # noqa: S311 - histories, not secrets
     looks = fulls = 0
     for turn in range(_HISTORIES):
-        # Small rings and indices first, so that a learner is shown what can be followed by hand.
+        # Small rings and indices first, so that a learner sees a case that can be followed by hand.
         capacity = (4, 2, 8, 64)[turn * 4 // _HISTORIES]
         begin = draw.randrange(2**40, 2**62) if turn % 5 == 4 else draw.randrange(1 + 2 * turn)
         for head, tail, full in _history(draw, capacity, begin):
@@ -286,28 +383,28 @@ def check_08(unread: Callable[[int, int, int], Iterable[int]]) -> Passed:
             looks += 1
             fulls += full
     return Passed(
-        f"{_HISTORIES} rings of 2 to 64 slots looked at {looks:,} times, {fulls:,} times full: every "
+        f"{_HISTORIES} rings of 2 to 64 slots, read {looks:,} times, {fulls:,} times when full: every "
         "command found"
     )
 
 
 def _history(draw: random.Random, capacity: int, begin: int) -> Iterable[tuple[int, int, bool]]:
-    """Push and read at random with the real code; yield the indices, and whether a push was refused."""
+    """Push and read at random with the real code; yield head, tail, and whether the ring was full."""
     control, slots, scratch = _ring(capacity)
     control[layout.H2K_HEAD] = control[layout.H2K_TAIL] = begin
-    waiting: deque[int] = deque()
-    eager = draw.random()
+    unread: list[int] = []
+    share_of_pushes = 0.3 + 0.6 * draw.random()
     for command_id in range(3 * capacity):
         full = False
-        if draw.random() < 0.3 + 0.6 * eager:
+        if draw.random() < share_of_pushes:
             full = not ring.push(control, slots, scratch, 2, command_id, 0, 0, 0, 0, 0)
             if not full:
-                waiting.append(command_id)
-        elif waiting:
-            waiting.popleft()
+                unread.append(command_id)
+        elif unread:
+            del unread[0]
             ring.store_word(control, layout.H2K_TAIL, int(control[layout.H2K_TAIL]) + 1)
         head, tail = int(control[layout.H2K_HEAD]), int(control[layout.H2K_TAIL])
-        assert [int(slots[_slot(i, capacity), 1]) for i in range(tail, head)] == list(waiting)
+        assert [int(slots[_slot(i, capacity), 1]) for i in range(tail, head)] == unread
         yield head, tail, full
 
 
@@ -318,28 +415,27 @@ def _slot(index: int, capacity: int) -> int:
 def _compare(
     unread: Callable[[int, int, int], Iterable[int]], head: int, tail: int, capacity: int
 ) -> None:
+    """Raise `CheckFailed` unless the learner's function returns the slots of `tail` up to `head`."""
     hint = (
-        "commands not read yet have the indices tail, tail + 1, … head - 1: in which slot is each?"
+        "commands not yet read have the indices tail, tail + 1, … head - 1: in which slot is each?"
     )
+    call = f"unread({head}, {tail}, {capacity})"
     with learners_code(hint):
         answer = unread(head, tail, capacity)
-    what = f"unread({head}, {tail}, {capacity})"
     try:
         found = [operator.index(slot) for slot in answer]
     except TypeError:
-        _refuse(f"{what} returned {answer!r}, not a list of slots")
+        fact = f"{call} returned {answer!r}, not a list of slots"
+        empty = "return a list of integers; an empty one if every command was read"
+        raise CheckFailed(fact, empty) from None
     wanted = [_slot(index, capacity) for index in range(tail, head)]
     if len(wanted) == capacity and not found:
-        hint = "head and tail may fall on the same slot in two cases: the indices tell them apart"
+        hint = "head and tail are in the same slot in two cases: the indices tell which case it is"
     require(
         found == wanted,
-        f"{what} should be {_short(wanted)}; you returned {_short(found)}",
+        f"{call} should be {_short(wanted)}; you returned {_short(found)}",
         hint,
     )
-
-
-def _refuse(fact: str) -> Never:
-    raise CheckFailed(fact, "return a list of integers, an empty one if nothing waits")
 
 
 def _short(slots: list[int]) -> str:

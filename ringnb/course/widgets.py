@@ -1,7 +1,7 @@
-"""Widgets in a lesson, where there are any: a notebook runs to its end without them, too.
+"""Widgets in a lesson. Without the widgets extra, a notebook shows a sentence instead and runs on.
 
-Cards ask for a prediction before the lesson has measured anything; what they reveal is a result of cells
-further down.
+A card asks for a prediction before the lesson has measured anything; the answer that it reveals comes
+from cells further down.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Note(str):
 
 
 def panel(session: Session, name: str) -> Any:
-    """Return a panel over a session, or say why there is none.
+    """Return a panel of a session, or a sentence that says why there is none.
 
     Parameters
     ----------
@@ -53,18 +53,18 @@ def predict(
     options: Sequence[str] | None = None,
     unit: str = "",
 ) -> Any:
-    """Return a card that asks before it tells, or the question alone where there are no widgets.
+    """Return a card that asks first and answers later, or only the question if there are no widgets.
 
-    A measured number (a float) is told to three significant digits, a count in full.
+    A measured number (a float) is shown with three significant digits, a count in full.
 
     Parameters
     ----------
     question : str
-        What is to be predicted.
+        What the learner predicts.
     answer : callable
-        Returns the result from names that cells further down define.
+        Returns the result. It uses names that cells further down define.
     options : sequence of str, optional
-        Answers to choose from; by default a number is asked for.
+        Answers to choose from; without them the card asks for a number.
     unit : str, default ""
         Unit of the number.
 
@@ -75,16 +75,16 @@ def predict(
     """
 
     def measured() -> Any:
-        """Look the result up, once it is there."""
+        """Return the result, or raise `LookupError` before its cell has run."""
         try:
             found = answer()
         except NameError:
-            msg = "nothing is measured yet; run the cells of this lesson first, then reveal again"
+            msg = "nothing is measured yet: run the cells of this lesson, then press Reveal again"
             raise LookupError(msg) from None
         return float(f"{found:.3g}") if isinstance(found, float) else found
 
     try:
-        from ringnb import panels  # noqa: PLC0415 - needs an extra: imported when used
+        from ringnb.panels import predict as card  # noqa: PLC0415 - needs the widgets extra
     except ImportError:
         return Note(question if options is None else f"{question} ({' / '.join(options)})")
-    return panels.predict(question, measured, options=options, unit=unit)
+    return card(question, measured, options=options, unit=unit)

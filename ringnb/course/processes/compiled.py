@@ -1,8 +1,7 @@
 """The process of lesson 8: it compiles the CUDA kernel and prints its PTX; no GPU is needed.
 
 ``python -m ringnb.course.processes.compiled MAJOR MINOR``. Numba decides once per process whether
-``numba.cuda`` is the compiler's or the simulator's; a lesson that runs in the simulator has this done
-elsewhere.
+``numba.cuda`` is the compiler's or the simulator's, and the notebook may have the simulator's.
 """
 
 from __future__ import annotations
@@ -17,19 +16,9 @@ __all__ = ["compile_wave"]
 
 
 def compile_wave(cc: tuple[int, int]) -> str:
-    """Compile the kernel that hosts waves.
-
-    Parameters
-    ----------
-    cc : (int, int)
-        Compute capability.
-
-    Returns
-    -------
-    str
-        Its PTX.
-    """
+    """Return the PTX of the kernel that hosts waves, for one compute capability."""
     load(simulate=False)
+    # These modules import numba.cuda, which `load` has just chosen.
     from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415
     from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
 

@@ -1,13 +1,14 @@
-"""The process of lesson 5: it commits checkpoints, says so, and is killed by whoever started it.
+"""The process of lesson 5: it commits checkpoints, reports each, and is killed during the last one.
 
 ``python -m ringnb.course.processes.writer STORE COMMITS SIDE``. Each line of its output is a word and
-a name: ``committed`` after a commit, ``writing`` before the last one, which it never gets to report.
+a name: ``committed`` after a commit, ``writing`` before the last one.
 """
 
 from __future__ import annotations
 
 import sys
 
+from ringnb._support.text import say
 from ringnb.actors import Heat2D
 from ringnb.checkpoint import CheckpointConfig
 from ringnb.session.session import Session
@@ -16,32 +17,17 @@ __all__ = ["write"]
 
 
 def write(store: str, commits: int, side: int) -> None:
-    """Commit a few checkpoints and begin one more.
-
-    Parameters
-    ----------
-    store : str
-        The store; what is there is continued.
-    commits : int
-        How many to report.
-    side : int
-        Cells along an edge of a heated plate.
-    """
+    """Continue the history in a store: commit some checkpoints of a square plate, begin one more."""
     config = CheckpointConfig(storage_path=store, enabled=False, max_snapshots=0)
     with Session(Heat2D((side, side)), config=config) as session:
         if session.manager.list_checkpoints(0):
             session.restore(0, "latest")
         for _ in range(commits):
             session.run_steps(0, 10)
-            _say("committed", session.snapshot(0).name)
+            say(f"committed {session.snapshot(0).name}")
         step = session.run_steps(0, 10)
-        _say("writing", f"{config.name_prefix}_0_step_{step}")
+        say(f"writing {config.name_prefix}_0_step_{step}")
         session.snapshot(0)
-
-
-def _say(*words: str) -> None:
-    sys.stdout.write(" ".join(words) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
