@@ -421,9 +421,11 @@ def _compare(
     )
     call = f"unread({head}, {tail}, {capacity})"
     with learners_code(hint):
-        answer = unread(head, tail, capacity)
+        answer: object = unread(head, tail, capacity)
+        if isinstance(answer, Iterable):
+            answer = list(answer)  # here, since a generator runs only now
     try:
-        found = [operator.index(slot) for slot in answer]
+        found = [operator.index(slot) for slot in answer]  # type: ignore[attr-defined] - hence try
     except TypeError:
         fact = f"{call} returned {answer!r}, not a list of slots"
         empty = "return a list of integers; an empty one if every command was read"

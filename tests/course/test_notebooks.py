@@ -1,45 +1,140 @@
-"""Every notebook runs from top to bottom, and is kept without outputs."""
+"""Every notebook runs to its end; a lesson has its sections, and an exercise that can be solved."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import ast
+import math
 
 import nbformat
+import numpy as np
 import pytest
-from nbclient import NotebookClient
+from lessons import LESSONS, NOTEBOOKS, execute, exercise, lesson, made_up_sweep
+from nbclient.exceptions import CellExecutionError
 
-NOTEBOOKS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("*.ipynb"))
+import ringnb as rn
+from ringnb import course
+from ringnb.course.exercises import stub, stub_source
+
+HEADINGS = [
+    "## Goal",
+    "## Predict",
+    "## Run",
+    "## Change one thing",
+    "## Check",
+    "## What none of this protects you from",
+]
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+after_the_quick_start = pytest.mark.parametrize("path", LESSONS[1:], ids=lambda p: p.stem)
 
 
-def test_there_are_notebooks():
-    assert NOTEBOOKS[0].name == "00_quickstart.ipynb"
+def test_there_are_a_quick_start_and_eight_lessons():
+    assert [p.name[:2] for p in LESSONS] == [f"0{n}" for n in range(9)]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_is_kept_without_outputs(path):
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
+# -- how they are kept -------------------------------------------------------------------------------
+
+
+@each_notebook
+def test_a_notebook_is_kept_without_outputs_and_with_short_cells(path):
+    for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             assert cell.outputs == []
             assert cell.execution_count is None
             assert len(cell.source.splitlines()) <= 10
 
 
+@each_lesson
+def test_a_lesson_begins_with_a_prediction(path):
+    cells = nbformat.read(path, as_version=4).cells
+    cards = [i for i, c in enumerate(cells) if "course.predict(" in c.source]
+    assert cards
+    assert cards[-1] < next(i for i, c in enumerate(cells) if "course.check_" in c.source) / 2
+
+
+@after_the_quick_start
+def test_a_lesson_has_the_sections_of_all_lessons(path):
+    notebook = nbformat.read(path, as_version=4)
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown").splitlines()
+    assert [line for line in prose if line.startswith("## ")] == HEADINGS
+    assert sum(line.startswith("# ") for line in prose) == 1
+
+
+@after_the_quick_start
+def test_a_lesson_ends_by_closing_what_it_opened(path):
+    last = nbformat.read(path, as_version=4).cells[-1].source
+    assert ".close()" in last
+    assert "scratch.cleanup()" in last
+
+
+# -- their exercises ---------------------------------------------------------------------------------
+
+
+def solve(task, check):
+    """Run both cells as the notebook would, with what they need imported."""
+    names = {"rn": rn, "np": np, "math": math, "course": course, "keep": rn.retention}
+    names["sweep"] = made_up_sweep()
+    exec(task, names)
+    return eval(check, names)
+
+
+@each_lesson
+def test_the_solution_passes_and_the_stub_fails_with_a_hint(path):
+    task, check = exercise(nbformat.read(path, as_version=4))
+    *_, last = ast.parse(stub_source(task)).body
+    assert not isinstance(last, ast.Expr), "a notebook would show its value"
+    assert isinstance(solve(task, check), course.Passed)
+    with pytest.raises(course.CheckFailed, match=r"(?s)Not yet: .+\nHint: ."):
+        solve(stub_source(task), check)
+
+
+@pytest.mark.filterwarnings("default")  # those of Jupyter's own parts are not ours
+def test_a_learner_who_runs_the_stub_is_stopped_at_the_check(tmp_path):
+    text = LESSONS[6].read_text(encoding="utf-8")
+    notebook = nbformat.reads(stub(text), as_version=4)
+    nbformat.validate(notebook)
+    with pytest.raises(CellExecutionError) as failure:
+        execute(notebook, tmp_path)
+    assert failure.value.ename == "CheckFailed"
+    (output,) = [
+        o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "error"
+    ]
+    assert [line.split(":")[0] for line in output.traceback] == ["Not yet", "Hint"]
+
+
+# -- they run ----------------------------------------------------------------------------------------
+
+
 def _marked(path):
     return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if "04_" in path.stem else [])
 
 
-@pytest.mark.filterwarnings("default")  # those of Jupyter's own parts are not ours
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("path", [_marked(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    )
-    client.execute()
+    execute(notebook, tmp_path)
     for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        stderr = [o.text for o in cell.outputs if o.get("name") == "stderr"]
-        assert stderr == []
+        if cell.cell_type == "code":
+            assert [o.text for o in cell.outputs if o.get("name") == "stderr"] == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_background_thread_that_dies_makes_the_notebook_fail(tmp_path):
+    notebook = lesson(6)
+    opens = next(i for i, c in enumerate(notebook.cells) if "session = rn.Session(" in c.source)
+    opened, last = notebook.cells[: opens + 1], notebook.cells[-1]
+    sabotage = nbformat.v4.new_code_cell(
+        "import time\n"
+        "def broken(**_):\n    raise ZeroDivisionError('in the background')\n"
+        "session.manager.poll_due_snapshots = broken\n"
+        "session.manager.reconfigure(enabled=True, interval=0.01)\n"
+        "time.sleep(1)"
+    )
+    notebook.cells = [*opened, sabotage, last]
+    with pytest.raises(CellExecutionError, match="in the background") as failure:
+        execute(notebook, tmp_path)
+    assert failure.value.ename == "ZeroDivisionError"
+    assert last.outputs[-1].output_type == "error", "the closing cell is the one that failed"

@@ -1,0 +1,31 @@
+"""Cards and panels of the lessons, with widgets and without."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ringnb import course
+
+
+def test_a_card_reveals_what_the_lesson_has_measured_since():
+    pytest.importorskip("anywidget")
+    card = course.predict("How many?", lambda: measured, unit="files")  # noqa: F821
+    card.prediction = 12.0
+    card.reveal()
+    assert "nothing is measured yet" in card._frame.alert
+    card = course.predict("How many?", lambda: 11, unit="files")
+    card.prediction = 12.0
+    card.reveal()
+    assert "11 files" in card._out.value
+    card = course.predict("How long?", lambda: 138.00704, unit="ms")
+    card.prediction = 12.0
+    card.reveal()
+    assert "<strong>138 ms</strong>" in card._out.value
+
+
+def test_lessons_do_without_widgets(monkeypatch, wave):
+    monkeypatch.setitem(sys.modules, "ringnb.panels", None)
+    assert repr(course.predict("Which?", lambda: 1, options=["a", "b"])) == "Which? (a / b)"
+    assert "No panel here" in repr(course.panel(wave, "actor"))
