@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -422,10 +422,10 @@ def _compare(
     call = f"unread({head}, {tail}, {capacity})"
     with learners_code(hint):
         answer: object = unread(head, tail, capacity)
-        if isinstance(answer, Iterable):
-            answer = list(answer)  # here, since a generator runs only now
+        # The learner's function may be a generator: it runs here.
+        slots: list[Any] = list(answer) if isinstance(answer, Iterable) else [None]
     try:
-        found = [operator.index(slot) for slot in answer]  # type: ignore[attr-defined] - hence try
+        found = [operator.index(slot) for slot in slots]
     except TypeError:
         fact = f"{call} returned {answer!r}, not a list of slots"
         empty = "return a list of integers; an empty one if every command was read"
