@@ -373,7 +373,7 @@ def test_the_driver_s_functions_take_what_they_are_given():
     driver = pytest.importorskip("cuda.bindings.driver")
     stream = driver.CUstream(16)
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-    if rn.kernel.cuda_target.driver_present():
+    if rn.kernel.cuda.availability.driver_present():
         pytest.skip("a driver is loaded, and these handles are none")
     for call in (
         lambda: driver.cuStreamBeginCapture(stream, mode),

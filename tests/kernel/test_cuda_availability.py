@@ -13,27 +13,27 @@ import pytest
 
 import ringnb as rn
 from ringnb.errors import BackendUnavailable
-from ringnb.kernel.cuda import availability as cuda_target
+from ringnb.kernel.cuda import availability
 from ringnb.testing.kernels import Mixer
 
-FIT = cuda_target._Gpu("Fake 9000", (9, 0), (7, 5), False, True, True, False)
+FIT = availability._Gpu("Fake 9000", (9, 0), (7, 5), False, True, True, False)
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     """Pretend that everything is there; a test takes one thing away."""
-    monkeypatch.setattr(cuda_target, "load", lambda simulate: None)
-    monkeypatch.setattr(cuda_target, "_library_found", lambda name: True)
-    monkeypatch.setattr(cuda_target, "_look_at_gpu", lambda cuda: FIT)
-    monkeypatch.setattr(cuda_target, "driver_present", lambda: True)
+    monkeypatch.setattr(availability, "load", lambda simulate: None)
+    monkeypatch.setattr(availability, "_library_found", lambda name: True)
+    monkeypatch.setattr(availability, "_look_at_gpu", lambda cuda: FIT)
+    monkeypatch.setattr(availability, "driver_present", lambda: True)
     monkeypatch.setenv("CUDA_MODULE_LOADING", "EAGER")
-    for name, _ in cuda_target._HARMFUL:
+    for name, _ in availability._HARMFUL:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
 
 def test_nothing_keeps_it_from_a_fit_gpu(gpu):
-    assert cuda_target.why_unavailable() is None
+    assert availability.why_unavailable() is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_nothing_keeps_it_from_a_fit_gpu(gpu):
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_a_gpu_that_is_not_fit_is_refused_with_fact_and_remedy(gpu, change, words):
-    gpu.setattr(cuda_target, "_look_at_gpu", lambda cuda: FIT._replace(**change))
+    gpu.setattr(availability, "_look_at_gpu", lambda cuda: FIT._replace(**change))
     with pytest.raises(BackendUnavailable, match="use backend='cpu'") as caught:
         rn.Session(Mixer((5, 7)), backend="cuda")
     assert all(word in str(caught.value) for word in words), str(caught.value)
@@ -82,31 +82,31 @@ def test_a_watchdog_is_read_off_the_device(gpu, monkeypatch):
         (mode.CU_MODULE_LAZY_LOADING, True),
     ):
         monkeypatch.setattr(driver, "cuModuleGetLoadingMode", lambda a=answer: (None, a))
-        found = cuda_target._look_at_gpu(fake)
+        found = availability._look_at_gpu(fake)
         assert found == FIT._replace(watchdog=True, lazy=lazy)
     fake.is_available = lambda: False
-    assert cuda_target._look_at_gpu(fake) is None
+    assert availability._look_at_gpu(fake) is None
 
 
 def test_no_device_and_a_driver_that_fails_are_told_apart(gpu):
-    gpu.setattr(cuda_target, "_look_at_gpu", lambda cuda: None)
-    with_driver = cuda_target.why_unavailable()
-    gpu.setattr(cuda_target, "driver_present", lambda: False)
-    without = cuda_target.why_unavailable()
+    gpu.setattr(availability, "_look_at_gpu", lambda cuda: None)
+    with_driver = availability.why_unavailable()
+    gpu.setattr(availability, "driver_present", lambda: False)
+    without = availability.why_unavailable()
 
     def broken(cuda):
         raise RuntimeError("error 803,\n and its meaning")
 
-    gpu.setattr(cuda_target, "_look_at_gpu", broken)
-    failing = cuda_target.why_unavailable()
+    gpu.setattr(availability, "_look_at_gpu", broken)
+    failing = availability.why_unavailable()
     assert len({with_driver, without, failing}) == 3
     assert "RuntimeError: error 803, and its meaning" in failing
     assert all("nvidia-smi" in said for said in (with_driver, without, failing))
 
 
 def test_each_missing_library_is_named_with_the_extra_that_brings_it(gpu):
-    gpu.setattr(cuda_target, "_library_found", lambda name: name != "nvvm")
-    said = cuda_target.why_unavailable()
+    gpu.setattr(availability, "_library_found", lambda name: name != "nvvm")
+    said = availability.why_unavailable()
     assert "nvvm" in said
     assert "nvrtc" not in said
     assert "ringnb[cuda13]" in said
@@ -116,13 +116,13 @@ def test_each_missing_library_is_named_with_the_extra_that_brings_it(gpu):
 def test_libraries_are_looked_for_where_numba_takes_them_from(tmp_path):
     code = """
         import sys
-        from ringnb.kernel import cuda_target
-        cuda_target.load(simulate=False)
+        from ringnb.kernel.cuda import availability
+        availability.load(simulate=False)
         from numba.cuda.cudadrv import libs
-        print([cuda_target._library_found(name) for name in ("nvrtc", "nvvm", "no such library")])
+        print([availability._library_found(name) for name in ("nvrtc", "nvvm", "no such library")])
         for directory in sys.argv[1:]:
             libs.get_cudalib = lambda name, static: f"{directory}/lib{name}.a"
-            print(cuda_target._library_found("cudadevrt"))
+            print(availability._library_found("cudadevrt"))
     """
     (tmp_path / "libcudadevrt.a").touch()
     done = subprocess.run(
@@ -136,19 +136,19 @@ def _without_simulator():
     return {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
 
 
-@pytest.mark.parametrize("name", [name for name, _ in cuda_target._HARMFUL])
+@pytest.mark.parametrize("name", [name for name, _ in availability._HARMFUL])
 def test_what_makes_launches_wait_is_refused(gpu, name):
     gpu.setenv(name, "1")
-    assert cuda_target.why_unavailable().startswith(f"{name}=1 is set")
+    assert availability.why_unavailable().startswith(f"{name}=1 is set")
     gpu.setenv(name, "0")
-    assert cuda_target.why_unavailable() is None
+    assert availability.why_unavailable() is None
 
 
 @pytest.mark.parametrize("backend", ["cuda", "cudasim"])
 def test_without_numba_cuda_the_package_to_install_is_named(monkeypatch, backend):
-    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: False)
+    monkeypatch.setattr(availability, "_numba_cuda_installed", lambda: False)
     with pytest.raises(BackendUnavailable, match="pip install") as caught:
-        cuda_target.load(simulate=backend == "cudasim")
+        availability.load(simulate=backend == "cudasim")
     assert "numba-cuda" in str(caught.value)
     assert ("ringnb[cuda13]" in str(caught.value)) == (backend == "cuda")
 
@@ -157,12 +157,12 @@ def test_modules_are_loaded_eagerly_from_before_the_first_import_of_cuda(gpu):
     gpu.delenv("CUDA_MODULE_LOADING")
     seen = []
     gpu.setattr(
-        cuda_target, "load", lambda simulate: seen.append(os.environ.get("CUDA_MODULE_LOADING"))
+        availability, "load", lambda simulate: seen.append(os.environ.get("CUDA_MODULE_LOADING"))
     )
-    cuda_target.why_unavailable()
+    availability.why_unavailable()
     assert seen == ["EAGER"]
     gpu.setenv("CUDA_MODULE_LOADING", "LAZY")  # the user's word stands, and is refused: see above
-    cuda_target.why_unavailable()
+    availability.why_unavailable()
     assert seen[1] == "LAZY"
 
 
@@ -203,10 +203,10 @@ def test_whichever_numba_cuda_came_first_the_other_is_refused_with_the_remedy():
 def test_auto_says_once_why_it_takes_the_cpu_where_something_speaks_for_a_gpu(
     monkeypatch, caplog, driver, numba_cuda, extra, said
 ):
-    monkeypatch.setattr(cuda_target, "driver_present", lambda: driver)
-    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: numba_cuda)
-    monkeypatch.setattr(cuda_target, "_extra_installed", lambda: extra)
-    monkeypatch.setattr(cuda_target, "_noticed", set())
+    monkeypatch.setattr(availability, "driver_present", lambda: driver)
+    monkeypatch.setattr(availability, "_numba_cuda_installed", lambda: numba_cuda)
+    monkeypatch.setattr(availability, "_extra_installed", lambda: extra)
+    monkeypatch.setattr(availability, "_noticed", set())
     with caplog.at_level(logging.DEBUG, "ringnb"):
         for _ in range(2):
             storage = rn.ZarrStorage("memory://auto-notice")
@@ -228,9 +228,9 @@ def test_the_extra_is_told_from_what_the_simulator_needs(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    assert not cuda_target._extra_installed()
+    assert not availability._extra_installed()
     monkeypatch.setattr(importlib.metadata, "version", lambda name: {"cuda-toolkit": "13.1"}[name])
-    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: True)
-    assert cuda_target._extra_installed()
-    monkeypatch.setattr(cuda_target, "_numba_cuda_installed", lambda: False)
-    assert not cuda_target._extra_installed()
+    monkeypatch.setattr(availability, "_numba_cuda_installed", lambda: True)
+    assert availability._extra_installed()
+    monkeypatch.setattr(availability, "_numba_cuda_installed", lambda: False)
+    assert not availability._extra_installed()
