@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from matplotlib.ticker import ScalarFormatter
 
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.plots.style import (
+    DIVERGING,
+    LINE,
+    NOT_FINITE,
     Scale,
     axis_label,
     check_checkpoint,
@@ -35,23 +38,28 @@ _PIXELS = 1024  # more cells than this along an axis are thinned out for display
 _MOST_PANELS = 24
 
 
-def _panel(
-    checkpoint: Checkpoint, name: str, axis: int, index: int | None
-) -> tuple[npt.NDArray[Any], tuple[str, ...], str]:
-    """Read what is drawn: a line, a plane, or a slice of a cube; its axes, and words for the slice."""
-    lazy = checkpoint[name]
-    if lazy.ndim not in (1, 2, 3) or 0 in lazy.shape:
-        msg = f"field {name!r} has shape {lazy.shape}: fields of one to three axes can be drawn"
+class _Cut(NamedTuple):
+    """What is drawn of a field: all of a line or a plane, or a slice of a cube."""
+
+    where: Any  # an index into the field
+    dims: tuple[str, ...]  # of what is left
+    words: str
+
+
+def _cut(checkpoint: Checkpoint, name: str, axis: int, index: int | None) -> _Cut:
+    stored = checkpoint[name]
+    if stored.ndim not in (1, 2, 3) or 0 in stored.shape:
+        msg = f"field {name!r} has shape {stored.shape}: fields of one to three axes can be drawn"
         raise ValueError(msg)
-    if lazy.dtype.kind == "c":
+    if stored.dtype.kind == "c":
         msg = f"field {name!r} is complex: draw its parts from checkpoint.numpy()"
         raise ValueError(msg)
-    if lazy.ndim < 3:
-        return lazy[...], lazy.dims, ""
+    if stored.ndim < 3:
+        return _Cut(..., stored.dims, "")
     if isinstance(axis, bool) or axis not in (0, 1, 2):
         msg = f"axis must be 0, 1 or 2, got {axis!r}"
         raise ValueError(msg)
-    n = lazy.shape[axis]
+    n = stored.shape[axis]
     at = n // 2 if index is None else index
     if isinstance(at, bool) or not isinstance(at, int | np.integer):
         msg = f"index must be an integer, got {index!r}"
@@ -60,10 +68,33 @@ def _panel(
         msg = f"index {at} lies outside axis {axis} of field {name!r}, which has {n} planes"
         raise ValueError(msg)
     at %= n
-    cut: list[Any] = [slice(None)] * 3
-    cut[axis] = int(at)
-    dims = tuple(d for i, d in enumerate(lazy.dims) if i != axis)
-    return lazy[tuple(cut)], dims, f", {lazy.dims[axis]} = {at}"
+    where: list[Any] = [slice(None)] * 3
+    where[axis] = int(at)
+    dims = tuple(d for i, d in enumerate(stored.dims) if i != axis)
+    return _Cut(tuple(where), dims, f", {stored.dims[axis]} = {at}")
+
+
+def _draw(
+    ax: Axes,
+    data: npt.NDArray[Any],
+    dims: tuple[str, ...],
+    checkpoint: Checkpoint,
+    scale: Scale,
+    label: str,
+    *,
+    colour_bar: bool = True,
+) -> None:
+    """Draw a line or an image."""
+    if data.ndim == 2:
+        _image(ax, data, dims, checkpoint, scale)
+        if colour_bar:
+            _colour_bar(ax.figure, ax, scale, label)
+        return
+    dx = spacing(checkpoint) or 1.0
+    ax.plot((np.arange(data.size) + 0.5) * dx, data, color=LINE)
+    ax.set_xlabel(axis_label(checkpoint, dims[0]))
+    ax.set_ylabel(label)
+    ax.grid(visible=True, alpha=0.3)
 
 
 def _image(
@@ -91,7 +122,7 @@ def _image(
             f"{bad:,} of {data.size:,} values are not finite (red)",
             transform=ax.transAxes,
             va="top",
-            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": "#d62728"},
+            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": NOT_FINITE},
         )
 
 
@@ -157,19 +188,12 @@ def field(
     """
     check_checkpoint(checkpoint)
     name = pick_field(checkpoint, name)
-    data, dims, where = _panel(checkpoint, name, axis, index)
+    cut = _cut(checkpoint, name, axis, index)
+    data = checkpoint[name][cut.where]
     scale = scale_for([data], cmap=cmap, limits=limits)
     ax = make_axes(ax, *_size_for(data, 4.8))
-    if data.ndim == 1:
-        dx = spacing(checkpoint) or 1.0
-        ax.plot((np.arange(data.size) + 0.5) * dx, data, color="#26456e")
-        ax.set_xlabel(axis_label(checkpoint, dims[0]))
-        ax.set_ylabel(quantity(checkpoint, name))
-        ax.grid(visible=True, alpha=0.3)
-    else:
-        _image(ax, data, dims, checkpoint, scale)
-        _colour_bar(ax.figure, ax, scale, quantity(checkpoint, name))
-    ax.set_title(title_of(checkpoint) + where)
+    _draw(ax, data, cut.dims, checkpoint, scale, quantity(checkpoint, name))
+    ax.set_title(title_of(checkpoint) + cut.words)
     return ax
 
 
@@ -218,24 +242,25 @@ def film(
         msg = f"columns must be a positive integer, got {columns!r}"
         raise ValueError(msg)
     name = pick_field(history[0], name)
-    panels = [_panel(c, pick_field(c, name), axis, index) for c in history]
-    shapes = {data.shape for data, _, _ in panels}
-    if len(shapes) > 1 or len(panels[0][0].shape) != 2:
+    cuts = [_cut(c, pick_field(c, name), axis, index) for c in history]
+    planes = [c[name][cut.where] for c, cut in zip(history, cuts, strict=True)]
+    shapes = {plane.shape for plane in planes}
+    if len(shapes) > 1 or planes[0].ndim != 2:
         msg = f"a film strip needs planes of one shape, got {sorted(shapes)}"
         raise ValueError(msg)
-    scale = scale_for([data for data, _, _ in panels], cmap=cmap, limits=limits)
+    scale = scale_for(planes, cmap=cmap, limits=limits)
     columns = min(columns, len(history))
     rows = math.ceil(len(history) / columns)
-    ny, nx = panels[0][0].shape
+    ny, nx = planes[0].shape
     figure = make_figure(2.6 * columns + 1.0, 2.6 * rows * min(1.6, ny / nx) + 0.9)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax in grid.flat[len(history) :]:
         ax.set_visible(False)
-    for ax, one, (data, dims, _) in zip(grid.flat, history, panels, strict=False):
-        _image(ax, data, dims, one, scale)
+    for ax, one, plane, cut in zip(grid.flat, history, planes, cuts, strict=False):
+        _image(ax, plane, cut.dims, one, scale)
         ax.set_title(when(one).replace(", ", "\n"), fontsize="medium")
         ax.label_outer()
-    figure.suptitle(f"{history[0].kernel_id}: {name}{panels[0][2]}")
+    figure.suptitle(f"{history[0].kernel_id}: {name}{cuts[0].words}")
     _colour_bar(figure, grid.ravel().tolist(), scale, quantity(history[0], name))
     return figure
 
@@ -275,6 +300,7 @@ def difference(
     check_checkpoint(a)
     check_checkpoint(b)
     name = pick_field(a, name)
+    cut = _cut(a, name, axis, index)
     first, second = np.asarray(a[name]), np.asarray(b[pick_field(b, name)])
     if first.shape != second.shape:
         msg = (
@@ -287,25 +313,16 @@ def difference(
     finite = whole[np.isfinite(whole)]
     largest = float(np.abs(finite).max()) if finite.size else math.nan
     rms = math.sqrt(float((finite**2).mean())) if finite.size else math.nan
-    _, dims, where = _panel(a, name, axis, index)
-    shown = whole
-    if whole.ndim == 3:
-        shown = np.take(whole, whole.shape[axis] // 2 if index is None else index, axis=axis)
+    shown = whole[cut.where]
     ax = make_axes(ax, *_size_for(shown, 5.0))
-    if shown.ndim == 1:
-        dx = spacing(a) or 1.0
-        ax.plot((np.arange(shown.size) + 0.5) * dx, shown, color="#26456e")
-        ax.set_xlabel(axis_label(a, dims[0]))
-        ax.set_ylabel(f"difference of {quantity(a, name)}")
-    else:
-        limit = largest if largest > 0 and math.isfinite(largest) else 1.0
-        scale = scale_for([shown], cmap="PuOr_r", limits=(-limit, limit))
-        _image(ax, shown, dims, a, scale)
-        if largest != 0:  # or it would show a range that nothing has
-            _colour_bar(ax.figure, ax, scale, f"difference of {quantity(a, name)}")
+    limit = largest if largest > 0 and math.isfinite(largest) else 1.0
+    scale = scale_for([shown], cmap=DIVERGING, limits=(-limit, limit))
+    label = f"difference of {quantity(a, name)}"
+    # Without a difference the bar would show a range that no value has.
+    _draw(ax, shown, cut.dims, a, scale, label, colour_bar=largest != 0)
     verdict = "equal in every bit" if same else "not equal in every bit"
     ax.set_title(
-        f"{b.name}\nminus {a.name}{where}\nlargest {largest:.3g}, rms {rms:.3g}: {verdict}",
+        f"{b.name}\nminus {a.name}{cut.words}\nlargest {largest:.3g}, rms {rms:.3g}: {verdict}",
         fontsize="medium",
     )
     return ax

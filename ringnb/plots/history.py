@@ -28,20 +28,8 @@ _STATISTICS: dict[str, Callable[[npt.NDArray[Any]], Any]] = {
 def wave_energy(fields: Mapping[str, npt.NDArray[Any]], params: Mapping[str, float]) -> float:
     """Return the energy of the leapfrog scheme, which it conserves exactly without damping.
 
-    Kinetic ``((u - b) / dt)^2 / 2`` plus ``c^2 grad u . grad b / 2``, summed over cells, with u = 0
-    outside the grid; b is the previous level.
-
-    Parameters
-    ----------
-    fields : mapping of str to array
-        ``pressure`` and ``pressure_previous``.
-    params : mapping of str to float
-        ``dt``, ``dx`` and ``c``.
-
-    Returns
-    -------
-    float
-        In arbitrary units.
+    In arbitrary units: kinetic ``((u - b) / dt)^2 / 2`` plus ``c^2 grad u . grad b / 2``, summed over
+    cells, with u = 0 outside the grid; u is ``pressure``, b is ``pressure_previous``.
     """
     u = np.pad(fields["pressure"].astype(np.float64), 1)
     b = np.pad(fields["pressure_previous"].astype(np.float64), 1)
@@ -139,10 +127,7 @@ def series(
             )
             label = None
     first = history[0]
-    if timed and dt != 1.0:
-        ax.set_xlabel("simulated time (s)")
-    else:
-        ax.set_xlabel("step")
+    ax.set_xlabel("simulated time (s)" if timed and dt != 1.0 else "step")
     if scalars == ["energy"]:
         ax.set_ylabel(_ENERGIES[first.kernel_type][1])
     elif all(isinstance(s, str) and s in _STATISTICS for s in scalars):

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ringnb._support.text import counted
-from ringnb.messages.events import SPANS, Event
+from ringnb.messages.events import LIFECYCLE, SPANS, Event
 from ringnb.plots.style import make_axes
 
 __all__ = ["timeline"]
@@ -34,6 +34,8 @@ _MARKS = {
     "retired": ("v", "#6f6f6f"),
     "restored": ("*", "#8c3b6b"),
 }
+_OTHER_MARK = ("D", "#b2182b")
+_MARKED = frozenset(stage.name for stage in LIFECYCLE if stage.outcome)
 
 
 def timeline(
@@ -43,7 +45,7 @@ def timeline(
     last: int | None = None,
     aligned: bool = False,
 ) -> Axes:
-    """Draw a lane per actor and a bar per stage of every request.
+    """Draw a row per actor and a bar per stage of every request.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def timeline(
     last : int, optional
         Draw only the last so many requests, on their own time scale.
     aligned : bool, default False
-        Give every request a lane of its own that starts with it, to compare how long the stages take.
+        Give every request a row of its own that starts with it, to compare how long the stages take.
 
     Returns
     -------
@@ -75,28 +77,25 @@ def timeline(
         raise ValueError(msg)
     if last is not None:
         log = _last_requests(log, last)
-    lanes = _lanes(log, aligned=aligned)
-    if not lanes:
+    rows = _rows(log, aligned=aligned)
+    if not rows:
         msg = "there is no request to draw yet: take a snapshot first"
         raise ValueError(msg)
-    unit_ns, unit = _unit(max(lane.span_ns for lane in lanes))
+    unit_ns, unit = _unit(max(row.span_ns for row in rows))
     own = ax is None
-    ax = make_axes(ax, 9.0, 1.9 + (0.4 if aligned else 0.7) * len(lanes))
+    ax = make_axes(ax, 9.0, 1.9 + (0.4 if aligned else 0.7) * len(rows))
     drawn: dict[str, Artist] = {}
-    for row, lane in enumerate(reversed(lanes)):
-        for stages in lane.requests:
-            _draw_bars(ax, row, stages, lane.origin_ns, unit_ns, drawn)
-        for e in lane.marks:
-            _draw_mark(ax, row, e, lane.origin_ns, unit_ns, drawn)
-    ax.set_yticks(range(len(lanes)), labels=[lane.label for lane in reversed(lanes)])
-    ax.set_ylim(-0.7, len(lanes) - 0.3)
+    for y, row in enumerate(reversed(rows)):
+        drawn |= _draw_row(ax, y, row, unit_ns)
+    ax.set_yticks(range(len(rows)), labels=[row.label for row in reversed(rows)])
+    ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.margins(x=0.02)
-    ax.set_xlabel(f"time since each request came up ({unit})" if aligned else f"time ({unit})")
-    requests = sum(len(lane.requests) for lane in lanes)
+    ax.set_xlabel(f"time since each request was due ({unit})" if aligned else f"time ({unit})")
+    requests = sum(len(row.requests) for row in rows)
     actors = len({e.actor_slot for e in log})
     ax.set_title(f"{counted(requests, 'snapshot request')} of {counted(actors, 'actor')}")
     ax.grid(visible=True, axis="x", alpha=0.3)
-    order = [span.meaning for span in SPANS] + list(_MARKS)
+    order = [span.meaning for span in SPANS] + [s.name for s in LIFECYCLE]
     handles = [drawn[label] for label in order if label in drawn]
     if handles and own:  # below the panel, where the layout makes room for it
         figure = ax.get_figure(root=True)
@@ -115,8 +114,8 @@ def timeline(
 
 
 @dataclass(slots=True)
-class _Lane:
-    """One row: its requests (stage to nanoseconds) and the events that are marked."""
+class _Row:
+    """A row: its requests, as nanoseconds by stage, and the events that are marked."""
 
     label: str
     origin_ns: int
@@ -125,93 +124,80 @@ class _Lane:
     marks: list[Event] = field(default_factory=list)
 
 
-def _lanes(log: list[Event], *, aligned: bool) -> list[_Lane]:
+def _rows(log: list[Event], *, aligned: bool) -> list[_Row]:
     begin = min(e.t_ns for e in log)
-    lanes: dict[tuple[int, int | None], _Lane] = {}
+    rows: dict[tuple[int, int | None], _Row] = {}
     requests: dict[tuple[int, int], dict[str, int]] = {}
     for e in sorted(log, key=lambda e: e.t_ns):
         if aligned and e.request_id is None:
             continue  # belongs to no request
         key = (e.actor_slot, e.request_id if aligned else None)
         label = f"slot {e.actor_slot}" + (f", request {e.request_id}" if aligned else "")
-        lane = lanes.setdefault(key, _Lane(label, e.t_ns if aligned else begin))
-        lane.span_ns = max(lane.span_ns, e.t_ns - lane.origin_ns)
+        row = rows.setdefault(key, _Row(label, e.t_ns if aligned else begin))
+        row.span_ns = max(row.span_ns, e.t_ns - row.origin_ns)
         if e.request_id is not None:
             stages = requests.get((e.actor_slot, e.request_id))
             if stages is None:
                 stages = requests[(e.actor_slot, e.request_id)] = {}
-                lane.requests.append(stages)
+                row.requests.append(stages)
             stages.setdefault(e.stage, e.t_ns)
-        if e.stage in _MARKS:
-            lane.marks.append(e)
-    return list(lanes.values()) if aligned else [lanes[key] for key in sorted(lanes)]
+        if e.stage in _MARKED:
+            row.marks.append(e)
+    return list(rows.values()) if aligned else [rows[key] for key in sorted(rows)]
 
 
 def _unit(span_ns: int) -> tuple[float, str]:
-    """Return the unit in which a span has at least two digits or so."""
+    """Return the unit in which a span has about two digits at least."""
     for unit_ns, name in ((1e9, "s"), (1e6, "ms")):
         if span_ns >= 2 * unit_ns:
             return unit_ns, name
     return 1e3, "µs"
 
 
-def _draw_bars(
-    ax: Axes,
-    row: int,
-    stages: dict[str, int],
-    origin_ns: int,
-    unit_ns: float,
-    drawn: dict[str, Artist],
-) -> None:
-    for begin, end, _, label in SPANS:
-        if begin not in stages or end not in stages:
-            continue
-        colour, hatch, height = _BARS.get(end, _OTHER_BAR)
-        ax.barh(
-            row,
-            (stages[end] - stages[begin]) / unit_ns,
-            height,
-            (stages[begin] - origin_ns) / unit_ns,
+def _draw_row(ax: Axes, y: float, row: _Row, unit_ns: float) -> dict[str, Artist]:
+    """Draw a row's bars and marks; return one of each kind for the legend, by label."""
+    drawn: dict[str, Artist] = {}
+    for stages in row.requests:
+        for begin, end, _, label in SPANS:
+            if begin not in stages or end not in stages:
+                continue
+            colour, hatch, height = _BARS.get(end, _OTHER_BAR)
+            ax.barh(
+                y,
+                (stages[end] - stages[begin]) / unit_ns,
+                height,
+                (stages[begin] - row.origin_ns) / unit_ns,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white" if hatch else colour,
+                linewidth=0.5,
+            )
+            drawn[label] = Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label)
+    for e in row.marks:
+        marker, colour = _MARKS.get(e.stage, _OTHER_MARK)
+        ax.plot(
+            (e.t_ns - row.origin_ns) / unit_ns,
+            y + {"retired": -0.38, "restored": 0.38}.get(e.stage, 0.0),
+            marker,
             color=colour,
-            hatch=hatch,
-            edgecolor="white" if hatch else colour,
-            linewidth=0.5,
+            markersize=10 if marker == "*" else 7,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
         )
-        drawn.setdefault(
-            label, Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label)
-        )
-
-
-def _draw_mark(
-    ax: Axes, row: int, e: Event, origin_ns: int, unit_ns: float, drawn: dict[str, Artist]
-) -> None:
-    marker, colour = _MARKS[e.stage]
-    ax.plot(
-        (e.t_ns - origin_ns) / unit_ns,
-        row + {"retired": -0.38, "restored": 0.38}.get(e.stage, 0.0),
-        marker,
-        color=colour,
-        markersize=10 if marker == "*" else 7,
-        markeredgecolor="white",
-        markeredgewidth=0.7,
-    )
-    drawn.setdefault(
-        e.stage, Line2D([], [], linestyle="", marker=marker, color=colour, label=e.stage)
-    )
+        drawn[e.stage] = Line2D([], [], linestyle="", marker=marker, color=colour, label=e.stage)
+    return drawn
 
 
 def _last_requests(log: list[Event], last: int) -> list[Event]:
+    """Return the events of the last requests, and those of no request that came meanwhile."""
     if isinstance(last, bool) or not isinstance(last, int) or last < 1:
         msg = f"last must be a positive integer, got {last!r}"
         raise ValueError(msg)
-    ids: list[tuple[int, int | None]] = []
-    for e in log:
-        key = (e.actor_slot, e.request_id)
-        if e.request_id is not None and key not in ids:
-            ids.append(key)
-    wanted = set(ids[-last:])
-    chosen = [e for e in log if (e.actor_slot, e.request_id) in wanted]
-    if not chosen:
-        return log
-    begin = min(e.t_ns for e in chosen)
-    return [e for e in log if e in chosen or (e.request_id is None and e.t_ns >= begin)]
+    ids = dict.fromkeys((e.actor_slot, e.request_id) for e in log if e.request_id is not None)
+    wanted = set(list(ids)[-last:])
+    begin = min((e.t_ns for e in log if (e.actor_slot, e.request_id) in wanted), default=0)
+    return [
+        e
+        for e in log
+        if (e.actor_slot, e.request_id) in wanted or (e.request_id is None and e.t_ns >= begin)
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -16,6 +18,10 @@ from matplotlib.figure import Figure
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = [
+    "DIVERGING",
+    "LINE",
+    "NOT_FINITE",
+    "SEQUENTIAL",
     "Scale",
     "axis_label",
     "check_checkpoint",
@@ -23,30 +29,25 @@ __all__ = [
     "make_axes",
     "make_figure",
     "pick_field",
+    "quantity",
     "scale_for",
+    "spacing",
+    "step_seconds",
     "title_of",
+    "when",
 ]
 
 # Perceptually uniform, and readable with any kind of colour blindness.
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr_r"
-_TWO_COLOURS = ("#f2ead8", "#26456e")
+NOT_FINITE = "#d62728"
+LINE = "#26456e"
+_TWO_COLOURS = ("#f2ead8", LINE)
 _SI = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 
 
 def make_figure(width: float = 6.4, height: float = 4.8) -> Figure:
-    """Return a new figure that pyplot does not know.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        It shows itself in a notebook.
-    """
+    """Return a new figure that pyplot does not know; a notebook shows it. Width and height in inches."""
     figure = _NotebookFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -56,9 +57,7 @@ class _NotebookFigure(Figure):
     """A figure that a notebook displays though pyplot does not manage it."""
 
     def _repr_png_(self) -> bytes:
-        from io import BytesIO  # noqa: PLC0415
-
-        buffer = BytesIO()
+        buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=100)
         return buffer.getvalue()
 
@@ -72,25 +71,7 @@ class _NotebookAxes(Axes):
 
 
 def make_axes(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
-    """Return the axes given, or those of a new figure.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes or None
-        The caller's.
-    width, height : float
-        Inches of a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        Where to draw.
-
-    Raises
-    ------
-    TypeError
-        If `ax` is neither.
-    """
+    """Return the axes given, or those of a new figure of a width and height in inches; or TypeError."""
     if ax is None:
         return make_figure(width, height).subplots(subplot_kw={"axes_class": _NotebookAxes})
     if not isinstance(ax, Axes):
@@ -100,23 +81,7 @@ def make_axes(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
 
 
 def check_checkpoint(checkpoint: object) -> Checkpoint:
-    """Return a checkpoint, or raise.
-
-    Parameters
-    ----------
-    checkpoint : object
-        The candidate.
-
-    Returns
-    -------
-    Checkpoint
-        The same.
-
-    Raises
-    ------
-    TypeError
-        If it is none.
-    """
+    """Return a checkpoint, or raise TypeError."""
     if not isinstance(checkpoint, Checkpoint):
         msg = (
             f"a Checkpoint is needed, got {checkpoint!r} ({type(checkpoint).__name__}); "
@@ -127,23 +92,7 @@ def check_checkpoint(checkpoint: object) -> Checkpoint:
 
 
 def check_checkpoints(checkpoints: Iterable[object]) -> list[Checkpoint]:
-    """Return a non-empty list of checkpoints, or raise.
-
-    Parameters
-    ----------
-    checkpoints : iterable
-        The candidates.
-
-    Returns
-    -------
-    list of Checkpoint
-        In the order given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is no checkpoint, or there is none.
-    """
+    """Return a list of checkpoints, or raise TypeError, or ValueError if there is none."""
     if isinstance(checkpoints, Checkpoint):
         return [checkpoints]
     if isinstance(checkpoints, str) or not isinstance(checkpoints, Iterable):
@@ -157,25 +106,7 @@ def check_checkpoints(checkpoints: Iterable[object]) -> list[Checkpoint]:
 
 
 def pick_field(checkpoint: Checkpoint, name: str | None) -> str:
-    """Return the field wanted, by default the last that is no previous level.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Where to look.
-    name : str or None
-        The field, None for the default.
-
-    Returns
-    -------
-    str
-        A name that exists.
-
-    Raises
-    ------
-    KeyError
-        If it does not; the message names those that do.
-    """
+    """Return a field's name, by default the last that is no previous level; KeyError if unknown."""
     if name is None:
         current = [n for n in checkpoint.fields if not n.endswith("_previous")]
         return (current or list(checkpoint.fields))[-1]
@@ -193,10 +124,14 @@ def seconds(value: float) -> str:
     return f"{value / factor:.4g} {unit}"
 
 
+def _param(checkpoint: Checkpoint, name: str) -> float | None:
+    value = checkpoint.params.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def step_seconds(checkpoint: Checkpoint) -> float | None:
     """Return the simulated seconds per step, if the model has any."""
-    dt = checkpoint.params.get("dt")
-    return float(dt) if isinstance(dt, int | float) and not isinstance(dt, bool) else None
+    return _param(checkpoint, "dt")
 
 
 def when(checkpoint: Checkpoint) -> str:
@@ -210,18 +145,7 @@ def when(checkpoint: Checkpoint) -> str:
 
 
 def title_of(checkpoint: Checkpoint) -> str:
-    """Return the title of a panel: what, and when.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        What is drawn.
-
-    Returns
-    -------
-    str
-        Two lines: the checkpoint's name; step and simulated time.
-    """
+    """Return two lines: the checkpoint's name; its step and simulated time."""
     return f"{checkpoint.name}\n{when(checkpoint)}"
 
 
@@ -235,87 +159,40 @@ def quantity(checkpoint: Checkpoint, name: str) -> str:
 
 def spacing(checkpoint: Checkpoint) -> float | None:
     """Return the cell size in metres, if the model has one."""
-    dx = checkpoint.params.get("dx")
-    return float(dx) if isinstance(dx, int | float) and not isinstance(dx, bool) else None
+    return _param(checkpoint, "dx")
 
 
 def axis_label(checkpoint: Checkpoint, dim: str) -> str:
-    """Label a grid axis.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        What is drawn.
-    dim : str
-        The axis.
-
-    Returns
-    -------
-    str
-        With its unit: metres if the model has a cell size, cells otherwise.
-    """
+    """Label a grid axis: in metres if the model has a cell size, in cells otherwise."""
     return f"{dim} ({'m' if spacing(checkpoint) else 'cells'})"
 
 
 class Scale(NamedTuple):
-    """How values become colours.
+    """How values become colours."""
 
-    Attributes
-    ----------
-    cmap : matplotlib.colors.Colormap
-        The map; what is not finite is drawn in red.
-    norm : matplotlib.colors.Normalize
-        Values to the map.
-    ticks : tuple
-        Values and their labels for a field of two values; empty otherwise.
-    """
-
-    cmap: Colormap
+    cmap: Colormap  # what is not finite is drawn in red
     norm: Normalize
-    ticks: tuple[tuple[float, str], ...] = ()
+    ticks: tuple[tuple[float, str], ...] = ()  # for a field of two values: these and their labels
 
 
 def scale_for(
     arrays: Sequence[npt.NDArray[Any]], *, cmap: str | None = None, limits: Any = None
 ) -> Scale:
-    """Choose one colour scale for some arrays.
+    """Choose one colour scale for all arrays; ValueError unless limits are two rising finite numbers.
 
-    Parameters
-    ----------
-    arrays : sequence of arrays
-        All panels that share the scale.
-    cmap : str, optional
-        A colour map of the caller's.
-    limits : (float, float), optional
-        Values at the ends.
-
-    Returns
-    -------
-    Scale
-        Two colours for a field of two values; a diverging map centred on zero for a signed one; a
-        sequential map otherwise.
-
-    Raises
-    ------
-    ValueError
-        If the limits are not two rising finite numbers.
+    Two colours for fields of two values, a diverging map centred on zero for signed ones, else a
+    sequential map.
     """
-    import matplotlib  # noqa: PLC0415
-
     finite = [a[np.isfinite(a)] for a in arrays]
     low = min((float(a.min()) for a in finite if a.size), default=0.0)
     high = max((float(a.max()) for a in finite if a.size), default=1.0)
-    values = None
-    if all(a.dtype.kind in "bui" for a in arrays) and high - low <= 2:
-        values = np.unique(np.concatenate([np.unique(a) for a in arrays]))
-    if cmap is None and limits is None and values is not None:
-        pair = (-1, 1) if values.min() < 0 else (0, 1)
-        if set(values.tolist()) <= set(pair):
-            chosen = ListedColormap(list(_TWO_COLOURS))
-            middle = sum(pair) / 2
-            norm = BoundaryNorm([pair[0] - 0.5, middle, pair[1] + 0.5], 2)
-            labels = tuple((float(v), f"{v:+d}" if pair[0] < 0 else str(v)) for v in pair)
-            return Scale(chosen, norm, labels)
+    integers = all(a.dtype.kind in "bui" for a in arrays)
+    if integers and high - low <= 2 and cmap is None and limits is None:
+        pair = (-1, 1) if low < 0 else (0, 1)
+        if set(np.unique(np.concatenate([np.unique(a) for a in arrays])).tolist()) <= set(pair):
+            norm = BoundaryNorm([pair[0] - 0.5, sum(pair) / 2, pair[1] + 0.5], 2)
+            labels = tuple((float(v), f"{v:+d}" if low < 0 else str(v)) for v in pair)
+            return Scale(ListedColormap(list(_TWO_COLOURS)), norm, labels)
     if limits is not None:
         low, high = _check_limits(limits)
     signed = low < 0 < high
@@ -324,7 +201,7 @@ def scale_for(
     if low == high:
         low, high = low - 0.5, high + 0.5
     colours = matplotlib.colormaps[cmap or (DIVERGING if signed else SEQUENTIAL)]
-    return Scale(colours.with_extremes(bad="#d62728"), Normalize(low, high))
+    return Scale(colours.with_extremes(bad=NOT_FINITE), Normalize(low, high))
 
 
 def _check_limits(limits: Any) -> tuple[float, float]:
