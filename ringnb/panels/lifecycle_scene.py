@@ -11,62 +11,37 @@ from typing import Any
 from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STATIONS, Event, LifecycleStage
 from ringnb.panels.core.state import SessionState
 
-__all__ = [
-    "MOST_REQUESTS",
-    "requests_of",
-    "scene_of",
-    "stage_times",
-    "times_table_rows",
-]
+__all__ = ["MOST_REQUESTS", "requests_of", "scene_of", "stage_times", "times_table_rows"]
 
 MOST_REQUESTS = 8
 
 _ORDER = [station.key for station in STATIONS]
-_PASSED: dict[str, tuple[str, ...]] = {stage.name: stage.passed for stage in LIFECYCLE}
-_BY_HAND = {station.position: station.key for station in STATIONS if station.position}
-_OUTCOMES: dict[str, LifecycleStage] = {s.name: s for s in LIFECYCLE if s.outcome}
+_STAGES: dict[str, LifecycleStage] = {stage.name: stage for stage in LIFECYCLE}
+_STOPS = {station.position: station for station in STATIONS if station.position}
+_UNDER_WAY = LifecycleStage("requested")  # no outcome, no mark
 
 
 def requests_of(events: Iterable[Event]) -> dict[int, list[Event]]:
-    """Group events by request, the oldest request first; a retirement belongs to who committed it.
+    """Group events by request, in order of their stamps, the oldest request first.
 
-    Parameters
-    ----------
-    events : iterable of Event
-        A part of the log.
-
-    Returns
-    -------
-    dict of int to list of Event
-        Events by request, in order of their stamps.
+    A retirement belongs to the request that committed the checkpoint.
     """
     found: dict[int, list[Event]] = {}
-    by_name: dict[str, int] = {}
+    committed_by: dict[str, int] = {}
     for event in events:
         request = event.request_id
-        if request is None and event.stage == "retired" and event.name in by_name:
-            request = by_name[event.name]
+        if request is None and event.stage == "retired" and event.name is not None:
+            request = committed_by.get(event.name)
         if request is None:
             continue
         found.setdefault(request, []).append(event)
         if event.stage == "committed" and event.name is not None:
-            by_name[event.name] = request
+            committed_by[event.name] = request
     return {k: sorted(v, key=lambda e: e.t_ns) for k, v in found.items()}
 
 
 def stage_times(events: Sequence[Event]) -> list[tuple[str, int]]:
-    """Return how long each stage of one request took.
-
-    Parameters
-    ----------
-    events : sequence of Event
-        Of one request.
-
-    Returns
-    -------
-    list of (str, int)
-        Stage in words, nanoseconds; only stages that are over.
-    """
+    """Return heading and nanoseconds of every stage of one request that is over."""
     stamps: dict[str, int] = {}
     for event in events:
         stamps.setdefault(event.stage, event.t_ns)
@@ -78,143 +53,116 @@ def stage_times(events: Sequence[Event]) -> list[tuple[str, int]]:
 
 
 def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Return the table of measured times of the newest requests.
-
-    Parameters
-    ----------
-    events : iterable of Event
-        A part of the log.
-
-    Returns
-    -------
-    header : list of str
-        Headings.
-    rows : list of list of str
-        The newest request first.
-    classes : list of str
-        A CSS class per row, for requests that came to nothing.
-    """
+    """Return header, rows and CSS classes of the table of measured times, the newest request first."""
     headings = [span.heading for span in SPANS]
-    header = ["request", "actor", *headings, "outcome"]
     rows, classes = [], []
-    for request, every in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
-        mine = _until_over(every)
-        times = dict(stage_times(mine))
-        end = _end_of(mine)
+    for request, logged in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
+        own = _until_end(logged)
+        times = dict(stage_times(own))
         rows.append(
             [
                 str(request),
-                str(mine[0].actor_slot),
+                str(own[0].actor_slot),
                 *(_duration(times[one]) if one in times else "" for one in headings),
-                _outcome(mine),
+                _outcome_words(own),
             ]
         )
-        classes.append("ringnb-trouble" if end[0] == "bad" else "")
-    return header, rows, classes
+        classes.append("ringnb-trouble" if _outcome(own).outcome == "bad" else "")
+    return ["request", "actor", *headings, "outcome"], rows, classes
 
 
 def scene_of(
     state: SessionState,
-    hand: tuple[int, str] | None = None,
-    stood: Mapping[int, str] | None = None,
+    selected: tuple[int, str] | None = None,
+    last_positions: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return what the lifecycle view draws.
 
-    Parameters
-    ----------
-    state : SessionState
-        The session.
-    hand : (int, str), optional
-        A request that is moved by hand, and how far it has come (`ringnb.session.crank.POSITIONS`).
-    stood : mapping of int to str, optional
-        Where requests moved by hand were seen last before they ended; None where service threads move
-        them.
+    ``selected`` is a request that is moved by hand, and how far it has come
+    (`ringnb.session.crank.POSITIONS`); ``last_positions`` says of requests moved by hand how far they
+    had come before they ended, and is None where service threads move them.
 
-    Returns
-    -------
-    dict
-        ``stations``, ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
-        ``held`` (the station where the world is stopped), ``note``.
+    That is ``stations``, ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
+    ``held`` (the station where everything is stopped) and ``note``.
     """
     tokens = []
     waiting = writing = 0
-    for request, every in requests_of(state.events).items():
-        events = _until_over(every)
+    for request, logged in requests_of(state.events).items():
+        events = _until_end(logged)
         stages = {e.stage for e in events}
-        over = bool(stages & ENDS)
-        passed = {station for stage in stages for station in _PASSED.get(stage, ())}
-        # A service thread hands on what it has received at once; a kernel that refuses captures nothing.
-        by_service = stood is None and "received" in stages and not over and "lost" not in stages
-        if by_service or {"captured", "failed"} <= stages:
+        ended = bool(stages & ENDS)
+        passed = {station for stage in stages for station in _STAGES[stage].passed}
+        # A service thread passes on at once what it receives; a kernel that refuses captures nothing.
+        handed_on = last_positions is None and not ended and "received" in stages
+        if (handed_on and "lost" not in stages) or {"captured", "failed"} <= stages:
             passed.add("writing")
-        if over:
-            passed.update(_as_far_as((stood or {}).get(request)))
-        elif hand is not None and hand[0] == request:
-            passed = {*_as_far_as(hand[1]), *(passed & {"due"})}
+        if ended:
+            passed.update(_way_to((last_positions or {}).get(request)))
+        elif selected is not None and selected[0] == request:
+            passed = {*_way_to(selected[1]), *(passed & {"due"})}
         path = [station for station in _ORDER if station in passed] or ["requested"]
-        waiting += path[-1] == "requested" and not over
-        writing += path[-1] == "writing" and not over
-        end, mark = _end_of(events)
+        waiting += path[-1] == "requested" and not ended
+        writing += path[-1] == "writing" and not ended
         tokens.append(
             {
                 "id": request,
                 "label": f"#{request} a{events[0].actor_slot}",
                 "path": path,
-                "end": end,
-                "mark": mark,
-                "note": _outcome(events),
+                "end": _outcome(events).outcome,
+                "mark": _outcome(events).mark,
+                "note": _outcome_words(events),
             }
         )
-    kernel = state.statistics.kernel
+    s, kernel = state.statistics, state.statistics.kernel
+    if last_positions is None:  # with many actors the newest part of the log does not tell of all
+        waiting, writing = s.waiting_to_send, s.being_written
+    held = note = ""
+    if selected is not None and selected[1] in _STOPS:
+        held = _STOPS[selected[1]].key
+        note = f"Everything is stopped: request {selected[0]} is {selected[1]}."
+        if any(t["id"] == selected[0] and t["end"] == "bad" for t in tokens):
+            note += " It has ended already: what the kernel answers will be ignored."
     slots = kernel.lanes * kernel.ring_capacity
-    buffers = kernel.lanes * 2
-    held = _BY_HAND.get(hand[1], "") if hand is not None else ""
-    pending = state.statistics.pending
-    if stood is None:  # of many actors the log's newest part does not tell of all
-        waiting, writing = state.statistics.waiting_to_send, state.statistics.being_written
-    note = f"The world is stopped: request {hand[0]} is {hand[1]}." if hand and held else ""
-    if hand and any(t["id"] == hand[0] and t["end"] == "bad" for t in tokens):
-        note += " It has ended already: what the kernel answers will be ignored."
     return {
-        "stations": [{"id": s.key, "name": s.label, "where": s.where} for s in STATIONS],
+        "stations": [{"id": at.key, "name": at.label, "where": at.where} for at in STATIONS],
         "tokens": tokens[-MOST_REQUESTS:],
         "fills": {
-            "requested": f"{waiting} to be sent" + (f" of {pending} pending" if pending else ""),
+            "requested": f"{waiting} to be sent"
+            + (f" of {s.pending} pending" if s.pending else ""),
             "h2k": f"{sum(kernel.h2k_depth)} of {slots} slots",
-            "staging": f"{sum(kernel.staging_taken)} of {buffers} buffers",
+            "staging": f"{sum(kernel.staging_taken)} of {kernel.lanes * 2} buffers",
             "k2h": f"{sum(kernel.k2h_depth)} of {slots} slots",
             "writing": f"{writing} waiting or under way",
-            "committed": f"{state.statistics.completed} in all",
+            "committed": f"{s.completed} in all",
         },
         "held": held,
         "note": note,
     }
 
 
-def _until_over(events: Sequence[Event]) -> list[Event]:
-    """Leave out what came when a request had ended: answers that nobody waited for any more."""
-    ends = [i for i, e in enumerate(events) if e.stage in ENDS]
-    if not ends:
-        return list(events)
-    return [*events[: ends[0] + 1], *(e for e in events[ends[0] :] if e.stage == "retired")]
+def _until_end(events: Sequence[Event]) -> list[Event]:
+    """Leave out what came after a request had ended, such as an answer that was no longer awaited."""
+    end = next((i for i, e in enumerate(events) if e.stage in ENDS), len(events))
+    return [*events[: end + 1], *(e for e in events[end + 1 :] if e.stage == "retired")]
 
 
-def _as_far_as(position: str | None) -> list[str]:
-    """Return the stations that a request in the hand has passed, without ``due``."""
-    station = _BY_HAND.get(position or "")
-    return [] if station is None else _ORDER[1 : _ORDER.index(station) + 1]
+def _way_to(position: str | None) -> list[str]:
+    """Return the stations that a request moved by hand has passed, without ``due``."""
+    if position not in _STOPS:
+        return []
+    return _ORDER[1 : _ORDER.index(_STOPS[position].key) + 1]
 
 
-def _outcome(events: Sequence[Event]) -> str:
+def _outcome(events: Sequence[Event]) -> LifecycleStage:
+    """Return the last stage of a request that has an outcome, or one that has none."""
+    outcomes = [_STAGES[e.stage] for e in events if _STAGES[e.stage].outcome]
+    return outcomes[-1] if outcomes else _UNDER_WAY
+
+
+def _outcome_words(events: Sequence[Event]) -> str:
     """Say in a word what became of a request, and with what; or how far it is."""
-    last = events[-1]
-    mark = _end_of(events)[1]
+    last, mark = events[-1], _outcome(events).mark
     return f"{mark} {last.name or last.detail}".strip() if mark else last.stage
-
-
-def _end_of(events: Sequence[Event]) -> tuple[str, str]:
-    ends = [_OUTCOMES[e.stage] for e in events if e.stage in _OUTCOMES]
-    return (ends[-1].outcome, ends[-1].mark) if ends else ("", "")
 
 
 def _duration(ns: int) -> str:
