@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
-from ipywidgets import HTML, BoundedFloatText, BoundedIntText, Widget
+from ipywidgets import HTML, Widget
 
 from ringnb._support.text import counted, rows_table
 from ringnb.errors import RingnbError
 from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import ActorState, SessionState
-from ringnb.panels.core.widgets import ONLY_ONE, WHOLE_LABEL, button_state, row
+from ringnb.panels.core.widgets import ONLY_ONE, button_state, integer_field, number_field, row
 from ringnb.session.session import Session
 
 __all__ = ["ActorPanel"]
@@ -30,15 +30,14 @@ class ActorPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self._steps = self.control(BoundedIntText(value=100, min=1, max=10**9, description="Steps"))
+        self._steps = self.control(integer_field("Steps", 100))
         self._pace = self.control(
-            BoundedFloatText(
-                value=self.session.pace(self._controller.slot) or 0.0,
-                min=0.0,
-                max=1e9,
-                description="Steps/s at most (0: no limit)",
+            number_field(
+                "Steps/s at most (0: no limit)",
+                self.session.pace(self._controller.slot) or 0.0,
+                least=0.0,
+                most=1e9,
                 tooltip="Limits the selected actor; 0 means no limit",
-                style=WHOLE_LABEL,
                 layout={"width": "30em"},  # or its label takes a line of its own
             ),
             self._set_pace,

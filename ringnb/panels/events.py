@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from ipywidgets import Dropdown, Widget
+from ipywidgets import Widget
 
 from ringnb._support.text import counted
 from ringnb.messages.events import LIFECYCLE, TROUBLES, events_table
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import Listing, row
+from ringnb.panels.core.widgets import Listing, dropdown, row
 
 __all__ = ["EventsPanel"]
 
@@ -29,10 +29,7 @@ class EventsPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self.level = self.control(
-            Dropdown(options=list(_LEVELS), description="Show"),
-            lambda _: self._controller.note_use(),
-        )
+        self.level = self.control(dropdown("Show", _LEVELS), lambda _: self._controller.note_use())
         self._list = Listing(label="Events, oldest first")
         return [row(self.level), self._list]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import final
 
-from ipywidgets import HTML, BoundedFloatText, Widget
+from ipywidgets import HTML, Widget
 
 from ringnb._support.text import counted, facts_table
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import WHOLE_LABEL, button_state, row
+from ringnb.panels.core.widgets import button_state, number_field, row
 from ringnb.session.session import Session
 
 __all__ = ["FaultPanel"]
@@ -34,16 +34,7 @@ class FaultPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self.delay = self.control(
-            BoundedFloatText(
-                value=0.5,
-                min=0.01,
-                max=60.0,
-                step=0.1,
-                description="Seconds per write",
-                style=WHOLE_LABEL,
-            )
-        )
+        self.delay = self.control(number_field("Seconds per write", 0.5, 0.01, 60.0, step=0.1))
         bar = self.actions(
             "Faults",
             ("lose", "Lose an answer", "Throw away the next answer of the kernel"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
-from ipywidgets import BoundedIntText, Checkbox, Dropdown, Widget
+from ipywidgets import BoundedIntText, Checkbox, Widget
 
 from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -16,7 +16,7 @@ from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Message
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import WHOLE_LABEL, Picture, row
+from ringnb.panels.core.widgets import Picture, dropdown, integer_field, row
 from ringnb.plots.style import pick_field
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class FieldPanel(_PicturePanel):
         """Make the widgets."""
         actors = self.session.actors
         names = list(dict.fromkeys(n for a in actors for n in a.stored_fields))
-        self.field = self._dropdown("Field", ["the main one", *names])
-        self.colours = self._dropdown("Colours", _MAPS)
+        self.field = self.control(dropdown("Field", ["the main one", *names]), self._redraw)
+        self.colours = self.control(dropdown("Colours", _MAPS), self._redraw)
         self.locked = self.control(
             Checkbox(value=False, description="Keep the colour range", indent=False), self._lock
         )
@@ -133,23 +133,11 @@ class FieldPanel(_PicturePanel):
         self.cut: BoundedIntText | None = None
         if len(actors[0].shape) == 3:
             shape = actors[0].shape
-            self.cut = self.control(
-                BoundedIntText(
-                    value=shape[0] // 2,
-                    min=0,
-                    max=max(2, *shape) - 1,
-                    description="Slice",
-                    style=WHOLE_LABEL,
-                ),
-                self._redraw,
-            )
+            slices = integer_field("Slice", shape[0] // 2, 0, max(2, *shape) - 1)
+            self.cut = self.control(slices, self._redraw)
             controls.append(self.cut)
         self._limits: tuple[float, float] | None = None
         return [self.chooser("main", "Checkpoint"), row(*controls), self.build_picture()]
-
-    def _dropdown(self, description: str, options: Sequence[str]) -> Dropdown:
-        dropdown = Dropdown(options=list(options), description=description, style=WHOLE_LABEL)
-        return self.control(dropdown, self._redraw)
 
     def _redraw(self, _: object) -> None:
         self._controller.note_use()

@@ -6,29 +6,25 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import final
 
-from ipywidgets import HTML, BoundedIntText, Dropdown, Text, Widget
+from ipywidgets import HTML, Text, Widget
 
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.retention import Policy
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import WHOLE_LABEL, row
+from ringnb.panels.core.widgets import WHOLE_LABEL, dropdown, integer_field, row
 from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]
 
-_POLICIES: dict[str, tuple[str, Callable[[int], Policy]]] = {
-    "the newest N": ("N", retention.keep_last),
-    "the first of every N steps, and the newest": (
-        "steps",
-        lambda n: retention.keep_every(n) | retention.keep_last(1),
+_POLICIES: dict[str, Callable[[int], Policy]] = {
+    "the newest N": retention.keep_last,
+    "the first of every N steps, and the newest": lambda n: (
+        retention.keep_every(n) | retention.keep_last(1)
     ),
-    "thinned out with age, from N seconds on": (
-        "seconds",
-        lambda n: retention.keep_thinning(float(n)),
-    ),
-    "what fits into N MiB": ("MiB", lambda n: retention.keep_within(n << 20)),
-    "all": ("", lambda _: retention.keep_all()),
+    "thinned out with age, from N seconds on": lambda n: retention.keep_thinning(float(n)),
+    "what fits into N MiB": lambda n: retention.keep_within(n << 20),
+    "all": lambda _: retention.keep_all(),
 }
 
 
@@ -43,23 +39,13 @@ class RetentionPanel(Panel):
         """Make the widgets."""
         self._previewed: str | None = None
         self._considered: str | None = None
-        self.policy = self.control(
-            Dropdown(options=list(_POLICIES), description="Keep", style=WHOLE_LABEL), self._changed
-        )
-        self.number = self.control(
-            BoundedIntText(
-                value=max(1, self._controller.state.config.max_snapshots),
-                min=1,
-                max=10**9,
-                description="N",
-                style=WHOLE_LABEL,
-            ),
-            self._changed,
-        )
+        self.policy = self.control(dropdown("Keep", _POLICIES), self._changed)
+        kept = max(1, self._controller.state.config.max_snapshots)
+        self.number = self.control(integer_field("N", kept), self._changed)
         bar = self.actions(
             "Retention",
             ("preview", "Preview deletion", "Show what would go; nothing changes"),
-            ("apply", "Adopt and delete", "Needs a preview of this very policy"),
+            ("apply", "Apply and delete", "Needs a preview of this very policy"),
         )
         self.label = self.control(
             Text(placeholder="why it is kept", description="Label", style=WHOLE_LABEL)
@@ -84,7 +70,7 @@ class RetentionPanel(Panel):
         ]
 
     def _chosen_policy(self) -> Policy:
-        return _POLICIES[self.policy.value][1](int(self.number.value))
+        return _POLICIES[self.policy.value](int(self.number.value))
 
     def _changed(self, _: object) -> None:
         self._previewed = None
@@ -98,9 +84,9 @@ class RetentionPanel(Panel):
             self.submit("Preview", lambda s: self._preview(s, policy), worker="storage")
         elif action == "apply":
             if self._previewed != repr(policy):
-                self.refuse("Adopt: preview this policy first, so that you see what goes")
+                self.refuse("Apply: preview this policy first, so that you see what goes")
                 return
-            self.submit("Adopt", lambda s: self._apply(s, policy), worker="storage")
+            self.submit("Apply", lambda s: self._apply(s, policy), worker="storage")
         elif chosen is None:
             self.refuse(self._controller.choices.nothing_chosen("kept"))
         elif action == "pin":
@@ -147,11 +133,11 @@ class RetentionPanel(Panel):
 
     def show(self, state: SessionState) -> None:
         """Put the policy in force, and which buttons can be used."""
-        pins = [f"{e.name} ({e.pin})" for h in state.histories for e in h if e.pin is not None]
+        pinned = [e.pin is not None for h in state.histories for e in h]
         self.put(
             self._now,
             value=f"<p>In force: <code>{escape(repr(state.config.policy))}</code>. "
-            f"Pinned: {len(pins)} of {sum(map(len, state.histories))}.</p>",
+            f"Pinned: {sum(pinned)} of {len(pinned)}.</p>",
         )
         self.put(self.frame, items=self._controller.choices.items())
         chosen = self._controller.choices.resolve("kept")

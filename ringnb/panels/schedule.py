@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from ipywidgets import HTML, BoundedFloatText, BoundedIntText, Dropdown, Text, ToggleButton, Widget
+from ipywidgets import HTML, Text, ToggleButton, Widget
 
 from ringnb._support.text import counted, facts_table, format_bytes
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import ONLY_ONE, WHOLE_LABEL, button_state, row
+from ringnb.panels.core.widgets import (
+    ONLY_ONE,
+    WHOLE_LABEL,
+    button_state,
+    dropdown,
+    integer_field,
+    number_field,
+    row,
+)
 from ringnb.panels.lifecycle_scene import stage_times
 from ringnb.session.session import Session
 
@@ -39,32 +47,20 @@ class CheckpointPanel(Panel):
             self._schedule,
         )
         self.mode = self.control(
-            Dropdown(
-                options=[_SECONDS, _STEPS, _TIME],
-                value=_SECONDS if every is None else _STEPS,
-                description="By",
-                style=WHOLE_LABEL,
-            ),
+            dropdown("By", [_SECONDS, _STEPS, _TIME], value=_SECONDS if every is None else _STEPS),
             self._schedule,
         )
         self.interval = self._seconds("Interval (s)", "interval", state.config.interval_s)
         self.steps = self.control(
-            BoundedIntText(
-                value=1000 if every is None else every,
-                min=1,
-                max=10**12,
-                description="Every (steps)",
-                style=WHOLE_LABEL,
-            ),
+            integer_field("Every (steps)", 1000 if every is None else every, most=10**12),
             self._schedule,
         )
         self.time = self.control(
-            BoundedFloatText(
-                value=float(f"{1000 * (dt_s or 1.0):.3g}"),
-                min=1e-12,
-                max=1e12,
-                description="Every (simulated s)",
-                style=WHOLE_LABEL,
+            number_field(
+                "Every (simulated s)",
+                float(f"{1000 * (dt_s or 1.0):.3g}"),
+                least=1e-12,
+                most=1e12,
                 layout={"width": "26em"},
             ),
             self._schedule,
@@ -73,12 +69,7 @@ class CheckpointPanel(Panel):
         timeout_s = state.config.request_timeout_s
         self.timeout = self._seconds("Request timeout (s)", "request_timeout", timeout_s)
         self.label = self.control(
-            Text(
-                placeholder="pins the checkpoint",
-                description="Label",
-                continuous_update=True,
-                style=WHOLE_LABEL,
-            )
+            Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL)
         )
         now = "Checkpoint the actor's state, pinned if there is a label"
         bar = self.actions(
@@ -97,14 +88,6 @@ class CheckpointPanel(Panel):
 
     def _seconds(self, description: str, setting: str, value: float) -> Any:
         """Make a field for one of the manager's settings, which follows it at once."""
-        field = BoundedFloatText(
-            value=value,
-            min=0.05,
-            max=86400.0,
-            step=0.5,
-            description=description,
-            style=WHOLE_LABEL,
-        )
 
         def change(seconds: float) -> None:
             self.submit(
@@ -113,7 +96,7 @@ class CheckpointPanel(Panel):
                 done=f"{setting} is {float(seconds)} now",
             )
 
-        return self.control(field, change)
+        return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
 
     def _schedule(self, _: object) -> None:
         """Enqueue the schedule that the controls show together."""

@@ -13,13 +13,13 @@ The handlers of controls are called on whatever thread Jupyter chose, and only e
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
-from ipywidgets import Box, Widget, widget_serialization
+from ipywidgets import BoundedFloatText, BoundedIntText, Box, Dropdown, Widget, widget_serialization
 
 __all__ = [
     "Actions",
@@ -32,6 +32,9 @@ __all__ = [
     "WHOLE_LABEL",
     "button_state",
     "close_all",
+    "dropdown",
+    "integer_field",
+    "number_field",
     "pushes_reach_the_page",
     "row",
     "serve_beside_cells",
@@ -69,6 +72,25 @@ def row(*widgets: Widget) -> Box:
     box = Box(widgets)
     box.add_class("ringnb-row")
     return box
+
+
+def integer_field(description: str, value: int, least: int = 1, most: int = 10**9) -> Any:
+    """Make a field for an integer."""
+    return BoundedIntText(
+        value=value, min=least, max=most, description=description, style=WHOLE_LABEL
+    )
+
+
+def number_field(description: str, value: float, least: float, most: float, **options: Any) -> Any:
+    """Make a field for a number."""
+    return BoundedFloatText(
+        value=value, min=least, max=most, description=description, style=WHOLE_LABEL, **options
+    )
+
+
+def dropdown(description: str, options: Iterable[str], **more: Any) -> Any:
+    """Make a list to choose one option from."""
+    return Dropdown(options=list(options), description=description, style=WHOLE_LABEL, **more)
 
 
 def button_state(disabled: bool, why: str, **flags: Any) -> dict[str, Any]:
