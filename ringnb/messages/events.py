@@ -267,6 +267,7 @@ class EventLog:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._lock = threading.Lock()
         self._appended = 0
+        self._subscribers: dict[Stage, tuple[EventSink, ...]] = {}
         self.began_ns = time.monotonic_ns()
 
     def append(self, event: Event) -> None:
@@ -280,6 +281,23 @@ class EventLog:
         with self._lock:
             self._events.append(event)
             self._appended += 1
+        for callback in self._subscribers.get(event.stage, ()):
+            callback(event)
+
+    def subscribe(self, callback: EventSink, *stages: Stage) -> None:
+        """Have a function called with each event of some stages, after it was appended.
+
+        Parameters
+        ----------
+        callback : callable
+            It runs on the thread that appends, such as a thread of the service, or one that calls the
+            manager. It must neither block nor raise. The log holds it.
+        *stages : str
+            The stages.
+        """
+        with self._lock:
+            for stage in stages:
+                self._subscribers[stage] = (*self._subscribers.get(stage, ()), callback)
 
     @property
     def appended(self) -> int:

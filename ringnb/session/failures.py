@@ -1,9 +1,8 @@
-"""How long automatic snapshots have been failing, so that one full disk is told in one sentence.
+"""Automatic snapshots that fail again and again: one full disk makes one message, not hundreds.
 
-A failed snapshot is retried soon, and fails again until somebody makes room. Each failure is a warning,
-all of one kind in the words of the first: Python shows the same words from the same place once, where
-it is not told otherwise. This module talks to nobody; `ringnb.session.service` warns, and says when
-it is over.
+A failed snapshot is retried soon, and fails again until there is room. Each failure is a warning, and
+all of one kind have the text of the first: by default Python shows the same text from the same place
+once. `ringnb.session.service` warns, and says when it is over.
 """
 
 from __future__ import annotations
@@ -13,74 +12,48 @@ from typing import final
 
 from ringnb.errors import SnapshotFailed
 
-__all__ = ["Outage"]
+__all__ = ["RepeatedFailures"]
 
 
 @final
-class Outage:
-    """The failures since every actor could be saved.
+class RepeatedFailures:
+    """The failures since the last moment at which every actor could be saved. The writer's thread only.
 
-    It lasts as long as one actor is left whose last snapshot failed. Actors share a storage: of eight
-    on a full disk the first one speaks for all, and one that fails alone is not hidden by the others.
-
-    Notes
-    -----
-    One thread at a time: the writer's.
+    They go on as long as the last snapshot of one actor has failed. Actors share a storage: of eight on
+    a full disk the first one speaks for all, and one that fails alone is not hidden by the others.
     """
 
     def __init__(self) -> None:
-        self._words: dict[tuple[type[Exception], object], str] = {}
+        self._texts: dict[tuple[type[Exception], object], str] = {}
         self._slots: set[int] = set()
-        self._failures = 0
+        self._count = 0
 
     @property
-    def lasts(self) -> bool:
-        """Whether anything has failed that was not made good."""
-        return self._failures > 0
+    def ongoing(self) -> bool:
+        """Whether an actor has failed and was not saved since."""
+        return self._count > 0
 
-    def failed(self, slot: int, error: Exception, words: str) -> str:
-        """Count a failure.
+    def record_failure(self, slot: int, error: Exception, text: str) -> str:
+        """Count a failure; return the text that the first of its kind had.
 
-        Parameters
-        ----------
-        slot : int
-            The actor.
-        error : Exception
-            What its snapshot failed of.
-        words : str
-            What is to be said of it.
-
-        Returns
-        -------
-        str
-            What was said of the first of its kind in this outage: of its class, and the system's error
-            number or the kernel's reason.
+        Of one kind are failures of one class with the same error number of the system or, where the
+        kernel refused the snapshot, with the same reason.
         """
-        # Not the message of a storage: it names the checkpoint or a file, another one each time.
+        # Not with the same message: a storage names the checkpoint or a file, another one each time.
         why = str(error) if isinstance(error, SnapshotFailed) else getattr(error, "errno", None)
         self._slots.add(slot)
-        self._failures += 1
-        return self._words.setdefault((type(error), why), words)
+        self._count += 1
+        return self._texts.setdefault((type(error), why), text)
 
-    def committed(self, slot: int, registered: AbstractSet[int]) -> int:
-        """Note a commit.
+    def record_commit(self, slot: int, registered: AbstractSet[int]) -> int:
+        """Note a commit; return how many failures it ends: 0 if others go on, or if there were none.
 
-        Parameters
-        ----------
-        slot : int
-            The actor.
-        registered : set of int
-            The actors that are there: of one that has gone no commit will come.
-
-        Returns
-        -------
-        int
-            How many failures there were, if this commit ends the outage; 0 if it does not, or none was.
+        An actor that is no longer registered will never be committed: it is not waited for.
         """
         self._slots.discard(slot)
         if self._slots & registered:
             return 0
-        ended, self._failures = self._failures, 0
-        self._words.clear()
+        ended, self._count = self._count, 0
+        self._texts.clear()
         self._slots.clear()
         return ended

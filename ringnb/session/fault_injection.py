@@ -24,7 +24,7 @@ from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.directory import files
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
-from ringnb.session.transport import SnapshotCarrier
+from ringnb.session.transport import SnapshotTransport
 
 __all__ = ["Faults", "flip_bit"]
 
@@ -85,7 +85,7 @@ class Faults:
     ----------
     kernel : AbstractKernel
         What `kill_kernel` ends.
-    carrier : SnapshotCarrier
+    transport : SnapshotTransport
         What loses answers.
     storage : CheckpointStorage
         What the disk's switches are about: they need a store in a local directory.
@@ -97,10 +97,10 @@ class Faults:
     """
 
     def __init__(
-        self, kernel: AbstractKernel, carrier: SnapshotCarrier, storage: CheckpointStorage
+        self, kernel: AbstractKernel, transport: SnapshotTransport, storage: CheckpointStorage
     ) -> None:
         self._kernel = kernel
-        self._carrier = carrier
+        self._transport = transport
         self._storage = storage
         self._lock = threading.Lock()
         self._slow_s = 0.0
@@ -124,7 +124,7 @@ class Faults:
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             msg = f"n must be an integer >= 0, got {n!r}"
             raise ValueError(msg)
-        self._carrier.answers_to_lose = n
+        self._transport.answers_to_lose = n
 
     def slow_disk(self, seconds: float) -> None:
         """Let every write of a file take longer.
@@ -192,7 +192,7 @@ class Faults:
 
     def clear(self) -> None:
         """Set every switch back. What was corrupted or killed stays so. Idempotent."""
-        self._carrier.answers_to_lose = 0
+        self._transport.answers_to_lose = 0
         with self._lock:
             self._slow_s, self._full = 0.0, False
             self._hurry.set()
@@ -203,7 +203,7 @@ class Faults:
     @property
     def answers_to_lose(self) -> int:
         """How many answers are still to be lost."""
-        return self._carrier.answers_to_lose
+        return self._transport.answers_to_lose
 
     @property
     def disk_delay_s(self) -> float:

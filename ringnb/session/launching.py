@@ -1,7 +1,4 @@
-"""From what a user hands to a session to actors, identities and a kernel; each check returns, or raises.
-
-Messages say the fact, the value and the remedy. Compiled code is imported when a kernel is made.
-"""
+"""From the arguments of a session to its actors, their identities, and a kernel."""
 
 from __future__ import annotations
 
@@ -11,20 +8,24 @@ import numpy as np
 
 from ringnb._support.checks import check_int, check_number
 from ringnb.actors.base import Actor
+from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.cuda.availability import notice_fallback
+from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
     "check_cell",
-    "check_pace",
+    "check_slot_of",
     "kernel_ids_of",
     "make_kernel",
+    "period_ns_of",
     "population_of",
+    "register_population",
 ]
 
 
 def population_of(actor: Actor | Sequence[Actor], actors: int | None) -> list[Actor]:
-    """Return the actor of every slot, from what a session was given."""
+    """Return the actor of every slot."""
     if isinstance(actor, Actor):
         return [actor] * check_int(1 if actors is None else actors, "actors", 1, 100_000)
     population = list(actor) if isinstance(actor, Sequence) else None
@@ -47,6 +48,17 @@ def kernel_ids_of(population: list[Actor], given: Sequence[str] | None) -> list[
     return list(given)
 
 
+def check_slot_of(slot: object, count: int) -> int:
+    """Return a slot, or raise if it is not one of so many."""
+    if isinstance(slot, bool) or not isinstance(slot, int | np.integer):
+        msg = f"slot must be an integer, got {slot!r} ({type(slot).__name__})"
+        raise TypeError(msg)
+    if not 0 <= slot < count:
+        msg = f"slot {slot} does not exist: this session has slots 0..{count - 1}"
+        raise ValueError(msg)
+    return int(slot)
+
+
 def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return a cell as (z, y, x), zero on axes that the grid does not have."""
     if isinstance(at, int | np.integer) and not isinstance(at, bool):
@@ -67,8 +79,8 @@ def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return z, y, x
 
 
-def check_pace(steps_per_second: object) -> int:
-    """Return nanoseconds per step for a rate, 0 for no limit."""
+def period_ns_of(steps_per_second: object) -> int:
+    """Return the nanoseconds per step of a rate; 0 for None, which is no limit."""
     if steps_per_second is None:
         return 0
     rate = check_number(steps_per_second, "max_steps_per_second")
@@ -76,6 +88,25 @@ def check_pace(steps_per_second: object) -> int:
         msg = f"max_steps_per_second must lie in 1e-6..1e9 (or be None), got {rate:g}"
         raise ValueError(msg)
     return max(1, round(1e9 / rate))
+
+
+def register_population(
+    manager: CheckpointManager, kernel: AbstractKernel, ids: Sequence[str], changes: ChangeTracker
+) -> None:
+    """Register the actors of a kernel that starts fresh, whatever history they have."""
+    for slot, (actor, kernel_id) in enumerate(zip(kernel.actors, ids, strict=True)):
+        manager.register_actor(
+            slot,
+            kernel_id,
+            actor.kernel_type,
+            params=actor.start_params(slot),
+            backend=kernel.name,
+            fields=actor.field_attrs,
+        )
+        # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
+        # changes: its start counts as saved.
+        if manager.note_restored(slot, None) is not None:
+            changes.mark_saved(slot, StateVersion(0, 0, 0))
 
 
 def make_kernel(
@@ -86,36 +117,16 @@ def make_kernel(
     threads: int | None,
     capacity: int,
 ) -> AbstractKernel:
-    """Make a kernel of the backend asked for.
+    """Return a kernel that is not launched yet; None leaves a number to it.
 
-    Parameters
-    ----------
-    backend : str
-        "auto", "cpu", "cuda" or "cudasim".
-    population : list of Actor
-        The actor of every slot.
-    lanes, width, threads : int or None
-        Lanes, threads (on a GPU: blocks) of a lane, threads of a block; None leaves it to the kernel.
-    capacity : int
-        Slots of each ring.
-
-    Returns
-    -------
-    AbstractKernel
-        Not launched.
-
-    Raises
-    ------
-    BackendUnavailable
-        If it cannot run here.
-    ValueError
-        If there is no such backend, or a number is out of range.
+    Raises BackendUnavailable if it cannot run here, ValueError if there is no such backend, or a number
+    is out of range.
     """
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
     if backend in ("cuda", "cudasim"):
-        from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415
+        from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415 - loaded when needed
 
         return CudaKernel(
             population,
@@ -126,7 +137,7 @@ def make_kernel(
             simulate=backend == "cudasim",
         )
     if threads is not None:
-        msg = f"threads={threads!r} are those of a block, which the CPU has none of: use width"
+        msg = f"threads={threads!r} is for GPUs: on the CPU use width"
         raise ValueError(msg)
     if backend == "auto":
         notice_fallback()

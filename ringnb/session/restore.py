@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command, Reply
+from ringnb.session.service import SnapshotService
 
-__all__ = ["check_fits", "resolve", "restore_into"]
+__all__ = ["check_fits", "find_checkpoint", "load_actor"]
 
 
-def resolve(manager: CheckpointManager, slot: int, checkpoint: object) -> Checkpoint:
-    """Find the checkpoint that is meant.
+def find_checkpoint(manager: CheckpointManager, slot: int, checkpoint: object) -> Checkpoint:
+    """Return a checkpoint that is given as such, by its name, or as ``"latest"`` of the actor.
 
-    Parameters
-    ----------
-    manager : CheckpointManager
-        Where to look.
-    slot : int
-        The actor.
-    checkpoint : Checkpoint or str
-        A checkpoint, its name, or ``"latest"`` for the newest of this actor that verifies.
-
-    Returns
-    -------
-    Checkpoint
-        It exists.
-
-    Raises
-    ------
-    TypeError
-        If it is neither.
-    CheckpointNotFound, CheckpointCorrupt
-        If there is none, or none that verifies.
+    Raises TypeError if it is neither, CheckpointNotFound and CheckpointCorrupt as the manager does.
     """
     if isinstance(checkpoint, Checkpoint):
         return checkpoint
@@ -60,7 +40,7 @@ def resolve(manager: CheckpointManager, slot: int, checkpoint: object) -> Checkp
 
 
 def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
-    """Refuse a checkpoint that is not a state of this actor, naming both sides."""
+    """Raise ValueError, naming both sides, if a checkpoint is not a state of this actor."""
     here = f"slot {slot} runs {actor.kernel_type!r}"
     if ckpt.kernel_type != actor.kernel_type:
         msg = (
@@ -84,42 +64,17 @@ def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
             raise ValueError(msg)
 
 
-def restore_into(
+def load_actor(
     client: KernelClient,
+    service: SnapshotService,
     slot: int,
     ckpt: Checkpoint,
     params: dict[str, float],
-    turn: AbstractContextManager[None],
 ) -> Reply:
-    """Load a live actor from a checkpoint that fits it.
+    """Load a live actor from a checkpoint that fits it, with checked parameters; return the reply.
 
-    Parameters
-    ----------
-    client : KernelClient
-        The kernel.
-    slot : int
-        The actor.
-    ckpt : Checkpoint
-        What to load; see `check_fits`.
-    params : dict of str to float
-        The parameters to go with it, checked.
-    turn : context manager
-        Entered when all is verified, left when the kernel has taken it.
-
-    Returns
-    -------
-    Reply
-        The kernel's answer.
-
-    Raises
-    ------
-    CheckpointCorrupt, CheckpointNotFound
-        If a byte does not match its digest, or is gone. The actor is untouched.
-
-    Notes
-    -----
-    Chunks are read straight into the lane's restore buffer; only after all of them have been verified
-    is the kernel told to take it, between two steps.
+    Raises CheckpointCorrupt or CheckpointNotFound if a byte does not match its digest or is gone; the
+    actor is untouched then.
     """
     kernel = client.kernel
     actor = kernel.actors[slot]
@@ -131,5 +86,9 @@ def restore_into(
         target = kernel.params_buffer(slot)
         target[:] = 0
         target[: len(params)] = list(params.values())
-        with turn:
-            return load(slot, Command.RESTORE, (ckpt.step,))
+        # Every chunk has been verified: only now is the kernel told to load it, between two steps. What
+        # was sent before continues the old line; what is pending else is captured from the new state.
+        with service.transport.held_back(slot) as sent:
+            reply = load(slot, Command.RESTORE, (ckpt.step,))
+            service.manager.note_restored(slot, ckpt.name, earlier=sent)
+        return reply

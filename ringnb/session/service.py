@@ -1,15 +1,13 @@
 """The background threads of a session: they poll, send, receive and commit.
 
-Its threads:
+* The *service thread* polls the manager, pushes commands while a lane has a free staging buffer, and
+  takes replies off the rings; `SnapshotService.turn` is one turn of it.
+* The *writer thread* completes snapshots, one at a time: a slow disk delays no command.
 
-* the *service thread* polls the manager, pushes commands while a lane has a free staging buffer, and
-  takes replies off the rings;
-* the *writer thread* completes snapshots, one at a time: a slow disk delays no command.
+Neither knows the session that owns them, so that a session that nobody uses can be collected.
 
-Neither knows the session that owns them, so that a session nobody holds can be collected.
-
-What goes wrong in the background is never silent: a failed automatic snapshot is an event, the first
-one of a kind a `CheckpointWarning` as well, and the manager retries it; when that has helped, one line
+Nothing that goes wrong in the background is silent: a failed automatic snapshot is an event, the first
+one of a kind a `CheckpointWarning` as well, and the manager retries it; when it succeeds again, one line
 of the log says so. Anything unexpected is kept and raised by `SnapshotService.check`, with which every
 call of the session begins.
 """
@@ -26,51 +24,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
+from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.events import EventLog
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
-from ringnb.session.change_tracking import SavedStates
-from ringnb.session.failures import Outage
+from ringnb.session.change_tracking import ChangeTracker
+from ringnb.session.failures import RepeatedFailures
 from ringnb.session.step_schedule import StepSchedule
-from ringnb.session.transport import Answer, Outcome, SnapshotCarrier
+from ringnb.session.transport import KernelAnswer, RequestStatus, SnapshotTransport
 
 __all__ = ["SnapshotService"]
 
 _LOG = logging.getLogger("ringnb")
-_TICK_S = 0.1
-_STEPWISE_TICK_S = 0.01  # how late a snapshot by the step count may be asked for
+_TICK_S = 0.1  # a manager that is reconfigured does not wake the service: it looks so often
+_STEP_TICK_S = 0.01  # how late a snapshot by the step count may be requested
+_LAST_ANSWERS_S = 2.0  # at the end, for commands that the kernel was sent
 
 
 @final
-class SnapshotService(SnapshotCarrier):
-    """A carrier with threads; without `start` it has none, and the caller turns the crank.
+class SnapshotService:
+    """Takes snapshots from the manager's request to the commit. Any thread.
 
-    Parameters
-    ----------
-    client : KernelClient
-        The kernel.
-    log : EventLog
-        Where the lifecycle is recorded.
-    states : SavedStates
-        What is saved of every actor: one that has not changed since is not saved again by itself.
-
-    Attributes
-    ----------
-    stepwise : StepSchedule
-        Actors that are snapshotted by their step count.
+    Without `start` it has no threads, and the caller uses `transport` and `complete` by hand.
     """
 
-    def __init__(self, client: KernelClient, log: EventLog, states: SavedStates) -> None:
-        super().__init__(client, log, states)
-        self.stepwise = StepSchedule()
-        self._backlog: deque[SnapshotRequest] = deque()
-        self._to_write: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+    def __init__(
+        self,
+        client: KernelClient,
+        manager: CheckpointManager,
+        log: EventLog,
+        changes: ChangeTracker,
+    ) -> None:
+        self.manager = manager
+        self.transport = SnapshotTransport(client, log, changes, self._wake_for_backlog)
+        self.step_schedule = StepSchedule()
+        self._client = client
+        self._kernel = client.kernel
+        self._changes = changes
+        self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
+        self._to_write: queue.SimpleQueue[KernelAnswer | None] = queue.SimpleQueue()
         self._writing = 0
+        self._writing_lock = threading.Lock()
         self._failure: BaseException | None = None
-        self._outage = Outage()
+        self._failures = RepeatedFailures()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    # -- life ------------------------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
@@ -98,75 +99,18 @@ class SnapshotService(SnapshotCarrier):
         return self._failure
 
     def keep_failure(self, error: BaseException) -> None:
-        """Let the next `check` raise this, unless it has something to raise already.
-
-        Parameters
-        ----------
-        error : BaseException
-            What was caught by somebody who cannot raise it to the user.
-        """
+        """Let the next `check` raise an error, unless it has an earlier one to raise."""
         self._failure = self._failure or error
 
     def check(self) -> None:
-        """Raise what a background thread died of or stumbled over, once.
-
-        Raises
-        ------
-        BaseException
-            Whatever it was.
-        """
+        """Raise, once, the exception that stopped a background thread or that nobody expected there."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
-    def enqueue(self, request: SnapshotRequest, *, awaited: bool = False) -> Outcome:
-        """Take a request for sending, unless it was taken before.
-
-        Parameters
-        ----------
-        request : SnapshotRequest
-            A request of the manager.
-        awaited : bool, default False
-            Count the caller among those who wait for it, before it can end.
-
-        Returns
-        -------
-        Outcome
-            The one outcome of this request.
-        """
-        with self._lock:
-            outcome = self._outcomes.get(request.request_id)
-            known = outcome is not None
-            outcome = outcome or self._new_outcome(request)
-            outcome.awaited += awaited
-            if known:
-                return outcome
-            self._backlog.append(request)
-        self._kernel.wake()
-        return outcome
-
-    def _serve(self) -> None:
-        while not self._stopping.is_set() and self._kernel.alive:
-            try:
-                self._turn()
-            except KernelStopped:
-                break
-            except BaseException as error:  # noqa: BLE001 - kept, and raised by the next call
-                self.keep_failure(error)
-                self._stopping.wait(_TICK_S)
-        with self._keeping_failures():
-            # Commands under way are answered within a slice; what was captured is committed.
-            deadline = time.monotonic() + 2.0
-            while self._kernel.alive and any(self._unanswered) and time.monotonic() < deadline:
-                self._client.pump(0.01)
-        while (answer := self.take()) is not None:
-            self._pass_on(answer)
-        # Whatever happened: else the writer, and `stop`, would wait for ever.
-        self._to_write.put(None)
-
     @contextmanager
     def _keeping_failures(self) -> Iterator[None]:
-        """Keep what nobody expected for the next `check`; of a stopped kernel every call tells."""
+        """Keep what is raised for the next `check`; that the kernel has stopped, every call says."""
         try:
             yield
         except KernelStopped:
@@ -174,62 +118,101 @@ class SnapshotService(SnapshotCarrier):
         except BaseException as error:  # noqa: BLE001 - e.g. SystemExit in an observer
             self.keep_failure(error)
 
-    def _turn(self) -> None:
+    def depths(self) -> tuple[int, int, int]:
+        """Return how many requests wait to be sent, are with the kernel, are being written."""
+        writing = self._writing + self.transport.answers_waiting
+        return sum(map(len, self._backlog)), self.transport.unanswered, writing
+
+    # -- the service thread ----------------------------------------------------------------------
+
+    def enqueue(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
+        """Have a request sent, unless it was before; `awaited` counts the caller as one who waits."""
+        status = self._add(request, awaited=awaited)
+        self._kernel.wake()
+        return status
+
+    def _add(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
+        status, new = self.transport.open_status(request, awaited=awaited)
+        if new:
+            self._backlog[self._kernel.lane_of(request.actor_slot)].append(request)
+        return status
+
+    def _wake_for_backlog(self, lane: int) -> None:
+        # A request leaves the backlog only when it is sent: one that `turn` has just found no buffer
+        # for is seen here, and one that was not there yet is seen by `turn`.
+        if self._backlog[lane]:
+            self._kernel.wake()
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set() and self._kernel.alive:
+            try:
+                self.turn()
+            except KernelStopped:
+                break
+            except BaseException as error:  # noqa: BLE001 - kept, and raised by the next call
+                self.keep_failure(error)
+                self._stopping.wait(_TICK_S)
+        with self._keeping_failures():
+            # Commands under way are answered within a slice; what was captured is committed.
+            deadline = time.monotonic() + _LAST_ANSWERS_S
+            while self._kernel.alive and self.transport.unanswered and time.monotonic() < deadline:
+                self._client.pump(0.01)
+        self._hand_over()
+        # Whatever happened: without it the writer, and `stop`, would wait forever.
+        self._to_write.put(None)
+
+    def turn(self) -> None:
+        """Request what is due, send what fits, wait for answers for a tick at most, hand them over."""
         for request in self.manager.poll_due_snapshots(unless=self._is_saved):
-            self.enqueue(request)
-        for slot in self.stepwise.due(lambda slot: self._kernel.counters(slot).step):
+            self._add(request)
+        schedule, by_steps = self.step_schedule, self.step_schedule.active
+        for slot in schedule.due(self._step_of) if by_steps else ():
             wanted = self.manager.request_snapshot(slot)
-            if wanted is not None:
-                self.enqueue(wanted)
-        self._send_backlog()
-        tick_s = _STEPWISE_TICK_S if self.stepwise.active else _TICK_S
+            # A request that was sent earlier may have been captured before the multiple, and stays
+            # the actor's only one until it is committed: the actor stays due until it gets another.
+            if wanted is None or self._add(wanted).stage == "requested":
+                schedule.mark_requested(slot)
+        for lane, backlog in enumerate(self._backlog):  # a full lane delays no other
+            while backlog and self.transport.free_buffers(lane) > 0:
+                request = backlog[0]
+                status = self.transport.status(request.request_id)
+                if status is not None and not status.done.is_set():  # else cancelled, or expired
+                    self.transport.send(request)
+                backlog.popleft()
+        tick_s = _STEP_TICK_S if by_steps else _TICK_S
         wait_s = self.manager.seconds_until_next()
-        wait_s = tick_s if wait_s is None else min(max(wait_s, 0.001), tick_s)
-        if not self._inbox:
-            self.pump(wait_s)
-        while (answer := self.take()) is not None:
-            self._pass_on(answer)
+        if not self.transport.answers_waiting:
+            self.transport.pump(tick_s if wait_s is None else min(max(wait_s, 0.001), tick_s))
+        self._hand_over()
 
     def _is_saved(self, slot: int) -> bool:
-        return self._states.holds(slot, self._kernel.counters(slot))
+        return self._changes.is_saved(slot, self._kernel.counters(slot))
 
-    def _send_backlog(self) -> None:
-        """Send what fits, oldest first within a lane; a full lane holds up no other."""
-        full = {lane for lane in range(self._kernel.lanes) if self.free_buffers(lane) <= 0}
-        held: list[SnapshotRequest] = []
-        while self._backlog and len(full) < self._kernel.lanes:
-            request = self._backlog.popleft()
-            lane = self._kernel.lane_of(request.actor_slot)
-            outcome = self._outcomes.get(request.request_id)
-            if outcome is not None and outcome.done.is_set():
-                continue  # cancelled or expired before it was sent
-            if lane in full:
-                held.append(request)
-                continue
-            self.send(request)
-            if self.free_buffers(lane) <= 0:
-                full.add(lane)
-        self._backlog.extendleft(reversed(held))
+    def _step_of(self, slot: int) -> int:
+        return self._kernel.counters(slot).step
 
-    def _pass_on(self, answer: Answer) -> None:
-        with self._lock:
-            self._writing += 1
-        self._to_write.put(answer)
+    def _hand_over(self) -> None:
+        while (answer := self.transport.take()) is not None:
+            with self._writing_lock:
+                self._writing += 1
+            self._to_write.put(answer)
+
+    # -- the writer thread -----------------------------------------------------------------------
 
     def _write(self) -> None:
         while (answer := self._to_write.get()) is not None:
             with self._keeping_failures():
                 self._commit(answer)
-            with self._lock:
+            with self._writing_lock:
                 self._writing -= 1
 
-    def _commit(self, answer: Answer) -> None:
+    def _commit(self, answer: KernelAnswer) -> None:
         response: SnapshotResponse | None = None
         try:
-            response = self.respond(answer)
+            response = self.transport.respond(answer)
             name = self.complete(response)
-            if name is not None and self._outage.lasts:
-                self._report_commit(answer.request.actor_slot, name)
+            if name is not None and self._failures.ongoing:
+                self._log_recovery(answer.request.actor_slot, name)
         except KernelStopped:
             raise
         except Exception as error:  # noqa: BLE001 - reported, whatever it is
@@ -238,39 +221,55 @@ class SnapshotService(SnapshotCarrier):
             if response is not None and isinstance(response.data, StagedFields):
                 response.data.release()
 
+    def complete(self, response: SnapshotResponse) -> str | None:
+        """Commit a response and end the request's status; raises as the manager does. Any thread."""
+        status = self.transport.status(response.request_id)
+        try:
+            name = self.manager.complete_snapshot(response)
+        except BaseException as error:
+            if status is not None:
+                status.end(error)
+            raise
+        if status is None:
+            return name
+        if name is None:
+            status.end(SnapshotFailed("the request was cancelled or has expired"))
+            return None
+        status.name = name
+        if status.version is not None:
+            self._changes.mark_saved(response.actor_slot, status.version)
+        status.end(None)
+        return name
+
     def _report(self, request: SnapshotRequest, error: Exception) -> None:
         """Warn of a failed automatic snapshot, or keep an error that nobody expected."""
-        outcome = self._outcomes.get(request.request_id)
-        if outcome is not None and (outcome.raised or outcome.awaited):
+        status = self.transport.status(request.request_id)
+        if status is not None and (status.raised or status.awaited):
             return  # raised where it is waited for
         if not isinstance(error, SnapshotFailed | CheckpointError | OSError):
             self.keep_failure(error)
             return
-        words = (
-            f"snapshot of {self._named(request.actor_slot)} failed and will be retried: "
+        text = (
+            f"snapshot of {self._name_of(request.actor_slot)} failed and will be retried: "
             f"{type(error).__name__}: {error}"
         )
         try:
-            words = self._outage.failed(request.actor_slot, error, words)
-            warnings.warn(words, CheckpointWarning, stacklevel=2)
+            text = self._failures.record_failure(request.actor_slot, error, text)
+            warnings.warn(text, CheckpointWarning, stacklevel=2)
         except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
             self.keep_failure(raised)
 
-    def _report_commit(self, slot: int, name: str) -> None:
-        """Say that what was warned of is over, if it is."""
-        failures = self._outage.committed(slot, self.manager.registered.keys())
+    def _log_recovery(self, slot: int, name: str) -> None:
+        """Log that what was warned of is over, if it is."""
+        failures = self._failures.record_commit(slot, self.manager.registered.keys())
         if failures:
             _LOG.warning(
                 "snapshots are saved again: %s is at %r; %d failed before, see session.events",
-                self._named(slot),
+                self._name_of(slot),
                 name,
                 failures,
             )
 
-    def _named(self, slot: int) -> str:
-        actor = self.manager.registered.get(slot)  # none if it was unregistered meanwhile
+    def _name_of(self, slot: int) -> str:
+        actor = self.manager.registered.get(slot)  # None if it was unregistered meanwhile
         return f"slot {slot}" if actor is None else f"actor {actor.kernel_id!r} (slot {slot})"
-
-    def depths(self) -> tuple[int, int, int]:
-        """Return how many requests wait to be sent, are with the kernel, are being written."""
-        return len(self._backlog), sum(self._unanswered), self._writing + len(self._inbox)

@@ -1,12 +1,11 @@
 """A running session: kernel, checkpoint manager and the threads between them, wired.
 
-`Session` is what a notebook holds. It is a thin owner: the kernel steps the actors
-(`ringnb.kernel`), the manager decides what is checkpointed and kept (`ringnb.checkpoint`), the
-service moves snapshots between the two (`ringnb.session.service`). This is the only module that knows
-all three.
+`Session` is what a notebook holds. The kernel steps the actors (`ringnb.kernel`), the manager decides
+what is checkpointed and kept (`ringnb.checkpoint`), the service moves snapshots between the two
+(`ringnb.session.service`); the session owns all three and adds the calls that a user makes.
 
 Every method may be called from any thread. A `KeyboardInterrupt` during a blocking call leaves the
-session usable; `run_steps` stops the actor first, so that interrupting a cell does stop the work.
+session usable; `run_steps` pauses the actor first, so that interrupting a cell stops the work.
 """
 
 from __future__ import annotations
@@ -21,22 +20,38 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
-from ringnb._support.checks import check_seconds, check_step
-from ringnb._support.text import say
+import numpy as np
+
+from ringnb._support.checks import MAX_STEP, check_number, check_seconds, check_step
+from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import KernelStopped
+from ringnb.kernel.base import AbstractKernel, ActorCounters
+from ringnb.kernel.client import KernelClient
+from ringnb.messages.commands import Command
 from ringnb.messages.events import Event, EventLog
-from ringnb.session.change_tracking import State
-from ringnb.session.launching import check_pace, kernel_ids_of, make_kernel, population_of
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
+from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.fault_injection import Faults
+from ringnb.session.launching import (
+    check_cell,
+    check_slot_of,
+    kernel_ids_of,
+    make_kernel,
+    period_ns_of,
+    population_of,
+    register_population,
+)
 from ringnb.session.notebook import close_previous, current_run, remember
-from ringnb.session.restore import check_fits, resolve, restore_into
+from ringnb.session.panel_opener import find_panel_opener
+from ringnb.session.restore import check_fits, find_checkpoint, load_actor
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
-from ringnb.session.viewing import SessionView
+from ringnb.session.statistics import SessionStatistics, session_table
 
 __all__ = ["Session"]
 
@@ -45,7 +60,7 @@ _live: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 @final
-class Session(SessionView):
+class Session:
     """Actors in a persistent kernel, with checkpoints.
 
     Parameters
@@ -62,7 +77,7 @@ class Session(SessionView):
     storage : CheckpointStorage, optional
         Where checkpoints go, instead of ``config.storage_path``. It is not closed with the session.
     service : bool, default True
-        Poll, carry and commit on background threads. False leaves the crank to the caller: `send`,
+        Poll, send, receive and commit on background threads. False leaves it to the caller: `send`,
         `receive`.
     lanes, width : int, optional
         Kernel lanes and threads per lane; on a GPU groups of blocks and blocks per group. By default the
@@ -114,18 +129,20 @@ class Session(SessionView):
         max_steps_per_second: float | None = None,
         kernel_ids: Sequence[str] | None = None,
     ) -> None:
-        self._closed = True  # until everything stands
-        self._followed: weakref.WeakSet[Session] = weakref.WeakSet()
-        self._on_displaced: list[Callable[[Session], object]] = []
+        self._closed = True  # until everything has started
         self._pid = os.getpid()
+        self._successor: Session | None = None
+        self._predecessors: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._on_displaced: list[Callable[[Session], object]] = []
+        self._faults: Faults | None = None
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
-        check_pace(max_steps_per_second)
+        period_ns_of(max_steps_per_second)
         if not isinstance(service, bool):
             msg = f"service must be a bool, got {service!r}"
             raise TypeError(msg)
         config = CheckpointConfig() if config is None else config
-        self._made_of: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "actor": population,
             "backend": backend,
             "storage": storage,
@@ -140,25 +157,16 @@ class Session(SessionView):
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
         if close_previous(run, store, ids):
             say("The session that an earlier run of this cell made was closed.")
-        super().__init__(make_kernel(backend, population, lanes, width, threads, ring_capacity))
+        self._kernel = make_kernel(backend, population, lanes, width, threads, ring_capacity)
+        self._client = KernelClient(self._kernel)
+        self._params = [one.start_params(slot) for slot, one in enumerate(population)]
+        self._paces: list[float | None] = [None] * len(population)
+        self._changes = ChangeTracker()
         self._events = EventLog()
-        self._service = SnapshotService(self._client, self._events, self._states)
-        self._manager = CheckpointManager(config, storage, observer=self._service.observe)
-        self._service.manager = self._manager
+        self._manager = CheckpointManager(config, storage, observer=self._events.append)
+        self._service = SnapshotService(self._client, self._manager, self._events, self._changes)
         try:
-            for slot, (one, kernel_id) in enumerate(zip(population, ids, strict=True)):
-                self._manager.register_actor(
-                    slot,
-                    kernel_id,
-                    one.kernel_type,
-                    params=one.start_params(slot),
-                    backend=self._kernel.name,
-                    fields=one.field_attrs,
-                )
-                # The state is new, whatever the history holds: it continues from no checkpoint. Where
-                # there is a history, that is what is to be kept, and this state counts as saved.
-                if self._manager.note_restored(slot, None) is not None:
-                    self._states.save(slot, State(0, 0, 0))
+            register_population(self._manager, self._kernel, ids, self._changes)
             self._kernel.launch()
             self._closed = False
             if max_steps_per_second is not None:
@@ -171,26 +179,27 @@ class Session(SessionView):
             self._closed = True
             raise
         _live.add(self)
-        # Anew, so that it runs before whatever registered itself until now: commits that are under way
-        # at exit read buffers that finalisers free, and need the kernel's.
+        # Registered again, so that it runs before all that was registered until now: commits under way
+        # at exit read the kernel's buffers, which finalisers free.
         atexit.unregister(_close_all)
         atexit.register(_close_all)
         remember(run, store, ids, self)
 
-    # -- life ------------------------------------------------------------------------------------
+    # -- life -----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Commit what was captured, end kernel and threads, release the store. Idempotent.
 
-        A session that `remake` has put in the place of this one is closed in its stead.
+        If `remake` has put another session in the place of this one, that one is closed instead.
 
         Raises
         ------
         BaseException
-            What a background thread stumbled over since the last call, after everything is closed.
+            The exception that stopped a background thread since the last call, after everything is
+            closed.
         """
         if os.getpid() != self._pid:
-            # A forked child has none of the threads, and may wait for ever for locks that they held.
+            # A forked child has none of the threads, and might wait forever for locks that they held.
             return
         if self._closed:
             if self._successor is not None:
@@ -217,7 +226,7 @@ class Session(SessionView):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close; an exception of the block is not replaced by one of the background."""
+        """Close; an exception of the block is not replaced by one of a background thread."""
         if error is None:
             self.close()
         else:
@@ -225,19 +234,10 @@ class Session(SessionView):
                 self.close()
 
     def __del__(self) -> None:
-        """Close a session that nobody holds any more."""
+        """Close a session that is no longer referenced."""
         if not getattr(self, "_closed", True):
             with contextlib.suppress(Exception):
                 self.close()
-
-    def _check(self) -> None:
-        self._service.check()
-        if self._successor is not None:
-            msg = (
-                "This session was restarted, another runs in its place: session = session.successor"
-            )
-            raise KernelStopped(msg)
-        super()._check()
 
     def remake(self) -> Session:
         """Start another session like this one, in its place: same actors, identities and store.
@@ -250,21 +250,30 @@ class Session(SessionView):
 
         Notes
         -----
-        For a session whose kernel was killed or has died. What its background stumbled over since
-        the last call is dropped.
+        For a session whose kernel was killed or has died. Exceptions of its background threads since
+        the last call are dropped.
         """
         with contextlib.suppress(Exception):
             self.close()
-        made = Session(**self._made_of, config=self._manager.config)
+        new = Session(**self._options, config=self._manager.config)
         for slot in range(len(self._kernel.actors)):
-            made._service.stepwise.set(slot, self._service.stepwise.every(slot), 0)
-            if made.pace(slot) != (pace := self.pace(slot)):
-                made.set_pace(pace, slot)
-        # All that it follows point to it, not to each other: what lies between can be collected.
-        made._followed.update((self, *self._followed))
-        for earlier in made._followed:
-            earlier._successor = made
-        return made
+            new._service.step_schedule.set(slot, self._service.step_schedule.interval(slot), 0)
+            if new.pace(slot) != (pace := self.pace(slot)):
+                new.set_pace(pace, slot)
+        # All predecessors point to the newest, not to each other: those between can be collected.
+        new._predecessors.update((self, *self._predecessors))
+        for earlier in new._predecessors:
+            earlier._successor = new
+        return new
+
+    @property
+    def successor(self) -> Session | None:
+        """The newest session that `Session.remake`, or *Restart* in a panel, has put in its place.
+
+        None if there is none. A session references its successor: the successor's kernel runs as long
+        as either of them is referenced, or until either is closed.
+        """
+        return self._successor
 
     def on_displaced(self, callback: Callable[[Session], object]) -> None:
         """Have a function called when a later run of the same notebook cell has closed this session.
@@ -288,42 +297,275 @@ class Session(SessionView):
                 except Exception:  # noqa: BLE001 - of somebody else: logged, whatever it is
                     _LOG.exception("a callback of on_displaced failed")
 
-    # -- checkpoints -----------------------------------------------------------------------------
+    @property
+    def closed(self) -> bool:
+        """Whether the session was closed."""
+        return self._closed
 
-    def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
-        """Checkpoint actors by their step count, beside or instead of the manager's interval.
+    @property
+    def failure(self) -> BaseException | None:
+        """The exception that stopped a background thread, which the next call raises; or None."""
+        return self._service.failure
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Let the next call raise an exception again that was caught only to show it.
 
         Parameters
         ----------
-        steps : int or None
-            Whenever an actor has passed a multiple of so many steps; None ends it.
+        error : BaseException
+            The exception.
+        """
+        self._service.keep_failure(error)
+
+    def _check(self) -> None:
+        self._service.check()
+        if self._successor is not None:
+            msg = (
+                "This session was restarted, another runs in its place: session = session.successor"
+            )
+            raise KernelStopped(msg)
+        self._kernel.check_alive()
+
+    def _slot(self, slot: object) -> int:
+        return check_slot_of(slot, len(self._kernel.actors))
+
+    def _slots(self, slot: int | None) -> list[int]:
+        return list(range(len(self._kernel.actors))) if slot is None else [self._slot(slot)]
+
+    # -- stepping -------------------------------------------------------------------------------
+
+    def run_steps(
+        self, slot: int, steps: int, wait: bool = True, timeout: float | None = None
+    ) -> int:
+        """Add steps to an actor's budget.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        steps : int
+            How many, >= 1.
+        wait : bool, default True
+            Block until they are done, or until `pause` or `restore` has cleared the budget.
+        timeout : float, optional
+            Seconds to block at most; the steps go on afterwards.
+
+        Returns
+        -------
+        int
+            The actor's step on return.
+
+        Raises
+        ------
+        TimeoutError
+            If they are not done in time.
+        KernelStopped
+            If the session is closed, or closes meanwhile.
+
+        Notes
+        -----
+        A `KeyboardInterrupt` while it blocks pauses the actor before it is raised.
+        """
+        slot = self._slot(slot)
+        steps = check_step(steps, "steps")
+        if steps < 1:
+            msg = "steps must be at least 1, got 0"
+            raise ValueError(msg)
+        limit = None if timeout is None else check_seconds(timeout, "timeout")
+        self._check()
+        if steps > MAX_STEP - self.current_step(slot):
+            msg = f"steps={steps} would count beyond 2**63 - 1 from step {self.current_step(slot)}"
+            raise ValueError(msg)
+        epoch = self._kernel.counters(slot).epoch
+        try:
+            target = self._client.call(slot, Command.RUN_STEPS, (steps,)).value
+
+            def done() -> bool:
+                c = self._kernel.counters(slot)
+                return c.step >= target or c.budget == 0 or c.epoch != epoch
+
+            if wait and not self._client.wait_until(done, limit):
+                msg = (
+                    f"slot {slot} is at step {self.current_step(slot)} of {target} after "
+                    f"{timeout:g} s; it goes on. Call pause({slot}) to stop it"
+                )
+                raise TimeoutError(msg)
+        except KeyboardInterrupt:
+            self._client.call(slot, Command.PAUSE)
+            raise
+        return self.current_step(slot)
+
+    def resume(self, slot: int | None = None) -> None:
+        """Let actors run freely.
+
+        Parameters
+        ----------
         slot : int, optional
             The actor; all by default.
+        """
+        self._each(slot, Command.RESUME)
+
+    def pause(self, slot: int | None = None) -> None:
+        """Stop actors at a step boundary and clear their step budgets.
+
+        Parameters
+        ----------
+        slot : int, optional
+            The actor; all by default.
+
+        Notes
+        -----
+        On return the actors are paused.
+        """
+        self._each(slot, Command.PAUSE)
+
+    def set_pace(self, max_steps_per_second: float | None, slot: int | None = None) -> None:
+        """Limit how fast actors step.
+
+        Parameters
+        ----------
+        max_steps_per_second : float or None
+            Steps per second of wall clock; None lifts the limit.
+        slot : int, optional
+            The actor; all by default.
+        """
+        self._each(slot, Command.SET_PACE, (period_ns_of(max_steps_per_second),))
+        for one in self._slots(slot):
+            self._paces[one] = max_steps_per_second
+
+    def pace(self, slot: int) -> float | None:
+        """Return the limit of an actor's steps per second, as `set_pace` has set it.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        float or None
+            None if there is no limit.
+        """
+        return self._paces[self._slot(slot)]
+
+    def _each(self, slot: int | None, command: Command, arguments: Sequence[int] = ()) -> None:
+        slots = self._slots(slot)
+        self._check()
+        pending = [self._client.submit(s, command, arguments) for s in slots]
+        for one in pending:
+            self._client.wait_reply(one)
+
+    def current_step(self, slot: int) -> int:
+        """Return an actor's step, as the kernel last published it.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        int
+            Steps since the start; a restore sets it back.
+        """
+        slot = self._slot(slot)
+        self._check()
+        return self._kernel.counters(slot).step
+
+    def counters(self, slot: int) -> ActorCounters:
+        """Return an actor's counters, as the kernel last published them.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        ActorCounters
+            Step, budget, running, epoch, snapshots, last stall, time spent stepping.
+        """
+        slot = self._slot(slot)
+        self._check()
+        return self._kernel.counters(slot)
+
+    # -- state and parameters -------------------------------------------------------------------
+
+    def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:
+        """Disturb one cell between two steps.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        at : sequence of int
+            Grid indices in the order of the actor's shape, ``(y, x)`` in two dimensions.
+        amplitude : float, default 1.0
+            How much; see the actor's ``inject`` for what it means.
+        """
+        slot = self._slot(slot)
+        shape = self._kernel.actors[slot].shape
+        cell = check_cell(at, shape)
+        amplitude = check_number(amplitude, "amplitude")
+        self._check()
+        bits = int(np.float64(amplitude).view(np.int64))
+        try:
+            self._client.call(slot, Command.INJECT, (*cell, bits))
+        finally:
+            self._changes.mark_modified(slot)
+
+    def set_params(self, slot: int, **changes: float) -> dict[str, float]:
+        """Change parameters of a live actor between two steps.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        **changes : float
+            New values by name.
+
+        Returns
+        -------
+        dict of str to float
+            All parameters as they are now.
 
         Raises
         ------
         ValueError
-            If `steps` is less than 1, or the session has no service thread to look at the steps.
-
-        Notes
-        -----
-        The request goes out within about 10 ms of the multiple and the kernel answers it at a step
-        boundary, so the step of the checkpoint is the multiple or one soon after it; retention's
-        ``keep_every(steps)`` keeps it. An actor that passes several multiples meanwhile gets one
-        checkpoint. To leave it at these, switch the interval off:
-        ``session.manager.reconfigure(enabled=False)``.
+            If a name is unknown or a value breaks a limit of the scheme. Nothing is changed then.
         """
-        slots = self._slots(slot)
-        if steps is not None and check_step(steps, "steps") < 1:
-            msg = "steps must be at least 1 (or None, to end it), got 0"
-            raise ValueError(msg)
-        if steps is not None and not self._service.running:
-            msg = "snapshot_every needs service=True: without the service thread nobody looks"
-            raise ValueError(msg)
+        slot = self._slot(slot)
+        actor = self._kernel.actors[slot]
         self._check()
-        for one in slots:
-            self._service.stepwise.set(one, steps, self._kernel.counters(one).step)
-        self._kernel.wake()  # the service thread may be in a long wait
+        with self._client.loading(self._kernel.lane_of(slot)) as load:
+            params = actor.change_params(self._params[slot], changes)
+            buffer = self._kernel.params_buffer(slot)
+            buffer[: len(params)] = list(params.values())
+            try:
+                load(slot, Command.SET_PARAMS)
+            finally:
+                self._changes.mark_modified(slot)
+            self._params[slot] = params
+        return dict(params)
+
+    def params(self, slot: int) -> dict[str, float]:
+        """Return the live parameters of an actor.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        dict of str to float
+            Name and value.
+        """
+        slot = self._slot(slot)
+        self._check()
+        return dict(self._params[slot])
+
+    # -- snapshots and restore ------------------------------------------------------------------
 
     def snapshot(self, slot: int, timeout: float = 10.0, *, label: str | None = None) -> Checkpoint:
         """Take a snapshot now and commit it.
@@ -354,10 +596,65 @@ class Session(SessionView):
         slot = self._slot(slot)
         limit = check_seconds(timeout, "timeout")
         self._check()
-        checkpoint = take_snapshot(self._manager, self._service, slot, limit, self._check)
+        checkpoint = take_snapshot(self._service, slot, limit, self._check)
         if label is not None:
             checkpoint.pin(label)
         return checkpoint
+
+    def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
+        """Checkpoint actors by their step count, beside or instead of the manager's interval.
+
+        `snapshot_interval_steps` returns what is set.
+
+        Parameters
+        ----------
+        steps : int or None
+            Whenever an actor has passed a multiple of so many steps; None ends it.
+        slot : int, optional
+            The actor; all by default.
+
+        Raises
+        ------
+        ValueError
+            If `steps` is less than 1, or the session has no service thread to look at the steps.
+
+        Notes
+        -----
+        The request goes out within about 10 ms of the multiple and the kernel answers it at a step
+        boundary, so the step of the checkpoint is the multiple or one soon after it; retention's
+        ``keep_every(steps)`` keeps it. An actor that passes several multiples meanwhile gets one
+        checkpoint. To leave it at these, switch the interval off:
+        ``session.manager.reconfigure(enabled=False)``.
+        """
+        slots = self._slots(slot)
+        if steps is not None and check_step(steps, "steps") < 1:
+            msg = "steps must be at least 1 (or None, to end it), got 0"
+            raise ValueError(msg)
+        if steps is not None and not self._service.running:
+            msg = (
+                "snapshot_every needs the service thread, which looks at the steps: open the session "
+                "with service=True"
+            )
+            raise ValueError(msg)
+        self._check()
+        for one in slots:
+            self._service.step_schedule.set(one, steps, self._kernel.counters(one).step)
+        self._kernel.wake()  # the service thread may be in a long wait
+
+    def snapshot_interval_steps(self, slot: int) -> int | None:
+        """Return the steps between two checkpoints of an actor, as `snapshot_every` has set them.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        int or None
+            None if it is not checkpointed by its step count.
+        """
+        return self._service.step_schedule.interval(self._slot(slot))
 
     def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
         """Write a checkpoint's state and parameters back into a live actor.
@@ -389,7 +686,7 @@ class Session(SessionView):
         """
         slot = self._slot(slot)
         self._check()
-        ckpt = resolve(self._manager, slot, checkpoint)
+        ckpt = find_checkpoint(self._manager, slot, checkpoint)
         actor = self._kernel.actors[slot]
         check_fits(ckpt, actor, slot)
         params = actor.check_params(
@@ -398,14 +695,185 @@ class Session(SessionView):
         newest = self._manager.history(slot)[-1:]
         if any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest):
             epoch = self._kernel.counters(slot).epoch + 1
-            self._states.expect(slot, State(ckpt.step, epoch, self._states.touches(slot)))
-        turn = self._service.restoring(slot, ckpt.name)
-        reply = restore_into(self._client, slot, ckpt, params, turn)
+            modifications = self._changes.modifications(slot)
+            self._changes.expect_saved(slot, StateVersion(ckpt.step, epoch, modifications))
+        reply = load_actor(self._client, self._service, slot, ckpt, params)
         self._params[slot] = params
         self._events.append(
             Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
         )
         return int(reply.step)
+
+    # -- the crank, by hand ---------------------------------------------------------------------
+
+    def send(self, request: SnapshotRequest) -> None:
+        """Push the SNAPSHOT command for a request onto the H2K ring.
+
+        Parameters
+        ----------
+        request : SnapshotRequest
+            From the manager. Sending it twice does nothing.
+        """
+        if not isinstance(request, SnapshotRequest):
+            msg = f"request must be a SnapshotRequest, got {request!r} ({type(request).__name__})"
+            raise TypeError(msg)
+        self._slot(request.actor_slot)
+        self._check()
+        self._service.transport.send(request)
+
+    def receive(self, timeout: float = 0.0) -> list[SnapshotResponse]:
+        """Take answers off the K2H rings.
+
+        Parameters
+        ----------
+        timeout : float, default 0.0
+            Seconds to wait for the first one.
+
+        Returns
+        -------
+        list of SnapshotResponse
+            Their data views staging buffers until they are completed or dropped. An actor's lane
+            has two, so a third request while two are held is answered with a failure.
+
+        Raises
+        ------
+        ValueError
+            With ``service=True``: the service thread receives.
+        """
+        limit = check_seconds(timeout, "timeout", zero=True)
+        self._check()
+        if self._service.running:
+            msg = (
+                "receive() is for a session without threads, but this session's service thread takes "
+                "the answers; open it with service=False to send and receive by hand"
+            )
+            raise ValueError(msg)
+        transport = self._service.transport
+        self._client.pump(0.0)
+        if limit > 0:
+            self._client.wait_until(lambda: transport.answers_waiting > 0, limit)
+        responses = []
+        while (answer := transport.take()) is not None:
+            responses.append(transport.respond(answer))
+        return responses
+
+    @property
+    def service_runs(self) -> bool:
+        """Whether background threads send, receive and commit."""
+        return self._service.running
+
+    @property
+    def faults(self) -> Faults:
+        """Switches that break this session on purpose: lost answers, slow and full disks, and so on."""
+        if self._faults is None:
+            self._faults = Faults(self._kernel, self._service.transport, self._manager.storage)
+        return self._faults
+
+    # -- what can be seen -----------------------------------------------------------------------
+
+    @property
+    def actors(self) -> tuple[Actor, ...]:
+        """The actor of every slot."""
+        return self._kernel.actors
+
+    @property
+    def kernel(self) -> AbstractKernel:
+        """The kernel that hosts the actors."""
+        return self._kernel
+
+    @property
+    def backend(self) -> str:
+        """Where the kernel runs."""
+        return self._kernel.name
+
+    @property
+    def manager(self) -> CheckpointManager:
+        """The checkpoint manager."""
+        return self._manager
+
+    @property
+    def storage(self) -> CheckpointStorage:
+        """Where checkpoints are kept."""
+        return self._manager.storage
+
+    @property
+    def events(self) -> EventLog:
+        """The lifecycle log."""
+        return self._events
+
+    @property
+    def itself(self) -> Self:
+        """The session itself, also where a weak proxy of it is used."""
+        return self
+
+    def statistics(self) -> SessionStatistics:
+        """Return counters and queue depths.
+
+        Returns
+        -------
+        SessionStatistics
+            A frozen copy.
+        """
+        self._check()
+        return self.glance()
+
+    def glance(self) -> SessionStatistics:
+        """Return what `statistics` returns, also of a session that is closed or whose kernel is dead.
+
+        Returns
+        -------
+        SessionStatistics
+            A frozen copy. An exception of a background thread is left for the next call to raise.
+        """
+        backlog, with_kernel, writing = self._service.depths()
+        return SessionStatistics(
+            kernel=self._kernel.statistics(),
+            actors=tuple(self._kernel.counters(s) for s in range(len(self._kernel.actors))),
+            pending=self._manager.pending_count,
+            completed=self._manager.total_completed,
+            failed=self._manager.total_failed,
+            waiting_to_send=backlog,
+            with_kernel=with_kernel,
+            being_written=writing,
+            replies=self._client.replies,
+            events=self._events.appended,
+        )
+
+    def panel(self, name: str | None = None) -> Any:
+        """Return a panel over this session, for a notebook to display.
+
+        Parameters
+        ----------
+        name : str, optional
+            One of ``ringnb.panels.PANELS``, such as "retention"; the whole cockpit by default.
+
+        Returns
+        -------
+        Panel
+            The same one at every call. It shows the session live, and closes with it.
+
+        Raises
+        ------
+        ImportError
+            If the widgets are not installed.
+        ValueError
+            If there is no such panel.
+        """
+        return find_panel_opener()(self, name)
+
+    def _repr_html_(self) -> str:
+        """Show actors and counters as a table."""
+        state = "closed" if self._closed else self._kernel.stopped_because or "running"
+        return session_table(self.backend, self._kernel.actors, self.glance(), state)
+
+    def __repr__(self) -> str:
+        """Name the actors, the backend and the state."""
+        kinds = ", ".join(sorted({a.kernel_type for a in self._kernel.actors}))
+        state = "closed" if self._closed else "stopped" if not self._kernel.alive else "running"
+        return (
+            f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
+            f"{counted(self._manager.total_completed, 'checkpoint')}, {state}>"
+        )
 
 
 def _close_all() -> None:

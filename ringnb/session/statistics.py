@@ -1,13 +1,15 @@
-"""The counters of a session, frozen at one moment."""
+"""The counters of a session, frozen at one moment, and what a notebook shows of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ringnb._support.text import counted, facts_table
+from ringnb._support.text import counted, facts_table, rows_table
+from ringnb.actors.base import Actor
 from ringnb.kernel.base import ActorCounters, KernelStatistics
 
-__all__ = ["SessionStatistics"]
+__all__ = ["SessionStatistics", "session_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +68,19 @@ class SessionStatistics:
                 "events": f"{self.events:,}",
             },
         )
+
+
+def session_table(
+    backend: str, actors: Sequence[Actor], statistics: SessionStatistics, state: str
+) -> str:
+    """Render a session as HTML: one line about it, and a row per actor."""
+    rows = [
+        (slot, actor.kernel_type, c.step, "running" if c.running else "paused")
+        for slot, (actor, c) in enumerate(zip(actors, statistics.actors, strict=True))
+    ]
+    # A caption is as narrow as its table, and wraps: not within these two.
+    where, stored = (
+        text.replace(" ", "\N{NO-BREAK SPACE}")
+        for text in (f"Session on {backend}:", counted(statistics.completed, "checkpoint"))
+    )
+    return rows_table(f"{where} {state}, {stored}", ("slot", "model", "step", "state"), rows)

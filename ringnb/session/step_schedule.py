@@ -1,7 +1,7 @@
-"""Snapshots by the step count: which actors have reached a step at which one is wanted.
+"""Snapshots by the step count: which actors have passed a step at which one is wanted.
 
 The checkpoint manager schedules by the clock. `StepSchedule` adds the other habit of simulations, a
-checkpoint every so many steps, of which the service asks each turn whether one is due.
+checkpoint every so many steps. The service asks it at each turn. It knows no kernel and no manager.
 """
 
 from __future__ import annotations
@@ -15,74 +15,45 @@ __all__ = ["StepSchedule"]
 
 @final
 class StepSchedule:
-    """Which actors are to be checkpointed whenever their step passes a multiple of a number.
-
-    Notes
-    -----
-    Every method may be called from any thread.
-    """
+    """Which actors are to be checkpointed when their step passes a multiple of a number. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._every: dict[int, int] = {}
-        self._seen: dict[int, int] = {}
+        self._interval: dict[int, int] = {}  # steps between two snapshots, by slot
+        self._seen: dict[int, int] = {}  # the step at the last look
+        self._due: set[int] = set()
 
     def set(self, slot: int, steps: int | None, step: int) -> None:
-        """Choose or end an actor's schedule.
-
-        Parameters
-        ----------
-        slot : int
-            The actor.
-        steps : int or None
-            Steps between two snapshots; None ends it.
-        step : int
-            Where the actor stands: this step itself is not due.
-        """
+        """Begin or, with None, end an actor's schedule; the step that it has now is not due."""
         with self._lock:
-            self._every.pop(slot, None)
+            self._due.discard(slot)
+            self._interval.pop(slot, None)
             if steps is not None:
-                self._every[slot], self._seen[slot] = steps, step
+                self._interval[slot], self._seen[slot] = steps, step
 
-    def every(self, slot: int) -> int | None:
-        """Return the steps between two snapshots of an actor.
-
-        Parameters
-        ----------
-        slot : int
-            The actor.
-
-        Returns
-        -------
-        int or None
-            None without a schedule.
-        """
-        return self._every.get(slot)
+    def interval(self, slot: int) -> int | None:
+        """Return the steps between two snapshots of an actor; None without a schedule."""
+        return self._interval.get(slot)
 
     @property
     def active(self) -> bool:
         """Whether any actor has a schedule."""
-        return bool(self._every)
+        return bool(self._interval)
 
     def due(self, step_of: Callable[[int], int]) -> list[int]:
-        """Return the actors that have passed a multiple since the last look.
+        """Return the actors that have passed a multiple and were not `mark_requested` since.
 
-        Parameters
-        ----------
-        step_of : callable
-            Returns the step of a slot.
-
-        Returns
-        -------
-        list of int
-            Their slots. One that was restored to an earlier step is due at the next multiple from
-            there.
+        One that was restored to an earlier step is due at the next multiple from there.
         """
-        due = []
         with self._lock:
-            for slot, steps in self._every.items():
+            for slot, steps in self._interval.items():
                 before, now = self._seen[slot], step_of(slot)
                 self._seen[slot] = now
                 if now // steps > before // steps:
-                    due.append(slot)
-        return due
+                    self._due.add(slot)
+            return sorted(self._due)
+
+    def mark_requested(self, slot: int) -> None:
+        """Note that a snapshot was requested that will be captured from now on."""
+        with self._lock:
+            self._due.discard(slot)

@@ -160,11 +160,11 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     dt = session.params(0)["dt"]
     panel.time.value = 70.2 * dt
     panel.mode.value = "simulated time"
-    until(lambda: session.snapshots_every(0) == session.snapshots_every(1) == 70)
+    until(lambda: session.snapshot_interval_steps(0) == session.snapshot_interval_steps(1) == 70)
     until(lambda: "of simulated time" in panel.frame.status)
     panel.mode.value = "seconds of the clock"
     until(lambda: session.manager.is_enabled)
-    assert session.snapshots_every(0) is None
+    assert session.snapshot_interval_steps(0) is None
     panel.automatic.value = False
     until(lambda: not session.manager.is_enabled)
 
@@ -176,7 +176,7 @@ def test_a_model_without_a_time_step_is_not_scheduled_by_it(tmp_path):
         panel.mode.value = "simulated time"
         panel.automatic.value = True
         until(lambda: "has no time step" in panel.frame.alert)
-        assert session.snapshots_every(0) is None
+        assert session.snapshot_interval_steps(0) is None
 
 
 def test_a_labelled_snapshot_is_pinned(session):

@@ -109,7 +109,7 @@ class Observer:
                     stall_ns=c.last_stall_ns,
                     running=c.running and life == _RUNNING,
                     rate=max(0.0, rate),  # a restore takes the step back
-                    every=session.snapshots_every(slot),
+                    every=session.snapshot_interval_steps(slot),
                     dt_s=actor.dt_s,
                 )
             )

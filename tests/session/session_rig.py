@@ -1,0 +1,146 @@
+"""What the tests of sessions share: an actor whose state is known, quiet sessions, a slow storage."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import zarr
+
+import ringnb as rn
+from ringnb.errors import Status
+from ringnb.kernel.base import ActorCounters, SnapshotFacts
+from ringnb.messages.commands import Command, Reply
+from ringnb.testing.kernels import Mixer, advance
+
+SHAPE = (11, 13)
+FULL, READ_ONLY = OSError(28, "No space left on device"), OSError(30, "Read-only file system")
+
+
+def reference(slot, steps):
+    return advance(Mixer(SHAPE).start(slot), 0, steps)
+
+
+def state_of(checkpoint):
+    fields = checkpoint.numpy()
+    return np.stack([fields["u"], fields["u_previous"]])
+
+
+def memory():
+    return rn.ZarrStorage(zarr.storage.MemoryStore())
+
+
+def quiet(**changes):
+    """A configuration in which nothing happens by itself."""
+    return rn.CheckpointConfig(**{"interval": 3600.0, "enabled": False, **changes})
+
+
+class Gate(rn.CheckpointStorage):
+    """A storage whose saves wait at a gate, or fail with what is put in `error`."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+        self.error = None
+
+    def save(self, name, snapshot):
+        self.entered.set()
+        assert self.open.wait(30)
+        if self.error is not None:
+            raise self.error
+        return self.inner.save(name, snapshot)
+
+    def load(self, name):
+        return self.inner.load(name)
+
+    def list(self):
+        return self.inner.list()
+
+    def delete(self, name):
+        self.inner.delete(name)
+
+    def exists(self, name):
+        return self.inner.exists(name)
+
+    def close(self):
+        self.inner.close()
+
+    def catalogue(self):
+        return self.inner.catalogue()
+
+
+class FakeKernel:
+    """What the transport asks of a kernel; slot i lies in lane i % lanes. No threads."""
+
+    alive = True
+
+    def __init__(self, slots, lanes):
+        self.lanes = lanes
+        self.actors = (Mixer(SHAPE),) * slots
+        self.steps = [0] * slots
+        self.epochs = [0] * slots
+        self.taken = [set() for _ in range(lanes)]
+        self.spoilt = False  # whether something has written to the staging buffers
+        self.wakes = 0
+
+    def lane_of(self, slot):
+        return slot % self.lanes
+
+    def staging_taken(self, lane):
+        return len(self.taken[lane])
+
+    def capture(self, lane):
+        index = min({0, 1} - self.taken[lane])
+        self.taken[lane].add(index)
+        return index
+
+    def counters(self, slot):
+        return ActorCounters(self.steps[slot], 0, False, self.epochs[slot], True, 0, 0, 0)
+
+    def staged(self, lane, index, slot):
+        assert index in self.taken[lane]
+        step = self.steps[slot]
+        state = np.full((2, 1, *SHAPE), step, self.actors[slot].dtype)
+        return state, SnapshotFacts(7, step, self.epochs[slot], 1_000, 2_000, slot)
+
+    def staged_params(self, lane, index, slot):
+        return np.full(16, 0.5)
+
+    def staged_checksum(self, lane, index, slot):
+        return 7 + self.spoilt
+
+    def release_staging(self, lane, index):
+        self.taken[lane].remove(index)
+
+    def wake(self):
+        self.wakes += 1
+
+
+class FakeClient:
+    """A client whose kernel answers when `answer` is called, or at each pump. No threads."""
+
+    def __init__(self, slots=2, lanes=1):
+        self.kernel = FakeKernel(slots, lanes)
+        self.sent = []
+        self.error = None  # what `submit` raises
+        self.answers_at_once = False
+        self.pumped_s = []
+
+    def submit(self, slot, kind, arguments=(), *, sink=None):
+        if self.error is not None:
+            raise self.error
+        self.sent.append((slot, sink))
+
+    def answer(self, status=Status.OK, times=1):
+        slot, sink = self.sent.pop(0)
+        index = self.kernel.capture(self.kernel.lane_of(slot)) if status == Status.OK else 0
+        step = self.kernel.steps[slot]
+        for _ in range(times):
+            sink(Reply(Command.SNAPSHOT, 1, slot, status, 0, step, index, 0))
+
+    def pump(self, timeout_s, until=None):
+        self.pumped_s.append(timeout_s)
+        while self.answers_at_once and self.sent:
+            self.answer()

@@ -1,0 +1,104 @@
+"""Which actors are saved again by themselves: those that have changed."""
+
+from __future__ import annotations
+
+import pytest
+from session_rig import SHAPE
+from waiting import until
+
+import ringnb as rn
+from ringnb.kernel.base import ActorCounters
+from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.testing.kernels import Mixer
+
+
+@pytest.fixture
+def beside_a_runner(tmp_path):
+    """Make sessions in which slot 1 runs; what is done after five of its checkpoints was not to come."""
+
+    def make(**options):
+        config = rn.CheckpointConfig(
+            interval=0.02, max_snapshots=3, storage_path=tmp_path / "s.zarr"
+        )
+        session = rn.Session(Mixer(SHAPE), actors=2, config=config, **options)
+        session.resume(1)
+        return session
+
+    return make
+
+
+def pass_time(session):
+    done = len(session.events.select("committed", actor_slot=1))
+    until(lambda: len(session.events.select("committed", actor_slot=1)) >= done + 5)
+    return session.manager.list_checkpoints(0)
+
+
+def test_an_actor_that_stands_is_not_checkpointed_again_by_itself(beside_a_runner):
+    with beside_a_runner() as s:
+        assert pass_time(s) == ["checkpoint_0_step_0"]  # it had no history: its start is kept
+        s.inject(0, (3, 4))
+        assert pass_time(s) == ["checkpoint_0_step_0", "checkpoint_0_step_0.2"]
+        s.set_params(0, **s.params(0))
+        s.run_steps(0, 7)
+        kept = pass_time(s)
+        assert kept[-1] == "checkpoint_0_step_7"
+        assert pass_time(s) == kept
+        by_hand = s.snapshot(0).name  # whoever asks gets one
+        assert pass_time(s)[-1] == by_hand == "checkpoint_0_step_7.2"
+
+
+def test_looking_around_in_an_old_store_loses_nothing(beside_a_runner):
+    with beside_a_runner() as s:
+        for _ in range(3):
+            s.run_steps(0, 5)
+            s.snapshot(0)
+    with beside_a_runner() as s:
+        history = pass_time(s)
+        assert history[-1].startswith("checkpoint_0_step_15")  # not the new start
+        assert s.restore(0, "latest") == 15
+        assert pass_time(s) == history
+        s.restore(0, history[0])  # going back is news: the next process is to continue from there
+        went_back = pass_time(s)
+        assert len(went_back) == 3
+        assert s.manager.load_latest(0).step == s.current_step(0) < 15
+        assert pass_time(s) == went_back
+        again = s.remake()
+        again.resume(1)
+        with again:
+            assert pass_time(again) == went_back
+
+
+def counters(step, epoch=0):
+    return ActorCounters(step, 0, False, epoch, True, 0, 0, 0)
+
+
+def test_an_actor_is_saved_until_its_version_changes():
+    changes = ChangeTracker()
+    assert not changes.is_saved(0, counters(5))
+    changes.mark_saved(0, StateVersion(5, 0, 0))
+    assert changes.is_saved(0, counters(5))
+    assert not changes.is_saved(0, counters(6))
+    assert not changes.is_saved(0, counters(5, epoch=1))
+    assert not changes.is_saved(1, counters(5))
+    changes.mark_modified(0)
+    assert not changes.is_saved(0, counters(5))
+
+
+def test_before_and_after_a_restore_of_the_newest_the_actor_is_saved():
+    changes = ChangeTracker()
+    changes.mark_saved(0, StateVersion(5, 0, 0))
+    changes.mark_modified(0)
+    changes.mark_saved(0, StateVersion(9, 0, 1))
+    changes.expect_saved(0, StateVersion(5, 1, changes.modifications(0)))
+    assert changes.is_saved(0, counters(9))
+    assert changes.is_saved(0, counters(5, epoch=1))
+    changes.expect_saved(0, StateVersion(5, 2, 1))  # the same again: only the newest two count
+    assert not changes.is_saved(0, counters(9))
+
+
+def test_a_change_after_the_capture_is_not_saved():
+    changes = ChangeTracker()
+    version = StateVersion(5, 0, changes.modifications(0))
+    changes.mark_modified(0)
+    changes.mark_saved(0, version)
+    assert not changes.is_saved(0, counters(5))

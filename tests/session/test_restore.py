@@ -1,0 +1,107 @@
+"""Restores: what is loaded, what is refused, and that nothing changes then."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from session_rig import SHAPE, memory, quiet, reference, state_of
+
+import ringnb as rn
+from ringnb.testing.kernels import Mixer, advance
+
+
+def test_restore_into_the_same_actor_and_into_another(session):
+    session.run_steps(0, 9)
+    checkpoint = session.snapshot(0)
+    session.run_steps(0, 6)
+    expected = state_of(session.snapshot(0))
+    for slot in (0, 1):
+        assert session.restore(slot, checkpoint) == 9
+        assert session.current_step(slot) == 9
+        session.run_steps(slot, 6)
+        np.testing.assert_array_equal(state_of(session.snapshot(slot)), expected)
+
+
+def test_restore_brings_the_parameters_back(session):
+    session.set_params(0, add=3)
+    session.run_steps(0, 2)
+    checkpoint = session.snapshot(0)
+    session.set_params(0, add=99)
+    session.restore(0, checkpoint)
+    assert session.params(0) == {"add": 3.0}
+    session.run_steps(0, 2)
+    np.testing.assert_array_equal(
+        state_of(session.snapshot(0)), advance(Mixer(SHAPE).start(0), 0, 4, add=3)
+    )
+
+
+def test_restore_clears_the_budget_and_leaves_a_free_actor_free(session):
+    checkpoint = session.snapshot(0)
+    session.set_pace(100)
+    session.run_steps(0, 1000, wait=False)
+    session.restore(0, checkpoint)
+    assert session.counters(0).budget == 0
+    session.set_pace(None)
+    session.resume(0)
+    assert session.restore(0, checkpoint) == 0
+    while session.current_step(0) < 3:
+        time.sleep(0.001)
+
+
+def test_restore_by_name_and_latest(session):
+    first = session.snapshot(0)
+    session.run_steps(0, 4)
+    session.snapshot(0)
+    assert session.restore(0, first.name) == 0
+    assert session.restore(0, "latest") == 4
+    with pytest.raises(rn.CheckpointNotFound, match=r"mixer_1.*slot 1.*has no checkpoint"):
+        session.restore(1, "latest")
+    with pytest.raises(rn.CheckpointNotFound):
+        session.restore(0, "checkpoint_0_step_12345")
+
+
+def test_restore_refuses_what_does_not_fit_and_names_both_sides(session):
+    session.run_steps(0, 3)
+    with rn.Session(
+        [rn.actors.Life(SHAPE), Mixer((12, 13))], config=quiet(), storage=memory()
+    ) as other:
+        life, larger = other.snapshot(0), other.snapshot(1)
+        with pytest.raises(ValueError, match=r"'life'.*'mixer'"):
+            session.restore(0, life)
+        with pytest.raises(ValueError, match=r"\(12, 13\).*\(11, 13\)"):
+            session.restore(0, larger)
+    assert session.current_step(0) == 3
+    np.testing.assert_array_equal(state_of(session.snapshot(0)), reference(0, 3))
+
+
+def test_a_damaged_checkpoint_leaves_the_actor_untouched(tmp_path):
+    path = tmp_path / "store.zarr"
+    config = quiet(storage_path=path)
+    with rn.Session(Mixer(SHAPE), config=config) as s:
+        s.run_steps(0, 5)
+        good = s.snapshot(0)
+        s.run_steps(0, 5)
+        bad = s.snapshot(0)
+        chunk = next((path / bad.name / "u_previous").glob("c*"))
+        raw = bytearray(chunk.read_bytes())
+        raw[10] ^= 4
+        chunk.write_bytes(raw)
+        s.run_steps(0, 1)
+        with pytest.raises(rn.CheckpointCorrupt, match="u_previous"):
+            s.restore(0, bad)
+        assert s.current_step(0) == 11
+        np.testing.assert_array_equal(state_of(s.snapshot(0)), reference(0, 11))
+        s.storage.delete("checkpoint_0_step_11")
+        with pytest.warns(rn.CheckpointWarning, match=bad.name):
+            assert s.restore(0, "latest") == 5
+        assert good.step == 5
+
+
+def test_restore_works_from_memory_and_directory_alike(tmp_path, session):
+    session.run_steps(0, 8)
+    checkpoint = session.snapshot(0)
+    with rn.Session(Mixer(SHAPE), config=quiet(storage_path=tmp_path / "s.zarr")) as other:
+        assert other.restore(0, checkpoint) == 8
+        assert other.snapshot(0).parent == checkpoint.name

@@ -1,0 +1,239 @@
+"""The background threads: automatic snapshots, slow and failing storage, unexpected exceptions."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from session_rig import FULL, SHAPE, FakeClient, Gate, memory, quiet, reference, state_of
+from waiting import until
+
+import ringnb as rn
+from ringnb.checkpoint import CheckpointManager
+from ringnb.messages.events import EventLog
+from ringnb.session.change_tracking import ChangeTracker
+from ringnb.session.service import SnapshotService
+from ringnb.testing.kernels import Mixer
+
+
+def service_of_a_fake(slots=2, lanes=1, **changes):
+    """Return a service without threads over a kernel that answers when it is told to, and its client."""
+    client, log = FakeClient(slots, lanes), EventLog()
+    manager = CheckpointManager(quiet(**changes), Gate(memory()), observer=log.append)
+    for slot in range(slots):
+        manager.register_actor(slot, f"mixer_{slot}", "mixer")
+    return SnapshotService(client, manager, log, ChangeTracker()), client
+
+
+def test_automatic_snapshots_come_by_themselves_and_retention_holds():
+    config = rn.CheckpointConfig(interval=0.05, max_snapshots=2)
+    with rn.Session(
+        Mixer(SHAPE), actors=3, config=config, storage=memory(), max_steps_per_second=2000
+    ) as s:
+        s.resume()
+        deadline = time.monotonic() + 20
+        while s.statistics().completed < 12 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        s.pause()
+        for slot in range(3):
+            names = s.manager.list_checkpoints(slot)
+            assert len(names) == 2
+            latest = s.storage.load(names[-1])
+            np.testing.assert_array_equal(state_of(latest), reference(slot, latest.step))
+            assert latest.parent is not None
+
+
+def test_an_automatic_snapshot_is_due_before_it_is_requested():
+    with rn.Session(Mixer(SHAPE), config=rn.CheckpointConfig(), storage=memory()) as s:
+        deadline = time.monotonic() + 10
+        while s.statistics().completed < 1 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        stages = [e.stage for e in s.events]
+    assert stages[:2] == ["due", "requested"]
+    assert s.events[0].t_ns <= s.events[1].t_ns
+
+
+def test_a_slow_disk_delays_no_command_and_no_other_actor():
+    gate = Gate(memory())
+    with rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=gate, lanes=1) as s:
+        gate.open.clear()
+        writer = threading.Thread(target=s.snapshot, args=(0, 30.0))
+        writer.start()
+        assert gate.entered.wait(10)
+        assert s.run_steps(0, 100) == 100
+        assert s.run_steps(1, 100) == 100
+        s.inject(1, at=(0, 0))
+        with pytest.raises(rn.SnapshotTimeout, match="being written and may yet be committed"):
+            s.snapshot(0, timeout=0.05)
+        assert s.statistics().being_written >= 1
+        gate.open.set()
+        writer.join(30)
+
+
+def test_an_automatic_failure_is_an_event_a_warning_and_a_retry():
+    gate = Gate(memory())
+    gate.error = FULL
+    config = rn.CheckpointConfig(interval=0.2)
+    with pytest.warns(rn.CheckpointWarning, match=r"'mixer_0'.*will be retried.*No space left"):
+        with rn.Session(Mixer(SHAPE), config=config, storage=gate) as s:
+            deadline = time.monotonic() + 10
+            while not s.events.select("failed") and time.monotonic() < deadline:
+                time.sleep(0.005)
+            gate.error = None
+            while not s.events.select("committed") and time.monotonic() < deadline:
+                time.sleep(0.005)
+            assert s.statistics().completed >= 1
+            assert s.statistics().failed >= 1
+
+
+def test_a_failed_commit_of_an_actor_that_has_gone_ends_no_thread():
+    gate = Gate(memory())
+    gate.open.clear()
+    gate.error = FULL
+    config = rn.CheckpointConfig(interval=3600.0)
+    with rn.Session(Mixer(SHAPE), actors=2, config=config, storage=gate) as s:
+        assert gate.entered.wait(10)
+        s.manager.unregister_actor(0)
+        with pytest.warns(rn.CheckpointWarning, match=r"snapshot of slot 0 failed"):
+            gate.open.set()
+            until(lambda: s.statistics().failed)
+            gate.error = None
+            assert s.snapshot(1).step == 0
+
+
+def test_warnings_as_errors_reach_the_next_call():
+    gate = Gate(memory())
+    gate.error = OSError(28, "No space left on device")
+    config = rn.CheckpointConfig(interval=3600.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        s = rn.Session(Mixer(SHAPE), config=config, storage=gate)
+        with pytest.raises(rn.CheckpointWarning, match="No space left"):
+            while True:
+                s.statistics()
+                time.sleep(0.005)
+    s.close()
+
+
+def test_an_unexpected_background_exception_is_raised_by_the_next_call_once():
+    gate = Gate(memory())
+    gate.error = ZeroDivisionError("a bug in a custom storage")
+    s = rn.Session(Mixer(SHAPE), config=rn.CheckpointConfig(interval=3600.0), storage=gate)
+    with pytest.raises(ZeroDivisionError, match="a bug in a custom storage"):
+        while True:
+            s.current_step(0)
+            time.sleep(0.005)
+    assert s.current_step(0) == 0
+    s.close()
+
+
+@pytest.mark.timeout(60)
+def test_an_unexpected_exception_in_the_last_pump_keeps_nothing_from_closing():
+    service, client = service_of_a_fake()
+    request = service.manager.request_snapshot(0)
+    service.transport.send(request)  # unanswered, so that there is a last pump
+
+    def pump(timeout_s, until=None):
+        if timeout_s == 0.01:
+            raise ZeroDivisionError("a bug in the pump")
+        time.sleep(0.001)
+
+    client.pump = pump
+    before = set(threading.enumerate())
+    service.start()
+    started = set(threading.enumerate()) - before
+    assert len(started) == 2
+    service.stop()
+    assert not any(thread.is_alive() for thread in started)
+    with pytest.raises(ZeroDivisionError, match="a bug in the pump"):
+        service.check()
+
+
+def test_a_failure_that_is_raised_is_not_warned_of_as_well():
+    """However soon the caller who waits for it has gone on."""
+    service, client = service_of_a_fake()
+    service.manager.storage.error = FULL
+    status = service.enqueue(service.manager.request_snapshot(0), awaited=True)
+
+    class GoesOnAtOnce(threading.Event):
+        def set(self):
+            super().set()
+            status.awaited -= 1
+
+    status.done = GoesOnAtOnce()
+    client.answers_at_once = True
+    service.start()
+    assert status.done.wait(30)
+    service.stop()
+    assert (status.awaited, status.error) == (0, FULL)
+    service.check()
+
+
+def test_a_full_lane_delays_no_other_and_goes_on_when_a_buffer_is_free():
+    service, client = service_of_a_fake(slots=6, lanes=2)
+    for slot in (0, 2, 4, 1):  # the first three on one lane, which has two buffers
+        service.enqueue(service.manager.request_snapshot(slot))
+    service.turn()
+    assert [slot for slot, _ in client.sent] == [0, 2, 1]
+    assert service.depths() == (1, 3, 0)
+    client.answer()
+    response = service.transport.respond(service.transport.take())
+    service.turn()
+    assert service.depths()[0] == 1
+    woken = client.kernel.wakes
+    response.data.release()
+    assert client.kernel.wakes == woken + 1
+    service.turn()
+    assert service.depths()[0] == 0
+    assert client.sent[-1][0] == 4
+
+
+def test_a_request_that_ended_before_it_was_sent_is_not_sent():
+    service, client = service_of_a_fake(slots=3)
+    for slot in range(3):
+        request = service.manager.request_snapshot(slot)
+        service.enqueue(request)
+    service.turn()
+    service.manager.cancel_pending(request.request_id)
+    for _ in range(2):
+        client.answer()
+    service.turn()
+    client.kernel.taken[0].clear()
+    service.turn()
+    assert client.sent == []
+    assert service.depths()[0] == 0
+
+
+def test_a_turn_waits_for_a_tick_at_most_and_a_request_of_its_own_ends_no_wait():
+    service, client = service_of_a_fake(enabled=True)
+    service.turn()
+    assert len(client.sent) == 2
+    assert client.kernel.wakes == 0  # it would end the wait for their answers
+    service.step_schedule.set(0, 100, 0)
+    service.turn()
+    assert client.pumped_s == [0.1, 0.01]
+
+
+def test_without_a_waiter_an_enqueued_request_wakes_the_service():
+    service, client = service_of_a_fake()
+    request = service.manager.request_snapshot(0)
+    assert service.enqueue(request) is service.enqueue(request, awaited=True)
+    assert client.kernel.wakes > 0
+    service.turn()
+    assert len(client.sent) == 1
+
+
+def test_close_commits_what_was_captured():
+    gate = Gate(memory())
+    s = rn.Session(Mixer(SHAPE), config=rn.CheckpointConfig(interval=3600.0), storage=gate)
+    gate.open.clear()
+    assert gate.entered.wait(10)
+    closer = threading.Thread(target=s.close)
+    closer.start()
+    gate.open.set()
+    closer.join(30)
+    assert s.closed
+    assert gate.list() == ["checkpoint_0_step_0"]
