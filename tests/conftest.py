@@ -1,22 +1,50 @@
-"""What every test module needs: a headless matplotlib, and processes that can be interrupted."""
+"""What all tests share: which of them run, and the process that they run in.
+
+``python -m pytest`` leaves out what is slow or needs a browser or a GPU (`addopts` in pyproject.toml);
+``python -m pytest --all`` runs everything but the GPU's tests, and draws more random examples.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 
+import hypothesis
 import numba
+import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # A job in the background of a shell ignores SIGINT, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests with random examples choose no number of their own, except as a multiple of the profile's.
+hypothesis.settings.register_profile("fast", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=150, deadline=None)
 
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--all", action="store_true", help="the slow tests and the browser's too, more examples"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
-    """Choose the GPU's `numba.cuda` for ``pytest -m gpu``, and the simulator's for all else.
+    """Choose the tests, the number of random examples, and which `numba.cuda` this process has.
 
-    Numba decides at the first import of numba.cuda, for the whole process, whichever test comes first.
-    What needs the other one starts a process of its own.
+    Numba decides that at the first import of numba.cuda, for the whole process: the GPU's own is for
+    ``pytest -m gpu`` alone, the simulator for all else. What needs the other one starts a process.
     """
+    if config.option.all:
+        config.option.markexpr = ""
+    hypothesis.settings.load_profile("full" if config.option.all else "fast")
     numba.config.ENABLE_CUDASIM = int(config.option.markexpr.strip() != "gpu")
+
+
+def pytest_report_header(config):
+    if config.option.all:
+        return "ringnb: all tests but those for a GPU, about 12 minutes on two idle cores"
+    if "not slow" in config.option.markexpr:
+        return "ringnb: the fast tests, about 3 minutes on two idle cores; everything: add --all"
+    return None

@@ -56,7 +56,10 @@ def test_its_map_of_the_course_has_every_lesson_in_order():
 def test_its_test_command_is_what_is_checked():
     (command,) = [b for b in blocks("bash") if "pytest" in b]
     assert "python -m pytest -q" in command
-    assert "python -m pytest -q" in (ROOT / ".ci" / "run").read_text()
+    run, all_tests = ((ROOT / ".ci" / name).read_text() for name in ("run", "test"))
+    assert "python -m pytest -q" in run
+    assert ".ci/test" in run
+    assert "-m pytest -q --all" in all_tests
 
 
 def test_its_reaction_times_are_those_recorded():

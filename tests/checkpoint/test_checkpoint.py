@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -250,7 +250,6 @@ def index_of(n):
     return st.one_of(st.integers(-n, n - 1), st.slices(n))
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data(), name=st.sampled_from(["plane", "cube", "line", "scalar"]))
 def test_lazy_indexing_is_numpy_indexing(many_chunks, data, name):
     checkpoint, fields = many_chunks

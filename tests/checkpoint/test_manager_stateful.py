@@ -446,7 +446,6 @@ class TwoPrefixesMachine(ManagerMachine):
 
 
 SETTINGS = settings(
-    max_examples=150,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -131,7 +131,6 @@ def test_dimension_names_never_clash(storage, path):
     xarray.open_zarr(f"{path}/{NAME}").close()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     array=hnp.arrays(
         dtype=st.one_of(
