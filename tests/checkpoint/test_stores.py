@@ -205,9 +205,9 @@ def test_a_stored_chunk_that_rotted_is_not_passed_on(tmp_path):
 
 
 def test_equal_checksums_of_different_bytes_are_not_shared(tmp_path, monkeypatch):
-    from ringnb.checkpoint.storage import backend
+    from ringnb.checkpoint.storage import format as storage_format
 
-    monkeypatch.setattr(backend, "crc32c", lambda *_: 7)
+    monkeypatch.setattr(storage_format, "crc32c", lambda *_: 7)
     with incremental(tmp_path / "s.zarr") as storage:
         storage.save(ONE, rows(64, 0))
         storage.save(TWO, rows(64, 2, changed=[9]))

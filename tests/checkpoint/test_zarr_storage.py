@@ -174,10 +174,10 @@ def test_chunks_are_slabs_of_at_most_four_mebibytes(shape, chunks):
     array = np.broadcast_to(np.float32(0), shape)
     (layout,) = layout_fields({"a": array}, {})
     assert layout.chunk_nbytes <= 4 << 20
-    covered = sum(chunk.stop - chunk.start for chunk in layout.chunks())
+    covered = sum(chunk.stop - chunk.start for chunk in layout.chunks)
     assert covered == array.size
     if array.nbytes > 4 << 20:
-        padding = sum(chunk.pad_bytes for chunk in layout.chunks())
+        padding = sum(chunk.pad_bytes for chunk in layout.chunks)
         assert padding < 0.01 * array.nbytes
     if chunks is not None and shape != (2048, 2048):
         assert layout.chunk_shape[1:] == chunks[1:] or layout.chunk_shape == chunks

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, final
 
 from zarr.storage import ZipStore
 
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.format import DOCUMENT, root_document
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
@@ -24,8 +25,6 @@ from ringnb.errors import CheckpointError, CheckpointNotFound
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
-
-    from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = ["export_archive", "import_archive", "open_archive"]
 
@@ -156,7 +155,7 @@ def open_archive(path: str | os.PathLike[str]) -> ZarrStorage:
         created = storage.is_created
     except CheckpointError:
         raise
-    except Exception as error:  # zipfile has many words for a damaged directory
+    except Exception as error:  # zipfile has many exceptions for a damaged directory
         msg = f"{os.fspath(path)!r} is no zip file, or damaged: give one that `ringnb export` wrote"
         raise CheckpointError(msg) from error
     if not created:
@@ -211,7 +210,7 @@ def import_archive(
 
 
 def _wanted(storage: ZarrStorage, names: Sequence[str] | None) -> list[str]:
-    """Return names in commit order, after a look whether they are there."""
+    """Return names in commit order; CheckpointNotFound if one is not there."""
     entries = storage.catalogue()
     if names is None:
         return [e.name for e in entries if not e.damaged]

@@ -1,8 +1,7 @@
-"""What a place that keeps checkpoints must offer, and the values that go in and out of it.
+"""What a place that keeps checkpoints must offer: the manager knows this class and no other.
 
-`CheckpointStorage` is the seam: the manager knows this class and no other. `ZarrStorage` implements
-it for a local directory and for any zarr ``Store``; `ringnb.testing` ships a contract test class
-that checks an implementation. This module knows no kernel.
+`ZarrStorage` implements it for a local directory and for any zarr ``Store``; `ringnb.testing` ships a
+contract test class that checks an implementation.
 """
 
 from __future__ import annotations
@@ -10,17 +9,13 @@ from __future__ import annotations
 import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
-if TYPE_CHECKING:
-    from ringnb.checkpoint.storage.checkpoint import Checkpoint
-
-__all__ = [
-    "CheckpointStorage",
-]
+__all__ = ["CheckpointStorage"]
 
 
 class CheckpointStorage(ABC):
@@ -172,7 +167,7 @@ class CheckpointStorage(ABC):
         Parameters
         ----------
         name_prefix, kernel_id : str
-            Whose.
+            The actor's prefix and identity.
 
         Returns
         -------
@@ -186,7 +181,7 @@ class CheckpointStorage(ABC):
 
     def history_after(
         self,
-        receipt: SaveReceipt,  # noqa: ARG002 - for those who can do better
+        receipt: SaveReceipt,  # noqa: ARG002 - for a storage that can do better
         name_prefix: str,
         kernel_id: str,
     ) -> builtins.list[CheckpointInfo]:
@@ -197,7 +192,7 @@ class CheckpointStorage(ABC):
         receipt : SaveReceipt
             What `save` has returned just now, for this actor.
         name_prefix, kernel_id : str
-            Whose.
+            The actor's prefix and identity.
 
         Returns
         -------

@@ -1,13 +1,6 @@
-"""What a store holds, in commit order, remembered between calls and kept up to date cheaply.
+"""What a store holds, in commit order: found by name, by actor, and as a whole.
 
-`Catalogue` is the list itself. `Listing` is the one of a local directory: it reads a checkpoint's
-document when it is new, notices from the directory's time stamp that somebody else changed something,
-and takes the changes of this process over without looking at the rest, so that a commit costs the
-same in a store of ten and of ten thousand.
-
-Documents that were exchanged or damaged in place are noticed as well: each look examines the time
-stamps of those it returns, up to 250 of them; a longer list is gone through in turns. No look is
-trusted with data: `load` checks the document that it reads.
+A directory's `Listing` keeps one between calls; an object store reads one anew each time.
 """
 
 from __future__ import annotations
@@ -20,27 +13,11 @@ from ringnb.checkpoint.storage.format import ATTRIBUTE, looks_like_checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt
 
-__all__ = [
-    "Catalogue",
-    "entry_of",
-]
+__all__ = ["Catalogue", "entry_of"]
 
 
 def entry_of(name: str, raw: bytes | None) -> CheckpointInfo | None:
-    """Tell what lies under a name from its group document.
-
-    Parameters
-    ----------
-    name : str
-        The name.
-    raw : bytes or None
-        The document, None if there is none.
-
-    Returns
-    -------
-    CheckpointInfo or None
-        The line of the catalogue; None if it is something that ringnb has nothing to do with.
-    """
+    """Return the line for a name and its group document; None if it is nothing of ringnb's."""
     if raw is not None:
         try:
             return parse_info(name, raw)
@@ -52,17 +29,7 @@ def entry_of(name: str, raw: bytes | None) -> CheckpointInfo | None:
 
 @final
 class Catalogue:
-    """Checkpoints in commit order, found by name and by actor.
-
-    Parameters
-    ----------
-    entries : iterable of CheckpointInfo, optional
-        In any order.
-
-    Notes
-    -----
-    Not safe for threads: whoever shares one guards it.
-    """
+    """Checkpoints in commit order. Not safe for threads: the owner guards it."""
 
     def __init__(self, entries: Iterable[CheckpointInfo] = ()) -> None:
         self._damaged: dict[str, CheckpointInfo] = {}
@@ -73,13 +40,7 @@ class Catalogue:
             self.put(entry)
 
     def put(self, entry: CheckpointInfo) -> None:
-        """Add a checkpoint that is newer than all others, or replace what is known of one.
-
-        Parameters
-        ----------
-        entry : CheckpointInfo
-            Its line.
-        """
+        """Add a checkpoint that is newer than all others, or replace what is known of one."""
         if entry.damaged:
             self.drop(entry.name)
             self._damaged[entry.name] = entry
@@ -89,38 +50,21 @@ class Catalogue:
         self._actors.setdefault((entry.name_prefix, entry.kernel_id), {})[entry.name] = entry
 
     def drop(self, name: str) -> None:
-        """Forget a checkpoint.
-
-        Parameters
-        ----------
-        name : str
-            Its name; one that is not known is left alone.
-        """
+        """Forget a checkpoint, if it is known."""
         self._damaged.pop(name, None)
         entry = self._sound.pop(name, None)
         if entry is not None:
-            whose = (entry.name_prefix, entry.kernel_id)
-            del self._actors[whose][name]
-            if not self._actors[whose]:
-                del self._actors[whose]
+            actor_key = (entry.name_prefix, entry.kernel_id)
+            del self._actors[actor_key][name]
+            if not self._actors[actor_key]:
+                del self._actors[actor_key]
 
     def entries(self) -> list[CheckpointInfo]:
         """Return all: damaged ones first, then oldest commit first."""
         return [*self._damaged.values(), *self._sound.values()]
 
     def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
-        """Return an actor's checkpoints, oldest commit first.
-
-        Parameters
-        ----------
-        name_prefix, kernel_id : str
-            Whose.
-
-        Returns
-        -------
-        list of CheckpointInfo
-            A copy.
-        """
+        """Return an actor's checkpoints, oldest commit first; none that is damaged."""
         return list(self._actors.get((name_prefix, kernel_id), {}).values())
 
     @property

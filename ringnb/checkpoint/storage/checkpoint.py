@@ -8,10 +8,10 @@ well; none of ringnb is needed for that, only for the checks.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Protocol, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from ringnb._support.text import facts_table
+from ringnb.checkpoint.storage.document import Document
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
 from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
@@ -27,10 +28,17 @@ from ringnb.errors import CheckpointError
 if TYPE_CHECKING:
     import xarray
 
-    from ringnb.checkpoint.storage.base import CheckpointStorage
-    from ringnb.checkpoint.storage.document import Document
+__all__ = ["Checkpoint", "PinStorage"]
 
-__all__ = ["Checkpoint"]
+
+class PinStorage(Protocol):
+    """What a checkpoint needs of the storage that it was opened through."""
+
+    def pin(self, name: str, label: str) -> None:
+        """Keep a checkpoint whatever retention says; see `CheckpointStorage.pin`."""
+
+    def unpin(self, name: str) -> None:
+        """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
 
 
 @final
@@ -57,7 +65,7 @@ class Checkpoint:
     are read.
     """
 
-    _keeper: CheckpointStorage | None = None
+    _storage: PinStorage | None = None
 
     def __init__(self, zarr_group: zarr.Group) -> None:
         if not isinstance(zarr_group, zarr.Group):
@@ -74,9 +82,7 @@ class Checkpoint:
             self._open(Reader(path.rsplit("/", 1)[-1] or "checkpoint", StoreSource(store, path)))
 
     @classmethod
-    def from_source(
-        cls, name: str, source: Source, *, keeper: CheckpointStorage | None = None
-    ) -> Self:
+    def from_source(cls, name: str, source: Source, *, storage: PinStorage | None = None) -> Self:
         """Open a checkpoint without zarr.
 
         Parameters
@@ -85,8 +91,8 @@ class Checkpoint:
             Its name.
         source : Source
             Its bytes.
-        keeper : CheckpointStorage, optional
-            The storage, which `pin` and `unpin` turn to.
+        storage : PinStorage, optional
+            The storage that `pin` and `unpin` call.
 
         Returns
         -------
@@ -100,7 +106,7 @@ class Checkpoint:
         """
         checkpoint = cls.__new__(cls)
         checkpoint._open(Reader(name, source))
-        checkpoint._keeper = keeper
+        checkpoint._storage = storage
         return checkpoint
 
     def _open(self, reader: Reader) -> None:
@@ -272,7 +278,7 @@ class Checkpoint:
         ValueError
             If it does not fit.
         CheckpointCorrupt, CheckpointNotFound
-            As `numpy`; `out` holds rubbish then.
+            As `numpy`; the content of `out` is then undefined.
         """
         self._reader.read_field(field, out)
 
@@ -341,7 +347,8 @@ class Checkpoint:
         CheckpointError
             If it was not opened through a storage, or another process writes the store.
         """
-        self._change(lambda keeper: keeper.pin(self.name, label))
+        self._pin_storage().pin(self.name, label)
+        self._open(Reader(self.name, self._reader.source))
 
     def unpin(self) -> None:
         """Leave this checkpoint to retention again.
@@ -351,17 +358,17 @@ class Checkpoint:
         CheckpointNotFound, CheckpointError
             As `pin`.
         """
-        self._change(lambda keeper: keeper.unpin(self.name))
+        self._pin_storage().unpin(self.name)
+        self._open(Reader(self.name, self._reader.source))
 
-    def _change(self, change: Callable[[CheckpointStorage], None]) -> None:
-        if self._keeper is None:
+    def _pin_storage(self) -> PinStorage:
+        if self._storage is None:
             msg = (
                 f"checkpoint {self.name!r} was opened from a zarr group: open it with "
                 "ZarrStorage(...).load(name) to pin it"
             )
             raise CheckpointError(msg)
-        change(self._keeper)
-        self._open(Reader(self.name, self._reader.source))
+        return self._storage
 
     # -- showing ---------------------------------------------------------------------------------
 

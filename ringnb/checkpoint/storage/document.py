@@ -1,8 +1,9 @@
 """The group document of a checkpoint: rendered at the commit, parsed and checked at every load.
 
-Digests lie in the group's ``ringnb`` attribute and cover everything that is handed out: the CRC-32C of
-every chunk, the SHA-256 of every array document, and the SHA-256 of the group document itself, taken
-with the digits of that very digest replaced by zeros.
+It carries the consolidated metadata of its arrays and is written last: it is what makes a checkpoint
+exist. Digests lie in the group's ``ringnb`` attribute and cover everything that is handed out: the
+CRC-32C of every chunk, the SHA-256 of every array document, and the SHA-256 of the group document
+itself, taken with the digits of that very digest replaced by zeros.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from ringnb._support.checks import check_name
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DTYPES,
@@ -25,7 +25,7 @@ from ringnb.checkpoint.storage.format import (
     FieldLayout,
     checkpoint_keys,
     dump,
-    is_slab,
+    parse_layout,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
 from ringnb.errors import CheckpointCorrupt
@@ -42,106 +42,20 @@ __all__ = [
 MAX_DOCUMENT_BYTES = 64 << 20
 _ZEROS = "0" * 64
 _ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
-
-
-def render_document(
-    snapshot: Snapshot,
-    layouts: list[FieldLayout],
-    crcs: Mapping[str, list[int]],
-    sequence: int,
-    version: str,
-) -> bytes:
-    """Render the group document of a checkpoint.
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-        What is saved.
-    layouts : list of FieldLayout
-        Its fields.
-    crcs : mapping of str to list of int
-        CRC-32C per chunk of every field.
-    sequence : int
-        The checkpoint's place in commit order.
-    version : str
-        The version of ringnb that writes.
-
-    Returns
-    -------
-    bytes
-        The document, with its own digest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is no finite JSON scalar, or another value is not what it has to be.
-    """
-    metadata = {one.name: one.document() for one in layouts}
-    record = {
-        "format": FORMAT,
-        "name_prefix": snapshot.name_prefix,
-        "kernel_id": snapshot.kernel_id,
-        "kernel_type": snapshot.kernel_type,
-        "actor_slot": snapshot.actor_slot,
-        "step": snapshot.step,
-        "sequence": sequence,
-        "request_id": snapshot.request_id,
-        "created_at": datetime.now(UTC).isoformat(),
-        "params": snapshot.params,
-        "parent": snapshot.parent,
-        "backend": snapshot.backend,
-        "version": version,
-        "digests": {
-            "chunk_algorithm": "crc32c",
-            "chunks": {name: list(values) for name, values in crcs.items()},
-            "arrays": {n: hashlib.sha256(dump(d)).hexdigest() for n, d in metadata.items()},
-            "document": _ZEROS,
-        },
-    }
-    raw = dump(
-        {
-            "attributes": {ATTRIBUTE: record},
-            "zarr_format": 3,
-            "consolidated_metadata": {
-                "kind": "inline",
-                "must_understand": False,
-                "metadata": metadata,
-            },
-            "node_type": "group",
-        }
-    )
-    return _resealed(raw, _ZEROS, hashlib.sha256(raw).hexdigest())
-
-
-def _resealed(raw: bytes, old: str, new: str) -> bytes:
-    """Exchange the document's own digest, which is the last thing of the record.
-
-    The last occurrence is taken because a parameter may have the name, and the value, of the digest.
-    """
-    head, found, tail = raw.rpartition(f'"document":"{old}"'.encode())
-    return head + f'"document":"{new}"'.encode() + tail if found else b""
+_MALFORMED = (
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    RecursionError,  # of deep nesting
+)
 
 
 @dataclass(frozen=True)
 class Document:
-    """A group document whose digest was checked.
-
-    Attributes
-    ----------
-    record : mapping
-        The ``ringnb`` attribute.
-    fields : mapping of str to FieldLayout
-        In stored order.
-    crcs : mapping of str to list of int
-        CRC-32C of every chunk.
-    raw : bytes
-        As stored.
-    """
+    """A group document whose digest was checked: its record is the ``ringnb`` attribute."""
 
     record: Mapping[str, Any]
-    fields: Mapping[str, FieldLayout]
-    crcs: Mapping[str, list[int]]
-    raw: bytes
+    fields: Mapping[str, FieldLayout]  # in stored order
+    crcs: Mapping[str, list[int]]  # CRC-32C of every chunk
+    raw: bytes  # as stored
 
     @property
     def pin(self) -> str | None:
@@ -156,6 +70,154 @@ class Document:
     def keys(self) -> set[str]:
         """Return the keys that were committed, relative to the checkpoint."""
         return checkpoint_keys(self.fields.values())
+
+
+def render_document(
+    snapshot: Snapshot,
+    layouts: Sequence[FieldLayout],
+    crcs: Mapping[str, list[int]],
+    sequence: int,
+    version: str,
+) -> bytes:
+    """Render the group document of a checkpoint, with its own digest."""
+    record = {
+        "format": FORMAT,
+        "name_prefix": snapshot.name_prefix,
+        "kernel_id": snapshot.kernel_id,
+        "kernel_type": snapshot.kernel_type,
+        "actor_slot": snapshot.actor_slot,
+        "step": snapshot.step,
+        "sequence": sequence,
+        "request_id": snapshot.request_id,
+        "created_at": datetime.now(UTC).isoformat(),
+        "params": dict(snapshot.params),
+        "parent": snapshot.parent,
+        "backend": snapshot.backend,
+        "version": version,
+        "digests": {
+            "chunk_algorithm": "crc32c",
+            "chunks": dict(crcs),
+            "arrays": {layout.name: layout.digest for layout in layouts},
+            "document": _ZEROS,
+        },
+    }
+    return _sealed(
+        {
+            "attributes": {ATTRIBUTE: record},
+            "zarr_format": 3,
+            "consolidated_metadata": {
+                "kind": "inline",
+                "must_understand": False,
+                "metadata": {layout.name: layout.document for layout in layouts},
+            },
+            "node_type": "group",
+        }
+    )
+
+
+def revise_document(raw: bytes, **changes: Any) -> bytes:
+    """Return a document that was checked with entries of its record changed (None: removed)."""
+    parsed = json.loads(raw)
+    record = parsed["attributes"][ATTRIBUTE]
+    digests = record.pop("digests") | {"document": _ZEROS}
+    for key, value in changes.items():
+        record[key] = value
+        if value is None:
+            del record[key]
+    record["digests"] = digests  # last, as `_replaced` expects
+    return _sealed(parsed)
+
+
+def _sealed(document: Mapping[str, Any]) -> bytes:
+    """Render a document whose own digest is still zeros, and put the digest in."""
+    raw = dump(document)
+    return _replaced(raw, _ZEROS, hashlib.sha256(raw).hexdigest())
+
+
+def _replaced(raw: bytes, old: str, new: str) -> bytes:
+    """Exchange the document's own digest, which is the last thing of the record."""
+    # The last occurrence, because a parameter may have the name, and the value, of the digest.
+    head, found, tail = raw.rpartition(f'"document":"{old}"'.encode())
+    return head + f'"document":"{new}"'.encode() + tail if found else b""
+
+
+def parse_info(name: str, raw: bytes) -> CheckpointInfo:
+    """Check a group document's digest and return its line of the catalogue.
+
+    A whole store is listed by this, so what the digest vouches for is not checked again.
+    CheckpointCorrupt if a byte differs from what was committed.
+    """
+    parsed, record = _opened(name, raw)
+    try:
+        created_at = _check_record(name, record)
+        nbytes = 0
+        for array in parsed["consolidated_metadata"]["metadata"].values():
+            if [n for n in array["shape"] if type(n) is not int]:
+                raise _corrupt(name, f"it has the impossible shape {array['shape']!r:.100}")
+            nbytes += math.prod(array["shape"]) * _ITEMSIZE[array["data_type"]]
+    except _MALFORMED as error:
+        raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
+    return CheckpointInfo(
+        name=name,
+        name_prefix=record["name_prefix"],
+        kernel_id=record["kernel_id"],
+        kernel_type=record["kernel_type"],
+        actor_slot=record["actor_slot"],
+        step=record["step"],
+        sequence=record["sequence"],
+        created_at=created_at,
+        nbytes=nbytes,
+        pin=_pin(record),
+    )
+
+
+def parse_document(name: str, raw: bytes) -> Document:
+    """Check a group document's digest and structure.
+
+    CheckpointCorrupt if a byte differs from what was committed, or it describes what no ringnb writes.
+    """
+    parsed, record = _opened(name, raw)
+    try:
+        _check_record(name, record)
+        metadata = parsed["consolidated_metadata"]["metadata"]
+        chunks, digests = record["digests"]["chunks"], record["digests"]["arrays"]
+        if not metadata or not metadata.keys() == chunks.keys() == digests.keys():
+            raise _corrupt(name, "its digests do not cover its fields")
+        fields = {}
+        for field, array in metadata.items():
+            layout = fields[field] = parse_layout(field, dump(array))
+            crcs = chunks[field]
+            if len(crcs) != layout.n_chunks or [crc for crc in crcs if type(crc) is not int]:
+                raise _corrupt(
+                    name, f"field {field!r} has {layout.n_chunks} chunks, but other digests"
+                )
+            if layout.digest != digests[field]:
+                raise _corrupt(name, f"the metadata of field {field!r} does not match its digest")
+    except _MALFORMED as error:
+        raise _corrupt(name, f"its metadata describes no checkpoint of ringnb ({error})") from error
+    return Document(record, fields, chunks, raw)
+
+
+def _opened(name: str, raw: bytes) -> tuple[Any, Any]:
+    """Return a document and its record, if its digest matches."""
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise _corrupt(name, f"its metadata has {len(raw)} bytes, more than any that ringnb writes")
+    try:
+        parsed = json.loads(raw)
+        record = parsed["attributes"][ATTRIBUTE]
+        digest = record["digests"]["document"]
+        if record["format"] != FORMAT:
+            raise _corrupt(
+                name,
+                f"its format is {record['format']!r}, this version reads {FORMAT}; it was written "
+                "by a newer ringnb, or damaged",
+            )
+    except _MALFORMED as error:
+        raise _corrupt(name, "its metadata cannot be read") from error
+    zeroed = _replaced(raw, digest, _ZEROS) if isinstance(digest, str) else b""
+    if digest == _ZEROS or hashlib.sha256(zeroed).hexdigest() != digest:
+        raise _corrupt(name, "its metadata does not match its digest")
+    return parsed, record
 
 
 _RECORD_TYPES: dict[str, Any] = {
@@ -175,199 +237,23 @@ _RECORD_TYPES: dict[str, Any] = {
 }
 
 
-def parse_info(name: str, raw: bytes) -> CheckpointInfo:
-    """Check a group document's digest and take the line of the catalogue out of it.
-
-    A whole store is listed by this, so what the digest vouches for is not looked at twice.
-
-    Parameters
-    ----------
-    name : str
-        The checkpoint.
-    raw : bytes
-        The stored document.
-
-    Returns
-    -------
-    CheckpointInfo
-        The line.
-
-    Raises
-    ------
-    CheckpointCorrupt
-        If a byte differs from what was committed.
-    """
-    parsed, record = _sealed(name, raw)
-    try:
-        _check_record(name, record)
-        nbytes = sum(map(_nbytes, parsed["consolidated_metadata"]["metadata"].values()))
-        created_at = _created_at(record)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
-    return CheckpointInfo(
-        name=name,
-        name_prefix=record["name_prefix"],
-        kernel_id=record["kernel_id"],
-        kernel_type=record["kernel_type"],
-        actor_slot=record["actor_slot"],
-        step=record["step"],
-        sequence=record["sequence"],
-        created_at=created_at,
-        nbytes=nbytes,
-        pin=_pin(record),
-    )
-
-
-def parse_document(name: str, raw: bytes) -> Document:
-    """Check a group document's digest and structure.
-
-    Parameters
-    ----------
-    name : str
-        The checkpoint, for messages.
-    raw : bytes
-        The stored document.
-
-    Returns
-    -------
-    Document
-        Its content.
-
-    Raises
-    ------
-    CheckpointCorrupt
-        If a byte differs from what was committed, or it describes what no ringnb writes.
-    """
-    parsed, record = _sealed(name, raw)
-    try:
-        return _checked(name, parsed, record, raw)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise _corrupt(name, f"its metadata describes no checkpoint of ringnb ({error})") from error
-
-
-def _sealed(name: str, raw: bytes) -> tuple[Any, Any]:
-    """Return a document and its record, if its digest matches."""
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise _corrupt(name, f"its metadata has {len(raw)} bytes, more than any that ringnb writes")
-    try:
-        parsed = json.loads(raw)
-        record = parsed["attributes"][ATTRIBUTE]
-        sealed = record["digests"]["document"]
-        if record["format"] != FORMAT:
-            raise _corrupt(
-                name,
-                f"its format is {record['format']!r}, this version reads {FORMAT}; it was written "
-                "by a newer ringnb, or damaged",
-            )
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _corrupt(name, "its metadata cannot be read") from error
-    zeroed = _resealed(raw, sealed, _ZEROS) if isinstance(sealed, str) else b""
-    if sealed == _ZEROS or hashlib.sha256(zeroed).hexdigest() != sealed:
-        raise _corrupt(name, "its metadata does not match its digest")
-    return parsed, record
-
-
-def _nbytes(array_document: Any) -> int:
-    shape = array_document["shape"]
-    if any(type(n) is not int for n in shape):
-        msg = f"impossible shape {shape!r:.100}"
-        raise TypeError(msg)
-    count: int = math.prod(shape)
-    return count * _ITEMSIZE[array_document["data_type"]]
-
-
-def _created_at(record: Any) -> datetime:
-    created_at = datetime.fromisoformat(record["created_at"])
-    if created_at.tzinfo is None:
-        msg = f"created_at {record['created_at']!r} has no time zone"
-        raise ValueError(msg)
-    return created_at
-
-
-def _pin(record: Mapping[str, Any]) -> str | None:
-    pin = record.get("pin")
-    return None if pin is None else str(pin["label"])
-
-
-def _check_record(name: str, record: Any) -> None:
+def _check_record(name: str, record: Any) -> datetime:
+    """Check the types of a record's entries and return when it was committed."""
     for key, kind in _RECORD_TYPES.items():
         if not isinstance(record[key], kind) or isinstance(record[key], bool):
             raise _corrupt(name, f"its attribute {key!r} has an impossible value")
     pin = record.get("pin")
     if pin is not None and not isinstance(pin["label"], str):
         raise _corrupt(name, "its pin has an impossible label")
+    created_at = datetime.fromisoformat(record["created_at"])
+    if created_at.tzinfo is None:
+        raise _corrupt(name, f"its created_at {record['created_at']!r} has no time zone")
+    return created_at
 
 
-def revise_document(raw: bytes, **changes: Any) -> bytes:
-    """Return a group document with some entries of its record changed, sealed anew.
-
-    Parameters
-    ----------
-    raw : bytes
-        A document that was checked.
-    **changes : object
-        JSON values by name; None takes an optional entry away.
-
-    Returns
-    -------
-    bytes
-        The new document.
-    """
-    parsed = json.loads(raw)
-    record = parsed["attributes"][ATTRIBUTE]
-    digests = record.pop("digests") | {"document": _ZEROS}
-    for key, value in changes.items():
-        record[key] = value
-        if value is None:
-            del record[key]
-    record["digests"] = digests  # last, as `_resealed` expects
-    unsealed = dump(parsed)
-    return _resealed(unsealed, _ZEROS, hashlib.sha256(unsealed).hexdigest())
-
-
-def _checked(name: str, parsed: Any, record: Any, raw: bytes) -> Document:
-    _check_record(name, record)
-    _created_at(record)
-    metadata = parsed["consolidated_metadata"]["metadata"]
-    digests = record["digests"]
-    fields: dict[str, FieldLayout] = {}
-    crcs: dict[str, list[int]] = {}
-    if (
-        not metadata
-        or set(metadata) != set(digests["chunks"])
-        or set(metadata) != set(digests["arrays"])
-    ):
-        raise _corrupt(name, "its digests do not cover its fields")
-    for field, doc in metadata.items():
-        check_name(field, "field name")
-        if doc["data_type"] not in DTYPES:
-            raise _corrupt(name, f"field {field!r} has data type {doc['data_type']!r}")
-        one = FieldLayout(
-            field,
-            tuple(doc["shape"]),
-            tuple(doc["chunk_grid"]["configuration"]["chunk_shape"]),
-            np.dtype(doc["data_type"]).newbyteorder("<"),
-            tuple(doc["dimension_names"]),
-            doc["attributes"],
-        )
-        sizes = (*one.shape, *one.chunk_shape)
-        if (
-            any(type(n) is not int or not 0 <= n < 2**62 for n in sizes)
-            or 0 in one.chunk_shape
-            or any(c > max(1, n) for n, c in zip(one.shape, one.chunk_shape, strict=True))
-        ):
-            raise _corrupt(name, f"field {field!r} has an impossible shape")
-        # Whatever else the array's document says must be what ringnb writes: no other codec, no
-        # other chunk grid, nothing that a reader would have to trust.
-        if one.document() != doc or not is_slab(one):
-            raise _corrupt(name, f"field {field!r} is not stored the way ringnb stores fields")
-        values = digests["chunks"][field]
-        if len(values) != one.n_chunks or any(type(v) is not int for v in values):
-            raise _corrupt(name, f"field {field!r} has {one.n_chunks} chunks, but other digests")
-        if hashlib.sha256(dump(doc)).hexdigest() != digests["arrays"][field]:
-            raise _corrupt(name, f"the metadata of field {field!r} does not match its digest")
-        fields[field], crcs[field] = one, values
-    return Document(record, fields, crcs, raw)
+def _pin(record: Mapping[str, Any]) -> str | None:
+    pin = record.get("pin")
+    return None if pin is None else str(pin["label"])
 
 
 def _corrupt(name: str, what: str) -> CheckpointCorrupt:

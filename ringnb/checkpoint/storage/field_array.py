@@ -97,7 +97,7 @@ class FieldArray:
             msg = "a stored field cannot be viewed without copying it into memory"
             raise ValueError(msg)
         out = np.empty(self.shape, self.dtype)
-        self._reader.check_sizes(self._layout)
+        self._reader.check_sizes(self._layout, range(self._layout.n_chunks))
         self._reader.read_field(self.name, out)
         return out if dtype is None else out.astype(dtype, copy=False)
 
@@ -108,7 +108,7 @@ class FieldArray:
             return np.asarray(self)[index]
         axes = _expand(items, self.ndim)
         if axes is None:
-            return np.empty((0,) * self.ndim)[index]  # NumPy words the complaint
+            return np.empty((0,) * self.ndim)[index]  # NumPy raises the error, in its own words
         box: list[tuple[int, int]] = []
         local: list[Any] = []
         remaining = iter(range(self.ndim))
@@ -129,23 +129,19 @@ class FieldArray:
         highs = [
             min(high * c, n) for (_, high), c, n in zip(box, self.chunks, self.shape, strict=True)
         ]
-        touched = [
-            (index, layout.chunk(index))
-            for index in itertools.product(*(range(low, high) for low, high in box))
-        ]
-        for _, chunk in touched:
-            self._reader.check_size(layout, chunk)  # before memory is taken
+        indices = list(itertools.product(*(range(low, high) for low, high in box)))
+        numbers = [int(np.ravel_multi_index(i, layout.grid)) if i else 0 for i in indices]
+        self._reader.check_sizes(layout, numbers)  # before memory is taken
         out = np.empty([h - lo for lo, h in zip(lows, highs, strict=True)], self.dtype)
-        for index, chunk in touched:
+        for index, number in zip(indices, numbers, strict=True):
             extent = [
                 (i * c, min((i + 1) * c, n))
                 for i, c, n in zip(index, self.chunks, self.shape, strict=True)
             ]
             data = np.empty([b - a for a, b in extent], self.dtype)
-            number = int(np.ravel_multi_index(index, layout.grid)) if index else 0
-            self._reader.read_chunk(layout, number, chunk, data.reshape(-1).view(np.uint8))
-            where = tuple(slice(a - lo, b - lo) for (a, b), lo in zip(extent, lows, strict=True))
-            out[where] = data
+            self._reader.read_chunk(layout, number, data.reshape(-1).view(np.uint8))
+            part = tuple(slice(a - lo, b - lo) for (a, b), lo in zip(extent, lows, strict=True))
+            out[part] = data
         return out
 
     def __repr__(self) -> str:
@@ -160,7 +156,7 @@ def _is_basic(item: object) -> bool:
 
 
 def _expand(items: tuple[Any, ...], ndim: int) -> list[Any] | None:
-    """Write an index out with one entry per axis (and ``None`` where an axis is added)."""
+    """Return an index with one entry per axis (``None`` adds one), or None if it has too many."""
     used = sum(1 for i in items if i is not None and i is not Ellipsis)
     ellipses = sum(1 for i in items if i is Ellipsis)
     if used > ndim or ellipses > 1:

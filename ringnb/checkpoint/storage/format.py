@@ -1,22 +1,28 @@
-"""The on-disk format, version 1: names, chunk grid, array documents. No input or output happens here.
+"""The on-disk format, version 1: names, chunks, array documents. No input or output happens here.
 
 A checkpoint is a Zarr v3 group. Every field is one array of slab chunks: a chunk is a contiguous run
 of the array in C order, encoded as little-endian bytes followed by their CRC-32C, so that writing one
-is a matter of handing memory to the operating system. The group's document carries the consolidated
-metadata of its arrays and is written last: it is what makes a checkpoint exist; see
-`ringnb.checkpoint.storage.document`.
+is a matter of handing memory to the operating system. The group's document is
+`ringnb.checkpoint.storage.document`'s.
+
+A simulation saves the same fields again and again, so layouts are remembered: `layout_fields` and
+`parse_layout` return the same objects for the same fields, and a `FieldLayout` computes what follows
+from it once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
@@ -24,23 +30,28 @@ from ringnb._support.checks import check_name
 
 __all__ = [
     "ATTRIBUTE",
+    "CRC_BYTES",
     "DOCUMENT",
     "DTYPES",
     "FORMAT",
+    "WORK_AREA",
     "Chunk",
     "FieldLayout",
     "check_checkpoint_name",
     "checkpoint_keys",
+    "crc32c",
     "dump",
-    "is_slab",
+    "encode_chunk",
     "layout_fields",
     "looks_like_checkpoint",
+    "parse_layout",
     "root_document",
 ]
 
 FORMAT = 1
 ATTRIBUTE = "ringnb"
 DOCUMENT = "zarr.json"
+WORK_AREA = ".ringnb"  # inside a store, the directory or prefix that is no checkpoint
 CRC_BYTES = 4
 _CHUNK_BYTES = 4 << 20
 _LARGE_CHUNK_BYTES = 16 << 20
@@ -56,26 +67,11 @@ DTYPES = frozenset(
 )
 
 
+# -- names and documents ---------------------------------------------------------------------------
+
+
 def check_checkpoint_name(name: object) -> str:
-    """Check a name that is to become a key of a store.
-
-    Parameters
-    ----------
-    name : object
-        The candidate.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Raises
-    ------
-    TypeError
-        If it is not a string.
-    ValueError
-        If it could leave the store, or is reserved.
-    """
+    """Return a name that may become a key of a store; ValueError if it could leave the store."""
     if not isinstance(name, str):
         msg = f"a checkpoint's name must be a str, got {name!r} ({type(name).__name__})"
         raise TypeError(msg)
@@ -88,42 +84,30 @@ def check_checkpoint_name(name: object) -> str:
     return name
 
 
-def checkpoint_keys(layouts: Iterable[FieldLayout]) -> set[str]:
-    """Return the keys of which a checkpoint consists, relative to it.
-
-    Parameters
-    ----------
-    layouts : iterable of FieldLayout
-        Its fields.
-
-    Returns
-    -------
-    set of str
-        The documents of the group and of every array, and every chunk.
-    """
-    keys = {DOCUMENT}
-    for layout in layouts:
-        keys.add(f"{layout.name}/{DOCUMENT}")
-        keys.update(f"{layout.name}/{chunk.key}" for chunk in layout.chunks())
-    return keys
-
-
 def looks_like_checkpoint(name: str) -> bool:
     """Return whether a name has the form that a manager gives."""
     return _CHECKPOINT_NAME.fullmatch(name) is not None
 
 
-class Chunk(NamedTuple):
-    """One chunk of a field.
+def dump(document: Mapping[str, Any]) -> bytes:
+    """Render JSON values as the bytes that are stored: compact ASCII, no NaN (ValueError)."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
-    Attributes
-    ----------
-    key : str
-        Its file name below the field.
-    start, stop : int
-        The elements it holds, in C order.
-    pad_bytes : int
-        Zero bytes behind them: Zarr stores a chunk at the edge in full.
+
+def root_document() -> bytes:
+    """Return the document that marks a store as ringnb's."""
+    return dump(
+        {"attributes": {ATTRIBUTE: {"format": FORMAT}}, "zarr_format": 3, "node_type": "group"}
+    )
+
+
+# -- fields and chunks -----------------------------------------------------------------------------
+
+
+class Chunk(NamedTuple):
+    """One chunk: its file name below the field, its elements in C order, zero bytes behind them.
+
+    Zarr stores a chunk at the edge in full, so it is padded.
     """
 
     key: str
@@ -134,82 +118,57 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class FieldLayout:
-    """How one field is cut into chunks and described.
-
-    Attributes
-    ----------
-    name : str
-        The field.
-    shape, chunk_shape : tuple of int
-        Of the array and of a chunk.
-    dtype : numpy.dtype
-        Little-endian.
-    dims : tuple of str
-        Names of the axes.
-    attrs : mapping
-        ``units`` and ``long_name``, if given.
-    """
+    """How one field is cut into chunks and described; `attrs` are ``units`` and ``long_name``."""
 
     name: str
     shape: tuple[int, ...]
     chunk_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # little-endian
     dims: tuple[str, ...]
     attrs: Mapping[str, Any]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Logical bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    @property
+    @cached_property
     def chunk_nbytes(self) -> int:
         """Bytes of a chunk's payload on disk, padding included, checksum not."""
         return math.prod(self.chunk_shape) * self.dtype.itemsize
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, ...]:
         """Chunks along every axis."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk_shape, strict=True))
 
-    @property
+    @cached_property
     def n_chunks(self) -> int:
-        """Chunks in all."""
+        """Chunks in all; known without listing them, which damaged metadata could make very long."""
         return math.prod(self.grid)
 
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield the chunks in C order."""
-        for index in itertools.product(*(range(n) for n in self.grid)):
-            yield self.chunk(index)
-
-    def chunk(self, index: tuple[int, ...]) -> Chunk:
-        """Return one chunk by its place in the grid.
-
-        Parameters
-        ----------
-        index : tuple of int
-            One number per axis.
-
-        Returns
-        -------
-        Chunk
-            Where it lies.
-        """
-        start = 0
-        count = 1
-        for i, n, c in zip(index, self.shape, self.chunk_shape, strict=True):
-            # Axes before the one that is cut have chunks of length 1, those behind are whole, so
-            # the run that begins at the chunk's first element is contiguous.
-            start = start * n + i * c
-            count *= min(c, n - i * c)
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The chunks, in C order of the grid."""
         full = math.prod(self.chunk_shape)
-        key = ".".join(["c", *map(str, index)])
-        return Chunk(key, start, start + count, (full - count) * self.dtype.itemsize)
+        chunks = []
+        for index in itertools.product(*map(range, self.grid)):
+            start = 0
+            count = 1
+            for i, n, c in zip(index, self.shape, self.chunk_shape, strict=True):
+                # Axes before the one that is cut have chunks of length 1, those behind are whole,
+                # so the run that begins at the chunk's first element is contiguous.
+                start = start * n + i * c
+                count *= min(c, n - i * c)
+            key = ".".join(["c", *map(str, index)])
+            pad_bytes = (full - count) * self.dtype.itemsize
+            chunks.append(Chunk(key, start, start + count, pad_bytes))
+        return tuple(chunks)
 
+    @cached_property
     def document(self) -> dict[str, Any]:
-        """Return the array's Zarr document."""
-        kind = self.dtype.kind
-        fill: Any = {"b": False, "f": 0.0, "c": [0.0, 0.0]}.get(kind, 0)
+        """The array's Zarr document; not to be changed."""
+        fill: Any = {"b": False, "f": 0.0, "c": [0.0, 0.0]}.get(self.dtype.kind, 0)
         return {
             "shape": list(self.shape),
             "data_type": self.dtype.name,
@@ -230,64 +189,124 @@ class FieldLayout:
             "storage_transformers": [],
         }
 
+    @cached_property
+    def raw(self) -> bytes:
+        """The array's Zarr document as it is stored."""
+        return dump(self.document)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the array's document."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys of which the field consists, relative to the checkpoint."""
+        names = [DOCUMENT, *(chunk.key for chunk in self.chunks)]
+        return frozenset(f"{self.name}/{name}" for name in names)
+
+
+def checkpoint_keys(layouts: Iterable[FieldLayout]) -> set[str]:
+    """Return the keys of which a checkpoint with these fields consists, relative to it."""
+    return {DOCUMENT}.union(*[layout.keys for layout in layouts])
+
+
+def crc32c(data: npt.NDArray[np.uint8], crc: int = 0) -> int:
+    """Return the CRC-32C of contiguous bytes, continued from `crc`."""
+    # google_crc32c holds the GIL: in pieces of 1 MiB other Python threads wait 0.1 ms at most.
+    for start in range(0, data.size, 1 << 20):
+        crc = google_crc32c.extend(crc, data[start : start + (1 << 20)])
+    return crc
+
+
+def encode_chunk(
+    array: Any, layout: FieldLayout, chunk: Chunk
+) -> tuple[list[memoryview | bytes], int]:
+    """Return the buffers of which a chunk's file consists, without copying if possible, and its CRC.
+
+    An array that is read by slices and gives something else than its shape says is a ValueError.
+    """
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+        part = array.reshape(-1)[chunk.start : chunk.stop]
+    else:
+        corner = np.unravel_index(chunk.start, layout.shape)
+        box = tuple(
+            slice(int(i), min(int(i) + c, n))
+            for i, c, n in zip(corner, layout.chunk_shape, layout.shape, strict=True)
+        )
+        part = np.ascontiguousarray(array[box]).reshape(-1)
+        if part.size != chunk.stop - chunk.start:
+            msg = f"field {layout.name!r} gave {part.size} elements for {box}, against its shape"
+            raise ValueError(msg)
+    data = part.astype(layout.dtype, copy=False).view(np.uint8)
+    pad = bytes(chunk.pad_bytes)
+    crc = crc32c(data)
+    if pad:
+        crc = crc32c(np.frombuffer(pad, np.uint8), crc)
+    return [data.data, pad, crc.to_bytes(CRC_BYTES, "little")], crc
+
+
+# -- layouts, from fields and from documents ---------------------------------------------------------
+
+_Field = tuple[str, tuple[int, ...], np.dtype[Any], tuple[Any, ...] | None, Any, Any]
+
 
 def layout_fields(
     fields: Mapping[str, npt.NDArray[Any]],
     field_attrs: Mapping[str, Mapping[str, Any]],
     chunk_bytes: int | None = None,
-) -> list[FieldLayout]:
-    """Decide how fields are cut and described.
+) -> tuple[FieldLayout, ...]:
+    """Decide how fields are cut and described, in their order; `chunk_bytes` is a size to aim for.
 
-    Parameters
-    ----------
-    fields : mapping of str to numpy.ndarray
-        The arrays.
-    field_attrs : mapping
-        Per field ``units``, ``long_name``, ``dims``; all optional.
-    chunk_bytes : int, optional
-        Size of a chunk to aim for; by default it follows from the size of the state.
-
-    Returns
-    -------
-    list of FieldLayout
-        In the order of `fields`. Dimension names are made distinct where lengths differ.
-
-    Raises
-    ------
-    TypeError
-        If a dtype has no Zarr counterpart.
-    ValueError
-        If a name is not allowed, or names differ only in case.
+    Dimension names are made distinct where lengths differ. A dtype that Zarr does not have is a
+    TypeError; names that differ only in case, or are reserved, are a ValueError.
     """
-    total = sum(math.prod(a.shape) * a.dtype.itemsize for a in fields.values())
-    target = chunk_bytes or (_LARGE_CHUNK_BYTES if total >= _LARGE_STATE_BYTES else _CHUNK_BYTES)
-    if len({name.lower() for name in fields}) != len(fields):
-        msg = (
-            f"field names {sorted(fields)} differ only in case: some file systems cannot hold both"
-        )
-        raise ValueError(msg)
-    lengths: dict[str, int] = {}
-    layouts = []
+    described: list[_Field] = []
     for name, array in fields.items():
-        if check_name(name, "field name").lower() == DOCUMENT:
+        given = field_attrs.get(name, {})
+        dims = given.get("dims")
+        described.append(
+            (
+                name,
+                tuple(map(int, array.shape)),
+                array.dtype,
+                None if dims is None else tuple(dims),
+                given.get("units"),
+                given.get("long_name"),
+            )
+        )
+    return _layouts(tuple(described), chunk_bytes)
+
+
+@lru_cache(maxsize=64)
+def _layouts(described: tuple[_Field, ...], chunk_bytes: int | None) -> tuple[FieldLayout, ...]:
+    names = {name for name, *_ in described}
+    if len({name.lower() for name in names}) != len(names):
+        msg = f"field names {sorted(names)} differ only in case: some file systems cannot hold both"
+        raise ValueError(msg)
+    total = sum(math.prod(shape) * dtype.itemsize for _, shape, dtype, *_ in described)
+    target = chunk_bytes or (_LARGE_CHUNK_BYTES if total >= _LARGE_STATE_BYTES else _CHUNK_BYTES)
+    lengths: dict[str, int] = {}  # of the dimension names given so far
+    layouts = []
+    for name, shape, dtype, dims, units, long_name in described:
+        if name.lower() == DOCUMENT:
             msg = f"field name {name!r} is reserved: choose another"
             raise ValueError(msg)
-        if array.dtype.name not in DTYPES:
-            msg = f"field {name!r} has dtype {array.dtype}, which Zarr cannot store; convert it"
+        if dtype.name not in DTYPES:
+            msg = f"field {name!r} has dtype {dtype}, which Zarr cannot store; convert it"
             raise TypeError(msg)
-        given = field_attrs.get(name, {})
-        dims = _dimension_names(name, array.shape, given.get("dims"), lengths, set(fields))
+        attrs = {"units": units, "long_name": long_name}
         layouts.append(
             FieldLayout(
                 name,
-                tuple(map(int, array.shape)),
-                _chunk_shape(array.shape, array.dtype.itemsize, target),
-                array.dtype.newbyteorder("<"),
-                dims,
-                {k: str(given[k]) for k in ("units", "long_name") if given.get(k) is not None},
+                shape,
+                _chunk_shape(shape, dtype.itemsize, target),
+                dtype.newbyteorder("<"),
+                _dimension_names(name, shape, dims, lengths, names),
+                {key: str(value) for key, value in attrs.items() if value is not None},
             )
         )
-    return layouts
+    return tuple(layouts)
 
 
 def _chunk_shape(shape: tuple[int, ...], itemsize: int, target: int) -> tuple[int, ...]:
@@ -310,64 +329,77 @@ def _chunk_shape(shape: tuple[int, ...], itemsize: int, target: int) -> tuple[in
 def _dimension_names(
     field: str,
     shape: tuple[int, ...],
-    given: Any,
+    given: tuple[Any, ...] | None,
     lengths: dict[str, int],
     taken: set[str],
 ) -> tuple[str, ...]:
-    wanted = list(given) if given is not None and len(given) == len(shape) else []
-    if any(not isinstance(dim, str) or not dim for dim in wanted):
+    """Name the axes, so that no name is a field's, or has two lengths in one checkpoint."""
+    if given is None or len(given) != len(shape):
+        n = len(shape)
+        given = _DEFAULT_DIMS[3 - n :] if n <= 3 else tuple(f"dim_{i}" for i in range(n))
+    elif not all(isinstance(dim, str) and dim for dim in given):
         msg = f"dims of field {field!r} must be non-empty str, one per axis, got {given!r}"
         raise TypeError(msg)
-    if not wanted:
-        n = len(shape)
-        wanted = list(_DEFAULT_DIMS[3 - n :]) if n <= 3 else [f"dim_{i}" for i in range(n)]
     names: list[str] = []
-    for dim, length in zip(wanted, shape, strict=True):
-        candidates = itertools.chain([dim, f"{field}_{dim}"], _numbered(f"{field}_{dim}"))
+    for dim, length in zip(given, shape, strict=True):
         name = next(
-            c
-            for c in candidates
-            if c not in taken and c not in names and lengths.get(c, length) == length
+            candidate
+            for candidate in _candidates(field, dim)
+            if candidate not in taken
+            and candidate not in names
+            and lengths.get(candidate, length) == length
         )
         lengths[name] = length
         names.append(name)
     return tuple(names)
 
 
-def _numbered(stem: str) -> Iterator[str]:
-    return (f"{stem}_{i}" for i in itertools.count(2))
+def _candidates(field: str, dim: str) -> Iterator[str]:
+    yield dim
+    yield f"{field}_{dim}"
+    for number in itertools.count(2):
+        yield f"{field}_{dim}_{number}"
 
 
-def dump(document: Mapping[str, Any]) -> bytes:
-    """Render a document as the bytes that are stored.
+@lru_cache(maxsize=256)
+def parse_layout(name: str, raw: bytes) -> FieldLayout:
+    """Return the field that an array document describes; an error if ringnb does not write it so.
 
-    Parameters
-    ----------
-    document : mapping
-        JSON values.
-
-    Returns
-    -------
-    bytes
-        Compact ASCII JSON.
+    The errors: ValueError, LookupError, TypeError, AttributeError, OverflowError. Nothing of a size
+    that only the document states is allocated.
     """
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-
-
-def root_document() -> bytes:
-    """Return the document that marks a store as ringnb's."""
-    return dump(
-        {"attributes": {ATTRIBUTE: {"format": FORMAT}}, "zarr_format": 3, "node_type": "group"}
+    document = json.loads(raw)
+    check_name(name, "field name")
+    if document["data_type"] not in DTYPES:
+        msg = f"field {name!r} has data type {document['data_type']!r}"
+        raise ValueError(msg)
+    layout = FieldLayout(
+        name,
+        tuple(document["shape"]),
+        tuple(document["chunk_grid"]["configuration"]["chunk_shape"]),
+        np.dtype(document["data_type"]).newbyteorder("<"),
+        tuple(document["dimension_names"]),
+        document["attributes"],
     )
+    sizes = (*layout.shape, *layout.chunk_shape)
+    if any(type(n) is not int or not 0 <= n < 2**62 for n in sizes) or not all(
+        1 <= c <= max(1, n) for n, c in zip(layout.shape, layout.chunk_shape, strict=True)
+    ):
+        msg = f"field {name!r} has an impossible shape"
+        raise ValueError(msg)
+    # Whatever else the document says must be what ringnb writes, to the byte: no other codec, no
+    # other chunk grid, nothing that a reader would have to trust.
+    if layout.raw != raw or not _is_slab(layout):
+        msg = f"field {name!r} is not stored the way ringnb stores fields"
+        raise ValueError(msg)
+    return layout
 
 
-def is_slab(one: FieldLayout) -> bool:
+def _is_slab(layout: FieldLayout) -> bool:
     """Return whether every chunk is one contiguous run: 1, 1, ..., cut, whole, whole."""
-    state = "leading"
-    for n, c in zip(one.shape, one.chunk_shape, strict=True):
-        whole = c == max(1, n)
-        if state == "behind" and not whole:
+    behind = False
+    for n, c in zip(layout.shape, layout.chunk_shape, strict=True):
+        if behind and c != max(1, n):
             return False
-        if state == "leading" and c != 1:
-            state = "behind"
+        behind = behind or c != 1
     return True

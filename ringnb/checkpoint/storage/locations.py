@@ -1,4 +1,4 @@
-"""Where checkpoints go: from a path, a URL or a zarr store to a shelf.
+"""Where checkpoints go: from a path, a URL or a zarr store to a backend.
 
 `ringnb.checkpoint.storage.zarr_storage` calls `open_backend`. What an object store needs is imported
 only when one is asked for.
@@ -9,17 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, MemoryStore
 
+from ringnb.checkpoint.storage.backend import Backend
 from ringnb.checkpoint.storage.directory.backend import DirectoryBackend
 from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
-
-if TYPE_CHECKING:
-    from ringnb.checkpoint.storage.backend import Backend
 
 __all__ = ["is_remote", "local_path", "open_backend"]
 
@@ -31,28 +28,9 @@ _memory_guard = threading.Lock()
 def open_backend(
     place: str | os.PathLike[str] | Store, *, durable: bool, incremental: bool
 ) -> Backend:
-    """Open the shelf at a place. Nothing is created or read yet.
+    """Open the backend for a path, a URL or a zarr store; errors as for `ZarrStorage`.
 
-    Parameters
-    ----------
-    place : str, os.PathLike or zarr.abc.store.Store
-        Where.
-    durable, incremental : bool
-        As for `ZarrStorage`.
-
-    Returns
-    -------
-    Backend
-        A directory's, or a zarr store's.
-
-    Raises
-    ------
-    TypeError
-        If it is neither path nor store.
-    ValueError
-        If the path is empty, or the URL of no kind that is known.
-    ImportError
-        If the package for the URL is not installed.
+    Nothing is created or read yet.
     """
     if isinstance(place, LocalStore) and not place.read_only:
         place = place.root
@@ -66,7 +44,7 @@ def open_backend(
         raise TypeError(msg)
     path = os.fspath(place)
     if not isinstance(path, str) or not path or "\0" in path:
-        msg = f"{path!r} is no directory path"
+        msg = f"{path!r} is no directory path: give one that is not empty and holds no null byte"
         raise ValueError(msg)
     if is_remote(path):
         return ObjectStoreBackend(_store_of(path))
@@ -79,22 +57,9 @@ def is_remote(place: str) -> bool:
 
 
 def local_path(place: str) -> Path:
-    """Return the directory that a path, or a ``file://`` URL, stands for.
+    """Return the directory of a path, in which ``~`` is the home directory, or of a ``file://`` URL.
 
-    Parameters
-    ----------
-    place : str
-        A path, in which ``~`` is the home directory, or a URL.
-
-    Returns
-    -------
-    pathlib.Path
-        The directory.
-
-    Raises
-    ------
-    ValueError
-        If the URL names another host or no path.
+    ValueError if the URL names another host or no path.
     """
     if not place.startswith("file://"):
         return Path(os.path.expanduser(place))
@@ -117,7 +82,7 @@ def _store_of(url: str) -> Store:
         case "s3":
             return _s3(url)
         case _:
-            msg = f"{url!r}: URLs of {_SCHEMES} are known; for others pass a zarr Store"
+            msg = f"{url!r}: only URLs of {_SCHEMES} are known; for another place pass a zarr Store"
             raise ValueError(msg)
 
 

@@ -9,69 +9,31 @@ the chunk's own trailer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.machine import available_cores
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from ringnb.checkpoint.storage.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, dump
+from ringnb.checkpoint.storage.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, crc32c
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
-__all__ = ["Reader", "crc32c"]
+__all__ = ["Reader"]
 
-# google_crc32c holds the GIL: in pieces of 1 MiB other Python threads wait 0.1 ms at most.
-_CRC_PIECE = 1 << 20
 _PARALLEL_BYTES = 8 << 20
 _ARRAY_DOCUMENT_BYTES = 1 << 20
 
 
-def crc32c(data: npt.NDArray[np.uint8], crc: int = 0) -> int:
-    """Return the CRC-32C of bytes, continued from `crc`.
-
-    Parameters
-    ----------
-    data : (n,) uint8 array
-        Contiguous.
-    crc : int, default 0
-        The value so far.
-
-    Returns
-    -------
-    int
-        The value.
-    """
-    for start in range(0, data.size, _CRC_PIECE):
-        crc = google_crc32c.extend(crc, data[start : start + _CRC_PIECE])
-    return crc
-
-
 @final
 class Reader:
-    """Reads one checkpoint, checked.
+    """Reads one checkpoint, checked. Immutable after construction; any thread.
 
-    Parameters
-    ----------
-    name : str
-        The checkpoint's name, for messages.
-    source : Source
-        Its bytes.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If there is no document.
-    CheckpointCorrupt
-        If the group's document, or that of an array, is not what was committed.
-
-    Notes
-    -----
-    Immutable after construction; any thread.
+    Every method, the constructor included, raises `CheckpointCorrupt` if what it reads is missing or
+    not what was committed, and `CheckpointNotFound` if the checkpoint was retired meanwhile.
     """
 
     def __init__(self, name: str, source: Source) -> None:
@@ -82,106 +44,52 @@ class Reader:
             msg = f"no checkpoint {name!r}: it never was, or it was retired; see list()"
             raise CheckpointNotFound(msg)
         self.document: Document = parse_document(name, raw)
-        self._check_array_documents()
-
-    def _check_array_documents(self) -> None:
         for field, layout in self.document.fields.items():
-            expected = dump(layout.document())
-            raw = self.source.read(f"{field}/{DOCUMENT}", _ARRAY_DOCUMENT_BYTES)
-            if raw != expected:
-                # parse_document has compared `expected` with the digest.
+            raw = source.read(f"{field}/{DOCUMENT}", _ARRAY_DOCUMENT_BYTES)
+            if raw != layout.raw:  # whose digest parse_document has compared
                 digest = hashlib.sha256(raw or b"").hexdigest()[:12]
-                raise self._fail(
+                raise self._failure(
                     f"the metadata of field {field!r} is "
                     + ("missing" if raw is None else f"not what was committed (sha256 {digest}…)")
                 )
 
     def layout(self, field: str) -> FieldLayout:
-        """Return how a field is stored.
-
-        Parameters
-        ----------
-        field : str
-            Its name.
-
-        Returns
-        -------
-        FieldLayout
-            Shape, dtype, chunks.
-
-        Raises
-        ------
-        KeyError
-            If there is no such field.
-        """
+        """Return how a field is stored; KeyError, with the names there are, if it is not one."""
         try:
             return self.document.fields[field]
         except KeyError:
             msg = f"checkpoint {self.name!r} has no field {field!r}: it has {list(self.document.fields)}"
             raise KeyError(msg) from None
 
-    def read_chunk(
-        self, layout: FieldLayout, index: int, chunk: Chunk, out: npt.NDArray[np.uint8]
-    ) -> None:
-        """Read one chunk into memory and check it.
-
-        Parameters
-        ----------
-        layout : FieldLayout
-            The field.
-        index : int
-            The chunk's place in C order.
-        chunk : Chunk
-            Its key and extent.
-        out : (n,) uint8 array
-            Receives its bytes, padding left out.
-
-        Raises
-        ------
-        CheckpointCorrupt
-            If the chunk is missing, or not what was committed.
-        CheckpointNotFound
-            If the checkpoint was retired meanwhile.
-        """
+    def read_chunk(self, layout: FieldLayout, number: int, out: npt.NDArray[np.uint8]) -> None:
+        """Read the chunk of that number in C order into memory, padding left out, and check it."""
+        chunk = layout.chunks[number]
         pad = np.empty(chunk.pad_bytes, np.uint8)
         trailer = bytearray(CRC_BYTES)
         buffers = [out.data, pad.data, memoryview(trailer)]
         crc = 0
 
-        def check(piece: memoryview) -> None:
-            """Take a piece into the checksum."""
+        def add_to_crc(piece: memoryview) -> None:
+            """Continue the checksum, unless the piece is the stored one."""
             nonlocal crc
             if piece.obj is not trailer:
                 crc = crc32c(np.frombuffer(piece, np.uint8), crc)
 
         filled = self.source.read_into(
-            f"{layout.name}/{chunk.key}", [b for b in buffers if b.nbytes], check
+            f"{layout.name}/{chunk.key}", [b for b in buffers if b.nbytes], add_to_crc
         )
-        what = f"chunk {chunk.key} of field {layout.name!r}"
-        if filled is None:
-            raise self._fail(f"{what} is missing")
         if not filled:
-            raise self._fail(f"{what} has the wrong length")
-        recorded = self.document.crcs[layout.name][index]
+            raise self._chunk_failure(layout, chunk, exists=filled is not None)
+        recorded = self.document.crcs[layout.name][number]
         if crc != recorded or int.from_bytes(trailer, "little") != recorded:
-            raise self._fail(f"{what} does not match its checksum")
+            raise self._failure(
+                f"chunk {chunk.key} of field {layout.name!r} does not match its checksum"
+            )
 
     def read_field(self, field: str, out: npt.NDArray[Any]) -> None:
-        """Read a whole field into an array and check it.
+        """Read a whole field into a C-contiguous array of its shape and dtype, and check it.
 
-        Parameters
-        ----------
-        field : str
-            Its name.
-        out : array
-            Writable, C-contiguous, of the field's shape and dtype.
-
-        Raises
-        ------
-        ValueError
-            If `out` does not fit.
-        CheckpointCorrupt, CheckpointNotFound
-            As `read_chunk`; `out` holds rubbish then.
+        ValueError if `out` does not fit. After another error the content of `out` is undefined.
         """
         layout = self.layout(field)
         if out.shape != layout.shape or out.dtype != layout.dtype or not out.flags.c_contiguous:
@@ -193,103 +101,60 @@ class Reader:
         flat = out.reshape(-1).view(np.uint8)
         size = layout.dtype.itemsize
 
-        def read(numbered: tuple[int, Chunk]) -> None:
+        def read(number: int) -> None:
             """Read one chunk."""
-            index, chunk = numbered
-            self.read_chunk(layout, index, chunk, flat[chunk.start * size : chunk.stop * size])
+            chunk = layout.chunks[number]
+            self.read_chunk(layout, number, flat[chunk.start * size : chunk.stop * size])
 
-        self._each(layout, read)
+        self._each_chunk(layout, read)
 
     def check_field(self, field: str) -> None:
-        """Read a field chunk by chunk and check it, in bounded memory.
-
-        Parameters
-        ----------
-        field : str
-            Its name.
-
-        Raises
-        ------
-        CheckpointCorrupt, CheckpointNotFound
-            As `read_chunk`.
-        """
+        """Read a field chunk by chunk and check it, in bounded memory."""
         layout = self.layout(field)
 
-        def read(numbered: tuple[int, Chunk]) -> None:
+        def read(number: int) -> None:
             """Read one chunk."""
-            index, chunk = numbered
+            chunk = layout.chunks[number]
             nbytes = (chunk.stop - chunk.start) * layout.dtype.itemsize
-            self.read_chunk(layout, index, chunk, np.empty(nbytes, np.uint8))
+            self.read_chunk(layout, number, np.empty(nbytes, np.uint8))
 
-        self.check_sizes(layout)
-        self._each(layout, read)
+        self.check_sizes(layout, range(layout.n_chunks))
+        self._each_chunk(layout, read)
 
-    def check_sizes(self, layout: FieldLayout) -> None:
-        """Compare the lengths of all chunks with what the metadata says, before memory is taken.
+    def check_sizes(self, layout: FieldLayout, numbers: range | list[int]) -> None:
+        """Compare the lengths of chunks with what the metadata says, before memory is taken."""
+        for number in numbers:
+            chunk = layout.chunks[number]
+            size = self.source.size(f"{layout.name}/{chunk.key}")
+            if size != layout.chunk_nbytes + CRC_BYTES:
+                raise self._chunk_failure(layout, chunk, exists=size is not None)
 
-        Parameters
-        ----------
-        layout : FieldLayout
-            The field.
+    def check_keys(self) -> None:
+        """Check that nothing lies in the checkpoint that was not committed."""
+        extra = self.source.keys() - self.document.keys()
+        if extra:
+            raise self._failure(f"it holds what was not committed: {', '.join(sorted(extra)[:3])}")
 
-        Raises
-        ------
-        CheckpointCorrupt, CheckpointNotFound
-            If one is missing or has another length.
-        """
-        for chunk in layout.chunks():
-            self.check_size(layout, chunk)
-
-    def check_size(self, layout: FieldLayout, chunk: Chunk) -> None:
-        """Compare the length of one chunk with what the metadata says.
-
-        Parameters
-        ----------
-        layout : FieldLayout
-            The field.
-        chunk : Chunk
-            The chunk.
-
-        Raises
-        ------
-        CheckpointCorrupt, CheckpointNotFound
-            If it is missing or has another length.
-        """
-        size = self.source.size(f"{layout.name}/{chunk.key}")
-        if size != layout.chunk_nbytes + CRC_BYTES:
-            raise self._fail(
-                f"chunk {chunk.key} of field {layout.name!r} "
-                + ("is missing" if size is None else "has the wrong length")
-            )
-
-    def _each(self, layout: FieldLayout, read: Any) -> None:
-        numbered: Iterator[tuple[int, Chunk]] = enumerate(layout.chunks())
+    def _each_chunk(self, layout: FieldLayout, read: Callable[[int], None]) -> None:
+        numbers = range(layout.n_chunks)
         if layout.nbytes < _PARALLEL_BYTES:
-            for one in numbered:
-                read(one)
+            for number in numbers:
+                read(number)
             return
         workers = min(4, available_cores())
         with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-read") as pool:
-            for _ in pool.map(read, numbered):
+            for _ in pool.map(read, numbers):
                 pass
 
-    def check_keys(self) -> None:
-        """Make sure that nothing lies in the checkpoint that was not committed.
+    def _chunk_failure(
+        self, layout: FieldLayout, chunk: Chunk, *, exists: bool
+    ) -> CheckpointCorrupt | CheckpointNotFound:
+        return self._failure(
+            f"chunk {chunk.key} of field {layout.name!r} "
+            + ("has the wrong length" if exists else "is missing")
+        )
 
-        Raises
-        ------
-        CheckpointCorrupt
-            If there is more.
-        """
-        extra = self.source.keys() - self.expected_keys()
-        if extra:
-            raise self._fail(f"it holds what was not committed: {', '.join(sorted(extra)[:3])}")
-
-    def expected_keys(self) -> set[str]:
-        """Return the keys that were committed."""
-        return self.document.keys()
-
-    def _fail(self, what: str) -> CheckpointCorrupt | CheckpointNotFound:
+    def _failure(self, what: str) -> CheckpointCorrupt | CheckpointNotFound:
         """Return the error for a part that is not as it was: retired, or damaged."""
         raw = self.source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
         same = raw == self.document.raw

@@ -1,6 +1,7 @@
 """Where stored bytes are read from: a directory, or any zarr ``Store``. One small interface for both.
 
-A source belongs to one checkpoint; keys are relative to it. Readers may be used from any thread.
+A source belongs to one checkpoint; keys are relative to it. Any thread. What the bytes must be is
+`ringnb.checkpoint.storage.reader`'s affair.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from zarr.core.sync import sync
 __all__ = ["DirectorySource", "Source", "StoreSource", "fetch"]
 
 Buffers = Sequence[memoryview]
-Each = Callable[[memoryview], None]
+OnPiece = Callable[[memoryview], None]
 
 _PIECE = 1 << 18  # fits in the second-level cache
-# Nobody waits for the other end of a named pipe that lies where a chunk should be.
+# O_NONBLOCK: nothing waits for the other end of a named pipe that lies where a chunk should be.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -38,22 +39,12 @@ class Source(ABC):
         """Return the number of bytes stored under a key, or None."""
 
     @abstractmethod
-    def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
-        """Fill buffers with what is stored under a key.
+    def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
+        """Fill buffers, one after the other, with what is stored under a key.
 
-        Parameters
-        ----------
-        key : str
-            The key.
-        buffers : sequence of memoryview
-            Filled one after the other.
-        each : callable
-            Called with every piece, in order, as soon as it is filled and while it is in the cache.
-
-        Returns
-        -------
-        bool or None
-            True if it fills them exactly, False if its length differs, None if it is missing.
+        `on_piece` is called with every piece, in order, as soon as it is filled and while it is in
+        the cache. True if the buffers are filled exactly, False if the length differs, None if there
+        is nothing.
         """
 
     @abstractmethod
@@ -67,13 +58,7 @@ class Source(ABC):
 
 @final
 class DirectorySource(Source):
-    """Reads files below a directory.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The checkpoint's directory.
-    """
+    """Reads files below a checkpoint's directory."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = os.fspath(path)
@@ -85,7 +70,7 @@ class DirectorySource(Source):
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            # Room for what is there, not for the limit.
+            # Memory for what is there, not for the limit.
             wanted = min(os.fstat(fd).st_size, limit) + 1
             content = b""
             while len(content) < wanted and (more := os.read(fd, wanted - len(content))):
@@ -105,7 +90,7 @@ class DirectorySource(Source):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
+    def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
         """Read a file straight into memory."""
         try:
             fd = os.open(f"{self._path}/{key}", _FLAGS)
@@ -118,12 +103,12 @@ class DirectorySource(Source):
                 for start in range(0, buffer.nbytes, _PIECE):
                     piece = buffer[start : start + _PIECE]
                     filled = 0
-                    while filled < piece.nbytes:  # again after a signal
+                    while filled < piece.nbytes:  # a signal may cut a read short
                         got = os.readv(fd, [piece[filled:]])
                         if got == 0:
                             return False
                         filled += got
-                    each(piece)
+                    on_piece(piece)
             return True
         except (IsADirectoryError, BlockingIOError):
             return False
@@ -133,13 +118,13 @@ class DirectorySource(Source):
     def keys(self) -> set[str]:
         """Walk the directory; a link to a directory, or an empty one, counts as a key."""
         found: set[str] = set()
+        skip = len(self._path) + 1
         for folder, folders, files in os.walk(self._path):
-            relative = Path(folder).relative_to(self._path)
-            found.update((relative / f).as_posix() for f in files)
+            found.update([f"{folder}/{file}"[skip:] for file in files])
             if not folders and not files and folder != self._path:
-                found.add(f"{relative.as_posix()}/")
+                found.add(f"{folder}/"[skip:])
             found.update(
-                f"{(relative / d).as_posix()}/" for d in folders if (Path(folder) / d).is_symlink()
+                [f"{folder}/{f}/"[skip:] for f in folders if os.path.islink(f"{folder}/{f}")]
             )
         return found
 
@@ -149,22 +134,7 @@ class DirectorySource(Source):
 
 
 async def fetch(store: Store, key: str, limit: int) -> bytes | None:
-    """Get a value from a zarr store, but not more of it than makes sense.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The store.
-    key : str
-        The key.
-    limit : int
-        At most one byte more than this is fetched, whatever somebody put there.
-
-    Returns
-    -------
-    bytes or None
-        None if there is nothing.
-    """
+    """Get a value from a zarr store, but at most `limit` + 1 bytes, whatever somebody put there."""
     prototype = default_buffer_prototype()
     try:
         value = await store.get(key, prototype, RangeByteRequest(0, limit + 1))
@@ -178,15 +148,7 @@ async def fetch(store: Store, key: str, limit: int) -> bytes | None:
 
 @final
 class StoreSource(Source):
-    """Reads keys of a zarr ``Store`` below a prefix.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The store.
-    prefix : str
-        The checkpoint's path in it; empty for the root.
-    """
+    """Reads keys of a zarr ``Store`` below a prefix; the empty prefix is the root."""
 
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
@@ -206,7 +168,7 @@ class StoreSource(Source):
         except FileNotFoundError:
             return None
 
-    def read_into(self, key: str, buffers: Buffers, each: Each) -> bool | None:
+    def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
         """Copy a value into memory."""
         wanted = sum(b.nbytes for b in buffers)
         value = sync(fetch(self._store, self._key(key), wanted))
@@ -219,18 +181,18 @@ class StoreSource(Source):
         for buffer in buffers:
             buffer[:] = raw[at : at + buffer.nbytes]
             at += buffer.nbytes
-            each(buffer)
+            on_piece(buffer)
         return True
 
     def keys(self) -> set[str]:
         """List the keys below the prefix."""
-
-        async def collect() -> list[str]:
-            """List what lies below the prefix."""
-            return [key async for key in self._store.list_prefix(self._key(""))]
-
         skip = len(self._key(""))
-        return {key[skip:] for key in sync(collect())}
+
+        async def collect() -> set[str]:
+            """List them on zarr's event loop."""
+            return {key[skip:] async for key in self._store.list_prefix(self._key(""))}
+
+        return sync(collect())
 
     def group(self) -> zarr.Group:
         """Open the prefix with zarr."""

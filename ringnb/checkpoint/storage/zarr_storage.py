@@ -1,17 +1,17 @@
 """`ZarrStorage`: checkpoints as Zarr v3 groups, in a local directory or in any zarr ``Store``.
 
-The format is that of `ringnb.checkpoint.storage.format` and `ringnb.checkpoint.storage.document`, the
-place a `Backend`'s; this module joins them. Chunks are encoded here and written directly: the format is
-simple enough that writing it is a matter of handing memory to the operating system, and zarr, xarray
-and other readers are what the tests judge it by.
+It joins the format (`ringnb.checkpoint.storage.format`, `ringnb.checkpoint.storage.document`) with a
+`Backend`, which knows the place. Chunks are written without zarr: the format is simple enough that
+writing it is a matter of handing memory to the operating system, and the tests have zarr, xarray and
+other readers read it.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import os
-import time
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from zarr.abc.store import Store
 
 from ringnb._support.checks import check_int
 from ringnb._support.version import VERSION
-from ringnb.checkpoint.storage.backend import Commit, Seal
+from ringnb.checkpoint.storage.backend import Commit
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.document import (
@@ -32,9 +32,7 @@ from ringnb.checkpoint.storage.document import (
 )
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
-    FieldLayout,
     check_checkpoint_name,
-    dump,
     layout_fields,
     looks_like_checkpoint,
 )
@@ -151,15 +149,11 @@ class ZarrStorage(CheckpointStorage):
         if not isinstance(snapshot, Snapshot):
             msg = f"snapshot must be a Snapshot, got {snapshot!r} ({type(snapshot).__name__})"
             raise TypeError(msg)
-        fields = snapshot.fields
-        layouts = layout_fields(fields, snapshot.field_attrs, self._chunk_bytes)
-
-        def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
-            """Render the group's document."""
-            return render_document(snapshot, layouts, crcs, sequence, VERSION)
-
-        whose = (snapshot.name_prefix, snapshot.kernel_id)
-        return self._put(name, layouts, fields, seal, whose)
+        layouts = layout_fields(snapshot.fields, snapshot.field_attrs, self._chunk_bytes)
+        render = functools.partial(render_document, snapshot, layouts, version=VERSION)
+        actor_key = (snapshot.name_prefix, snapshot.kernel_id)
+        with self._writing():
+            return self._backend.put(Commit(name, layouts, snapshot.fields, render, actor_key))
 
     def copy_from(self, checkpoint: Checkpoint) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
@@ -167,7 +161,7 @@ class ZarrStorage(CheckpointStorage):
         Parameters
         ----------
         checkpoint : Checkpoint
-            From wherever. Name, identity, time, parent and pin are kept; its place in the commit
+            From any store. Name, identity, time, parent and pin are kept; its place in the commit
             order becomes this store's next.
 
         Returns
@@ -183,41 +177,27 @@ class ZarrStorage(CheckpointStorage):
             As `save`.
         """
         document = checkpoint.document
-        layouts = builtins.list(document.fields.values())
-        fields = {name: checkpoint[name] for name in checkpoint.fields}
+        name = check_checkpoint_name(checkpoint.name)
 
-        def seal(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
+        def render(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
             """Keep the original's document but for its number."""
             if crcs != document.crcs:
-                msg = f"checkpoint {checkpoint.name!r} changed while it was copied: try again"
+                msg = f"checkpoint {name!r} changed while it was copied: try again"
                 raise CheckpointCorrupt(msg)
             return revise_document(document.raw, sequence=sequence)
 
-        whose = (checkpoint.name_prefix, checkpoint.kernel_id)
-        return self._put(check_checkpoint_name(checkpoint.name), layouts, fields, seal, whose)
-
-    def _put(
-        self,
-        name: str,
-        layouts: builtins.list[FieldLayout],
-        fields: Mapping[str, Any],
-        seal: Seal,
-        whose: tuple[str, str],
-    ) -> SaveReceipt:
-        documents = {layout.name: dump(layout.document()) for layout in layouts}
+        layouts = tuple(document.fields.values())
+        fields = {field: checkpoint[field] for field in checkpoint.fields}
+        actor_key = (checkpoint.name_prefix, checkpoint.kernel_id)
         with self._writing():
-            if self._backend.occupied(name):
-                msg = f"checkpoint name {name!r} is taken in {self._backend.url}: choose another"
-                raise CheckpointError(msg)
-            put = self._backend.put(Commit(name, layouts, fields, documents, seal, whose))
-        nbytes = sum(one.nbytes for one in layouts)
-        return SaveReceipt(put.written_ns, time.monotonic_ns(), nbytes, put.others)
+            return self._backend.put(Commit(name, layouts, fields, render, actor_key))
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
         check_checkpoint_name(name)
+        self._backend.created()
         try:
-            return Checkpoint.from_source(name, self._backend.source(name), keeper=self)
+            return Checkpoint.from_source(name, self._backend.source(name), storage=self)
         except CheckpointNotFound:
             if looks_like_checkpoint(name) and self._backend.occupied(name):
                 msg = (
@@ -242,7 +222,7 @@ class ZarrStorage(CheckpointStorage):
     def history_after(
         self, receipt: SaveReceipt, name_prefix: str, kernel_id: str
     ) -> builtins.list[CheckpointInfo]:
-        """Leave out what was others' during the commit; see `CheckpointStorage.history_after`.
+        """Leave out what was of other actors during the commit; see `CheckpointStorage.history_after`.
 
         The actor's own documents are read again: since the commit read them a pin may have been set, or
         a name freed and given anew, and retention would go by what is no longer so.
@@ -342,7 +322,7 @@ class ZarrStorage(CheckpointStorage):
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Be the only writer; a storage that was closed is so no longer than this takes."""
+        """Be the only writer; once closed, the storage holds the lock for this write only."""
         try:
             with self._backend.writing():
                 yield

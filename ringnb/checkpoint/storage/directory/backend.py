@@ -9,7 +9,7 @@ Layout::
     .<store>.ringnb/trash/<id>      a checkpoint being removed
     .<store>.ringnb/damaged/<name>  what `ringnb verify --repair` moved aside; ringnb never empties it
 
-Where a side directory cannot lie beside the store it lies inside, as ``<store>/.ringnb/``:
+Where the work area cannot lie beside the store it lies inside, as ``<store>/.ringnb/``:
 `ringnb.checkpoint.storage.directory.work_area`.
 
 Commit: chunks and documents are written to a staging directory and synced, with its directories; one
@@ -35,41 +35,31 @@ from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
-from ringnb.checkpoint.storage.backend import Backend, Commit, Put, encode_chunk, free_name
+from ringnb.checkpoint.storage.backend import Backend, Commit, free_name
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.dedup import Dedup
 from ringnb.checkpoint.storage.directory.lock import lock_of
-from ringnb.checkpoint.storage.directory.work_area import WORK_AREA, WorkArea
+from ringnb.checkpoint.storage.directory.work_area import WorkArea, work_area_of
 from ringnb.checkpoint.storage.document import parse_info
-from ringnb.checkpoint.storage.format import DOCUMENT, Chunk, FieldLayout, root_document
-from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, FieldLayout, root_document
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointNotFound, CheckpointWarning
 
 __all__ = ["DirectoryBackend"]
 
-# More writers finish a commit no sooner and take the cores from whoever steps (two cores, 128 MiB:
+# More writers finish a commit no sooner and take the cores from the kernel (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
 
 
 @final
 class DirectoryBackend(Backend):
-    """A shelf in a directory.
+    """A store in a directory, which need not exist yet.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The store; it need not exist.
-    durable : bool
-        Whether to fsync before a name becomes visible.
-    incremental : bool, default False
-        Whether a chunk that the actor's previous checkpoint holds as well is linked, not written.
-
-    Notes
-    -----
-    Any thread. Listing and reading take no lock of the store; a name that vanishes on the way is
-    passed over.
+    `durable`: fsync before a name becomes visible. `incremental`: link a chunk that the actor's previous
+    checkpoint holds as well. Listing and reading take no lock of the store; a name that vanishes on
+    the way is passed over.
     """
 
     def __init__(self, path: Path, *, durable: bool, incremental: bool = False) -> None:
@@ -79,7 +69,7 @@ class DirectoryBackend(Backend):
         self._lock = lock_of(self._path)
         self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
-        self._side = WorkArea(self._path)
+        self._work_area = WorkArea(self._path)
 
     @property
     def url(self) -> str:
@@ -88,8 +78,8 @@ class DirectoryBackend(Backend):
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The store and its side directory."""
-        return self._path, self._side.path
+        """The store and its work area."""
+        return self._path, work_area_of(self._path)
 
     # -- the store itself ------------------------------------------------------------------------
 
@@ -119,7 +109,6 @@ class DirectoryBackend(Backend):
 
     def source(self, name: str) -> DirectorySource:
         """Return the files of a checkpoint."""
-        self.created()
         return DirectorySource(self._path / name)
 
     def occupied(self, name: str) -> bool:
@@ -159,27 +148,27 @@ class DirectoryBackend(Backend):
         """Hold the store's lock; take it from the system at the first time."""
         with self._lock.mutex:
             self.created()
-            if not self._lock.held or not self._side.path.is_dir():
-                self._make_side()
-            if self._lock.acquire(self._side.path / "lock", self):
+            if not self._lock.held or not self._work_area.locate().is_dir():
+                self._make_work_area()
+            if self._lock.acquire(self._work_area.path / "lock", self):
                 try:
                     self._settle()
-                    self._side.sweep()
+                    self._work_area.sweep()
                     last = self._listing.last_sequence()
                 except BaseException:
                     # Without the store's highest number we must not write: ask for it again.
                     self._lock.release(self)
                     raise
                 self._lock.sequence = max(self._lock.sequence, last)
-            elif self._side.littered:
-                self._side.sweep()
+            elif self._work_area.littered:
+                self._work_area.sweep()
             yield
 
-    def _make_side(self) -> None:
+    def _make_work_area(self) -> None:
         parent = self._path.parent
         if parent.exists() and not parent.is_dir():
             raise self.refused(f"{str(parent)!r} is a file")
-        self._side.make()
+        self._work_area.make()
 
     def _settle(self) -> None:
         """Make durable what a killed writer may have renamed and not synced."""
@@ -201,21 +190,28 @@ class DirectoryBackend(Backend):
             )
         with contextlib.suppress(FileExistsError):
             files.make_directory(self._path)
-        staged = self._side.new("staging")
-        try:
-            files.write_file(staged, [root_document()], durable=self._durable)
+        with self._staged(root_document()) as staged:
             files.rename(staged, self._path / DOCUMENT)
-        except BaseException:
-            self._side.remove_tree(staged)
-            raise
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
         self.created()  # from now on its absence is news
 
-    def put(self, commit: Commit) -> Put:
+    @contextlib.contextmanager
+    def _staged(self, raw: bytes) -> Iterator[Path]:
+        """Write a document and sync it, to be renamed to its place in a ``with`` block."""
+        staged = self._work_area.new("staging")
+        try:
+            files.write_file(staged, [raw], durable=self._durable)
+            yield staged
+        except BaseException:
+            self._work_area.remove_tree(staged)
+            raise
+
+    def put(self, commit: Commit) -> SaveReceipt:
         """Stage, sync, rename, sync."""
-        staged = self._side.new("staging")
+        self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
+        staged = self._work_area.new("staging")
         try:
             self._make_root()
             info = parse_info(commit.name, self._stage(commit, staged))
@@ -226,7 +222,7 @@ class DirectoryBackend(Backend):
                 files.rename(staged, self._path / commit.name)
                 note(commit.name, info)
         except BaseException:
-            self._side.remove_tree(staged)
+            self._work_area.remove_tree(staged)
             raise
         if self._durable:
             try:
@@ -235,43 +231,41 @@ class DirectoryBackend(Backend):
                 # The caller is told that it failed, so it must not be seen either.
                 self._discard(commit.name)
                 raise
-        return Put(written_ns)
+        return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes)
 
     def _stage(self, commit: Commit, staged: Path) -> bytes:
         files.make_directory(staged)
-        crcs: dict[str, list[int]] = {}
-        for layout in commit.layouts:
-            files.make_directory(staged / layout.name)
-            crcs[layout.name] = [0] * layout.n_chunks
-        history = self.history(*commit.whose) if self._incremental else []
+        folders = {layout.name: staged / layout.name for layout in commit.layouts}
+        crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
+        for folder in folders.values():
+            files.make_directory(folder)
+        history = (
+            self._listing.history(*commit.actor_key, exclusive=True) if self._incremental else []
+        )
         dedup = Dedup(self._path / history[-1].name, durable=self._durable) if history else None
 
-        def write_chunk(item: tuple[FieldLayout, int, Chunk]) -> None:
-            layout, number, chunk = item
-            buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
-            crcs[layout.name][number] = crc
-            target = staged / layout.name / chunk.key
-            if dedup is None or not dedup.link(layout, number, chunk, crc, buffers, target):
+        def write_chunk(layout: FieldLayout, number: int) -> None:
+            buffers, crcs[layout.name][number] = commit.encode(layout, number)
+            target = folders[layout.name] / layout.chunks[number].key
+            crc = crcs[layout.name][number]
+            if dedup is None or not dedup.link(layout, number, crc, buffers, target):
                 files.write_file(target, buffers, durable=self._durable)
-
-        def write_array_document(layout: FieldLayout) -> None:
-            path = staged / layout.name / DOCUMENT
-            files.write_file(path, [commit.documents[layout.name]], durable=self._durable)
-
-        def write_group_document(raw: bytes) -> None:
-            files.write_file(staged / DOCUMENT, [raw], durable=self._durable)
 
         # fsync waits for the disk: several files wait at the same time.
         workers = commit.workers(_WORKERS, copies=1) if commit.is_lazy else _WORKERS
         with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-commit") as pool:
-            work = [pool.submit(write_array_document, layout) for layout in commit.layouts]
-            work += [pool.submit(write_chunk, item) for item in commit.chunks()]
+
+            def write_document(folder: Path, raw: bytes) -> Future[None]:
+                path = folder / DOCUMENT
+                return pool.submit(files.write_file, path, [raw], durable=self._durable)
+
+            work = [write_document(folders[layout.name], layout.raw) for layout in commit.layouts]
+            work += [pool.submit(write_chunk, *chunk) for chunk in commit.chunks()]
             _finish(work)
-            raw = commit.seal(crcs, self._lock.sequence + 1)
-            work = [pool.submit(write_group_document, raw)]
+            raw = commit.render(crcs, self._lock.sequence + 1)
+            work = [write_document(staged, raw)]
             if self._durable:
-                folders = [staged / layout.name for layout in commit.layouts]
-                work += [pool.submit(files.sync_directory, f) for f in folders]
+                work += [pool.submit(files.sync_directory, folder) for folder in folders.values()]
             _finish(work)
             if self._durable:
                 files.sync_directory(staged)
@@ -279,38 +273,31 @@ class DirectoryBackend(Backend):
 
     def replace_document(self, name: str, raw: bytes) -> None:
         """Stage, sync, rename over the old one, sync."""
-        staged = self._side.new("staging")
         info = parse_info(name, raw)
-        try:
-            files.write_file(staged, [raw], durable=self._durable)
-            with self._listing.changing() as note:
-                files.rename(staged, self._path / name / DOCUMENT)
-                with contextlib.suppress(OSError):
-                    files.touch_directory(self._path)  # other processes remember their listing
-                note(name, info)
-        except BaseException:
-            self._side.remove_tree(staged)
-            raise
+        with self._staged(raw) as staged, self._listing.changing() as note:
+            files.rename(staged, self._path / name / DOCUMENT)
+            with contextlib.suppress(OSError):
+                files.touch_directory(self._path)  # other processes remember their listing
+            note(name, info)
         if self._durable:
             files.sync_directory(self._path / name)
 
     def remove(self, name: str, keys: set[str]) -> None:
         """Rename out of the store, then unlink; what is not ours stops it before anything moved."""
-        path = self._path / name
         emptied = {f"{key.partition('/')[0]}/" for key in keys}  # a field that lost its files
-        self.check_foreign(name, DirectorySource(path).keys() - keys - emptied)
+        self.check_foreign(name, self.source(name).keys() - keys - emptied)
         self._discard(name)
 
     def _discard(self, name: str) -> None:
-        trash = self._side.new("trash")
+        trash = self._work_area.new("trash")
         self._move_out(name, trash)
         try:
             if self._durable:
                 files.sync_directory(self._path)
         except BaseException:
-            self._side.littered = True
+            self._work_area.littered = True
             raise
-        self._side.remove_tree(trash)
+        self._work_area.remove_tree(trash)
 
     def _move_out(self, name: str, target: Path) -> None:
         try:
@@ -322,8 +309,8 @@ class DirectoryBackend(Backend):
             raise CheckpointNotFound(msg) from None
 
     def quarantine(self, name: str) -> str:
-        """Rename into the side directory's ``damaged``, under a name that is free there."""
-        folder = self._side.path / "damaged"
+        """Rename into the work area's ``damaged``, under a name that is free there."""
+        folder = self._work_area.path / "damaged"
         if not folder.is_dir():
             files.make_directory(folder)
             if self._durable:
@@ -337,7 +324,7 @@ class DirectoryBackend(Backend):
         return str(target)
 
     def close(self) -> None:
-        """Give up the lock, if this shelf had it."""
+        """Give up the lock, if this storage had it."""
         self._lock.release(self)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from ringnb.checkpoint.storage.format import DOCUMENT, Chunk, FieldLayout
+from ringnb.checkpoint.storage.format import DOCUMENT, FieldLayout
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt
 
@@ -31,19 +31,9 @@ _PIECE = 1 << 18  # fits in the second-level cache
 
 @final
 class Dedup:
-    """The chunks of a checkpoint that a new one may share.
+    """The chunks of a checkpoint that a new one may share. Any thread, several at once.
 
-    Parameters
-    ----------
-    previous : pathlib.Path
-        Directory of the actor's previous checkpoint.
-    durable : bool
-        Whether to wait until the disk has what is shared: the checkpoint may have been committed
-        by somebody who did not.
-
-    Notes
-    -----
-    Any thread, several at once.
+    With `durable`, what is shared is synced too: a writer that was not durable may have committed it.
     """
 
     def __init__(self, previous: Path, *, durable: bool) -> None:
@@ -61,44 +51,22 @@ class Dedup:
         self,
         layout: FieldLayout,
         number: int,
-        chunk: Chunk,
         crc: int,
         buffers: Sequence[memoryview | bytes],
         target: Path,
     ) -> bool:
-        """Link a stored chunk to a new place if it holds exactly these bytes.
+        """Link a stored chunk to `target` if it holds exactly these bytes.
 
-        Parameters
-        ----------
-        layout : FieldLayout
-            The field of the new checkpoint.
-        number : int
-            The chunk's place in C order.
-        chunk : Chunk
-            The chunk.
-        crc : int
-            CRC-32C of its payload.
-        buffers : sequence of bytes-like
-            Its bytes as they would be written.
-        target : pathlib.Path
-            Where it is wanted.
-
-        Returns
-        -------
-        bool
-            False, with nothing done, if it has to be written.
+        False, with nothing done, if it has to be written.
         """
         document = self._document
         old = None if document is None else document.fields.get(layout.name)
         if document is None or old is None or document.crcs[layout.name][number:][:1] != [crc]:
             return False
-        if (old.shape, old.chunk_shape, old.dtype) != (
-            layout.shape,
-            layout.chunk_shape,
-            layout.dtype,
-        ):
+        shapes = (layout.shape, layout.chunk_shape, layout.dtype)
+        if (old.shape, old.chunk_shape, old.dtype) != shapes:
             return False
-        stored = self._path / layout.name / chunk.key
+        stored = self._path / layout.name / layout.chunks[number].key
         try:
             if not _holds(stored, buffers, sync=self._durable):
                 return False
@@ -117,13 +85,13 @@ def _holds(path: Path, buffers: Sequence[memoryview | bytes], *, sync: bool) -> 
         parts = [np.frombuffer(b, np.uint8) for b in buffers if len(b)]
         if os.fstat(fd).st_size != sum(p.size for p in parts):
             return False
-        room = np.empty(_PIECE, np.uint8)
+        stored = np.empty(_PIECE, np.uint8)
         for part in parts:
             for start in range(0, part.size, _PIECE):
                 piece = part[start : start + _PIECE]
-                if os.readv(fd, [room[: piece.size].data]) != piece.size:
+                if os.readv(fd, [stored[: piece.size].data]) != piece.size:
                     return False
-                if not np.array_equal(room[: piece.size], piece):
+                if not np.array_equal(stored[: piece.size], piece):
                     return False
         if sync:
             files.sync_file(fd)

@@ -1,9 +1,8 @@
-"""What a store holds, in commit order, remembered between calls and kept up to date cheaply.
+"""What a local store holds, remembered between calls and kept up to date cheaply.
 
-`Catalogue` is the list itself. `Listing` is the one of a local directory: it reads a checkpoint's
-document when it is new, notices from the directory's time stamp that somebody else changed something,
-and takes the changes of this process over without looking at the rest, so that a commit costs the
-same in a store of ten and of ten thousand.
+`Listing` reads a checkpoint's document when it is new, notices from the directory's time stamp that
+another process changed something, and takes the changes of this process over without looking at the
+rest, so that a commit costs the same in a store of ten and of ten thousand.
 
 Documents that were exchanged or damaged in place are noticed as well: each look examines the time
 stamps of those it returns, up to 250 of them; a longer list is gone through in turns. No look is
@@ -26,10 +25,7 @@ from ringnb.checkpoint.storage.format import DOCUMENT
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.source import DirectorySource
 
-__all__ = [
-    "Listing",
-]
-
+__all__ = ["Listing"]
 
 Stamp = tuple[int, ...]
 
@@ -41,18 +37,11 @@ _EXAMINED = 250  # documents whose time stamps one look examines: about half a m
 
 @final
 class Listing:
-    """The catalogue of a local store, shared by all storages of this process on it.
+    """The catalogue of a local store, shared by all storages of this process on it. Any thread.
 
-    Parameters
-    ----------
-    store : pathlib.Path
-        Its directory, which need not exist.
-
-    Notes
-    -----
-    Any thread. `exclusive` says that this process holds the store's write lock: nobody else changes
-    the store then, so what was read is current whatever its time stamps say. Changes made by hand
-    within the same tick of the file system's clock as one of ours are noticed at the next change.
+    `exclusive` says that this process holds the store's write lock: no other process changes the
+    store then, so what was read is current whatever its time stamps say. Changes made by hand within
+    the same tick of the file system's clock as one of ours are noticed at the next change.
     """
 
     def __init__(self, store: Path) -> None:
@@ -69,43 +58,19 @@ class Listing:
         self._stamp = None
 
     def entries(self, *, exclusive: bool) -> list[CheckpointInfo]:
-        """Return what the store holds: damaged ones first, then oldest commit first.
-
-        Parameters
-        ----------
-        exclusive : bool
-            Whether this process holds the write lock.
-
-        Returns
-        -------
-        list of CheckpointInfo
-            A copy.
-        """
+        """Return what the store holds: damaged ones first, then oldest commit first."""
         with self._guard:
             self._refresh(exclusive=exclusive)
             return self._examined(Catalogue.entries)
 
     def history(self, name_prefix: str, kernel_id: str, *, exclusive: bool) -> list[CheckpointInfo]:
-        """Return an actor's checkpoints, oldest commit first, without those that are damaged.
-
-        Parameters
-        ----------
-        name_prefix, kernel_id : str
-            Whose.
-        exclusive : bool
-            Whether this process holds the write lock.
-
-        Returns
-        -------
-        list of CheckpointInfo
-            A copy.
-        """
+        """Return an actor's checkpoints, oldest commit first, without those that are damaged."""
         with self._guard:
             self._refresh(exclusive=exclusive)
             return self._examined(lambda c: c.history(name_prefix, kernel_id))
 
     def last_sequence(self) -> int:
-        """Return the highest number in the store, 0 if it is empty; for who holds the write lock."""
+        """Return the highest number in the store, 0 if it is empty; the caller holds the lock."""
         with self._guard:
             self._refresh(exclusive=True)
             return self._catalogue.last_sequence
@@ -114,18 +79,14 @@ class Listing:
     def changing(self) -> Iterator[Callable[[str, CheckpointInfo | None], None]]:
         """Change the store's directory; the caller holds the write lock.
 
-        Yields
-        ------
-        callable
-            ``note(name, info)`` is called after a name was added or replaced (its line), or removed
-            (None).
+        Yields ``note(name, info)``, to be called after a name was added or replaced (its line), or
+        removed (None).
         """
         with self._guard:
             self._refresh(exclusive=True)
             self._stamp = None  # until the change is over and was noted
 
             def note(name: str, info: CheckpointInfo | None) -> None:
-                """Take one change over."""
                 if info is None:
                     self._catalogue.drop(name)
                     self._known.pop(name, None)
@@ -161,7 +122,7 @@ class Listing:
         self._catalogue = Catalogue(info for _, info in self._known.values() if info is not None)
 
     def _examined(self, look: Callable[[Catalogue], list[CheckpointInfo]]) -> list[CheckpointInfo]:
-        """Return what a look gives, after a look at the documents in question."""
+        """Return what `look` gives, after the documents that it names were examined."""
         names = [entry.name for entry in look(self._catalogue)]
         if len(names) > _EXAMINED:
             first = self._turn % len(names)

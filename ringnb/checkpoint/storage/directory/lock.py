@@ -1,6 +1,6 @@
 """One writer per store: a lock among processes, and one among the threads of this process.
 
-The lock is an ``flock`` on a file beside the store, which the system drops when its holder dies, so a
+The lock is an ``flock`` on a file in the work area, which the system drops when its holder dies, so a
 dead holder is replaced at once. The file says who holds it (pid, host, since when), for the message.
 All storages of a process on one store share one `WriteLock`; the last of them to close gives it up.
 
@@ -29,28 +29,13 @@ __all__ = ["WriteLock", "lock_of"]
 
 @final
 class WriteLock:
-    """The write lock of one local store, shared within the process.
-
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store, for messages.
-
-    Attributes
-    ----------
-    mutex : threading.RLock
-        Held by the thread that changes the store.
-    listing : Listing
-        What the store holds, as far as this process knows.
-    sequence : int
-        The highest sequence number that this process has given.
-    """
+    """The write lock of one local store, shared within the process."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self.mutex = threading.RLock()
-        self.listing = Listing(store)
-        self.sequence = 0
+        self.mutex = threading.RLock()  # held by the thread that changes the store
+        self.listing = Listing(store)  # what the store holds, as far as this process knows
+        self.sequence = 0  # the highest number that this process has given
         self._fd: int | None = None
         # Weak, because a storage that is dropped without close() holds nothing any more.
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
@@ -67,30 +52,15 @@ class WriteLock:
         return self._fd is not None
 
     def acquire(self, path: Path, holder: object) -> bool:
-        """Take the lock for a storage; the caller holds `mutex`.
+        """Take the lock at `path`; return whether the process did not hold it before.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-            The lock file.
-        holder : object
-            The storage; it is referred to weakly.
-
-        Returns
-        -------
-        bool
-            Whether the process did not hold it before.
-
-        Raises
-        ------
-        StoreLocked
-            If another process holds it.
+        The caller holds `mutex`, and is referred to weakly. StoreLocked if another process holds it.
         """
         if self._fd is not None:
             if _same_file(self._fd, path):
                 self._holders.add(holder)
                 return False
-            # The side directory was removed by hand: what we hold keeps nobody out any more.
+            # The work area was removed by hand: what we hold keeps no other process out any more.
             os.close(self._fd)
             self._fd = None
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -107,8 +77,8 @@ class WriteLock:
             os.close(fd)
             raise
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        # The note only serves others' messages: a full disk must not cost us the lock, nor leave a
-        # descriptor behind that would lock this very process out.
+        # The note is only for the messages of others: a full disk must not cost us the lock, nor leave
+        # a descriptor behind that would lock this very process out.
         with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(owner).encode(), 0)
@@ -117,13 +87,7 @@ class WriteLock:
         return True
 
     def release(self, holder: object) -> None:
-        """Give the lock up for a storage; the last one frees it for other processes.
-
-        Parameters
-        ----------
-        holder : object
-            As given to `acquire`.
-        """
+        """Give the lock up for a holder; the last one frees it for other processes."""
         with self.mutex:
             self._holders.discard(holder)
             if not self._holders and self._fd is not None:
@@ -148,7 +112,7 @@ def _same_file(fd: int, path: Path) -> bool:
 
 
 def _owner(path: Path) -> str:
-    """Describe who holds a lock; the holder may be just writing its name."""
+    """Describe the process that holds a lock; it may be just writing its note."""
     for _ in range(20):
         try:
             owner = json.loads(path.read_bytes())
@@ -163,18 +127,7 @@ _locks_guard = threading.Lock()
 
 
 def lock_of(store: Path) -> WriteLock:
-    """Return the one write lock of a store in this process.
-
-    Parameters
-    ----------
-    store : pathlib.Path
-        Its real path.
-
-    Returns
-    -------
-    WriteLock
-        Keep a reference: it lives as long as somebody does.
-    """
+    """Return this process's one write lock of the store at a real path; keep a reference to it."""
     with _locks_guard:
         lock = _locks.get(str(store))
         if lock is None:

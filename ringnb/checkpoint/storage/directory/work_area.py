@@ -15,26 +15,18 @@ from pathlib import Path
 from typing import final
 
 from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.format import WORK_AREA
 
-__all__ = ["WORK_AREA", "WorkArea", "work_area_of"]
+__all__ = ["WorkArea", "work_area_of"]
 
-WORK_AREA = ".ringnb"  # inside a store
 _ID = re.compile(r"[0-9a-f]{32}")
 _EMPTIED = ("staging", "trash")
 
 
 def work_area_of(store: Path) -> Path:
-    """Return where a writer of a local store works: commits are staged there, one rename away.
+    """Return where a writer of a local store works, whether store and directory exist or not.
 
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store; it need not exist.
-
-    Returns
-    -------
-    pathlib.Path
-        The directory, whether it exists or not. A look costs five calls of the system at most.
+    A look costs five calls of the system at most.
     """
     inside = store / WORK_AREA
     parent = store.parent
@@ -52,31 +44,22 @@ def work_area_of(store: Path) -> Path:
 
 @final
 class WorkArea:
-    """A store's side directory, and what is removed from it.
+    """A store's work area, and what is removed from it. Only the store's writer changes anything.
 
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store's real path.
-
-    Attributes
-    ----------
-    littered : bool
-        Whether something was left lying that the next writer should sweep.
-
-    Notes
-    -----
-    Whoever changes anything in it is the store's only writer.
+    `path` is where `locate` found it, which every write calls first: it may appear, or be removed by
+    hand, between two writes.
     """
+
+    path: Path
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self.littered = False
+        self.littered = False  # something was left that the next writer should sweep
 
-    @property
-    def path(self) -> Path:
-        """Where it lies now: looked up each time, because it may appear or be removed by hand."""
-        return work_area_of(self._store)
+    def locate(self) -> Path:
+        """Look anew where it lies."""
+        self.path = work_area_of(self._store)
+        return self.path
 
     def make(self) -> None:
         """Make it, and the directories above it; what is there already stays."""
@@ -87,25 +70,14 @@ class WorkArea:
                 files.make_directory(folder)
             # A durable store in a directory that is lost is lost.
             files.sync_directory(folder.parent)
-        side = self.path
-        for folder in (side, *(side / name for name in _EMPTIED)):
+        area = self.locate()
+        for folder in (area, *(area / name for name in _EMPTIED)):
             if not folder.is_dir():
                 with contextlib.suppress(FileExistsError):
                     files.make_directory(folder)
 
     def new(self, folder: str) -> Path:
-        """Return a path that nobody has.
-
-        Parameters
-        ----------
-        folder : str
-            ``staging`` or ``trash``.
-
-        Returns
-        -------
-        pathlib.Path
-            Nothing lies there yet.
-        """
+        """Return a path in ``staging`` or ``trash`` at which nothing lies yet."""
         return self.path / folder / uuid.uuid4().hex
 
     def sweep(self) -> None:
@@ -113,30 +85,20 @@ class WorkArea:
         self.littered = False
         for folder in _EMPTIED:
             for path in (self.path / folder).iterdir():
-                if _ID.fullmatch(path.name):
+                if _ID.fullmatch(path.name):  # else ringnb did not name it
                     self.remove_tree(path)
 
     def remove_tree(self, path: Path) -> None:
-        """Remove something in staging or trash; what cannot be removed now is swept later.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            From `new`.
-        """
+        """Remove a path from `new`; what cannot be removed now is swept later."""
         try:
-            _remove_tree(path)
+            if path.is_dir() and not path.is_symlink():
+                for folder, folders, names in os.walk(path, topdown=False):
+                    for name in names:
+                        files.remove_file(Path(folder, name))
+                    for name in folders:
+                        files.remove_directory(Path(folder, name))
+                files.remove_directory(path)
+            elif os.path.lexists(path):
+                files.remove_file(path)
         except OSError:
             self.littered = True
-
-
-def _remove_tree(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        for folder, folders, names in os.walk(path, topdown=False):
-            for name in names:
-                files.remove_file(Path(folder) / name)
-            for name in folders:
-                files.remove_directory(Path(folder) / name)
-        files.remove_directory(path)
-    elif path.exists() or path.is_symlink():
-        files.remove_file(path)

@@ -25,19 +25,18 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ringnb.checkpoint.storage.backend import Backend, Commit, Put, encode_chunk, free_name
+from ringnb.checkpoint.storage.backend import Backend, Commit, free_name
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
-from ringnb.checkpoint.storage.directory.work_area import WORK_AREA
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
-    Chunk,
+    WORK_AREA,
     FieldLayout,
     checkpoint_keys,
     root_document,
 )
 from ringnb.checkpoint.storage.object_store.claims import Claims
-from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import StoreSource, fetch
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
@@ -47,7 +46,7 @@ _WORKERS = 4  # requests under way at a time, each with a chunk in memory
 
 
 class _Shared:
-    """What all shelves of this process on one store have in common."""
+    """What all storages of this process on one store have in common."""
 
     def __init__(self, store: Store) -> None:
         self.store = store  # keeps the id, by which it is found, from being reused
@@ -61,13 +60,7 @@ _shared_guard = threading.Lock()
 
 @final
 class ObjectStoreBackend(Backend):
-    """A shelf in a zarr store.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The store.
-    """
+    """A store in a zarr ``Store``."""
 
     def __init__(self, store: Store) -> None:
         # zarr opens a store at the first use through its own interface, which is not the one used here.
@@ -99,7 +92,6 @@ class ObjectStoreBackend(Backend):
         if raw is None:
 
             async def first() -> str | None:
-                """Return any key that is not a writer's own."""
                 async for key in self._store.list():
                     if not key.startswith(f"{WORK_AREA}/"):
                         return key
@@ -118,7 +110,6 @@ class ObjectStoreBackend(Backend):
             return Catalogue()
 
         async def collect() -> list[tuple[str, bytes | None]]:
-            """Read the group document under every name."""
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
             names = [n for n in names if n != DOCUMENT and not n.startswith(".")]
             names = [n for n in names if n not in leave_out]
@@ -143,7 +134,6 @@ class ObjectStoreBackend(Backend):
 
     def source(self, name: str) -> StoreSource:
         """Return the keys of a checkpoint."""
-        self.created()
         return StoreSource(self._store, name)
 
     def occupied(self, name: str) -> bool:
@@ -154,7 +144,7 @@ class ObjectStoreBackend(Backend):
         """Add up what is stored under the names."""
         total = 0
         for name in names:
-            source = StoreSource(self._store, name)
+            source = self.source(name)
             total += sum(source.size(key) or 0 for key in sorted(source.keys()))
         return total
 
@@ -167,6 +157,7 @@ class ObjectStoreBackend(Backend):
             msg = f"{self.url} is read-only: open it for writing, or use another store"
             raise CheckpointError(msg)
         with self._shared.mutex:
+            self.created()
             if self._claims is not None and not self._claims.supported:
                 self._claims = None
             if self._claims is not None and not self._swept:
@@ -178,33 +169,31 @@ class ObjectStoreBackend(Backend):
         """Remove what dead writers left: keys without a group document, and their claims."""
         for name in claims.abandoned():
             if self._get(f"{name}/{DOCUMENT}") is None:
-                self._delete(StoreSource(self._store, name).keys(), name)
+                self._delete(self.source(name).keys(), name)
             claims.drop(name)
 
-    def put(self, commit: Commit) -> Put:
+    def put(self, commit: Commit) -> SaveReceipt:
         """Chunks, array documents, and the group document last."""
         if self._claims is None:
             return self._write(commit)
         self._claims.take(commit.name)
         try:
-            if self.occupied(commit.name):  # by another writer, since the caller looked
-                msg = f"checkpoint name {commit.name!r} is taken in {self.url}: choose another"
-                raise CheckpointError(msg)
             return self._write(commit)
         finally:
             with contextlib.suppress(Exception):  # a claim that stays is swept
                 self._claims.drop(commit.name)
 
-    def _write(self, commit: Commit) -> Put:
+    def _write(self, commit: Commit) -> SaveReceipt:
+        name = commit.name
+        self.check_free(name, taken=self._get(f"{name}/{DOCUMENT}") is not None)
         catalogue = self._read_catalogue()
-        stale = StoreSource(self._store, commit.name).keys()  # of a commit that was killed
-        crcs: dict[str, list[int]] = {one.name: [0] * one.n_chunks for one in commit.layouts}
+        stale = self.source(name).keys()  # of a commit that was killed
+        crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
 
-        def write_chunk(item: tuple[FieldLayout, int, Chunk]) -> None:
-            layout, number, chunk = item
-            buffers, crc = encode_chunk(commit.fields[layout.name], layout, chunk)
-            crcs[layout.name][number] = crc
-            self._set(f"{commit.name}/{layout.name}/{chunk.key}", b"".join(buffers))
+        def write_chunk(chunk: tuple[FieldLayout, int]) -> None:
+            layout, number = chunk
+            buffers, crcs[layout.name][number] = commit.encode(layout, number)
+            self._set(f"{name}/{layout.name}/{layout.chunks[number].key}", b"".join(buffers))
 
         try:
             if self._get(DOCUMENT) is None:
@@ -214,24 +203,21 @@ class ObjectStoreBackend(Backend):
                 for _ in pool.map(write_chunk, commit.chunks()):
                     pass
             for layout in commit.layouts:
-                key = f"{commit.name}/{layout.name}/{DOCUMENT}"
-                self._set(key, commit.documents[layout.name])
-            self._delete(stale - checkpoint_keys(commit.layouts), commit.name)
-            sequence = self._next_sequence(catalogue)
-            raw = commit.seal(crcs, sequence)
+                self._set(f"{name}/{layout.name}/{DOCUMENT}", layout.raw)
+            self._delete(stale - checkpoint_keys(commit.layouts), name)
+            raw = commit.render(crcs, self._next_sequence(catalogue))
             written_ns = time.monotonic_ns()
-            self._set(f"{commit.name}/{DOCUMENT}", raw)
+            self._set(f"{name}/{DOCUMENT}", raw)
         except BaseException:
             with contextlib.suppress(Exception):
-                self._delete({DOCUMENT}, commit.name)
-                self._delete(StoreSource(self._store, commit.name).keys(), commit.name)
+                self._delete_checkpoint(name)
             raise
-        others = (
-            e.name
-            for e in catalogue.entries()
-            if not e.damaged and (e.name_prefix, e.kernel_id) != commit.whose
+        others = frozenset(
+            entry.name
+            for entry in catalogue.entries()
+            if not entry.damaged and (entry.name_prefix, entry.kernel_id) != commit.actor_key
         )
-        return Put(written_ns, frozenset(others))
+        return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes, others)
 
     def _next_sequence(self, catalogue: Catalogue) -> int:
         shared = self._shared
@@ -248,29 +234,32 @@ class ObjectStoreBackend(Backend):
 
     def remove(self, name: str, keys: set[str]) -> None:
         """The group document first: from then on the checkpoint does not exist."""
-        self.check_foreign(name, StoreSource(self._store, name).keys() - keys)
-        self._delete({DOCUMENT}, name)
-        self._delete(keys - {DOCUMENT}, name)
+        self.check_foreign(name, self.source(name).keys() - keys)
+        self._delete_checkpoint(name, keys)
 
     def quarantine(self, name: str) -> str:
         """Copy to ``.ringnb/damaged``, under a name that is free there, then remove."""
-        source = StoreSource(self._store, name)
+        source = self.source(name)
         keys = source.keys()
         if not keys:
             msg = f"no checkpoint {name!r}: see list()"
             raise CheckpointNotFound(msg)
         folder = f"{WORK_AREA}/damaged"
-        free = free_name(name, lambda n: bool(StoreSource(self._store, f"{folder}/{n}").keys()))
+        free = free_name(name, lambda n: bool(self.source(f"{folder}/{n}").keys()))
         target = f"{folder}/{free}"
         for key in sorted(keys):
             self._set(f"{target}/{key}", source.read(key, MAX_DOCUMENT_BYTES * 16) or b"")
-        self._delete(keys & {DOCUMENT}, name)
-        self._delete(keys - {DOCUMENT}, name)
+        self._delete_checkpoint(name, keys)
         return f"{self.url}/{target}"
+
+    def _delete_checkpoint(self, name: str, keys: set[str] | None = None) -> None:
+        """Delete some keys of a checkpoint, or all that there are."""
+        self._delete({DOCUMENT}, name)  # first: from now on it does not exist, whatever fails
+        rest = self.source(name).keys() if keys is None else keys
+        self._delete(rest - {DOCUMENT}, name)
 
     def _delete(self, keys: set[str], name: str) -> None:
         async def delete() -> None:
-            """Delete all keys at once."""
             tasks: list[Coroutine[Any, Any, None]] = [
                 self._store.delete(f"{name}/{key}") for key in sorted(keys)
             ]
@@ -280,4 +269,4 @@ class ObjectStoreBackend(Backend):
             sync(delete())
 
     def close(self) -> None:
-        """Nothing to give up: the store belongs to whoever made it."""
+        """Nothing to give up: the store is its maker's."""

@@ -21,7 +21,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, final
 
-from ringnb.checkpoint.storage.directory.work_area import WORK_AREA
+from ringnb.checkpoint.storage.format import WORK_AREA
 from ringnb.errors import CheckpointError, StoreLocked
 
 if TYPE_CHECKING:
@@ -36,22 +36,10 @@ _ATTEMPTS = 100
 
 @final
 class Claims:
-    """Names and numbers, each given to one writer.
-
-    Parameters
-    ----------
-    store : obstore store
-        Where.
-    url : str
-        Its name, for messages.
-
-    Notes
-    -----
-    Any thread, any process.
-    """
+    """Names and numbers, each given to one writer. Any thread, any process."""
 
     def __init__(self, store: ObjectStore, url: str) -> None:
-        import obstore  # noqa: PLC0415 - an optional dependency; whoever has a store of it has it
+        import obstore  # noqa: PLC0415 - an optional dependency, which made this store
 
         self._obstore = obstore
         self._store = store
@@ -95,23 +83,17 @@ class Claims:
         return bytes(found.bytes()), found.meta["e_tag"]
 
     def take(self, name: str) -> None:
-        """Claim a name.
-
-        Parameters
-        ----------
-        name : str
-            The checkpoint that is going to be written.
-
-        Raises
-        ------
-        StoreLocked
-            If another writer has it.
-        """
+        """Claim the name of a checkpoint to be written; StoreLocked if another writer has it."""
         key = f"{WORK_AREA}/claims/{name}"
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        if not self._create(key, json.dumps(owner).encode()) and name not in self._undropped:
+        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        if not self._create(key, json.dumps(me).encode()) and name not in self._undropped:
             found = self._get(key)
-            who = _who(_owner(found[0])) if found else "another process"
+            owner = _owner(found[0]) if found else None
+            who = (
+                "another process"
+                if owner is None
+                else f"process {owner.get('pid', '?')} on host {owner.get('host', '?')!r}"
+            )
             msg = (
                 f"checkpoint {name!r} in {self._url} is being written by {who}: give one of the two "
                 "another name_prefix or storage_path"
@@ -119,34 +101,15 @@ class Claims:
             raise StoreLocked(msg)
 
     def drop(self, name: str) -> None:
-        """Give a name up; the checkpoint exists now, or nothing of it does.
-
-        Parameters
-        ----------
-        name : str
-            A name that was claimed.
-        """
+        """Give a claimed name up; the checkpoint exists now, or nothing of it does."""
         self._undropped.add(name)
         self._delete(f"{WORK_AREA}/claims/{name}")
         self._undropped.discard(name)
 
     def next_sequence(self, last: int) -> int:
-        """Take the next number.
+        """Return a number that no other writer gets, above all that were given and above `last`.
 
-        Parameters
-        ----------
-        last : int
-            The highest in the store; the counter starts there.
-
-        Returns
-        -------
-        int
-            A number that nobody else gets, above all that were given.
-
-        Raises
-        ------
-        CheckpointError
-            If others were faster, time and again.
+        `last` is the highest in the store. CheckpointError if others were faster, time and again.
         """
         for _ in range(_ATTEMPTS):
             found = self._get(_COUNTER)
@@ -191,10 +154,6 @@ def _owner(raw: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}
-
-
-def _who(owner: dict[str, Any]) -> str:
-    return f"process {owner.get('pid', '?')} on host {owner.get('host', '?')!r}"
 
 
 def _is_abandoned(owner: dict[str, Any]) -> bool:
