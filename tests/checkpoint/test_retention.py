@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from manager_rig import Rig
 
 import ringnb as rn
 from ringnb.checkpoint.retention import (
@@ -367,6 +368,42 @@ def test_the_newest_that_verifies_stays_although_newer_ones_are_damaged():
     manager.apply_retention()
     with pytest.warns(rn.CheckpointWarning):
         assert manager.load_latest(0).name == names[1]
+
+
+def test_discarding_by_hand_keeps_what_retention_keeps(storage):
+    manager = manager_of(storage, max_snapshots=0)
+    names = [commit(manager, step) for step in range(1, 5)]
+    storage.pin(names[1], "calm")
+    with pytest.raises(rn.CheckpointError, match=rf"{names[1]}.*pinned \('calm'\): unpin it first"):
+        manager.discard(names[1])
+    with pytest.raises(
+        rn.CheckpointError, match=r"newest sound one of actor 'model_0'.*always kept"
+    ):
+        manager.discard(names[3])
+    with pytest.raises(rn.CheckpointNotFound, match="no registered actor has a checkpoint 'x'"):
+        manager.discard("x")
+    freed = manager.discard(names[0], dry_run=True)
+    assert freed > 0
+    assert storage.list() == names
+    assert manager.discard(names[0]) == freed
+    assert storage.list() == names[1:]
+
+
+def test_discarding_is_an_event_and_leaves_others_alone():
+    rig = Rig(max_snapshots=0)
+    rig.add(0)
+    name = rig.commit(step=1)
+    rig.commit(step=2)
+    other = Rig(rig.storage)
+    other.add(1)
+    with pytest.raises(rn.CheckpointNotFound, match=name):
+        other.m.discard(name)
+    rig.m.discard(name)
+    (event,) = rig.log.select("retired")
+    assert (event.actor_slot, event.name, event.step) == (0, name, 1)
+    rig.storage.damage_fields("checkpoint_0_step_2")
+    rig.m.discard("checkpoint_0_step_2")  # nothing verifies, so there is no newest to keep
+    assert rig.storage.list() == []
 
 
 def test_a_metric_that_raises_costs_no_commit(storage, caplog):
