@@ -573,32 +573,32 @@ def test_a_kill_at_any_operation_leaves_whole_checkpoints(path, stop_at):
     assert os.listdir(side / "staging") == os.listdir(side / "trash") == []
 
 
-def test_durable_syncs_every_file_and_directory_before_the_rename(storage, monkeypatch):
+def test_durable_syncs_every_file_and_directory_before_the_rename(storage, path):
     storage.save("a_0_step_0", make_snapshot())
     log = []
-    real_fsync, real_rename = os.fsync, files.rename
 
-    def fsync(fd):
-        log.append(os.readlink(f"/proc/self/fd/{fd}"))
-        real_fsync(fd)
-
-    def rename(source, target):
-        log.append("rename")
-        real_rename(source, target)
+    def note(name, arguments, call):
+        if name == "sync_file":
+            log.append(os.readlink(f"/proc/self/fd/{arguments[0]}"))
+        elif name == "sync_directory":
+            log.append(str(arguments[0]))
+        elif name == "rename":
+            log.append(name)
+        return call()
 
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("needs /proc")
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(files, "rename", rename)
-    storage.save("a_0_step_1", make_snapshot(1))
+    assert files.sync_file.__wrapped__ is os.fsync
+    with files.interposing(note):
+        storage.save("a_0_step_1", make_snapshot(1))
     at = log.index("rename")
     before = {p.split("/staging/")[1].partition("/")[2] for p in log[:at]}
     expected = {"", "zarr.json", "u", "u/zarr.json", "u/c.0.0"}
     assert before == expected | {"counts", "counts/zarr.json", "counts/c.0"}
-    assert log[at + 1 :] == [str(storage._backend.url)]
+    assert log[at + 1 :] == [str(path)]
 
 
-def test_the_side_directory_lies_inside_where_the_parent_cannot_be_written(tmp_path, monkeypatch):
+def test_the_work_area_lies_inside_where_the_parent_cannot_be_written(tmp_path, monkeypatch):
     path = tmp_path / "store.zarr"
     path.mkdir()
     real = os.access
