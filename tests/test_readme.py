@@ -8,12 +8,16 @@ import warnings
 from pathlib import Path
 
 import matplotlib.image
+import pytest
 
 import ringnb as rn
 from ringnb.cli import command_line as cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md"]
+for below in (".github", "notebooks", "ringnb", "tests"):
+    PAGES += sorted((ROOT / below).rglob("*.md"))
 
 
 def blocks(language):
@@ -71,11 +75,28 @@ def test_its_reaction_times_are_those_recorded():
     ]
 
 
-def test_its_pictures_and_links_are_there():
-    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in t]
-    assert targets
-    for target in targets:
-        assert (ROOT / target).exists(), target
+def test_its_pictures_have_words_for_those_who_cannot_see_them():
     for text, target in re.findall(r"!\[([^\]]+)\]\(([^)\s]+)\)", README):
-        assert len(text) > 40, "a picture needs words for those who cannot see it"
+        assert len(text) > 40
         assert matplotlib.image.imread(ROOT / target).size > 0
+
+
+def anchors(text):
+    """Return the fragments of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_or_names_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, fragment = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if fragment:
+            assert fragment in anchors(linked.read_text(encoding="utf-8")), target
+    for name in re.findall(r"`((?:ringnb|tests|notebooks|binder|\.ci|\.github)/[\w./-]*)`", text):
+        assert (ROOT / name).exists(), name

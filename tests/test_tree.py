@@ -1,0 +1,44 @@
+"""The source tree: how many entries, how long a module, what every package says at its door."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ringnb"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def lines_of_code(source):
+    """Count the lines but docstrings, comments, imports and blank ones."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    other = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node = node.body[0]
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        other.update(range(node.lineno, node.end_lineno + 1))
+    return sum(
+        1
+        for number, line in enumerate(source.splitlines(), 1)
+        if number not in other and line.strip() and not line.lstrip().startswith("#")
+    )
+
+
+def test_lines_of_code_are_counted():
+    head = '"""Doc."""\n\nfrom a import (\n    b,\n)\n\n\n# why\n'
+    assert lines_of_code(head) == 0
+    assert lines_of_code(head + 'def f():\n    """Do."""\n    return """x\n\ny"""\n') == 3
+
+
+def test_a_newcomer_sees_at_most_14_entries():
+    seen = sorted(path.name for path in PACKAGE.iterdir() if path.name != "__pycache__")
+    assert len(seen) <= 14, seen
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_has_at_most_450_lines_of_code(module):
+    assert lines_of_code(module.read_text(encoding="utf-8")) <= 450
