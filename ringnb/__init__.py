@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ringnb import actors
+from ringnb._support.panel_opener import set_default_opener
 from ringnb._support.version import VERSION
 from ringnb.checkpoint import (
     Checkpoint,
@@ -44,12 +44,11 @@ from ringnb.errors import (
     StoreLocked,
 )
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
-from ringnb.session.panel_opener import set_default_opener
-from ringnb.session.session import Session
 
 if TYPE_CHECKING:
+    from ringnb import actors, plots
     from ringnb import panels as panels  # not in __all__: it needs an extra
-    from ringnb import plots
+    from ringnb.session.session import Session
 
 __version__ = VERSION
 
@@ -92,8 +91,13 @@ set_default_opener(_open_panel)
 
 
 def __getattr__(name: str) -> Any:
-    """Import `ringnb.plots` (matplotlib) and `ringnb.panels` (widgets) when they are first used."""
-    if name in ("plots", "panels"):
-        return importlib.import_module(f"ringnb.{name}")
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    """Import what brings in Numba, matplotlib or widgets when it is first used."""
+    if name == "Session":
+        value: Any = importlib.import_module("ringnb.session.session").Session
+    elif name in ("actors", "plots", "panels"):
+        value = importlib.import_module(f"ringnb.{name}")
+    else:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    globals()[name] = value
+    return value

@@ -2,7 +2,9 @@
 
 `ringnb._support.checks`: checks of what a user hands over, one function per kind of value.
 `ringnb._support.text`: lines, tables and sizes for terminals and notebooks.
+`ringnb._support.children`: Python processes that ringnb starts.
 `ringnb._support.machine`: what this process may use of the machine.
+`ringnb._support.panel_opener`: what opens a session's panels, since a session imports none.
 `ringnb._support.version`: the version of ringnb, and of what is installed beside it.
 
 Nothing here imports anything of ringnb.

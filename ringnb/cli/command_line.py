@@ -1,8 +1,8 @@
 """The `ringnb` command: parse, hand over, turn exceptions into one line and an exit status.
 
-Each command's work is in a module of its own, imported when the command is given, so that
-``ringnb --help`` imports none of it. Exit status: 0 success, 1 failure, 2 wrong usage, 130
-interrupted. ``RINGNB_DEBUG=1`` shows tracebacks.
+`main` parses with one tree of parsers, and imports a command's module when that command is given: so
+``ringnb --help`` and ``ringnb ls`` wait for neither Numba nor matplotlib. Exit status: 0 success,
+1 failure, 2 wrong usage, 130 interrupted. ``RINGNB_DEBUG=1`` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ringnb._support.version import VERSION
+from ringnb.errors import RingnbError
 
 __all__ = ["main"]
 
 _BACKENDS = ("auto", "cpu", "cuda", "cudasim")
-_COMMANDS = "demo, lab, ls, verify, pin, unpin, export, import, bench, doctor"
 _WRITABLE = "the store's directory, or its URL (s3://bucket/prefix)"
 _STORE = "the store's directory, its URL (s3://bucket/prefix), or a zip file that export wrote"
-_SIGINT, _SIGPIPE = 130, 141  # what a shell reports of a process that died of them
+_SIGINT, _SIGPIPE = 130, 141  # what a shell reports of a process that a signal ended
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"ringnb: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.stderr.write(f"ringnb: {message}; see {self.prog} --help\n")
         raise SystemExit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="ringnb",
         description="Explore, visualise and teach the checkpointing of persistent kernels.",
@@ -79,66 +79,122 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="copy the notebooks with the exercises solved as well, to DIR/solutions",
     )
+    _add_store_commands(commands)
 
-    ls = commands.add_parser(
-        "ls",
-        help="list the checkpoints of a store",
-        description="List the checkpoints of a store, newest last.",
+    bench = commands.add_parser(
+        "bench",
+        help="measure what is claimed",
+        description=(
+            "Measure what ringnb claims. Every ratio is taken against its baseline in the same "
+            "run, in turn. Shown are the median, the smallest and the largest repetition."
+        ),
+        allow_abbrev=False,
     )
-    ls.add_argument("store", metavar="STORE", help=_STORE)
-    ls.add_argument("--json", action="store_true", help="one JSON document, for programs")
+    bench.add_argument(
+        "--gpu",
+        action="store_true",
+        help="the CUDA kernel on this machine's GPU instead of the CPU; under ten minutes",
+    )
+    bench.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
+    bench.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")
+    bench.add_argument("--list", action="store_true", help="name the cases and exit")
+    bench.add_argument(
+        "--json",
+        metavar="FILE",
+        help="where the figures go (default: ringnb-bench.json, with --gpu ringnb-bench-gpu.json; "
+        "overwritten)",
+    )
+    bench.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    bench.add_argument(
+        "--dir",
+        metavar="DIR",
+        default=".",
+        help="the disk to measure: scratch data go below this directory (default: here)",
+    )
 
-    verify = commands.add_parser(
-        "verify",
-        help="read every byte of a store and check it",
-        description="Check every byte of checkpoints. Exit status 1 if any is damaged.",
+    docs = commands.add_parser(
+        "docs",
+        help="build the reference of all public names, and open it",
+        description="Build the reference of all public names as web pages, and open it.",
     )
-    verify.add_argument("store", metavar="STORE", help=_STORE)
-    verify.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
-    verify.add_argument(
-        "--repair", action="store_true", help="move what is damaged aside; nothing is deleted"
+    docs.add_argument(
+        "--out", metavar="DIR", help="where the pages go (default: this user's cache directory)"
     )
+    docs.add_argument("--no-browser", action="store_true", help="build only, open nothing")
 
-    pin = commands.add_parser(
-        "pin",
-        help="keep a checkpoint whatever retention says",
-        description="Keep a checkpoint whatever retention says, until it is unpinned.",
-    )
-    unpin = commands.add_parser(
-        "unpin",
-        help="leave a checkpoint to retention again",
-        description="Leave a checkpoint to retention again.",
-    )
-    for one in (pin, unpin):
-        one.add_argument("store", metavar="STORE", help=_WRITABLE)
-        one.add_argument("name", metavar="NAME", help="the checkpoint")
-    pin.add_argument("label", metavar="LABEL", help="why, in a few words")
-
-    export = commands.add_parser(
-        "export",
-        help="write checkpoints to a zip file",
-        description="Write checkpoints to a zip file, which zarr's ZipStore opens as it is.",
-    )
-    export.add_argument("store", metavar="STORE", help=_STORE)
-    export.add_argument("archive", metavar="FILE", help="the zip file; it must not exist")
-    export.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
-
-    import_ = commands.add_parser(
-        "import",
-        help="take checkpoints from a zip file into a store",
-        description="Commit the checkpoints of a zip file to a store, every byte checked.",
-    )
-    import_.add_argument("archive", metavar="FILE", help="what ringnb export wrote")
-    import_.add_argument("store", metavar="STORE", help=f"{_WRITABLE}; created if need be")
-    import_.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
-
-    commands.add_parser("bench", add_help=False, help="measure what is claimed")
     commands.add_parser(
         "doctor",
         help="check this installation and this machine",
         description="Show versions, launch a small kernel, checkpoint and restore it.",
     )
+    parser.set_defaults(names_of_commands=", ".join(commands.choices))
     return parser
+
+
+def _add_store_commands(commands: Any) -> None:
+    """Add what is done by `ringnb.cli.stores`."""
+
+    def command(name: str, short: str, long: str) -> _Parser:
+        parser: _Parser = commands.add_parser(name, help=short, description=long)
+        return parser
+
+    def store(parser: _Parser, words: str = _STORE) -> None:
+        parser.add_argument("store", metavar="STORE", help=words)
+
+    def names(parser: _Parser) -> None:
+        parser.add_argument("names", metavar="NAME", nargs="*", help="which (default: all)")
+
+    ls = command(
+        "ls",
+        "list the checkpoints of a store",
+        "List the checkpoints of a store, newest last.",
+    )
+    store(ls)
+    ls.add_argument("--json", action="store_true", help="one JSON document, for programs")
+
+    verify = command(
+        "verify",
+        "read every byte of a store and check it",
+        "Check every byte of checkpoints. Exit status 1 if any is damaged.",
+    )
+    store(verify)
+    names(verify)
+    verify.add_argument(
+        "--repair", action="store_true", help="move what is damaged aside; nothing is deleted"
+    )
+
+    pin = command(
+        "pin",
+        "keep a checkpoint whatever retention says",
+        "Keep a checkpoint whatever retention says, until it is unpinned.",
+    )
+    unpin = command(
+        "unpin",
+        "leave a checkpoint to retention again",
+        "Leave a checkpoint to retention again.",
+    )
+    for one in (pin, unpin):
+        store(one, _WRITABLE)
+        one.add_argument("name", metavar="NAME", help="the checkpoint")
+    pin.add_argument("label", metavar="LABEL", help="why, in a few words")
+
+    export = command(
+        "export",
+        "write checkpoints to a zip file",
+        "Write checkpoints to a zip file, which zarr's ZipStore opens as it is.",
+    )
+    store(export)
+    export.add_argument("archive", metavar="FILE", help="the zip file; it must not exist")
+    names(export)
+
+    import_ = command(
+        "import",
+        "take checkpoints from a zip file into a store",
+        "Commit the checkpoints of a zip file to a store, every byte checked.",
+    )
+    import_.add_argument("archive", metavar="FILE", help="what ringnb export wrote")
+    store(import_, f"{_WRITABLE}; created if need be")
+    names(import_)
 
 
 def _positive(text: str) -> int:
@@ -153,66 +209,55 @@ def _positive(text: str) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if argv[:1] == ["bench"]:  # it parses its own options
-        from ringnb.cli import bench  # noqa: PLC0415
-
-        return int(bench.main(argv[1:]))
+    """Parse, import the command's module, run it. Lines below import when needed, by design."""
     passed_on: list[str] = []
     if argv[:1] == ["lab"] and "--" in argv:
         cut = argv.index("--")
         argv, passed_on = argv[:cut], argv[cut + 1 :]
     parser = _parser()
-    options = parser.parse_args(argv)
-    if options.command is None:
-        parser.error(f"a command is needed, one of {_COMMANDS}")
-    match options.command:
+    given = parser.parse_args(argv)
+    match given.command:
+        case None:
+            parser.error(f"a command is needed, one of {given.names_of_commands}")
         case "demo":
             from ringnb.cli import demo  # noqa: PLC0415
 
-            return demo.run(options.out, options.backend, steps=options.steps, size=options.size)
+            return demo.run(given.out, given.backend, steps=given.steps, size=given.size)
         case "lab":
             from ringnb.cli import lab  # noqa: PLC0415
 
-            return lab.run(options.dir, passed_on, solutions=options.solutions)
-        case "ls":
-            from ringnb.cli import inspection  # noqa: PLC0415
+            return lab.run(given.dir, passed_on, solutions=given.solutions)
+        case "bench":
+            from ringnb.cli import bench  # noqa: PLC0415
 
-            return inspection.list_store(options.store, as_json=options.json)
-        case "verify":
-            from ringnb.cli import inspection  # noqa: PLC0415
+            return bench.run(given)
+        case "docs":
+            from ringnb.cli import docs  # noqa: PLC0415
 
-            return inspection.verify_store(options.store, options.names, repair=options.repair)
-        case "pin" | "unpin" | "export" | "import":
-            from ringnb.cli import curation  # noqa: PLC0415
-
-            match options.command:
-                case "pin":
-                    return curation.pin(options.store, options.name, options.label)
-                case "unpin":
-                    return curation.unpin(options.store, options.name)
-                case "export":
-                    return curation.export_store(options.store, options.archive, options.names)
-                case _:
-                    return curation.import_store(options.archive, options.store, options.names)
-        case _:
+            return docs.run(given.out, browse=not given.no_browser)
+        case "doctor":
             from ringnb.cli import doctor  # noqa: PLC0415
 
             return doctor.run()
+    from ringnb.cli import stores  # noqa: PLC0415
+
+    match given.command:
+        case "ls":
+            return stores.list_store(given.store, as_json=given.json)
+        case "verify":
+            return stores.verify_store(given.store, given.names, repair=given.repair)
+        case "pin":
+            return stores.pin(given.store, given.name, given.label)
+        case "unpin":
+            return stores.unpin(given.store, given.name)
+        case "export":
+            return stores.export_store(given.store, given.archive, given.names)
+        case _:
+            return stores.import_store(given.archive, given.store, given.names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments after the program's name; those of this process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0 only on success.
-    """
+    """Run the command line (this process's arguments by default); return the exit status."""
     debug = os.environ.get("RINGNB_DEBUG", "") not in ("", "0")
     try:
         try:
@@ -236,8 +281,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _sentence(error: Exception) -> str:
     """Return one line for any exception: ringnb's and the system's own words, others with a class."""
-    from ringnb.errors import RingnbError  # noqa: PLC0415
-
     text = str(error)
     if isinstance(error, OSError) and error.strerror:  # without the number
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -252,7 +295,7 @@ def _sentence(error: Exception) -> str:
 
 def _fail(sentence: str, status: int) -> int:
     with contextlib.suppress(OSError):
-        print(f"ringnb: {sentence}", file=sys.stderr)
+        sys.stderr.write(f"ringnb: {sentence}\n")
     return status
 
 

@@ -47,7 +47,7 @@ from ringnb.session.launching import (
     register_population,
 )
 from ringnb.session.notebook import close_previous, current_run, remember
-from ringnb.session.panel_opener import find_panel_opener
+from ringnb._support.panel_opener import find_panel_opener
 from ringnb.session.restore import check_fits, find_checkpoint, load_actor
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot

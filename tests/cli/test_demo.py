@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.image
@@ -16,20 +17,19 @@ import numpy as np
 import pytest
 
 import ringnb as rn
+from ringnb._support.children import child_environment
 from ringnb.cli import command_line as cli
 from ringnb.cli.demo import story
-from ringnb.cli.demo.job import Job
-from ringnb.cli.demo.place import MARKER, ForeignDirectory, Place
-from ringnb.cli.demo.process import Child, DemoFailed
-from ringnb.cli.demo.telling import Telling
+from ringnb.cli.demo.narration import Narration
+from ringnb.cli.demo.output_directory import MARKER, ForeignDirectory, OutputDirectory
+from ringnb.cli.demo.process import DemoFailed, Job, Worker
+from ringnb.messages.events import Event
 
-ROOT = Path(rn.__file__).parents[1]
 QUICK = ("--size", "48", "--steps", "9000")
 
 
 def start(out, *arguments):
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MPLBACKEND": "Agg"}
+    env = child_environment(MPLBACKEND="Agg")
     env.pop("RINGNB_DEBUG", None)
     return subprocess.Popen(
         [sys.executable, "-m", "ringnb.cli", "demo", "--out", str(out), *arguments],
@@ -66,7 +66,7 @@ def wait_until_gone(pid, limit_s=30.0):
     raise AssertionError(f"process {pid} still runs")
 
 
-# -- the whole story -----------------------------------------------------------------------------------
+# -- the whole story --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +116,12 @@ def test_what_is_lost_is_counted_from_the_furthest_step_told(told):
 
 
 def test_the_furthest_step_is_the_newest_told_of_either_kind():
-    telling = Telling(hello(2), 100, quiet=True)
-    telling.hear({"kind": "steps", "steps": [40, 50]})
-    telling.hear(event("captured", 1, 1_000_000, step=47))
-    telling.hear({"kind": "steps", "steps": [45, 52]})  # read before the capture, told after it
-    telling.hear(event("committed", 1, 1_000_000, step=47, name="c_0_step_47"))
-    assert telling.steps == [47, 52]
+    narration = Narration(hello(2), 100, quiet=True)
+    narration.add({"kind": "steps", "steps": [40, 50]})
+    narration.add(event("captured", 1, 1_000_000, step=47))
+    narration.add({"kind": "steps", "steps": [45, 52]})  # read before the capture, told after it
+    narration.add(event("committed", 1, 1_000_000, step=47, name="c_0_step_47"))
+    assert narration.steps == [47, 52]
 
 
 def test_the_demo_shows_a_table_of_measured_events(told):
@@ -165,7 +165,7 @@ def test_the_demo_draws_figures_that_open(told):
         assert pixels[..., :3].std() > 0.01, f"{path} is blank"
 
 
-# -- ends ----------------------------------------------------------------------------------------------
+# -- ends -------------------------------------------------------------------------------------------
 
 
 def test_ctrl_c_ends_the_child_as_well(tmp_path):
@@ -193,7 +193,7 @@ def test_a_child_ends_with_its_parent_even_if_it_has_nothing_to_say(tmp_path):
             [sys.executable, "-m", "ringnb.cli.demo.worker", one.dump()],
             stdin=subprocess.PIPE,
             stdout=words,  # never a broken pipe
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=child_environment(),
         )
     child.stdin.close()
     assert child.wait(60) == 1
@@ -223,7 +223,7 @@ def test_a_different_result_is_status_1(monkeypatch, tmp_path, capsys):
     assert "DIFFERENT" in capsys.readouterr().out
 
 
-# -- comparing -----------------------------------------------------------------------------------------
+# -- comparing --------------------------------------------------------------------------------------
 
 
 def test_bits_are_compared_not_values():
@@ -236,17 +236,17 @@ def test_bits_are_compared_not_values():
     assert story.differing({"u": np.zeros(1)}, {"v": np.zeros(1)}) == ["fields ['u'] against ['v']"]
 
 
-# -- the place -----------------------------------------------------------------------------------------
+# -- the output directory ---------------------------------------------------------------------------
 
 
 def test_a_second_run_gets_a_directory_of_its_own(tmp_path):
-    first = Place(str(tmp_path / "out"))
+    first = OutputDirectory(str(tmp_path / "out"))
     first.store.mkdir()
     (tmp_path / "out" / "run-2").mkdir()  # somebody's, whatever it is
-    second, third = Place(str(tmp_path / "out")), Place(str(tmp_path / "out"))
-    assert first.directory == tmp_path / "out"
-    assert second.directory == tmp_path / "out" / "run-3"
-    assert third.directory == tmp_path / "out" / "run-4"
+    second, third = OutputDirectory(str(tmp_path / "out")), OutputDirectory(str(tmp_path / "out"))
+    assert first.path == tmp_path / "out"
+    assert second.path == tmp_path / "out" / "run-3"
+    assert third.path == tmp_path / "out" / "run-4"
     assert list((tmp_path / "out" / "run-2").iterdir()) == []
 
 
@@ -257,7 +257,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(marker, tmp_path, capsys)
         (tmp_path / MARKER).write_text(marker)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ForeignDirectory, match="not empty"):
-        Place(str(tmp_path))
+        OutputDirectory(str(tmp_path))
     assert cli.main(["demo", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
@@ -266,24 +266,24 @@ def test_a_foreign_directory_is_refused_and_left_alone(marker, tmp_path, capsys)
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(ForeignDirectory, match="is a file"):
-        Place(str(tmp_path / "out"))
+        OutputDirectory(str(tmp_path / "out"))
 
 
-def test_an_empty_directory_is_taken_and_given_back(tmp_path):
-    place = Place(str(tmp_path))
+def test_an_empty_directory_is_claimed_and_left_empty(tmp_path):
+    output = OutputDirectory(str(tmp_path))
     assert (tmp_path / MARKER).exists()
-    place.give_back()
+    output.remove_if_unused()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_in_use_is_not_given_back(tmp_path):
-    place = Place(str(tmp_path / "out"))
-    place.store.mkdir()
-    place.give_back()
-    assert place.store.is_dir()
+def test_an_output_directory_in_use_is_kept(tmp_path):
+    output = OutputDirectory(str(tmp_path / "out"))
+    output.store.mkdir()
+    output.remove_if_unused()
+    assert output.store.is_dir()
 
 
-# -- children and their words --------------------------------------------------------------------------
+# -- children and their words -----------------------------------------------------------------------
 
 
 def job(tmp_path, **changes):
@@ -299,19 +299,19 @@ def test_a_job_survives_the_command_line(tmp_path):
 
 def test_what_a_child_gives_up_on_is_raised_in_the_parent(tmp_path):
     with (
-        Child(job(tmp_path, backend="cuda"), tmp_path / "log") as child,
+        Worker(job(tmp_path, backend="cuda"), tmp_path / "log") as worker,
         pytest.raises(DemoFailed, match="backend 'cuda'"),
     ):
-        list(child.messages())
-    wait_until_gone(child.pid)
+        list(worker.messages())
+    wait_until_gone(worker.pid)
 
 
 def test_a_child_that_breaks_is_reported_with_its_log(tmp_path):
     with (
-        Child(job(tmp_path, interval_s="soon"), tmp_path / "log") as child,
+        Worker(job(tmp_path, interval_s="soon"), tmp_path / "log") as worker,
         pytest.raises(DemoFailed, match="interval"),
     ):
-        list(child.messages())
+        list(worker.messages())
 
 
 def hello(n=1):
@@ -320,30 +320,22 @@ def hello(n=1):
 
 
 def event(stage, request, t_ns, step=None, name=None, slot=0, detail=""):
-    return {
-        "kind": "event",
-        "stage": stage,
-        "slot": slot,
-        "request": request,
-        "step": step,
-        "name": name,
-        "detail": detail,
-        "t_ns": t_ns,
-    }
+    one = Event(stage, slot, request, step, name, detail, t_ns)
+    return {"kind": "event", "event": asdict(one)}
 
 
 def test_rows_show_step_size_and_time_since_the_request(capsys):
-    telling = Telling(hello(), 100)
-    telling.hear(event("requested", 1, 1_000_000))
-    telling.hear(event("captured", 1, 2_500_000, step=7))
-    assert telling.in_flight is not None
-    telling.hear(event("committed", 1, 4_000_000, step=7, name="c_0_step_7"))
-    assert (telling.in_flight, telling.fewest_commits) == (None, 1)
-    telling.hear(event("due", 2, 4_000_000))
-    telling.hear(event("requested", 2, 4_000_000))
-    telling.hear(event("captured", 2, 4_500_000, step=9))
-    telling.hear(event("retired", None, 5_000_000, name="c_0_step_7"))
-    telling.hear(event("failed", 2, 6_000_000, detail="disk full"))
+    narration = Narration(hello(), 100)
+    narration.add(event("requested", 1, 1_000_000))
+    narration.add(event("captured", 1, 2_500_000, step=7))
+    assert narration.in_flight is not None
+    narration.add(event("committed", 1, 4_000_000, step=7, name="c_0_step_7"))
+    assert (narration.in_flight, narration.fewest_commits) == (None, 1)
+    narration.add(event("due", 2, 4_000_000))
+    narration.add(event("requested", 2, 4_000_000))
+    narration.add(event("captured", 2, 4_500_000, step=9))
+    narration.add(event("retired", None, 5_000_000, name="c_0_step_7"))
+    narration.add(event("failed", 2, 6_000_000, detail="disk full"))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows == [
         ["0.003", "k0", "7", "captured", "2.0", "KiB", "1.50", "by", "hand"],
@@ -355,9 +347,9 @@ def test_rows_show_step_size_and_time_since_the_request(capsys):
 
 
 def test_the_bar_is_gone_after_an_error(capsys):
-    telling = Telling(hello(2), 100)
-    with contextlib.suppress(KeyError), telling:
-        telling.hear({"kind": "steps", "steps": [40, 50]})
+    narration = Narration(hello(2), 100)
+    with contextlib.suppress(KeyError), narration:
+        narration.add({"kind": "steps", "steps": [40, 50]})
         raise KeyError
-    assert telling.steps == [40, 50]
+    assert narration.steps == [40, 50]
     assert capsys.readouterr().err == "", "no terminal, no bar"

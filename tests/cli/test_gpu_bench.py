@@ -21,7 +21,7 @@ from ringnb.cli.bench.gpu.budget import Budget
 from ringnb.cli.bench.gpu.card import Card, DriverError, Sizes, checked
 from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.kernel.client import KernelClient
-from ringnb.kernel.cuda.availability import load
+from ringnb.kernel.cuda.availability import driver_present, load
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import ManualClock
@@ -373,7 +373,7 @@ def test_the_driver_s_functions_take_what_they_are_given():
     driver = pytest.importorskip("cuda.bindings.driver")
     stream = driver.CUstream(16)
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-    if rn.kernel.cuda.availability.driver_present():
+    if driver_present():
         pytest.skip("a driver is loaded, and these handles are none")
     for call in (
         lambda: driver.cuStreamBeginCapture(stream, mode),

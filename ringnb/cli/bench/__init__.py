@@ -7,6 +7,6 @@ the other in alternating order, so that a noisy machine disturbs both alike.
 
 from __future__ import annotations
 
-from ringnb.cli.bench.command import main
+from ringnb.cli.bench.command import run
 
-__all__ = ["main"]
+__all__ = ["run"]

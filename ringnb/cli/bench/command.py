@@ -1,16 +1,15 @@
-"""The command line of the benchmark."""
+"""Run the cases that were asked for: one after the other, each in a scratch directory of its own."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -30,7 +29,7 @@ from ringnb.cli.bench import (
 from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.errors import RingnbError
 
-__all__ = ["CASES", "BenchmarkFailed", "main"]
+__all__ = ["CASES", "BenchmarkFailed", "run"]
 
 Case = Callable[[Scale], Iterator[Row]]
 
@@ -74,45 +73,6 @@ class BenchmarkFailed(RingnbError):
     """The benchmark cannot be run as asked."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"ringnb: {message}; see {self.prog} --help", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="ringnb bench",
-        description=(
-            "Measure what ringnb claims. Every ratio is taken against its baseline in the same "
-            "run, in turn. Shown are the median, the smallest and the largest repetition."
-        ),
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--gpu",
-        action="store_true",
-        help="the CUDA kernel on this machine's GPU instead of the CPU; under ten minutes",
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
-    parser.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")
-    parser.add_argument("--list", action="store_true", help="name the cases and exit")
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="where the figures go (default: ringnb-bench.json, with --gpu ringnb-bench-gpu.json; "
-        "overwritten)",
-    )
-    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    parser.add_argument(
-        "--dir",
-        metavar="DIR",
-        default=".",
-        help="the disk to measure: scratch data go below this directory (default: here)",
-    )
-    return parser
-
-
 def _chosen(only: str | None, cases: Mapping[str, Any]) -> list[str]:
     if only is None:
         return list(cases)
@@ -145,30 +105,12 @@ def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]
     return {name: gpu.timed(gpu.CASES[name], card) for name in names}, {"gpu": card.describe()}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the benchmark.
+def run(options: argparse.Namespace) -> int:
+    """Measure what the options of ``ringnb bench`` ask for, print it and write it down.
 
-    Parameters
-    ----------
-    argv : sequence of str
-        Options.
-
-    Returns
-    -------
-    int
-        Exit status: 0 when everything was measured, 1 if a case on the GPU failed. A target that is
-        missed is a result, no failure.
-
-    Raises
-    ------
-    BenchmarkFailed
-        If a case is unknown, or the disk is too small.
-    BackendUnavailable
-        If there is no GPU for ``--gpu``.
-    OSError
-        If a file or directory cannot be written.
+    Return 1 if a case on the GPU failed, else 0: a target that is missed is a result, not a failure.
+    Raise `BenchmarkFailed` for an unknown case or too small a disk, `BackendUnavailable` without a GPU.
     """
-    options = _parser().parse_args(list(argv))
     if options.list:
         _list(options)
         return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ringnb._support.children import run_python
 from ringnb.cli.bench.measuring import Row, Scale
 
 __all__ = ["large"]
@@ -87,12 +85,7 @@ def large(scale: Scale) -> Iterator[Row]:
         cases.append(("slabs", 8192, "lazily read slabs of 16 MiB"))
     for kind, rows, what in cases:
         place = scale.directory / f"large-{kind}.zarr"
-        done = subprocess.run(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", _CHILD, os.fspath(place), kind, str(rows)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_python("-c", _CHILD, place, kind, str(rows), check=True)
         shutil.rmtree(place)
         extra = [int(line) / _MIB for line in done.stdout.split()]
         size = f"{rows >> 10} GiB" if rows >= 1024 else f"{rows} MiB"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import ringnb
+from ringnb._support.children import child_environment, run_python
 from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved
 
 __all__ = ["first_step", "imports"]
@@ -28,15 +24,7 @@ with rn.Session(rn.actors.Wave2D((256, 256)), storage=MemoryStorage()) as sessio
 
 def _fresh(code: str, **environment: str) -> float:
     """Run code in a new interpreter; return the number that it prints."""
-    paths = [str(Path(ringnb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(  # noqa: S603 - our own interpreter, no shell
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environment,
-    )
-    return float(done.stdout)
+    return float(run_python("-c", code, check=True, env=child_environment(**environment)).stdout)
 
 
 def imports(scale: Scale) -> Iterator[Row]:

@@ -1,8 +1,8 @@
-"""`ringnb demo`: the whole promise, shown with real processes and a real kill.
+"""`ringnb demo`: run, kill, restore and compare, with real processes and a real SIGKILL.
 
-``story`` tells it (the parent process), ``process`` holds the children, ``worker`` is what runs in
-them, ``figures`` draws, ``place`` finds a directory where nothing is overwritten. Only the command
-line calls this package.
+Start with `ringnb.cli.demo.story`, which the command line calls: it claims an `output_directory`, starts
+workers (`process` is what it sees of one, `worker` what runs in it), shows their messages (`narration`),
+and draws with `figures` at the end. Only the command line uses this package.
 """
 
 from __future__ import annotations

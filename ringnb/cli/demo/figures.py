@@ -17,72 +17,51 @@ from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.messages.events import Event
 
-__all__ = ["Life", "draw", "one_log"]
+__all__ = ["ActorResult", "draw", "one_log"]
 
 _SCALARS = {"fdtd_2d": "energy"}
 _ZOOM = 4  # requests in the close-up of the lifecycle
 
 
-class Life(NamedTuple):
-    """What the store tells of one actor.
+class ActorResult(NamedTuple):
+    """The checkpoints of one actor that the figures show."""
 
-    Attributes
-    ----------
-    history : list of Checkpoint
-        All that is kept of it, oldest first.
-    restored_from, restored : Checkpoint
-        The newest before the kill, and the last of the run that continued from it.
-    uninterrupted : Checkpoint
-        The last of the run that was never interrupted.
-    """
-
-    history: list[Checkpoint]
-    restored_from: Checkpoint
-    restored: Checkpoint
-    uninterrupted: Checkpoint
+    history: list[Checkpoint]  # all that is kept of it, oldest first
+    restored_from: Checkpoint  # the newest before the kill
+    restored: Checkpoint  # the last of the run that continued from it
+    uninterrupted: Checkpoint  # the last of the run that was never interrupted
 
 
 def draw(
     directory: Path,
-    lives: Sequence[Life],
+    results: Sequence[ActorResult],
     killed: Sequence[Event],
     restored: Sequence[Event],
     killed_ns: int,
 ) -> Iterator[tuple[Path, str]]:
-    """Draw and save every figure.
+    """Draw and save every figure; yield each one's file and what it shows.
 
-    Parameters
-    ----------
-    directory : pathlib.Path
-        Where they go.
-    lives : sequence of Life
-        One per actor.
-    killed, restored : sequence of Event
-        The logs of the process that was killed and of the one that went on.
-    killed_ns : int
-        When it was killed, ``time.monotonic_ns()``.
-
-    Yields
-    ------
-    pathlib.Path, str
-        A figure's file and what it shows.
+    `killed` and `restored` are the logs of the process that was killed, at `killed_ns` of
+    ``time.monotonic_ns()``, and of the one that went on.
     """
-    for life in lives:
-        kind = life.restored.kernel_type
+    for result in results:
+        kind = result.restored.kernel_type
         yield _save(
-            plots.field(life.restored), directory / f"restored_{kind}.png", "restored, and run on"
+            plots.field(result.restored), directory / f"restored_{kind}.png", "restored, and run on"
         )
         yield _save(
-            plots.film(life.history, columns=3), directory / f"film_{kind}.png", "all that is kept"
+            plots.film(result.history, columns=3),
+            directory / f"film_{kind}.png",
+            "all that is kept",
         )
         yield _save(
-            _differences(life),
+            _differences(result),
             directory / f"difference_{kind}.png",
             "what ran on since the restore; restored minus uninterrupted",
         )
         scalar = _SCALARS.get(kind, "mean")
         yield _save(
-            plots.series(life.history, scalar),
+            plots.series(result.history, scalar),
             directory / f"series_{kind}.png",
             f"{scalar} by time",
         )
@@ -99,18 +78,7 @@ def draw(
 
 
 def one_log(first: Sequence[Event], second: Sequence[Event]) -> list[Event]:
-    """Join the logs of two processes: each counts its requests from 1, together they must differ.
-
-    Parameters
-    ----------
-    first, second : sequence of Event
-        Logs by one clock.
-
-    Returns
-    -------
-    list of Event
-        All events; the request ids of the second follow those of the first.
-    """
+    """Join the logs of two processes, which both count their requests from 1: then ids differ."""
     shift = max((e.request_id or 0 for e in first), default=0)
     return [
         *first,
@@ -121,11 +89,11 @@ def one_log(first: Sequence[Event], second: Sequence[Event]) -> list[Event]:
     ]
 
 
-def _differences(life: Life) -> Figure:
+def _differences(result: ActorResult) -> Figure:
     figure = Figure(figsize=(12.4, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    plots.difference(life.restored_from, life.restored, ax=left)
-    plots.difference(life.uninterrupted, life.restored, ax=right)
+    plots.difference(result.restored_from, result.restored, ax=left)
+    plots.difference(result.uninterrupted, result.restored, ax=right)
     right.set_title(f"restored run minus uninterrupted run\n{right.get_title().splitlines()[-1]}")
     return figure
 

@@ -1,4 +1,4 @@
-"""The demo, told from the parent process: run, kill, look, restore, compare, draw.
+"""The demo as its parent process runs it: run, kill, look, restore, compare, draw.
 
 Nothing here computes or checkpoints: children do (`ringnb.cli.demo.worker`), and this process reads what
 they stored. Every number printed was measured in this run.
@@ -21,10 +21,9 @@ import numpy.typing as npt
 from ringnb._support.text import counted, format_bytes, say
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cli.demo.job import Job
-from ringnb.cli.demo.place import Place
-from ringnb.cli.demo.process import Child, DemoFailed, Message
-from ringnb.cli.demo.telling import Telling
+from ringnb.cli.demo.narration import Narration
+from ringnb.cli.demo.output_directory import OutputDirectory
+from ringnb.cli.demo.process import DemoFailed, Job, Message, Worker
 
 __all__ = ["run"]
 
@@ -36,72 +35,53 @@ _COMMITS = 8  # of each actor, at least, before the kill
 def run(
     out: str, backend: str = "auto", *, steps: int | None = None, size: int | None = None
 ) -> int:
-    """Run the demo.
+    """Run the demo; return 0 if the restored run is bit-identical to the uninterrupted one, else 1.
 
-    Parameters
-    ----------
-    out : str
-        Directory for the store and the figures; it must be new, empty or an earlier demo's.
-    backend : str, default "auto"
-        Where the kernel runs.
-    steps : int, optional
-        The step at which restored and uninterrupted runs are compared.
-    size : int, optional
-        Cells along each side of the grids.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if the restored run is bit-identical to the uninterrupted one, else 1.
-
-    Raises
-    ------
-    RingnbError, OSError
-        If the demo cannot be run.
+    They are compared at step `steps`; grids have `size` cells along each side.
     """
-    place = Place(out)
+    output = OutputDirectory(out)
     try:
-        return _tell(place, backend, steps or _STEPS, size or _SIZE)
+        return _run(output, backend, steps or _STEPS, size or _SIZE)
     finally:
-        place.give_back()
+        output.remove_if_unused()
 
 
-def _tell(place: Place, backend: str, steps: int, size: int) -> int:
+def _run(output: OutputDirectory, backend: str, steps: int, size: int) -> int:
     started = time.monotonic()
-    job = Job("endless", str(place.store), backend, size, steps)
-    telling = _run_and_kill(job, place.log)
-    storage = ZarrStorage(place.store)
-    newest = _what_survived(storage, telling)
+    job = Job("endless", str(output.store), backend, size, steps)
+    narration = _run_and_kill(job, output.log)
+    storage = ZarrStorage(output.store)
+    newest = _what_survived(storage, narration)
 
     # On a machine so slow that the actors had passed the goal already, the goal moves on.
     steps = max(steps, 1000 + max(c.step for c in newest))
     say()
     say(f"3. A new process restores the newest checkpoints and runs on to step {steps}")
-    restored = _run_through(replace(job, role="restored", steps=steps), place.log)
+    restored = _run_through(replace(job, role="restored", steps=steps), output.log)
     say()
     say(f"4. Another process starts from nothing and is never interrupted, to step {steps}")
-    apart = replace(job, role="reference", steps=steps, store=str(place.reference))
-    uninterrupted = _run_through(apart, place.log)
+    apart = replace(job, role="reference", steps=steps, store=str(output.reference))
+    uninterrupted = _run_through(apart, output.log)
 
     after = [storage.load(name) for name in restored.names]
-    reference = ZarrStorage(place.reference)
+    reference = ZarrStorage(output.reference)
     unbroken = [reference.load(name) for name in uninterrupted.names]
     differences = _compare(after, unbroken)
 
-    from ringnb.cli.demo.figures import Life, draw  # noqa: PLC0415 - matplotlib, not needed until now
+    from ringnb.cli.demo.figures import ActorResult, draw  # noqa: PLC0415 - matplotlib, not needed until now
 
     say()
     say("5. Figures, all drawn from stored checkpoints and the event log")
     kept = [storage.load(name) for name in storage.list()]
-    lives = [
-        Life([c for c in kept if c.kernel_id == last.kernel_id], first, last, never_broken)
+    results = [
+        ActorResult([c for c in kept if c.kernel_id == last.kernel_id], first, last, never_broken)
         for first, last, never_broken in zip(newest, after, unbroken, strict=True)
     ]
     for path, caption in draw(
-        place.directory, lives, telling.events, restored.events, telling.killed_ns
+        output.path, results, narration.events, restored.events, narration.killed_ns
     ):
         say(f"   {path}: {caption}")
-    say(f"   the checkpoints themselves: ringnb ls {place.store}")
+    say(f"   the checkpoints themselves: ringnb ls {output.store}")
     say()
     if differences:
         for line in differences:
@@ -115,53 +95,53 @@ def _tell(place: Place, backend: str, steps: int, size: int) -> int:
     return 0
 
 
-def _run_and_kill(job: Job, log: Path) -> Telling:
+def _run_and_kill(job: Job, log: Path) -> Narration:
     """Let a process run and checkpoint, and kill it while it writes."""
     say("Starting; the first run on a machine compiles the kernel, which takes some ten seconds")
-    with Child(job, log) as child:
-        messages = child.messages()
-        telling = Telling(_first(messages, child), job.steps)
+    with Worker(job, log) as worker:
+        messages = worker.messages()
+        narration = Narration(_first(messages, worker), job.steps)
         say()
         say(
-            f"1. Process {child.pid} runs {' and '.join(telling.kernel_ids)}, "
-            f"{job.size} x {job.size} cells each, on the {telling.backend} backend"
+            f"1. Process {worker.pid} runs {' and '.join(narration.kernel_ids)}, "
+            f"{job.size} x {job.size} cells each, on the {narration.backend} backend"
         )
         say(
             f"   a checkpoint every {job.interval_s:g} s, some by hand, the newest {job.keep} of "
             "each actor are kept"
         )
-        telling.head()
-        with telling:
+        narration.print_header()
+        with narration:
             for message in messages:
-                telling.hear(message)
+                narration.add(message)
                 # A snapshot was captured and not committed: the writer is at work.
-                if telling.fewest_commits >= _COMMITS and telling.in_flight is not None:
+                if narration.fewest_commits >= _COMMITS and narration.in_flight is not None:
                     break
-            telling.killed_ns = time.monotonic_ns()
-            status = child.kill()
-        interrupted = telling.in_flight
+            narration.killed_ns = time.monotonic_ns()
+            status = worker.kill()
+        interrupted = narration.in_flight
         for message in messages:  # what it had said before the signal reached it
-            telling.hear(message)
+            narration.add(message)
     if interrupted is None or status != -signal.SIGKILL:
-        msg = f"process {child.pid} ended with status {status} before it was killed; see {log}"
+        msg = f"process {worker.pid} ended with status {status} before it was killed; see {log}"
         raise DemoFailed(msg)
     say(
-        f"   SIGKILL to process {child.pid} after {telling.commits} commits: both actors were "
-        f"stepping, and the snapshot of {telling.kernel_ids[interrupted.actor_slot]} at step "
+        f"   SIGKILL to process {worker.pid} after {narration.commits} commits: both actors were "
+        f"stepping, and the snapshot of {narration.kernel_ids[interrupted.actor_slot]} at step "
         f"{interrupted.step} was being written"
     )
-    return telling
+    return narration
 
 
-def _first(messages: Iterator[Message], child: Child) -> Message:
+def _first(messages: Iterator[Message], worker: Worker) -> Message:
     hello = next(messages, None)
     if hello is None:
-        msg = f"process {child.pid} ended without a word"
+        msg = f"process {worker.pid} ended before it sent anything"
         raise DemoFailed(msg)
     return hello
 
 
-def _what_survived(storage: ZarrStorage, telling: Telling) -> list[Checkpoint]:
+def _what_survived(storage: ZarrStorage, narration: Narration) -> list[Checkpoint]:
     """Verify everything in the store; return each actor's newest checkpoint, by slot."""
     say()
     say("2. What survived")
@@ -175,44 +155,44 @@ def _what_survived(storage: ZarrStorage, telling: Telling) -> list[Checkpoint]:
         f"every byte verified in {took_ms:.0f} ms; none is damaged, none is half written"
     )
     newest = []
-    for slot, kernel_id in enumerate(telling.kernel_ids):
+    for slot, kernel_id in enumerate(narration.kernel_ids):
         own = [c for c in checkpoints if c.kernel_id == kernel_id]
         newest.append(own[-1])
-        reached = max(telling.steps[slot], own[-1].step)
+        reached = max(narration.steps[slot], own[-1].step)
         say(
             f"   {kernel_id}: {len(own)} checkpoints, the newest at step {own[-1].step}; step "
             f"{reached} was seen: {counted(reached - own[-1].step, 'step')} lost"
         )
-    flying = telling.in_flight
-    if flying is not None:
-        kernel_id = telling.kernel_ids[flying.actor_slot]
-        made_it = any(
-            c.kernel_id == kernel_id and c.request_id == flying.request_id for c in checkpoints
+    interrupted = narration.in_flight
+    if interrupted is not None:
+        kernel_id = narration.kernel_ids[interrupted.actor_slot]
+        complete = any(
+            c.kernel_id == kernel_id and c.request_id == interrupted.request_id for c in checkpoints
         )
         say(
-            f"   the write that the kill met ({kernel_id}, step {flying.step}): "
-            + ("complete, it had just become durable" if made_it else "absent, as if never begun")
+            f"   the write that the kill interrupted ({kernel_id}, step {interrupted.step}): "
+            + ("complete, it had just become durable" if complete else "absent, as if never begun")
         )
     return newest
 
 
-def _run_through(job: Job, log: Path) -> Telling:
+def _run_through(job: Job, log: Path) -> Narration:
     """Let a process run to its last step."""
-    with Child(job, log) as child:
-        messages = child.messages()
+    with Worker(job, log) as worker:
+        messages = worker.messages()
         began = time.monotonic()
-        telling = Telling(_first(messages, child), job.steps, quiet=job.role == "reference")
-        with telling:
+        narration = Narration(_first(messages, worker), job.steps, quiet=job.role == "reference")
+        with narration:
             for message in messages:
-                telling.hear(message)
-    if not telling.names:
-        msg = f"process {child.pid} ended before it was done; its own words are in {log}"
+                narration.add(message)
+    if not narration.names:
+        msg = f"process {worker.pid} ended before it was done; its error output is in {log}"
         raise DemoFailed(msg)
     say(
-        f"   process {child.pid}: both actors at step {job.steps} after "
+        f"   process {worker.pid}: both actors at step {job.steps} after "
         f"{time.monotonic() - began:.2f} s"
     )
-    return telling
+    return narration
 
 
 def _compare(after: Sequence[Checkpoint], reference: Sequence[Checkpoint]) -> list[str]:
@@ -233,18 +213,7 @@ def _compare(after: Sequence[Checkpoint], reference: Sequence[Checkpoint]) -> li
 def differing(
     left: Mapping[str, npt.NDArray[Any]], right: Mapping[str, npt.NDArray[Any]]
 ) -> list[str]:
-    """Compare fields bit for bit; NaNs and signed zeros count by their bits.
-
-    Parameters
-    ----------
-    left, right : mapping of str to numpy.ndarray
-        Fields by name.
-
-    Returns
-    -------
-    list of str
-        A sentence per difference; empty if there is none.
-    """
+    """Compare fields bit for bit, also NaNs and signed zeros; return a sentence per difference."""
     if set(left) != set(right):
         return [f"fields {sorted(left)} against {sorted(right)}"]
     lines = []

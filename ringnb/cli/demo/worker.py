@@ -4,8 +4,7 @@ A child answers on standard output, one JSON object per line, its member ``kind`
 
 ========== ================================================================================
 hello      ``t_ns``, ``backend``, ``actors`` (``kernel_id``, ``kernel_type``, ``nbytes`` each)
-event      one lifecycle event: ``stage``, ``slot``, ``request``, ``step``, ``name``,
-           ``detail``, ``t_ns``
+event      ``event``, one of the lifecycle: the attributes of `ringnb.messages.events.Event`
 steps      ``steps`` of every actor
 finished   ``names`` of the final checkpoints
 error      ``message``: why it gave up
@@ -22,18 +21,39 @@ import os
 import sys
 import threading
 import time
+from dataclasses import asdict
 from typing import Any, NoReturn
 
+from ringnb import actors
+from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.cli.demo.job import Job, disturb, population
+from ringnb.cli.demo.process import Job
 from ringnb.errors import RingnbError
 from ringnb.session.session import Session
 
 __all__ = ["main"]
 
-_LOOK_S = 0.001  # how soon the parent hears of an event: sooner than a commit takes
+_LOOK_S = 0.001  # between two looks for events: less than a commit takes
 _REPORT_S = 0.05
 _MANUAL_S = 0.6
+
+
+def _population(size: int) -> list[Actor]:
+    """Return the actors of the demo, by slot: a damped wave and a reaction of two substances."""
+    return [
+        actors.Wave2D((size, size), damping=0.0005),
+        actors.GrayScott((size, size)),
+    ]
+
+
+def _disturb(session: Session) -> None:
+    """Excite the wave in three cells; its actors are at step 0.
+
+    Every process must begin with the very same actors and disturbances: the comparison relies on it.
+    """
+    ny, nx = session.actors[0].shape
+    for y, x, amplitude in ((0.30, 0.35, 1.0), (0.65, 0.25, -0.8), (0.55, 0.70, 0.9)):
+        session.inject(0, at=(int(ny * y), int(nx * x)), amplitude=amplitude)
 
 
 class _Speaker:
@@ -49,7 +69,7 @@ class _Speaker:
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
             except OSError:
-                os._exit(1)  # nobody listens any more
+                os._exit(1)  # the parent has closed its end
 
 
 def _end_with_parent() -> None:
@@ -64,24 +84,15 @@ def _end_with_parent() -> None:
 
 
 def _report(session: Session, speak: _Speaker, stop: threading.Event) -> None:
-    """Pass events and steps on until told to stop; what was logged by then is still passed on."""
-    told = 0
+    """Send events and steps until `stop` is set; what was logged by then is still sent."""
+    sent = 0
     reported = 0.0
     while True:
         last = stop.is_set()
-        events = list(session.events)[told:]  # far fewer than the log's capacity in a demo
-        told += len(events)
+        events = list(session.events)[sent:]  # far fewer than the log's capacity in a demo
+        sent += len(events)
         for e in events:
-            speak(
-                "event",
-                stage=e.stage,
-                slot=e.actor_slot,
-                request=e.request_id,
-                step=e.step,
-                name=e.name,
-                detail=e.detail,
-                t_ns=e.t_ns,
-            )
+            speak("event", event=asdict(e))
         if last:
             return
         if time.monotonic() - reported >= _REPORT_S:
@@ -91,7 +102,7 @@ def _report(session: Session, speak: _Speaker, stop: threading.Event) -> None:
 
 
 def _endless(session: Session) -> NoReturn:
-    disturb(session)
+    _disturb(session)
     session.resume()
     turn = 0
     while True:
@@ -106,7 +117,7 @@ def _to_the_end(session: Session, job: Job) -> list[str]:
         for slot in slots:
             session.restore(slot, "latest")
     else:
-        disturb(session)
+        _disturb(session)
     for slot in slots:
         left = job.steps - session.current_step(slot)
         if left > 0:
@@ -125,7 +136,7 @@ def _work(job: Job, speak: _Speaker) -> None:
         enabled=endless,
     )
     with Session(
-        population(job.size),
+        _population(job.size),
         backend=job.backend,
         config=config,
         max_steps_per_second=job.steps_per_second if endless else None,
@@ -157,18 +168,7 @@ def _work(job: Job, speak: _Speaker) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Do one job.
-
-    Parameters
-    ----------
-    argv : list of str
-        One argument, a `Job` as JSON.
-
-    Returns
-    -------
-    int
-        Exit status.
-    """
+    """Do the job that the one argument holds, a `Job` as JSON; return the exit status."""
     _end_with_parent()
     speak = _Speaker()
     try:

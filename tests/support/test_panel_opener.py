@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import ringnb as rn
-from ringnb.session import panel_opener
-from ringnb.session.panel_opener import PANELS_GROUP, find_panel_opener
+from ringnb._support import panel_opener
+from ringnb._support.panel_opener import PANELS_GROUP, find_panel_opener
 
 
 def entries(value):

@@ -1,7 +1,7 @@
 """Where the demo writes: a directory that is new, empty, or its own; nothing is ever overwritten.
 
 A directory that the demo has claimed holds a marker file. The first run writes into ``DIR`` itself,
-later ones into ``DIR/run-2``, ``DIR/run-3``, …. Deleting them is left to whoever owns them.
+later ones into ``DIR/run-2``, ``DIR/run-3``, …. Deleting them is left to the user.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import final
 
 from ringnb.errors import RingnbError
 
-__all__ = ["MARKER", "ForeignDirectory", "Place"]
+__all__ = ["MARKER", "ForeignDirectory", "OutputDirectory"]
 
 MARKER = "ringnb-demo.json"
 
@@ -24,20 +24,11 @@ class ForeignDirectory(RingnbError):
 
 
 @final
-class Place:
-    """A directory claimed for one run.
+class OutputDirectory:
+    """A directory claimed for one run: `out`, or a new one below it if an earlier run has that.
 
-    Parameters
-    ----------
-    out : str
-        What the user asked for.
-
-    Raises
-    ------
-    ForeignDirectory
-        If it is a file, or a directory with contents that are not an earlier demo's.
-    OSError
-        If it cannot be made or written.
+    Raise `ForeignDirectory` if `out` is a file or holds what no demo made, `OSError` if it cannot be
+    made or written.
     """
 
     def __init__(self, out: str) -> None:
@@ -53,10 +44,10 @@ class Place:
                 "empty directory"
             )
             raise ForeignDirectory(msg)
-        self.directory = wanted if _claim(wanted) else self._next_run(wanted)
-        self.store = self.directory / "checkpoints.zarr"
-        self.reference = self.directory / "uninterrupted.zarr"
-        self.log = self.directory / "processes.log"
+        self.path = wanted if _claim(wanted) else self._next_run(wanted)
+        self.store = self.path / "checkpoints.zarr"
+        self.reference = self.path / "uninterrupted.zarr"
+        self.log = self.path / "processes.log"
 
     def _next_run(self, wanted: Path) -> Path:
         for run in itertools.count(2):
@@ -68,14 +59,14 @@ class Place:
                 break
         return directory
 
-    def give_back(self) -> None:
-        """Take the claim back if nothing came of it: no store, no figure."""
+    def remove_if_unused(self) -> None:
+        """Take the claim back if the run left neither store nor figure."""
         with contextlib.suppress(OSError):
-            if {p.name for p in self.directory.iterdir()} <= {MARKER, self.log.name}:
+            if {p.name for p in self.path.iterdir()} <= {MARKER, self.log.name}:
                 self.log.unlink(missing_ok=True)
-                (self.directory / MARKER).unlink()
+                (self.path / MARKER).unlink()
                 if self._made:
-                    self.directory.rmdir()
+                    self.path.rmdir()
 
 
 def _is_claimed(directory: Path) -> bool:

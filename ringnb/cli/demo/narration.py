@@ -1,7 +1,7 @@
-"""What the demo's parent makes of a child's messages: a live table, a progress bar, a record.
+"""What the demo's parent shows and keeps of a worker's messages: a live table, a progress bar, a record.
 
-Rows go to standard output, the bar to standard error and only to a terminal, so that both a screen
-and a file read well.
+Rows go to standard output, the bar to standard error and only to a terminal: so both a screen and a file
+read well.
 """
 
 from __future__ import annotations
@@ -15,40 +15,19 @@ from ringnb._support.text import format_bytes, say
 from ringnb.cli.demo.process import Message
 from ringnb.messages.events import Event
 
-__all__ = ["Telling"]
+__all__ = ["Narration"]
 
 _SHOWN = ("captured", "committed", "retired", "failed", "expired", "cancelled", "restored")
 
 
 @final
-class Telling:
-    """One child's story so far.
+class Narration:
+    """One worker's messages so far: what they say, shown as rows (unless `quiet`) and a progress bar.
 
-    Parameters
-    ----------
-    hello : dict
-        Its first message.
-    goal : int
-        The step at which the progress bar is full.
-    quiet : bool, default False
-        Show no rows.
-
-    Attributes
-    ----------
-    backend : str
-        Where its kernel runs.
-    kernel_ids : list of str
-        Its actors, by slot.
-    events : list of Event
-        Its lifecycle log. Stamps compare with this process's: both are the system's monotonic clock.
-    steps : list of int
-        The furthest step known of every actor, from what was captured as well.
-    names : list of str
-        The final checkpoints, once it has finished.
-    in_flight : Event or None
-        The newest capture that is not committed yet, as far as this process knows.
-    killed_ns : int
-        When it was killed, for whoever kills it to note.
+    `hello` is its first message, `goal` the step at which the bar is full. `steps` holds the furthest
+    step known of every actor, `names` the final checkpoints once it has finished, `in_flight` the newest
+    capture that is not committed yet, `killed_ns` when the parent killed it. Stamps of `events` compare
+    with this process's: both are the system's monotonic clock.
     """
 
     def __init__(self, hello: Message, goal: int, *, quiet: bool = False) -> None:
@@ -97,29 +76,15 @@ class Telling:
             self._bar.close()
             self._bar = None
 
-    def head(self) -> None:
+    def print_header(self) -> None:
         """Print the table's header."""
         self._line("time s", "actor", "step", "stage", "size", "ms since request")
 
-    def hear(self, message: Message) -> None:
-        """Take one message in.
-
-        Parameters
-        ----------
-        message : dict
-            From the child.
-        """
+    def add(self, message: Message) -> None:
+        """Take one message in, and show it."""
         match message["kind"]:
             case "event":
-                event = Event(
-                    stage=message["stage"],
-                    actor_slot=message["slot"],
-                    request_id=message["request"],
-                    step=message["step"],
-                    name=message["name"],
-                    detail=message["detail"],
-                    t_ns=message["t_ns"],
-                )
+                event = Event(**message["event"])
                 if not self.events:
                     self._start_ns = min(self._start_ns, event.t_ns)
                 self.events.append(event)
