@@ -12,7 +12,7 @@ import pytest
 import ringnb
 from ringnb._support.children import PythonChild, run_python
 
-TALKER = "import sys, time\nprint('one', flush=True)\nprint('two', flush=True)\n"
+TALKER = "import time\nprint('one\\ntwo', flush=True)\n"  # one write
 
 
 def gone(pid):
