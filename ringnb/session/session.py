@@ -23,6 +23,7 @@ from typing import Any, Self, final
 import numpy as np
 
 from ringnb._support.checks import MAX_STEP, check_number, check_seconds, check_step
+from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
@@ -47,7 +48,6 @@ from ringnb.session.launching import (
     register_population,
 )
 from ringnb.session.notebook import close_previous, current_run, remember
-from ringnb._support.panel_opener import find_panel_opener
 from ringnb.session.restore import check_fits, find_checkpoint, load_actor
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
