@@ -12,7 +12,7 @@ import pytest
 import ringnb
 from ringnb._support.children import PythonChild, run_python
 
-TALKER = "import time\nprint('one\\ntwo', flush=True)\n"  # one write
+TALKER = "import os, time\nos.write(1, b'one\\ntwo\\n')\n"  # one call
 
 
 def gone(pid):
