@@ -45,7 +45,14 @@ def make_snapshot(
         parent=parent,
         field_attrs=actor.fields,
     )
-    actor.check_dims(snapshot.fields)
+    for name, array in snapshot.fields.items():
+        dims = actor.fields.get(name, {}).get("dims")
+        if dims is not None and len(dims) != array.ndim:
+            msg = (
+                f"field {name!r} has {array.ndim} axes but is registered with dims {dims!r}: "
+                "register the actor with one dimension name per axis"
+            )
+            raise ValueError(msg)
     return snapshot
 
 

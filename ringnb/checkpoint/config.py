@@ -77,7 +77,7 @@ class CheckpointConfig:
     enabled : bool
         Whether automatic snapshots are taken; manual ones always are.
     name_prefix : str
-        How the checkpoints of this manager begin: 1 to 100 ASCII letters, digits, ``.``, ``_``,
+        How the names of this manager's checkpoints begin: 1 to 100 ASCII letters, digits, ``.``, ``_``,
         ``-``, not starting with ``.`` or ``__``.
     request_timeout : float
         Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.

@@ -44,6 +44,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
 __all__ = ["CheckpointManager"]
 
+_NO_ANSWER = "no answer within request_timeout"
 _STORAGE_METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue", "history")
 
 
@@ -169,7 +170,7 @@ class CheckpointManager:
     def note_restored(
         self, actor_slot: int, name: str | None, *, earlier: Collection[int] | None = None
     ) -> str | None:
-        """Say which checkpoint an actor's live state now continues from.
+        """Note which checkpoint an actor's live state now continues from.
 
         It holds for requests issued from now on. A request issued before continues the old line,
         unless the caller knows that its state will be captured after the restore.
@@ -227,8 +228,10 @@ class CheckpointManager:
             expired = self._schedule.expire(now)
             self._failed += len(expired)
             issued = self._schedule.request_due(now, unless) if self._config.enabled else []
-        self._report_expired(expired)
-        self._events.requested(now, issued, due=True)
+        if expired:
+            self._events.ended("expired", expired, _NO_ANSWER)
+        if issued:
+            self._events.requested(now, issued, due=True)
         return [request for _, request in issued]
 
     def request_snapshot(self, actor_slot: int) -> SnapshotRequest | None:
@@ -252,13 +255,11 @@ class CheckpointManager:
             expired = self._schedule.expire(now)
             self._failed += len(expired)
             request, new = self._schedule.request(slot, now) or (None, False)
-        self._report_expired(expired)
+        if expired:
+            self._events.ended("expired", expired, _NO_ANSWER)
         if request is not None and new:
             self._events.requested(now, [(now, request)], due=False)
         return request
-
-    def _report_expired(self, expired: list[SnapshotRequest]) -> None:
-        self._events.ended("expired", expired, "no answer within request_timeout")
 
     def cancel_pending(self, request_id: int) -> bool:
         """Cancel a request; its actor is due again an interval from now.

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, final
 
-import numpy.typing as npt
-
 from ringnb._support.checks import (
     JsonScalar,
     check_name,
@@ -100,14 +98,3 @@ class RegisteredActor:
             backend=None if backend is None else check_text(backend, "backend"),
             fields=MappingProxyType(_field_attrs(fields)),
         )
-
-    def check_dims(self, fields: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Raise ValueError if a captured array has another number of axes than its ``dims``."""
-        for name, array in fields.items():
-            dims = self.fields.get(name, {}).get("dims")
-            if dims is not None and len(dims) != array.ndim:
-                msg = (
-                    f"field {name!r} has {array.ndim} axes but is registered with dims {dims!r}: "
-                    "register the actor with one dimension name per axis"
-                )
-                raise ValueError(msg)

@@ -134,7 +134,7 @@ def keep_all() -> Policy:
 
 
 def keep_last(count: int) -> Policy:
-    """Keep the newest few.
+    """Keep the newest checkpoints.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def keep_last(count: int) -> Policy:
 
 
 def keep_every(steps: int) -> Policy:
-    """Keep one for every so many steps: that at each multiple, or the first after it.
+    """Keep one checkpoint per `steps` steps: the one at each multiple, or the first after it.
 
     Parameters
     ----------
@@ -167,8 +167,8 @@ def keep_every(steps: int) -> Policy:
     -------
     Policy
         The policy. Steps are cut into windows that begin at 0, `steps`, twice `steps` and so on; each
-        keeps the checkpoint of its smallest step, and if several have that step, as they may after a
-        restore, all of these.
+        keeps the checkpoint with its smallest step. If several have that step, as they may after a
+        restore, it keeps them all.
 
     Raises
     ------
@@ -191,12 +191,12 @@ def keep_every(steps: int) -> Policy:
 
 
 def keep_spaced(seconds: float) -> Policy:
-    """Keep the oldest, and then each that was committed long enough after the last one kept.
+    """Keep the oldest, and then each that was committed `seconds` or more after the last one kept.
 
     Parameters
     ----------
     seconds : float
-        The least distance, finite and greater than 0.
+        The least distance in time, finite and greater than 0.
 
     Returns
     -------
@@ -214,7 +214,8 @@ def keep_spaced(seconds: float) -> Policy:
         names, last = [], -math.inf
         for e in history:
             at = _time_s(e)
-            # A clock that was set back starts a new row, or nothing would be kept until it caught up.
+            # Where the clock was set back, spacing begins anew: otherwise nothing would be kept until
+            # the clock has reached its old time again.
             if at is None or at - last >= gap or at < last:
                 names.append(e.name)
                 last = last if at is None else at
@@ -228,8 +229,8 @@ def keep_thinning(seconds: float, count: int = 2) -> Policy:
 
     Time is cut into slots of `seconds`, of twice that, of four times that, and so on. Of each length
     the newest `count` slots that hold a checkpoint keep their oldest one. So about
-    ``count * log2(age / seconds)`` remain, and what was kept once is replaced only by what is in turn
-    kept longer, because every slot begins where a shorter one begins.
+    ``count * log2(age / seconds)`` remain. Every slot begins where a shorter one begins, so what thins
+    out step by step, commit after commit, still holds the checkpoints that the long slots need.
 
     Parameters
     ----------
@@ -276,7 +277,7 @@ def keep_best(
     *,
     best: Literal["largest", "smallest"] = "largest",
 ) -> Policy:
-    """Keep those of which a function of the state is largest, or smallest.
+    """Keep the checkpoints with the largest, or the smallest, values of a metric.
 
     Parameters
     ----------
@@ -334,7 +335,7 @@ def keep_best(
 
 
 def keep_within(nbytes: int) -> Policy:
-    """Keep the newest ones that fit into a number of bytes together.
+    """Keep the newest checkpoints that together fit into a number of bytes.
 
     Parameters
     ----------

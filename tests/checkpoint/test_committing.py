@@ -406,16 +406,16 @@ def test_rule_18_one_failed_delete_does_not_keep_the_others():
     assert rig.m.list_checkpoints(0) == ["checkpoint_0_step_1", "checkpoint_0_step_4"]
 
 
-def test_rule_18_one_retired_by_somebody_else_is_fine(caplog):
+def test_rule_18_one_retired_by_another_manager_is_no_failure(caplog):
     rig = Rig(max_snapshots=1)
     rig.add()
     rig.commit(step=1)
 
-    def overtaken(name):
+    def deleted_first(name):
         rig.storage.before_delete = None
         rig.storage.delete(name)
 
-    rig.storage.before_delete = overtaken
+    rig.storage.before_delete = deleted_first
     rig.commit(step=2)
     assert rig.m.list_checkpoints(0) == ["checkpoint_0_step_2"]
     assert caplog.text == ""
@@ -453,11 +453,11 @@ def test_rule_19_the_one_just_written_stays_even_if_another_manager_commits_befo
     other = Rig(storage, max_snapshots=0)
     other.add(1, "same")
 
-    def overtake(event):
+    def commit_first(event):
         if event.stage == "committed":
             other.commit(1, step=99)
 
-    m = CheckpointManager(CheckpointConfig(max_snapshots=1), storage, observer=overtake)
+    m = CheckpointManager(CheckpointConfig(max_snapshots=1), storage, observer=commit_first)
     m.register_actor(0, "same", "toy")
     request = m.request_snapshot(0)
     name = m.complete_snapshot(SnapshotResponse(request.request_id, 0, True, b"x", 1))
@@ -584,8 +584,17 @@ def test_a_snapshot_joins_an_answer_with_what_was_registered():
     assert (snapshot.actor_slot, snapshot.step, snapshot.request_id) == (3, 9, 7)
     assert (snapshot.kernel_id, snapshot.kernel_type, snapshot.backend) == ("k", "heat", "cpu")
     assert (snapshot.params, snapshot.field_attrs) == ({"c": 0.5}, fields)
-    with pytest.raises(ValueError, match="'u' has 2 axes but is registered with dims"):
-        make_snapshot(response_of({"u": np.zeros((2, 2))}, step=9), actor, "run", None)
+
+
+def test_the_axes_of_captured_arrays_are_checked_by_field():
+    actor = RegisteredActor.make(0, "k", "t", fields={"u": {"dims": ("y", "x")}, "v": {}})
+    data = {"u": np.zeros((2, 3)), "v": np.zeros(3), "other": np.zeros(())}
+    assert make_snapshot(response_of(data, step=9), actor, "run", None).fields.keys() == data.keys()
+    data["u"] = np.zeros((2, 3, 4))
+    with pytest.raises(
+        ValueError, match=r"field 'u' has 3 axes but .* one dimension name per axis"
+    ):
+        make_snapshot(response_of(data, step=9), actor, "run", None)
 
 
 def test_a_name_is_looked_up_once_when_it_is_free_and_listed_once_when_it_is_not():

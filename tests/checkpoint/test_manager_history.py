@@ -68,7 +68,7 @@ def test_rule_14_a_failed_save_is_no_parent(rig):
     assert rig.storage.load(rig.commit(step=3)).parent == first
 
 
-def test_rule_14_a_restore_of_nobody_is_refused(rig):
+def test_rule_14_a_restore_into_an_empty_slot_is_refused(rig):
     with pytest.raises(ValueError, match="no actor is registered in slot 2"):
         rig.m.note_restored(2, "x")
 
@@ -184,7 +184,7 @@ def test_rule_17_damaged_newer_ones_are_passed_over_with_a_warning(rig):
     assert names[0] not in str(caught[0].message)
 
 
-def test_rule_17_damage_behind_the_newest_is_nobodys_business(rig):
+def test_rule_17_damage_older_than_the_newest_is_not_looked_at(rig):
     rig.add()
     rig.storage.damage_fields(rig.commit(step=1))
     newest = rig.commit(step=2)
@@ -234,11 +234,11 @@ def test_rule_17_if_all_seen_were_retired_the_newer_ones_are_found(rig):
     other.add()
     rig.commit(step=1)
 
-    def overtake(_):
+    def commit_first(_):
         rig.storage.before_load = None
         other.commit(step=2)
 
-    rig.storage.before_load = overtake
+    rig.storage.before_load = commit_first
     assert rig.m.load_latest(0).step == 2
 
 

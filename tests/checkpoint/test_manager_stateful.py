@@ -131,7 +131,7 @@ class Side:
 
 
 class ManagerMachine(RuleBasedStateMachine):
-    """Two managers, one store, and whatever can happen to them."""
+    """Two managers, one store, and everything that can happen to them."""
 
     prefixes = ("sim", "sim")
 
@@ -410,7 +410,7 @@ class ManagerMachine(RuleBasedStateMachine):
     # --- what must always hold ---
 
     @invariant()
-    def the_books_balance(self):
+    def the_counters_agree(self):
         for side in self.sides:
             m = side.manager
             assert [r.request_id for r in m.pending] == sorted(side.pending)

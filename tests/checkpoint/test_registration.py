@@ -58,15 +58,6 @@ def test_registration_is_copied(rig):
             frozen["new"] = 1
 
 
-def test_the_axes_of_captured_arrays_are_checked_by_field():
-    actor = RegisteredActor.make(0, "k", "t", fields={"u": {"dims": ("y", "x")}, "v": {}})
-    actor.check_dims({"u": np.zeros((2, 3)), "v": np.zeros(3), "other": np.zeros(())})
-    with pytest.raises(
-        ValueError, match=r"field 'u' has 3 axes but .* one dimension name per axis"
-    ):
-        actor.check_dims({"v": np.zeros(3), "u": np.zeros((2, 3, 4))})
-
-
 def test_a_registration_says_nothing_that_was_not_given():
     actor = RegisteredActor.make(np.int8(3), "k", "t")
     assert (actor.actor_slot, type(actor.actor_slot)) == (3, int)

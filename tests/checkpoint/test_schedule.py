@@ -78,7 +78,7 @@ def test_rule_05_the_next_event_is_an_expiry_while_polling_is_off():
     assert schedule.expire(schedule.next_event_s(polling=False)) != []
 
 
-def test_rule_12_a_save_goes_on_without_its_actor_and_times_nobody_else():
+def test_rule_12_a_save_goes_on_without_its_actor_and_changes_no_other_due_time():
     schedule = Schedule(8.0, 5.0)
     schedule.add(actor(0, "old"), 100.0, "before")
     request, new = schedule.request(0, 100.0)
@@ -310,7 +310,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         self.now += seconds
 
     @invariant()
-    def the_books_balance(self):
+    def the_counters_agree(self):
         pending = [r.rid for r in self.requests if r.actor in self.actors]
         assert ids(self.schedule.pending()) == pending
         assert self.schedule.pending_count == len(pending)
