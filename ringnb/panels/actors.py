@@ -30,8 +30,8 @@ class ActorPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self._steps = self.control(integer_field("Steps", 100))
-        self._pace = self.control(
+        self.steps = self.control(integer_field("Steps", 100))
+        self.pace = self.control(
             number_field(
                 "Steps/s at most (0: no limit)",
                 self.session.pace(self._controller.slot) or 0.0,
@@ -43,7 +43,7 @@ class ActorPanel(Panel):
             self._set_pace,
         )
         self._controller.picker.observe(self._show_pace, "value")
-        self._table = HTML()
+        self.table = HTML()
         bar = self.actions(
             "Actor",
             ("run", "Run", "Let the actor step freely"),
@@ -54,12 +54,12 @@ class ActorPanel(Panel):
             ("stop", "Stop kernel", "Checkpoint every actor, then end the kernel"),
             ("restart", "Restart", "A new kernel, every actor from its newest checkpoint"),
         )
-        return [bar, row(self._steps, self._pace), self._table]
+        return [bar, row(self.steps, self.pace), self.table]
 
     def _show_pace(self, change: Any) -> None:
         """Show the limit of the actor that was selected, on the thread that serves the controls."""
         with contextlib.suppress(SessionGone):
-            self._pace.value = self.session.pace(int(change["new"])) or 0.0
+            self.pace.value = self.session.pace(int(change["new"])) or 0.0
 
     def _set_pace(self, limit: float) -> None:
         slot = self._controller.slot
@@ -76,7 +76,7 @@ class ActorPanel(Panel):
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
-        slot, steps = self._controller.slot, int(self._steps.value)
+        slot, steps = self._controller.slot, int(self.steps.value)
         one, every = (slot,), range(len(self._controller.state.actors))
         calls: dict[str, tuple[str, Callable[[Session], object], str, Iterable[int]]] = {
             "run": ("Run", lambda s: s.resume(slot), f"Actor {slot} runs", one),
@@ -139,7 +139,7 @@ class ActorPanel(Panel):
             for a in shown
         ]
         header = ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots")
-        self.put(self._table, value=rows_table(caption, header, rows))
+        self.put(self.table, value=rows_table(caption, header, rows))
         ended, why = state.ended, state.life
         only_one = len(state.actors) == 1
         several = button_state(only_one or ended, ONLY_ONE if only_one else why)

@@ -30,8 +30,8 @@ class EventsPanel(Panel):
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
         self.level = self.control(dropdown("Show", _LEVELS), lambda _: self._controller.note_use())
-        self._list = Listing(label="Events, oldest first")
-        return [row(self.level), self._list]
+        self.listing = Listing(label="Events, oldest first")
+        return [row(self.level), self.listing]
 
     def show(self, state: SessionState) -> None:
         """Put the newest events."""
@@ -46,4 +46,4 @@ class EventsPanel(Panel):
             if state.appended and wanted is not None:
                 text += f", none of them among the {self.level.value}"
             html = f"<p>{text}.</p>"
-        self.put(self._list, html=html, text=text)
+        self.put(self.listing, html=html, text=text)

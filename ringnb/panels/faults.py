@@ -44,8 +44,8 @@ class FaultPanel(Panel):
             ("kill", "Kill the kernel", "End the kernel's threads now"),
             ("clear", "All clear", "Set the switches back"),
         )
-        self._facts = HTML()
-        return [bar, row(self.delay), self._facts]
+        self.overview = HTML()
+        return [bar, row(self.delay), self.overview]
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
@@ -70,7 +70,7 @@ class FaultPanel(Panel):
 
     def show(self, state: SessionState) -> None:
         """Put which faults are set, and what each teaches."""
-        self.put(self._facts, value=facts_table("What the design does about it", _LESSONS))
+        self.put(self.overview, value=facts_table("What the design does about it", _LESSONS))
         faults, choices = self.session.faults, self._controller.choices
         ended, why = state.ended, state.life
         lost = faults.answers_to_lose

@@ -47,10 +47,10 @@ class LifecyclePanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self._view = LifecycleView()
-        self._table = HTML()
+        self.view = LifecycleView()
+        self.table = HTML()
         if not self._by_hand:
-            return [self._view, self._table]
+            return [self.view, self.table]
         turns = self.actions(
             "The crank",
             *((f"s{i}", f"{i + 1} {name}", hint) for i, (_, name, hint) in enumerate(TURNS)),
@@ -61,7 +61,7 @@ class LifecyclePanel(Panel):
             ("cancel", "Cancel it", "Cancel the selected request; its answer will be ignored"),
             ("lose", "Lose the answer", "Throw the answer away: the manager waits for its timeout"),
         )
-        return [self._view, turns, others, self._table]
+        return [self.view, turns, others, self.table]
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
@@ -114,10 +114,10 @@ class LifecyclePanel(Panel):
             no_answer = not 3 <= at <= 5
             flags["lose"] = button_state(no_answer, "There is no answer that could be lost")
             self.flags(**flags)
-        self.put(self._view, scene=scene_of(state, selected, self._last_positions))
+        self.put(self.view, scene=scene_of(state, selected, self._last_positions))
         header, rows, classes = times_table_rows(state.events)
         caption = "Measured times of the newest requests (in the picture each hop is slowed down)"
-        self.put(self._table, value=rows_table(caption, header, rows, classes=classes))
+        self.put(self.table, value=rows_table(caption, header, rows, classes=classes))
 
     def dispose(self) -> None:
         """Open every gate, then close the widgets."""

@@ -37,7 +37,7 @@ class PredictCard(VBox):
         self.prediction: Any = None
         self._answer = answer
         self._unit = unit
-        self._frame = Frame(
+        self.frame = Frame(
             name="predict",
             title="Predict",
             region=f"Predict: {question}",
@@ -45,41 +45,41 @@ class PredictCard(VBox):
             flags={"reveal": button_state(True, "Commit your prediction first")},
         )
         if options is None:
-            self._field: Any = FloatText(description=unit or "Value")
+            self.field: Any = FloatText(description=unit or "Value")
         else:
-            self._field = RadioButtons(
+            self.field = RadioButtons(
                 options=list(options), value=None, layout={"width": "max-content"}
             )
-        serve_beside_cells(self._field)
+        serve_beside_cells(self.field)
         bar = Actions(
             label="Prediction",
-            frame=self._frame,
+            frame=self.frame,
             actions=[
                 ["commit", "Commit", "Fix your prediction"],
                 ["reveal", "Reveal", "Measure, and compare"],
             ],
         )
         bar.on_action(self._act, self._acknowledge)
-        self._out = HTML()
+        self.result = HTML()
         text = HTML(f"<p>{escape(question)}</p>")
-        super().__init__([self._frame, text, self._field, bar, self._out])
+        super().__init__([self.frame, text, self.field, bar, self.result])
         self.add_class("ringnb-panel")
 
     def _acknowledge(self, message: str) -> None:
-        self._frame.acknowledged = [message]
+        self.frame.acknowledged = [message]
 
     def _act(self, action: str) -> None:
         if action == "commit" and self.prediction is None:
-            if self._field.value is None:
-                self._frame.alert = "Choose an answer first"
+            if self.field.value is None:
+                self.frame.alert = "Choose an answer first"
                 return
-            self.prediction = self._field.value
-            self._frame.alert = ""
-            self._frame.status = f"Committed: {self._with_unit(self.prediction)}"
-            self._frame.flags = {"commit": button_state(True, "Your prediction is fixed")}
+            self.prediction = self.field.value
+            self.frame.alert = ""
+            self.frame.status = f"Committed: {self._with_unit(self.prediction)}"
+            self.frame.flags = {"commit": button_state(True, "Your prediction is fixed")}
         elif action == "reveal" and self.prediction is not None:
-            self._frame.alert = self._frame.detail = ""
-            self._frame.status = "Measuring …"
+            self.frame.alert = self.frame.detail = ""
+            self.frame.status = "Measuring …"
             # Measuring may take as long as it likes: not on Jupyter's thread.
             threading.Thread(target=self.reveal, name="ringnb-predict", daemon=True).start()
 
@@ -88,12 +88,12 @@ class PredictCard(VBox):
         try:
             found = self._answer() if callable(self._answer) else self._answer
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
-            self._frame.status = ""
-            self._frame.alert = f"The answer could not be measured: {error}"
-            self._frame.detail = "".join(traceback.format_exception(error))
+            self.frame.status = ""
+            self.frame.alert = f"The answer could not be measured: {error}"
+            self.frame.detail = "".join(traceback.format_exception(error))
             return
-        self._frame.status = "Revealed"
-        self._out.value = (
+        self.frame.status = "Revealed"
+        self.result.value = (
             f"<p>You predicted <strong>{escape(self._with_unit(self.prediction))}</strong>; measured: "
             f"<strong>{escape(self._with_unit(found))}</strong>.</p>"
         )

@@ -57,13 +57,13 @@ class RetentionPanel(Panel):
             ("consider", "Preview its deletion", "Show what deleting the chosen one would free"),
             ("delete", "Delete it", "Needs a preview of this very checkpoint"),
         )
-        self._table = HTML()
-        self._now = HTML()
+        self.table = HTML()
+        self.in_force = HTML()
         return [
-            self._now,
+            self.in_force,
             row(self.policy, self.number),
             bar,
-            self._table,
+            self.table,
             self.chooser("kept", "Checkpoint to pin or delete"),
             row(self.label),
             one,
@@ -117,7 +117,7 @@ class RetentionPanel(Panel):
 
     def _preview(self, session: Session, policy: Policy) -> str:
         preview = session.manager.preview_retention(policy)
-        self.put(self._table, value=preview._repr_html_())
+        self.put(self.table, value=preview._repr_html_())
         self._previewed = repr(policy)
         return (
             f"{policy!r} would keep {len(preview.keep)}, delete {len(preview.delete)} and free "
@@ -128,14 +128,14 @@ class RetentionPanel(Panel):
         session.manager.reconfigure(retention=policy)
         gone = session.manager.apply_retention()
         self._previewed = None
-        self.put(self._table, value="")
+        self.put(self.table, value="")
         return f"{policy!r} holds from now on; deleted {len(gone)}: {', '.join(gone) or 'nothing'}"
 
     def show(self, state: SessionState) -> None:
         """Put the policy in force, and which buttons can be used."""
         pinned = [e.pin is not None for h in state.histories for e in h]
         self.put(
-            self._now,
+            self.in_force,
             value=f"<p>In force: <code>{escape(repr(state.config.policy))}</code>. "
             f"Pinned: {sum(pinned)} of {len(pinned)}.</p>",
         )

@@ -78,12 +78,12 @@ class CheckpointPanel(Panel):
             ("every", "Snapshot every actor", "Checkpoint all actors"),
             ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
         )
-        self._facts = HTML()
+        self.overview = HTML()
         return [
             row(self.automatic, self.mode, *self._by_mode.values(), self.timeout),
             row(self.label),
             bar,
-            self._facts,
+            self.overview,
         ]
 
     def _seconds(self, description: str, setting: str, value: float) -> Any:
@@ -163,7 +163,7 @@ class CheckpointPanel(Panel):
             "done": f"{s.completed} committed, {s.failed} failed",
             "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
         }
-        self.put(self._facts, value=facts_table(f"Automatic snapshots are {schedule}", facts))
+        self.put(self.overview, value=facts_table(f"Automatic snapshots are {schedule}", facts))
         only_one = len(state.actors) == 1
         self.flags(
             snapshot=button_state(state.ended, state.life),

@@ -45,8 +45,8 @@ class TimelinePanel(Panel):
             ("verify", "Verify all", "Read every byte of this actor's checkpoints"),
             ("download", "Download", "This actor's checkpoints as one zip file"),
         )
-        self._facts = HTML()
-        return [self.chooser("main", "Checkpoint", scrub=True), self._facts, row(self.into), bar]
+        self.overview = HTML()
+        return [self.chooser("main", "Checkpoint", scrub=True), self.overview, row(self.into), bar]
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
@@ -122,7 +122,7 @@ class TimelinePanel(Panel):
                 "pinned": e.pin or "no",
             }
             table = facts_table(e.name, facts)
-        self.put(self._facts, value=table)
+        self.put(self.overview, value=table)
         missing = choices.nothing_chosen("main")
         why = missing if e is None else "This checkpoint is damaged"
         unusable = e is None or not choices.sound(e)

@@ -102,7 +102,7 @@ class Controller:
         if self.profile.store_bytes is not None:
             policy = session.manager.config.policy & retention.keep_within(self.profile.store_bytes)
             session.manager.reconfigure(retention=policy)
-        self.display = DisplayLoop(self._refresh, self.profile.refresh_s)
+        self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
         self.display.start()
@@ -113,7 +113,7 @@ class Controller:
         self._session = weakref.ref(session)
         self._finalizer = weakref.finalize(session, self.dispose)
         self._finalizer.atexit = False
-        self._observer = Observer()
+        self._observer = Observer(self.profile.rate_s)
         self._events_seen = session.events.appended
         self._trouble = ""
 

@@ -18,7 +18,6 @@ from ipywidgets import Widget
 
 __all__ = ["DisplayLoop"]
 
-_QUIET_S = 2.0
 _REST = 3.0  # times as long as a flush took too long: many actors leave time for the user's cells
 _HEAVY = frozenset({"png"})  # not sent twice over a slow connection
 
@@ -31,9 +30,10 @@ class DisplayLoop:
     returns False when nothing changes by itself any more: then the loop waits until it is poked.
     """
 
-    def __init__(self, refresh: Callable[[], bool], period_s: float) -> None:
+    def __init__(self, refresh: Callable[[], bool], period_s: float, quiet_s: float = 2.0) -> None:
         self._refresh = refresh
         self._period_s = period_s
+        self._quiet_s = quiet_s
         self._lock = threading.Lock()
         self._values: dict[Widget, dict[str, Any]] = {}
         self._changed: dict[Widget, tuple[float, set[str]]] = {}
@@ -109,7 +109,7 @@ class DisplayLoop:
                 _, names = self._changed.get(widget, (now, set()))
                 self._changed[widget] = now, names | (set(new) - _HEAVY)
         for widget, (at, names) in list(self._changed.items()):
-            if now - at > _QUIET_S:
+            if now - at > self._quiet_s:
                 del self._changed[widget]
                 if names and widget.comm is not None:
                     widget.send_state(names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["Profile", "current_profile"]
+__all__ = ["PROFILES", "Profile", "current_profile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Profile:
     """Limits for panels."""
 
     refresh_s: float = 0.1  # between two refreshes of what panels show
+    quiet_s: float = 2.0  # a display that has not changed for so long is sent a second time
+    rate_s: float = 1.0  # the time that the rate of steps is measured over
     picture_bytes: int = 150_000  # the size that a picture aims at
     # Free-running actors are paused after so many seconds without any use of the panels.
     idle_pause_s: float | None = None
@@ -24,7 +26,7 @@ class Profile:
     store_bytes: int | None = None
 
 
-_PROFILES = {
+PROFILES = {
     "default": Profile(),
     "binder": Profile(
         refresh_s=0.5, picture_bytes=30_000, idle_pause_s=120.0, store_bytes=64 << 20
@@ -35,7 +37,7 @@ _PROFILES = {
 def current_profile() -> Profile:
     """Return the profile that ``RINGNB_PROFILE`` names, or the default; ValueError if unknown."""
     name = os.environ.get("RINGNB_PROFILE") or "default"
-    if name not in _PROFILES:
-        msg = f"RINGNB_PROFILE={name!r} is no profile: use one of {', '.join(_PROFILES)}"
+    if name not in PROFILES:
+        msg = f"RINGNB_PROFILE={name!r} is no profile: use one of {', '.join(PROFILES)}"
         raise ValueError(msg)
-    return _PROFILES[name]
+    return PROFILES[name]

@@ -23,7 +23,6 @@ __all__ = ["ActorState", "Histories", "Observer", "SessionState"]
 
 Histories = tuple[tuple[CheckpointInfo, ...], ...]
 
-_RATE_S = 1.0  # window of the step rate
 _LOOK_S = 2.0  # other processes may write the store: look without a reason now and then
 _MOST_EVENTS = 400
 _RUNNING = "running"
@@ -74,7 +73,8 @@ class Observer:
     One thread at a time: the display loop's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate_s: float = 1.0) -> None:
+        self._rate_s = rate_s  # the window of the step rate
         self._steps: deque[tuple[float, tuple[int, ...]]] = deque()
         self._histories: Histories = ()
         self._looked = (-1, 0.0)  # events seen, when
@@ -89,7 +89,7 @@ class Observer:
             life = f"The kernel does not run: {reason}."
         statistics = session.glance()
         self._steps.append((now, tuple(c.step for c in statistics.actors)))
-        while len(self._steps) > 2 and now - self._steps[0][0] > _RATE_S:
+        while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
             self._steps.popleft()
         then, steps_then = self._steps[0]
         registered = session.manager.registered

@@ -1,0 +1,85 @@
+"""The actor panel: run, pause, step, stop, restart."""
+
+from __future__ import annotations
+
+import pytest
+from front_end import press
+from waiting import until
+
+import ringnb as rn
+
+
+def test_running_pausing_and_stepping(session):
+    panel = session.panel("actor")
+    press(panel, "run")
+    until(lambda: session.counters(0).running)
+    until(lambda: panel.frame.flags.get("run", {}).get("pressed"))
+    assert not session.counters(1).running
+    press(panel, "pause")
+    until(lambda: not session.counters(0).running)
+    at = session.current_step(0)
+    panel.steps.value = 25
+    press(panel, "step")
+    until(lambda: session.current_step(0) == at + 25)
+    panel._controller.picker.value = 1
+    press(panel, "run")
+    until(lambda: session.counters(1).running)
+    until(lambda: "▶\u00a0running" in panel.table.value)
+    assert panel.pace.value == 2000.0  # as the session was made
+    panel.pace.value = 100.0
+    until(lambda: "100 steps/s" in panel.frame.status)
+    panel._controller.picker.value = 0
+    assert panel.pace.value == 2000.0  # the limit of the actor in hand
+    panel._controller.picker.value = 1
+    assert panel.pace.value == session.pace(1) == 100.0
+    assert session.pace(0) == 2000  # looking changes nothing
+
+
+def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
+    monkeypatch.setattr("ringnb.panels.core.actor_picker.MOST_LISTED", 39)
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((8, 8)), actors=40, config=config, lanes=1) as session:
+        session.panel()
+        actor, timeline = session.panel("actor"), session.panel("timeline")
+        picker = actor._controller.picker
+        assert not hasattr(picker, "options")
+        picker.value = 4000
+        assert picker.value == 39  # the nearest that there is
+        press(actor, "step")
+        until(lambda: session.current_step(39) == 100)
+        until(lambda: "life_39" in actor.table.value)
+        assert "32 of 40 actors" in actor.table.value
+        session.snapshot(39)
+        until(lambda: timeline.frame.items)
+        timeline.into.value = 7
+        press(timeline, "restore")
+        until(lambda: session.current_step(7) == 100)
+
+
+def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
+    session.run_steps(0, 9)
+    session.snapshot(0)
+    faults, actor = session.panel("faults"), session.panel("actor")
+    press(faults, "kill")
+    until(lambda: "does not run" in actor.frame.state)
+    until(lambda: actor.frame.flags["run"]["disabled"] is True)
+    press(actor, "restart")
+    until(lambda: "actor 0 from step 9" in actor.frame.status, 20)
+    assert "session = session.successor" in actor.frame.status
+    assert actor.session is session.successor is not session
+    assert session.successor.current_step(0) == 9
+    until(lambda: actor.frame.state == "running")
+    with pytest.raises(rn.KernelStopped, match=r"session = session\.successor"):
+        session.resume()
+
+
+def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
+    actor = session.panel("actor")
+    session.run_steps(0, 4)
+    press(actor, "stop")
+    until(lambda: session.closed, 20)
+    until(lambda: "closed" in actor.frame.state)
+    assert "checkpoint_0_step_4" in session.storage.list()
+    checkpoint = session.panel("checkpoint")
+    until(lambda: "nothing runs that could be saved" in checkpoint.overview.value)
+    assert "closed" in checkpoint.frame.flags["snapshot"]["why"]

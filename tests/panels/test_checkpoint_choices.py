@@ -1,0 +1,94 @@
+"""Which checkpoints are chosen, what reading them has shown, and the lists to choose from."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.checkpoint_choices import CheckpointChoices
+
+A, B, C = (CheckpointInfo(name, sequence=i, nbytes=2048) for i, name in enumerate("abc"))
+LOST = CheckpointInfo("lost", damaged=True)
+OTHER = CheckpointInfo("other", sequence=3, pin="calm")
+
+
+@pytest.fixture
+def choices():
+    return CheckpointChoices(((LOST, A, B, C), (OTHER,)))
+
+
+def test_without_a_choice_the_newest_sound_one_of_the_selected_actor_is_taken(choices):
+    assert choices.follows("main")
+    assert choices.resolve("main") == C
+    assert choices.resolve("main", back=1) == B
+    assert choices.resolve("main", back=9) == A
+    choices.judge("c", "damaged: a bit")
+    assert choices.resolve("main") == B
+    choices.judge("c")
+    assert choices.resolve("main") == C
+    choices.slot = 1
+    assert choices.resolve("main") == OTHER
+
+
+def test_a_choice_stays_until_it_is_retired_and_says_so_then(choices):
+    choices.choose("main", "a")
+    choices.slot = 1
+    assert choices.resolve("main", back=1) == A
+    assert not choices.follows("main")
+    assert choices.follows("main", "b")
+    choices.update(((B, C), (OTHER,)))
+    assert choices.resolve("main") is None
+    assert choices.nothing_chosen("main") == "a is not there any more: choose another one"
+    choices.choose("main", "")
+    assert choices.follows("main")
+    choices.update(((), ()))
+    assert choices.resolve("main") is None
+    assert "take a snapshot first" in choices.nothing_chosen("main")
+
+
+def test_the_lines_to_choose_from_say_what_is_known(choices):
+    choices.judge("a")
+    choices.judge("b", "damaged: a bit")
+    assert choices.items() == [
+        {"name": "lost", "text": "lost: damaged, cannot be read", "bad": 1},
+        {"name": "a", "text": "a, 2.0 KiB, verified", "bad": 0},
+        {"name": "b", "text": "b, 2.0 KiB, damaged: a bit", "bad": 1},
+        {"name": "c", "text": "c, 2.0 KiB, complete", "bad": 0},
+    ]
+    assert choices.items(every_actor=True)[-1]["text"] == "other, 0 B, complete, pinned: calm"
+    choices.forget("b")
+    assert choices.items()[2]["bad"] == 0
+
+
+def test_a_verdict_on_what_is_gone_is_forgotten(choices):
+    choices.judge("a", "damaged: a bit")
+    choices.update(((B,), ()))
+    choices.update(((A,), ()))
+    assert choices.sound(A)
+
+
+def test_verdicts_may_come_in_while_the_list_is_renewed():
+    """The thread that writes displays must not end because a worker reads checkpoints meanwhile."""
+    many = tuple(CheckpointInfo(str(i), sequence=i) for i in range(3000))
+    choices, ended = CheckpointChoices((many,)), threading.Event()
+
+    def judge():
+        while not ended.is_set():
+            for change in (choices.judge, choices.forget):
+                for e in many:
+                    change(e.name)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    worker = threading.Thread(target=judge)
+    worker.start()
+    try:
+        for _ in range(300):
+            choices.update((many,))
+    finally:
+        ended.set()
+        worker.join()
+        sys.setswitchinterval(interval)

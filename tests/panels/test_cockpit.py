@@ -1,0 +1,150 @@
+"""The cockpit: every panel of a session, found again, closed as a whole, read without a kernel."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import pytest
+from front_end import press
+from ipywidgets.widgets.widget import _instances
+from waiting import until
+
+import ringnb as rn
+from ringnb.panels import PANELS, close_panels
+from ringnb.session.notebook import current_run
+
+
+def test_every_panel_is_usable_alone_and_is_the_same_one_again(session):
+    for name in PANELS:
+        panel = session.panel(name)
+        assert panel is session.panel(name)
+        assert panel.frame.region
+        until(lambda panel=panel: panel.frame.beat > 0)
+    assert session.panel() is session.panel()
+    with pytest.raises(ValueError, match="no panel 'nonsense'"):
+        session.panel("nonsense")
+
+
+def test_a_remade_session_takes_the_panels_of_the_old_one(session):
+    actor = session.panel("actor")
+    session.set_pace(300, 1)
+    new = session.remake()
+    assert [new.pace(slot) for slot in (0, 1)] == [2000, 300]
+    assert session.panel("actor") is actor
+    until(lambda: actor.frame.state == "running")
+    assert actor.session is new
+    session.close()  # what a notebook's last cell says
+    assert new.closed
+
+
+def test_a_panel_can_be_read_without_a_kernel(session):
+    session.run_steps(0, 6)
+    session.snapshot(0)
+    panel = session.panel("timeline")
+    until(lambda: panel._controller.state.histories[0])
+    bundle = panel._repr_mimebundle_()
+    assert "step 6, 1 checkpoint;" in bundle["text/plain"]
+    assert "<table" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    shown = session._repr_html_().replace("\N{NO-BREAK SPACE}", " ")
+    assert "fdtd_2d" in shown
+    assert "Session on cpu: running, 1 checkpoint<" in shown
+
+
+def test_a_cockpit_that_is_closed_leaves_no_widget(tmp_path):
+    before = len(_instances)
+    for shape in ((8, 8), (6, 6, 6)):
+        actor = rn.actors.Wave2D(shape) if len(shape) == 2 else rn.actors.Wave3D(shape)
+        storage = rn.ZarrStorage(tmp_path / f"{len(shape)}.zarr")
+        with rn.Session(actor, actors=2, storage=storage) as session:
+            session.panel()
+            assert len(_instances) > before + 50
+            close_panels(session)
+            assert len(_instances) == before
+
+
+def test_a_displayed_panel_keeps_no_session_alive(tmp_path):
+    def make(i):
+        config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / f"{i}.zarr")
+        session = rn.Session(rn.actors.Life((8, 8)), config=config)
+        return weakref.ref(session), session.panel(), session.panel("actor")
+
+    ref, cockpit, actor = make(0)
+    gc.collect()
+    until(lambda: gc.collect() >= 0 and ref() is None)
+    until(lambda: actor.frame.comm is None)  # its widgets are closed
+    del cockpit
+
+
+def test_fifty_runs_of_a_cell_leak_neither_threads_nor_widgets(tmp_path, monkeypatch):
+    run = ["cell-1", 0]
+    monkeypatch.setattr("ringnb.session.session.current_run", lambda: tuple(run))
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    kept = []  # as a notebook's history keeps what it has displayed
+    counts = []
+    for i in range(50):
+        run[1] = i
+        session = rn.Session(rn.actors.Life((8, 8)), config=config)
+        session.snapshot(0)
+        kept.append((session, session.panel("actor")))
+        counts.append((threading.active_count(), len(_instances)))
+    threads, widgets = zip(*counts, strict=True)
+    assert max(threads[5:]) <= min(threads[5:]) + 2
+    assert widgets[-1] == widgets[5]
+    session.close()
+
+
+def test_only_a_later_run_of_the_same_cell_takes_a_session_away(tmp_path, capsys, monkeypatch):
+    run = ["cell-1", 1]
+    monkeypatch.setattr("ringnb.session.session.current_run", lambda: tuple(run))
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    life = rn.actors.Life((8, 8))
+    first = rn.Session(life, config=config)
+    same_run = rn.Session(life, config=config)
+    assert not first.closed  # made by the same execution: meant so
+    run[:] = ["cell-2", 2]
+    other_cell = rn.Session(life, config=config)
+    assert not same_run.closed
+    run[:] = ["cell-1", 3]
+    other_actors = rn.Session(life, config=config, kernel_ids=["mine"])
+    assert not same_run.closed
+    again = rn.Session(life, config=config)
+    assert same_run.closed
+    assert "earlier run of this cell" in capsys.readouterr().out
+    for session in (first, other_cell, other_actors, again):
+        session.close()
+
+
+def test_outside_a_notebook_there_is_no_cell():
+    assert current_run() is None
+
+
+def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tmp_path):
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((8, 8)), config=config, lanes=1, width=1) as session:
+        actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
+        events, faults, timeline = map(session.panel, ("events", "faults", "timeline"))
+        until(lambda: "1 lane of 1 thread<" in actor.table.value)
+        until(lambda: "why" in checkpoint.frame.flags.get("every", {}))
+        assert "only one actor" in checkpoint.frame.flags["every"]["why"]
+        assert "only one actor" in actor.frame.flags["all"]["why"]
+        assert actor.frame.flags["restart"]["why"] == "The kernel runs"
+        assert "why" not in actor.frame.flags["run"]  # it can be used
+        until(lambda: events.listing.html == "<p>Nothing to show: 0 events so far.</p>")
+        press(faults, "lose")
+        until(lambda: faults.frame.status == "To be lost: the next 1 answer")
+        press(faults, "clear")
+        until(lambda: faults.frame.status == "No fault is set")
+        actor.steps.value = 1
+        press(actor, "step")
+        until(lambda: actor.frame.status == "1 step to take")
+        until(lambda: session.current_step(0) == 1)
+        first, second = session.snapshot(0).name, session.snapshot(0).name
+        until(lambda: len(timeline.frame.items) == 2)
+        assert [i["text"].split(",")[0] for i in timeline.frame.items] == [first, second]
+        press(timeline, "verify")
+        until(lambda: "2 checkpoints verified" in timeline.frame.status)
+        events.level.value = "troubles"
+        until(lambda: "none of them among the troubles" in events.listing.html)

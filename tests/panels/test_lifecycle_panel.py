@@ -1,0 +1,98 @@
+"""The lifecycle panel: a request moved by hand, and where its chip is shown."""
+
+from __future__ import annotations
+
+import pytest
+from front_end import press
+from waiting import until
+
+import ringnb as rn
+from ringnb.messages.commands import Command
+
+
+def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path):
+    config = rn.CheckpointConfig(interval=3600, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), config=config, service=False) as session:
+        panel = session.panel("lifecycle")
+        ends = []
+        for stage, station in enumerate(
+            ("requested", "h2k", "staging", "k2h", "received", "writing", "committed")
+        ):
+            until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+            press(panel, f"s{stage}")
+            until(lambda stage=stage: panel.frame.flags[f"s{stage + 1}"]["pressed"])
+            (token,) = panel.view.scene["tokens"]
+            ends.append(token["path"][-1])
+            assert ends[-1] == station
+            assert panel.view.scene["held"] == station
+        press(panel, "s7")
+        until(lambda: session.manager.total_completed == 1)
+        until(lambda: panel.view.scene["tokens"][0]["end"] == "good")
+        press(panel, "through")
+        until(lambda: session.manager.total_completed == 2)
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """A lifecycle panel whose crank nobody else turns; two actors are due."""
+    config = rn.CheckpointConfig(interval=3600, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), 2, config=config, service=False) as session:
+        yield session.panel("lifecycle")
+
+
+def turn(panel, *stages):
+    for stage in stages:
+        until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+        press(panel, f"s{stage}")
+        until(lambda stage=stage: not panel.frame.flags[f"s{stage}"]["pressed"])
+
+
+@pytest.mark.parametrize(("turns", "station"), [(2, "h2k"), (3, "staging"), (4, "k2h")])
+def test_a_cancelled_request_stays_where_it_was_cancelled(by_hand, turns, station):
+    turn(by_hand, *range(turns))
+    press(by_hand, "cancel")
+    until(lambda: "Cancelled" in by_hand.frame.status)
+    seen = []
+    for stage in range(turns, 6):
+        turn(by_hand, stage)
+        until(lambda: by_hand.view.scene["tokens"][0]["end"] == "bad")
+        seen.append(by_hand.view.scene["tokens"][0]["path"][-1])
+        seen.append(by_hand.table.value.count("✗ cancelled<"))
+    assert seen == [station, 1] * (6 - turns)
+    assert by_hand.view.scene["tokens"][0]["note"] == "✗ cancelled"
+
+
+def test_a_lost_answer_stays_where_it_was_lost(by_hand):
+    turn(by_hand, 0, 1, 2, 3)
+    press(by_hand, "lose")
+    until(lambda: "is lost" in by_hand.frame.status)
+    until(lambda: by_hand.view.scene["tokens"][0]["end"] == "bad")
+    (token, other) = by_hand.view.scene["tokens"]
+    assert (token["path"][-1], token["note"]) == ("received", "? answer lost")
+    assert other["path"][-1] == "requested"
+    assert by_hand.view.scene["fills"]["requested"] == "1 to be sent of 2 pending"
+    assert by_hand.view.scene["fills"]["writing"] == "0 waiting or under way"
+
+
+def test_the_kernel_goes_on_only_where_it_does(by_hand):
+    turn(by_hand, 0, 1, 2, 3)
+    until(lambda: "the actor stands" in by_hand.frame.status)
+    turn(by_hand, 4, 5, 6, 7)
+    by_hand.session.resume()  # the lane reads again
+    turn(by_hand, 0, 1, 2, 3)
+    until(lambda: "the actor steps on" in by_hand.frame.status)
+
+
+def test_who_would_wait_for_a_stopped_lane_is_told_at_once_what_opens_it(by_hand):
+    session = by_hand.session
+    actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
+    turn(by_hand, 0, 1, 2)
+    for panel, action in ((actor, "run"), (actor, "stop"), (checkpoint, "snapshot")):
+        press(panel, action)
+        until(lambda panel=panel: "Press 'Let it through'" in panel.frame.alert, 3)
+    with pytest.raises(TimeoutError, match="a crank has stopped its lane"):
+        session._client.call(0, Command.RESUME, timeout_s=0.01)
+    press(by_hand, "through")
+    until(lambda: session.manager.total_completed == 1)
+    press(actor, "pause")
+    until(lambda: "is paused" in actor.frame.status)

@@ -1,0 +1,28 @@
+"""From the event log to the lifecycle picture."""
+
+from __future__ import annotations
+
+from ringnb.messages.events import Event
+from ringnb.panels.lifecycle_scene import requests_of, stage_times, times_table_rows
+
+
+def test_stage_times_are_those_of_the_stamps():
+    events = [
+        Event("requested", 0, 5, t_ns=1_000),
+        Event("sent", 0, 5, t_ns=3_000),
+        Event("captured", 0, 5, t_ns=7_000),
+        Event("received", 0, 5, t_ns=7_500),
+    ]
+    assert stage_times(events) == [("→ H2K ring", 2000), ("→ captured", 4000), ("→ received", 500)]
+
+
+def test_what_was_retired_belongs_to_the_request_that_made_it():
+    events = [
+        Event("committed", 0, 1, name="a", t_ns=1),
+        Event("expired", 0, 2, detail="no answer", t_ns=2),
+        Event("retired", 0, name="a", t_ns=3),
+    ]
+    assert [e.stage for e in requests_of(events)[1]] == ["committed", "retired"]
+    _, rows, classes = times_table_rows(events)
+    assert rows[0][-1] == "✗ timed out no answer"
+    assert classes == ["ringnb-trouble", ""]

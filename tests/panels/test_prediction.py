@@ -1,0 +1,34 @@
+"""Predict cards: commit first, then see the answer."""
+
+from __future__ import annotations
+
+from front_end import press
+from waiting import until
+
+from ringnb.panels import predict
+
+
+def test_a_predict_card_reveals_only_after_a_commitment():
+    asked = []
+    card = predict("How many?", lambda: asked.append(1) or 42, unit="steps")
+    press(card, "reveal")
+    assert not asked
+    card.field.value = 40.0
+    press(card, "commit")
+    card.field.value = 42.0  # too late
+    press(card, "reveal")
+    until(lambda: "measured: <strong>42 steps" in card.result.value)
+    assert "<strong>40 steps" in card.result.value
+    assert card.prediction == 40.0
+    answers = iter([lambda: 1 / 0, lambda: 7])
+    tried_twice = predict("How many?", lambda: next(answers)())
+    press(tried_twice, "commit")
+    press(tried_twice, "reveal")
+    until(lambda: "division by zero" in tried_twice.frame.alert and tried_twice.frame.detail)
+    assert tried_twice.frame.status == ""
+    press(tried_twice, "reveal")
+    until(lambda: tried_twice.frame.status == "Revealed")
+    assert tried_twice.frame.alert == tried_twice.frame.detail == ""
+    choice = predict("Which?", "b", options=["a", "b"])
+    press(choice, "commit")
+    assert "Choose" in choice.frame.alert

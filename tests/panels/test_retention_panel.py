@@ -1,0 +1,63 @@
+"""The retention panel: nothing is deleted without a preview."""
+
+from __future__ import annotations
+
+from front_end import choose, press
+from waiting import until
+
+import ringnb as rn
+
+
+def test_retention_deletes_only_what_was_previewed(session):
+    for _ in range(4):
+        session.run_steps(0, 1)
+        session.snapshot(0)
+    panel = session.panel("retention")
+    panel.number.value = 2
+    press(panel, "apply")
+    until(lambda: "preview this policy first" in panel.frame.alert)
+    assert len(session.storage.list()) == 4
+    press(panel, "preview")
+    until(lambda: panel.frame.flags["apply"]["disabled"] is False)
+    assert "would delete 2" in panel.table.value
+    panel.number.value = 1  # another policy than the one that was previewed
+    until(lambda: panel.frame.flags["apply"]["disabled"] is True)
+    panel.number.value = 2
+    press(panel, "preview")
+    until(lambda: panel.frame.flags["apply"]["disabled"] is False)
+    press(panel, "apply")
+    until(lambda: len(session.storage.list()) == 2)
+    assert session.manager.config.retention == rn.retention.keep_last(2) or "keep_last(2)" in repr(
+        session.manager.config.retention
+    )
+
+
+def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pinned_one(session):
+    first, second, newest = [session.snapshot(0).name for _ in range(3)]
+    session.storage.pin(second, "kept")
+    panel = session.panel("retention")
+    until(lambda: len(panel.frame.items) == 3)
+
+    def ask(name, *actions):
+        choose(panel, "kept", name)
+        for action in actions:
+            press(panel, action)
+
+    ask(first, "delete")
+    until(lambda: f"preview the deletion of {first} first" in panel.frame.alert)
+    ask(newest, "consider")
+    until(lambda: "newest sound one" in panel.frame.alert)
+    ask(second, "consider")
+    until(lambda: "unpin it first" in panel.frame.alert)
+    assert panel.frame.flags["delete"]["disabled"]
+    ask(first, "consider")
+    until(lambda: panel.frame.flags["delete"]["disabled"] is False)
+    choose(panel, "kept", second)  # another choice needs a preview of its own
+    until(lambda: panel.frame.flags["delete"]["disabled"])
+    ask(first, "delete")
+    until(lambda: f"{first} is deleted" in panel.frame.status)
+    assert session.manager.list_checkpoints(0) == [second, newest]
+    assert session.events.select("retired")[-1].name == first
+    until(lambda: panel.frame.chosen["kept"] == "")  # what is gone is not the choice any more
+    ask(first, "pin")
+    until(lambda: f"{first} is not there any more" in panel.frame.alert)

@@ -1,0 +1,62 @@
+"""The checkpoint panel: when snapshots are taken, and one by hand."""
+
+from __future__ import annotations
+
+from front_end import press
+from waiting import until
+
+import ringnb as rn
+
+
+def test_settings_take_effect_on_the_running_manager(session):
+    panel = session.panel("checkpoint")
+    panel.interval.value = 7.5
+    until(lambda: session.manager.config.interval == 7.5)
+    panel.automatic.value = True
+    until(lambda: session.manager.is_enabled)
+    until(lambda: len(session.manager.list_checkpoints(1)) == 1)
+    until(lambda: "every 7.5 s" in panel.overview.value)
+
+
+def test_checkpoints_can_be_scheduled_by_steps(session):
+    panel = session.panel("checkpoint")
+    panel.steps.value = 50
+    panel.mode.value = "steps of the actor"
+    panel.automatic.value = True
+    until(lambda: "every 50 steps" in panel.frame.status)
+    fields = (panel.interval, panel.steps, panel.time)
+    until(lambda: [f.layout.display for f in fields] == ["none", None, "none"])
+    assert not session.manager.is_enabled
+    until(lambda: "slot 1 at step 50" in panel.overview.value)
+    session.run_steps(0, 60)
+    until(lambda: len(session.manager.list_checkpoints(0)) == 1)
+    until(lambda: "slot 0 at step 100" in panel.overview.value)
+    dt = session.params(0)["dt"]
+    panel.time.value = 70.2 * dt
+    panel.mode.value = "simulated time"
+    until(lambda: session.snapshot_interval_steps(0) == session.snapshot_interval_steps(1) == 70)
+    until(lambda: "of simulated time" in panel.frame.status)
+    panel.mode.value = "seconds of the clock"
+    until(lambda: session.manager.is_enabled)
+    assert session.snapshot_interval_steps(0) is None
+    panel.automatic.value = False
+    until(lambda: not session.manager.is_enabled)
+
+
+def test_a_model_without_a_time_step_is_not_scheduled_by_it(tmp_path):
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((16, 16)), config=config) as session:
+        panel = session.panel("checkpoint")
+        panel.mode.value = "simulated time"
+        panel.automatic.value = True
+        until(lambda: "has no time step" in panel.frame.alert)
+        assert session.snapshot_interval_steps(0) is None
+
+
+def test_a_labelled_snapshot_is_pinned(session):
+    panel = session.panel("checkpoint")
+    panel.label.value = "calm"
+    press(panel, "snapshot")
+    until(lambda: "pinned as 'calm'. The label stays set for the next" in panel.frame.status)
+    (info,) = session.manager.history(0)
+    assert info.pin == "calm"

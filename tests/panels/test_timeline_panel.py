@@ -1,0 +1,55 @@
+"""The timeline panel: restore, verify, and what is damaged."""
+
+from __future__ import annotations
+
+import numpy as np
+from front_end import choose, press
+from waiting import until
+
+
+def test_restoring_keeps_the_state_before_even_when_only_one_is_kept(session):
+    session.manager.reconfigure(max_snapshots=1)
+    session.run_steps(0, 10)
+    chosen = session.snapshot(0)
+    session.run_steps(0, 15)
+    timeline = session.panel("timeline")
+    until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
+    press(timeline, "restore")
+    until(lambda: "is at step 10" in timeline.frame.status, 20)
+    assert session.current_step(0) == 10
+    assert "kept as checkpoint_0_step_25" in timeline.frame.status
+    assert session.storage.load("checkpoint_0_step_25").step == 25
+    assert session.storage.load(chosen.name).pinned is None
+
+
+def test_a_fork_puts_one_actors_state_into_another(session):
+    session.run_steps(0, 12)
+    made = session.snapshot(0)
+    timeline = session.panel("timeline")
+    until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
+    timeline.into.value = 1
+    press(timeline, "restore")
+    until(lambda: "is at step 12" in timeline.frame.status)
+    fork = session.snapshot(1)
+    assert fork.parent == made.name
+    assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])
+
+
+def test_damage_is_seen_and_cannot_be_restored(session):
+    session.run_steps(0, 5)
+    good = session.snapshot(0)
+    session.run_steps(0, 5)
+    bad = session.snapshot(0)
+    timeline = session.panel("timeline")
+    session.faults.corrupt(bad.name)
+    until(lambda: len(timeline.frame.items) == 2)
+    press(timeline, "verify")
+    until(lambda: "1 of 2 damaged" in timeline.frame.alert)
+    until(lambda: timeline.frame.items[1]["bad"] == 1)
+    assert timeline.frame.items[0]["bad"] == 0
+    choose(timeline, "main", bad.name)
+    until(lambda: timeline.frame.flags["restore"]["disabled"] is True)
+    choose(timeline, "main", "")
+    assert (
+        timeline._controller.choices.resolve("main").name == good.name
+    )  # the newest that is sound
