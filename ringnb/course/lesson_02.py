@@ -26,7 +26,7 @@ from ringnb.course.checks import (
     trial_session,
     wait_while,
 )
-from ringnb.kernel.cpu.kernel import HostMemoryKernel
+from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.plots.history import wave_energy
 from ringnb.session.session import Session
 
@@ -97,7 +97,7 @@ def copy_live(session: Session, slot: int, *, slabs: int = 8, let_step: int = 0)
         Inconsistent, unless the actor was paused.
     """
     kernel = session.kernel
-    if not isinstance(kernel, HostMemoryKernel):
+    if not isinstance(kernel, CpuKernel):
         msg = f"backend {session.backend!r} keeps its state outside host memory: use backend='cpu'"
         raise TypeError(msg)
     live = kernel.live_levels(slot)

@@ -147,7 +147,7 @@ def bare_kernel(
 def _compile_ring_code() -> None:
     """Call each function of the host's ring code once."""
     control, slots, scratch = _ring(2)
-    ring.push_and_spin(control, slots, scratch, 2, 1, 0, 0, 0, 0, 0, 0)
+    ring.push(control, slots, scratch, 2, 1, 0, 0, 0, 0, 0, 0)
     ring.store_word(control, layout.K2H_HEAD, ring.load_word(control, layout.H2K_HEAD))
     ring.peek(control, slots, scratch)
     ring.advance(control)

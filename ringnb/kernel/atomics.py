@@ -1,45 +1,34 @@
 """What Numba does not offer: ordered loads and stores, and the few C calls a lane loop needs.
 
-Everything here is called from compiled code only, by `ringnb.kernel.ring` and the CPU lane loop.
-
-A plain array load in a compiled loop may be hoisted out of it, and the loop then never sees another
-thread's write. Hence every word that two threads share is read with `load_acquire` and written with
-`store_release`: LLVM may neither drop, repeat nor move them, and what was written before a release
-is visible after the acquire that reads it, on x86-64 and on aarch64 alike.
+Compiled code alone calls what is here: `ringnb.kernel.ring` and the CPU lane loop. With
+``NUMBA_DISABLE_JIT=1`` there is none, and what the rings and the checksum need is plain Python, under
+the interpreter's lock.
 """
 
 from __future__ import annotations
 
+import ctypes
+import operator
 import platform
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = [
-    "assume",
-    "call_inject",
-    "call_step",
-    "copy_and_sum",
-    "copy_bytes",
-    "cpu_pause",
-    "fence",
-    "fill_zero",
-    "flush_subnormals",
-    "load_acquire",
-    "now_ns",
-    "poll_fd",
-    "read_fd",
-    "store_release",
-    "words_at",
-    "write_fd",
-    "yield_thread",
-]
-
 _I64 = ir.IntType(64)
+
+
+def _intrinsic(python: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make an intrinsic; `python` takes its place where nothing is compiled."""
+    return lambda function: python if config.DISABLE_JIT else intrinsic(function)
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing: the interpreter's lock orders everything."""
 
 
 def _element(context: Any, builder: Any, ary_type: Any, ary: Any, index: Any) -> Any:
@@ -49,7 +38,11 @@ def _element(context: Any, builder: Any, ary_type: Any, ary: Any, index: Any) ->
     )
 
 
-@intrinsic
+# A plain array load in a compiled loop may be hoisted out of it, and the loop then never sees another
+# thread's write. Hence every word that two threads share is read with `load_acquire` and written with
+# `store_release`: LLVM may neither drop, repeat nor move them, and what was written before a release
+# is visible after the acquire that reads it, on x86-64 and on aarch64 alike.
+@_intrinsic(operator.getitem)
 def load_acquire(_typing: Any, array: Any, index: Any) -> Any:
     """Read ``array[index]`` (1-D int64) with acquire ordering."""
 
@@ -60,7 +53,7 @@ def load_acquire(_typing: Any, array: Any, index: Any) -> Any:
     return types.int64(array, types.intp), codegen
 
 
-@intrinsic
+@_intrinsic(operator.setitem)
 def store_release(_typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Write ``array[index] = value`` (1-D int64) with release ordering."""
 
@@ -72,7 +65,7 @@ def store_release(_typing: Any, array: Any, index: Any, value: Any) -> Any:
     return types.void(array, types.intp, types.int64), codegen
 
 
-@intrinsic
+@_intrinsic(_nothing)
 def fence(_typing: Any) -> Any:
     """Order all earlier accesses before all later ones (sequentially consistent fence)."""
 
@@ -87,7 +80,7 @@ _X86 = platform.machine() in ("x86_64", "AMD64")
 _ARM = platform.machine() in ("aarch64", "arm64")
 
 
-@intrinsic
+@_intrinsic(_nothing)
 def cpu_pause(_typing: Any) -> Any:
     """Tell the core that this is a spin loop, so that its sibling gets the execution units."""
 
@@ -106,7 +99,7 @@ def cpu_pause(_typing: Any) -> Any:
     return types.void(), codegen
 
 
-@intrinsic
+@_intrinsic(_nothing)
 def flush_subnormals(_typing: Any) -> Any:
     """Make this thread treat numbers too small for full precision as zero, from now on.
 
@@ -139,7 +132,7 @@ def flush_subnormals(_typing: Any) -> Any:
     return types.void(), codegen
 
 
-@intrinsic
+@_intrinsic(_nothing)
 def assume(_typing: Any, condition: Any) -> Any:
     """Promise the optimiser that a condition holds.
 
@@ -212,7 +205,7 @@ def call_inject(
     return _call_address(3, (*((types.int64,) * 11), types.float64))
 
 
-@intrinsic
+@_intrinsic(lambda address: ctypes.cast(address, ctypes.POINTER(ctypes.c_uint64)))
 def words_at(_typing: Any, address: Any) -> Any:
     """Turn an address into a pointer to uint64 words, for ``numba.carray``."""
 
@@ -222,15 +215,13 @@ def words_at(_typing: Any, address: Any) -> Any:
     return types.CPointer(types.uint64)(types.int64), codegen
 
 
-# libc, resolved in the running process when the code is linked. Descriptors of pipes are opened
-# non-blocking and close-on-exec by the host.
 @intrinsic
 def copy_and_sum(_typing: Any, target: Any, source: Any, nbytes: Any) -> Any:
     """Copy between two addresses past the caches; return the sum of all 8-byte words, modulo 2**64.
 
     `nbytes` is a multiple of 64, both addresses are multiples of 64. The bytes are read once and
     written without being read first, so this takes no longer than a memcpy that sums nothing.
-    A `fence` has to follow before anybody is told.
+    A `fence` has to follow before another thread is told.
     """
 
     def codegen(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
@@ -273,13 +264,22 @@ def copy_and_sum(_typing: Any, target: Any, source: Any, nbytes: Any) -> Any:
     return types.int64(types.int64, types.int64, types.int64), codegen
 
 
-_poll = types.ExternalFunction("poll", types.int32(types.intp, types.uint64, types.int32))
-_read = types.ExternalFunction("read", types.intp(types.int32, types.intp, types.uintp))
-_write = types.ExternalFunction("write", types.intp(types.int32, types.intp, types.uintp))
-_sched_yield = types.ExternalFunction("sched_yield", types.int32())
-_memcpy = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.uintp))
-_memset = types.ExternalFunction("memset", types.intp(types.intp, types.int32, types.uintp))
-_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
+def _libc(name: str, result: Any, *arguments: Any) -> Any:
+    """Return a C function, which is found in the running process when the code is linked."""
+    if config.DISABLE_JIT:
+        call = getattr(ctypes.CDLL(None), name)
+        return lambda *values: call(*(ctypes.c_longlong(int(value)) for value in values))
+    return types.ExternalFunction(name, result(*arguments))
+
+
+# The host opens the descriptors of pipes non-blocking and close-on-exec.
+_poll = _libc("poll", types.int32, types.intp, types.uint64, types.int32)
+_read = _libc("read", types.intp, types.int32, types.intp, types.uintp)
+_write = _libc("write", types.intp, types.int32, types.intp, types.uintp)
+_sched_yield = _libc("sched_yield", types.int32)
+_memcpy = _libc("memcpy", types.intp, types.intp, types.intp, types.uintp)
+_memset = _libc("memset", types.intp, types.intp, types.int32, types.uintp)
+_clock_gettime = _libc("clock_gettime", types.int32, types.int32, types.intp)
 
 # The clock that time.monotonic_ns() reads: CLOCK_MONOTONIC, or CLOCK_UPTIME_RAW on macOS.
 _CLOCK_ID = 8 if sys.platform == "darwin" else 1

@@ -1,8 +1,7 @@
 """What every backend offers the host: launch, two rings per lane, staging, stop.
 
-`AbstractKernel` is the seam between a place where actors run and the code that drives them
-(`ringnb.kernel.client`, `ringnb.session.session`). It carries raw commands and replies; it knows neither
-checkpoints nor storage.
+`AbstractKernel` stands between a place where actors run and the code that drives them
+(`ringnb.kernel.client`). It carries raw commands and replies; it knows neither checkpoints nor storage.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Gate(IntEnum):
         Commands stay on the H2K ring; actors step on.
     ANSWERS : int
         A snapshot that was captured stays in its staging buffer and is not answered; the lane, with
-        all its actors, stands until another gate is set.
+        all its actors, waits until another gate is set.
     """
 
     OPEN = 0
@@ -95,7 +94,7 @@ class SnapshotFacts(NamedTuple):
 
 
 class SharedWords(NamedTuple):
-    """The words through which host and kernel talk about a lane, for looking at.
+    """The words that host and kernel share about a lane, for looking at.
 
     Attributes
     ----------
@@ -120,9 +119,9 @@ class KernelStatistics(NamedTuple):
     h2k_depth, k2h_depth : tuple of int
         Messages waiting, per lane.
     staging_taken : tuple of int
-        Staging buffers on loan, per lane.
+        Staging buffers that hold a snapshot, per lane.
     asleep : tuple of bool
-        Whether the lane sleeps for want of work.
+        Whether the lane sleeps because it has nothing to do.
     loops : tuple of int
         Turns of the lane's loop: a heartbeat.
     """
@@ -247,7 +246,7 @@ class AbstractKernel(ABC):
 
         Returns
         -------
-        state : (levels * fields, *grid) array
+        state : (levels, fields, *grid) array
             A read-only view; it stays as it is until `release_staging`.
         facts : SnapshotFacts
             What the kernel recorded.
@@ -267,7 +266,7 @@ class AbstractKernel(ABC):
 
     @abstractmethod
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
-        """Return the writable state view of the buffer that a RESTORE to this slot reads.
+        """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable.
 
         It is one buffer per lane: own it (`KernelClient.loading`) from asking for it until the reply
         is there. What it holds afterwards is undefined, and it may be another buffer next time.
@@ -293,7 +292,7 @@ class AbstractKernel(ABC):
         lane : int
             The lane.
         gate : Gate
-            Where.
+            The point.
 
         Raises
         ------

@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ringnb.kernel.atomics import (
-    words_at,
-)
+from ringnb.kernel.atomics import words_at
 from ringnb.kernel.caching import entry_point
+from ringnb.kernel.layout import BLOCK_WORDS
 
-__all__ = [
-    "checksum_words",
-]
-
-_BLOCK_WORDS = 1 << 13
+__all__ = ["checksum_words"]
 
 
 @entry_point(nogil=True)
@@ -27,10 +22,10 @@ def checksum_words(address: int, first: int, last: int) -> Any:
     at = first
     while at < last:
         # Plain additions within a block, so that the sum keeps up with the memory.
-        end = min((at // _BLOCK_WORDS + 1) * _BLOCK_WORDS, last)
+        end = min((at // BLOCK_WORDS + 1) * BLOCK_WORDS, last)
         block = np.uint64(0)
         for i in range(at, end):
             block += words[i]
-        total += block * np.uint64(2 * (at // _BLOCK_WORDS) + 1)
+        total += block * np.uint64(2 * (at // BLOCK_WORDS) + 1)
         at = end
     return np.int64(total)

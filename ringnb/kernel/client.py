@@ -1,14 +1,11 @@
 """Asks a kernel for things and finds the answers: matches replies to commands, on any thread.
 
-Whoever waits for an answer takes the replies off the rings for everybody (the *pump*); all others
-sleep on a condition until theirs has come or the pump is free. So a call needs no service thread,
-costs microseconds when nobody else listens, and works the same beside one.
+A thread that waits for an answer takes the replies off the rings for all threads (the *pump*); the
+others sleep on a condition until theirs has come or the pump is free. So a call needs no service
+thread, costs microseconds when no other thread listens, and works the same beside one.
 
 Command ids are this module's own. They are never a snapshot's request id: those belong to the
 manager, and the two sequences drift apart at the first other command.
-
-Interrupts: a reply is applied before it is taken off the ring, and applying it twice changes nothing,
-so a `KeyboardInterrupt` at any point loses none.
 """
 
 from __future__ import annotations
@@ -24,17 +21,18 @@ from ringnb.errors import CommandRefused, Status
 from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.messages.commands import Command, Reply
 
-__all__ = ["KernelClient", "Ticket"]
+__all__ = ["KernelClient", "PendingCommand"]
 
 ReplySink = Callable[[Reply], None]
 
 _SPIN_NS = 20_000
 _POLL_S = 0.05
+_FULL_RING_POLL_S = 0.001
 DEFAULT_TIMEOUT_S = 30.0
 
 
 @final
-class Ticket:
+class PendingCommand:
     """A command that was sent; `reply` is there once it was answered.
 
     Parameters
@@ -76,11 +74,11 @@ class KernelClient:
     def __init__(self, kernel: AbstractKernel) -> None:
         self.kernel = kernel
         self._ids = itertools.count(1)
-        self._tickets: dict[int, Ticket] = {}
+        self._pending: dict[int, PendingCommand] = {}
         self._pump = threading.Lock()
         self._arrived = threading.Condition()
         self._load_locks = [threading.RLock() for _ in range(kernel.lanes)]
-        self._loads: list[Ticket | None] = [None] * kernel.lanes
+        self._loads: list[PendingCommand | None] = [None] * kernel.lanes
         self.replies = 0
 
     def submit(
@@ -91,7 +89,8 @@ class KernelClient:
         *,
         sink: ReplySink | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-    ) -> Ticket:
+        spin_ns: int = 0,
+    ) -> PendingCommand:
         """Send a command.
 
         Parameters
@@ -106,10 +105,12 @@ class KernelClient:
             Receives the reply.
         timeout_s : float
             Seconds to wait for room on the H2K ring.
+        spin_ns : int, default 0
+            Nanoseconds to look for a reply before returning. Only for the thread that has the pump.
 
         Returns
         -------
-        Ticket
+        PendingCommand
             To be given to `wait_reply`.
 
         Raises
@@ -119,39 +120,28 @@ class KernelClient:
         KernelStopped
             If the kernel does not run.
         """
-        return self._submit(slot, kind, arguments, sink, timeout_s, 0)
-
-    def _submit(
-        self,
-        slot: int,
-        kind: int,
-        arguments: Sequence[int],
-        sink: ReplySink | None,
-        timeout_s: float,
-        spin_ns: int,
-    ) -> Ticket:
-        ticket = Ticket(next(self._ids), slot, kind, sink)
-        lane = self.kernel.lane_of(slot)
+        command_id = next(self._ids)
         # Registered before the push: the reply may be there before push_nowait returns.
-        self._tickets[ticket.command_id] = ticket
+        pending = self._pending[command_id] = PendingCommand(command_id, slot, kind, sink)
+        lane = self.kernel.lane_of(slot)
         deadline = None
         try:
             while True:
                 try:
                     self.kernel.push_nowait(
-                        lane, kind, ticket.command_id, slot, arguments, spin_ns=spin_ns
+                        lane, kind, command_id, slot, arguments, spin_ns=spin_ns
                     )
                 except QueueFull:
                     now = time.monotonic()
                     deadline = deadline or now + timeout_s
                     if now >= deadline:
                         raise
-                    # Replies that nobody takes keep the kernel from reading commands.
-                    self._turn(min(0.001, deadline - now))
+                    # The kernel reads no command while the K2H ring has no room for its reply.
+                    self.pump(min(_FULL_RING_POLL_S, deadline - now))
                 else:
-                    return ticket
+                    return pending
         except BaseException:
-            self._tickets.pop(ticket.command_id, None)
+            self._pending.pop(command_id, None)
             raise
 
     def call(
@@ -189,22 +179,27 @@ class KernelClient:
         KernelStopped
             If the kernel does not run, or stops meanwhile.
         """
+        pending = None
         if self._pump.acquire(blocking=False):
             try:
-                ticket = self._submit(slot, kind, arguments, None, timeout_s, _SPIN_NS)
+                # No time to wait for room: while this thread has the pump, no other takes replies.
+                try:
+                    pending = self.submit(slot, kind, arguments, timeout_s=0, spin_ns=_SPIN_NS)
+                except QueueFull:
+                    pass
                 self._dispatch()
             finally:
                 self._release_pump()
-        else:
-            ticket = self._submit(slot, kind, arguments, None, timeout_s, 0)
-        return self.wait_reply(ticket, timeout_s)
+        if pending is None:
+            pending = self.submit(slot, kind, arguments, timeout_s=timeout_s)
+        return self.wait_reply(pending, timeout_s)
 
-    def wait_reply(self, ticket: Ticket, timeout_s: float = DEFAULT_TIMEOUT_S) -> Reply:
+    def wait_reply(self, pending: PendingCommand, timeout_s: float = DEFAULT_TIMEOUT_S) -> Reply:
         """Wait for the reply to a command sent with `submit`.
 
         Parameters
         ----------
-        ticket : Ticket
+        pending : PendingCommand
             What `submit` returned, with no sink.
         timeout_s : float
             Seconds to wait.
@@ -219,22 +214,22 @@ class KernelClient:
         CommandRefused, TimeoutError, KernelStopped
             As `call`.
         """
-        if ticket.reply is None and not self.wait_until(
-            lambda: ticket.reply is not None, timeout_s
+        if pending.reply is None and not self.wait_until(
+            lambda: pending.reply is not None, timeout_s
         ):
             why = "its lane is busy with a very long step. Wait longer, or use more lanes"
-            if self.kernel.gate(self.kernel.lane_of(ticket.slot)) != Gate.OPEN:
+            if self.kernel.gate(self.kernel.lane_of(pending.slot)) != Gate.OPEN:
                 why = "a crank has stopped its lane. Turn the crank until it is idle, or close it"
             msg = (
-                f"the kernel did not answer {_name(ticket.kind)} to slot {ticket.slot} within "
+                f"the kernel did not answer {_name(pending.kind)} to slot {pending.slot} within "
                 f"{timeout_s:g} s: {why}"
             )
             raise TimeoutError(msg)
-        reply = ticket.reply
+        reply = pending.reply
         assert reply is not None  # wait_until saw it
         if not reply.ok:
             status = Status(reply.status)
-            msg = f"{_name(ticket.kind)} to slot {ticket.slot} was refused: {status.sentence}"
+            msg = f"{_name(pending.kind)} to slot {pending.slot} was refused: {status.sentence}"
             raise CommandRefused(msg, status)
         return reply
 
@@ -252,19 +247,15 @@ class KernelClient:
         callable
             ``load(slot, kind, arguments)``: sends the command that reads the buffers and waits for
             its reply.
-
-        Notes
-        -----
-        A load whose caller was interrupted may still be under way; the next owner waits for it
-        before it touches the buffers.
         """
 
         def load(slot: int, kind: int, arguments: Sequence[int] = ()) -> Reply:
             """Send the command and wait for its reply."""
-            ticket = self._loads[lane] = self.submit(slot, kind, arguments)
-            return self.wait_reply(ticket)
+            pending = self._loads[lane] = self.submit(slot, kind, arguments)
+            return self.wait_reply(pending)
 
         with self._load_locks[lane]:
+            # The load of a caller that was interrupted may still be under way, and reads the buffers.
             earlier = self._loads[lane]
             if earlier is not None and earlier.reply is None:
                 self.wait_until(lambda: earlier.reply is not None, None)
@@ -291,73 +282,65 @@ class KernelClient:
             If the kernel stops before it holds.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            if condition():
-                return True
+        while not condition():
             self.kernel.check_alive()
             left = _POLL_S if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._turn(min(left, _POLL_S), condition)
+            self.pump(min(left, _POLL_S), condition)
+        return True
 
-    def pump(self, timeout_s: float, until: Callable[[], bool] | None = None) -> None:
-        """Take replies off the rings, waiting for the first one.
+    def pump(self, timeout_s: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Take replies off the rings, or sleep while another thread does, until one was dispatched.
 
         Parameters
         ----------
         timeout_s : float
-            Seconds to wait; 0 only takes what is there.
+            Seconds to wait for the first one; 0 only takes what is there.
         until : callable, optional
             What the caller waits for. Another thread may have taken the reply that brings it about.
         """
-        self._turn(timeout_s, until)
-
-    def _turn(self, timeout_s: float, condition: Callable[[], bool] | None = None) -> None:
-        """Be the pump for a while if nobody is, else sleep until a reply was dispatched."""
         if self._pump.acquire(blocking=False):
             try:
-                taken = self._dispatch()
-                if timeout_s > 0 and not taken and not (condition is not None and condition()):
+                if not self._dispatch() and timeout_s > 0 and not until():
                     self.kernel.wait(timeout_s, _SPIN_NS)
                     self._dispatch()
             finally:
                 self._release_pump()
-        else:
+        elif timeout_s > 0:
             with self._arrived:
-                # A pump that was given up since we asked has notified already: do not sleep then,
-                # or nobody takes replies, nor hears `AbstractKernel.wake`.
-                if (
-                    timeout_s > 0
-                    and self._pump.locked()
-                    and not (condition is not None and condition())
-                ):
+                # If the pump was given up since we asked for it, its notification is over: a thread
+                # that slept now would leave nobody to take replies, or to hear `AbstractKernel.wake`.
+                if self._pump.locked() and not until():
                     self._arrived.wait(timeout_s)
 
     def _release_pump(self) -> None:
         self._pump.release()
         with self._arrived:
-            self._arrived.notify_all()  # somebody else may have to take over
+            self._arrived.notify_all()  # one of the others may have to take over
 
-    def _dispatch(self) -> int:
-        """Apply every reply on the rings, then take it off; return how many. Needs the pump."""
+    def _dispatch(self) -> bool:
+        """Apply every reply on the rings; return whether there was one. Needs the pump."""
         before = self.replies
         for lane in range(self.kernel.lanes):
             while (reply := self.kernel.peek(lane)) is not None:
-                ticket = self._tickets.get(reply.command_id)
-                if ticket is not None:
-                    if ticket.sink is not None:
-                        ticket.sink(reply)
+                # Applied before it is taken off the ring, and twice does no harm: a
+                # `KeyboardInterrupt` at any point here loses no reply.
+                pending = self._pending.get(reply.command_id)
+                if pending is not None:
+                    if pending.sink is not None:
+                        pending.sink(reply)
                     else:
-                        ticket.reply = reply
-                    self._tickets.pop(reply.command_id, None)
+                        pending.reply = reply
+                    self._pending.pop(reply.command_id, None)
                 self.kernel.advance(lane)
                 self.replies += 1
-        return self.replies - before
+        return self.replies != before
 
     @property
     def outstanding(self) -> int:
         """Commands that were sent and not answered yet."""
-        return len(self._tickets)
+        return len(self._pending)
 
 
 def _name(kind: int) -> str:

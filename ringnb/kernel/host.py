@@ -1,7 +1,7 @@
 """The host's side of a kernel's lanes: rings, counters, staging, statistics.
 
 Every backend has it, as the words of a lane lie where the host can read them, in memory of its own or
-pinned and mapped. Owners of every word: see `ringnb.kernel.layout`.
+pinned and mapped. The writer of every word is named in `ringnb.kernel.layout`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import numpy.typing as npt
 from ringnb._support.checks import check_int
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.errors import KernelStopped
-from ringnb.kernel import layout
-from ringnb.kernel import registry as lifetime
+from ringnb.kernel import layout, registry
 from ringnb.kernel.base import (
     AbstractKernel,
     ActorCounters,
@@ -30,19 +29,11 @@ from ringnb.kernel.base import (
     SnapshotFacts,
 )
 from ringnb.kernel.checksum import checksum_words
-from ringnb.kernel.layout import LINE, params_view, staging_tail, state_view, tail_words
-from ringnb.kernel.ring import (
-    advance,
-    bump,
-    load_word,
-    peek,
-    push_and_spin,
-    replies_waiting,
-    store_word,
-)
+from ringnb.kernel.layout import LINE
+from ringnb.kernel.ring import advance, bump, load_word, peek, push, replies_waiting, store_word
 from ringnb.messages.commands import Reply
 
-__all__ = ["LaneKernel", "check_range", "check_sizes"]
+__all__ = ["LaneKernel", "check_sizes"]
 
 _NO_ARGUMENTS = (0, 0, 0, 0)
 
@@ -50,20 +41,8 @@ _NO_ARGUMENTS = (0, 0, 0, 0)
 class LaneKernel(AbstractKernel):
     """A kernel whose rings, control words and staging buffers the host can address.
 
-    Parameters
-    ----------
-    actors : sequence of Actor
-        The actor of every slot.
-    lanes : int
-        Rings; slots are dealt out in turn.
-    width : int
-        Threads or blocks per lane.
-    capacity : int
-        Slots per ring, a power of two.
-
-    Notes
-    -----
-    A `KeyboardInterrupt` inside `stop` leaves the stop words set; calling `stop` again finishes the job.
+    It has `lanes` lanes with `width` threads or blocks each and rings of `capacity` slots, a power of
+    two; slots are dealt out to the lanes in turn.
     """
 
     lost_in_fork = "threads"
@@ -79,7 +58,7 @@ class LaneKernel(AbstractKernel):
         self._capacity = capacity
         self._pid = os.getpid()
         self._launched = False
-        self._to_end = False  # something of it may run
+        self._to_end = False  # something of it may still run
         self._out = np.zeros(layout.SLOT_WORDS, np.int64)
         self._push_locks = [threading.Lock() for _ in range(lanes)]
         self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
@@ -90,7 +69,7 @@ class LaneKernel(AbstractKernel):
         return self._n_lanes
 
     def lane_of(self, slot: int) -> int:
-        """Return the lane that owns a slot: slots are dealt out in turn."""
+        """Return the lane that owns a slot."""
         return slot % self._n_lanes
 
     def _row(self, slot: int) -> tuple[Any, int]:
@@ -107,19 +86,11 @@ class LaneKernel(AbstractKernel):
         """Wait for the end of what runs; the stop words are set."""
 
     def launch(self) -> None:
-        """Start the kernel. It runs until `stop`.
-
-        Raises
-        ------
-        KernelStopped
-            If the kernel ran before: a kernel is launched once.
-        BackendUnavailable
-            If it cannot run now.
-        """
+        """Start the kernel. It runs until `stop`; a second launch is a `KernelStopped`."""
         if self._launched:
-            msg = "a kernel is launched once; make a new one"
+            msg = "a kernel is launched once, and this one was launched before; make a new one"
             raise KernelStopped(msg)
-        lifetime.enter(self)
+        registry.enter(self)
         self._launched = self._to_end = True
         try:
             self._start()
@@ -140,35 +111,30 @@ class LaneKernel(AbstractKernel):
             return
         with self._stop_lock:
             if self._to_end:
-                for memory in self._memory:
-                    store_word(memory.control, layout.STOP, 1)
+                # A KeyboardInterrupt in here leaves the stop words set; the next stop() goes on.
+                for control in self._controls:
+                    store_word(control, layout.STOP, 1)
                 self._end()
                 self._to_end = False
             self._stopped_because = self._stopped_because or reason
-            lifetime.leave(self)
+            registry.leave(self)
         self.wake()
 
     def __del__(self) -> None:
-        """End a kernel that nobody holds any more."""
+        """End a kernel that no variable refers to."""
         if getattr(self, "_to_end", False):
-            self.stop("nobody referred to the kernel any more")
+            self.stop("no variable referred to the kernel any more")
 
     def set_gate(self, lane: int, gate: Gate) -> None:
         """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
-        store_word(self._memory[lane].control, layout.GATE, int(gate))
+        store_word(self._controls[lane], layout.GATE, int(gate))
 
     def gate(self, lane: int) -> Gate:
         """Return where a lane is stopped. Any thread."""
-        return Gate(load_word(self._memory[lane].control, layout.GATE))
+        return Gate(load_word(self._controls[lane], layout.GATE))
 
     def fail(self, reason: str) -> None:
-        """Record why the kernel does not run any more; every later call is told.
-
-        Parameters
-        ----------
-        reason : str
-            The fact. The first one stays.
-        """
+        """Record why the kernel does not run any more, for every later call. The first reason stays."""
         self._stopped_because = self._stopped_because or reason
         self.wake()
 
@@ -189,12 +155,14 @@ class LaneKernel(AbstractKernel):
             self.check_alive()
         memory = self._memory[lane]
         a0, a1, a2, a3 = (*arguments, 0, 0, 0, 0)[:4] if arguments else _NO_ARGUMENTS
+        # A ring has one producer: this lock makes Python's threads take turns, for the few hundred
+        # nanoseconds of a push.
         with self._push_locks[lane]:
-            done = push_and_spin(
+            done = push(
                 memory.control,
                 memory.h2k,
                 self._push_scratch[lane],
-                int(kind),  # Numba looks up the type of an enumeration member anew at every call
+                int(kind),  # Numba would look up the type of an enumeration member at every call
                 command_id,
                 slot,
                 a0,
@@ -204,10 +172,10 @@ class LaneKernel(AbstractKernel):
                 spin_ns,
             )
         if not done:
-            capacity = self._capacity
             msg = (
-                f"H2K ring of lane {lane} is full ({capacity} of {capacity}): the kernel has not "
-                "read them yet. Take replies off the K2H ring (session.receive), or wait"
+                f"H2K ring of lane {lane} is full ({self._capacity} of {self._capacity} commands): "
+                "the kernel has not read them yet. Take replies off the K2H ring (session.receive), "
+                "or wait"
             )
             raise QueueFull(msg)
 
@@ -220,7 +188,7 @@ class LaneKernel(AbstractKernel):
 
     def advance(self, lane: int) -> None:
         """Take the oldest reply off a lane's K2H ring."""
-        advance(self._memory[lane].control)
+        advance(self._controls[lane])
 
     def _replies(self) -> bool:
         return any(map(replies_waiting, self._controls))
@@ -245,17 +213,9 @@ class LaneKernel(AbstractKernel):
         )
 
     def shared(self, lane: int) -> SharedWords:
-        """Return the very words that host and kernel write, read-only; also of a kernel that ended.
+        """Return read-only views of the words that host and kernel write; also of a kernel that ended.
 
-        Parameters
-        ----------
-        lane : int
-            The lane.
-
-        Returns
-        -------
-        SharedWords
-            Views: what they show changes while it is looked at.
+        They are not copies: their values change while they are looked at.
         """
         memory = self._memory[lane]
         views = [words.view() for words in (memory.control, memory.h2k, memory.k2h)]
@@ -266,24 +226,25 @@ class LaneKernel(AbstractKernel):
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
         """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""
         block, actor = self._memory[lane].staging[index], self.actors[slot]
-        view = state_view(block, actor)
+        view = layout.state_view(block, actor)
         view.flags.writeable = False
-        return view, SnapshotFacts(*tail_words(block, actor)[: len(SnapshotFacts._fields)])
+        facts = layout.tail_words(block, actor)[: len(SnapshotFacts._fields)]
+        return view, SnapshotFacts._make(facts)
 
     def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
         """Return a copy of the 16 parameters that were captured with a snapshot."""
-        return params_view(self._memory[lane].staging[index], self.actors[slot]).copy()
+        return layout.params_view(self._memory[lane].staging[index], self.actors[slot]).copy()
 
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:
         """Compute the checksum of a staging buffer as it is now."""
         block = self._memory[lane].staging[index]
-        n_words = staging_tail(self.actors[slot]) // 8 + MAX_PARAMS
+        n_words = layout.staging_tail(self.actors[slot]) // 8 + MAX_PARAMS
         return int(checksum_words(block.ctypes.data, 0, n_words))
 
     def release_staging(self, lane: int, index: int) -> None:
         """Give a staging buffer back to the kernel. Any thread, once per snapshot."""
-        # No lock: a garbage-collected snapshot gives its buffer back from wherever the collector ran.
-        bump(self._memory[lane].control, layout.RETURNED + index * LINE)
+        # No lock: the garbage collector may run this on a thread that is anywhere, with any lock held.
+        bump(self._controls[lane], layout.RETURNED + index * LINE)
 
     def params_buffer(self, slot: int) -> npt.NDArray[np.float64]:
         """Return the writable parameters that a RESTORE or SET_PARAMS to this slot reads."""
@@ -293,7 +254,7 @@ class LaneKernel(AbstractKernel):
 
     def staging_taken(self, lane: int) -> int:
         """Return how many of a lane's staging buffers hold a snapshot. Any thread, cheap."""
-        control = self._memory[lane].control
+        control = self._controls[lane]
         taken = 0
         for line in range(0, layout.STAGING_BUFFERS * LINE, LINE):
             # What was given back is read first: the difference may lag, but is never negative.
@@ -304,8 +265,7 @@ class LaneKernel(AbstractKernel):
     def statistics(self) -> KernelStatistics:
         """Return sizes and depths. Any thread."""
         h2k, k2h, staging, asleep, loops = [], [], [], [], []
-        for lane, memory in enumerate(self._memory):
-            control = memory.control
+        for lane, control in enumerate(self._controls):
             # The reader's index first, likewise; more may be pushed and read in between.
             tail = load_word(control, layout.H2K_TAIL)
             h2k.append(min(load_word(control, layout.H2K_HEAD) - tail, self._capacity))
@@ -326,52 +286,12 @@ class LaneKernel(AbstractKernel):
 
 
 def check_sizes(actors: Sequence[Actor], lanes: object, capacity: object) -> None:
-    """Check what every backend asks of a kernel's numbers.
-
-    Parameters
-    ----------
-    actors : sequence of Actor
-        The actor of every slot.
-    lanes, capacity : int
-        As `LaneKernel` takes them.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is not allowed.
-    """
+    """Check what every backend asks of a kernel's numbers; `TypeError` or `ValueError` if one fails."""
     if not actors:
         msg = "a kernel needs at least 1 actor, got none"
         raise ValueError(msg)
-    check_range("lanes", lanes, 1, len(actors), "at most one lane per actor")
-    slots = check_range("ring capacity", capacity, 2, 2**16, "slots of a ring")
+    check_int(lanes, "lanes", 1, len(actors), why="at most one lane per actor")
+    slots = check_int(capacity, "ring capacity", 2, 2**16, why="slots of a ring")
     if slots & (slots - 1):
-        msg = f"ring capacity {slots} is not a power of two"
+        msg = f"ring capacity {slots} is not a power of two: use 64, say"
         raise ValueError(msg)
-
-
-def check_range(what: str, value: object, low: int, high: int, why: str) -> int:
-    """Check that a number is an integer within limits.
-
-    Parameters
-    ----------
-    what : str
-        Its name.
-    value : object
-        The candidate.
-    low, high : int
-        The limits, both allowed.
-    why : str
-        What they mean.
-
-    Returns
-    -------
-    int
-        The number.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none, or beyond them.
-    """
-    return check_int(value, what, low, high, why=why)

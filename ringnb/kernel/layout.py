@@ -1,24 +1,19 @@
 """Where every word of a lane lies: control words, actor table, staging. The same on all backends.
 
-A *lane* is one H2K ring, one K2H ring, a stripe of actors and a team of threads. Every shared word
-has exactly one writer, named below, and sits in a 128-byte line of its own, so that no two writers
-share a cache line. Nothing here is compiled; the constants are read by compiled code.
+A *lane* is one H2K ring, one K2H ring, the actors that it owns and a team of threads. Every shared
+word has exactly one writer, named below. Nothing here is compiled; compiled code reads the constants.
 
-State of an actor: two level buffers ``A`` and ``B``, each ``(fields, *grid)``. ``CUR`` says which of
-them is ``now``. The two are kept apart by a gap of several rows: the vectorised inner loop tests at
-run time that what it reads and what it writes cannot overlap, with a slack of some rows on either
-side, and falls back to a scalar loop (measured: 3.5 times slower) if they come closer. The gap also
-keeps the levels from sharing their low twelve address bits, which makes stores look like hazards for
-later loads.
+An actor's state is two level buffers ``A`` and ``B``, each ``(fields, *grid)``. The column ``C_CUR``
+says which of them is ``now``.
 
-Restore buffer: a block like an actor's own, level ``now`` at its start, level ``before`` where this
-actor keeps its second buffer. So a restore of the lane's largest actors exchanges the two blocks
-instead of copying: the actor does not wait, whatever its size. Smaller actors of the lane copy.
+The restore buffer is a block like an actor's own: level ``now`` at its start, the second level where
+this actor keeps its second buffer. A restore of the lane's largest actors exchanges the two blocks
+instead of copying them, so the actor does not wait, whatever its size. Smaller actors copy.
 
 Staging buffer (bytes)::
 
     0                      level now, (fields, *grid), zero padded to a multiple of 64
-    stride                 level before, if the actor stores two, padded likewise
+    stride                 the second level, if the actor stores two, padded likewise
     tail                   16 float64: the parameters
     tail + 128             checksum, step, epoch, begin_ns, end_ns, slot, 0, 0   (int64)
 
@@ -26,8 +21,8 @@ with ``stride`` = bytes of a level rounded up to 64 and ``tail`` = levels * stri
 tells whether a staging buffer still holds what was captured: it is the sum modulo 2**64 of all 8-byte
 words ``w[i]`` before ``tail + 128``, those of the k-th block of 64 KiB times ``2 k + 1``. Any flipped
 bit changes it, so does a mixture of two captures, and a team adds its partial sums in any order. It
-costs additions only, made on the words in flight while they are copied, since the actor waits for it;
-what goes to storage is protected by CRC-32C and SHA-256 there.
+costs additions only, made on the words while they are copied, since the actor waits for the copy;
+storage protects what it is given by CRC-32C and SHA-256.
 """
 
 from __future__ import annotations
@@ -39,28 +34,16 @@ import numpy.typing as npt
 
 from ringnb.actors.base import MAX_PARAMS, Actor
 
-__all__ = [
-    "LINE",
-    "RING_CAPACITY",
-    "SLOT_WORDS",
-    "STAGING_BUFFERS",
-    "LaneMemory",
-    "fill_start",
-    "padded",
-    "params_view",
-    "staging_tail",
-    "state_nbytes",
-    "state_view",
-    "tail_words",
-]
-
 Words = npt.NDArray[np.int64]
 
-LINE = 16  # int64 words per 128-byte line
+# int64 words in 128 bytes. Words of different writers never share such a line: two cores that write
+# one cache line slow each other down.
+LINE = 16
 SLOT_WORDS = 8
 RING_CAPACITY = 64
 STAGING_BUFFERS = 2
 TAIL_WORDS = 8
+BLOCK_WORDS = 1 << 13  # of the checksum: 64 KiB
 T_CHECKSUM, T_STEP, T_EPOCH, T_BEGIN, T_END, T_SLOT = range(6)
 
 # Control lines of a lane, written by the host ...
@@ -68,7 +51,7 @@ H2K_HEAD = 0 * LINE
 K2H_TAIL = 1 * LINE
 STOP = 2 * LINE
 WAKE_FD_WRITE = STOP + 1  # the lane's leader is woken through this end of its pipe
-GATE = STOP + 2  # a `ringnb.kernel.base.Gate`: where whoever teaches has stopped the lane
+GATE = STOP + 2  # a `ringnb.kernel.base.Gate`: where the lane was told to stop
 RETURNED = 3 * LINE  # two lines: staging buffers given back, counted per buffer
 # ... and by the kernel.
 H2K_TAIL = 5 * LINE
@@ -111,7 +94,7 @@ ACTOR_WORDS = LINE
     C_FREE,  # free running
     C_EXISTS,
     C_EPOCH,
-    C_OWED,  # a BUDGET_DONE reply that found no room yet
+    C_REPLY_DUE,  # a BUDGET_DONE reply is still to be sent
     C_PACE_NS,
     C_NEXT_NS,  # when a paced actor may step again
     C_STEP_NS,  # measured duration of a step
@@ -146,71 +129,42 @@ MEMBER_WORDS = 4 * LINE
 
 
 def state_nbytes(actor: Actor) -> int:
-    """Bytes of the state that a snapshot of this actor holds.
-
-    Parameters
-    ----------
-    actor : Actor
-        The actor.
-
-    Returns
-    -------
-    int
-        Logical bytes, without padding and parameters.
-    """
+    """Bytes of the state that a snapshot of this actor holds, without padding and parameters."""
     return int(np.prod(actor.state_shape)) * actor.dtype.itemsize
 
 
 def padded(nbytes: int) -> int:
-    """Round up to the next multiple of 64, the stride of a level in a staging buffer.
-
-    Parameters
-    ----------
-    nbytes : int
-        Bytes of a level.
-
-    Returns
-    -------
-    int
-        The stride.
-    """
+    """Round up to the next multiple of 64, the stride of a level in a staging buffer."""
     return -(-nbytes // 64) * 64
 
 
 def staging_tail(actor: Actor) -> int:
-    """Offset of the parameters in an actor's staging buffer.
-
-    Parameters
-    ----------
-    actor : Actor
-        The actor.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Offset of the parameters in an actor's staging buffer, bytes."""
     return actor.levels * padded(state_nbytes(actor) // actor.levels)
+
+
+def actor_columns(actor: Actor, slot: int) -> dict[int, int]:
+    """Columns of the actor table that say what an actor is, whatever memory it has."""
+    nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
+    return {
+        C_SLOT: slot,
+        C_LEVEL_BYTES: state_nbytes(actor) // actor.levels,
+        C_LEVELS: actor.levels,
+        C_NF: len(actor.fields),
+        C_NZ: nz,
+        C_NY: ny,
+        C_NX: nx,
+        C_ROWS: actor.shape[0],
+        C_TAIL: staging_tail(actor),
+    }
 
 
 def state_view(
     block: npt.NDArray[np.uint8], actor: Actor, second: int | None = None
 ) -> npt.NDArray[Any]:
-    """View the levels in a staging or restore buffer.
+    """View the levels in a staging or restore buffer as one (levels, fields, *grid) array.
 
-    Parameters
-    ----------
-    block : uint8 array
-        The buffer.
-    actor : Actor
-        Whose state it holds.
-    second : int, optional
-        Where the second level begins; right behind the first, padded, by default.
-
-    Returns
-    -------
-    (levels, fields, *grid) array
-        Not a copy; each level is contiguous.
+    `second` is the offset of the second level, bytes; by default right behind the first, padded.
     """
     per_level = (len(actor.fields), *actor.shape)
     strides = [actor.dtype.itemsize]
@@ -223,66 +177,28 @@ def state_view(
 
 
 def fill_start(levels: npt.NDArray[Any], actor: Actor, slot: int) -> None:
-    """Write an actor's start into a buffer.
+    """Write an actor's start into a `state_view`.
 
-    Parameters
-    ----------
-    levels : (levels, fields, *grid) array
-        From `state_view`.
-    actor : Actor
-        Whose start.
-    slot : int
-        Its slot.
-
-    Raises
-    ------
-    ValueError
-        If the actor returns another shape than it says. Nothing is written.
+    Raises `ValueError`, and writes nothing, if `Actor.start` returns another shape than it says.
     """
     state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
     if state.shape != actor.state_shape:
         msg = (
-            f"{actor!r}.start() returned shape {state.shape}, "
-            f"needed is {actor.state_shape} (levels * fields, *grid)"
+            f"{actor!r}.start() returned an array of shape {state.shape}; it must return "
+            f"{actor.state_shape} (levels * fields, *grid)"
         )
         raise ValueError(msg)
     levels[:] = state.reshape(levels.shape)
 
 
 def params_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[np.float64]:
-    """View the 16 parameters in a staging buffer.
-
-    Parameters
-    ----------
-    block : uint8 array
-        The buffer.
-    actor : Actor
-        Whose parameters it holds.
-
-    Returns
-    -------
-    (16,) float64 array
-        Not a copy.
-    """
+    """View the 16 parameters in a staging buffer."""
     tail = staging_tail(actor)
     return block[tail : tail + 8 * MAX_PARAMS].view(np.float64)
 
 
 def tail_words(block: npt.NDArray[np.uint8], actor: Actor) -> list[int]:
-    """Return what the kernel recorded behind a snapshot, in the order of the ``T_`` constants.
-
-    Parameters
-    ----------
-    block : uint8 array
-        A staging buffer.
-    actor : Actor
-        Whose snapshot it holds.
-
-    Returns
-    -------
-    list of int
-        8 words.
-    """
+    """Return the 8 words behind a snapshot, in the order of the ``T_`` constants."""
     tail = staging_tail(actor) + 8 * MAX_PARAMS
     words: list[int] = block[tail : tail + 8 * TAIL_WORDS].view(np.int64).tolist()
     return words
@@ -299,26 +215,10 @@ def _aligned(nbytes: int, align: int = 4096) -> npt.NDArray[np.uint8]:
 class LaneMemory:
     """All host memory of one lane, allocated before the kernel starts and never resized.
 
-    Parameters
-    ----------
-    actors : list of (int, Actor)
-        Slots and actors of the lane's stripe, in table order.
-    width : int
-        Threads of the team.
-    capacity : int
-        Slots per ring, a power of two.
-
-    Attributes
-    ----------
-    control, table, words, params, params_in, team, facts : int64 or float64 arrays
-        See the module's constants.
-    h2k, k2h : (capacity, 8) int64 arrays
-        The rings.
-    blocks : dict of int to uint8 array
-        By address: per actor, both level buffers with the gap between them; and a block more, the
-        restore buffer. Which of them that is changes with every restore, see `restore`.
-    staging : list of uint8 arrays
-        The staging buffers.
+    `actors` are the slots and actors of the lane, in table order; `width` is the number of threads
+    of its team, `capacity` the slots per ring, a power of two. The arrays are described by the
+    constants above. `blocks` holds, by address, each actor's two level buffers and, as one more
+    block, the restore buffer; a restore may exchange them, see `restore`.
     """
 
     def __init__(self, actors: list[tuple[int, Actor]], width: int, capacity: int) -> None:
@@ -333,36 +233,28 @@ class LaneMemory:
         self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
         self.facts: Words = np.zeros(FACTS, np.int64)
         self.blocks: dict[int, npt.NDArray[np.uint8]] = {}
-        largest = largest_block = 0
+        largest_tail = largest_block = 0
         for row, (slot, actor) in enumerate(actors):
-            nbytes = state_nbytes(actor)
-            level_bytes = nbytes // actor.levels
-            largest = max(largest, staging_tail(actor))
+            level_bytes = state_nbytes(actor) // actor.levels
             row_bytes = level_bytes // len(actor.fields) // actor.shape[0]
-            gap = padded(4 * row_bytes) + 65536 + 2112
-            second = padded(level_bytes) + gap
+            # A gap of some rows between the two levels. The vectorised inner loop tests at run time
+            # that what it reads and what it writes are some rows apart, and falls back to a scalar
+            # loop (measured: 3.5 times slower) if not. The odd 2112 bytes keep the levels from
+            # sharing their low twelve address bits, which makes stores delay later loads.
+            second = padded(level_bytes) + padded(4 * row_bytes) + 65536 + 2112
             base = self._add_block(2 * second)
-            largest_block = max(largest_block, 2 * second)
-            nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
-            columns = {
-                C_SLOT: slot,
+            columns = actor_columns(actor, slot) | {
                 C_A: base,
                 C_B: base + second,
                 C_BLOCK_BYTES: 2 * second,
                 C_SECOND: second,
-                C_LEVEL_BYTES: level_bytes,
-                C_LEVELS: actor.levels,
-                C_NF: len(actor.fields),
-                C_NZ: nz,
-                C_NY: ny,
-                C_NX: nx,
-                C_ROWS: actor.shape[0],
                 C_PARAMS: self.params[row].ctypes.data,
-                C_TAIL: staging_tail(actor),
             }
             for column, value in columns.items():
                 self.table[row, column] = value
-        size = largest + 8 * (MAX_PARAMS + TAIL_WORDS)
+            largest_tail = max(largest_tail, staging_tail(actor))
+            largest_block = max(largest_block, 2 * second)
+        size = largest_tail + 8 * (MAX_PARAMS + TAIL_WORDS)
         self.staging = [_aligned(size) for _ in range(STAGING_BUFFERS)]
         for block in self.staging:
             block.fill(0)  # touch the pages now; the first capture would pay for it otherwise

@@ -1,8 +1,6 @@
 """Which kernels run in this process, and what becomes of them when it forks or ends.
 
-A kernel is entered before it starts and taken out once it has ended. At the end of the interpreter
-every kernel that still runs is stopped, before finalisers free memory and unload code under it; in a
-forked child, to which threads and CUDA contexts do not come along, it counts as stopped, and says so.
+A kernel is entered before it starts and taken out once it has ended.
 """
 
 from __future__ import annotations
@@ -12,19 +10,14 @@ import os
 import weakref
 from typing import Protocol
 
-__all__ = ["Mortal", "enter", "leave", "running"]
+__all__ = ["RunningKernel", "enter", "leave", "running"]
 
 
-class Mortal(Protocol):
-    """What this module asks of a kernel.
-
-    Attributes
-    ----------
-    lost_in_fork : str
-        What it runs on that a forked child does not get, in the plural.
-    """
+class RunningKernel(Protocol):
+    """What this module asks of a kernel."""
 
     lost_in_fork: str
+    """What it runs on that a forked child does not get, in the plural."""
 
     def fail(self, reason: str) -> None:
         """Record why it does not run any more."""
@@ -33,39 +26,25 @@ class Mortal(Protocol):
         """End it and wait."""
 
 
-_live: weakref.WeakSet[Mortal] = weakref.WeakSet()
+_live: weakref.WeakSet[RunningKernel] = weakref.WeakSet()
 
 
-def enter(kernel: Mortal) -> None:
-    """Count a kernel among those that run.
-
-    Parameters
-    ----------
-    kernel : Mortal
-        About to start.
-
-    Notes
-    -----
-    Registered anew for every kernel: what is registered last runs first at the end of the interpreter,
-    before the finalisers of whatever was allocated until now.
-    """
+def enter(kernel: RunningKernel) -> None:
+    """Count a kernel among those that run; it is about to start."""
     _live.add(kernel)
+    # Registered anew for every kernel: what is registered last runs first at the end of the
+    # interpreter. So every kernel is stopped before the finalisers of what was allocated until now
+    # free memory and unload code under it.
     atexit.unregister(_stop_all)
     atexit.register(_stop_all)
 
 
-def leave(kernel: Mortal) -> None:
-    """Take a kernel out that has ended.
-
-    Parameters
-    ----------
-    kernel : Mortal
-        Entered before; if not, nothing happens.
-    """
+def leave(kernel: RunningKernel) -> None:
+    """Take a kernel out that has ended, if it is in."""
     _live.discard(kernel)
 
 
-def running() -> list[Mortal]:
+def running() -> list[RunningKernel]:
     """Return the kernels that run."""
     return list(_live)
 
@@ -76,6 +55,7 @@ def _stop_all() -> None:
 
 
 def _forked() -> None:
+    # In the child: threads and CUDA contexts stay behind in the parent.
     for kernel in running():
         kernel.fail(
             f"this process ({os.getpid()}) was forked from the one that runs it, and "

@@ -11,33 +11,17 @@ from typing import Any
 
 from ringnb._support.checks import MAX_STEP
 from ringnb.errors import Status
-from ringnb.kernel.layout import (
-    C_BUDGET,
-    C_BUSY_NS,
-    C_CUR,
-    C_EPOCH,
-    C_EXISTS,
-    C_FREE,
-    C_NEXT_NS,
-    C_NX,
-    C_NY,
-    C_NZ,
-    C_OWED,
-    C_PACE_NS,
-    C_STEP,
-    C_STEP_NS,
-)
+from ringnb.kernel import layout
 from ringnb.messages.commands import Command
 
-__all__ = ["FAR", "inside", "judge", "loaded", "plan_slice", "stepped"]
+__all__ = ["NEVER", "apply_command", "inside", "plan_slice", "record_load", "record_steps"]
 
-FAR = 2**62
-"""A time that never comes."""
+NEVER = 2**62  # a time, nanoseconds
 
-# What is left to do for a command that `judge` allowed.
+# What is left to do for a command that `apply_command` allowed.
 DONE, INJECT, SET_PARAMS, LOAD, CAPTURE = range(5)
 
-# Compiled code wants plain integers.
+# Numba types an enumeration member as an enumeration, which does not compare with a word of a ring.
 _RUN_STEPS = int(Command.RUN_STEPS)
 _PAUSE = int(Command.PAUSE)
 _RESUME = int(Command.RESUME)
@@ -56,42 +40,33 @@ _NO_ACTOR = int(Status.NO_ACTOR)
 _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 _ACTOR_EXISTS = int(Status.ACTOR_EXISTS)
 
+_CATCH_UP_NS = 100_000_000  # a paced actor that is later than this does not catch up
 
-def judge(table: Any, row: int, kind: int, argument: int) -> Any:
-    """Check a command to an actor and carry out what concerns its row alone.
 
-    Parameters
-    ----------
-    table : (n, columns) int64 array
-        The actor table.
-    row : int
-        The actor's row.
-    kind, argument : int
-        The command and its first argument.
+def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
+    """Check a command to an actor, and carry it out as far as it concerns the actor's row alone.
 
-    Returns
-    -------
-    tuple of int
-        Status, value of the reply, and what is left to do.
+    Returns the status, the value of the reply, and what is left to do.
     """
     status, value, left = _OK, 0, DONE
-    if table[row, C_EXISTS] == 0 and kind != _CREATE:
+    if table[row, layout.C_EXISTS] == 0 and kind != _CREATE:
         status = _NO_ACTOR
     elif kind == _HEARTBEAT:
         pass
     elif kind == _RUN_STEPS:
-        if argument < 1 or argument > MAX_STEP - table[row, C_STEP] - table[row, C_BUDGET]:
+        target = table[row, layout.C_STEP] + table[row, layout.C_BUDGET]
+        if argument < 1 or argument > MAX_STEP - target:
             status = _BAD_ARGUMENT
         else:
-            table[row, C_BUDGET] += argument
-            table[row, C_OWED] = 1
-            value = table[row, C_STEP] + table[row, C_BUDGET]
+            table[row, layout.C_BUDGET] += argument
+            table[row, layout.C_REPLY_DUE] = 1
+            value = target + argument
     elif kind == _PAUSE:
-        table[row, C_FREE] = 0
-        table[row, C_BUDGET] = 0
-        table[row, C_OWED] = 0
+        table[row, layout.C_FREE] = 0
+        table[row, layout.C_BUDGET] = 0
+        table[row, layout.C_REPLY_DUE] = 0
     elif kind == _RESUME:
-        table[row, C_FREE] = 1
+        table[row, layout.C_FREE] = 1
     elif kind == _INJECT:
         left = INJECT
     elif kind == _SET_PARAMS:
@@ -100,20 +75,20 @@ def judge(table: Any, row: int, kind: int, argument: int) -> Any:
         if argument < 0:
             status = _BAD_ARGUMENT
         else:
-            table[row, C_PACE_NS] = argument
-            table[row, C_NEXT_NS] = 0
+            table[row, layout.C_PACE_NS] = argument
+            table[row, layout.C_NEXT_NS] = 0
     elif kind in (_CREATE, _RESTART, _RESTORE):
-        if kind == _CREATE and table[row, C_EXISTS] != 0:
+        if kind == _CREATE and table[row, layout.C_EXISTS] != 0:
             status = _ACTOR_EXISTS
         elif argument < 0:
             status = _BAD_ARGUMENT
         else:
             left = LOAD
     elif kind == _DESTROY:
-        table[row, C_EXISTS] = 0
-        table[row, C_FREE] = 0
-        table[row, C_BUDGET] = 0
-        table[row, C_OWED] = 0
+        table[row, layout.C_EXISTS] = 0
+        table[row, layout.C_FREE] = 0
+        table[row, layout.C_BUDGET] = 0
+        table[row, layout.C_REPLY_DUE] = 0
     elif kind == _SNAPSHOT:
         left = CAPTURE
     else:
@@ -123,65 +98,58 @@ def judge(table: Any, row: int, kind: int, argument: int) -> Any:
 
 def inside(table: Any, row: int, z: int, y: int, x: int) -> Any:
     """Return whether a cell lies in the actor's grid."""
-    return 0 <= z < table[row, C_NZ] and 0 <= y < table[row, C_NY] and 0 <= x < table[row, C_NX]
+    return (
+        0 <= z < table[row, layout.C_NZ]
+        and 0 <= y < table[row, layout.C_NY]
+        and 0 <= x < table[row, layout.C_NX]
+    )
 
 
-def loaded(table: Any, row: int, kind: int, step: int) -> None:
-    """Record that an actor's state was replaced by what the host had put into the restore buffer."""
-    table[row, C_CUR] = 0
-    table[row, C_STEP] = step
-    table[row, C_BUDGET] = 0
-    table[row, C_OWED] = 0
-    table[row, C_EPOCH] += 1
+def record_load(table: Any, row: int, kind: int, step: int) -> None:
+    """Record that an actor's state was replaced by what was in the restore buffer, of this step."""
+    table[row, layout.C_CUR] = 0
+    table[row, layout.C_STEP] = step
+    table[row, layout.C_BUDGET] = 0
+    table[row, layout.C_REPLY_DUE] = 0
+    table[row, layout.C_EPOCH] += 1
     if kind != _RESTORE:
-        table[row, C_FREE] = 0
-    table[row, C_EXISTS] = 1
+        table[row, layout.C_FREE] = 0
+    table[row, layout.C_EXISTS] = 1
 
 
 def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
-    """Decide how many steps an actor takes now.
+    """Decide how many steps an existing actor takes now, in a slice of about `slice_ns`.
 
-    Parameters
-    ----------
-    table : (n, columns) int64 array
-        The actor table.
-    row : int
-        The actor's row; it exists.
-    begin, slice_ns : int
-        The time, and how long a slice should take, nanoseconds.
-
-    Returns
-    -------
-    tuple of int
-        Steps, 0 for none; then the time at which it may step again, 0 for at once.
+    Returns the steps, 0 for none, and the time at which it may step again, 0 for at once; times are
+    those of the clock that gave `begin`, nanoseconds.
     """
-    budget = table[row, C_BUDGET]
-    if (budget == 0 and table[row, C_FREE] == 0) or table[row, C_STEP] >= MAX_STEP:
-        return 0, FAR
+    budget = table[row, layout.C_BUDGET]
+    if (budget == 0 and table[row, layout.C_FREE] == 0) or table[row, layout.C_STEP] >= MAX_STEP:
+        return 0, NEVER
     count = 1  # the first slice measures what a step costs
-    if table[row, C_STEP_NS] > 0:
-        count = max(1, slice_ns // table[row, C_STEP_NS])
-    pace = table[row, C_PACE_NS]
+    if table[row, layout.C_STEP_NS] > 0:
+        count = max(1, slice_ns // table[row, layout.C_STEP_NS])
+    pace = table[row, layout.C_PACE_NS]
     if pace > 0:
-        due = table[row, C_NEXT_NS]
-        if due == 0 or begin - due > 100_000_000:
+        due = table[row, layout.C_NEXT_NS]
+        if due == 0 or begin - due > _CATCH_UP_NS:
             due = begin  # after a pause, go on at the pace; do not catch up
         if due > begin:
             return 0, due
         count = min(count, (begin - due) // pace + 1)
-        table[row, C_NEXT_NS] = due + count * pace
+        table[row, layout.C_NEXT_NS] = due + count * pace
     if budget > 0:
         count = min(count, budget)
-    count = min(count, MAX_STEP - table[row, C_STEP])
-    return count, (table[row, C_NEXT_NS] if pace > 0 else 0)
+    count = min(count, MAX_STEP - table[row, layout.C_STEP])
+    return count, (table[row, layout.C_NEXT_NS] if pace > 0 else 0)
 
 
-def stepped(table: Any, row: int, count: int, elapsed_ns: int) -> None:
-    """Record that an actor took steps."""
-    table[row, C_STEP_NS] = max(1, elapsed_ns // count)
-    table[row, C_BUSY_NS] += elapsed_ns
-    table[row, C_STEP] += count
-    if count % 2 == 1:
-        table[row, C_CUR] = 1 - table[row, C_CUR]
-    if table[row, C_BUDGET] > 0:
-        table[row, C_BUDGET] -= count
+def record_steps(table: Any, row: int, count: int, elapsed_ns: int) -> None:
+    """Record that an actor took `count` steps."""
+    table[row, layout.C_STEP_NS] = max(1, elapsed_ns // count)
+    table[row, layout.C_BUSY_NS] += elapsed_ns
+    table[row, layout.C_STEP] += count
+    if count % 2 == 1:  # the levels have swapped an odd number of times
+        table[row, layout.C_CUR] = 1 - table[row, layout.C_CUR]
+    if table[row, layout.C_BUDGET] > 0:
+        table[row, layout.C_BUDGET] -= count

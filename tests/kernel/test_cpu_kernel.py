@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from ringnb.errors import CommandRefused, KernelStopped
 from ringnb.kernel import layout
+from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cpu.leader import run_leader
@@ -323,6 +325,19 @@ def test_the_pump_does_not_sleep_on_a_reply_that_it_has_just_taken(monkeypatch):
         monkeypatch.setattr(kernel, "wait", lambda *_: pytest.fail("slept"))
         client.pump(10.0)
         assert ticket.reply is not None
+    finally:
+        kernel.stop()
+
+
+def test_a_call_makes_room_where_both_rings_are_full():
+    kernel = CpuKernel([Mixer((8, 8))], capacity=2)
+    kernel.launch()
+    try:
+        with pytest.raises(QueueFull):
+            for command_id in itertools.count(1_000_000):
+                kernel.push_nowait(0, Command.HEARTBEAT, command_id, 0)
+                time.sleep(0.02)  # the lane reads two, and answers them
+        assert KernelClient(kernel).call(0, Command.HEARTBEAT, timeout_s=5).ok
     finally:
         kernel.stop()
 

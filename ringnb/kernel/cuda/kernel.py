@@ -29,6 +29,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.checks import check_int
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout
@@ -41,7 +42,7 @@ from ringnb.kernel.cuda.device import Device, GpuDevice, SimulatedDevice
 from ringnb.kernel.cuda.errors import death, driver_error, first_line, out_of_memory, unavailable
 from ringnb.kernel.cuda.layout import CudaPlan
 from ringnb.kernel.cuda.memory import CudaMemory
-from ringnb.kernel.host import LaneKernel, check_range, check_sizes
+from ringnb.kernel.host import LaneKernel, check_sizes
 from ringnb.kernel.layout import state_view
 from ringnb.kernel.ring import load_word, spin_for_reply, store_word
 from ringnb.messages.commands import Command, Reply
@@ -118,8 +119,8 @@ class CudaKernel(LaneKernel):
             most = (
                 (256, "threads of the simulated block") if simulate else (2**20, "blocks of a lane")
             )
-            check_range("width", width, 1, *most)
-        check_range("threads", threads, 32, 1024, "threads of a block")
+            check_int(width, "width", 1, most[0], why=most[1])
+        check_int(threads, "threads", 32, 1024, why="threads of a block")
         if not 0.5 <= lease_s <= 3600:
             msg = f"lease_s must lie in 0.5..3600 seconds, got {lease_s!r}"
             raise ValueError(msg)

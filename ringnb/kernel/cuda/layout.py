@@ -100,8 +100,6 @@ JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD = range(4)
 (F_CAPACITY, F_WIDTH, F_SLICE_NS, F_HOT_NS, F_LEASE_NS) = range(5)
 FACTS = 8
 
-BLOCK_WORDS = 1 << 13  # of the checksum, see `ringnb.kernel.layout`
-
 
 class Memory(NamedTuple):
     """All arrays of a launch, as device functions hand them on: see this module's docstring.

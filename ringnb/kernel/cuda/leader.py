@@ -127,11 +127,11 @@ _BAD_SLOT = int(Status.BAD_SLOT)
 _STAGING_BUSY = int(Status.STAGING_BUSY)
 _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 
-_judge = dev.function(rules.judge)
+_apply_command = dev.function(rules.apply_command)
 _inside = dev.function(rules.inside)
-_loaded = dev.function(rules.loaded)
+_record_load = dev.function(rules.record_load)
 _plan_slice = dev.function(rules.plan_slice)
-_stepped = dev.function(rules.stepped)
+_record_steps = dev.function(rules.record_steps)
 
 
 @dev.function
@@ -224,7 +224,7 @@ def make_commands(inject: Any) -> Any:
             if row < 0:
                 reply(m, lane, kind, command_id, slot, _BAD_SLOT, 0, 0, 0)
                 continue
-            status, value, left = _judge(table, row, kind, argument)
+            status, value, left = _apply_command(table, row, kind, argument)
             if left == rules.INJECT:
                 if _inside(table, row, argument, y, x):
                     inject(m.state, table, m.params, row, argument, y, x, dev.as_float(bits))
@@ -269,9 +269,9 @@ def _next_slice(m: Any, base: int, lane: int) -> Any:
         row = first + place
         if table[row, layout.C_EXISTS] == 0:
             continue
-        owed = table[row, layout.C_BUDGET] == 0 and table[row, layout.C_OWED] != 0
+        owed = table[row, layout.C_BUDGET] == 0 and table[row, layout.C_REPLY_DUE] != 0
         if owed and room(m, lane) > 0:
-            table[row, layout.C_OWED] = 0
+            table[row, layout.C_REPLY_DUE] = 0
             answer(m, lane, row, _BUDGET_DONE, 0, _OK, table[row, layout.C_STEP])
         count, _ = _plan_slice(table, row, begin, m.facts[cl.F_SLICE_NS])
         if count > 0:
@@ -383,7 +383,7 @@ def _seal(m: Any, base: int, row: int, begin: int, end: int) -> None:
     for j in range(16):
         word = m.params[row * 16 + j]
         staging[target + tail + j] = word
-        total = dev.weigh(total, word, 2 * ((tail + j) // cl.BLOCK_WORDS) + 1)
+        total = dev.weigh(total, word, 2 * ((tail + j) // layout.BLOCK_WORDS) + 1)
     at = target + tail + 16
     staging[at + layout.T_CHECKSUM] = total
     staging[at + layout.T_STEP] = table[row, layout.C_STEP]
@@ -406,13 +406,13 @@ def finish_job(m: Any, base: int) -> None:
     lane, command_id = mail[base + cl.M_LANE], mail[base + cl.M_ID]
     begin, end = mail[base + cl.M_BEGIN], dev.now_ns()
     if kind == cl.JOB_STEP:
-        _stepped(table, row, mail[base + cl.J_COUNT], end - begin)
+        _record_steps(table, row, mail[base + cl.J_COUNT], end - begin)
         publish(m, row)
         return
     command, value = mail[base + cl.M_COMMAND], 0
     if kind == cl.JOB_LOAD:
         _take_params(m, row)
-        _loaded(table, row, command, mail[base + cl.M_ARGUMENT])
+        _record_load(table, row, command, mail[base + cl.M_ARGUMENT])
     else:
         value = mail[base + cl.M_BUFFER]
         _seal(m, base, row, begin, end)

@@ -219,7 +219,7 @@ def _capture(m: Any, row: int, now: int, before: int, target: int, me: int, all_
     for i in range(me, n * table[row, layout.C_LEVELS], all_):
         word = state[now + i] if i < n else state[before + i - n]
         staging[target + i] = word
-        total = dev.weigh(total, word, 2 * (i // cl.BLOCK_WORDS) + 1)
+        total = dev.weigh(total, word, 2 * (i // layout.BLOCK_WORDS) + 1)
     return total
 
 
