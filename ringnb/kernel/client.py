@@ -179,14 +179,14 @@ class KernelClient:
         KernelStopped
             If the kernel does not run, or stops meanwhile.
         """
-        pending = None
+        pending: PendingCommand | None = None
         if self._pump.acquire(blocking=False):
             try:
                 # No time to wait for room: while this thread has the pump, no other takes replies.
                 try:
                     pending = self.submit(slot, kind, arguments, timeout_s=0, spin_ns=_SPIN_NS)
                 except QueueFull:
-                    pass
+                    pending = None
                 self._dispatch()
             finally:
                 self._release_pump()
