@@ -51,22 +51,12 @@ Stage = Literal[
 
 
 class Station(NamedTuple):
-    """A place that a request passes on its way.
-
-    Attributes
-    ----------
-    key, label : str
-        Its id, and its name in a picture.
-    where : {"Python", "ring", "kernel", "disk"}
-        What it is a part of.
-    position : str
-        What the hand crank says of a request that is stopped there; empty if it cannot be stopped there.
-    """
+    """A place that a request passes on its way."""
 
     key: str
-    label: str
+    label: str  # in a picture
     where: Literal["Python", "ring", "kernel", "disk"]
-    position: str = ""
+    position: str = ""  # what the hand crank says of a request stopped there; empty if it cannot be
 
 
 # In the order of the way.
@@ -85,32 +75,17 @@ STATIONS: tuple[Station, ...] = (
 
 
 class LifecycleStage(NamedTuple):
-    """What is known of a stage.
-
-    Attributes
-    ----------
-    name : str
-        The stage, as `Event.stage` has it.
-    passed : tuple of str
-        Keys of the stations that a request has passed for certain when it has reached the stage.
-    heading, meaning : str
-        The time since the stage before: the heading of its column, and what is done in that time.
-        Empty if the stage is not on the straight way to a commit.
-    outcome : {"", "good", "gone", "bad"}
-        What the stage means for the checkpoint; empty for a stage on the way.
-    mark : str
-        The outcome in a word or a sign.
-    ends_request : bool
-        Whether it is the last that the manager has to say of a request.
-    """
+    """What is known of a stage: where the request has been, how the stage is called, what it means."""
 
     name: Stage
-    passed: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()  # keys of stations that a request has certainly passed
+    # Of the time since the stage before: its column's heading, and what is done in it. Empty for a stage
+    # that is not on the straight way to a commit.
     heading: str = ""
     meaning: str = ""
-    outcome: Literal["", "good", "gone", "bad"] = ""
-    mark: str = ""
-    ends_request: bool = False
+    outcome: Literal["", "good", "gone", "bad"] = ""  # of the checkpoint; empty on the way
+    mark: str = ""  # the outcome in a word or a sign
+    ends_request: bool = False  # whether the manager has no more to say of the request
 
 
 LIFECYCLE: tuple[LifecycleStage, ...] = (
@@ -142,15 +117,7 @@ ENDS = frozenset(stage.name for stage in LIFECYCLE if stage.ends_request)
 
 
 class Span(NamedTuple):
-    """The time between two stages of the straight way.
-
-    Attributes
-    ----------
-    begin, end : str
-        The stages.
-    heading, meaning : str
-        As `LifecycleStage` has them, of the later stage.
-    """
+    """The time from one stage of the straight way to the next; heading and meaning are the latter's."""
 
     begin: Stage
     end: Stage

@@ -1,7 +1,7 @@
 """The snapshot messages: what a checkpoint manager asks for, and what comes back.
 
-The manager issues each `SnapshotRequest` and accepts each `SnapshotResponse`; whoever carries them need
-not be a ringnb kernel.
+The manager issues each `SnapshotRequest` and accepts each `SnapshotResponse`; what answers them need not
+be a ringnb kernel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Fields = Mapping[str, npt.NDArray[Any]]
 
 
 def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
-    """Turn what a snapshot carries into a dict of little-endian arrays, without copying if possible.
+    """Return the fields of a snapshot as little-endian arrays, without copying if possible.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
                 "dtypes can be stored"
             )
             raise TypeError(msg)
-        # What is read by slices is converted slice by slice, when it is encoded.
+        # An array that is read by slices is converted slice by slice, when it is encoded.
         fields[name] = array if lazy else array.astype(array.dtype.newbyteorder("<"), copy=False)
     if not fields:
         msg = "data holds no field: a snapshot needs at least one array"
@@ -101,14 +101,14 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
     params : mapping of str to float, optional
         The actor's parameters at the capture.
     lease : object
-        What gives the buffer back when it is called. It is called once, by `release` or, as a
-        backstop, when this mapping is garbage-collected.
+        Called once to give the buffer back: by `release` or, at the latest, when this mapping is
+        garbage-collected.
 
     Notes
     -----
     `CheckpointManager.complete_snapshot` releases a mapping that has a ``release`` method as soon as
-    it needs the data no more. After that the views show whatever the kernel puts there next, so the
-    mapping refuses to hand them out. Copy an array that you want to keep.
+    it no longer needs the data. The views then show what the kernel puts there next, so the mapping
+    no longer gives them out. Copy an array that you want to keep.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
         return len(self._names)
 
     def __del__(self) -> None:
-        """Give the staging buffer back if nobody did."""
+        """Give the staging buffer back if that was not done."""
         self.release()
 
 

@@ -1,8 +1,8 @@
-"""One snapshot request moved by hand, stage by stage, with the world stopped in between.
+"""One snapshot request moved by hand, stage by stage, with everything stopped in between.
 
 `Crank` drives a `Session` that was opened with ``service=False``. Nothing of it is a simulation: the
 request lies on the real H2K ring, whose lane does not read it; the state lies in the real staging
-buffer, and the kernel keeps the answer back; the commit stands between its last fsync and its rename.
+buffer, and the kernel keeps the answer back; the commit is paused between its last fsync and its rename.
 """
 
 from __future__ import annotations
@@ -24,21 +24,17 @@ from ringnb.messages.events import STATIONS, Event
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.session import Session
 
-__all__ = [
-    "Crank",
-    "END",
-    "GatedCommit",
-    "POSITIONS",
-    "TURNS",
-]
+__all__ = ["POSITIONS", "TURNS", "Crank", "PausedCommit"]
 
-
-END = 99  # a stop beyond the last
+# Where a request can be stopped, in the order of its way; the first is before it.
+POSITIONS: tuple[str, ...] = ("idle", *(s.position for s in STATIONS if s.position))
+_PATIENCE_S = 10.0
+_END = 99  # a stop beyond the last
 
 
 @final
-class GatedCommit:
-    """A commit on a thread of its own, stopped before its rename and after it.
+class PausedCommit:
+    """A commit on a thread of its own, paused before its rename and after it.
 
     The first stop is after the sync of the staged checkpoint's directory, the last thing before the
     rename; the second after the sync of the store's directory, the first thing after it. Neither holds
@@ -51,15 +47,15 @@ class GatedCommit:
         self._folders = storage.folders if isinstance(storage, ZarrStorage) else ()
         self._session = weakref.ref(session.itself)
         self._manager = session.manager
-        self._response = response
         self._events = session.events
         self._appended = session.events.appended
+        self._response = response
         self.name: str | None = None
         self.error: BaseException | None = None
-        self._stops = 0  # reached
-        self._opened = 0
-        self._moved = threading.Condition()
+        self._reached = 0  # stops
+        self._allowed = 0  # stops that it may go on from
         self._done = False
+        self._changed = threading.Condition()  # guards the three above
         self._thread = threading.Thread(target=self._run, name="ringnb-crank", daemon=True)
         self._thread.start()
 
@@ -70,57 +66,55 @@ class GatedCommit:
         return [e.name for e in new if e.stage == "retired" and e.name is not None]
 
     def run_to(self, stop: int) -> bool:
-        """Open the gates before a stop; return, when it or the end is reached, whether it is the end."""
-        with self._moved:
-            self._opened = stop - 1
-            self._moved.notify_all()
-            self._moved.wait_for(lambda: self._done or self._stops >= stop)
+        """Go on to a stop, or to the end if there is no such stop; return whether it is the end."""
+        with self._changed:
+            self._allowed = stop - 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._done or self._reached >= stop)
             return self._done
 
-    def open_all(self) -> None:
-        """Open every gate."""
-        with self._moved:
-            self._opened = END
-            self._moved.notify_all()
+    def let_go(self) -> None:
+        """Let it run to its end, and do not wait."""
+        with self._changed:
+            self._allowed = _END
+            self._changed.notify_all()
 
     def _run(self) -> None:
         try:
-            with files.interposing(self._stand):
+            with files.interposing(self._pause_at_syncs):
                 self.name = self._manager.complete_snapshot(self._response)
         except BaseException as error:  # noqa: BLE001 - raised where the crank is turned
             self.error = error
         finally:
-            with self._moved:
+            with self._changed:
                 self._done = True
-                self._moved.notify_all()
+                self._changed.notify_all()
 
-    def _stand(self, name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
-        if name == "sync_directory" and threading.current_thread() is self._thread:
-            path = Path(arguments[0])
-            if self._folders and (
-                (self._stops == 0 and path.parent == self._folders[1] / "staging")
-                or (self._stops == 1 and path == self._folders[0])
-            ):
-                done = call()
-                with self._moved:
-                    self._stops += 1
-                    mine = self._stops
-                    self._moved.notify_all()
-                    while not self._moved.wait_for(lambda: self._opened >= mine, 0.2):
-                        if _is_closed(self._session):
-                            break  # its store is to be given up
-                return done
-        return call()
+    def _pause_at_syncs(
+        self, name: str, arguments: tuple[Any, ...], call: Callable[[], Any]
+    ) -> Any:
+        """Do a file operation of any thread; pause this commit's thread after two of them."""
+        done = call()
+        if (
+            name == "sync_directory"
+            and threading.current_thread() is self._thread
+            and self._folders
+            and self._is_stop(Path(arguments[0]))
+        ):
+            with self._changed:
+                self._reached += 1
+                mine = self._reached
+                self._changed.notify_all()
+                while not self._changed.wait_for(lambda: self._allowed >= mine, 0.2):
+                    session = self._session()
+                    if session is None or session.closed:
+                        break  # its store is being closed
+        return done
 
-
-def _is_closed(session: weakref.ref[Session]) -> bool:
-    alive = session()
-    return alive is None or alive.closed
-
-
-# Where a request can be stopped, in the order of its way; the first is before it.
-POSITIONS: tuple[str, ...] = ("idle", *(s.position for s in STATIONS if s.position))
-_PATIENCE_S = 10.0
+    def _is_stop(self, directory: Path) -> bool:
+        if self._reached == 0:
+            return directory.parent == self._folders[1] / "staging"
+        return self._reached == 1 and directory == self._folders[0]
 
 
 @final
@@ -135,24 +129,24 @@ class Crank:
     Attributes
     ----------
     position : str
-        How far the request in hand has come, one of `POSITIONS`.
+        How far the current request has come, one of `POSITIONS`.
 
     Raises
     ------
     ValueError
-        If the session turns its crank itself.
+        If the session has a service thread.
 
     Notes
     -----
     Any thread; one call at a time. While an answer is kept back (``"in staging"``) the actor's lane
-    stands, with all its actors. `close` opens every gate; a session that closes does the same.
+    is stopped, with all its actors. `close` opens every gate; a session that closes does the same.
     """
 
     def __init__(self, session: Session) -> None:
         if session.service_runs:
             msg = (
-                "this session's service threads turn the crank; open it with service=False to turn "
-                "it by hand"
+                "this session's service thread moves its requests; open the session with "
+                "service=False to move them by hand"
             )
             raise ValueError(msg)
         self.position = "idle"
@@ -162,25 +156,25 @@ class Crank:
         self._sent: set[int] = set()  # pending requests that the kernel was sent
         self._request: SnapshotRequest | None = None
         self._response: SnapshotResponse | None = None
-        self._commit: GatedCommit | None = None
+        self._commit: PausedCommit | None = None
 
     @property
     def request(self) -> SnapshotRequest | None:
-        """The request in hand."""
+        """The current request."""
         return self._request
 
     @property
     def next_step(self) -> str:
-        """What `turn` would do, in words."""
+        """The name of what `turn` would do."""
         return _TURNS[self.position][1]
 
     def turn(self, slot: int = 0) -> str:
-        """Move the request in hand on by one stage, or begin with one.
+        """Move the current request on by one stage, or begin with a new one.
 
         Parameters
         ----------
         slot : int, default 0
-            The actor that is asked if none is due.
+            The actor to request a snapshot of, if none is due.
 
         Returns
         -------
@@ -190,20 +184,19 @@ class Crank:
         Raises
         ------
         SnapshotFailed, CheckpointError, OSError
-            If the snapshot came to nothing; the crank is idle again then.
+            If the snapshot fails; the crank is then idle again.
         KernelStopped
             If the kernel does not run.
         """
         with self._lock:
-            step = _TURNS[self.position][0]
             try:
-                return step(self, slot)
+                return _TURNS[self.position][0](self, slot)
             except Exception:
-                self._drop()
+                self._reset()
                 raise
 
     def cancel(self) -> bool:
-        """Cancel the request in hand; what comes of it later is ignored.
+        """Cancel the current request: what the kernel answers later is ignored.
 
         Returns
         -------
@@ -234,10 +227,9 @@ class Crank:
                 raise ValueError(msg)
             while self.position != "received":
                 self.turn()
-            request = self._in_hand()
-            lost = Event("lost", request.actor_slot, request.request_id)
-            self._session.events.append(lost)
-            self._drop()
+            request = self._current()
+            self._session.events.append(Event("lost", request.actor_slot, request.request_id))
+            self._reset()
             return (
                 f"the answer to request {request.request_id} is lost; the manager waits for it "
                 "until request_timeout"
@@ -247,13 +239,13 @@ class Crank:
         """Let everything go on: open the gates, finish a commit under way. Idempotent."""
         with self._lock:
             if self._commit is not None:
-                self._commit.run_to(END)
-            self._drop()
+                self._commit.run_to(_END)
+            self._reset()
 
     def release(self) -> None:
-        """Open the gates of a commit under way and wait for nothing. Any thread, at any time."""
+        """Let a commit under way run to its end, and do not wait. Any thread, at any time."""
         if (commit := self._commit) is not None:
-            commit.open_all()
+            commit.let_go()
 
     # -- the stages ------------------------------------------------------------------------------
 
@@ -267,7 +259,7 @@ class Crank:
         due = bool(self._due)
         request = self._due.popleft() if due else manager.request_snapshot(slot)
         if request is None:
-            msg = f"slot {slot} is not registered with the manager"
+            msg = f"slot {slot} is not registered with the manager: register_actor it first"
             raise ValueError(msg)
         if request.request_id in self._sent:
             msg = (
@@ -277,45 +269,42 @@ class Crank:
             raise ValueError(msg)
         self._request = request
         self.position = "requested"
-        why = "was due" if due else "is asked by hand"
+        why = "was due" if due else "is requested by hand"
         return f"actor {request.actor_slot} {why}: request {request.request_id}"
 
     def _send(self, _slot: int) -> str:
-        request = self._in_hand()
-        self._gate(Gate.COMMANDS)
+        request = self._current()
+        self._set_gate(Gate.COMMANDS)
         self._session.send(request)
         self._sent.add(request.request_id)
         self.position = "on the H2K ring"
         return f"request {request.request_id} lies on the H2K ring; the lane does not read it"
 
     def _capture(self, _slot: int) -> str:
-        request = self._in_hand()
-        lane = self._lane()
-        statistics = self._session.kernel.statistics
-        taken = statistics().staging_taken[lane]
-        answers = statistics().k2h_depth[lane]
-        self._gate(Gate.ANSWERS)
-
-        def captured() -> bool:
-            """Whether it lies in staging, or the kernel has refused it."""
-            now = statistics()
-            return now.staging_taken[lane] > taken or now.k2h_depth[lane] > answers
-
-        self._wait(captured, "captured the state")
+        kernel, lane = self._session.kernel, self._lane()
+        taken, answers = kernel.staging_taken(lane), self._answers(lane)
+        self._set_gate(Gate.ANSWERS)
+        # Or the kernel has refused it: then it takes no buffer, and has answered.
+        self._wait(
+            lambda: kernel.staging_taken(lane) > taken or self._answers(lane) > answers,
+            "captured the state",
+        )
         self.position = "in staging"
-        step = self._session.kernel.counters(request.actor_slot).step
-        return f"the state of step {step:,} lies in a staging buffer; its lane stands"
+        step = kernel.counters(self._current().actor_slot).step
+        return f"the state of step {step:,} lies in a staging buffer; its lane is stopped"
 
     def _answer(self, _slot: int) -> str:
         lane = self._lane()
-        self._gate(Gate.COMMANDS)
-        self._wait(lambda: self._session.kernel.statistics().k2h_depth[lane] > 0, "answered")
+        self._set_gate(Gate.COMMANDS)
+        self._wait(lambda: self._answers(lane) > 0, "answered")
         self.position = "on the K2H ring"
-        running = self._session.kernel.counters(self._in_hand().actor_slot).running
-        return f"the answer lies on the K2H ring; the actor {'steps on' if running else 'stands'}"
+        running = self._session.kernel.counters(self._current().actor_slot).running
+        return (
+            f"the answer lies on the K2H ring; the actor {'steps on' if running else 'is paused'}"
+        )
 
     def _receive(self, _slot: int) -> str:
-        request = self._in_hand()
+        request = self._current()
         deadline = time.monotonic() + _PATIENCE_S
         while self._response is None and time.monotonic() < deadline:
             for response in self._session.receive(0.1):
@@ -326,35 +315,38 @@ class Crank:
         if self._response is None:
             msg = f"the answer to request {request.request_id} did not come"
             raise SnapshotFailed(msg)
-        self._gate(Gate.OPEN)
+        self._set_gate(Gate.OPEN)
         self.position = "received"
         return "the answer is here, its arrays view the staging buffer; nothing is stored yet"
 
     def _write(self, _slot: int) -> str:
         assert self._response is not None
-        self._commit = GatedCommit(self._session, self._response)
+        self._commit = PausedCommit(self._session, self._response)
         self._response = None
-        if self._commit.run_to(1):
-            return self._finish()
-        self.position = "written"
-        return "all chunks are written and synced, beside the store: no name shows them yet"
+        return self._commit_to(
+            1,
+            "written",
+            "all chunks are written and synced, beside the store: no name shows them yet",
+        )
 
     def _publish(self, _slot: int) -> str:
-        assert self._commit is not None
-        if self._commit.run_to(2):
-            return self._finish()
-        self.position = "committed"
-        return "one rename made the checkpoint visible, all of it at once; the rename is synced"
+        return self._commit_to(
+            2,
+            "committed",
+            "one rename made the checkpoint visible, all of it at once; the rename is synced",
+        )
 
     def _retire(self, _slot: int) -> str:
-        assert self._commit is not None
-        self._commit.run_to(END)
-        return self._finish()
+        return self._commit_to(_END, "idle", "")
 
-    def _finish(self) -> str:
+    def _commit_to(self, stop: int, position: str, text: str) -> str:
+        """Let the commit run to a stop; say so, or what came of it if it ran to its end."""
         commit = self._commit
         assert commit is not None
-        self._drop()
+        if not commit.run_to(stop):
+            self.position = position
+            return text
+        self._reset()
         if commit.error is not None:
             raise commit.error
         if commit.name is None:
@@ -364,14 +356,17 @@ class Crank:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _in_hand(self) -> SnapshotRequest:
+    def _current(self) -> SnapshotRequest:
         assert self._request is not None
         return self._request
 
     def _lane(self) -> int:
-        return self._session.kernel.lane_of(self._in_hand().actor_slot)
+        return self._session.kernel.lane_of(self._current().actor_slot)
 
-    def _gate(self, gate: Gate) -> None:
+    def _answers(self, lane: int) -> int:
+        return self._session.kernel.statistics().k2h_depth[lane]
+
+    def _set_gate(self, gate: Gate) -> None:
         self._session.kernel.set_gate(self._lane(), gate)
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
@@ -383,11 +378,11 @@ class Crank:
                 raise SnapshotFailed(msg)
             time.sleep(0.001)
 
-    def _drop(self) -> None:
+    def _reset(self) -> None:
         """Be idle: gates open, buffers given back."""
         if self._request is not None and self._session.kernel.alive:
-            with contextlib.suppress(Exception):  # no gates on this kernel: nothing to open
-                self._gate(Gate.OPEN)
+            with contextlib.suppress(Exception):  # a kernel without gates: nothing to open
+                self._set_gate(Gate.OPEN)
         if self._response is not None and isinstance(self._response.data, StagedFields):
             self._response.data.release()
         self._request = self._response = self._commit = None

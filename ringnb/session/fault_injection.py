@@ -1,9 +1,9 @@
 """Switches that break a running session on purpose, to see what the design does about it.
 
-A session makes one `Faults` when it is first asked for. Every switch does to the real parts what the
-trouble would do: an answer is taken off the K2H ring and thrown away; a commit's writes are slow, or
-fail half-way with the system's own error; a bit on the disk is another; the kernel's threads end. It
-knows the session's parts and not the session.
+`Session.faults` makes one `Faults` when it is first used. Every switch does to the real parts what the
+fault would do: an answer is taken off the K2H ring and thrown away; a commit's writes are slow, or fail
+half-way with the system's own error; a bit on the disk is flipped; the kernel's threads end. It knows
+the session's parts and not the session.
 """
 
 from __future__ import annotations
@@ -30,31 +30,9 @@ __all__ = ["Faults", "flip_bit"]
 
 
 def flip_bit(store: Path, name: str) -> str:
-    """Damage one more bit of a checkpoint's largest chunk, from its middle on.
+    """Damage one more bit of a checkpoint's largest chunk, from its middle on; return where it is.
 
-    Parameters
-    ----------
-    store : pathlib.Path
-        The store's directory.
-    name : str
-        The checkpoint.
-
-    Returns
-    -------
-    str
-        Which bit of which byte of which file, below the store.
-
-    Raises
-    ------
-    CheckpointNotFound
-        If there are no chunks under that name.
-    ValueError
-        If no bit of the chunk is 1 any more.
-
-    Notes
-    -----
-    A 1 becomes a 0 and never a 0 a 1. So no call mends what an earlier one has damaged, whoever made
-    it, in whichever process and under whichever of the names that share the chunk.
+    Raises CheckpointNotFound without chunks of that name, ValueError if no bit of the chunk is 1.
     """
     chunks = [p for p in (store / name).rglob("*") if p.is_file() and p.name != "zarr.json"]
     if not chunks:
@@ -67,8 +45,10 @@ def flip_bit(store: Path, name: str) -> str:
         (part + int(i) for part in (middle, 0) for i in np.flatnonzero(data[part:])[:1]), None
     )
     if at is None:
-        msg = f"no bit of {chunk} is 1 any more: it cannot be damaged further in this way"
+        msg = f"no bit of {chunk} is 1: it cannot be damaged further in this way"
         raise ValueError(msg)
+    # A 1 becomes a 0, and never a 0 a 1: so no call repairs what an earlier one has damaged, in any
+    # process and under any of the names that share the chunk.
     byte = int(data[at])
     bit = (byte & -byte).bit_length() - 1
     with chunk.open("r+b") as file:
@@ -93,7 +73,7 @@ class Faults:
     Notes
     -----
     Any thread. Switches stay as they are until they are set again or `clear` is called; the session
-    clears them when it closes. Other sessions of the process are not concerned.
+    clears them when it closes. Other sessions of the process are not affected.
     """
 
     def __init__(
@@ -105,9 +85,9 @@ class Faults:
         self._lock = threading.Lock()
         self._slow_s = 0.0
         self._full = False
-        self._hurry = threading.Event()
-        self._paths: dict[int, Path] = {}
-        self._between = contextlib.ExitStack()
+        self._hurry = threading.Event()  # ends the delay of writes under way
+        self._paths: dict[int, Path] = {}  # of files that are being written, by descriptor
+        self._interposer = contextlib.ExitStack()
         self._interposed = False
 
     # -- the switches ----------------------------------------------------------------------------
@@ -118,8 +98,8 @@ class Faults:
         Parameters
         ----------
         n : int, default 1
-            How many; 0 loses none any more. A request whose answer was lost expires after
-            ``request_timeout`` and the actor is asked again.
+            How many; 0 ends it. A request whose answer was lost expires after ``request_timeout``, and
+            the actor can be requested again.
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             msg = f"n must be an integer >= 0, got {n!r}"
@@ -127,13 +107,7 @@ class Faults:
         self._transport.answers_to_lose = n
 
     def slow_disk(self, seconds: float) -> None:
-        """Let every write of a file take longer.
-
-        Parameters
-        ----------
-        seconds : float
-            By how much; 0 ends it, for writes under way too.
-        """
+        """Let every write of a file take so many seconds longer; 0 ends it, for writes under way too."""
         delay_s = check_seconds(seconds, "seconds", zero=True)
         self._folders()
         with self._lock:
@@ -145,13 +119,7 @@ class Faults:
             self._interpose()
 
     def fill_disk(self, on: bool = True) -> None:
-        """Let every write of a file fail half-way with ENOSPC, as on a disk that is full.
-
-        Parameters
-        ----------
-        on : bool, default True
-            False ends it.
-        """
+        """Let every write of a file fail half-way with ENOSPC, as on a full disk; False ends it."""
         self._folders()
         with self._lock:
             self._full = bool(on)
@@ -177,7 +145,7 @@ class Faults:
 
         Notes
         -----
-        Each further call damages another bit; none mends what was damaged. In an incremental store
+        Each further call damages another bit; none repairs what was damaged. In an incremental store
         every checkpoint that shares the chunk is damaged.
         """
         store = self._folders()[0]
@@ -187,7 +155,7 @@ class Faults:
         return flip_bit(store, name)
 
     def kill_kernel(self) -> None:
-        """End the kernel's threads; whatever was not committed is lost."""
+        """End the kernel's threads; what was not committed is lost."""
         self._kernel.stop("it was killed with the fault switch")
 
     def clear(self) -> None:
@@ -207,7 +175,7 @@ class Faults:
 
     @property
     def disk_delay_s(self) -> float:
-        """By how much a write of a file is slowed down, seconds."""
+        """How much longer a write of a file takes, seconds."""
         return self._slow_s
 
     @property
@@ -239,19 +207,21 @@ class Faults:
         return folders
 
     def _interpose(self) -> None:
-        """Stand between storage and system for as long as a switch is set; the lock is held."""
+        """Step between storage and system while a switch is set; the lock is held."""
         wanted = self._full or self._slow_s > 0
         if wanted and not self._interposed:
-            self._between.enter_context(files.interposing(self._operate))
+            self._interposer.enter_context(files.interposing(self._operate))
         elif not wanted:
-            self._between.close()
+            self._interposer.close()
         self._interposed = wanted
 
     def _operate(self, name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
-        """Do a file operation, or what becomes of it. On the committing threads."""
+        """Do a file operation, or break it. On the committing threads, of every session."""
         if name == "create_file":
             fd = call()
-            self._paths[fd] = Path(arguments[0])  # a number that is used again comes by here too
+            self._paths[fd] = Path(
+                arguments[0]
+            )  # a descriptor that is used again is set again here
             return fd
         if name != "write_data" or not self._is_ours(self._paths.get(arguments[0])):
             return call()

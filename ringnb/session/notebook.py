@@ -1,9 +1,8 @@
-"""A notebook cell that is run again: the session it made the last time gives way to the new one.
+"""A notebook cell that is run again: the session that it made the last time is closed first.
 
-In a script or a plain interpreter nothing here does anything. In a notebook, a session that a cell
-makes is remembered, weakly, under that cell, its store and its actors' identities. When a later run of
-the same cell makes one with the same store and identities, the earlier is closed first: otherwise two
-kernels would write the same histories, and every run would leave threads behind.
+Otherwise two kernels would write the same histories, and every run would leave threads behind. A
+session is remembered, weakly, under the cell that made it, its store and its actors' identities; only a later run
+of the same cell, with the same store and identities, closes it. Outside a notebook nothing happens.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import weakref
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["current_run", "close_previous", "remember"]
+__all__ = ["close_previous", "current_run", "remember"]
 
 
 class _Displaceable(Protocol):
@@ -25,20 +24,14 @@ class _Displaceable(Protocol):
         """Call what was given to ``on_displaced``."""
 
 
-Run = tuple[str, int]  # the cell's id, and which execution of the notebook this is
+Run = tuple[str, int]  # the cell's id as the front end gives it, and the number of the execution
 
-_made: dict[Hashable, tuple[int, weakref.ref[Any]]] = {}
+_made: dict[Hashable, tuple[int, weakref.ref[Any]]] = {}  # the execution, and the session
 
 
 def current_run() -> Run | None:
-    """Return which notebook cell runs, and in which execution; None outside a notebook.
-
-    Returns
-    -------
-    (str, int) or None
-        The cell's id as the front end gives it, and the execution's number.
-    """
-    ipython = sys.modules.get("IPython")
+    """Return which notebook cell runs, and in which execution; None outside a notebook."""
+    ipython = sys.modules.get("IPython")  # never imported for this
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None or not hasattr(shell, "get_parent"):
         return None
@@ -49,34 +42,16 @@ def current_run() -> Run | None:
     return str(cell), int(shell.execution_count)
 
 
-def _key(run: Run, store: str, kernel_ids: Sequence[str]) -> Hashable:
-    return run[0], store, tuple(kernel_ids)
-
-
 def close_previous(run: Run | None, store: str, kernel_ids: Sequence[str]) -> bool:
-    """Close what an earlier run of this cell made with the same store and identities.
-
-    Parameters
-    ----------
-    run : (str, int) or None
-        From `current_run`.
-    store : str
-        Where the checkpoints go.
-    kernel_ids : sequence of str
-        The actors' identities.
-
-    Returns
-    -------
-    bool
-        Whether there was one, and it is closed now.
-    """
+    """Close what an earlier run of this cell made with the same store and identities, if anything."""
     if run is None:
         return False
-    execution, earlier = _made.get(_key(run, store, kernel_ids), (run[1], None))
-    session = earlier() if earlier is not None else None
-    if session is None or execution == run[1]:
+    cell, execution = run
+    earlier, ref = _made.get((cell, store, tuple(kernel_ids)), (execution, None))
+    session = ref() if ref is not None else None
+    if session is None or earlier == execution:
         return False
-    with contextlib.suppress(Exception):  # its background's troubles are not this cell's
+    with contextlib.suppress(Exception):  # failures of its background threads are not this cell's
         session.close()
     session.tell_displaced()
     return True
@@ -85,21 +60,9 @@ def close_previous(run: Run | None, store: str, kernel_ids: Sequence[str]) -> bo
 def remember(
     run: Run | None, store: str, kernel_ids: Sequence[str], session: _Displaceable
 ) -> None:
-    """Remember what this run of a cell has made.
-
-    Parameters
-    ----------
-    run : (str, int) or None
-        From `current_run`.
-    store : str
-        Where the checkpoints go.
-    kernel_ids : sequence of str
-        The actors' identities.
-    session : Session
-        It is held weakly.
-    """
+    """Remember, weakly, the session that this run of a cell has made."""
     for key, (_, ref) in list(_made.items()):
         if ref() is None:
             del _made[key]
     if run is not None:
-        _made[_key(run, store, kernel_ids)] = (run[1], weakref.ref(session))
+        _made[(run[0], store, tuple(kernel_ids))] = (run[1], weakref.ref(session))

@@ -76,7 +76,7 @@ def test_a_lost_answer_stays_where_it_was_lost(by_hand):
 
 def test_the_kernel_goes_on_only_where_it_does(by_hand):
     turn(by_hand, 0, 1, 2, 3)
-    until(lambda: "the actor stands" in by_hand.frame.status)
+    until(lambda: "the actor is paused" in by_hand.frame.status)
     turn(by_hand, 4, 5, 6, 7)
     by_hand.session.resume()  # the lane reads again
     turn(by_hand, 0, 1, 2, 3)
