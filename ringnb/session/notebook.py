@@ -1,8 +1,9 @@
 """A notebook cell that is run again: the session that it made the last time is closed first.
 
 Otherwise two kernels would write the same histories, and every run would leave threads behind. A
-session is remembered, weakly, under the cell that made it, its store and its actors' identities; only a later run
-of the same cell, with the same store and identities, closes it. Outside a notebook nothing happens.
+session is remembered, weakly, under the cell that made it, its store and its actors' identities; only a
+later run of the same cell, with the same store and identities, closes it. Outside a notebook nothing
+happens.
 """
 
 from __future__ import annotations
