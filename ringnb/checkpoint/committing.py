@@ -181,6 +181,8 @@ class EventEmitter:
         detail: str = "",
     ) -> None:
         """Report requests that ended without an answer, and why."""
+        if self._observer is None:
+            return
         for r in requests:
             self._emit(Event(stage, r.actor_slot, r.request_id, detail=detail))
 

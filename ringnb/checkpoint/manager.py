@@ -411,9 +411,8 @@ class CheckpointManager:
     ) -> tuple[str, SaveReceipt | None]:
         try:
             name, receipt = save_as_new(self._storage, snapshot)
-        except (
-            BaseException
-        ) as error:  # an interrupt too must not leave the request pending for ever
+        except BaseException as error:
+            # An interrupt too: it must not leave the request pending for ever.
             release(response.data)
             with self._lock:
                 self._failed += 1
