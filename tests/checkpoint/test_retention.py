@@ -23,7 +23,6 @@ from ringnb.checkpoint.retention import (
     keep_within,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.testing.clock import ManualClock
 from ringnb.testing.memory_storage import MemoryStorage
 from ringnb.testing.storages import make_snapshot
 
@@ -282,20 +281,14 @@ def test_every_window_of_steps_keeps_its_first(taken_at, steps, shuffler):
 # -- the manager ------------------------------------------------------------------------------------
 
 
-def manager_of(storage, **config):
-    manager = rn.CheckpointManager(rn.CheckpointConfig(**config), storage, clock=ManualClock())
-    manager.register_actor(0, "model_0", "model")
-    return manager
+def rig_of(storage, **config):
+    rig = Rig(storage, **config)
+    rig.add()
+    return rig
 
 
-def commit(manager, step):
-    request = manager.request_snapshot(0)
-    data = make_snapshot(step).fields
-    return manager.complete_snapshot(rn.SnapshotResponse(request.request_id, 0, True, data, step))
-
-
-def steps(manager):
-    return [e.step for e in manager.history(0)]
+def steps(rig):
+    return [e.step for e in rig.m.history(0)]
 
 
 @pytest.fixture(params=["directory", "memory", "stub"])
@@ -310,82 +303,80 @@ def storage(request, tmp_path):
 
 
 def test_commits_follow_the_configured_policy(storage):
-    manager = manager_of(storage, retention=keep_every(10) | keep_last(2))
+    rig = rig_of(storage, retention=keep_every(10) | keep_last(2))
     for step in range(1, 25):
-        commit(manager, step)
-    assert steps(manager) == [1, 10, 20, 23, 24]
-    manager.reconfigure(max_snapshots=2)
-    commit(manager, 25)
-    assert steps(manager) == [24, 25]
-    manager.reconfigure(max_snapshots=0)
-    commit(manager, 26)
-    assert steps(manager) == [24, 25, 26]
+        rig.commit(step=step)
+    assert steps(rig) == [1, 10, 20, 23, 24]
+    rig.m.reconfigure(max_snapshots=2)
+    rig.commit(step=25)
+    assert steps(rig) == [24, 25]
+    rig.m.reconfigure(max_snapshots=0)
+    rig.commit(step=26)
+    assert steps(rig) == [24, 25, 26]
 
 
 def test_a_pin_outlives_retention_until_it_is_unpinned(storage):
-    manager = manager_of(storage, max_snapshots=2)
-    first = commit(manager, 1)
+    rig = rig_of(storage, max_snapshots=2)
+    first = rig.commit(step=1)
     storage.pin(first, "before the crash")
     for step in range(2, 6):
-        commit(manager, step)
-    assert steps(manager) == [1, 4, 5]
-    assert [e.pin for e in manager.history(0)] == ["before the crash", None, None]
+        rig.commit(step=step)
+    assert steps(rig) == [1, 4, 5]
+    assert [e.pin for e in rig.m.history(0)] == ["before the crash", None, None]
     with pytest.raises(rn.CheckpointError, match="before the crash"):
         storage.delete(first)
     storage.unpin(first)
-    commit(manager, 6)
-    assert steps(manager) == [5, 6]
+    rig.commit(step=6)
+    assert steps(rig) == [5, 6]
 
 
 def test_a_preview_changes_nothing_and_tells_what_apply_does(storage):
-    manager = manager_of(storage, max_snapshots=0)
+    rig = rig_of(storage, max_snapshots=0)
     for step in range(1, 7):
-        name = commit(manager, step)
-    storage.pin(manager.list_checkpoints(0)[0], "first")
+        name = rig.commit(step=step)
+    storage.pin(rig.m.list_checkpoints(0)[0], "first")
     before = storage.list()
-    preview = manager.preview_retention(keep_last(2))
+    preview = rig.m.preview_retention(keep_last(2))
     assert storage.list() == before
     assert [e.step for e in preview.delete] == [2, 3, 4]
     assert [e.step for e in preview.keep] == [1, 5, 6]
     assert preview.freed_bytes > 0
     assert "is deleted" in preview._repr_html_()
     assert "pinned: first" in preview._repr_html_()
-    manager.reconfigure(retention=keep_last(2))
-    assert manager.apply_retention() == [e.name for e in preview.delete]
-    assert manager.preview_retention().delete == ()
+    rig.m.reconfigure(retention=keep_last(2))
+    assert rig.m.apply_retention() == [e.name for e in preview.delete]
+    assert rig.m.preview_retention().delete == ()
     assert name in storage.list()
 
 
 def test_the_newest_that_verifies_stays_although_newer_ones_are_damaged():
     storage = MemoryStorage()
-    manager = manager_of(storage, max_snapshots=0)
-    names = [commit(manager, step) for step in range(1, 6)]
+    rig = rig_of(storage, max_snapshots=0)
+    names = [rig.commit(step=step) for step in range(1, 6)]
     for name in names[2:]:
         storage.damage_fields(name)
-    preview = manager.preview_retention(keep_last(1))
+    preview = rig.m.preview_retention(keep_last(1))
     assert names[1] in [e.name for e in preview.keep]
-    manager.reconfigure(retention=keep_last(1))
-    manager.apply_retention()
+    rig.m.reconfigure(retention=keep_last(1))
+    rig.m.apply_retention()
     with pytest.warns(rn.CheckpointWarning):
-        assert manager.load_latest(0).name == names[1]
+        assert rig.m.load_latest(0).name == names[1]
 
 
 def test_discarding_by_hand_keeps_what_retention_keeps(storage):
-    manager = manager_of(storage, max_snapshots=0)
-    names = [commit(manager, step) for step in range(1, 5)]
+    rig = rig_of(storage, max_snapshots=0)
+    names = [rig.commit(step=step) for step in range(1, 5)]
     storage.pin(names[1], "calm")
     with pytest.raises(rn.CheckpointError, match=rf"{names[1]}.*pinned \('calm'\): unpin it first"):
-        manager.discard(names[1])
-    with pytest.raises(
-        rn.CheckpointError, match=r"newest sound one of actor 'model_0'.*always kept"
-    ):
-        manager.discard(names[3])
+        rig.m.discard(names[1])
+    with pytest.raises(rn.CheckpointError, match=r"newest sound one of actor 'k0'.*always kept"):
+        rig.m.discard(names[3])
     with pytest.raises(rn.CheckpointNotFound, match="no registered actor has a checkpoint 'x'"):
-        manager.discard("x")
-    freed = manager.discard(names[0], dry_run=True)
+        rig.m.discard("x")
+    freed = rig.m.discard(names[0], dry_run=True)
     assert freed > 0
     assert storage.list() == names
-    assert manager.discard(names[0]) == freed
+    assert rig.m.discard(names[0]) == freed
     assert storage.list() == names[1:]
 
 
@@ -410,27 +401,27 @@ def test_a_metric_that_raises_costs_no_commit(storage, caplog):
     def metric(checkpoint):
         raise ZeroDivisionError
 
-    manager = manager_of(storage, retention=keep_best(1, metric))
-    commit(manager, 1)
-    commit(manager, 2)
-    assert steps(manager) == [1, 2]
+    rig = rig_of(storage, retention=keep_best(1, metric))
+    rig.commit(step=1)
+    rig.commit(step=2)
+    assert steps(rig) == [1, 2]
     assert "next commit tries again" in caplog.text
 
 
 def test_a_metric_reads_the_stored_state(storage):
-    manager = manager_of(storage, retention=keep_best(1, lambda c: -abs(c.step - 3)))
+    rig = rig_of(storage, retention=keep_best(1, lambda c: -abs(c.step - 3)))
     for step in range(1, 7):
-        commit(manager, step)
-    assert steps(manager) == [3, 6]
+        rig.commit(step=step)
+    assert steps(rig) == [3, 6]
 
 
 @pytest.mark.parametrize("value", [0, 3, "keep_last(3)", keep_last])
 def test_a_retention_that_is_no_policy_is_refused(value):
     with pytest.raises(TypeError, match="policy"):
         rn.CheckpointConfig(retention=value)
-    manager = manager_of(MemoryStorage())
+    rig = rig_of(MemoryStorage())
     with pytest.raises(TypeError, match="policy"):
-        manager.preview_retention(value)
+        rig.m.preview_retention(value)
 
 
 def test_a_pin_shows_in_the_checkpoint_and_survives_reopening(tmp_path):
