@@ -65,7 +65,7 @@ class ActorPanel(Panel):
         slot = self._controller.slot
         with contextlib.suppress(SessionGone):
             if limit == (self.session.pace(slot) or 0.0):
-                return  # it shows what holds already
+                return  # the field was set to the limit that is in force
         allowed = f"at most {limit:g}" if limit else "any number of"
         self.submit(
             "Pace",
@@ -169,4 +169,4 @@ def _stop(session: Session) -> str:
         with contextlib.suppress(RingnbError, OSError):
             kept.append(session.snapshot(slot, timeout=5.0).name)
     session.close()
-    return f"Stopped; checkpointed before that: {', '.join(kept) or 'nothing could be'}"
+    return f"The kernel is stopped. Checkpoints made before: {', '.join(kept) or 'none'}"

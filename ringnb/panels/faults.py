@@ -86,7 +86,7 @@ class FaultPanel(Panel):
 
 def _lose(session: Session) -> str:
     session.faults.lose_answers(session.faults.answers_to_lose + 1)
-    return f"To be lost: the next {counted(session.faults.answers_to_lose, 'answer')}"
+    return f"{counted(session.faults.answers_to_lose, 'answer')} will be lost"
 
 
 def _slow(session: Session, delay_s: float) -> str:
@@ -97,7 +97,11 @@ def _slow(session: Session, delay_s: float) -> str:
 
 def _full(session: Session) -> str:
     session.faults.fill_disk(not session.faults.disk_full)
-    return "Writes fail: the disk is full" if session.faults.disk_full else "There is room again"
+    return (
+        "Writes fail: the disk is full"
+        if session.faults.disk_full
+        else "There is space on the disk again"
+    )
 
 
 def _kill(session: Session) -> str:

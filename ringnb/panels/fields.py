@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ComparePanel", "FieldPanel", "describe"]
 
 _FOLLOW_S = 2.0
-_MAPS = ("as fits the values", "viridis", "cividis", "PuOr_r", "gray")
+_MAPS = ("automatic", "viridis", "cividis", "PuOr_r", "gray")
 
 
 def describe(checkpoint: Checkpoint, name: str) -> str:
@@ -69,7 +69,7 @@ def _png(axes: Axes, most_bytes: int) -> bytes:
 
 
 class _PicturePanel(Panel):
-    """A panel with one picture that is drawn anew when what it shows changes."""
+    """A panel with one picture that is drawn again when what it shows changes."""
 
     _drawn: tuple[Any, ...] | None = None
     _drawn_at = 0.0

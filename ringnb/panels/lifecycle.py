@@ -73,7 +73,7 @@ class LifecyclePanel(Panel):
             """Turn the crank."""
             if action == "cancel":
                 self._note_position(session, crank)
-                return "Cancelled" if crank.cancel() else "There is nothing that could be cancelled"
+                return "Cancelled" if crank.cancel() else "There is nothing to cancel"
             if action == "lose":
                 return crank.lose()
             said = crank.turn(slot)
@@ -112,7 +112,7 @@ class LifecyclePanel(Panel):
             flags["through"] = button_state(ended, state.life)
             flags["cancel"] = button_state(selected is None, "No request is selected")
             no_answer = not 3 <= at <= 5
-            flags["lose"] = button_state(no_answer, "There is no answer that could be lost")
+            flags["lose"] = button_state(no_answer, "There is no answer to lose")
             self.flags(**flags)
         self.put(self.view, scene=scene_of(state, selected, self._last_positions))
         header, rows, classes = times_table_rows(state.events)

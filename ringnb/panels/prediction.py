@@ -28,11 +28,7 @@ class PredictCard(VBox):
     """
 
     def __init__(
-        self,
-        question: str,
-        answer: Any,
-        options: Sequence[str] | None = None,
-        unit: str = "",
+        self, question: str, answer: Any, options: Sequence[str] | None = None, unit: str = ""
     ) -> None:
         self.prediction: Any = None
         self._answer = answer
@@ -55,8 +51,8 @@ class PredictCard(VBox):
             label="Prediction",
             frame=self.frame,
             actions=[
-                ["commit", "Commit", "Fix your prediction"],
-                ["reveal", "Reveal", "Measure, and compare"],
+                ("commit", "Commit", "Fix your prediction"),
+                ("reveal", "Reveal", "Measure, and compare"),
             ],
         )
         bar.on_action(self._act, self._acknowledge)
@@ -145,11 +141,8 @@ class PredictPanel(Panel):
             session.snapshot(slot, timeout=30.0)
             return session.counters(slot).last_stall_ns / 1e3
 
-        self._card = PredictCard(
-            "For how long will this actor stop while its next snapshot is captured?",
-            stall_us,
-            unit="µs",
-        )
+        question = "For how long will this actor stop while its next snapshot is captured?"
+        self._card = PredictCard(question, stall_us, unit="µs")
         super().__init__(controller)
 
     def build(self) -> Sequence[Widget]:

@@ -45,7 +45,7 @@ class RetentionPanel(Panel):
         bar = self.actions(
             "Retention",
             ("preview", "Preview deletion", "Show what would go; nothing changes"),
-            ("apply", "Apply and delete", "Needs a preview of this very policy"),
+            ("apply", "Apply and delete", "Needs a preview of exactly this policy"),
         )
         self.label = self.control(
             Text(placeholder="why it is kept", description="Label", style=WHOLE_LABEL)
@@ -53,9 +53,9 @@ class RetentionPanel(Panel):
         one = self.actions(
             "One checkpoint",
             ("pin", "Pin", "Keep the chosen checkpoint whatever the policy says"),
-            ("unpin", "Unpin", "Leave the chosen checkpoint to retention again"),
+            ("unpin", "Unpin", "Let the policy decide on the chosen checkpoint again"),
             ("consider", "Preview its deletion", "Show what deleting the chosen one would free"),
-            ("delete", "Delete it", "Needs a preview of this very checkpoint"),
+            ("delete", "Delete it", "Needs a preview of exactly this checkpoint"),
         )
         self.table = HTML()
         self.in_force = HTML()
@@ -95,7 +95,7 @@ class RetentionPanel(Panel):
             self.submit("Pin", lambda s: s.storage.pin(name, why), done=done, worker="storage")
         elif action == "unpin":
             name = chosen.name
-            done = f"{name} is left to retention again"
+            done = f"{name} is not pinned: the policy decides on it again"
             self.submit("Unpin", lambda s: s.storage.unpin(name), done=done, worker="storage")
         elif action == "consider":
             self.submit("Delete", lambda s: self._consider(s, chosen.name), worker="storage")
@@ -129,14 +129,16 @@ class RetentionPanel(Panel):
         gone = session.manager.apply_retention()
         self._previewed = None
         self.put(self.table, value="")
-        return f"{policy!r} holds from now on; deleted {len(gone)}: {', '.join(gone) or 'nothing'}"
+        return (
+            f"{policy!r} applies from now on; deleted {len(gone)}: {', '.join(gone) or 'nothing'}"
+        )
 
     def show(self, state: SessionState) -> None:
         """Put the policy in force, and which buttons can be used."""
         pinned = [e.pin is not None for h in state.histories for e in h]
         self.put(
             self.in_force,
-            value=f"<p>In force: <code>{escape(repr(state.config.policy))}</code>. "
+            value=f"<p>Current policy: <code>{escape(repr(state.config.policy))}</code>. "
             f"Pinned: {sum(pinned)} of {len(pinned)}.</p>",
         )
         self.put(self.frame, items=self._controller.choices.items())

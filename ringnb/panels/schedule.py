@@ -114,7 +114,7 @@ class CheckpointPanel(Panel):
                 session.snapshot_every(count, slot)
             session.manager.reconfigure(enabled=on and mode == _SECONDS)
             if not on:
-                return "No checkpoints but those that are asked for"
+                return "Checkpoints are made only when asked for"
             each = {
                 _SECONDS: f"{session.manager.config.interval_s:g} s",
                 _STEPS: f"{steps:,} steps",
@@ -185,7 +185,7 @@ def _schedule_words(state: SessionState) -> tuple[str, str]:
     if by_steps:
         at = [f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]
         return f"on, every {by_steps[0][1]:,} steps", "; ".join(at)
-    return "off", "never, by itself"
+    return "off", "never, unless asked for"
 
 
 def _last_words(state: SessionState) -> str:

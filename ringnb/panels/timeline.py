@@ -85,7 +85,9 @@ class TimelinePanel(Panel):
         if bad:
             msg = f"{len(bad)} of {len(history)} damaged: {', '.join(bad)}; the others are sound"
             raise CheckpointCorrupt(msg)
-        return f"{counted(len(history), 'checkpoint')} verified, every byte: all of this actor"
+        return (
+            f"{counted(len(history), 'checkpoint')} verified, every byte; this actor has no others"
+        )
 
     def _download(self, session: Session, names: Sequence[str]) -> str:
         storage = session.storage

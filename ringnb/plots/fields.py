@@ -217,12 +217,8 @@ def film(
         The field, as for `field`.
     columns : int, default 4
         Panels per row.
-    axis, index : int, optional
-        The slice of a three-dimensional field, as for `field`.
-    cmap : str, optional
-        A colour map.
-    limits : (float, float), optional
-        Values at the ends of the colour scale.
+    axis, index, cmap, limits : optional
+        The slice of a three-dimensional field, and the colours, as for `field`.
 
     Returns
     -------

@@ -134,7 +134,7 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
         assert "why" not in actor.frame.flags["run"]  # it can be used
         until(lambda: events.listing.html == "<p>Nothing to show: 0 events so far.</p>")
         press(faults, "lose")
-        until(lambda: faults.frame.status == "To be lost: the next 1 answer")
+        until(lambda: faults.frame.status == "1 answer will be lost")
         press(faults, "clear")
         until(lambda: faults.frame.status == "No fault is set")
         actor.steps.value = 1

@@ -159,7 +159,7 @@ class Panel(VBox):
         Actions
             The row.
         """
-        bar = Actions(label=label, actions=[list(a) for a in actions], frame=self.frame)
+        bar = Actions(label=label, actions=list(actions), frame=self.frame)
         bar.on_action(self._act, self._controller.acknowledge)
         return bar
 
@@ -224,54 +224,22 @@ class Panel(VBox):
         self._controller.submit(self, what, work, done=done, worker=worker, slots=slots)
 
     def refuse(self, why: str) -> None:
-        """Say why what was asked for is not done. Any thread.
-
-        Parameters
-        ----------
-        why : str
-            A sentence.
-        """
+        """Say in a sentence why what was asked for is not done. Any thread."""
         self._controller.tell(self, Message(alert=why))
         self._controller.display.poke()
 
     # -- displays --------------------------------------------------------------------------------
 
     def put(self, widget: Widget, **traits: Any) -> None:
-        """Show values on a display at the next flush. Any thread.
-
-        Parameters
-        ----------
-        widget : Widget
-            The display.
-        **traits : object
-            The values, by name.
-        """
+        """Show values on a display, by the names of its traits, at the next flush. Any thread."""
         self._controller.display.put(widget, **traits)
 
     def flags(self, **flags: Mapping[str, Any]) -> None:
-        """Say which buttons can be used, and which are pressed.
-
-        Parameters
-        ----------
-        **flags : mapping
-            By action: what `button_state` gives.
-        """
+        """Say by action what `widgets.button_state` gives for its button."""
         self.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
 
     def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:
-        """Put what the frame shows. On the display loop's thread.
-
-        Parameters
-        ----------
-        state : SessionState
-            The session now.
-        beat : int
-            The heartbeat.
-        trouble : str
-            What went wrong in the background.
-        message : Message
-            What this panel says.
-        """
+        """Put what the frame shows. On the display loop's thread."""
         self.put(
             self.frame,
             beat=beat,

@@ -84,7 +84,7 @@ class Observer:
         now = time.monotonic()
         life = _RUNNING
         if session.closed:
-            life = "The session is closed: its checkpoints are there, nothing runs."
+            life = "The session is closed: its checkpoints are kept, nothing runs."
         elif (reason := session.kernel.stopped_because) is not None:
             life = f"The kernel does not run: {reason}."
         statistics = session.glance()
