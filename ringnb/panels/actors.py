@@ -67,12 +67,8 @@ class ActorPanel(Panel):
             if limit == (self.session.pace(slot) or 0.0):
                 return  # the field was set to the limit that is in force
         allowed = f"at most {limit:g}" if limit else "any number of"
-        self.submit(
-            "Pace",
-            lambda s: s.set_pace(limit or None, slot),
-            done=f"Actor {slot} takes {allowed} steps/s",
-            slots=(slot,),
-        )
+        done = f"Actor {slot} takes {allowed} steps/s"
+        self.submit("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""

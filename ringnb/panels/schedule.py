@@ -90,11 +90,8 @@ class CheckpointPanel(Panel):
         """Make a field for one of the manager's settings, which follows it at once."""
 
         def change(seconds: float) -> None:
-            self.submit(
-                "Setting",
-                lambda s: s.manager.reconfigure(**{setting: float(seconds)}),
-                done=f"{setting} is {float(seconds)} now",
-            )
+            new, done = {setting: float(seconds)}, f"{setting} is {float(seconds)} now"
+            self.submit("Setting", lambda s: s.manager.reconfigure(**new), done=done)
 
         return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
 
@@ -127,11 +124,8 @@ class CheckpointPanel(Panel):
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
         if action == "cancel":
-            self.submit(
-                "Cancel",
-                lambda s: s.manager.cancel_all_pending(),
-                done="The pending requests are cancelled",
-            )
+            done = "The pending requests are cancelled"
+            self.submit("Cancel", lambda s: s.manager.cancel_all_pending(), done=done)
             return
         label = self.label.value.strip() or None
         slots = [self._controller.slot]

@@ -58,12 +58,8 @@ class TimelinePanel(Panel):
             return
         history = choices.of_actor()
         if action == "restore":
-            self.submit(
-                "Restore",
-                lambda s: _restore(s, slot, chosen.name),
-                worker="storage",
-                slots=(slot,),
-            )
+            name, slots = chosen.name, (slot,)
+            self.submit("Restore", lambda s: _restore(s, slot, name), worker="storage", slots=slots)
         elif action == "verify":
             self.submit("Verify", lambda s: self._verify(s, history), worker="storage")
         else:

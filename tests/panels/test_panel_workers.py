@@ -11,6 +11,7 @@ from ringnb.panels.core.workers import Drawer
 
 def test_the_drawer_does_only_the_newest_job_of_a_kind():
     drawer, begun, go, drawn = Drawer("test-drawer"), threading.Event(), threading.Event(), []
+    drawer.start()
     drawer.submit("field", lambda: (begun.set(), go.wait(5)))
     assert begun.wait(5)
     for i in range(50):

@@ -33,7 +33,7 @@ from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.limits import current_profile
 from ringnb.panels.core.state import Observer, SessionState
 from ringnb.panels.core.widgets import serve_beside_cells
-from ringnb.panels.core.workers import Drawer, Worker
+from ringnb.panels.core.workers import Background, Drawer, Worker
 from ringnb.session.session import Session
 
 __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "Message", "SessionGone", "View"]
@@ -105,7 +105,9 @@ class Controller:
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
-        self.display.start()
+        self._threads: list[Background] = [self.display, self.drawer, *self._workers.values()]
+        for thread in self._threads:
+            thread.start()
 
     # -- the session -----------------------------------------------------------------------------
 
@@ -279,11 +281,9 @@ class Controller:
 
     def dispose(self) -> None:
         """End the threads and close the widgets. Idempotent, any thread."""
-        threads: list[DisplayLoop | Drawer | Worker] = [self.display, self.drawer]
-        threads += self._workers.values()
-        for thread in threads:
+        for thread in self._threads:
             thread.stop()
-        for thread in threads:
+        for thread in self._threads:
             thread.join(1.0)
         for view in list(self.views.values()):
             view.dispose()

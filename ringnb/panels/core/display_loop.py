@@ -16,6 +16,8 @@ from typing import Any, final
 
 from ipywidgets import Widget
 
+from ringnb.panels.core.workers import Background
+
 __all__ = ["DisplayLoop"]
 
 _REST = 3.0  # times as long as a flush took too long: many actors leave time for the user's cells
@@ -23,7 +25,7 @@ _HEAVY = frozenset({"png"})  # not sent twice over a slow connection
 
 
 @final
-class DisplayLoop:
+class DisplayLoop(Background):
     """Writes displays, as the only writer of the traits that are put. Any thread may put and poke.
 
     ``refresh`` is called before every flush, on the loop's thread; it puts what is to be shown. It
@@ -31,6 +33,7 @@ class DisplayLoop:
     """
 
     def __init__(self, refresh: Callable[[], bool], period_s: float, quiet_s: float = 2.0) -> None:
+        super().__init__("ringnb-display")
         self._refresh = refresh
         self._period_s = period_s
         self._quiet_s = quiet_s
@@ -40,11 +43,6 @@ class DisplayLoop:
         self._shown: weakref.WeakSet[Widget] = weakref.WeakSet()
         self._poked = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ringnb-display", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
 
     def put(self, widget: Widget, **traits: Any) -> None:
         """Show values on a display at the next flush, unless newer ones are put before."""
@@ -70,14 +68,9 @@ class DisplayLoop:
                 widget.send_state()
 
     def stop(self) -> None:
-        """End the thread after one last flush. Idempotent; does not wait."""
+        """End the thread after one last flush."""
         self._stopping.set()
         self._poked.set()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the thread, unless it is the caller."""
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         began = ended = 0.0

@@ -11,44 +11,53 @@ import os
 import queue
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import final
 
-__all__ = ["Drawer", "Worker"]
+__all__ = ["Background", "Drawer", "Worker"]
 
 Job = Callable[[], None]
 
 
-class _Background:
-    """A thread that runs `_run`, started with the object. Jobs handle their own exceptions."""
+class Background(ABC):
+    """A thread that runs from `start` on until `stop`. What it does handles its own exceptions."""
 
     def __init__(self, name: str) -> None:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Have the thread end. Idempotent; does not wait."""
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread, unless it is the caller."""
-        if self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
 
+    @abstractmethod
     def _run(self) -> None:
-        raise NotImplementedError
+        """Run on the thread."""
 
 
 @final
-class Worker(_Background):
+class Worker(Background):
     """A thread that does jobs in order."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         super().__init__(name)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
 
     def submit(self, job: Job) -> None:
         """Have a job done after those submitted before. Any thread."""
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """End the thread after the jobs submitted so far. Idempotent; does not wait."""
+        """End the thread after the jobs submitted so far."""
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -58,14 +67,14 @@ class Worker(_Background):
 
 
 @final
-class Drawer(_Background):
+class Drawer(Background):
     """A thread that does the newest job of every kind, at low priority."""
 
     def __init__(self, name: str) -> None:
+        super().__init__(name)
         self._newest: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._stopping = False
-        super().__init__(name)
 
     def submit(self, kind: str, job: Job) -> None:
         """Have a job done; an older one of the same kind that waits is dropped. Any thread."""
@@ -74,7 +83,7 @@ class Drawer(_Background):
             self._changed.notify()
 
     def stop(self) -> None:
-        """Drop what waits and end the thread. Idempotent; does not wait."""
+        """Drop what waits and end the thread."""
         with self._changed:
             self._stopping = True
             self._newest.clear()
