@@ -1,4 +1,4 @@
-"""Figures of the lessons that are not drawn from checkpoints: cuts, costs, a valley, what is left."""
+"""Figures of lessons 2, 3, 4 and 6; `ringnb.plots` draws those that need only checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cuts(panels: Sequence[Cut], energy: float) -> Figure:
     panels : sequence of Cut
         The copies.
     energy : float
-        What each should have.
+        The correct energy.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def cuts(panels: Sequence[Cut], energy: float) -> Figure:
     for ax, cut in zip(axes, panels, strict=True):
         ax.imshow(
             cut.fields["pressure"],
-            origin="upper",  # copied from the first row down
+            origin="upper",  # row 0 at the top, as it was copied
             cmap=scale.cmap,
             norm=scale.norm,
             interpolation="nearest",
@@ -59,12 +59,12 @@ def cuts(panels: Sequence[Cut], energy: float) -> Figure:
 
 
 def chunk_costs(costs: Mapping[int, tuple[int, int]]) -> Figure:
-    """Draw files of a checkpoint and bytes read for a row, over chunk size.
+    """Draw the files of a checkpoint, and the bytes read for a row, as functions of chunk size.
 
     Parameters
     ----------
     costs : mapping of int to (int, int)
-        Chunk bytes: files, bytes read.
+        Bytes of a chunk: number of files, bytes read.
 
     Returns
     -------
@@ -88,12 +88,12 @@ def chunk_costs(costs: Mapping[int, tuple[int, int]]) -> Figure:
 
 
 def valley(measured: Sweep) -> Figure:
-    """Draw what each interval wastes, the lowest point, and Young's interval.
+    """Draw the time that each interval wastes, the best interval, and Young's formula.
 
     Parameters
     ----------
     measured : Sweep
-        The sweep.
+        From `sweep`.
 
     Returns
     -------
@@ -124,8 +124,8 @@ def valley(measured: Sweep) -> Figure:
     ax.set_ylim(0, max(1.15 * max(t.wasted for t in measured.trials), 1.05 * model.max()))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     ax.set_xlabel("work between two checkpoints, T")
-    ax.set_ylabel("time that left nothing behind")
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")  # off the points
+    ax.set_ylabel("time wasted")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")  # not over the points
     ax.grid(visible=True, alpha=0.3)
     return figure
 
@@ -136,7 +136,7 @@ def left_over(histories: Mapping[str, Sequence[CheckpointInfo]]) -> Figure:
     Parameters
     ----------
     histories : mapping of str to sequence of CheckpointInfo
-        What is left, by the policy's name.
+        The checkpoints that are left, for each policy's name.
 
     Returns
     -------

@@ -21,7 +21,7 @@ HEADINGS = [
     "## Run",
     "## Change one thing",
     "## Check",
-    "## What none of this protects you from",
+    "## What this does not protect you from",
 ]
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
