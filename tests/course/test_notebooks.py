@@ -45,6 +45,16 @@ def test_a_notebook_is_kept_without_outputs_and_with_short_cells(path):
             assert len(cell.source.splitlines()) <= 10
 
 
+@each_notebook
+def test_a_notebook_uses_names_that_exist(path):
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    for node in (node for cell in cells for node in ast.walk(ast.parse(cell.source))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), {})
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "course":
+            assert node.attr in course.__all__
+
+
 @each_lesson
 def test_a_lesson_begins_with_a_prediction(path):
     cells = nbformat.read(path, as_version=4).cells
@@ -107,7 +117,8 @@ def test_a_learner_who_runs_the_stub_is_stopped_at_the_check(tmp_path):
 
 
 def _marked(path):
-    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if "04_" in path.stem else [])
+    fast = path.name == "00_quickstart.ipynb"
+    return pytest.param(path, id=path.stem, marks=[] if fast else [pytest.mark.slow])
 
 
 @pytest.mark.filterwarnings("default")
