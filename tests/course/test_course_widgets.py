@@ -14,15 +14,15 @@ def test_a_card_reveals_what_the_lesson_has_measured_since():
     card = course.predict("How many?", lambda: measured, unit="files")  # noqa: F821
     card.prediction = 12.0
     card.reveal()
-    assert "nothing is measured yet" in card._frame.alert
+    assert "nothing is measured yet" in card.frame.alert
     card = course.predict("How many?", lambda: 11, unit="files")
     card.prediction = 12.0
     card.reveal()
-    assert "11 files" in card._out.value
+    assert "11 files" in card.result.value
     card = course.predict("How long?", lambda: 138.00704, unit="ms")
     card.prediction = 12.0
     card.reveal()
-    assert "<strong>138 ms</strong>" in card._out.value
+    assert "<strong>138 ms</strong>" in card.result.value
 
 
 def test_lessons_do_without_widgets(monkeypatch, wave):
