@@ -397,7 +397,7 @@ def _history(draw: random.Random, capacity: int, begin: int) -> Iterable[tuple[i
     for command_id in range(3 * capacity):
         full = False
         if draw.random() < share_of_pushes:
-            full = not ring.push(control, slots, scratch, 2, command_id, 0, 0, 0, 0, 0)
+            full = not ring.push(control, slots, scratch, 2, command_id, 0, 0, 0, 0, 0, 0)
             if not full:
                 unread.append(command_id)
         elif unread:
