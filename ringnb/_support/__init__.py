@@ -7,5 +7,5 @@
 `ringnb._support.panel_opener`: what opens a session's panels, since a session imports none.
 `ringnb._support.version`: the version of ringnb, and of what is installed beside it.
 
-Nothing here imports anything of ringnb.
+Nothing here imports anything of ringnb but other modules of this package.
 """

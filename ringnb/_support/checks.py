@@ -1,6 +1,8 @@
 """Checks of what a user hands over: each returns the value in its plain form, or raises.
 
-NumPy's numbers count as numbers, `bool` does not. Messages say the fact, the value and the remedy.
+NumPy's numbers count as numbers, `bool` does not. A value of another kind is a TypeError, one beyond
+its limits a ValueError. `what` is the name of the argument; messages say the fact, the value and the
+remedy.
 """
 
 from __future__ import annotations
@@ -8,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
 __all__ = [
-    "JsonScalar",
     "MAX_STEP",
+    "JsonScalar",
+    "check_bool",
     "check_int",
     "check_name",
     "check_number",
@@ -24,39 +27,38 @@ __all__ = [
     "check_step",
     "check_text",
     "check_unicode",
+    "is_integer",
+    "is_number",
 ]
 
 JsonScalar: TypeAlias = str | int | float | bool | None
+
+MAX_STEP = 2**63 - 1
 _MAX_TEXT = 200
+_NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,100}")
+
+
+def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
+    """Return whether a value is an integer, Python's or NumPy's, and not a bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[int | float | np.integer[Any] | np.floating[Any]]:
+    """Return whether a value is a real number, Python's or NumPy's, and not a bool."""
+    return isinstance(value, float | np.floating) or is_integer(value)
+
+
+def check_bool(value: object, what: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{what} must be True or False, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    return bool(value)
 
 
 def check_int(value: object, what: str, low: int, high: int | None = None, *, why: str = "") -> int:
-    """Return an integer within limits.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        Its name, for the message.
-    low : int
-        The least allowed.
-    high : int, optional
-        The largest allowed; without it there is none.
-    why : str, optional
-        What the limits mean.
-
-    Returns
-    -------
-    int
-        The value.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none, or beyond them.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+    """Return an integer from `low` to `high`, both allowed; `why` says what the limits mean."""
+    if type(value) is not int and not is_integer(value):
         msg = f"{what} must be an integer, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
     if value < low or (high is not None and value > high):
@@ -66,29 +68,19 @@ def check_int(value: object, what: str, low: int, high: int | None = None, *, wh
     return int(value)
 
 
+def check_slot(value: object, what: str = "actor_slot") -> int:
+    """Return an actor slot: an integer 0..2**31-1."""
+    return check_int(value, what, 0, 2**31 - 1)
+
+
+def check_step(value: object, what: str = "step") -> int:
+    """Return a step: an integer 0..2**63-1."""
+    return check_int(value, what, 0, MAX_STEP)
+
+
 def check_number(value: object, what: str) -> float:
-    """Return a finite number.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        Its name, for the message.
-
-    Returns
-    -------
-    float
-        The value.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none, or not finite.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(
-        value, int | float | np.integer | np.floating
-    ):
+    """Return a finite number."""
+    if not is_number(value):
         msg = f"{what} must be a number, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
     if not math.isfinite(value):
@@ -98,27 +90,7 @@ def check_number(value: object, what: str) -> float:
 
 
 def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
-    """Return a duration in seconds.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        Its name, for the message.
-    zero : bool, default False
-        Whether it may be none at all.
-
-    Returns
-    -------
-    float
-        Positive, unless `zero` allows 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none.
-    """
+    """Return a duration in seconds: more than 0, or also 0 if `zero`."""
     seconds = check_number(value, what)
     if seconds < 0 or (seconds == 0 and not zero):
         msg = f"{what} must be {'at least' if zero else 'more than'} 0 seconds, got {value!r}"
@@ -126,33 +98,8 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
     return seconds
 
 
-MAX_STEP = 2**63 - 1
-
-_NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,100}")
-
-
 def check_name(value: object, what: str) -> str:
-    """Check a field name or a name prefix.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        What it is, for the message.
-
-    Returns
-    -------
-    str
-        The name, unchanged.
-
-    Raises
-    ------
-    TypeError
-        If it is not a string.
-    ValueError
-        If it breaks the rule for names.
-    """
+    """Return a field name or a name prefix, unchanged."""
     if not isinstance(value, str):
         msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
@@ -163,42 +110,6 @@ def check_name(value: object, what: str) -> str:
         )
         raise ValueError(msg)
     return value
-
-
-def check_slot(value: object, what: str = "actor_slot") -> int:
-    """Check an actor slot: an integer 0..2**31-1, not bool.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str, default "actor_slot"
-        The name of the argument, for the message.
-
-    Returns
-    -------
-    int
-        The slot as a Python int.
-    """
-    return check_int(value, what, 0, 2**31 - 1)
-
-
-def check_step(value: object, what: str = "step") -> int:
-    """Check a step: an integer 0..2**63-1, not bool.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str, default "step"
-        The name of the argument, for the message.
-
-    Returns
-    -------
-    int
-        The step as a Python int.
-    """
-    return check_int(value, what, 0, MAX_STEP)
 
 
 def check_text(value: object, what: str) -> str:

@@ -9,27 +9,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = [
-    "counted",
-    "facts_table",
-    "format_bytes",
-    "format_table",
-    "rows_table",
-    "say",
-]
+__all__ = ["counted", "facts_table", "format_bytes", "format_table", "rows_table", "say"]
 
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def say(line: str = "") -> None:
-    """Write one line to standard output, and flush it so that a pipe sees it at once.
-
-    Parameters
-    ----------
-    line : str, default ""
-        The line, without its end.
-    """
+    """Write one line to standard output, and flush it so that a pipe sees it at once."""
     stream = sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     # A terminal of another encoding shows a question mark instead of ending the command.
@@ -38,36 +25,12 @@ def say(line: str = "") -> None:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it has to be.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    noun : str
-        One of them.
-
-    Returns
-    -------
-    str
-        Such as ``"1 checkpoint"`` or ``"2 checkpoints"``.
-    """
+    """Return a number with its noun, such as ``"1 checkpoint"`` or ``"2 checkpoints"``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def format_bytes(nbytes: int) -> str:
-    """Return a size as people read it.
-
-    Parameters
-    ----------
-    nbytes : int
-        Bytes, >= 0.
-
-    Returns
-    -------
-    str
-        Such as ``"512 B"`` or ``"1.5 MiB"``; units are powers of 1024.
-    """
+    """Return a size such as ``"512 B"`` or ``"1.5 MiB"``; units are powers of 1024."""
     if nbytes < 1024:
         return f"{nbytes} B"
     size = float(nbytes)
@@ -82,22 +45,7 @@ def format_bytes(nbytes: int) -> str:
 def format_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
 ) -> list[str]:
-    """Align rows under their header.
-
-    Parameters
-    ----------
-    header : sequence of str
-        One word per column.
-    rows : iterable of sequence of str
-        Cells, as many per row as there are columns.
-    right : sequence of str, optional
-        Columns, by header, that are aligned to the right.
-
-    Returns
-    -------
-    list of str
-        The header and one line per row, without trailing blanks.
-    """
+    """Align rows under their header; `right` names the columns that are aligned to the right."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
@@ -113,20 +61,7 @@ _LEFT = "style='text-align:left'"
 
 
 def facts_table(caption: str, facts: Mapping[str, object]) -> str:
-    """Render names and values, a row each.
-
-    Parameters
-    ----------
-    caption : str
-        What it is about.
-    facts : mapping of str to object
-        Values are shown as ``str`` gives them, escaped.
-
-    Returns
-    -------
-    str
-        A table element.
-    """
+    """Render names and values, a row each; values as ``str`` gives them, escaped."""
     rows = "".join(
         f"<tr><th scope='row' {_LEFT}>{escape(key)}</th><td {_LEFT}>{escape(str(value))}</td></tr>"
         for key, value in facts.items()
@@ -141,23 +76,10 @@ def rows_table(
     *,
     classes: Sequence[str] = (),
 ) -> str:
-    """Render a table with a row of headings; numbers, and the headings above, are set to the right.
+    """Render a table with a row of headings; `classes` are the CSS classes of the rows, in order.
 
-    Parameters
-    ----------
-    caption : str
-        What it is about.
-    header : sequence of str
-        One heading per column.
-    rows : iterable of sequences
-        Values are shown as ``str`` gives them, escaped; integers with separators.
-    classes : sequence of str, optional
-        CSS classes of the rows, in order.
-
-    Returns
-    -------
-    str
-        A table element.
+    Integers get separators and are set to the right, as are their headings; other values are shown as
+    ``str`` gives them, escaped.
     """
     rows = list(rows)
     first = rows[0] if rows else [""] * len(header)

@@ -3,11 +3,11 @@
 An `Actor` says nothing of where it runs. A backend takes `Actor.update`, compiles it, and supplies
 the loops, the team of threads or blocks, and the memory.
 
-State is two levels, ``now`` and ``before``, each of shape ``(fields, *grid)``. One step calls the
-update function once per cell; it reads ``now`` wherever it likes, reads ``before`` at its own cell
-only, and writes the cell's next value over ``before``. Then the levels swap. That serves schemes of
-second order in time (``before`` is the previous level) and of first order (``before`` is scratch)
-with the same memory traffic, and the result cannot depend on the order in which cells are visited.
+State is two levels, ``now`` and ``next``, each of shape ``(fields, *grid)``. One step calls the update
+function once per cell; it reads ``now`` at any cell, reads ``next`` at its own cell only, and writes the
+cell's next value there. Then the levels swap. Until it is written, ``next`` holds the level before
+``now``: a scheme of second order in time reads it, one of first order does not. Both move the same
+number of bytes, and the result cannot depend on the order in which cells are visited.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name, check_number, check_slot
+from ringnb._support.checks import check_name, check_number, check_slot, is_integer
 
 __all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
 
@@ -64,7 +64,7 @@ class Actor(ABC):
     dtype : numpy.dtype
         One for all fields.
     levels : int
-        Levels that a checkpoint holds: 2 if the next step needs ``before``, else 1.
+        Levels that a checkpoint holds: 2 if a step needs the level before ``now``, else 1.
     diverging : bool
         Whether the values are signed about zero, which decides the colour map.
 
@@ -138,7 +138,7 @@ class Actor(ABC):
         Returns
         -------
         (levels * fields, *grid) array of `dtype`
-            All fields of ``now``, then, if `levels` is 2, all of ``before``.
+            All fields of ``now``, then, if `levels` is 2, all of the level before it.
         """
 
     def start_params(self, slot: int = 0) -> dict[str, float]:
@@ -251,7 +251,8 @@ class Actor(ABC):
         Parameters
         ----------
         now, before : (fields, nz, ny, nx) array
-            The levels, always with three grid axes; missing ones have length 1.
+            The levels, always with three grid axes; missing ones have length 1. ``before`` is what
+            the update gets as ``next``: only if `levels` is 2 does it hold anything.
         params : (16,) float64 array
             The actor's parameters.
         z, y, x : int
@@ -268,14 +269,14 @@ class Actor(ABC):
 
 
 def _check_shape(shape: object, what: str) -> tuple[int, ...]:
-    if isinstance(shape, int | np.integer) and not isinstance(shape, bool):
+    if is_integer(shape):
         shape = (shape,)
     if not isinstance(shape, tuple | list) or not 1 <= len(shape) <= 3:
         msg = f"{what} needs a shape of one to three grid axes such as (256, 256), got {shape!r}"
         raise ValueError(msg)
     sizes = []
     for n in shape:
-        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        if not is_integer(n):
             msg = f"{what} needs a shape of integers, got {shape!r}"
             raise TypeError(msg)
         if not 3 <= n < 2**31:

@@ -93,20 +93,20 @@ def check_reach(actor: Actor, update: Callable[..., object]) -> None:
     nothing. What depends on the values in them may take another way than it will in a run.
     """
     shape = (len(actor.fields), *actor.shape)
-    now, before = (as_strided(np.ones(1, actor.dtype), shape, (0,) * len(shape)) for _ in "ab")
+    now, following = (as_strided(np.ones(1, actor.dtype), shape, (0,) * len(shape)) for _ in "ab")
     params = np.array(list(actor.params.values()), np.float64)
     for cell in itertools.product(*((0, n - 1) for n in actor.shape)):
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                update(now, before, params, 0, *cell)
+                update(now, following, params, 0, *cell)
         except IndexError as error:
             if "out of bounds" not in str(error):
                 return
             at = ", ".join(f"{d} = {i}" for d, i in zip(actor.dims, cell, strict=True))
             msg = (
                 f"{getattr(update, '__name__', 'update')} leaves its arrays at the cell {at}: {error}. "
-                f"now and before have the shape {shape} (fields, *grid), params has {len(params)}"
+                f"now and next have the shape {shape} (fields, *grid), params has {len(params)}"
             )
             raise ValueError(msg) from error
         except Exception:  # noqa: BLE001 - see above

@@ -24,10 +24,11 @@ class CellActor(Actor):
     Parameters
     ----------
     update : callable
-        ``update(now, before, params, step, y, x)``, or ``(…, step, x)`` and ``(…, step, z, y, x)`` on
-        grids of one and three axes. It reads ``now[field, y, x]`` anywhere and ``before`` at its own
-        cell only, and writes the cell's next value to ``before[field, y, x]``. It is compiled by
-        Numba, so it may use numbers, NumPy functions and other compiled functions.
+        ``update(now, next, params, step, y, x)``, or ``(…, step, x)`` and ``(…, step, z, y, x)`` on
+        grids of one and three axes; the position of a parameter counts, not its name. It reads
+        ``now[field, y, x]`` at any cell and ``next`` at its own cell only, where it writes the cell's
+        next value, ``next[field, y, x]``; until then, that holds the level before ``now``. It is
+        compiled by Numba, so it may use numbers, NumPy functions and other compiled functions.
     shape : tuple of int
         Grid points per axis, one to three axes.
     fields : sequence of str or mapping of str to FieldSpec, default ("u",)
@@ -40,7 +41,7 @@ class CellActor(Actor):
     dtype : dtype-like, default "float32"
         One for all fields.
     levels : {1, 2}, default 1
-        2 if the next step needs ``before``, as a scheme of second order in time does.
+        2 if a step reads ``next``, as a scheme of second order in time does.
     kernel_type : str, optional
         The name of the model; by default the name of `update`.
     inject : callable, optional
@@ -61,8 +62,8 @@ class CellActor(Actor):
 
     Examples
     --------
-    >>> def decay(now, before, params, step, y, x):
-    ...     before[0, y, x] = now[0, y, x] * (1 - params[0])
+    >>> def decay(now, next, params, step, y, x):
+    ...     next[0, y, x] = now[0, y, x] * (1 - params[0])
     >>> CellActor(decay, (8, 8), params={"rate": 0.1}, start=np.ones((8, 8)))
     CellActor((8, 8), rate=0.1)
     """
@@ -81,10 +82,10 @@ class CellActor(Actor):
         inject: Callable[..., None] | None = None,
     ) -> None:
         if not isinstance(params, Mapping | None):
-            msg = f"params must map names to numbers, got {params!r}"
+            msg = f"params must map names to numbers, such as {{'rate': 0.1}}, got {params!r}"
             raise TypeError(msg)
         super().__init__(shape, params or {})
-        plain = _plain("update", update, ["now", "before", "params", "step", *self.dims])
+        plain = _plain("update", update, ["now", "next", "params", "step", *self.dims])
         if levels not in (1, 2) or isinstance(levels, bool):
             msg = f"levels must be 1 or 2, got {levels!r}"
             raise ValueError(msg)

@@ -92,7 +92,7 @@ class GrayScott(Actor):
         return params
 
     @staticmethod
-    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+    def update(now: Any, next: Any, params: Any, step: int, y: int, x: int) -> None:
         """Write both concentrations of one cell at the next step."""
         f = np.float32
         ny, nx = now.shape[1], now.shape[2]
@@ -106,8 +106,8 @@ class GrayScott(Actor):
         lap_u = (now[0, n, x] + now[0, s, x]) + (now[0, y, w] + now[0, y, e]) - f(4) * u
         lap_v = (now[1, n, x] + now[1, s, x]) + (now[1, y, w] + now[1, y, e]) - f(4) * v
         uvv = u * v * v
-        before[0, y, x] = u + dt * (du * lap_u - uvv + feed * (f(1) - u))
-        before[1, y, x] = v + dt * (dv * lap_v + uvv - (feed + kill) * v)
+        next[0, y, x] = u + dt * (du * lap_u - uvv + feed * (f(1) - u))
+        next[1, y, x] = v + dt * (dv * lap_v + uvv - (feed + kill) * v)
 
     @staticmethod
     def inject(

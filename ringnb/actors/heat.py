@@ -74,7 +74,7 @@ class Heat2D(Actor):
         return {**params, "dt": r * params["dx"] ** 2 / params["alpha"]}
 
     @staticmethod
-    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+    def update(now: Any, next: Any, params: Any, step: int, y: int, x: int) -> None:
         """Write the temperature of one cell at the next step."""
         f = np.float32
         ny, nx = now.shape[1], now.shape[2]
@@ -83,7 +83,7 @@ class Heat2D(Actor):
         south = now[0, y + 1, x] if y < ny - 1 else f(0)
         west = now[0, y, x - 1] if x > 0 else f(0)
         east = now[0, y, x + 1] if x < nx - 1 else f(0)
-        before[0, y, x] = t + f(params[0]) * ((north + south) + (west + east) - f(4) * t)
+        next[0, y, x] = t + f(params[0]) * ((north + south) + (west + east) - f(4) * t)
 
     def start(self, slot: int = 0) -> npt.NDArray[Any]:
         """Return some hot discs, at places that depend on the slot."""

@@ -90,7 +90,7 @@ class Ising2D(Actor):
         return {**params, "seed": params["seed"] + slot}
 
     @staticmethod
-    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+    def update(now: Any, next: Any, params: Any, step: int, y: int, x: int) -> None:
         """Write one spin after the step."""
         ny, nx = now.shape[1], now.shape[2]
         s = now[0, y, x]
@@ -102,7 +102,7 @@ class Ising2D(Actor):
             rise = 2.0 * s * (up + down + left + right + params[1])
             if rise <= 0 or uniform(params[2], step, y * nx + x) < math.exp(-rise / params[0]):
                 s = -s
-        before[0, y, x] = s
+        next[0, y, x] = s
 
     @staticmethod
     def inject(

@@ -44,7 +44,7 @@ class Life(Actor):
             raise ValueError(msg)
 
     @staticmethod
-    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+    def update(now: Any, next: Any, params: Any, step: int, y: int, x: int) -> None:
         """Write the next state of one cell."""
         ny, nx = now.shape[1], now.shape[2]
         n = y - 1 if y > 0 else ny - 1
@@ -58,7 +58,7 @@ class Life(Actor):
             + (now[0, s, w] + now[0, s, x] + now[0, s, e])
         )
         # 3 neighbours, or 2 and alive: exactly then the bits of count and alive make 3.
-        before[0, y, x] = np.uint8(np.uint8(count | alive) == np.uint8(3))
+        next[0, y, x] = np.uint8(np.uint8(count | alive) == np.uint8(3))
 
     @staticmethod
     def inject(

@@ -112,11 +112,11 @@ class Wave2D(_Wave):
     ndim = 2
 
     @staticmethod
-    def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:
+    def update(now: Any, next: Any, params: Any, step: int, y: int, x: int) -> None:
         """Write the pressure of one cell at the next step."""
         f = np.float32
         ny, nx = now.shape[1], now.shape[2]
-        u = now[0, y, x]
+        u = now[0, y, x]  # and next still holds the level before it
         north = now[0, y - 1, x] if y > 0 else f(0)
         south = now[0, y + 1, x] if y < ny - 1 else f(0)
         west = now[0, y, x - 1] if x > 0 else f(0)
@@ -124,7 +124,7 @@ class Wave2D(_Wave):
         d = f(0.5 * params[1])
         scale = f(1.0 / (1.0 + 0.5 * params[1]))
         lap = (north + south) + (west + east) - f(4) * u
-        before[0, y, x] = scale * (f(2) * u - (f(1) - d) * before[0, y, x] + f(params[0]) * lap)
+        next[0, y, x] = scale * (f(2) * u - (f(1) - d) * next[0, y, x] + f(params[0]) * lap)
 
 
 class Wave3D(_Wave):
@@ -157,11 +157,11 @@ class Wave3D(_Wave):
     ndim = 3
 
     @staticmethod
-    def update(now: Any, before: Any, params: Any, step: int, z: int, y: int, x: int) -> None:
+    def update(now: Any, next: Any, params: Any, step: int, z: int, y: int, x: int) -> None:
         """Write the pressure of one cell at the next step."""
         f = np.float32
         nz, ny, nx = now.shape[1], now.shape[2], now.shape[3]
-        u = now[0, z, y, x]
+        u = now[0, z, y, x]  # and next still holds the level before it
         below = now[0, z - 1, y, x] if z > 0 else f(0)
         above = now[0, z + 1, y, x] if z < nz - 1 else f(0)
         north = now[0, z, y - 1, x] if y > 0 else f(0)
@@ -171,6 +171,4 @@ class Wave3D(_Wave):
         d = f(0.5 * params[1])
         scale = f(1.0 / (1.0 + 0.5 * params[1]))
         lap = ((below + above) + (north + south)) + (west + east) - f(6) * u
-        before[0, z, y, x] = scale * (
-            f(2) * u - (f(1) - d) * before[0, z, y, x] + f(params[0]) * lap
-        )
+        next[0, z, y, x] = scale * (f(2) * u - (f(1) - d) * next[0, z, y, x] + f(params[0]) * lap)

@@ -244,10 +244,7 @@ def copy_and_sum(_typing: Any, target: Any, source: Any, nbytes: Any) -> Any:
         )
         total = builder.add(so_far, value)
         following = builder.add(index, ir.Constant(word, 1))
-        for phi, first, later in (
-            (index, ir.Constant(word, 0), following),
-            (so_far, none, total),
-        ):
+        for phi, first, later in ((index, ir.Constant(word, 0), following), (so_far, none, total)):
             phi.add_incoming(first, begin)
             phi.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", following, lines), loop, done)

@@ -14,7 +14,14 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import MAX_STEP, check_int, check_name, check_slot, check_step
+from ringnb._support.checks import (
+    MAX_STEP,
+    check_bool,
+    check_int,
+    check_name,
+    check_slot,
+    check_step,
+)
 
 __all__ = [
     "Fields",
@@ -223,10 +230,7 @@ class SnapshotResponse:
         set_ = object.__setattr__
         set_(self, "request_id", check_int(self.request_id, "request_id", 0, MAX_STEP))
         set_(self, "actor_slot", check_slot(self.actor_slot))
-        if not isinstance(self.success, bool | np.bool_):
-            msg = f"success must be a bool, got {self.success!r}"
-            raise TypeError(msg)
-        set_(self, "success", bool(self.success))
+        set_(self, "success", check_bool(self.success, "success"))
         set_(self, "step", check_step(self.step))
         if self.error is not None and not isinstance(self.error, str):
             msg = f"error must be a str or None, got {self.error!r}"

@@ -143,7 +143,7 @@ def one_parameter(now, before, params, step, y, x):
         (lambda: A.CellActor(partial(cell), (8, 8)), TypeError, "must be a function"),
         (lambda: A.CellActor(cell, (8, 8), inject=5), TypeError, "inject must be a function"),
         (lambda: A.CellActor(cell, (8, 8), inject=cell), TypeError, "must take .*amplitude"),
-        (lambda: A.CellActor(cell, (8,)), TypeError, r"must take \(now, before, params, step, x\)"),
+        (lambda: A.CellActor(cell, (8,)), TypeError, r"must take \(now, next, params, step, x\)"),
         (lambda: A.CellActor(cell, (8, 8), levels=3), ValueError, "levels must be 1 or 2"),
         (lambda: A.CellActor(cell, (8, 8), fields=()), ValueError, "at least one field"),
         (lambda: A.CellActor(cell, (8, 8), fields=("a b",)), ValueError, "field name 'a b'"),
@@ -248,6 +248,17 @@ def test_an_actor_of_ones_own_goes_through_the_whole_life():
         assert a[0, 0] == 3.0
         s.run_steps(1, 9)
         assert s.restore(0, checkpoint) == 1
+
+
+@pytest.mark.parametrize("names", ["now, next", "now, before", "u, v"])
+def test_the_position_of_an_updates_parameters_counts_and_not_their_names(names):
+    first, second = names.split(", ")
+    namespace = {}
+    exec(f"def f({names}, p, n, i, j): {second}[0, i, j] = {first}[0, i, j] + p[0]", namespace)
+    actor = A.CellActor(namespace["f"], (4, 4), params={"rate": 2})
+    with rn.Session(actor, storage=rn.ZarrStorage(zarr.storage.MemoryStore())) as s:
+        s.run_steps(0, 3)
+        assert (s.snapshot(0)["u"][:] == 6).all()
 
 
 PROGRAM = """

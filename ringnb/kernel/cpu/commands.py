@@ -139,9 +139,9 @@ def _load_state(table: Any, params: Any, params_in: Any, facts: Any, row: int) -
 
 
 @inner
-def _inject(table: Any, row: int, arguments: Any) -> Any:
-    """Disturb one cell, ``arguments`` being z, y, x and the bits of the amplitude; return a status."""
-    z, y, x = arguments[0], arguments[1], arguments[2]
+def _inject(table: Any, row: int, args: Any) -> Any:
+    """Disturb one cell, ``args`` being z, y, x and the bits of the amplitude; return a status."""
+    z, y, x = args[0], args[1], args[2]
     if not _inside(table, row, z, y, x):
         return _BAD_ARGUMENT
     now, other = table[row, layout.C_A], table[row, layout.C_B]
@@ -159,7 +159,7 @@ def _inject(table: Any, row: int, arguments: Any) -> Any:
         z,
         y,
         x,
-        arguments[3:4].view(np.float64)[0],
+        args[3:4].view(np.float64)[0],
     )
     return _OK
 
@@ -177,7 +177,7 @@ def drain(
     facts: Any,
     host: Any,
     scratch: Any,
-    arguments: Any,
+    args: Any,
 ) -> Any:
     """Carry out up to a few commands; return how many, or -1 after TERMINATE.
 
@@ -197,7 +197,7 @@ def drain(
         i = tail & (facts[layout.F_CAPACITY] - 1)
         kind, command_id, slot = h2k[i, 0], h2k[i, 1], h2k[i, 2]
         for j in range(4):
-            arguments[j] = h2k[i, 3 + j]
+            args[j] = h2k[i, 3 + j]
         store_release(control, layout.H2K_TAIL, tail + 1)  # the host may now overwrite the slot
         done += 1
         row = -1
@@ -210,14 +210,14 @@ def drain(
         elif row < 0:
             status = _BAD_SLOT
         else:
-            status, value, left = _apply_command(table, row, kind, arguments[0])
+            status, value, left = _apply_command(table, row, kind, args[0])
             if left == rules.INJECT:
-                status = _inject(table, row, arguments)
+                status = _inject(table, row, args)
             elif left == rules.SET_PARAMS:
                 _take_params(params, params_in, row)
             elif left == rules.LOAD:
                 _load_state(table, params, params_in, facts, row)
-                _record_load(table, row, kind, arguments[0])
+                _record_load(table, row, kind, args[0])
             elif left == rules.CAPTURE:
                 value = _capture(control, table, words, facts, team, scratch, row)
                 if value < 0:
@@ -227,18 +227,7 @@ def drain(
             publish_actor(table, words, row)
             epoch, step = table[row, layout.C_EPOCH], table[row, layout.C_STEP]
         reply(
-            control,
-            k2h,
-            facts,
-            host,
-            scratch,
-            kind,
-            command_id,
-            slot,
-            status,
-            epoch,
-            step,
-            value,
+            control, k2h, facts, host, scratch, kind, command_id, slot, status, epoch, step, value
         )
         if done < 0:
             break

@@ -3,7 +3,7 @@
 All step functions share one signature, so that the lane loop is compiled once for every actor there
 will ever be and one lane may host actors of several types::
 
-    step(now*, before*, params*, step, nf, nz, ny, nx, first, last)
+    step(now*, next*, params*, step, nf, nz, ny, nx, first, last)
 
 updates the cells whose index along the leading grid axis lies in ``first..last-1``.
 
@@ -35,12 +35,12 @@ __all__ = ["CompiledActor", "compile_actor"]
 # are known to hold: the edge conditions of the update function vanish and the run vectorises.
 _ROW = """
     assume({row_in_grid})
-    cell(now, before, params, step, {lead}0)
+    cell(now, next, params, step, {lead}0)
     for x in range(1, nx - 1):
         assume(x > 0)
         assume(x < nx - 1)
-        cell(now, before, params, step, {lead}x)
-    cell(now, before, params, step, {lead}nx - 1)
+        cell(now, next, params, step, {lead}x)
+    cell(now, next, params, step, {lead}nx - 1)
 """
 
 
@@ -49,9 +49,9 @@ def _indent(text: str, by: int) -> str:
 
 
 _HEAD = """
-def {name}(now_p, before_p, params_p, step, nf, nz, ny, nx, first, last):
+def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
     now = carray(now_p, {shape})
-    before = carray(before_p, {shape})
+    next = carray(next_p, {shape})
     params = carray(params_p, (16,))
 """
 _SOURCES = {
@@ -61,7 +61,7 @@ _SOURCES = {
     for x in range(first, last):
         assume(x >= 0)
         assume(x < nx)
-        cell(now, before, params, step, x)
+        cell(now, next, params, step, x)
 """
     ),
     2: (
@@ -128,7 +128,7 @@ def compile_actor(actor: Actor) -> CompiledActor:
     Raises
     ------
     TypeError
-        If `update` does not take ``(now, before, params, step, [[z,] y,] x)``.
+        If `update` does not take ``(now, next, params, step, [[z,] y,] x)``.
     ValueError
         If a function cannot be compiled.
     """
@@ -176,7 +176,7 @@ def _at_home(cell: Callable[..., None]) -> Callable[..., None]:
 
 
 def _check_signature(update: Callable[..., None], ndim: int) -> None:
-    wanted = ["now", "before", "params", "step", *("z", "y", "x")[3 - ndim :]]
+    wanted = ["now", "next", "params", "step", *("z", "y", "x")[3 - ndim :]]
     got = list(inspect.signature(update).parameters)
     if len(got) != len(wanted):
         msg = (

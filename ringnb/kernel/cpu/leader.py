@@ -103,7 +103,7 @@ def run_leader(
     facts: Any,
     host: Any,
     scratch: Any,
-    arguments: Any,
+    args: Any,
 ) -> None:
     """Body of a lane's leader thread; returns after TERMINATE or when the STOP word is set.
 
@@ -128,18 +128,7 @@ def run_leader(
                     continue
                 busy = True
             handled = drain(
-                control,
-                h2k,
-                k2h,
-                table,
-                words,
-                params,
-                params_in,
-                team,
-                facts,
-                host,
-                scratch,
-                arguments,
+                control, h2k, k2h, table, words, params, params_in, team, facts, host, scratch, args
             )
             busy = busy or handled != 0
             if handled < 0 or load_acquire(control, layout.STOP) != 0:

@@ -49,12 +49,7 @@ def compiled(
     # What `cuda.compile` calls. The library that it drops holds what NVVM is given, which is the same
     # for every capability; so the front end, most of the work, is gone through once.
     library, _ = compiler._compile_pyfunc_with_fixup(
-        body,
-        signature,
-        device=False,
-        abi="numba",
-        cc=(9, 0),
-        launch_bounds=bounds,
+        body, signature, device=False, abi="numba", cc=(9, 0), launch_bounds=bounds
     )
     for capability in capabilities:
         with ieee_arithmetic():

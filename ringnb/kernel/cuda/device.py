@@ -34,11 +34,7 @@ from ringnb.kernel.cuda.availability import load, why_unavailable
 from ringnb.kernel.cuda.compile import kept
 from ringnb.kernel.layout import Words
 
-__all__ = [
-    "Device",
-    "GpuDevice",
-    "SimulatedDevice",
-]
+__all__ = ["Device", "GpuDevice", "SimulatedDevice"]
 
 _SWITCH_S = 1e-4
 

@@ -26,17 +26,17 @@ from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 __all__ = ["CellCode", "build", "cell_code"]
 
 _CELLS = """
-def cells(state, now_at, before_at, params, step, nf, nz, ny, nx, first, stride):
+def cells(state, now_at, next_at, params, step, nf, nz, ny, nx, first, stride):
     # Lengths are below 2**31.
     nf, nz, ny, nx, first, stride = low(nf), low(nz), low(ny), low(nx), low(first), low(stride)
     now = grid(state, now_at, element, {shape})
-    before = grid(state, before_at, element, {shape})
+    next = grid(state, next_at, element, {shape})
     own = private(params)
     # No division per cell: the place moves on by a stride, with carries.
     x, y, z = low(first % nx), low(first // nx % ny), low(first // nx // ny)
     dx, dy, dz = low(stride % nx), low(stride // nx % ny), low(stride // nx // ny)
     while z < nz:
-        update(now, before, own, step, {place})
+        update(now, next, own, step, {place})
         x = low(x + dx)
         y = low(y + dy)
         z = low(z + dz)
