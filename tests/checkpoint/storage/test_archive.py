@@ -1,0 +1,228 @@
+"""Checkpoints in one zip file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import MemoryStore, ZipStore
+
+import ringnb as rn
+from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.cli import command_line as cli
+from ringnb.testing.storages import StorageTests, make_snapshot
+
+ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
+
+
+class ThroughZip(CheckpointStorage):
+    """Every save goes through an archive: saved elsewhere, exported, imported."""
+
+    def __init__(self, folder):
+        self.main = rn.ZarrStorage(folder / "main.zarr", durable=False)
+        self.folder = folder
+        self.numbers = itertools.count()
+
+    def save(self, name, snapshot):
+        number = next(self.numbers)
+        scratch = rn.ZarrStorage(MemoryStore())
+        scratch.save(name, snapshot)
+        archive = self.folder / f"{number}.zip"
+        export_archive(scratch, archive)
+        if import_archive(archive, self.main) != [name]:
+            raise AssertionError(name)
+
+    def load(self, name):
+        return self.main.load(name)
+
+    def list(self):
+        return self.main.list()
+
+    def delete(self, name):
+        self.main.delete(name)
+
+    def exists(self, name):
+        return self.main.exists(name)
+
+    def close(self):
+        self.main.close()
+
+
+class TestThroughZip(StorageTests):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        with ThroughZip(tmp_path) as storage:
+            yield storage
+
+
+@pytest.fixture
+def store(tmp_path):
+    with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
+        for name, step in ((TWO, 2), (ONE, 1), (THREE, 3)):
+            storage.save(name, make_snapshot(step))
+        storage.pin(ONE, "good")
+    return tmp_path / "s.zarr"
+
+
+def test_storage_rule_17_an_archive_is_a_store_that_others_read(store, tmp_path):
+    path = tmp_path / "a.zip"
+    assert export_archive(rn.ZarrStorage(store), path) == [TWO, ONE, THREE]
+    archive = open_archive(path)
+    assert archive.list() == [TWO, ONE, THREE]
+    assert archive.load(ONE).pinned == "good"
+    for name in archive.list():
+        archive.load(name).verify()
+    group = zarr.open_group(ZipStore(path, mode="r"), path=ONE, mode="r")
+    np.testing.assert_array_equal(group["u"][:], rn.ZarrStorage(store).load(ONE).numpy()["u"])
+    with pytest.raises(rn.CheckpointError, match="read-only"):
+        archive.delete(ONE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".s.zarr.ringnb", "a.zip", "s.zarr"]
+
+
+def test_storage_rule_17_an_import_keeps_all_but_the_number(store, tmp_path):
+    export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
+    with rn.ZarrStorage(tmp_path / "t.zarr", durable=False) as target:
+        target.save("other_0_step_1", make_snapshot(1, name_prefix="other"))
+        assert import_archive(tmp_path / "a.zip", target, [THREE]) == [THREE]
+        assert import_archive(tmp_path / "a.zip", target) == [TWO, ONE]
+        assert import_archive(tmp_path / "a.zip", target) == []
+        assert target.list() == ["other_0_step_1", THREE, TWO, ONE]
+        for name in (ONE, TWO, THREE):
+            mine, theirs = target.load(name), rn.ZarrStorage(store).load(name)
+            mine.verify()
+            assert {**mine.document.record, "sequence": 0, "digests": 0} == {
+                **theirs.document.record,
+                "sequence": 0,
+                "digests": 0,
+            }
+
+
+def test_storage_rule_17_an_import_onto_another_checkpoint_of_that_name_imports_nothing(
+    store, tmp_path
+):
+    export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
+    with rn.ZarrStorage(tmp_path / "t.zarr", durable=False) as target:
+        target.save(THREE, make_snapshot(3))
+        with pytest.raises(rn.CheckpointError, match="another checkpoint"):
+            import_archive(tmp_path / "a.zip", target)
+        assert target.list() == [THREE]
+
+
+def test_storage_rule_17_an_export_of_something_damaged_leaves_nothing(store, tmp_path):
+    next((store / ONE / "u").glob("c*")).write_bytes(b"rubbish")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(rn.CheckpointCorrupt, match=ONE):
+        export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
+    assert sorted(tmp_path.iterdir()) == before
+    assert export_archive(rn.ZarrStorage(store), tmp_path / "a.zip", [TWO]) == [TWO]
+    with pytest.raises(rn.CheckpointError, match="exists"):
+        export_archive(rn.ZarrStorage(store), tmp_path / "a.zip", [TWO])
+    with pytest.raises(rn.CheckpointNotFound, match="nothing_0"):
+        export_archive(rn.ZarrStorage(store), tmp_path / "b.zip", ["nothing_0"])
+
+
+def test_storage_rule_06_a_damaged_archive_gives_no_wrong_data(store, tmp_path):
+    path = tmp_path / "a.zip"
+    export_archive(rn.ZarrStorage(store), path, [ONE])
+    expected = rn.ZarrStorage(store).load(ONE).numpy()
+    whole = path.read_bytes()
+    damaged = tmp_path / "d.zip"
+    outcomes = set()
+    for at in range(0, len(whole), 7):
+        raw = bytearray(whole)
+        raw[at] ^= 1 << (at % 8)
+        damaged.write_bytes(raw)
+        try:
+            found = open_archive(damaged).load(ONE).numpy()
+        except rn.CheckpointError as error:
+            outcomes.add(type(error).__name__)
+            continue
+        outcomes.add("as committed")  # a time stamp of the zip, say
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+    assert {"CheckpointCorrupt", "as committed"} <= outcomes
+    for size in range(0, len(whole), 97):
+        damaged.write_bytes(whole[:size])
+        with pytest.raises(rn.CheckpointError):
+            open_archive(damaged)
+
+
+class RepeatedMebibyte:
+    """Deflates a mebibyte of zeros once, in place of each that is written."""
+
+    def __init__(self):
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        self.block = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
+        self.end = deflate.flush()
+
+    def compress(self, data):
+        return self.block
+
+    def flush(self):
+        return self.end
+
+
+@pytest.mark.parametrize("key", ["u/c.0.0", "u/zarr.json", "zarr.json"])
+def test_storage_rule_19_a_member_that_inflates_to_a_gigabyte_is_damage_in_bounded_memory(
+    store, tmp_path, key
+):
+    path = tmp_path / "a.zip"
+    export_archive(rn.ZarrStorage(store), path, [ONE])
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path) as good, zipfile.ZipFile(bomb, "w") as bad:
+        for info in good.infolist():
+            if info.filename != f"{ONE}/{key}":
+                bad.writestr(info, good.read(info))
+        with bad.open(zipfile.ZipInfo(f"{ONE}/{key}"), "w", force_zip64=True) as member:
+            member._compressor = RepeatedMebibyte()
+            member._zinfo.compress_type = zipfile.ZIP_DEFLATED
+            for _ in range(1024):
+                member.write(bytes(1 << 20))
+    assert bomb.stat().st_size < 4 << 20
+    tracemalloc.start()
+    try:
+        archive = open_archive(bomb)
+        assert archive.list() == [ONE]
+        with pytest.raises(rn.CheckpointCorrupt):
+            archive.load(ONE).verify()
+        with pytest.raises(rn.CheckpointCorrupt):
+            archive.load(ONE).numpy()
+        assert tracemalloc.get_traced_memory()[1] < 300 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_storage_rule_15_the_commands_export_import_and_pin(store, tmp_path, capsys):
+    path, target = tmp_path / "a.zip", tmp_path / "t.zarr"
+    assert cli.main(["export", str(store), str(path), ONE, TWO]) == 0
+    assert cli.main(["import", str(path), str(target)]) == 0
+    assert "2 checkpoints imported" in capsys.readouterr().out
+    assert cli.main(["import", str(path), str(target)]) == 0
+    assert "0 checkpoints imported" in (out := capsys.readouterr().out)
+    assert "it holds every checkpoint already" in out
+    assert cli.main(["pin", str(target), TWO, "before the crash"]) == 0
+    assert cli.main(["unpin", str(target), ONE]) == 0
+    capsys.readouterr()
+    for place in (target, path):
+        assert cli.main(["ls", str(place), "--json"]) == 0
+        pinned = {
+            c["name"]: c["pinned"] for c in json.loads(capsys.readouterr().out)["checkpoints"]
+        }
+        if place == target:
+            assert pinned == {ONE: None, TWO: "before the crash"}
+        else:
+            assert pinned == {ONE: "good", TWO: None}
+        assert cli.main(["verify", str(place)]) == 0
+        capsys.readouterr()
+    assert cli.main(["ls", str(target)]) == 0
+    assert "pinned: before the crash" in capsys.readouterr().out
+    for bad in (["export", str(store), str(path)], ["import", str(store), str(target)]):
+        assert cli.main(bad) == 1
+        assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,290 @@
+"""Stores without a rename: S3 on a real HTTP server, and zarr stores in memory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from typing import ClassVar
+
+import pytest
+import zarr
+
+import ringnb as rn
+from ringnb.cli import command_line as cli
+from ringnb.testing.clock import ManualClock
+from ringnb.testing.storages import StorageTests, make_snapshot
+
+ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Start a real HTTP server that speaks S3, on loopback."""
+    moto = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in settings.items():
+            patch.setenv(key, value)
+        client = boto3.client("s3", endpoint_url=settings["AWS_ENDPOINT_URL"])
+        client.create_bucket(Bucket="bucket")
+        yield client
+    server.stop()
+
+
+_prefixes = itertools.count()
+
+
+@pytest.fixture
+def url(s3):
+    return f"s3://bucket/run-{next(_prefixes)}"
+
+
+class TestS3(StorageTests):
+    @pytest.fixture
+    def storage(self, url):
+        with rn.ZarrStorage(url) as storage:
+            yield storage
+
+
+def keys(s3, url):
+    prefix = url.removeprefix("s3://bucket/") + "/"
+    found = s3.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
+    return sorted(entry["Key"].removeprefix(prefix) for entry in found)
+
+
+def child(code, *args):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+
+
+class Counting(zarr.storage.MemoryStore):
+    """Notes which group documents are asked for."""
+
+    read: ClassVar[list[str]] = []
+
+    async def get(self, key, prototype, byte_range=None):
+        if key.count("/") == 1 and key.endswith("/zarr.json"):
+            self.read.append(key.partition("/")[0])
+        return await super().get(key, prototype, byte_range)
+
+
+def test_storage_rule_19_a_commit_reads_the_documents_of_other_actors_once(monkeypatch):
+    monkeypatch.setattr(Counting, "read", [])
+    storage = rn.ZarrStorage(Counting())
+    for n in range(6):
+        storage.save(f"b_1_step_{n}", make_snapshot(n, name_prefix="b", actor_slot=1))
+    config = rn.CheckpointConfig(name_prefix="a", max_snapshots=2)
+    manager = rn.CheckpointManager(config, storage, clock=ManualClock())
+    manager.register_actor(0, "model_0", "model")
+
+    def commit(step):
+        Counting.read.clear()
+        request = manager.request_snapshot(0)
+        fields = make_snapshot(step).fields
+        manager.complete_snapshot(rn.SnapshotResponse(request.request_id, 0, True, fields, step))
+        return Counter(Counting.read)
+
+    for step in range(3):
+        commit(step)
+    read = commit(3)
+    assert {name: n for name, n in read.items() if name.startswith("b")} == {
+        f"b_1_step_{n}": 1 for n in range(6)
+    }
+    assert [e.step for e in manager.history(0)] == [2, 3]
+    # What was committed after the commit read the store, and what it could not read, is looked at.
+    storage._backend._set("b_1_step_5/zarr.json", b"{}")
+    receipt = storage.save("a_0_step_4", make_snapshot(4, name_prefix="a"))
+    assert receipt.others == {f"b_1_step_{n}" for n in range(5)}
+    storage.save("a_0_step_5", make_snapshot(5, name_prefix="a"))
+    assert [e.step for e in storage.history_after(receipt, "a", "model_0")] == [2, 3, 4, 5]
+
+
+def test_storage_rule_13_a_foreign_memory_store_is_refused():
+    store = zarr.storage.MemoryStore()
+    zarr.open_group(store, mode="w")
+    with pytest.raises(rn.CheckpointError, match="is not a ringnb store"):
+        rn.ZarrStorage(store).list()
+
+
+def test_storage_rule_08_s3_holds_a_plain_zarr_store(s3, url):
+    storage = rn.ZarrStorage(url)
+    storage.save(ONE, make_snapshot(1))
+    found = [k for k in keys(s3, url) if not k.startswith(".ringnb/")]
+    assert found[0] == f"{ONE}/counts/c.0"
+    assert found[-1] == "zarr.json"
+    assert ".ringnb/sequence" in keys(s3, url)
+    assert not [k for k in keys(s3, url) if "claims" in k or "probe" in k]
+    assert list(storage.load(ONE).group.array_keys())
+
+
+_SAVES = """
+import sys
+import ringnb as rn
+from ringnb.testing.storages import make_snapshot
+storage = rn.ZarrStorage(sys.argv[1])
+print("ready", flush=True)
+for n in range(8):
+    storage.save(f"{sys.argv[2]}_0_step_{n}", make_snapshot(n, name_prefix=sys.argv[2]))
+"""
+
+
+def test_storage_rule_18_s3_writers_of_several_processes_never_share_a_number(s3, url):
+    writers = [child(_SAVES, url, prefix) for prefix in ("a", "b")]
+    reader = rn.ZarrStorage(url)
+    while any(w.poll() is None for w in writers):
+        for entry in reader.catalogue():
+            assert not entry.damaged
+            reader.load(entry.name).verify()
+    assert [w.wait() for w in writers] == [0, 0]
+    assert [e.sequence for e in reader.catalogue()] == list(range(1, 17))
+    for w in writers:
+        w.stdout.close()
+
+
+_DIES = """
+import os, signal, sys
+import ringnb as rn
+from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
+from ringnb.testing.storages import make_snapshot
+real = ObjectStoreBackend._set
+def set_(self, key, data):
+    if key.endswith(sys.argv[2] + "/zarr.json"):
+        print("half", flush=True)
+        if sys.argv[3] == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        sys.stdin.read()
+    real(self, key, data)
+ObjectStoreBackend._set = set_
+rn.ZarrStorage(sys.argv[1]).save(sys.argv[2], make_snapshot(2))
+"""
+
+
+def test_storage_rule_18_s3_a_writer_that_died_leaves_nothing_but_a_claim_and_that_is_swept(
+    s3, url
+):
+    with rn.ZarrStorage(url) as storage:
+        storage.save(ONE, make_snapshot(1))
+    dead = child(_DIES, url, TWO, "die")
+    assert dead.wait(60) == -9
+    dead.stdout.close()
+    assert f".ringnb/claims/{TWO}" in keys(s3, url)
+    assert f"{TWO}/u/c.0.0" in keys(s3, url)
+    storage = rn.ZarrStorage(url)
+    assert storage.list() == [ONE]
+    assert not storage.exists(TWO)
+    storage.save(THREE, make_snapshot(3))
+    assert not [k for k in keys(s3, url) if TWO in k]
+    storage.save(TWO, make_snapshot(2))
+    assert storage.list() == [ONE, THREE, TWO]
+
+
+def test_storage_rule_18_s3_a_name_that_another_process_writes_is_locked(s3, url):
+    other = subprocess.Popen(
+        [sys.executable, "-c", _DIES, url, TWO, "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "half\n"
+    storage = rn.ZarrStorage(url)
+    with pytest.raises(rn.StoreLocked, match=rf"process {other.pid} on host"):
+        storage.save(TWO, make_snapshot(2))
+    storage.save(THREE, make_snapshot(3))
+    assert other.communicate(timeout=60)[0] == ""
+    assert sorted(storage.list()) == [TWO, THREE]
+    storage.load(TWO).verify()
+
+
+def test_storage_rule_18_s3_a_claim_that_could_not_be_dropped_does_not_lock_its_own_writer_out(
+    url, monkeypatch
+):
+    from ringnb.checkpoint.storage.object_store.claims import Claims
+
+    real = Claims._delete
+
+    def unreachable(self, key):
+        if "/claims/" in key:
+            raise OSError(101, "Network is unreachable")
+        real(self, key)
+
+    storage = rn.ZarrStorage(url)
+    with monkeypatch.context() as patch:
+        patch.setattr(Claims, "_delete", unreachable)
+        storage.save(ONE, make_snapshot(1))
+    storage.delete(ONE)
+    storage.save(ONE, make_snapshot(2))
+    assert storage.load(ONE).step == 2
+
+
+def test_storage_rule_18_s3_numbers_go_on_where_the_counter_or_a_claim_was_damaged(s3, url):
+    prefix = url.removeprefix("s3://bucket/")
+    storage = rn.ZarrStorage(url)
+    storage.save(ONE, make_snapshot(1))
+    s3.put_object(Bucket="bucket", Key=f"{prefix}/.ringnb/sequence", Body=b"rubbish")
+    s3.put_object(Bucket="bucket", Key=f"{prefix}/.ringnb/claims/other_0_step_1", Body=b"[]")
+    storage = rn.ZarrStorage(url)
+    storage.save(TWO, make_snapshot(2))
+    assert [e.sequence for e in storage.catalogue()] == [1, 2]
+
+
+def test_storage_rule_18_s3_without_conditional_put_still_keeps_this_process_apart(
+    url, monkeypatch
+):
+    from ringnb.checkpoint.storage.object_store.claims import Claims
+
+    monkeypatch.setattr(Claims, "supported", False)
+    storage = rn.ZarrStorage(url)
+    threads = [
+        threading.Thread(target=storage.save, args=(f"a_0_step_{n}", make_snapshot(n)))
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [e.sequence for e in storage.catalogue()] == [1, 2, 3, 4]
+
+
+def test_storage_rule_13_s3_a_foreign_prefix_is_refused(s3, url):
+    s3.put_object(Bucket="bucket", Key=url.removeprefix("s3://bucket/") + "/letter", Body=b"hello")
+    storage = rn.ZarrStorage(url)
+    with pytest.raises(rn.CheckpointError, match="not a ringnb store"):
+        storage.save(ONE, make_snapshot(1))
+
+
+def test_s3_commands(s3, url, tmp_path, capsys):
+    rn.ZarrStorage(url).save(ONE, make_snapshot(1))
+    assert cli.main(["ls", url]) == 0
+    assert cli.main(["verify", url]) == 0
+    assert cli.main(["export", url, str(tmp_path / "a.zip")]) == 0
+    assert cli.main(["ls", url + "-missing"]) == 1
+    assert "no store" in capsys.readouterr().err
+
+
+def test_storage_rule_14_s3_a_damaged_one_is_moved_aside(s3, url, capsys):
+    storage = rn.ZarrStorage(url)
+    storage.save(ONE, make_snapshot(1))
+    storage.save(TWO, make_snapshot(2))
+    prefix = url.removeprefix("s3://bucket/")
+    s3.put_object(Bucket="bucket", Key=f"{prefix}/{ONE}/u/c.0.0", Body=b"rubbish")
+    assert cli.main(["verify", url, "--repair"]) == 1
+    assert storage.list() == [TWO]
+    assert f".ringnb/damaged/{ONE}/u/c.0.0" in keys(s3, url)
+    assert cli.main(["verify", url]) == 0
+    assert not [k for k in keys(s3, url) if k.startswith(ONE)]

@@ -1,0 +1,275 @@
+"""ZarrStorage: every place passes one contract; what lies on disk, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from zarr.storage import MemoryStore
+
+import ringnb as rn
+from ringnb.testing.storages import StorageTests, make_snapshot
+
+NAME = "checkpoint_0_step_7"
+ONE, TWO = (f"checkpoint_0_step_{n}" for n in (1, 2))
+
+
+# -- one contract ----------------------------------------------------------------------------------
+
+
+class TestDirectory(StorageTests):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        storage = rn.ZarrStorage(tmp_path / "store.zarr")
+        yield storage
+        storage.close()
+
+
+class TestNotDurable(StorageTests):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        storage = rn.ZarrStorage(tmp_path / "store.zarr", durable=False)
+        yield storage
+        storage.close()
+
+
+class TestMemory(StorageTests):
+    @pytest.fixture
+    def storage(self):
+        return rn.ZarrStorage(zarr.storage.MemoryStore())
+
+
+class TestFileUrl(StorageTests):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        with rn.ZarrStorage(f"file://{tmp_path}/with%20blank.zarr", durable=False) as storage:
+            yield storage
+            assert (tmp_path / "with blank.zarr" / "zarr.json").exists() or not storage.is_created
+
+
+class TestIncrementalDirectory(StorageTests):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        with rn.ZarrStorage(tmp_path / "s.zarr", incremental=True, durable=False) as storage:
+            yield storage
+
+
+class TestMemoryUrl(StorageTests):
+    @pytest.fixture
+    def storage(self, tmp_path):
+        with rn.ZarrStorage(f"memory://{tmp_path}") as storage:
+            yield storage
+
+
+class TestIncrementalMemory(StorageTests):
+    @pytest.fixture
+    def storage(self):
+        return rn.ZarrStorage(MemoryStore(), incremental=True)
+
+
+# -- what lies on disk -----------------------------------------------------------------------------
+
+
+def test_storage_rule_08_the_layout_on_disk_is_the_documented_one(storage, path):
+    storage.save(NAME, make_snapshot(7))
+    assert json.loads((path / "zarr.json").read_text())["attributes"] == {"ringnb": {"format": 1}}
+    assert sorted(os.listdir(path)) == [NAME, "zarr.json"]
+    assert sorted(os.listdir(path / NAME)) == ["counts", "u", "zarr.json"]
+    assert sorted(os.listdir(path / NAME / "u")) == ["c.0.0", "zarr.json"]
+    record = json.loads((path / NAME / "zarr.json").read_text())["attributes"]["ringnb"]
+    assert set(record) == {
+        *("format", "name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence"),
+        *("request_id", "created_at", "params", "parent", "backend", "version", "digests"),
+    }
+    assert record["format"] == 1
+    side = path.parent / ".store.zarr.ringnb"
+    assert sorted(os.listdir(side)) == ["lock", "staging", "trash"]
+    assert os.listdir(side / "staging") == os.listdir(side / "trash") == []
+
+
+def test_storage_rule_08_zarr_reads_it_without_ringnb(storage, path):
+    snapshot = make_snapshot(7)
+    storage.save(NAME, snapshot)
+    code = """
+        import sys, zarr
+        group = zarr.open_group(sys.argv[1], mode="r")[sys.argv[2]]
+        print(group["u"][:].tolist(), group["u"].attrs["units"], "ringnb" in sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(path), NAME],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == f"{snapshot.fields['u'].tolist()} Pa False"
+
+
+def test_storage_rule_08_xarray_opens_it_in_three_ways_without_warnings(storage, path):
+    import xarray
+
+    snapshot = make_snapshot(7)
+    storage.save(NAME, snapshot)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for dataset in (
+            xarray.open_zarr(f"{path}/{NAME}"),
+            xarray.open_zarr(path, group=NAME, consolidated=False),
+            xarray.open_datatree(path, engine="zarr", consolidated=False)[NAME].to_dataset(),
+        ):
+            np.testing.assert_array_equal(dataset["u"].values, snapshot.fields["u"])
+            assert dataset["u"].dims == ("y", "x")
+            assert dataset["u"].attrs["units"] == "Pa"
+            dataset.close()
+
+
+def test_storage_rule_08_dimension_names_never_clash(storage, path):
+    import xarray
+
+    fields = {"u": np.zeros((4, 5)), "v": np.zeros((4, 6)), "x": np.zeros(7), "w": np.zeros((4, 6))}
+    storage.save(NAME, make_snapshot(fields=fields, field_attrs={}))
+    checkpoint = storage.load(NAME)
+    lengths = {}
+    for name in fields:
+        for dim, length in zip(checkpoint[name].dims, checkpoint[name].shape, strict=True):
+            assert dim not in fields
+            assert lengths.setdefault(dim, length) == length
+    xarray.open_zarr(f"{path}/{NAME}").close()
+
+
+# -- what comes back -------------------------------------------------------------------------------
+
+
+@given(
+    array=hnp.arrays(
+        dtype=st.one_of(
+            hnp.boolean_dtypes(),
+            hnp.integer_dtypes(endianness="?"),
+            hnp.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
+            hnp.complex_number_dtypes(endianness="?", sizes=(64, 128)),
+        ),
+        shape=hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+    ),
+    transposed=st.booleans(),
+)
+def test_storage_rule_09_every_dtype_and_shape_comes_back_bit_for_bit(array, transposed):
+    if transposed:
+        array = array.T
+    storage = rn.ZarrStorage(zarr.storage.MemoryStore())
+    storage.save(NAME, make_snapshot(fields={"a": array}, field_attrs={}))
+    checkpoint = storage.load(NAME)
+    checkpoint.verify()
+    back = checkpoint.numpy()["a"]
+    little = array.astype(array.dtype.newbyteorder("<"))
+    assert back.dtype == little.dtype
+    assert back.shape == array.shape
+    assert back.tobytes() == little.tobytes()
+    theirs = checkpoint.group["a"][...]
+    assert np.asarray(theirs).tobytes() == little.tobytes()
+
+
+@pytest.mark.parametrize("order", ["C", "F", "view"])
+def test_storage_rule_09_large_arrays_of_any_memory_order(storage, order):
+    rng = np.random.default_rng(1)
+    array = rng.random((1030, 2100), dtype=np.float32)
+    if order == "F":
+        array = np.asfortranarray(array)
+    if order == "view":
+        array = array[::-1, 5:-3]
+    storage.save(NAME, make_snapshot(fields={"a": array}, field_attrs={}))
+    checkpoint = storage.load(NAME)
+    assert len(list((checkpoint.group.store.root).glob("a/c.*"))) > 1
+    checkpoint.verify()
+    np.testing.assert_array_equal(checkpoint.numpy()["a"], array)
+    np.testing.assert_array_equal(checkpoint.group["a"][...], array)
+
+
+class Slabs:
+    """A lazy array that says how much was asked for at once."""
+
+    shape, dtype = (1000, 300), np.dtype(">i4")
+
+    def __init__(self):
+        self.most = 0
+
+    def __getitem__(self, box):
+        block = np.arange(300_000, dtype=self.dtype).reshape(self.shape)[box]
+        self.most = max(self.most, block.size)
+        return block
+
+
+def test_storage_rule_19_a_lazy_array_is_read_chunk_by_chunk(tmp_path):
+    with rn.ZarrStorage(tmp_path / "s.zarr", chunk_bytes=64 << 10, durable=False) as storage:
+        slabs = Slabs()
+        storage.save(ONE, make_snapshot(1, fields={"u": slabs}, field_attrs={}))
+        assert 0 < slabs.most <= 16384
+        expected = np.arange(300_000).reshape(1000, 300)
+        np.testing.assert_array_equal(storage.load(ONE).numpy()["u"], expected)
+        mapped = np.lib.format.open_memmap(tmp_path / "m.npy", "w+", "f8", (100, 100))
+        mapped[:] = 3.5
+        storage.save(
+            TWO, make_snapshot(2, fields={"u": mapped, "z": storage.load(ONE)["u"]}, field_attrs={})
+        )
+        assert (storage.load(TWO)["u"][:] == 3.5).all()
+        np.testing.assert_array_equal(storage.load(TWO)["z"][:], expected)
+
+
+def test_storage_rule_10_a_lazy_array_that_lies_about_its_shape_stores_nothing(tmp_path):
+    class Liar(Slabs):
+        def __getitem__(self, box):
+            return super().__getitem__(box)[:-1]
+
+    with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
+        with pytest.raises(ValueError, match="against its shape"):
+            storage.save(ONE, make_snapshot(1, fields={"u": Liar()}, field_attrs={}))
+        assert storage.list() == []
+
+
+# -- damage, and what is kept ----------------------------------------------------------------------
+
+
+def test_storage_rule_14_damaged_metadata_is_listed_first_and_not_deleted(storage, folder):
+    storage.save("checkpoint_0_step_3", make_snapshot(3))
+    raw = bytearray((folder / "zarr.json").read_bytes())
+    raw[200] ^= 1
+    (folder / "zarr.json").write_bytes(raw)
+    assert storage.list() == [NAME, "checkpoint_0_step_3"]
+    with pytest.raises(rn.CheckpointCorrupt, match="was not deleted"):
+        storage.delete(NAME)
+    with pytest.raises(rn.CheckpointError, match="taken"):
+        storage.save(NAME, make_snapshot())
+    assert len([p for p in folder.rglob("*") if p.is_file()]) == 5
+
+
+def test_storage_rule_14_a_missing_group_document_is_damage_where_the_name_says_checkpoint(
+    storage, folder
+):
+    (folder / "zarr.json").unlink()
+    assert storage.exists(NAME)
+    assert storage.list() == [NAME]
+    with pytest.raises(rn.CheckpointCorrupt, match="is missing"):
+        storage.load(NAME)
+
+
+@pytest.mark.parametrize("damage", ["array document", "chunk", "whole field"])
+def test_storage_rule_14_damaged_arrays_can_be_deleted(storage, path, damage):
+    storage.save(ONE, make_snapshot(1))
+    field = path / ONE / "u"
+    if damage == "array document":
+        (field / "zarr.json").write_text("{")
+    elif damage == "chunk":
+        next(f for f in field.rglob("*") if f.is_file() and f.name != "zarr.json").unlink()
+    else:
+        shutil.rmtree(field)
+    storage.delete(ONE)
+    assert storage.list() == []
