@@ -1,4 +1,4 @@
-"""What an open cockpit costs the kernel, and how soon a click is answered."""
+"""What an open cockpit costs the kernel, and how soon a click is answered. Needs the widgets extra."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ import comm.base_comm
 
 from ringnb import actors
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.cli.bench.measuring import (
-    Row,
-    Scale,
-    absolute,
-    interleaved,
-    percentile,
-    ratios,
-    stepping_rate,
-)
+from ringnb.cli.bench import measuring
+from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.panels import close_panels
 from ringnb.panels.core.widgets import Actions
 from ringnb.session.session import Session
@@ -59,9 +52,9 @@ def cockpit(scale: Scale) -> Iterator[Row]:
             else:
                 close_panels(session)
             time.sleep(0.5)
-            return stepping_rate(session, seconds)
+            return measuring.stepping_rate(session, seconds)
 
-        pairs = interleaved(
+        pairs = measuring.interleaved(
             lambda: rate(opened=True), lambda: rate(opened=False), scale.times(9, 2)
         )
         session.panel()
@@ -76,21 +69,15 @@ def cockpit(scale: Scale) -> Iterator[Row]:
                 time.sleep(0.0005)
             answers.append((time.perf_counter() - began) * 1e3)
             time.sleep(0.05)
-    yield Row(
+    yield measuring.ratio_row(
         "cockpit",
         "stepping 2 actors of 512 x 512, a checkpoint every second: cockpit open / closed",
-        ratios(pairs),
-        "x",
-        ">=",
-        0.95,
-        absolute(pairs, "closed", 1e-3, "ksteps/s each") + ", messages packed, no browser",
+        pairs,
+        ("closed", 1e-3, "ksteps/s each"),
+        at_least=0.95,
+        note=", messages packed, no browser",
     )
-    yield Row(
-        "click",
-        "a click's message to the new state on its way back, cockpit open: p99",
-        [percentile(answers, 99)],
-        "ms",
-        "<=",
-        200,
-        f"median {percentile(answers, 50):.0f} ms of {len(answers)} clicks",
-    )
+    what = "a click's message to the new state on its way back, cockpit open: p99"
+    median = measuring.percentile(answers, 50)
+    note = f"median {median:.0f} ms of {len(answers)} clicks"
+    yield Row("click", what, [measuring.percentile(answers, 99)], "ms", "<=", 200, note)

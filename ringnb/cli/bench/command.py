@@ -15,12 +15,11 @@ from tqdm import tqdm
 
 from ringnb._support.text import format_bytes, say
 from ringnb.cli.bench import (
-    histories,
+    incremental,
     large,
     report,
     rings,
     scheduling,
-    sharing,
     snapshots,
     startup,
     stepping,
@@ -58,8 +57,8 @@ CASES: dict[str, Case] = {
     "snapshot": snapshots.whole_snapshot,
     "restore": snapshots.restoring,
     "many": stores.many,
-    "histories": histories.histories,
-    "incremental": sharing.incremental,
+    "histories": stores.histories,
+    "incremental": incremental.incremental,
     "large": large.large,
     "polls": scheduling.polls,
     "cockpit": _cockpit,

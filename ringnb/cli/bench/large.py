@@ -89,15 +89,7 @@ def large(scale: Scale) -> Iterator[Row]:
         shutil.rmtree(place)
         extra = [int(line) / _MIB for line in done.stdout.split()]
         size = f"{rows >> 10} GiB" if rows >= 1024 else f"{rows} MiB"
-        for key, verb, value in zip(("save", "load", "verify"), _VERBS, extra, strict=True):
-            yield Row(
-                f"memory_{kind}_{key}",
-                f"memory beside the buffer, {verb} {size}: {what}",
-                [value],
-                "MiB",
-                "<=",
-                64.0,
-            )
-
-
-_VERBS = ("saving", "loading", "verifying")
+        verbs = {"save": "saving", "load": "loading", "verify": "verifying"}
+        for (key, verb), value in zip(verbs.items(), extra, strict=True):
+            words = f"memory beside the buffer, {verb} {size}: {what}"
+            yield Row(f"memory_{kind}_{key}", words, [value], "MiB", "<=", 64.0)

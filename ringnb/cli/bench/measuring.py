@@ -1,81 +1,68 @@
-"""Samples and the rows made of them."""
+"""Samples, the rows made of them, and what several cases do to get them."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.kernel.client import KernelClient
+from ringnb.messages.commands import Command
+
 if TYPE_CHECKING:
+    from ringnb.kernel.base import AbstractKernel
     from ringnb.session.session import Session
 
 __all__ = [
+    "Pairs",
     "Row",
     "Scale",
     "absolute",
     "interleaved",
+    "median_and_p99",
+    "padded_params",
     "percentile",
+    "ratio_row",
     "ratios",
+    "round_trip",
+    "run_steps",
+    "running",
     "stepping_rate",
+    "time_each_us",
     "time_s",
 ]
+
+Pairs = Sequence[tuple[float, float]]
+"""Ours and the baseline, per repetition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How thoroughly to measure, and where to write.
-
-    Attributes
-    ----------
-    quick : bool
-        Fewer repetitions, no large sizes.
-    directory : pathlib.Path
-        An empty scratch directory on the disk that is measured.
-    """
+    """How thoroughly to measure, and an empty scratch directory on the disk that is measured."""
 
     quick: bool
     directory: Path
 
     def times(self, full: int, quick: int) -> int:
-        """Return a number of repetitions.
-
-        Parameters
-        ----------
-        full, quick : int
-            Of the whole benchmark, and of the quick one.
-
-        Returns
-        -------
-        int
-            One of them.
-        """
+        """Return a number of repetitions: of the whole benchmark, or of the quick one."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measured figure.
+    """One measured figure: a short unique key, the figure in words with its baseline, its samples.
 
-    Attributes
-    ----------
-    key : str
-        Short name, unique.
-    what : str
-        The figure in words, with its baseline.
-    samples : sequence of float
-        One per repetition.
-    unit : str
-        Of the samples: "x" for a ratio, else "us", "ms", "s" or "%".
-    limit : {"<=", ">="} or None
-        How the median relates to `target`; None if there is none.
-    target : float or None
-        The figure to reach.
-    note : str
-        Absolute figures or conditions behind a ratio.
+    `unit` is that of the samples, "x" for a ratio. `limit` says how the median relates to `target`, the
+    figure to reach; both are None if there is none. `note` holds absolute figures or conditions.
     """
 
     key: str
@@ -84,7 +71,7 @@ class Row:
     unit: str
     limit: Literal["<=", ">="] | None = None
     target: float | None = None
-    note: str = field(default="")
+    note: str = ""
 
     @property
     def median(self) -> float:
@@ -97,6 +84,45 @@ class Row:
         if self.target is None:
             return None
         return self.median <= self.target if self.limit == "<=" else self.median >= self.target
+
+
+def ratio_row(
+    key: str,
+    what: str,
+    pairs: Pairs,
+    behind: tuple[str, float, str],
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    note: str = "",
+) -> Row:
+    """Return the row of ours over the baseline; `behind` is as for `absolute`, `note` follows that."""
+    limit, target = _limit(at_most, at_least)
+    return Row(key, what, ratios(pairs), "x", limit, target, absolute(pairs, *behind) + note)
+
+
+def median_and_p99(
+    key: str,
+    what: str,
+    batches: Sequence[Sequence[float]],
+    unit: str,
+    note: str,
+    at_most: tuple[float | None, float | None] = (None, None),
+) -> Iterator[Row]:
+    """Yield two rows, of each batch's median and 99th percentile; the note belongs to the first."""
+    for percent, word, most in ((50, "median", at_most[0]), (99, "p99", at_most[1])):
+        samples = [percentile(batch, percent) for batch in batches]
+        limit, target = _limit(most, None)
+        shown = note if percent == 50 else ""
+        yield Row(f"{key}_{word}", f"{what}: {word}", samples, unit, limit, target, shown)
+
+
+def _limit(
+    at_most: float | None, at_least: float | None
+) -> tuple[Literal["<=", ">="] | None, float | None]:
+    if at_most is not None:
+        return "<=", at_most
+    return (None, None) if at_least is None else (">=", at_least)
 
 
 def time_s(work: Callable[[], object]) -> float:
@@ -112,11 +138,14 @@ def time_s(work: Callable[[], object]) -> float:
             gc.enable()
 
 
-def stepping_rate(session: Session, seconds: float) -> float:
-    """Return the steps per second that actor 0 of a running session takes for a while."""
-    first, began = session.current_step(0), time.perf_counter()
-    time.sleep(seconds)
-    return (session.current_step(0) - first) / (time.perf_counter() - began)
+def time_each_us(call: Callable[[], object], n: int) -> list[float]:
+    """Time `n` calls one by one, in microseconds."""
+    taken = []
+    for _ in range(n):
+        began = time.perf_counter_ns()
+        call()
+        taken.append((time.perf_counter_ns() - began) / 1e3)
+    return taken
 
 
 def interleaved(
@@ -126,22 +155,7 @@ def interleaved(
     *,
     warm_up: bool = True,
 ) -> list[tuple[float, float]]:
-    """Measure two things in turn, the order changing every time, after one unmeasured round.
-
-    Parameters
-    ----------
-    ours, baseline : callable
-        Do the work and return what was measured, such as seconds.
-    repetitions : int
-        Pairs.
-    warm_up : bool, default True
-        Whether to make the unmeasured round.
-
-    Returns
-    -------
-    list of (float, float)
-        Ours and the baseline, per repetition.
-    """
+    """Measure two things in turn, the order changing every time, after one unmeasured round."""
     if warm_up:
         ours()
         baseline()
@@ -155,36 +169,56 @@ def interleaved(
     return pairs
 
 
-def ratios(pairs: Sequence[tuple[float, float]]) -> list[float]:
+def ratios(pairs: Pairs) -> list[float]:
     """Return ours over the baseline, per repetition."""
     return [a / b for a, b in pairs]
 
 
-def absolute(pairs: Sequence[tuple[float, float]], what: str, scale: float, unit: str) -> str:
-    """Put the medians behind a ratio into words.
-
-    Parameters
-    ----------
-    pairs : sequence of (float, float)
-        From `interleaved`.
-    what : str
-        Name of the baseline.
-    scale : float
-        Factor to the unit that is shown.
-    unit : str
-        The unit.
-
-    Returns
-    -------
-    str
-        Such as ``"56 ms, raw write 40 ms"``.
-    """
+def absolute(pairs: Pairs, baseline: str, scale: float, unit: str) -> str:
+    """Put the medians behind a ratio into words, times `scale`: ``"56 ms, raw write 40 ms"``."""
     ours = statistics.median(a for a, _ in pairs) * scale
     base = statistics.median(b for _, b in pairs) * scale
-    return f"{ours:.3g} {unit}, {what} {base:.3g} {unit}"
+    return f"{ours:.3g} {unit}, {baseline} {base:.3g} {unit}"
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
     """Return a percentile, the nearest sample at or above it."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+@contextlib.contextmanager
+def running(kernel: AbstractKernel) -> Iterator[KernelClient]:
+    """Launch a kernel, yield a client of it, and stop it."""
+    kernel.launch()
+    try:
+        yield KernelClient(kernel)
+    finally:
+        kernel.stop()
+
+
+def run_steps(client: KernelClient, steps: int) -> None:
+    """Have actor 0 make steps, and wait until it has made them."""
+    goal = client.call(0, Command.RUN_STEPS, (steps,)).value
+    client.wait_until(lambda: client.kernel.counters(0).step >= goal, None)
+
+
+def round_trip(kernel: AbstractKernel, spin_ns: int) -> None:
+    """Send a heartbeat over the bare rings, and take its answer off."""
+    kernel.push_nowait(0, Command.HEARTBEAT, 1, 0, (), spin_ns=spin_ns)
+    while kernel.peek(0) is None:
+        kernel.check_alive()
+    kernel.advance(0)
+
+
+def stepping_rate(session: Session, seconds: float) -> float:
+    """Return the steps per second that actor 0 of a running session takes for a while."""
+    first, began = session.current_step(0), time.perf_counter()
+    time.sleep(seconds)
+    return (session.current_step(0) - first) / (time.perf_counter() - began)
+
+
+def padded_params(actor: Actor) -> npt.NDArray[np.float64]:
+    """Return an actor's first parameters as a kernel holds them."""
+    values = list(actor.start_params(0).values())
+    return np.array(values + [0.0] * (MAX_PARAMS - len(values)), np.float64)

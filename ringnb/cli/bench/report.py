@@ -26,10 +26,6 @@ def _target(row: Row) -> str:
     return "" if row.target is None else f"{row.limit} {_figure(row.target, row.unit)}"
 
 
-def _verdict(row: Row) -> str:
-    return {None: "", True: "yes", False: "NO"}[row.met]
-
-
 def _span(row: Row) -> str:
     low, high = min(row.samples), max(row.samples)
     return f"{_figure(low, 'x')} to {_figure(high, 'x')}"
@@ -45,7 +41,7 @@ def as_table(rows: Sequence[Row]) -> list[str]:
             _span(row),
             str(len(row.samples)),
             _target(row),
-            _verdict(row),
+            {None: "", True: "yes", False: "NO"}[row.met],
             row.note,
         )
         for row in rows
@@ -68,20 +64,7 @@ def as_markdown(rows: Sequence[Row]) -> list[str]:
 
 
 def as_document(rows: Sequence[Row], *, quick: bool) -> dict[str, Any]:
-    """Return everything, with what is needed to compare it with another machine's.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        The figures.
-    quick : bool
-        Whether few repetitions were made.
-
-    Returns
-    -------
-    dict
-        JSON-ready.
-    """
+    """Return everything as JSON, with what is needed to compare it with another machine's."""
     packages = ("numba", "llvmlite", "numpy", "zarr", "google-crc32c")
     return {
         "format": 1,
@@ -95,17 +78,11 @@ def as_document(rows: Sequence[Row], *, quick: bool) -> dict[str, Any]:
         },
         "rows": [
             {
-                "key": row.key,
-                "what": row.what,
-                "unit": row.unit,
-                "median": row.median,
+                **{key: getattr(row, key) for key in ("key", "what", "unit", "median")},
                 "min": min(row.samples),
                 "max": max(row.samples),
                 "samples": list(row.samples),
-                "limit": row.limit,
-                "target": row.target,
-                "met": row.met,
-                "note": row.note,
+                **{key: getattr(row, key) for key in ("limit", "target", "met", "note")},
             }
             for row in rows
         ],

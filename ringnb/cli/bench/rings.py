@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ringnb import actors
-from ringnb.cli.bench.measuring import Row, Scale, percentile
-from ringnb.kernel.client import KernelClient
+from ringnb.cli.bench.measuring import (
+    Row,
+    Scale,
+    median_and_p99,
+    round_trip,
+    running,
+    time_each_us,
+)
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
@@ -17,77 +24,35 @@ from ringnb.testing import MemoryStorage
 __all__ = ["busy_answers", "idle_answers", "idling"]
 
 
-def _round_trips(call: Callable[[], object], n: int) -> list[float]:
-    """Time calls one by one, in microseconds."""
-    taken = []
-    for _ in range(n):
-        began = time.perf_counter_ns()
-        call()
-        taken.append((time.perf_counter_ns() - began) / 1e3)
-    return taken
-
-
 def idle_answers(scale: Scale) -> Iterator[Row]:
     """Python to the idle kernel and back: bare rings, and the client that everything uses."""
     kernel = CpuKernel([actors.Life((8, 8))])
-    kernel.launch()
-    try:
-
-        def bare() -> None:
-            kernel.push_nowait(0, Command.HEARTBEAT, 1, 0, (), spin_ns=1_000_000)
-            while kernel.peek(0) is None:
-                pass
-            kernel.advance(0)
-
+    with running(kernel) as client:
+        bare = functools.partial(round_trip, kernel, 1_000_000)
         batches = scale.times(20, 8)
-        _round_trips(bare, 1000)
-        rings = [_round_trips(bare, 2000) for _ in range(batches)]
-        client = KernelClient(kernel)
+        time_each_us(bare, 1000)
+        rings = [time_each_us(bare, 2000) for _ in range(batches)]
         calls = [
-            _round_trips(lambda: client.call(0, Command.HEARTBEAT), 2000) for _ in range(batches)
+            time_each_us(lambda: client.call(0, Command.HEARTBEAT), 2000) for _ in range(batches)
         ]
-    finally:
-        kernel.stop()
-    for name, what, found, limits in (
-        ("ring", "command round trip, Python to idle kernel to Python", rings, (2.0, 20.0)),
-        ("client", "the same through KernelClient.call, safe for all threads", calls, (None, None)),
-    ):
-        for percent, word, limit in ((50, "median", limits[0]), (99, "p99", limits[1])):
-            yield Row(
-                f"{name}_{word}",
-                f"{what}: {word}",
-                [percentile(batch, percent) for batch in found],
-                "us",
-                "<=" if limit else None,
-                limit,
-                "per 2000 round trips" if percent == 50 else "",
-            )
+    note = "per 2000 round trips"
+    what = "command round trip, Python to idle kernel to Python"
+    yield from median_and_p99("ring", what, rings, "us", note, (2.0, 20.0))
+    what = "the same through KernelClient.call, safe for all threads"
+    yield from median_and_p99("client", what, calls, "us", note)
 
 
 def busy_answers(scale: Scale) -> Iterator[Row]:
     """A command to a kernel whose lane steps a large actor without a pause."""
-    kernel = CpuKernel([actors.Wave2D((512, 512))])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(CpuKernel([actors.Wave2D((512, 512))])) as client:
         client.call(0, Command.RESUME)
         time.sleep(0.2)
         batches = [
-            [t / 1e3 for t in _round_trips(lambda: client.call(0, Command.HEARTBEAT), 200)]
+            [t / 1e3 for t in time_each_us(lambda: client.call(0, Command.HEARTBEAT), 200)]
             for _ in range(scale.times(15, 4))
         ]
-    finally:
-        kernel.stop()
-    for percent, word in ((50, "median"), (99, "p99")):
-        yield Row(
-            f"busy_{word}",
-            f"answer of a kernel that steps 512 x 512 without a pause: {word}",
-            [percentile(batch, percent) for batch in batches],
-            "ms",
-            "<=",
-            2.0,
-            "per 200 commands" if percent == 50 else "",
-        )
+    what = "answer of a kernel that steps 512 x 512 without a pause"
+    yield from median_and_p99("busy", what, batches, "ms", "per 200 commands", (2.0, 2.0))
 
 
 def idling(scale: Scale) -> Iterator[Row]:
@@ -103,6 +68,6 @@ def idling(scale: Scale) -> Iterator[Row]:
             after = os.times()
             used = (after.user + after.system) - (times.user + times.system)
             shares.append(100 * used / (time.perf_counter() - began))
-            wakes.append(_round_trips(lambda: session.run_steps(0, 1), 1)[0] / 1e3)
+            wakes.append(time_each_us(lambda: session.run_steps(0, 1), 1)[0] / 1e3)
     yield Row("idle_cpu", "an idle session's share of one core", shares, "%", "<=", 2.0)
     yield Row("wake", "one step of a session that was asleep", wakes, "ms", "<=", 2.0)

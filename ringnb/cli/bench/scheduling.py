@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
-from ringnb.cli.bench.measuring import Row, Scale, percentile
+from ringnb.cli.bench.measuring import Row, Scale, percentile, time_each_us
 from ringnb.testing import ManualClock, MemoryStorage
 
 __all__ = ["polls"]
@@ -24,29 +24,20 @@ def polls(scale: Scale) -> Iterator[Row]:
     requests = manager.poll_due_snapshots()
     all_due = time.perf_counter() - began
 
-    def batch() -> float:
-        """Return the median of some polls, in microseconds."""
-        taken = []
-        for _ in range(500):
-            began = time.perf_counter_ns()
-            due = manager.poll_due_snapshots()
-            taken.append((time.perf_counter_ns() - began) / 1e3)
-            assert not due
-        return percentile(taken, 50)
+    def medians() -> list[float]:
+        """Return the medians of batches of polls, in microseconds."""
+        assert not manager.poll_due_snapshots()
+        return [
+            percentile(time_each_us(manager.poll_due_snapshots, 500), 50)
+            for _ in range(scale.times(15, 5))
+        ]
 
-    pending = [batch() for _ in range(scale.times(15, 5))]
+    pending = medians()
     manager.cancel_all_pending()
-    idle = [batch() for _ in range(scale.times(15, 5))]
+    idle = medians()
     manager.close()
-    yield Row(
-        "poll", "poll with 100,000 actors registered, none due", idle, "us", "<=", 20.0, "per 500"
-    )
-    yield Row(
-        "poll_pending",
-        "poll with 100,000 requests pending",
-        pending,
-        "us",
-        "<=",
-        20.0,
-        f"the poll that asked for all {len(requests):,} of them took {all_due:.2f} s",
-    )
+    what = "poll with 100,000 actors registered, none due"
+    yield Row("poll", what, idle, "us", "<=", 20.0, "per 500")
+    note = f"the poll that asked for all {len(requests):,} of them took {all_due:.2f} s"
+    what = "poll with 100,000 requests pending"
+    yield Row("poll_pending", what, pending, "us", "<=", 20.0, note)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,20 @@ from numba import njit
 
 from ringnb import actors
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cli.bench.measuring import (
     Row,
     Scale,
-    absolute,
     interleaved,
+    padded_params,
     percentile,
-    ratios,
+    ratio_row,
+    running,
     stepping_rate,
     time_s,
 )
-from ringnb.cli.bench.stepping import _levels
+from ringnb.cli.bench.stepping import levels_of
+from ringnb.cli.bench.stores import bench_snapshot
 from ringnb.kernel.atomics import call_step, copy_bytes, flush_subnormals, now_ns
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor
@@ -33,7 +35,14 @@ from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
 
-__all__ = ["persisting", "restoring", "stall", "whole_snapshot", "with_checkpoints"]
+__all__ = [
+    "checkpointed_rates",
+    "persisting",
+    "restoring",
+    "stall",
+    "whole_snapshot",
+    "with_checkpoints",
+]
 
 
 @njit(nogil=True)
@@ -61,95 +70,88 @@ def _step_then_copy(
 
 def stall(scale: Scale) -> Iterator[Row]:
     """What the actor waits for at a snapshot, against a memcpy of the same bytes."""
-    sizes = [("stall", 512, 40), ("stall_large", 4096, 2)]
-    for key, n, steps in sizes[: scale.times(2, 1)]:
+    for key, n, steps in [("stall", 512, 40), ("stall_large", 4096, 2)][: scale.times(2, 1)]:
         wave = actors.Wave2D((n, n))
-        params = np.array([*wave.start_params(0).values(), *([0.0] * 16)])[:16]
-        code = compile_actor(wave)
-        a, b, _block = _levels((n, n))
-        targets = np.zeros((2, 8 * n * n), np.uint8)
-        scratch = np.zeros(8, np.int64)
-        kernel = CpuKernel([wave])
-        kernel.launch()
-        turn = [0]
-        try:
-            client = KernelClient(kernel)
-
-            def snapshot() -> float:
-                client.call(0, Command.RUN_STEPS, (steps,))  # noqa: B023 - called in this turn
-                # Behind the steps on the same ring: taken when they are done.
-                client.wait_until(lambda: kernel.counters(0).budget == 0, None)  # noqa: B023
-                index = client.call(0, Command.SNAPSHOT).value  # noqa: B023
-                _, facts = kernel.staged(0, index, 0)  # noqa: B023
-                kernel.release_staging(0, index)  # noqa: B023
-                return facts.end_ns - facts.begin_ns
-
-            def memcpy() -> float:
-                turn[0] ^= 1  # noqa: B023
-                return float(
-                    _step_then_copy(
-                        code.step_address,  # noqa: B023
-                        a.ctypes.data,  # noqa: B023
-                        b.ctypes.data,  # noqa: B023
-                        params.ctypes.data,  # noqa: B023
-                        n,  # noqa: B023
-                        n,  # noqa: B023
-                        steps,  # noqa: B023
-                        targets[turn[0]].ctypes.data,  # noqa: B023
-                        scratch,  # noqa: B023
-                    )
-                )
-
-            pairs = interleaved(snapshot, memcpy, scale.times(61, 21) if n < 4096 else 9)
-        finally:
-            kernel.stop()
-        yield Row(
+        with running(CpuKernel([wave])) as client:
+            pairs = interleaved(
+                functools.partial(_stall_ns, client, steps),
+                _copy_after_steps(wave, n, steps),
+                scale.times(61, 21) if n < 4096 else 9,
+            )
+        yield ratio_row(
             key,
             f"stall of the actor at a snapshot, {8 * n * n >> 20} MiB / memcpy of its state",
-            ratios(pairs),
-            "x",
-            "<=",
-            1.2,
-            absolute(pairs, "memcpy", 1e-6, "ms"),
+            pairs,
+            ("memcpy", 1e-6, "ms"),
+            at_most=1.2,
         )
+
+
+def _stall_ns(client: KernelClient, steps: int) -> float:
+    kernel: Any = client.kernel
+    client.call(0, Command.RUN_STEPS, (steps,))
+    # Behind the steps on the same ring: taken when they are done.
+    client.wait_until(lambda: kernel.counters(0).budget == 0, None)
+    index = client.call(0, Command.SNAPSHOT).value
+    _, facts = kernel.staged(0, index, 0)
+    kernel.release_staging(0, index)
+    return float(facts.end_ns - facts.begin_ns)
+
+
+def _copy_after_steps(wave: actors.Wave2D, n: int, steps: int) -> Callable[[], float]:
+    """Return a function that steps, copies the state with memcpy and returns nanoseconds of the copy."""
+    params, code = padded_params(wave), compile_actor(wave)
+    levels = levels_of((n, n))  # kept alive here: compiled code gets addresses
+    targets = np.zeros((2, 8 * n * n), np.uint8)
+    scratch = np.zeros(8, np.int64)
+    turn = 0
+
+    def memcpy() -> float:
+        """Take the two targets in turn."""
+        nonlocal turn
+        turn ^= 1
+        pointers = (levels[0].ctypes.data, levels[1].ctypes.data, params.ctypes.data)
+        target = targets[turn].ctypes.data
+        return float(_step_then_copy(code.step_address, *pointers, n, n, steps, target, scratch))
+
+    return memcpy
+
+
+def checkpointed_rates(session: Session, seconds: float, turns: int) -> list[tuple[float, float]]:
+    """Return steps per second of a running session, with automatic checkpoints and without, in turn."""
+
+    def rate(*, enabled: bool) -> float:
+        session.manager.reconfigure(enabled=enabled)
+        return stepping_rate(session, seconds)
+
+    return interleaved(
+        lambda: rate(enabled=True), lambda: rate(enabled=False), turns, warm_up=False
+    )
 
 
 def with_checkpoints(scale: Scale) -> Iterator[Row]:
     """Free running with a checkpoint every second, against free running."""
-    seconds = scale.times(3, 2)
     config = CheckpointConfig(
         interval=1.0, enabled=False, storage_path=scale.directory / "rate.zarr", max_snapshots=3
     )
     with Session(actors.Wave2D((512, 512)), config=config) as session:
         session.resume()
         time.sleep(0.3)
-
-        def rate(*, enabled: bool) -> float:
-            session.manager.reconfigure(enabled=enabled)
-            return stepping_rate(session, seconds)
-
-        pairs = interleaved(
-            lambda: rate(enabled=True),
-            lambda: rate(enabled=False),
-            scale.times(9, 2),
-            warm_up=False,
-        )
+        pairs = checkpointed_rates(session, scale.times(3, 2), scale.times(9, 2))
         taken = session.manager.total_completed
-    yield Row(
+    yield ratio_row(
         "rate",
         "stepping 512 x 512 with a checkpoint every second / without, one-thread team",
-        ratios(pairs),
-        "x",
-        ">=",
-        0.98,
-        absolute(pairs, "without", 1e-3, "ksteps/s") + f", {taken} checkpoints",
+        pairs,
+        ("without", 1e-3, "ksteps/s"),
+        at_least=0.98,
+        note=f", {taken} checkpoints",
     )
 
 
 def persisting(scale: Scale) -> Iterator[Row]:
     """Kernel and notebook while 128 MiB are made durable, again and again."""
-    shape = (4096, 4096)  # two levels of 64 MiB
-    fields = {"a": np.random.default_rng(1).random((2, *shape), np.float32)}
+    fields = {"a": np.random.default_rng(1).random((2, 4096, 4096), np.float32)}
     storage = ZarrStorage(scale.directory / "persist.zarr")
     stop = threading.Event()
     writing = threading.Event()
@@ -158,12 +160,10 @@ def persisting(scale: Scale) -> Iterator[Row]:
         """Make them durable as long as that is wanted."""
         i = 0
         while not stop.is_set():
-            if not writing.wait(0.05):
-                continue
-            i += 1
-            name = f"bench_0_step_{i}"
-            storage.save(name, Snapshot(fields, "bench", "k", "t", 0, i, i))
-            storage.delete(name)
+            if writing.wait(0.05):
+                i += 1
+                storage.save(f"bench_0_step_{i}", bench_snapshot(fields, i))
+                storage.delete(f"bench_0_step_{i}")
 
     writer = threading.Thread(target=write)
     config = CheckpointConfig(storage_path=scale.directory / "unused.zarr", enabled=False)
@@ -194,23 +194,15 @@ def persisting(scale: Scale) -> Iterator[Row]:
             stop.set()
             writer.join()
             storage.close()
-    yield Row(
+    yield ratio_row(
         "rate_persisting",
         "stepping 512 x 512 while 128 MiB are made durable without a pause / alone",
-        ratios(pairs),
-        "x",
-        ">=",
-        0.8,
-        absolute(pairs, "alone", 1e-3, "ksteps/s"),
+        pairs,
+        ("alone", 1e-3, "ksteps/s"),
+        at_least=0.8,
     )
-    yield Row(
-        "heartbeat",
-        "lateness of a 1 ms tick of the main thread meanwhile: p99",
-        late,
-        "ms",
-        "<=",
-        10.0,
-    )
+    what = "lateness of a 1 ms tick of the main thread meanwhile: p99"
+    yield Row("heartbeat", what, late, "ms", "<=", 10.0)
 
 
 def whole_snapshot(scale: Scale) -> Iterator[Row]:
@@ -224,51 +216,38 @@ def whole_snapshot(scale: Scale) -> Iterator[Row]:
         for _ in range(scale.times(101, 31)):
             session.run_steps(0, 1)
             taken.append(time_s(lambda: session.snapshot(0)) * 1e3)
-    yield Row(
-        "snapshot_tiny",
-        "session.snapshot() of a 4 KiB actor: request, capture, durable commit, retention",
-        taken,
-        "ms",
-    )
+    what = "session.snapshot() of a 4 KiB actor: request, capture, durable commit, retention"
+    yield Row("snapshot_tiny", what, taken, "ms")
 
 
 def restoring(scale: Scale) -> Iterator[Row]:
     """A restore into the live actor, against a plain read of the same files."""
     n = 4096
-    config = CheckpointConfig(enabled=False, storage_path=scale.directory / "restore.zarr")
+    store = scale.directory / "restore.zarr"
+    config = CheckpointConfig(enabled=False, storage_path=store)
     with Session(actors.Wave2D((n, n)), config=config) as session:
         session.run_steps(0, 3)
-        checkpoint = session.snapshot(0, timeout=60.0)
-        files = _files(scale.directory / "restore.zarr" / checkpoint.name)
-        buffer = bytearray(sum(f.stat().st_size for f in files))
-
-        def plain_read() -> float:
-            def read() -> None:
-                at = 0
-                view = memoryview(buffer)
-                for path in files:
-                    with path.open("rb", buffering=0) as file:
-                        while got := file.readinto(view[at:]):
-                            at += got
-
-            return time_s(read)
-
+        name = session.snapshot(0, timeout=60.0).name
+        files = sorted(path for path in (store / name).rglob("*") if path.is_file())
+        buffer = memoryview(bytearray(sum(f.stat().st_size for f in files)))
         pairs = interleaved(
-            lambda: time_s(lambda: session.restore(0, checkpoint.name)),
-            plain_read,
+            lambda: time_s(lambda: session.restore(0, name)),
+            lambda: time_s(lambda: _read(files, buffer)),
             scale.times(21, 7),
         )
-    yield Row(
+    yield ratio_row(
         "restore",
         f"restore of {8 * n * n >> 20} MiB into the live actor, every byte verified / "
         "plain read of the same files",
-        ratios(pairs),
-        "x",
-        "<=",
-        1.5,
-        absolute(pairs, "plain read", 1e3, "ms"),
+        pairs,
+        ("plain read", 1e3, "ms"),
+        at_most=1.5,
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _read(files: list[Path], buffer: memoryview) -> None:
+    at = 0
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while got := file.readinto(buffer[at:]):
+                at += got

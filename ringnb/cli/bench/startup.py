@@ -34,15 +34,8 @@ def imports(scale: Scale) -> Iterator[Row]:
         lambda: _fresh(_IMPORT.format("numba, zarr")),
         scale.times(9, 3),
     )
-    yield Row(
-        "import",
-        "import ringnb",
-        [ours for ours, _ in pairs],
-        "s",
-        "<=",
-        0.7,
-        absolute(pairs, "import numba, zarr", 1, "s"),
-    )
+    note = absolute(pairs, "import numba, zarr", 1, "s")
+    yield Row("import", "import ringnb", [ours for ours, _ in pairs], "s", "<=", 0.7, note)
 
 
 def first_step(scale: Scale) -> Iterator[Row]:
@@ -53,12 +46,6 @@ def first_step(scale: Scale) -> Iterator[Row]:
         cold.append(_fresh(_FIRST_STEP, NUMBA_CACHE_DIR=str(cache)))
         cached += [_fresh(_FIRST_STEP, NUMBA_CACHE_DIR=str(cache)) for _ in range(3)]
         shutil.rmtree(cache)
-    yield Row(
-        "first_cached",
-        "first step of a new process, imports included, compiled code cached",
-        cached,
-        "s",
-        "<=",
-        1.0,
-    )
+    what = "first step of a new process, imports included, compiled code cached"
+    yield Row("first_cached", what, cached, "s", "<=", 1.0)
     yield Row("first_cold", "the same, nothing compiled yet", cold, "s", "<=", 10.0)

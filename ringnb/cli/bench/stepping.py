@@ -10,14 +10,22 @@ import numpy as np
 from numba import njit
 
 from ringnb import actors
-from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.cli.bench.measuring import (
+    Row,
+    Scale,
+    interleaved,
+    padded_params,
+    ratio_row,
+    run_steps,
+    running,
+    time_s,
+)
 from ringnb.kernel.atomics import call_step, flush_subnormals
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 
-__all__ = ["against_memory", "against_plain_loops", "models"]
+__all__ = ["against_memory", "against_plain_loops", "levels_of", "models"]
 
 
 @njit(nogil=True)
@@ -54,8 +62,8 @@ def _handwritten(
         a, b = b, a
 
 
-def _levels(shape: tuple[int, int]) -> Any:
-    """Return two level buffers, kept apart as the kernel keeps them (see its layout)."""
+def levels_of(shape: tuple[int, int]) -> Any:
+    """Return a wave's two level buffers, kept apart as the kernel keeps them, and their memory."""
     rows, columns = shape
     gap = 8 * columns + 1040
     block = np.zeros(2 * rows * columns + gap + 16, np.float32)
@@ -67,41 +75,22 @@ def _levels(shape: tuple[int, int]) -> Any:
     return a, b, block
 
 
-def _steps_for(shape: tuple[int, int], seconds: float) -> int:
-    return max(20, int(seconds * 3e9 / (shape[0] * shape[1])))
-
-
 def against_plain_loops(scale: Scale) -> Iterator[Row]:
     """The persistent loop against one jitted call that does nothing but step."""
     shape = (512, 512)
     wave = actors.Wave2D(shape, damping=0.001)
-    params = np.array([*wave.start_params(0).values(), *([0.0] * 16)])[:16]
+    params = padded_params(wave)
     code = compile_actor(wave)
-    a, b, _block = _levels(shape)
-    steps = _steps_for(shape, scale.times(500, 250) / 1000)
-    kernel = CpuKernel([wave])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    a, b, _block = levels_of(shape)
+    steps = int(scale.times(500, 250) / 1000 * 3e9 / (shape[0] * shape[1]))
+    pointers = (a.ctypes.data, b.ctypes.data, params.ctypes.data)
+    with running(CpuKernel([wave])) as client:
 
         def persistent() -> float:
-            def run() -> None:
-                target = client.call(0, Command.RUN_STEPS, (steps,)).value
-                client.wait_until(lambda: kernel.counters(0).step >= target, None)
-
-            return time_s(run)
+            return time_s(lambda: run_steps(client, steps))
 
         def plain() -> float:
-            return time_s(
-                lambda: _same_loop(
-                    code.step_address,
-                    a.ctypes.data,
-                    b.ctypes.data,
-                    params.ctypes.data,
-                    *shape,
-                    steps,
-                )
-            )
+            return time_s(lambda: _same_loop(code.step_address, *pointers, *shape, steps))
 
         def by_hand() -> float:
             return time_s(lambda: _handwritten(a, b, params[0], params[1], steps))
@@ -109,26 +98,19 @@ def against_plain_loops(scale: Scale) -> Iterator[Row]:
         n = scale.times(15, 3)
         same = interleaved(persistent, plain, n)
         hand = interleaved(persistent, by_hand, n)
-    finally:
-        kernel.stop()
     cells = steps * shape[0] * shape[1] / 1e9
-    rates = [(cells / p, cells / q) for p, q in same]
-    yield Row(
+    yield ratio_row(
         "loop",
         "stepping 512 x 512 in the persistent loop / the same loop as one jitted call",
-        ratios(rates),
-        "x",
-        ">=",
-        0.97,
-        absolute(rates, "one call", 1, "Gcells/s"),
+        [(cells / p, cells / q) for p, q in same],
+        ("one call", 1, "Gcells/s"),
+        at_least=0.97,
     )
-    rates = [(cells / p, cells / q) for p, q in hand]
-    yield Row(
+    yield ratio_row(
         "handwritten",
         "the same / a hand-written jitted loop",
-        ratios(rates),
-        "x",
-        note=absolute(rates, "by hand", 1, "Gcells/s"),
+        [(cells / p, cells / q) for p, q in hand],
+        ("by hand", 1, "Gcells/s"),
     )
 
 
@@ -138,38 +120,32 @@ def against_memory(scale: Scale) -> Iterator[Row]:
     steps = 24
     nbytes = 4 * shape[0] * shape[1]
     source, target = np.ones(4 * nbytes, np.uint8), np.zeros(4 * nbytes, np.uint8)
+
+    def copy_four_times() -> None:
+        """Copy what is twice as large as the wave."""
+        for _ in range(4):
+            np.copyto(target, source)
+
     kernel = CpuKernel([actors.Wave2D(shape)])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
 
         def wave() -> float:
             began = kernel.counters(0).busy_ns
-            goal = client.call(0, Command.RUN_STEPS, (steps,)).value
-            client.wait_until(lambda: kernel.counters(0).step >= goal, None)
+            run_steps(client, steps)
             return 3 * nbytes * steps / (kernel.counters(0).busy_ns - began)
 
         def memcpy() -> float:
             # Read and write: two bytes moved per byte copied.
-            return 2 * source.nbytes * 4 / time_s(lambda: _copy(source, target, 4)) / 1e9
+            return 2 * source.nbytes * 4 / time_s(copy_four_times) / 1e9
 
         pairs = interleaved(wave, memcpy, scale.times(21, 7))
-    finally:
-        kernel.stop()
-    yield Row(
+    yield ratio_row(
         "memory",
         "stepping 2048 x 2048, 12 bytes moved per cell / memcpy bandwidth",
-        ratios(pairs),
-        "x",
-        ">=",
-        0.9,
-        absolute(pairs, "memcpy of 64 MiB", 1, "GB/s"),
+        pairs,
+        ("memcpy of 64 MiB", 1, "GB/s"),
+        at_least=0.9,
     )
-
-
-def _copy(source: Any, target: Any, times: int) -> None:
-    for _ in range(times):
-        np.copyto(target, source)
 
 
 def models(scale: Scale) -> Iterator[Row]:
@@ -184,9 +160,7 @@ def models(scale: Scale) -> Iterator[Row]:
     }
     for name, actor in population.items():
         kernel = CpuKernel([actor])
-        kernel.launch()
-        try:
-            client = KernelClient(kernel)
+        with running(kernel) as client:
             client.call(0, Command.RESUME)
             time.sleep(0.05)
             rates = []
@@ -196,7 +170,5 @@ def models(scale: Scale) -> Iterator[Row]:
                 after = kernel.counters(0)
                 cells = (after.step - before.step) * int(np.prod(actor.shape))
                 rates.append(cells / (after.busy_ns - before.busy_ns))
-        finally:
-            kernel.stop()
         shape = " x ".join(map(str, actor.shape))
         yield Row(f"model_{name}", f"{type(actor).__name__} {shape}, one thread", rates, "Gcells/s")

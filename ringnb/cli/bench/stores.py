@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
+from ringnb.checkpoint.committing import retire
+from ringnb.checkpoint.retention import keep_last
 from ringnb.checkpoint.storage.directory.work_area import WorkArea
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratio_row, time_s
 
-__all__ = ["bench_snapshot", "commits", "many", "open_and_list"]
+__all__ = ["bench_snapshot", "commits", "histories", "many"]
 
 _COUNT = 1000
 
@@ -27,8 +30,8 @@ def bench_snapshot(fields: dict[str, Any], step: int) -> Snapshot:
     return Snapshot(fields, "bench", "bench_0", "bench", 0, step, step)
 
 
-def _raw(path: Path, parts: list[Any]) -> None:
-    """Write the bytes durably with as little as it takes: one file, fsync, rename, fsync."""
+def _write_durably(path: Path, parts: list[Any]) -> None:
+    """Write bytes durably with as little as it takes: one file, fsync, rename, fsync."""
     staged = path.with_suffix(".staged")
     fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
@@ -47,6 +50,20 @@ def _raw(path: Path, parts: list[Any]) -> None:
         os.close(fd)
 
 
+def _committing(storage: ZarrStorage, fields: dict[str, Any]) -> Callable[[], float]:
+    """Return a function that commits the fields, deletes them, and returns the commit's seconds."""
+    count = itertools.count(1)
+
+    def save() -> float:
+        step = next(count)
+        name = f"bench_0_step_{step}"
+        took = time_s(lambda: storage.save(name, bench_snapshot(fields, step)))
+        storage.delete(name)
+        return took
+
+    return save
+
+
 def commits(scale: Scale) -> Iterator[Row]:
     """A durable commit of four fields and a small one, against a raw durable write."""
     rng = np.random.default_rng(7)
@@ -60,50 +77,29 @@ def commits(scale: Scale) -> Iterator[Row]:
             fields["sums"] = rng.random(64)
         else:
             fields = {"cells": rng.integers(0, 2, (64, 64), np.uint8)}
-        storage = ZarrStorage(scale.directory / f"commit-{label}.zarr")
         raw = scale.directory / f"raw-{label}"
         parts = list(fields.values())
-        count = [0]
 
-        def save() -> float:
-            count[0] += 1  # noqa: B023 - called in this turn of the loop
-            name = f"bench_0_step_{count[0]}"  # noqa: B023
-            took = time_s(lambda: storage.save(name, bench_snapshot(fields, count[0])))  # noqa: B023
-            storage.delete(name)  # noqa: B023
+        def write(raw: Path = raw, parts: list[Any] = parts) -> float:
+            took = time_s(lambda: _write_durably(raw, parts))
+            raw.unlink()
             return took
 
-        def write() -> float:
-            took = time_s(lambda: _raw(raw, parts))  # noqa: B023
-            raw.unlink()  # noqa: B023
-            return took
-
-        small = nbytes <= 2**24
-        pairs = interleaved(save, write, scale.times(31, 11) if small else scale.times(9, 4))
-        storage.close()
-        shutil.rmtree(scale.directory / f"commit-{label}.zarr")
+        path = scale.directory / f"commit-{label}.zarr"
+        turns = scale.times(31, 11) if nbytes <= 2**24 else scale.times(9, 4)
+        with ZarrStorage(path) as storage:
+            pairs = interleaved(_committing(storage, fields), write, turns)
+        shutil.rmtree(path)
         if target is None:
-            yield Row(
-                "commit_4KiB",
-                "durable commit of 4 KiB",
-                [1e3 * ours for ours, _ in pairs],
-                "ms",
-                "<=",
-                5.0,
-                absolute(pairs, "raw write + fsync", 1e3, "ms"),
-            )
+            ours = [1e3 * took for took, _ in pairs]
+            note = absolute(pairs, "raw write + fsync", 1e3, "ms")
+            yield Row("commit_4KiB", "durable commit of 4 KiB", ours, "ms", "<=", 5.0, note)
         else:
-            yield Row(
-                f"commit_{label}",
-                f"durable commit of {label[:-3]} MiB / raw write + fsync of the same bytes",
-                ratios(pairs),
-                "x",
-                "<=",
-                target,
-                absolute(pairs, "raw", 1e3, "ms"),
-            )
+            what = f"durable commit of {label[:-3]} MiB / raw write + fsync of the same bytes"
+            yield ratio_row(f"commit_{label}", what, pairs, ("raw", 1e3, "ms"), at_most=target)
 
 
-def open_and_list(path: Path, repetitions: int) -> tuple[list[float], list[float]]:
+def _open_and_list(path: Path, repetitions: int) -> tuple[list[float], list[float]]:
     """Return the seconds that opening a store takes, and listing it once more.
 
     What a process remembers of a store lives as long as a storage on it: there must be none.
@@ -120,40 +116,81 @@ def open_and_list(path: Path, repetitions: int) -> tuple[list[float], list[float
 def many(scale: Scale) -> Iterator[Row]:
     """A store of a thousand small checkpoints: open, list, delete."""
     path = scale.directory / "many.zarr"
-    writer = ZarrStorage(path, durable=False)
-    cells = {"cells": np.zeros((8, 8), np.uint8)}
-    for step in range(_COUNT):
-        writer.save(f"bench_0_step_{step}", bench_snapshot(cells, step))
-    writer.close()
+    with ZarrStorage(path, durable=False) as writer:
+        cells = {"cells": np.zeros((8, 8), np.uint8)}
+        for step in range(_COUNT):
+            writer.save(f"bench_0_step_{step}", bench_snapshot(cells, step))
     del writer
     time.sleep(0.2)  # a listing is remembered once the directory's time stamp is that old
-    opened, listed = open_and_list(path, scale.times(15, 7))
-    storage = ZarrStorage(path)
-    storage.list()
-    storage.delete("bench_0_step_0")  # takes the lock
+    opened, listed = _open_and_list(path, scale.times(15, 7))
     deleted, gone = [], []
-    empty = WorkArea.remove_tree  # what comes after the name is gone, and nobody sees
+    remove_tree = WorkArea.remove_tree  # what comes after the name is gone, and nobody sees
 
-    def noting(side: WorkArea, trash: Path) -> None:
+    def noting(work_area: WorkArea, trash: Path) -> None:
         """Note when the visible part of a delete is over."""
         gone.append(time.perf_counter())
-        empty(side, trash)
+        remove_tree(work_area, trash)
 
-    with mock.patch.object(WorkArea, "remove_tree", noting):
+    with ZarrStorage(path) as storage, mock.patch.object(WorkArea, "remove_tree", noting):
+        storage.list()
+        storage.delete("bench_0_step_0")  # takes the lock
         for step in range(1, scale.times(51, 21)):
             began = time.perf_counter()
             storage.delete(f"bench_0_step_{step}")
             deleted.append((gone[-1] - began) * 1e3)
-    storage.close()
-    yield Row(
-        "open_1000", "open a store of 1000 checkpoints", [1e3 * s for s in opened], "ms", "<=", 50.0
+    opened, listed = [1e3 * s for s in opened], [1e3 * s for s in listed]
+    yield Row("open_1000", "open a store of 1000 checkpoints", opened, "ms", "<=", 50.0)
+    yield Row("list_1000", "list it again", listed, "ms", "<=", 1.0)
+    what = "delete a checkpoint of it: until its name is gone, durably"
+    yield Row("delete", what, deleted, "ms", "<=", 1.0)
+
+
+class _Growing:
+    """A store to which one actor commits, keeping five, beside checkpoints of another."""
+
+    def __init__(self, path: Path, others: int) -> None:
+        self.path = path
+        self._step = 0
+        # A long history is made without waiting for the disk; what is measured does wait.
+        with ZarrStorage(path, durable=False) as quick:
+            for _ in range(others):
+                self._save(quick, "other")
+            for _ in range(5):
+                self._save(quick, "mine")
+        self.storage = ZarrStorage(path)
+
+    def _save(self, storage: ZarrStorage, kernel_id: str) -> None:
+        self._step += 1
+        fields = {"cells": np.full((8, 8), self._step % 256, np.uint8)}
+        snapshot = Snapshot(fields, kernel_id, kernel_id, "bench", 0, self._step, self._step)
+        storage.save(f"{kernel_id}_0_step_{self._step}", snapshot)
+
+    def _save_and_retire(self) -> None:
+        self._save(self.storage, "mine")
+        retire(self.storage, "mine", "mine", keep_last(5), protect=())
+
+    def commit(self) -> float:
+        """Commit durably and retire, as the manager does; return seconds."""
+        return time_s(self._save_and_retire)
+
+
+def histories(scale: Scale) -> Iterator[Row]:
+    """Open and list ten thousand checkpoints; commit beside them, and beside ten."""
+    count = 1000 if scale.quick else 10_000
+    long = _Growing(scale.directory / "long.zarr", count - 5)
+    short = _Growing(scale.directory / "short.zarr", 5)
+    pairs = interleaved(long.commit, short.commit, scale.times(101, 31))
+    yield ratio_row(
+        "commit_long",
+        f"durable commit with retention, {count:,} checkpoints there / 10 there",
+        pairs,
+        ("10 there", 1e3, "ms"),
+        at_most=1.2,
     )
-    yield Row("list_1000", "list it again", [1e3 * s for s in listed], "ms", "<=", 1.0)
-    yield Row(
-        "delete",
-        "delete a checkpoint of it: until its name is gone, durably",
-        deleted,
-        "ms",
-        "<=",
-        1.0,
-    )
+    path = long.path
+    long.storage.close()
+    del long
+    opened, listed = _open_and_list(path, scale.times(7, 3))
+    yield Row("open_many", f"open a store of {count:,} checkpoints", opened, "s", "<=", 1.0)
+    listed = [1e3 * s for s in listed]
+    yield Row("list_many", f"list {count:,} checkpoints again", listed, "ms", "<=", 20.0)

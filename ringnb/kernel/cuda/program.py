@@ -23,7 +23,7 @@ from ringnb.kernel.cuda import intrinsics as dev
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
-__all__ = ["CellCode", "build", "cell_code"]
+__all__ = ["CellCode", "build", "cell_code", "compile_cells"]
 
 _CELLS = """
 def cells(state, now_at, next_at, params, step, nf, nz, ny, nx, first, stride):
@@ -101,7 +101,8 @@ def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
     return dev.function(body)
 
 
-def _cells(kind: CellCode) -> Any:
+def compile_cells(kind: CellCode) -> Any:
+    """Return the device function that steps a share of the cells of actors of a kind."""
     functions = {"update": dev.function(kind.update), "private": dev.private, "low": dev.low}
     return _compile(_CELLS, "cells", kind, **functions)
 
@@ -121,7 +122,7 @@ def _dispatch(kinds: Sequence[CellCode]) -> tuple[Any, Any]:
 
     step_cells, inject_cell = dev.function(step_none), dev.function(inject_none)
     for index in range(len(kinds) - 1, -1, -1):
-        step_cells = _link_step(index, _cells(kinds[index]), step_cells)
+        step_cells = _link_step(index, compile_cells(kinds[index]), step_cells)
         inject_cell = _link_inject(index, _disturb(kinds[index]), inject_cell)
     return step_cells, inject_cell
 

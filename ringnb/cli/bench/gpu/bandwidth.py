@@ -20,16 +20,10 @@ _BATCH = 200
 
 
 class Bandwidth(NamedTuple):
-    """Bytes moved per nanosecond, read and written, per repetition.
+    """Bytes moved per nanosecond, read and written, per repetition."""
 
-    Attributes
-    ----------
-    driver, kernel : list of float
-        By the driver's copy, and by a kernel that copies words.
-    """
-
-    driver: list[float]
-    kernel: list[float]
+    driver: list[float]  # by the driver's copy
+    kernel: list[float]  # by a kernel that copies words
 
     @property
     def ceiling(self) -> float:
@@ -38,20 +32,7 @@ class Bandwidth(NamedTuple):
 
 
 def bandwidth(card: Card, budget: Budget) -> Bandwidth:
-    """Measure how fast the card copies memory; once per run.
-
-    Parameters
-    ----------
-    card : Card
-        The card.
-    budget : Budget
-        The time for it.
-
-    Returns
-    -------
-    Bandwidth
-        What was measured.
-    """
+    """Measure how fast the card copies memory; once per run."""
     if "bandwidth" not in card.measured:
         from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
 
@@ -89,7 +70,7 @@ def copying(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:  # noqa:
 
 
 def reference(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
-    """The reference's figures its own way: no kernel runs, the host's time for three calls."""
+    """The reference's own way: no kernel runs, the host's time for the three calls of a snapshot."""
     driver = card._driver
     event = checked(driver.cuEventCreate(0), "cuEventCreate")
     word, flag = card.pinned(8), card.empty(8)
@@ -99,9 +80,9 @@ def reference(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
         source, target = card.words(np.zeros(size // 8, np.int64)), card.empty(size // 8)
         where = (_address(flag), word.ctypes.data, _address(source), _address(target))
         batches: list[list[float]] = [[], [], [], []]
-        _in_their_way(card, event, where, size)
+        _three_calls(card, event, where, size)
         for _ in part.turns(3, scale.times(20, 5)):
-            found = [_in_their_way(card, event, where, size) for _ in range(_BATCH)]
+            found = [_three_calls(card, event, where, size) for _ in range(_BATCH)]
             for batch, taken in zip(batches, zip(*found, strict=True), strict=True):
                 batch.append(percentile(taken, 50))
         for key, what, samples in zip(
@@ -124,7 +105,7 @@ def reference(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
             )
 
 
-def _in_their_way(card: Card, event: Any, where: tuple[int, ...], size: int) -> tuple[float, ...]:
+def _three_calls(card: Card, event: Any, where: tuple[int, ...], size: int) -> tuple[float, ...]:
     """Make the three calls and return the host's microseconds for each, and for all."""
     driver, stream = card._driver, card.handle
     flag, word, source, target = where

@@ -11,15 +11,7 @@ __all__ = ["Budget"]
 
 @final
 class Budget:
-    """Seconds that are given to a case, and to its parts.
-
-    Parameters
-    ----------
-    seconds : float
-        How long.
-    clock : callable, default time.monotonic
-        Seconds.
-    """
+    """Seconds that are given to a case, and to its parts."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -31,49 +23,16 @@ class Budget:
         return max(0.0, self._until - self._clock())
 
     def part(self, share: float) -> Budget:
-        """Set a share of what is left aside.
-
-        Parameters
-        ----------
-        share : float
-            Between 0 and 1.
-
-        Returns
-        -------
-        Budget
-            It ends before this one.
-        """
+        """Return a budget of a share (0 to 1) of what is left; it ends before this one."""
         return Budget(self.left_s * share, self._clock)
 
     def split(self, n: int) -> Iterator[Budget]:
-        """Deal what is left out to parts of equal length; what one leaves over goes to the next.
-
-        Parameters
-        ----------
-        n : int
-            How many.
-
-        Yields
-        ------
-        Budget
-            One after the other.
-        """
+        """Deal what is left out to `n` equal parts; what one leaves over goes to the next ones."""
         for i in range(n):
             yield self.part(1 / (n - i))
 
     def turns(self, at_least: int, at_most: int) -> Iterator[int]:
-        """Count repetitions while there is time.
-
-        Parameters
-        ----------
-        at_least, at_most : int
-            How many, whatever the time; and at most.
-
-        Yields
-        ------
-        int
-            0, 1, and so on.
-        """
+        """Count repetitions while there is time: at least and at most so many."""
         for i in range(at_most):
             if i >= at_least and self.left_s <= 0:
                 return

@@ -35,31 +35,18 @@ class DriverError(RingnbError):
 
 
 class Sizes(NamedTuple):
-    """What is measured.
+    """What is measured, in bytes and grids."""
 
-    Attributes
-    ----------
-    copied : int
-        Bytes copied to find the bandwidth.
-    waves : dict of str to tuple of int
-        Grids of the waves, by key.
-    snapshots : tuple of int
-        Bytes of a state.
-    reference : tuple of int
-        Bytes copied in the reference's way.
-    checkpointed : tuple of int
-        Grid of the wave that is checkpointed every second.
-    """
-
-    copied: int = 1 << 30
+    copied: int = 1 << 30  # bytes copied to find the bandwidth
     waves: dict[str, tuple[int, ...]] = {  # noqa: RUF012 - read only
         "wave_2d_small": (512, 512),
         "wave_2d": (8192, 8192),
         "wave_3d": (512, 512, 512),
     }
+    # Bytes of a state.
     snapshots: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28, 1 << 30)
-    reference: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 24)
-    checkpointed: tuple[int, ...] = (256, 256, 256)
+    reference: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 24)  # bytes copied in the reference's way
+    checkpointed: tuple[int, ...] = (256, 256, 256)  # of the wave checkpointed every second
 
 
 QUICK = Sizes(
@@ -71,24 +58,9 @@ QUICK = Sizes(
 
 
 def checked(answer: tuple[Any, ...], call: str) -> Any:
-    """Take a driver call's answer apart.
+    """Return what follows the status in a driver call's answer: None, one value, or a tuple.
 
-    Parameters
-    ----------
-    answer : tuple
-        The status, and what the call returns.
-    call : str
-        Its name.
-
-    Returns
-    -------
-    Any
-        The rest: None, one value, or a tuple.
-
-    Raises
-    ------
-    DriverError
-        If the status is not success.
+    Raise `DriverError`, which names the call, if the status is not success.
     """
     status, *rest = answer
     if int(status) != 0:
@@ -98,18 +70,7 @@ def checked(answer: tuple[Any, ...], call: str) -> Any:
 
 
 class Card:
-    """The current CUDA device.
-
-    Parameters
-    ----------
-    sizes : Sizes
-        What is measured on it.
-
-    Raises
-    ------
-    BackendUnavailable
-        If there is none, or it cannot be used; the message says why.
-    """
+    """The current CUDA device; raise `BackendUnavailable`, which says why, if it cannot be used."""
 
     def __init__(self, sizes: Sizes) -> None:
         reason = why_unavailable()
@@ -179,20 +140,7 @@ class Card:
             return self._cuda.jit(signature)(body)
 
     def launcher(self, kernel: Any, threads_needed: int) -> Callable[..., None]:
-        """Return a function that enqueues a launch of one thread per item.
-
-        Parameters
-        ----------
-        kernel : Any
-            From `compile`.
-        threads_needed : int
-            Items.
-
-        Returns
-        -------
-        callable
-            It takes the kernel's arguments.
-        """
+        """Return a function of the kernel's arguments that enqueues a launch of one thread per item."""
         blocks = max(1, -(-threads_needed // 256))
         with warnings.catch_warnings():
             # Numba takes a grid of fewer than 128 blocks for a beginner's mistake.
@@ -202,17 +150,9 @@ class Card:
         return launch
 
     def time_s(self, work: Callable[[], None]) -> float:
-        """Return the seconds that the device takes for what `work` enqueues.
+        """Return the seconds, between two events on the stream, for what `work` enqueues.
 
-        Parameters
-        ----------
-        work : callable
-            Enqueues copies and launches, and waits for nothing.
-
-        Returns
-        -------
-        float
-            Between two events on the stream.
+        `work` must wait for nothing.
         """
         self._core_stream.record(self._begin)
         work()
@@ -225,18 +165,7 @@ class Card:
         return float(self._end - self._begin) / 1e3
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record launches as a CUDA graph.
-
-        Parameters
-        ----------
-        work : callable
-            Enqueues launches of kernels that are loaded already.
-
-        Returns
-        -------
-        callable
-            Enqueues a replay of them all.
-        """
+        """Record launches of loaded kernels as a CUDA graph; return what enqueues a replay of it."""
         driver, handle = self._driver, self.handle
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         checked(driver.cuStreamBeginCapture(handle, mode), "cuStreamBeginCapture")

@@ -17,15 +17,7 @@ __all__ = ["CASES", "Case", "open_card", "timed"]
 
 
 class Case(NamedTuple):
-    """A case and its time.
-
-    Attributes
-    ----------
-    measure : callable
-        It takes card, scale and budget.
-    seconds : float
-        Compiling included. A case makes its least number of repetitions when they are over as well.
-    """
+    """A case and its seconds, compiling included; it makes its least repetitions even after them."""
 
     measure: Callable[[Card, Scale, Budget], Iterator[Row]]
     seconds: float
@@ -42,41 +34,12 @@ CASES: dict[str, Case] = {
 
 
 def open_card(*, quick: bool) -> Card:
-    """Return the device.
-
-    Parameters
-    ----------
-    quick : bool
-        Whether small sizes do.
-
-    Returns
-    -------
-    Card
-        The device.
-
-    Raises
-    ------
-    BackendUnavailable
-        If there is none; the message says why.
-    """
+    """Return the device, with small sizes if `quick`; raise `BackendUnavailable` if there is none."""
     return Card(QUICK if quick else Sizes())
 
 
 def timed(case: Case, card: Card) -> Callable[[Scale], Iterator[Row]]:
-    """Return a case as `ringnb bench` calls it.
-
-    Parameters
-    ----------
-    case : Case
-        The case.
-    card : Card
-        The device.
-
-    Returns
-    -------
-    callable
-        It takes the scale.
-    """
+    """Return a case as `ringnb bench` calls it: it measures within the case's time."""
 
     def measure(scale: Scale) -> Iterator[Row]:
         """Measure within the case's time."""

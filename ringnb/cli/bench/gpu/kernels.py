@@ -14,7 +14,7 @@ from numba import cuda
 
 from ringnb.actors.base import Actor
 from ringnb.kernel.cuda import intrinsics as dev
-from ringnb.kernel.cuda.program import _cells, cell_code
+from ringnb.kernel.cuda.program import cell_code, compile_cells
 
 __all__ = ["COPY_SIGNATURE", "ONE_STEP_SIGNATURE", "copy", "one_step"]
 
@@ -32,18 +32,10 @@ def copy(source_: Any, target_: Any) -> None:
 def one_step(actor: Actor) -> Callable[..., None]:
     """Make the kernel that steps all cells of an actor once.
 
-    Parameters
-    ----------
-    actor : Actor
-        Whose.
-
-    Returns
-    -------
-    callable
-        Its arguments: the words of the state, where in them the two levels begin, the parameters, the
-        step, the number of fields, and the grid's three lengths.
+    Its arguments: the words of the state, where in them the two levels begin, the parameters, the step,
+    the number of fields, and the grid's three lengths.
     """
-    cells = _cells(cell_code(actor))
+    cells = compile_cells(cell_code(actor))
 
     def step_once(
         state_: Any,

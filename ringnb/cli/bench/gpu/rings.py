@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ringnb.cli.bench.gpu.budget import Budget
 from ringnb.cli.bench.gpu.card import Card
-from ringnb.cli.bench.measuring import Row, Scale, percentile
+from ringnb.cli.bench.measuring import (
+    Row,
+    Scale,
+    median_and_p99,
+    round_trip,
+    running,
+    time_each_us,
+)
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.testing.device_proofs import counter, timer
@@ -23,15 +29,11 @@ _LOOK_NS = 20_000_000
 def commands(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
     """Send a command to the live kernel, and have it answered; idle, and stepping without a pause."""
     kernel: Any = card.kernel([counter((512, 512) if card.backend == "cuda" else (4, 4))])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         clock = timer(client, max(0.05, min(1.0, budget.left_s / 10)))
         for busy, part in zip((False, True), budget.split(2), strict=True):
             client.call(0, Command.RESUME if busy else Command.PAUSE)
             yield from _of_one_kind(kernel, client, scale, part, busy=busy)
-    finally:
-        kernel.stop()
     yield Row(
         "gpu_clock",
         "step in which the kernel's clock (%globaltimer) counts",
@@ -50,8 +52,8 @@ def _of_one_kind(
     batch = _BATCH // (10 if busy else 1)
     for _ in budget.turns(3, scale.times(20, 5)):
         submitted.append(_submissions(kernel, batch))
-        bare.append(_timed(lambda: _round_trip(kernel), batch))
-        called.append(_timed(lambda: client.call(0, Command.HEARTBEAT), batch))
+        bare.append(time_each_us(lambda: round_trip(kernel, _LOOK_NS), batch))
+        called.append(time_each_us(lambda: client.call(0, Command.HEARTBEAT), batch))
     state = "stepping 512 x 512 without a pause" if busy else "idle"
     key = "gpu_busy" if busy else "gpu"
     for name, what, batches, target in (
@@ -59,40 +61,17 @@ def _of_one_kind(
         ("ring", f"command round trip, Python to {state} kernel to Python", bare, 5.0),
         ("client", "the same through KernelClient.call, safe for all threads", called, None),
     ):
-        for percent, word in ((50, "median"), (99, "p99")):
-            judged = target if percent == 50 and not busy else None
-            yield Row(
-                f"{key}_{name}_{word}",
-                f"{what}: {word}",
-                [percentile(samples, percent) for samples in batches],
-                "us",
-                "<=" if judged else None,
-                judged,
-                f"per {batch}" if percent == 50 else "",
-            )
-
-
-def _timed(call: Callable[[], object], n: int) -> list[float]:
-    taken = []
-    for _ in range(n):
-        began = time.perf_counter_ns()
-        call()
-        taken.append((time.perf_counter_ns() - began) / 1e3)
-    return taken
-
-
-def _round_trip(kernel: Any) -> None:
-    kernel.push_nowait(0, Command.HEARTBEAT, 1, 0, (), spin_ns=_LOOK_NS)
-    while kernel.peek(0) is None:
-        kernel.check_alive()
-    kernel.advance(0)
+        most = None if busy else target
+        yield from median_and_p99(
+            f"{key}_{name}", what, batches, "us", f"per {batch}", (most, None)
+        )
 
 
 def _submissions(kernel: Any, n: int) -> list[float]:
     """Time pushes alone; the kernel reads them meanwhile, their answers are taken off between bursts."""
     taken: list[float] = []
     while len(taken) < n:
-        taken += _timed(lambda: kernel.push_nowait(0, Command.HEARTBEAT, 1, 0), _BURST)
+        taken += time_each_us(lambda: kernel.push_nowait(0, Command.HEARTBEAT, 1, 0), _BURST)
         answered = 0
         while answered < _BURST:
             if kernel.peek(0) is None:

@@ -13,16 +13,8 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cli.bench.gpu.budget import Budget
 from ringnb.cli.bench.gpu.card import Card
 from ringnb.cli.bench.gpu.stepping import noise
-from ringnb.cli.bench.measuring import (
-    Row,
-    Scale,
-    absolute,
-    interleaved,
-    percentile,
-    ratios,
-    stepping_rate,
-)
-from ringnb.kernel.client import KernelClient
+from ringnb.cli.bench.measuring import Row, Scale, percentile, ratio_row, running
+from ringnb.cli.bench.snapshots import checkpointed_rates
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
@@ -33,6 +25,7 @@ __all__ = ["checkpoints", "stages"]
 _LOOK_NS = 50_000_000
 _SMALL = 1 << 16
 _FIRST = 1000  # command ids beyond the client's
+_CLOCK = "in steps of the kernel's clock, see there"
 
 
 class _Stages(NamedTuple):
@@ -57,15 +50,11 @@ def stages(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
         columns = 1 << (cells.bit_length() - 1) // 2
         copies = _device_copies(card, size, part.part(0.1))
         kernel: Any = card.kernel([counter((cells // columns, columns))])
-        kernel.launch()
-        try:
-            client = KernelClient(kernel)
+        with running(kernel) as client:
             for busy, half in zip((False, True), part.split(2), strict=True):
                 client.call(0, Command.RESUME if busy else Command.PAUSE)
                 found = [_one(kernel, _FIRST + i) for i in half.turns(10, scale.times(300, 50))]
                 yield from _rows(size, found, copies, busy=busy)
-        finally:
-            kernel.stop()
 
 
 def _device_copies(card: Card, size: int, budget: Budget) -> list[float]:
@@ -119,33 +108,22 @@ def _rows(size: int, found: list[_Stages], copies: list[float], *, busy: bool) -
         judged,
         f"p99 {percentile(acknowledged, 99):.3g} us",
     )
-    yield Row(
-        f"{key}_copied",
-        "on the card, command seen to copied",
-        [s.copied for s in found],
-        "us",
-        note="in steps of the kernel's clock, see there",
-    )
-    yield Row(
-        f"{key}_published", "on the card, copied to published", [s.published for s in found], "us"
-    )
-    yield Row(
-        f"{key}_way",
-        "the way there and back: the rest of sent to acknowledged",
-        [s.acknowledged - s.copied - s.published for s in found],
-        "us",
-    )
-    yield Row(f"{key}_received", "sent to received, every byte", [s.received for s in found], "us")
+    way = [s.acknowledged - s.copied - s.published for s in found]
+    for stage, what, samples, note in (
+        ("copied", "on the card, command seen to copied", [s.copied for s in found], _CLOCK),
+        ("published", "on the card, copied to published", [s.published for s in found], ""),
+        ("way", "the way there and back: the rest of sent to acknowledged", way, ""),
+        ("received", "sent to received, every byte", [s.received for s in found], ""),
+    ):
+        yield Row(f"{key}_{stage}", what, samples, "us", note=note)
     pairs = [(s.copied, c) for s, c in zip(found, copies, strict=False)]
     stalls = size >= 1 << 24  # below, the clock's step and the launch of a copy decide
-    yield Row(
+    yield ratio_row(
         f"{key}_stall",
         f"stall of the {state} actor, {format_bytes(size)} / the driver's copy of its bytes",
-        ratios(pairs),
-        "x",
-        "<=" if stalls else None,
-        1.2 if stalls else None,
-        absolute(pairs, "copy", 1, "us"),
+        pairs,
+        ("copy", 1, "us"),
+        at_most=1.2 if stalls else None,
     )
 
 
@@ -162,24 +140,16 @@ def checkpoints(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
     with Session(noise(shape), backend=card.backend, config=config) as session:
         session.resume()
         time.sleep(0.3)
-
-        def rate(*, enabled: bool) -> float:
-            session.manager.reconfigure(enabled=enabled)
-            return stepping_rate(session, seconds)
-
         pairs = []
         for _ in budget.turns(2, scale.times(5, 2)):
-            pairs += interleaved(
-                lambda: rate(enabled=True), lambda: rate(enabled=False), 2, warm_up=False
-            )
+            pairs += checkpointed_rates(session, seconds, 2)
         taken = session.manager.total_completed
     what = " x ".join(map(str, shape))
-    yield Row(
+    yield ratio_row(
         "gpu_rate",
         f"stepping {what} with a checkpoint every second / without",
-        ratios(pairs),
-        "x",
-        ">=",
-        0.98,
-        absolute(pairs, "without", 1e-3, "ksteps/s") + f", {taken} checkpoints",
+        pairs,
+        ("without", 1e-3, "ksteps/s"),
+        at_least=0.98,
+        note=f", {taken} checkpoints",
     )

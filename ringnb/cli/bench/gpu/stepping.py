@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,15 @@ from ringnb.actors.base import Actor
 from ringnb.cli.bench.gpu.bandwidth import bandwidth
 from ringnb.cli.bench.gpu.budget import Budget
 from ringnb.cli.bench.gpu.card import Card
-from ringnb.cli.bench.measuring import Row, Scale, absolute, percentile, ratios
-from ringnb.kernel.client import KernelClient
-from ringnb.messages.commands import Command
+from ringnb.cli.bench.measuring import (
+    Row,
+    Scale,
+    padded_params,
+    percentile,
+    ratio_row,
+    run_steps,
+    running,
+)
 
 __all__ = ["noise", "waves"]
 
@@ -26,18 +31,7 @@ _TARGETS = {"wave_3d": (200.0, 0.8)}  # Gcells/s, and a fraction of the bandwidt
 
 
 def noise(shape: tuple[int, ...]) -> Actor:
-    """Return a wave of that grid that starts from noise: zeros would take less power than data does.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        The grid, of two or three axes.
-
-    Returns
-    -------
-    Actor
-        The wave.
-    """
+    """Return a wave (2-D or 3-D) that starts from noise: zeros would take less power than data does."""
     start = np.random.default_rng(0).random(shape, np.float32)
     return (actors.Wave2D if len(shape) == 2 else actors.Wave3D)(shape, damping=0.001, start=start)
 
@@ -96,13 +90,8 @@ def _wave(
         ("graph", f"replay of a CUDA graph of {_PER_GRAPH} launches", by_graph),
     ):
         pairs = [(r, cells / s / 1e9) for r, s in zip(rates, theirs, strict=False)]
-        yield Row(
-            f"gpu_{key}_{name}",
-            f"the same / {word}, the same cell function",
-            ratios(pairs),
-            "x",
-            note=absolute(pairs, word, 1, "Gcells/s"),
-        )
+        what = f"the same / {word}, the same cell function"
+        yield ratio_row(f"gpu_{key}_{name}", what, pairs, (word, 1, "Gcells/s"))
 
 
 def _one_launch_per_step(
@@ -117,10 +106,7 @@ def _one_launch_per_step(
     for i in range(2):
         content[i * words :].view(wave.dtype)[: levels[i].size] = levels[i].reshape(-1)
     state = card.words(content)
-    params = np.zeros(16)
-    values = list(wave.start_params(0).values())
-    params[: len(values)] = values
-    own = card.words(params.view(np.int64))
+    own = card.words(padded_params(wave).view(np.int64))
     grid = (1,) * (3 - len(wave.shape)) + wave.shape
     body = kernels.one_step(wave)
     launch = card.launcher(card.compile(body, kernels.ONE_STEP_SIGNATURE), int(np.prod(wave.shape)))
@@ -159,20 +145,10 @@ def _steps_for(launched: Callable[[int], float]) -> int:
 def _persistent(card: Card, wave: Actor, budget: Budget, turns: int, steps: int) -> list[float]:
     """Return seconds per step in the persistent kernel, by the host's clock, the commands included."""
     found = []
-    kernel: Any = card.kernel([wave])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
-
-        def run() -> None:
-            goal = client.call(0, Command.RUN_STEPS, (steps,)).value
-            client.wait_until(lambda: kernel.counters(0).step >= goal, None)
-
-        run()
+    with running(card.kernel([wave])) as client:
+        run_steps(client, steps)
         for _ in budget.turns(3, turns):
             began = time.perf_counter()
-            run()
+            run_steps(client, steps)
             found.append((time.perf_counter() - began) / steps)
-    finally:
-        kernel.stop()
     return found

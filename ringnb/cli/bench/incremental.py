@@ -13,7 +13,7 @@ from zarr.storage import MemoryStore
 from ringnb import actors
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratios, time_s
+from ringnb.cli.bench.measuring import Row, Scale, interleaved, ratio_row, time_s
 from ringnb.cli.bench.stores import bench_snapshot
 from ringnb.session.session import Session
 
@@ -31,7 +31,7 @@ def _wave(side: int, count: int) -> list[Fields]:
 
 
 def _life(side: int, count: int) -> list[Fields]:
-    """Return states of an R-pentomino in the midst of nothing, 20 generations apart."""
+    """Return states of an R-pentomino in an empty field, 20 generations apart."""
     cells = np.zeros((side, side), np.uint8)
     at = side // 2
     cells[at - 1 : at + 2, at - 1 : at + 2] = [[0, 1, 1], [1, 1, 0], [0, 1, 0]]
@@ -83,30 +83,24 @@ def _compare(
     pairs = interleaved(commit_and_weigh, commit_full, scale.times(15, 5))
     share.close()
     full.close()
-    yield Row(
+    yield ratio_row(
         f"incremental_{key}",
         f"incremental / full durable commit: {what}",
-        ratios(pairs),
-        "x",
-        None if target is None else "<=",
-        target,
-        absolute(pairs, "full", 1e3, "ms"),
+        pairs,
+        ("full", 1e3, "ms"),
+        at_most=target,
     )
-    yield Row(
-        f"added_{key}",
-        "bytes that an incremental commit of it adds / bytes of the state",
-        added[2:],
-        "x",
-    )
+    what = "bytes that an incremental commit of it adds / bytes of the state"
+    yield Row(f"added_{key}", what, added[2:], "x")
     for path in paths:
         shutil.rmtree(path)
 
 
 def _committing(storage: ZarrStorage, states: list[Fields]) -> Callable[[], float]:
+    """Return a function that commits the next state and deletes the one before the previous."""
     steps = itertools.count()
 
     def commit() -> float:
-        """Commit the next state, delete the one before the previous."""
         step = next(steps)
         snapshot = bench_snapshot(states[step % len(states)], step)
         took = time_s(lambda: storage.save(f"bench_0_step_{step}", snapshot))
