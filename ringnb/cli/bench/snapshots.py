@@ -121,6 +121,7 @@ def checkpointed_rates(session: Session, seconds: float, turns: int) -> list[tup
     """Return steps per second of a running session, with automatic checkpoints and without, in turn."""
 
     def rate(*, enabled: bool) -> float:
+        """Step for a while."""
         session.manager.reconfigure(enabled=enabled)
         return stepping_rate(session, seconds)
 
