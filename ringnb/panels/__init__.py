@@ -5,6 +5,9 @@ thin view: what it shows is gathered once for all of them, what its controls ask
 worker thread. `predict` makes a card for a question of your own. Needs the widgets extra,
 ``pip install 'ringnb[widgets]'``.
 
+A new panel is a subclass of `Panel` in a module of its own, with a line in the cockpit's table and a
+place in its layout.
+
 Imports here run one way: the cockpit knows the panels, a panel knows `core`, never another panel.
 From the rest of ringnb they may use the session, plots and all that these use; never the course or the
 command line.

@@ -4,7 +4,11 @@ Every function draws from `Checkpoint` objects alone (`timeline` from the event 
 be made after the run, elsewhere, by somebody who has only the store. Functions that draw one panel
 take ``ax=`` and return the axes (``axes.figure`` is the figure); those that draw several return the
 figure. Either shows itself at the end of a notebook's cell. Nothing is registered with pyplot: figures
-belong to whoever asked for them, and may be drawn from any thread.
+belong to the caller, and may be drawn from any thread.
+
+Start reading at `fields`; `style` has what all figures share. A call checks its checkpoints, reads the
+slice that is drawn, chooses one colour scale, and draws into the axes given or into new ones.
+It may import the checkpoints and the messages; never a session, which it needs no part of.
 """
 
 from __future__ import annotations

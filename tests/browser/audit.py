@@ -1,4 +1,4 @@
-"""What a panel owes its readers: contrast, names, a narrow page."""
+"""Checks of accessibility: contrast, names, a narrow page."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ _UNNAMED = re.compile(rf"^\s*- '?({_CONTROLS})(?! [\"/])")
 
 
 def pale_texts(panel: Locator, least: float = 4.5) -> list[Any]:
-    """Return the visible texts that stand out too little from what is behind them."""
+    """Return the visible texts that have too little contrast with what is behind them."""
     return list(panel.evaluate(_PALE, least))
 
 
 def overflow(panel: Locator) -> list[str]:
-    """Return the elements that reach out of the panel at its right and cannot be scrolled to."""
+    """Return the elements that extend beyond the panel's right edge and cannot be scrolled to."""
     return list(panel.evaluate(_WIDE))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 __all__ = ["BUSY", "END", "STORED", "WATCH", "session"]
 
-END = "the busy cell is to end"  # a file beside the notebook
+END = "end the busy cell"  # a file beside the notebook
 
 
 def session(*, interval: float = 0.5, enabled: bool = True, pace: int | None = 2000) -> str:
-    """Return a cell that makes a session of two waves; run again, it makes the same one anew."""
+    """Return a cell that makes a session of two waves; run again, it makes the same one again."""
     return f"""
 import tempfile
 from pathlib import Path
@@ -47,7 +47,7 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 """
 
-# Until `Notebook.end_busy`: however slow the machine, a test has all that it does done meanwhile.
+# Runs until `Notebook.end_busy`, so that a test finishes meanwhile on any machine.
 BUSY = f"""
 import time
 while not Path({END!r}).exists():

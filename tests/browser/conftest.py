@@ -1,4 +1,4 @@
-"""Servers and a browser that all these tests share, and what becomes of them where those are missing."""
+"""Servers and a browser that all these tests share; where one is missing, the tests are skipped."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class Notebook:
 
 @contextmanager
 def lone_notebook(cells: Sequence[str], width: int, height: int) -> Iterator[Notebook]:
-    """Open a notebook of these cells in a JupyterLab and a browser that are there for nothing else."""
+    """Open a notebook of these cells in a JupyterLab and a browser of its own."""
     with (
         tempfile.TemporaryDirectory() as home,
         jupyterlab(Path(home) / "lab") as server,

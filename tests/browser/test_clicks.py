@@ -25,7 +25,7 @@ def click(panel, *labels):
 
 
 def reactions(notebook):
-    """Return (milliseconds from each click until the actor ran or stood, when, whether it ran)."""
+    """Return (milliseconds from each click until the actor ran or was paused, when, whether it ran)."""
     seen = json.loads(notebook.python("import json; print(json.dumps(seen))"))[1:]
     clicked = notebook.page.evaluate("() => window.clicked")
     assert len(seen) == len(clicked), f"{len(clicked)} clicks changed the actor {len(seen)} times"

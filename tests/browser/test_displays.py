@@ -1,4 +1,4 @@
-"""What is shown is what there is: after a flood, in two views, after a reload, without a kernel."""
+"""Panels show the true state: after a flood, in two views, after a reload, without a kernel."""
 
 from __future__ import annotations
 

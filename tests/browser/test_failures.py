@@ -1,4 +1,4 @@
-"""What goes wrong is said where the reader looks."""
+"""Failures are shown in the panel that they concern."""
 
 from __future__ import annotations
 

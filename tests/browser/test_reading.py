@@ -1,4 +1,4 @@
-"""Read with eyes, ears and keys: names, contrast, a narrow page, shortcuts that stay away."""
+"""Accessibility: names, contrast, a narrow page, JupyterLab's shortcuts that must not act."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cockpit(notebook):
     return panel
 
 
-def test_shortcuts_stay_away(notebook, cockpit):
+def test_shortcuts_do_not_act(notebook, cockpit):
     count = notebook.cell_count
     keys = notebook.page.keyboard
     places = cockpit.locator(_FOCUSABLE).all()
@@ -33,7 +33,7 @@ def test_shortcuts_stay_away(notebook, cockpit):
         for key in ("b", "d", "d", "x"):
             keys.press(key)
         assert notebook.cell_count == count, place.evaluate("node => node.outerHTML.slice(0, 200)")
-    # The same keys do act elsewhere, or this test would prove nothing.
+    # The same keys act elsewhere; otherwise this test would prove nothing.
     notebook.output(3).get_by_role("button", name="plain").focus()
     keys.press("b")
     notebook.page.wait_for_function(
@@ -43,7 +43,7 @@ def test_shortcuts_stay_away(notebook, cockpit):
 
 def test_names_contrast_and_narrow_page(notebook, cockpit):
     assert unnamed_controls(cockpit) == []
-    # What came of a click is said where the click was, or why nothing did.
+    # The result of a click, or why there is none, is said where the click was.
     actor, timeline = panel_in(cockpit, "actor"), panel_in(cockpit, "timeline")
     actor.get_by_role("button", name="Restart", exact=True).click(force=True)
     expect(actor.get_by_text("Restart: The kernel runs.")).to_be_visible()
