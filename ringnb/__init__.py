@@ -93,7 +93,9 @@ set_default_opener(_open_panel)
 def __getattr__(name: str) -> Any:
     """Import what brings in Numba, matplotlib or widgets when it is first used."""
     if name == "Session":
-        value: Any = importlib.import_module("ringnb.session.session").Session
+        from ringnb.session import session  # noqa: PLC0415 - brings in Numba
+
+        value: Any = session.Session
     elif name in ("actors", "plots", "panels"):
         value = importlib.import_module(f"ringnb.{name}")
     else:

@@ -10,12 +10,12 @@ import functools
 import importlib
 import os
 import re
-import sys
 import warnings
 import webbrowser
 from pathlib import Path
 from typing import Any
 
+import ringnb
 from ringnb._support.text import counted, say
 from ringnb._support.version import VERSION
 from ringnb.errors import RingnbError
@@ -70,8 +70,8 @@ def build(directory: Path) -> list[Path]:
             if name not in _EXTRAS:
                 raise
             say(f"{name} is left out: {error}; get it with pip install 'ringnb[{_EXTRAS[name]}]'")
-    for name in importlib.import_module("ringnb").__all__:
-        getattr(sys.modules["ringnb"], name)  # pdoc looks up only what has been imported
+    for name in ringnb.__all__:
+        getattr(ringnb, name)  # pdoc looks up only what has been imported
     for name, module in modules.items():
         # In place of pdoc's choice, which knows only the submodules that __all__ names.
         module.__dict__["submodules"] = [

@@ -174,10 +174,7 @@ class SnapshotService:
                 schedule.mark_requested(slot)
         for lane, backlog in enumerate(self._backlog):  # a full lane delays no other
             while backlog and self.transport.free_buffers(lane) > 0:
-                request = backlog[0]
-                status = self.transport.status(request.request_id)
-                if status is not None and not status.done.is_set():  # else cancelled, or expired
-                    self.transport.send(request)
+                self.transport.send(backlog[0])  # unless it was cancelled or has expired meanwhile
                 backlog.popleft()
         tick_s = _STEP_TICK_S if by_steps else _TICK_S
         wait_s = self.manager.seconds_until_next()

@@ -147,7 +147,7 @@ class SnapshotTransport:
         with self._order[lane]:
             with self._lock:
                 if status.stage != "requested":
-                    return status  # sent before, or ended
+                    return status  # sent before, or ended: cancelled, expired
                 status.stage = "sent"
                 status.modifications = self._changes.modifications(slot)
                 self._unanswered[lane] += 1
