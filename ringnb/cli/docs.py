@@ -10,6 +10,7 @@ import functools
 import importlib
 import os
 import re
+import sys
 import warnings
 import webbrowser
 from pathlib import Path
