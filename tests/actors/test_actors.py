@@ -285,6 +285,7 @@ with rn.Session(actors, storage=rn.ZarrStorage(zarr.storage.MemoryStore())) as s
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_outlives_the_place_where_it_was_written(tmp_path):
     """The second process finds the first one's code in the cache, and no module of that name."""
     code = f"exec(compile({PROGRAM!r}, 'text', 'exec'), {{'__name__': 'gone'}})"

@@ -197,7 +197,9 @@ def onsager_energy(temperature):
     return -(1 / math.tanh(2 * k)) * (1 + tail)
 
 
-@pytest.mark.parametrize(("temperature", "hot"), [(1.8, False), (3.2, True)])
+@pytest.mark.parametrize(
+    ("temperature", "hot"), [pytest.param(1.8, False, marks=pytest.mark.slow), (3.2, True)]
+)
 def test_ising_energy_is_onsagers(temperature, hot):
     shape, blocks, per_block = (96, 96), 24, 60
     actor = rn.actors.Ising2D(shape, temperature, seed=7, hot=hot)

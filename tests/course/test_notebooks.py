@@ -132,6 +132,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
             assert [o.text for o in cell.outputs if o.get("name") == "stderr"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_background_thread_that_dies_makes_the_notebook_fail(tmp_path):
     notebook = lesson(6)

@@ -78,6 +78,7 @@ def test_a_displayed_panel_keeps_no_session_alive(tmp_path):
     del cockpit
 
 
+@pytest.mark.slow
 def test_fifty_runs_of_a_cell_leak_neither_threads_nor_widgets(tmp_path, monkeypatch):
     run = ["cell-1", 0]
     monkeypatch.setattr("ringnb.session.session.current_run", lambda: tuple(run))

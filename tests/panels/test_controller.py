@@ -90,7 +90,7 @@ def test_a_panel_that_cannot_be_shown_says_so_and_stops_no_other(session, monkey
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
-@pytest.mark.parametrize("loop_waits", [False, True])
+@pytest.mark.parametrize("loop_waits", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, loop_waits, monkeypatch):
     """A restart closes the old session before there is a new one; the loop must outlive that."""
     # The loop waits soon, and no rate is left to sink.

@@ -60,10 +60,11 @@ def test_every_checkpoint_survives_the_kill(killed_store):
         storage.load(name).verify()
 
 
-@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("width", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_new_process_continues_bit_for_bit(reference, killed_store, width):
     assert result("restored", killed_store, width) == reference
 
 
+@pytest.mark.slow
 def test_the_uninterrupted_result_does_not_depend_on_the_team(reference, tmp_path):
     assert result("reference", tmp_path / "s.zarr", width=2) == reference

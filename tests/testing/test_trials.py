@@ -98,19 +98,33 @@ def test_what_is_lost_is_said_and_fails(monkeypatch, capsys):
 # -- would they notice? -----------------------------------------------------------------------------
 
 
+FORGOTTEN = {
+    "file": (("save",), lambda op: op.kind == "sync_file"),
+    "store": (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
+    "parent": (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "live"),
+    "staged": (
+        ("save",),
+        lambda op: op.kind == "sync_directory" and op.path.parent.name == "staging",
+    ),
+    "field": (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "u"),
+    "deleted": (
+        ("save", "delete"),
+        lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr",
+    ),
+    "pin": (("save", "pin"), lambda op: op.kind == "sync_file"),
+    "pinned": (
+        ("save", "pin"),
+        lambda op: op.kind == "sync_directory" and "trial" in op.path.name,
+    ),
+}
+
+
 @pytest.mark.parametrize(
     ("workload", "forgotten"),
     [
-        (("save",), lambda op: op.kind == "sync_file"),
-        (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
-        (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "live"),
-        (("save",), lambda op: op.kind == "sync_directory" and op.path.parent.name == "staging"),
-        (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "u"),
-        (("save", "delete"), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
-        (("save", "pin"), lambda op: op.kind == "sync_file"),
-        (("save", "pin"), lambda op: op.kind == "sync_directory" and "trial" in op.path.name),
+        pytest.param(*case, id=name, marks=[] if name == "file" else pytest.mark.slow)
+        for name, case in FORGOTTEN.items()
     ],
-    ids=["file", "store", "parent", "staged", "field", "deleted", "pin", "pinned"],
 )
 def test_a_sync_that_is_forgotten_is_noticed(workload, forgotten, monkeypatch):
     cut_power(workload)
@@ -120,6 +134,7 @@ def test_a_sync_that_is_forgotten_is_noticed(workload, forgotten, monkeypatch):
         cut_power(workload)
 
 
+@pytest.mark.slow
 def test_building_on_a_rename_that_is_not_durable_is_noticed(monkeypatch):
     workload = ("save", "kill delete 2", "save")
     assert cut_power(workload)["states"] > 10
@@ -128,6 +143,7 @@ def test_building_on_a_rename_that_is_not_durable_is_noticed(monkeypatch):
         cut_power(workload)
 
 
+@pytest.mark.slow
 def test_litter_and_half_commits_are_noticed(monkeypatch):
     backend, aside = directory.DirectoryBackend, side.WorkArea
     for owner, name, noticed in (
