@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ringnb.cli import command_line as cli
 from ringnb.cli.bench import command, report
 from ringnb.cli.bench.measuring import Row, Scale, interleaved, percentile, ratios
 
-ROOT = Path(__file__).parents[2]
+BENCH = Path(__file__).parents[2] / "ringnb" / "cli" / "bench"
 
 # A figure for every row of the table of promises.
 PROMISED = {
@@ -85,7 +86,7 @@ def test_it_measures_and_writes_what_it_prints(tmp_path, capsys):
 
 def recorded():
     """Return the figures that came with ringnb: the full benchmark, as the command wrote it."""
-    return json.loads((ROOT / "ringnb" / "cli" / "bench" / "results" / "cpu.json").read_text())
+    return json.loads((BENCH / "results" / "cpu.json").read_text())
 
 
 def test_the_recorded_figures_cover_every_promise():
@@ -104,10 +105,20 @@ def test_the_recorded_figures_cover_every_promise():
 def test_the_readme_shows_the_recorded_figures_and_no_others():
     keys = ("key", "what", "samples", "unit", "limit", "target", "note")
     rows = [Row(**{key: row[key] for key in keys}) for row in recorded()["rows"]]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    readme = (BENCH / "README.md").read_text(encoding="utf-8").splitlines()
     table = report.as_markdown(rows)
     start = readme.index(table[0])
     assert readme[start : start + len(table)] == table
+
+
+def test_the_readme_s_reaction_times_are_those_recorded():
+    document = json.loads((BENCH / "results" / "reaction.json").read_text())
+    readme = (BENCH / "README.md").read_text(encoding="utf-8")
+    said = readme.partition("## In a real browser")[2].partition("\n## ")[0]
+    times = [document[what] for what in ("click_to_actor_ms", "click_to_page_ms")]
+    assert [int(ms) for ms in re.findall(r"([0-9]+)\s+ms", said)] == [
+        round(one[which]) for one in times for which in ("median", "p99")
+    ]
 
 
 def test_it_lists_its_cases(capsys):

@@ -28,8 +28,8 @@ from ringnb.testing import ManualClock
 from ringnb.testing.kernels import captured
 
 pytest.importorskip("numba_cuda")
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "ringnb" / "cli" / "bench" / "results" / "gpu.json"
+BENCH = Path(__file__).parents[2] / "ringnb" / "cli" / "bench"
+RESULTS = BENCH / "results" / "gpu.json"
 
 # The targets of a card of the H100's class.
 PROMISED = {
@@ -392,7 +392,7 @@ def test_the_driver_s_functions_take_what_they_are_given():
 
 
 def test_the_readme_tells_what_was_measured_on_a_gpu_or_that_nothing_was():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (BENCH / "README.md").read_text(encoding="utf-8")
     section = text.partition("## On an NVIDIA GPU")[2].partition("\n## ")[0]
     if not RESULTS.exists():
         assert "not measured" in " ".join(section.split())

@@ -61,7 +61,7 @@ def test_the_readme_holds_the_recorded_full_run():
     document = json.loads(RECORDED.read_text())
     assert document["full"] is True
     assert [row["losses"] for row in document["rows"]] == [[]] * len(BOUNDED)
-    readme = (ROOT / "README.md").read_text().splitlines()
+    readme = RECORDED.with_name("README.md").read_text(encoding="utf-8").splitlines()
     for line in program.as_markdown(document):
         assert line in readme
 
