@@ -6,13 +6,13 @@ a checkpoint is there. The victim is `ringnb.course.processes.writer`, in its ow
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ringnb._support.children import PythonChild
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
 from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.course.checks import Passed, learners_code, require, wait_while
@@ -80,32 +80,29 @@ def kill_while_writing(store: Path, *, commits: int = 2, side: int = 3072) -> Wr
 
 def _kill_once(store: Path, commits: int, side: int) -> Wreck | None:
     """Run the writer and kill it; return None if the kill came after the commit."""
-    arguments = [str(store), str(commits), str(side)]
-    command = [sys.executable, "-m", "ringnb.course.processes.writer", *arguments]
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            command, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as writer,
-    ):
-        assert writer.stdout is not None
-        try:
-            reports = [writer.stdout.readline().split() for _ in range(commits + 1)]
-            if not all(reports):
-                errors.seek(0)
-                msg = f"the writer ended by itself: {errors.read().strip()}"
+    arguments = ("-m", "ringnb.course.processes.writer", str(store), str(commits), str(side))
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "errors.txt"
+        with PythonChild(*arguments, log=log) as writer:
+            lines = itertools.islice(writer.lines(_PATIENCE_S), commits + 1)
+            names = [line.split()[-1] for line in lines]
+            if len(names) <= commits:
+                msg = f"the writer ended by itself: {log.read_text().strip()}"
                 raise RingnbError(msg)
-            # Poll faster than a chunk is written.
-            wait_while(
-                lambda: writer.poll() is None and not _chunk_staged(store), _PATIENCE_S, 0.0002
-            )
-        finally:
-            writer.kill()
-    *committed, (_, writing) = reports
+            *committed, writing = names
+
+            def not_begun() -> bool:
+                return not _chunk_staged(store) and not (store / writing).exists()
+
+            # Polled faster than a chunk is written.
+            if not wait_while(not_begun, _PATIENCE_S, 0.0002):
+                msg = f"the writer has staged nothing for {_PATIENCE_S:g} s: {log.read_text().strip()}"
+                raise RingnbError(msg)
+            status = writer.kill()
     # Between the last look and the kill the writer may have finished the commit, rightly.
     if (store / writing).exists() or not _chunk_staged(store):
         return None
-    return Wreck(tuple(name for _, name in committed), writing, _staged(store), writer.returncode)
+    return Wreck(tuple(committed), writing, _staged(store), status)
 
 
 def _staged(store: Path) -> dict[str, int]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from ringnb._support.children import child_environment, run_python
 from ringnb._support.text import format_table, rows_table
 from ringnb.actors import Actor
 from ringnb.course.checks import CheckFailed, Passed, learners_code, require, wait_while
@@ -94,19 +93,15 @@ def _why_no_gpu() -> str | None:
     """Look for a usable GPU without importing numba.cuda here: this process may need the simulator's."""
     if not driver_present():
         return "no NVIDIA driver is loaded here"
-    done = _python("-c", _ASK_GPU)
+    done = run_python("-c", _ASK_GPU, **_with_gpu())
     if done.returncode != 0:
         return _last_line(done.stderr)
     return done.stdout.strip() or None
 
 
-def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in another process, with the GPU's numba.cuda, for at most 300 s."""
-    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(  # noqa: S603 - our own interpreter, no shell
-        command, capture_output=True, text=True, check=False, env=environment, timeout=300
-    )
+def _with_gpu() -> dict[str, Any]:
+    """Return what makes a child use the GPU's numba.cuda, and end after 300 s at the latest."""
+    return {"env": child_environment(NUMBA_ENABLE_CUDASIM="0"), "timeout": 300}
 
 
 def _last_line(text: str) -> str:
@@ -316,7 +311,8 @@ def wave_ptx(cc: tuple[int, int] = (9, 0)) -> Future[str]:
 
     def compile_() -> str:
         """Wait for the process, on the pool's thread."""
-        done = _python("-m", "ringnb.course.processes.compiled", *map(str, cc))
+        program = ("-m", "ringnb.course.processes.compiled", *map(str, cc))
+        done = run_python(*program, **_with_gpu())
         if done.returncode != 0:
             msg = f"{_last_line(done.stderr)}. pip install 'ringnb[cuda13]' installs the compiler"
             raise BackendUnavailable(msg)

@@ -29,6 +29,11 @@ def test_a_killed_writer_leaves_chunks_and_no_name(tmp_path):
         assert set(wreck.committed) <= set(storage.list())
 
 
+def test_a_writer_that_fails_is_told_with_its_error(tmp_path):
+    with pytest.raises(rn.RingnbError, match=r"(?s)the writer ended by itself: .*ValueError"):
+        course.kill_while_writing(tmp_path / "w.zarr", side=0)
+
+
 def test_the_cell_that_damages_a_checkpoint_may_be_run_again(tmp_path, capsys):
     (cell,) = [c.source for c in lesson(5).cells if "faults.corrupt(" in c.source]
     config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")

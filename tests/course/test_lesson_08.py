@@ -79,7 +79,7 @@ def test_words_are_those_of_a_cuda_kernel():
 
 
 def answer(stdout="", stderr="", status=0):
-    return lambda *arguments: subprocess.CompletedProcess(arguments, status, stdout, stderr)
+    return lambda *arguments, **_: subprocess.CompletedProcess(arguments, status, stdout, stderr)
 
 
 def test_the_backend_of_the_lesson_is_the_gpu_only_where_one_can_be_used(monkeypatch):
@@ -93,11 +93,11 @@ def test_the_backend_of_the_lesson_is_the_gpu_only_where_one_can_be_used(monkeyp
         "the kernel runs in Numba's simulator: no NVIDIA driver is loaded here",
     )
     monkeypatch.setattr(gpu, "driver_present", lambda: True)
-    monkeypatch.setattr(gpu, "_python", answer("\n"))
+    monkeypatch.setattr(gpu, "run_python", answer("\n"))
     assert course.gpu_or_simulator()[0] == "cuda"
-    monkeypatch.setattr(gpu, "_python", answer("the toolkit is missing\n"))
+    monkeypatch.setattr(gpu, "run_python", answer("the toolkit is missing\n"))
     assert course.gpu_or_simulator()[1].endswith("the toolkit is missing")
-    monkeypatch.setattr(gpu, "_python", answer("", "Traceback\nImportError: no\n", 1))
+    monkeypatch.setattr(gpu, "run_python", answer("", "Traceback\nImportError: no\n", 1))
     assert course.gpu_or_simulator()[1].endswith("ImportError: no")
     assert loaded == [True, True, True]
 
@@ -124,7 +124,9 @@ def test_a_process_with_the_other_numba_cuda_is_told_what_to_do(monkeypatch):
 
 
 def test_a_kernel_that_cannot_be_compiled_is_said_so(monkeypatch):
-    monkeypatch.setattr(gpu, "_python", answer("", "Traceback\nNvvmSupportError: no libnvvm\n", 1))
+    monkeypatch.setattr(
+        gpu, "run_python", answer("", "Traceback\nNvvmSupportError: no libnvvm\n", 1)
+    )
     with pytest.raises(rn.BackendUnavailable, match=r"^NvvmSupportError: no libnvvm\. pip install"):
         course.wave_ptx().result()
 
