@@ -42,7 +42,13 @@ def bare():
     kernel.stop()
 
 
-def test_a_bare_kernel_gives_way_to_the_next(bare):
+def test_the_source_of_the_barrier_is_shown(bare):
+    source = course.barrier_source()
+    assert source.count("cuda.syncthreads()") == 2
+    assert "ld_relaxed_gpu" in source
+
+
+def test_a_new_bare_kernel_stops_the_one_before(bare):
     course.bare_kernel("cudasim", rn.actors.Life((5, 7))).stop()
     assert not bare.alive
 
