@@ -65,7 +65,7 @@ class ActorPanel(Panel):
         slot = self._controller.slot
         with contextlib.suppress(SessionGone):
             if limit == (self.session.pace(slot) or 0.0):
-                return  # the field was set to the limit that is in force
+                return  # the field was set to the present limit
         allowed = f"at most {limit:g}" if limit else "any number of"
         done = f"Actor {slot} takes {allowed} steps/s"
         self.submit("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))

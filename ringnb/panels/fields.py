@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from ipywidgets import BoundedIntText, Checkbox, Widget
+from matplotlib.axes import Axes
 
 from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -18,9 +19,6 @@ from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import Picture, dropdown, integer_field, row
 from ringnb.plots.style import pick_field
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["ComparePanel", "FieldPanel", "describe"]
 

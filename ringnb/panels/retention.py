@@ -134,7 +134,7 @@ class RetentionPanel(Panel):
         )
 
     def show(self, state: SessionState) -> None:
-        """Put the policy in force, and which buttons can be used."""
+        """Put the current policy, and which buttons can be used."""
         pinned = [e.pin is not None for h in state.histories for e in h]
         self.put(
             self.in_force,

@@ -29,7 +29,7 @@ def test_running_pausing_and_stepping(session):
     panel.pace.value = 100.0
     until(lambda: "100 steps/s" in panel.frame.status)
     panel._controller.picker.value = 0
-    assert panel.pace.value == 2000.0  # the limit of the actor in hand
+    assert panel.pace.value == 2000.0  # the limit of the selected actor
     panel._controller.picker.value = 1
     assert panel.pace.value == session.pace(1) == 100.0
     assert session.pace(0) == 2000  # looking changes nothing

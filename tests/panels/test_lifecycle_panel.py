@@ -34,7 +34,7 @@ def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path
 
 @pytest.fixture
 def by_hand(tmp_path):
-    """A lifecycle panel whose crank nobody else turns; two actors are due."""
+    """A lifecycle panel whose crank nothing else turns; two actors are due."""
     config = rn.CheckpointConfig(interval=3600, storage_path=tmp_path / "s.zarr")
     with rn.Session(rn.actors.Life((16, 16)), 2, config=config, service=False) as session:
         yield session.panel("lifecycle")
@@ -83,7 +83,7 @@ def test_the_kernel_goes_on_only_where_it_does(by_hand):
     until(lambda: "the actor steps on" in by_hand.frame.status)
 
 
-def test_who_would_wait_for_a_stopped_lane_is_told_at_once_what_opens_it(by_hand):
+def test_an_action_on_a_stopped_lane_is_refused_at_once_and_says_what_opens_it(by_hand):
     session = by_hand.session
     actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
     turn(by_hand, 0, 1, 2)

@@ -210,7 +210,7 @@ class Controller:
     def tell(self, view: View, message: Message) -> None:
         """Say something in a panel, and in the cockpit around it, in place of what it said before.
 
-        Of several status lines in a cockpit nobody could tell the newest: the others' are emptied.
+        The other panels' status lines are emptied: in a cockpit one could not tell which is the newest.
         """
         with self._messages_lock:
             for key, before in self._messages.items():
