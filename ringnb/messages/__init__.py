@@ -1,8 +1,13 @@
-"""What travels between host and kernel, and what is told of it.
+"""What travels between host and kernel, and the log of it.
+
+Start with `ringnb.messages.events`: `LIFECYCLE` is the table of a snapshot's stages, in order.
 
 `ringnb.messages.commands`: commands and replies, the 64-byte slots of the two rings.
 `ringnb.messages.snapshots`: the requests and responses of a checkpoint manager.
 `ringnb.messages.events`: the stages of a checkpoint's life, and the log of them.
+
+The way of one snapshot: a `SnapshotRequest` of the manager becomes a `Command` on the H2K ring, its
+`Reply` on the K2H ring becomes a `SnapshotResponse`, and each step is an `Event` in the `EventLog`.
 
 Every layer above may import these; they import `ringnb.errors` and `ringnb._support` only.
 """

@@ -239,3 +239,8 @@ class SnapshotResponse:
             isinstance(self.data, StagedFields)  # checked by the kernel that made it
         ):
             normalise_fields(self.data)
+
+    def release(self) -> None:
+        """Give back the staging buffer that the data views, if it views one. Idempotent, any thread."""
+        if isinstance(self.data, StagedFields):
+            self.data.release()

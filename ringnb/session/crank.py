@@ -21,7 +21,7 @@ from ringnb.checkpoint.storage.directory import files
 from ringnb.errors import SnapshotFailed
 from ringnb.kernel.base import Gate
 from ringnb.messages.events import STATIONS, Event
-from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.session import Session
 
 __all__ = ["POSITIONS", "TURNS", "Crank", "PausedCommit"]
@@ -310,8 +310,8 @@ class Crank:
             for response in self._session.receive(0.1):
                 if response.request_id == request.request_id:
                     self._response = response
-                elif isinstance(response.data, StagedFields):
-                    response.data.release()
+                else:
+                    response.release()
         if self._response is None:
             msg = f"the answer to request {request.request_id} did not come"
             raise SnapshotFailed(msg)
@@ -383,8 +383,8 @@ class Crank:
         if self._request is not None and self._session.kernel.alive:
             with contextlib.suppress(Exception):  # a kernel without gates: nothing to open
                 self._set_gate(Gate.OPEN)
-        if self._response is not None and isinstance(self._response.data, StagedFields):
-            self._response.data.release()
+        if self._response is not None:
+            self._response.release()
         self._request = self._response = self._commit = None
         self.position = "idle"
 

@@ -18,7 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
-from ringnb._support.checks import check_seconds
+from ringnb._support.checks import check_int, check_seconds
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.directory import files
@@ -101,10 +101,7 @@ class Faults:
             How many; 0 ends it. A request whose answer was lost expires after ``request_timeout``, and
             the actor can be requested again.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            msg = f"n must be an integer >= 0, got {n!r}"
-            raise ValueError(msg)
-        self._transport.answers_to_lose = n
+        self._transport.answers_to_lose = check_int(n, "n", 0)
 
     def slow_disk(self, seconds: float) -> None:
         """Let every write of a file take so many seconds longer; 0 ends it, for writes under way too."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ringnb._support.checks import check_int, check_number
+from ringnb._support.checks import check_int, check_number, check_slot, is_integer
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.kernel.base import AbstractKernel
@@ -50,24 +50,21 @@ def kernel_ids_of(population: list[Actor], given: Sequence[str] | None) -> list[
 
 def check_slot_of(slot: object, count: int) -> int:
     """Return a slot, or raise if it is not one of so many."""
-    if isinstance(slot, bool) or not isinstance(slot, int | np.integer):
-        msg = f"slot must be an integer, got {slot!r} ({type(slot).__name__})"
-        raise TypeError(msg)
-    if not 0 <= slot < count:
+    if is_integer(slot) and not 0 <= slot < count:
         msg = f"slot {slot} does not exist: this session has slots 0..{count - 1}"
         raise ValueError(msg)
-    return int(slot)
+    return check_slot(slot, "slot")
 
 
 def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return a cell as (z, y, x), zero on axes that the grid does not have."""
-    if isinstance(at, int | np.integer) and not isinstance(at, bool):
+    if is_integer(at):
         at = (at,)
     if (
         not isinstance(at, Sequence | np.ndarray)
         or isinstance(at, str)
         or len(at) != len(shape)
-        or any(isinstance(i, bool) or not isinstance(i, int | np.integer) for i in at)
+        or not all(map(is_integer, at))
     ):
         msg = f"at must be {len(shape)} integers, one per grid axis of shape {shape}, got {at!r}"
         raise TypeError(msg)

@@ -28,7 +28,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.events import EventLog
-from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
 from ringnb.session.step_schedule import StepSchedule
@@ -215,8 +215,8 @@ class SnapshotService:
         except Exception as error:  # noqa: BLE001 - reported, whatever it is
             self._report(answer.request, error)
         finally:
-            if response is not None and isinstance(response.data, StagedFields):
-                response.data.release()
+            if response is not None:
+                response.release()
 
     def complete(self, response: SnapshotResponse) -> str | None:
         """Commit a response and end the request's status; raises as the manager does. Any thread."""

@@ -22,7 +22,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from ringnb._support.checks import MAX_STEP, check_number, check_seconds, check_step
+from ringnb._support.checks import MAX_STEP, check_bool, check_int, check_number, check_seconds
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
@@ -138,9 +138,7 @@ class Session:
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
         period_ns_of(max_steps_per_second)
-        if not isinstance(service, bool):
-            msg = f"service must be a bool, got {service!r}"
-            raise TypeError(msg)
+        check_bool(service, "service")
         config = CheckpointConfig() if config is None else config
         self._options: dict[str, Any] = {
             "actor": population,
@@ -367,10 +365,7 @@ class Session:
         A `KeyboardInterrupt` while it blocks pauses the actor before it is raised.
         """
         slot = self._slot(slot)
-        steps = check_step(steps, "steps")
-        if steps < 1:
-            msg = "steps must be at least 1, got 0"
-            raise ValueError(msg)
+        steps = check_int(steps, "steps", 1, MAX_STEP)
         limit = None if timeout is None else check_seconds(timeout, "timeout")
         self._check()
         if steps > MAX_STEP - self.current_step(slot):
@@ -627,15 +622,14 @@ class Session:
         ``session.manager.reconfigure(enabled=False)``.
         """
         slots = self._slots(slot)
-        if steps is not None and check_step(steps, "steps") < 1:
-            msg = "steps must be at least 1 (or None, to end it), got 0"
-            raise ValueError(msg)
-        if steps is not None and not self._service.running:
-            msg = (
-                "snapshot_every needs the service thread, which looks at the steps: open the session "
-                "with service=True"
-            )
-            raise ValueError(msg)
+        if steps is not None:
+            steps = check_int(steps, "steps", 1, MAX_STEP, why="or None, to end it")
+            if not self._service.running:
+                msg = (
+                    "snapshot_every needs the service thread, which looks at the steps: open the "
+                    "session with service=True"
+                )
+                raise ValueError(msg)
         self._check()
         for one in slots:
             self._service.step_schedule.set(one, steps, self._kernel.counters(one).step)
