@@ -147,6 +147,36 @@ def test_storage_rule_08_dimension_names_never_clash(storage, path):
     xarray.open_zarr(f"{path}/{NAME}").close()
 
 
+@pytest.mark.parametrize("what", ["checkpoint", "directory", "file", "link"])
+def test_storage_rule_03_a_taken_name_is_refused_and_what_took_it_is_kept(storage, path, what):
+    storage.save(ONE, make_snapshot(1))
+    place = path / TWO
+    if what == "checkpoint":
+        storage.save(TWO, make_snapshot(2))
+    elif what == "directory":
+        place.mkdir()
+    elif what == "file":
+        place.write_text("mine")
+    else:
+        place.symlink_to(path.parent / "nowhere")
+    before = sorted((str(p), p.lstat().st_mtime_ns) for p in path.rglob("*"))
+    with pytest.raises(rn.CheckpointError, match=f"{TWO}.*is taken"):
+        storage.save(TWO, make_snapshot(9))
+    assert sorted((str(p), p.lstat().st_mtime_ns) for p in path.rglob("*")) == before
+    assert storage.exists(TWO)
+
+
+def test_storage_rule_05_numbers_go_on_after_deletions_and_across_storages(storage, path):
+    for n in range(3):
+        storage.save(f"a_0_step_{n}", make_snapshot(n))
+    storage.delete("a_0_step_2")
+    with rn.ZarrStorage(path) as other:
+        other.save("a_0_step_0.2", make_snapshot(0))
+    assert [(c.name, c.sequence) for c in storage.catalogue()] == [
+        *(("a_0_step_0", 1), ("a_0_step_1", 2), ("a_0_step_0.2", 4)),
+    ]
+
+
 # -- what comes back -------------------------------------------------------------------------------
 
 
