@@ -21,27 +21,11 @@ _DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
 def check_start(
     start: npt.ArrayLike | None, actor: Actor, *, finite: bool = True
 ) -> npt.NDArray[Any] | None:
-    """Check a state that a user wants an actor to start from.
+    """Return a copy of a user's start state in the actor's dtype and state shape, or None for None.
 
-    Parameters
-    ----------
-    start : array-like or None
-        The state, ``(levels * fields, *grid)``; the first axis may be left out where there is one
-        field, and is then repeated for every level.
-    actor : Actor
-        The actor.
-    finite : bool, default True
-        Refuse NaN and infinities.
-
-    Returns
-    -------
-    array or None
-        A copy of the actor's dtype and state shape.
-
-    Raises
-    ------
-    ValueError
-        If the shape does not fit, or a value cannot be held.
+    The shape is ``(levels * fields, *grid)``; the first axis may be left out where there is one field,
+    and is then repeated for every level. A `ValueError` if the shape does not fit, the dtype cannot
+    hold a value, or one is not finite where it has to be.
     """
     if start is None:
         return None
@@ -57,7 +41,7 @@ def check_start(
     if given.dtype.kind not in "biuf":
         msg = f"start has dtype {given.dtype}, needed is something that fits {actor.dtype}"
         raise ValueError(msg)
-    with np.errstate(over="ignore", invalid="ignore"):  # what it did to them is looked at below
+    with np.errstate(over="ignore", invalid="ignore"):  # the result is checked below
         state = given.astype(actor.dtype)
     if actor.dtype.kind in "iu" and not np.array_equal(state, given):
         msg = f"start holds values that {actor.dtype} cannot hold"
@@ -70,28 +54,12 @@ def check_start(
 
 
 def check_reach(actor: Actor, update: Callable[..., object]) -> None:
-    """Try an update on the corner cells of the grid, where it would leave the arrays if anywhere.
+    """Try an uncompiled update on the corner cells of the grid; `ValueError` if it leaves its arrays.
 
-    Compiled code does not check its indices: it would read, or overwrite, memory of something else.
-
-    Parameters
-    ----------
-    actor : Actor
-        The actor, with its shape, fields and parameters.
-    update : callable
-        Its update, not compiled.
-
-    Raises
-    ------
-    ValueError
-        If an index lies outside. Any other failure is left to the compiler, which knows better what
-        can be compiled.
-
-    Notes
-    -----
-    The arrays have the shape of the state and the memory of one cell, so that a large grid costs
-    nothing. What depends on the values in them may take another way than it will in a run.
+    Only an index that the values in the arrays decide may still lie outside in a run.
     """
+    # Compiled code does not check its indices: it would read, or overwrite, other memory. These arrays
+    # have the shape of the state and the memory of one cell, so that a large grid costs nothing.
     shape = (len(actor.fields), *actor.shape)
     now, following = (as_strided(np.ones(1, actor.dtype), shape, (0,) * len(shape)) for _ in "ab")
     params = np.array(list(actor.params.values()), np.float64)
@@ -109,48 +77,19 @@ def check_reach(actor: Actor, update: Callable[..., object]) -> None:
                 f"now and next have the shape {shape} (fields, *grid), params has {len(params)}"
             )
             raise ValueError(msg) from error
-        except Exception:  # noqa: BLE001 - see above
+        except Exception:  # noqa: BLE001 - the compiler says better what cannot be compiled
             return
 
 
 def check_axes(actor: Actor, ndim: int) -> None:
-    """Check the number of grid axes of a model.
-
-    Parameters
-    ----------
-    actor : Actor
-        The actor.
-    ndim : int
-        How many it must have.
-
-    Raises
-    ------
-    ValueError
-        If it has another number.
-    """
+    """Check that an actor has `ndim` grid axes; else `ValueError`."""
     if len(actor.shape) != ndim:
         msg = f"{type(actor).__name__} needs a shape of {ndim} axes, got {actor.shape}"
         raise ValueError(msg)
 
 
 def check_dtype(dtype: object) -> np.dtype[Any]:
-    """Check the dtype of an actor's state.
-
-    Parameters
-    ----------
-    dtype : dtype-like
-        The candidate.
-
-    Returns
-    -------
-    numpy.dtype
-        Native byte order.
-
-    Raises
-    ------
-    ValueError
-        If no backend computes with it.
-    """
+    """Return the dtype of an actor's state in native byte order; `ValueError` if no backend has it."""
     d: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]  # any object may be dtype-like
     if d.name not in _DTYPES:
         msg = f"dtype {d} is not supported: use one of {', '.join(_DTYPES)}"

@@ -22,7 +22,7 @@ from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import compile as cuda_compile
 from ringnb.kernel.cuda import device as cuda_device
-from ringnb.kernel.cuda import intrinsics as dev
+from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda.clock import DeviceClock
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
@@ -202,8 +202,8 @@ def card(monkeypatch):
     monkeypatch.setattr(cuda_device, "load", lambda simulate: made)
     monkeypatch.setattr(cuda_device, "why_unavailable", lambda: None)
     monkeypatch.setattr(cuda_compile, "ieee_arithmetic", contextlib.nullcontext)
-    now_ns = dev.now_ns
-    monkeypatch.setattr(dev, "now_ns", lambda: now_ns() + ELSEWHERE_NS)
+    now_ns = intrinsics.now_ns
+    monkeypatch.setattr(intrinsics, "now_ns", lambda: now_ns() + ELSEWHERE_NS)
     return made
 
 

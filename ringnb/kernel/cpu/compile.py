@@ -9,8 +9,7 @@ updates the cells whose index along the leading grid axis lies in ``first..last-
 
 Numba caches a compiled function under its own name and bytecode and knows nothing of what it calls.
 Therefore the generated function carries a digest of the update function, and of everything that the
-update function refers to, in its name. A notebook cell that is run again finds its code in the cache;
-an edited one never finds somebody else's.
+update function refers to, in its name.
 """
 
 from __future__ import annotations
@@ -93,19 +92,11 @@ def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
 
 
 class CompiledActor(NamedTuple):
-    """Addresses of an actor's compiled functions, and what keeps them alive.
-
-    Attributes
-    ----------
-    step_address, inject_address : int
-        C function pointers.
-    keep_alive : tuple
-        The Numba objects that own the code.
-    """
+    """Addresses of an actor's compiled functions, valid as long as this is referred to."""
 
     step_address: int
     inject_address: int
-    keep_alive: tuple[Any, ...]
+    keep_alive: tuple[Any, ...]  # the Numba objects that own the code
 
 
 _compiled: dict[tuple[str, str, str, int], CompiledActor] = {}
@@ -115,22 +106,8 @@ _compile_lock = threading.Lock()
 def compile_actor(actor: Actor) -> CompiledActor:
     """Compile an actor's update and inject functions, or take them from a cache.
 
-    Parameters
-    ----------
-    actor : Actor
-        The actor; its `update` and `inject` are plain Python functions or Numba dispatchers.
-
-    Returns
-    -------
-    CompiledActor
-        Valid as long as it is referenced.
-
-    Raises
-    ------
-    TypeError
-        If `update` does not take ``(now, next, params, step, [[z,] y,] x)``.
-    ValueError
-        If a function cannot be compiled.
+    A `TypeError` if `update` does not take ``(now, next, params, step, [[z,] y,] x)``, a `ValueError` if
+    a function cannot be compiled.
     """
     ndim = len(actor.shape)
     update, inject = plain(actor.update), plain(actor.inject)
@@ -157,16 +134,14 @@ def compile_actor(actor: Actor) -> CompiledActor:
         return _compiled[key]
 
 
-def _stand_in() -> None:
-    """Stand where the generated functions say that they come from."""
+def _origin() -> None:
+    """Give the generated functions a line of this file to come from."""
 
 
-def _at_home(cell: Callable[..., None]) -> Callable[..., None]:
-    """Copy a function into this module.
-
-    Cached code is loaded together with the module that its function names. The user's may be a cell,
-    a string or a session that is gone.
-    """
+def _of_this_module(cell: Callable[..., None]) -> Callable[..., None]:
+    """Copy a function into this module."""
+    # Cached code is loaded together with the module that its function names. The user's may be a
+    # notebook cell, or a program that this process does not have.
     assert isinstance(cell, FunctionType)
     copy = FunctionType(
         cell.__code__, cell.__globals__, cell.__name__, cell.__defaults__, cell.__closure__
@@ -191,12 +166,12 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
         "__name__": __name__,
         "carray": carray,
         "assume": assume,
-        "cell": njit(_at_home(cell), forceinline=True, error_model="numpy"),
+        "cell": njit(_of_this_module(cell), forceinline=True, error_model="numpy"),
     }
     # The file name gives Numba's cache a place and a time stamp; the digest in `name` is the key. The
     # line number leads to a function's text, which Numba asks for and Python 3.13 insists on parsing.
     text = source.format(name=name, shape=shape).lstrip("\n")
-    above = "\n" * (_stand_in.__code__.co_firstlineno - 1)
+    above = "\n" * (_origin.__code__.co_firstlineno - 1)
     code = compile(above + text, __file__, "exec")
     exec(code, namespace)  # noqa: S102 - our own template, with no text of the user's in it
     options = {"error_model": "numpy", "nopython": True}
@@ -204,7 +179,7 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
         try:
             return cfunc(sig, cache=True, **options)(namespace[name])
         except ImportError:
-            # Code in the cache belongs to a module that there is not in this process.
+            # Code in the cache belongs to a module that does not exist in this process.
             return cfunc(sig, **options)(namespace[name])
     except Exception as error:  # Numba raises its own errors, and some that are not
         msg = (

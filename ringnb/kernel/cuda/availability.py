@@ -1,6 +1,6 @@
 """Which `numba.cuda` this process has: the GPU's, the simulator's, or none, and why.
 
-Numba decides once, when ``numba.cuda`` is first imported. So whoever needs one of the two comes here
+Numba decides once, when ``numba.cuda`` is first imported. So code that needs one of the two comes here
 first; after that the other one takes a new process.
 """
 
@@ -34,22 +34,9 @@ _noticed: set[str] = set()
 
 
 def load(*, simulate: bool) -> Any:
-    """Import `numba.cuda` for the GPU or for the simulator.
+    """Import numba-cuda's `numba.cuda` for the GPU or for the simulator.
 
-    Parameters
-    ----------
-    simulate : bool
-        Which of the two.
-
-    Returns
-    -------
-    module
-        ``numba.cuda`` of the package numba-cuda.
-
-    Raises
-    ------
-    BackendUnavailable
-        If it is not installed, or this process has imported the other one.
+    Raises `BackendUnavailable` if it is not installed, or this process has imported the other one.
     """
     backend = "cudasim" if simulate else "cuda"
     if not _numba_cuda_installed():
@@ -104,13 +91,7 @@ def driver_present() -> bool:
 
 
 def why_unavailable() -> str | None:
-    """Say what keeps the GPU kernel from running here, and the remedy.
-
-    Returns
-    -------
-    str or None
-        One line; None if a GPU is usable.
-    """
+    """Say in one line what keeps the GPU kernel from running here, and the remedy; None if nothing."""
     for name, why in _HARMFUL:
         if os.environ.get(name) and os.environ[name] != "0":
             return f"{name}={os.environ[name]} is set: {why}. Unset it"
@@ -125,7 +106,7 @@ def why_unavailable() -> str | None:
         return f"the toolkit libraries {' and '.join(missing)} are not found: {_INSTALL}"
     try:
         gpu = _look_at_gpu(cuda)
-    except Exception as error:  # noqa: BLE001 - whatever the driver says is the finding
+    except Exception as error:  # noqa: BLE001 - what the driver says is the finding
         return _no_driver(f" ({type(error).__name__}: {' '.join(str(error).split())})")
     return _no_driver() if gpu is None else _why_unfit(gpu)
 
@@ -221,10 +202,9 @@ def _extra_installed() -> bool:
 
 
 def notice_fallback() -> None:
-    """Say once per process why ``backend="auto"`` takes the CPU, where something speaks for a GPU.
+    """Log once why ``backend="auto"`` takes the CPU, where a driver or a cuda extra is installed.
 
-    That is an NVIDIA driver or one of the cuda extras; elsewhere nothing is said. A log record and not a
-    warning: it must not end a program that turns warnings into errors. Nothing of CUDA is imported.
+    Nothing of CUDA is imported.
     """
     if driver_present():
         # It becomes the choice of "auto" once it has been seen to run on a device.
@@ -235,6 +215,8 @@ def notice_fallback() -> None:
         reason = _no_driver()
     else:
         return
-    if reason not in _noticed:
+    if (
+        reason not in _noticed
+    ):  # a log record: a warning may end a program that makes errors of them
         _noticed.add(reason)
         _LOG.warning("backend='auto' uses the CPU: %s. ringnb doctor says more", reason)

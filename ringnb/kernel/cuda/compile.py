@@ -22,25 +22,9 @@ def compiled(
     capabilities: tuple[tuple[int, int], ...],
     bounds: tuple[int, int] | int,
 ) -> Iterator[tuple[tuple[int, int], str]]:
-    """Compile a kernel to PTX.
+    """Compile a kernel to PTX with no device; yields each capability with its PTX.
 
-    Parameters
-    ----------
-    body : callable
-        The kernel.
-    signature : numba signature
-        Of its arguments.
-    capabilities : tuple of (int, int)
-        What for.
-    bounds : (int, int) or int
-        Launch bounds: threads of a block, and blocks of a multiprocessor.
-
-    Yields
-    ------
-    capability : (int, int)
-        Major and minor.
-    ptx : str
-        The code.
+    `bounds` are the launch bounds: threads of a block, and blocks of a multiprocessor.
     """
     from numba.cuda import compiler, dispatcher  # noqa: PLC0415
 
@@ -58,25 +42,10 @@ def compiled(
 
 
 def kept(cuda: Any, build: Callable[[], Callable[..., None]], key: Hashable, threads: int) -> Any:
-    """Compile and load the persistent kernel, or return the one of before.
+    """Compile and load the persistent kernel, or return the dispatcher of an earlier call. Any thread.
 
-    Any thread; nobody else compiles meanwhile. To be called while no kernel lives: loading waits for it.
-
-    Parameters
-    ----------
-    cuda : module
-        ``numba.cuda``.
-    build : callable
-        Makes the kernel's function, if it is needed.
-    key : hashable
-        What the kernel is, and for which device: two with the same are the same.
-    threads : int
-        Of a block.
-
-    Returns
-    -------
-    numba dispatcher
-        With one overload.
+    `build` makes the kernel's function if it is needed; two kernels with the same `key`, which says for
+    which device, are the same. To be called while no kernel lives: loading waits for its end.
     """
     whole_key = (key, threads)
     with _compiling:
@@ -93,10 +62,9 @@ def kept(cuda: Any, build: Callable[[], Callable[..., None]], key: Hashable, thr
 
 @contextlib.contextmanager
 def ieee_arithmetic() -> Iterator[None]:
-    """Compile for the CPU kernel's arithmetic.
+    """Compile for the CPU kernel's arithmetic, so that ``+ - * /`` leave the same bits on both.
 
-    A product and a sum stay two roundings, and ``float32`` results too small for a normal number become
-    zero. So an update made of ``+ - * /`` leaves the same bits on both.
+    A product and a sum stay two roundings; ``float32`` results too small for a normal number become 0.
     """
     from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
     from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
@@ -108,7 +76,7 @@ def ieee_arithmetic() -> Iterator[None]:
         """Compile as asked, with these two options in addition."""
         return compile_ir(llvmir, **options, fma=False, ftz=True)
 
-    with global_compiler_lock:  # nobody else compiles meanwhile
+    with global_compiler_lock:  # no other thread compiles meanwhile
         nvvm.compile_ir = compile_exactly
         try:
             yield
@@ -117,23 +85,11 @@ def ieee_arithmetic() -> Iterator[None]:
 
 
 def launch_bounds(threads: int) -> tuple[int, int]:
-    """Return what the kernel is compiled for: threads of a block, blocks of a multiprocessor.
-
-    Left to itself the compiler gives a thread the 112 registers that the leader's part takes, which
-    leaves room for 512 threads, too few to keep the memory busy by the usual reckoning. With twice as
-    many it has to spill some, all in the leader's part, none in the loop over cells (looked up in the
-    machine code for capability 9.0). Which is faster is not yet measured on a device.
-
-    Parameters
-    ----------
-    threads : int
-        Of a block.
-
-    Returns
-    -------
-    tuple of int
-        For ``cuda.jit``.
-    """
+    """Return what the kernel is compiled for: threads of a block, blocks of a multiprocessor."""
+    # Without bounds the compiler gives a thread the 112 registers that the leader's part takes, which
+    # leaves room for 512 threads, usually too few to keep the memory busy. With twice as many it has to
+    # spill some, all in the leader's part, none in the loop over cells (seen in the machine code for
+    # capability 9.0). Which is faster was not yet measured on a device.
     return threads, max(1, _RESIDENT // threads)
 
 

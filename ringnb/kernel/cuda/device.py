@@ -1,20 +1,11 @@
 """Memory, copies and the launch, on a GPU and in the simulator, behind one small seam.
 
-On a GPU nothing here allocates, frees, loads a module or waits while the kernel lives: all that is done
-before the launch or after the end. What would wait for the kernel, which waits for the host:
+On a GPU nothing here allocates, frees, loads a module or waits while the kernel lives: it would wait for
+the kernel, which waits for the host. All that is done before the launch or after the end. Nor does
+anything here ``synchronize``; ``print`` in the kernel would show nothing before its end.
 
-* work on the NULL stream, and on the streams that ``numba.cuda.stream()`` makes; so streams are
-  non-blocking ones of `cuda.core`, and every copy and the launch name one;
-* an argument of the launch that lies on the host, which Numba copies back after the launch, and a kernel
-  compiled with ``debug``, of which it reads an error code back;
-* loading a module, of which a lazy driver loads parts at their first use, see
-  `ringnb.kernel.cuda.availability`;
-* what the garbage collector frees: Numba puts it off, and is made to do so for the whole run;
-* a copy to or from memory that is not pinned; ``synchronize`` of anything; ``print`` in the kernel,
-  which shows nothing before its end.
-
-The GPU half is written by the documentation of numba-cuda 0.30 and CUDA. Not yet run on a device; the
-tests run it, and the compiled kernel, on a card in software whose driver refuses all of the above.
+The GPU half follows the documentation of numba-cuda 0.30 and CUDA. It was not yet run on a device; the
+tests run it, and the compiled kernel, on a card in software whose driver refuses what would wait.
 """
 
 from __future__ import annotations
@@ -51,10 +42,7 @@ class Device(ABC):
     def compile(
         self, build: Callable[[], Callable[..., None]], key: Hashable, threads: int
     ) -> None:
-        """Compile the kernel, and learn how many of its blocks fit.
-
-        `build` makes it; two kernels with the same `key` are the same.
-        """
+        """Compile the kernel that `build` makes, if no kernel of this `key` was compiled before."""
 
     @abstractmethod
     def prepare(self, copies: int) -> None:
@@ -98,13 +86,7 @@ class Device(ABC):
 
     @abstractmethod
     def ended(self) -> bool:
-        """Return whether the kernel has ended, or was never launched.
-
-        Raises
-        ------
-        Exception
-            What ended it, if it did not end by itself.
-        """
+        """Return whether the kernel has ended, or was never launched; raise what ended it, if any."""
 
     @abstractmethod
     def release(self) -> None:
@@ -174,7 +156,7 @@ class SimulatedDevice(Device):
             """Run the kernel to its end."""
             try:
                 self._kernel[blocks, self._threads](*arguments)
-            except BaseException as error:  # noqa: BLE001 - told to whoever asks, see `ended`
+            except BaseException as error:  # noqa: BLE001 - `ended` raises it
                 self._error = error
 
         # The simulator's manager polls its threads under the interpreter's lock.
@@ -219,6 +201,8 @@ class GpuDevice(Device):
 
         self._core = core = CoreDevice()
         core.set_current()
+        # Work on the NULL stream, and on what numba.cuda.stream() makes, would wait for the kernel: so
+        # the streams are non-blocking, and the launch and every copy name one.
         aside = StreamOptions(nonblocking=True)
         self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
         self._make_event = core.create_event
@@ -250,7 +234,8 @@ class GpuDevice(Device):
         return made
 
     def pinned(self, n: int) -> Words:
-        """Return zeroed pinned words; a copy to pageable memory might wait for the kernel."""
+        """Return zeroed pinned words."""
+        # A copy to or from pageable memory may wait for the kernel.
         made: Words = np.asarray(self._cuda.pinned_array(n, np.int64))
         made[...] = 0
         return made
@@ -293,14 +278,16 @@ class GpuDevice(Device):
 
     def launch(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Enqueue the one launch."""
+        # To free memory, as the garbage collector does, would wait for the kernel: Numba puts it off.
         self._held.enter_context(self._cuda.defer_cleanup())
         from numba.cuda.core.errors import NumbaPerformanceWarning  # noqa: PLC0415
 
         with warnings.catch_warnings():
-            # It is told of grids below 128 blocks, which is what small actors need.
+            # It warns of grids below 128 blocks, which is what small actors need.
             warnings.simplefilter("ignore", NumbaPerformanceWarning)
             configured = self._kernel[blocks, self._threads, self._run]
         self._launched = True
+        # All arguments lie on the device or are mapped: Numba would copy others back after the launch.
         configured(*arguments)
         self._run.record(self._end)
 

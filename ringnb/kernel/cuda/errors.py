@@ -21,38 +21,14 @@ _ASTRAY = (
 
 
 def driver_error(error: BaseException) -> str | None:
-    """Return the driver's name of an error, such as ``CUDA_ERROR_OUT_OF_MEMORY``; None if it is not its.
-
-    Parameters
-    ----------
-    error : Exception
-        What a call of Numba or `cuda.core` raised.
-
-    Returns
-    -------
-    str or None
-        The name.
-    """
+    """Return the driver's name of an error, such as ``CUDA_ERROR_OUT_OF_MEMORY``; None for others."""
     # Numba and cuda.core have types of their own for it, and both name it in the text.
     found = re.search(r"\bCUDA_ERROR_\w+", str(error))
     return found[0] if found else None
 
 
 def unavailable(name: str, refusal: str) -> BackendUnavailable:
-    """Return what tells that a kernel cannot be started.
-
-    Parameters
-    ----------
-    name : str
-        The backend.
-    refusal : str
-        The driver's name of the error.
-
-    Returns
-    -------
-    BackendUnavailable
-        To be raised.
-    """
+    """Return the error for a kernel that cannot be started; `refusal` is the driver's name of it."""
     return BackendUnavailable(
         f"backend {name!r}: the CUDA driver refuses: {refusal}. If a kernel of this process died "
         "before, restart the process; or use backend='cpu'"
@@ -60,20 +36,7 @@ def unavailable(name: str, refusal: str) -> BackendUnavailable:
 
 
 def out_of_memory(device_words: int, pinned_words: int, refusal: str) -> MemoryError:
-    """Return what tells that actors do not fit.
-
-    Parameters
-    ----------
-    device_words, pinned_words : int
-        Words of 8 bytes that were asked for, of the card's memory and of the host's.
-    refusal : str
-        The driver's name of the error.
-
-    Returns
-    -------
-    MemoryError
-        To be raised.
-    """
+    """Return the error for actors that do not fit; words of 8 bytes were asked for, card and host."""
     there, here = (words * 8 / 2**20 for words in (device_words, pinned_words))
     return MemoryError(
         f"the actors need {there:.0f} MiB on the card and about {here:.0f} MiB of page-locked "
@@ -83,18 +46,7 @@ def out_of_memory(device_words: int, pinned_words: int, refusal: str) -> MemoryE
 
 
 def death(error: BaseException) -> str:
-    """Say what ended the kernel, and what has to come before a new session.
-
-    Parameters
-    ----------
-    error : Exception
-        What a call raised while the kernel should have run.
-
-    Returns
-    -------
-    str
-        For `AbstractKernel.fail`.
-    """
+    """Say what ended the kernel, and what must be done before a new session."""
     if (refusal := driver_error(error)) is None:
         return f"the CUDA kernel died: {type(error).__name__}: {first_line(error)}"
     if refusal in _ASTRAY:
@@ -103,18 +55,8 @@ def death(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error that tells something, without its full stop.
-
-    Parameters
-    ----------
-    error : Exception
-        Such as Numba's, which begin with where they come from.
-
-    Returns
-    -------
-    str
-        The line; the error's type if it has none.
-    """
+    """Return the first line of an error that says what is wrong, without its full stop."""
+    # Numba's errors begin with lines that say where they come from.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith("Failed in")]
     return (telling or lines or [type(error).__name__])[0].rstrip(".")

@@ -6,14 +6,11 @@ the state lies in a staging buffer of the device; `CudaKernel.peek` then has the
 it, and `staged` hands it out once it has arrived. A restore goes the other way: to the device
 first, then the command.
 
-The kernel ends by its stop words (`stop`, the end of the interpreter, an exception that unwinds a
-session, Ctrl-C), which unlike a TERMINATE command a full ring cannot hold up; or by its lease: a
-thread of the host raises a heartbeat ten times a second, and a kernel that has not seen it rise for
-`lease_s` seconds leaves, so that a process that was killed leaves no spinning GPU behind. The same
-end comes to a process that is stopped (a debugger, SIGSTOP) for longer.
-
-One kernel at a time in a process: to load a second one's code the driver would wait for the first
-to end. So would it for other CUDA libraries of the process; see `CudaKernel`.
+The kernel ends by its stop words (`stop`, the end of the interpreter, an exception that ends a
+session, Ctrl-C), which a full ring cannot delay as it delays a TERMINATE command; or by its lease: a
+thread of the host counts a heartbeat up ten times a second, and a kernel that has not seen it change
+for `lease_s` seconds ends, so that a process that was killed leaves no spinning GPU behind. A process
+that is stopped (a debugger, SIGSTOP) for longer loses its kernel in the same way.
 """
 
 from __future__ import annotations
@@ -32,8 +29,7 @@ import numpy.typing as npt
 from ringnb._support.checks import check_int
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
-from ringnb.kernel import layout
-from ringnb.kernel import registry as lifetime
+from ringnb.kernel import layout, registry
 from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.caching import digest
 from ringnb.kernel.cuda import layout as cl
@@ -79,19 +75,14 @@ class CudaKernel(LaneKernel):
     capacity : int, default 64
         Slots per ring, a power of two.
     lease_s : float, default 10
-        Seconds without a heartbeat of the host after which the kernel leaves.
+        Seconds without a heartbeat of the host after which the kernel ends.
     simulate : bool, default False
         Run in Numba's simulator.
 
-    Raises
-    ------
-    BackendUnavailable
-        If this machine or process cannot run it; the message says what is missing.
-    ValueError
-        If a number is out of range, or an actor's function cannot be compiled.
-
     Notes
     -----
+    `BackendUnavailable` says what is missing on this machine or in this process.
+
     While it runs, other code of the process that uses this GPU must have loaded its kernels before
     (``CUDA_MODULE_LOADING=EAGER``), must use non-blocking streams, and must not allocate, free or
     synchronise: each of these waits until this kernel ends.
@@ -174,10 +165,10 @@ class CudaKernel(LaneKernel):
         self._memory = self._arrays.lanes
         self._controls = [lane.control for lane in self._memory]
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
-        self._stillness = threading.Event()
+        self._heart_stops = threading.Event()
         self._heart = threading.Thread(
             target=_beat,
-            args=(weakref.ref(self), self._arrays.host, self._stillness),
+            args=(weakref.ref(self), self._arrays.host, self._heart_stops),
             name="ringnb-heartbeat",
             daemon=True,
         )
@@ -216,8 +207,8 @@ class CudaKernel(LaneKernel):
 
     def _end(self) -> None:
         until = time.monotonic() + _STOP_TIMEOUT_S
-        # The collector may end a kernel on any thread, in the simulator on one of the kernel's own: that
-        # one leaves by the stop word when it goes on, and cannot wait for itself.
+        # The garbage collector may end a kernel on any thread, in the simulator on one of the kernel's
+        # own: that one ends by the stop word when it goes on, and cannot wait for itself.
         while not self._device.runs_on_this_thread() and not self._ended():
             if time.monotonic() > until:
                 msg = (
@@ -226,7 +217,7 @@ class CudaKernel(LaneKernel):
                 )
                 raise TimeoutError(msg)
             time.sleep(0.0005)
-        self._stillness.set()
+        self._heart_stops.set()
         if self._heart.is_alive() and self._heart is not threading.current_thread():
             self._heart.join()
         self._device.release()
@@ -240,10 +231,8 @@ class CudaKernel(LaneKernel):
 
     @contextlib.contextmanager
     def _on_device(self) -> Iterator[None]:
-        """Tell what the driver refuses by what it means: the kernel died.
-
-        Whichever call comes first after its death is told of it, a copy's as well as `look`'s.
-        """
+        """Turn what the driver refuses into what it means: the kernel died."""
+        # The first call after its death is told of it, be it a copy's or `look`'s.
         try:
             yield
         except Exception as error:
@@ -259,8 +248,8 @@ class CudaKernel(LaneKernel):
         reasons = {int(load_word(m.control, cl.STATE_REASON)) for m in self._memory}
         if cl.BY_LEASE in reasons:
             self.fail(
-                f"the GPU saw no heartbeat of this process for {self._lease_s:g} s and left. The "
-                "process was stopped, or some code held the interpreter's lock"
+                f"the GPU saw no heartbeat of this process for {self._lease_s:g} s and ended the "
+                "kernel. The process was stopped, or some code held the interpreter's lock"
             )
 
     @property
@@ -269,8 +258,8 @@ class CudaKernel(LaneKernel):
         return int(self._arrays.host[cl.HEARTBEAT])
 
     def stop_heartbeat(self) -> None:
-        """Raise the heartbeat no more, as if this process had died: the lease will run out."""
-        self._stillness.set()
+        """Stop the heartbeat, as if this process had died: the lease will run out."""
+        self._heart_stops.set()
 
     # -- rings -----------------------------------------------------------------------------------
 
@@ -303,7 +292,7 @@ class CudaKernel(LaneKernel):
         """Return the oldest reply; if it is a snapshot's, the copy engine has begun to fetch it."""
         reply = self._seen[lane] = super().peek(lane)
         if reply is not None and reply.kind == Command.SNAPSHOT and reply.ok:
-            place = int(load_word(self._memory[lane].control, layout.K2H_TAIL)) + 1
+            place = int(load_word(self._controls[lane], layout.K2H_TAIL)) + 1
             if place != self._fetched[lane]:  # a reply may be peeked at twice
                 with self._on_device():
                     self._arrays.fetch(lane, reply.value)
@@ -319,12 +308,10 @@ class CudaKernel(LaneKernel):
         super().advance(lane)
 
     def wait(self, timeout_s: float, spin_ns: int = 0) -> bool:
-        """Wait until a reply is there, `wake` is called, or the time is up.
-
-        The device cannot wake us.
-        """
+        """Wait until a reply is there, `wake` is called, or the time is up."""
+        # The device cannot wake this thread, so it looks, after naps that grow to a millisecond.
         if spin_ns > 0 and self._n_lanes == 1 and not self._replies():
-            spin_for_reply(self._memory[0].control, self._scratch, spin_ns)
+            spin_for_reply(self._controls[0], self._scratch, spin_ns)
         until = time.monotonic() + min(timeout_s, 0.1)  # so that Ctrl-C is served
         nap = _NAP_S
         while not self._replies():
@@ -372,20 +359,21 @@ class CudaKernel(LaneKernel):
 
     def release_staging(self, lane: int, index: int) -> None:
         """Give a staging buffer back to the kernel, when the copy engine is done with it."""
-        # Nobody fills a dead kernel's buffers.
+        # A dead kernel fills no buffer, and its driver must not be asked.
         with contextlib.suppress(KernelStopped):
             if self.alive:
                 self._arrived(lane, index)
         super().release_staging(lane, index)
 
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
-        """Return the writable state view of the pinned buffer that a RESTORE to this slot reads."""
+        """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
         return state_view(self._row(slot)[0].restore, self.actors[slot])
 
 
 def _check_alone(name: str, but: CudaKernel | None = None) -> None:
     """Refuse a second CUDA kernel in this process."""
-    if any(isinstance(k, CudaKernel) and k is not but and k.alive for k in lifetime.running()):
+    # To load its code the driver would wait for the first one to end.
+    if any(isinstance(k, CudaKernel) and k is not but and k.alive for k in registry.running()):
         msg = (
             f"backend {name!r}: a CUDA kernel runs in this process already, and there can be "
             "one. Close the other session first, or host all actors in it"
@@ -394,6 +382,6 @@ def _check_alone(name: str, but: CudaKernel | None = None) -> None:
 
 
 def _beat(owner: weakref.ref[CudaKernel], host: layout.Words, done: threading.Event) -> None:
-    """Raise the heartbeat until the kernel has ended or nobody holds it."""
+    """Count the heartbeat up until the kernel has ended or no variable refers to it."""
     while not done.wait(_BEAT_S) and owner() is not None:
         store_word(host, cl.HEARTBEAT, int(host[cl.HEARTBEAT]) + 1)

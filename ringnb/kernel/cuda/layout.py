@@ -38,8 +38,8 @@ from ringnb.kernel.layout import LINE, Words, padded, staging_tail, state_nbytes
 
 __all__ = ["CudaLane", "CudaPlan", "Memory"]
 
+# Column: which of the kernel's update functions the actor has; a CPU kernel keeps an address there.
 C_KIND = layout.C_STEP_FN
-"""Column: which of the kernel's update functions the actor has; a CPU kernel keeps an address there."""
 
 # Words of ``host``.
 HEARTBEAT = 0
@@ -62,7 +62,7 @@ BY_STOP, BY_TERMINATE, BY_LEASE = 1, 2, 3
     L_K2H_HEAD,
     L_K2H_TAIL,  # the host's, as last seen
     L_LOOPS,
-    L_HELD,  # 1 + the row of a snapshot whose answer a gate keeps back, 0: none; the lane stands
+    L_HELD,  # 1 + the row of a snapshot whose answer a gate keeps back, and the lane waits; 0: none
     L_HELD_ID,
     L_HELD_BUFFER,
     L_TAKEN,  # one per staging buffer
@@ -75,7 +75,7 @@ LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
     J_ROW,
     J_COUNT,
     J_NOW,  # offsets in ``state``
-    J_BEFORE,
+    J_OTHER,
     J_STEP,
     J_TARGET,  # offset of the staging or restore buffer
 ) = range(7)
@@ -102,22 +102,16 @@ FACTS = 8
 
 
 class Memory(NamedTuple):
-    """All arrays of a launch, as device functions hand them on: see this module's docstring.
+    """All arrays of a launch, as device functions hand them on: see this module's docstring."""
 
-    Attributes
-    ----------
-    control, h2k, k2h, words, params_in, host : arrays
-        Mapped memory.
-    table, params, lanes, mail, facts, state, staging, restore : arrays
-        Device memory.
-    """
-
+    # Mapped memory.
     control: Any
     h2k: Any
     k2h: Any
     words: Any
     params_in: Any
     host: Any
+    # Device memory.
     table: Any
     params: Any
     lanes: Any
@@ -131,54 +125,24 @@ class Memory(NamedTuple):
 @final
 @dataclass(frozen=True)
 class CudaLane:
-    """The host's views of one lane.
-
-    Attributes
-    ----------
-    control, h2k, k2h, words : int64 arrays
-        Mapped memory.
-    params_in : (rows, 16) float64 array
-        Mapped memory.
-    staging : list of uint8 arrays
-        Pinned copies of the staging buffers.
-    restore : uint8 array
-        Pinned source of the restore buffer.
-    """
+    """The host's views of one lane: mapped memory, and pinned memory that the copy engine reaches."""
 
     control: Words
     h2k: Words
     k2h: Words
     words: Words
-    params_in: npt.NDArray[np.float64]
-    staging: list[npt.NDArray[np.uint8]]
-    restore: npt.NDArray[np.uint8]
+    params_in: npt.NDArray[np.float64]  # (rows, 16)
+    staging: list[npt.NDArray[np.uint8]]  # copies of the staging buffers
+    restore: npt.NDArray[np.uint8]  # the source of the restore buffer
 
 
 @final
 class CudaPlan:
     """Sizes and offsets, before anything is allocated.
 
-    Parameters
-    ----------
-    actors : sequence of Actor
-        The actor of every slot.
-    kinds : sequence of int
-        Index of every slot's update function.
-    lanes : int
-        Slots are dealt out to them in turn.
-
-    Attributes
-    ----------
-    table : (actors, columns) int64 array
-        As the kernel finds it.
-    lanes : (lanes, columns) int64 array
-        Likewise.
-    params : (actors, 16) float64 array
-        Likewise.
-    state_words, staging_words, restore_words : int
-        Sizes of the pools.
-    stage_words : list of int
-        Size of one staging buffer, per lane.
+    `kinds` are the indices of the slots' update functions. `table` and `params` (a row per actor) and
+    `lanes` (a row per lane) are as the kernel finds them; `state_words`, `staging_words` and
+    `restore_words` are the sizes of the pools, `stage_words` that of one staging buffer, per lane.
     """
 
     def __init__(self, actors: Sequence[Actor], kinds: Sequence[int], lanes: int) -> None:
@@ -209,20 +173,10 @@ class CudaPlan:
                 row += 1
 
     def _place(self, row: int, slot: int, actor: Actor, kind: int) -> None:
-        level_bytes = state_nbytes(actor) // actor.levels
-        level_words = padded(level_bytes) // 8
-        nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
-        columns = {
-            layout.C_SLOT: slot,
+        level_words = padded(state_nbytes(actor) // actor.levels) // 8
+        columns = layout.actor_columns(actor, slot) | {
             layout.C_A: self.state_words,
             layout.C_B: self.state_words + level_words,
-            layout.C_LEVEL_BYTES: level_bytes,
-            layout.C_LEVELS: actor.levels,
-            layout.C_NF: len(actor.fields),
-            layout.C_NZ: nz,
-            layout.C_NY: ny,
-            layout.C_NX: nx,
-            layout.C_TAIL: staging_tail(actor),
             layout.C_EXISTS: 1,
             C_KIND: kind,
         }

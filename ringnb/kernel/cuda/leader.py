@@ -6,12 +6,9 @@ job for all of them: some steps, a capture, a load, or the end. Commands that to
 it carries out itself; the others see the result after the next barrier.
 
 The leader never waits for room on a ring, for a staging buffer or at a gate: it refuses, or looks
-again. Each turn it looks at the heartbeat and at the stop word, so a dead host cannot leave it
-spinning (the *lease*). A command is read only when its reply fits on the K2H ring. What commands
-mean is in `ringnb.kernel.rules`.
+again later. What commands mean is in `ringnb.kernel.rules`.
 
-One writer per mapped word, and what the host acts upon is released last. This module has no
-global named ``cuda``: the simulator would exchange it under the kernel's feet.
+This module has no global named ``cuda``: the simulator would exchange it while the kernel runs.
 """
 
 from __future__ import annotations
@@ -21,25 +18,16 @@ from typing import Any
 from ringnb.errors import Status
 from ringnb.kernel import layout, rules
 from ringnb.kernel.base import Gate
-from ringnb.kernel.cuda import intrinsics as dev
+from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.messages.commands import Command
 
-__all__ = [
-    "answer",
-    "finish_job",
-    "make_commands",
-    "make_find_job",
-    "publish",
-    "reply",
-    "room",
-    "stop_lane",
-]
+__all__ = ["finish_job", "make_commands", "make_find_job"]
 
 
-@dev.function
-def publish(m: Any, row: int) -> None:
-    """Show an actor's counters to the host. The step comes last: see the CPU kernel's."""
+@intrinsics.function
+def _publish(m: Any, row: int) -> None:
+    """Show an actor's counters to the host."""
     table, words = m.table, m.words
     base = row * layout.ACTOR_WORDS
     running = 0
@@ -47,29 +35,31 @@ def publish(m: Any, row: int) -> None:
         table[row, layout.C_FREE] != 0 or table[row, layout.C_BUDGET] > 0
     ):
         running = 1
-    dev.st_relaxed_sys(words, base + layout.W_BUDGET, table[row, layout.C_BUDGET])
-    dev.st_relaxed_sys(words, base + layout.W_RUNNING, running)
-    dev.st_relaxed_sys(words, base + layout.W_EPOCH, table[row, layout.C_EPOCH])
-    dev.st_relaxed_sys(words, base + layout.W_EXISTS, table[row, layout.C_EXISTS])
-    dev.st_relaxed_sys(words, base + layout.W_SNAPSHOTS, table[row, layout.C_SNAPSHOTS])
-    dev.st_relaxed_sys(words, base + layout.W_BUSY_NS, table[row, layout.C_BUSY_NS])
-    dev.st_release_sys(words, base + layout.W_STEP, table[row, layout.C_STEP])
+    intrinsics.st_relaxed_sys(words, base + layout.W_BUDGET, table[row, layout.C_BUDGET])
+    intrinsics.st_relaxed_sys(words, base + layout.W_RUNNING, running)
+    intrinsics.st_relaxed_sys(words, base + layout.W_EPOCH, table[row, layout.C_EPOCH])
+    intrinsics.st_relaxed_sys(words, base + layout.W_EXISTS, table[row, layout.C_EXISTS])
+    intrinsics.st_relaxed_sys(words, base + layout.W_SNAPSHOTS, table[row, layout.C_SNAPSHOTS])
+    intrinsics.st_relaxed_sys(words, base + layout.W_BUSY_NS, table[row, layout.C_BUSY_NS])
+    # Released last: a reader who sees the step that ends a budget must see that the budget is gone.
+    intrinsics.st_release_sys(words, base + layout.W_STEP, table[row, layout.C_STEP])
 
 
-@dev.function
-def room(m: Any, lane: int) -> Any:
-    """Return how many replies fit. The host's tail as last seen is enough, mostly."""
+@intrinsics.function
+def _room(m: Any, lane: int) -> Any:
+    """Return how many replies fit on a lane's K2H ring."""
+    # The host's tail as last seen is mostly enough: a load over the bus takes a microsecond.
     lanes, capacity = m.lanes, m.facts[cl.F_CAPACITY]
     left = capacity - (lanes[lane, cl.L_K2H_HEAD] - lanes[lane, cl.L_K2H_TAIL])
     if left <= 0:
-        tail = dev.ld_acquire_sys(m.control, lane * layout.CTL_WORDS + layout.K2H_TAIL)
+        tail = intrinsics.ld_acquire_sys(m.control, lane * layout.CTL_WORDS + layout.K2H_TAIL)
         lanes[lane, cl.L_K2H_TAIL] = tail
         left = capacity - (lanes[lane, cl.L_K2H_HEAD] - tail)
     return left
 
 
-@dev.function
-def reply(
+@intrinsics.function
+def _reply(
     m: Any,
     lane: int,
     kind: int,
@@ -91,28 +81,29 @@ def reply(
     k2h[at + 4] = epoch
     k2h[at + 5] = step
     k2h[at + 6] = value
-    k2h[at + 7] = dev.now_ns()
+    k2h[at + 7] = intrinsics.now_ns()
     m.lanes[lane, cl.L_K2H_HEAD] = head + 1
-    dev.st_release_sys(m.control, lane * layout.CTL_WORDS + layout.K2H_HEAD, head + 1)
+    # Released after the slot, so that a host that sees the head sees the slot.
+    intrinsics.st_release_sys(m.control, lane * layout.CTL_WORDS + layout.K2H_HEAD, head + 1)
 
 
-@dev.function
-def answer(
+@intrinsics.function
+def _answer(
     m: Any, lane: int, row: int, kind: int, command_id: int, status: int, value: int
 ) -> None:
-    """Append a reply that tells where the actor stands."""
+    """Append a reply with the actor's epoch and step."""
     table = m.table
     slot, epoch = table[row, layout.C_SLOT], table[row, layout.C_EPOCH]
-    reply(m, lane, kind, command_id, slot, status, epoch, table[row, layout.C_STEP], value)
+    _reply(m, lane, kind, command_id, slot, status, epoch, table[row, layout.C_STEP], value)
 
 
-@dev.function
-def stop_lane(m: Any, lane: int, reason: int) -> None:
+@intrinsics.function
+def _stop_lane(m: Any, lane: int, reason: int) -> None:
     """Serve a lane no more."""
     at = lane * layout.CTL_WORDS
     m.lanes[lane, cl.L_STOPPED] = 1
-    dev.st_relaxed_sys(m.control, at + cl.STATE_REASON, reason)
-    dev.st_release_sys(m.control, at + layout.STATE, layout.LANE_STOPPED)
+    intrinsics.st_relaxed_sys(m.control, at + cl.STATE_REASON, reason)
+    intrinsics.st_release_sys(m.control, at + layout.STATE, layout.LANE_STOPPED)
 
 
 _DRAIN = 8  # commands per look at a ring
@@ -127,47 +118,47 @@ _BAD_SLOT = int(Status.BAD_SLOT)
 _STAGING_BUSY = int(Status.STAGING_BUSY)
 _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 
-_apply_command = dev.function(rules.apply_command)
-_inside = dev.function(rules.inside)
-_record_load = dev.function(rules.record_load)
-_plan_slice = dev.function(rules.plan_slice)
-_record_steps = dev.function(rules.record_steps)
+_apply_command = intrinsics.function(rules.apply_command)
+_inside = intrinsics.function(rules.inside)
+_record_load = intrinsics.function(rules.record_load)
+_plan_slice = intrinsics.function(rules.plan_slice)
+_record_steps = intrinsics.function(rules.record_steps)
 
 
-@dev.function
+@intrinsics.function
 def _take_params(m: Any, row: int) -> None:
     for j in range(16):
         m.params[row * 16 + j] = m.params_in[row * 16 + j]
 
 
-@dev.function
+@intrinsics.function
 def _post(m: Any, base: int, kind: int, row: int, count: int, target: int) -> None:
     table, mail = m.table, m.mail
-    now, before = table[row, layout.C_A], table[row, layout.C_B]
+    now, other = table[row, layout.C_A], table[row, layout.C_B]
     if table[row, layout.C_CUR] != 0:
-        now, before = before, now
+        now, other = other, now
     mail[base + cl.J_KIND] = kind
     mail[base + cl.J_ROW] = row
     mail[base + cl.J_COUNT] = count
     mail[base + cl.J_NOW] = now
-    mail[base + cl.J_BEFORE] = before
+    mail[base + cl.J_OTHER] = other
     mail[base + cl.J_STEP] = table[row, layout.C_STEP]
     mail[base + cl.J_TARGET] = target
     mail[base + cl.M_SUM] = 0
-    mail[base + cl.M_BEGIN] = dev.now_ns()
+    mail[base + cl.M_BEGIN] = intrinsics.now_ns()
 
 
-@dev.function
+@intrinsics.function
 def _free_buffer(m: Any, lane: int) -> Any:
     for b in range(layout.STAGING_BUFFERS):
         at = lane * layout.CTL_WORDS + layout.RETURNED + b * layout.LINE
         # The host releases this word after the copy engine has read the buffer.
-        if m.lanes[lane, cl.L_TAKEN + b] == dev.ld_acquire_sys(m.control, at):
+        if m.lanes[lane, cl.L_TAKEN + b] == intrinsics.ld_acquire_sys(m.control, at):
             return b
     return -1
 
 
-@dev.function
+@intrinsics.function
 def _row_of(m: Any, lane: int, slot: int) -> Any:
     """Return the row of a slot of this lane, or -1."""
     first = m.lanes[lane, cl.L_FIRST]
@@ -179,20 +170,12 @@ def _row_of(m: Any, lane: int, slot: int) -> Any:
 
 
 def make_commands(inject: Any) -> Any:
-    """Make the function that carries out the commands of a lane.
+    """Make the function that carries out a lane's commands; `inject` disturbs one cell of an actor.
 
-    Parameters
-    ----------
-    inject : device function
-        Disturbs one cell of an actor of any of the kernel's kinds.
-
-    Returns
-    -------
-    device function
-        It returns 0 if no command was read, 1 if it did something, 2 if a job was posted.
+    It returns 0 if no command was read, 1 if it did something, 2 if a job was posted.
     """
 
-    @dev.function
+    @intrinsics.function
     def commands(m: Any, base: int, lane: int) -> Any:
         """Carry out up to a few commands of a lane."""
         control, h2k, table, mail = m.control, m.h2k, m.table, m.mail
@@ -201,33 +184,35 @@ def make_commands(inject: Any) -> Any:
         done = 0
         for _ in range(_DRAIN):
             tail = m.lanes[lane, cl.L_H2K_TAIL]
-            if dev.ld_relaxed_sys(control, ctl + layout.H2K_HEAD) == tail:
+            if intrinsics.ld_relaxed_sys(control, ctl + layout.H2K_HEAD) == tail:
                 break
-            if room(m, lane) <= 0:
+            # A command is read only when its reply fits. Else it stays where it is, the H2K ring fills
+            # up, and the host is told there.
+            if _room(m, lane) <= 0:
                 break
-            dev.ld_acquire_sys(control, ctl + layout.H2K_HEAD)
+            intrinsics.ld_acquire_sys(control, ctl + layout.H2K_HEAD)
             # After the ring's head: a gate that was shut before a command was pushed is seen with it.
-            gate = dev.ld_relaxed_sys(control, ctl + layout.GATE)
+            gate = intrinsics.ld_relaxed_sys(control, ctl + layout.GATE)
             at = (lane * capacity + (tail & (capacity - 1))) * layout.SLOT_WORDS
             kind, command_id, slot = h2k[at], h2k[at + 1], h2k[at + 2]
             argument, y, x, bits = h2k[at + 3], h2k[at + 4], h2k[at + 5], h2k[at + 6]
             if gate == _GATE_COMMANDS:
                 break
             m.lanes[lane, cl.L_H2K_TAIL] = tail + 1
-            dev.st_release_sys(control, ctl + layout.H2K_TAIL, tail + 1)
+            intrinsics.st_release_sys(control, ctl + layout.H2K_TAIL, tail + 1)
             done = 1
             if kind == _TERMINATE:
-                reply(m, lane, kind, command_id, slot, _OK, 0, 0, 0)
-                stop_lane(m, lane, cl.BY_TERMINATE)
+                _reply(m, lane, kind, command_id, slot, _OK, 0, 0, 0)
+                _stop_lane(m, lane, cl.BY_TERMINATE)
                 break
             row = _row_of(m, lane, slot)
             if row < 0:
-                reply(m, lane, kind, command_id, slot, _BAD_SLOT, 0, 0, 0)
+                _reply(m, lane, kind, command_id, slot, _BAD_SLOT, 0, 0, 0)
                 continue
             status, value, left = _apply_command(table, row, kind, argument)
             if left == rules.INJECT:
                 if _inside(table, row, argument, y, x):
-                    inject(m.state, table, m.params, row, argument, y, x, dev.as_float(bits))
+                    inject(m.state, table, m.params, row, argument, y, x, intrinsics.as_float(bits))
                 else:
                     status = _BAD_ARGUMENT
             elif left == rules.SET_PARAMS:
@@ -251,28 +236,28 @@ def make_commands(inject: Any) -> Any:
                     else:
                         _post(m, base, cl.JOB_LOAD, row, 0, m.lanes[lane, cl.L_RESTORE])
                     return 2
-            publish(m, row)
-            answer(m, lane, row, kind, command_id, status, value)
+            _publish(m, row)
+            _answer(m, lane, row, kind, command_id, status, value)
         return done
 
     return commands
 
 
-@dev.function
+@intrinsics.function
 def _next_slice(m: Any, base: int, lane: int) -> Any:
     """Post steps of the next actor of a lane that may take some; return whether there was one."""
     table, lanes = m.table, m.lanes
     first, rows = lanes[lane, cl.L_FIRST], lanes[lane, cl.L_ROWS]
-    begin = dev.now_ns()
+    begin = intrinsics.now_ns()
     for k in range(rows):
         place = (lanes[lane, cl.L_NEXT_ROW] + k) % rows
         row = first + place
         if table[row, layout.C_EXISTS] == 0:
             continue
-        owed = table[row, layout.C_BUDGET] == 0 and table[row, layout.C_REPLY_DUE] != 0
-        if owed and room(m, lane) > 0:
+        due = table[row, layout.C_BUDGET] == 0 and table[row, layout.C_REPLY_DUE] != 0
+        if due and _room(m, lane) > 0:
             table[row, layout.C_REPLY_DUE] = 0
-            answer(m, lane, row, _BUDGET_DONE, 0, _OK, table[row, layout.C_STEP])
+            _answer(m, lane, row, _BUDGET_DONE, 0, _OK, table[row, layout.C_STEP])
         count, _ = _plan_slice(table, row, begin, m.facts[cl.F_SLICE_NS])
         if count > 0:
             lanes[lane, cl.L_NEXT_ROW] = (place + 1) % rows
@@ -282,52 +267,45 @@ def _next_slice(m: Any, base: int, lane: int) -> Any:
     return False
 
 
-@dev.function
-def _stands(m: Any, lane: int) -> Any:
-    """Return whether the lane stands at the gate of answers; answer once that is open."""
+@intrinsics.function
+def _waits_at_gate(m: Any, lane: int) -> Any:
+    """Return whether the lane waits at the gate of answers; answer once that is open."""
     held = m.lanes[lane, cl.L_HELD]
     if held == 0:
         return False
-    gate = dev.ld_relaxed_sys(m.control, lane * layout.CTL_WORDS + layout.GATE)
+    gate = intrinsics.ld_relaxed_sys(m.control, lane * layout.CTL_WORDS + layout.GATE)
     if gate == _GATE_ANSWERS:
         return True
     m.lanes[lane, cl.L_HELD] = 0
     command_id, buffer = m.lanes[lane, cl.L_HELD_ID], m.lanes[lane, cl.L_HELD_BUFFER]
-    answer(m, lane, held - 1, _SNAPSHOT, command_id, _OK, buffer)
+    _answer(m, lane, held - 1, _SNAPSHOT, command_id, _OK, buffer)
     return False
 
 
 def make_find_job(commands: Any) -> Any:
-    """Make the function with which a leader looks for the group's next job, and posts it.
+    """Make the function with which a leader looks for the group's next job and posts it in the mail.
 
-    Parameters
-    ----------
-    commands : device function
-        From `make_commands`.
-
-    Returns
-    -------
-    device function
-        It returns when a job is in the mail.
+    `commands` comes from `make_commands`.
     """
 
-    @dev.function
+    @intrinsics.function
     def find_job(m: Any, group: int, groups: int) -> None:
         """Look at the lanes in turn until there is a job."""
         mail, lanes = m.mail, m.lanes
         base = group * cl.MAIL_WORDS
         per_group = (lanes.shape[0] - group + groups - 1) // groups
-        idle_since = dev.now_ns()
+        idle_since = intrinsics.now_ns()
         turn = -1
         while True:
-            now = dev.now_ns()
+            now = intrinsics.now_ns()
             turn += 1
-            # Heartbeat and stop word are looked at before the first job and then now and then: each
-            # load over the bus would add a microsecond to the answer to a command.
+            # A host that is dead, or wants an end, must not find a spinning kernel (the lease). It is
+            # looked for before the first job and then now and then: each load over the bus would add a
+            # microsecond to the answer to a command.
             look = turn % _LOOK == 0
             lapsed = False
             if look:
-                beat = dev.ld_relaxed_sys(m.host, cl.HEARTBEAT)
+                beat = intrinsics.ld_relaxed_sys(m.host, cl.HEARTBEAT)
                 if beat != mail[base + cl.M_BEAT] or mail[base + cl.M_BEAT_AT] == 0:
                     mail[base + cl.M_BEAT] = beat
                     mail[base + cl.M_BEAT_AT] = now
@@ -342,16 +320,16 @@ def make_find_job(commands: Any) -> Any:
                 if lanes[lane, cl.L_STOPPED] != 0:
                     continue
                 if lapsed:
-                    stop_lane(m, lane, cl.BY_LEASE)
+                    _stop_lane(m, lane, cl.BY_LEASE)
                     continue
-                if look and dev.ld_relaxed_sys(m.control, ctl + layout.STOP) != 0:
-                    stop_lane(m, lane, cl.BY_STOP)
+                if look and intrinsics.ld_relaxed_sys(m.control, ctl + layout.STOP) != 0:
+                    _stop_lane(m, lane, cl.BY_STOP)
                     continue
                 running += 1
                 lanes[lane, cl.L_LOOPS] += 1
-                dev.st_relaxed_sys(m.control, ctl + layout.LOOPS, lanes[lane, cl.L_LOOPS])
+                intrinsics.st_relaxed_sys(m.control, ctl + layout.LOOPS, lanes[lane, cl.L_LOOPS])
                 mail[base + cl.M_NEXT_LANE] = (place + 1) % per_group
-                if _stands(m, lane):
+                if _waits_at_gate(m, lane):
                     continue
                 got = commands(m, base, lane)
                 if got == 2:
@@ -365,15 +343,15 @@ def make_find_job(commands: Any) -> Any:
             if busy:
                 idle_since = now
             elif now - idle_since > m.facts[cl.F_HOT_NS]:
-                dev.rest()
+                intrinsics.rest()
             else:
-                dev.pause()
+                intrinsics.pause()
 
     return find_job
 
 
-@dev.function
-def _seal(m: Any, base: int, row: int, begin: int, end: int) -> None:
+@intrinsics.function
+def _write_tail(m: Any, base: int, row: int, begin: int, end: int) -> None:
     """Write the tail of a captured snapshot, and show that its buffer is taken."""
     table, staging, mail = m.table, m.staging, m.mail
     lane, buffer = mail[base + cl.M_LANE], mail[base + cl.M_BUFFER]
@@ -383,7 +361,7 @@ def _seal(m: Any, base: int, row: int, begin: int, end: int) -> None:
     for j in range(16):
         word = m.params[row * 16 + j]
         staging[target + tail + j] = word
-        total = dev.weigh(total, word, 2 * ((tail + j) // layout.BLOCK_WORDS) + 1)
+        total = intrinsics.weigh(total, word, 2 * ((tail + j) // layout.BLOCK_WORDS) + 1)
     at = target + tail + 16
     staging[at + layout.T_CHECKSUM] = total
     staging[at + layout.T_STEP] = table[row, layout.C_STEP]
@@ -393,21 +371,21 @@ def _seal(m: Any, base: int, row: int, begin: int, end: int) -> None:
     staging[at + layout.T_SLOT] = table[row, layout.C_SLOT]
     m.lanes[lane, cl.L_TAKEN + buffer] += 1
     at = lane * layout.CTL_WORDS + layout.TAKEN + buffer * layout.LINE
-    dev.st_relaxed_sys(m.control, at, m.lanes[lane, cl.L_TAKEN + buffer])
+    intrinsics.st_relaxed_sys(m.control, at, m.lanes[lane, cl.L_TAKEN + buffer])
     table[row, layout.C_SNAPSHOTS] += 1
-    dev.st_relaxed_sys(m.words, row * layout.ACTOR_WORDS + layout.W_STALL_NS, end - begin)
+    intrinsics.st_relaxed_sys(m.words, row * layout.ACTOR_WORDS + layout.W_STALL_NS, end - begin)
 
 
-@dev.function
+@intrinsics.function
 def finish_job(m: Any, base: int) -> None:
     """Record what the group has done, and answer the command behind it if there was one."""
     table, mail = m.table, m.mail
     kind, row = mail[base + cl.J_KIND], mail[base + cl.J_ROW]
     lane, command_id = mail[base + cl.M_LANE], mail[base + cl.M_ID]
-    begin, end = mail[base + cl.M_BEGIN], dev.now_ns()
+    begin, end = mail[base + cl.M_BEGIN], intrinsics.now_ns()
     if kind == cl.JOB_STEP:
         _record_steps(table, row, mail[base + cl.J_COUNT], end - begin)
-        publish(m, row)
+        _publish(m, row)
         return
     command, value = mail[base + cl.M_COMMAND], 0
     if kind == cl.JOB_LOAD:
@@ -415,13 +393,13 @@ def finish_job(m: Any, base: int) -> None:
         _record_load(table, row, command, mail[base + cl.M_ARGUMENT])
     else:
         value = mail[base + cl.M_BUFFER]
-        _seal(m, base, row, begin, end)
-    publish(m, row)
+        _write_tail(m, base, row, begin, end)
+    _publish(m, row)
     if kind == cl.JOB_CAPTURE and mail[base + cl.M_HOLD] != 0:
         m.lanes[lane, cl.L_HELD] = row + 1
         m.lanes[lane, cl.L_HELD_ID] = command_id
         m.lanes[lane, cl.L_HELD_BUFFER] = value
     else:
         # The release of the ring's head in here comes after the group's barrier, so it carries what all
-        # blocks wrote to staging. That the copy engine then reads it is not yet run on a device.
-        answer(m, lane, row, command, command_id, _OK, value)
+        # blocks wrote to staging. That the copy engine then reads it was not yet run on a device.
+        _answer(m, lane, row, command, command_id, _OK, value)

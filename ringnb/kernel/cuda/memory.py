@@ -2,8 +2,8 @@
 
 Everything is allocated, filled and uploaded before the launch, and freed after the end: what allocates
 or frees device memory may wait for the running kernel. While it lives there are two kinds of copies,
-each on a stream of its own between pinned and device memory, so that they pass the kernel by: a staging
-buffer to the host, a restore buffer to the device. Nobody waits for them but by asking.
+each on a stream of its own between pinned and device memory, so that none waits for the kernel: a
+staging buffer to the host, a restore buffer to the device.
 """
 
 from __future__ import annotations
@@ -30,31 +30,9 @@ _NAP_S = 20e-6
 
 @final
 class CudaMemory:
-    """The memory of one launch.
+    """The memory of one launch: `lanes` and `host` are the host's views, `arguments` the kernel's.
 
-    Parameters
-    ----------
-    device : Device
-        Where.
-    actors : sequence of Actor
-        The actor of every slot.
-    plan : CudaPlan
-        What lies where.
-    capacity : int
-        Slots per ring.
-    groups : int
-        Groups of blocks.
-    facts : dict of int to int
-        What the kernel is told: word of ``facts`` and value.
-
-    Attributes
-    ----------
-    lanes : list of CudaLane
-        The host's views.
-    host : int64 array
-        Words of the host for the whole kernel: the heartbeat.
-    arguments : Memory
-        What the kernel is launched with.
+    `groups` is the number of groups of blocks; `facts` are words of the array of that name.
     """
 
     def __init__(
@@ -138,18 +116,7 @@ class CudaMemory:
     # -- to the device ---------------------------------------------------------------------------
 
     def upload(self, slot: int) -> None:
-        """Copy what the lane's pinned restore buffer holds of a slot to the device, and wait.
-
-        Parameters
-        ----------
-        slot : int
-            The actor whose state it is.
-
-        Raises
-        ------
-        TimeoutError
-            If the device does not answer.
-        """
+        """Copy a slot's state from the lane's pinned restore buffer to the device, and wait."""
         lane = slot % len(self.lanes)
         self._upload(slot, self._restore, int(self._plan.lanes[lane, cl.L_RESTORE]))
 
@@ -166,40 +133,23 @@ class CudaMemory:
     # -- to the host -----------------------------------------------------------------------------
 
     def fetch(self, lane: int, index: int) -> None:
-        """Begin to copy a staging buffer to the host.
-
-        Parameters
-        ----------
-        lane, index : int
-            Which one.
-        """
+        """Begin to copy a staging buffer to the host."""
         at = int(self._plan.lanes[lane, cl.L_STAGE0 + index])
         target = self.lanes[lane].staging[index].view(np.int64)[: self._plan.stage_words[lane]]
         event = lane * layout.STAGING_BUFFERS + index
         self._copies[lane][index] = self._device.download(self._staging, at, target, event)
 
     def arrived(self, lane: int, index: int) -> None:
-        """Wait until a staging buffer is on the host. Any thread.
-
-        Parameters
-        ----------
-        lane, index : int
-            Which one.
-
-        Raises
-        ------
-        TimeoutError
-            If the device does not answer.
-        """
-        # No lock: the collector may call this on a thread that is in `fetch`. The buffer's copy was
-        # entered before anybody heard of its snapshot.
+        """Wait until a staging buffer is on the host. Any thread."""
+        # No lock: the garbage collector may call this on a thread that is in `fetch`. The buffer's copy
+        # was entered before its snapshot was told to anyone.
         copy = self._copies[lane].get(index)
         self._await(copy, f"staging buffer {index} of lane {lane} to the host")
 
     def _await(self, copy: Any, what: str) -> None:
-        """Wait for a copy by asking, so that Ctrl-C gets through and a dead device is noticed."""
+        """Wait for a copy by asking, so that Ctrl-C gets through, but not for ever."""
         if os.getpid() != self._pid:
-            return  # a forked child must not ask; whoever reads there is told by the kernel
+            return  # a forked child must not ask the driver; the kernel refuses what comes next
         until = time.monotonic() + _COPY_TIMEOUT_S
         while not self._device.finished(copy):
             if time.monotonic() > until:

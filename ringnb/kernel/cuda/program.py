@@ -1,7 +1,6 @@
 """The one CUDA kernel: a grid that lives for the whole run, in groups of blocks that serve lanes.
 
-A launch is cooperative, so that all blocks are on the card together: that alone makes waiting for one
-another safe. There is no barrier of the whole grid; each group has one of its own.
+There is no barrier of the whole grid; each group has one of its own.
 
 The same source runs in Numba's simulator, where a grid has one block. ``cuda`` is a global of this
 module because the simulator exchanges it while the kernel runs; therefore no host code lives here but
@@ -19,7 +18,7 @@ from numba import cuda
 from ringnb.actors.base import Actor
 from ringnb.kernel import layout
 from ringnb.kernel.caching import plain
-from ringnb.kernel.cuda import intrinsics as dev
+from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
@@ -58,17 +57,7 @@ _PLACES = {1: "x", 2: "y, x", 3: "z, y, x"}
 
 
 class CellCode(NamedTuple):
-    """What makes two actors one kind: their functions, element type and number of axes.
-
-    Attributes
-    ----------
-    update, inject : callable
-        Plain Python functions.
-    dtype : str
-        Name of the element type.
-    ndim : int
-        Grid axes.
-    """
+    """What makes two actors one kind: their plain functions, element type and number of axes."""
 
     update: Callable[..., None]
     inject: Callable[..., None]
@@ -92,139 +81,97 @@ def _quiet(body: Callable[..., None]) -> Callable[..., None]:
 def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
     text = source.format(shape=_SHAPES[kind.ndim], place=_PLACES[kind.ndim])
     element = np.dtype(kind.dtype).type
-    namespace: dict[str, Any] = {"element": element, "grid": dev.grid, **functions}
+    namespace: dict[str, Any] = {"element": element, "grid": intrinsics.grid, **functions}
     exec(text, namespace)  # noqa: S102 - our own template, with no text of the user's in it
     body = namespace[name]
-    if dev.SIMULATED:
-        # A GPU has no floating-point warnings; NumPy's scalars do.
-        return _quiet(body)
-    return dev.function(body)
+    # A GPU has no floating-point warnings; NumPy's scalars do.
+    return _quiet(body) if intrinsics.SIMULATED else intrinsics.function(body)
 
 
 def compile_cells(kind: CellCode) -> Any:
     """Return the device function that steps a share of the cells of actors of a kind."""
-    functions = {"update": dev.function(kind.update), "private": dev.private, "low": dev.low}
-    return _compile(_CELLS, "cells", kind, **functions)
+    functions = {"private": intrinsics.private, "low": intrinsics.low}
+    update = intrinsics.function(kind.update)
+    return _compile(_CELLS, "cells", kind, update=update, **functions)
 
 
 def _disturb(kind: CellCode) -> Any:
-    return _compile(_INJECT, "disturb", kind, inject=dev.function(kind.inject))
+    return _compile(_INJECT, "disturb", kind, inject=intrinsics.function(kind.inject))
 
 
-def _dispatch(kinds: Sequence[CellCode]) -> tuple[Any, Any]:
-    """Chain the kinds' functions: the device has no calls by address that Numba could make."""
+def _choose(functions: Sequence[Any]) -> Any:
+    """Make a function of an index and arguments that calls one of `functions` with them."""
 
-    def step_none(which, state, now, before, params, step, table, row, first, stride):  # type: ignore[no-untyped-def]
+    # A chain of conditions: the device has no calls by address that Numba could make.
+    def none(_which, *_arguments):  # type: ignore[no-untyped-def] # compiled
         pass
 
-    def inject_none(which, state, now, before, params, table, row, z, y, x, amplitude):  # type: ignore[no-untyped-def]
-        pass
-
-    step_cells, inject_cell = dev.function(step_none), dev.function(inject_none)
-    for index in range(len(kinds) - 1, -1, -1):
-        step_cells = _link_step(index, compile_cells(kinds[index]), step_cells)
-        inject_cell = _link_inject(index, _disturb(kinds[index]), inject_cell)
-    return step_cells, inject_cell
+def compile_cells(kind: CellCode) -> Any:
+    """Return the device function that steps a share of the cells of actors of a kind."""
+    functions = {"private": intrinsics.private, "low": intrinsics.low}
+    update = intrinsics.function(kind.update)
+    return _compile(_CELLS, "cells", kind, update=update, **functions)
 
 
-def _link_step(index: int, cells: Any, others: Any) -> Any:
-    @dev.function
-    def step_cells(  # type: ignore[no-untyped-def]
-        which, state, now, before, params, step, table, row, first, stride
-    ):
+def _link(index: int, own: Any, others: Any) -> Any:
+    @intrinsics.function
+    def linked(which, *arguments):  # type: ignore[no-untyped-def] # compiled
         if which == index:
-            cells(
-                state,
-                now,
-                before,
-                params,
-                step,
-                table[row, layout.C_NF],
-                table[row, layout.C_NZ],
-                table[row, layout.C_NY],
-                table[row, layout.C_NX],
-                first,
-                stride,
-            )
+            own(*arguments)
         else:
-            others(which, state, now, before, params, step, table, row, first, stride)
+            others(which, *arguments)
 
-    return step_cells
-
-
-def _link_inject(index: int, disturb: Any, others: Any) -> Any:
-    @dev.function
-    def inject_cell(  # type: ignore[no-untyped-def]
-        which, state, now, before, params, table, row, z, y, x, amplitude
-    ):
-        if which == index:
-            disturb(
-                state,
-                now,
-                before,
-                params,
-                table[row, layout.C_NF],
-                table[row, layout.C_NZ],
-                table[row, layout.C_NY],
-                table[row, layout.C_NX],
-                z,
-                y,
-                x,
-                amplitude,
-            )
-        else:
-            others(which, state, now, before, params, table, row, z, y, x, amplitude)
-
-    return inject_cell
+    return linked
 
 
 def _make_inject(inject_cell: Any) -> Any:
-    @dev.function
+    @intrinsics.function
     def inject(
         state: Any, table: Any, params: Any, row: int, z: int, y: int, x: int, by: float
     ) -> None:
         """Disturb one cell."""
-        now, before = table[row, layout.C_A], table[row, layout.C_B]
+        now, other = table[row, layout.C_A], table[row, layout.C_B]
         if table[row, layout.C_CUR] != 0:
-            now, before = before, now
-        own = dev.grid(params, row * 16, np.float64, (16,))
-        inject_cell(table[row, cl.C_KIND], state, now, before, own, table, row, z, y, x, by)
+            now, other = other, now
+        own = intrinsics.grid(params, row * 16, np.float64, (16,))
+        nf, nz = table[row, layout.C_NF], table[row, layout.C_NZ]
+        ny, nx = table[row, layout.C_NY], table[row, layout.C_NX]
+        kind = table[row, cl.C_KIND]
+        inject_cell(kind, state, now, other, own, nf, nz, ny, nx, z, y, x, by)
 
     return inject
 
 
-@dev.function
+@intrinsics.function
 def _barrier(mail: Any, base: int, width: int, generation: int) -> None:
-    """Wait for all threads of the group, and see what they wrote.
-
-    The counter only grows; a block's first thread arrives for it and polls. Safe because the launch is
-    cooperative, so all blocks of the group run.
-    """
+    """Wait for all threads of the group, and see what they wrote."""
     cuda.syncthreads()
     if width > 1:
-        if cuda.threadIdx.x == 0:
-            cuda.threadfence()
+        if cuda.threadIdx.x == 0:  # arrives for its block, and polls
+            cuda.threadfence()  # what the block wrote is out before the others see it arrive
+            # The counter only grows, so no block can leave before the last has arrived, nor find the
+            # counter reset. They all arrive because the launch is cooperative: all blocks run.
             cuda.atomic.add(mail, base + cl.M_ARRIVED, 1)
-            while dev.ld_relaxed_gpu(mail, base + cl.M_ARRIVED) < generation * width:
-                dev.pause()
-            dev.ld_acquire_gpu(mail, base + cl.M_ARRIVED)
+            while intrinsics.ld_relaxed_gpu(mail, base + cl.M_ARRIVED) < generation * width:
+                intrinsics.pause()
+            intrinsics.ld_acquire_gpu(mail, base + cl.M_ARRIVED)
         cuda.syncthreads()
 
 
-@dev.function
-def _capture(m: Any, row: int, now: int, before: int, target: int, me: int, all_: int) -> Any:
+@intrinsics.function
+def _capture(m: Any, row: int, now: int, second: int, target: int, me: int, all_: int) -> Any:
     """Copy this thread's words of the levels to staging; return its part of the checksum."""
     state, staging, table = m.state, m.staging, m.table
     n = (table[row, layout.C_LEVEL_BYTES] + 63) // 64 * 8
     total = 0
     for i in range(me, n * table[row, layout.C_LEVELS], all_):
-        word = state[now + i] if i < n else state[before + i - n]
+        word = state[now + i] if i < n else state[second + i - n]
         staging[target + i] = word
-        total = dev.weigh(total, word, 2 * (i // layout.BLOCK_WORDS) + 1)
+        total = intrinsics.weigh(total, word, 2 * (i // layout.BLOCK_WORDS) + 1)
     return total
 
 
-@dev.function
+@intrinsics.function
 def _load(m: Any, row: int, source: int, me: int, all_: int) -> None:
     """Copy this thread's words of the restore buffer to the level buffers, ``now`` to the first."""
     state, restore, table = m.state, m.restore, m.table
@@ -238,21 +185,14 @@ def _load(m: Any, row: int, source: int, me: int, all_: int) -> None:
 
 
 def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
-    """Make the kernel that hosts actors of the given kinds.
+    """Make the kernel that hosts actors of the given kinds; ``C_KIND`` of a row is an index into them.
 
-    Parameters
-    ----------
-    kinds : sequence of CellCode
-        The kinds; ``C_KIND`` of an actor's row is an index into them.
-
-    Returns
-    -------
-    callable
-        To be given to ``cuda.jit``. It takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
-        ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
+    It is to be given to ``cuda.jit``, and takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
+    ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
     """
-    step_cells, inject_cell = _dispatch(kinds)
-    find_job = make_find_job(make_commands(_make_inject(inject_cell)))
+    step_cells = _choose([compile_cells(kind) for kind in kinds])
+    inject = _make_inject(_choose([_disturb(kind) for kind in kinds]))
+    find_job = make_find_job(make_commands(inject))
 
     def ringnb_kernel(
         control: Any,
@@ -271,7 +211,7 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
         restore: Any,
     ) -> None:
         """Serve the lanes of this block's group until the end."""
-        cuda.cg.this_grid()  # makes the launch cooperative
+        cuda.cg.this_grid()  # makes the launch cooperative: all blocks are on the card together
         shared_sum = cuda.shared.array(1, np.int64)
         m = cl.Memory(
             control,
@@ -280,14 +220,14 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
             words,
             params_in,
             host,
-            dev.raw(table),
-            dev.raw(params),
-            dev.raw(lanes),
-            dev.raw(mail),
-            dev.raw(facts),
-            dev.raw(state),
-            dev.raw(staging),
-            dev.raw(restore),
+            intrinsics.raw(table),
+            intrinsics.raw(params),
+            intrinsics.raw(lanes),
+            intrinsics.raw(mail),
+            intrinsics.raw(facts),
+            intrinsics.raw(state),
+            intrinsics.raw(staging),
+            intrinsics.raw(restore),
         )
         width = m.facts[cl.F_WIDTH]
         group = cuda.blockIdx.x // width
@@ -302,18 +242,20 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
             generation += 1
             _barrier(m.mail, base, width, generation)
             kind, row = m.mail[base + cl.J_KIND], m.mail[base + cl.J_ROW]
-            now, before = m.mail[base + cl.J_NOW], m.mail[base + cl.J_BEFORE]
+            now, other = m.mail[base + cl.J_NOW], m.mail[base + cl.J_OTHER]
             target = m.mail[base + cl.J_TARGET]
             if kind == cl.JOB_EXIT:
                 break
             if kind == cl.JOB_STEP:
                 step = m.mail[base + cl.J_STEP]
-                own = dev.grid(m.params, row * 16, np.float64, (16,))
+                own = intrinsics.grid(m.params, row * 16, np.float64, (16,))
                 which = m.table[row, cl.C_KIND]
                 for _ in range(m.mail[base + cl.J_COUNT]):
-                    step_cells(which, m.state, now, before, own, step, m.table, row, me, everyone)
+                    nf, nz = m.table[row, layout.C_NF], m.table[row, layout.C_NZ]
+                    ny, nx = m.table[row, layout.C_NY], m.table[row, layout.C_NX]
+                    step_cells(which, m.state, now, other, own, step, nf, nz, ny, nx, me, everyone)
                     step += 1
-                    now, before = before, now
+                    now, other = other, now
                     generation += 1
                     _barrier(m.mail, base, width, generation)
             else:
@@ -323,11 +265,11 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
                     if cuda.threadIdx.x == 0:
                         shared_sum[0] = 0
                     cuda.syncthreads()
-                    part = _capture(m, row, now, before, target, me, everyone)
-                    dev.add(shared_sum, 0, part)
+                    part = _capture(m, row, now, other, target, me, everyone)
+                    intrinsics.add(shared_sum, 0, part)
                     cuda.syncthreads()
                     if cuda.threadIdx.x == 0:
-                        dev.add(m.mail, base + cl.M_SUM, shared_sum[0])
+                        intrinsics.add(m.mail, base + cl.M_SUM, shared_sum[0])
                 generation += 1
                 _barrier(m.mail, base, width, generation)
             if me == 0:
