@@ -106,11 +106,10 @@ def _choose(functions: Sequence[Any]) -> Any:
     def none(_which, *_arguments):  # type: ignore[no-untyped-def] # compiled
         pass
 
-def compile_cells(kind: CellCode) -> Any:
-    """Return the device function that steps a share of the cells of actors of a kind."""
-    functions = {"private": intrinsics.private, "low": intrinsics.low}
-    update = intrinsics.function(kind.update)
-    return _compile(_CELLS, "cells", kind, update=update, **functions)
+    chosen = intrinsics.function(none)
+    for index in range(len(functions) - 1, -1, -1):
+        chosen = _link(index, functions[index], chosen)
+    return chosen
 
 
 def _link(index: int, own: Any, others: Any) -> Any:
