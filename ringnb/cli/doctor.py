@@ -36,31 +36,15 @@ _DRIVER_LIMIT_S = 5.0
 
 
 class Finding(NamedTuple):
-    """One line of the report.
+    """One line of the report."""
 
-    Attributes
-    ----------
-    mark : {"ok", "--", "FAIL"}
-        As it should be, worth knowing, or something needed does not work.
-    what : str
-        What was looked at.
-    found : str
-        What was found, and the remedy where one is needed.
-    """
-
-    mark: str
+    mark: str  # "ok": as it should be; "--": worth knowing; "FAIL": needed and does not work
     what: str
-    found: str
+    found: str  # and the remedy, where one is needed
 
 
 def run() -> int:
-    """Print the report, each line as soon as it is known.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if everything that is needed works, else 1.
-    """
+    """Print the report, each line as soon as it is known; return 1 if something needed does not work."""
     failed = 0
     for title, findings in (
         ("Versions", _versions),
@@ -107,7 +91,7 @@ def _checksums() -> Finding:
         import google_crc32c  # noqa: PLC0415
 
         compiled = google_crc32c.implementation == "c"
-    except Exception as error:  # noqa: BLE001 - whatever an import stumbles over
+    except Exception as error:  # noqa: BLE001 - any failure of the import is the finding
         return Finding("FAIL", what, f"google-crc32c cannot be imported: {error}")
     if compiled:
         return Finding("ok", what, "compiled")
@@ -253,7 +237,7 @@ def _live() -> Iterator[Finding]:
     try:
         with tempfile.TemporaryDirectory(prefix="ringnb-doctor-") as scratch:
             yield from _round_trip(Path(scratch))
-    except Exception as error:  # noqa: BLE001 - whatever fails here is the finding
+    except Exception as error:  # noqa: BLE001 - any failure here is the finding
         words = " ".join(str(error).split())
         yield Finding("FAIL", "session", f"{type(error).__name__}: {words}")
 

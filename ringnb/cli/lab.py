@@ -26,13 +26,7 @@ class LabUnavailable(RingnbError):
 
 
 def shipped_notebooks() -> list[Path]:
-    """Return the notebooks that came with ringnb.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In order; empty where ringnb was installed without them.
-    """
+    """Return the notebooks that came with ringnb, in order; none if it came without them."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if found := sorted(folder.glob("*.ipynb")):
@@ -41,26 +35,10 @@ def shipped_notebooks() -> list[Path]:
 
 
 def copy_notebooks(notebooks: Sequence[Path], folder: Path, *, solutions: bool = False) -> int:
-    """Copy notebooks, but never over one that is there already.
+    """Copy notebooks, but never over one that is there already; return how many were copied.
 
-    Parameters
-    ----------
-    notebooks : sequence of pathlib.Path
-        What to copy.
-    folder : pathlib.Path
-        Where to; made if need be.
-    solutions : bool, default False
-        Copy those with exercises as they are, and no others. Otherwise the solutions are taken out.
-
-    Returns
-    -------
-    int
-        How many were copied.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written.
+    The solutions of exercises are taken out. With `solutions` only notebooks with exercises are
+    copied, as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     copied = 0
@@ -77,28 +55,10 @@ def copy_notebooks(notebooks: Sequence[Path], folder: Path, *, solutions: bool =
 
 
 def run(folder: str, arguments: Sequence[str] = (), *, solutions: bool = False) -> int:
-    """Start JupyterLab and wait for its end.
+    """Copy the notebooks to `folder`, start JupyterLab with the arguments there, return its status.
 
-    Parameters
-    ----------
-    folder : str
-        Where the copies of the notebooks go.
-    arguments : sequence of str, optional
-        Passed on to ``jupyter lab``.
-    solutions : bool, default False
-        Put the notebooks with the exercises solved into the sub-directory ``solutions`` as well.
-
-    Returns
-    -------
-    int
-        JupyterLab's exit status.
-
-    Raises
-    ------
-    LabUnavailable
-        If it is not installed.
-    OSError
-        If the folder cannot be written.
+    With `solutions` the notebooks with the exercises solved go to the sub-directory ``solutions``
+    as well.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         msg = "JupyterLab is not installed: pip install 'ringnb[lab]'"

@@ -1,10 +1,10 @@
 """What a run on a device has to show, as functions that take a running kernel.
 
 The tests on the device call them at full size. The same functions run in the simulator and on the CPU at
-small sizes, so that what they do on the host is known to be right before a device is at hand.
+small sizes, so that what they do on the host is known to be right before there is a device.
 
-The actor of the load tests counts: after ``n`` steps every cell holds ``n``. So one look at a snapshot
-tells whether it was taken at one step boundary, at which, and whether every byte of it arrived.
+The actor of the load tests counts: after ``n`` steps every cell holds ``n``. So one snapshot tells
+whether it was taken at one step boundary, at which, and whether every byte of it arrived.
 """
 
 from __future__ import annotations
@@ -32,36 +32,12 @@ def _count(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> Non
 
 
 def counter(shape: tuple[int, int]) -> CellActor:
-    """Return an actor whose every cell holds the number of its step.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Grid.
-
-    Returns
-    -------
-    CellActor
-        Of int64 cells.
-    """
+    """Return an actor of int64 cells, every one of which holds the number of its step."""
     return CellActor(_count, shape, dtype=np.int64, kernel_type="counter")
 
 
 def differs(kernel_type: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> str | None:
-    """Say by how much two backends' fields differ, if by more than `TOLERANCE` allows.
-
-    Parameters
-    ----------
-    kernel_type : str
-        The actor's.
-    ours, theirs : array
-        One field of either.
-
-    Returns
-    -------
-    str or None
-        The fact and the bound; None if all is well.
-    """
+    """Say by how much two backends' fields differ, or None if `TOLERANCE` allows it."""
     bound = TOLERANCE[kernel_type]
     apart = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
     worst = float(np.max(apart))
@@ -72,21 +48,11 @@ def differs(kernel_type: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) 
 
 
 class Load(NamedTuple):
-    """What `load` and `soak` did.
+    """What `load` and `soak` did."""
 
-    Attributes
-    ----------
-    snapshots : int
-        Taken, fetched and checked.
-    steps : int
-        Taken by all actors together.
-    commands : int
-        Of all kinds.
-    """
-
-    snapshots: int
-    steps: int
-    commands: int
+    snapshots: int  # taken, fetched and checked
+    steps: int  # by all actors together
+    commands: int  # of all kinds
 
 
 def _checked(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], int]:
@@ -113,20 +79,7 @@ def _steps(client: KernelClient) -> int:
 
 
 def load(client: KernelClient, snapshots: int) -> Load:
-    """Take snapshots as fast as they come while all counters run freely, and check each.
-
-    Parameters
-    ----------
-    client : KernelClient
-        Of a kernel that hosts counters.
-    snapshots : int
-        How many.
-
-    Returns
-    -------
-    Load
-        What was done.
-    """
+    """Take snapshots as fast as they come while all actors (counters) run freely, and check each."""
     slots = range(len(client.kernel.actors))
     seen = [-1] * len(slots)
     before = _steps(client)
@@ -153,24 +106,7 @@ def soak(
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Load:
-    """Send commands of all kinds in random order, and check every answer.
-
-    Parameters
-    ----------
-    client : KernelClient
-        Of a kernel that hosts counters.
-    seconds : float
-        How long.
-    seed : int
-        Of the order.
-    clock : callable
-        Seconds.
-
-    Returns
-    -------
-    Load
-        What was done.
-    """
+    """Send commands of all kinds to counters, in random order, and check every answer."""
     kernel = client.kernel
     slots = range(len(kernel.actors))
     rng = random.Random(seed)  # noqa: S311 - an order of commands
@@ -209,35 +145,14 @@ def soak(
 
 
 class Timer(NamedTuple):
-    """What the kernel's clock was seen to do.
+    """What the kernel's clock was seen to do."""
 
-    Attributes
-    ----------
-    resolution_ns : int
-        The step in which it counts.
-    rate : float
-        Seconds of the kernel's clock per second of the host's.
-    """
-
-    resolution_ns: int
-    rate: float
+    resolution_ns: int  # the step in which it counts
+    rate: float  # seconds of the kernel's clock per second of the host's
 
 
 def timer(client: KernelClient, seconds: float) -> Timer:
-    """Compare the kernel's clock with the host's.
-
-    Parameters
-    ----------
-    client : KernelClient
-        Of any kernel.
-    seconds : float
-        For how long.
-
-    Returns
-    -------
-    Timer
-        What was seen. The stamps are checked to never go back.
-    """
+    """Compare the kernel's clock with the host's for some seconds; its stamps must never go back."""
     stamps: list[int] = []
     first = client.call(0, Command.HEARTBEAT).stamp_ns
     began = time.perf_counter_ns()  # a kernel that was just launched is there by now

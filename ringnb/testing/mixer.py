@@ -19,15 +19,7 @@ __all__ = ["Mixer", "advance", "captured"]
 
 
 class Mixer(Actor):
-    """A reversible-looking integer scramble: any wrong neighbour, order or step shows at once.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Grid.
-    add : int, default 7
-        Added to every cell at every step.
-    """
+    """A reversible-looking integer scramble: any wrong neighbour, order or step shows at once."""
 
     kernel_type = "mixer"
     fields = {"u": FieldSpec("1", "scrambled integers")}  # noqa: RUF012 - read only
@@ -53,24 +45,7 @@ class Mixer(Actor):
 
 
 def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> npt.NDArray[Any]:
-    """Step `Mixer` with NumPy.
-
-    Parameters
-    ----------
-    state : (2, ny, nx) int32 array
-        Now and before.
-    first : int
-        The step number to begin with.
-    steps : int
-        How many.
-    add : int, default 7
-        The actor's parameter.
-
-    Returns
-    -------
-    (2, ny, nx) int32 array
-        Now and before, `steps` later.
-    """
+    """Step `Mixer`'s two levels, a (2, ny, nx) int32 array, from step `first` on, with NumPy."""
     now, before = state[0].astype(np.int64), state[1].astype(np.int64)
     for step in range(first, first + steps):
         north, east = np.roll(now, 1, axis=0), np.roll(now, -1, axis=1)
@@ -80,22 +55,7 @@ def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> np
 
 
 def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
-    """Take a snapshot and return a copy of it, giving the staging buffer back.
-
-    Parameters
-    ----------
-    client : KernelClient
-        The kernel.
-    slot : int
-        The actor.
-
-    Returns
-    -------
-    state : (levels * fields, *grid) array
-        The state.
-    reply : Reply
-        The kernel's answer.
-    """
+    """Take a snapshot, release its buffer, return a (levels * fields, *grid) copy and the reply."""
     kernel = client.kernel
     reply = client.call(slot, Command.SNAPSHOT)
     lane = kernel.lane_of(slot)

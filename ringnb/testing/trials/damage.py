@@ -18,24 +18,10 @@ _ONE, _TWO = "trial_0_step_1", "trial_0_step_2"
 
 
 def damage_everything(*, every: int = 1, folder: Path | None = None) -> Counter[str]:
-    """Damage a checkpoint in every way; each time it must be found, and its neighbour be whole.
+    """Damage a checkpoint in every way, at every n-th bit and byte; return how often, by kind.
 
-    Parameters
-    ----------
-    every : int, default 1
-        Take only every n-th bit and byte.
-    folder : pathlib.Path, optional
-        Where to work; memory-backed is fastest.
-
-    Returns
-    -------
-    Counter
-        Damages by kind: ``bits``, ``truncations``, ``appended``, ``missing``, ``swapped``, ``extra``.
-
-    Raises
-    ------
-    Loss
-        If damage was not found, or found as anything but `CheckpointCorrupt`.
+    Each time it must be found, as `CheckpointCorrupt` and nothing else, and the checkpoint beside
+    it must be whole; otherwise `Loss` is raised. A memory-backed `folder` is fastest.
     """
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -96,7 +82,7 @@ def _swap(store: Path, files: list[Path], storage: ZarrStorage, counts: Counter[
 
 def _must_be_found(storage: ZarrStorage, what: str, *, verify: bool = False) -> None:
     looks: list[Callable[[], object]] = [lambda: storage.load(_ONE).verify()]
-    if not verify:  # what was added harms nobody who only reads what was committed
+    if not verify:  # a file that was added does no harm to reading what was committed
         looks.append(lambda: storage.load(_ONE).numpy())
     for look in looks:
         try:

@@ -64,13 +64,7 @@ class State:
         return sha.digest()
 
     def build(self, folder: Path) -> None:
-        """Make it real, below an empty directory.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Where.
-        """
+        """Write it below an empty directory."""
         _build(self.tree, os.fspath(folder))
 
 
@@ -88,18 +82,10 @@ def _build(tree: dict[str, object], folder: str) -> None:
 
 @dataclass
 class Disk:
-    """A disk on which operations were made, each of which may have reached it or not.
+    """A disk on which operations were made, each of which may have reached it or not."""
 
-    Attributes
-    ----------
-    base : pathlib.Path
-        The directory, itself durable, below which everything happens.
-    store : tuple of str
-        The store's path in it, part by part.
-    """
-
-    base: Path
-    store: tuple[str, ...]
+    base: Path  # a directory, itself durable, below which everything happens
+    store: tuple[str, ...]  # the store's path in it, part by part
     _changes: list[_Change] = field(default_factory=list)
     _pending: list[int] = field(default_factory=list)  # indices into _changes
     _live: dict[tuple[int, str], int] = field(default_factory=dict)  # as the processes see it
@@ -109,13 +95,7 @@ class Disk:
     _inodes: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def apply(self, operation: Operation) -> None:
-        """Take an operation over that the system has acknowledged.
-
-        Parameters
-        ----------
-        operation : Operation
-            In the order in which they were made.
-        """
+        """Add an operation that the system has acknowledged, in the order in which they were made."""
         kind = operation.kind
         if kind == "make_directory":
             inode = next(self._inodes)
@@ -168,17 +148,9 @@ class Disk:
                 self._live[folder, name] = inode
 
     def states(self, random_: random.Random) -> Iterator[State]:
-        """Yield every state that the disk may be in if the power fails now.
+        """Yield every state that the disk may be in if the power fails now (a sample where too many).
 
-        Parameters
-        ----------
-        random_ : random.Random
-            Chooses where not every selection is tried.
-
-        Yields
-        ------
-        State
-            The first is the one in which everything arrived: that of a kill.
+        The first is the one in which everything arrived: that of a kill.
         """
         near = self._reachable()
         matter = [i for i in self._pending if any(e[0] in near for e in self._changes[i].entries)]

@@ -26,27 +26,11 @@ FAULTS = ("ENOSPC", "EIO", "EACCES", "EROFS", "short write", "side gone", "store
 def fail_every_call(
     workload: Sequence[str], *, lasting: bool, folder: Path | None = None
 ) -> Counter[str]:
-    """Fail each call of a workload's last operation, in a run of its own, in every way.
+    """Fail each call of a workload's last operation, in a run of its own, in every way; return counts.
 
-    Parameters
-    ----------
-    workload : sequence of str
-        Names of operations.
-    lasting : bool
-        Whether every later call fails as well, until the operation is over.
-    folder : pathlib.Path, optional
-        Where to work.
-
-    Returns
-    -------
-    Counter
-        Injected faults by kind.
-
-    Raises
-    ------
-    Loss
-        If a promise was broken: something that was committed is gone or differs, an operation that
-        raised left something behind, an error is not the storage's, or the same process cannot go on.
+    With `lasting` every later call of the operation fails as well. Raise `Loss` if something that was
+    committed is gone or differs, an operation that raised left something behind, an error is not the
+    storage's, or the same process cannot go on.
     """
     counts: Counter[str] = Counter()
     logger = logging.getLogger("ringnb.checkpoint")
@@ -71,23 +55,22 @@ def _trial(
         injector = _Injector(store, fault, lasting=lasting)
         runner = Runner(store)
         raised: Exception | None = None
-        before = Expectation()
+        *earlier, last = workload
         try:
             with interposed(injector.around):
-                for number, operation in enumerate(workload):
-                    before = runner.expected
-                    if number == len(workload) - 1:
-                        injector.left = call
-                    try:
-                        if not runner.run(operation):
-                            return None
-                    except (OSError, CheckpointError) as error:
-                        raised = error
+                if not all(map(runner.run, earlier)):
+                    return None
+                before, injector.left = runner.expected, call
+                try:
+                    if not runner.run(last):
+                        return None
+                except (OSError, CheckpointError) as error:
+                    raised = error
                 injector.active = False
             if not injector.injected:
                 return None if injector.left is not None and injector.left > 0 else False
             where = f"{tuple(workload)}, {fault} at call {call}{' and later' if lasting else ''}"
-            expected = _outcome(before, runner.expected, workload[-1], raised, injector)
+            expected = _outcome(before, runner.expected, last, raised, injector)
             with blamed_on(f"{where} ({raised!r})"):
                 judge(store, expected, again=False)
                 # The same process goes on, and leaves nothing of the failure behind.

@@ -24,24 +24,12 @@ __all__ = ["Around", "Operation", "interposed"]
 
 @dataclass(frozen=True)
 class Operation:
-    """One call to the operating system.
-
-    Attributes
-    ----------
-    kind : str
-        The function of `ringnb.checkpoint.storage.directory.files`.
-    path : pathlib.Path
-        What it is about.
-    target : pathlib.Path or None
-        The new name, of a rename or a link.
-    data : bytes
-        What is written.
-    """
+    """One call to the operating system; `kind` is a function of the storage's module ``files``."""
 
     kind: str
     path: Path
-    target: Path | None = None
-    data: bytes = b""
+    target: Path | None = None  # the new name, of a rename or a link
+    data: bytes = b""  # what is written
 
 
 Around = Callable[[Operation, Callable[[], Any]], Any]
@@ -49,18 +37,9 @@ Around = Callable[[Operation, Callable[[], Any]], Any]
 
 @contextlib.contextmanager
 def interposed(around: Around) -> Iterator[None]:
-    """Call something in place of every file operation.
+    """Call ``around(operation, call)`` in place of every file operation; ``call()`` does it.
 
-    Parameters
-    ----------
-    around : callable
-        ``around(operation, call)``; ``call()`` does it. It is called by one thread at a time, with
-        no lock that storage could wait for.
-
-    Yields
-    ------
-    None
-        For the length of the block.
+    One thread at a time calls it, with no lock that storage could wait for.
     """
     guard = threading.RLock()
 

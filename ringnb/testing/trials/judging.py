@@ -28,18 +28,7 @@ class Loss(AssertionError):
 
 @contextlib.contextmanager
 def blamed_on(what: str) -> Iterator[None]:
-    """Say in a `Loss` after what it was found.
-
-    Parameters
-    ----------
-    what : str
-        What had been done to the store.
-
-    Yields
-    ------
-    None
-        For the length of a judgement.
-    """
+    """Put into the message of a `Loss` what had been done to the store."""
     try:
         yield
     except Loss as loss:
@@ -48,23 +37,11 @@ def blamed_on(what: str) -> Iterator[None]:
 
 
 def judge(place: Any, expected: Expectation, *, again: bool = True) -> None:
-    """Open a store anew and check all that was promised.
+    """Open a store anew and check all that was promised; with `again` commit once more, look for litter.
 
-    Parameters
-    ----------
-    place : object
-        What `ZarrStorage` takes.
-    expected : Expectation
-        What it may hold.
-    again : bool, default True
-        Whether to commit once more, and to look for litter.
-
-    Raises
-    ------
-    Loss
-        If a committed checkpoint is missing or differs by a bit, one is listed that was never
-        committed or is not whole, the order of commits is not kept, the next commit does not work,
-        or litter remains after it.
+    Raise `Loss` if a committed checkpoint is missing or differs by a bit, one is listed that was never
+    committed or is not whole, the order of commits is not kept, the next commit does not work, or litter
+    remains after it.
     """
     storage = ZarrStorage(place, durable=False)
     try:
@@ -88,25 +65,7 @@ def judge(place: Any, expected: Expectation, *, again: bool = True) -> None:
 
 
 def settle(place: Any, expected: Expectation) -> Expectation:
-    """Judge a store that goes on being used, and find out which of the possible outcomes it shows.
-
-    Parameters
-    ----------
-    place : object
-        What `ZarrStorage` takes.
-    expected : Expectation
-        What it may hold.
-
-    Returns
-    -------
-    Expectation
-        What it has to hold from now on.
-
-    Raises
-    ------
-    Loss
-        As `judge`.
-    """
+    """Judge a store that goes on being used; return what it has to hold from now on."""
     judge(place, expected, again=False)
     everything = expected.everything()
     must = {

@@ -27,24 +27,9 @@ _context.set_forkserver_preload(["ringnb.testing.trials.kills"])
 
 
 def kill_at_every_call(workload: Sequence[str], folder: Path | None = None) -> Counter[str]:
-    """Kill the process before, and after, each call to the system of a workload's last operation.
+    """Kill a process before and after each call to the system of a workload's last operation.
 
-    Parameters
-    ----------
-    workload : sequence of str
-        Names of operations.
-    folder : pathlib.Path, optional
-        Where to work.
-
-    Returns
-    -------
-    Counter
-        ``kills``: processes that were killed.
-
-    Raises
-    ------
-    Loss
-        If a promise was broken.
+    Return the number of ``kills``; raise `Loss` if a promise was broken.
     """
     counts: Counter[str] = Counter()
     after = False
@@ -64,26 +49,9 @@ def kill_at_every_call(workload: Sequence[str], folder: Path | None = None) -> C
 
 
 def kill_at_random(kills: int, seed: int, folder: Path | None = None) -> Counter[str]:
-    """Kill processes at random times, one after the other on one store.
+    """Kill processes at random times, one after the other on one store; `seed` repeats what they do.
 
-    Parameters
-    ----------
-    kills : int
-        How many.
-    seed : int
-        Of the times, and of what the processes do.
-    folder : pathlib.Path, optional
-        Where to work.
-
-    Returns
-    -------
-    Counter
-        ``kills``, and ``commits`` that were judged after the last of them.
-
-    Raises
-    ------
-    Loss
-        If a promise was broken.
+    Return the number of ``kills``, and of ``commits`` that were judged after the last of them.
     """
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     expected = Expectation()
@@ -158,11 +126,12 @@ def _run(
         return result
 
     runner = Runner(store, told=lambda r: pipe.send(r.expected), expected=expected)
+    *earlier, last = workload
     with interposed(around):
-        for number, operation in enumerate(workload):
-            if number == len(workload) - 1:
-                left = call
+        for operation in earlier:
             runner.run(operation)
+        left = call
+        runner.run(last)
     runner.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,24 +24,9 @@ class _Stopped(BaseException):
 def stop_after_every_request(
     workload: Sequence[str], make_store: Callable[[], Any] = MemoryStore
 ) -> Counter[str]:
-    """Stop the writer after each put and each delete of a workload's last operation.
+    """Stop the writer after each put and each delete of a workload's last operation; count ``stops``.
 
-    Parameters
-    ----------
-    workload : sequence of str
-        Names of operations.
-    make_store : callable, default MemoryStore
-        Makes an empty place for each trial: a zarr store, or a URL.
-
-    Returns
-    -------
-    Counter
-        ``stops``: trials.
-
-    Raises
-    ------
-    Loss
-        If a promise was broken.
+    `make_store` makes an empty place for each trial: a zarr store, or a URL.
     """
     counts: Counter[str] = Counter()
     while _trial(workload, counts["stops"], make_store()):
@@ -71,20 +57,17 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
             request(lambda key=key: remove(self, {key}, name))  # type: ignore[misc]
 
     runner = Runner(place)
+    *earlier, last = workload
     with (
         mock.patch.object(backend, "_set", _set),
         mock.patch.object(backend, "_delete", _delete),
         mock.patch.object(object_store, "_WORKERS", 1),
     ):
-        for number, operation in enumerate(workload):
-            if number == len(workload) - 1:
-                left = requests
-            try:
-                if not runner.run(operation):
-                    return False
-            except _Stopped:
-                break
-        else:
+        if not all(map(runner.run, earlier)):
+            return False
+        left = requests
+        with contextlib.suppress(_Stopped):
+            runner.run(last)
             return False  # it makes no more requests than that
     with blamed_on(f"{tuple(workload)}, stopped after {requests} requests"):
         judge(place, runner.expected)

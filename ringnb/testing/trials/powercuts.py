@@ -30,31 +30,13 @@ def cut_power(
 ) -> Counter[str]:
     """Run a workload, and fail the power at every point of its last operation.
 
-    Parameters
-    ----------
-    workload : sequence of str
-        Names of operations. ``"kill save 7"`` stands for a save in a process that is killed before
-        its seventh call to the system; another process goes on from there, on the same disk.
-    durable : bool, default True
-        As for `ZarrStorage`. If not, only that is tried which a kill leaves: nothing that the
-        system has acknowledged is lost.
-    seed : int, default 0
-        For what is sampled.
-    place : str, default "s.zarr"
-        The store's path below a directory that exists.
-    folder : pathlib.Path, optional
-        Where to work; memory-backed is fastest.
+    The operation ``"kill save 7"`` is a save in a process that is killed before its seventh call to
+    the system; another process goes on from there, on the same disk. Without `durable` only that is
+    tried which a kill leaves. `place` is the store's path below a directory that exists.
 
-    Returns
-    -------
-    Counter
-        ``points``: operations after which the power failed; ``states``: different states of the disk
-        that were judged. Both are 0 if an operation had nothing to do: a shorter workload is the same.
-
-    Raises
-    ------
-    Loss
-        If a promise was broken.
+    Return ``points`` (operations after which the power failed) and ``states`` (different states of
+    the disk that were judged); both are 0 if an operation had nothing to do, since a shorter
+    workload is the same. Raise `Loss` if a promise was broken.
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
         base = Path(name, "live")

@@ -167,24 +167,7 @@ def _run(task: Task, folder: Path) -> tuple[Counter[str], str | None]:
 
 
 def run(*, full: bool, seed: int, jobs: int, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Run trials.
-
-    Parameters
-    ----------
-    full : bool
-        Everything, or a part that takes a minute.
-    seed : int
-        Of what is sampled.
-    jobs : int
-        Processes at a time.
-    only : sequence of str, optional
-        Keys of trials; all by default.
-
-    Returns
-    -------
-    dict
-        JSON-ready: counts and losses.
-    """
+    """Run trials, all or those of `only`, fully or a bounded part; return counts and losses as JSON."""
     memory = Path("/dev/shm")  # noqa: S108 - private directories are made there
     folder = (
         memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
@@ -236,41 +219,19 @@ def _arguments(
 
 
 def as_markdown(document: dict[str, Any]) -> list[str]:
-    """Return the lines of a Markdown table.
-
-    Parameters
-    ----------
-    document : dict
-        What `run` returned.
-
-    Returns
-    -------
-    list of str
-        A header and a line per trial.
-    """
+    """Return the lines of a Markdown table, one per trial."""
     lines = ["| what was tried | how often | lost, wrong or half |", "|---|---|---|"]
     lines += [f"| {r['what']} | {r['tried']} | {len(r['losses'])} |" for r in document["rows"]]
     return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; those of this process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if nothing was lost.
-    """
+    """Run the command line; return 0 if nothing was lost."""
     parser = argparse.ArgumentParser(
         prog="python -m ringnb.testing.trials",
         description="Cut the power, kill, fail and damage; say what was lost.",
     )
-    parser.add_argument("--full", action="store_true", help="all of it, some ten minutes")
+    parser.add_argument("--full", action="store_true", help="all of it, some minutes")
     parser.add_argument("--seed", type=int, default=0, help="of what is sampled (default: 0)")
     parser.add_argument("--jobs", type=int, default=available_cores(), help="processes at a time")
     parser.add_argument(

@@ -1,8 +1,8 @@
 """Small workloads for trials, and what must be true after each of their operations.
 
-A workload is a sequence of operations on one store by one actor. `Expectation` keeps the books: which
-checkpoints were committed, with what content; `begin` and `end` bracket an operation, and between the
-two either outcome is right, but nothing else.
+A workload is a sequence of operations on one store by one actor. `Expectation` says which
+checkpoints were committed, with what content; while an operation runs, either outcome is right, but
+nothing else.
 """
 
 from __future__ import annotations
@@ -27,18 +27,7 @@ OPERATIONS = ("save", "share", "delete", "retire", "pin", "unpin", "aside", "reo
 
 
 def snapshot_of(number: int) -> Snapshot:
-    """Return the state that is committed as the n-th: two fields, three chunks, one unchanged.
-
-    Parameters
-    ----------
-    number : int
-        Counts from 1.
-
-    Returns
-    -------
-    Snapshot
-        Its content follows from the number.
-    """
+    """Return the state that is committed as the n-th: two fields, three chunks, one unchanged."""
     u = np.arange(320, dtype="<f4").reshape(40, 8)
     u[32:] += number
     return Snapshot(
@@ -55,15 +44,7 @@ def snapshot_of(number: int) -> Snapshot:
 
 @dataclass(frozen=True)
 class Kept:
-    """What must come back of a checkpoint.
-
-    Attributes
-    ----------
-    number : int
-        Whose `snapshot_of` it holds.
-    pins : frozenset of str or None
-        The pins that it may have.
-    """
+    """What must come back of a checkpoint: the `snapshot_of` that number, with one of these pins."""
 
     number: int
     pins: frozenset[str | None] = frozenset({None})
@@ -71,21 +52,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a store may hold.
+    """What a store may hold, by the checkpoint's name."""
 
-    Attributes
-    ----------
-    must : dict of str to Kept
-        Checkpoints that have to be there.
-    may : dict of str to Kept
-        Checkpoints that may be there as well, whole.
-    aside : dict of str to Kept
-        Checkpoints that were moved aside: they have to be there, or where they were moved to.
-    """
-
-    must: dict[str, Kept] = field(default_factory=dict)
-    may: dict[str, Kept] = field(default_factory=dict)
-    aside: dict[str, Kept] = field(default_factory=dict)
+    must: dict[str, Kept] = field(default_factory=dict)  # has to be there
+    may: dict[str, Kept] = field(default_factory=dict)  # may be there as well, whole
+    aside: dict[str, Kept] = field(
+        default_factory=dict
+    )  # quarantined: there, or where it was moved
 
     def everything(self) -> dict[str, Kept]:
         """Return all that may come to light."""
@@ -98,18 +71,10 @@ class Expectation:
 
 
 class Runner:
-    """Runs a workload and keeps the books.
+    """Runs a workload and notes what the store may hold.
 
-    Parameters
-    ----------
-    place : object
-        What `ZarrStorage` takes.
-    durable : bool, default True
-        As for `ZarrStorage`.
-    told : callable, optional
-        Called with the runner when an operation begins and when it has ended.
-    expected : Expectation, optional
-        What the store holds already.
+    `told` is called with the runner when an operation begins and when it has ended; `expected` is
+    what the store holds already.
     """
 
     def __init__(
@@ -146,18 +111,7 @@ class Runner:
         self._sharing.close()
 
     def run(self, operation: str) -> bool:
-        """Run one operation.
-
-        Parameters
-        ----------
-        operation : str
-            One of `OPERATIONS`.
-
-        Returns
-        -------
-        bool
-            False if there was nothing to do.
-        """
+        """Run one of `OPERATIONS`; return False if there was nothing to do."""
         done: bool = getattr(self, f"_{operation}")()
         return done
 
@@ -228,7 +182,7 @@ class Runner:
         )
 
     def _reopen(self) -> bool:
-        """Close and open anew; the next save makes good what a crash left."""
+        """Close and open anew; the next save repairs what a crash left."""
 
         def act() -> None:
             """Take the lock again."""
@@ -241,16 +195,5 @@ class Runner:
 
 
 def workloads(length: int) -> Iterator[tuple[str, ...]]:
-    """Yield every workload of a length, those included of which some operations have nothing to do.
-
-    Parameters
-    ----------
-    length : int
-        Number of operations.
-
-    Yields
-    ------
-    tuple of str
-        Names of operations.
-    """
+    """Yield every workload of a length, also those in which an operation has nothing to do."""
     yield from itertools.product(OPERATIONS, repeat=length)
