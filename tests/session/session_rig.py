@@ -8,9 +8,13 @@ import numpy as np
 import zarr
 
 import ringnb as rn
+from ringnb.checkpoint import CheckpointManager
 from ringnb.errors import Status
 from ringnb.kernel.base import ActorCounters, SnapshotFacts
 from ringnb.messages.commands import Command, Reply
+from ringnb.messages.events import EventLog
+from ringnb.session.change_tracking import ChangeTracker
+from ringnb.session.service import SnapshotService
 from ringnb.testing.kernels import Mixer, advance
 
 SHAPE = (11, 13)
@@ -144,3 +148,12 @@ class FakeClient:
         self.pumped_s.append(timeout_s)
         while self.answers_at_once and self.sent:
             self.answer()
+
+
+def service_of_a_fake(slots=2, lanes=1, **changes):
+    """Return a service without threads over a kernel that answers when it is told to, and its client."""
+    client, log = FakeClient(slots, lanes), EventLog()
+    manager = CheckpointManager(quiet(**changes), Gate(memory()), observer=log.append)
+    for slot in range(slots):
+        manager.register_actor(slot, f"mixer_{slot}", "mixer")
+    return SnapshotService(client, manager, log, ChangeTracker()), client

@@ -33,7 +33,7 @@ def pass_time(session):
     return session.manager.list_checkpoints(0)
 
 
-def test_an_actor_that_stands_is_not_checkpointed_again_by_itself(beside_a_runner):
+def test_an_actor_that_does_not_change_is_not_checkpointed_again_by_itself(beside_a_runner):
     with beside_a_runner() as s:
         assert pass_time(s) == ["checkpoint_0_step_0"]  # it had no history: its start is kept
         s.inject(0, (3, 4))
@@ -43,7 +43,7 @@ def test_an_actor_that_stands_is_not_checkpointed_again_by_itself(beside_a_runne
         kept = pass_time(s)
         assert kept[-1] == "checkpoint_0_step_7"
         assert pass_time(s) == kept
-        by_hand = s.snapshot(0).name  # whoever asks gets one
+        by_hand = s.snapshot(0).name  # a snapshot that is asked for is always taken
         assert pass_time(s)[-1] == by_hand == "checkpoint_0_step_7.2"
 
 

@@ -1,4 +1,4 @@
-"""The crank: the world stands still between any two stages, and what is said of it is so."""
+"""The crank: everything is stopped between any two stages, and what it says of that is true."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_turn_moves_one_request_by_one_stage(tmp_path):
         assert kernel.statistics().k2h_depth == (0,)  # not answered
         captured = session.current_step(0)
         time.sleep(0.05)
-        assert session.current_step(0) == captured  # the lane stands
+        assert session.current_step(0) == captured  # the lane is stopped
         crank.turn()  # answer
         assert kernel.statistics().k2h_depth == (1,)
         crank.turn()  # receive

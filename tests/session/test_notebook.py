@@ -1,4 +1,4 @@
-"""A notebook cell that is run again: its earlier session is closed, and whoever asked is told."""
+"""A notebook cell that is run again: its earlier session is closed, and its subscribers are told."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cell(tmp_path, monkeypatch):
         session.close()
 
 
-def test_a_session_that_is_displaced_tells_who_asked_once_and_after_it_is_closed(cell):
+def test_a_displaced_session_tells_its_subscribers_once_and_after_it_is_closed(cell):
     told = []
     first = cell(1)
 
@@ -42,7 +42,7 @@ def test_a_session_that_is_displaced_tells_who_asked_once_and_after_it_is_closed
     assert told == [(first, True)]
 
 
-def test_who_asked_the_successor_is_told_as_well(cell, monkeypatch):
+def test_subscribers_of_the_successor_are_told_as_well(cell, monkeypatch):
     told = []
     first = cell(1)
     monkeypatch.setattr("ringnb.session.session.current_run", lambda: ("cell-2", 2))

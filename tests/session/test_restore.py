@@ -76,7 +76,7 @@ def test_restore_refuses_what_does_not_fit_and_names_both_sides(session):
     np.testing.assert_array_equal(state_of(session.snapshot(0)), reference(0, 3))
 
 
-def test_a_damaged_checkpoint_leaves_the_actor_untouched(tmp_path):
+def test_rule_17_a_damaged_checkpoint_is_passed_over_and_leaves_the_actor_untouched(tmp_path):
     path = tmp_path / "store.zarr"
     config = quiet(storage_path=path)
     with rn.Session(Mixer(SHAPE), config=config) as s:

@@ -8,27 +8,14 @@ import warnings
 
 import numpy as np
 import pytest
-from session_rig import FULL, SHAPE, FakeClient, Gate, memory, quiet, reference, state_of
+from session_rig import FULL, SHAPE, Gate, memory, quiet, reference, service_of_a_fake, state_of
 from waiting import until
 
 import ringnb as rn
-from ringnb.checkpoint import CheckpointManager
-from ringnb.messages.events import EventLog
-from ringnb.session.change_tracking import ChangeTracker
-from ringnb.session.service import SnapshotService
 from ringnb.testing.kernels import Mixer
 
 
-def service_of_a_fake(slots=2, lanes=1, **changes):
-    """Return a service without threads over a kernel that answers when it is told to, and its client."""
-    client, log = FakeClient(slots, lanes), EventLog()
-    manager = CheckpointManager(quiet(**changes), Gate(memory()), observer=log.append)
-    for slot in range(slots):
-        manager.register_actor(slot, f"mixer_{slot}", "mixer")
-    return SnapshotService(client, manager, log, ChangeTracker()), client
-
-
-def test_automatic_snapshots_come_by_themselves_and_retention_holds():
+def test_rule_18_automatic_snapshots_come_by_themselves_and_retention_holds():
     config = rn.CheckpointConfig(interval=0.05, max_snapshots=2)
     with rn.Session(
         Mixer(SHAPE), actors=3, config=config, storage=memory(), max_steps_per_second=2000
@@ -46,7 +33,7 @@ def test_automatic_snapshots_come_by_themselves_and_retention_holds():
             assert latest.parent is not None
 
 
-def test_an_automatic_snapshot_is_due_before_it_is_requested():
+def test_rule_02_an_actor_without_a_checkpoint_is_due_at_once_and_then_requested():
     with rn.Session(Mixer(SHAPE), config=rn.CheckpointConfig(), storage=memory()) as s:
         deadline = time.monotonic() + 10
         while s.statistics().completed < 1 and time.monotonic() < deadline:
@@ -73,7 +60,7 @@ def test_a_slow_disk_delays_no_command_and_no_other_actor():
         writer.join(30)
 
 
-def test_an_automatic_failure_is_an_event_a_warning_and_a_retry():
+def test_rule_06_an_automatic_failure_is_an_event_a_warning_and_a_retry():
     gate = Gate(memory())
     gate.error = FULL
     config = rn.CheckpointConfig(interval=0.2)
@@ -89,7 +76,7 @@ def test_an_automatic_failure_is_an_event_a_warning_and_a_retry():
             assert s.statistics().failed >= 1
 
 
-def test_a_failed_commit_of_an_actor_that_has_gone_ends_no_thread():
+def test_rule_12_a_failed_commit_of_an_unregistered_actor_ends_no_thread():
     gate = Gate(memory())
     gate.open.clear()
     gate.error = FULL

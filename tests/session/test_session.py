@@ -48,7 +48,7 @@ def test_pause_ends_a_blocked_run_steps_and_clears_the_budget(session):
     assert session.run_steps(0, 1) == step + 1
 
 
-def test_resume_runs_freely_and_pause_stands_at_a_boundary(session):
+def test_resume_runs_freely_and_pause_stops_at_a_step_boundary(session):
     session.set_pace(2000)  # the NumPy reference has to keep up
     session.resume()
     while min(session.current_step(0), session.current_step(1)) < 5:

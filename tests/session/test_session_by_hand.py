@@ -59,7 +59,7 @@ def test_the_loop_of_the_documentation_runs_again_and_again(by_hand):
     assert by_hand.statistics().completed == 10
 
 
-def test_sending_twice_asks_once(by_hand):
+def test_rule_03_sending_twice_requests_once(by_hand):
     request = by_hand.manager.request_snapshot(0)
     by_hand.send(request)
     by_hand.send(request)

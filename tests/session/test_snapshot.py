@@ -63,7 +63,7 @@ def test_every_stage_is_logged_in_order(session):
     assert next(e for e in events if e.stage == "committed").name == checkpoint.name
 
 
-def test_lineage_follows_commits_and_restores(session):
+def test_rule_13_lineage_follows_commits_and_restores_and_no_name_is_taken_twice(session):
     first = session.snapshot(0)
     session.run_steps(0, 5)
     second = session.snapshot(0)
@@ -74,7 +74,7 @@ def test_lineage_follows_commits_and_restores(session):
     assert third.name == f"{second.name}.2"  # the same step on another branch: both are kept
 
 
-def test_a_snapshot_that_is_not_committed_in_time_is_cancelled():
+def test_rule_02_a_snapshot_that_is_not_committed_in_time_is_cancelled():
     gate = Gate(memory())
     with rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=gate, lanes=1) as s:
         gate.open.clear()

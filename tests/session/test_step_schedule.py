@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from session_rig import FakeClient, memory, quiet
+from session_rig import memory, quiet, service_of_a_fake
 from waiting import until
 
 import ringnb as rn
-from ringnb.checkpoint import CheckpointManager
-from ringnb.messages.events import EventLog
-from ringnb.session.change_tracking import ChangeTracker
-from ringnb.session.service import SnapshotService
 from ringnb.session.step_schedule import StepSchedule
 
 
@@ -34,7 +30,7 @@ def test_snapshots_by_the_step_count():
         assert s.manager.load_latest(1).step == 700
         s.snapshot_every(None)
         s.run_steps(1, 500)
-        s.snapshot(0)  # whatever was asked for before has been answered by then
+        s.snapshot(0)  # all earlier requests have been answered by then
         assert s.statistics().completed == done + 2
         for bad in (0, -1, 1.5, True):
             with pytest.raises((TypeError, ValueError), match="steps"):
@@ -54,13 +50,13 @@ def test_what_is_taken_by_the_step_count_is_kept_by_the_step_count():
         until(lambda: s.statistics().completed >= 5)
         s.pause(0)
         s.snapshot_every(None)
-        s.snapshot(0)  # whatever was asked for before has been answered by then
+        s.snapshot(0)  # all earlier requests have been answered by then
         windows = {e.step // 100 for e in s.events.select("committed")}
         assert {e.step // 100 for e in s.manager.history(0)} == windows
         assert len(windows) >= 5
 
 
-def test_rule_due_when_a_multiple_was_passed_and_once():
+def test_an_actor_is_due_when_a_multiple_was_passed_and_once():
     schedule, steps = StepSchedule(), {0: 100, 1: 0}
     schedule.set(0, 100, 100)  # the step that it has now is not due
     schedule.set(1, 30, 0)
@@ -73,7 +69,7 @@ def test_rule_due_when_a_multiple_was_passed_and_once():
     assert schedule.due(steps.get) == [0]
 
 
-def test_rule_due_until_a_snapshot_was_requested():
+def test_an_actor_is_due_until_a_snapshot_was_requested():
     schedule = StepSchedule()
     schedule.set(0, 10, 0)
     assert [schedule.due(lambda _, s=s: s) for s in (10, 11, 12)] == [[0]] * 3
@@ -81,7 +77,7 @@ def test_rule_due_until_a_snapshot_was_requested():
     assert schedule.due(lambda _: 13) == []
 
 
-def test_rule_an_actor_restored_to_an_earlier_step_is_due_at_the_next_multiple():
+def test_an_actor_restored_to_an_earlier_step_is_due_at_the_next_multiple():
     schedule = StepSchedule()
     schedule.set(0, 10, 25)
     assert schedule.due(lambda _: 7) == []
@@ -89,7 +85,7 @@ def test_rule_an_actor_restored_to_an_earlier_step_is_due_at_the_next_multiple()
     assert schedule.due(lambda _: 10) == [0]
 
 
-def test_rule_a_schedule_that_ends_is_due_no_more():
+def test_a_schedule_that_ends_is_due_no_more():
     schedule = StepSchedule()
     schedule.set(0, 10, 0)
     assert schedule.active
@@ -101,10 +97,7 @@ def test_rule_a_schedule_that_ends_is_due_no_more():
 
 def test_a_multiple_is_not_skipped_while_the_snapshot_before_is_being_written():
     """Its request is then still the actor's only one, and was captured before the multiple."""
-    client, log = FakeClient(slots=1), EventLog()
-    manager = CheckpointManager(quiet(), memory(), observer=log.append)
-    manager.register_actor(0, "mixer_0", "mixer")
-    service = SnapshotService(client, manager, log, ChangeTracker())
+    service, client = service_of_a_fake(slots=1)
     service.step_schedule.set(0, 100, 0)
     client.kernel.steps[0] = 100
     service.turn()
@@ -124,14 +117,11 @@ def test_a_multiple_is_not_skipped_while_the_snapshot_before_is_being_written():
 
 
 def test_a_request_that_waits_to_be_sent_serves_the_multiple_as_well():
-    client, log = FakeClient(slots=1), EventLog()
-    manager = CheckpointManager(quiet(), memory(), observer=log.append)
-    manager.register_actor(0, "mixer_0", "mixer")
-    service = SnapshotService(client, manager, log, ChangeTracker())
+    service, client = service_of_a_fake(slots=1)
     service.step_schedule.set(0, 100, 0)
     for index in (0, 1):
         client.kernel.taken[0].add(index)  # no staging buffer is free
-    service.enqueue(manager.request_snapshot(0))
+    service.enqueue(service.manager.request_snapshot(0))
     client.kernel.steps[0] = 100
     service.turn()
     client.kernel.taken[0].clear()
