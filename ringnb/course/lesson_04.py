@@ -14,6 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -234,11 +235,9 @@ def _one_life(
         lived = time.monotonic() - begin
         child.join()
         costs = []
-        try:
+        with suppress(EOFError):  # the child's end of the pipe is closed
             while ours.poll():
                 costs.append(float(ours.recv()))
-        except EOFError:
-            pass
     finally:
         child.kill()
         child.join()
