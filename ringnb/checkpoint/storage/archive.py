@@ -1,4 +1,4 @@
-"""Checkpoints in one zip file: to send them to somebody, to keep them elsewhere, to read them there.
+"""Checkpoints in one zip file: to send them, to keep them elsewhere, to read them there.
 
 The archive has the layout of a store, uncompressed (checkpoints hardly compress, and members can then
 be read in place), so that zarr's ``ZipStore``, xarray and `open_archive` read it as it is. A zip cannot
@@ -156,7 +156,7 @@ def open_archive(path: str | os.PathLike[str]) -> ZarrStorage:
     except CheckpointError:
         raise
     except Exception as error:  # zipfile has many exceptions for a damaged directory
-        msg = f"{os.fspath(path)!r} is no zip file, or damaged: give one that `ringnb export` wrote"
+        msg = f"{os.fspath(path)!r} is not a zip file, or damaged: give one that `ringnb export` wrote"
         raise CheckpointError(msg) from error
     if not created:
         msg = f"{os.fspath(path)!r} is an empty zip file: give one that `ringnb export` wrote"

@@ -6,6 +6,9 @@ A backend knows names and bytes; what the bytes mean is `ringnb.checkpoint.stora
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -26,7 +29,7 @@ from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointError
 
-__all__ = ["Backend", "Commit", "free_name"]
+__all__ = ["Backend", "Commit", "describe_writer", "free_name", "read_note", "writer_note"]
 
 _IN_FLIGHT_BYTES = 48 << 20
 Render = Callable[[Mapping[str, list[int]], int], bytes]
@@ -81,6 +84,28 @@ def free_name(name: str, taken: Callable[[str], bool]) -> str:
     return free
 
 
+def writer_note() -> bytes:
+    """Return what this process leaves where it writes: pid, host, and since when."""
+    note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+    return json.dumps(note).encode()
+
+
+def read_note(raw: bytes) -> dict[str, Any]:
+    """Return a writer's note, empty if it cannot be read."""
+    try:
+        note = json.loads(raw)
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def describe_writer(note: Mapping[str, Any]) -> str:
+    """Return which process a note is of, for a message."""
+    if {"pid", "host"} <= note.keys():
+        return f"process {note['pid']} on host {note['host']!r}"
+    return "another process"
+
+
 class Backend(ABC):
     """A place for checkpoints. Any thread."""
 
@@ -96,7 +121,7 @@ class Backend(ABC):
 
     @abstractmethod
     def created(self) -> bool:
-        """Return whether there is a store; raise `CheckpointError` if it is none of ringnb's."""
+        """Return whether there is a store; raise `CheckpointError` if it is something else."""
 
     @abstractmethod
     def catalogue(self) -> list[CheckpointInfo]:
@@ -163,7 +188,7 @@ class Backend(ABC):
             raise CheckpointError(msg)
 
     def check_marker(self, raw: bytes) -> None:
-        """Refuse a place whose root document is not that of a ringnb store of a known format."""
+        """Refuse a root document that is not that of a ringnb store of a known format."""
         try:
             found = json.loads(raw)["attributes"][ATTRIBUTE]["format"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -174,7 +199,7 @@ class Backend(ABC):
             raise self.refused(why)
 
     def refused(self, why: str) -> CheckpointError:
-        """Return the error for a place that is no store of ringnb's."""
+        """Return the error for a place that is not a ringnb store."""
         return CheckpointError(
             f"{self.url!r} is not a ringnb store: {why}. Choose another place; nothing was changed"
         )

@@ -1,4 +1,4 @@
-"""What a place that keeps checkpoints must offer: the manager knows this class and no other.
+"""The interface between manager and storage: the manager knows this class and no other.
 
 `ZarrStorage` implements it for a local directory and for any zarr ``Store``; `ringnb.testing` ships a
 contract test class that checks an implementation.
@@ -19,7 +19,7 @@ __all__ = ["CheckpointStorage"]
 
 
 class CheckpointStorage(ABC):
-    """A place that keeps checkpoints.
+    """The interface of a storage of checkpoints.
 
     Notes
     -----
@@ -69,7 +69,7 @@ class CheckpointStorage(ABC):
         Raises
         ------
         CheckpointNotFound
-            If there is none of that name.
+            If there is no checkpoint of that name.
         CheckpointCorrupt
             If its metadata does not match its digest.
         """
@@ -96,7 +96,7 @@ class CheckpointStorage(ABC):
         Raises
         ------
         CheckpointNotFound
-            If there is none of that name.
+            If there is no checkpoint of that name.
         CheckpointError
             If it is pinned, not recognisably a checkpoint that ringnb wrote, or the storage fails.
         """

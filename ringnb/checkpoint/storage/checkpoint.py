@@ -53,11 +53,11 @@ class Checkpoint:
     Raises
     ------
     TypeError
-        If it is no zarr group.
+        If it is not a zarr group.
     CheckpointNotFound
         If nothing is stored there any more.
     CheckpointCorrupt
-        If its metadata is not what was committed, or it is none of ringnb's checkpoints.
+        If its metadata is not what was committed, or ringnb did not write it.
 
     Notes
     -----
@@ -83,27 +83,7 @@ class Checkpoint:
 
     @classmethod
     def from_source(cls, name: str, source: Source, *, storage: PinStorage | None = None) -> Self:
-        """Open a checkpoint without zarr.
-
-        Parameters
-        ----------
-        name : str
-            Its name.
-        source : Source
-            Its bytes.
-        storage : PinStorage, optional
-            The storage that `pin` and `unpin` call.
-
-        Returns
-        -------
-        Checkpoint
-            Metadata checked.
-
-        Raises
-        ------
-        CheckpointNotFound, CheckpointCorrupt
-            As the constructor.
-        """
+        """Open a checkpoint without zarr; `storage` sets its pins. Errors as the constructor."""
         checkpoint = cls.__new__(cls)
         checkpoint._open(Reader(name, source))
         checkpoint._storage = storage
@@ -347,7 +327,7 @@ class Checkpoint:
         CheckpointError
             If it was not opened through a storage, or another process writes the store.
         """
-        self._pin_storage().pin(self.name, label)
+        self._pinning.pin(self.name, label)
         self._open(Reader(self.name, self._reader.source))
 
     def unpin(self) -> None:
@@ -358,10 +338,11 @@ class Checkpoint:
         CheckpointNotFound, CheckpointError
             As `pin`.
         """
-        self._pin_storage().unpin(self.name)
+        self._pinning.unpin(self.name)
         self._open(Reader(self.name, self._reader.source))
 
-    def _pin_storage(self) -> PinStorage:
+    @property
+    def _pinning(self) -> PinStorage:
         if self._storage is None:
             msg = (
                 f"checkpoint {self.name!r} was opened from a zarr group: open it with "

@@ -101,7 +101,7 @@ def render_document(
             "document": _ZEROS,
         },
     }
-    return _sealed(
+    return _with_digest(
         {
             "attributes": {ATTRIBUTE: record},
             "zarr_format": 3,
@@ -124,17 +124,17 @@ def revise_document(raw: bytes, **changes: Any) -> bytes:
         record[key] = value
         if value is None:
             del record[key]
-    record["digests"] = digests  # last, as `_replaced` expects
-    return _sealed(parsed)
+    record["digests"] = digests  # last, as `_swap_digest` expects
+    return _with_digest(parsed)
 
 
-def _sealed(document: Mapping[str, Any]) -> bytes:
+def _with_digest(document: Mapping[str, Any]) -> bytes:
     """Render a document whose own digest is still zeros, and put the digest in."""
     raw = dump(document)
-    return _replaced(raw, _ZEROS, hashlib.sha256(raw).hexdigest())
+    return _swap_digest(raw, _ZEROS, hashlib.sha256(raw).hexdigest())
 
 
-def _replaced(raw: bytes, old: str, new: str) -> bytes:
+def _swap_digest(raw: bytes, old: str, new: str) -> bytes:
     """Exchange the document's own digest, which is the last thing of the record."""
     # The last occurrence, because a parameter may have the name, and the value, of the digest.
     head, found, tail = raw.rpartition(f'"document":"{old}"'.encode())
@@ -214,7 +214,7 @@ def _opened(name: str, raw: bytes) -> tuple[Any, Any]:
             )
     except _MALFORMED as error:
         raise _corrupt(name, "its metadata cannot be read") from error
-    zeroed = _replaced(raw, digest, _ZEROS) if isinstance(digest, str) else b""
+    zeroed = _swap_digest(raw, digest, _ZEROS) if isinstance(digest, str) else b""
     if digest == _ZEROS or hashlib.sha256(zeroed).hexdigest() != digest:
         raise _corrupt(name, "its metadata does not match its digest")
     return parsed, record

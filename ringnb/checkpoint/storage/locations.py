@@ -26,46 +26,46 @@ _memory_guard = threading.Lock()
 
 
 def open_backend(
-    place: str | os.PathLike[str] | Store, *, durable: bool, incremental: bool
+    location: str | os.PathLike[str] | Store, *, durable: bool, incremental: bool
 ) -> Backend:
     """Open the backend for a path, a URL or a zarr store; errors as for `ZarrStorage`.
 
     Nothing is created or read yet.
     """
-    if isinstance(place, LocalStore) and not place.read_only:
-        place = place.root
-    if isinstance(place, Store):
-        return ObjectStoreBackend(place)
-    if not isinstance(place, str | os.PathLike):
+    if isinstance(location, LocalStore) and not location.read_only:
+        location = location.root
+    if isinstance(location, Store):
+        return ObjectStoreBackend(location)
+    if not isinstance(location, str | os.PathLike):
         msg = (
             "path_or_zarr_store must be a path, a URL or a zarr Store, "
-            f"got {place!r} ({type(place).__name__})"
+            f"got {location!r} ({type(location).__name__})"
         )
         raise TypeError(msg)
-    path = os.fspath(place)
+    path = os.fspath(location)
     if not isinstance(path, str) or not path or "\0" in path:
-        msg = f"{path!r} is no directory path: give one that is not empty and holds no null byte"
+        msg = f"{path!r} is not a directory path: give one that is not empty and holds no null byte"
         raise ValueError(msg)
     if is_remote(path):
         return ObjectStoreBackend(_store_of(path))
     return DirectoryBackend(local_path(path), durable=durable, incremental=incremental)
 
 
-def is_remote(place: str) -> bool:
-    """Return whether a place is a URL of anything but a local directory."""
-    return "://" in place and not place.startswith("file://")
+def is_remote(location: str) -> bool:
+    """Return whether a location is a URL of anything but a local directory."""
+    return "://" in location and not location.startswith("file://")
 
 
-def local_path(place: str) -> Path:
+def local_path(location: str) -> Path:
     """Return the directory of a path, in which ``~`` is the home directory, or of a ``file://`` URL.
 
     ValueError if the URL names another host or no path.
     """
-    if not place.startswith("file://"):
-        return Path(os.path.expanduser(place))
-    url = urlsplit(place)
+    if not location.startswith("file://"):
+        return Path(os.path.expanduser(location))
+    url = urlsplit(location)
     if url.netloc not in {"", "localhost"} or not url.path.strip("/") or url.query or url.fragment:
-        msg = f"{place!r} is no URL of a local directory: write file:///absolute/path"
+        msg = f"{location!r} is not a URL of a local directory: write file:///absolute/path"
         raise ValueError(msg)
     return Path(unquote(url.path))
 

@@ -134,7 +134,7 @@ class DirectorySource(Source):
 
 
 async def fetch(store: Store, key: str, limit: int) -> bytes | None:
-    """Get a value from a zarr store, but at most `limit` + 1 bytes, whatever somebody put there."""
+    """Get a value from a zarr store, but at most `limit` + 1 bytes, whatever lies there."""
     prototype = default_buffer_prototype()
     try:
         value = await store.get(key, prototype, RangeByteRequest(0, limit + 1))

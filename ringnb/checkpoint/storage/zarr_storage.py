@@ -106,13 +106,7 @@ class ZarrStorage(CheckpointStorage):
 
     @property
     def is_created(self) -> bool:
-        """Whether there is a store already; the first save creates one.
-
-        Raises
-        ------
-        CheckpointError
-            If there is something else.
-        """
+        """Whether there is a store; the first save creates one. Something else is an error."""
         return self._backend.created()
 
     @property
@@ -123,27 +117,9 @@ class ZarrStorage(CheckpointStorage):
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.
 
-        Parameters
-        ----------
-        name : str
-            A free name.
-        snapshot : Snapshot
-            What to store. A field may also be anything with a shape, a dtype and slices (a memory
-            map, an array of zarr or h5py): it is read chunk by chunk, from several threads.
-
-        Returns
-        -------
-        SaveReceipt
-            Stamps and size.
-
-        Raises
-        ------
-        CheckpointError
-            If the name is taken, or the place is no ringnb store.
-        StoreLocked
-            If another process writes the store.
-        OSError
-            If the file system fails; nothing of the attempt is visible then.
+        A field may also be anything with a shape, a dtype and slices (a memory map, an array of zarr or
+        h5py): it is read chunk by chunk, from several threads. `StoreLocked` if another process writes
+        the store; OSError if the file system fails: nothing of the attempt is visible then.
         """
         check_checkpoint_name(name)
         if not isinstance(snapshot, Snapshot):
@@ -158,23 +134,8 @@ class ZarrStorage(CheckpointStorage):
     def copy_from(self, checkpoint: Checkpoint) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
 
-        Parameters
-        ----------
-        checkpoint : Checkpoint
-            From any store. Name, identity, time, parent and pin are kept; its place in the commit
-            order becomes this store's next.
-
-        Returns
-        -------
-        SaveReceipt
-            Stamps and size.
-
-        Raises
-        ------
-        CheckpointCorrupt, CheckpointNotFound
-            If the original is not what was committed, or is gone.
-        CheckpointError, StoreLocked, OSError
-            As `save`.
+        Everything is kept but its number, which becomes this store's next. Errors as `save`, and
+        `CheckpointCorrupt` or `CheckpointNotFound` if the original is damaged or gone.
         """
         document = checkpoint.document
         name = check_checkpoint_name(checkpoint.name)
@@ -249,7 +210,7 @@ class ZarrStorage(CheckpointStorage):
                 msg = f"no checkpoint {name!r} in {self._backend.url}: see list()"
                 raise CheckpointNotFound(msg)
             try:
-                # Damaged arrays, and their documents, do not stand in the way of retention: the
+                # Damaged arrays, and their documents, do not keep a checkpoint from being deleted: the
                 # group's document says which files are ours.
                 document = parse_document(name, raw or b"")
             except CheckpointCorrupt as error:
@@ -292,24 +253,9 @@ class ZarrStorage(CheckpointStorage):
                 self._backend.replace_document(name, revise_document(document.raw, **changes))
 
     def quarantine(self, name: str) -> str:
-        """Move a checkpoint out of the store, whatever is left of it; nothing is deleted.
+        """Move what lies under a name out of the store, undeleted, and return where it is now.
 
-        Parameters
-        ----------
-        name : str
-            A name in `list`, or of something that lies in the store and looks like one.
-
-        Returns
-        -------
-        str
-            Where it is now.
-
-        Raises
-        ------
-        CheckpointNotFound
-            If there is nothing of that name.
-        CheckpointError
-            If the place has nowhere to put it.
+        `CheckpointNotFound` if there is nothing of that name.
         """
         check_checkpoint_name(name)
         with self._writing():

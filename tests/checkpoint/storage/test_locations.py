@@ -17,12 +17,12 @@ ONE = "checkpoint_0_step_1"
 @pytest.mark.parametrize(
     ("place", "why"),
     [
-        ("", "no directory path"),
-        ("a\0b", "no directory path"),
+        ("", "not a directory path"),
+        ("a\0b", "not a directory path"),
         ("memory://", "has no name"),
         ("s3://", "has no bucket"),
-        ("file://elsewhere/x", "no URL of a local directory"),
-        ("file:///", "no URL of a local directory"),
+        ("file://elsewhere/x", "not a URL of a local directory"),
+        ("file:///", "not a URL of a local directory"),
         ("gs://bucket/x", "are known"),
     ],
 )

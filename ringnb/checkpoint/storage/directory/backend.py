@@ -1,16 +1,6 @@
 """Checkpoints in a local directory: staged beside it, made durable, then renamed into place.
 
-Layout::
-
-    <store>/zarr.json               marks the store
-    <store>/<name>/...              one group per checkpoint, nothing else
-    .<store>.ringnb/lock            who writes
-    .<store>.ringnb/staging/<id>    a commit under way
-    .<store>.ringnb/trash/<id>      a checkpoint being removed
-    .<store>.ringnb/damaged/<name>  what `ringnb verify --repair` moved aside; ringnb never empties it
-
-Where the work area cannot lie beside the store it lies inside, as ``<store>/.ringnb/``:
-`ringnb.checkpoint.storage.directory.work_area`.
+The layout is drawn in ``ringnb/checkpoint/README.md``.
 
 Commit: chunks and documents are written to a staging directory and synced, with its directories; one
 ``rename`` makes the name visible; the store's directory is synced. A kill, or a power cut, at any
@@ -84,7 +74,7 @@ class DirectoryBackend(Backend):
     # -- the store itself ------------------------------------------------------------------------
 
     def created(self) -> bool:
-        """Return whether the store exists; refuse what is none of ringnb's."""
+        """Return whether the store exists; refuse anything else that lies there."""
         marker = self._path / DOCUMENT
         try:
             stat = marker.stat()
@@ -184,7 +174,7 @@ class DirectoryBackend(Backend):
         if seen is not None:
             warnings.warn(
                 f"the store {str(self._path)!r} was removed while it was in use, and its checkpoints "
-                "with it; a new one is begun in its place",
+                "with it; a new store is created",
                 CheckpointWarning,
                 stacklevel=2,
             )
@@ -195,11 +185,11 @@ class DirectoryBackend(Backend):
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
-        self.created()  # from now on its absence is news
+        self.created()  # from now on, a store that is missing was removed
 
     @contextlib.contextmanager
     def _staged(self, raw: bytes) -> Iterator[Path]:
-        """Write a document and sync it, to be renamed to its place in a ``with`` block."""
+        """Write a document and sync it; the ``with`` block renames it to where it belongs."""
         staged = self._work_area.new("staging")
         try:
             files.write_file(staged, [raw], durable=self._durable)
@@ -217,7 +207,7 @@ class DirectoryBackend(Backend):
             info = parse_info(commit.name, self._stage(commit, staged))
             written_ns = time.monotonic_ns()
             with self._listing.changing() as note:
-                # Used up before anything can be seen: an interrupt must not let two commits share it.
+                # Used up before the name can be seen: after an interrupt no other commit may get it.
                 self._lock.sequence += 1
                 files.rename(staged, self._path / commit.name)
                 note(commit.name, info)

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import socket
 import threading
 import time
 import weakref
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+from ringnb.checkpoint.storage.backend import describe_writer, read_note, writer_note
 from ringnb.checkpoint.storage.directory.listing import Listing
 from ringnb.errors import StoreLocked
 
@@ -76,12 +75,11 @@ class WriteLock:
         except BaseException:
             os.close(fd)
             raise
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         # The note is only for the messages of others: a full disk must not cost us the lock, nor leave
         # a descriptor behind that would lock this very process out.
         with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(owner).encode(), 0)
+            os.pwrite(fd, writer_note(), 0)
         self._fd = fd
         self._holders.add(holder)
         return True
@@ -113,13 +111,14 @@ def _same_file(fd: int, path: Path) -> bool:
 
 def _owner(path: Path) -> str:
     """Describe the process that holds a lock; it may be just writing its note."""
+    note: dict[str, Any] = {}
     for _ in range(20):
-        try:
-            owner = json.loads(path.read_bytes())
-            return f"process {owner['pid']} on host {owner['host']!r}"
-        except (OSError, ValueError, LookupError, TypeError):
-            time.sleep(0.005)
-    return "another process"
+        with contextlib.suppress(OSError):
+            note = read_note(path.read_bytes())
+        if note:
+            break
+        time.sleep(0.005)
+    return describe_writer(note)
 
 
 _locks: weakref.WeakValueDictionary[str, WriteLock] = weakref.WeakValueDictionary()

@@ -14,13 +14,13 @@ removes them: at once if the dead process was of this host, otherwise an hour af
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, final
 
+from ringnb.checkpoint.storage.backend import describe_writer, read_note, writer_note
 from ringnb.checkpoint.storage.format import WORK_AREA
 from ringnb.errors import CheckpointError, StoreLocked
 
@@ -85,15 +85,9 @@ class Claims:
     def take(self, name: str) -> None:
         """Claim the name of a checkpoint to be written; StoreLocked if another writer has it."""
         key = f"{WORK_AREA}/claims/{name}"
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        if not self._create(key, json.dumps(me).encode()) and name not in self._undropped:
+        if not self._create(key, writer_note()) and name not in self._undropped:
             found = self._get(key)
-            owner = _owner(found[0]) if found else None
-            who = (
-                "another process"
-                if owner is None
-                else f"process {owner.get('pid', '?')} on host {owner.get('host', '?')!r}"
-            )
+            who = describe_writer(read_note(found[0]) if found else {})
             msg = (
                 f"checkpoint {name!r} in {self._url} is being written by {who}: give one of the two "
                 "another name_prefix or storage_path"
@@ -143,23 +137,15 @@ class Claims:
         for page in self._obstore.list(self._store, prefix=prefix):
             for meta in page:
                 found = self._get(meta["path"])
-                if found is not None and _is_abandoned(_owner(found[0])):
+                if found is not None and _is_abandoned(read_note(found[0])):
                     names.append(meta["path"].rpartition("/")[2])
         return names
-
-
-def _owner(raw: bytes) -> dict[str, Any]:
-    try:
-        owner = json.loads(raw)
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
 
 
 def _is_abandoned(owner: dict[str, Any]) -> bool:
     since = owner.get("since")
     if not isinstance(since, int | float):
-        return False  # none that ringnb wrote
+        return False  # ringnb did not write this note
     if time.time() - since > _STALE_S:
         return True
     if owner.get("host") != socket.gethostname() or owner.get("pid") == os.getpid():
