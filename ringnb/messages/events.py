@@ -59,7 +59,7 @@ class Station(NamedTuple):
     position: str = ""  # what the hand crank says of a request stopped there; empty if it cannot be
 
 
-# In the order of the way.
+# In the order in which a request passes them.
 STATIONS: tuple[Station, ...] = (
     Station("due", "due", "Python"),
     Station("requested", "requested", "Python", "requested"),
@@ -258,7 +258,7 @@ class EventLog:
         ----------
         callback : callable
             It runs on the thread that appends, such as a thread of the service, or one that calls the
-            manager. It must neither block nor raise. The log holds it.
+            manager. It must neither block nor raise.
         *stages : str
             The stages.
         """

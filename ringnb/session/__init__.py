@@ -7,7 +7,7 @@ contents of this package. The way of one snapshot::
       service.enqueue                            puts it into the backlog of its lane
       service.turn > transport.send              service thread: the command, onto the H2K ring
       service.turn > transport.pump, take        service thread: the reply, off the K2H ring
-      transport.respond                          writer thread: arrays that view the staging buffer
+      service.complete > transport.respond       writer thread: arrays that view the staging buffer
       service.complete                           writer thread: the manager commits them
 
 Without a service thread the caller of `Session.snapshot` does all of it; `Session.send`,

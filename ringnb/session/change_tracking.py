@@ -51,7 +51,7 @@ class ChangeTracker:
 
     def expect_saved(self, slot: int, version: StateVersion) -> None:
         """Note a saved version that an actor is about to be loaded with, beside the one it has now."""
-        # Both count: nobody can say at which moment the kernel loads it, only that it has.
+        # Both count: when the kernel loads it is not known, only that it has.
         with self._lock:
             self._saved[slot] = (*self._saved.get(slot, ())[-1:], version)
 

@@ -389,7 +389,7 @@ class Crank:
         self.position = "idle"
 
 
-# Per position, the next turn: what does it, its name, and what it does, in words.
+# The next turn at each position: its function, its name, and what it does.
 _TURNS: dict[str, tuple[Callable[[Crank, int], str], str, str]] = {
     "idle": (Crank._ask, "Request", "The manager asks: what is due, or the selected actor"),
     "requested": (

@@ -4,7 +4,7 @@
   takes replies off the rings; `SnapshotService.turn` is one turn of it.
 * The *writer thread* completes snapshots, one at a time: a slow disk delays no command.
 
-Neither knows the session that owns them, so that a session that nobody uses can be collected.
+Neither knows the session that owns them, so that an abandoned session can be collected.
 
 Nothing that goes wrong in the background is silent: a failed automatic snapshot is an event, the first
 one of a kind a `CheckpointWarning` as well, and the manager retries it; when it succeeds again, one line
@@ -28,11 +28,11 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.events import EventLog
-from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
+from ringnb.messages.snapshots import SnapshotRequest
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
 from ringnb.session.step_schedule import StepSchedule
-from ringnb.session.transport import KernelAnswer, RequestStatus, SnapshotTransport
+from ringnb.session.transport import RequestStatus, SnapshotTransport
 
 __all__ = ["SnapshotService"]
 
@@ -63,7 +63,7 @@ class SnapshotService:
         self._kernel = client.kernel
         self._changes = changes
         self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
-        self._to_write: queue.SimpleQueue[KernelAnswer | None] = queue.SimpleQueue()
+        self._to_write: queue.SimpleQueue[RequestStatus | None] = queue.SimpleQueue()
         self._writing = 0
         self._writing_lock = threading.Lock()
         self._failure: BaseException | None = None
@@ -103,7 +103,7 @@ class SnapshotService:
         self._failure = self._failure or error
 
     def check(self) -> None:
-        """Raise, once, the exception that stopped a background thread or that nobody expected there."""
+        """Raise, once, an unexpected exception of a background thread."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -189,46 +189,42 @@ class SnapshotService:
         return self._kernel.counters(slot).step
 
     def _hand_over(self) -> None:
-        while (answer := self.transport.take()) is not None:
+        while (status := self.transport.take()) is not None:
             with self._writing_lock:
                 self._writing += 1
-            self._to_write.put(answer)
+            self._to_write.put(status)
 
     # -- the writer thread -----------------------------------------------------------------------
 
     def _write(self) -> None:
-        while (answer := self._to_write.get()) is not None:
+        while (status := self._to_write.get()) is not None:
             with self._keeping_failures():
-                self._commit(answer)
+                self._commit(status)
             with self._writing_lock:
                 self._writing -= 1
 
-    def _commit(self, answer: KernelAnswer) -> None:
-        response: SnapshotResponse | None = None
+    def _commit(self, status: RequestStatus) -> None:
         try:
-            response = self.transport.respond(answer)
-            name = self.complete(response)
-            if name is not None and self._failures.ongoing:
-                self._log_recovery(answer.request.actor_slot, name)
+            name = self.complete(status)
         except KernelStopped:
             raise
         except Exception as error:  # noqa: BLE001 - reported, whatever it is
-            self._report(answer.request, error)
-        finally:
-            if response is not None:
-                response.release()
+            self._report(status, error)
+        else:
+            if name is not None and self._failures.ongoing:
+                self._log_recovery(status.request.actor_slot, name)
 
-    def complete(self, response: SnapshotResponse) -> str | None:
-        """Commit a response and end the request's status; raises as the manager does. Any thread."""
-        status = self.transport.status(response.request_id)
+    def complete(self, status: RequestStatus) -> str | None:
+        """Commit an answered request and end its status; raises as the manager does. Any thread."""
         try:
-            name = self.manager.complete_snapshot(response)
+            response = self.transport.respond(status)
+            try:
+                name = self.manager.complete_snapshot(response)
+            finally:
+                response.release()
         except BaseException as error:
-            if status is not None:
-                status.end(error)
+            status.end(error)
             raise
-        if status is None:
-            return name
         if name is None:
             status.end(SnapshotFailed("the request was cancelled or has expired"))
             return None
@@ -238,20 +234,20 @@ class SnapshotService:
         status.end(None)
         return name
 
-    def _report(self, request: SnapshotRequest, error: Exception) -> None:
-        """Warn of a failed automatic snapshot, or keep an error that nobody expected."""
-        status = self.transport.status(request.request_id)
-        if status is not None and (status.raised or status.awaited):
+    def _report(self, status: RequestStatus, error: Exception) -> None:
+        """Warn of a failed automatic snapshot, or keep an unexpected error."""
+        slot = status.request.actor_slot
+        if status.raised or status.awaited:
             return  # raised where it is waited for
         if not isinstance(error, SnapshotFailed | CheckpointError | OSError):
             self.keep_failure(error)
             return
         text = (
-            f"snapshot of {self._name_of(request.actor_slot)} failed and will be retried: "
+            f"snapshot of {self._name_of(slot)} failed and will be retried: "
             f"{type(error).__name__}: {error}"
         )
         try:
-            text = self._failures.record_failure(request.actor_slot, error, text)
+            text = self._failures.record_failure(slot, error, text)
             warnings.warn(text, CheckpointWarning, stacklevel=2)
         except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
             self.keep_failure(raised)

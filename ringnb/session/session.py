@@ -193,7 +193,7 @@ class Session:
         Raises
         ------
         BaseException
-            The exception that stopped a background thread since the last call, after everything is
+            An unexpected exception of a background thread since the last call, after everything is
             closed.
         """
         if os.getpid() != self._pid:
@@ -292,7 +292,7 @@ class Session:
                 callback = session._on_displaced.pop(0)
                 try:
                     callback(session)
-                except Exception:  # noqa: BLE001 - of somebody else: logged, whatever it is
+                except Exception:  # noqa: BLE001 - the subscriber's: logged, whatever it is
                     _LOG.exception("a callback of on_displaced failed")
 
     @property
@@ -302,7 +302,7 @@ class Session:
 
     @property
     def failure(self) -> BaseException | None:
-        """The exception that stopped a background thread, which the next call raises; or None."""
+        """The unexpected exception of a background thread that the next call raises; or None."""
         return self._service.failure
 
     def keep_failure(self, error: BaseException) -> None:
@@ -747,8 +747,8 @@ class Session:
         if limit > 0:
             self._client.wait_until(lambda: transport.answers_waiting > 0, limit)
         responses = []
-        while (answer := transport.take()) is not None:
-            responses.append(transport.respond(answer))
+        while (status := transport.take()) is not None:
+            responses.append(transport.respond(status))
         return responses
 
     @property

@@ -78,11 +78,10 @@ def _wait(
             status.done.wait(min(left, 0.1))
             check()
             continue
-        answer = service.transport.take(status.request.request_id)
-        if answer is None:
+        if service.transport.take(status) is None:
             service.transport.pump(min(left, 0.05))
             check()
             continue
         with contextlib.suppress(Exception):  # kept in the status, raised from there
-            service.complete(service.transport.respond(answer))
+            service.complete(status)
     return True

@@ -1,9 +1,9 @@
 """Carries snapshot requests to the kernel and its answers back. It owns no thread.
 
-`SnapshotTransport.send` pushes the SNAPSHOT command, the reply comes to `take` as a `KernelAnswer`, and
-`respond` turns it into a response that views the staging buffer. `ringnb.session.service` drives it in
-the background, `Session.send` and `Session.receive` by hand. It knows a kernel client and the event log,
-and neither the manager nor the session.
+`SnapshotTransport.send` pushes the SNAPSHOT command of a request; when the kernel has replied, `take`
+returns its `RequestStatus`, and `respond` makes a response that views the staging buffer.
+`ringnb.session.service` drives it in the background, `Session.send` and `Session.receive` by hand. It
+knows a kernel client and the event log, and neither the manager nor the session.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, final
+from typing import Literal, final
 
 from ringnb.errors import SnapshotFailed, Status
 from ringnb.kernel.base import SnapshotFacts
@@ -25,60 +26,37 @@ from ringnb.messages.events import Event, EventLog, Stage
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
-__all__ = ["KernelAnswer", "RequestStatus", "SnapshotTransport"]
+__all__ = ["RequestStatus", "SnapshotTransport"]
 
 _MOST_STATUSES = 1000
 _ENDED = {"cancelled": "was cancelled", "expired": "has expired"}
 
 
 @final
+@dataclass(slots=True, eq=False)
 class RequestStatus:
     """How far one request has come, and what came of it."""
 
-    __slots__ = (
-        "answered",
-        "awaited",
-        "captured_ns",
-        "done",
-        "error",
-        "modifications",
-        "name",
-        "raised",
-        "request",
-        "stage",
-        "version",
-    )
-
-    def __init__(self, request: SnapshotRequest) -> None:
-        self.request = request
-        self.stage = "requested"  # then "sent", and at the end "committed" or "failed"
-        self.answered = False
-        self.modifications = 0  # of the actor, when the request was sent
-        self.version: StateVersion | None = None  # what was captured
-        self.captured_ns: int | None = None  # time.monotonic_ns() when the kernel began the copy
-        self.name: str | None = None  # the checkpoint, once committed
-        self.error: BaseException | None = None  # why there is none
-        self.done = threading.Event()
-        self.awaited = 0  # how many callers wait for it
-        self.raised = (
-            False  # somebody waited when it ended: a failure is raised there, not warned of
-        )
+    request: SnapshotRequest
+    stage: Literal["requested", "sent", "committed", "failed"] = "requested"
+    modifications: int = 0  # of the actor, when the request was sent
+    reply: Reply | None = None
+    received_ns: int = 0  # time.monotonic_ns() when the reply was taken off the ring
+    captured_ns: int | None = None  # time.monotonic_ns() when the kernel began the copy
+    version: StateVersion | None = None  # what was captured
+    name: str | None = None  # the checkpoint, once committed
+    error: BaseException | None = None  # why there is none
+    done: threading.Event = field(default_factory=threading.Event)
+    awaited: int = 0  # how many callers wait for it
+    raised: bool = False  # a caller waited when it ended: it raises the error, no warning is needed
 
     def end(self, error: BaseException | None) -> None:
-        """Note what came of the request, and wake who waits for it; the first call counts."""
+        """Note what came of the request, and wake the callers that wait; the first call counts."""
         if not self.done.is_set():
             self.error = error
             self.stage = "failed" if error is not None else "committed"
             self.raised = self.awaited > 0  # before they wake up, and wait no more
             self.done.set()
-
-
-class KernelAnswer(NamedTuple):
-    """A kernel's reply to a snapshot request."""
-
-    request: SnapshotRequest
-    reply: Reply
-    received_ns: int  # time.monotonic_ns() when it was taken off the ring
 
 
 @final
@@ -104,7 +82,7 @@ class SnapshotTransport:
         self._lock = threading.Lock()
         self._statuses: dict[int, RequestStatus] = {}
         self._unanswered = [0] * client.kernel.lanes
-        self._inbox: deque[KernelAnswer] = deque()
+        self._inbox: deque[RequestStatus] = deque()
         self._order = [threading.Lock() for _ in range(client.kernel.lanes)]
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
         log.subscribe(self._on_end, "cancelled", "expired")
@@ -114,10 +92,6 @@ class SnapshotTransport:
         status = self._statuses.get(event.request_id or 0)
         if status is not None:
             status.end(SnapshotFailed(f"the request {_ENDED[event.stage]}: {event.detail}"))
-
-    def status(self, request_id: int) -> RequestStatus | None:
-        """Return the status of a request; None if it is not known, or ended long ago."""
-        return self._statuses.get(request_id)
 
     def open_status(
         self, request: SnapshotRequest, *, awaited: bool = False
@@ -164,21 +138,20 @@ class SnapshotTransport:
 
     def _receive(self, status: RequestStatus, reply: Reply) -> None:
         """Note a reply. On the thread that took it off the ring."""
-        request, received_ns = status.request, time.monotonic_ns()
-        lane = self._kernel.lane_of(request.actor_slot)
+        lane = self._kernel.lane_of(status.request.actor_slot)
         with self._lock:
-            if status.answered:
+            if status.reply is not None:
                 return  # the pump was interrupted, and applies the reply again
-            status.answered = True
+            status.reply, status.received_ns = reply, time.monotonic_ns()
             self._unanswered[lane] -= 1
             lost = self.answers_to_lose > 0 and reply.ok
             if lost:
                 self.answers_to_lose -= 1
             else:
-                self._inbox.append(KernelAnswer(request, reply, received_ns))
+                self._inbox.append(status)
         if lost:
             self._free_buffer(lane, reply.value)
-            self._record("lost", request, received_ns, reply.step)
+            self._record("lost", status.request, status.received_ns, reply.step)
 
     @contextmanager
     def held_back(self, slot: int) -> Iterator[set[int]]:
@@ -196,14 +169,15 @@ class SnapshotTransport:
         """Return how many more snapshots a lane can take before one comes back."""
         return STAGING_BUFFERS - self._kernel.staging_taken(lane) - self._unanswered[lane]
 
-    def take(self, request_id: int | None = None) -> KernelAnswer | None:
-        """Take an answer out of the inbox, the oldest or the one to a request; None without one."""
+    def take(self, wanted: RequestStatus | None = None) -> RequestStatus | None:
+        """Take an answered request out of the inbox, the oldest or a certain one; None without one."""
         with self._lock:
-            for i, answer in enumerate(self._inbox):
-                if request_id is None or answer.request.request_id == request_id:
-                    del self._inbox[i]
-                    return answer
-        return None
+            if wanted is None:
+                return self._inbox.popleft() if self._inbox else None
+            if wanted not in self._inbox:
+                return None
+            self._inbox.remove(wanted)
+            return wanted
 
     def pump(self, timeout_s: float) -> None:
         """Take replies off the rings, waiting until an answer is in the inbox or the time is up."""
@@ -222,22 +196,21 @@ class SnapshotTransport:
         """Requests that were sent and not answered."""
         return sum(self._unanswered)
 
-    def respond(self, answer: KernelAnswer) -> SnapshotResponse:
-        """Turn an answer into a response; its data is on loan until released, see `StagedFields`."""
-        request, reply, received_ns = answer
+    def respond(self, status: RequestStatus) -> SnapshotResponse:
+        """Return the response to an answered request; its data is on loan, see `StagedFields`."""
+        request, reply = status.request, status.reply
+        assert reply is not None  # `take` returns no other
         slot = request.actor_slot
         if not reply.ok:
-            self._record("received", request, received_ns, reply.step)
+            self._record("received", request, status.received_ns, reply.step)
             sentence = Status(reply.status).sentence
             return SnapshotResponse(request.request_id, slot, False, None, reply.step, sentence)
         lane, index = self._kernel.lane_of(slot), reply.value
         data, facts = self._borrow(lane, index, slot)
-        status = self._statuses.get(request.request_id)
-        if status is not None:
-            status.captured_ns = facts.begin_ns
-            status.version = StateVersion(facts.step, facts.epoch, status.modifications)
+        status.captured_ns = facts.begin_ns
+        status.version = StateVersion(facts.step, facts.epoch, status.modifications)
         self._record("captured", request, facts.end_ns, facts.step)
-        self._record("received", request, received_ns, facts.step)
+        self._record("received", request, status.received_ns, facts.step)
         if self._kernel.staged_checksum(lane, index, slot) != facts.checksum:
             data.release()
             error = (

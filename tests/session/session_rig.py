@@ -85,7 +85,7 @@ class FakeKernel:
         self.actors = (Mixer(SHAPE),) * slots
         self.steps = [0] * slots
         self.epochs = [0] * slots
-        self.taken = [set() for _ in range(lanes)]
+        self.taken = [{} for _ in range(lanes)]  # by lane: staging buffer -> the step captured
         self.spoilt = False  # whether something has written to the staging buffers
         self.wakes = 0
 
@@ -95,17 +95,17 @@ class FakeKernel:
     def staging_taken(self, lane):
         return len(self.taken[lane])
 
-    def capture(self, lane):
-        index = min({0, 1} - self.taken[lane])
-        self.taken[lane].add(index)
+    def capture(self, slot):
+        taken = self.taken[self.lane_of(slot)]
+        index = min({0, 1} - taken.keys())
+        taken[index] = self.steps[slot]
         return index
 
     def counters(self, slot):
         return ActorCounters(self.steps[slot], 0, False, self.epochs[slot], True, 0, 0, 0)
 
     def staged(self, lane, index, slot):
-        assert index in self.taken[lane]
-        step = self.steps[slot]
+        step = self.taken[lane][index]
         state = np.full((2, 1, *SHAPE), step, self.actors[slot].dtype)
         return state, SnapshotFacts(7, step, self.epochs[slot], 1_000, 2_000, slot)
 
@@ -116,7 +116,7 @@ class FakeKernel:
         return 7 + self.spoilt
 
     def release_staging(self, lane, index):
-        self.taken[lane].remove(index)
+        del self.taken[lane][index]
 
     def wake(self):
         self.wakes += 1
@@ -139,7 +139,7 @@ class FakeClient:
 
     def answer(self, status=Status.OK, times=1):
         slot, sink = self.sent.pop(0)
-        index = self.kernel.capture(self.kernel.lane_of(slot)) if status == Status.OK else 0
+        index = self.kernel.capture(slot) if status == Status.OK else 0
         step = self.kernel.steps[slot]
         for _ in range(times):
             sink(Reply(Command.SNAPSHOT, 1, slot, status, 0, step, index, 0))
