@@ -229,7 +229,7 @@ def _ask_driver(program: str) -> str:
     ]
     if answer.returncode or not lines:
         words = " ".join((answer.stderr or answer.stdout).split())
-        return f"nvidia-smi -L failed with status {answer.returncode}: {words or 'no word'}"
+        return f"nvidia-smi -L failed with status {answer.returncode}: {words or 'no message'}"
     return "; ".join(lines)
 
 

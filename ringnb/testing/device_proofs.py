@@ -131,8 +131,8 @@ def soak(
                 reply = send(slot, Command.RESTORE, (step,))
             assert (reply.step, reply.epoch) == (step, counters.epoch + 1)
         elif kind == "pause":
-            stands = client.call(slot, Command.PAUSE).step
-            assert client.call(slot, Command.HEARTBEAT).step == stands
+            paused_at = client.call(slot, Command.PAUSE).step
+            assert client.call(slot, Command.HEARTBEAT).step == paused_at
         elif kind == "resume":
             client.call(slot, Command.RESUME)
         else:

@@ -1,4 +1,4 @@
-"""Contract tests for kernels: what a session relies on, whatever the backend.
+"""Contract tests for kernels: what a session relies on, for every backend.
 
 Subclass `KernelTests` in a pytest module and override `KernelTests.make`. The actor used, and its
 reference, are those of `ringnb.testing.mixer`, to be had from here as well.
@@ -247,7 +247,7 @@ class KernelTests:
             client.wait_reply(ticket)
             assert not kernel.counters(0).running
 
-    def test_a_shut_gate_keeps_a_snapshots_answer_and_the_lane_stands(self) -> None:
+    def test_a_shut_gate_keeps_a_snapshots_answer_and_the_lane_waits(self) -> None:
         with self.running(3, lanes=2) as client:  # slots 0 and 2 are on lane 0
             kernel = client.kernel
             for slot in range(3):
@@ -258,26 +258,26 @@ class KernelTests:
             later = client.submit(2, Command.HEARTBEAT)
             assert client.wait_until(lambda: kernel.staging_taken(0) == 1, 30)
             assert kernel.statistics().staging_taken == (1, 0)
-            stands = [kernel.counters(slot).step for slot in (0, 2)]
+            at_gate = [kernel.counters(slot).step for slot in (0, 2)]
             then = kernel.counters(1).step + 10
             assert client.wait_until(lambda: kernel.counters(1).step > then, 30)
-            assert [kernel.counters(slot).step for slot in (0, 2)] == stands
+            assert [kernel.counters(slot).step for slot in (0, 2)] == at_gate
             assert ticket.reply is None
             assert later.reply is None
             kernel.set_gate(0, Gate.COMMANDS)  # answers pass, further commands do not
             reply = client.wait_reply(ticket)
-            assert reply.step == stands[0]
+            assert reply.step == at_gate[0]
             expected = advance(Mixer(self.shape).start(0), 0, reply.step)
             view, _ = kernel.staged(0, reply.value, 0)
             np.testing.assert_array_equal(view.reshape(2, *self.shape), expected)
             kernel.release_staging(0, reply.value)
-            assert client.wait_until(lambda: kernel.counters(0).step > stands[0], 30)
+            assert client.wait_until(lambda: kernel.counters(0).step > at_gate[0], 30)
             assert later.reply is None
             kernel.set_gate(0, Gate.OPEN)
             assert client.wait_reply(later).ok
 
     @pytest.mark.parametrize("gate", [Gate.COMMANDS, Gate.ANSWERS])
-    def test_stop_reaches_a_lane_that_stands_at_a_gate(self, gate: Gate) -> None:
+    def test_stop_reaches_a_lane_that_waits_at_a_gate(self, gate: Gate) -> None:
         kernel = self.make([Mixer(self.shape)])
         kernel.launch()
         client = KernelClient(kernel)

@@ -111,7 +111,7 @@ class MemoryStorage(CheckpointStorage):
         Raised by `save`, by `delete`, by `list` and `catalogue`, for as long as they are set.
     before_save, before_load, before_delete : callable or None
         Called with the name before the work begins, without any lock: a test can block there, or
-        let somebody else act first.
+        let another thread act first.
     calls : list of tuple of str
         Every `save` and `delete` that succeeded, in order: ``("save", name)``.
     closed : int

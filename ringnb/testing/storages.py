@@ -1,4 +1,4 @@
-"""Contract tests for storages: what a manager relies on, whatever the place.
+"""Contract tests for storages: what a manager relies on, in every place.
 
 Subclass `StorageTests` in a pytest module and override the ``storage`` fixture.
 """

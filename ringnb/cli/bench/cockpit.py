@@ -27,7 +27,7 @@ class _FrontEnd(comm.base_comm.BaseComm):
     def publish_msg(
         self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any
     ) -> None:
-        """Pack a message; nobody is there to read it."""
+        """Pack a message; no browser reads it."""
         json.dumps([msg_type, data, metadata], default=str)
         for buffer in buffers or ():
             bytes(buffer)

@@ -94,7 +94,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]]:
-    """Return the cases asked for, and what the document tells of the card that they run on."""
+    """Return the cases asked for, and what the document records about the card."""
     if not options.gpu:
         return {name: CASES[name] for name in _chosen(options.only, CASES)}, {}
     from ringnb.cli.bench import gpu  # noqa: PLC0415 - brings in CUDA
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         raise BenchmarkFailed(msg)
     target = Path(options.json or f"ringnb-bench{'-gpu' if options.gpu else ''}.json")
     with target.open("a", encoding="utf-8"):
-        pass  # found out now that it cannot be written, not after minutes
+        pass  # if it cannot be written, that is found out now and not after minutes
     began = time.monotonic()
     rows: list[Row] = []
     failed: dict[str, str] = {}
@@ -136,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
                 except Exception as error:
                     if not options.gpu:
                         raise
-                    # A card is at hand for minutes: what the other cases find is not thrown away.
+                    # Time on a GPU is scarce: what the other cases find is kept.
                     failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             _write(target, rows, options.quick, card | ({"failed": failed} if failed else {}))
     lines = report.as_markdown(rows) if options.markdown else report.as_table(rows)

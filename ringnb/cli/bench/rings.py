@@ -1,4 +1,4 @@
-"""Cases about the rings: how fast the kernel answers, and what it costs when nobody asks."""
+"""Cases about the rings: how fast the kernel answers, and what it costs while it is idle."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def many(scale: Scale) -> Iterator[Row]:
     time.sleep(0.2)  # a listing is remembered once the directory's time stamp is that old
     opened, listed = _open_and_list(path, scale.times(15, 7))
     deleted, gone = [], []
-    remove_tree = WorkArea.remove_tree  # what comes after the name is gone, and nobody sees
+    remove_tree = WorkArea.remove_tree  # runs after the name is gone
 
     def noting(work_area: WorkArea, trash: Path) -> None:
         """Note when the visible part of a delete is over."""

@@ -1,4 +1,4 @@
-"""Trials of the storage: power cuts, kills and failing disks, in numbers that anybody can repeat.
+"""Trials of the storage: power cuts, kills and failing disks, in numbers that you can repeat.
 
 ``python -m ringnb.testing.trials`` runs them and prints what was tried and what was lost; ``--full``
 tries everything. They work on the parts that users run, and need nothing but ringnb:

@@ -15,7 +15,7 @@ from typing import Any
 from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import Loss, blamed_on, judge
+from ringnb.testing.trials.judging import Loss, judge, loss_after
 from ringnb.testing.trials.workloads import Expectation, Runner
 
 __all__ = ["FAULTS", "fail_every_call"]
@@ -71,7 +71,7 @@ def _trial(
                 return None if injector.left is not None and injector.left > 0 else False
             where = f"{tuple(workload)}, {fault} at call {call}{' and later' if lasting else ''}"
             expected = _outcome(before, runner.expected, last, raised, injector)
-            with blamed_on(f"{where} ({raised!r})"):
+            with loss_after(f"{where} ({raised!r})"):
                 judge(store, expected, again=False)
                 # The same process goes on, and leaves nothing of the failure behind.
                 runner.expected = expected
@@ -95,7 +95,7 @@ def _outcome(
     injector: _Injector,
 ) -> Expectation:
     if injector.fault == "store gone":
-        # What was thrown away from outside is gone; whatever is there must be whole.
+        # What was removed from outside is gone; what is still there must be whole.
         return Expectation(may={**now.everything(), **before.everything()})
     if injector.fault == "side gone":
         # And with it what was moved there.

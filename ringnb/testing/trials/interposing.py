@@ -1,8 +1,8 @@
 """Step between ringnb's storage and the operating system: see, stop or fail each file operation.
 
-All changes to a local store go through `ringnb.checkpoint.storage.directory.files`, which
-`interposed` stands behind for the length of a ``with`` block. Commits are made to write their chunks
-one after the other meanwhile, so that operations come in the same order every time.
+All changes to a local store go through `ringnb.checkpoint.storage.directory.files`; for the length of a
+``with`` block `interposed` is called in its place. Meanwhile commits write their chunks one after the
+other, so that operations come in the same order every time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def interposed(around: Around) -> Iterator[None]:
     """
     guard = threading.RLock()
 
-    def stand_in(name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+    def intercept(name: str, arguments: tuple[Any, ...], call: Callable[[], Any]) -> Any:
         """Describe the call and hand it over."""
         first = arguments[0]
         path = Path(os.readlink(f"/proc/self/fd/{first}")) if name in _BY_FD else Path(first)
@@ -52,7 +52,7 @@ def interposed(around: Around) -> Iterator[None]:
         with guard:
             return around(Operation(name, path, target, data), call)
 
-    with mock.patch.object(directory, "_WORKERS", 1), files.interposing(stand_in):
+    with mock.patch.object(directory, "_WORKERS", 1), files.interposing(intercept):
         yield
 
 

@@ -17,7 +17,7 @@ from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.workloads import Expectation, Kept, snapshot_of
 
-__all__ = ["Loss", "blamed_on", "judge", "settle"]
+__all__ = ["Loss", "loss_after", "judge", "settle"]
 
 _NEXT = 1000
 
@@ -27,7 +27,7 @@ class Loss(AssertionError):
 
 
 @contextlib.contextmanager
-def blamed_on(what: str) -> Iterator[None]:
+def loss_after(what: str) -> Iterator[None]:
     """Put into the message of a `Loss` what had been done to the store."""
     try:
         yield

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import Loss, blamed_on, judge, settle
+from ringnb.testing.trials.judging import Loss, judge, loss_after, settle
 from ringnb.testing.trials.workloads import OPERATIONS, Expectation, Runner
 
 __all__ = ["kill_at_every_call", "kill_at_random"]
@@ -41,7 +41,7 @@ def kill_at_every_call(workload: Sequence[str], folder: Path | None = None) -> C
             if killed:
                 counts["kills"] += 1
                 where = f"{tuple(workload)}, killed {'after' if after else 'before'} call {call}"
-                with blamed_on(where):
+                with loss_after(where):
                     judge(store, expected)
         if not killed:
             return counts
@@ -64,9 +64,9 @@ def kill_at_random(kills: int, seed: int, folder: Path | None = None) -> Counter
             if not killed:
                 msg = f"{where}: the child ended by itself"
                 raise Loss(msg)
-            with blamed_on(where):
+            with loss_after(where):
                 expected = settle(store, expected)
-        with blamed_on(f"seed {seed}, after all"):
+        with loss_after(f"seed {seed}, after all"):
             judge(store, expected)
     return Counter(kills=kills, commits=len(expected.must))
 
@@ -125,7 +125,7 @@ def _run(
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    runner = Runner(store, told=lambda r: pipe.send(r.expected), expected=expected)
+    runner = Runner(store, on_change=lambda r: pipe.send(r.expected), expected=expected)
     *earlier, last = workload
     with interposed(around):
         for operation in earlier:
@@ -138,6 +138,6 @@ def _run(
 def _run_on(pipe: Connection, store: Path, expected: Expectation, seed: int) -> None:
     """Do anything, until killed."""
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
-    runner = Runner(store, told=lambda r: pipe.send(r.expected), expected=expected)
+    runner = Runner(store, on_change=lambda r: pipe.send(r.expected), expected=expected)
     while True:
         runner.run(random_.choice(("save", "share", *OPERATIONS)))

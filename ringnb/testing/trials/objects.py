@@ -11,7 +11,7 @@ from unittest import mock
 from zarr.storage import MemoryStore
 
 from ringnb.checkpoint.storage.object_store import backend as object_store
-from ringnb.testing.trials.judging import blamed_on, judge
+from ringnb.testing.trials.judging import judge, loss_after
 from ringnb.testing.trials.workloads import Runner
 
 __all__ = ["stop_after_every_request"]
@@ -69,6 +69,6 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
         with contextlib.suppress(_Stopped):
             runner.run(last)
             return False  # it makes no more requests than that
-    with blamed_on(f"{tuple(workload)}, stopped after {requests} requests"):
+    with loss_after(f"{tuple(workload)}, stopped after {requests} requests"):
         judge(place, runner.expected)
     return True

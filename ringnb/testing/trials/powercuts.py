@@ -14,7 +14,7 @@ from typing import Any
 
 from ringnb.testing.trials.disk import Disk, State
 from ringnb.testing.trials.interposing import Operation, interposed
-from ringnb.testing.trials.judging import blamed_on, judge
+from ringnb.testing.trials.judging import judge, loss_after
 from ringnb.testing.trials.workloads import Expectation, Runner
 
 __all__ = ["cut_power"]
@@ -73,7 +73,7 @@ def _record(workload: Sequence[str], store: Path, *, durable: bool) -> list[_Eve
     last = False
     left: int | None = None  # calls to the system before the kill
 
-    def told(runner: Runner) -> None:
+    def on_change(runner: Runner) -> None:
         """Note what is expected from now on."""
         events.append(_Event(None, runner.expected, last))
 
@@ -88,7 +88,7 @@ def _record(workload: Sequence[str], store: Path, *, durable: bool) -> list[_Eve
         events.append(_Event(operation, runner.expected, last))
         return result
 
-    runner = Runner(store, durable=durable, told=told)
+    runner = Runner(store, durable=durable, on_change=on_change)
     try:
         with interposed(around):
             for number, operation in enumerate(workload):
@@ -111,7 +111,7 @@ def _record(workload: Sequence[str], store: Path, *, durable: bool) -> list[_Eve
 
 
 class _Killed(BaseException):
-    """The process is gone; no clean-up of its own is heard of any more."""
+    """The process is gone: a BaseException, so that no clean-up of its own runs as after an error."""
 
 
 class _Judged:
@@ -132,6 +132,6 @@ class _Judged:
         state.build(target)
         at = event.operation
         where = "between two operations" if at is None else f"after {at.kind} {at.path.name}"
-        with blamed_on(f"{self._what}, {where}"):
+        with loss_after(f"{self._what}, {where}"):
             judge(target / self._place, event.expected)
         shutil.rmtree(target)

@@ -73,7 +73,7 @@ class Expectation:
 class Runner:
     """Runs a workload and notes what the store may hold.
 
-    `told` is called with the runner when an operation begins and when it has ended; `expected` is
+    `on_change` is called with the runner when an operation begins and when it has ended; `expected` is
     what the store holds already.
     """
 
@@ -82,17 +82,19 @@ class Runner:
         place: Any,
         *,
         durable: bool = True,
-        told: Callable[[Runner], object] = lambda _: None,
+        on_change: Callable[[Runner], object] = lambda _: None,
         expected: Expectation | None = None,
     ) -> None:
         self.expected = expected or Expectation()
-        self._place, self._durable, self._told = place, durable, told
+        self._place, self._durable, self._on_change = place, durable, on_change
         self._number = max((k.number for k in self.expected.everything().values()), default=0)
         self._open()
 
     def successor(self) -> Runner:
         """Return the runner of another process that goes on after this one was killed."""
-        return Runner(self._place, durable=self._durable, told=self._told, expected=self.expected)
+        return Runner(
+            self._place, durable=self._durable, on_change=self._on_change, expected=self.expected
+        )
 
     def _open(self) -> None:
         self._plain, self._sharing = (
@@ -117,10 +119,10 @@ class Runner:
 
     def _during(self, expected: Expectation, then: Expectation, act: Callable[[], object]) -> bool:
         self.expected = expected
-        self._told(self)
+        self._on_change(self)
         act()
         self.expected = then
-        self._told(self)
+        self._on_change(self)
         return True
 
     def _save(self, storage: ZarrStorage | None = None) -> bool:
