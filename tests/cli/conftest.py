@@ -1,4 +1,4 @@
-"""A small store for the tests of commands."""
+"""A small store for the tests of commands, a card for those of the benchmark."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def pristine(tmp_path_factory):
             s.run_steps(slot, 10)
             s.snapshot(slot)
     return store
+
+
+@pytest.fixture
+def card():
+    pytest.importorskip("numba_cuda")
+    from simulated_card import TINY, SimulatedCard
+
+    return SimulatedCard(TINY)

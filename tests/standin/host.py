@@ -27,18 +27,20 @@ LEASE_S = 4.0  # a loaded machine may keep the heartbeat from running for a seco
 def measure():
     """What ``ringnb bench --gpu`` does, small and without its long waits: no figure of a card's."""
     from ringnb.cli.bench import gpu
-    from ringnb.cli.bench.gpu import bandwidth, rings, stepping
     from ringnb.cli.bench.gpu.budget import Budget
     from ringnb.cli.bench.gpu.card import Card, Sizes
     from ringnb.cli.bench.measuring import Scale
 
-    bandwidth._BATCH, rings._BATCH, rings._BURST = 3, 10, 4
-    stepping._PER_GRAPH, stepping._SAMPLE_S = 2, 0.001
     sizes = Sizes(
         copied=1 << 12,
         waves={"wave_3d": (8, 9, 10)},
         snapshots=(1 << 10, 1 << 16),
         reference=(1 << 10,),
+        batch=10,
+        burst=4,
+        reference_batch=3,
+        steps_per_graph=2,
+        sample_s=0.001,
     )
     card = Card(sizes)
     assert card.describe()["name"] == "stand-in"

@@ -16,8 +16,6 @@ from ringnb.cli.bench.measuring import Row, Scale, percentile
 
 __all__ = ["Bandwidth", "bandwidth", "copying", "reference"]
 
-_BATCH = 200
-
 
 class Bandwidth(NamedTuple):
     """Bytes moved per nanosecond, read and written, per repetition."""
@@ -78,11 +76,13 @@ def reference(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
         card.sizes.reference, budget.split(len(card.sizes.reference)), strict=True
     ):
         source, target = card.words(np.zeros(size // 8, np.int64)), card.empty(size // 8)
-        where = (_address(flag), word.ctypes.data, _address(source), _address(target))
+        where = (card.address(flag), word.ctypes.data, card.address(source), card.address(target))
         batches: list[list[float]] = [[], [], [], []]
         _three_calls(card, event, where, size)
         for _ in part.turns(3, scale.times(20, 5)):
-            found = [_three_calls(card, event, where, size) for _ in range(_BATCH)]
+            found = [
+                _three_calls(card, event, where, size) for _ in range(card.sizes.reference_batch)
+            ]
             for batch, taken in zip(batches, zip(*found, strict=True), strict=True):
                 batch.append(percentile(taken, 50))
         for key, what, samples in zip(
@@ -101,7 +101,7 @@ def reference(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
                 f"the reference's snapshot of {format_bytes(size)}, no kernel running: {what}",
                 samples,
                 "us",
-                note=f"medians of {_BATCH}" if key == "capture" else "",
+                note=f"medians of {card.sizes.reference_batch}" if key == "capture" else "",
             )
 
 
@@ -126,8 +126,3 @@ def _three_calls(card: Card, event: Any, where: tuple[int, ...], size: int) -> t
         checked(answer, call)
     marks = (began, captured, copied, ended)
     return (*((b - a) / 1e3 for a, b in itertools.pairwise(marks)), (ended - began) / 1e3)
-
-
-def _address(array: Any) -> int:
-    """Return where a device array lies."""
-    return int(array.__cuda_array_interface__["data"][0])

@@ -35,7 +35,7 @@ class DriverError(RingnbError):
 
 
 class Sizes(NamedTuple):
-    """What is measured, in bytes and grids."""
+    """What is measured: bytes, grids, repetitions."""
 
     copied: int = 1 << 30  # bytes copied to find the bandwidth
     waves: dict[str, tuple[int, ...]] = {  # noqa: RUF012 - read only
@@ -47,6 +47,11 @@ class Sizes(NamedTuple):
     snapshots: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28, 1 << 30)
     reference: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 24)  # bytes copied in the reference's way
     checkpointed: tuple[int, ...] = (256, 256, 256)  # of the wave checkpointed every second
+    batch: int = 1000  # commands that are timed one by one
+    burst: int = 32  # pushes in a row, half a ring: a push never waits for room
+    reference_batch: int = 200  # snapshots in the reference's way
+    steps_per_graph: int = 100
+    sample_s: float = 0.3  # of stepping
 
 
 QUICK = Sizes(
@@ -131,6 +136,10 @@ class Card:
     def copy(self, target: Any, source: Any) -> None:
         """Enqueue the driver's copy from device memory to device memory."""
         target.copy_to_device(source, stream=self._stream)
+
+    def address(self, array: Any) -> int:
+        """Return where a device array lies."""
+        return int(array.__cuda_array_interface__["data"][0])
 
     # -- launches ----------------------------------------------------------------------------------
 

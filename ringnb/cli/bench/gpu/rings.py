@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ringnb.cli.bench.gpu.budget import Budget
-from ringnb.cli.bench.gpu.card import Card
+from ringnb.cli.bench.gpu.card import Card, Sizes
 from ringnb.cli.bench.measuring import (
     Row,
     Scale,
@@ -15,14 +15,13 @@ from ringnb.cli.bench.measuring import (
     running,
     time_each_us,
 )
+from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.testing.device_proofs import counter, timer
 
 __all__ = ["commands"]
 
-_BURST = 32  # half a ring: a push never waits for room
-_BATCH = 1000
 _LOOK_NS = 20_000_000
 
 
@@ -33,7 +32,7 @@ def commands(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
         clock = timer(client, max(0.05, min(1.0, budget.left_s / 10)))
         for busy, part in zip((False, True), budget.split(2), strict=True):
             client.call(0, Command.RESUME if busy else Command.PAUSE)
-            yield from _of_one_kind(kernel, client, scale, part, busy=busy)
+            yield from _of_one_kind(client, card.sizes, scale, part, busy=busy)
     yield Row(
         "gpu_clock",
         "step in which the kernel's clock (%globaltimer) counts",
@@ -44,14 +43,15 @@ def commands(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:
 
 
 def _of_one_kind(
-    kernel: Any, client: KernelClient, scale: Scale, budget: Budget, *, busy: bool
+    client: KernelClient, sizes: Sizes, scale: Scale, budget: Budget, *, busy: bool
 ) -> Iterator[Row]:
+    kernel = client.kernel
     submitted: list[list[float]] = []
     bare: list[list[float]] = []
     called: list[list[float]] = []
-    batch = _BATCH // (10 if busy else 1)
+    batch = sizes.batch // (10 if busy else 1)
     for _ in budget.turns(3, scale.times(20, 5)):
-        submitted.append(_submissions(kernel, batch))
+        submitted.append(_submissions(kernel, batch, sizes.burst))
         bare.append(time_each_us(lambda: round_trip(kernel, _LOOK_NS), batch))
         called.append(time_each_us(lambda: client.call(0, Command.HEARTBEAT), batch))
     state = "stepping 512 x 512 without a pause" if busy else "idle"
@@ -67,13 +67,13 @@ def _of_one_kind(
         )
 
 
-def _submissions(kernel: Any, n: int) -> list[float]:
+def _submissions(kernel: AbstractKernel, n: int, burst: int) -> list[float]:
     """Time pushes alone; the kernel reads them meanwhile, their answers are taken off between bursts."""
     taken: list[float] = []
     while len(taken) < n:
-        taken += time_each_us(lambda: kernel.push_nowait(0, Command.HEARTBEAT, 1, 0), _BURST)
+        taken += time_each_us(lambda: kernel.push_nowait(0, Command.HEARTBEAT, 1, 0), burst)
         answered = 0
-        while answered < _BURST:
+        while answered < burst:
             if kernel.peek(0) is None:
                 kernel.check_alive()
             else:

@@ -11,7 +11,7 @@ from ringnb import actors
 from ringnb.actors.base import Actor
 from ringnb.cli.bench.gpu.bandwidth import bandwidth
 from ringnb.cli.bench.gpu.budget import Budget
-from ringnb.cli.bench.gpu.card import Card
+from ringnb.cli.bench.gpu.card import Card, Sizes
 from ringnb.cli.bench.measuring import (
     Row,
     Scale,
@@ -24,8 +24,6 @@ from ringnb.cli.bench.measuring import (
 
 __all__ = ["noise", "waves"]
 
-_PER_GRAPH = 100
-_SAMPLE_S = 0.3
 _BYTES_PER_CELL = 12  # float32: now and before are read, before is written
 _TARGETS = {"wave_3d": (200.0, 0.8)}  # Gcells/s, and a fraction of the bandwidth
 
@@ -51,7 +49,7 @@ def _wave(
     cells = int(np.prod(shape))
     launched, replayed = _one_launch_per_step(card, wave)
     turns = scale.times(10, 4)
-    steps = _steps_for(launched)
+    steps = _steps_for(launched, card.sizes)
     # The persistent kernel takes the whole card: half of the baseline comes before, half after it.
     by_launch, by_graph = [], []
     for _ in budget.part(0.25).turns(2, turns // 2):
@@ -87,7 +85,7 @@ def _wave(
         )
     for name, word, theirs in (
         ("launch", "one launch per step, from Python", by_launch),
-        ("graph", f"replay of a CUDA graph of {_PER_GRAPH} launches", by_graph),
+        ("graph", f"replay of a CUDA graph of {card.sizes.steps_per_graph} launches", by_graph),
     ):
         pairs = [(r, cells / s / 1e9) for r, s in zip(rates, theirs, strict=False)]
         what = f"the same / {word}, the same cell function"
@@ -119,7 +117,8 @@ def _one_launch_per_step(
             now, before = before, now
 
     card.time_s(lambda: steps(2))  # whatever a first launch does must not happen in the recording
-    replay = card.record(lambda: steps(_PER_GRAPH))
+    per_graph = card.sizes.steps_per_graph
+    replay = card.record(lambda: steps(per_graph))
 
     def replays(n: int) -> None:
         for _ in range(n):
@@ -129,17 +128,18 @@ def _one_launch_per_step(
         return card.time_s(lambda: steps(n)) / n
 
     def replayed(n: int) -> float:
-        times = max(1, n // _PER_GRAPH)
-        return card.time_s(lambda: replays(times)) / (times * _PER_GRAPH)
+        times = max(1, n // per_graph)
+        return card.time_s(lambda: replays(times)) / (times * per_graph)
 
     return launched, replayed
 
 
-def _steps_for(launched: Callable[[int], float]) -> int:
-    """Return how many steps make a sample."""
-    launched(_PER_GRAPH)
-    each = launched(_PER_GRAPH)
-    return max(_PER_GRAPH, int(_SAMPLE_S / each) // _PER_GRAPH * _PER_GRAPH)
+def _steps_for(launched: Callable[[int], float], sizes: Sizes) -> int:
+    """Return how many steps make a sample: whole graphs."""
+    graph = sizes.steps_per_graph
+    launched(graph)
+    each = launched(graph)
+    return max(graph, int(sizes.sample_s / each) // graph * graph)
 
 
 def _persistent(card: Card, wave: Actor, budget: Budget, turns: int, steps: int) -> list[float]:
