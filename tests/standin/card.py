@@ -73,7 +73,8 @@ def built(directory: Path) -> dict[str, str]:
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(directory),
-        "PYTHONPATH": str(HERE),  # of sitecustomize.py
+        # Of sitecustomize.py, and of the ringnb that is tested, installed or not.
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
         "STANDIN_CACHE": str(directory),
         "STANDIN_DEVICE": str(device),
         "STANDIN_LOG": str(directory / "log"),
