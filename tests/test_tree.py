@@ -42,3 +42,11 @@ def test_a_newcomer_sees_at_most_14_entries():
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_has_at_most_450_lines_of_code(module):
     assert lines_of_code(module.read_text(encoding="utf-8")) <= 450
+
+
+@pytest.mark.parametrize(
+    "door", [p for p in MODULES if p.name == "__init__.py"], ids=lambda path: path.parent.name
+)
+def test_a_package_says_what_it_is_and_where_to_start(door):
+    sign = ast.get_docstring(ast.parse(door.read_text(encoding="utf-8"))) or ""
+    assert len(sign.splitlines()) >= 3, f"{door}: one line tells too little"
