@@ -447,7 +447,6 @@ class TwoPrefixesMachine(ManagerMachine):
 
 SETTINGS = settings(
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 

@@ -330,6 +330,4 @@ class ScheduleMachine(RuleBasedStateMachine):
 
 
 TestScheduleAgainstTheModel = ScheduleMachine.TestCase
-TestScheduleAgainstTheModel.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None
-)
+TestScheduleAgainstTheModel.settings = settings(stateful_step_count=50)
