@@ -1,4 +1,12 @@
-"""What runs in a kernel: six models to start with, and `CellActor` for your own."""
+"""What runs in a kernel: six models to start with, and `CellActor` for your own.
+
+Start with `ringnb.actors.base`: an `Actor` has fields on a grid and a function, `Actor.update`, that
+computes the next state of one cell. A kernel compiles that function and calls it for every cell at each
+step. `life` is the shortest model, `custom` takes a user's function, `random` draws numbers that a
+restored run draws again.
+
+It imports `ringnb._support` only: a model does not know where it runs.
+"""
 
 from __future__ import annotations
 
