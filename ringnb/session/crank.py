@@ -198,10 +198,7 @@ class Crank:
     def cancel(self) -> bool:
         """Cancel the current request: what the kernel answers later is ignored.
 
-        Returns
-        -------
-        bool
-            Whether there was one that could be cancelled: not once it is being saved.
+        Returns False if there is none, or it is being saved already.
         """
         with self._lock:
             if self._request is None:
@@ -209,12 +206,7 @@ class Crank:
             return self._session.manager.cancel_pending(self._request.request_id)
 
     def lose(self) -> str:
-        """Throw the request's answer away where it is now, and wait for nothing.
-
-        Returns
-        -------
-        str
-            What happened, in words.
+        """Throw the request's answer away where it is now; return what happened, in words.
 
         Raises
         ------

@@ -59,16 +59,7 @@ def flip_bit(store: Path, name: str) -> str:
 
 @final
 class Faults:
-    """The fault switches of a session.
-
-    Parameters
-    ----------
-    kernel : AbstractKernel
-        What `kill_kernel` ends.
-    transport : SnapshotTransport
-        What loses answers.
-    storage : CheckpointStorage
-        What the disk's switches are about: they need a store in a local directory.
+    """The fault switches of a session; those of the disk need a store in a local directory.
 
     Notes
     -----

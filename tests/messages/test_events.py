@@ -5,7 +5,17 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import get_args
 
-from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STAGES, STATIONS, TROUBLES, Stage
+from ringnb.messages.events import (
+    ENDS,
+    LIFECYCLE,
+    SPANS,
+    STAGES,
+    STATIONS,
+    TROUBLES,
+    Event,
+    EventLog,
+    Stage,
+)
 from ringnb.session.crank import POSITIONS, TURNS
 
 
@@ -37,3 +47,19 @@ def test_what_ends_a_request_and_what_is_trouble():
 def test_the_crank_stops_at_each_position_of_the_table():
     assert ("idle", *(s.position for s in STATIONS if s.position)) == POSITIONS
     assert [position for position, _, _ in TURNS] == list(POSITIONS)
+
+
+def test_a_subscriber_gets_the_events_of_its_stages_after_they_were_appended():
+    log, got = EventLog(), []
+    log.subscribe(lambda event: got.append((event.stage, log.appended)), "cancelled", "expired")
+    log.subscribe(lambda event: got.append(("second", event.stage)), "expired")
+    for stage in ("requested", "cancelled", "committed", "expired"):
+        log.append(Event(stage, 0, 1))
+    assert got == [("cancelled", 2), ("expired", 4), ("second", "expired")]
+
+
+def test_a_subscriber_may_append():
+    log = EventLog()
+    log.subscribe(lambda event: log.append(Event("due", event.actor_slot)), "committed")
+    log.append(Event("committed", 3, 1))
+    assert [(e.stage, e.actor_slot) for e in log] == [("committed", 3), ("due", 3)]
