@@ -70,9 +70,10 @@ class Commit:
             for number in range(layout.n_chunks):
                 yield layout, number
 
-    def encode(self, layout: FieldLayout, number: int) -> tuple[list[memoryview | bytes], int]:
-        """Return the buffers of which a chunk's file consists, and the CRC-32C of its payload."""
-        return encode_chunk(self.fields[layout.name], layout, layout.chunks[number])
+    def encode(self, layout: FieldLayout, number: int) -> tuple[str, list[memoryview | bytes], int]:
+        """Return a chunk's key, the buffers of which its file consists, and its payload's CRC-32C."""
+        chunk = layout.chunk(number)
+        return chunk.key, *encode_chunk(self.fields[layout.name], layout, chunk)
 
 
 def free_name(name: str, taken: Callable[[str], bool]) -> str:

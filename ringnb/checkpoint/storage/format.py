@@ -34,6 +34,7 @@ __all__ = [
     "DOCUMENT",
     "DTYPES",
     "FORMAT",
+    "MAX_ARRAY_DOCUMENT_BYTES",
     "WORK_AREA",
     "Chunk",
     "FieldLayout",
@@ -53,6 +54,7 @@ ATTRIBUTE = "ringnb"
 DOCUMENT = "zarr.json"
 WORK_AREA = ".ringnb"  # inside a store, the directory or prefix that is no checkpoint
 CRC_BYTES = 4
+MAX_ARRAY_DOCUMENT_BYTES = 1 << 20
 _CHUNK_BYTES = 4 << 20
 _LARGE_CHUNK_BYTES = 16 << 20
 _LARGE_STATE_BYTES = 512 << 20
@@ -144,26 +146,24 @@ class FieldLayout:
 
     @cached_property
     def n_chunks(self) -> int:
-        """Chunks in all; known without listing them, which damaged metadata could make very long."""
+        """Chunks in all: damaged metadata may claim any number, so nothing ever lists them at once."""
         return math.prod(self.grid)
 
-    @cached_property
-    def chunks(self) -> tuple[Chunk, ...]:
-        """The chunks, in C order of the grid."""
-        full = math.prod(self.chunk_shape)
-        chunks = []
-        for index in itertools.product(*map(range, self.grid)):
-            start = 0
-            count = 1
-            for i, n, c in zip(index, self.shape, self.chunk_shape, strict=True):
-                # Axes before the one that is cut have chunks of length 1, those behind are whole,
-                # so the run that begins at the chunk's first element is contiguous.
-                start = start * n + i * c
-                count *= min(c, n - i * c)
-            key = ".".join(["c", *map(str, index)])
-            pad_bytes = (full - count) * self.dtype.itemsize
-            chunks.append(Chunk(key, start, start + count, pad_bytes))
-        return tuple(chunks)
+    def chunk(self, number: int) -> Chunk:
+        """Return the chunk of that number, in C order of the grid."""
+        index: list[int] = []
+        for n in reversed(self.grid):
+            number, i = divmod(number, n)
+            index.insert(0, i)
+        start = 0
+        count = 1
+        for i, n, c in zip(index, self.shape, self.chunk_shape, strict=True):
+            # Axes before the one that is cut have chunks of length 1, those behind are whole, so the
+            # run that begins at the chunk's first element is contiguous.
+            start = start * n + i * c
+            count *= min(c, n - i * c)
+        pad_bytes = self.chunk_nbytes - count * self.dtype.itemsize
+        return Chunk(".".join(["c", *map(str, index)]), start, start + count, pad_bytes)
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -199,16 +199,14 @@ class FieldLayout:
         """SHA-256 of the array's document."""
         return hashlib.sha256(self.raw).hexdigest()
 
-    @cached_property
-    def keys(self) -> frozenset[str]:
-        """The keys of which the field consists, relative to the checkpoint."""
-        names = [DOCUMENT, *(chunk.key for chunk in self.chunks)]
-        return frozenset(f"{self.name}/{name}" for name in names)
-
 
 def checkpoint_keys(layouts: Iterable[FieldLayout]) -> set[str]:
     """Return the keys of which a checkpoint with these fields consists, relative to it."""
-    return {DOCUMENT}.union(*[layout.keys for layout in layouts])
+    keys = {DOCUMENT}
+    for layout in layouts:
+        keys.add(f"{layout.name}/{DOCUMENT}")
+        keys.update([f"{layout.name}/{layout.chunk(n).key}" for n in range(layout.n_chunks)])
+    return keys
 
 
 def crc32c(data: npt.NDArray[np.uint8], crc: int = 0) -> int:
@@ -361,13 +359,16 @@ def _candidates(field: str, dim: str) -> Iterator[str]:
         yield f"{field}_{dim}_{number}"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def parse_layout(name: str, raw: bytes) -> FieldLayout:
     """Return the field that an array document describes; an error if ringnb does not write it so.
 
     The errors: ValueError, LookupError, TypeError, AttributeError, OverflowError. Nothing of a size
     that only the document states is allocated.
     """
+    if len(raw) > MAX_ARRAY_DOCUMENT_BYTES:  # so that what is remembered stays small
+        msg = f"the metadata of field {name!r} has {len(raw)} bytes"
+        raise ValueError(msg)
     document = json.loads(raw)
     check_name(name, "field name")
     if document["data_type"] not in DTYPES:

@@ -18,14 +18,20 @@ import numpy.typing as npt
 
 from ringnb._support.machine import available_cores
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from ringnb.checkpoint.storage.format import CRC_BYTES, DOCUMENT, Chunk, FieldLayout, crc32c
+from ringnb.checkpoint.storage.format import (
+    CRC_BYTES,
+    DOCUMENT,
+    MAX_ARRAY_DOCUMENT_BYTES,
+    Chunk,
+    FieldLayout,
+    crc32c,
+)
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
 __all__ = ["Reader"]
 
 _PARALLEL_BYTES = 8 << 20
-_ARRAY_DOCUMENT_BYTES = 1 << 20
 
 
 @final
@@ -45,7 +51,7 @@ class Reader:
             raise CheckpointNotFound(msg)
         self.document: Document = parse_document(name, raw)
         for field, layout in self.document.fields.items():
-            raw = source.read(f"{field}/{DOCUMENT}", _ARRAY_DOCUMENT_BYTES)
+            raw = source.read(f"{field}/{DOCUMENT}", MAX_ARRAY_DOCUMENT_BYTES)
             if raw != layout.raw:  # whose digest parse_document has compared
                 digest = hashlib.sha256(raw or b"").hexdigest()[:12]
                 raise self._failure(
@@ -62,8 +68,8 @@ class Reader:
             raise KeyError(msg) from None
 
     def read_chunk(self, layout: FieldLayout, number: int, out: npt.NDArray[np.uint8]) -> None:
-        """Read the chunk of that number in C order into memory, padding left out, and check it."""
-        chunk = layout.chunks[number]
+        """Read the chunk of that number into memory, padding left out, and check it."""
+        chunk = layout.chunk(number)
         pad = np.empty(chunk.pad_bytes, np.uint8)
         trailer = bytearray(CRC_BYTES)
         buffers = [out.data, pad.data, memoryview(trailer)]
@@ -103,7 +109,7 @@ class Reader:
 
         def read(number: int) -> None:
             """Read one chunk."""
-            chunk = layout.chunks[number]
+            chunk = layout.chunk(number)
             self.read_chunk(layout, number, flat[chunk.start * size : chunk.stop * size])
 
         self._each_chunk(layout, read)
@@ -114,7 +120,7 @@ class Reader:
 
         def read(number: int) -> None:
             """Read one chunk."""
-            chunk = layout.chunks[number]
+            chunk = layout.chunk(number)
             nbytes = (chunk.stop - chunk.start) * layout.dtype.itemsize
             self.read_chunk(layout, number, np.empty(nbytes, np.uint8))
 
@@ -124,7 +130,7 @@ class Reader:
     def check_sizes(self, layout: FieldLayout, numbers: range | list[int]) -> None:
         """Compare the lengths of chunks with what the metadata says, before memory is taken."""
         for number in numbers:
-            chunk = layout.chunks[number]
+            chunk = layout.chunk(number)
             size = self.source.size(f"{layout.name}/{chunk.key}")
             if size != layout.chunk_nbytes + CRC_BYTES:
                 raise self._chunk_failure(layout, chunk, exists=size is not None)

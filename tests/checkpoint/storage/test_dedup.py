@@ -120,7 +120,7 @@ def first(tmp_path):
 
 
 def linked(dedup, layout, u, number, target):
-    buffers, crc = encode_chunk(u, layout, layout.chunks[number])
+    buffers, crc = encode_chunk(u, layout, layout.chunk(number))
     return dedup.link(layout, number, crc, buffers, target)
 
 
@@ -142,7 +142,7 @@ def test_storage_rule_16_the_same_bytes_are_linked_and_synced_if_durable(first, 
 @pytest.mark.parametrize("why", ["bytes", "longer", "gone", "link", "document", "no checkpoint"])
 def test_storage_rule_16_anything_else_is_written(first, tmp_path, why):
     folder, layout, u = first
-    stored = folder / "u" / layout.chunks[3].key
+    stored = folder / "u" / layout.chunk(3).key
     raw = stored.read_bytes()
     if why == "bytes":
         stored.write_bytes(raw[:-9] + b"?" + raw[-8:])

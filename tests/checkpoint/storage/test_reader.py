@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 
 import pytest
 import zarr
@@ -150,6 +151,25 @@ def test_storage_rule_06_hostile_metadata_is_refused_even_with_a_valid_digest(
 def test_storage_rule_06_resealing_without_a_change_is_accepted(storage, folder):
     resealed(folder, lambda d, r: None)
     storage.load(NAME).verify()
+
+
+def test_storage_rule_19_a_document_that_claims_a_million_chunks_is_damage_in_bounded_memory(
+    storage, folder
+):
+    def claim(document, record):
+        array = arrays(document)["u"]
+        array.update(shape=[1_000_000], dimension_names=["x"])
+        array["chunk_grid"]["configuration"].update(chunk_shape=[1])
+        record["digests"]["chunks"]["u"] = [1] * 1_000_000
+
+    resealed(folder, claim)
+    tracemalloc.start()
+    try:
+        with pytest.raises(rn.CheckpointCorrupt, match=r"chunk c\.0 of field 'u' is missing"):
+            storage.load(NAME).numpy()
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -235,9 +235,9 @@ class DirectoryBackend(Backend):
         dedup = Dedup(self._path / history[-1].name, durable=self._durable) if history else None
 
         def write_chunk(layout: FieldLayout, number: int) -> None:
-            buffers, crcs[layout.name][number] = commit.encode(layout, number)
-            target = folders[layout.name] / layout.chunks[number].key
-            crc = crcs[layout.name][number]
+            key, buffers, crc = commit.encode(layout, number)
+            crcs[layout.name][number] = crc
+            target = folders[layout.name] / key
             if dedup is None or not dedup.link(layout, number, crc, buffers, target):
                 files.write_file(target, buffers, durable=self._durable)
 

@@ -66,7 +66,7 @@ class Dedup:
         shapes = (layout.shape, layout.chunk_shape, layout.dtype)
         if (old.shape, old.chunk_shape, old.dtype) != shapes:
             return False
-        stored = self._path / layout.name / layout.chunks[number].key
+        stored = self._path / layout.name / layout.chunk(number).key
         try:
             if not _holds(stored, buffers, sync=self._durable):
                 return False

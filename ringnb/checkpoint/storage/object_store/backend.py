@@ -192,8 +192,8 @@ class ObjectStoreBackend(Backend):
 
         def write_chunk(chunk: tuple[FieldLayout, int]) -> None:
             layout, number = chunk
-            buffers, crcs[layout.name][number] = commit.encode(layout, number)
-            self._set(f"{name}/{layout.name}/{layout.chunks[number].key}", b"".join(buffers))
+            key, buffers, crcs[layout.name][number] = commit.encode(layout, number)
+            self._set(f"{name}/{layout.name}/{key}", b"".join(buffers))
 
         try:
             if self._get(DOCUMENT) is None:
