@@ -9,7 +9,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = ["counted", "facts_table", "format_bytes", "format_table", "rows_table", "say"]
+__all__ = [
+    "counted",
+    "facts_table",
+    "format_bytes",
+    "format_table",
+    "quote_names",
+    "rows_table",
+    "say",
+]
 
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -27,6 +35,12 @@ def say(line: str = "") -> None:
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun, such as ``"1 checkpoint"`` or ``"2 checkpoints"``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def quote_names(names: Sequence[str], most: int = 10) -> str:
+    """Return names for a sentence: the first `most` quoted, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def format_bytes(nbytes: int) -> str:

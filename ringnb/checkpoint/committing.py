@@ -1,8 +1,8 @@
 """What the manager does to the store and for its observer, without holding its lock.
 
-`make_snapshot` joins an answer with what was registered, `save_as_new` commits it under a free name,
-`retire` deletes what retention no longer keeps, `release` gives borrowed data back, and an
-`EventEmitter` reports each stage. `CheckpointManager.complete_snapshot` calls them in this order.
+`CheckpointManager.complete_snapshot` calls them in this order: `make_snapshot` joins an answer with
+what was registered, `save_as_new` commits it under a free name, `release` gives borrowed data back, and
+`retire` deletes what retention no longer keeps. An `EventEmitter` reports each stage.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ringnb._support.checks import check_int, check_name
+from ringnb._support.checks import check_bool, check_int, check_name
 from ringnb.checkpoint.retention import Policy, check_policy, keep_all, keep_last
 
 __all__ = ["CheckpointConfig"]
@@ -40,13 +40,6 @@ def _seconds(value: object, what: str) -> float:
         msg = f"{what} must be finite and greater than 0 seconds, got {value!r}"
         raise ValueError(msg)
     return seconds
-
-
-def _flag(value: object, what: str) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        msg = f"{what} must be True or False, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    return bool(value)
 
 
 def _path(value: object, what: str) -> str:
@@ -82,7 +75,7 @@ class CheckpointConfig:
     request_timeout : float
         Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.
     retention : Policy or None
-        What is kept per actor, in place of the newest `max_snapshots`: see `ringnb.retention`.
+        What is kept per actor, instead of the newest `max_snapshots`: see `ringnb.retention`.
 
     Raises
     ------
@@ -113,7 +106,7 @@ class CheckpointConfig:
         why = "0 keeps every checkpoint"
         set_(self, "max_snapshots", check_int(self.max_snapshots, "max_snapshots", 0, why=why))
         set_(self, "storage_path", _path(self.storage_path, "storage_path"))
-        set_(self, "enabled", _flag(self.enabled, "enabled"))
+        set_(self, "enabled", check_bool(self.enabled, "enabled"))
         set_(self, "name_prefix", check_name(self.name_prefix, "name_prefix"))
         set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
         if self.retention is not None:

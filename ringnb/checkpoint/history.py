@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from operator import attrgetter
 
+from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
-__all__ = ["newest_verified", "quote_names", "read_history"]
+__all__ = ["newest_verified", "read_history"]
 
 _MAX_READS = 5
 # No more than a step and a suffix: "sim_1_2_step_5" is of prefix "sim_1", not of "sim".
@@ -96,9 +97,3 @@ def newest_verified(
         )
         raise CheckpointCorrupt(msg)
     return None, []
-
-
-def quote_names(names: list[str], most: int = 10) -> str:
-    """Return names for a sentence: the first `most` quoted, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Self, final
 
 from ringnb._support.checks import check_slot, check_text
-from ringnb._support.text import facts_table
+from ringnb._support.text import facts_table, quote_names
 from ringnb.checkpoint.committing import (
     EventEmitter,
     make_snapshot,
@@ -24,7 +24,7 @@ from ringnb.checkpoint.committing import (
     save_as_new,
 )
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.history import newest_verified, quote_names, read_history
+from ringnb.checkpoint.history import newest_verified, read_history
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
@@ -100,7 +100,7 @@ class CheckpointManager:
         self._schedule = Schedule(config.interval_s, config.request_timeout_s)
         self._completed = 0
         self._failed = 0
-        self._saves = 0  # commits in progress
+        self._saves = 0  # commits in progress, with the retention that follows each
         self._closed = False
 
     def _check_open(self) -> None:
@@ -228,10 +228,8 @@ class CheckpointManager:
             expired = self._schedule.expire(now)
             self._failed += len(expired)
             issued = self._schedule.request_due(now, unless) if self._config.enabled else []
-        if expired:
-            self._events.ended("expired", expired, _NO_ANSWER)
-        if issued:
-            self._events.requested(now, issued, due=True)
+        self._events.ended("expired", expired, _NO_ANSWER)
+        self._events.requested(now, issued, due=True)
         return [request for _, request in issued]
 
     def request_snapshot(self, actor_slot: int) -> SnapshotRequest | None:
@@ -255,8 +253,7 @@ class CheckpointManager:
             expired = self._schedule.expire(now)
             self._failed += len(expired)
             request, new = self._schedule.request(slot, now) or (None, False)
-        if expired:
-            self._events.ended("expired", expired, _NO_ANSWER)
+        self._events.ended("expired", expired, _NO_ANSWER)
         if request is not None and new:
             self._events.requested(now, [(now, request)], due=False)
         return request
@@ -346,13 +343,13 @@ class CheckpointManager:
                 "request_id of its own request"
             )
             raise ValueError(msg)
-        snapshot = None
+        snapshot = None  # as it stays if the kernel could not take it
         if response.success:
             # Without the lock, because it may copy the data.
             snapshot = make_snapshot(response, actor, self._config.name_prefix, parent)
         with self._lock:
             if self._schedule.waiting(response.request_id) is not pending:
-                pending = None  # expired, or claimed by another thread, while the data was checked
+                pending = None  # it expired, or another thread took it, while the data was checked
             elif snapshot is None:
                 self._failed += 1
                 self._schedule.fail(pending, self._clock())
@@ -371,9 +368,10 @@ class CheckpointManager:
                 f"{why}; it is retried, or request it again with request_snapshot"
             )
             raise SnapshotFailed(msg)
-        return self._commit(pending, response, snapshot)
+        return self._commit_and_retire(pending, response, snapshot)
 
     def _ignore(self, response: SnapshotResponse) -> None:
+        """Release an answer that no request waits for; then CheckpointError if the manager is closed."""
         with self._lock:
             saving = self._schedule.saving(response.request_id)
             # Delivered twice, the same response still lends its data to the save in progress.
@@ -382,11 +380,11 @@ class CheckpointManager:
             release(response.data)
         self._check_open()
 
-    def _commit(
+    def _commit_and_retire(
         self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
     ) -> str:
         try:
-            name, receipt = self._save(pending, response, snapshot)
+            name, receipt = self._commit(pending, response, snapshot)
             self._events.committed(response, name, receipt)
             # Only now: the new checkpoint is durable before anything older is deleted.
             retired = retire(
@@ -404,11 +402,12 @@ class CheckpointManager:
                 self._saves -= 1
                 last = self._closed and self._saves == 0
             if last:
-                self._close_storage()
+                self._close_storage()  # `close` left this to the last commit in progress
 
-    def _save(
+    def _commit(
         self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
     ) -> tuple[str, SaveReceipt | None]:
+        """Save, and end the request as succeeded or failed."""
         try:
             name, receipt = save_as_new(self._storage, snapshot)
         except BaseException as error:
@@ -514,7 +513,7 @@ class CheckpointManager:
         delete: list[CheckpointInfo] = []
         for slot in self.registered:
             history = self.history(slot)
-            to_delete = choose(history, policy, self._storage.load, protect=self._newest(slot))
+            to_delete = choose(history, policy, self._storage.load, protect=self._always_kept(slot))
             names = {e.name for e in to_delete}
             keep += [e for e in history if e.name not in names]
             delete += to_delete
@@ -534,7 +533,7 @@ class CheckpointManager:
             prefix, _, kernel_id = self._actor_key(slot)
             if kernel_id is not None:  # else it was unregistered meanwhile
                 policy = self._config.policy
-                retired = retire(self._storage, prefix, kernel_id, policy, self._newest(slot))
+                retired = retire(self._storage, prefix, kernel_id, policy, self._always_kept(slot))
                 self._events.retired(slot, retired)
                 names += [e.name for e in retired]
         return names
@@ -571,7 +570,7 @@ class CheckpointManager:
         if info.pin is not None:
             msg = f"checkpoint {name!r} is pinned ({info.pin!r}): unpin it first"
             raise CheckpointError(msg)
-        if name in self._newest(slot):
+        if name in self._always_kept(slot):
             msg = (
                 f"checkpoint {name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
                 "always kept: take another snapshot first"
@@ -583,8 +582,8 @@ class CheckpointManager:
             self._events.retired(slot, [info])
         return freed
 
-    def _newest(self, slot: int) -> list[str]:
-        """Return the name of an actor's newest checkpoint that verifies, if any: it is always kept."""
+    def _always_kept(self, slot: int) -> list[str]:
+        """Return the name of an actor's newest checkpoint that verifies, in a list; [] if none does."""
         try:
             found, _ = newest_verified(self._storage, *self._actor_key(slot))
         except CheckpointCorrupt:

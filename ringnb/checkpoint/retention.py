@@ -23,8 +23,7 @@ from operator import attrgetter
 from typing import Literal, TypeAlias, final
 
 from ringnb._support.checks import check_int, check_seconds
-from ringnb._support.text import rows_table
-from ringnb.checkpoint.history import quote_names
+from ringnb._support.text import quote_names, rows_table
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound

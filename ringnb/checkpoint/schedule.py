@@ -244,14 +244,14 @@ class Schedule:
     @property
     def pending_count(self) -> int:
         """Requests without an outcome, those being saved included."""
-        return len(self._waiting) + len(self._actors_saves())
+        return len(self._waiting) + len(self._saves_of_registered())
 
     def pending(self) -> tuple[SnapshotRequest, ...]:
         """Return the requests that `pending_count` counts, oldest first."""
-        requests = [p.request for p in (*self._waiting.values(), *self._actors_saves())]
+        requests = [p.request for p in (*self._waiting.values(), *self._saves_of_registered())]
         return tuple(sorted(requests, key=attrgetter("request_id")))
 
-    def _actors_saves(self) -> list[PendingRequest]:
+    def _saves_of_registered(self) -> list[PendingRequest]:
         return [p for p in self._saving.values() if p.scheduled.pending is p]
 
     # --- outcomes ---
