@@ -1,0 +1,137 @@
+"""The two rings of a lane against two queues, whatever the capacity and wherever the indices stand.
+
+Both sides run on one thread here, so this needs no compiled code; that the other side sees a word in
+time is what the kernels' own tests are about.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numba import njit
+
+from ringnb.kernel import layout, ring
+
+WORD = st.integers(-(2**63), 2**63 - 1)
+WORDS = st.tuples(*[WORD] * 7)
+CLOCK = 7  # word of a slot: when it was written
+
+
+# The kernel's side is called by compiled code alone.
+@njit
+def reply(control, slots, facts, host, scratch, w):
+    ring.reply(control, slots, facts, host, scratch, w[0], w[1], w[2], w[3], w[4], w[5], w[6])
+
+
+@njit
+def room(control, facts):
+    return ring.room_to_reply(control, facts)
+
+
+class Rings(RuleBasedStateMachine):
+    @initialize(
+        capacity=st.sampled_from([2, 4, 8, 16, 32, 64]), start=st.sampled_from([0, 1, 2**40 - 3])
+    )
+    def empty(self, capacity, start):
+        self.capacity = capacity
+        self.control = np.zeros(layout.CTL_WORDS, np.int64)
+        for index in (layout.H2K_HEAD, layout.H2K_TAIL, layout.K2H_HEAD, layout.K2H_TAIL):
+            self.control[index] = start
+        self.h2k, self.k2h = (np.zeros((capacity, 8), np.int64) for _ in "ab")
+        self.scratch, self.own = np.zeros(8, np.int64), np.zeros(8, np.int64)
+        self.facts = np.zeros(layout.FACTS, np.int64)
+        self.facts[layout.F_CAPACITY] = capacity
+        self.host = np.zeros(layout.HOST_WORDS, np.int64)
+        self.commands, self.replies = deque(), deque()
+        self.clock = 0
+
+    def check_slot(self, slot, expected):
+        assert tuple(slot[:CLOCK].tolist()) == expected
+        assert slot[CLOCK] > 0  # stamped
+
+    @rule(words=WORDS)
+    def push(self, words):
+        done = ring.push(self.control, self.h2k, self.scratch, *words, 0)
+        assert done == (len(self.commands) < self.capacity)
+        if done:
+            self.commands.append(words)
+
+    @precondition(lambda self: self.commands)
+    @rule()
+    def read_a_command(self):
+        """As the leader does it."""
+        tail = ring.load_word(self.control, layout.H2K_TAIL)
+        self.check_slot(self.h2k[tail & (self.capacity - 1)], self.commands.popleft())
+        ring.store_word(self.control, layout.H2K_TAIL, tail + 1)
+
+    @precondition(lambda self: len(self.replies) < self.capacity)
+    @rule(words=WORDS)
+    def reply(self, words):
+        packed = np.array(words, np.int64)
+        reply(self.control, self.k2h, self.facts, self.host, self.own, packed)
+        self.replies.append(words)
+
+    @rule()
+    def peek(self):
+        out = np.zeros(8, np.int64)
+        for _ in range(2):  # what is peeked at stays
+            assert ring.peek(self.control, self.k2h, out) == bool(self.replies)
+            if self.replies:
+                self.check_slot(out, self.replies[0])
+
+    @precondition(lambda self: self.replies)
+    @rule()
+    def advance(self):
+        ring.advance(self.control)
+        self.replies.popleft()
+
+    @rule()
+    def spin(self):
+        assert ring.spin_for_reply(self.control, self.own, 1) == bool(self.replies)
+
+    @invariant()
+    def depths_agree(self):
+        if not hasattr(self, "replies"):
+            return
+        head, tail = (int(self.control[i]) for i in (layout.H2K_HEAD, layout.H2K_TAIL))
+        assert head - tail == len(self.commands)
+        assert ring.replies_waiting(self.control) == len(self.replies)
+        assert room(self.control, self.facts) == self.capacity - len(self.replies)
+
+
+Rings.TestCase.settings = settings(max_examples=30, stateful_step_count=150, deadline=None)
+TestRings = Rings.TestCase
+
+
+def test_a_sleeper_is_woken_by_a_byte_on_its_pipe():
+    control, host = np.zeros(layout.CTL_WORDS, np.int64), np.zeros(layout.HOST_WORDS, np.int64)
+    slots, scratch = np.zeros((2, 8), np.int64), np.zeros(8, np.int64)
+    facts = np.zeros(layout.FACTS, np.int64)
+    facts[layout.F_CAPACITY] = 2
+    lane, woken_by = os.pipe()
+    mine, wakes_me = os.pipe()
+    try:
+        for fd in (lane, mine):
+            os.set_blocking(fd, False)
+        control[layout.WAKE_FD_WRITE] = woken_by
+        facts[layout.F_HOST_FD_WRITE] = wakes_me
+        ring.push(control, slots, scratch, *[0] * 7, 0)
+        reply(control, slots, facts, host, scratch, np.zeros(7, np.int64))
+        for fd in (lane, mine):  # neither side sleeps: no byte
+            with pytest.raises(BlockingIOError):
+                os.read(fd, 9)
+        control[layout.ASLEEP] = host[layout.HOST_ASLEEP] = 1
+        ring.push(control, slots, scratch, *[0] * 7, 0)
+        reply(control, slots, facts, host, scratch, np.zeros(7, np.int64))
+        assert len(os.read(lane, 9)) == 1
+        ring.sleep_for_reply(host, scratch, mine, 10_000)
+        assert host[layout.HOST_ASLEEP] == 0
+    finally:
+        for fd in (lane, woken_by, mine, wakes_me):
+            os.close(fd)

@@ -1,0 +1,186 @@
+"""What a command does to an actor's row, and how many steps a slice holds; plain Python, no kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringnb._support.checks import MAX_STEP
+from ringnb.errors import Status
+from ringnb.kernel import layout, rules
+from ringnb.messages.commands import Command
+
+MS = 1_000_000
+
+
+def row(**columns):
+    """Make a table with one actor that exists."""
+    table = np.zeros((1, layout.TABLE_COLUMNS), np.int64)
+    table[0, layout.C_EXISTS] = 1
+    for name, value in columns.items():
+        table[0, getattr(layout, f"C_{name.upper()}")] = value
+    return table
+
+
+def apply(table, kind, argument=0):
+    status, value, left = rules.apply_command(table, 0, int(kind), argument)
+    return Status(status), int(value), left
+
+
+def run(table, slice_ns=MS, step_ns=1000, until_ns=10**15):
+    """Let time pass as a leader does, until nothing is left to do; return when steps were taken."""
+    now, taken = 1, []
+    while now < until_ns:
+        count, again = rules.plan_slice(table, 0, now, slice_ns)
+        if count == 0:
+            if again == rules.NEVER:
+                break
+            assert again > now
+            now = int(again)
+            continue
+        taken.append((now, int(count)))
+        now += int(count) * step_ns
+        rules.record_steps(table, 0, count, int(count) * step_ns)
+        now = max(now, int(again))
+    return taken
+
+
+@given(
+    budgets=st.lists(st.integers(1, 5000), min_size=1, max_size=4),
+    step_ns=st.integers(1, 3 * MS),
+    start=st.integers(0, 10**6),
+)
+def test_budgets_add_up_and_are_taken_exactly(budgets, step_ns, start):
+    table = row(step=start, cur=start % 2)
+    for budget in budgets:
+        status, value, left = apply(table, Command.RUN_STEPS, budget)
+        assert (status, left) == (Status.OK, rules.DONE)
+    assert value == start + sum(budgets)  # the step at which the last of them ends
+    assert table[0, layout.C_REPLY_DUE] == 1
+    taken = run(table, step_ns=step_ns)
+    assert sum(count for _, count in taken) == sum(budgets)
+    assert table[0, layout.C_STEP] == value
+    assert table[0, layout.C_BUDGET] == 0
+    assert table[0, layout.C_CUR] == value % 2  # the levels swap at every step
+    assert taken[0][1] == 1  # the first slice measures what a step costs
+    assert all(count == 1 or count * step_ns <= MS for _, count in taken)
+
+
+@given(
+    pace=st.integers(1, 50 * MS), step_ns=st.integers(1, 5 * MS), slice_ns=st.integers(1, 5 * MS)
+)
+def test_a_pace_is_a_limit_and_is_kept_where_steps_are_quick(pace, step_ns, slice_ns):
+    table = row(free=1)
+    assert apply(table, Command.SET_PACE, pace)[0] is Status.OK
+    until = 300 * max(pace, step_ns)
+    taken = run(table, slice_ns=slice_ns, step_ns=step_ns, until_ns=until)
+    steps, first = 0, taken[0][0]
+    for now, count in taken:
+        steps += count
+        assert steps <= (now - first) // pace + 1
+    if step_ns < pace:
+        assert steps >= until // pace - 2
+
+
+def test_an_actor_that_is_late_does_not_catch_up_after_a_pause():
+    table = row(free=1, pace_ns=MS, step_ns=1000, next_ns=5 * MS)
+    late = 5 * MS + 100 * MS
+    assert rules.plan_slice(table.copy(), 0, late, 1000 * MS)[0] == 101  # it does up to here
+    assert rules.plan_slice(table, 0, late + 1, 1000 * MS)[0] == 1
+    assert table[0, layout.C_NEXT_NS] == late + 1 + MS
+
+
+def test_no_budget_and_not_free_means_no_step_for_ever():
+    assert rules.plan_slice(row(), 0, 5, MS) == (0, rules.NEVER)
+    assert rules.plan_slice(row(free=1, step=MAX_STEP), 0, 5, MS) == (0, rules.NEVER)
+
+
+@given(below=st.integers(0, 20), step_ns=st.integers(1, 100))
+def test_no_step_is_taken_beyond_the_largest(below, step_ns):
+    table = row(free=1, step=MAX_STEP - below, step_ns=step_ns)
+    count, _ = rules.plan_slice(table, 0, 5, MS)
+    assert count == min(below, MS // step_ns)
+
+
+@given(step=st.integers(0, MAX_STEP), budget=st.integers(0, 2**40), more=st.integers(-5, MAX_STEP))
+def test_a_budget_is_accepted_just_where_it_ends_within_the_largest_step(step, budget, more):
+    budget = min(budget, MAX_STEP - step)
+    table = row(step=step, budget=budget)
+    status, value, _ = apply(table, Command.RUN_STEPS, more)
+    if 1 <= more <= MAX_STEP - step - budget:
+        assert (status, value) == (Status.OK, step + budget + more)
+        assert table[0, layout.C_BUDGET] == budget + more
+    else:
+        assert status is Status.BAD_ARGUMENT
+        np.testing.assert_array_equal(table, row(step=step, budget=budget))  # nothing has changed
+
+
+@given(kind=st.integers(-3, 300), argument=st.integers(-3, 3), free=st.integers(0, 1))
+def test_a_slot_without_an_actor_takes_nothing_but_create(kind, argument, free):
+    table = row(exists=0, free=free)
+    before = table.copy()
+    status, _, left = apply(table, kind, argument)
+    if kind == Command.CREATE_ACTOR:
+        allowed = argument >= 0
+        assert status is (Status.OK if allowed else Status.BAD_ARGUMENT)
+        assert left == (rules.LOAD if allowed else rules.DONE)
+    else:
+        assert (status, left) == (Status.NO_ACTOR, rules.DONE)
+    np.testing.assert_array_equal(table, before)
+
+
+@given(kind=st.integers(-300, 300).filter(lambda k: k not in set(Command)))
+def test_a_command_that_no_kernel_knows_is_refused(kind):
+    table = row(free=1, budget=3)
+    before = table.copy()
+    assert apply(table, kind)[0] is Status.UNKNOWN_COMMAND
+    np.testing.assert_array_equal(table, before)
+
+
+def test_pause_and_destroy_drop_budget_freedom_and_the_reply_due():
+    for kind, exists in ((Command.PAUSE, 1), (Command.DESTROY_ACTOR, 0)):
+        table = row(free=1, budget=7, reply_due=1, step=4)
+        assert apply(table, kind) == (Status.OK, 0, rules.DONE)
+        np.testing.assert_array_equal(table, row(step=4, exists=exists))
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        (Command.INJECT, rules.INJECT),
+        (Command.SET_PARAMS, rules.SET_PARAMS),
+        (Command.SNAPSHOT, rules.CAPTURE),
+        (Command.RESTORE, rules.LOAD),
+        (Command.RESTART_ACTOR, rules.LOAD),
+        (Command.HEARTBEAT, rules.DONE),
+    ],
+)
+def test_what_needs_the_actors_memory_is_left_to_the_kernel(kind, left):
+    table = row(free=1)
+    assert apply(table, kind, 5) == (Status.OK, 0, left)
+    np.testing.assert_array_equal(table, row(free=1))
+
+
+def test_create_where_an_actor_is_and_a_negative_step_are_refused():
+    assert apply(row(), Command.CREATE_ACTOR, 0)[0] is Status.ACTOR_EXISTS
+    assert apply(row(), Command.RESTORE, -1)[0] is Status.BAD_ARGUMENT
+    assert apply(row(), Command.SET_PACE, -1)[0] is Status.BAD_ARGUMENT
+
+
+@pytest.mark.parametrize("kind", [Command.RESTORE, Command.RESTART_ACTOR, Command.CREATE_ACTOR])
+def test_a_load_sets_the_step_and_only_a_restore_lets_a_free_actor_run_on(kind):
+    table = row(step=9, cur=1, budget=3, reply_due=1, free=1, epoch=2)
+    rules.record_load(table, 0, int(kind), 5)
+    expected = row(step=5, epoch=3, free=int(kind == Command.RESTORE))
+    np.testing.assert_array_equal(table, expected)
+
+
+@given(cell=st.tuples(*[st.integers(-2, 6)] * 3))
+def test_a_cell_is_inside_as_numpy_sees_it(cell):
+    shape = (3, 4, 5)
+    table = row(nz=3, ny=4, nx=5)
+    assert bool(rules.inside(table, 0, *cell)) == all(
+        0 <= i < n for i, n in zip(cell, shape, strict=True)
+    )
