@@ -1,10 +1,12 @@
 """The `ringnb` command.
 
-Start with `ringnb.cli.command_line`: `main` parses the arguments, imports the module of the command that
-was given, and turns an exception into one line and an exit status. `stores` has the commands on a store,
-`doctor`, `docs` and `lab` one each; ``demo`` and ``bench`` are packages.
+Start with `ringnb.cli.command_line`: `main` parses the arguments, imports the command's module and
+turns an exception into one line and an exit status. A command is a function that prints with `say`
+and returns a status: `stores` (ls, verify, pin, unpin, export, import), `doctor`, `docs`, `lab`,
+and the packages `demo` and `bench`.
 
-It may import everything; nothing imports it.
+It may import everything of ringnb, and nothing imports it. Importing it must stay quick: neither
+Numba nor matplotlib is imported before a command needs it.
 """
 
 from __future__ import annotations

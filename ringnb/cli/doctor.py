@@ -31,6 +31,7 @@ _OPTIONAL = {
     "ipywidgets": ("the control panels in notebooks", "ringnb[widgets]"),
     "anywidget": ("the control panels in notebooks", "ringnb[widgets]"),
     "jupyterlab": ("ringnb lab", "ringnb[lab]"),
+    "pdoc": ("ringnb docs", "ringnb[docs]"),
 }
 _DRIVER_LIMIT_S = 5.0
 

@@ -47,17 +47,19 @@ def draw(
     for result in results:
         kind = result.restored.kernel_type
         yield _save(
-            plots.field(result.restored), directory / f"restored_{kind}.png", "restored, and run on"
+            plots.field(result.restored),
+            directory / f"restored_{kind}.png",
+            "the restored actor, after more steps",
         )
         yield _save(
             plots.film(result.history, columns=3),
             directory / f"film_{kind}.png",
-            "all that is kept",
+            "the checkpoints that are kept",
         )
         yield _save(
             _differences(result),
             directory / f"difference_{kind}.png",
-            "what ran on since the restore; restored minus uninterrupted",
+            "what changed since the restore; restored run minus uninterrupted run",
         )
         scalar = _SCALARS.get(kind, "mean")
         yield _save(

@@ -1,14 +1,15 @@
 """Trials of the storage: power cuts, kills and failing disks, in numbers that you can repeat.
 
-``python -m ringnb.testing.trials`` runs them and prints what was tried and what was lost; ``--full``
-tries everything. They work on the parts that users run, and need nothing but ringnb:
+Start with `ringnb.testing.trials.program`, which ``python -m ringnb.testing.trials`` runs: it hands
+small `workloads` to the trials and prints what was tried and what was lost (README.md beside it
+shows a full run).
 
-- `ringnb.testing.trials.powercuts` records every file operation of a workload and builds each state
-  that a disk may be in if the power fails after any of them;
-- `ringnb.testing.trials.kills` ends a process with SIGKILL before and after every operation, and at
-  random times;
-- `ringnb.testing.trials.faults` makes every operation fail once, in every way, and
-  `ringnb.testing.trials.objects` stops a writer of an object store after every request.
+- `powercuts` records every file operation of a workload (`interposing`) and builds each state that
+a `disk` may be in if the power fails after any of them; - `kills` ends a process with SIGKILL
+before and after every operation, and at random times; - `faults` makes every operation fail once,
+in every way; `objects` stops a writer of an object store after every request; `damage` flips every
+bit of a checkpoint.
 
-After each, the store is opened anew and judged by `ringnb.testing.trials.judging`.
+After each, `judging` opens the store anew and checks every promise. Trials work on the code that
+users run, and need nothing but ringnb.
 """
