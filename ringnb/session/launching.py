@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ringnb._support.checks import check_int, check_number, check_slot, is_integer
+from ringnb._support.checks import check_int, check_number, is_integer
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.kernel.base import AbstractKernel
@@ -15,7 +15,6 @@ from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
     "check_cell",
-    "check_slot_of",
     "kernel_ids_of",
     "make_kernel",
     "period_ns_of",
@@ -46,14 +45,6 @@ def kernel_ids_of(population: list[Actor], given: Sequence[str] | None) -> list[
         msg = f"kernel_ids must name each of the {len(population)} slots, got {given!r}"
         raise ValueError(msg)
     return list(given)
-
-
-def check_slot_of(slot: object, count: int) -> int:
-    """Return a slot, or raise if it is not one of so many."""
-    if is_integer(slot) and not 0 <= slot < count:
-        msg = f"slot {slot} does not exist: this session has slots 0..{count - 1}"
-        raise ValueError(msg)
-    return check_slot(slot, "slot")
 
 
 def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:

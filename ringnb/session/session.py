@@ -22,7 +22,15 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from ringnb._support.checks import MAX_STEP, check_bool, check_int, check_number, check_seconds
+from ringnb._support.checks import (
+    MAX_STEP,
+    check_bool,
+    check_int,
+    check_number,
+    check_seconds,
+    check_slot,
+    is_integer,
+)
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
@@ -40,7 +48,6 @@ from ringnb.session.change_tracking import ChangeTracker, StateVersion
 from ringnb.session.fault_injection import Faults
 from ringnb.session.launching import (
     check_cell,
-    check_slot_of,
     kernel_ids_of,
     make_kernel,
     period_ns_of,
@@ -325,7 +332,11 @@ class Session:
         self._kernel.check_alive()
 
     def _slot(self, slot: object) -> int:
-        return check_slot_of(slot, len(self._kernel.actors))
+        count = len(self._kernel.actors)
+        if is_integer(slot) and not 0 <= slot < count:
+            msg = f"slot {slot} does not exist: this session has slots 0..{count - 1}"
+            raise ValueError(msg)
+        return check_slot(slot, "slot")
 
     def _slots(self, slot: int | None) -> list[int]:
         return list(range(len(self._kernel.actors))) if slot is None else [self._slot(slot)]
@@ -844,7 +855,8 @@ class Session:
         Returns
         -------
         Panel
-            The same one at every call. It shows the session live, and closes with it.
+            The same one at every call. It follows the session, also after it was closed, and closes
+            when the session is collected.
 
         Raises
         ------
