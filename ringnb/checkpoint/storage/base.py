@@ -147,13 +147,8 @@ class CheckpointStorage(ABC):
                 continue
             entries.append(
                 CheckpointInfo(
-                    name=name,
-                    name_prefix=c.name_prefix,
-                    kernel_id=c.kernel_id,
-                    kernel_type=c.kernel_type,
-                    actor_slot=c.actor_slot,
-                    step=c.step,
-                    sequence=c.sequence,
+                    *(name, c.name_prefix, c.kernel_id, c.kernel_type),
+                    *(c.actor_slot, c.step, c.sequence),
                     created_at=c.created_at,
                     nbytes=c.nbytes,
                     pin=c.pinned,

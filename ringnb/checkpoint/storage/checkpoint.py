@@ -195,23 +195,7 @@ class Checkpoint:
     # -- reading ---------------------------------------------------------------------------------
 
     def __getitem__(self, field: str) -> FieldArray:
-        """Return a field as a lazy array.
-
-        Parameters
-        ----------
-        field : str
-            Its name.
-
-        Returns
-        -------
-        FieldArray
-            Nothing is read yet.
-
-        Raises
-        ------
-        KeyError
-            If there is no such field; the message names those there are.
-        """
+        """Return a field as a lazy array; a KeyError names the fields that there are."""
         return FieldArray(self._reader, field)
 
     def __contains__(self, field: object) -> bool:

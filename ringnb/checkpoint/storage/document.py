@@ -42,6 +42,7 @@ __all__ = [
 MAX_DOCUMENT_BYTES = 64 << 20
 _ZEROS = "0" * 64
 _ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
+_IDENTITY = ("name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence")
 _MALFORMED = (
     *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
     RecursionError,  # of deep nesting
@@ -157,18 +158,8 @@ def parse_info(name: str, raw: bytes) -> CheckpointInfo:
             nbytes += math.prod(array["shape"]) * _ITEMSIZE[array["data_type"]]
     except _MALFORMED as error:
         raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
-    return CheckpointInfo(
-        name=name,
-        name_prefix=record["name_prefix"],
-        kernel_id=record["kernel_id"],
-        kernel_type=record["kernel_type"],
-        actor_slot=record["actor_slot"],
-        step=record["step"],
-        sequence=record["sequence"],
-        created_at=created_at,
-        nbytes=nbytes,
-        pin=_pin(record),
-    )
+    identity = {key: record[key] for key in _IDENTITY}
+    return CheckpointInfo(name, **identity, created_at=created_at, nbytes=nbytes, pin=_pin(record))
 
 
 def parse_document(name: str, raw: bytes) -> Document:

@@ -17,14 +17,7 @@ __all__ = ["FieldArray"]
 
 @final
 class FieldArray:
-    """One field of a checkpoint, not read yet.
-
-    Parameters
-    ----------
-    reader : Reader
-        The checkpoint.
-    name : str
-        The field.
+    """One field of a checkpoint, not read yet: what ``checkpoint[name]`` is.
 
     Notes
     -----
