@@ -269,4 +269,4 @@ class ObjectStoreBackend(Backend):
             sync(delete())
 
     def close(self) -> None:
-        """Nothing to give up: the store is its maker's."""
+        """Nothing to give up: the store belongs to its creator."""
