@@ -24,7 +24,8 @@ from ringnb.errors import RingnbError
 __all__ = ["PUBLIC_MODULES", "DocsUnavailable", "build", "run"]
 
 PUBLIC_MODULES = (
-    *("ringnb", "ringnb.session", "ringnb.actors", "ringnb.checkpoint"),
+    *("ringnb", "ringnb.session", "ringnb.session.crank", "ringnb.session.fault_injection"),
+    *("ringnb.session.statistics", "ringnb.actors", "ringnb.checkpoint"),
     *("ringnb.checkpoint.retention", "ringnb.messages", "ringnb.errors", "ringnb.plots"),
     *("ringnb.panels", "ringnb.testing", "ringnb.testing.storages", "ringnb.testing.kernels"),
     "ringnb.course",

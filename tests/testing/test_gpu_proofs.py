@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gpu import ending, test_gpu_restore
 
+from ringnb._support.children import run_python
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cuda.kernel import CudaKernel
@@ -125,14 +124,8 @@ def test_a_child_starts_and_ends():
 
 def test_one_command_selects_the_tests_on_a_device():
     """Without a GPU they are skipped with its reason, and it is not the simulator's."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/gpu"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    command = ("-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/gpu")
+    done = run_python(*command, cwd=ROOT, timeout=100)
     assert done.returncode == 0, done.stdout
     if "skipped" in done.stdout:
         assert "simulator" not in done.stdout

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from commands import ringnb
 
 import ringnb as rn
 from ringnb.checkpoint.storage import reader as reading
@@ -283,19 +284,7 @@ def test_repair_beside_a_writer_is_locked_out(tmp_path, capsys):
     with rn.ZarrStorage(store) as storage:
         storage.save(ONE, make_snapshot(1))
         next((store / ONE / "u").glob("c*")).write_bytes(b"rubbish")
-        done = subprocess.run(
-            [
-                os.fspath(Path(os.sys.executable)),
-                "-m",
-                "ringnb.cli",
-                "verify",
-                store,
-                "--repair",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = ringnb("verify", store, "--repair")
     assert done.returncode == 1
     assert "is being written by process" in done.stderr
     assert (store / ONE).exists()
