@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ringnb.actors.base import Actor
 
-__all__ = ["check_axes", "check_dtype", "check_reach", "check_start"]
+__all__ = ["check_axes", "check_dtype", "check_positive", "check_reach", "check_start"]
 
 _DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
 
@@ -79,6 +79,14 @@ def check_reach(actor: Actor, update: Callable[..., object]) -> None:
             raise ValueError(msg) from error
         except Exception:  # noqa: BLE001 - the compiler says better what cannot be compiled
             return
+
+
+def check_positive(params: dict[str, float], *names: str) -> None:
+    """Check that parameters are greater than 0; else `ValueError`."""
+    for name in names:
+        if params[name] <= 0:
+            msg = f"{name}={params[name]:g} must be positive"
+            raise ValueError(msg)
 
 
 def check_axes(actor: Actor, ndim: int) -> None:

@@ -1,4 +1,4 @@
-"""Actors from a plain Python function, defined wherever you are: in a notebook cell, say."""
+"""Actors from a plain Python function, such as one that a notebook cell defines."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_start
+from ringnb.actors.checks import check_axes, check_positive, check_start
 
 __all__ = ["Heat2D"]
 
@@ -67,10 +67,7 @@ class Heat2D(Actor):
                 "0 < a dt / dx^2 <= 1/4; take a smaller time step"
             )
             raise ValueError(msg)
-        for name in ("alpha", "dx"):
-            if params[name] <= 0:
-                msg = f"{name}={params[name]:g} must be positive"
-                raise ValueError(msg)
+        check_positive(params, "alpha", "dx")
         return {**params, "dt": r * params["dx"] ** 2 / params["alpha"]}
 
     @staticmethod

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_start
+from ringnb.actors.checks import check_axes, check_positive, check_start
 from ringnb.actors.random import uniform
 
 __all__ = ["Ising2D"]
@@ -75,9 +75,7 @@ class Ising2D(Actor):
 
     def complete(self, params: dict[str, float]) -> dict[str, float]:
         """Check the limits."""
-        if params["temperature"] <= 0:
-            msg = f"temperature={params['temperature']:g} must be positive"
-            raise ValueError(msg)
+        check_positive(params, "temperature")
         seed = params["seed"]
         if not 0 <= seed <= 2**52 or seed != int(seed):
             msg = f"seed={seed:g} must be an integer from 0 to 2**52"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_start
+from ringnb.actors.checks import check_axes, check_positive, check_start
 
 __all__ = ["Wave2D", "Wave3D"]
 
@@ -47,10 +47,7 @@ class _Wave(Actor):
         if not 0 <= damping < 2:
             msg = f"damping={damping:g} must lie in 0 <= damping < 2 (per step)"
             raise ValueError(msg)
-        for name in ("dx", "c"):
-            if params[name] <= 0:
-                msg = f"{name}={params[name]:g} must be positive"
-                raise ValueError(msg)
+        check_positive(params, "dx", "c")
         return {**params, "dt": math.sqrt(courant2) * params["dx"] / params["c"]}
 
     @staticmethod

@@ -1,6 +1,6 @@
 """What every backend offers the host: launch, two rings per lane, staging, stop.
 
-`AbstractKernel` stands between a place where actors run and the code that drives them
+`AbstractKernel` is the seam between a place where actors run and the code that drives them
 (`ringnb.kernel.client`). It carries raw commands and replies; it knows neither checkpoints nor storage.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor
-from ringnb.errors import BackendUnavailable, KernelStopped
+from ringnb.errors import KernelStopped
 from ringnb.messages.commands import Reply
 
 __all__ = [
@@ -284,38 +284,13 @@ class AbstractKernel(ABC):
     def statistics(self) -> KernelStatistics:
         """Return sizes and depths. Any thread."""
 
+    @abstractmethod
     def set_gate(self, lane: int, gate: Gate) -> None:
-        """Stop a lane at a point of a snapshot's way, or let it go on. Any thread.
+        """Stop a lane at a point of a snapshot's way, or let it continue. Any thread."""
 
-        Parameters
-        ----------
-        lane : int
-            The lane.
-        gate : Gate
-            The point.
-
-        Raises
-        ------
-        BackendUnavailable
-            If this kernel has no gates.
-        """
-        msg = f"lane {lane} of the {self.name!r} kernel cannot be stopped at {gate.name}: use 'cpu'"
-        raise BackendUnavailable(msg)
-
-    def gate(self, lane: int) -> Gate:  # noqa: ARG002 - for kernels that have gates
-        """Return where a lane is stopped. Any thread.
-
-        Parameters
-        ----------
-        lane : int
-            The lane.
-
-        Returns
-        -------
-        Gate
-            ``OPEN`` for a kernel that has no gates.
-        """
-        return Gate.OPEN
+    @abstractmethod
+    def gate(self, lane: int) -> Gate:
+        """Return where a lane is stopped. Any thread."""
 
     @property
     @abstractmethod

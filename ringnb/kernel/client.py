@@ -310,7 +310,7 @@ class KernelClient:
         elif timeout_s > 0:
             with self._arrived:
                 # If the pump was given up since we asked for it, its notification is over: a thread
-                # that slept now would leave nobody to take replies, or to hear `AbstractKernel.wake`.
+                # that slept now might miss `AbstractKernel.wake`, and no thread would take replies.
                 if self._pump.locked() and not until():
                     self._arrived.wait(timeout_s)
 

@@ -126,7 +126,7 @@ class LaneKernel(AbstractKernel):
             self.stop("no variable referred to the kernel any more")
 
     def set_gate(self, lane: int, gate: Gate) -> None:
-        """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
+        """Stop a lane at a point of a snapshot's way, or let it continue. Any thread."""
         store_word(self._controls[lane], layout.GATE, int(gate))
 
     def gate(self, lane: int) -> Gate:

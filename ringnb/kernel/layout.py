@@ -72,7 +72,7 @@ HOST_WORDS = LINE
 W_STEP, W_BUDGET, W_RUNNING, W_EPOCH, W_EXISTS, W_SNAPSHOTS, W_STALL_NS, W_BUSY_NS = range(8)
 ACTOR_WORDS = LINE
 
-# Private columns of the actor table: the lane's leader reads and writes them, nobody else.
+# Private columns of the actor table: only the lane's leader reads and writes them.
 (
     C_SLOT,
     C_A,  # address of level buffer A
@@ -144,7 +144,7 @@ def staging_tail(actor: Actor) -> int:
 
 
 def actor_columns(actor: Actor, slot: int) -> dict[int, int]:
-    """Columns of the actor table that say what an actor is, whatever memory it has."""
+    """Columns of the actor table that say what an actor is, not where its memory lies."""
     nz, ny, nx = (1,) * (3 - len(actor.shape)) + actor.shape
     return {
         C_SLOT: slot,

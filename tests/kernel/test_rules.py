@@ -41,6 +41,7 @@ def run(table, slice_ns=MS, step_ns=1000, until_ns=10**15):
             now = int(again)
             continue
         taken.append((now, int(count)))
+        assert len(taken) < 100_000
         now += int(count) * step_ns
         rules.record_steps(table, 0, count, int(count) * step_ns)
         now = max(now, int(again))

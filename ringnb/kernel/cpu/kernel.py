@@ -167,7 +167,7 @@ class CpuKernel(LaneKernel):
             os.close(self._pipes.pop())
 
     def set_gate(self, lane: int, gate: Gate) -> None:
-        """Stop a lane at a point of a snapshot's way, or let it go on. Any thread."""
+        """Stop a lane at a point of a snapshot's way, or let it continue. Any thread."""
         super().set_gate(lane, gate)
         self._wake_lane(lane)
 

@@ -1,9 +1,7 @@
 """Device intrinsics: the loads, stores, clock and pause that the CUDA kernel's correctness rests on.
 
-The only file that knows how a word is read on the device. Numba has no load at system scope, plain loads
-are hoisted out of a polling loop, and so is ``cuda.ldcv`` (its assembly is not marked as having side
-effects); hence these few lines of PTX, each with ``side_effect`` and a memory clobber. Every word is a
-signed 64-bit integer: a comparison of ``uint64`` with ``int64`` would be made in ``float64``.
+The only file that knows how a word is read on the device. Every word is a signed 64-bit integer: a
+comparison of ``uint64`` with ``int64`` would be made in ``float64``.
 
 No read-modify-write at system scope: on memory of the host it is atomic only on some systems. Every
 mapped word has one writer instead (see `ringnb.kernel.cuda.layout`).
@@ -22,27 +20,6 @@ from typing import Any
 
 import numpy as np
 from numba import config, cuda
-
-__all__ = [
-    "SIMULATED",
-    "add",
-    "as_float",
-    "function",
-    "grid",
-    "ld_acquire_gpu",
-    "ld_acquire_sys",
-    "ld_relaxed_gpu",
-    "ld_relaxed_sys",
-    "low",
-    "now_ns",
-    "pause",
-    "private",
-    "raw",
-    "rest",
-    "st_relaxed_sys",
-    "st_release_sys",
-    "weigh",
-]
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
@@ -79,7 +56,7 @@ if SIMULATED:
         time.sleep(0)
 
     def rest() -> None:
-        """Sleep: whatever else this process does needs the interpreter's lock."""
+        """Sleep: the rest of this process needs the interpreter's lock."""
         time.sleep(0.0002)
 
     def raw(array: Any) -> Any:
@@ -123,9 +100,12 @@ else:
 
     def function(body: Callable[..., Any]) -> Any:
         """Compile a device function into its callers."""
-        # Whatever NUMBA_CUDA_DEBUGINFO and NUMBA_OPT say: after a kernel with debug Numba waits for it.
+        # Also where NUMBA_CUDA_DEBUGINFO is set: after a kernel with debug, Numba waits for it.
         return cuda.jit(device=True, forceinline=True, debug=False, opt=True)(body)
 
+    # Numba has no load at system scope, plain loads are hoisted out of a polling loop, and so is
+    # ``cuda.ldcv``, whose assembly is not marked as having side effects. Hence these few lines of PTX,
+    # each with `side_effect` and a memory clobber.
     def _asm(builder: Any, result: Any, operands: list[Any], text: str, constraints: str) -> Any:
         kind = ir.FunctionType(result, [operand.type for operand in operands])
         return builder.call(ir.InlineAsm(kind, text, constraints, side_effect=True), operands)
@@ -173,7 +153,7 @@ else:
     def now_ns(typing: Any) -> Any:
         """Read the global timer: nanoseconds, the same on all multiprocessors.
 
-        Its resolution is the card's affair, up to a microsecond. Not yet run on a device.
+        Its resolution depends on the card, up to a microsecond. Not yet run on a device.
         """
 
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -264,10 +244,8 @@ else:
 
     @intrinsic
     def low(typing: Any, number: Any) -> Any:
-        """Return a number from 0 to 2**32 - 1, which the compiler may then take for one.
-
-        Half the instructions for a cell are spared so: 64-bit sums take two, products three.
-        """
+        """Return a number from 0 to 2**32 - 1, which the compiler then knows to be one."""
+        # That halves the instructions for a cell: 64-bit sums take two, products three.
 
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.zext(builder.trunc(arguments[0], ir.IntType(32)), ir.IntType(64))
