@@ -40,7 +40,12 @@ def _parser() -> _Parser:
         epilog="Notebooks are the main door: ringnb lab. Start with: ringnb demo",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"ringnb {VERSION}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"ringnb {VERSION}",
+        help="show the version and exit",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     demo = commands.add_parser(
@@ -127,7 +132,7 @@ def _parser() -> _Parser:
         help="check this installation and this machine",
         description="Show versions, launch a small kernel, checkpoint and restore it.",
     )
-    parser.set_defaults(names_of_commands=", ".join(commands.choices))
+    parser.set_defaults(parsers=commands.choices)
     return parser
 
 
@@ -215,10 +220,13 @@ def _dispatch(argv: list[str]) -> int:
         cut = argv.index("--")
         argv, passed_on = argv[:cut], argv[cut + 1 :]
     parser = _parser()
-    given = parser.parse_args(argv)
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        asked = given.parsers.get(given.command, parser)
+        asked.error(f"unrecognized arguments: {' '.join(unknown)}")
     match given.command:
         case None:
-            parser.error(f"a command is needed, one of {given.names_of_commands}")
+            parser.error(f"a command is needed, one of {', '.join(given.parsers)}")
         case "demo":
             from ringnb.cli import demo  # noqa: PLC0415
 

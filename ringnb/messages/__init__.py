@@ -9,21 +9,36 @@ Start with `ringnb.messages.events`: `LIFECYCLE` is the table of a snapshot's st
 The way of one snapshot: a `SnapshotRequest` of the manager becomes a `Command` on the H2K ring, its
 `Reply` on the K2H ring becomes a `SnapshotResponse`, and each step is an `Event` in the `EventLog`.
 
+The checks are those of the messages' fields, for backends and storages of your own.
+
 Every layer above may import these; they import `ringnb.errors` and `ringnb._support` only.
 """
 
 from __future__ import annotations
 
+from ringnb._support.checks import MAX_STEP, check_name, check_slot, check_step
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog
-from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
+from ringnb.messages.snapshots import (
+    Fields,
+    SnapshotRequest,
+    SnapshotResponse,
+    StagedFields,
+    normalise_fields,
+)
 
 __all__ = [
+    "MAX_STEP",
     "Command",
     "Event",
     "EventLog",
+    "Fields",
     "Reply",
     "SnapshotRequest",
     "SnapshotResponse",
     "StagedFields",
+    "check_name",
+    "check_slot",
+    "check_step",
+    "normalise_fields",
 ]

@@ -25,8 +25,12 @@ def test_help_names_every_command():
 @pytest.mark.parametrize("command", [["--help"], ["--version"], ["ls"]], ids=str)
 def test_what_a_command_does_not_need_is_not_imported(command, pristine):
     """Numba and matplotlib take most of the time that importing takes."""
-    command = [*command, str(pristine)] if command == ["ls"] else command
-    heavy = ("numba", "matplotlib", "ringnb.session.session", "ringnb.cli.bench", "ringnb.cli.demo")
+    heavy = ("numba", "matplotlib", "ringnb.session.session")
+    heavy += ("ringnb.cli.bench", "ringnb.cli.demo", "ringnb.cli.doctor")
+    if command == ["ls"]:
+        command = ["ls", str(pristine)]
+    else:
+        heavy += ("tqdm.std",)
     code = (
         f"import sys; from ringnb import cli; assert cli.main({command!r}) == 0;"
         f"print('imported:', [m for m in {heavy!r} if m in sys.modules])"
@@ -45,7 +49,9 @@ def test_version():
     [
         ((), "a command is needed"),
         (("sing",), "sing"),
+        (("--loud",), "unrecognized arguments: --loud; see ringnb --help"),
         (("ls",), "STORE"),
+        (("bench", "all"), "unrecognized arguments: all; see ringnb bench --help"),
         (("demo", "--backend", "abacus"), "abacus"),
         (("demo", "--steps", "0"), "whole number"),
     ],

@@ -279,6 +279,14 @@ def test_storage_rule_02_durable_syncs_every_file_and_directory_before_the_renam
     assert log[at + 1 :] == [str(path)]
 
 
+def test_storage_rule_02_a_directory_is_synced_itself(tmp_path, monkeypatch):
+    """What the test above takes for granted of the operation that it sees."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    files.sync_directory(tmp_path)
+    assert synced == [tmp_path.stat().st_ino]
+
+
 # -- numbers ---------------------------------------------------------------------------------------
 
 
