@@ -1,9 +1,10 @@
 """Panels over a running session, for notebooks: ``session.panel()``, or one by its name.
 
 Start reading at `cockpit` (`open_panel`, and the list of panels), then `core.panel`. Each panel is a
-thin view: what it shows is gathered once for all of them, what its controls ask for is one call on a
-worker thread. `predict` makes a card for a question of your own. Needs the widgets extra,
-``pip install 'ringnb[widgets]'``.
+thin view: the session's state is read once for all of them, and what a control asks for is one call on
+a worker thread. One click, "Snapshot now": `CheckpointPanel.on_action` submits `Session.snapshot` to a
+worker; what it returns, or raises, is shown in the panel's head. `core` says how. `predict` makes a
+card for a question of your own. Needs the widgets extra, ``pip install 'ringnb[widgets]'``.
 
 A new panel is a subclass of `Panel` in a module of its own, with a line in the cockpit's table and a
 place in its layout.

@@ -91,7 +91,7 @@ class ActorPanel(Panel):
             return
         what, call, done, slots = calls["none" if action == "stop" else action]
         self.submit(what, call, done=done, slots=slots)
-        if action == "stop":
+        if action == "stop":  # the pause above is quick; the storage worker may still be busy
             self.submit("Stop kernel", _stop, worker="storage", slots=every)
 
     def _restart(self, session: Session) -> str:

@@ -40,7 +40,7 @@ PANELS: tuple[str, ...] = tuple(_PARTS)
 
 # A panel over the whole width, or a stack that is put beside the next one. The stacks of a pair are
 # about equally high, and on a narrow page, one below the other, they still make sense.
-_PLACES: tuple[str | tuple[str, ...], ...] = (
+_LAYOUT: tuple[str | tuple[str, ...], ...] = (
     ("actor", "predict"),
     ("checkpoint",),
     "lifecycle",
@@ -61,7 +61,7 @@ class Cockpit(Panel):
     def build(self) -> Sequence[Widget]:
         """Put the panels side by side."""
         rows: list[Widget] = []
-        for place in _PLACES:
+        for place in _LAYOUT:
             if isinstance(place, str):
                 part: Widget = _panel(self._controller, place)
                 part.add_class("ringnb-wide")
@@ -120,12 +120,13 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"
         raise ValueError(msg)
     with _lock:
-        controller, live = _controller_of(session), session.successor or session
+        current = session.successor or session
+        controller = _controller_of(session)
         if controller is None:
-            controller = Controller(live)
+            controller = Controller(current)
             _controllers.add(controller)
-        live.on_displaced(close_panels)  # the output of the cell's next run replaces the panels
-        controller.replace(live)  # a cell may have called `remake`
+        current.on_displaced(close_panels)  # the output of the cell's next run replaces the panels
+        controller.replace(current)  # a cell may have called `remake`
         panel = _panel(controller, Cockpit.key if name is None else name)
     controller.display.poke()
     return panel

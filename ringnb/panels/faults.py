@@ -63,9 +63,9 @@ class FaultPanel(Panel):
     def _corrupt(self, session: Session, chosen: CheckpointInfo | None) -> str:
         choices = self._controller.choices
         if chosen is None:
-            return choices.nothing_chosen("main")
+            return choices.why_unresolved("main")
         where = session.faults.corrupt(chosen.name)
-        choices.forget(chosen.name)
+        choices.forget_verdict(chosen.name)
         return f"One bit was flipped: {where}. Verify or restore to see that it is noticed"
 
     def show(self, state: SessionState) -> None:
@@ -79,7 +79,7 @@ class FaultPanel(Panel):
             lose=button_state(ended, why, pressed=lost > 0, label=label),
             slow=button_state(ended, why, pressed=faults.disk_delay_s > 0),
             full=button_state(ended, why, pressed=faults.disk_full),
-            corrupt=button_state(choices.resolve("main") is None, choices.nothing_chosen("main")),
+            corrupt=button_state(choices.resolve("main") is None, choices.why_unresolved("main")),
             kill=button_state(ended, why),
         )
 

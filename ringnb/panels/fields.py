@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Message
 from ringnb.panels.core.panel import Panel
@@ -44,7 +45,7 @@ def describe(checkpoint: Checkpoint, name: str) -> str:
     )
 
 
-class _Drawn(NamedTuple):
+class _Illustration(NamedTuple):
     """A figure, its alternative text and its caption."""
 
     axes: Axes
@@ -69,8 +70,9 @@ def _png(axes: Axes, most_bytes: int) -> bytes:
 class _PicturePanel(Panel):
     """A panel with one picture that is drawn again when what it shows changes."""
 
-    _drawn: tuple[Any, ...] | None = None
-    _drawn_at = 0.0
+    # What was asked for last: names and sequence numbers of the checkpoints, and the settings.
+    _asked: tuple[tuple[tuple[str, int], ...], tuple[Any, ...]] | None = None
+    _asked_at = 0.0
 
     def build_picture(self) -> Picture:
         """Make the picture."""
@@ -78,17 +80,23 @@ class _PicturePanel(Panel):
         return self.picture
 
     def draw_when_new(
-        self, key: tuple[Any, ...], draw: Callable[[], _Drawn], *, following: bool
+        self,
+        checkpoints: Sequence[CheckpointInfo],
+        settings: tuple[Any, ...],
+        draw: Callable[[], _Illustration],
+        *,
+        following: bool,
     ) -> None:
-        """Have it drawn unless it shows this key already; if that fails, mark the old one as stale.
-
-        A picture that follows the newest checkpoint is drawn every other second at most: drawing
-        takes a fifth of a second of a core that the kernel may want.
-        """
-        now = time.monotonic()
-        if key == self._drawn or (following and now - self._drawn_at < _FOLLOW_S):
+        """Have it drawn unless that was asked for already; if it fails, mark the old one as stale."""
+        now, asked = time.monotonic(), (tuple((e.name, e.sequence) for e in checkpoints), settings)
+        if asked == self._asked:
             return
-        self._drawn, self._drawn_at = key, now
+        # Drawing takes a fifth of a second of a core that the kernel may want: what follows the newest
+        # checkpoint waits, what the user has just set does not.
+        same_settings = self._asked is not None and settings == self._asked[1]
+        if following and same_settings and now - self._asked_at < _FOLLOW_S:
+            return
+        self._asked, self._asked_at = asked, now
         most_bytes = self._controller.profile.picture_bytes
 
         def job() -> None:
@@ -99,9 +107,9 @@ class _PicturePanel(Panel):
                 self.put(self.picture, png=png, alt=alt, caption=caption, stale=False)
             except (CheckpointCorrupt, CheckpointNotFound, ValueError, KeyError, OSError) as error:
                 if isinstance(error, CheckpointCorrupt):
-                    for name in key[:2]:
-                        if repr(name) in str(error):  # which of them it is about
-                            self._controller.choices.judge(str(name), f"damaged: {error}")
+                    for e in checkpoints:
+                        if repr(e.name) in str(error):  # which of them it is about
+                            self._controller.choices.note_verdict(e.name, f"damaged: {error}")
                 caption = f"Not drawn, this is an old picture: {error}"
                 self.put(self.picture, stale=True, caption=caption)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
@@ -124,23 +132,24 @@ class FieldPanel(_PicturePanel):
         names = list(dict.fromkeys(n for a in actors for n in a.stored_fields))
         self.field = self.control(dropdown("Field", ["the main one", *names]), self._redraw)
         self.colours = self.control(dropdown("Colours", _MAPS), self._redraw)
-        self.locked = self.control(
-            Checkbox(value=False, description="Keep the colour range", indent=False), self._lock
+        self.keeps_range = self.control(
+            Checkbox(value=False, description="Keep the colour range", indent=False),
+            self._keep_range,
         )
-        controls = [self.field, self.colours, self.locked]
-        self.cut: BoundedIntText | None = None
+        controls = [self.field, self.colours, self.keeps_range]
+        self.slice: BoundedIntText | None = None
         if len(actors[0].shape) == 3:
             shape = actors[0].shape
             slices = integer_field("Slice", shape[0] // 2, 0, max(2, *shape) - 1)
-            self.cut = self.control(slices, self._redraw)
-            controls.append(self.cut)
-        self._limits: tuple[float, float] | None = None
+            self.slice = self.control(slices, self._redraw)
+            controls.append(self.slice)
+        self._limits: tuple[float, float] | None = None  # the range that is kept, once drawn
         return [self.chooser("main", "Checkpoint"), row(*controls), self.build_picture()]
 
     def _redraw(self, _: object) -> None:
         self._controller.note_use()
 
-    def _lock(self, on: bool) -> None:
+    def _keep_range(self, on: bool) -> None:
         if not on:
             self._limits = None
         self._controller.note_use()
@@ -151,37 +160,47 @@ class FieldPanel(_PicturePanel):
         self.put(self.frame, items=choices.items())
         info = choices.resolve("main")
         if info is None:
-            if self._drawn is not None and not choices.follows("main"):
+            if self._asked is not None and not choices.follows("main"):
                 self.put(self.picture, stale=True, caption="This checkpoint was retired.")
             return
         field = None if self.field.index == 0 else str(self.field.value)
         colours = None if self.colours.index == 0 else str(self.colours.value)
-        locked, cut = bool(self.locked.value), 0 if self.cut is None else int(self.cut.value)
-        settings = (field, colours, locked, cut)
-        same_settings = self._drawn is not None and settings == self._drawn[2:]
+        keep_range = bool(self.keeps_range.value)
+        index = 0 if self.slice is None else int(self.slice.value)
+        settings = (field, colours, keep_range, index)
         self.draw_when_new(
-            (info.name, info.sequence, *settings),
-            lambda: self._draw(info.name, field, colours, locked, cut),
-            following=same_settings and choices.follows("main"),
+            [info],
+            settings,
+            lambda: self._draw(info.name, *settings),
+            following=choices.follows("main"),
         )
 
     def _draw(
-        self, checkpoint_name: str, field: str | None, colours: str | None, locked: bool, cut: int
-    ) -> _Drawn:
+        self,
+        checkpoint_name: str,
+        field: str | None,
+        colours: str | None,
+        keep_range: bool,
+        index: int,
+    ) -> _Illustration:
         checkpoint = self.session.storage.load(checkpoint_name)
         name = pick_field(checkpoint, field)
-        if locked and self._limits is None:
+        if keep_range and self._limits is None:
             values = np.asarray(checkpoint[name], dtype=np.float64)
             low, high = float(np.nanmin(values)), float(np.nanmax(values))
             self._limits = (low, high) if low < high else (low - 0.5, high + 0.5)
-        limits = self._limits if locked else None
-        index = cut if checkpoint[name].ndim == 3 else None
-        axes = plots.field(checkpoint, name, cmap=colours, limits=limits, index=index)
+        axes = plots.field(
+            checkpoint,
+            name,
+            cmap=colours,
+            limits=self._limits if keep_range else None,
+            index=index if checkpoint[name].ndim == 3 else None,
+        )
         remark = "The live actor may have gone on."
         if self._controller.choices.follows("main"):
             remark = f"Follows the newest, every {_FOLLOW_S:g} s."
         caption = f"Stored: {checkpoint.name}, step {checkpoint.step:,}. {remark}"
-        return _Drawn(axes, describe(checkpoint, name), caption)
+        return _Illustration(axes, describe(checkpoint, name), caption)
 
 
 @final
@@ -207,16 +226,17 @@ class ComparePanel(_PicturePanel):
         if a is None or b is None:
             return
         self.draw_when_new(
-            (a.name, b.name),
+            [a, b],
+            (),
             lambda: self._draw(a.name, b.name),
             following=choices.follows("a", "b"),
         )
 
-    def _draw(self, first: str, second: str) -> _Drawn:
+    def _draw(self, first: str, second: str) -> _Illustration:
         a, b = self.session.storage.load(first), self.session.storage.load(second)
         axes = plots.difference(a, b)
         verdict = axes.get_title().splitlines()[-1]
         changed = {k for k in {*a.params, *b.params} if a.params.get(k) != b.params.get(k)}
         words = f"parameters differ: {', '.join(sorted(changed))}" if changed else "same parameters"
         alt = f"{b.name} minus {a.name}: {verdict}"
-        return _Drawn(axes, alt, f"{verdict}; {words}; both are stored.")
+        return _Illustration(axes, alt, f"{verdict}; {words}; both are stored.")

@@ -111,8 +111,8 @@ class LifecyclePanel(Panel):
             }
             flags["through"] = button_state(ended, state.life)
             flags["cancel"] = button_state(selected is None, "No request is selected")
-            no_answer = not 3 <= at <= 5
-            flags["lose"] = button_state(no_answer, "There is no answer to lose")
+            answered = position in ("in staging", "on the K2H ring", "received")
+            flags["lose"] = button_state(not answered, "There is no answer to lose")
             self.flags(**flags)
         self.put(self.view, scene=scene_of(state, selected, self._last_positions))
         header, rows, classes = times_table_rows(state.events)

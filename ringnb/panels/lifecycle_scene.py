@@ -85,6 +85,7 @@ def scene_of(
     That is ``stations``, ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
     ``held`` (the station where everything is stopped) and ``note``.
     """
+    by_service = last_positions is None
     tokens = []
     waiting = writing = 0
     for request, logged in requests_of(state.events).items():
@@ -93,7 +94,7 @@ def scene_of(
         ended = bool(stages & ENDS)
         passed = {station for stage in stages for station in _STAGES[stage].passed}
         # A service thread passes on at once what it receives; a kernel that refuses captures nothing.
-        handed_on = last_positions is None and not ended and "received" in stages
+        handed_on = by_service and not ended and "received" in stages
         if (handed_on and "lost" not in stages) or {"captured", "failed"} <= stages:
             passed.add("writing")
         if ended:
@@ -114,7 +115,7 @@ def scene_of(
             }
         )
     s, kernel = state.statistics, state.statistics.kernel
-    if last_positions is None:  # with many actors the newest part of the log does not tell of all
+    if by_service:  # with many actors the newest part of the log does not tell of all
         waiting, writing = s.waiting_to_send, s.being_written
     held = note = ""
     if selected is not None and selected[1] in _STOPS:

@@ -55,14 +55,14 @@ class PredictCard(VBox):
                 ("reveal", "Reveal", "Measure, and compare"),
             ],
         )
-        bar.on_action(self._act, self._acknowledge)
+        bar.connect(self._act, self._acknowledge)
         self.result = HTML()
         text = HTML(f"<p>{escape(question)}</p>")
         super().__init__([self.frame, text, self.field, bar, self.result])
         self.add_class("ringnb-panel")
 
-    def _acknowledge(self, message: str) -> None:
-        self.frame.acknowledged = [message]
+    def _acknowledge(self, message_id: str) -> None:
+        self.frame.acknowledged = [message_id]
 
     def _act(self, action: str) -> None:
         if action == "commit" and self.prediction is None:
@@ -106,7 +106,7 @@ def predict(
     options: Sequence[str] | None = None,
     unit: str = "",
 ) -> PredictCard:
-    """Make a card that asks before it tells.
+    """Make a card that asks for a prediction before it shows the answer.
 
     Parameters
     ----------

@@ -37,14 +37,15 @@ class RetentionPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self._previewed: str | None = None
-        self._considered: str | None = None
-        self.policy = self.control(dropdown("Keep", _POLICIES), self._changed)
+        # What was previewed, and so may be done: the policy as it is written, and one checkpoint's name.
+        self._previewed_policy: str | None = None
+        self._previewed_deletion: str | None = None
+        self.policy = self.control(dropdown("Keep", _POLICIES), self._forget_preview)
         kept = max(1, self._controller.state.config.max_snapshots)
-        self.number = self.control(integer_field("N", kept), self._changed)
+        self.number = self.control(integer_field("N", kept), self._forget_preview)
         bar = self.actions(
             "Retention",
-            ("preview", "Preview deletion", "Show what would go; nothing changes"),
+            ("preview", "Preview deletion", "Show what would be deleted; nothing changes"),
             ("apply", "Apply and delete", "Needs a preview of exactly this policy"),
         )
         self.label = self.control(
@@ -72,8 +73,8 @@ class RetentionPanel(Panel):
     def _chosen_policy(self) -> Policy:
         return _POLICIES[self.policy.value](int(self.number.value))
 
-    def _changed(self, _: object) -> None:
-        self._previewed = None
+    def _forget_preview(self, _: object) -> None:
+        self._previewed_policy = None
         self._controller.note_use()
 
     def on_action(self, action: str) -> None:
@@ -83,12 +84,12 @@ class RetentionPanel(Panel):
         if action == "preview":
             self.submit("Preview", lambda s: self._preview(s, policy), worker="storage")
         elif action == "apply":
-            if self._previewed != repr(policy):
-                self.refuse("Apply: preview this policy first, so that you see what goes")
+            if self._previewed_policy != repr(policy):
+                self.refuse("Apply: preview this policy first, so that you see what it deletes")
                 return
             self.submit("Apply", lambda s: self._apply(s, policy), worker="storage")
         elif chosen is None:
-            self.refuse(self._controller.choices.nothing_chosen("kept"))
+            self.refuse(self._controller.choices.why_unresolved("kept"))
         elif action == "pin":
             why, name = label or "pinned in the panel", chosen.name
             done = f"{name} is pinned: {why}"
@@ -98,19 +99,21 @@ class RetentionPanel(Panel):
             done = f"{name} is not pinned: the policy decides on it again"
             self.submit("Unpin", lambda s: s.storage.unpin(name), done=done, worker="storage")
         elif action == "consider":
-            self.submit("Delete", lambda s: self._consider(s, chosen.name), worker="storage")
-        elif self._considered != chosen.name:
+            self.submit(
+                "Delete", lambda s: self._preview_deletion(s, chosen.name), worker="storage"
+            )
+        elif self._previewed_deletion != chosen.name:
             self.refuse(f"Delete: preview the deletion of {chosen.name} first")
         else:
             self.submit("Delete", lambda s: self._delete(s, chosen.name), worker="storage")
 
-    def _consider(self, session: Session, name: str) -> str:
+    def _preview_deletion(self, session: Session, name: str) -> str:
         freed = session.manager.discard(name, dry_run=True)
-        self._considered = name
+        self._previewed_deletion = name
         return f"Deleting {name} would free {freed:,} bytes on disk. It cannot be undone"
 
     def _delete(self, session: Session, name: str) -> str:
-        self._considered = None
+        self._previewed_deletion = None
         freed = session.manager.discard(name)
         self._controller.choose("kept", "")  # not what is gone
         return f"{name} is deleted, {freed:,} bytes on disk are free"
@@ -118,7 +121,7 @@ class RetentionPanel(Panel):
     def _preview(self, session: Session, policy: Policy) -> str:
         preview = session.manager.preview_retention(policy)
         self.put(self.table, value=preview._repr_html_())
-        self._previewed = repr(policy)
+        self._previewed_policy = repr(policy)
         return (
             f"{policy!r} would keep {len(preview.keep)}, delete {len(preview.delete)} and free "
             f"{preview.freed_bytes:,} bytes on disk"
@@ -127,7 +130,7 @@ class RetentionPanel(Panel):
     def _apply(self, session: Session, policy: Policy) -> str:
         session.manager.reconfigure(retention=policy)
         gone = session.manager.apply_retention()
-        self._previewed = None
+        self._previewed_policy = None
         self.put(self.table, value="")
         return (
             f"{policy!r} applies from now on; deleted {len(gone)}: {', '.join(gone) or 'nothing'}"
@@ -144,6 +147,6 @@ class RetentionPanel(Panel):
         self.put(self.frame, items=self._controller.choices.items())
         chosen = self._controller.choices.resolve("kept")
         self.flags(
-            apply={"disabled": self._previewed != repr(self._chosen_policy())},
-            delete={"disabled": chosen is None or self._considered != chosen.name},
+            apply={"disabled": self._previewed_policy != repr(self._chosen_policy())},
+            delete={"disabled": chosen is None or self._previewed_deletion != chosen.name},
         )

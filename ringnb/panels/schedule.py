@@ -44,16 +44,16 @@ class CheckpointPanel(Panel):
                 description="Automatic",
                 tooltip="Checkpoint without being asked",
             ),
-            self._schedule,
+            self._submit_schedule,
         )
         self.mode = self.control(
             dropdown("By", [_SECONDS, _STEPS, _TIME], value=_SECONDS if every is None else _STEPS),
-            self._schedule,
+            self._submit_schedule,
         )
-        self.interval = self._seconds("Interval (s)", "interval", state.config.interval_s)
+        self.interval = self._seconds_field("Interval (s)", "interval", state.config.interval_s)
         self.steps = self.control(
             integer_field("Every (steps)", 1000 if every is None else every, most=10**12),
-            self._schedule,
+            self._submit_schedule,
         )
         self.time = self.control(
             number_field(
@@ -63,11 +63,11 @@ class CheckpointPanel(Panel):
                 most=1e12,
                 layout={"width": "26em"},
             ),
-            self._schedule,
+            self._submit_schedule,
         )
         self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
         timeout_s = state.config.request_timeout_s
-        self.timeout = self._seconds("Request timeout (s)", "request_timeout", timeout_s)
+        self.timeout = self._seconds_field("Request timeout (s)", "request_timeout", timeout_s)
         self.label = self.control(
             Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL)
         )
@@ -86,7 +86,7 @@ class CheckpointPanel(Panel):
             self.overview,
         ]
 
-    def _seconds(self, description: str, setting: str, value: float) -> Any:
+    def _seconds_field(self, description: str, setting: str, value: float) -> Any:
         """Make a field for one of the manager's settings, which follows it at once."""
 
         def change(seconds: float) -> None:
@@ -95,7 +95,7 @@ class CheckpointPanel(Panel):
 
         return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
 
-    def _schedule(self, _: object) -> None:
+    def _submit_schedule(self, _: object) -> None:
         """Enqueue the schedule that the controls show together."""
         on, mode = self.automatic.value, self.mode.value
         steps, time_s = int(self.steps.value), float(self.time.value)
@@ -151,7 +151,7 @@ class CheckpointPanel(Panel):
         sizes = [e.nbytes for h in state.histories for e in h]
         facts = {
             "next due": due,
-            "last": _last_words(state),
+            "last": _last_commit(state),
             "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
             f"{s.with_kernel} in the kernel, {s.being_written} being written)",
             "done": f"{s.completed} committed, {s.failed} failed",
@@ -182,7 +182,8 @@ def _schedule_words(state: SessionState) -> tuple[str, str]:
     return "off", "never, unless asked for"
 
 
-def _last_words(state: SessionState) -> str:
+def _last_commit(state: SessionState) -> str:
+    """Say which checkpoint was committed last, and how long it took."""
     last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
     if last is None:
         return "none yet"

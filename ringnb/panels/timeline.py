@@ -54,7 +54,7 @@ class TimelinePanel(Panel):
         chosen, into = choices.resolve("main"), int(self.into.value)
         slot = choices.slot if into < 0 else into
         if chosen is None:
-            self.refuse(choices.nothing_chosen("main"))
+            self.refuse(choices.why_unresolved("main"))
             return
         history = choices.of_actor()
         if action == "restore":
@@ -72,12 +72,12 @@ class TimelinePanel(Panel):
             try:
                 session.storage.load(e.name).verify()
             except CheckpointCorrupt as error:
-                self._controller.choices.judge(e.name, f"damaged: {error}")
+                self._controller.choices.note_verdict(e.name, f"damaged: {error}")
                 bad.append(e.name)
             except CheckpointNotFound:
                 continue  # retired meanwhile
             else:
-                self._controller.choices.judge(e.name)
+                self._controller.choices.note_verdict(e.name)
         if bad:
             msg = f"{len(bad)} of {len(history)} damaged: {', '.join(bad)}; the others are sound"
             raise CheckpointCorrupt(msg)
@@ -121,7 +121,7 @@ class TimelinePanel(Panel):
             }
             table = facts_table(e.name, facts)
         self.put(self.overview, value=table)
-        missing = choices.nothing_chosen("main")
+        missing = choices.why_unresolved("main")
         why = missing if e is None else "This checkpoint is damaged"
         unusable = e is None or not choices.sound(e)
         self.flags(

@@ -25,9 +25,9 @@ def test_without_a_choice_the_newest_sound_one_of_the_selected_actor_is_taken(ch
     assert choices.resolve("main") == C
     assert choices.resolve("main", back=1) == B
     assert choices.resolve("main", back=9) == A
-    choices.judge("c", "damaged: a bit")
+    choices.note_verdict("c", "damaged: a bit")
     assert choices.resolve("main") == B
-    choices.judge("c")
+    choices.note_verdict("c")
     assert choices.resolve("main") == C
     choices.slot = 1
     assert choices.resolve("main") == OTHER
@@ -41,17 +41,17 @@ def test_a_choice_stays_until_it_is_retired_and_says_so_then(choices):
     assert choices.follows("main", "b")
     choices.update(((B, C), (OTHER,)))
     assert choices.resolve("main") is None
-    assert choices.nothing_chosen("main") == "a is not there any more: choose another one"
+    assert choices.why_unresolved("main") == "a is not there any more: choose another one"
     choices.choose("main", "")
     assert choices.follows("main")
     choices.update(((), ()))
     assert choices.resolve("main") is None
-    assert "take a snapshot first" in choices.nothing_chosen("main")
+    assert "take a snapshot first" in choices.why_unresolved("main")
 
 
 def test_the_lines_to_choose_from_say_what_is_known(choices):
-    choices.judge("a")
-    choices.judge("b", "damaged: a bit")
+    choices.note_verdict("a")
+    choices.note_verdict("b", "damaged: a bit")
     assert choices.items() == [
         {"name": "lost", "text": "lost: damaged, cannot be read", "bad": 1},
         {"name": "a", "text": "a, 2.0 KiB, verified", "bad": 0},
@@ -59,12 +59,12 @@ def test_the_lines_to_choose_from_say_what_is_known(choices):
         {"name": "c", "text": "c, 2.0 KiB, complete", "bad": 0},
     ]
     assert choices.items(every_actor=True)[-1]["text"] == "other, 0 B, complete, pinned: calm"
-    choices.forget("b")
+    choices.forget_verdict("b")
     assert choices.items()[2]["bad"] == 0
 
 
 def test_a_verdict_on_what_is_gone_is_forgotten(choices):
-    choices.judge("a", "damaged: a bit")
+    choices.note_verdict("a", "damaged: a bit")
     choices.update(((B,), ()))
     choices.update(((A,), ()))
     assert choices.sound(A)
@@ -75,15 +75,15 @@ def test_verdicts_may_come_in_while_the_list_is_renewed():
     many = tuple(CheckpointInfo(str(i), sequence=i) for i in range(3000))
     choices, ended = CheckpointChoices((many,)), threading.Event()
 
-    def judge():
+    def note_verdicts():
         while not ended.is_set():
-            for change in (choices.judge, choices.forget):
+            for change in (choices.note_verdict, choices.forget_verdict):
                 for e in many:
                     change(e.name)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    worker = threading.Thread(target=judge)
+    worker = threading.Thread(target=note_verdicts)
     worker.start()
     try:
         for _ in range(300):

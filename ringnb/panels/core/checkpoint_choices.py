@@ -23,7 +23,7 @@ class CheckpointChoices:
         self._chosen: dict[str, str] = {}
         self._verdicts: dict[str, str] = {}
         self._histories = histories
-        self.slot = 0  # the selected actor's
+        self.slot = 0  # of the selected actor
 
     def update(self, histories: Histories) -> None:
         """Take over what is stored now; forget the verdicts on what is gone."""
@@ -49,7 +49,7 @@ class CheckpointChoices:
         return not all(map(self.chosen.get, keys))
 
     def resolve(self, key: str, *, back: int = 0) -> CheckpointInfo | None:
-        """Return what is chosen; if nothing is, the newest sound one or ``back`` commits before.
+        """Return what is chosen; if nothing is, the newest sound one, or the one ``back`` before it.
 
         None if there is none, or the chosen one was retired.
         """
@@ -58,7 +58,7 @@ class CheckpointChoices:
         sound = [e for e in self.of_actor() if self.sound(e)]
         return sound[max(0, len(sound) - 1 - back)] if sound else None
 
-    def nothing_chosen(self, key: str) -> str:
+    def why_unresolved(self, key: str) -> str:
         """Say why `resolve` has returned None, and what to do."""
         if name := self.chosen.get(key):
             return f"{name} is not there any more: choose another one"
@@ -68,12 +68,12 @@ class CheckpointChoices:
         """Return the selected actor's checkpoints, oldest first."""
         return self._histories[self.slot]
 
-    def judge(self, name: str, verdict: str = _VERIFIED) -> None:
+    def note_verdict(self, name: str, verdict: str = _VERIFIED) -> None:
         """Note what reading a checkpoint has shown."""
         with self._lock:
             self._verdicts[name] = verdict
 
-    def forget(self, name: str) -> None:
+    def forget_verdict(self, name: str) -> None:
         """Forget what reading a checkpoint has shown: it was changed."""
         with self._lock:
             self._verdicts.pop(name, None)

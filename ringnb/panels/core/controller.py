@@ -15,7 +15,6 @@ the old one holds (`Session.successor`).
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 import traceback
@@ -31,9 +30,9 @@ from ringnb.panels.core.actor_picker import slot_picker
 from ringnb.panels.core.checkpoint_choices import CheckpointChoices
 from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.limits import current_profile
-from ringnb.panels.core.state import Observer, SessionState
+from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.widgets import serve_beside_cells
-from ringnb.panels.core.workers import Background, Drawer, Worker
+from ringnb.panels.core.workers import BackgroundThread, Drawer, Worker
 from ringnb.session.session import Session
 
 __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "Message", "SessionGone", "View"]
@@ -82,17 +81,16 @@ class Controller:
     def __init__(self, session: Session) -> None:
         self.profile = current_profile()
         self.views: dict[str, View] = {}
-        self.acknowledged: deque[str] = deque(maxlen=16)  # ids of the newest messages of controls
-        self._lock = threading.RLock()
-        self._messages: dict[str, Message] = {}
+        self.acknowledged: deque[str] = deque(maxlen=16)  # ids of the newest messages from controls
+        self._session_lock = threading.Lock()
+        self._messages: dict[str, Message] = {}  # by a panel's key
         self._messages_lock = threading.Lock()
         self._used_at = time.monotonic()
-        self._beats = itertools.count(1)
-        self._beat_at = 0.0
-        self._beat = 0
-        self._idle = False
+        self._beat, self._beat_at = 0, 0.0
+        # Whether unused panels have asked for a pause; reset once all actors are paused.
+        self._pause_asked = False
         self._follow(session)
-        self.state = self._observer.look(session)
+        self.state = self._reader.read(session)
         self.choices = CheckpointChoices(self.state.histories)
         # One widget, shown in several panels; its ``value`` is the slot that actions are about.
         self.picker = slot_picker(self.state.actors, "Actor")
@@ -105,7 +103,7 @@ class Controller:
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
-        self._threads: list[Background] = [self.display, self.drawer, *self._workers.values()]
+        self._threads: list[BackgroundThread] = [self.display, self.drawer, *self._workers.values()]
         for thread in self._threads:
             thread.start()
 
@@ -114,8 +112,8 @@ class Controller:
     def _follow(self, session: Session) -> None:
         self._session = weakref.ref(session)
         self._finalizer = weakref.finalize(session, self.dispose)
-        self._finalizer.atexit = False
-        self._observer = Observer(self.profile.rate_s)
+        self._finalizer.atexit = False  # at exit the threads, all daemons, end without it
+        self._reader = StateReader(self.profile.rate_s)
         self._events_seen = session.events.appended
         self._trouble = ""
 
@@ -129,8 +127,8 @@ class Controller:
         return session
 
     def replace(self, session: Session) -> None:
-        """Go on with another session, such as the successor of the one there was."""
-        with self._lock:
+        """Go on with another session, such as the successor after a restart."""
+        with self._session_lock:
             if self._session() is session:
                 return
             self._finalizer.detach()
@@ -157,9 +155,9 @@ class Controller:
         self._used_at = time.monotonic()
         self.display.poke()
 
-    def acknowledge(self, message: str) -> None:
-        """Note that a control's message, given by its id, has arrived."""
-        self.acknowledged.append(message)
+    def acknowledge(self, message_id: str) -> None:
+        """Note that a control's message has arrived."""
+        self.acknowledged.append(message_id)
         self.note_use()
 
     def choose(self, key: str, name: str) -> None:
@@ -208,7 +206,7 @@ class Controller:
     # -- what panels say -------------------------------------------------------------------------
 
     def tell(self, view: View, message: Message) -> None:
-        """Say something in a panel, and in the cockpit around it, in place of what it said before.
+        """Say something in a panel, and in the cockpit around it, instead of what it said before.
 
         The other panels' status lines are emptied: in a cockpit one could not tell which is the newest.
         """
@@ -227,15 +225,15 @@ class Controller:
     def _refresh(self) -> bool:
         """Have every panel show the session's state; return whether it changes by itself."""
         now = time.monotonic()
-        with self._lock:  # otherwise the observer of a new session could look at the old one
+        with self._session_lock:  # else the reader made for a new session could read the old one
             session = self._session()
             if session is None:
                 return False
-            self.state = state = self._observer.look(session)
+            self.state = state = self._reader.read(session)
             trouble = self._background_trouble(session)
         self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
-            self._beat, self._beat_at = next(self._beats), now
+            self._beat, self._beat_at = self._beat + 1, now
         for view in list(self.views.values()):
             message = self._messages.get(view.key, Message())
             view.show_frame(state, self._beat, trouble, message)
@@ -267,12 +265,14 @@ class Controller:
         return self._trouble
 
     def _pause_when_idle(self, now: float) -> None:
-        limit_s = self.profile.idle_pause_s
-        running = any(a.running for a in self.state.actors)
-        if limit_s is None or not running or now - self._used_at < limit_s or self._idle:
-            self._idle = self._idle and running
+        if not any(a.running for a in self.state.actors):
+            self._pause_asked = False
             return
-        self._idle = True
+        limit_s = self.profile.idle_pause_s
+        if limit_s is None or self._pause_asked or now - self._used_at < limit_s:
+            return
+        self._pause_asked = True
+        # One panel says it, and the cockpit around it.
         for view in list(self.views.values())[:1]:
             what = f"Paused: the panels were not used for {limit_s:g} s"
             self.submit(view, what, lambda s: s.pause())

@@ -16,16 +16,18 @@ from typing import Any, final
 
 from ipywidgets import Widget
 
-from ringnb.panels.core.workers import Background
+from ringnb.panels.core.workers import BackgroundThread
 
 __all__ = ["DisplayLoop"]
 
-_REST = 3.0  # times as long as a flush took too long: many actors leave time for the user's cells
+# With many actors a flush may take longer than a period. Then the loop rests this many times the excess,
+# so that the user's cells get their share of the interpreter.
+_REST = 3.0
 _HEAVY = frozenset({"png"})  # not sent twice over a slow connection
 
 
 @final
-class DisplayLoop(Background):
+class DisplayLoop(BackgroundThread):
     """Writes displays, as the only writer of the traits that are put. Any thread may put and poke.
 
     ``refresh`` is called before every flush, on the loop's thread; it puts what is to be shown. It
@@ -39,6 +41,7 @@ class DisplayLoop(Background):
         self._quiet_s = quiet_s
         self._lock = threading.Lock()
         self._values: dict[Widget, dict[str, Any]] = {}
+        # What is to be sent a second time: when a widget last changed, and which of its traits.
         self._changed: dict[Widget, tuple[float, set[str]]] = {}
         self._shown: weakref.WeakSet[Widget] = weakref.WeakSet()
         self._poked = threading.Event()
@@ -89,7 +92,10 @@ class DisplayLoop(Background):
             ended = time.monotonic()
 
     def flush(self) -> None:
-        """Assign what was put. On the loop's thread, or on any other once that has ended."""
+        """Assign what was put; send once more what has not changed for the quiet time.
+
+        On the loop's thread, or on any other once that has ended.
+        """
         with self._lock:
             values, self._values = self._values, {}
         now = time.monotonic()

@@ -160,7 +160,7 @@ class Panel(VBox):
             The row.
         """
         bar = Actions(label=label, actions=list(actions), frame=self.frame)
-        bar.on_action(self._act, self._controller.acknowledge)
+        bar.connect(self._act, self._controller.acknowledge)
         return bar
 
     def chooser(
@@ -185,7 +185,7 @@ class Panel(VBox):
             The widget.
         """
         chooser = Chooser(key=key, label=label, scrub=scrub, follow=follow, frame=self.frame)
-        chooser.on_choice(self._controller.choose, self._controller.acknowledge)
+        chooser.connect(self._controller.choose, self._controller.acknowledge)
         return chooser
 
     def _act(self, action: str) -> None:
@@ -215,7 +215,7 @@ class Panel(VBox):
         work : callable
             Gets the session; may return what to say.
         done : str, optional
-            What to say instead.
+            What to say then, instead of what `work` returns.
         worker : {"commands", "storage"}
             Whether it takes microseconds or a disk.
         slots : iterable of int, optional

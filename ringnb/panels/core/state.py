@@ -1,6 +1,6 @@
-"""What a session looks like at one moment: gathered once, then shown by every panel.
+"""What a session looks like at one moment: read once, then shown by every panel.
 
-`SessionState` is immutable, so that panels and threads can share it. `Observer` gathers it, also from a
+`SessionState` is immutable, so that panels and threads can share it. `StateReader` reads it, also from a
 session that is closed or whose kernel is dead.
 """
 
@@ -19,11 +19,13 @@ from ringnb.messages.events import Event
 from ringnb.session.session import Session
 from ringnb.session.statistics import SessionStatistics
 
-__all__ = ["ActorState", "Histories", "Observer", "SessionState"]
+__all__ = ["ActorState", "Histories", "SessionState", "StateReader"]
 
 Histories = tuple[tuple[CheckpointInfo, ...], ...]
 
-_LOOK_S = 2.0  # other processes may write the store: look without a reason now and then
+_STORE_READ_S = (
+    2.0  # the store is read so often even without a new event: other processes may write it
+)
 _MOST_EVENTS = 400
 _RUNNING = "running"
 
@@ -40,7 +42,7 @@ class ActorState:
     snapshots: int
     stall_ns: int  # how long the last capture took
     running: bool
-    rate: float  # steps per second, over the last second
+    rate: float  # steps per second, over the last `Profile.rate_s`
     every: int | None  # steps between two checkpoints, if it is checkpointed by its step count
     dt_s: float | None  # simulated seconds per step, if the model says
 
@@ -67,8 +69,8 @@ class SessionState:
 
 
 @final
-class Observer:
-    """Gathers `SessionState`; remembers what it needs for rates and to read the store seldom.
+class StateReader:
+    """Reads `SessionState`; remembers what it needs for rates and to read the store seldom.
 
     One thread at a time: the display loop's.
     """
@@ -77,10 +79,10 @@ class Observer:
         self._rate_s = rate_s  # the window of the step rate
         self._steps: deque[tuple[float, tuple[int, ...]]] = deque()
         self._histories: Histories = ()
-        self._looked = (-1, 0.0)  # events seen, when
+        self._store_read = (-1, 0.0)  # the events logged by then, and when
 
-    def look(self, session: Session) -> SessionState:
-        """Gather the state of a session: open, closed or with a dead kernel."""
+    def read(self, session: Session) -> SessionState:
+        """Return the state of a session: open, closed or with a dead kernel."""
         now = time.monotonic()
         life = _RUNNING
         if session.closed:
@@ -88,6 +90,30 @@ class Observer:
         elif (reason := session.kernel.stopped_because) is not None:
             life = f"The kernel does not run: {reason}."
         statistics = session.glance()
+        actors = self._actors(session, statistics, now, alive=life == _RUNNING)
+        appended = session.events.appended
+        if self._store_read[0] != appended or now - self._store_read[1] >= _STORE_READ_S:
+            self._read_store(session, actors, appended, now)
+        try:
+            due_s = session.manager.seconds_until_next()
+        except CheckpointError:
+            due_s = None  # the manager is closed
+        return SessionState(
+            life=life,
+            backend=session.backend,
+            actors=actors,
+            config=session.manager.config,
+            statistics=statistics,
+            due_s=due_s,
+            histories=self._histories or tuple(() for _ in actors),
+            events=tuple(session.events)[-_MOST_EVENTS:],
+            appended=appended,
+            began_ns=session.events.began_ns,
+        )
+
+    def _actors(
+        self, session: Session, statistics: SessionStatistics, now: float, *, alive: bool
+    ) -> tuple[ActorState, ...]:
         self._steps.append((now, tuple(c.step for c in statistics.actors)))
         while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
             self._steps.popleft()
@@ -107,40 +133,22 @@ class Observer:
                     budget=c.budget,
                     snapshots=c.snapshots,
                     stall_ns=c.last_stall_ns,
-                    running=c.running and life == _RUNNING,
+                    running=c.running and alive,
                     rate=max(0.0, rate),  # a restore takes the step back
                     every=session.snapshot_interval_steps(slot),
                     dt_s=actor.dt_s,
                 )
             )
-        appended = session.events.appended
-        if self._looked[0] != appended or now - self._looked[1] >= _LOOK_S:
-            self._look_at_store(session, actors, appended, now)
-        try:
-            due_s = session.manager.seconds_until_next()
-        except CheckpointError:
-            due_s = None  # the manager is closed
-        return SessionState(
-            life=life,
-            backend=session.backend,
-            actors=tuple(actors),
-            config=session.manager.config,
-            statistics=statistics,
-            due_s=due_s,
-            histories=self._histories or tuple(() for _ in actors),
-            events=tuple(session.events)[-_MOST_EVENTS:],
-            appended=appended,
-            began_ns=session.events.began_ns,
-        )
+        return tuple(actors)
 
-    def _look_at_store(
+    def _read_store(
         self, session: Session, actors: Sequence[ActorState], appended: int, now: float
     ) -> None:
         prefix = session.manager.config.name_prefix
         try:
             catalogue = session.storage.catalogue()
         except (CheckpointError, OSError):
-            return  # the next commit, or the next look, will tell
+            return  # tried again at the next refresh
         own: dict[str, list[CheckpointInfo]] = {}
         for e in sorted(catalogue, key=lambda e: e.sequence):
             if not e.damaged and e.name_prefix == prefix:
@@ -153,4 +161,4 @@ class Observer:
             )
             for actor in actors
         )
-        self._looked = appended, now
+        self._store_read = appended, now

@@ -109,7 +109,7 @@ def close_all(widget: Widget) -> None:
 
 
 class Frame(anywidget.AnyWidget):
-    """The head of a panel, and the board that its controls read."""
+    """The head of a panel; it also holds what the panel's controls show."""
 
     _esm = _script("frame")
     _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
@@ -139,8 +139,8 @@ class Actions(anywidget.AnyWidget):
     actions: Any = traitlets.List().tag(sync=True)  # id, label and help of each
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
 
-    def on_action(self, handler: Callable[[str], None], acknowledge: Callable[[str], None]) -> None:
-        """Pass on the id of every button that is pressed, after the id of the message."""
+    def connect(self, handler: Callable[[str], None], acknowledge: Callable[[str], None]) -> None:
+        """Pass the id of every message to ``acknowledge``, then its button's id to ``handler``."""
         ids = {action[0] for action in self.actions}
 
         def receive(_widget: Any, content: Any, _buffers: Any) -> None:
@@ -160,15 +160,17 @@ class Chooser(anywidget.AnyWidget):
     key = traitlets.Unicode().tag(sync=True)  # which of the frame's ``chosen``
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
     scrub = traitlets.Bool().tag(sync=True)  # a slider with a list, or a list alone
-    follow = traitlets.Unicode().tag(
-        sync=True
-    )  # text of the option that chooses none in particular
+    # The text of the option that chooses none in particular.
+    follow = traitlets.Unicode().tag(sync=True)
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
 
-    def on_choice(
+    def connect(
         self, handler: Callable[[str, str], None], acknowledge: Callable[[str], None]
     ) -> None:
-        """Pass on the key and the name ("" for the newest) of every choice, after the message's id."""
+        """Pass the id of every message to ``acknowledge``, then key and name to ``handler``.
+
+        The name is "" for the newest.
+        """
 
         def receive(_widget: Any, content: Any, _buffers: Any) -> None:
             """Take what the front end sent."""

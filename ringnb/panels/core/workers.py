@@ -15,12 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import final
 
-__all__ = ["Background", "Drawer", "Worker"]
+__all__ = ["BackgroundThread", "Drawer", "Worker"]
 
 Job = Callable[[], None]
 
 
-class Background(ABC):
+class BackgroundThread(ABC):
     """A thread that runs from `start` on until `stop`. What it does handles its own exceptions."""
 
     def __init__(self, name: str) -> None:
@@ -45,7 +45,7 @@ class Background(ABC):
 
 
 @final
-class Worker(Background):
+class Worker(BackgroundThread):
     """A thread that does jobs in order."""
 
     def __init__(self, name: str) -> None:
@@ -67,7 +67,7 @@ class Worker(Background):
 
 
 @final
-class Drawer(Background):
+class Drawer(BackgroundThread):
     """A thread that does the newest job of every kind, at low priority."""
 
     def __init__(self, name: str) -> None:

@@ -1,9 +1,9 @@
 // Buttons that work while a cell runs: what they show comes from the frame's model, what they send goes
 // by their own, which the kernel never writes to.
 function render({ model, el }) {
-  const ears = listening();
+  const subscriptions = makeSubscriptions();
   const bar = make("div", { class: "ringnb-actions", role: "group", "aria-label": model.get("label") });
-  const voice = speaking(model, ears, el);
+  const sender = makeSender(model, subscriptions, el);
   const buttons = {};
   let frame = null;
   let refused = ""; // whose reason is shown
@@ -13,10 +13,10 @@ function render({ model, el }) {
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true") {
         refused = id;
-        voice.note(`${button.textContent}: ${button.title}.`);
+        sender.note(`${button.textContent}: ${button.title}.`);
         return;
       }
-      voice.send({ do: id });
+      sender.send({ do: id });
     });
     buttons[id] = button;
     bar.append(button);
@@ -28,7 +28,7 @@ function render({ model, el }) {
       if (flags.pressed === undefined) button.removeAttribute("aria-pressed");
       else button.setAttribute("aria-pressed", String(flags.pressed));
       button.title = flags.why ?? button.dataset.help;
-      if (!flags.disabled && refused === id) { refused = ""; voice.note(""); }
+      if (!flags.disabled && refused === id) { refused = ""; sender.note(""); }
       if (flags.label && button.textContent !== flags.label) button.textContent = flags.label;
     }
   };
@@ -36,11 +36,11 @@ function render({ model, el }) {
   modelOf(model, model.get("frame")).then((found) => {
     frame = found;
     if (frame) {
-      ears.to(frame, "change:flags", update);
-      voice.reads(frame);
+      subscriptions.on(frame, "change:flags", update);
+      sender.watch(frame);
     }
     update();
   }).catch(() => {});
-  return () => ears.end();
+  return () => subscriptions.end();
 }
 export default { render };

@@ -1,7 +1,7 @@
 // Chooses a checkpoint by its name, so that the choice stays when older ones are retired. The list comes
 // from the frame's model; the choice goes by this one's own, which the kernel never writes to.
 function render({ model, el }) {
-  const ears = listening();
+  const subscriptions = makeSubscriptions();
   const key = model.get("key");
   const scrub = model.get("scrub");
   const label = model.get("label");
@@ -10,18 +10,18 @@ function render({ model, el }) {
   const range = make("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": `${label}: slider` });
   const number = make("input", { type: "number", min: "1", step: "1", "aria-label": `${label}: number` });
   const count = make("span", {});
-  const back = make("button", { type: "button", class: "ringnb-button" }, "Previous");
-  const on = make("button", { type: "button", class: "ringnb-button" }, "Next");
-  if (scrub) box.append(back, range, on, number, count, select);
+  const previous = make("button", { type: "button", class: "ringnb-button" }, "Previous");
+  const next = make("button", { type: "button", class: "ringnb-button" }, "Next");
+  if (scrub) box.append(previous, range, next, number, count, select);
   else box.append(make("span", { class: "widget-label", "aria-hidden": "true" }, label), select);
   el.append(box);
-  const voice = speaking(model, ears, el);
+  const sender = makeSender(model, subscriptions, el);
   let frame = null;
   let items = [];
   let chosen = "";
-  const place = () => (chosen ? items.findIndex((item) => item.name === chosen) : items.length - 1);
-  const say = () => {
-    const at = place();
+  const position = () => (chosen ? items.findIndex((item) => item.name === chosen) : items.length - 1);
+  const showChoice = () => {
+    const at = position();
     range.max = String(Math.max(0, items.length - 1));
     range.value = String(Math.max(0, at));
     range.setAttribute("aria-valuetext", at >= 0 ? items[at].text : "none");
@@ -29,8 +29,8 @@ function render({ model, el }) {
     if (document.activeElement !== number) number.value = String(at + 1);
     count.textContent = ` of ${items.length}`;
     select.value = chosen;
-    back.setAttribute("aria-disabled", String(at <= 0));
-    on.setAttribute("aria-disabled", String(at >= items.length - 1));
+    previous.setAttribute("aria-disabled", String(at <= 0));
+    next.setAttribute("aria-disabled", String(at >= items.length - 1));
   };
   const fill = () => {
     const wanted = [{ name: "", text: model.get("follow") }, ...[...items].reverse()];
@@ -43,26 +43,26 @@ function render({ model, el }) {
         return option;
       }));
     }
-    say();
+    showChoice();
   };
-  const choose = (name) => { chosen = name; say(); voice.send({ choose: name }); };
-  const chooseAt = (at) => { if (items[at] && !items[at].bad) choose(items[at].name); else say(); };
+  const choose = (name) => { chosen = name; showChoice(); sender.send({ choose: name }); };
+  const chooseAt = (at) => { if (items[at] && !items[at].bad) choose(items[at].name); else showChoice(); };
   select.addEventListener("change", () => choose(select.value));
   range.addEventListener("change", () => chooseAt(Number(range.value)));
   range.addEventListener("input", () => { number.value = String(Number(range.value) + 1); });
   number.addEventListener("change", () => chooseAt(Number(number.value) - 1));
-  back.addEventListener("click", () => { if (place() > 0) chooseAt(place() - 1); });
-  on.addEventListener("click", () => { if (place() < items.length - 1) chooseAt(place() + 1); });
+  previous.addEventListener("click", () => { if (position() > 0) chooseAt(position() - 1); });
+  next.addEventListener("click", () => { if (position() < items.length - 1) chooseAt(position() + 1); });
   modelOf(model, model.get("frame")).then((found) => {
     frame = found;
-    const take = () => { items = frame.get("items"); fill(); };
-    const echo = () => { const name = frame.get("chosen")[key] ?? ""; if (name !== chosen) { chosen = name; say(); } };
+    const takeItems = () => { items = frame.get("items"); fill(); };
+    const takeChoice = () => { const name = frame.get("chosen")[key] ?? ""; if (name !== chosen) { chosen = name; showChoice(); } };
     chosen = frame.get("chosen")[key] ?? "";
-    ears.to(frame, "change:items", take);
-    ears.to(frame, "change:chosen", echo);
-    voice.reads(frame);
-    take();
+    subscriptions.on(frame, "change:items", takeItems);
+    subscriptions.on(frame, "change:chosen", takeChoice);
+    sender.watch(frame);
+    takeItems();
   }).catch(() => {});
-  return () => ears.end();
+  return () => subscriptions.end();
 }
 export default { render };

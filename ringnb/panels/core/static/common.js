@@ -10,39 +10,39 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 // A set of subscriptions that end with the view.
-function listening() {
+function makeSubscriptions() {
   const stops = [];
   return {
-    to(model, event, handler) { model.on(event, handler); stops.push(() => model.off(event, handler)); },
+    on(model, event, handler) { model.on(event, handler); stops.push(() => model.off(event, handler)); },
     end() { for (const stop of stops) stop(); },
-    later(stop) { stops.push(stop); },
+    atEnd(stop) { stops.push(stop); },
   };
 }
 // Sends a control's messages, and says so if the kernel has not received one: where a front end has no
 // thread beside the cells, it receives them when the running cell has ended.
-function speaking(model, ears, box) {
+function makeSender(model, subscriptions, box) {
   const note = make("div", { class: "ringnb-waiting", role: "status" });
   box.append(note);
   let frame = null;
-  let waits = null;
+  let awaited = null; // the id of a message that the kernel has not acknowledged
   let timer = 0;
   const settle = () => {
-    if (waits === null || !frame?.get("acknowledged").includes(waits)) return;
-    waits = null;
+    if (awaited === null || !frame?.get("acknowledged").includes(awaited)) return;
+    awaited = null;
     clearTimeout(timer);
     note.textContent = "";
   };
-  ears.later(() => clearTimeout(timer));
+  subscriptions.atEnd(() => clearTimeout(timer));
   return {
     note(text) { note.textContent = text; },
-    reads(found) { frame = found; ears.to(frame, "change:acknowledged", settle); },
+    watch(found) { frame = found; subscriptions.on(frame, "change:acknowledged", settle); },
     send(content) {
-      waits = Math.random().toString(36).slice(2);
+      awaited = Math.random().toString(36).slice(2);
       note.textContent = "";
-      model.send({ ...content, id: waits });
+      model.send({ ...content, id: awaited });
       clearTimeout(timer);
       timer = setTimeout(() => {
-        if (waits !== null) note.textContent = "Not received yet: controls apply after the running cell.";
+        if (awaited !== null) note.textContent = "Not received yet: controls apply after the running cell.";
       }, 1000);
     },
   };

@@ -1,4 +1,4 @@
-// The head of a panel: title, status line, alert, and a banner when the kernel gives no sign of life.
+// The head of a panel: title, status line, alert, and a banner when nothing comes from the kernel any more.
 // It also gives the panel's root a role and a name, keeps JupyterLab's shortcuts away from it, names
 // what ipywidgets leaves without a name.
 function nameControls(root) {
@@ -29,7 +29,7 @@ function nameControls(root) {
   }
 }
 function render({ model, el }) {
-  const ears = listening();
+  const subscriptions = makeSubscriptions();
   const line = make("div", { class: "ringnb-line", role: "status", "aria-live": "polite" });
   const alert = make("div", { class: "ringnb-alert", role: "alert" });
   const detail = make("details", {}, make("summary", {}, "Traceback"), make("pre"));
@@ -38,7 +38,7 @@ function render({ model, el }) {
   el.append(make("h3", {}, model.get("title")), banner, trouble, line, alert, detail);
 
   let seen = performance.now();
-  const banners = () => {
+  const showBanner = () => {
     const state = model.get("state");
     const silent = (performance.now() - seen) / 1000;
     let text = "";
@@ -46,22 +46,22 @@ function render({ model, el }) {
     else if (model.get("beats") && silent > 3) text = `No sign of life for ${Math.floor(silent)} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected.`;
     if (banner.textContent !== text) banner.textContent = text;
   };
-  const speak = () => {
+  const showLines = () => {
     if (line.textContent !== model.get("status")) line.textContent = model.get("status");
     if (alert.textContent !== model.get("alert")) alert.textContent = model.get("alert");
     if (trouble.textContent !== model.get("trouble")) trouble.textContent = model.get("trouble");
     detail.hidden = !model.get("detail");
     detail.querySelector("pre").textContent = model.get("detail");
   };
-  ears.to(model, "change:beat", () => { seen = performance.now(); banners(); });
-  ears.to(model, "change:state", banners);
-  for (const name of ["status", "alert", "detail", "trouble"]) ears.to(model, `change:${name}`, speak);
-  const timer = setInterval(banners, 1000);
-  ears.later(() => clearInterval(timer));
-  speak();
-  banners();
+  subscriptions.on(model, "change:beat", () => { seen = performance.now(); showBanner(); });
+  subscriptions.on(model, "change:state", showBanner);
+  for (const name of ["status", "alert", "detail", "trouble"]) subscriptions.on(model, `change:${name}`, showLines);
+  const timer = setInterval(showBanner, 1000);
+  subscriptions.atEnd(() => clearInterval(timer));
+  showLines();
+  showBanner();
 
-  ears.to(model, "msg:custom", (message, buffers) => {
+  subscriptions.on(model, "msg:custom", (message, buffers) => {
     if (!message.download) return;
     const url = URL.createObjectURL(new Blob(buffers, { type: "application/zip" }));
     make("a", { href: url, download: message.download }).click();
@@ -87,9 +87,9 @@ function render({ model, el }) {
     nameControls(root);
     const observer = new MutationObserver(() => nameControls(root));
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
-    ears.later(() => observer.disconnect());
+    subscriptions.atEnd(() => observer.disconnect());
   };
   adopt();
-  return () => ears.end();
+  return () => subscriptions.end();
 }
 export default { render };

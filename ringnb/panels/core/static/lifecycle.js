@@ -3,7 +3,7 @@
 // below are the measured ones.
 const HOP_MS = 420;
 function render({ model, el }) {
-  const ears = listening();
+  const subscriptions = makeSubscriptions();
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const slow = make("input", { type: "checkbox", id: `slow-${Math.random().toString(36).slice(2)}` });
   slow.checked = true;
@@ -63,11 +63,11 @@ function render({ model, el }) {
     if (note.textContent !== (scene.note ?? "")) note.textContent = scene.note ?? "";
     if (!slow.checked) tick();
   };
-  ears.to(model, "change:scene", fills);
+  subscriptions.on(model, "change:scene", fills);
   const timer = setInterval(tick, HOP_MS);
-  ears.later(() => clearInterval(timer));
+  subscriptions.atEnd(() => clearInterval(timer));
   fills();
   tick();
-  return () => ears.end();
+  return () => subscriptions.end();
 }
 export default { render };

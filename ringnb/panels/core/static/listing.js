@@ -1,6 +1,6 @@
 // A table that grows, and a button that copies it as text.
 function render({ model, el }) {
-  const ears = listening();
+  const subscriptions = makeSubscriptions();
   const body = make("div", { class: "ringnb-listing", tabindex: "0", role: "log", "aria-live": "off", "aria-label": model.get("label"), style: "max-height:18em;overflow:auto" });
   const copy = make("button", { type: "button", class: "ringnb-button" }, "Copy as text");
   const done = make("span", { role: "status" });
@@ -18,8 +18,8 @@ function render({ model, el }) {
     if (atEnd) body.scrollTop = body.scrollHeight;
   };
   el.append(body, make("div", { class: "ringnb-actions" }, copy, done));
-  ears.to(model, "change:html", fill);
+  subscriptions.on(model, "change:html", fill);
   fill();
-  return () => ears.end();
+  return () => subscriptions.end();
 }
 export default { render };

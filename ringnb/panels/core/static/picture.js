@@ -1,6 +1,6 @@
 // A picture with words: alternative text, a caption, and a mark when it shows what is no longer so.
 function render({ model, el }) {
-  const ears = listening();
+  const subscriptions = makeSubscriptions();
   const image = make("img", { alt: "" });
   const caption = make("figcaption");
   const figure = make("figure", { class: "ringnb-picture" }, image, caption);
@@ -13,16 +13,16 @@ function render({ model, el }) {
     if (url) image.src = url; else image.removeAttribute("src");
     image.hidden = !url;
   };
-  const tell = () => {
+  const showWords = () => {
     image.alt = model.get("alt");
     caption.textContent = model.get("caption");
     figure.classList.toggle("ringnb-stale", model.get("stale"));
   };
-  ears.to(model, "change:png", draw);
-  for (const name of ["alt", "caption", "stale"]) ears.to(model, `change:${name}`, tell);
-  ears.later(() => url && URL.revokeObjectURL(url));
+  subscriptions.on(model, "change:png", draw);
+  for (const name of ["alt", "caption", "stale"]) subscriptions.on(model, `change:${name}`, showWords);
+  subscriptions.atEnd(() => url && URL.revokeObjectURL(url));
   draw();
-  tell();
-  return () => ears.end();
+  showWords();
+  return () => subscriptions.end();
 }
 export default { render };
