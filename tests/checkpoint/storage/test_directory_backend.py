@@ -178,8 +178,8 @@ def test_storage_rule_01_a_failing_disk_leaves_older_checkpoints_and_no_litter(t
         storage.save("a_0_step_1", make_snapshot(1))  # and the next one works
         storage.load("a_0_step_1").verify()
         storage.close()
-        side = tmp_path / f".{n}.zarr.ringnb"
-        assert os.listdir(side / "staging") == os.listdir(side / "trash") == []
+        area = tmp_path / f".{n}.zarr.ringnb"
+        assert os.listdir(area / "staging") == os.listdir(area / "trash") == []
 
 
 def test_storage_rule_01_a_failing_first_save_leaves_nothing(tmp_path):
@@ -250,8 +250,8 @@ def test_storage_rule_01_a_kill_at_any_operation_leaves_whole_checkpoints(path, 
         storage.load(name).verify()
     storage.save("a_0_step_2", make_snapshot(2))
     storage.close()
-    side = path.parent / ".store.zarr.ringnb"
-    assert os.listdir(side / "staging") == os.listdir(side / "trash") == []
+    area = path.parent / ".store.zarr.ringnb"
+    assert os.listdir(area / "staging") == os.listdir(area / "trash") == []
 
 
 def test_storage_rule_02_durable_syncs_every_file_and_directory_before_the_rename(storage, path):

@@ -93,9 +93,9 @@ def test_storage_rule_08_the_layout_on_disk_is_the_documented_one(storage, path)
         *("request_id", "created_at", "params", "parent", "backend", "version", "digests"),
     }
     assert record["format"] == 1
-    side = path.parent / ".store.zarr.ringnb"
-    assert sorted(os.listdir(side)) == ["lock", "staging", "trash"]
-    assert os.listdir(side / "staging") == os.listdir(side / "trash") == []
+    area = path.parent / ".store.zarr.ringnb"
+    assert sorted(os.listdir(area)) == ["lock", "staging", "trash"]
+    assert os.listdir(area / "staging") == os.listdir(area / "trash") == []
 
 
 def test_storage_rule_08_zarr_reads_it_without_ringnb(storage, path):
