@@ -28,6 +28,10 @@ def name_of(page):
     return str(page.relative_to(ROOT))
 
 
+def test_the_readme_fits_one_screen():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 70
+
+
 @pytest.mark.parametrize("page", PYTHON, ids=name_of)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
