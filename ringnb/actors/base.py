@@ -274,19 +274,19 @@ def _check_shape(shape: object, what: str) -> tuple[int, ...]:
     if not isinstance(shape, tuple | list) or not 1 <= len(shape) <= 3:
         msg = f"{what} needs a shape of one to three grid axes such as (256, 256), got {shape!r}"
         raise ValueError(msg)
-    sizes = []
-    for n in shape:
-        if not is_integer(n):
-            msg = f"{what} needs a shape of integers, got {shape!r}"
-            raise TypeError(msg)
-        if not 3 <= n < 2**31:
-            msg = f"{what} needs at least 3 grid points along every axis, got {tuple(shape)}"
-            raise ValueError(msg)
-        sizes.append(int(n))
-    if math.prod(sizes) >= 2**40:
-        msg = f"{what} with {math.prod(sizes)} grid points is too large: at most 2**40"
+    if not all(map(is_integer, shape)):
+        msg = f"{what} needs a shape of integers, got {shape!r}"
+        raise TypeError(msg)
+    sizes = tuple(map(int, shape))
+    if not all(3 <= n < 2**31 for n in sizes):
+        msg = f"{what} needs at least 3 grid points along every axis, and less than 2**31, got {sizes}"
         raise ValueError(msg)
-    return tuple(sizes)
+    if math.prod(sizes) >= 2**40:
+        msg = (
+            f"{what} with {math.prod(sizes)} grid points is too large: it must have less than 2**40"
+        )
+        raise ValueError(msg)
+    return sizes
 
 
 def _check_params(params: Mapping[str, float]) -> dict[str, float]:

@@ -237,14 +237,14 @@ class KernelTests:
                 client.call(slot, Command.RESUME)
             kernel.set_gate(0, Gate.COMMANDS)
             assert [kernel.gate(lane) for lane in (0, 1)] == [Gate.COMMANDS, Gate.OPEN]
-            ticket = client.submit(0, Command.PAUSE)
+            pending = client.submit(0, Command.PAUSE)
             then = kernel.counters(0).step + 10
             assert client.wait_until(lambda: kernel.counters(0).step > then, 30)
-            assert ticket.reply is None
+            assert pending.reply is None
             assert kernel.statistics().h2k_depth == (1, 0)
             assert client.call(1, Command.PAUSE).ok  # the other lane's gate is open
             kernel.set_gate(0, Gate.OPEN)
-            client.wait_reply(ticket)
+            client.wait_reply(pending)
             assert not kernel.counters(0).running
 
     def test_a_shut_gate_keeps_a_snapshots_answer_and_the_lane_waits(self) -> None:
@@ -254,7 +254,7 @@ class KernelTests:
                 client.call(slot, Command.SET_PACE, (500_000,))
                 client.call(slot, Command.RESUME)
             kernel.set_gate(0, Gate.ANSWERS)
-            ticket = client.submit(0, Command.SNAPSHOT)
+            pending = client.submit(0, Command.SNAPSHOT)
             later = client.submit(2, Command.HEARTBEAT)
             assert client.wait_until(lambda: kernel.staging_taken(0) == 1, 30)
             assert kernel.statistics().staging_taken == (1, 0)
@@ -262,10 +262,10 @@ class KernelTests:
             then = kernel.counters(1).step + 10
             assert client.wait_until(lambda: kernel.counters(1).step > then, 30)
             assert [kernel.counters(slot).step for slot in (0, 2)] == at_gate
-            assert ticket.reply is None
+            assert pending.reply is None
             assert later.reply is None
             kernel.set_gate(0, Gate.COMMANDS)  # answers pass, further commands do not
-            reply = client.wait_reply(ticket)
+            reply = client.wait_reply(pending)
             assert reply.step == at_gate[0]
             expected = advance(Mixer(self.shape).start(0), 0, reply.step)
             view, _ = kernel.staged(0, reply.value, 0)

@@ -172,11 +172,11 @@ def test_an_interrupt_between_reply_and_removal_loses_nothing(monkeypatch):
             monkeypatch.setattr(kernel, "advance", advance_ring, raising=False)
             raise KeyboardInterrupt
 
-        ticket = client.submit(0, Command.RUN_STEPS, (3,))
+        pending = client.submit(0, Command.RUN_STEPS, (3,))
         monkeypatch.setattr(kernel, "advance", interrupted, raising=False)
         with pytest.raises(KeyboardInterrupt):
-            client.wait_reply(ticket)
-        assert client.wait_reply(ticket).value == 3
+            client.wait_reply(pending)
+        assert client.wait_reply(pending).value == 3
         assert client.call(0, Command.HEARTBEAT).ok
         assert client.outstanding == 0
     finally:
@@ -319,12 +319,12 @@ def test_the_pump_does_not_sleep_on_a_reply_that_it_has_just_taken(monkeypatch):
     kernel = launched()
     try:
         client = KernelClient(kernel)
-        ticket = client.submit(0, Command.HEARTBEAT)
+        pending = client.submit(0, Command.HEARTBEAT)
         while not kernel._replies():
             time.sleep(0.0001)
         monkeypatch.setattr(kernel, "wait", lambda *_: pytest.fail("slept"))
         client.pump(10.0)
-        assert ticket.reply is not None
+        assert pending.reply is not None
     finally:
         kernel.stop()
 
