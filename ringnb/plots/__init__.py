@@ -1,14 +1,15 @@
 """Figures from stored checkpoints, with matplotlib.
 
-Every function draws from `Checkpoint` objects alone (`timeline` from the event log), so a figure can
-be made after the run, elsewhere, by somebody who has only the store. Functions that draw one panel
-take ``ax=`` and return the axes (``axes.figure`` is the figure); those that draw several return the
-figure. Either shows itself at the end of a notebook's cell. Nothing is registered with pyplot: figures
-belong to the caller, and may be drawn from any thread.
+Every function draws from `Checkpoint` objects alone (`timeline` from the event log), so the store is
+enough to make a figure later and elsewhere. Functions that draw one panel take ``ax=`` and return the
+axes (``axes.figure`` is the figure); those that draw several return the figure. Either shows itself at
+the end of a notebook's cell. Nothing is registered with pyplot: figures belong to the caller, and may
+be drawn from any thread.
 
-Start reading at `fields`; `style` has what all figures share. A call checks its checkpoints, reads the
-slice that is drawn, chooses one colour scale, and draws into the axes given or into new ones.
-It may import the checkpoints and the messages; never a session, which it needs no part of.
+Start reading at `fields` (`field`, `film`, `difference`); `history` has `series`, `lifecycle` has
+`timeline`, `style` what all figures share. A call checks its checkpoints, reads the slice that is drawn,
+chooses one colour scale, and draws into the axes given or into new ones.
+It may import the checkpoints and the messages, never a session.
 """
 
 from __future__ import annotations

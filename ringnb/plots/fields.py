@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from ringnb._support.checks import is_integer
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.plots.style import (
     DIVERGING,
@@ -34,7 +35,7 @@ from ringnb.plots.style import (
 
 __all__ = ["difference", "field", "film"]
 
-_PIXELS = 1024  # more cells than this along an axis are thinned out for display
+_PIXELS = 1024  # of n times as many cells along an axis, every n-th is drawn
 _MOST_PANELS = 24
 
 
@@ -61,7 +62,7 @@ def _cut(checkpoint: Checkpoint, name: str, axis: int, index: int | None) -> _Cu
         raise ValueError(msg)
     n = stored.shape[axis]
     at = n // 2 if index is None else index
-    if isinstance(at, bool) or not isinstance(at, int | np.integer):
+    if not is_integer(at):
         msg = f"index must be an integer, got {index!r}"
         raise TypeError(msg)
     if not -n <= at < n:
@@ -135,7 +136,7 @@ def _colour_bar(figure: Any, axes: Any, scale: Scale, label: str) -> None:
 
 
 def _size_for(data: npt.NDArray[Any], height: float) -> tuple[float, float]:
-    """Return the inches of a figure of one panel: a long grid leaves no empty half of a page."""
+    """Return width and height in inches of a figure of one panel, which a long grid should fill."""
     width = 5.6
     if data.ndim != 2 or data.shape[0] == data.shape[1]:
         return width, height
@@ -162,7 +163,7 @@ def field(
     checkpoint : Checkpoint
         What to draw.
     name : str, optional
-        The field; by default the last that is no previous level.
+        The field; by default the last whose name does not end in ``_previous``.
     axis : int, default 0
         The axis that a slice of a three-dimensional field cuts through.
     index : int, optional

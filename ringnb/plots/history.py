@@ -59,16 +59,16 @@ def _value(checkpoint: Checkpoint, scalar: Scalar, name: str | None) -> float:
         return float(scalar(checkpoint))
     if scalar in _STATISTICS:
         return float(_STATISTICS[scalar](np.asarray(checkpoint[pick_field(checkpoint, name)])))
-    known = checkpoint.kernel_type in _ENERGIES
-    if scalar != "energy" or not known:
-        there = [*_STATISTICS, *(["energy"] if known else [])]
-        msg = (
-            f"scalar {scalar!r} is not known for {checkpoint.kernel_type!r}: "
-            f"use one of {there}, or a function of a Checkpoint"
-        )
-        raise ValueError(msg)
-    function, _ = _ENERGIES[checkpoint.kernel_type]
-    return function(checkpoint.numpy(), checkpoint.params)
+    has_energy = checkpoint.kernel_type in _ENERGIES
+    if scalar == "energy" and has_energy:
+        function, _ = _ENERGIES[checkpoint.kernel_type]
+        return function(checkpoint.numpy(), checkpoint.params)
+    names = [*_STATISTICS, *(["energy"] if has_energy else [])]
+    msg = (
+        f"scalar {scalar!r} is not known for {checkpoint.kernel_type!r}: "
+        f"use one of {names}, or a function of a Checkpoint"
+    )
+    raise ValueError(msg)
 
 
 def series(
@@ -88,7 +88,7 @@ def series(
         ``"mean"``, ``"min"``, ``"max"``, ``"rms"`` of a field; ``"energy"`` of a wave or an Ising
         model; or a function of a `Checkpoint` that returns a number.
     name : str, optional
-        The field, by default the last that is no previous level.
+        The field; by default the last whose name does not end in ``_previous``.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -131,11 +131,10 @@ def series(
     if scalars == ["energy"]:
         ax.set_ylabel(_ENERGIES[first.kernel_type][1])
     elif all(isinstance(s, str) and s in _STATISTICS for s in scalars):
-        ax.set_ylabel(quantity(first, pick_field(first, name)))
+        drawn = quantity(first, pick_field(first, name))
+        ax.set_ylabel(drawn if len(scalars) > 1 else f"{scalars[0]} of {drawn}")
     if len(scalars) > 1 or not isinstance(scalars[0], str):
         ax.legend()
-    elif not ax.get_ylabel().startswith("energy"):
-        ax.set_ylabel(f"{scalars[0]} of {ax.get_ylabel()}")
     branches = f", {len(starts)} lines" if len(starts) > 1 else ""
     ax.set_title(f"{first.kernel_id}: {len(history)} checkpoints{branches}")
     ax.grid(visible=True, alpha=0.3)

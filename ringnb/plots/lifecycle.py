@@ -16,7 +16,7 @@ from ringnb.plots.style import make_axes
 
 __all__ = ["timeline"]
 
-# A bar reaches from one stage to the next. Colour, hatching and height tell bars apart.
+# A bar reaches from one stage to the next, and looks as the latter says: colour, hatching, height.
 _BARS = {
     "requested": ("#c7c7c7", "", 0.24),
     "sent": ("#8fa9c8", "..", 0.32),
@@ -25,8 +25,8 @@ _BARS = {
     "written": ("#5b8c5a", "", 0.44),
     "committed": ("#b8d7a3", "\\\\", 0.44),
 }
-_OTHER_BAR = ("#9e9e9e", "xx", 0.32)  # of a stage that has no style here
-_MARKS = {
+_OTHER_BAR = ("#9e9e9e", "xx", 0.32)  # for a stage that is not listed
+_MARKS = {  # marker and colour
     "committed": ("o", "#2f5d2e"),
     "failed": ("X", "#b2182b"),
     "expired": ("P", "#b2182b"),
@@ -82,7 +82,7 @@ def timeline(
         msg = "there is no request to draw yet: take a snapshot first"
         raise ValueError(msg)
     unit_ns, unit = _unit(max(row.span_ns for row in rows))
-    own = ax is None
+    own_figure = ax is None
     ax = make_axes(ax, 9.0, 1.9 + (0.4 if aligned else 0.7) * len(rows))
     drawn: dict[str, Artist] = {}
     for y, row in enumerate(reversed(rows)):
@@ -90,14 +90,14 @@ def timeline(
     ax.set_yticks(range(len(rows)), labels=[row.label for row in reversed(rows)])
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.margins(x=0.02)
-    ax.set_xlabel(f"time since each request was due ({unit})" if aligned else f"time ({unit})")
+    ax.set_xlabel(f"time since each request began ({unit})" if aligned else f"time ({unit})")
     requests = sum(len(row.requests) for row in rows)
     actors = len({e.actor_slot for e in log})
     ax.set_title(f"{counted(requests, 'snapshot request')} of {counted(actors, 'actor')}")
     ax.grid(visible=True, axis="x", alpha=0.3)
     order = [span.meaning for span in SPANS] + [s.name for s in LIFECYCLE]
     handles = [drawn[label] for label in order if label in drawn]
-    if handles and own:  # below the panel, where the layout makes room for it
+    if handles and own_figure:  # below the panel, where the layout makes room for it
         figure = ax.get_figure(root=True)
         assert figure is not None
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
@@ -158,21 +158,24 @@ def _draw_row(ax: Axes, y: float, row: _Row, unit_ns: float) -> dict[str, Artist
     """Draw a row's bars and marks; return one of each kind for the legend, by label."""
     drawn: dict[str, Artist] = {}
     for stages in row.requests:
-        for begin, end, _, label in SPANS:
-            if begin not in stages or end not in stages:
+        for span in SPANS:
+            if span.begin not in stages or span.end not in stages:
                 continue
-            colour, hatch, height = _BARS.get(end, _OTHER_BAR)
+            begin_ns, end_ns = stages[span.begin], stages[span.end]
+            colour, hatch, height = _BARS.get(span.end, _OTHER_BAR)
             ax.barh(
                 y,
-                (stages[end] - stages[begin]) / unit_ns,
+                (end_ns - begin_ns) / unit_ns,
                 height,
-                (stages[begin] - row.origin_ns) / unit_ns,
+                (begin_ns - row.origin_ns) / unit_ns,
                 color=colour,
                 hatch=hatch,
                 edgecolor="white" if hatch else colour,
                 linewidth=0.5,
             )
-            drawn[label] = Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label)
+            drawn[span.meaning] = Patch(
+                facecolor=colour, hatch=hatch, edgecolor="white", label=span.meaning
+            )
     for e in row.marks:
         marker, colour = _MARKS.get(e.stage, _OTHER_MARK)
         ax.plot(

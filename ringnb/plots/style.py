@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
+from ringnb._support.checks import is_number
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = [
@@ -106,7 +107,7 @@ def check_checkpoints(checkpoints: Iterable[object]) -> list[Checkpoint]:
 
 
 def pick_field(checkpoint: Checkpoint, name: str | None) -> str:
-    """Return a field's name, by default the last that is no previous level; KeyError if unknown."""
+    """Return a field's name, by default the last not named ``*_previous``; KeyError if unknown."""
     if name is None:
         current = [n for n in checkpoint.fields if not n.endswith("_previous")]
         return (current or list(checkpoint.fields))[-1]
@@ -126,7 +127,7 @@ def seconds(value: float) -> str:
 
 def _param(checkpoint: Checkpoint, name: str) -> float | None:
     value = checkpoint.params.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if is_number(value) else None
 
 
 def step_seconds(checkpoint: Checkpoint) -> float | None:
