@@ -44,7 +44,7 @@ def pytest_configure(config):
 
 def pytest_report_header(config):
     if config.option.all:
-        return "ringnb: all tests but those for a GPU, about 12 minutes on two idle cores"
+        return "ringnb: all tests but those for a GPU, about 10 minutes on two idle cores"
     if "not slow" in config.option.markexpr:
         return "ringnb: the fast tests, about 3 minutes on two idle cores; everything: add --all"
     return None
