@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import final
@@ -30,6 +31,7 @@ class LifecyclePanel(Panel):
 
     def __init__(self, controller: Controller) -> None:
         self._by_hand = not controller.session.service_runs
+        self._crank_lock = threading.Lock()
         self._crank: Crank | None = None
         self._cranked: weakref.ref[Session] | None = None  # the session whose crank it is
         # By request, how far it had come before it ended; None where service threads move requests.
@@ -39,11 +41,13 @@ class LifecyclePanel(Panel):
     def _current_crank(self) -> Crank | None:
         """Return the crank of the session that there is now; a restart makes another."""
         session = self.session
-        if self._by_hand and (self._cranked is None or self._cranked() is not session):
-            # Weakly: the crank must not keep the session that the controller holds weakly.
-            self._crank, self._cranked = Crank(weakref.proxy(session)), weakref.ref(session)
-            self._last_positions = {}
-        return self._crank
+        # A click and the display loop may both be the first to ask: one session has one crank.
+        with self._crank_lock:
+            if self._by_hand and (self._cranked is None or self._cranked() is not session):
+                # Weakly: the crank must not keep the session that the controller holds weakly.
+                self._crank, self._cranked = Crank(weakref.proxy(session)), weakref.ref(session)
+                self._last_positions = {}
+            return self._crank
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
@@ -120,7 +124,7 @@ class LifecyclePanel(Panel):
         self.put(self.table, value=rows_table(caption, header, rows, classes=classes))
 
     def dispose(self) -> None:
-        """Open every gate, then close the widgets."""
+        """Let a commit that is paused go on, then close the widgets."""
         if self._crank is not None:
             self._crank.release()
         super().dispose()

@@ -131,6 +131,7 @@ class TimelinePanel(Panel):
         )
 
     def _parent(self, e: CheckpointInfo) -> str | None:
+        """Return what a checkpoint continues from, read once: it is the display loop that waits."""
         parents, key = self._parents, (e.name, e.sequence)
         if key not in parents:
             if len(parents) > 1000:

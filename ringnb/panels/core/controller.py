@@ -37,7 +37,7 @@ from ringnb.session.session import Session
 
 __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "Message", "SessionGone", "View"]
 
-LET_THROUGH = "Let it through"  # the lifecycle panel's button that opens every gate
+LET_THROUGH = "Let it through"  # the lifecycle panel's button that turns on until a request is done
 _BEAT_S = 1.0
 _COCKPIT = "cockpit"  # the key of the panel around all others
 

@@ -125,7 +125,7 @@ class Panel(VBox):
     # -- controls --------------------------------------------------------------------------------
 
     def control(self, widget: Any, handler: Callable[[Any], None] | None = None) -> Any:
-        """Have a control of ipywidgets served while a cell runs too.
+        """Let a control of ipywidgets work while a cell runs too.
 
         Parameters
         ----------
@@ -235,7 +235,7 @@ class Panel(VBox):
         self._controller.display.put(widget, **traits)
 
     def flags(self, **flags: Mapping[str, Any]) -> None:
-        """Say by action what `widgets.button_state` gives for its button."""
+        """Set the state of buttons: by action, what `widgets.button_state` returns. Any thread."""
         self.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
 
     def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:

@@ -2,8 +2,8 @@
 
 Two kinds, never mixed, so that every widget has one writer:
 
-* *displays* (`Frame`, `Picture`, `Listing`, `LifecycleView`): the display loop writes them, they send
-  nothing;
+* *displays* (`Frame`, `Picture`, `Listing`, `LifecycleView`): the display loop writes them (a predict
+  card, which has no loop, its own frame), they send nothing;
 * *controls* (`Actions`, `Chooser`): the front end writes them, the kernel never does once they are made.
   What they show comes from a frame.
 
