@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
-from ringnb.kernel.client import KernelClient
+from ringnb.kernel.base import AbstractKernel
 from ringnb.messages.commands import Command, Reply
 from ringnb.session.service import SnapshotService
 
@@ -65,7 +67,8 @@ def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
 
 
 def load_actor(
-    client: KernelClient,
+    load: Callable[..., Reply],
+    kernel: AbstractKernel,
     service: SnapshotService,
     slot: int,
     ckpt: Checkpoint,
@@ -73,22 +76,20 @@ def load_actor(
 ) -> Reply:
     """Load a live actor from a checkpoint that fits it, with checked parameters; return the reply.
 
-    Raises CheckpointCorrupt or CheckpointNotFound if a byte does not match its digest or is gone; the
-    actor is untouched then.
+    `load` comes from `KernelClient.loading`, within whose block this is called. Raises CheckpointCorrupt
+    or CheckpointNotFound if a byte does not match its digest or is gone; the actor is untouched then.
     """
-    kernel = client.kernel
     actor = kernel.actors[slot]
-    with client.loading(kernel.lane_of(slot)) as load:
-        state = kernel.restore_buffer(slot)
-        n = len(actor.fields)
-        for i, name in enumerate(actor.stored_fields):
-            ckpt.read_into(name, state[i // n, i % n])
-        target = kernel.params_buffer(slot)
-        target[:] = 0
-        target[: len(params)] = list(params.values())
-        # Every chunk has been verified: only now is the kernel told to load it, between two steps. What
-        # was sent before continues the old line; what is pending else is captured from the new state.
-        with service.transport.held_back(slot) as sent:
-            reply = load(slot, Command.RESTORE, (ckpt.step,))
-            service.manager.note_restored(slot, ckpt.name, earlier=sent)
-        return reply
+    state = kernel.restore_buffer(slot)
+    n = len(actor.fields)
+    for i, name in enumerate(actor.stored_fields):
+        ckpt.read_into(name, state[i // n, i % n])
+    target = kernel.params_buffer(slot)
+    target[:] = 0
+    target[: len(params)] = list(params.values())
+    # Every chunk has been verified: only now is the kernel told to load it, between two steps. A
+    # request that was sent before this has captured the old state, any other will capture the new one.
+    with service.transport.held_back(slot) as sent:
+        reply = load(slot, Command.RESTORE, (ckpt.step,))
+        service.manager.note_restored(slot, ckpt.name, earlier=sent)
+    return reply

@@ -65,8 +65,8 @@ class SnapshotService:
         self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
         self._to_write: queue.SimpleQueue[RequestStatus | None] = queue.SimpleQueue()
         self._writing = 0
-        self._writing_lock = threading.Lock()
         self._failure: BaseException | None = None
+        self._lock = threading.Lock()  # guards the two above
         self._failures = RepeatedFailures()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -90,7 +90,9 @@ class SnapshotService:
         self._stopping.set()
         self._kernel.wake()
         for thread in self._threads:
-            while thread.is_alive():  # in short waits, so that Ctrl-C is heard
+            # In short waits, so that Ctrl-C is heard. If the garbage collector closes an abandoned
+            # session on one of these threads, `join` raises RuntimeError: they end by themselves.
+            while thread.is_alive():
                 thread.join(0.2)
 
     @property
@@ -100,11 +102,15 @@ class SnapshotService:
 
     def keep_failure(self, error: BaseException) -> None:
         """Let the next `check` raise an error, unless it has an earlier one to raise."""
-        self._failure = self._failure or error
+        with self._lock:
+            self._failure = self._failure or error
 
     def check(self) -> None:
         """Raise, once, an unexpected exception of a background thread."""
-        failure, self._failure = self._failure, None
+        if self._failure is None:
+            return
+        with self._lock:  # a failure that is kept at this moment must not get lost
+            failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
@@ -190,7 +196,7 @@ class SnapshotService:
 
     def _hand_over(self) -> None:
         while (status := self.transport.take()) is not None:
-            with self._writing_lock:
+            with self._lock:
                 self._writing += 1
             self._to_write.put(status)
 
@@ -200,7 +206,7 @@ class SnapshotService:
         while (status := self._to_write.get()) is not None:
             with self._keeping_failures():
                 self._commit(status)
-            with self._writing_lock:
+            with self._lock:
                 self._writing -= 1
 
     def _commit(self, status: RequestStatus) -> None:

@@ -14,7 +14,6 @@ import atexit
 import contextlib
 import logging
 import os
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -38,7 +37,7 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.errors import KernelStopped
+from ringnb.errors import CheckpointError, KernelStopped
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
@@ -144,7 +143,7 @@ class Session:
         self._faults: Faults | None = None
         population = population_of(actor, actors)
         ids = kernel_ids_of(population, kernel_ids)
-        period_ns_of(max_steps_per_second)
+        period_ns_of(max_steps_per_second)  # which refuses a bad pace, before anything has started
         check_bool(service, "service")
         config = CheckpointConfig() if config is None else config
         self._options: dict[str, Any] = {
@@ -213,7 +212,9 @@ class Session:
         if self._faults is not None:
             self._faults.clear()  # a slow disk must not hold up the last commits
         self._service.stop()
-        with contextlib.suppress(KernelStopped):
+        # Before the kernel ends: who waits for a snapshot is told that it was cancelled. A manager that
+        # its user has closed already says CheckpointError; the rest must be closed all the same.
+        with contextlib.suppress(CheckpointError):
             self._manager.cancel_all_pending()
         self._kernel.stop("the session was closed")
         self._manager.close()
@@ -698,15 +699,16 @@ class Session:
             {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
         )
         newest = self._manager.history(slot)[-1:]
-        if any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest):
-            epoch = self._kernel.counters(slot).epoch + 1
-            modifications = self._changes.modifications(slot)
-            self._changes.expect_saved(slot, StateVersion(ckpt.step, epoch, modifications))
-        reply = load_actor(self._client, self._service, slot, ckpt, params)
-        self._params[slot] = params
-        self._events.append(
-            Event("restored", slot, step=reply.step, name=ckpt.name, t_ns=time.monotonic_ns())
-        )
+        is_newest = any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest)
+        with self._client.loading(self._kernel.lane_of(slot)) as load:
+            if is_newest:
+                epoch = self._kernel.counters(slot).epoch + 1
+                modifications = self._changes.modifications(slot)
+                self._changes.expect_saved(slot, StateVersion(ckpt.step, epoch, modifications))
+            reply = load_actor(load, self._kernel, self._service, slot, ckpt, params)
+            # Within the block: a `set_params` of another thread starts from what is noted here.
+            self._params[slot] = params
+        self._events.append(Event("restored", slot, step=reply.step, name=ckpt.name))
         return int(reply.step)
 
     # -- the crank, by hand ---------------------------------------------------------------------

@@ -26,7 +26,7 @@ def take_snapshot(
     `check` raises if waiting is pointless: the kernel stopped, a background thread failed. Raises as
     ``Session.snapshot``; SnapshotFailed also if the slot is not registered.
     """
-    manager = service.manager
+    manager, transport = service.manager, service.transport
     called_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
     while True:
         request = manager.request_snapshot(slot)
@@ -39,12 +39,11 @@ def take_snapshot(
         if service.running:
             status = service.enqueue(request, awaited=True)
         else:
-            status = service.transport.send(request)
-            status.awaited += 1
+            status, _ = transport.open_status(request, awaited=True)
         try:
             ended = _wait(service, status, deadline, check)
         finally:
-            status.awaited -= 1
+            transport.stop_awaiting(status)
         if not ended:
             stage = status.stage  # before the cancel, which ends it
             fate = (
@@ -59,17 +58,23 @@ def take_snapshot(
             )
             raise SnapshotTimeout(msg)
         # A request that was under way already may have been captured before this call: ask again then.
-        fresh = status.captured_ns is not None and status.captured_ns >= called_ns
-        if status.error is not None and (fresh or status.captured_ns is None):
+        stale = status.captured_ns is not None and status.captured_ns < called_ns
+        if not stale and status.error is not None:
             raise status.error
-        if fresh and status.name is not None:
+        if not stale and status.name is not None:
             return manager.storage.load(status.name)
+        # An answer that could not be stored leaves its request pending. Without this, the manager would
+        # give out that same request, which has ended here, again and again until it expires.
+        manager.cancel_pending(request.request_id)
 
 
 def _wait(
     service: SnapshotService, status: RequestStatus, deadline: float, check: Callable[[], None]
 ) -> bool:
-    """Return whether the request ended in time."""
+    """Wait until a request has ended; return whether it did in time. Without a service, do its work."""
+    transport = service.transport
+    if not service.running:
+        transport.send(status.request)
     while not status.done.is_set():
         left = deadline - time.monotonic()
         if left <= 0:
@@ -77,11 +82,10 @@ def _wait(
         if service.running:
             status.done.wait(min(left, 0.1))
             check()
-            continue
-        if service.transport.take(status) is None:
-            service.transport.pump(min(left, 0.05))
+        elif transport.take(status) is None:
+            transport.pump(min(left, 0.05))
             check()
-            continue
-        with contextlib.suppress(Exception):  # kept in the status, raised from there
-            service.complete(status)
+        else:
+            with contextlib.suppress(Exception):  # kept in the status, raised from there
+                service.complete(status)
     return True

@@ -107,6 +107,11 @@ class SnapshotTransport:
             status.awaited += awaited
             return status, new
 
+    def stop_awaiting(self, status: RequestStatus) -> None:
+        """Note that a caller that `open_status` has counted waits no more."""
+        with self._lock:  # threads that wait for one request wake up at the same moment
+            status.awaited -= 1
+
     def _forget_old(self) -> None:
         if len(self._statuses) > _MOST_STATUSES:
             for request_id, old in list(self._statuses.items())[: _MOST_STATUSES // 2]:
@@ -167,7 +172,10 @@ class SnapshotTransport:
 
     def free_buffers(self, lane: int) -> int:
         """Return how many more snapshots a lane can take before one comes back."""
-        return STAGING_BUFFERS - self._kernel.staging_taken(lane) - self._unanswered[lane]
+        # The unanswered are read first. A capture that another thread receives meanwhile is then counted
+        # twice; the other way round it would count as neither, and one command too many would be sent.
+        unanswered = self._unanswered[lane]
+        return STAGING_BUFFERS - unanswered - self._kernel.staging_taken(lane)
 
     def take(self, wanted: RequestStatus | None = None) -> RequestStatus | None:
         """Take an answered request out of the inbox, the oldest or a certain one; None without one."""

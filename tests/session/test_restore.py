@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -105,3 +106,22 @@ def test_restore_works_from_memory_and_directory_alike(tmp_path, session):
     with rn.Session(Mixer(SHAPE), config=quiet(storage_path=tmp_path / "s.zarr")) as other:
         assert other.restore(0, checkpoint) == 8
         assert other.snapshot(0).parent == checkpoint.name
+
+
+def test_parameters_that_are_changed_right_after_a_load_start_from_the_loaded_ones(
+    session, monkeypatch
+):
+    session.set_params(0, add=3)
+    checkpoint = session.snapshot(0)
+    session.set_params(0, add=99)
+    loading, after = session._client.loading, []
+
+    @contextlib.contextmanager
+    def loading_and_then_looked_at(lane):
+        with loading(lane) as load:
+            yield load
+        after.append(session.params(0))  # as another thread that waited for the lane may
+
+    monkeypatch.setattr(session._client, "loading", loading_and_then_looked_at)
+    session.restore(0, checkpoint)
+    assert after == [{"add": 3.0}]

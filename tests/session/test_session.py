@@ -148,6 +148,14 @@ def test_every_call_after_close_raises_kernel_stopped(session):
     assert len(session.events) > 0  # the log can still be read
 
 
+def test_a_session_closes_though_its_manager_was_closed_before():
+    session = rn.Session(Mixer(SHAPE), config=quiet(), storage=memory(), service=False)
+    session.manager.close()
+    session.close()
+    assert session.closed
+    assert not session.kernel.alive
+
+
 def test_every_call_on_a_dead_kernel_raises_kernel_stopped(session):
     checkpoint = session.snapshot(0)
     session.kernel.fail("a thread died")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -98,3 +99,19 @@ def test_a_manual_snapshot_raises_what_storage_raised():
         gate.error = None
         assert s.snapshot(0).step == 0
         assert s.statistics().failed == 1
+
+
+def test_an_answer_that_cannot_be_stored_holds_no_later_snapshot_up(session):
+    """It leaves its request pending, with an end that is older than the later call."""
+    slot, axes = 0, {name: {"dims": ("x",)} for name in session.actors[0].stored_fields}
+    session.manager.register_actor(slot, "mixer_0", "mixer", fields=axes)
+    session.manager.reconfigure(enabled=True)  # it has no checkpoint, so it is due at once
+    while session.failure is None:
+        time.sleep(0.001)
+    with pytest.raises(ValueError, match="dims"):
+        session.pause()  # any call
+    session.manager.reconfigure(enabled=False)
+    before = time.monotonic()
+    with pytest.raises(ValueError, match="dims"):
+        session.snapshot(slot, timeout=5)
+    assert time.monotonic() - before < 5  # not the 30 s of request_timeout

@@ -166,3 +166,20 @@ def test_statuses_that_ended_are_forgotten_and_the_others_are_not(transport):
     transport.open_status(request(1001))
     known = [not transport.open_status(request(n))[1] for n in (1, 2, 201, 401)]
     assert known == [True, False, True, True]
+
+
+def test_a_reply_that_comes_while_buffers_are_counted_makes_no_buffer_free(
+    transport, client, monkeypatch
+):
+    transport.send(request())
+    taken = client.kernel.staging_taken
+
+    def taken_and_then_answered(lane):
+        count = taken(lane)
+        client.answer()  # captured and received, by another thread
+        return count
+
+    monkeypatch.setattr(client.kernel, "staging_taken", taken_and_then_answered)
+    assert transport.free_buffers(0) == 1
+    monkeypatch.undo()
+    assert transport.free_buffers(0) == 1
