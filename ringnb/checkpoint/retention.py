@@ -114,7 +114,7 @@ def check_policy(value: object, what: str) -> Policy:
     """Return a policy, or raise TypeError."""
     if not isinstance(value, Policy):
         msg = (
-            f"{what} must be a policy such as ringnb.retention.keep_last(5), "
+            f"{what} must be a policy such as ringnb.retention.keep_last(5), or None, "
             f"got {value!r} ({type(value).__name__})"
         )
         raise TypeError(msg)
