@@ -90,27 +90,23 @@ def scene_of(
     waiting = writing = 0
     for request, logged in requests_of(state.events).items():
         events = _until_end(logged)
-        stages = {e.stage for e in events}
-        ended = bool(stages & ENDS)
-        passed = {station for stage in stages for station in _STAGES[stage].passed}
-        # A service thread passes on at once what it receives; a kernel that refuses captures nothing.
-        handed_on = by_service and not ended and "received" in stages
-        if (handed_on and "lost" not in stages) or {"captured", "failed"} <= stages:
-            passed.add("writing")
-        if ended:
-            passed.update(_way_to((last_positions or {}).get(request)))
-        elif selected is not None and selected[0] == request:
-            passed = {*_way_to(selected[1]), *(passed & {"due"})}
-        path = [station for station in _ORDER if station in passed] or ["requested"]
+        ended = any(e.stage in ENDS for e in events)
+        position = None
+        if ended and last_positions is not None:
+            position = last_positions.get(request)
+        elif not ended and selected is not None and selected[0] == request:
+            position = selected[1]
+        path = _path(events, position, ended=ended, by_service=by_service)
         waiting += path[-1] == "requested" and not ended
         writing += path[-1] == "writing" and not ended
+        outcome = _outcome(events)
         tokens.append(
             {
                 "id": request,
                 "label": f"#{request} a{events[0].actor_slot}",
                 "path": path,
-                "end": _outcome(events).outcome,
-                "mark": _outcome(events).mark,
+                "end": outcome.outcome,
+                "mark": outcome.mark,
                 "note": _outcome_words(events),
             }
         )
@@ -147,11 +143,22 @@ def _until_end(events: Sequence[Event]) -> list[Event]:
     return [*events[: end + 1], *(e for e in events[end + 1 :] if e.stage == "retired")]
 
 
-def _way_to(position: str | None) -> list[str]:
-    """Return the stations that a request moved by hand has passed, without ``due``."""
-    if position not in _STOPS:
-        return []
-    return _ORDER[1 : _ORDER.index(_STOPS[position].key) + 1]
+def _path(
+    events: Sequence[Event], position: str | None, *, ended: bool, by_service: bool
+) -> list[str]:
+    """Return the stations that a request has passed; ``position`` is how far a hand has moved it."""
+    stages = {e.stage for e in events}
+    passed = {station for stage in stages for station in _STAGES[stage].passed}
+    # A service thread passes on at once what it receives; a kernel that refuses captures nothing.
+    handed_on = by_service and not ended and "received" in stages
+    if (handed_on and "lost" not in stages) or {"captured", "failed"} <= stages:
+        passed.add("writing")
+    if position is not None:
+        if not ended:  # it may have been moved less far than its events say
+            passed &= {"due"}
+        if position in _STOPS:
+            passed.update(_ORDER[1 : _ORDER.index(_STOPS[position].key) + 1])
+    return [station for station in _ORDER if station in passed] or ["requested"]
 
 
 def _outcome(events: Sequence[Event]) -> LifecycleStage:
