@@ -69,12 +69,28 @@ def check_int(value: object, what: str, low: int, high: int | None = None, *, wh
 
 
 def check_slot(value: object, what: str = "actor_slot") -> int:
-    """Return an actor slot: an integer 0..2**31-1."""
+    """Return an actor slot: an integer 0..2**31-1.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        Its name, for the message.
+    """
     return check_int(value, what, 0, 2**31 - 1)
 
 
 def check_step(value: object, what: str = "step") -> int:
-    """Return a step: an integer 0..2**63-1."""
+    """Return a step: an integer 0..2**63-1.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        Its name, for the message.
+    """
     return check_int(value, what, 0, MAX_STEP)
 
 
@@ -99,7 +115,15 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
 
 
 def check_name(value: object, what: str) -> str:
-    """Return a field name or a name prefix, unchanged."""
+    """Return a field name or a name prefix, unchanged.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        Its name, for the message.
+    """
     if not isinstance(value, str):
         msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)

@@ -24,7 +24,7 @@ from ringnb.messages.events import STATIONS, Event
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.session import Session
 
-__all__ = ["POSITIONS", "TURNS", "Crank", "PausedCommit"]
+__all__ = ["POSITIONS", "TURNS", "Crank"]
 
 # Where a request can be stopped, in the order of its way; the first is before it.
 POSITIONS: tuple[str, ...] = ("idle", *(s.position for s in STATIONS if s.position))

@@ -32,7 +32,19 @@ __all__ = ["Faults", "flip_bit"]
 def flip_bit(store: Path, name: str) -> str:
     """Damage one more bit of a checkpoint's largest chunk, from its middle on; return where it is.
 
-    Raises CheckpointNotFound without chunks of that name, ValueError if no bit of the chunk is 1.
+    Parameters
+    ----------
+    store : pathlib.Path
+        The store's directory.
+    name : str
+        The checkpoint.
+
+    Raises
+    ------
+    CheckpointNotFound
+        If there are no chunks of that name.
+    ValueError
+        If no bit of the chunk is 1.
     """
     chunks = [p for p in (store / name).rglob("*") if p.is_file() and p.name != "zarr.json"]
     if not chunks:
@@ -60,6 +72,15 @@ def flip_bit(store: Path, name: str) -> str:
 @final
 class Faults:
     """The fault switches of a session; those of the disk need a store in a local directory.
+
+    Parameters
+    ----------
+    kernel : AbstractKernel
+        The session's kernel.
+    transport : SnapshotTransport
+        What carries its snapshots.
+    storage : CheckpointStorage
+        Where they are committed.
 
     Notes
     -----
@@ -95,7 +116,13 @@ class Faults:
         self._transport.answers_to_lose = check_int(n, "n", 0)
 
     def slow_disk(self, seconds: float) -> None:
-        """Let every write of a file take so many seconds longer; 0 ends it, for writes under way too."""
+        """Let every write of a file take longer; 0 ends it, for writes under way too.
+
+        Parameters
+        ----------
+        seconds : float
+            By how much.
+        """
         delay_s = check_seconds(seconds, "seconds", zero=True)
         self._folders()
         with self._lock:
@@ -107,7 +134,13 @@ class Faults:
             self._interpose()
 
     def fill_disk(self, on: bool = True) -> None:
-        """Let every write of a file fail half-way with ENOSPC, as on a full disk; False ends it."""
+        """Let every write of a file fail half-way with ENOSPC, as on a full disk.
+
+        Parameters
+        ----------
+        on : bool, default True
+            False ends it.
+        """
         self._folders()
         with self._lock:
             self._full = bool(on)

@@ -9,7 +9,7 @@ from ringnb._support.text import counted, facts_table, rows_table
 from ringnb.actors.base import Actor
 from ringnb.kernel.base import ActorCounters, KernelStatistics
 
-__all__ = ["SessionStatistics", "session_table"]
+__all__ = ["SessionStatistics"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,15 @@ class KernelTests:
 
     @contextlib.contextmanager
     def running(self, n: int = 1, **options: Any) -> Iterator[KernelClient]:
-        """Yield a client of a launched kernel with `n` mixers."""
+        """Yield a client of a launched kernel that hosts mixers.
+
+        Parameters
+        ----------
+        n : int, default 1
+            How many.
+        **options : object
+            Passed to `make`.
+        """
         kernel = self.make([Mixer(self.shape)] * n, **options)
         kernel.launch()
         try:
@@ -52,7 +60,17 @@ class KernelTests:
             kernel.stop()
 
     def run(self, client: KernelClient, slot: int, steps: int) -> None:
-        """Run a budget to its end."""
+        """Run a budget to its end.
+
+        Parameters
+        ----------
+        client : KernelClient
+            The kernel's.
+        slot : int
+            The actor.
+        steps : int
+            The budget.
+        """
         target = client.call(slot, Command.RUN_STEPS, (steps,)).value
         assert client.wait_until(lambda: client.kernel.counters(slot).step >= target, 30)
 

@@ -19,7 +19,15 @@ __all__ = ["Mixer", "advance", "captured"]
 
 
 class Mixer(Actor):
-    """A reversible-looking integer scramble: any wrong neighbour, order or step shows at once."""
+    """A reversible-looking integer scramble: any wrong neighbour, order or step shows at once.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    add : int, default 7
+        Its parameter, added to every value.
+    """
 
     kernel_type = "mixer"
     fields = {"u": FieldSpec("1", "scrambled integers")}  # noqa: RUF012 - read only
@@ -45,7 +53,17 @@ class Mixer(Actor):
 
 
 def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> npt.NDArray[Any]:
-    """Step `Mixer`'s two levels, a (2, ny, nx) int32 array, from step `first` on, with NumPy."""
+    """Step the two levels of a `Mixer` with NumPy.
+
+    Parameters
+    ----------
+    state : (2, ny, nx) int32 array
+        The levels: now, before.
+    first, steps : int
+        The step they are of, and how many follow.
+    add : int, default 7
+        The actor's parameter.
+    """
     now, before = state[0].astype(np.int64), state[1].astype(np.int64)
     for step in range(first, first + steps):
         north, east = np.roll(now, 1, axis=0), np.roll(now, -1, axis=1)
@@ -55,7 +73,15 @@ def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> np
 
 
 def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
-    """Take a snapshot, release its buffer, return a (levels * fields, *grid) copy and the reply."""
+    """Take a snapshot, release its buffer, return a (levels * fields, *grid) copy and the reply.
+
+    Parameters
+    ----------
+    client : KernelClient
+        The kernel's.
+    slot : int
+        The actor.
+    """
     kernel = client.kernel
     reply = client.call(slot, Command.SNAPSHOT)
     lane = kernel.lane_of(slot)

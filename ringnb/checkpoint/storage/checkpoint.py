@@ -83,7 +83,17 @@ class Checkpoint:
 
     @classmethod
     def from_source(cls, name: str, source: Source, *, storage: PinStorage | None = None) -> Self:
-        """Open a checkpoint without zarr; `storage` sets its pins. Errors as the constructor."""
+        """Open a checkpoint without zarr. Errors as the constructor.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        source : Source
+            Where its bytes are.
+        storage : PinStorage, optional
+            What pins it.
+        """
         checkpoint = cls.__new__(cls)
         checkpoint._open(Reader(name, source))
         checkpoint._storage = storage

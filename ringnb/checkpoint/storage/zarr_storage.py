@@ -136,6 +136,11 @@ class ZarrStorage(CheckpointStorage):
 
         Everything is kept but its number, which becomes this store's next. Errors as `save`, and
         `CheckpointCorrupt` or `CheckpointNotFound` if the original is damaged or gone.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            The original.
         """
         document = checkpoint.document
         name = check_checkpoint_name(checkpoint.name)
@@ -255,7 +260,15 @@ class ZarrStorage(CheckpointStorage):
     def quarantine(self, name: str) -> str:
         """Move what lies under a name out of the store, undeleted, and return where it is now.
 
-        `CheckpointNotFound` if there is nothing of that name.
+        Parameters
+        ----------
+        name : str
+            What to move.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is nothing of that name.
         """
         check_checkpoint_name(name)
         with self._writing():

@@ -224,22 +224,54 @@ class Panel(VBox):
         self._controller.submit(self, what, work, done=done, worker=worker, slots=slots)
 
     def refuse(self, why: str) -> None:
-        """Say in a sentence why what was asked for is not done. Any thread."""
+        """Say why what was asked for is not done. Any thread.
+
+        Parameters
+        ----------
+        why : str
+            A sentence.
+        """
         self._controller.tell(self, Message(alert=why))
         self._controller.display.poke()
 
     # -- displays --------------------------------------------------------------------------------
 
     def put(self, widget: Widget, **traits: Any) -> None:
-        """Show values on a display, by the names of its traits, at the next flush. Any thread."""
+        """Show values on a display at the next flush. Any thread.
+
+        Parameters
+        ----------
+        widget : ipywidgets.Widget
+            The display.
+        **traits : object
+            The values, by the names of its traits.
+        """
         self._controller.display.put(widget, **traits)
 
     def flags(self, **flags: Mapping[str, Any]) -> None:
-        """Set the state of buttons: by action, what `widgets.button_state` returns. Any thread."""
+        """Set the state of buttons. Any thread.
+
+        Parameters
+        ----------
+        **flags : mapping
+            By action, what `widgets.button_state` returns.
+        """
         self.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
 
     def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:
-        """Put what the frame shows. On the display loop's thread."""
+        """Put what the frame shows. On the display loop's thread.
+
+        Parameters
+        ----------
+        state : SessionState
+            What was seen of the session.
+        beat : int
+            Counts up while the loop runs.
+        trouble : str
+            Why the session could not be seen, or "".
+        message : Message
+            What to tell.
+        """
         self.put(
             self.frame,
             beat=beat,
