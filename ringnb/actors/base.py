@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ class Actor(ABC):
         """Simulated seconds per step, or None where a step has no duration."""
         return self._params.get("dt")
 
-    @property
+    @cached_property
     def stored_fields(self) -> tuple[str, ...]:
         """Names under which a checkpoint keeps the levels: a field, then ``<field>_previous``."""
         names = tuple(self.fields)

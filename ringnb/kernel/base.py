@@ -253,8 +253,8 @@ class AbstractKernel(ABC):
         """
 
     @abstractmethod
-    def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
-        """Return a copy of the 16 parameters that were captured with a snapshot."""
+    def staged_params(self, lane: int, index: int, slot: int) -> dict[str, float]:
+        """Return the parameters that were captured with a snapshot, by name."""
 
     @abstractmethod
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:

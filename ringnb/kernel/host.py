@@ -10,7 +10,7 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,17 @@ __all__ = ["LaneKernel", "check_sizes"]
 _NO_ARGUMENTS = (0, 0, 0, 0)
 
 
+class _StagingViews(NamedTuple):
+    """A staging buffer as the snapshots of one actor lie in it, see `ringnb.kernel.layout`."""
+
+    state: npt.NDArray[Any]  # (levels, fields, *grid), read-only
+    names: tuple[str, ...]  # of the parameters
+    params: npt.NDArray[np.float64]  # as many as there are names
+    facts: layout.Words  # a `SnapshotFacts`
+    address: int
+    words: int  # that the checksum covers, from the address on
+
+
 class LaneKernel(AbstractKernel):
     """A kernel whose rings, control words and staging buffers the host can address.
 
@@ -60,6 +71,7 @@ class LaneKernel(AbstractKernel):
         self._launched = False
         self._to_end = False  # something of it may still run
         self._out = np.zeros(layout.SLOT_WORDS, np.int64)
+        self._views: dict[tuple[int, int], _StagingViews] = {}  # by staging buffer and slot
         self._push_locks = [threading.Lock() for _ in range(lanes)]
         self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
 
@@ -225,21 +237,34 @@ class LaneKernel(AbstractKernel):
 
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
         """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""
-        block, actor = self._memory[lane].staging[index], self.actors[slot]
-        view = layout.state_view(block, actor)
-        view.flags.writeable = False
-        facts = layout.tail_words(block, actor)[: len(SnapshotFacts._fields)]
-        return view, SnapshotFacts._make(facts)
+        views = self._views_of(lane, index, slot)
+        return views.state, SnapshotFacts._make(views.facts.tolist())
 
-    def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
-        """Return a copy of the 16 parameters that were captured with a snapshot."""
-        return layout.params_view(self._memory[lane].staging[index], self.actors[slot]).copy()
+    def staged_params(self, lane: int, index: int, slot: int) -> dict[str, float]:
+        """Return the parameters that were captured with a snapshot, by name."""
+        views = self._views_of(lane, index, slot)
+        return dict(zip(views.names, views.params.tolist(), strict=True))
 
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:
         """Compute the checksum of a staging buffer as it is now."""
-        block = self._memory[lane].staging[index]
-        n_words = layout.staging_tail(self.actors[slot]) // 8 + MAX_PARAMS
-        return int(checksum_words(block.ctypes.data, 0, n_words))
+        views = self._views_of(lane, index, slot)
+        return int(checksum_words(views.address, 0, views.words))
+
+    def _views_of(self, lane: int, index: int, slot: int) -> _StagingViews:
+        """Return an actor's views of a staging buffer, made at its first snapshot. Any thread."""
+        views = self._views.get((index, slot))
+        if views is None:
+            block, actor = self._memory[lane].staging[index], self.actors[slot]
+            views = self._views[index, slot] = _StagingViews(
+                state=layout.state_view(block, actor),
+                names=tuple(actor.params),
+                params=layout.params_view(block, actor)[: len(actor.params)],
+                facts=layout.tail_words(block, actor)[: len(SnapshotFacts._fields)],
+                address=block.ctypes.data,
+                words=layout.staging_tail(actor) // 8 + MAX_PARAMS,
+            )
+            views.state.flags.writeable = False
+        return views
 
     def release_staging(self, lane: int, index: int) -> None:
         """Give a staging buffer back to the kernel. Any thread, once per snapshot."""

@@ -197,11 +197,10 @@ def params_view(block: npt.NDArray[np.uint8], actor: Actor) -> npt.NDArray[np.fl
     return block[tail : tail + 8 * MAX_PARAMS].view(np.float64)
 
 
-def tail_words(block: npt.NDArray[np.uint8], actor: Actor) -> list[int]:
-    """Return the 8 words behind a snapshot, in the order of the ``T_`` constants."""
+def tail_words(block: npt.NDArray[np.uint8], actor: Actor) -> Words:
+    """View the 8 words behind a snapshot, in the order of the ``T_`` constants."""
     tail = staging_tail(actor) + 8 * MAX_PARAMS
-    words: list[int] = block[tail : tail + 8 * TAIL_WORDS].view(np.int64).tolist()
-    return words
+    return block[tail : tail + 8 * TAIL_WORDS].view(np.int64)
 
 
 def _aligned(nbytes: int, align: int = 4096) -> npt.NDArray[np.uint8]:

@@ -26,12 +26,7 @@ class RepeatedFailures:
     def __init__(self) -> None:
         self._texts: dict[tuple[type[Exception], object], str] = {}
         self._slots: set[int] = set()
-        self._count = 0
-
-    @property
-    def ongoing(self) -> bool:
-        """Whether an actor has failed and was not saved since."""
-        return self._count > 0
+        self.count = 0  # above 0 while an actor has failed and was not saved since
 
     def record_failure(self, slot: int, error: Exception, text: str) -> str:
         """Count a failure; return the text that the first of its kind had.
@@ -42,7 +37,7 @@ class RepeatedFailures:
         # Not with the same message: a storage names the checkpoint or a file, another one each time.
         why = str(error) if isinstance(error, SnapshotFailed) else getattr(error, "errno", None)
         self._slots.add(slot)
-        self._count += 1
+        self.count += 1
         return self._texts.setdefault((type(error), why), text)
 
     def record_commit(self, slot: int, registered: AbstractSet[int]) -> int:
@@ -53,7 +48,7 @@ class RepeatedFailures:
         self._slots.discard(slot)
         if self._slots & registered:
             return 0
-        ended, self._count = self._count, 0
+        ended, self.count = self.count, 0
         self._texts.clear()
         self._slots.clear()
         return ended

@@ -217,7 +217,7 @@ class SnapshotService:
         except Exception as error:  # noqa: BLE001 - reported, whatever it is
             self._report(status, error)
         else:
-            if name is not None and self._failures.ongoing:
+            if name is not None and self._failures.count > 0:
                 self._log_recovery(status.request.actor_slot, name)
 
     def complete(self, status: RequestStatus) -> str | None:

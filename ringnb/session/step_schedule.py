@@ -22,6 +22,7 @@ class StepSchedule:
         self._interval: dict[int, int] = {}  # steps between two snapshots, by slot
         self._seen: dict[int, int] = {}  # the step at the last look
         self._due: set[int] = set()
+        self.active = False  # whether any actor has a schedule
 
     def set(self, slot: int, steps: int | None, step: int) -> None:
         """Begin or, with None, end an actor's schedule; the step that it has now is not due."""
@@ -30,15 +31,11 @@ class StepSchedule:
             self._interval.pop(slot, None)
             if steps is not None:
                 self._interval[slot], self._seen[slot] = steps, step
+            self.active = bool(self._interval)
 
     def interval(self, slot: int) -> int | None:
         """Return the steps between two snapshots of an actor; None without a schedule."""
         return self._interval.get(slot)
-
-    @property
-    def active(self) -> bool:
-        """Whether any actor has a schedule."""
-        return bool(self._interval)
 
     def due(self, step_of: Callable[[int], int]) -> list[int]:
         """Return the actors that have passed a multiple and were not `mark_requested` since.

@@ -209,7 +209,7 @@ class SnapshotTransport:
         request, reply = status.request, status.reply
         assert reply is not None  # `take` returns no other
         slot = request.actor_slot
-        if not reply.ok:
+        if reply.status != Status.OK:
             self._record("received", request, status.received_ns, reply.step)
             sentence = Status(reply.status).sentence
             return SnapshotResponse(request.request_id, slot, False, None, reply.step, sentence)
@@ -233,8 +233,7 @@ class SnapshotTransport:
         actor = self._kernel.actors[slot]
         n = len(actor.fields)
         fields = {name: state[i // n, i % n] for i, name in enumerate(actor.stored_fields)}
-        values = self._kernel.staged_params(lane, index, slot).tolist()
-        params = dict(zip(actor.params, values, strict=False))  # the kernel has room for 16
+        params = self._kernel.staged_params(lane, index, slot)
         return StagedFields(fields, params, partial(self._free_buffer, lane, index)), facts
 
     def _free_buffer(self, lane: int, index: int) -> None:

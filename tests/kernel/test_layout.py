@@ -103,7 +103,7 @@ def test_a_staging_buffer_holds_levels_parameters_and_tail_one_behind_the_other(
     params[:] = 1.5
     block[-8 * layout.TAIL_WORDS :].view(np.int64)[:] = range(layout.TAIL_WORDS)
     assert not levels.any()
-    assert layout.tail_words(block, actor) == list(range(layout.TAIL_WORDS))
+    assert layout.tail_words(block, actor).tolist() == list(range(layout.TAIL_WORDS))
     assert (params == 1.5).all()
 
 

@@ -110,7 +110,7 @@ class FakeKernel:
         return state, SnapshotFacts(7, step, self.epochs[slot], 1_000, 2_000, slot)
 
     def staged_params(self, lane, index, slot):
-        return np.full(16, 0.5)
+        return {"add": 0.5}
 
     def staged_checksum(self, lane, index, slot):
         return 7 + self.spoilt

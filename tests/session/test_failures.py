@@ -30,7 +30,7 @@ def test_failures_end_when_no_actor_is_left_that_fails():
     failures.record_failure(2, FULL, "three")
     assert failures.record_commit(0, {0, 1, 2}) == 0
     assert failures.record_failure(1, FULL, "two") == "one"
-    assert failures.ongoing
+    assert failures.count == 4
     assert failures.record_commit(1, {0, 1}) == 4  # 2 has gone
-    assert not failures.ongoing
+    assert failures.count == 0
     assert failures.record_failure(1, FULL, "two") == "two"

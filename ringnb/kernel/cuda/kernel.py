@@ -347,8 +347,8 @@ class CudaKernel(LaneKernel):
             facts = facts._replace(begin_ns=begin, end_ns=end)
         return view, facts
 
-    def staged_params(self, lane: int, index: int, slot: int) -> npt.NDArray[np.float64]:
-        """Return a copy of the 16 parameters that were captured with a snapshot."""
+    def staged_params(self, lane: int, index: int, slot: int) -> dict[str, float]:
+        """Return the parameters that were captured with a snapshot, by name."""
         self._arrived(lane, index)
         return super().staged_params(lane, index, slot)
 

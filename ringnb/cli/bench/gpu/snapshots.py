@@ -80,7 +80,7 @@ def _one(kernel: Any, command_id: int) -> _Stages:
     # The first and the last cell of a counter hold its step, or this timed something else.
     assert view.flat[0] == view.flat[-1] == facts.step == reply.step
     # As the kernel stamped them, by the clock that stamped the answer.
-    tail = tail_words(kernel._memory[0].staging[reply.value], kernel.actors[0])
+    tail = tail_words(kernel._memory[0].staging[reply.value], kernel.actors[0]).tolist()
     begin_ns, end_ns = tail[T_BEGIN], tail[T_END]
     kernel.advance(0)
     kernel.release_staging(0, reply.value)
