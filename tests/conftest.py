@@ -43,8 +43,13 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
+    """Say what is run, how long that takes, and how to run the rest."""
     if config.option.all:
-        return "ringnb: all tests but those for a GPU, about 10 minutes on two idle cores"
-    if "not slow" in config.option.markexpr:
-        return "ringnb: the fast tests, about 3 minutes on two idle cores; everything: add --all"
-    return None
+        which, rest = "all tests but those for a GPU", ""
+    elif "not slow" in config.option.markexpr:
+        which, rest = "the fast tests", "; with --all the slow ones, too, and those in a browser"
+    else:
+        return None
+    minutes = 10 if config.option.all else 3
+    how_long = "" if config.option.file_or_dir else f", about {minutes} minutes on two idle cores"
+    return f"ringnb: {which}{how_long}{rest}"
