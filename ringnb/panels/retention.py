@@ -115,7 +115,7 @@ class RetentionPanel(Panel):
     def _delete(self, session: Session, name: str) -> str:
         self._previewed_deletion = None
         freed = session.manager.discard(name)
-        self._controller.choose("kept", "")  # not what is gone
+        self._controller.choose("kept", "")  # not the deleted one
         return f"{name} is deleted, {freed:,} bytes on disk are free"
 
     def _preview(self, session: Session, policy: Policy) -> str:
@@ -129,12 +129,11 @@ class RetentionPanel(Panel):
 
     def _apply(self, session: Session, policy: Policy) -> str:
         session.manager.reconfigure(retention=policy)
-        gone = session.manager.apply_retention()
+        deleted = session.manager.apply_retention()
         self._previewed_policy = None
         self.put(self.table, value="")
-        return (
-            f"{policy!r} applies from now on; deleted {len(gone)}: {', '.join(gone) or 'nothing'}"
-        )
+        names = ", ".join(deleted) or "nothing"
+        return f"{policy!r} applies from now on; deleted {len(deleted)}: {names}"
 
     def show(self, state: SessionState) -> None:
         """Put the current policy, and which buttons can be used."""

@@ -34,7 +34,7 @@ class TimelinePanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        # A name may be used again once its checkpoint is gone; its number in the commit order is not.
+        # A name may be used again once its checkpoint is deleted; its number in the commit order is not.
         self._parents: dict[tuple[str, int], str | None] = {}
         actors = self._controller.state.actors
         self.into = self.control(slot_picker(actors, "Into", none="its own slot"))
@@ -106,8 +106,8 @@ class TimelinePanel(Panel):
         self.put(self.frame, items=choices.items())
         e = choices.resolve("main")
         if e is None:
-            gone = choices.chosen.get("main")
-            table = f"<p>{gone} was retired.</p>" if gone else "<p>No checkpoint yet.</p>"
+            name = choices.chosen.get("main")
+            table = f"<p>{name} was retired.</p>" if name else "<p>No checkpoint yet.</p>"
         elif e.damaged:
             table = f"<p>{e.name} is damaged, it cannot be read.</p>"
         else:

@@ -15,7 +15,7 @@ def test_restarted_kernel_shows_the_panel_as_dead(notebook):
     expect(panel.locator("tbody tr").first).to_be_visible()
     expect(banner).to_be_hidden()
     notebook.restart_kernel()
-    expect(banner).to_contain_text("No sign of life", timeout=8000)
+    expect(banner).to_contain_text("Nothing received for", timeout=8000)
     assert banner.get_attribute("role") == "alert"
     screenshot(panel, "actor-dead")
 

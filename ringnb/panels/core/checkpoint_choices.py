@@ -26,7 +26,7 @@ class CheckpointChoices:
         self.slot = 0  # of the selected actor
 
     def update(self, histories: Histories) -> None:
-        """Take over what is stored now; forget the verdicts on what is gone."""
+        """Take over what is stored now; forget the verdicts on what is deleted."""
         names = {e.name for history in histories for e in history}
         # The drawer and the workers add verdicts meanwhile.
         with self._lock:

@@ -230,7 +230,7 @@ class Controller:
             if session is None:
                 return False
             self.state = state = self._reader.read(session)
-            trouble = self._background_trouble(session)
+            trouble = self._read_trouble(session)
         self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = self._beat + 1, now
@@ -245,8 +245,8 @@ class Controller:
         # A closed session changes no more by itself; its panels have just been told.
         return not session.closed
 
-    def _background_trouble(self, session: Session) -> str:
-        """Return what went wrong in the background, unless a later commit has made it good."""
+    def _read_trouble(self, session: Session) -> str:
+        """Return what went wrong in the background, unless a later commit succeeded."""
         new = session.events.appended - self._events_seen
         self._events_seen += new
         for event in list(session.events)[-new:] if new else []:

@@ -43,7 +43,7 @@ function render({ model, el }) {
     const silent = (performance.now() - seen) / 1000;
     let text = "";
     if (state !== "running") text = state;
-    else if (model.get("beats") && silent > 3) text = `No sign of life for ${Math.floor(silent)} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected.`;
+    else if (model.get("beats") && silent > 3) text = `Nothing received for ${Math.floor(silent)} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected.`;
     if (banner.textContent !== text) banner.textContent = text;
   };
   const showLines = () => {
