@@ -1,17 +1,19 @@
-"""What travels between host and kernel, and the log of it.
+"""What manager, session and kernel tell each other, and the log of it.
 
 Start with `ringnb.messages.events`: `LIFECYCLE` is the table of a snapshot's stages, in order.
 
 `ringnb.messages.commands`: commands and replies, the 64-byte slots of the two rings.
 `ringnb.messages.snapshots`: the requests and responses of a checkpoint manager.
-`ringnb.messages.events`: the stages of a checkpoint's life, and the log of them.
+`ringnb.messages.events`: the stages of a snapshot's life, and the log of them.
 
-The way of one snapshot: a `SnapshotRequest` of the manager becomes a `Command` on the H2K ring, its
-`Reply` on the K2H ring becomes a `SnapshotResponse`, and each step is an `Event` in the `EventLog`.
+The way of one snapshot: a `SnapshotRequest` of the manager becomes ``Command.SNAPSHOT`` on the H2K ring.
+The `Reply` on the K2H ring says in which staging buffer the state lies. It becomes a `SnapshotResponse`,
+whose `StagedFields` view that buffer. Each stage is an `Event` in the `EventLog`.
 
-The checks are those of the messages' fields, for backends and storages of your own.
+The ``check_`` functions and `MAX_STEP` check the messages' fields; backends and storages of your own may
+use them too.
 
-Every layer above may import these; they import `ringnb.errors` and `ringnb._support` only.
+Every layer above may import these modules; they import `ringnb.errors` and `ringnb._support` only.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ be a ringnb kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, final
@@ -107,9 +107,9 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
         Read-only views of the staging buffer.
     params : mapping of str to float, optional
         The actor's parameters at the capture.
-    lease : object
-        Called once to give the buffer back: by `release` or, at the latest, when this mapping is
-        garbage-collected.
+    lease : callable, optional
+        Called once, without arguments, to give the buffer back: by `release` or, at the latest, when
+        this mapping is garbage-collected. So it may run on any thread.
 
     Notes
     -----
@@ -119,7 +119,10 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
     """
 
     def __init__(
-        self, fields: Fields, params: Mapping[str, float] | None = None, lease: Any = None
+        self,
+        fields: Fields,
+        params: Mapping[str, float] | None = None,
+        lease: Callable[[], object] | None = None,
     ) -> None:
         self._fields: Fields | None = dict(fields)
         self._names = tuple(fields)
@@ -168,7 +171,7 @@ class SnapshotRequest:
     Attributes
     ----------
     request_id : int
-        Unique for the life of the manager, >= 1.
+        Unique for the life of the manager, 0..2**63-1; the manager counts from 1.
     actor_slot : int
         The actor's index in the kernel.
     buffer_offset : int

@@ -1,21 +1,45 @@
-"""A running session: kernel, checkpoint manager and the threads between them, wired.
+"""A session: a running kernel, a checkpoint manager, and the threads that work between them.
 
-Start with `ringnb.session.session`: `Session` is what a notebook holds, and its sections are a table of
-contents of this package. The way of one snapshot::
+Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses these modules, except
+the last, which uses it::
 
-    Session.snapshot > snapshot.take_snapshot    asks the manager for a request, and waits
-      service.enqueue                            puts it into the backlog of its lane
-      service.turn > transport.send              service thread: the command, onto the H2K ring
-      service.turn > transport.pump, take        service thread: the reply, off the K2H ring
-      service.complete > transport.respond       writer thread: arrays that view the staging buffer
-      service.complete                           writer thread: the manager commits them
+    launching         checks arguments; makes the kernel and registers its actors
+    snapshot          a snapshot that a user asks for
+    restore           a checkpoint back into a live actor
+    service           the two background threads, and what they do
+    transport         carries requests to the kernel and its answers back; owns no thread
+    step_schedule     when the service requests a snapshot by the step count
+    change_tracking   which actors have nothing new to save
+    failures          one warning for a full disk, not hundreds
+    fault_injection   the switches behind `Session.faults`
+    statistics        the counters behind `Session.statistics`
+    notebook          a cell that is run again closes the session of its last run
+    crank             a snapshot moved by hand, stopped at every stage
 
-Without a service thread the caller of `Session.snapshot` does all of it; `Session.send`,
-`Session.receive` and `crank` do it step by step. `step_schedule` and `change_tracking` decide what the
-service requests by itself, `failures` what it says of failures. A restored state goes through `restore`.
+The way of one snapshot, and the thread on which each part runs::
 
-It imports `ringnb.checkpoint`, `ringnb.kernel` and what lies below them; never panels, figures or
-commands. Panels are found by an entry point, and subscribe to `Session.on_displaced`.
+    caller   Session.snapshot > take_snapshot       gets a request from the manager
+    caller   service.enqueue                        puts it into the backlog of its lane
+    service  service.turn > transport.send          the command, onto the H2K ring
+    kernel                                          copies the state into a staging buffer, answers
+    service  service.turn > transport.pump          the answer, off the K2H ring into the inbox
+    service  service.turn > _hand_over              to the writer thread
+    writer   service.complete > transport.respond   arrays that view the staging buffer
+    writer   service.complete > the manager         commits them, then deletes what is too old
+    caller   take_snapshot                          wakes up and opens the checkpoint
+
+Another thread that waits for an answer of its own may take this one off the ring as well. Without a
+service the caller does it all: `take_snapshot` calls `send`, `pump` and `complete` itself, and
+`Session.send`, `Session.receive` and `crank` do the same step by step.
+
+An automatic snapshot begins in `service.turn`, where the manager is polled. If its commit fails, the
+manager sets a time for the retry, and the writer thread warns. A restore runs on the caller's thread:
+`find_checkpoint`, `check_fits`, then `load_actor`, which reads and verifies every byte before it sends
+the command.
+
+The package imports `ringnb.checkpoint`, `ringnb.kernel` and what lies below them; never panels, plots,
+the course or the command line. Panels are found by an entry point, and subscribe to
+`Session.on_displaced`.
 """
 
 from __future__ import annotations

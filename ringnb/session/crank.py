@@ -112,9 +112,10 @@ class PausedCommit:
         return done
 
     def _is_stop(self, directory: Path) -> bool:
+        store, work_area = self._folders
         if self._reached == 0:
-            return directory.parent == self._folders[1] / "staging"
-        return self._reached == 1 and directory == self._folders[0]
+            return directory.parent == work_area / "staging"
+        return self._reached == 1 and directory == store
 
 
 @final

@@ -1,4 +1,4 @@
-"""Automatic snapshots that fail again and again: one full disk makes one message, not hundreds.
+"""Automatic snapshots that fail again and again: a full disk makes one message, not hundreds.
 
 A failed snapshot is retried soon, and fails again until there is room. Each failure is a warning, and
 all of one kind have the text of the first: by default Python shows the same text from the same place
@@ -19,8 +19,8 @@ __all__ = ["RepeatedFailures"]
 class RepeatedFailures:
     """The failures since the last moment at which every actor could be saved. The writer's thread only.
 
-    They go on as long as the last snapshot of one actor has failed. Actors share a storage: of eight on
-    a full disk the first one speaks for all, and one that fails alone is not hidden by the others.
+    They last as long as there is an actor whose last snapshot failed. Actors share a storage: if all
+    eight fail on a full disk there is one message, and one that fails alone is not hidden by the others.
     """
 
     def __init__(self) -> None:

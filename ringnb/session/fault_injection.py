@@ -240,9 +240,8 @@ class Faults:
         """Do a file operation, or break it. On the committing threads, of every session."""
         if name == "create_file":
             fd = call()
-            self._paths[fd] = Path(
-                arguments[0]
-            )  # a descriptor that is used again is set again here
+            # Never taken out: a descriptor that the system gives out again is set again here.
+            self._paths[fd] = Path(arguments[0])
             return fd
         if name != "write_data" or not self._is_ours(self._paths.get(arguments[0])):
             return call()

@@ -1,4 +1,4 @@
-"""From the arguments of a session to its actors, their identities, and a kernel."""
+"""Checks the arguments of a session and of its calls; makes its kernel and registers its actors."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def make_kernel(
     threads: int | None,
     capacity: int,
 ) -> AbstractKernel:
-    """Return a kernel that is not launched yet; None leaves a number to it.
+    """Return a kernel that is not launched yet; it chooses the numbers that are None.
 
     Raises BackendUnavailable if it cannot run here, ValueError if there is no such backend, or a number
     is out of range.

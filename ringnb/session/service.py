@@ -6,10 +6,10 @@
 
 Neither knows the session that owns them, so that an abandoned session can be collected.
 
-Nothing that goes wrong in the background is silent: a failed automatic snapshot is an event, the first
-one of a kind a `CheckpointWarning` as well, and the manager retries it; when it succeeds again, one line
-of the log says so. Anything unexpected is kept and raised by `SnapshotService.check`, with which every
-call of the session begins.
+Nothing that goes wrong in the background is silent. An automatic snapshot that fails is an event and a
+`CheckpointWarning`, with the same text for each failure of one kind, and the manager retries it; when
+actors are saved again, one line of the log says so. An unexpected exception is kept, and raised by
+`SnapshotService.check`, with which every call of the session begins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["SnapshotService"]
 _LOG = logging.getLogger("ringnb")
 _TICK_S = 0.1  # a manager that is reconfigured does not wake the service: it looks so often
 _STEP_TICK_S = 0.01  # how late a snapshot by the step count may be requested
-_LAST_ANSWERS_S = 2.0  # at the end, for commands that the kernel was sent
+_LAST_ANSWERS_S = 2.0  # how long `stop` waits for answers to commands that were sent
 
 
 @final
@@ -116,7 +116,7 @@ class SnapshotService:
 
     @contextmanager
     def _keeping_failures(self) -> Iterator[None]:
-        """Keep what is raised for the next `check`; that the kernel has stopped, every call says."""
+        """Keep what is raised for the next `check`; not KernelStopped, which every call raises."""
         try:
             yield
         except KernelStopped:
@@ -138,6 +138,7 @@ class SnapshotService:
         return status
 
     def _add(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
+        """Put a request into the backlog once. The service thread, which sends it next, wakes no one."""
         status, new = self.transport.open_status(request, awaited=awaited)
         if new:
             self._backlog[self._kernel.lane_of(request.actor_slot)].append(request)
@@ -150,6 +151,7 @@ class SnapshotService:
             self._kernel.wake()
 
     def _serve(self) -> None:
+        """Body of the service thread."""
         while not self._stopping.is_set() and self._kernel.alive:
             try:
                 self.turn()
@@ -189,12 +191,14 @@ class SnapshotService:
         self._hand_over()
 
     def _is_saved(self, slot: int) -> bool:
+        # Runs under the manager's lock: it must not call the manager.
         return self._changes.is_saved(slot, self._kernel.counters(slot))
 
     def _step_of(self, slot: int) -> int:
         return self._kernel.counters(slot).step
 
     def _hand_over(self) -> None:
+        """Give answered requests to the writer thread. Service thread only."""
         while (status := self.transport.take()) is not None:
             with self._lock:
                 self._writing += 1
@@ -203,6 +207,7 @@ class SnapshotService:
     # -- the writer thread -----------------------------------------------------------------------
 
     def _write(self) -> None:
+        """Body of the writer thread; None in its queue ends it."""
         while (status := self._to_write.get()) is not None:
             with self._keeping_failures():
                 self._commit(status)
@@ -210,6 +215,7 @@ class SnapshotService:
                 self._writing -= 1
 
     def _commit(self, status: RequestStatus) -> None:
+        """Commit an answered request, and tell the user how it ended. Writer thread only."""
         try:
             name = self.complete(status)
         except KernelStopped:

@@ -1,8 +1,7 @@
-"""A running session: kernel, checkpoint manager and the threads between them, wired.
+"""`Session`, the object that a notebook holds: it owns the parts and has the calls that a user makes.
 
-`Session` is what a notebook holds. The kernel steps the actors (`ringnb.kernel`), the manager decides
-what is checkpointed and kept (`ringnb.checkpoint`), the service moves snapshots between the two
-(`ringnb.session.service`); the session owns all three and adds the calls that a user makes.
+The parts: the kernel steps the actors (`ringnb.kernel`), the manager decides what is checkpointed and
+kept (`ringnb.checkpoint`), the service moves snapshots between the two (`ringnb.session.service`).
 
 Every method may be called from any thread. A `KeyboardInterrupt` during a blocking call leaves the
 session usable; `run_steps` pauses the actor first, so that interrupting a cell stops the work.
@@ -324,6 +323,7 @@ class Session:
         self._service.keep_failure(error)
 
     def _check(self) -> None:
+        """Raise what a background thread has met, or KernelStopped. Every call begins with it."""
         self._service.check()
         if self._successor is not None:
             msg = (
@@ -456,6 +456,7 @@ class Session:
         return self._paces[self._slot(slot)]
 
     def _each(self, slot: int | None, command: Command, arguments: Sequence[int] = ()) -> None:
+        """Send a command to one actor or to all, then wait for all replies."""
         slots = self._slots(slot)
         self._check()
         pending = [self._client.submit(s, command, arguments) for s in slots]
@@ -687,8 +688,9 @@ class Session:
 
         Notes
         -----
-        Whatever is raised, the actor is untouched: its state is replaced between two steps, after
-        every byte was read and verified.
+        When one of these is raised, the actor is untouched: its state is replaced between two steps,
+        after every byte was read and verified. Only after a `KeyboardInterrupt`, or the
+        `TimeoutError` of a lane that does not answer for 30 s, may the kernel still load it.
         """
         slot = self._slot(slot)
         self._check()
