@@ -156,6 +156,21 @@ def test_a_session_closes_though_its_manager_was_closed_before():
     assert not session.kernel.alive
 
 
+def test_close_raises_what_failed_in_the_background_after_everything_is_closed(tmp_path):
+    before = set(threading.enumerate())
+    session = rn.Session(Mixer(SHAPE), config=quiet(storage_path=tmp_path / "s.zarr"))
+    session.snapshot(0)
+    started = set(threading.enumerate()) - before
+    session.keep_failure(ZeroDivisionError("a bug in the background"))
+    with pytest.raises(ZeroDivisionError, match="a bug in the background"):
+        session.close()
+    assert session.closed
+    assert not session.kernel.alive
+    assert started
+    assert not any(thread.is_alive() for thread in started)
+    session.close()
+
+
 def test_every_call_on_a_dead_kernel_raises_kernel_stopped(session):
     checkpoint = session.snapshot(0)
     session.kernel.fail("a thread died")
