@@ -313,7 +313,7 @@ class Session:
         return self._service.failure
 
     def keep_failure(self, error: BaseException) -> None:
-        """Let the next call raise an exception again that was caught only to show it.
+        """Let the next call raise an exception that was caught only to be shown.
 
         Parameters
         ----------

@@ -136,7 +136,9 @@ class SnapshotTransport:
             except BaseException:
                 with self._lock:
                     self._unanswered[lane] -= 1
-                    status.stage = "requested"
+                    # It may have expired in the wait for room on the ring: then it is not sent again.
+                    if not status.done.is_set():
+                        status.stage = "requested"
                 raise
             self._record("sent", request, sent_ns)
             return status
@@ -147,9 +149,12 @@ class SnapshotTransport:
         with self._lock:
             if status.reply is not None:
                 return  # the pump was interrupted, and applies the reply again
-            status.reply, status.received_ns = reply, time.monotonic_ns()
+            # A KeyboardInterrupt can only come at a call. There is none between the next line, after
+            # which a reply that is applied again is ignored, and the inbox.
+            status.received_ns = time.monotonic_ns()
+            status.reply = reply
             self._unanswered[lane] -= 1
-            lost = self.answers_to_lose > 0 and reply.ok
+            lost = self.answers_to_lose > 0 and reply.status == Status.OK
             if lost:
                 self.answers_to_lose -= 1
             else:
@@ -162,8 +167,8 @@ class SnapshotTransport:
     def held_back(self, slot: int) -> Iterator[set[int]]:
         """Keep SNAPSHOT commands of an actor's lane back; yield the ids of the requests sent before.
 
-        A lane takes its commands in order: what was sent before the block was captured before any
-        command of the block, and what is sent after the block is captured after it.
+        A lane takes its commands in order. What was sent before the block is captured before any
+        command of the block; what is sent after the block is captured after it.
         """
         with self._order[self._kernel.lane_of(slot)]:
             with self._lock:

@@ -10,6 +10,7 @@ from session_rig import FakeClient
 
 import ringnb as rn
 from ringnb.errors import Status
+from ringnb.kernel.base import QueueFull
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.snapshots import SnapshotRequest
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
@@ -100,6 +101,21 @@ def test_a_request_that_could_not_be_sent_may_be_sent_again(transport, client, l
     client.error = None
     assert transport.send(request()).stage == "sent"
     assert len(client.sent) == 1
+
+
+def test_a_request_that_expires_while_its_ring_is_full_is_not_sent_again(
+    transport, client, log, monkeypatch
+):
+    def expire_and_fail(*_args, **_options):
+        log.append(Event("expired", 0, 1))
+        raise QueueFull
+
+    monkeypatch.setattr(client, "submit", expire_and_fail)
+    with pytest.raises(QueueFull):
+        transport.send(request())
+    monkeypatch.undo()
+    assert transport.send(request()).stage == "failed"
+    assert (client.sent, transport.free_buffers(0)) == ([], 2)
 
 
 def test_a_lost_answer_gives_its_buffer_back_and_stays_unanswered(transport, client, log, freed):
