@@ -234,7 +234,7 @@ class KernelClient:
         return reply
 
     @contextlib.contextmanager
-    def loading(self, lane: int) -> Iterator[Callable[..., Reply]]:
+    def loading(self, lane: int) -> Iterator[Callable[..., PendingCommand]]:
         """Own a lane's restore and parameter buffers for the length of a ``with`` block.
 
         Parameters
@@ -245,21 +245,21 @@ class KernelClient:
         Yields
         ------
         callable
-            ``load(slot, kind, arguments)``: sends the command that reads the buffers and waits for
-            its reply.
+            ``send(slot, kind, arguments)``: sends the command that reads the buffers. Give what it
+            returns to `wait_reply` within the block.
         """
 
-        def load(slot: int, kind: int, arguments: Sequence[int] = ()) -> Reply:
-            """Send the command and wait for its reply."""
+        def send(slot: int, kind: int, arguments: Sequence[int] = ()) -> PendingCommand:
+            """Send the command, and remember that it reads the buffers until it is answered."""
             pending = self._loads[lane] = self.submit(slot, kind, arguments)
-            return self.wait_reply(pending)
+            return pending
 
         with self._load_locks[lane]:
             # The load of a caller that was interrupted may still be under way, and reads the buffers.
             earlier = self._loads[lane]
             if earlier is not None and earlier.reply is None:
                 self.wait_until(lambda: earlier.reply is not None, None)
-            yield load
+            yield send
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
         """Take replies off the rings until a condition holds.

@@ -34,8 +34,8 @@ service the caller does it all: `take_snapshot` calls `send`, `pump` and `comple
 
 An automatic snapshot begins in `service.turn`, where the manager is polled. If its commit fails, the
 manager sets a time for the retry, and the writer thread warns. A restore runs on the caller's thread:
-`find_checkpoint`, `check_fits`, then `load_actor`, which reads and verifies every byte before it sends
-the command.
+`find_checkpoint`, `check_fits`, then `fill_buffers`, which reads and verifies every byte; only then is
+the command sent.
 
 The package imports `ringnb.checkpoint`, `ringnb.kernel` and what lies below them; never panels, plots,
 the course or the command line. Panels are found by an entry point, and subscribe to

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
-from ringnb.messages.commands import Command, Reply
-from ringnb.session.service import SnapshotService
 
-__all__ = ["check_fits", "find_checkpoint", "load_actor"]
+__all__ = ["check_fits", "fill_buffers", "find_checkpoint"]
 
 
 def find_checkpoint(manager: CheckpointManager, slot: int, checkpoint: object) -> Checkpoint:
@@ -66,18 +62,13 @@ def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
             raise ValueError(msg)
 
 
-def load_actor(
-    load: Callable[..., Reply],
-    kernel: AbstractKernel,
-    service: SnapshotService,
-    slot: int,
-    ckpt: Checkpoint,
-    params: dict[str, float],
-) -> Reply:
-    """Load a live actor from a checkpoint that fits it, with checked parameters; return the reply.
+def fill_buffers(
+    kernel: AbstractKernel, slot: int, ckpt: Checkpoint, params: dict[str, float]
+) -> None:
+    """Read a checkpoint that fits an actor, and checked parameters, to where RESTORE takes them from.
 
-    `load` comes from `KernelClient.loading`, within whose block this is called. Raises CheckpointCorrupt
-    or CheckpointNotFound if a byte does not match its digest or is gone; the actor is untouched then.
+    Within the block of `KernelClient.loading`. Raises CheckpointCorrupt or CheckpointNotFound if a byte
+    does not match its digest or is gone; the actor itself is untouched in any case.
     """
     actor = kernel.actors[slot]
     state = kernel.restore_buffer(slot)
@@ -87,9 +78,3 @@ def load_actor(
     target = kernel.params_buffer(slot)
     target[:] = 0
     target[: len(params)] = list(params.values())
-    # Every chunk has been verified: only now is the kernel told to load it, between two steps. A
-    # request that was sent before this has captured the old state, any other will capture the new one.
-    with service.transport.held_back(slot) as sent:
-        reply = load(slot, Command.RESTORE, (ckpt.step,))
-        service.manager.note_restored(slot, ckpt.name, earlier=sent)
-    return reply

@@ -53,7 +53,7 @@ from ringnb.session.launching import (
     register_population,
 )
 from ringnb.session.notebook import close_previous, current_run, remember
-from ringnb.session.restore import check_fits, find_checkpoint, load_actor
+from ringnb.session.restore import check_fits, fill_buffers, find_checkpoint
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
@@ -545,15 +545,17 @@ class Session:
         slot = self._slot(slot)
         actor = self._kernel.actors[slot]
         self._check()
-        with self._client.loading(self._kernel.lane_of(slot)) as load:
+        with self._client.loading(self._kernel.lane_of(slot)) as send:
             params = actor.change_params(self._params[slot], changes)
             buffer = self._kernel.params_buffer(slot)
             buffer[: len(params)] = list(params.values())
             try:
-                load(slot, Command.SET_PARAMS)
+                sent = send(slot, Command.SET_PARAMS)
+                # Before the reply: the kernel carries the command out, whatever ends the wait.
+                self._params[slot] = params
+                self._client.wait_reply(sent)
             finally:
                 self._changes.mark_modified(slot)
-            self._params[slot] = params
         return dict(params)
 
     def params(self, slot: int) -> dict[str, float]:
@@ -702,14 +704,19 @@ class Session:
         )
         newest = self._manager.history(slot)[-1:]
         is_newest = any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest)
-        with self._client.loading(self._kernel.lane_of(slot)) as load:
+        with self._client.loading(self._kernel.lane_of(slot)) as send:
+            fill_buffers(self._kernel, slot, ckpt, params)
             if is_newest:
                 epoch = self._kernel.counters(slot).epoch + 1
                 modifications = self._changes.modifications(slot)
                 self._changes.expect_saved(slot, StateVersion(ckpt.step, epoch, modifications))
-            reply = load_actor(load, self._kernel, self._service, slot, ckpt, params)
-            # Within the block: a `set_params` of another thread starts from what is noted here.
-            self._params[slot] = params
+            # A request that was sent before has captured the old state, any other will capture the new.
+            with self._service.transport.held_back(slot) as earlier:
+                sent = send(slot, Command.RESTORE, (ckpt.step,))
+                # Before the reply: the kernel carries the command out, whatever ends the wait.
+                self._params[slot] = params
+                self._manager.note_restored(slot, ckpt.name, earlier=earlier)
+            reply = self._client.wait_reply(sent)
         self._events.append(Event("restored", slot, step=reply.step, name=ckpt.name))
         return int(reply.step)
 

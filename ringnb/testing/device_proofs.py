@@ -128,7 +128,7 @@ def soak(
             state, step = saved[slot]
             with client.loading(kernel.lane_of(slot)) as send:
                 kernel.restore_buffer(slot)[...] = state
-                reply = send(slot, Command.RESTORE, (step,))
+                reply = client.wait_reply(send(slot, Command.RESTORE, (step,)))
             assert (reply.step, reply.epoch) == (step, counters.epoch + 1)
         elif kind == "pause":
             paused_at = client.call(slot, Command.PAUSE).step

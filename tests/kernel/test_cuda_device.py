@@ -209,10 +209,10 @@ def card(monkeypatch):
 
 def restored(client, state, step):
     kernel = client.kernel
-    with client.loading(0) as load:
+    with client.loading(0) as send:
         kernel.restore_buffer(0)[...] = state.reshape(2, 1, *SHAPE)
         kernel.params_buffer(0)[:1] = 7
-        load(0, Command.RESTORE, (step,))
+        client.wait_reply(send(0, Command.RESTORE, (step,)))
 
 
 def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):

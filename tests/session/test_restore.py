@@ -108,6 +108,28 @@ def test_restore_works_from_memory_and_directory_alike(tmp_path, session):
         assert other.snapshot(0).parent == checkpoint.name
 
 
+def test_what_is_sent_to_the_kernel_is_noted_though_the_wait_is_interrupted(session, monkeypatch):
+    first = session.snapshot(0)
+    session.set_params(0, add=99)
+    session.snapshot(0)
+
+    def interrupted(call):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(session._client), "wait_reply", raise_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                call()
+
+    def raise_interrupt(*_args):
+        raise KeyboardInterrupt
+
+    interrupted(lambda: session.restore(0, first))
+    found = session.snapshot(0)
+    assert (found.params, found.parent) == (session.params(0), first.name)
+    assert found.params == first.params
+    interrupted(lambda: session.set_params(0, add=7))
+    assert session.snapshot(0).params == session.params(0) == {"add": 7.0}
+
+
 def test_parameters_that_are_changed_right_after_a_load_start_from_the_loaded_ones(
     session, monkeypatch
 ):

@@ -60,10 +60,10 @@ def prove(client):
     state, reply = captured(client, 0)
     start = Mixer((5, 7)).start(0)
     np.testing.assert_array_equal(state, advance(start, 0, 5))
-    with client.loading(0) as load:
+    with client.loading(0) as send:
         kernel.restore_buffer(0)[...] = state.reshape(2, 1, 5, 7)
         kernel.params_buffer(0)[:1] = 7
-        assert load(0, Command.RESTORE, (reply.step,)).epoch == 1
+        assert client.wait_reply(send(0, Command.RESTORE, (reply.step,))).epoch == 1
     client.call(0, Command.RUN_STEPS, (3,))
     assert client.wait_until(lambda: kernel.counters(0).step == 8, 30)
     np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 0, 8))
