@@ -300,6 +300,25 @@ class EventLog:
             and (actor_slot is None or e.actor_slot == actor_slot)
         ]
 
+    def since(self, appended: int) -> tuple[list[Event], int]:
+        """Return the events that were appended after so many, and how many were appended in all.
+
+        Parameters
+        ----------
+        appended : int
+            What `appended` was at an earlier moment; 0 returns all that are kept.
+
+        Returns
+        -------
+        events : list of Event
+            A copy, oldest first; without those that were dropped meanwhile.
+        appended : int
+            What to ask with the next time.
+        """
+        with self._lock:  # both of one moment: another thread may append in between
+            new = min(self._appended - appended, len(self._events))
+            return list(self._events)[len(self._events) - new :], self._appended
+
     def __iter__(self) -> Iterator[Event]:
         """Iterate over a copy, oldest first."""
         with self._lock:

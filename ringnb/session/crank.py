@@ -62,7 +62,7 @@ class PausedCommit:
     @property
     def retired(self) -> list[str]:
         """What retention deleted."""
-        new = list(self._events)[-(self._events.appended - self._appended) :]
+        new, _ = self._events.since(self._appended)
         return [e.name for e in new if e.stage == "retired" and e.name is not None]
 
     def run_to(self, stop: int) -> bool:

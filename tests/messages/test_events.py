@@ -63,3 +63,19 @@ def test_a_subscriber_may_append():
     log.subscribe(lambda event: log.append(Event("due", event.actor_slot)), "committed")
     log.append(Event("committed", 3, 1))
     assert [(e.stage, e.actor_slot) for e in log] == [("committed", 3), ("due", 3)]
+
+
+def test_what_came_since_a_count_is_of_one_moment_and_never_more():
+    log = EventLog(capacity=3)
+    assert log.since(log.appended) == ([], 0)
+    log.append(Event("due", 0))
+    seen = log.appended
+    assert log.since(seen)[0] == []  # not all: a slice from -0 would be
+    for slot in (1, 2):
+        log.append(Event("due", slot))
+    assert [e.actor_slot for e in log.since(seen)[0]] == [1, 2]
+    assert [e.actor_slot for e in log.since(0)[0]] == [0, 1, 2]
+    for slot in (3, 4):
+        log.append(Event("due", slot))
+    new, seen = log.since(seen)
+    assert ([e.actor_slot for e in new], seen) == ([2, 3, 4], 5)  # 1 was dropped

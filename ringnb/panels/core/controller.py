@@ -247,9 +247,8 @@ class Controller:
 
     def _read_trouble(self, session: Session) -> str:
         """Return what went wrong in the background, unless a later commit succeeded."""
-        new = session.events.appended - self._events_seen
-        self._events_seen += new
-        for event in list(session.events)[-new:] if new else []:
+        new, self._events_seen = session.events.since(self._events_seen)
+        for event in new:
             if event.stage in ("failed", "expired"):
                 retried = "It is retried" if session.service_runs else "It is due again later"
                 running = self.state.actors[event.actor_slot].running
