@@ -58,6 +58,9 @@ def test_the_table_of_actors_has_them_all():
     assert set(re.findall(r"`(\w+)`", table)) == {
         name for name in rn.actors.__all__ if name not in ("Actor", "FieldSpec")
     }
+    models = [getattr(rn.actors, name) for name in rn.actors.__all__]
+    for kernel_type in filter(None, (getattr(model, "kernel_type", None) for model in models)):
+        assert re.search(rf"[| ]{kernel_type}\b", table), kernel_type
 
 
 def test_the_changelog_knows_where_things_are_now():

@@ -100,7 +100,7 @@ def _parser() -> _Parser:
         action="store_true",
         help="the CUDA kernel on this machine's GPU instead of the CPU; under ten minutes",
     )
-    bench.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
+    bench.add_argument("--quick", action="store_true", help="fewer repetitions, a minute or two")
     bench.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")
     bench.add_argument("--list", action="store_true", help="name the cases and exit")
     bench.add_argument(

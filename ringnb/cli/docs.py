@@ -71,7 +71,9 @@ def build(directory: Path) -> list[Path]:
         except ImportError as error:
             if name not in _EXTRAS:
                 raise
-            say(f"{name} is left out: {error}; get it with pip install 'ringnb[{_EXTRAS[name]}]'")
+            remedy = f"pip install 'ringnb[{_EXTRAS[name]}]'"
+            known = remedy in str(error)
+            say(f"{name} is left out: {error}{'' if known else f'; get it with {remedy}'}")
     for name in ringnb.__all__:
         getattr(ringnb, name)  # pdoc looks up only what has been imported
     for name, module in modules.items():

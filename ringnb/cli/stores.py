@@ -181,7 +181,7 @@ def import_store(archive: str, path: str, names: Sequence[str] = ()) -> int:
     """Commit the checkpoints of a zip file (see `export_store`) to a store, created if need be."""
     with ZarrStorage(path) as storage:
         done = import_archive(archive, storage, list(names) or None)
-    why = "" if done else ": it holds every checkpoint already that the archive has undamaged"
+    why = "" if done else ": it already holds every undamaged checkpoint of the archive"
     say(f"{counted(len(done), 'checkpoint')} imported into {path}{why}")
     return 0
 

@@ -88,6 +88,17 @@ def test_a_module_whose_extra_is_missing_is_left_out_with_a_note(monkeypatch, tm
     assert (tmp_path / "ringnb" / "errors.html").exists()
 
 
+def test_the_note_on_a_missing_extra_says_once_how_to_get_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(docs, "PUBLIC_MODULES", ("ringnb", "ringnb.errors", "ringnb.panels"))
+    for name in [name for name in sys.modules if name.startswith("ringnb.panels")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    assert cli.main(["docs", "--no-browser", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "ringnb.panels is left out: panels need ipywidgets and anywidget" in said
+    assert said.count("pip install 'ringnb[widgets]'") == 1
+
+
 def test_without_pdoc_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "pdoc", None)
     assert cli.main(["docs", "--out", str(tmp_path)]) == 1

@@ -47,7 +47,10 @@ class Reader:
         self.source = source
         raw = source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
         if raw is None:
-            msg = f"no checkpoint {name!r}: it never was, or it was retired; see list()"
+            msg = (
+                f"no checkpoint {name!r}: it was never committed, or it was deleted; "
+                "list() and `ringnb ls` show what there is"
+            )
             raise CheckpointNotFound(msg)
         self.document: Document = parse_document(name, raw)
         for field, layout in self.document.fields.items():

@@ -28,7 +28,7 @@ def _fresh(code: str, **environment: str) -> float:
 
 
 def imports(scale: Scale) -> Iterator[Row]:
-    """``import ringnb``, with ``import numba, zarr`` beside it."""
+    """The import of ringnb, with that of numba and zarr beside it."""
     pairs = interleaved(
         lambda: _fresh(_IMPORT.format("ringnb")),
         lambda: _fresh(_IMPORT.format("numba, zarr")),
