@@ -42,7 +42,9 @@ def fail_every_call(
             warnings.simplefilter("ignore", CheckpointWarning)
             for fault in FAULTS:
                 call = 1
-                while (injected := _trial(workload, call, fault, folder, lasting=lasting)) is not None:
+                while (
+                    injected := _trial(workload, call, fault, folder, lasting=lasting)
+                ) is not None:
                     counts[fault] += injected
                     call += 1
     finally:
