@@ -1,6 +1,7 @@
 """What a user chooses about checkpointing, checked when it is chosen.
 
-Users make a `CheckpointConfig`; the manager reads it. This module knows no storage and no schedule.
+Users make a `CheckpointConfig`; the manager reads it. This module opens no storage, and knows no
+schedule.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from ringnb._support.checks import check_bool, check_int, check_name
 from ringnb.checkpoint.retention import Policy, check_policy, keep_all, keep_last
+from ringnb.checkpoint.storage.locations import absolute_location
 
 __all__ = ["CheckpointConfig"]
 
@@ -50,7 +52,7 @@ def _path(value: object, what: str) -> str:
     if not path or "\0" in path:
         msg = f"{what} must be a non-empty path without NUL characters, got {value!r}"
         raise ValueError(msg)
-    return path
+    return absolute_location(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class CheckpointConfig:
         Checkpoints kept per actor, >= 0; 0 keeps all of them. Pinned ones are not counted.
     storage_path : str
         The store's directory or URL (see `ZarrStorage`), used when the manager makes its own storage.
-        A ``pathlib.Path`` is accepted and stored as a str.
+        A ``pathlib.Path`` is accepted and stored as a str. A relative path is made absolute when the
+        config is made, so that a later ``os.chdir`` changes nothing; ``~`` is the home directory.
     enabled : bool
         Whether automatic snapshots are taken; manual ones always are.
     name_prefix : str

@@ -87,13 +87,53 @@ def test_enabled():
 
 
 def test_storage_path():
-    assert CheckpointConfig(storage_path=Path("a") / "b.zarr").storage_path == str(Path("a/b.zarr"))
+    given = Path("a") / "b.zarr"
+    assert CheckpointConfig(storage_path=given).storage_path == str(Path("a/b.zarr").absolute())
     for wrong in (b"a.zarr", 3, None):
         with pytest.raises(TypeError, match="storage_path must be a str"):
             CheckpointConfig(storage_path=wrong)
     for wrong in ("", "a\0b"):
         with pytest.raises(ValueError, match="storage_path must be a non-empty path"):
             CheckpointConfig(storage_path=wrong)
+
+
+def test_storage_rule_21_a_relative_path_is_made_absolute_when_the_config_is_made(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    relative = [
+        CheckpointConfig(storage_path=path) for path in ("s.zarr", "./s.zarr", Path("s.zarr"))
+    ]
+    default = CheckpointConfig()
+    monkeypatch.chdir("/")
+    assert {config.storage_path for config in relative} == {str(tmp_path / "s.zarr")}
+    assert default.storage_path == str(tmp_path / "checkpoints.zarr")
+    assert relative[0].changed(interval=1).storage_path == str(tmp_path / "s.zarr")
+    assert CheckpointConfig(storage_path="~/s.zarr").storage_path == "/home/somebody/s.zarr"
+
+
+def test_a_path_that_leads_over_a_link_and_back_is_not_shortened(tmp_path, monkeypatch):
+    (tmp_path / "other" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "other" / "deep")
+    monkeypatch.chdir(tmp_path)
+    path = CheckpointConfig(storage_path="link/../s.zarr").storage_path
+    assert Path(path).resolve() == tmp_path / "other" / "s.zarr"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "memory://name", "file:///data/s.zarr"])
+def test_a_url_stays_as_it_is(url):
+    assert CheckpointConfig(storage_path=url).storage_path == url
+
+
+def test_a_relative_path_in_a_directory_that_was_removed_is_refused_in_words(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ValueError, match=r"'s\.zarr' is a relative path.*give an absolute path"):
+        CheckpointConfig(storage_path="s.zarr")
+    assert CheckpointConfig(storage_path="/data/s.zarr").storage_path == "/data/s.zarr"
 
 
 @pytest.mark.parametrize("given", ["a", "A-1._b", "x" * 100, "_x", "1"])

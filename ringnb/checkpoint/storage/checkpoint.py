@@ -76,7 +76,7 @@ class Checkpoint:
             raise TypeError(msg)
         store, path = zarr_group.store_path.store, zarr_group.store_path.path
         if isinstance(store, LocalStore):
-            folder = Path(store.root) / path
+            folder = (Path(store.root) / path).absolute()  # it stays the same after a chdir
             self._open(Reader(folder.resolve().name, DirectorySource(folder)))
         else:
             self._open(Reader(path.rsplit("/", 1)[-1] or "checkpoint", StoreSource(store, path)))

@@ -18,7 +18,7 @@ from ringnb.checkpoint.storage.backend import Backend
 from ringnb.checkpoint.storage.directory.backend import DirectoryBackend
 from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
 
-__all__ = ["is_remote", "local_path", "open_backend"]
+__all__ = ["absolute_location", "is_remote", "local_path", "open_backend"]
 
 _SCHEMES = "file://, memory:// and s3://"
 _memory: dict[str, MemoryStore] = {}
@@ -56,13 +56,28 @@ def is_remote(location: str) -> bool:
     return "://" in location and not location.startswith("file://")
 
 
+def absolute_location(location: str) -> str:
+    """Return a location that means the same after a ``chdir``; a URL stays as it is."""
+    if "://" in location:
+        return location
+    path = Path(os.path.expanduser(location))
+    try:
+        return str(path.absolute())  # no ".." is resolved: behind a link it leads elsewhere
+    except FileNotFoundError:
+        msg = (
+            f"{location!r} is a relative path, and the current directory was removed: give an "
+            "absolute path"
+        )
+        raise ValueError(msg) from None
+
+
 def local_path(location: str) -> Path:
     """Return the directory of a path, in which ``~`` is the home directory, or of a ``file://`` URL.
 
-    ValueError if the URL names another host or no path.
+    It is absolute. ValueError if the URL names another host or no path.
     """
     if not location.startswith("file://"):
-        return Path(os.path.expanduser(location))
+        return Path(absolute_location(location))
     url = urlsplit(location)
     if url.netloc not in {"", "localhost"} or not url.path.strip("/") or url.query or url.fragment:
         msg = f"{location!r} is not a URL of a local directory: write file:///absolute/path"

@@ -53,7 +53,8 @@ class ZarrStorage(CheckpointStorage):
     Parameters
     ----------
     path_or_zarr_store : str, os.PathLike or zarr.abc.store.Store
-        A directory, which is created at the first save; a URL, ``file:///path``, ``memory://name``
+        A directory, which is created at the first save (a relative path is made absolute at once, so
+        that a later ``os.chdir`` changes nothing); a URL, ``file:///path``, ``memory://name``
         (shared by the storages of this process) or ``s3://bucket/prefix``; or a zarr store.
     durable : bool, default True
         Wait for the disk (fsync of files and directories) before a name becomes visible. Local

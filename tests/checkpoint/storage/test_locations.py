@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -43,6 +44,43 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     rn.ZarrStorage("~/store.zarr").save(ONE, make_snapshot(1))
     assert (tmp_path / "home" / "store.zarr" / ONE).is_dir()
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("given", ["s.zarr", "store of zarr", "group of zarr"])
+def test_storage_rule_21_a_relative_path_means_the_same_store_after_a_chdir(
+    given, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with rn.ZarrStorage("s.zarr") as first:
+        first.save(ONE, make_snapshot(1))
+    if given == "group of zarr":
+        checkpoint = rn.Checkpoint(zarr.open_group(f"s.zarr/{ONE}", mode="r"))
+    else:
+        store = given if given == "s.zarr" else zarr.storage.LocalStore("s.zarr")
+        storage = rn.ZarrStorage(store)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    if given != "group of zarr":
+        storage.save("checkpoint_0_step_2", make_snapshot(2))
+        assert storage.list() == [ONE, "checkpoint_0_step_2"]
+        storage.close()
+        checkpoint = storage.load(ONE)
+    checkpoint.verify()
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_storage_rule_21_a_restart_after_a_chdir_goes_on_in_the_same_store(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = rn.CheckpointConfig(storage_path="s.zarr")
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        monkeypatch.chdir(folder)
+        with rn.CheckpointManager(config) as manager:
+            manager.storage.save(
+                f"checkpoint_0_step_{len(manager.storage.list())}", make_snapshot()
+            )
+            seen = manager.storage.list()
+    assert seen == ["checkpoint_0_step_0", "checkpoint_0_step_1"]
 
 
 def test_storage_rule_12_a_link_to_a_store_is_the_same_store(storage, path, tmp_path):
