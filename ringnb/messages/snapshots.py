@@ -29,6 +29,7 @@ __all__ = [
     "SnapshotResponse",
     "StagedFields",
     "normalise_fields",
+    "plain_array",
 ]
 
 Fields = Mapping[str, npt.NDArray[Any]]
@@ -41,18 +42,20 @@ def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
     ----------
     data : mapping of str to numpy.ndarray, or bytes-like
         Fields of bool, integer, float or complex dtype; bytes-like becomes the one-dimensional
-        ``uint8`` field ``actor_state``. Anything else with a shape, a dtype and slices is passed
-        through as it is.
+        ``uint8`` field ``actor_state``. A subclass of ndarray is taken as a plain array if that loses
+        nothing. Anything else with a shape, a dtype and slices is passed through as it is.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        The fields in the order given. Native little-endian arrays are passed through as they are.
+        The fields in the order given; a little-endian array as a view, which keeps its shape and dtype
+        whatever the owner does with the array itself.
 
     Raises
     ------
     TypeError
-        If `data` or a field has the wrong type or dtype.
+        If `data` or a field has the wrong type or dtype, or a field is a masked array, or one that
+        holds more than its elements (such as a unit).
     ValueError
         If there is no field, or a name breaks the rule for names.
     """
@@ -78,11 +81,48 @@ def normalise_fields(data: object) -> dict[str, npt.NDArray[Any]]:
             )
             raise TypeError(msg)
         # An array that is read by slices is converted slice by slice, when it is encoded.
-        fields[name] = array if lazy else array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if not lazy:
+            plain = plain_array(array, f"data[{name!r}]")
+            fields[name] = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
+        else:
+            fields[name] = array
     if not fields:
         msg = "data holds no field: a snapshot needs at least one array"
         raise ValueError(msg)
     return fields
+
+
+def plain_array(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Return a plain view of an array of any class; TypeError if that would lose something."""
+    if isinstance(array, np.ma.MaskedArray):
+        msg = (
+            f"{what} is a masked array, and its mask would be lost: give .filled(value), or save .data "
+            "and the mask (numpy.ma.getmaskarray) as two fields"
+        )
+        raise TypeError(msg)
+    if type(array) not in _PLAIN_CLASSES and (lost := _state_beside(array)):
+        msg = (
+            f"{what} is a {type(array).__name__}, and its {', '.join(lost)} would be lost: give "
+            "numpy.asarray of it; units can be given where the fields are described, as "
+            "fields={name: {'units': ...}} of register_actor"
+        )
+        raise TypeError(msg)
+    return array.view(np.ndarray)
+
+
+_PLAIN_CLASSES = frozenset([np.ndarray, np.memmap, np.matrix, np.recarray])
+_MEMMAP_STATE = frozenset(["_mmap", "filename", "mode", "offset"])
+
+
+def _state_beside(array: npt.NDArray[Any]) -> list[str]:
+    """Return the names of what an array of a subclass holds beside its elements."""
+    names = set(getattr(array, "__dict__", ()))
+    for kind in type(array).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        names.update([slots] if isinstance(slots, str) else slots)
+    if isinstance(array, np.memmap):
+        names -= _MEMMAP_STATE
+    return sorted([name for name in names if getattr(array, name, None) is not None])
 
 
 def _is_lazy_array(array: object) -> bool:

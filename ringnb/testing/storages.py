@@ -5,17 +5,20 @@ Subclass `StorageTests` in a pytest module and override the ``storage`` fixture.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
-__all__ = ["StorageTests", "make_snapshot"]
+__all__ = ["StorageTests", "changing_all_the_time", "make_snapshot"]
 
 
 def make_snapshot(step: int = 0, **changes: Any) -> Snapshot:
@@ -49,6 +52,33 @@ def make_snapshot(step: int = 0, **changes: Any) -> Snapshot:
         "field_attrs": {"u": {"units": "Pa", "long_name": "pressure", "dims": ("y", "x")}},
     }
     return Snapshot(**{**values, **changes})
+
+
+@contextlib.contextmanager
+def changing_all_the_time(array: npt.NDArray[Any]) -> Iterator[None]:
+    """Have a thread change an array for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Numbers; each is raised by one, again and again.
+    """
+    done, begun = threading.Event(), threading.Event()
+
+    def change() -> None:
+        """Change all of it until the block ends."""
+        while not done.is_set():
+            np.add(array, 1, out=array, casting="unsafe")
+            begun.set()
+
+    thread = threading.Thread(target=change, name="owner")
+    thread.start()
+    try:
+        begun.wait()
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class StorageTests:
@@ -91,6 +121,16 @@ class StorageTests:
         storage.save("a_0_step_0", make_snapshot(fields={"u": array}))
         array[:] = 9
         assert (storage.load("a_0_step_0").numpy()["u"] == 1).all()
+
+    def test_an_array_that_changes_while_it_is_saved_can_be_read_afterwards(
+        self, storage: CheckpointStorage
+    ) -> None:
+        array = np.zeros((256, 1024))  # several pieces, and a chunk of more than one
+        with changing_all_the_time(array):
+            for step in range(8):
+                storage.save(f"a_0_step_{step}", make_snapshot(step, fields={"u": array}))
+        for step in range(8):
+            storage.load(f"a_0_step_{step}").verify()
 
     def test_a_taken_name_is_refused_and_kept(self, storage: CheckpointStorage) -> None:
         storage.save("a_0_step_1", make_snapshot(1))

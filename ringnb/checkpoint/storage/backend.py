@@ -22,8 +22,8 @@ from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DOCUMENT,
     FORMAT,
+    EncodedChunk,
     FieldLayout,
-    encode_chunk,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import Source
@@ -70,10 +70,10 @@ class Commit:
             for number in range(layout.n_chunks):
                 yield layout, number
 
-    def encode(self, layout: FieldLayout, number: int) -> tuple[str, list[memoryview | bytes], int]:
-        """Return a chunk's key, the buffers of which its file consists, and its payload's CRC-32C."""
+    def encode(self, layout: FieldLayout, number: int) -> tuple[str, EncodedChunk]:
+        """Return a chunk's key and its file."""
         chunk = layout.chunk(number)
-        return chunk.key, *encode_chunk(self.fields[layout.name], layout, chunk)
+        return chunk.key, EncodedChunk(self.fields[layout.name], layout, chunk)
 
 
 def free_name(name: str, taken: Callable[[str], bool]) -> str:

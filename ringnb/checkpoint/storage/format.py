@@ -2,7 +2,7 @@
 
 A checkpoint is a Zarr v3 group. Every field is one array of slab chunks: a chunk is a contiguous run
 of the array in C order, encoded as little-endian bytes followed by their CRC-32C, so that writing one
-is a matter of handing memory to the operating system. The group's document is
+is a matter of handing copies of it, small enough for the cache, to the operating system. The group's document is
 `ringnb.checkpoint.storage.document`'s.
 
 A simulation saves the same fields again and again, so layouts are remembered: `layout_fields` and
@@ -20,13 +20,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.checks import check_name
+from ringnb.messages.snapshots import plain_array
 
 __all__ = [
     "ATTRIBUTE",
@@ -37,12 +38,12 @@ __all__ = [
     "MAX_ARRAY_DOCUMENT_BYTES",
     "WORK_AREA",
     "Chunk",
+    "EncodedChunk",
     "FieldLayout",
     "check_checkpoint_name",
     "checkpoint_keys",
     "crc32c",
     "dump",
-    "encode_chunk",
     "layout_fields",
     "looks_like_checkpoint",
     "parse_layout",
@@ -58,6 +59,7 @@ MAX_ARRAY_DOCUMENT_BYTES = 1 << 20
 _CHUNK_BYTES = 4 << 20
 _LARGE_CHUNK_BYTES = 16 << 20
 _LARGE_STATE_BYTES = 512 << 20
+_PIECE = 1 << 19  # fits in the second-level cache
 _NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,240}")
 _CHECKPOINT_NAME = re.compile(r".+_\d+_step_\d+(\.\d+)?")
 _DEFAULT_DIMS = ("z", "y", "x")
@@ -217,12 +219,56 @@ def crc32c(data: npt.NDArray[np.uint8], crc: int = 0) -> int:
     return crc
 
 
-def encode_chunk(
-    array: Any, layout: FieldLayout, chunk: Chunk
-) -> tuple[list[memoryview | bytes], int]:
-    """Return the buffers of which a chunk's file consists, without copying if possible, and its CRC.
+@final
+class EncodedChunk:
+    """The file of one chunk: iterate to get its bytes, after that `crc` is its payload's CRC-32C.
 
-    An array that is read by slices and gives something else than its shape says is a ValueError.
+    The array's owner may change it at any time, so its memory is read once: a piece is copied, and the
+    copy is what the checksum is taken of and what is handed out. A piece is valid until the next one is
+    asked for. To iterate again is to read the memory again.
+    """
+
+    crc: int
+
+    def __init__(self, array: Any, layout: FieldLayout, chunk: Chunk) -> None:
+        self._payload = _payload(array, layout, chunk)
+        self._pad = bytes(chunk.pad_bytes)
+
+    def __iter__(self) -> Iterator[memoryview | bytes]:
+        """Yield pieces that are small enough to stay in the cache between copy, checksum and write."""
+        payload, crc = self._payload, 0
+        scratch = np.empty(min(payload.size, _PIECE) + CRC_BYTES, np.uint8)
+        for start in range(0, payload.size, _PIECE):
+            count = min(_PIECE, payload.size - start)
+            scratch[:count] = payload[start : start + count]
+            crc = crc32c(scratch[:count], crc)
+            if start + count == payload.size and not self._pad:
+                scratch[count : count + CRC_BYTES] = np.frombuffer(_crc_bytes(crc), np.uint8)
+                count += CRC_BYTES
+            yield scratch[:count].data
+        if self._pad:
+            crc = crc32c(np.frombuffer(self._pad, np.uint8), crc)
+            yield self._pad + _crc_bytes(crc)
+        self.crc = crc
+
+    def whole(self) -> memoryview:
+        """Return all bytes in memory of their own, for a place that takes them at once."""
+        whole = np.empty(self._payload.size + len(self._pad) + CRC_BYTES, np.uint8)
+        at = 0
+        for piece in self:
+            whole[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        return whole.data
+
+
+def _crc_bytes(crc: int) -> bytes:
+    return crc.to_bytes(CRC_BYTES, "little")
+
+
+def _payload(array: Any, layout: FieldLayout, chunk: Chunk) -> npt.NDArray[np.uint8]:
+    """Return a chunk's elements as little-endian bytes, a view if possible; a lazy array is read here.
+
+    One that gives something else than its shape and its dtype say is a ValueError.
     """
     if isinstance(array, np.ndarray) and array.flags.c_contiguous:
         part = array.reshape(-1)[chunk.start : chunk.stop]
@@ -232,16 +278,15 @@ def encode_chunk(
             slice(int(i), min(int(i) + c, n))
             for i, c, n in zip(corner, layout.chunk_shape, layout.shape, strict=True)
         )
-        part = np.ascontiguousarray(array[box]).reshape(-1)
+        read = plain_array(np.asanyarray(array[box]), f"field {layout.name!r}")
+        part = np.ascontiguousarray(read).reshape(-1)
         if part.size != chunk.stop - chunk.start:
             msg = f"field {layout.name!r} gave {part.size} elements for {box}, against its shape"
             raise ValueError(msg)
-    data = part.astype(layout.dtype, copy=False).view(np.uint8)
-    pad = bytes(chunk.pad_bytes)
-    crc = crc32c(data)
-    if pad:
-        crc = crc32c(np.frombuffer(pad, np.uint8), crc)
-    return [data.data, pad, crc.to_bytes(CRC_BYTES, "little")], crc
+        if part.dtype.newbyteorder("<") != layout.dtype:
+            msg = f"field {layout.name!r} gave {part.dtype} for {box}, against its dtype {layout.dtype}"
+            raise ValueError(msg)
+    return part.astype(layout.dtype, copy=False).view(np.uint8)
 
 
 # -- layouts, from fields and from documents ---------------------------------------------------------

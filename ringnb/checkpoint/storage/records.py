@@ -31,7 +31,8 @@ class Snapshot:
     ----------
     fields : mapping of str to numpy.ndarray
         Arrays of bool, integer, float or complex dtype, little-endian after construction. They may
-        view memory that is reused once `CheckpointStorage.save` has returned. Bytes-like is taken as
+        view memory that is reused once `CheckpointStorage.save` has returned. Subclasses of ndarray are
+        taken as plain arrays, or refused if that would lose something. Bytes-like is taken as
         the one-dimensional ``uint8`` field ``actor_state``. Anything else with a shape, a dtype and
         slices (a memory map, an array of zarr or h5py) stays as it is, for a storage that reads it
         in parts.

@@ -10,7 +10,7 @@ import ringnb as rn
 from ringnb.checkpoint.storage import format as storage_format
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.dedup import Dedup
-from ringnb.checkpoint.storage.format import encode_chunk, layout_fields
+from ringnb.checkpoint.storage.format import EncodedChunk, layout_fields
 from ringnb.testing.storages import make_snapshot
 
 ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
@@ -120,8 +120,9 @@ def first(tmp_path):
 
 
 def linked(dedup, layout, u, number, target):
-    buffers, crc = encode_chunk(u, layout, layout.chunk(number))
-    return dedup.link(layout, number, crc, buffers, target)
+    encoded = EncodedChunk(u, layout, layout.chunk(number))
+    whole = encoded.whole()
+    return dedup.link(layout, number, encoded.crc, whole, target)
 
 
 def test_storage_rule_16_the_same_bytes_are_linked_and_synced_if_durable(first, tmp_path):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ringnb.checkpoint.storage.format import (
+    EncodedChunk,
     check_checkpoint_name,
     checkpoint_keys,
     crc32c,
-    encode_chunk,
     layout_fields,
     looks_like_checkpoint,
     parse_layout,
@@ -60,8 +60,10 @@ def test_chunks_cover_the_array_once_in_order_and_the_document_describes_them(ar
     for chunk in map(layout.chunk, range(layout.n_chunks)):
         assert chunk.start == at
         at = chunk.stop
-        buffers, crc = encode_chunk(array, layout, chunk)
-        raw = b"".join(buffers)
+        encoded = EncodedChunk(array, layout, chunk)
+        raw = b"".join(bytes(piece) for piece in encoded)
+        crc = encoded.crc
+        assert EncodedChunk(array, layout, chunk).whole() == raw
         assert len(raw) == layout.chunk_nbytes + 4
         payload = np.frombuffer(raw[:-4], np.uint8)
         assert int.from_bytes(raw[-4:], "little") == crc == crc32c(payload)
@@ -80,8 +82,27 @@ def test_the_memory_order_of_an_array_does_not_matter(array, noncontiguous):
         other = np.stack([array, array], axis=-1)[..., 0]
     (layout,) = layout_fields({"a": array}, {}, 16)
     for chunk in map(layout.chunk, range(layout.n_chunks)):
-        first, second = (encode_chunk(a, layout, chunk) for a in (array, other))
-        assert (b"".join(first[0]), first[1]) == (b"".join(second[0]), second[1])
+        first, second = (EncodedChunk(a, layout, chunk) for a in (array, other))
+        assert (first.whole(), first.crc) == (second.whole(), second.crc)
+
+
+@pytest.mark.parametrize("nbytes", [1, 2**19 - 1, 2**19, 2**19 + 1, 2**20, 2**20 + 7])
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_chunk_of_several_pieces_is_put_together_from_them(nbytes, padded):
+    array = np.random.default_rng(nbytes).integers(0, 256, nbytes, np.uint8)
+    (layout,) = layout_fields({"a": array}, {})
+    chunk = layout.chunk(0)
+    pad = bytes(13 if padded else 0)
+    encoded = EncodedChunk(array, layout, chunk._replace(pad_bytes=len(pad)))
+    sizes, raw = [], b""
+    for piece in encoded:
+        sizes.append(len(piece))
+        raw += bytes(piece)
+    assert raw[:-4] == array.tobytes() + pad
+    assert int.from_bytes(raw[-4:], "little") == encoded.crc
+    assert encoded.crc == crc32c(np.frombuffer(raw[:-4], np.uint8))
+    assert encoded.whole() == raw
+    assert max(sizes) <= 2**19 + 4
 
 
 def test_layouts_of_the_same_fields_are_the_same_objects_and_of_others_are_not():

@@ -10,13 +10,14 @@ import threading
 from collections import Counter
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import zarr
 
 import ringnb as rn
 from ringnb.cli import command_line as cli
 from ringnb.testing.clock import ManualClock
-from ringnb.testing.storages import StorageTests, make_snapshot
+from ringnb.testing.storages import StorageTests, changing_all_the_time, make_snapshot
 
 ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
 
@@ -142,6 +143,15 @@ print("ready", flush=True)
 for n in range(8):
     storage.save(f"{sys.argv[2]}_0_step_{n}", make_snapshot(n, name_prefix=sys.argv[2]))
 """
+
+
+def test_storage_rule_09_s3_an_array_that_changes_while_it_is_saved_can_be_read(s3, url):
+    array = np.zeros((256, 1024))
+    with rn.ZarrStorage(url) as storage, changing_all_the_time(array):
+        for step in range(3):
+            storage.save(f"a_0_step_{step}", make_snapshot(step, fields={"u": array}))
+    for name in storage.list():
+        storage.load(name).verify()
 
 
 def test_storage_rule_18_s3_writers_of_several_processes_never_share_a_number(s3, url):

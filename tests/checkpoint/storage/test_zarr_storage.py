@@ -19,7 +19,8 @@ from hypothesis.extra import numpy as hnp
 from zarr.storage import MemoryStore
 
 import ringnb as rn
-from ringnb.testing.storages import StorageTests, make_snapshot
+from ringnb.checkpoint.storage.directory import files
+from ringnb.testing.storages import StorageTests, changing_all_the_time, make_snapshot
 
 NAME = "checkpoint_0_step_7"
 ONE, TWO = (f"checkpoint_0_step_{n}" for n in (1, 2))
@@ -263,6 +264,123 @@ def test_storage_rule_10_a_lazy_array_that_lies_about_its_shape_stores_nothing(t
         with pytest.raises(ValueError, match="against its shape"):
             storage.save(ONE, make_snapshot(1, fields={"u": Liar()}, field_attrs={}))
         assert storage.list() == []
+
+
+def test_storage_rule_10_a_lazy_array_that_lies_about_its_dtype_stores_nothing(tmp_path):
+    class Liar(Slabs):
+        def __getitem__(self, box):
+            return super().__getitem__(box) + 0.5
+
+    with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
+        with pytest.raises(ValueError, match=r"gave float64 .* against its dtype int32"):
+            storage.save(ONE, make_snapshot(1, fields={"u": Liar()}, field_attrs={}))
+        assert storage.list() == []
+
+
+def test_storage_rule_10_a_lazy_array_whose_slices_have_a_mask_stores_nothing(tmp_path):
+    class Masked(Slabs):  # as those of netCDF4 are
+        def __getitem__(self, box):
+            return np.ma.masked_less(super().__getitem__(box), 7)
+
+    with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
+        with pytest.raises(TypeError, match=r"field 'u' is a masked array.*filled"):
+            storage.save(ONE, make_snapshot(1, fields={"u": Masked()}, field_attrs={}))
+        assert storage.list() == []
+
+
+# -- arrays as they are at the call --------------------------------------------------------------------
+
+
+class Window:
+    """A lazy array whose slices are views of memory that somebody else changes."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, box):
+        return self.array[box]
+
+
+PLACES = {
+    "directory": lambda path: rn.ZarrStorage(path, durable=False),
+    "small chunks": lambda path: rn.ZarrStorage(path, durable=False, chunk_bytes=65536),
+    "incremental": lambda path: rn.ZarrStorage(path, durable=False, incremental=True),
+    "memory": lambda _: rn.ZarrStorage(MemoryStore()),
+}
+GIVEN = {
+    "plain": lambda array: array,
+    "transposed": lambda array: array.T,
+    "strided": lambda array: array[:, ::2],
+    "big-endian": lambda array: array.view(array.dtype.newbyteorder(">")),
+    "bytes": lambda array: memoryview(array).cast("B"),
+    "matrix": lambda array: array.view(np.matrix),
+    "lazy": Window,
+    "lazy and strided": lambda array: Window(array[:, 1:]),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("given", GIVEN)
+def test_storage_rule_09_an_array_that_changes_while_it_is_saved_can_be_read(
+    tmp_path, place, given
+):
+    array = np.zeros((256, 1024), "i8")
+    snapshot = {"fields": GIVEN[given](array), "field_attrs": {}}
+    if given != "bytes":
+        snapshot["fields"] = {"u": snapshot["fields"]}
+    with PLACES[place](tmp_path / "s.zarr") as storage:
+        with changing_all_the_time(array):
+            for step in range(4):
+                storage.save(f"a_0_step_{step}", make_snapshot(step, **snapshot))
+        for step in range(4):
+            storage.load(f"a_0_step_{step}").verify()
+
+
+def test_storage_rule_09_a_change_between_checksum_and_file_does_not_reach_the_file(tmp_path):
+    array = np.zeros(1000)
+
+    def change(name, arguments, call):
+        if name == "write_data":
+            array[:] += 1
+        return call()
+
+    for incremental in (False, True):
+        with rn.ZarrStorage(tmp_path / f"{incremental}.zarr", incremental=incremental) as storage:
+            for step in range(3):
+                snapshot = make_snapshot(step, fields={"u": array}, field_attrs={})
+                with files.interposing(change):
+                    storage.save(f"a_0_step_{step}", snapshot)
+                storage.load(f"a_0_step_{step}").verify()
+
+
+def test_storage_rule_09_a_dtype_or_shape_that_its_owner_changes_does_not_matter(storage):
+    array = np.arange(12.0)
+    snapshot = make_snapshot(fields={"u": array}, field_attrs={})
+    array.shape = (3, 4)
+    array.dtype = "i4"
+    storage.save(ONE, snapshot)
+    np.testing.assert_array_equal(storage.load(ONE).numpy()["u"], np.arange(12.0))
+
+
+def test_storage_rule_09_a_chunk_is_read_once(tmp_path):
+    reads = []
+
+    class Counted(Window):
+        def __getitem__(self, box):
+            reads.append(box[0].start)
+            return super().__getitem__(box)
+
+    for incremental in (False, True):
+        reads.clear()
+        with rn.ZarrStorage(
+            tmp_path / f"{incremental}.zarr", chunk_bytes=8192, incremental=incremental
+        ) as storage:
+            for step in range(2):
+                window = Counted(np.zeros((64, 128)))
+                storage.save(
+                    f"a_0_step_{step}", make_snapshot(fields={"u": window}, field_attrs={})
+                )
+        assert sorted(reads) == sorted([*range(0, 64, 8)] * 2)
 
 
 # -- damage, and what is kept ----------------------------------------------------------------------

@@ -235,14 +235,20 @@ class DirectoryBackend(Backend):
         dedup = Dedup(self._path / history[-1].name, durable=self._durable) if history else None
 
         def write_chunk(layout: FieldLayout, number: int) -> None:
-            key, buffers, crc = commit.encode(layout, number)
-            crcs[layout.name][number] = crc
+            key, encoded = commit.encode(layout, number)
             target = folders[layout.name] / key
-            if dedup is None or not dedup.link(layout, number, crc, buffers, target):
-                files.write_file(target, buffers, durable=self._durable)
+            if dedup is None:
+                files.write_file(target, encoded, durable=self._durable)
+            else:
+                # What is compared with the stored file, and written if it differs, is one copy.
+                whole = encoded.whole()
+                if not dedup.link(layout, number, encoded.crc, whole, target):
+                    files.write_file(target, [whole], durable=self._durable)
+            crcs[layout.name][number] = encoded.crc
 
         # fsync waits for the disk: several files wait at the same time.
-        workers = commit.workers(_WORKERS, copies=1) if commit.is_lazy else _WORKERS
+        copies = commit.is_lazy + (dedup is not None)
+        workers = commit.workers(_WORKERS, copies) if copies else _WORKERS
         with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-commit") as pool:
 
             def write_document(folder: Path, raw: bytes) -> Future[None]:

@@ -12,7 +12,6 @@ of its own, and the bytes live as long as one name is left.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -52,7 +51,7 @@ class Dedup:
         layout: FieldLayout,
         number: int,
         crc: int,
-        buffers: Sequence[memoryview | bytes],
+        whole: memoryview,
         target: Path,
     ) -> bool:
         """Link a stored chunk to `target` if it holds exactly these bytes.
@@ -68,7 +67,7 @@ class Dedup:
             return False
         stored = self._path / layout.name / layout.chunk(number).key
         try:
-            if not _holds(stored, buffers, sync=self._durable):
+            if not _holds(stored, whole, sync=self._durable):
                 return False
             files.link(stored, target)
         except OSError:
@@ -78,21 +77,20 @@ class Dedup:
         return True
 
 
-def _holds(path: Path, buffers: Sequence[memoryview | bytes], *, sync: bool) -> bool:
+def _holds(path: Path, whole: memoryview, *, sync: bool) -> bool:
     """Return whether a file holds exactly these bytes; if so, wait until the disk has them."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        parts = [np.frombuffer(b, np.uint8) for b in buffers if len(b)]
-        if os.fstat(fd).st_size != sum(p.size for p in parts):
+        wanted = np.frombuffer(whole, np.uint8)
+        if os.fstat(fd).st_size != wanted.size:
             return False
         stored = np.empty(_PIECE, np.uint8)
-        for part in parts:
-            for start in range(0, part.size, _PIECE):
-                piece = part[start : start + _PIECE]
-                if os.readv(fd, [stored[: piece.size].data]) != piece.size:
-                    return False
-                if not np.array_equal(stored[: piece.size], piece):
-                    return False
+        for start in range(0, wanted.size, _PIECE):
+            piece = wanted[start : start + _PIECE]
+            if os.readv(fd, [stored[: piece.size].data]) != piece.size:
+                return False
+            if not np.array_equal(stored[: piece.size], piece):
+                return False
         if sync:
             files.sync_file(fd)
         return True

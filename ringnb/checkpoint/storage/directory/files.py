@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -81,14 +81,11 @@ def _create_file(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
-def _write_data(fd: int, buffers: Sequence[memoryview | bytes]) -> None:
-    rest = [memoryview(b).cast("B") for b in buffers if len(b)]
-    while rest:
-        written = os.writev(fd, rest)
-        while rest and written >= rest[0].nbytes:
-            written -= rest.pop(0).nbytes
-        if written:
-            rest[0] = rest[0][written:]
+def _write_data(fd: int, buffers: Iterable[memoryview | bytes]) -> None:
+    for buffer in buffers:  # the next one may be made in the memory of this one
+        rest = memoryview(buffer).cast("B")
+        while rest:  # a write may be cut short
+            rest = rest[os.write(fd, rest) :]
 
 
 def _sync_directory(path: Path) -> None:
@@ -102,7 +99,8 @@ def _sync_directory(path: Path) -> None:
 # One that exists already is a FileExistsError, for a file as for a directory.
 make_directory = _operation("make_directory", os.mkdir)
 create_file = _operation("create_file", _create_file)
-# Several buffers one after the other, without joining them in memory.
+# Several buffers one after the other, without joining them in memory. To iterate over them again is
+# to make them again, maybe with other content: an interposer that looks at them joins them first.
 write_data = _operation("write_data", _write_data)
 # Wait until the disk has a file's content, or a directory's entries.
 sync_file = _operation("sync_file", os.fsync)
@@ -117,7 +115,7 @@ remove_file = _operation("remove_file", os.unlink)
 remove_directory = _operation("remove_directory", os.rmdir)
 
 
-def write_file(path: Path, buffers: Sequence[memoryview | bytes], *, durable: bool) -> None:
+def write_file(path: Path, buffers: Iterable[memoryview | bytes], *, durable: bool) -> None:
     """Create a file and write buffers to it; `durable` waits until the disk has them."""
     fd = create_file(path)
     try:

@@ -192,8 +192,9 @@ class ObjectStoreBackend(Backend):
 
         def write_chunk(chunk: tuple[FieldLayout, int]) -> None:
             layout, number = chunk
-            key, buffers, crcs[layout.name][number] = commit.encode(layout, number)
-            self._set(f"{name}/{layout.name}/{key}", b"".join(buffers))
+            key, encoded = commit.encode(layout, number)
+            self._set(f"{name}/{layout.name}/{key}", encoded.whole())
+            crcs[layout.name][number] = encoded.crc
 
         try:
             if self._get(DOCUMENT) is None:
@@ -225,7 +226,7 @@ class ObjectStoreBackend(Backend):
         shared.sequence = last + 1 if self._claims is None else self._claims.next_sequence(last)
         return shared.sequence
 
-    def _set(self, key: str, data: bytes) -> None:
+    def _set(self, key: str, data: bytes | memoryview) -> None:
         sync(self._store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
 
     def replace_document(self, name: str, raw: bytes) -> None:
