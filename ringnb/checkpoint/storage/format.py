@@ -2,8 +2,8 @@
 
 A checkpoint is a Zarr v3 group. Every field is one array of slab chunks: a chunk is a contiguous run
 of the array in C order, encoded as little-endian bytes followed by their CRC-32C, so that writing one
-is a matter of handing copies of it, small enough for the cache, to the operating system. The group's document is
-`ringnb.checkpoint.storage.document`'s.
+is a matter of handing copies of it, small enough for the cache, to the operating system. The group's
+document is `ringnb.checkpoint.storage.document`'s.
 
 A simulation saves the same fields again and again, so layouts are remembered: `layout_fields` and
 `parse_layout` return the same objects for the same fields, and a `FieldLayout` computes what follows
