@@ -155,6 +155,11 @@ def _add_store_commands(commands: Any) -> None:
         "List the checkpoints of a store, newest last.",
     )
     store(ls)
+    ls.add_argument(
+        "--all",
+        action="store_true",
+        help="also what lies in the store and is not ringnb's, and why",
+    )
     ls.add_argument("--json", action="store_true", help="one JSON document, for programs")
 
     verify = command(
@@ -251,7 +256,7 @@ def _dispatch(argv: list[str]) -> int:
 
     match given.command:
         case "ls":
-            return stores.list_store(given.store, as_json=given.json)
+            return stores.list_store(given.store, as_json=given.json, everything=given.all)
         case "verify":
             return stores.verify_store(given.store, given.names, repair=given.repair)
         case "pin":

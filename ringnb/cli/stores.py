@@ -76,16 +76,35 @@ def describe(storage: CheckpointStorage) -> Iterator[dict[str, Any]]:
         yield entry
 
 
-def list_store(path: str, *, as_json: bool = False) -> int:
-    """Print what a store holds, newest last, as a table or as one JSON document."""
-    entries = list(describe(open_store(path)))
+def list_store(path: str, *, as_json: bool = False, everything: bool = False) -> int:
+    """Print what a store holds, newest last, as a table or as one JSON document.
+
+    With `everything` also what lies in it and is not ringnb's, and why it is passed over.
+    """
+    storage = open_store(path)
+    entries = list(describe(storage))
+    foreign = storage.foreign() if everything else []
     total = sum(e["nbytes"] or 0 for e in entries)
     if as_json:
-        say(json.dumps({"store": path, "checkpoints": entries, "total_bytes": total}, indent=2))
+        document = {"store": path, "checkpoints": entries, "total_bytes": total}
+        if everything:
+            document["foreign"] = [{"name": name, "reason": why} for name, why in foreign]
+        say(json.dumps(document, indent=2))
         return 0
+    _say_checkpoints(path, entries, total)
+    if foreign:
+        say()
+        say("Not ringnb's, and left alone:")
+        rows = ([name if name.isprintable() else ascii(name), why] for name, why in foreign)
+        for line in format_table(("name", "reason"), rows):
+            say(line)
+    return 0
+
+
+def _say_checkpoints(path: str, entries: Sequence[dict[str, Any]], total: int) -> None:
     if not entries:
         say(f"{path}: a ringnb store without checkpoints")
-        return 0
+        return
     header = ("name", "actor", "type", "step", "committed (UTC)", "size", "continues", "status")
     for line in format_table(header, map(_row, entries), right=("step", "size")):
         say(line)
@@ -98,7 +117,6 @@ def list_store(path: str, *, as_json: bool = False) -> int:
         + (f", {damaged} with damaged metadata" if damaged else "")
         + f"; arrays were not read (ringnb verify {path} reads every byte)"
     )
-    return 0
 
 
 def _row(entry: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from ringnb.checkpoint.storage.directory import backend as directory
 from ringnb.checkpoint.storage.directory import work_area as side
 from ringnb.checkpoint.storage.object_store import backend as object_store
 from ringnb.cli import command_line as cli
+from ringnb.errors import CheckpointCorrupt
 from ringnb.testing.storages import make_snapshot
 from ringnb.testing.trials import program
 from ringnb.testing.trials.damage import damage_everything
@@ -171,9 +172,16 @@ def test_an_object_store_that_deletes_in_another_order_is_noticed(monkeypatch):
         stop_after_every_request(workload)
 
 
-def test_a_key_that_was_added_is_noticed(monkeypatch):
-    monkeypatch.setattr(reading.Reader, "check_keys", lambda _: None)
-    with pytest.raises(Loss, match="added"):
+def test_an_added_key_that_is_taken_for_damage_is_noticed(monkeypatch):
+    real = reading.Reader.check_field
+
+    def check_field(self, field):
+        if self.source.keys() - self.document.keys():
+            raise CheckpointCorrupt("it holds what was not committed")
+        real(self, field)
+
+    monkeypatch.setattr(reading.Reader, "check_field", check_field)
+    with pytest.raises(Loss, match="added: taken for damage"):
         damage_everything(every=200)
 
 

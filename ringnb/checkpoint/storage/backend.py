@@ -24,12 +24,21 @@ from ringnb.checkpoint.storage.format import (
     FORMAT,
     EncodedChunk,
     FieldLayout,
+    allows_checkpoint_name,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointError
 
-__all__ = ["Backend", "Commit", "describe_writer", "free_name", "read_note", "writer_note"]
+__all__ = [
+    "Backend",
+    "Commit",
+    "describe_writer",
+    "free_name",
+    "read_note",
+    "why_foreign",
+    "writer_note",
+]
 
 _IN_FLIGHT_BYTES = 48 << 20
 Render = Callable[[Mapping[str, list[int]], int], bytes]
@@ -83,6 +92,22 @@ def free_name(name: str, taken: Callable[[str], bool]) -> str:
         suffix += 1
         free = f"{name}.{suffix}"
     return free
+
+
+def why_foreign(name: str, raw: bytes | None, *, is_directory: bool = True) -> str:
+    """Say why a name in a store is no checkpoint's; `raw` is the document that lies under it."""
+    if name.startswith("."):
+        return "hidden"
+    if not is_directory:
+        return "a file"
+    if raw is None:
+        return f"a directory without {DOCUMENT}"
+    if allows_checkpoint_name(name) or f'"{ATTRIBUTE}"'.encode() not in raw:
+        return "no checkpoint of ringnb"
+    return (
+        "a checkpoint under a name that ringnb does not give: rename it, with ASCII letters, digits, "
+        "'.', '_' and '-' only, to use it"
+    )
 
 
 def writer_note() -> bytes:
@@ -145,6 +170,14 @@ class Backend(ABC):
     def occupied(self, name: str) -> bool:
         """Return whether anything lies under a name."""
 
+    def lost_document(self, name: str) -> bool:  # noqa: ARG002 - for a backend that can tell
+        """Return whether a checkpoint lies under a name whose group document is lost."""
+        return False
+
+    @abstractmethod
+    def foreign(self) -> list[tuple[str, str]]:
+        """Return each name in the store that is no checkpoint's, sorted, and why it is not."""
+
     @abstractmethod
     def writing(self) -> AbstractContextManager[None]:
         """Be the only writer for the length of a ``with`` block."""
@@ -159,7 +192,7 @@ class Backend(ABC):
 
     @abstractmethod
     def remove(self, name: str, keys: set[str]) -> None:
-        """Remove a checkpoint that consists of exactly these keys; within `writing`."""
+        """Remove the keys of a checkpoint, and nothing beside them; within `writing`."""
 
     @abstractmethod
     def quarantine(self, name: str) -> str:
@@ -177,15 +210,6 @@ class Backend(ABC):
         """Refuse to commit under a name that is taken."""
         if taken:
             msg = f"checkpoint name {name!r} is taken in {self.url}: choose another"
-            raise CheckpointError(msg)
-
-    def check_foreign(self, name: str, foreign: set[str]) -> None:
-        """Refuse to delete a checkpoint in which keys lie that no commit wrote."""
-        if foreign:
-            msg = (
-                f"checkpoint {name!r} was not deleted: it holds {sorted(foreign)[0]!r}, which ringnb "
-                "did not write. Move that away and delete it again"
-            )
             raise CheckpointError(msg)
 
     def check_marker(self, raw: bytes) -> None:

@@ -40,12 +40,16 @@ __all__ = [
     "Chunk",
     "EncodedChunk",
     "FieldLayout",
+    "allows_checkpoint_name",
     "check_checkpoint_name",
     "checkpoint_keys",
     "crc32c",
     "dump",
     "layout_fields",
+    "is_layout",
+    "is_stray",
     "looks_like_checkpoint",
+    "looks_like_part",
     "parse_layout",
     "root_document",
 ]
@@ -62,6 +66,16 @@ _LARGE_STATE_BYTES = 512 << 20
 _PIECE = 1 << 19  # fits in the second-level cache
 _NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,240}")
 _CHECKPOINT_NAME = re.compile(r".+_\d+_step_\d+(\.\d+)?")
+_FIELD = r"(?!\.|__)[A-Za-z0-9._-]{1,100}"
+_PART = re.compile(rf"zarr\.json|{_FIELD}/(zarr\.json|c(\.\d+)*)")
+# What systems and file browsers leave in any directory. Hidden files count as such, too.
+_STRAYS = frozenset(
+    [
+        *("lost+found", "@eadir", "#recycle", "thumbs.db", "desktop.ini"),
+        *("$recycle.bin", "system volume information"),
+    ]
+)
+_ZARR_2 = frozenset([".zgroup", ".zarray", ".zattrs", ".zmetadata"])  # hidden, but a store
 _DEFAULT_DIMS = ("z", "y", "x")
 DTYPES = frozenset(
     [
@@ -79,13 +93,28 @@ def check_checkpoint_name(name: object) -> str:
     if not isinstance(name, str):
         msg = f"a checkpoint's name must be a str, got {name!r} ({type(name).__name__})"
         raise TypeError(msg)
-    if not _NAME.fullmatch(name) or name.lower() == DOCUMENT:
+    if not allows_checkpoint_name(name):
         msg = (
             f"checkpoint name {name!r} is not allowed: use 1 to 240 ASCII letters, digits, '.', '_' "
             f"or '-', not starting with '.' or '__', and not {DOCUMENT!r}"
         )
         raise ValueError(msg)
     return name
+
+
+def allows_checkpoint_name(name: str) -> bool:
+    """Return whether a checkpoint may have that name."""
+    return _NAME.fullmatch(name) is not None and name.lower() != DOCUMENT
+
+
+def looks_like_part(key: str) -> bool:
+    """Return whether a key, relative to a checkpoint, has the form of those that a commit writes."""
+    return _PART.fullmatch(key) is not None
+
+
+def is_stray(name: str) -> bool:
+    """Return whether a directory that holds only such names counts as empty: a store may begin there."""
+    return (name.startswith(".") and name not in _ZARR_2) or name.lower() in _STRAYS
 
 
 def looks_like_checkpoint(name: str) -> bool:
@@ -439,6 +468,15 @@ def parse_layout(name: str, raw: bytes) -> FieldLayout:
         msg = f"field {name!r} is not stored the way ringnb stores fields"
         raise ValueError(msg)
     return layout
+
+
+def is_layout(name: str, raw: bytes) -> bool:
+    """Return whether an array document is one that ringnb writes."""
+    try:
+        parse_layout(name, raw)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _is_slab(layout: FieldLayout) -> bool:

@@ -138,12 +138,6 @@ class Reader:
             if size != layout.chunk_nbytes + CRC_BYTES:
                 raise self._chunk_failure(layout, chunk, exists=size is not None)
 
-    def check_keys(self) -> None:
-        """Check that nothing lies in the checkpoint that was not committed."""
-        extra = self.source.keys() - self.document.keys()
-        if extra:
-            raise self._failure(f"it holds what was not committed: {', '.join(sorted(extra)[:3])}")
-
     def _each_chunk(self, layout: FieldLayout, read: Callable[[int], None]) -> None:
         numbers = range(layout.n_chunks)
         if layout.nbytes < _PARALLEL_BYTES:

@@ -6,9 +6,11 @@ A source belongs to one checkpoint; keys are relative to it. Any thread. What th
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import final
 
@@ -17,12 +19,21 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ringnb.checkpoint.storage.format import (
+    DOCUMENT,
+    MAX_ARRAY_DOCUMENT_BYTES,
+    is_layout,
+    looks_like_part,
+)
+from ringnb.errors import CheckpointCorrupt
+
 __all__ = ["DirectorySource", "Source", "StoreSource", "fetch"]
 
 Buffers = Sequence[memoryview]
 OnPiece = Callable[[memoryview], None]
 
 _PIECE = 1 << 18  # fits in the second-level cache
+_UNREADABLE = frozenset([errno.EIO, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EUCLEAN])
 # O_NONBLOCK: nothing waits for the other end of a named pipe that lies where a chunk should be.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -51,6 +62,25 @@ class Source(ABC):
     def keys(self) -> set[str]:
         """Return every key that is stored."""
 
+    def parts(self) -> set[str]:
+        """Return the keys that have the form of those that a commit writes."""
+        return {key for key in self.keys() if looks_like_part(key)}
+
+    def remains(self) -> set[str]:
+        """Return what must be ringnb's even if the group's document, which would say so, is lost.
+
+        An array that a user has added with zarr is not: its metadata is not what ringnb writes.
+        """
+        found: dict[str, set[str]] = {}
+        for key in self.parts() - {DOCUMENT}:
+            found.setdefault(key.partition("/")[0], set()).add(key)
+        ours: set[str] = set()
+        for field, keys in found.items():
+            raw = self.read(f"{field}/{DOCUMENT}", MAX_ARRAY_DOCUMENT_BYTES)
+            if raw is None or is_layout(field, raw) or any("c." in key for key in keys):
+                ours |= keys
+        return ours
+
     @abstractmethod
     def group(self) -> zarr.Group:
         """Open the checkpoint with zarr, read only."""
@@ -58,13 +88,21 @@ class Source(ABC):
 
 @final
 class DirectorySource(Source):
-    """Reads files below a checkpoint's directory."""
+    """Reads files below a checkpoint's directory.
+
+    A file that is there and cannot be read (bad sectors, rights, links in a circle) is
+    `CheckpointCorrupt`.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._path = os.fspath(path)
 
     def read(self, key: str, limit: int) -> bytes | None:
         """Return a file's content."""
+        with self._readable(key):
+            return self._read(key, limit)
+
+    def _read(self, key: str, limit: int) -> bytes | None:
         try:
             fd = os.open(f"{self._path}/{key}", _FLAGS)
         except (FileNotFoundError, NotADirectoryError):
@@ -86,12 +124,30 @@ class DirectorySource(Source):
     def size(self, key: str) -> int | None:
         """Return a file's size."""
         try:
-            return os.stat(f"{self._path}/{key}").st_size
+            with self._readable(key):
+                return os.stat(f"{self._path}/{key}").st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
         """Read a file straight into memory."""
+        with self._readable(key):
+            return self._read_into(key, buffers, on_piece)
+
+    @contextlib.contextmanager
+    def _readable(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            msg = (
+                f"checkpoint {os.path.basename(self._path)!r} cannot be read: {key}: {error.strerror}; "
+                "see who owns it and what the disk says, or restore another one"
+            )
+            raise CheckpointCorrupt(msg) from error
+
+    def _read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
         try:
             fd = os.open(f"{self._path}/{key}", _FLAGS)
         except (FileNotFoundError, NotADirectoryError):

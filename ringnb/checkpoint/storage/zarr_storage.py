@@ -34,7 +34,6 @@ from ringnb.checkpoint.storage.format import (
     DOCUMENT,
     check_checkpoint_name,
     layout_fields,
-    looks_like_checkpoint,
 )
 from ringnb.checkpoint.storage.locations import open_backend
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
@@ -82,7 +81,9 @@ class ZarrStorage(CheckpointStorage):
     time; if it writes while this one does, it gets `StoreLocked`. The write lock is taken at the
     first save or delete and given up by `close`; after that every write takes it for itself. Anything
     found at the path that is no ringnb store is refused at first use with a `CheckpointError`, and
-    left alone.
+    left alone. Hidden files, ``lost+found`` and what file browsers leave do not count: a store may begin
+    in a directory that holds nothing else. What a user puts into a store is passed over, and never
+    deleted; see `foreign`.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class ZarrStorage(CheckpointStorage):
         try:
             return Checkpoint.from_source(name, self._backend.source(name), storage=self)
         except CheckpointNotFound:
-            if looks_like_checkpoint(name) and self._backend.occupied(name):
+            if self._backend.lost_document(name):
                 msg = (
                     f"checkpoint {name!r} is damaged: its zarr.json is missing; restore an older "
                     "one, or a copy of it"
@@ -199,6 +200,10 @@ class ZarrStorage(CheckpointStorage):
         """
         return self._backend.history(name_prefix, kernel_id, receipt.others)
 
+    def foreign(self) -> builtins.list[tuple[str, str]]:
+        """Return what lies in the store and is not ringnb's: each name, and why it is passed over."""
+        return self._backend.foreign()
+
     def freed_by(self, names: Collection[str]) -> int:
         """Return what a deletion would free; see `CheckpointStorage.freed_by`."""
         return self._backend.freed_by(names)
@@ -212,7 +217,7 @@ class ZarrStorage(CheckpointStorage):
         check_checkpoint_name(name)
         with self._writing():
             raw = self._backend.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
-            if raw is None and not (looks_like_checkpoint(name) and self._backend.occupied(name)):
+            if raw is None and not self._backend.lost_document(name):
                 msg = f"no checkpoint {name!r} in {self._backend.url}: see list()"
                 raise CheckpointNotFound(msg)
             try:

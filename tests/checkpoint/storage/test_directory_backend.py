@@ -84,12 +84,10 @@ def test_storage_rule_13_a_foreign_file_is_never_deleted(storage, path):
     storage.save(NAME, make_snapshot())
     note = path / NAME / "u" / "notes.txt"
     note.write_text("mine")
-    with pytest.raises(rn.CheckpointError, match=r"u/notes\.txt.*did not write"):
-        storage.delete(NAME)
-    assert note.read_text() == "mine"
-    note.unlink()
     storage.load(NAME).verify()
     storage.delete(NAME)
+    assert note.read_text() == "mine"
+    assert [p for p in (path / NAME).rglob("*") if p.is_file()] == [note]
 
 
 def test_storage_rule_13_foreign_groups_and_files_in_the_store_are_passed_over(storage, path):
@@ -103,7 +101,7 @@ def test_storage_rule_13_foreign_groups_and_files_in_the_store_are_passed_over(s
 
 
 @pytest.mark.parametrize("foreign", ["directory", "link", "file"])
-def test_storage_rule_13_what_was_put_into_a_checkpoint_is_noticed_and_never_deleted(
+def test_storage_rule_13_what_was_put_into_a_checkpoint_does_not_matter_and_is_never_deleted(
     storage, path, foreign
 ):
     storage.save(ONE, make_snapshot(1))
@@ -117,13 +115,12 @@ def test_storage_rule_13_what_was_put_into_a_checkpoint_is_noticed_and_never_del
         added.symlink_to(mine, target_is_directory=True)
     else:
         added.write_text("note")
-    with pytest.raises(rn.CheckpointCorrupt, match="added"):
-        storage.load(ONE).verify()
-    with pytest.raises(rn.CheckpointError, match="added"):
-        storage.delete(ONE)
+    storage.load(ONE).verify()
+    storage.delete(ONE)
     assert os.path.lexists(added)
+    assert os.listdir(path / ONE) == ["added"]
     assert (mine / "work").read_text() == "years"
-    assert storage.list() == [ONE]
+    assert storage.list() == []
 
 
 # -- failing disks and kills -----------------------------------------------------------------------

@@ -25,16 +25,23 @@ from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
-from ringnb.checkpoint.storage.backend import Backend, Commit, free_name
+from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.dedup import Dedup
 from ringnb.checkpoint.storage.directory.lock import lock_of
 from ringnb.checkpoint.storage.directory.work_area import WorkArea, work_area_of
-from ringnb.checkpoint.storage.document import parse_info
-from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, FieldLayout, root_document
+from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, parse_info
+from ringnb.checkpoint.storage.format import (
+    DOCUMENT,
+    WORK_AREA,
+    FieldLayout,
+    is_stray,
+    looks_like_checkpoint,
+    root_document,
+)
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import DirectorySource
-from ringnb.errors import CheckpointNotFound, CheckpointWarning
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
 __all__ = ["DirectoryBackend"]
 
@@ -82,7 +89,7 @@ class DirectoryBackend(Backend):
             if self._path.exists() and not self._path.is_dir():
                 raise self.refused("it is a file") from None
             with contextlib.suppress(FileNotFoundError):  # removed between two looks
-                if self._path.is_dir() and set(os.listdir(self._path)) - {WORK_AREA}:
+                if self._path.is_dir() and not all(map(is_stray, os.listdir(self._path))):
                     if marker.exists():  # made by its writer since the first look
                         return self.created()
                     raise self.refused(
@@ -105,6 +112,26 @@ class DirectoryBackend(Backend):
         """Return whether anything lies under a name."""
         return self.created() and os.path.lexists(self._path / name)
 
+    def lost_document(self, name: str) -> bool:
+        """Look for files of a commit where no group document is."""
+        return self.created() and looks_like_checkpoint(name) and bool(self.source(name).remains())
+
+    def foreign(self) -> list[tuple[str, str]]:
+        """Look at every name in the directory."""
+        if not self.created():
+            return []
+        ours = {entry.name for entry in self.catalogue()} | {DOCUMENT, WORK_AREA}
+        found = []
+        for name in sorted(set(os.listdir(self._path)) - ours):
+            path = self._path / name
+            try:
+                raw = self.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
+                why = why_foreign(name, raw, is_directory=path.is_dir())
+            except (OSError, CheckpointCorrupt):
+                why = "it cannot be read"
+            found.append((name, why))
+        return found
+
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
         self.created()
@@ -121,14 +148,13 @@ class DirectoryBackend(Backend):
         return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
 
     def freed_by(self, names: Collection[str]) -> int:
-        """Add up the files of which no name would be left."""
+        """Add up the files of which no name would be left; a user's stay."""
         links: Counter[tuple[int, int, int]] = Counter()
         for name in names:
-            for folder, _, found in os.walk(self._path / name):
-                for file in found:
-                    with contextlib.suppress(FileNotFoundError):  # retired meanwhile
-                        stat = os.lstat(f"{folder}/{file}")
-                        links[stat.st_ino, stat.st_nlink, stat.st_size] += 1
+            for key in self.source(name).parts():
+                with contextlib.suppress(FileNotFoundError):  # retired meanwhile
+                    stat = os.lstat(self._path / name / key)
+                    links[stat.st_ino, stat.st_nlink, stat.st_size] += 1
         return sum(size for (_, nlink, size), seen in links.items() if seen == nlink)
 
     # -- writing ---------------------------------------------------------------------------------
@@ -279,13 +305,11 @@ class DirectoryBackend(Backend):
             files.sync_directory(self._path / name)
 
     def remove(self, name: str, keys: set[str]) -> None:
-        """Rename out of the store, then unlink; what is not ours stops it before anything moved."""
-        emptied = {f"{key.partition('/')[0]}/" for key in keys}  # a field that lost its files
-        self.check_foreign(name, self.source(name).keys() - keys - emptied)
-        self._discard(name)
+        """Rename out of the store, then unlink; a user's files are put back into the store."""
+        self._discard(name, keys)
 
-    def _discard(self, name: str) -> None:
-        trash = self._work_area.new("trash")
+    def _discard(self, name: str, keys: set[str] | None = None) -> None:
+        trash = self._work_area.new_trash(name)
         self._move_out(name, trash)
         try:
             if self._durable:
@@ -293,7 +317,7 @@ class DirectoryBackend(Backend):
         except BaseException:
             self._work_area.littered = True
             raise
-        self._work_area.remove_tree(trash)
+        self._work_area.remove_checkpoint(trash, keys)
 
     def _move_out(self, name: str, target: Path) -> None:
         try:

@@ -21,9 +21,14 @@ from typing import final
 
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
-from ringnb.checkpoint.storage.format import DOCUMENT
+from ringnb.checkpoint.storage.format import (
+    DOCUMENT,
+    allows_checkpoint_name,
+    looks_like_checkpoint,
+)
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.source import DirectorySource
+from ringnb.errors import CheckpointCorrupt
 
 __all__ = ["Listing"]
 
@@ -51,6 +56,7 @@ class Listing:
         self._known: dict[str, tuple[Stamp | None, CheckpointInfo | None]] = {}
         self._stamp: Stamp | None = None
         self._turn = 0
+        self._unsettled: list[str] = []
 
     def renew_guard(self) -> None:
         """In a forked child: the thread that held the guard does not exist here."""
@@ -102,6 +108,7 @@ class Listing:
         stamp = _stamp(self._store)
         if stamp is None:
             self._catalogue, self._known, self._stamp = Catalogue(), {}, None
+            self._unsettled = []
             return
         if stamp == self._stamp:
             return
@@ -114,15 +121,22 @@ class Listing:
         earlier, self._known = self._known, {}
         with os.scandir(self._store) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and entry.name != DOCUMENT:
+                if allows_checkpoint_name(entry.name):  # else it is not ringnb's
                     self._look_at(entry.name, earlier.get(entry.name))
         self._rebuild()
 
     def _rebuild(self) -> None:
+        self._unsettled = [
+            n for n, (_, info) in self._known.items() if info is None and looks_like_checkpoint(n)
+        ]
         self._catalogue = Catalogue(info for _, info in self._known.values() if info is not None)
 
     def _examined(self, look: Callable[[Catalogue], list[CheckpointInfo]]) -> list[CheckpointInfo]:
         """Return what `look` gives, after the documents that it names were examined."""
+        # A name that looks like a checkpoint's may be a copy that is just being made.
+        unsettled = [n for n in self._unsettled if self._look_at(n, self._known.get(n))]
+        if unsettled:
+            self._rebuild()
         names = [entry.name for entry in look(self._catalogue)]
         if len(names) > _EXAMINED:
             first = self._turn % len(names)
@@ -140,11 +154,21 @@ class Listing:
             self._known[name] = known
             return False
         path = self._store / name
-        raw = DirectorySource(path).read(DOCUMENT, MAX_DOCUMENT_BYTES)
-        if raw is None and not os.path.lexists(path):
+        source = DirectorySource(path)
+        try:
+            raw = source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
+            if raw is not None:
+                entry = entry_of(name, raw)
+            else:
+                # A directory with no file of a commit in it is the user's, whatever its name.
+                lost = looks_like_checkpoint(name) and source.remains()
+                entry = entry_of(name, None) if lost else None
+        except CheckpointCorrupt:  # it cannot be read
+            entry = entry_of(name, None)
+        if entry is None and stamp is None and not os.path.lexists(path):
             self._known.pop(name, None)  # retired by another writer since the directory was read
         else:
-            self._known[name] = (stamp, entry_of(name, raw))
+            self._known[name] = (stamp, entry)
         return self._known.get(name) != known
 
     def _document_stamp(self, name: str) -> Stamp | None:
@@ -156,4 +180,6 @@ def _stamp(path: str | Path) -> Stamp | None:
         stat = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        return (-1, error.errno or 0)
     return stat.st_ino, stat.st_mtime_ns, stat.st_size

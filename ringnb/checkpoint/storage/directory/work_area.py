@@ -1,8 +1,12 @@
 """The directory beside a local store in which ringnb works: in the store lie checkpoints only.
 
 What is staged here is renamed into the store, so it has to be on the store's own file system. It lies
-beside the store, and inside only where the store's parent cannot be written, or is another file system
-(the store is a mount point).
+beside the store, and inside only where the store's parent cannot be written, or is another file
+system (the store is a mount point).
+
+A checkpoint that is deleted lies in ``trash`` under ``<12 digits>.<name>`` until its files are removed.
+If something of a user's is left, that becomes ``u<11 digits>.<name>``, is renamed back into the store,
+and is never removed.
 """
 
 from __future__ import annotations
@@ -14,12 +18,19 @@ import uuid
 from pathlib import Path
 from typing import final
 
+from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.directory import files
-from ringnb.checkpoint.storage.format import WORK_AREA
+from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, parse_document
+from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, looks_like_part
+from ringnb.checkpoint.storage.source import DirectorySource
+from ringnb.errors import CheckpointCorrupt
 
 __all__ = ["WorkArea", "work_area_of"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_RETIRED = re.compile(r"[0-9a-f]{12}\..+")  # with the name: a user's files in it go back there
+_USERS = re.compile(r"u[0-9a-f]{11}\..+")  # what a user had put into a checkpoint, and nothing else
+_NFS = re.compile(r"\.nfs[0-9a-f]+")
 _EMPTIED = ("staging", "trash")
 
 
@@ -45,6 +56,19 @@ def work_area_of(store: Path) -> Path:
     ):
         return inside
     return beside
+
+
+def _keys_of(source: DirectorySource) -> set[str]:
+    """Return the files, and the emptied folders, of a checkpoint that ringnb moved to the trash."""
+    raw = source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
+    if raw is not None:
+        try:
+            return parse_document("in the trash", raw).keys()
+        except CheckpointCorrupt:  # a power cut: the document's data went first
+            pass
+    found = source.keys()
+    emptied = {key for key in found if looks_like_part(f"{key}c")}
+    return source.remains() | emptied
 
 
 @final
@@ -85,13 +109,77 @@ class WorkArea:
         """Return a path in ``staging`` or ``trash`` at which nothing lies yet."""
         return self.path / folder / uuid.uuid4().hex
 
+    def new_trash(self, name: str) -> Path:
+        """Return a path in ``trash`` for a checkpoint of that name, at which nothing lies yet."""
+        return self.path / "trash" / f"{uuid.uuid4().hex[:12]}.{name}"
+
     def sweep(self) -> None:
         """Remove what killed writers, and failed commits, left."""
         self.littered = False
         for folder in _EMPTIED:
             for path in (self.path / folder).iterdir():
-                if _ID.fullmatch(path.name):  # else ringnb did not name it
+                if _ID.fullmatch(path.name):
                     self.remove_tree(path)
+                elif folder == "trash" and _RETIRED.fullmatch(path.name):
+                    self.remove_checkpoint(path)
+                elif folder == "trash" and _USERS.fullmatch(path.name):
+                    self._finish_putting_back(path)
+                # else ringnb did not name it
+
+    def remove_checkpoint(self, path: Path, keys: set[str] | None = None) -> None:
+        """Remove the files of a checkpoint that was moved to `new_trash`; a user's go back to the store.
+
+        `keys` are its files, by default what its document says. A kill leaves what the next `sweep`
+        finishes: the document is removed last, because it says which files are ours. What cannot be
+        removed now is swept later.
+        """
+        try:
+            if path.is_symlink() or not path.is_dir():
+                files.remove_file(path)
+                return
+            source = DirectorySource(path)
+            found = source.keys()
+            if keys is None:
+                keys = _keys_of(source)
+            for key in sorted((found & keys) - {DOCUMENT}):
+                if not key.endswith("/"):
+                    files.remove_file(path / key)
+            folders = {key.partition("/")[0] for key in keys - {DOCUMENT}}
+            for folder in sorted(folders):
+                field = path / folder
+                if field.is_dir() and not field.is_symlink() and not os.listdir(field):
+                    files.remove_directory(field)
+            rest = found - keys - {DOCUMENT} - {f"{folder}/" for folder in folders}
+            if rest and not all(_NFS.match(os.path.basename(key)) for key in rest):
+                mine = path.with_name(f"u{path.name[1:]}")
+                files.rename(path, mine)
+                files.sync_directory(path.parent)
+                self._put_back(mine)
+                return
+            if DOCUMENT in found:
+                files.remove_file(path / DOCUMENT)
+            # This fails as long as somebody has a file open over NFS.
+            files.remove_directory(path)
+        except (OSError, CheckpointCorrupt):
+            self.littered = True
+
+    def _finish_putting_back(self, path: Path) -> None:
+        try:
+            self._put_back(path)
+        except OSError:
+            self.littered = True
+
+    def _put_back(self, path: Path) -> None:
+        """Move what a user has put into a checkpoint back, under the first name that is free."""
+        # Whatever is left in there but the document is the user's: the name of `path` says so.
+        if os.path.lexists(path / DOCUMENT):
+            files.remove_file(path / DOCUMENT)
+        name = path.name.partition(".")[2]
+        if DirectorySource(path).remains():  # a chunk, say, that the user has added to a field
+            name += "-user"  # under its own name it would look like a damaged checkpoint
+        free = free_name(name, lambda n: os.path.lexists(self._store / n))
+        files.rename(path, self._store / free)
+        files.sync_directory(self._store)
 
     def remove_tree(self, path: Path) -> None:
         """Remove a path from `new`; what cannot be removed now is swept later."""

@@ -25,14 +25,16 @@ from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ringnb.checkpoint.storage.backend import Backend, Commit, free_name
+from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
     WORK_AREA,
     FieldLayout,
+    allows_checkpoint_name,
     checkpoint_keys,
+    is_stray,
     root_document,
 )
 from ringnb.checkpoint.storage.object_store.claims import Claims
@@ -87,13 +89,13 @@ class ObjectStoreBackend(Backend):
         return sync(fetch(self._store, key, MAX_DOCUMENT_BYTES))
 
     def created(self) -> bool:
-        """Look for the root document, or any other key."""
+        """Look for the root document, or any other key that is not a stray one."""
         raw = self._get(DOCUMENT)
         if raw is None:
 
             async def first() -> str | None:
                 async for key in self._store.list():
-                    if not key.startswith(f"{WORK_AREA}/"):
+                    if not is_stray(key.partition("/")[0]):
                         return key
                 return None
 
@@ -111,8 +113,7 @@ class ObjectStoreBackend(Backend):
 
         async def collect() -> list[tuple[str, bytes | None]]:
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
-            names = [n for n in names if n != DOCUMENT and not n.startswith(".")]
-            names = [n for n in names if n not in leave_out]
+            names = [n for n in names if allows_checkpoint_name(n) and n not in leave_out]
             values = await asyncio.gather(
                 *(fetch(self._store, f"{n}/{DOCUMENT}", MAX_DOCUMENT_BYTES) for n in names)
             )
@@ -132,6 +133,26 @@ class ObjectStoreBackend(Backend):
         """List an actor's checkpoints."""
         return self._read_catalogue(others).history(name_prefix, kernel_id)
 
+    def foreign(self) -> list[tuple[str, str]]:
+        """Look at every name below the root."""
+        if not self.created():
+            return []
+
+        async def collect() -> dict[str, bool]:
+            """Return each name, and whether it is a prefix."""
+            first: dict[str, bool] = {}
+            async for key in self._store.list():
+                name, is_prefix, _ = key.partition("/")
+                first[name] = bool(is_prefix)
+            return first
+
+        ours = {entry.name for entry in self.catalogue()} | {DOCUMENT, WORK_AREA}
+        return [
+            (name, why_foreign(name, self._get(f"{name}/{DOCUMENT}"), is_directory=is_prefix))
+            for name, is_prefix in sorted(sync(collect()).items())
+            if name not in ours
+        ]
+
     def source(self, name: str) -> StoreSource:
         """Return the keys of a checkpoint."""
         return StoreSource(self._store, name)
@@ -145,7 +166,7 @@ class ObjectStoreBackend(Backend):
         total = 0
         for name in names:
             source = self.source(name)
-            total += sum(source.size(key) or 0 for key in sorted(source.keys()))
+            total += sum(source.size(key) or 0 for key in sorted(source.parts()))
         return total
 
     # -- writing ---------------------------------------------------------------------------------
@@ -169,7 +190,7 @@ class ObjectStoreBackend(Backend):
         """Remove what dead writers left: keys without a group document, and their claims."""
         for name in claims.abandoned():
             if self._get(f"{name}/{DOCUMENT}") is None:
-                self._delete(self.source(name).keys(), name)
+                self._delete(self.source(name).parts(), name)
             claims.drop(name)
 
     def put(self, commit: Commit) -> SaveReceipt:
@@ -187,7 +208,7 @@ class ObjectStoreBackend(Backend):
         name = commit.name
         self.check_free(name, taken=self._get(f"{name}/{DOCUMENT}") is not None)
         catalogue = self._read_catalogue()
-        stale = self.source(name).keys()  # of a commit that was killed
+        stale = self.source(name).parts()  # of a commit that was killed
         crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
 
         def write_chunk(chunk: tuple[FieldLayout, int]) -> None:
@@ -235,7 +256,6 @@ class ObjectStoreBackend(Backend):
 
     def remove(self, name: str, keys: set[str]) -> None:
         """The group document first: from then on the checkpoint does not exist."""
-        self.check_foreign(name, self.source(name).keys() - keys)
         self._delete_checkpoint(name, keys)
 
     def quarantine(self, name: str) -> str:
@@ -254,9 +274,9 @@ class ObjectStoreBackend(Backend):
         return f"{self.url}/{target}"
 
     def _delete_checkpoint(self, name: str, keys: set[str] | None = None) -> None:
-        """Delete some keys of a checkpoint, or all that there are."""
+        """Delete some keys of a checkpoint, or all that have the form of a commit's."""
         self._delete({DOCUMENT}, name)  # first: from now on it does not exist, whatever fails
-        rest = self.source(name).keys() if keys is None else keys
+        rest = self.source(name).parts() if keys is None else keys
         self._delete(rest - {DOCUMENT}, name)
 
     def _delete(self, keys: set[str], name: str) -> None:
