@@ -124,14 +124,14 @@ def many(scale: Scale) -> Iterator[Row]:
     time.sleep(0.2)  # a listing is remembered once the directory's time stamp is that old
     opened, listed = _open_and_list(path, scale.times(15, 7))
     deleted, gone = [], []
-    remove_tree = WorkArea.remove_tree  # runs after the name is gone
+    remove = WorkArea.remove_checkpoint  # runs after the name is gone
 
-    def noting(work_area: WorkArea, trash: Path) -> None:
+    def noting(work_area: WorkArea, trash: Path, keys: set[str] | None = None) -> None:
         """Note when the visible part of a delete is over."""
         gone.append(time.perf_counter())
-        remove_tree(work_area, trash)
+        remove(work_area, trash, keys)
 
-    with ZarrStorage(path) as storage, mock.patch.object(WorkArea, "remove_tree", noting):
+    with ZarrStorage(path) as storage, mock.patch.object(WorkArea, "remove_checkpoint", noting):
         storage.list()
         storage.delete("bench_0_step_0")  # takes the lock
         for step in range(1, scale.times(51, 21)):
