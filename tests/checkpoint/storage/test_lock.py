@@ -246,3 +246,59 @@ def test_storage_rule_11_threads_of_a_process_wait_for_each_other(storage, path)
         thread.join(30)
     assert [c.sequence for c in storage.catalogue()] == list(range(1, 11))
     other.close()
+
+
+# -- one store, reached in two ways --------------------------------------------------------------------
+
+
+@pytest.fixture(params=["below its parent", "on its own"])
+def mounted(path, tmp_path, request):
+    """Another path of the same store, through a bind mount, as a container has one."""
+    (tmp_path / "other").mkdir()
+    with rn.ZarrStorage(path) as storage:
+        storage.save("a_0_step_9", make_snapshot())
+    where = tmp_path / "other" / ("all" if request.param == "below its parent" else "s.zarr")
+    where.mkdir()
+    what = path if where.name == "s.zarr" else path.parent
+    command = ["mount", "--bind", str(what), str(where)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user cannot mount")
+    yield where if where.name == "s.zarr" else where / path.name
+    subprocess.run(["umount", str(where)], check=True)
+
+
+def test_storage_rule_11_a_bind_mount_does_not_take_the_lock_from_the_writer(mounted, path):
+    process = holder(path)
+    error = save_elsewhere(mounted)
+    assert "StoreLocked" in error
+    assert f"process {process.pid} on host {socket.gethostname()!r}" in error
+    assert rn.ZarrStorage(mounted).list() == ["a_0_step_9", "a_0_step_0"]  # readers never wait
+    assert not (path / ".ringnb").exists()  # and nothing moved the writer's work area
+    process.communicate("\n")
+    with rn.ZarrStorage(mounted) as storage:
+        storage.save(ONE, make_snapshot(1))
+        storage.delete("a_0_step_9")
+        assert "StoreLocked" in save_elsewhere(path)
+    assert save_elsewhere(path) == ""
+    assert rn.ZarrStorage(path).list() == ["a_0_step_0", ONE, "other_0_step_1"]
+
+
+def test_storage_rule_11_a_writer_goes_on_while_a_bind_mount_is_refused(mounted, path):
+    with rn.ZarrStorage(path) as storage:
+        for n in range(3):
+            storage.save(f"b_0_step_{n}", make_snapshot(n))
+            assert f"process {os.getpid()} on host" in save_elsewhere(mounted)
+        numbers = [entry.sequence for entry in storage.catalogue()]
+        assert len(set(numbers)) == 4
+
+
+def test_storage_rule_11_the_lock_of_the_root_document_is_taken_with_the_first_commit(path):
+    with rn.ZarrStorage(path) as storage:
+        storage.save(ONE, make_snapshot(1))
+        with open(path / "zarr.json", "r+") as document, pytest.raises(BlockingIOError):
+            fcntl.flock(document, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(path / "zarr.json", "r+") as document:
+        fcntl.flock(document, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(rn.StoreLocked, match=f"process {os.getpid()} .*another path or mount"):
+            storage.save(TWO, make_snapshot(2))
+    storage.save(TWO, make_snapshot(2))

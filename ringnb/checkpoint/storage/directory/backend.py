@@ -164,7 +164,9 @@ class DirectoryBackend(Backend):
         """Hold the store's lock; take it from the system at the first time."""
         with self._lock.mutex:
             self.created()
-            if not self._lock.held or not self._work_area.locate().is_dir():
+            area = self._work_area.locate()
+            self._lock.acquire_root(self._path / DOCUMENT, area / "lock")  # before anything is made
+            if not self._lock.held or not area.is_dir():
                 self._make_work_area()
             if self._lock.acquire(self._work_area.path / "lock", self):
                 try:
@@ -212,6 +214,7 @@ class DirectoryBackend(Backend):
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
         self.created()  # from now on, a store that is missing was removed
+        self._lock.acquire_root(self._path / DOCUMENT, self._work_area.path / "lock")
 
     @contextlib.contextmanager
     def _staged(self, raw: bytes) -> Iterator[Path]:

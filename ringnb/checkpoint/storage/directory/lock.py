@@ -4,6 +4,10 @@ The lock is an ``flock`` on a file in the work area, which the system drops when
 dead holder is replaced at once. The file says who holds it (pid, host, since when), for the message.
 All storages of a process on one store share one `WriteLock`; the last of them to close gives it up.
 
+The work area may lie elsewhere for a process that sees the store through another mount (a container
+beside its host), so the store's root document is locked as well: it is the same file however it is
+reached.
+
 A forked child inherits the descriptor but must not write: it closes its copy (which does not release
 the parent's lock) and would have to acquire the lock anew, which fails while the parent has it.
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import threading
 import time
 import weakref
@@ -36,14 +41,19 @@ class WriteLock:
         self.listing = Listing(store)  # what the store holds, as far as this process knows
         self.sequence = 0  # the highest number that this process has given
         self._fd: int | None = None
+        self._root_fd: int | None = None
         # Weak, because a storage that is dropped without close() holds nothing any more.
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
 
     def __del__(self) -> None:
         """Free the lock when the last storage of the process on this store is gone."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+        self._close()
+
+    def _close(self) -> None:
+        for fd in (self._fd, self._root_fd):
+            if fd is not None:
+                os.close(fd)
+        self._fd = self._root_fd = None
 
     @property
     def held(self) -> bool:
@@ -67,11 +77,9 @@ class WriteLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            msg = (
-                f"store {str(self._store)!r} is being written by {_owner(path)}: one process writes "
-                "a store at a time. Close that session, or use another storage_path"
-            )
-            raise StoreLocked(msg) from None
+            if not self._holders:
+                self._close()  # the root document's, if we got that
+            raise self._refused(path) from None
         except BaseException:
             os.close(fd)
             raise
@@ -84,22 +92,58 @@ class WriteLock:
         self._holders.add(holder)
         return True
 
+    def _refused(self, path: Path) -> StoreLocked:
+        return StoreLocked(
+            f"store {str(self._store)!r} is being written by {_owner(path)}: one process writes "
+            "a store at a time. Close that session, or use another storage_path"
+        )
+
+    def acquire_root(self, document: Path, path: Path) -> None:
+        """Lock the store's root document, if there is one, beside the lock at `path`.
+
+        The caller holds `mutex`. StoreLocked if another process holds it. Where the file system cannot
+        lock this file, the lock at `path` is all there is.
+        """
+        if self._root_fd is not None:
+            if _same_file(self._root_fd, document):
+                return
+            os.close(self._root_fd)  # the store was removed and made anew
+            self._root_fd = None
+        try:
+            fd = os.open(document, os.O_RDWR | os.O_CLOEXEC)  # NFS locks only what may be written
+        except OSError:
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _flock_owner(os.fstat(fd))
+            os.close(fd)
+            if _is_locked(path):
+                raise self._refused(path) from None
+            msg = (
+                f"store {str(self._store)!r} is being written by {owner}, which reaches it by another "
+                "path or mount: one process writes a store at a time. Close that session, or use "
+                "another storage_path"
+            )
+            raise StoreLocked(msg) from None
+        except OSError:
+            os.close(fd)
+            return
+        self._root_fd = fd
+
     def release(self, holder: object) -> None:
         """Give the lock up for a holder; the last one frees it for other processes."""
         with self.mutex:
             self._holders.discard(holder)
-            if not self._holders and self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+            if not self._holders:
+                self._close()
 
     def forget(self) -> None:
         """In a forked child: drop the inherited descriptor, and the mutex with it."""
         self.mutex = threading.RLock()
         self.listing.renew_guard()
         self._holders = weakref.WeakSet()
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._close()
 
 
 def _same_file(fd: int, path: Path) -> bool:
@@ -107,6 +151,31 @@ def _same_file(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), path.stat())
     except OSError:
         return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _flock_owner(stat: os.stat_result) -> str:
+    """Describe the process of this host that has locked a file, as far as the system tells."""
+    file = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, _, pid, locked, *_ = line.replace("->", "").split()
+            if kind == "FLOCK" and locked == file and int(pid) > 0:
+                return describe_writer({"pid": int(pid), "host": socket.gethostname()})
+    return describe_writer({})
 
 
 def _owner(path: Path) -> str:

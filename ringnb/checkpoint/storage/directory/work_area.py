@@ -51,7 +51,7 @@ def work_area_of(store: Path) -> Path:
         store.is_dir()
         and (
             os.stat(store).st_dev != os.stat(parent).st_dev
-            or (not beside.is_dir() and not os.access(parent, os.W_OK))
+            or (not beside.is_dir() and (not os.access(parent, os.W_OK) or _is_mount(store)))
         )
     ):
         return inside
@@ -69,6 +69,16 @@ def _keys_of(source: DirectorySource) -> set[str]:
     found = source.keys()
     emptied = {key for key in found if looks_like_part(f"{key}c")}
     return source.remains() | emptied
+
+
+def _is_mount(path: Path) -> bool:
+    """Return whether something is mounted at a real path, be it a part of the same file system."""
+    escaped = str(path).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return False
+    return any(line.split(" ", 5)[4:5] == [escaped] for line in mounts.splitlines())
 
 
 @final
