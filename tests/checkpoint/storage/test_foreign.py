@@ -184,7 +184,7 @@ def stopped_at(n, act):
 
 @pytest.mark.parametrize("kind", ["kill", "EIO once"])
 def test_storage_rule_13_a_users_files_outlive_a_kill_at_any_moment(tmp_path, kind):
-    mine = ("notes.txt", "u/.DS_Store", "mine/zarr.json", "mine/c/0")
+    mine = ("notes.txt", "u/.DS_Store", "mine/zarr.json", "mine/c/0", "u/c.7.0")
     for n in itertools.count():
         path = tmp_path / f"{n}.zarr"
         storage = rn.ZarrStorage(path, durable=n % 2 == 0)
@@ -200,7 +200,8 @@ def test_storage_rule_13_a_users_files_outlive_a_kill_at_any_moment(tmp_path, ki
         storage.close()
         with rn.ZarrStorage(path) as after:
             after.save(THREE, make_snapshot(3))
-            left = tree(path / TWO)
+            # With a file that looks like a chunk it comes back under a name that is no checkpoint's.
+            left = tree(path / TWO) if TWO in after.list() else tree(path / f"{TWO}-user")
             if TWO in after.list():
                 after.load(TWO).verify()
                 assert left == whole
@@ -440,6 +441,12 @@ def test_storage_rule_13_in_an_object_store_what_is_not_ours_is_passed_over_and_
     storage = rn.ZarrStorage(store)
     for n in (1, 2):
         storage.save(f"checkpoint_0_step_{n}", make_snapshot(n))
+    copied = {
+        f"{TWO} (copy){key.removeprefix(TWO)}": value
+        for key, value in store._store_dict.items()
+        if key.startswith(f"{TWO}/")
+    }
+    store._store_dict.update(copied)
     mine = [
         *(f"{ONE}/notes.txt", f"{ONE}/u/.DS_Store", f"{ONE} (copy)/zarr.json", "caf\u00e9/x"),
         *(f"{ONE}/mine/notes.txt", "notes.txt"),
@@ -457,6 +464,7 @@ def test_storage_rule_13_in_an_object_store_what_is_not_ours_is_passed_over_and_
     storage.load(ONE).verify()
     storage.delete(ONE)
     keys = set(store._store_dict)
+    assert copied.items() <= store._store_dict.items()
     assert {*mine, ".DS_Store", "lost+found/x"} <= keys
     assert {key for key in keys if key.startswith(f"{ONE}/")} == {
         key for key in mine if key.startswith(f"{ONE}/")
