@@ -57,12 +57,16 @@ def test_its_record_and_layout_are_what_is_written(tmp_path):
     storage.close()
 
 
+def _anchors(text):
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", t.lower()).replace(" ", "-") for t in titles}
+
+
 def test_its_links_lead_somewhere():
-    anchors = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    }
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in link]
     assert links
     for link in links:
-        assert link[1:] in anchors if link.startswith("#") else (PAGE.parent / link).exists(), link
+        place, _, anchor = link.partition("#")
+        page = PAGE.parent / place if place else PAGE
+        assert page.exists(), link
+        assert not anchor or anchor in _anchors(page.read_text()), link
