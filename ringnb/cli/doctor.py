@@ -105,28 +105,24 @@ def _machine() -> Iterator[Finding]:
     usable = available_cores()
     note = "" if usable > 1 else "; kernel and writer share one: stepping slows during commits"
     yield Finding("ok" if usable > 1 else "--", "CPU cores", f"{usable} usable{note}")
-    yield _numba_cache()
+    yield _compiled_code()
 
 
-def _numba_cache() -> Finding:
+def _compiled_code() -> Finding:
     """Say where compiled code is kept, and whether it can be."""
-    from ringnb.kernel import ring  # noqa: PLC0415 - brings in Numba
-
-    what = "Numba cache"
-    compiled = [f.stats.cache_path for f in vars(ring).values() if hasattr(f, "stats")]
-    place = next(filter(None, compiled), None)
-    if place is None:
-        return Finding("--", what, "off: every process compiles anew; set NUMBA_CACHE_DIR")
+    what = "compiled code"
     try:
-        Path(place).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        found = f"{place} cannot be written ({error.strerror}): set NUMBA_CACHE_DIR"
-        return Finding(
-            "--", what, f"{found} to a directory that can, or every process compiles anew"
-        )
-    return Finding("ok", what, f"{place} can be written")
+        from ringnb.kernel.caching import find_cache  # noqa: PLC0415 - brings in Numba
+
+        place, refusals = find_cache()
+        if place is None:
+            advice = "every process compiles anew; set NUMBA_CACHE_DIR to a directory of yours"
+            return Finding("--", what, f"is not kept ({refusals}): {advice}")
+        size = sum(file.stat().st_size for file in place.parent.glob("compiled-*/*"))
+        passed_over = f"; not used: {refusals}" if refusals else ""
+        return Finding("ok", what, f"kept in {place}, {size / 1e6:.1f} MB{passed_over}")
+    except Exception as error:  # noqa: BLE001 - any failure here is the finding
+        return Finding("--", what, f"cannot be looked at: {type(error).__name__}: {error}")
 
 
 def _file_system() -> Iterator[Finding]:

@@ -286,8 +286,8 @@ with rn.Session(actors, storage=rn.ZarrStorage(zarr.storage.MemoryStore())) as s
 
 
 @pytest.mark.slow
-def test_compiled_code_outlives_the_place_where_it_was_written(tmp_path):
-    """The second process finds the first one's code in the cache, and no module of that name."""
+def test_a_function_needs_no_module_that_another_process_could_import(tmp_path):
+    """Code in a cache belongs to a module; there is none of that name."""
     code = f"exec(compile({PROGRAM!r}, 'text', 'exec'), {{'__name__': 'gone'}})"
     for _ in range(2):
         done = subprocess.run(

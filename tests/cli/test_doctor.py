@@ -12,7 +12,7 @@ from ringnb.cli import doctor
 def test_doctor_finds_a_working_installation(tmp_path):
     done = ringnb("doctor", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    for word in (rn.__version__, "numba", "CPU cores", "Numba cache", "fsync", "backend 'cuda'"):
+    for word in (rn.__version__, "numba", "CPU cores", "compiled code", "fsync", "backend 'cuda'"):
         assert word in done.stdout
     assert "50 steps after the restore are bit-identical" in done.stdout
     assert "FAIL" not in done.stdout

@@ -7,26 +7,28 @@ will ever be and one lane may host actors of several types::
 
 updates the cells whose index along the leading grid axis lies in ``first..last-1``.
 
-Numba caches a compiled function under its own name and bytecode and knows nothing of what it calls.
-Therefore the generated function carries a digest of the update function, and of everything that the
-update function refers to, in its name.
+The package's own models are kept on disk (`ringnb.kernel.caching`). What a user wrote is compiled by
+every process, together with all that it calls.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import threading
-from collections.abc import Callable
-from types import FunctionType
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numba
-from numba import carray, cfunc, njit, types
+from numba import carray, njit, types
+from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 
 from ringnb.actors.base import Actor
 from ringnb.kernel.atomics import assume
-from ringnb.kernel.caching import digest, plain
+from ringnb.kernel.caching import DiskCache, all_it_reads, is_own, plain, without_constants
 
 __all__ = ["CompiledActor", "compile_actor"]
 
@@ -99,12 +101,12 @@ class CompiledActor(NamedTuple):
     keep_alive: tuple[Any, ...]  # the Numba objects that own the code
 
 
-_compiled: dict[tuple[str, str, str, int], CompiledActor] = {}
+_functions: dict[Hashable, Any] = {}
 _compile_lock = threading.Lock()
 
 
 def compile_actor(actor: Actor) -> CompiledActor:
-    """Compile an actor's update and inject functions, or take them from a cache.
+    """Compile an actor's update and inject functions, or take those of an earlier call.
 
     A `TypeError` if `update` does not take ``(now, next, params, step, [[z,] y,] x)``, a `ValueError` if
     a function cannot be compiled.
@@ -112,42 +114,53 @@ def compile_actor(actor: Actor) -> CompiledActor:
     ndim = len(actor.shape)
     update, inject = plain(actor.update), plain(actor.inject)
     _check_signature(update, ndim)
-    key = (digest(update), digest(inject), actor.dtype.name, ndim)
+    element = types.CPointer(numba.from_dtype(actor.dtype))
+    arguments = (element, element, types.CPointer(types.float64), *((types.int64,) * 7))
     with _compile_lock:
-        if key not in _compiled:
-            element = types.CPointer(numba.from_dtype(actor.dtype))
-            pointers = (element, element, types.CPointer(types.float64))
-            step = _compile(
-                _SOURCES[ndim],
-                f"step{ndim}_{actor.dtype.name}_{key[0]}",
-                update,
-                types.void(*pointers, *((types.int64,) * 7)),
-                _SHAPES[ndim],
-            )
-            disturb = _compile(
-                _INJECT,
-                f"inject_{actor.dtype.name}_{key[1]}",
-                inject,
-                types.void(*pointers, *((types.int64,) * 7), types.float64),
-            )
-            _compiled[key] = CompiledActor(step.address, disturb.address, (step, disturb))
-        return _compiled[key]
+        step = _function(f"step{ndim}", _SOURCES[ndim], update, arguments, _SHAPES[ndim])
+        disturb = _function("inject", _INJECT, inject, (*arguments, types.float64))
+        return CompiledActor(step.address, disturb.address, (step, disturb))
+
+
+def _function(
+    name: str, source: str, cell: Callable[..., None], arguments: tuple[Any, ...], shape: str = ""
+) -> Any:
+    """Compile a cell's function into its template, if it is not what it was before."""
+    key = (name, arguments, all_it_reads(cell))
+    if key not in _functions:
+        _functions[key] = _compile(name, source, cell, arguments, shape)
+    return _functions[key]
 
 
 def _origin() -> None:
     """Give the generated functions a line of this file to come from."""
 
 
-def _of_this_module(cell: Callable[..., None]) -> Callable[..., None]:
-    """Copy a function into this module."""
-    # Cached code is loaded together with the module that its function names. The user's may be a
-    # notebook cell, or a program that this process does not have.
-    assert isinstance(cell, FunctionType)
-    copy = FunctionType(
-        cell.__code__, cell.__globals__, cell.__name__, cell.__defaults__, cell.__closure__
-    )
-    copy.__module__ = __name__
-    return copy
+@contextlib.contextmanager
+def _helpers_as_they_are() -> Iterator[None]:
+    """Compile a user's compiled functions anew when they are called, in this thread.
+
+    Numba freezes what such a function refers to when it is first compiled, and on disk even beyond the
+    process (``njit(cache=True)``).
+    """
+    dispatchers: Any = Dispatcher
+    resolve = dispatchers.get_call_template
+    seen = set()
+
+    def resolve_anew(self: Any, args: Any, kws: Any) -> Any:
+        """Resolve a call."""
+        module = self.py_func.__module__ or ""
+        if self not in seen and not module.startswith(("numba.", "ringnb.")):
+            seen.add(self)
+            self.recompile()
+        return resolve(self, args, kws)
+
+    with global_compiler_lock:  # no other thread compiles meanwhile
+        dispatchers.get_call_template = resolve_anew
+        try:
+            yield
+        finally:
+            dispatchers.get_call_template = resolve
 
 
 def _check_signature(update: Callable[..., None], ndim: int) -> None:
@@ -161,26 +174,35 @@ def _check_signature(update: Callable[..., None], ndim: int) -> None:
         raise TypeError(msg)
 
 
-def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape: str = "") -> Any:
+def _compile(
+    name: str, source: str, cell: Callable[..., None], arguments: tuple[Any, ...], shape: str
+) -> Any:
+    own = is_own(cell)
+    element = arguments[0].dtype
+    # The name is a symbol of the process. One that is loaded from disk must not equal one that is not.
+    whose = re.sub(r"\W", "_", f"{cell.__module__}_{cell.__qualname__}") if own else "users"
+    name = f"{name}_{element}_{whose}"
     namespace: dict[str, Any] = {
         "__name__": __name__,
         "carray": carray,
         "assume": assume,
-        "cell": njit(_of_this_module(cell), forceinline=True, error_model="numpy"),
+        "cell": without_constants(njit(forceinline=True, error_model="numpy")(cell)),
     }
-    # The file name gives Numba's cache a place and a time stamp; the digest in `name` is the key. The
-    # line number leads to a function's text, which Numba asks for and Python 3.13 insists on parsing.
+    # The line number leads to a function's text: Numba asks for it, and Python 3.13 parses it.
     text = source.format(name=name, shape=shape).lstrip("\n")
     above = "\n" * (_origin.__code__.co_firstlineno - 1)
     code = compile(above + text, __file__, "exec")
     exec(code, namespace)  # noqa: S102 - our own template, with no text of the user's in it
     options = {"error_model": "numpy", "nopython": True}
+    # What the decorator `cfunc` makes, with another cache.
+    compiled: Any = CFunc(namespace[name], (arguments, types.void), locals={}, options=options)
     try:
-        try:
-            return cfunc(sig, cache=True, **options)(namespace[name])
-        except ImportError:
-            # Code in the cache belongs to a module that does not exist in this process.
-            return cfunc(sig, **options)(namespace[name])
+        if own:
+            compiled._cache = DiskCache(name)
+            compiled.compile()
+        else:
+            with _helpers_as_they_are():
+                compiled.compile()
     except Exception as error:  # Numba raises its own errors, and some that are not
         msg = (
             f"function {cell.__name__} cannot be compiled: {_reason(error)}. Numba compiles it: use "
@@ -188,6 +210,7 @@ def _compile(source: str, name: str, cell: Callable[..., None], sig: Any, shape:
             "report is the cause of this error)"
         )
         raise ValueError(msg) from error
+    return compiled
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
+from numba import config
 
 from ringnb._support.checks import check_int
 from ringnb._support.machine import available_cores
@@ -68,6 +69,12 @@ class CpuKernel(LaneKernel):
             msg = (
                 f"the CPU kernel needs poll() and pipes of a POSIX system, this is {sys.platform}; "
                 "use Linux, macOS or WSL 2"
+            )
+            raise BackendUnavailable(msg)
+        if config.DISABLE_JIT:
+            msg = (
+                "NUMBA_DISABLE_JIT is set, and the CPU kernel runs compiled code only: unset it and "
+                "start Python again, or use backend='cudasim', which runs uncompiled"
             )
             raise BackendUnavailable(msg)
         actors = tuple(actors)

@@ -31,7 +31,7 @@ from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout, registry
 from ringnb.kernel.base import SnapshotFacts
-from ringnb.kernel.caching import digest
+from ringnb.kernel.caching import all_it_reads
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.clock import DeviceClock
 from ringnb.kernel.cuda.device import Device, GpuDevice, SimulatedDevice
@@ -126,7 +126,9 @@ class CudaKernel(LaneKernel):
 
         codes = [cell_code(actor) for actor in actors]
         kinds = list(dict.fromkeys(codes))
-        key = tuple((digest(k.update), digest(k.inject), k.dtype, k.ndim) for k in kinds)
+        key = tuple(
+            (all_it_reads(k.update), all_it_reads(k.inject), k.dtype, k.ndim) for k in kinds
+        )
         if simulate:
             threads = 2 if width is None else width
         try:
