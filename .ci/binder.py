@@ -130,7 +130,7 @@ def main(place: Path) -> None:
     }
     environment |= {"HOME": str(home), "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
     built = run_within(LIMIT, [str(ROOT / "binder" / "postBuild")], environment)
-    compiled = set(home.rglob("*.nbc"))
+    compiled = set(home.rglob("compiled-*/*"))
     if not compiled:
         sys.exit("postBuild left no compiled code in the cache that start names")
     start = [
@@ -148,7 +148,7 @@ def main(place: Path) -> None:
         took = time.monotonic() - begun
         print(f"{name}: {took:.0f} s, {peak >> 20} MiB at most of {LIMIT >> 20}")
         # What a visitor has to wait for must have been compiled when the image was built.
-        if name == "00_quickstart" and (anew := set(home.rglob("*.nbc")) - compiled):
+        if name == "00_quickstart" and (anew := set(home.rglob("compiled-*/*")) - compiled):
             sys.exit(f"start does not find what postBuild compiled: {len(anew)} functions anew")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -95,3 +95,45 @@ def test_products_and_sums_are_rounded_apart_as_on_the_cpu(reports):
         assert report["fused or open to it"]["32"] == 0, report["actors"]
         fused = report["fused or open to it"]["64"]
         assert (fused > 0) == ("ising_2d" in report["actors"]), report["actors"]
+
+
+EDITED = """
+import struct
+import numba
+import ringnb as rn
+from ringnb.kernel.cuda.availability import load
+cuda = load(simulate=False)
+from ringnb.kernel.cuda.compile import compiled, signature
+from ringnb.kernel.cuda.program import build, cell_code
+
+@numba.njit
+def inner(x):
+    return x * K
+
+@numba.njit
+def outer(x):
+    return inner(x)
+
+@cuda.jit(device=True)
+def device(x):
+    return x + L
+
+def update(now, next, params, step, x):
+    next[0, x] = device(outer(now[0, x]))
+
+actor = rn.actors.CellActor(lambda now, next, params, step, x: None, (8,), dtype=float)
+actor.update = update
+constants = (1.2345, 2.3456, 3.4567, 4.5678)
+for K, L in (constants[:2], constants[2:]):
+    ((_, ptx),) = compiled(build([cell_code(actor)]), signature(), ((9, 0),), (256, 4))
+    print([struct.pack(">d", number).hex() in ptx.lower() for number in constants])
+"""
+
+
+def test_what_a_helper_refers_to_is_compiled_as_it_is_now():
+    """Numba would take the helper's code of before."""
+    done = subprocess.run(
+        [sys.executable, "-c", EDITED], capture_output=True, text=True, timeout=200, check=False
+    )
+    lines = ["[True, True, False, False]", "[False, False, True, True]"]
+    assert done.stdout.splitlines() == lines, done.stderr[-2000:]

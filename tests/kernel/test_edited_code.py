@@ -45,8 +45,16 @@ def vectorised(x):
 def residue(x):
     return {v} * x + ((x + 1e300) - 1e300)
 """
+KEPT = """
+import numba
+import helpers
+
+@numba.njit(cache=True)
+def kept(x):
+    return x * helpers.K
+"""
 PROGRAM = """
-import helpers, numba
+import helpers, kept, numba
 import numpy as np
 import ringnb as rn
 from helpers import K as SCALE, TABLE as T, TABLES as TS, other as o, residue as r, vectorised as v
@@ -78,12 +86,15 @@ def default_of_a_helper(now, next, params, step, x):
 def vectorised_helper(now, next, params, step, x):
     next[0, x] = v(now[0, x])
 
+def helper_that_numba_caches(now, next, params, step, x):
+    next[0, x] = kept.kept(now[0, x])
+
 def options_of_a_helper(now, next, params, step, x):
     next[0, x] = r(now[0, x])
 
 updates = [u for u in list(globals().values()) if getattr(u, "__module__", "") == "__main__"]
 actors = [rn.actors.CellActor(u, (4,), start=np.ones((1, 4)), dtype=float) for u in updates]
-assert len(actors) == 9
+assert len(actors) == 10
 with rn.Session(actors, storage=MemoryStorage(), lanes=1) as session:
     for slot, update in enumerate(updates):
         session.run_steps(slot, 1, timeout=100)
@@ -95,6 +106,7 @@ def run(project, cache, value, fast=False):
     """Run the program in a new process; return what each of its actors computed from a one."""
     project.mkdir(exist_ok=True)
     (project / "helpers.py").write_text(HELPERS.format(v=value, fast=fast))
+    (project / "kept.py").write_text(KEPT)
     (project / "program.py").write_text(PROGRAM)
     # Python takes an edit within one second that leaves a file's length for no edit.
     environment = {"NUMBA_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -20,6 +20,15 @@ with rn.Session(rn.actors.Wave2D((256, 256)), storage=MemoryStorage()) as sessio
     session.run_steps(0, 1)
     print(time.perf_counter() - began)
 """
+_FIRST_STEP_OF_A_USERS = """
+def smooth(now, next, params, step, y, x):
+    _, ny, nx = now.shape
+    next[0, y, x] = now[0, y, x] + params[0] * (
+        (now[0, y - 1, x] if y > 0 else now[0, ny - 1, x])
+        + (now[0, y, x - 1] if x > 0 else now[0, y, nx - 1])
+        - 2 * now[0, y, x]
+    )
+""" + _FIRST_STEP.replace("Wave2D((256, 256))", "CellActor(smooth, (256, 256), params={'r': 0.1})")
 
 
 def _fresh(code: str, **environment: str) -> float:
@@ -40,12 +49,15 @@ def imports(scale: Scale) -> Iterator[Row]:
 
 def first_step(scale: Scale) -> Iterator[Row]:
     """The first step of a first session, imports included: nothing compiled yet, and all cached."""
-    cold, cached = [], []
+    cold, cached, users = [], [], []
     for _ in range(scale.times(3, 1)):
         cache = scale.directory / "numba"
         cold.append(_fresh(_FIRST_STEP, NUMBA_CACHE_DIR=str(cache)))
         cached += [_fresh(_FIRST_STEP, NUMBA_CACHE_DIR=str(cache)) for _ in range(3)]
+        users += [_fresh(_FIRST_STEP_OF_A_USERS, NUMBA_CACHE_DIR=str(cache)) for _ in range(3)]
         shutil.rmtree(cache)
     what = "first step of a new process, imports included, compiled code cached"
     yield Row("first_cached", what, cached, "s", "<=", 1.0)
+    own = "the same with an update function of the user's, which every process compiles"
+    yield Row("first_users", own, users, "s", "<=", 1.5)
     yield Row("first_cold", "the same, nothing compiled yet", cold, "s", "<=", 10.0)

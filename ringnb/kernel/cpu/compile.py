@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numba
 from numba import carray, njit, types
+from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
@@ -152,6 +153,7 @@ def _helpers_as_they_are() -> Iterator[None]:
         module = self.py_func.__module__ or ""
         if self not in seen and not module.startswith(("numba.", "ringnb.")):
             seen.add(self)
+            self._cache = NullCache()
             self.recompile()
         return resolve(self, args, kws)
 

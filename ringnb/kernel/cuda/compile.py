@@ -8,7 +8,14 @@ from collections.abc import Callable, Hashable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["compiled", "ieee_arithmetic", "kept", "launch_bounds", "signature"]
+__all__ = [
+    "compiled",
+    "helpers_as_they_are",
+    "ieee_arithmetic",
+    "kept",
+    "launch_bounds",
+    "signature",
+]
 
 _RESIDENT = 1024  # threads of a multiprocessor that are to be there together
 _KEPT = 8  # kernels that stay compiled and loaded
@@ -32,9 +39,10 @@ def compiled(
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
     # What `cuda.compile` calls. The library that it drops holds what NVVM is given, which is the same
     # for every capability; so the front end, most of the work, is gone through once.
-    library, _ = compiler._compile_pyfunc_with_fixup(
-        body, signature, device=False, abi="numba", cc=(9, 0), launch_bounds=bounds
-    )
+    with helpers_as_they_are():
+        library, _ = compiler._compile_pyfunc_with_fixup(
+            body, signature, device=False, abi="numba", cc=(9, 0), launch_bounds=bounds
+        )
     for capability in capabilities:
         with ieee_arithmetic():
             ptx = library.get_asm_str(cc=capability)
@@ -54,10 +62,48 @@ def kept(cuda: Any, build: Callable[[], Callable[..., None]], key: Hashable, thr
                 del _compiled[next(iter(_compiled))]
             # No link-time optimisation: the PTX is then what was checked, and final.
             options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
-            with ieee_arithmetic():
+            with ieee_arithmetic(), helpers_as_they_are():
                 jitted = cuda.jit(signature(), launch_bounds=launch_bounds(threads), **options)
                 _compiled[whole_key] = jitted(build())
         return _compiled[whole_key]
+
+
+@contextlib.contextmanager
+def helpers_as_they_are() -> Iterator[None]:
+    """Compile a user's compiled functions anew when they are called, in this thread.
+
+    Numba freezes what such a function refers to when it is first compiled.
+    """
+    from ringnb.kernel.cuda.intrinsics import SIMULATED  # noqa: PLC0415
+
+    if SIMULATED:  # nothing is compiled
+        yield
+        return
+    from numba.core.dispatcher import Dispatcher  # noqa: PLC0415
+    from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
+    from numba.cuda.dispatcher import CUDADispatcher  # noqa: PLC0415
+    from numba.cuda.target import CUDATypingContext  # noqa: PLC0415
+
+    resolve = CUDATypingContext.resolve_value_type
+    seen: set[int] = set()
+
+    def resolve_anew(self: Any, value: Any) -> Any:
+        """Resolve a value's type."""
+        if isinstance(value, Dispatcher | CUDADispatcher) and id(value) not in seen:
+            seen.add(id(value))
+            if not (value.py_func.__module__ or "").startswith(("numba.", "ringnb.")):
+                if isinstance(value, CUDADispatcher):
+                    value.overloads.clear()
+                else:  # the device function that Numba has made of one for the CPU
+                    vars(value).pop("_CUDATypingContext__dispatcher", None)
+        return resolve(self, value)
+
+    with global_compiler_lock:  # no other thread compiles meanwhile
+        CUDATypingContext.resolve_value_type = resolve_anew
+        try:
+            yield
+        finally:
+            CUDATypingContext.resolve_value_type = resolve
 
 
 @contextlib.contextmanager
