@@ -144,9 +144,7 @@ def _prune(place: Path) -> None:
         for directory in by_use[:-_KEPT]:
             shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
-        for file in _ROOT.rglob(
-            "__pycache__/*.nb[ic]"
-        ):  # versions up to 1.0 used Numba's own cache
+        for file in _ROOT.rglob("__pycache__/*.nb[ic]"):  # former versions used Numba's cache
             file.unlink(missing_ok=True)
 
 
