@@ -35,16 +35,7 @@ DEFAULT_TIMEOUT_S = 30.0
 class PendingCommand:
     """A command that was sent; `reply` is there once it was answered.
 
-    Parameters
-    ----------
-    command_id : int
-        The id that the reply will carry.
-    slot : int
-        The actor asked.
-    kind : Command
-        What was asked.
-    sink : callable, optional
-        Called with the reply, by the thread that took it off the ring, instead of keeping it.
+    With a `sink`, the thread that takes the reply off the ring gives it to that instead.
     """
 
     __slots__ = ("command_id", "kind", "reply", "sink", "slot")
@@ -59,17 +50,7 @@ class PendingCommand:
 
 @final
 class KernelClient:
-    """Sends commands to a kernel and waits for replies.
-
-    Parameters
-    ----------
-    kernel : AbstractKernel
-        A launched kernel. The client is its only consumer of replies.
-
-    Notes
-    -----
-    Every method may be called from any thread.
-    """
+    """Sends commands to a launched kernel, as the only consumer of its replies. Any thread."""
 
     def __init__(self, kernel: AbstractKernel) -> None:
         self.kernel = kernel
@@ -91,34 +72,11 @@ class KernelClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         spin_ns: int = 0,
     ) -> PendingCommand:
-        """Send a command.
+        """Send a `Command` with up to four arguments; its reply goes to `sink`, or to `wait_reply`.
 
-        Parameters
-        ----------
-        slot : int
-            The actor.
-        kind : int
-            A `Command`.
-        arguments : sequence of int
-            Up to four.
-        sink : callable, optional
-            Receives the reply.
-        timeout_s : float
-            Seconds to wait for room on the H2K ring.
-        spin_ns : int, default 0
-            Nanoseconds to look for a reply before returning. Only for the thread that has the pump.
-
-        Returns
-        -------
-        PendingCommand
-            To be given to `wait_reply`.
-
-        Raises
-        ------
-        QueueFull
-            If the ring stays full for `timeout_s`.
-        KernelStopped
-            If the kernel does not run.
+        It waits `timeout_s` seconds for room on the H2K ring, then QueueFull; KernelStopped if the
+        kernel does not run. `spin_ns`: look for a reply so long before returning; only for the thread
+        that has the pump.
         """
         command_id = next(self._ids)
         # Registered before the push: the reply may be there before push_nowait returns.
@@ -152,32 +110,10 @@ class KernelClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Reply:
-        """Send a command and wait for its reply.
+        """Send a command and wait for its reply, `timeout_s` seconds in all; return a successful reply.
 
-        Parameters
-        ----------
-        slot : int
-            The actor.
-        kind : int
-            A `Command`.
-        arguments : sequence of int
-            Up to four.
-        timeout_s : float
-            Seconds to wait in all.
-
-        Returns
-        -------
-        Reply
-            A successful reply.
-
-        Raises
-        ------
-        CommandRefused
-            If the kernel answers with an error status.
-        TimeoutError
-            If no answer comes in time. The command may still be carried out later.
-        KernelStopped
-            If the kernel does not run, or stops meanwhile.
+        CommandRefused if the kernel answers with an error status; TimeoutError without an answer in
+        time (the command may still be carried out later); KernelStopped if the kernel does not run.
         """
         pending: PendingCommand | None = None
         if self._pump.acquire(blocking=False):
@@ -195,25 +131,7 @@ class KernelClient:
         return self.wait_reply(pending, timeout_s)
 
     def wait_reply(self, pending: PendingCommand, timeout_s: float = DEFAULT_TIMEOUT_S) -> Reply:
-        """Wait for the reply to a command sent with `submit`.
-
-        Parameters
-        ----------
-        pending : PendingCommand
-            What `submit` returned, with no sink.
-        timeout_s : float
-            Seconds to wait.
-
-        Returns
-        -------
-        Reply
-            A successful reply.
-
-        Raises
-        ------
-        CommandRefused, TimeoutError, KernelStopped
-            As `call`.
-        """
+        """Wait for the reply to a command sent with `submit` and no sink; errors as `call`."""
         if pending.reply is None and not self.wait_until(
             lambda: pending.reply is not None, timeout_s
         ):
@@ -237,16 +155,8 @@ class KernelClient:
     def loading(self, lane: int) -> Iterator[Callable[..., PendingCommand]]:
         """Own a lane's restore and parameter buffers for the length of a ``with`` block.
 
-        Parameters
-        ----------
-        lane : int
-            The lane.
-
-        Yields
-        ------
-        callable
-            ``send(slot, kind, arguments)``: sends the command that reads the buffers. Give what it
-            returns to `wait_reply` within the block.
+        Yields ``send(slot, kind, arguments)``, which sends the command that reads the buffers. Give
+        what it returns to `wait_reply` within the block.
         """
 
         def send(slot: int, kind: int, arguments: Sequence[int] = ()) -> PendingCommand:
@@ -262,24 +172,10 @@ class KernelClient:
             yield send
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Take replies off the rings until a condition holds.
+        """Take replies off the rings until a condition holds; return whether it does.
 
-        Parameters
-        ----------
-        condition : callable
-            Cheap, free of side effects; called from this thread.
-        timeout_s : float or None
-            Seconds to wait; None waits as long as the kernel runs.
-
-        Returns
-        -------
-        bool
-            Whether it holds.
-
-        Raises
-        ------
-        KernelStopped
-            If the kernel stops before it holds.
+        The condition is cheap and free of side effects, and called from this thread. A `timeout_s` of
+        None waits as long as the kernel runs; KernelStopped if it stops first.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not condition():
@@ -293,12 +189,8 @@ class KernelClient:
     def pump(self, timeout_s: float, until: Callable[[], bool] = lambda: False) -> None:
         """Take replies off the rings, or sleep while another thread does, until one was dispatched.
 
-        Parameters
-        ----------
-        timeout_s : float
-            Seconds to wait for the first one; 0 only takes what is there.
-        until : callable, optional
-            What the caller waits for. Another thread may have taken the reply that brings it about.
+        `timeout_s`: seconds to wait for the first one; 0 only takes what is there. `until`: what the
+        caller waits for; another thread may have taken the reply that brings it about.
         """
         if self._pump.acquire(blocking=False):
             try:
