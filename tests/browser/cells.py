@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["BUSY", "END", "STORED", "WATCH", "session"]
+__all__ = ["BEGUN", "BUSY", "END", "STORED", "WATCH", "session"]
 
-END = "end the busy cell"  # a file beside the notebook
+BEGUN = "the busy cell has begun"  # files beside the notebook
+END = "end the busy cell"
 
 
 def session(*, interval: float = 0.5, enabled: bool = True, pace: int | None = 2000) -> str:
@@ -50,6 +51,7 @@ threading.Thread(target=watch, daemon=True).start()
 # Runs until `Notebook.end_busy`, so that a test finishes meanwhile on any machine.
 BUSY = f"""
 import time
+Path({BEGUN!r}).touch()
 while not Path({END!r}).exists():
     time.sleep(0.01)
 ended = time.time() * 1e3

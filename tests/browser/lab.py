@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+from waiting import until
 
-from .cells import END
+from .cells import BEGUN, END
 from .driver import chromium, expect
 from .servers import jupyterlab
 
@@ -125,11 +126,12 @@ class Notebook:
             raise AssertionError(errors.first.inner_text())
 
     def start(self, index: int) -> None:
-        """Run a cell, and return as soon as the kernel is busy with it."""
+        """Run a cell of `cells.BUSY`, and return as soon as the kernel is busy with it."""
+        # The page cannot tell: to it the kernel is idle again once a message of a panel was served.
+        begun = self._server.root / BEGUN
+        begun.unlink(missing_ok=True)
         self.page.evaluate(_RUN, [index, False])
-        self.page.wait_for_function(
-            "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
-        )
+        until(begun.exists)
 
     def runs(self, index: int) -> bool:
         """Whether a cell still runs. (The kernel's status says idle whenever a click was served.)"""
