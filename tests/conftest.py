@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import hypothesis
 import numba
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Images set it, and then each of hundreds of processes compiles the package, and pytest all tests anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A job in the background of a shell ignores SIGINT, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,12 +6,10 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import zarr
+from processes import other_process
 
 import ringnb as rn
 from ringnb.checkpoint.storage.directory import files
@@ -210,35 +208,26 @@ def test_storage_rule_01_a_failing_delete_keeps_the_checkpoint_or_finishes_later
             break
 
 
-KILLED = """
-    import itertools, os, signal, sys
-    import ringnb as rn
-    from ringnb.checkpoint.storage.directory import files
-    from ringnb.testing.storages import make_snapshot
-    path, stop_at = sys.argv[1], int(sys.argv[2])
+def killed_at(pipe, path, stop_at):
     storage = rn.ZarrStorage(path)
     storage.save("a_0_step_0", make_snapshot())
     numbers = itertools.count(1)
+
     def deadly(name, arguments, call):
         if next(numbers) == stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return call()
+
     with files.interposing(deadly):
         storage.save("a_0_step_1", make_snapshot(1))
         storage.delete("a_0_step_0")
-    print("survived")
-"""
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30])
 def test_storage_rule_01_a_kill_at_any_operation_leaves_whole_checkpoints(path, stop_at):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(path), str(stop_at)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    with other_process(killed_at, path, stop_at) as (process, _):
+        process.join(30)
+        assert process.exitcode == -signal.SIGKILL
     storage = rn.ZarrStorage(path)
     names = storage.list()
     assert names

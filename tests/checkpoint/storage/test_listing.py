@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 import threading
+
+from processes import elsewhere
 
 import ringnb as rn
 from ringnb.checkpoint.committing import retire
@@ -14,18 +13,17 @@ from ringnb.checkpoint.storage.directory import listing
 from ringnb.testing.storages import make_snapshot
 
 
+def replace(path):
+    with rn.ZarrStorage(path) as storage:
+        storage.save("a_0_step_2", make_snapshot())
+        storage.delete("a_0_step_1")
+
+
 def test_storage_rule_12_another_process_is_seen_at_the_next_call(storage, path):
     storage.save("a_0_step_1", make_snapshot())
     storage.close()
     assert storage.list() == ["a_0_step_1"]
-    code = """
-        import sys, ringnb as rn
-        from ringnb.testing.storages import make_snapshot
-        storage = rn.ZarrStorage(sys.argv[1])
-        storage.save("a_0_step_2", make_snapshot())
-        storage.delete("a_0_step_1")
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], check=True)
+    assert elsewhere(replace, path) is None
     assert storage.list() == ["a_0_step_2"]
     assert not storage.exists("a_0_step_1")
 

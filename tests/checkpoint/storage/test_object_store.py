@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
+import signal
 import threading
 from collections import Counter
 from typing import ClassVar
@@ -13,8 +12,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import zarr
+from processes import other_process
 
 import ringnb as rn
+from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
 from ringnb.cli import command_line as cli
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.storages import StorageTests, changing_all_the_time, make_snapshot
@@ -66,12 +67,6 @@ def keys(s3, url):
     prefix = url.removeprefix("s3://bucket/") + "/"
     found = s3.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
     return sorted(entry["Key"].removeprefix(prefix) for entry in found)
-
-
-def child(code, *args):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, env=os.environ
-    )
 
 
 class Counting(zarr.storage.MemoryStore):
@@ -134,15 +129,10 @@ def test_storage_rule_08_s3_holds_a_plain_zarr_store(s3, url):
     assert list(storage.load(ONE).group.array_keys())
 
 
-_SAVES = """
-import sys
-import ringnb as rn
-from ringnb.testing.storages import make_snapshot
-storage = rn.ZarrStorage(sys.argv[1])
-print("ready", flush=True)
-for n in range(8):
-    storage.save(f"{sys.argv[2]}_0_step_{n}", make_snapshot(n, name_prefix=sys.argv[2]))
-"""
+def save_eight(pipe, url, prefix):
+    storage = rn.ZarrStorage(url)
+    for n in range(8):
+        storage.save(f"{prefix}_0_step_{n}", make_snapshot(n, name_prefix=prefix))
 
 
 def test_storage_rule_09_s3_an_array_that_changes_while_it_is_saved_can_be_read(s3, url):
@@ -155,34 +145,32 @@ def test_storage_rule_09_s3_an_array_that_changes_while_it_is_saved_can_be_read(
 
 
 def test_storage_rule_18_s3_writers_of_several_processes_never_share_a_number(s3, url):
-    writers = [child(_SAVES, url, prefix) for prefix in ("a", "b")]
     reader = rn.ZarrStorage(url)
-    while any(w.poll() is None for w in writers):
-        for entry in reader.catalogue():
-            assert not entry.damaged
-            reader.load(entry.name).verify()
-    assert [w.wait() for w in writers] == [0, 0]
+    with (
+        other_process(save_eight, url, "a") as (one, _),
+        other_process(save_eight, url, "b") as (two, _),
+    ):
+        while one.is_alive() or two.is_alive():
+            for entry in reader.catalogue():
+                assert not entry.damaged
+                reader.load(entry.name).verify()
+        assert (one.exitcode, two.exitcode) == (0, 0)
     assert [e.sequence for e in reader.catalogue()] == list(range(1, 17))
-    for w in writers:
-        w.stdout.close()
 
 
-_DIES = """
-import os, signal, sys
-import ringnb as rn
-from ringnb.checkpoint.storage.object_store.backend import ObjectStoreBackend
-from ringnb.testing.storages import make_snapshot
-real = ObjectStoreBackend._set
-def set_(self, key, data):
-    if key.endswith(sys.argv[2] + "/zarr.json"):
-        print("half", flush=True)
-        if sys.argv[3] == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        sys.stdin.read()
-    real(self, key, data)
-ObjectStoreBackend._set = set_
-rn.ZarrStorage(sys.argv[1]).save(sys.argv[2], make_snapshot(2))
-"""
+def save_half(pipe, url, name, die):
+    real = ObjectStoreBackend._set
+
+    def set_(self, key, data):
+        if key.endswith(name + "/zarr.json"):
+            if die:
+                os.kill(os.getpid(), signal.SIGKILL)
+            pipe.send("half")
+            pipe.recv()
+        real(self, key, data)
+
+    ObjectStoreBackend._set = set_  # in this process alone
+    rn.ZarrStorage(url).save(name, make_snapshot(2))
 
 
 def test_storage_rule_18_s3_a_writer_that_died_leaves_nothing_but_a_claim_and_that_is_swept(
@@ -190,9 +178,9 @@ def test_storage_rule_18_s3_a_writer_that_died_leaves_nothing_but_a_claim_and_th
 ):
     with rn.ZarrStorage(url) as storage:
         storage.save(ONE, make_snapshot(1))
-    dead = child(_DIES, url, TWO, "die")
-    assert dead.wait(60) == -9
-    dead.stdout.close()
+    with other_process(save_half, url, TWO, True) as (process, _):
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
     assert f".ringnb/claims/{TWO}" in keys(s3, url)
     assert f"{TWO}/u/c.0.0" in keys(s3, url)
     storage = rn.ZarrStorage(url)
@@ -205,18 +193,15 @@ def test_storage_rule_18_s3_a_writer_that_died_leaves_nothing_but_a_claim_and_th
 
 
 def test_storage_rule_18_s3_a_name_that_another_process_writes_is_locked(s3, url):
-    other = subprocess.Popen(
-        [sys.executable, "-c", _DIES, url, TWO, "wait"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert other.stdout.readline() == "half\n"
-    storage = rn.ZarrStorage(url)
-    with pytest.raises(rn.StoreLocked, match=rf"process {other.pid} on host"):
-        storage.save(TWO, make_snapshot(2))
-    storage.save(THREE, make_snapshot(3))
-    assert other.communicate(timeout=60)[0] == ""
+    with other_process(save_half, url, TWO, False) as (process, pipe):
+        assert pipe.recv() == "half"
+        storage = rn.ZarrStorage(url)
+        with pytest.raises(rn.StoreLocked, match=rf"process {process.pid} on host"):
+            storage.save(TWO, make_snapshot(2))
+        storage.save(THREE, make_snapshot(3))
+        pipe.send("the other half")
+        process.join(60)
+        assert process.exitcode == 0
     assert sorted(storage.list()) == [TWO, THREE]
     storage.load(TWO).verify()
 
