@@ -223,6 +223,11 @@ class Backend(ABC):
             why = f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
             raise self.refused(why)
 
+    def read_only(self) -> CheckpointError:
+        """Return the error for a write to a store that was opened to be read."""
+        msg = f"{self.url} is read-only: open it for writing, or use another store"
+        return CheckpointError(msg)
+
     def refused(self, why: str) -> CheckpointError:
         """Return the error for a place that is not a ringnb store."""
         return CheckpointError(

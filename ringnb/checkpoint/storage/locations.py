@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from zarr.abc.store import Store
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from ringnb.checkpoint.storage.backend import Backend
 from ringnb.checkpoint.storage.directory.backend import DirectoryBackend
@@ -32,10 +33,13 @@ def open_backend(
 
     Nothing is created or read yet.
     """
-    if isinstance(location, LocalStore) and not location.read_only:
-        location = location.root
+    read_only = False
     if isinstance(location, Store):
-        return ObjectStoreBackend(location)
+        folder = _directory_of(location)
+        if folder is None:
+            return ObjectStoreBackend(location)
+        read_only = location.read_only
+        location = folder
     if not isinstance(location, str | os.PathLike):
         msg = (
             "path_or_zarr_store must be a path, a URL or a zarr Store, "
@@ -48,7 +52,23 @@ def open_backend(
         raise ValueError(msg)
     if is_remote(path):
         return ObjectStoreBackend(_store_of(path))
-    return DirectoryBackend(local_path(path), durable=durable, incremental=incremental)
+    return DirectoryBackend(
+        local_path(path), durable=durable, incremental=incremental, read_only=read_only
+    )
+
+
+def _directory_of(store: Store) -> str | os.PathLike[str] | None:
+    """Return the local directory that a zarr store, of any library, is: there ringnb can do more."""
+    if isinstance(store, LocalStore):
+        return store.root
+    if isinstance(store, FsspecStore):
+        file_system = getattr(store.fs, "sync_fs", store.fs)
+        return store.path if type(file_system).__name__ == "LocalFileSystem" else None
+    inner: Any = getattr(store, "store", None)  # of a zarr ObjectStore
+    if type(inner).__module__.startswith("obstore") and type(inner).__name__ == "LocalStore":
+        prefix: str | os.PathLike[str] | None = inner.prefix
+        return prefix
+    return None
 
 
 def is_remote(location: str) -> bool:

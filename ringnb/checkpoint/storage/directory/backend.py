@@ -55,14 +55,17 @@ class DirectoryBackend(Backend):
     """A store in a directory, which need not exist yet.
 
     `durable`: fsync before a name becomes visible. `incremental`: link a chunk that the actor's previous
-    checkpoint holds as well. Listing and reading take no lock of the store; a name that vanishes on
-    the way is passed over.
+    checkpoint holds as well. `read_only`: refuse to write. Listing and reading take no lock of the
+    store; a name that vanishes on the way is passed over.
     """
 
-    def __init__(self, path: Path, *, durable: bool, incremental: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, durable: bool, incremental: bool = False, read_only: bool = False
+    ) -> None:
         self._path = Path(os.path.realpath(path))
         self._durable = durable
         self._incremental = incremental
+        self._read_only = read_only
         self._lock = lock_of(self._path)
         self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
@@ -162,6 +165,8 @@ class DirectoryBackend(Backend):
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the store's lock; take it from the system at the first time."""
+        if self._read_only:
+            raise self.read_only()
         with self._lock.mutex:
             self.created()
             area = self._work_area.locate()

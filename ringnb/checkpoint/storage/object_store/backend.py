@@ -22,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import FsspecStore, WrapperStore
 
 from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
@@ -38,9 +39,10 @@ from ringnb.checkpoint.storage.format import (
     root_document,
 )
 from ringnb.checkpoint.storage.object_store.claims import Claims
+from ringnb.checkpoint.storage.object_store.probe import check_lists, check_takes_checkpoints
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import StoreSource, fetch
-from ringnb.errors import CheckpointError, CheckpointNotFound
+from ringnb.errors import CheckpointNotFound
 
 __all__ = ["ObjectStoreBackend"]
 
@@ -51,13 +53,26 @@ class _Shared:
     """What all storages of this process on one store have in common."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store  # keeps the id, by which it is found, from being reused
+        self.store = store  # an id that may be part of the name, by which it is found, stays in use
         self.mutex = threading.RLock()
         self.sequence = 0
+        self.takes_checkpoints = False  # not known yet
 
 
-_shared: weakref.WeakValueDictionary[int, _Shared] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[str, _Shared] = weakref.WeakValueDictionary()
 _shared_guard = threading.Lock()
+
+
+def _shared_of(store: Store) -> _Shared:
+    """Return what this process has for a store: several zarr stores may be of one place."""
+    inner = store
+    while isinstance(inner, WrapperStore):
+        inner = inner._store
+    with _shared_guard:
+        shared = _shared.get(str(inner))
+        if shared is None:
+            shared = _shared[str(inner)] = _Shared(store)
+        return shared
 
 
 @final
@@ -68,14 +83,10 @@ class ObjectStoreBackend(Backend):
         # zarr opens a store at the first use through its own interface, which is not the one used here.
         sync(store._ensure_open())
         self._store = store
-        with _shared_guard:
-            shared = _shared.get(id(store))
-            if shared is None:
-                shared = _shared[id(store)] = _Shared(store)
-        self._shared = shared
-        inner = getattr(store, "store", None)  # of a zarr ObjectStore
-        is_object_store = type(inner).__module__.startswith("obstore")
-        self._claims = Claims(inner, self.url) if inner is not None and is_object_store else None
+        self._shared = _shared_of(store)
+        inner: Any = getattr(store, "store", None)  # of a zarr ObjectStore
+        self._is_object_store = type(inner).__module__.startswith("obstore")
+        self._claims = Claims(inner, self.url) if self._is_object_store else None
         self._swept = False
 
     @property
@@ -90,8 +101,10 @@ class ObjectStoreBackend(Backend):
 
     def created(self) -> bool:
         """Look for the root document, or any other key that is not a stray one."""
+        self._forget_listings()
         raw = self._get(DOCUMENT)
         if raw is None:
+            check_lists(self._store)
 
             async def first() -> str | None:
                 async for key in self._store.list():
@@ -106,10 +119,17 @@ class ObjectStoreBackend(Backend):
         self.check_marker(raw)
         return True
 
+    def _forget_listings(self) -> None:
+        """Have fsspec ask the server again: what it remembers lacks the commits of other processes."""
+        if isinstance(self._store, FsspecStore):
+            for fs in (self._store.fs, getattr(self._store.fs, "sync_fs", self._store.fs)):
+                fs.invalidate_cache()
+
     def _read_catalogue(self, leave_out: Collection[str] = ()) -> Catalogue:
         """Read every group document: names may be reused, so nothing is remembered."""
         if not self.created():
             return Catalogue()
+        check_lists(self._store)
 
         async def collect() -> list[tuple[str, bytes | None]]:
             names = [n.rstrip("/") async for n in self._store.list_dir("")]
@@ -175,10 +195,12 @@ class ObjectStoreBackend(Backend):
     def writing(self) -> Iterator[None]:
         """Hold the lock among this process's threads."""
         if self._store.read_only:
-            msg = f"{self.url} is read-only: open it for writing, or use another store"
-            raise CheckpointError(msg)
+            raise self.read_only()
         with self._shared.mutex:
             self.created()
+            if not self._shared.takes_checkpoints:
+                check_takes_checkpoints(self._store)
+                self._shared.takes_checkpoints = True
             if self._claims is not None and not self._claims.supported:
                 self._claims = None
             if self._claims is not None and not self._swept:
@@ -219,7 +241,7 @@ class ObjectStoreBackend(Backend):
 
         try:
             if self._get(DOCUMENT) is None:
-                self._set(DOCUMENT, root_document())
+                self._make_root()
             workers = commit.workers(_WORKERS, copies=3)  # ours, the request's, its body's
             with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-put") as pool:
                 for _ in pool.map(write_chunk, commit.chunks()):
@@ -241,6 +263,17 @@ class ObjectStoreBackend(Backend):
         )
         return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes, others)
 
+    def _make_root(self) -> None:
+        """Mark the store; if another writer does so at the same moment, its root document is the one."""
+        raw = root_document()
+        if self._claims is not None:
+            self._claims.create(DOCUMENT, raw)
+        elif self._is_object_store:  # it ignores the condition, or refuses the request
+            self._set(DOCUMENT, raw)
+        else:
+            sync(self._store.set_if_not_exists(DOCUMENT, _buffer(raw)))
+        self.created()
+
     def _next_sequence(self, catalogue: Catalogue) -> int:
         shared = self._shared
         last = max(shared.sequence, catalogue.last_sequence)
@@ -248,7 +281,7 @@ class ObjectStoreBackend(Backend):
         return shared.sequence
 
     def _set(self, key: str, data: bytes | memoryview) -> None:
-        sync(self._store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
+        sync(self._store.set(key, _buffer(data)))
 
     def replace_document(self, name: str, raw: bytes) -> None:
         """Put the new one over the old one: a put is all or nothing."""
@@ -291,3 +324,7 @@ class ObjectStoreBackend(Backend):
 
     def close(self) -> None:
         """Nothing to give up: the store belongs to its creator."""
+
+
+def _buffer(data: bytes | memoryview) -> Buffer:
+    return default_buffer_prototype().buffer.from_bytes(data)

@@ -25,6 +25,7 @@ from ringnb.checkpoint.storage.format import WORK_AREA
 from ringnb.errors import CheckpointError, StoreLocked
 
 if TYPE_CHECKING:
+    from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
 __all__ = ["Claims"]
@@ -49,14 +50,13 @@ class Claims:
 
     @property
     def supported(self) -> bool:
-        """Whether the server honours conditional puts; it is asked once."""
+        """Whether the server honours both conditional puts; it is asked once."""
         if self._supported is None:
             key = f"{WORK_AREA}/probe-{uuid.uuid4().hex}"
             try:
-                # A server that does not know the condition ignores it, or refuses the request.
-                self._supported = self._create(key, b"probe") and not self._create(key, b"probe")
+                self._supported = self._honours_conditions(key)
             except Exception as error:
-                if type(error).__name__ not in {"NotImplementedError", "NotSupportedError"}:
+                if not _is_unknown_request(error):
                     raise
                 self._supported = False
             finally:
@@ -64,7 +64,19 @@ class Claims:
                     self._delete(key)
         return self._supported
 
-    def _create(self, key: str, data: bytes) -> bool:
+    def _honours_conditions(self, key: str) -> bool:
+        # A server that does not know a condition ignores it, or refuses the request.
+        if not self.create(key, b"1") or self.create(key, b"2"):
+            return False
+        found = self._get(key)
+        return (
+            found is not None
+            and self._exchange(key, b"3", found[1])
+            and not self._exchange(key, b"4", found[1])  # it is another one by now
+        )
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put a key that does not exist; return whether it did not."""
         try:
             self._obstore.put(self._store, key, data, mode="create", use_multipart=False)
         except self._obstore.exceptions.AlreadyExistsError:
@@ -75,17 +87,33 @@ class Claims:
         with contextlib.suppress(FileNotFoundError):
             self._obstore.delete(self._store, key)
 
-    def _get(self, key: str) -> tuple[bytes, Any] | None:
+    def _exchange(self, key: str, data: bytes, version: UpdateVersion) -> bool:
+        """Put a key in place of one version of it; return whether that was the present one."""
+        try:
+            self._obstore.put(self._store, key, data, mode=version, use_multipart=False)
+        except (
+            self._obstore.exceptions.PreconditionError,
+            self._obstore.exceptions.AlreadyExistsError,
+        ):
+            return False
+        return True
+
+    def _get(self, key: str) -> tuple[bytes, UpdateVersion] | None:
         try:
             found = self._obstore.get(self._store, key)
         except FileNotFoundError:
             return None
-        return bytes(found.bytes()), found.meta["e_tag"]
+        version: UpdateVersion = {}
+        if found.meta["e_tag"] is not None:
+            version["e_tag"] = found.meta["e_tag"]
+        if found.meta["version"] is not None:  # Google's storage goes by this
+            version["version"] = found.meta["version"]
+        return bytes(found.bytes()), version
 
     def take(self, name: str) -> None:
         """Claim the name of a checkpoint to be written; StoreLocked if another writer has it."""
         key = f"{WORK_AREA}/claims/{name}"
-        if not self._create(key, writer_note()) and name not in self._undropped:
+        if not self.create(key, writer_note()) and name not in self._undropped:
             found = self._get(key)
             who = describe_writer(read_note(found[0]) if found else {})
             msg = (
@@ -108,25 +136,13 @@ class Claims:
         for _ in range(_ATTEMPTS):
             found = self._get(_COUNTER)
             if found is None:
-                if self._create(_COUNTER, str(last + 1).encode()):
+                if self.create(_COUNTER, str(last + 1).encode()):
                     return last + 1
                 continue
             counted = int(found[0]) if found[0].isdigit() else 0  # damaged: the store knows better
             number = max(counted, last) + 1
-            try:
-                self._obstore.put(
-                    self._store,
-                    _COUNTER,
-                    str(number).encode(),
-                    mode={"e_tag": found[1]},
-                    use_multipart=False,
-                )
-            except (
-                self._obstore.exceptions.PreconditionError,
-                self._obstore.exceptions.AlreadyExistsError,
-            ):
-                continue
-            return number
+            if self._exchange(_COUNTER, str(number).encode(), found[1]):
+                return number
         msg = f"{self._url} gave no number after {_ATTEMPTS} attempts: too many writers, try again"
         raise CheckpointError(msg)
 
@@ -140,6 +156,12 @@ class Claims:
                 if found is not None and _is_abandoned(read_note(found[0])):
                     names.append(meta["path"].rpartition("/")[2])
         return names
+
+
+def _is_unknown_request(error: Exception) -> bool:
+    """Return whether a server, or the library, does not know a request at all."""
+    names = {"NotImplementedError", "NotSupportedError"}
+    return type(error).__name__ in names or "<Code>NotImplemented</Code>" in str(error)
 
 
 def _is_abandoned(owner: dict[str, Any]) -> bool:
