@@ -84,37 +84,34 @@ def test_storage_rule_22_a_read_only_store_is_read(path):
     assert not path.exists()
 
 
-def test_storage_rule_22_fsspec_is_asked_anew_what_there_is():
-    """What a file system of fsspec remembers lacks the commits of other processes."""
-    fsspec = pytest.importorskip("fsspec")
-    store = FsspecStore.from_url("memory://rule-22")
-    remembered = {}
-    real, forget = type(store.fs)._ls, fsspec.AbstractFileSystem.invalidate_cache
+class Remembering(FsspecStore):
+    """Lists what it has listed before, as file systems of fsspec do, until it is told to forget."""
 
-    async def remembering(self, path, detail=True, **options):
-        if path not in remembered:
-            remembered[path] = await real(self, path, detail=detail, **options)
-        return remembered[path]
+    names = None
 
-    def forgetting(self, path=None):
-        remembered.clear()
-        forget(self, path)
+    async def list_dir(self, prefix):
+        if self.names is None:
+            self.names = [name async for name in super().list_dir(prefix)]
+        for name in self.names:
+            yield name
 
-    other = rn.ZarrStorage(FsspecStore.from_url("memory://rule-22"))
+    def forget(self):
+        self.names = None
+
+
+def test_storage_rule_22_fsspec_is_asked_anew_what_there_is(monkeypatch):
+    pytest.importorskip("fsspec")
+    plain = FsspecStore.from_url("memory://rule-22")
+    other = rn.ZarrStorage(plain)
     other.save(ONE, make_snapshot(1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(store.fs), "_ls", remembering)
-        patch.setattr(fsspec.AbstractFileSystem, "invalidate_cache", forgetting)
-        storage = rn.ZarrStorage(store)
-        assert storage.list() == [ONE]
-        held = dict(remembered)
-        patch.setattr(type(store.fs), "_ls", real)
-        other.save(TWO, make_snapshot(2))
-        patch.setattr(type(store.fs), "_ls", remembering)
-        remembered.update(held)
-        assert storage.list() == [ONE, TWO]
-        storage.save(THREE, make_snapshot(3))
-        assert [entry.sequence for entry in storage.catalogue()] == [1, 2, 3]
+    store = Remembering(plain.fs, path=plain.path)
+    monkeypatch.setattr(store.fs, "invalidate_cache", store.forget)
+    storage = rn.ZarrStorage(store)
+    assert storage.list() == [ONE]
+    other.save(TWO, make_snapshot(2))
+    assert storage.list() == [ONE, TWO]
+    storage.save(THREE, make_snapshot(3))
+    assert [entry.sequence for entry in storage.catalogue()] == [1, 2, 3]
 
 
 def test_storage_rule_22_several_zarr_stores_of_one_place_share_their_numbers():
@@ -220,10 +217,12 @@ def test_storage_rule_22_a_store_that_cannot_list_is_refused_to_readers_too():
 class Transaction(MemoryStore):
     """Like a store of icechunk: it keeps what is put only if its session is committed."""
 
-    class session:
-        @staticmethod
-        def commit(message):
-            raise AssertionError(message)
+    @property
+    def session(self):
+        return self
+
+    def commit(self, message):
+        raise AssertionError(message)
 
 
 def test_storage_rule_22_a_store_that_keeps_only_what_is_committed_is_refused():
