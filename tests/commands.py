@@ -1,8 +1,13 @@
-"""Runs ``ringnb`` as a user does: in a process of its own."""
+"""Runs ``ringnb`` as a user does, in a process of its own; or here, which takes half a second less."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import subprocess
+
 from ringnb._support.children import child_environment, run_python
+from ringnb.cli import command_line
 
 
 def environment(**extra):
@@ -15,6 +20,16 @@ def environment(**extra):
 def ringnb(*arguments, cwd=None, **env):
     command = ("-m", "ringnb.cli", *map(str, arguments))
     return run_python(*command, timeout=120, cwd=cwd, env=environment(**env))
+
+
+def ringnb_here(*arguments):
+    """Run a command within this process."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        status = command_line.main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 def assert_one_line(done, status, *words):

@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from commands import ringnb_here
 
 import ringnb as rn
 from ringnb._support.children import child_environment
@@ -200,10 +201,9 @@ def test_a_child_ends_with_its_parent_even_if_it_has_nothing_to_say(tmp_path):
 
 
 def test_a_backend_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path):
-    with start(tmp_path / "out", "--backend", "cuda") as demo:
-        stdout, stderr = demo.communicate(timeout=60)
-    assert (demo.returncode, stdout.count("\n")) == (1, 1)  # it had said that it starts
-    assert re.fullmatch(r"ringnb: .*backend 'cuda'.*\n", stderr)
+    done = ringnb_here("demo", "--out", tmp_path / "out", "--backend", "cuda")
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)  # it had said that it starts
+    assert re.fullmatch(r"ringnb: .*backend 'cuda'.*\n", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from commands import ringnb
+from commands import ringnb_here
 
 import ringnb as rn
 from ringnb.cli import command_line as cli
@@ -18,7 +18,7 @@ pytest.importorskip("pdoc")
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     out = tmp_path_factory.mktemp("docs") / "pages"
-    return out, ringnb("docs", "--no-browser", "--out", out)
+    return out, ringnb_here("docs", "--no-browser", "--out", out)
 
 
 def text_of(html):

@@ -15,26 +15,30 @@ import pytest
 from ringnb.kernel import caching
 
 TREE = Path(caching.__file__).parents[1]
-# An entry point and an actor's two functions: enough for the cache, in a second.
+# An entry point is enough to meet trouble.
 PROGRAM = """
 import logging
 logging.basicConfig(format="WARNING %(message)s")
 import numpy as np
-import ringnb as rn
-from ringnb.kernel.checksum import checksum_words
-from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel import caching
-words = np.zeros(8, np.int64)
-checksum_words(words.ctypes.data, 0, 8)
-compile_actor(rn.actors.Heat2D((8, 8)))
-hits = sum(checksum_words.stats.cache_hits.values())
+from ringnb.kernel.ring import load_word
+{before}
+load_word(np.zeros(8, np.int64), 0)
+{after}
+hits = sum(load_word.stats.cache_hits.values())
 print(caching.find_cache()[0], hits)
+"""
+# An actor's two functions are cached in another way.
+WITH_AN_ACTOR = """
+from ringnb.actors import Heat2D
+from ringnb.kernel.cpu.compile import compile_actor
+compile_actor(Heat2D((8, 8)))
 """
 
 
-def run(cache, program=PROGRAM, **environment):
+def run(cache, before="", after="", **environment):
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", PROGRAM.format(before=before, after=after)],
         cwd="/",  # so that PYTHONPATH says which copy of the package is run
         env=os.environ
         | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(TREE.parent)}
@@ -53,7 +57,7 @@ def run(cache, program=PROGRAM, **environment):
 def filled(tmp_path_factory):
     """Return a cache that a process has filled."""
     cache = tmp_path_factory.mktemp("cache")
-    place, hits, errors = run(cache)
+    place, hits, errors = run(cache, after=WITH_AN_ACTOR)
     assert (Path(place).parent, hits, errors) == (cache / "ringnb", 0, "")
     return cache
 
@@ -70,7 +74,7 @@ def files(cache):
 def test_the_next_process_finds_the_code(cache):
     before = {path: path.read_bytes() for path in files(cache)}
     assert len(before) == 3
-    assert run(cache)[1:] == (1, "")
+    assert run(cache, after=WITH_AN_ACTOR)[1:] == (1, "")
     assert {path: path.read_bytes() for path in files(cache)} == before
 
 
@@ -87,7 +91,7 @@ def test_a_damaged_file_is_compiled_and_written_anew(cache):
     content[len(content) // 2] ^= 1
     flipped.write_bytes(content)
     assert not any(map(whole, files(cache)))
-    assert run(cache)[1:] == (0, "")
+    assert run(cache, after=WITH_AN_ACTOR)[1:] == (0, "")
     assert all(map(whole, files(cache)))
 
 
@@ -95,7 +99,7 @@ def test_a_directory_in_the_place_of_a_file_is_passed_over(cache):
     for path in files(cache):
         path.unlink()
         path.mkdir()
-    place, hits, errors = run(cache)
+    place, hits, errors = run(cache, after=WITH_AN_ACTOR)
     assert (Path(place).parent, hits) == (cache / "ringnb", 0)
     assert (errors.count("\n"), errors.count("compiled code is not kept")) == (1, 1), errors
 
@@ -130,20 +134,19 @@ def test_without_any_place_all_is_compiled_and_one_line_says_so(tmp_path):
 
 def test_a_directory_of_another_user_is_not_trusted(cache, monkeypatch):
     """Who can write it decides what this process runs."""
-    place, hits, _ = run(cache)
-    assert hits == 1
+    (place,) = (cache / "ringnb").iterdir()
     if os.geteuid():
         pytest.skip("only root can give a directory away")
     os.chown(place, 12345, 12345)
     elsewhere, hits, _ = run(cache, XDG_CACHE_HOME=str(cache / "home"))
-    assert elsewhere != place
+    assert elsewhere != str(place)
     assert hits == 0 or "__pycache__" in elsewhere
 
 
 def test_a_full_disk_costs_time_and_one_line(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
         pytest.skip("no file system can be mounted here")
     try:
@@ -180,10 +183,9 @@ def test_what_versions_before_left_in_the_package_is_deleted(tmp_path):
 
 
 def test_a_directory_that_vanishes_under_a_process_is_made_anew(tmp_path):
-    vanish = "import shutil; shutil.rmtree(caching.find_cache()[0])\nchecksum_words(words"
-    program = PROGRAM.replace("checksum_words(words", vanish)
-    place, _, errors = run(tmp_path, program)
-    assert (len(list(Path(place).iterdir())), errors) == (3, "")
+    vanish = "import shutil; shutil.rmtree(caching.find_cache()[0])"
+    place, _, errors = run(tmp_path, before=vanish)
+    assert (len(list(Path(place).iterdir())), errors) == (1, "")
 
 
 SESSION = """

@@ -184,13 +184,13 @@ def test_an_interrupt_between_reply_and_removal_loses_nothing(monkeypatch):
 
 
 def script(body, **options):
-    """Run a script in a fresh interpreter."""
+    """Run a script in a fresh interpreter, which need not compile a built-in actor."""
     prelude = """
         from ringnb.kernel.cpu.kernel import CpuKernel
         from ringnb.kernel.client import KernelClient
         from ringnb.messages.commands import Command
-        from ringnb.testing.kernels import Mixer
-        kernel = CpuKernel([Mixer((16, 16))], width=2)
+        from ringnb.actors import Heat2D
+        kernel = CpuKernel([Heat2D((16, 16))], width=2)
         kernel.launch()
         client = KernelClient(kernel)
         client.call(0, Command.RESUME)

@@ -203,9 +203,8 @@ def test_an_exception_in_the_block_is_not_replaced(tmp_path):
 def test_a_script_that_never_closes_exits_cleanly(tmp_path):
     code = """
         import sys, ringnb as rn
-        from ringnb.testing.kernels import Mixer
         config = rn.CheckpointConfig(interval=0.01, storage_path=sys.argv[1])
-        s = rn.Session(Mixer((64, 64)), actors=2, config=config)
+        s = rn.Session(rn.actors.Heat2D((64, 64)), actors=2, config=config)
         s.resume()
         print(s.snapshot(0).name.startswith("checkpoint_0_step_"))
     """
