@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import final
 
+from ringnb._support.off_main import check_interrupted
 from ringnb.errors import CommandRefused, Status
 from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.messages.commands import Command, Reply
@@ -94,6 +95,7 @@ class KernelClient:
                     deadline = deadline or now + timeout_s
                     if now >= deadline:
                         raise
+                    check_interrupted()
                     # The kernel reads no command while the K2H ring has no room for its reply.
                     self.pump(min(_FULL_RING_POLL_S, deadline - now))
                 else:
@@ -161,6 +163,7 @@ class KernelClient:
 
         def send(slot: int, kind: int, arguments: Sequence[int] = ()) -> PendingCommand:
             """Send the command, and remember that it reads the buffers until it is answered."""
+            check_interrupted()  # the last moment at which nothing has changed
             pending = self._loads[lane] = self.submit(slot, kind, arguments)
             return pending
 
@@ -179,6 +182,7 @@ class KernelClient:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not condition():
+            check_interrupted()
             self.kernel.check_alive()
             left = _POLL_S if deadline is None else deadline - time.monotonic()
             if left <= 0:

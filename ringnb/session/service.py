@@ -14,6 +14,7 @@ actors are saved again, one line of the log says so. An unexpected exception is 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -21,7 +22,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import final
 
 from ringnb.checkpoint.manager import CheckpointManager
@@ -65,8 +65,9 @@ class SnapshotService:
         self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
         self._to_write: queue.SimpleQueue[RequestStatus | None] = queue.SimpleQueue()
         self._writing = 0
-        self._failure: BaseException | None = None
-        self._lock = threading.Lock()  # guards the two above
+        self._lock = threading.Lock()  # guards the number above
+        # Without a lock, for every call looks here, also on the main thread: see `off_main`.
+        self._kept: deque[BaseException] = deque()
         self._failures = RepeatedFailures()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -98,23 +99,24 @@ class SnapshotService:
     @property
     def failure(self) -> BaseException | None:
         """What the next `check` would raise."""
-        return self._failure
+        return next(iter(list(self._kept)), None)
 
     def keep_failure(self, error: BaseException) -> None:
         """Let the next `check` raise an error, unless it has an earlier one to raise."""
-        with self._lock:
-            self._failure = self._failure or error
+        if not self._kept:
+            self._kept.append(error)
 
     def check(self) -> None:
         """Raise, once, an unexpected exception of a background thread."""
-        if self._failure is None:
+        if not self._kept:
             return
-        with self._lock:  # a failure that is kept at this moment must not get lost
-            failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        try:
+            failure = self._kept.popleft()
+        except IndexError:
+            return  # another thread was faster
+        raise failure
 
-    @contextmanager
+    @contextlib.contextmanager
     def _keeping_failures(self) -> Iterator[None]:
         """Keep what is raised for the next `check`; not KernelStopped, which every call raises."""
         try:

@@ -3,8 +3,10 @@
 The parts: the kernel steps the actors (`ringnb.kernel`), the manager decides what is checkpointed and
 kept (`ringnb.checkpoint`), the service moves snapshots between the two (`ringnb.session.service`).
 
-Every method may be called from any thread. A `KeyboardInterrupt` during a blocking call leaves the
-session usable; `run_steps` pauses the actor first, so that interrupting a cell stops the work.
+Every method may be called from any thread, and in a signal handler: the calls that take locks are
+marked with `off_main`, see `ringnb._support.off_main`. A `KeyboardInterrupt` during a blocking call
+leaves the session usable; `run_steps` pauses the actor first, so that interrupting a cell stops the
+work.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from ringnb._support.checks import (
     check_slot,
     is_integer,
 )
+from ringnb._support.off_main import off_main, prepare
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
@@ -106,6 +109,12 @@ class Session:
     CheckpointError
         If the store exists and is none of ringnb's.
 
+    Notes
+    -----
+    Any call works in a signal handler, unless the signal comes while the main thread is in a call of
+    `manager` or `storage` that the program makes itself: these do their work, and take their locks, on
+    the calling thread.
+
     Examples
     --------
     >>> import ringnb as rn, zarr
@@ -136,6 +145,7 @@ class Session:
     ) -> None:
         self._closed = True  # until everything has started
         self._pid = os.getpid()
+        prepare()
         self._successor: Session | None = None
         self._predecessors: weakref.WeakSet[Session] = weakref.WeakSet()
         self._on_displaced: list[Callable[[Session], object]] = []
@@ -190,6 +200,7 @@ class Session:
 
     # -- life -----------------------------------------------------------------------------------
 
+    @off_main
     def close(self) -> None:
         """Commit what was captured, end kernel and threads, release the store. Idempotent.
 
@@ -344,6 +355,7 @@ class Session:
 
     # -- stepping -------------------------------------------------------------------------------
 
+    @off_main
     def run_steps(
         self, slot: int, steps: int, wait: bool = True, timeout: float | None = None
     ) -> int:
@@ -455,6 +467,7 @@ class Session:
         """
         return self._paces[self._slot(slot)]
 
+    @off_main
     def _each(self, slot: int | None, command: Command, arguments: Sequence[int] = ()) -> None:
         """Send a command to one actor or to all, then wait for all replies."""
         slots = self._slots(slot)
@@ -499,6 +512,7 @@ class Session:
 
     # -- state and parameters -------------------------------------------------------------------
 
+    @off_main
     def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:
         """Disturb one cell between two steps.
 
@@ -522,6 +536,7 @@ class Session:
         finally:
             self._changes.mark_modified(slot)
 
+    @off_main
     def set_params(self, slot: int, **changes: float) -> dict[str, float]:
         """Change parameters of a live actor between two steps.
 
@@ -577,6 +592,7 @@ class Session:
 
     # -- snapshots and restore ------------------------------------------------------------------
 
+    @off_main
     def snapshot(self, slot: int, timeout: float = 10.0, *, label: str | None = None) -> Checkpoint:
         """Take a snapshot now and commit it.
 
@@ -611,6 +627,7 @@ class Session:
             checkpoint.pin(label)
         return checkpoint
 
+    @off_main
     def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
         """Checkpoint actors by their step count, beside or instead of the manager's interval.
 
@@ -665,6 +682,7 @@ class Session:
         """
         return self._service.step_schedule.interval(self._slot(slot))
 
+    @off_main
     def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
         """Write a checkpoint's state and parameters back into a live actor.
 
@@ -722,6 +740,7 @@ class Session:
 
     # -- the crank, by hand ---------------------------------------------------------------------
 
+    @off_main
     def send(self, request: SnapshotRequest) -> None:
         """Push the SNAPSHOT command for a request onto the H2K ring.
 
@@ -737,6 +756,7 @@ class Session:
         self._check()
         self._service.transport.send(request)
 
+    @off_main
     def receive(self, timeout: float = 0.0) -> list[SnapshotResponse]:
         """Take answers off the K2H rings.
 
@@ -833,6 +853,7 @@ class Session:
         self._check()
         return self.glance()
 
+    @off_main
     def glance(self) -> SessionStatistics:
         """Return what `statistics` returns, also of a session that is closed or whose kernel is dead.
 

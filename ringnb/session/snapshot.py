@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from ringnb._support.off_main import check_interrupted
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import SnapshotFailed, SnapshotTimeout
 from ringnb.session.service import SnapshotService
@@ -76,6 +77,7 @@ def _wait(
     if not service.running:
         transport.send(status.request)
     while not status.done.is_set():
+        check_interrupted()
         left = deadline - time.monotonic()
         if left <= 0:
             return False

@@ -1,0 +1,155 @@
+"""Keeps locks off the main thread, so that a signal handler can make every call of a session.
+
+Python runs a signal handler on the main thread, between two of its bytecodes, wherever that thread is.
+If it holds a lock there, the lock stays held until the handler returns: a handler that needs it, or that
+waits for a thread which needs it, waits for itself. A reentrant lock does not help: the thread that the
+handler waits for is another one, and the half-made change under the lock is what the handler would see.
+
+So the main thread takes no lock. What is marked with `off_main`, such as the calls of a session, is
+carried out by a helper thread, while the main thread waits for that call alone. A handler that comes in
+this wait makes its calls with the next helper, and the interrupted call goes on meanwhile. It costs the
+main thread some 15 microseconds per call; calls on other threads, where no handler runs, are direct.
+
+The main thread may be interrupted between any two lines of `_carry_out` as well. There, every change to
+what is shared is a single call into C (a deque, a `SimpleQueue`), which no handler can divide.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import functools
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast, final
+
+__all__ = ["check_interrupted", "off_main", "prepare"]
+
+_SPARE = 3  # a call, one in its handler, and one in a handler that interrupts that
+_PATIENCE_S = 1.0  # an interrupted call ends within so long, or is left to its helper
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@final
+class _Call:
+    """A call that a helper carries out, and what came of it."""
+
+    __slots__ = ("begun", "context", "done", "error", "function", "heard", "interrupted", "result")
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function: Callable[[], Any] = function
+        self.context = contextvars.copy_context()
+        self.done = _thread.allocate_lock()
+        self.done.acquire()
+        self.begun = self.interrupted = self.heard = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Carry it out, on a helper."""
+        function = self.function
+        del self.function  # an interrupted caller may keep the call, and must not keep the session
+        _current.call = self
+        try:
+            if not self.interrupted:  # before it began: then nothing of it happens
+                self.result = self.context.run(function)
+        except BaseException as error:  # noqa: BLE001 - raised on the main thread
+            self.error = error
+        finally:
+            _current.call = None
+
+
+_Calls = queue.SimpleQueue[_Call]
+_idle: deque[_Calls] = deque()  # one queue for each helper that waits for a call
+_current = threading.local()
+
+
+def prepare() -> None:
+    """Start helpers ahead of need: where a handler runs, or at exit, a thread may not be startable."""
+    for _ in range(_SPARE - len(_idle)):
+        _idle.append(_start_helper())
+
+
+def off_main(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function that is called on the main thread be carried out by a helper thread.
+
+    What interrupts the main thread in the wait, such as Ctrl-C, also interrupts the call, where it
+    waits (`check_interrupted`), and is raised when the call has ended, or after a second.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call here, or have a helper make it."""
+        if threading.get_ident() != threading.main_thread().ident:
+            return function(*args, **kwargs)
+        return cast("T", _carry_out(_Call(functools.partial(function, *args, **kwargs))))
+
+    return call
+
+
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt, once, in a call whose caller was interrupted in the wait for it.
+
+    For loops that wait, on any thread; only a helper has such a call.
+    """
+    call: _Call | None = getattr(_current, "call", None)
+    if call is not None and call.interrupted and not call.heard:
+        call.heard = True
+        raise KeyboardInterrupt
+
+
+def _carry_out(call: _Call) -> Any:
+    """Have a helper carry a call out, and wait for it. Main thread only, at any point of its work."""
+    try:
+        helper = _idle.pop()
+    except IndexError:
+        try:
+            helper = _start_helper()
+        except RuntimeError:  # the interpreter ends, or there are too many threads
+            return call.function()
+    try:
+        helper.put(call)
+        call.done.acquire()
+    except BaseException:
+        call.interrupted = True
+        helper.put(call)  # the interrupt may have come before the first; a second one is ignored
+        call.done.acquire(timeout=_PATIENCE_S)
+        raise
+    error, call.error = call.error, None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # else error and frame refer to each other, and keep the session
+    return call.result
+
+
+def _start_helper() -> _Calls:
+    calls: _Calls = queue.SimpleQueue()
+    # Not a `threading.Thread`: its start takes locks of that module, and waits for the new thread.
+    _thread.start_new_thread(_serve, (calls,))
+    return calls
+
+
+def _serve(calls: _Calls) -> None:
+    """Body of a helper, for the life of the process."""
+    while True:
+        call = calls.get()
+        if call.begun:
+            del call
+            continue
+        call.begun = True
+        call.run()
+        done = call.done
+        del call  # an idle helper keeps no session alive
+        _idle.append(calls)
+        done.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # helpers do not survive a fork

@@ -1,0 +1,245 @@
+"""Every call of a session works in a signal handler, wherever it has interrupted the main thread."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import random
+import signal
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+from session_rig import SHAPE, memory, quiet
+
+import ringnb as rn
+from ringnb._support.off_main import check_interrupted, off_main
+from ringnb.testing.kernels import Mixer
+
+TIMEOUT_S = 5.0  # of a snapshot that waits for itself; any other takes milliseconds
+
+
+@pytest.fixture(params=[True, False], ids=["service", "by hand"])
+def session(request):
+    with rn.Session(
+        Mixer(SHAPE),
+        actors=2,
+        config=quiet(max_snapshots=3),
+        storage=memory(),
+        service=request.param,
+    ) as s:
+        s.run_steps(0, 3)
+        yield s
+
+
+def calls_of(s, checkpoint):
+    return {
+        "run_steps": lambda: s.run_steps(0, 2),
+        "pause": s.pause,
+        "set_pace": lambda: s.set_pace(None),
+        "inject": lambda: s.inject(0, at=(1, 1)),
+        "set_params": lambda: s.set_params(0, add=1),
+        "params": lambda: s.params(0),
+        "snapshot": lambda: s.snapshot(0, timeout=TIMEOUT_S),
+        "restore": lambda: s.restore(0, checkpoint),
+        "statistics": s.statistics,
+        "current_step": lambda: s.current_step(0),
+        "repr": lambda: repr(s),
+    }
+
+
+@contextlib.contextmanager
+def handled(handler, number=signal.SIGALRM):
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(number, before)
+
+
+def interrupt_at(line, call, handler):
+    """Make a call, run a handler at the n-th line that the main thread reaches; return if it did."""
+    reached = 0
+
+    def trace(_frame, event, _argument):
+        nonlocal reached
+        if event in ("line", "return"):
+            reached += 1
+            if reached == line:
+                handler()  # as a signal handler: between two bytecodes of this thread
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return reached >= line
+
+
+def test_a_snapshot_is_taken_wherever_the_handler_interrupts_a_call(session):
+    checkpoint = session.snapshot(0)
+    checkpoint.pin("restored in this test")
+    taken = []
+
+    def take():
+        taken.append(session.snapshot(1, timeout=TIMEOUT_S))
+
+    for name, call in calls_of(session, checkpoint).items():
+        if name in ("pause", "set_pace", "params", "statistics", "current_step", "repr"):
+            continue  # they take the same way as one of the others
+        line = 1
+        while interrupt_at(line, call, take):
+            line += 1
+    assert len(taken) > 60
+
+
+def test_every_call_works_in_a_handler_that_comes_at_any_time(session):
+    checkpoint = session.snapshot(0)
+    checkpoint.pin("restored in this test")
+    calls = list(calls_of(session, checkpoint).values())
+    rng = random.Random(17)
+    served, failed = [], []
+
+    def handler(_number, _frame):
+        try:
+            served.append(rng.choice(calls)())
+        except BaseException as error:
+            failed.append(error)
+
+    with handled(handler):
+        deadline = time.monotonic() + 60
+        while len(served) < 150 and not failed and time.monotonic() < deadline:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(2e-5, 4e-3))
+            rng.choice(calls)()
+    assert not failed
+    assert len(served) >= 150
+
+
+def test_a_handler_takes_a_snapshot_in_the_middle_of_a_long_run(session):
+    taken = []
+
+    def handler(_number, _frame):
+        taken.append(session.snapshot(0, timeout=TIMEOUT_S))
+        if len(taken) == 8:
+            session.pause(0)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+
+    with handled(handler):
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
+        session.run_steps(0, 2**40)
+    steps = [checkpoint.step for checkpoint in taken]
+    assert len(steps) == 8
+    assert steps == sorted(steps)
+
+
+def test_a_handler_may_close_the_session_under_the_call(session):
+    with handled(lambda *_: session.close()):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(rn.KernelStopped, match="the session was closed"):
+            session.run_steps(0, 2**40)
+    assert session.closed
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit], ids=lambda e: e.__name__)
+def test_what_a_handler_raises_ends_the_call_and_pauses_the_actor(session, error):
+    def handler(*_):
+        raise error
+
+    with handled(handler):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(error):
+            session.run_steps(0, 2**40)
+    assert not session.counters(0).running
+    assert session.counters(0).budget == 0
+    assert session.run_steps(0, 1) == session.current_step(0)
+
+
+def test_a_call_that_does_not_hear_the_interrupt_is_left_after_a_while():
+    may_end, ended = threading.Event(), threading.Event()
+
+    @off_main
+    def deaf():
+        may_end.wait(30)
+        ended.set()
+
+    def handler(*_):
+        raise KeyboardInterrupt
+
+    with handled(handler):
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            deaf()
+    assert not ended.is_set()
+    may_end.set()
+    assert ended.wait(30)
+
+
+def test_a_call_is_interrupted_before_it_began_and_once_only():
+    heard = []
+
+    @off_main
+    def waits():
+        for _ in range(2):
+            try:
+                while not heard:
+                    check_interrupted()
+                    time.sleep(0.001)
+                check_interrupted()
+            except KeyboardInterrupt:
+                heard.append(threading.current_thread())
+
+    def handler(*_):
+        raise KeyboardInterrupt
+
+    with handled(handler):
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            waits()
+    assert len(heard) == 1
+    assert heard[0] is not threading.main_thread()
+
+
+def test_an_interrupt_on_the_way_to_the_helper_lets_the_call_run_once_at_most():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    line, counts = 1, set()
+    while True:
+        ran = []
+        with contextlib.suppress(KeyboardInterrupt):
+            if not interrupt_at(line, lambda ran=ran: off_main(ran.append)(1), interrupt):
+                break
+        counts.add(len(ran))
+        line += 1
+    assert line > 10
+    assert counts == {0, 1}
+
+
+def test_on_other_threads_a_call_is_direct_and_a_helper_keeps_nothing_alive():
+    where = []
+    note = off_main(lambda: where.append(threading.get_ident()))
+    note()
+    thread = threading.Thread(target=note)
+    thread.start()
+    thread.join()
+    assert where[0] != threading.get_ident()
+    assert where[1] == thread.ident
+
+    class Kept:
+        @off_main
+        def call(self):
+            raise ValueError("mine")
+
+    kept = Kept()
+    gone = weakref.ref(kept)
+    with pytest.raises(ValueError, match="mine"):
+        kept.call()
+    del kept
+    gc.collect()
+    assert gone() is None
