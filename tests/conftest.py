@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -45,6 +46,12 @@ def pytest_configure(config):
         config.option.markexpr = ""
     hypothesis.settings.load_profile("full" if config.option.all else "fast")
     numba.config.ENABLE_CUDASIM = int(config.option.markexpr.strip() != "gpu")
+
+
+def pytest_collection_finish():
+    """Spare every collection of garbage what the tests' modules hold: a third of a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringnb.cli import command_line as cli
-from ringnb.cli.bench import command, report
+from ringnb.cli.bench import command, report, scheduling, stores
 from ringnb.cli.bench.measuring import Row, Scale, interleaved, percentile, ratios
 
 BENCH = Path(__file__).parents[2] / "ringnb" / "cli" / "bench"
@@ -65,7 +65,9 @@ def run(tmp_path, *arguments):
     )
 
 
-def test_it_measures_and_writes_what_it_prints(tmp_path, capsys):
+def test_it_measures_and_writes_what_it_prints(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(scheduling, "_ACTORS", 100)
+    monkeypatch.setattr(stores, "_COUNT", 50)
     assert run(tmp_path, "--quick", "--only", "polls,many") == 0
     out = capsys.readouterr().out
     document = json.loads((tmp_path / "b.json").read_text())

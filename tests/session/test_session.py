@@ -290,7 +290,7 @@ def test_bad_arguments_of_a_session_start_nothing(arguments, error, message):
     with pytest.raises(error, match=message):
         rn.Session(**options)
     gc.collect()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_a_store_that_is_not_ours_is_refused(tmp_path):
