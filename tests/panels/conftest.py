@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 import ringnb as rn
+from ringnb.panels.core.limits import PROFILES, Profile
 
 
 @pytest.fixture
-def session(tmp_path):
+def session(tmp_path, monkeypatch):
+    monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.02))
     config = rn.CheckpointConfig(
         enabled=False, storage_path=tmp_path / "s.zarr", max_snapshots=4, request_timeout=0.3
     )
