@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -18,7 +18,10 @@ __all__ = [
     "MAX_STEP",
     "JsonScalar",
     "check_bool",
+    "check_id",
     "check_int",
+    "check_json",
+    "check_label",
     "check_name",
     "check_number",
     "check_params",
@@ -36,6 +39,7 @@ JsonScalar: TypeAlias = str | int | float | bool | None
 MAX_STEP = 2**63 - 1
 _MAX_TEXT = 200
 _NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,100}")
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 def is_integer(value: object) -> TypeGuard[int | np.integer[Any]]:
@@ -54,6 +58,14 @@ def check_bool(value: object, what: str) -> bool:
         msg = f"{what} must be True or False, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
     return bool(value)
+
+
+def check_id(value: object, what: str) -> str:
+    """Return an id of 16 hexadecimal digits."""
+    if not isinstance(value, str) or _ID.fullmatch(value) is None:
+        msg = f"{what} must be 16 hexadecimal digits, got {value!r}"
+        raise ValueError(msg)
+    return value
 
 
 def check_int(value: object, what: str, low: int, high: int | None = None, *, why: str = "") -> int:
@@ -114,6 +126,17 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
     return seconds
 
 
+def check_label(value: object) -> str:
+    """Return the label of a pin: 1 to 200 printable characters, not only blanks."""
+    if not isinstance(value, str):
+        msg = f"label must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    if not 1 <= len(value.strip()) <= _MAX_TEXT or not value.isprintable():
+        msg = f"label must have 1 to {_MAX_TEXT} printable characters, got {value!r:.300}"
+        raise ValueError(msg)
+    return value
+
+
 def check_name(value: object, what: str) -> str:
     """Return a field name or a name prefix, unchanged.
 
@@ -169,25 +192,57 @@ def check_params(params: object) -> dict[str, JsonScalar]:
         raise TypeError(msg)
     checked: dict[str, JsonScalar] = {}
     for name, value in params.items():
-        scalar = value.item() if isinstance(value, np.generic) else value
-        what = f"params[{name!r}]"
-        if isinstance(scalar, str):
-            scalar = check_unicode(scalar, what)
-        elif isinstance(scalar, int) and not isinstance(scalar, bool):
-            if not -(2**63) <= scalar < 2**64:
-                msg = f"{what} must be an integer of 64 bits, so that every JSON reader can hold it"
-                raise ValueError(msg)
-            scalar = int(scalar)
-        elif isinstance(scalar, float):
-            if not math.isfinite(scalar):
-                msg = f"{what} must be finite (JSON has no inf or nan), got {scalar!r}"
-                raise ValueError(msg)
-            scalar = float(scalar)
-        elif scalar is not None and not isinstance(scalar, bool):
-            msg = (
-                f"{what} must be a str, int, float, bool or None, "
-                f"got {scalar!r} ({type(scalar).__name__})"
-            )
-            raise TypeError(msg)
-        checked[check_text(name, "a name in params")] = scalar
+        checked[check_text(name, "a name in params")] = _json_scalar(value, f"params[{name!r}]")
     return checked
+
+
+def check_json(value: object, what: str) -> dict[str, Any]:
+    """Return a copy of a mapping of JSON values as plain Python values; None counts as empty.
+
+    Mappings and lists may be nested, to 32 levels; scalars as in `check_params`.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        msg = f"{what} must be a mapping of name to JSON value, got {type(value).__name__}"
+        raise TypeError(msg)
+    return cast("dict[str, Any]", _json_value(value, what, 32))
+
+
+def _json_value(value: object, what: str, levels: int) -> Any:
+    if isinstance(value, Mapping | list | tuple | np.ndarray) and levels == 0:
+        msg = f"{what} is nested too deep: use at most 32 levels"
+        raise ValueError(msg)
+    if isinstance(value, Mapping):
+        return {
+            check_text(name, f"a name in {what}"): _json_value(v, f"{what}[{name!r}]", levels - 1)
+            for name, v in value.items()
+        }
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_json_value(v, f"{what}[{i}]", levels - 1) for i, v in enumerate(value)]
+    return _json_scalar(value, what)
+
+
+def _json_scalar(value: object, what: str) -> JsonScalar:
+    scalar = value.item() if isinstance(value, np.generic) else value
+    if isinstance(scalar, str):
+        scalar = check_unicode(scalar, what)
+    elif isinstance(scalar, int) and not isinstance(scalar, bool):
+        if not -(2**63) <= scalar < 2**64:
+            msg = f"{what} must be an integer of 64 bits, so that every JSON reader can hold it"
+            raise ValueError(msg)
+        scalar = int(scalar)
+    elif isinstance(scalar, float):
+        if not math.isfinite(scalar):
+            msg = f"{what} must be finite (JSON has no inf or nan), got {scalar!r}"
+            raise ValueError(msg)
+        scalar = float(scalar)
+    elif scalar is not None and not isinstance(scalar, bool):
+        msg = (
+            f"{what} must be a str, int, float, bool or None, "
+            f"got {scalar!r} ({type(scalar).__name__})"
+        )
+        raise TypeError(msg)
+    return scalar

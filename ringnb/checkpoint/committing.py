@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, final
 
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.checkpoint.retention import Policy, choose
+from ringnb.checkpoint.retention import Policy, choose_in_run
+from ringnb.checkpoint.runs import Lineage
 from ringnb.checkpoint.storage.base import CheckpointStorage
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
 from ringnb.errors import CheckpointError, CheckpointNotFound, StoreLocked
 from ringnb.messages.events import Event, EventSink
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
@@ -27,7 +28,11 @@ logger = logging.getLogger("ringnb.checkpoint")
 
 
 def make_snapshot(
-    response: SnapshotResponse, actor: RegisteredActor, name_prefix: str, parent: str | None
+    response: SnapshotResponse,
+    actor: RegisteredActor,
+    name_prefix: str,
+    parent: Lineage | None,
+    attrs: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """Join an answer with what was registered; TypeError or ValueError if it cannot be stored."""
     # Parameters may have changed since the registration: those at the capture are the state's.
@@ -42,8 +47,12 @@ def make_snapshot(
         request_id=response.request_id,
         params=actor.params if captured is None else captured,
         backend=actor.backend,
-        parent=parent,
+        parent=None if parent is None else parent.name,
         field_attrs=actor.fields,
+        run=new_id() if parent is None or parent.run is None else parent.run,
+        parent_id=None if parent is None else parent.id,
+        attrs=attrs or {},
+        code=actor.code,
     )
     for name, array in snapshot.fields.items():
         dims = actor.fields.get(name, {}).get("dims")
@@ -96,22 +105,27 @@ def retire(
     storage: CheckpointStorage,
     name_prefix: str,
     kernel_id: str,
+    run: str,
     policy: Policy,
     protect: Collection[str],
     receipt: SaveReceipt | None = None,
 ) -> list[CheckpointInfo]:
-    """Delete what retention no longer keeps of an actor; return that, oldest first.
+    """Delete what retention no longer keeps of an actor's run; return that, oldest first.
 
-    Names in `protect` stay whatever the policy says. A `receipt` of the commit just made saves the
-    storage reading what it knows. A store or a policy that fails is logged and not raised: the commit
-    is valid without it, and the next one reads the history again and so tries again.
+    Names in `protect` stay whatever the policy says, and so do those at which another run begins. A
+    `receipt` of the commit just made saves the storage reading what it knows. A store or a policy that
+    fails is logged and not raised: the commit is valid without it, and the next one reads the history
+    again and so tries again.
     """
     try:
         if receipt is None:
             history = storage.history(name_prefix, kernel_id)
         else:
             history = storage.history_after(receipt, name_prefix, kernel_id)
-        to_delete = choose(history, policy, storage.load, protect=protect)
+        branch_points = frozenset() if receipt is None else receipt.branch_points
+        to_delete = choose_in_run(
+            history, run, policy, storage.load, protect=protect, branch_points=branch_points
+        )
     except Exception:
         logger.warning(
             "the history of actor %r could not be read for retention (%r); the next commit tries again",

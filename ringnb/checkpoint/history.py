@@ -8,7 +8,9 @@ the same store, see what the first one sees. This module knows no schedule.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from operator import attrgetter
+from typing import TypeAlias
 
 from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.base import CheckpointStorage
@@ -16,8 +18,9 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
-__all__ = ["newest_verified", "read_history"]
+__all__ = ["Fits", "newest_verified", "read_history"]
 
+Fits: TypeAlias = Callable[[Checkpoint], str | None]  # why it does not fit, None if it does
 _MAX_READS = 5
 # No more than a step and a suffix: "sim_1_2_step_5" is of prefix "sim_1", not of "sim".
 _STEP = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -42,6 +45,7 @@ def _of_actor(
         e
         for e in catalogue
         if not e.damaged
+        and e.copy is None
         and e.name_prefix == name_prefix
         and (e.actor_slot == actor_slot if kernel_id is None else e.kernel_id == kernel_id)
     ]
@@ -59,36 +63,45 @@ def _damaged(catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int)
 
 
 def newest_verified(
-    storage: CheckpointStorage, name_prefix: str, actor_slot: int, kernel_id: str | None
-) -> tuple[Checkpoint | None, list[str]]:
-    """Find an actor's newest checkpoint of which every byte verifies; None if there are none at all.
+    storage: CheckpointStorage,
+    name_prefix: str,
+    actor_slot: int,
+    kernel_id: str | None,
+    fits: Fits = lambda _: None,
+) -> tuple[Checkpoint | None, list[str], dict[str, str]]:
+    """Find an actor's newest checkpoint that fits and verifies, every byte; None if there is none.
 
-    The names passed over as damaged come with it: newest first, then those whose place in the order is
-    unknown. Raises CheckpointCorrupt if there are checkpoints and none verifies, CheckpointNotFound if
-    they are deleted faster than they can be read.
+    What was passed over comes with it: the names of those damaged, newest first, then those whose place
+    in the order is unknown; and the names of those that do not fit, each with the reason. Raises
+    CheckpointCorrupt if there are checkpoints and none verifies, CheckpointNotFound if they are deleted
+    faster than they can be read.
     """
     for attempt in range(_MAX_READS):
         catalogue = storage.catalogue()
         damaged = _damaged(catalogue, name_prefix, actor_slot)
         corrupt: list[str] = []
+        misfits: dict[str, str] = {}
         vanished: CheckpointNotFound | None = None
         for info in reversed(_of_actor(catalogue, name_prefix, actor_slot, kernel_id)):
             try:
                 checkpoint = storage.load(info.name)
+                if (why := fits(checkpoint)) is not None:
+                    misfits[info.name] = why
+                    continue
                 checkpoint.verify()
             except CheckpointNotFound as error:
                 vanished = error  # retired by another manager since the catalogue was read
             except CheckpointCorrupt:
                 corrupt.append(info.name)
             else:
-                return checkpoint, corrupt + damaged
+                return checkpoint, corrupt + damaged, misfits
         corrupt += damaged
         if vanished is None:
             break
         # The manager that retired it has committed something newer before: look again.
         if attempt == _MAX_READS - 1:
             raise vanished
-    if corrupt:
+    if corrupt and not misfits:
         of = f"actor {kernel_id!r}" if kernel_id is not None else f"slot {actor_slot}"
         msg = (
             f"none of the {len(corrupt)} checkpoints of {of} verifies ({quote_names(corrupt)}): "
@@ -96,4 +109,4 @@ def newest_verified(
             "them to start afresh"
         )
         raise CheckpointCorrupt(msg)
-    return None, []
+    return None, corrupt, misfits

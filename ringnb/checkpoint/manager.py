@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Self, final
 
-from ringnb._support.checks import check_slot, check_text
+from ringnb._support.checks import check_json, check_slot, check_text
 from ringnb._support.text import facts_table, quote_names
 from ringnb.checkpoint.committing import (
     EventEmitter,
@@ -24,9 +24,10 @@ from ringnb.checkpoint.committing import (
     save_as_new,
 )
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.history import newest_verified, read_history
+from ringnb.checkpoint.history import Fits, newest_verified, read_history
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose
+from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
+from ringnb.checkpoint.runs import Lineage, RunInfo, continue_run, list_runs
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -119,10 +120,12 @@ class CheckpointManager:
         params: Mapping[str, Any] | None = None,
         backend: str | None = None,
         fields: Mapping[str, Mapping[str, Any]] | None = None,
+        code: Mapping[str, Any] | None = None,
     ) -> None:
         """Register an actor; one that is registered in the slot already is replaced.
 
-        It is due at once if it has no checkpoint, and an interval from now if it has history.
+        It is due at once if it has no checkpoint, and an interval from now if it has history. Its newest
+        run goes on, unless `note_restored` says otherwise.
 
         Parameters
         ----------
@@ -136,6 +139,8 @@ class CheckpointManager:
             Which kernel runs it.
         fields : mapping, optional
             Per field: ``units``, ``long_name`` and ``dims`` (one name per axis), all optional.
+        code : mapping, optional
+            What it runs, recorded with every checkpoint: JSON values by name.
 
         Raises
         ------
@@ -143,11 +148,18 @@ class CheckpointManager:
             If an argument is not allowed, or `kernel_id` is registered in another slot.
         """
         actor = RegisteredActor.make(
-            actor_slot, kernel_id, kernel_type, params=params, backend=backend, fields=fields
+            actor_slot,
+            kernel_id,
+            kernel_type,
+            params=params,
+            backend=backend,
+            fields=fields,
+            code=code,
         )
         self._check_open()
         history = self._storage.history(self._config.name_prefix, actor.kernel_id)
-        parent = history[-1].name if history else None
+        newest = history[-1] if history else None
+        parent = None if newest is None else Lineage(newest.name, newest.id, newest.run)
         with self._lock:
             self._check_open()
             dropped = self._schedule.add(actor, self._clock(), parent)
@@ -168,19 +180,24 @@ class CheckpointManager:
         self._events.ended("cancelled", dropped, "the actor was unregistered")
 
     def note_restored(
-        self, actor_slot: int, name: str | None, *, earlier: Collection[int] | None = None
+        self,
+        actor_slot: int,
+        checkpoint: Checkpoint | str | None,
+        *,
+        earlier: Collection[int] | None = None,
     ) -> str | None:
         """Note which checkpoint an actor's live state now continues from.
 
         It holds for requests issued from now on. A request issued before continues the old line,
-        unless the caller knows that its state will be captured after the restore.
+        unless the caller knows that its state will be captured after the restore. The next commit
+        continues the run of the checkpoint if that is the newest of its run, else it begins a run.
 
         Parameters
         ----------
         actor_slot : int
             The actor's slot.
-        name : str or None
-            The checkpoint it was restored from; None if it started afresh.
+        checkpoint : Checkpoint or str or None
+            The checkpoint it was restored from, or its name; None if it started afresh.
         earlier : collection of int, optional
             Ids of the requests that were captured before the restore; by default all that were issued.
 
@@ -196,10 +213,15 @@ class CheckpointManager:
             If no actor is registered in the slot.
         """
         slot = check_slot(actor_slot)
-        parent = None if name is None else check_text(name, "name")
+        parent = None
+        if isinstance(checkpoint, str):
+            parent = Lineage(check_text(checkpoint, "checkpoint"))
+        elif checkpoint is not None:
+            parent = Lineage(checkpoint.name, checkpoint.id)
         with self._lock:
             self._check_open()
-            return self._schedule.note_restored(slot, parent, earlier)
+            before = self._schedule.note_restored(slot, parent, earlier)
+        return None if before is None else before.name
 
     # --- requests ---
 
@@ -232,27 +254,38 @@ class CheckpointManager:
         self._events.requested(now, issued, due=True)
         return [request for _, request in issued]
 
-    def request_snapshot(self, actor_slot: int) -> SnapshotRequest | None:
+    def request_snapshot(
+        self, actor_slot: int, *, attrs: Mapping[str, Any] | None = None
+    ) -> SnapshotRequest | None:
         """Issue a request now, whether the actor is due or not and whether polling is enabled or not.
 
         Parameters
         ----------
         actor_slot : int
             The actor's slot.
+        attrs : mapping, optional
+            The user's own metadata, JSON values by name, recorded in the checkpoint. They take the
+            place of those that the pending request was given before.
 
         Returns
         -------
         SnapshotRequest or None
             The one request pending for the actor, which may have been issued before; None if no
             actor is registered in the slot.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `attrs` is no mapping of JSON values; nothing is requested then.
         """
         slot = check_slot(actor_slot)
+        checked = None if attrs is None else check_json(attrs, "attrs")
         with self._lock:
             self._check_open()
             now = self._clock()
             expired = self._schedule.expire(now)
             self._failed += len(expired)
-            request, new = self._schedule.request(slot, now) or (None, False)
+            request, new = self._schedule.request(slot, now, checked) or (None, False)
         self._events.ended("expired", expired, _NO_ANSWER)
         if request is not None and new:
             self._events.requested(now, [(now, request)], due=False)
@@ -346,7 +379,9 @@ class CheckpointManager:
         snapshot = None  # as it stays if the kernel could not take it
         if response.success:
             # Without the lock, because it may copy the data.
-            snapshot = make_snapshot(response, actor, self._config.name_prefix, parent)
+            snapshot = make_snapshot(
+                response, actor, self._config.name_prefix, parent, pending.attrs
+            )
         with self._lock:
             if self._schedule.waiting(response.request_id) is not pending:
                 pending = None  # it expired, or another thread took it, while the data was checked
@@ -384,15 +419,18 @@ class CheckpointManager:
         self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
     ) -> str:
         try:
-            name, receipt = self._commit(pending, response, snapshot)
+            name, snapshot, receipt = self._commit(pending, response, snapshot)
             self._events.committed(response, name, receipt)
+            with self._lock:
+                lineage = self._schedule.lineage(snapshot.actor_slot)
             # Only now: the new checkpoint is durable before anything older is deleted.
             retired = retire(
                 self._storage,
                 snapshot.name_prefix,
                 snapshot.kernel_id,
+                snapshot.run,
                 self._config.policy,
-                protect=(name,),
+                protect=(name,) if lineage is None else (name, lineage.name),
                 receipt=receipt,
             )
             self._events.retired(snapshot.actor_slot, retired)
@@ -406,9 +444,10 @@ class CheckpointManager:
 
     def _commit(
         self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
-    ) -> tuple[str, SaveReceipt | None]:
-        """Save, and end the request as succeeded or failed."""
+    ) -> tuple[str, Snapshot, SaveReceipt | None]:
+        """Save, and end the request as succeeded or failed; return what was saved, too."""
         try:
+            snapshot = continue_run(self._storage, snapshot, pending.parent)
             name, receipt = save_as_new(self._storage, snapshot)
         except BaseException as error:
             # An interrupt too: it must not leave the request pending for ever.
@@ -421,19 +460,25 @@ class CheckpointManager:
         release(response.data)  # before all else, so that the next request finds a free buffer
         with self._lock:
             self._completed += 1
-            self._schedule.succeed(pending, self._clock(), name)
-        return name, receipt
+            saved = Lineage(name, snapshot.id, snapshot.run)
+            self._schedule.succeed(pending, self._clock(), saved)
+        return name, snapshot, receipt
 
     # --- the store ---
 
-    def load_latest(self, actor_slot: int) -> Checkpoint | None:
-        """Open the newest checkpoint of an actor that verifies, every byte of it.
+    def load_latest(
+        self, actor_slot: int, *, fits: Callable[[Checkpoint], str | None] | None = None
+    ) -> Checkpoint | None:
+        """Open the newest checkpoint of an actor, of any run, that verifies and fits.
 
         Parameters
         ----------
         actor_slot : int
             The actor's slot. The identity registered there decides; for an empty slot, all
             checkpoints recorded under the slot count.
+        fits : callable, optional
+            Called with each candidate, newest first; returns why it does not fit the actor, None if it
+            does. By default one of the actor's registered type fits.
 
         Returns
         -------
@@ -444,21 +489,55 @@ class CheckpointManager:
         ------
         CheckpointCorrupt
             If there are checkpoints and none of them verifies.
+        CheckpointNotFound
+            If there are checkpoints and none of them fits; the message says why.
 
         Warns
         -----
         CheckpointWarning
-            If damaged checkpoints had to be passed over; the warning names them.
+            If some had to be passed over, as damaged or because they do not fit; it names them.
         """
-        found, passed_over = newest_verified(self._storage, *self._actor_key(actor_slot))
-        if found is not None and passed_over:
+        key = self._actor_key(actor_slot)
+        found, damaged, misfits = newest_verified(
+            self._storage, *key, self._type_fits(key[1]) if fits is None else fits
+        )
+        if found is None and misfits:
+            name, why = next(iter(misfits.items()))
+            msg = (
+                f"none of the {len(misfits) + len(damaged)} checkpoints of slot {key[1]} fits its actor "
+                f"(the newest, {name!r}: {why}): restore with an actor of that kind, or start afresh"
+            )
+            raise CheckpointNotFound(msg)
+        if found is not None and damaged:
             warnings.warn(
-                f"{len(passed_over)} damaged checkpoint(s) passed over: {quote_names(passed_over)}; "
+                f"{len(damaged)} damaged checkpoint(s) passed over: {quote_names(damaged)}; "
                 f"using {found.name!r}. Move the damaged aside with `ringnb verify --repair`",
                 CheckpointWarning,
                 stacklevel=2,
             )
+        if found is not None and misfits:
+            name, why = next(iter(misfits.items()))
+            warnings.warn(
+                f"{len(misfits)} checkpoint(s) passed over that do not fit the actor: "
+                f"{quote_names(list(misfits))} ({why}); using {found.name!r}",
+                CheckpointWarning,
+                stacklevel=2,
+            )
         return found
+
+    def _type_fits(self, slot: int) -> Fits:
+        with self._lock:
+            actor = self._schedule.actor(slot)
+
+        def fits(checkpoint: Checkpoint) -> str | None:
+            """Compare the types, if an actor is registered."""
+            if actor is None or checkpoint.kernel_type == actor.kernel_type:
+                return None
+            return (
+                f"it is of type {checkpoint.kernel_type!r}, the actor of type {actor.kernel_type!r}"
+            )
+
+        return fits
 
     def list_checkpoints(self, actor_slot: int) -> list[str]:
         """Return the names of an actor's checkpoints, oldest commit first.
@@ -490,6 +569,22 @@ class CheckpointManager:
         """
         return read_history(self._storage, *self._actor_key(actor_slot))
 
+    def runs(self, actor_slot: int) -> list[RunInfo]:
+        """Return the runs of an actor: each is one line of checkpoints, without forks.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The actor's slot, as for `load_latest`.
+
+        Returns
+        -------
+        list of RunInfo
+            That with the oldest checkpoint first.
+        """
+        history = self.history(actor_slot)
+        return list_runs(history, self._run(check_slot(actor_slot)))
+
     def preview_retention(self, policy: Policy | None = None) -> RetentionPreview:
         """Say what a policy would delete of the registered actors' checkpoints now. Nothing changes.
 
@@ -513,7 +608,13 @@ class CheckpointManager:
         delete: list[CheckpointInfo] = []
         for slot in self.registered:
             history = self.history(slot)
-            to_delete = choose(history, policy, self._storage.load, protect=self._always_kept(slot))
+            to_delete = choose_in_run(
+                history,
+                self._run(slot),
+                policy,
+                self._storage.load,
+                protect=self._always_kept(slot),
+            )
             names = {e.name for e in to_delete}
             keep += [e for e in history if e.name not in names]
             delete += to_delete
@@ -531,9 +632,11 @@ class CheckpointManager:
         names = []
         for slot in self.registered:
             prefix, _, kernel_id = self._actor_key(slot)
-            if kernel_id is not None:  # else it was unregistered meanwhile
+            run = self._run(slot)
+            if kernel_id is not None and run is not None:  # else it was unregistered, or is fresh
                 policy = self._config.policy
-                retired = retire(self._storage, prefix, kernel_id, policy, self._always_kept(slot))
+                kept = self._always_kept(slot)
+                retired = retire(self._storage, prefix, kernel_id, run, policy, kept)
                 self._events.retired(slot, retired)
                 names += [e.name for e in retired]
         return names
@@ -570,7 +673,7 @@ class CheckpointManager:
         if info.pin is not None:
             msg = f"checkpoint {name!r} is pinned ({info.pin!r}): unpin it first"
             raise CheckpointError(msg)
-        if name in self._always_kept(slot):
+        if name in self._newest_sound(slot):
             msg = (
                 f"checkpoint {name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
                 "always kept: take another snapshot first"
@@ -582,10 +685,23 @@ class CheckpointManager:
             self._events.retired(slot, [info])
         return freed
 
+    def _run(self, slot: int) -> str | None:
+        """Return the id of the run that an actor goes on with; None before its first commit."""
+        with self._lock:
+            lineage = self._schedule.lineage(slot)
+        return None if lineage is None else lineage.run
+
     def _always_kept(self, slot: int) -> list[str]:
+        """Return what no policy deletes: the newest that verifies, and what the live state is from."""
+        with self._lock:
+            lineage = self._schedule.lineage(slot)
+        live = [] if lineage is None else [lineage.name]
+        return [*live, *self._newest_sound(slot)]
+
+    def _newest_sound(self, slot: int) -> list[str]:
         """Return the name of an actor's newest checkpoint that verifies, in a list; [] if none does."""
         try:
-            found, _ = newest_verified(self._storage, *self._actor_key(slot))
+            found, _, _ = newest_verified(self._storage, *self._actor_key(slot))
         except CheckpointCorrupt:
             return []
         return [] if found is None else [found.name]

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from ringnb._support.checks import (
     JsonScalar,
+    check_json,
     check_name,
     check_params,
     check_slot,
@@ -77,6 +78,7 @@ class RegisteredActor:
     params: Mapping[str, JsonScalar]
     backend: str | None  # which kernel runs it
     fields: Mapping[str, Mapping[str, Any]]  # ``units``, ``long_name``, ``dims``, all optional
+    code: Mapping[str, Any]  # what it runs, JSON values by name
 
     @classmethod
     def make(
@@ -88,6 +90,7 @@ class RegisteredActor:
         params: object = None,
         backend: object = None,
         fields: object = None,
+        code: object = None,
     ) -> RegisteredActor:
         """Check everything, and copy what could change later; raises TypeError or ValueError."""
         return cls(
@@ -97,4 +100,5 @@ class RegisteredActor:
             params=MappingProxyType(check_params(params)),
             backend=None if backend is None else check_text(backend, "backend"),
             fields=MappingProxyType(_field_attrs(fields)),
+            code=MappingProxyType(check_json(code, "code")),
         )

@@ -410,6 +410,42 @@ def choose(
     return [e for e in ordered if e.name not in stay]
 
 
+def choose_in_run(
+    history: Iterable[CheckpointInfo],
+    run: str | None,
+    policy: Policy,
+    load: Load,
+    *,
+    protect: Collection[str] = (),
+    branch_points: Collection[str] = (),
+) -> list[CheckpointInfo]:
+    """Choose what to delete of one run.
+
+    Parameters
+    ----------
+    history : iterable of CheckpointInfo
+        One actor's checkpoints, of any runs.
+    run : str or None
+        The run; None if the actor has none yet, so that there is nothing to delete.
+    policy : Policy
+        What to keep of the run.
+    load : callable
+        Opens a checkpoint by name.
+    protect : collection of str, optional
+        Names that stay whatever the policy says.
+    branch_points : collection of str, optional
+        Ids that stay, too, as do those that are marked as such.
+
+    Returns
+    -------
+    list of CheckpointInfo
+        What to delete, oldest first; as `choose`.
+    """
+    entries = [e for e in history if e.run == run]
+    begins = {e.name for e in entries if e.is_branch_point or e.id in branch_points}
+    return choose(entries, policy, load, protect={*protect, *begins})
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class RetentionPreview:

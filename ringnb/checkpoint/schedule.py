@@ -11,13 +11,14 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, cast, final
 
 from ringnb.checkpoint.registration import RegisteredActor
+from ringnb.checkpoint.runs import Lineage
 from ringnb.messages.snapshots import SnapshotRequest
 
 __all__ = ["DueQueue", "PendingRequest", "Schedule", "ScheduledActor", "retry_delay_s"]
@@ -81,7 +82,7 @@ class ScheduledActor:
     """A registered actor, and what decides when it is due."""
 
     actor: RegisteredActor
-    parent: str | None  # the checkpoint that its live state continues from
+    parent: Lineage | None  # the checkpoint that its live state continues from
     since_s: float  # when the present wait began
     wait: Wait  # what it waits for
     failures: int = 0  # in a row
@@ -104,9 +105,10 @@ class PendingRequest:
     request: SnapshotRequest
     scheduled: ScheduledActor  # which may have been replaced in its slot since
     issued_s: float
-    parent: str | None  # the checkpoint that the captured state continues from
+    parent: Lineage | None  # the checkpoint that the captured state continues from
     superseded: bool = False  # whether the actor was restored after the capture
     data: object = field(default=None, repr=False)  # what is being saved
+    attrs: Mapping[str, Any] | None = None  # the user's own metadata
 
 
 @final
@@ -132,7 +134,9 @@ class Schedule:
 
     # --- actors ---
 
-    def add(self, actor: RegisteredActor, now: float, parent: str | None) -> list[SnapshotRequest]:
+    def add(
+        self, actor: RegisteredActor, now: float, parent: Lineage | None
+    ) -> list[SnapshotRequest]:
         """Register an actor, in place of the one in its slot; return the request that this drops.
 
         Without a `parent` it has no checkpoint, so it is due at once. Raises ValueError if its
@@ -176,8 +180,8 @@ class Schedule:
         return {slot: s.actor for slot, s in self._actors.items()}
 
     def note_restored(
-        self, slot: int, parent: str | None, earlier: Collection[int] | None
-    ) -> str | None:
+        self, slot: int, parent: Lineage | None, earlier: Collection[int] | None
+    ) -> Lineage | None:
         """Note what an actor's live state now continues from; return what it was before.
 
         Of the requests issued, those in `earlier` (None: all) captured the state before the restore:
@@ -198,15 +202,26 @@ class Schedule:
 
     # --- requests ---
 
-    def request(self, slot: int, now: float) -> tuple[SnapshotRequest, bool] | None:
+    def lineage(self, slot: int) -> Lineage | None:
+        """Return what the live state of the actor in a slot continues from."""
+        scheduled = self._actors.get(slot)
+        return None if scheduled is None else scheduled.parent
+
+    def request(
+        self, slot: int, now: float, attrs: Mapping[str, Any] | None = None
+    ) -> tuple[SnapshotRequest, bool] | None:
         """Return an actor's one pending request, and whether it is new; None for an empty slot."""
         scheduled = self._actors.get(slot)
         if scheduled is None:
             return None
-        if scheduled.pending is not None:
-            return scheduled.pending.request, False
-        self._due.discard(slot)
-        return self._issue(scheduled, now), True
+        new = scheduled.pending is None
+        if new:
+            self._due.discard(slot)
+            self._issue(scheduled, now)
+        pending = cast("PendingRequest", scheduled.pending)
+        if attrs is not None:
+            pending.attrs = attrs
+        return pending.request, new
 
     def request_due(
         self, now: float, unless: Callable[[int], bool] | None = None
@@ -261,11 +276,11 @@ class Schedule:
         pending.data = data
         self._saving[pending.request.request_id] = self._waiting.pop(pending.request.request_id)
 
-    def succeed(self, pending: PendingRequest, now: float, name: str) -> None:
-        """End a request whose answer was saved as checkpoint `name`."""
+    def succeed(self, pending: PendingRequest, now: float, saved: Lineage) -> None:
+        """End a request whose answer was saved."""
         pending.scheduled.failures = 0
         if not pending.superseded:
-            pending.scheduled.parent = name
+            pending.scheduled.parent = saved
         self._end(pending, now, "interval")
 
     def fail(self, pending: PendingRequest, now: float) -> None:

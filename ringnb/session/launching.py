@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ __all__ = [
     "population_of",
     "register_population",
 ]
+
+logger = logging.getLogger("ringnb.session")
 
 
 def population_of(actor: Actor | Sequence[Actor], actors: int | None) -> list[Actor]:
@@ -82,6 +85,7 @@ def register_population(
     manager: CheckpointManager, kernel: AbstractKernel, ids: Sequence[str], changes: ChangeTracker
 ) -> None:
     """Register the actors of a kernel that starts fresh, whatever history they have."""
+    with_history: list[int] = []
     for slot, (actor, kernel_id) in enumerate(zip(kernel.actors, ids, strict=True)):
         manager.register_actor(
             slot,
@@ -95,6 +99,32 @@ def register_population(
         # changes: its start counts as saved.
         if manager.note_restored(slot, None) is not None:
             changes.mark_saved(slot, StateVersion(0, 0, 0))
+            with_history.append(slot)
+    if with_history:
+        _say_that_it_starts_fresh(manager, ids, with_history)
+
+
+def _say_that_it_starts_fresh(
+    manager: CheckpointManager, ids: Sequence[str], slots: list[int]
+) -> None:
+    """Tell in one line of the log what the store holds of these actors, and how to go on from it."""
+    slot = slots[0]
+    runs = manager.runs(slot)
+    if not runs:
+        return  # deleted by another process meanwhile
+    run = runs[-1]
+    others = f" (and {len(slots) - 1} more)" if len(slots) > 1 else ""
+    logger.warning(
+        "actor %r%s starts a new run: %r holds %d checkpoint(s) of its run %s, up to step %d. "
+        'To go on from there: session.restore(%d, "latest")',
+        ids[slot],
+        others,
+        manager.storage,
+        run.count,
+        run.id,
+        run.last_step,
+        slot,
+    )
 
 
 def make_kernel(

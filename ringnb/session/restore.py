@@ -11,7 +11,9 @@ from ringnb.kernel.base import AbstractKernel
 __all__ = ["check_fits", "fill_buffers", "find_checkpoint"]
 
 
-def find_checkpoint(manager: CheckpointManager, slot: int, checkpoint: object) -> Checkpoint:
+def find_checkpoint(
+    manager: CheckpointManager, slot: int, checkpoint: object, actor: Actor
+) -> Checkpoint:
     """Return a checkpoint that is given as such, by its name, or as ``"latest"`` of the actor.
 
     Raises TypeError if it is neither, CheckpointNotFound and CheckpointCorrupt as the manager does.
@@ -26,7 +28,7 @@ def find_checkpoint(manager: CheckpointManager, slot: int, checkpoint: object) -
         raise TypeError(msg)
     if checkpoint != "latest":
         return manager.storage.load(checkpoint)
-    latest = manager.load_latest(slot)
+    latest = manager.load_latest(slot, fits=lambda c: why_not(c, actor, slot))
     if latest is None:
         kernel_id = manager.registered[slot].kernel_id
         msg = (
@@ -39,27 +41,33 @@ def find_checkpoint(manager: CheckpointManager, slot: int, checkpoint: object) -
 
 def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
     """Raise ValueError, naming both sides, if a checkpoint is not a state of this actor."""
+    why = why_not(ckpt, actor, slot)
+    if why is not None:
+        msg = f"checkpoint {ckpt.name!r} cannot be restored: {why}"
+        raise ValueError(msg)
+
+
+def why_not(ckpt: Checkpoint, actor: Actor, slot: int) -> str | None:
+    """Say why a checkpoint cannot be a state of this actor, naming both sides; None if it can."""
     here = f"slot {slot} runs {actor.kernel_type!r}"
     if ckpt.kernel_type != actor.kernel_type:
-        msg = (
-            f"checkpoint {ckpt.name!r} is of type {ckpt.kernel_type!r}, but {here}: "
-            "restore it into an actor of its own type"
+        return (
+            f"it is of type {ckpt.kernel_type!r}, but {here}: restore it into an actor of its own "
+            "type"
         )
-        raise ValueError(msg)
     if set(ckpt.fields) != set(actor.stored_fields):
-        msg = (
-            f"checkpoint {ckpt.name!r} holds fields {sorted(ckpt.fields)}, but {here} with fields "
+        return (
+            f"it holds fields {sorted(ckpt.fields)}, but {here} with fields "
             f"{sorted(actor.stored_fields)}"
         )
-        raise ValueError(msg)
     for name in actor.stored_fields:
         array = ckpt[name]
         if tuple(array.shape) != actor.shape or array.dtype != actor.dtype:
-            msg = (
-                f"field {name!r} of checkpoint {ckpt.name!r} has shape {tuple(array.shape)} and "
-                f"dtype {array.dtype}, but {here} with shape {actor.shape} and dtype {actor.dtype}"
+            return (
+                f"its field {name!r} has shape {tuple(array.shape)} and dtype {array.dtype}, but {here} "
+                f"with shape {actor.shape} and dtype {actor.dtype}"
             )
-            raise ValueError(msg)
+    return None
 
 
 def fill_buffers(

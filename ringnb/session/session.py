@@ -16,7 +16,7 @@ import contextlib
 import logging
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -26,6 +26,8 @@ from ringnb._support.checks import (
     MAX_STEP,
     check_bool,
     check_int,
+    check_json,
+    check_label,
     check_number,
     check_seconds,
     check_slot,
@@ -593,7 +595,14 @@ class Session:
     # -- snapshots and restore ------------------------------------------------------------------
 
     @off_main
-    def snapshot(self, slot: int, timeout: float = 10.0, *, label: str | None = None) -> Checkpoint:
+    def snapshot(
+        self,
+        slot: int,
+        timeout: float = 10.0,
+        *,
+        label: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Checkpoint:
         """Take a snapshot now and commit it.
 
         Parameters
@@ -604,6 +613,9 @@ class Session:
             Seconds until it must be committed.
         label : str, optional
             Pins the checkpoint under this label: retention leaves it alone until it is unpinned.
+        attrs : mapping, optional
+            Metadata of your own, recorded in the checkpoint (`Checkpoint.user`): JSON values by name;
+            mappings, lists and arrays of them may be nested.
 
         Returns
         -------
@@ -618,11 +630,16 @@ class Session:
             If the kernel refused it.
         CheckpointError, OSError
             If storage failed.
+        TypeError, ValueError
+            If an argument is not allowed; nothing is taken then.
         """
         slot = self._slot(slot)
         limit = check_seconds(timeout, "timeout")
+        if label is not None:
+            check_label(label)
+        attrs = None if attrs is None else check_json(attrs, "attrs")
         self._check()
-        checkpoint = take_snapshot(self._service, slot, limit, self._check)
+        checkpoint = take_snapshot(self._service, slot, limit, self._check, attrs)
         if label is not None:
             checkpoint.pin(label)
         return checkpoint
@@ -714,8 +731,8 @@ class Session:
         """
         slot = self._slot(slot)
         self._check()
-        ckpt = find_checkpoint(self._manager, slot, checkpoint)
         actor = self._kernel.actors[slot]
+        ckpt = find_checkpoint(self._manager, slot, checkpoint, actor)
         check_fits(ckpt, actor, slot)
         params = actor.check_params(
             {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
@@ -733,7 +750,7 @@ class Session:
                 sent = send(slot, Command.RESTORE, (ckpt.step,))
                 # Before the reply: the kernel carries the command out, whatever ends the wait.
                 self._params[slot] = params
-                self._manager.note_restored(slot, ckpt.name, earlier=earlier)
+                self._manager.note_restored(slot, ckpt, earlier=earlier)
             reply = self._client.wait_reply(sent)
         self._events.append(Event("restored", slot, step=reply.step, name=ckpt.name))
         return int(reply.step)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ringnb._support.off_main import check_interrupted
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -20,7 +21,11 @@ __all__ = ["take_snapshot"]
 
 
 def take_snapshot(
-    service: SnapshotService, slot: int, limit_s: float, check: Callable[[], None]
+    service: SnapshotService,
+    slot: int,
+    limit_s: float,
+    check: Callable[[], None],
+    attrs: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Return a committed checkpoint of a state captured at or after this call.
 
@@ -30,7 +35,7 @@ def take_snapshot(
     manager, transport = service.manager, service.transport
     called_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
     while True:
-        request = manager.request_snapshot(slot)
+        request = manager.request_snapshot(slot, attrs=attrs)
         if request is None:
             msg = (
                 f"slot {slot} is no longer registered with the manager; "

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
@@ -191,9 +192,13 @@ class MemoryStorage(CheckpointStorage):
                         created_at=kept.created_at,
                         nbytes=kept.nbytes,
                         pin=kept.pinned,
+                        id=s.id,
+                        run=s.run,
+                        parent=s.parent,
+                        parent_id=s.parent_id,
                     )
                 )
-        return infos
+        return Catalogue(infos).entries()
 
     def delete(self, name: str) -> None:
         """Forget a name; see `CheckpointStorage.delete`."""

@@ -157,6 +157,8 @@ class StorageTests:
             *("b_3_step_8", "b", checkpoint.kernel_id, checkpoint.kernel_type),
             *(3, 8, checkpoint.sequence, False),
             *(checkpoint.created_at, checkpoint.nbytes, None),
+            *(checkpoint.id, checkpoint.run, checkpoint.parent, checkpoint.parent_id),
+            *(None, False),
         )
 
     def test_a_history_is_one_actors_in_commit_order(self, storage: CheckpointStorage) -> None:

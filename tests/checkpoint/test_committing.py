@@ -14,6 +14,7 @@ from ringnb.checkpoint.committing import EventEmitter, make_snapshot, release, s
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.registration import RegisteredActor
+from ringnb.checkpoint.runs import Lineage
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import (
     CheckpointError,
@@ -577,10 +578,13 @@ def test_a_snapshot_joins_an_answer_with_what_was_registered():
     fields = {"u": {"dims": ("x",), "units": "K"}}
     actor = RegisteredActor.make(3, "k", "heat", params={"c": 0.5}, backend="cpu", fields=fields)
     data = {"u": np.arange(3, dtype=">f4")}
-    snapshot = make_snapshot(response_of(data, step=9), actor, "run", "run_3_step_8")
+    snapshot = make_snapshot(
+        response_of(data, step=9), actor, "run", Lineage("run_3_step_8", "1" * 16), {"why": 1}
+    )
     assert snapshot.fields["u"].dtype == np.dtype("<f4")
     np.testing.assert_array_equal(snapshot.fields["u"], data["u"])
     assert (snapshot.name_prefix, snapshot.parent) == ("run", "run_3_step_8")
+    assert (snapshot.parent_id, snapshot.attrs) == ("1" * 16, {"why": 1})
     assert (snapshot.actor_slot, snapshot.step, snapshot.request_id) == (3, 9, 7)
     assert (snapshot.kernel_id, snapshot.kernel_type, snapshot.backend) == ("k", "heat", "cpu")
     assert (snapshot.params, snapshot.field_attrs) == ({"c": 0.5}, fields)

@@ -231,8 +231,8 @@ def test_rule_17_one_retired_meanwhile_is_passed_over_in_silence(rig):
 def test_rule_17_if_all_seen_were_retired_the_newer_ones_are_found(rig):
     other = Rig(rig.storage, max_snapshots=1)
     rig.add()
-    other.add()
     rig.commit(step=1)
+    other.add()  # it goes on with the run
 
     def commit_first(_):
         rig.storage.before_load = None

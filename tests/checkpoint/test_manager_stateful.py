@@ -39,14 +39,25 @@ class Commit:
     step: int
     value: int
     parent: str | None
+    begins_at: Commit | None  # what its state continues from, if the store held it then
+    run: Run
     damage: str = ""
+
+
+@dataclass(eq=False)
+class Run:
+    """A line of checkpoints without forks, and its id in the store."""
+
+    id: str = ""
 
 
 @dataclass
 class Line:
-    """Where an actor's next state comes from."""
+    """Where an actor's next state comes from, and the run it goes on with once that is known."""
 
     parent: str | None
+    run: Run | None = None
+    begins_at: Commit | None = None
 
 
 @dataclass(eq=False)
@@ -180,7 +191,8 @@ class ManagerMachine(RuleBasedStateMachine):
         actor = side.actors[slot] = Actor(kernel_id, Line(None), self.clock(), "at once")
         history = self.history(side, slot)
         if history:
-            actor.line, actor.wait = Line(history[-1].name), "interval"
+            newest = history[-1]
+            actor.line, actor.wait = Line(newest.name, newest.run, newest), "interval"
 
     @rule(which=WHICH, slot=SLOTS)
     def unregister(self, which, slot):
@@ -282,18 +294,48 @@ class ManagerMachine(RuleBasedStateMachine):
             suffix += 1
             expected = f"{base}.{suffix}"
         assert name == expected
-        kernel_id = request.actor.kernel_id
-        self.commits.append(
-            Commit(
-                name, side.prefix, kernel_id, request.slot, step, self.values, request.line.parent
-            )
+        kernel_id, line = request.actor.kernel_id, request.line
+        history = self.history_of(side.prefix, kernel_id)
+        if line.run is None:
+            line.begins_at = next((c for c in reversed(history) if c.name == line.parent), None)
+            line.run = Run()
+            if line.begins_at is not None:
+                same_run = [c for c in history if c.run is line.begins_at.run]
+                if same_run[-1] is line.begins_at:
+                    line.run = line.begins_at.run
+        new = Commit(
+            *(name, side.prefix, kernel_id, request.slot, step, self.values, line.parent),
+            *(line.begins_at, line.run),
         )
-        request.line.parent = name
+        info = next(e for e in self.storage.catalogue() if e.name == name)
+        line.run.id = line.run.id or info.run
+        assert info.run == line.run.id
+        assert [c for c in self.commits if c.run.id == info.run and c.run is not line.run] == []
+        self.commits.append(new)
+        line.parent, line.begins_at = name, new
         side.end(request, self.clock(), "completed")
         side.completed += 1
         if not self.deletes_fail and side.keep:
-            for old in self.history(side, request.slot)[: -side.keep]:
+            self.retire(side, request.slot, new)
+
+    def retire(self, side, slot, new):
+        history = [*self.history_of(side.prefix, new.kernel_id)]
+        live = side.actors[slot].line.parent if slot in side.actors else None
+        for old in [c for c in history if c.run is new.run][: -side.keep]:
+            branches = [
+                c
+                for c in self.commits
+                if c.begins_at is old and c.run is not old.run and c.damage != "metadata"
+            ]
+            if not branches and old.name != live:
                 self.commits.remove(old)
+
+    def history_of(self, prefix, kernel_id):
+        return [
+            c
+            for c in self.commits
+            if (c.prefix, c.kernel_id) == (prefix, kernel_id) and c.damage != "metadata"
+        ]
 
     @rule(which=WHICH, slots=st.lists(SLOTS, min_size=1, max_size=4), step=STEPS)
     def snapshots(self, which, slots, step):

@@ -94,7 +94,7 @@ def export_archive(
     staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         with zipfile.ZipFile(staged, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(DOCUMENT, root_document())
+            archive.writestr(DOCUMENT, root_document(storage.id))
             for checkpoint in checkpoints:
                 _add(archive, checkpoint)
         with open(staged, "rb") as written:
@@ -167,14 +167,17 @@ def open_archive(path: str | os.PathLike[str]) -> ZarrStorage:
 def import_archive(
     path: str | os.PathLike[str], storage: ZarrStorage, names: Sequence[str] | None = None
 ) -> list[str]:
-    """Commit the checkpoints of an archive to a store, oldest first, every byte checked.
+    """Commit the checkpoints of an archive to a store, every byte checked.
+
+    They come before all that the store holds, in the order that they have in the archive, and keep
+    their runs: the latest stays what it was, and retention deletes nothing newer than it would have.
 
     Parameters
     ----------
     path : str or os.PathLike
         The zip file.
     storage : ZarrStorage
-        Where they go. They get the next sequence numbers there and keep all else.
+        Where they go. They get sequence numbers below all that are there, and keep all else.
     names : sequence of str, optional
         Which; by default all that are not damaged.
 
@@ -188,7 +191,7 @@ def import_archive(
     CheckpointError
         If a name is taken by another checkpoint; nothing is imported then.
     CheckpointNotFound, CheckpointCorrupt
-        If the archive has no such checkpoint, or it is damaged. Those before it stay imported.
+        If the archive has no such checkpoint, or it is damaged. Those that are newer stay imported.
     FileNotFoundError, OSError
         If the file cannot be read, or the store not be written.
     """
@@ -204,8 +207,10 @@ def import_archive(
                 "imported"
             )
             raise CheckpointError(msg)
-    for checkpoint in fresh:
-        storage.copy_from(checkpoint)
+    # The newest first, as each goes below the lowest number: whatever ends this, those that are there
+    # are in the order of the archive, and another try adds what is older.
+    for place in range(len(fresh), 0, -1):
+        storage.copy_from(fresh[place - 1], place=place)
     return [checkpoint.name for checkpoint in fresh]
 
 

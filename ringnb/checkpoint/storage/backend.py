@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _IN_FLIGHT_BYTES = 48 << 20
-Render = Callable[[Mapping[str, list[int]], int], bytes]
+Render = Callable[[Mapping[str, list[int]], int, str | None], bytes]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Commit:
     """A checkpoint to be stored.
 
     A field is a NumPy array, or anything with a shape and a dtype that is read by slices.
-    ``render(crcs, sequence)`` returns the group's document.
+    ``render(crcs, sequence, store_id)`` returns the group's document. `place` says which number it
+    gets: one above all in the store (None), or, of a checkpoint that is imported, the one below all; in
+    a store without any that is `place`.
     """
 
     name: str
@@ -57,6 +59,11 @@ class Commit:
     fields: Mapping[str, Any]
     render: Render
     actor_key: tuple[str, str]  # the actor's prefix and identity
+    place: int | None = None
+
+    def number_below(self, lowest: int | None) -> int:
+        """Return the number of a checkpoint that is imported into a store with this lowest one."""
+        return (self.place or 1) if lowest is None else lowest - 1
 
     @property
     def nbytes(self) -> int:
@@ -149,6 +156,11 @@ class Backend(ABC):
     def created(self) -> bool:
         """Return whether there is a store; raise `CheckpointError` if it is something else."""
 
+    @property
+    @abstractmethod
+    def store_id(self) -> str | None:
+        """The id in its root document, as of the last `created`; None if it has none."""
+
     @abstractmethod
     def catalogue(self) -> list[CheckpointInfo]:
         """Return what is there: damaged ones first, then oldest commit first."""
@@ -212,16 +224,19 @@ class Backend(ABC):
             msg = f"checkpoint name {name!r} is taken in {self.url}: choose another"
             raise CheckpointError(msg)
 
-    def check_marker(self, raw: bytes) -> None:
-        """Refuse a root document that is not that of a ringnb store of a known format."""
+    def check_marker(self, raw: bytes) -> str | None:
+        """Refuse a root document that is not that of a ringnb store of a known format; return its id."""
         try:
-            found = json.loads(raw)["attributes"][ATTRIBUTE]["format"]
+            record = json.loads(raw)["attributes"][ATTRIBUTE]
+            found = record["format"]
+            store_id = record.get("id")
         except (ValueError, LookupError, TypeError, RecursionError):
             why = f"its {DOCUMENT} has no attribute {ATTRIBUTE!r}, or is damaged"
             raise self.refused(why) from None
         if found != FORMAT:
             why = f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
             raise self.refused(why)
+        return store_id if isinstance(store_id, str) else None
 
     def read_only(self) -> CheckpointError:
         """Return the error for a write to a store that was opened to be read."""

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Self
 
+from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
@@ -152,9 +153,13 @@ class CheckpointStorage(ABC):
                     created_at=c.created_at,
                     nbytes=c.nbytes,
                     pin=c.pinned,
+                    id=c.id,
+                    run=c.run,
+                    parent=c.parent,
+                    parent_id=c.parent_id,
                 )
             )
-        return entries
+        return Catalogue(entries).entries()
 
     def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
         """Return one actor's checkpoints, oldest commit first, without those that are damaged.
@@ -169,10 +174,7 @@ class CheckpointStorage(ABC):
         list of CheckpointInfo
             A copy. This default filters the whole catalogue; override it where that is slow.
         """
-        found = (
-            e for e in self.catalogue() if (e.name_prefix, e.kernel_id) == (name_prefix, kernel_id)
-        )
-        return sorted((e for e in found if not e.damaged), key=lambda e: e.sequence)
+        return Catalogue(self.catalogue()).history(name_prefix, kernel_id)
 
     def history_after(
         self,

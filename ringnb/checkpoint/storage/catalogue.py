@@ -16,11 +16,14 @@ from ringnb.errors import CheckpointCorrupt
 __all__ = ["Catalogue", "entry_of"]
 
 
-def entry_of(name: str, raw: bytes | None) -> CheckpointInfo | None:
-    """Return the line for a name and its group document; None if it is nothing of ringnb's."""
+def entry_of(name: str, raw: bytes | None, store: str | None) -> CheckpointInfo | None:
+    """Return the line for a name and its group document; None if it is nothing of ringnb's.
+
+    `store` is the id of the store in which it lies.
+    """
     if raw is not None:
         try:
-            return parse_info(name, raw)
+            return parse_info(name, raw, store)
         except CheckpointCorrupt:
             if f'"{ATTRIBUTE}"'.encode() in raw:
                 return CheckpointInfo(name, damaged=True)
@@ -32,42 +35,97 @@ class Catalogue:
     """Checkpoints in commit order. Not safe for threads: the owner guards it."""
 
     def __init__(self, entries: Iterable[CheckpointInfo] = ()) -> None:
+        self._fill(entries)
+
+    def _fill(self, entries: Iterable[CheckpointInfo]) -> None:
         self._damaged: dict[str, CheckpointInfo] = {}
-        # Dicts keep the order of insertion, which is commit order: sequence numbers only grow.
+        # Dicts keep the order of insertion, which is commit order: a commit's number is above all
+        # others. Only what is imported goes before them: all is sorted anew then, at the next look.
+        self._in_order = True
         self._sound: dict[str, CheckpointInfo] = {}
         self._actors: dict[tuple[str, str], dict[str, CheckpointInfo]] = {}
+        # By the id of a checkpoint: which say that they continue from it, and of which run each is.
+        self._children: dict[str, dict[str, str]] = {}
         for entry in sorted(entries, key=lambda e: (e.sequence, e.name)):
             self.put(entry)
 
     def put(self, entry: CheckpointInfo) -> None:
-        """Add a checkpoint that is newer than all others, or replace what is known of one."""
+        """Add a checkpoint, or replace what is known of one."""
         if entry.damaged:
             self.drop(entry.name)
             self._damaged[entry.name] = entry
             return
         self._damaged.pop(entry.name, None)
+        known = self._sound.get(entry.name)
+        if known is not None and known != entry:
+            self.drop(entry.name)
+        if self._sound and entry.sequence < next(reversed(self._sound.values())).sequence:
+            self._in_order = False
         self._sound[entry.name] = entry
+        if entry.copy is not None:
+            return
         self._actors.setdefault((entry.name_prefix, entry.kernel_id), {})[entry.name] = entry
+        if entry.parent_id is not None:
+            self._children.setdefault(entry.parent_id, {})[entry.name] = entry.run
 
     def drop(self, name: str) -> None:
         """Forget a checkpoint, if it is known."""
         self._damaged.pop(name, None)
         entry = self._sound.pop(name, None)
-        if entry is not None:
+        if entry is not None and entry.copy is None:
             actor_key = (entry.name_prefix, entry.kernel_id)
             del self._actors[actor_key][name]
             if not self._actors[actor_key]:
                 del self._actors[actor_key]
+            if entry.parent_id is not None:
+                del self._children[entry.parent_id][name]
+                if not self._children[entry.parent_id]:
+                    del self._children[entry.parent_id]
+
+    def _sort(self) -> None:
+        if not self._in_order:
+            self._fill([*self._damaged.values(), *self._sound.values()])
 
     def entries(self) -> list[CheckpointInfo]:
         """Return all: damaged ones first, then oldest commit first."""
-        return [*self._damaged.values(), *self._sound.values()]
+        self._sort()
+        return [*self._damaged.values(), *self._marked(self._sound.values())]
 
     def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
-        """Return an actor's checkpoints, oldest commit first; none that is damaged."""
-        return list(self._actors.get((name_prefix, kernel_id), {}).values())
+        """Return an actor's checkpoints, oldest commit first; none that is damaged, or a copy."""
+        self._sort()
+        return self._marked(self._actors.get((name_prefix, kernel_id), {}).values())
+
+    def _marked(self, entries: Iterable[CheckpointInfo]) -> list[CheckpointInfo]:
+        """Mark those at which another run begins."""
+        children = self._children
+        return [
+            e._replace(is_branch_point=True)
+            if e.id in children
+            and e.copy is None
+            and any(r != e.run for r in children[e.id].values())
+            else e
+            for e in entries
+        ]
+
+    def branch_points(self, actor_key: tuple[str, str]) -> frozenset[str]:
+        """Return the ids at which runs of other actors begin."""
+        return frozenset(
+            entry.parent_id
+            for entry in self._sound.values()
+            if entry.parent_id is not None
+            and entry.copy is None
+            and (entry.name_prefix, entry.kernel_id) != actor_key
+        )
 
     @property
     def last_sequence(self) -> int:
         """The highest number in the store, 0 if there is none."""
+        self._sort()
         return next(reversed(self._sound.values())).sequence if self._sound else 0
+
+    @property
+    def first_sequence(self) -> int | None:
+        """The lowest number in the store, None if there is none."""
+        self._sort()
+        return next(iter(self._sound.values())).sequence if self._sound else None

@@ -19,7 +19,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from ringnb._support.text import facts_table
-from ringnb.checkpoint.storage.document import Document
+from ringnb.checkpoint.storage.document import Document, checkpoint_id, run_of
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
 from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
@@ -160,6 +160,32 @@ class Checkpoint:
         """The checkpoint that this state continues from."""
         parent: str | None = self._record["parent"]
         return parent
+
+    @property
+    def id(self) -> str:
+        """Its own id, 16 hexadecimal digits: kept by pin, export and import."""
+        return checkpoint_id(self._record)
+
+    @property
+    def run(self) -> str:
+        """The id of its run: one line of checkpoints without forks."""
+        return run_of(self._record)
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the checkpoint that this state continues from: a name may be used again."""
+        parent_id: str | None = self._record.get("parent_id")
+        return parent_id
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """The user's own metadata, as given to ``snapshot(..., attrs=...)`` (a copy)."""
+        return copy.deepcopy(dict(self._record.get("user", {})))
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """What ran (a copy); empty if it is not recorded."""
+        return copy.deepcopy(dict(self._record.get("code", {})))
 
     @property
     def backend(self) -> str | None:
@@ -359,7 +385,8 @@ class Checkpoint:
                 "actor": f"{self.kernel_id} ({self.kernel_type}, slot {self.actor_slot})",
                 "step": self.step,
                 "committed": f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC, number {self.sequence}",
-                "continues": self.parent or "nothing: the first of its line",
+                "run": self.run,
+                "continues": self.parent or "nothing: the first of its run",
                 "parameters": ", ".join(
                     f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v}"
                     for k, v in self.params.items()

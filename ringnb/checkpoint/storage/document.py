@@ -33,10 +33,12 @@ from ringnb.errors import CheckpointCorrupt
 __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Document",
+    "checkpoint_id",
     "parse_document",
     "parse_info",
     "render_document",
     "revise_document",
+    "run_of",
 ]
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -78,11 +80,19 @@ def render_document(
     layouts: Sequence[FieldLayout],
     crcs: Mapping[str, list[int]],
     sequence: int,
+    *,
+    name: str,
+    store: str | None,
     version: str,
 ) -> bytes:
     """Render the group document of a checkpoint, with its own digest."""
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
+        "id": snapshot.id,
+        "name": name,
+        "store": store,
+        "run": snapshot.run,
+        "parent_id": snapshot.parent_id,
         "name_prefix": snapshot.name_prefix,
         "kernel_id": snapshot.kernel_id,
         "kernel_type": snapshot.kernel_type,
@@ -95,12 +105,15 @@ def render_document(
         "parent": snapshot.parent,
         "backend": snapshot.backend,
         "version": version,
-        "digests": {
-            "chunk_algorithm": "crc32c",
-            "chunks": dict(crcs),
-            "arrays": {layout.name: layout.digest for layout in layouts},
-            "document": _ZEROS,
-        },
+    }
+    for key, value in (("user", snapshot.attrs), ("code", snapshot.code)):
+        if value:
+            record[key] = dict(value)
+    record["digests"] = {  # last, as `_swap_digest` expects
+        "chunk_algorithm": "crc32c",
+        "chunks": dict(crcs),
+        "arrays": {layout.name: layout.digest for layout in layouts},
+        "document": _ZEROS,
     }
     return _with_digest(
         {
@@ -117,14 +130,15 @@ def render_document(
 
 
 def revise_document(raw: bytes, **changes: Any) -> bytes:
-    """Return a document that was checked with entries of its record changed (None: removed)."""
+    """Return a document that was checked with entries of its record changed; None removes one."""
     parsed = json.loads(raw)
     record = parsed["attributes"][ATTRIBUTE]
     digests = record.pop("digests") | {"document": _ZEROS}
     for key, value in changes.items():
-        record[key] = value
         if value is None:
-            del record[key]
+            record.pop(key, None)
+        else:
+            record[key] = value
     record["digests"] = digests  # last, as `_swap_digest` expects
     return _with_digest(parsed)
 
@@ -142,10 +156,11 @@ def _swap_digest(raw: bytes, old: str, new: str) -> bytes:
     return head + f'"document":"{new}"'.encode() + tail if found else b""
 
 
-def parse_info(name: str, raw: bytes) -> CheckpointInfo:
+def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInfo:
     """Check a group document's digest and return its line of the catalogue.
 
-    A whole store is listed by this, so what the digest vouches for is not checked again.
+    `name` is where it lies, `store` the id of the store: what records something else is a copy. A whole
+    store is listed by this, so what the digest vouches for is not checked again.
     CheckpointCorrupt if a byte differs from what was committed.
     """
     parsed, record = _opened(name, raw)
@@ -158,8 +173,43 @@ def parse_info(name: str, raw: bytes) -> CheckpointInfo:
             nbytes += math.prod(array["shape"]) * _ITEMSIZE[array["data_type"]]
     except _MALFORMED as error:
         raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
-    identity = {key: record[key] for key in _IDENTITY}
-    return CheckpointInfo(name, **identity, created_at=created_at, nbytes=nbytes, pin=_pin(record))
+    return CheckpointInfo(
+        name,
+        **{key: record[key] for key in _IDENTITY},
+        created_at=created_at,
+        nbytes=nbytes,
+        pin=_pin(record),
+        id=checkpoint_id(record),
+        run=run_of(record),
+        parent=record["parent"],
+        parent_id=record.get("parent_id"),
+        copy=_why_copy(record, name, store),
+    )
+
+
+def checkpoint_id(record: Mapping[str, Any]) -> str:
+    """Return a checkpoint's id; one of a version that gave none has what stays the same of it."""
+    found: str | None = record.get("id")
+    return found or _derived_id(record, "kernel_id", "step", "created_at")
+
+
+def run_of(record: Mapping[str, Any]) -> str:
+    """Return the id of a checkpoint's run: one for all those of an actor that record none."""
+    found: str | None = record.get("run")
+    return found or _derived_id(record, "name_prefix", "kernel_id")
+
+
+def _derived_id(record: Mapping[str, Any], *keys: str) -> str:
+    return hashlib.sha256(dump({key: record[key] for key in keys})).hexdigest()[:16]
+
+
+def _why_copy(record: Mapping[str, Any], name: str, store: str | None) -> str | None:
+    """Say what a checkpoint records of its place that is not so; None if it lies where it belongs."""
+    if record.get("store") not in (None, store):
+        return f"a copy of {record['name']!r} of another store"
+    if record.get("name") not in (None, name):
+        return f"a copy of {record['name']!r}"
+    return None
 
 
 def parse_document(name: str, raw: bytes) -> Document:
@@ -226,12 +276,20 @@ _RECORD_TYPES: dict[str, Any] = {
     "version": str,
     "digests": dict,
 }
+# What earlier versions did not record.
+_OPTIONAL_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("id", "name", "store", "run", "parent_id"), str),
+    **dict.fromkeys(("user", "code"), dict),
+}
 
 
 def _check_record(name: str, record: Any) -> datetime:
     """Check the types of a record's entries and return when it was committed."""
     for key, kind in _RECORD_TYPES.items():
         if not isinstance(record[key], kind) or isinstance(record[key], bool):
+            raise _corrupt(name, f"its attribute {key!r} has an impossible value")
+    for key, kind in _OPTIONAL_TYPES.items():
+        if not isinstance(record.get(key), kind | None):
             raise _corrupt(name, f"its attribute {key!r} has an impossible value")
     pin = record.get("pin")
     if pin is not None and not isinstance(pin["label"], str):

@@ -127,11 +127,10 @@ def dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
 
-def root_document() -> bytes:
-    """Return the document that marks a store as ringnb's."""
-    return dump(
-        {"attributes": {ATTRIBUTE: {"format": FORMAT}}, "zarr_format": 3, "node_type": "group"}
-    )
+def root_document(store: str | None) -> bytes:
+    """Return the document that marks a store as ringnb's, with the store's id; None: it has none."""
+    record = {"format": FORMAT} if store is None else {"format": FORMAT, "id": store}
+    return dump({"attributes": {ATTRIBUTE: record}, "zarr_format": 3, "node_type": "group"})
 
 
 # -- fields and chunks -----------------------------------------------------------------------------

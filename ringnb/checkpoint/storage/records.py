@@ -5,6 +5,7 @@ A `Snapshot` is checked when it is made, and not again: whatever saves one can t
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name, check_params, check_slot, check_step
+from ringnb._support.checks import (
+    check_id,
+    check_json,
+    check_name,
+    check_params,
+    check_slot,
+    check_step,
+)
 from ringnb.checkpoint.storage.format import check_checkpoint_name
 from ringnb.messages.snapshots import normalise_fields
 
@@ -20,7 +28,13 @@ __all__ = [
     "CheckpointInfo",
     "SaveReceipt",
     "Snapshot",
+    "new_id",
 ]
+
+
+def new_id() -> str:
+    """Return a random id: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,16 @@ class Snapshot:
         The checkpoint this state continues from.
     field_attrs : mapping of str to mapping
         Per field, all optional: ``units`` and ``long_name`` (str), ``dims`` (one str per axis).
+    run : str
+        The id of the run that it belongs to; by default it begins one.
+    parent_id : str or None
+        The id of the checkpoint that this state continues from: names are used again, ids are not.
+    attrs : mapping
+        The user's own metadata: JSON values by name.
+    code : mapping
+        What ran: JSON values by name; empty if nothing is known.
+    id : str
+        The id that the checkpoint gets, 16 hexadecimal digits; by default a new one.
 
     Raises
     ------
@@ -66,6 +90,11 @@ class Snapshot:
     backend: str | None = None
     parent: str | None = None
     field_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    run: str = field(default_factory=new_id)
+    parent_id: str | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
         """Check every attribute and bring it into plain form."""
@@ -77,11 +106,17 @@ class Snapshot:
                 raise TypeError(msg)
         if self.parent is not None:
             check_checkpoint_name(self.parent)
+        check_id(self.run, "run")
+        check_id(self.id, "id")
+        if self.parent_id is not None:
+            check_id(self.parent_id, "parent_id")
         set_ = object.__setattr__
         set_(self, "actor_slot", check_slot(self.actor_slot))
         set_(self, "step", check_step(self.step))
         set_(self, "request_id", check_step(self.request_id, "request_id"))
         set_(self, "params", check_params(self.params))
+        set_(self, "attrs", check_json(self.attrs, "attrs"))
+        set_(self, "code", check_json(self.code, "code"))
         set_(self, "fields", normalise_fields(self.fields))
 
 
@@ -98,12 +133,15 @@ class SaveReceipt(NamedTuple):
     others : frozenset of str
         Names that the commit has seen to be other actors' checkpoints: `CheckpointStorage.history_after`
         need not look at them again. It may be empty.
+    branch_points : frozenset of str
+        Ids of the checkpoints from which runs of those others branch.
     """
 
     written_ns: int
     committed_ns: int
     nbytes: int
     others: frozenset[str] = frozenset()
+    branch_points: frozenset[str] = frozenset()
 
 
 class CheckpointInfo(NamedTuple):
@@ -116,7 +154,8 @@ class CheckpointInfo(NamedTuple):
     name_prefix, kernel_id, kernel_type : str
         Its identity; empty when `damaged`.
     actor_slot, step, sequence : int
-        Where it came from, and its place in commit order; -1 when `damaged`.
+        Where it came from, and its place in commit order; -1 when `damaged`. What was imported before
+        the first commit of a store has numbers below 1.
     damaged : bool
         Whether its metadata cannot be trusted, so that nothing but the name is known.
     created_at : datetime.datetime or None
@@ -125,6 +164,17 @@ class CheckpointInfo(NamedTuple):
         Logical bytes of its fields.
     pin : str or None
         The label under which it is pinned: retention does not touch it. None if it is not.
+    id : str
+        Its own id, 16 hexadecimal digits: kept by pin, export and import. Empty when `damaged`.
+    run : str
+        The id of its run. Checkpoints of versions that knew no runs are one run of their actor.
+    parent, parent_id : str or None
+        The checkpoint that its state continues from, by name and by id.
+    copy : str or None
+        Why it is no part of any history, if it is the user's copy: it records another name, or another
+        store. None for a checkpoint of this store.
+    is_branch_point : bool
+        Whether another run begins at it.
     """
 
     name: str
@@ -138,3 +188,9 @@ class CheckpointInfo(NamedTuple):
     created_at: datetime | None = None
     nbytes: int = 0
     pin: str | None = None
+    id: str = ""
+    run: str = ""
+    parent: str | None = None
+    parent_id: str | None = None
+    copy: str | None = None
+    is_branch_point: bool = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import functools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from typing import Any, final
 
 from zarr.abc.store import Store
 
-from ringnb._support.checks import check_int
+from ringnb._support.checks import check_int, check_label
 from ringnb._support.version import VERSION
 from ringnb.checkpoint.storage.backend import Commit
 from ringnb.checkpoint.storage.base import CheckpointStorage
@@ -112,6 +111,11 @@ class ZarrStorage(CheckpointStorage):
         return self._backend.created()
 
     @property
+    def id(self) -> str | None:
+        """The store's id, 16 hexadecimal digits; None if there is no store, or one that has none."""
+        return self._backend.store_id if self._backend.created() else None
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """The local directories in which it writes, the store itself first; none elsewhere."""
         return self._backend.folders
@@ -128,37 +132,50 @@ class ZarrStorage(CheckpointStorage):
             msg = f"snapshot must be a Snapshot, got {snapshot!r} ({type(snapshot).__name__})"
             raise TypeError(msg)
         layouts = layout_fields(snapshot.fields, snapshot.field_attrs, self._chunk_bytes)
-        render = functools.partial(render_document, snapshot, layouts, version=VERSION)
+
+        def render(
+            crcs: Mapping[str, builtins.list[int]], sequence: int, store: str | None
+        ) -> bytes:
+            """Render the document once all checksums are known."""
+            return render_document(
+                snapshot, layouts, crcs, sequence, name=name, store=store, version=VERSION
+            )
+
         actor_key = (snapshot.name_prefix, snapshot.kernel_id)
         with self._writing():
             return self._backend.put(Commit(name, layouts, snapshot.fields, render, actor_key))
 
-    def copy_from(self, checkpoint: Checkpoint) -> SaveReceipt:
+    def copy_from(self, checkpoint: Checkpoint, *, place: int = 1) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
 
-        Everything is kept but its number, which becomes this store's next. Errors as `save`, and
-        `CheckpointCorrupt` or `CheckpointNotFound` if the original is damaged or gone.
+        Everything is kept but its number and its store: it comes before all that this store holds, so
+        that the latest stays what it was. Errors as `save`, and `CheckpointCorrupt` or
+        `CheckpointNotFound` if the original is damaged or gone.
 
         Parameters
         ----------
         checkpoint : Checkpoint
             The original.
+        place : int
+            The number it gets in a store that holds none yet.
         """
         document = checkpoint.document
         name = check_checkpoint_name(checkpoint.name)
 
-        def render(crcs: Mapping[str, builtins.list[int]], sequence: int) -> bytes:
-            """Keep the original's document but for its number."""
+        def render(
+            crcs: Mapping[str, builtins.list[int]], sequence: int, store: str | None
+        ) -> bytes:
+            """Keep the original's document but for its number and its place."""
             if crcs != document.crcs:
                 msg = f"checkpoint {name!r} changed while it was copied: try again"
                 raise CheckpointCorrupt(msg)
-            return revise_document(document.raw, sequence=sequence)
+            return revise_document(document.raw, sequence=sequence, name=name, store=store)
 
         layouts = tuple(document.fields.values())
         fields = {field: checkpoint[field] for field in checkpoint.fields}
         actor_key = (checkpoint.name_prefix, checkpoint.kernel_id)
         with self._writing():
-            return self._backend.put(Commit(name, layouts, fields, render, actor_key))
+            return self._backend.put(Commit(name, layouts, fields, render, actor_key, place))
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
@@ -245,12 +262,7 @@ class ZarrStorage(CheckpointStorage):
         checkpoint goes.
         """
         check_checkpoint_name(name)
-        if not isinstance(label, str):
-            msg = f"label must be a str, got {label!r} ({type(label).__name__})"
-            raise TypeError(msg)
-        if not 1 <= len(label.strip()) <= 200 or not label.isprintable():
-            msg = f"label must have 1 to 200 printable characters, got {label!r:.300}"
-            raise ValueError(msg)
+        check_label(label)
         self._revise(name, pin={"label": label, "at": datetime.now(UTC).isoformat()})
 
     def unpin(self, name: str) -> None:

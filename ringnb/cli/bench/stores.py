@@ -23,6 +23,7 @@ from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratio_
 __all__ = ["bench_snapshot", "commits", "histories", "many"]
 
 _COUNT = 1000
+_RUN = "0" * 16
 
 
 def bench_snapshot(fields: dict[str, Any], step: int) -> Snapshot:
@@ -162,12 +163,14 @@ class _Growing:
     def _save(self, storage: ZarrStorage, kernel_id: str) -> None:
         self._step += 1
         fields = {"cells": np.full((8, 8), self._step % 256, np.uint8)}
-        snapshot = Snapshot(fields, kernel_id, kernel_id, "bench", 0, self._step, self._step)
+        snapshot = Snapshot(
+            fields, kernel_id, kernel_id, "bench", 0, self._step, self._step, run=_RUN
+        )
         storage.save(f"{kernel_id}_0_step_{self._step}", snapshot)
 
     def _save_and_retire(self) -> None:
         self._save(self.storage, "mine")
-        retire(self.storage, "mine", "mine", keep_last(5), protect=())
+        retire(self.storage, "mine", "mine", _RUN, keep_last(5), protect=())
 
     def commit(self) -> float:
         """Commit durably and retire, as the manager does; return seconds."""

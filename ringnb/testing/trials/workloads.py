@@ -21,7 +21,7 @@ from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 
 __all__ = ["OPERATIONS", "Expectation", "Kept", "Runner", "snapshot_of", "workloads"]
 
-_PREFIX, _ACTOR = "trial", "actor"
+_PREFIX, _ACTOR, _RUN = "trial", "actor", "0" * 16
 _CHUNK_BYTES = 1024
 OPERATIONS = ("save", "share", "delete", "retire", "pin", "unpin", "aside", "reopen")
 
@@ -39,6 +39,7 @@ def snapshot_of(number: int) -> Snapshot:
         step=number,
         request_id=number,
         params={"number": number},
+        run=_RUN,
     )
 
 
@@ -155,7 +156,7 @@ class Runner:
     def _retire(self) -> bool:
         names = self._names(pinned=False)[:-1]
         return bool(names) and self._going(
-            names, lambda: retire(self._plain, _PREFIX, _ACTOR, keep_last(1), protect=())
+            names, lambda: retire(self._plain, _PREFIX, _ACTOR, _RUN, keep_last(1), protect=())
         )
 
     def _aside(self) -> bool:

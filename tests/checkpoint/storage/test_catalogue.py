@@ -68,4 +68,4 @@ def test_storage_rule_14_what_was_a_checkpoint_is_damaged_and_all_else_is_not_li
     name, raw, is_listed
 ):
     expected = CheckpointInfo(name, damaged=True) if is_listed else None
-    assert entry_of(name, raw) == expected
+    assert entry_of(name, raw, None) == expected

@@ -66,7 +66,7 @@ def test_storage_rule_13_a_store_that_is_made_while_another_looks_is_no_foreign_
     real = os.listdir
 
     def listdir(where):
-        (path / "zarr.json").write_bytes(root_document())
+        (path / "zarr.json").write_bytes(root_document(None))
         return real(where)
 
     monkeypatch.setattr(directory.os, "listdir", listdir)

@@ -26,7 +26,10 @@ ONE = "checkpoint_0_step_1"
 def rendered(snapshot, sequence=3, chunk_bytes=None):
     layouts = layout_fields(snapshot.fields, snapshot.field_attrs, chunk_bytes)
     crcs = {layout.name: list(range(layout.n_chunks)) for layout in layouts}
-    return render_document(snapshot, layouts, crcs, sequence, VERSION), layouts, crcs
+    raw = render_document(
+        snapshot, layouts, crcs, sequence, name=ONE, store="0" * 16, version=VERSION
+    )
+    return raw, layouts, crcs
 
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -77,7 +77,8 @@ def test_storage_rule_19_a_commit_looks_at_its_own_history_only(path, monkeypatc
     with rn.ZarrStorage(path, durable=False) as storage:
         for n in range(40):
             storage.save(f"a_0_step_{n}", make_snapshot(n, kernel_id="other"))
-        storage.save("a_1_step_0", make_snapshot(0))
+        run = "1" * 16
+        storage.save("a_1_step_0", make_snapshot(0, run=run))
         looked = []
         real = listing.Listing._document_stamp
         monkeypatch.setattr(
@@ -85,6 +86,6 @@ def test_storage_rule_19_a_commit_looks_at_its_own_history_only(path, monkeypatc
             "_document_stamp",
             lambda self, name: (looked.append(name), real(self, name))[1],
         )
-        storage.save("a_1_step_1", make_snapshot(1))
-        retire(storage, "checkpoint", "model_0", keep_last(1), protect=())
+        storage.save("a_1_step_1", make_snapshot(1, run=run))
+        retire(storage, "checkpoint", "model_0", run, keep_last(1), protect=())
         assert set(looked) <= {"a_1_step_0", "a_1_step_1"}

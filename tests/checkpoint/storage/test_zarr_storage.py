@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,9 @@ class TestIncrementalMemory(StorageTests):
 
 def test_storage_rule_08_the_layout_on_disk_is_the_documented_one(storage, path):
     storage.save(NAME, make_snapshot(7))
-    assert json.loads((path / "zarr.json").read_text())["attributes"] == {"ringnb": {"format": 1}}
+    root = json.loads((path / "zarr.json").read_text())["attributes"]
+    assert root == {"ringnb": {"format": 1, "id": storage.id}}
+    assert re.fullmatch("[0-9a-f]{16}", storage.id)
     assert sorted(os.listdir(path)) == [NAME, "zarr.json"]
     assert sorted(os.listdir(path / NAME)) == ["counts", "u", "zarr.json"]
     assert sorted(os.listdir(path / NAME / "u")) == ["c.0.0", "zarr.json"]
@@ -92,6 +95,7 @@ def test_storage_rule_08_the_layout_on_disk_is_the_documented_one(storage, path)
     assert set(record) == {
         *("format", "name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence"),
         *("request_id", "created_at", "params", "parent", "backend", "version", "digests"),
+        *("id", "name", "store", "run", "parent_id"),
     }
     assert record["format"] == 1
     area = path.parent / ".store.zarr.ringnb"

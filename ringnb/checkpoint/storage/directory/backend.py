@@ -39,7 +39,7 @@ from ringnb.checkpoint.storage.format import (
     looks_like_checkpoint,
     root_document,
 )
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, new_id
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
@@ -69,12 +69,18 @@ class DirectoryBackend(Backend):
         self._lock = lock_of(self._path)
         self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
+        self._store_id: str | None = None
         self._work_area = WorkArea(self._path)
 
     @property
     def url(self) -> str:
         """The store's path."""
         return str(self._path)
+
+    @property
+    def store_id(self) -> str | None:
+        """The id in the root document."""
+        return self._store_id
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -101,7 +107,8 @@ class DirectoryBackend(Backend):
             return False
         seen = (stat.st_ino, stat.st_mtime_ns)
         if seen != self._checked_root:
-            self.check_marker(marker.read_bytes())
+            self._store_id = self.check_marker(marker.read_bytes())
+            self._listing.belong_to(self._store_id)
             self._checked_root = seen
         return True
 
@@ -213,7 +220,7 @@ class DirectoryBackend(Backend):
             )
         with contextlib.suppress(FileExistsError):
             files.make_directory(self._path)
-        with self._staged(root_document()) as staged:
+        with self._staged(root_document(new_id())) as staged:
             files.rename(staged, self._path / DOCUMENT)
         if self._durable:
             files.sync_directory(self._path)
@@ -238,11 +245,14 @@ class DirectoryBackend(Backend):
         staged = self._work_area.new("staging")
         try:
             self._make_root()
-            info = parse_info(commit.name, self._stage(commit, staged))
+            sequence = self._lock.sequence + 1
+            if commit.place is not None:
+                sequence = commit.number_below(self._listing.first_sequence())
+            info = parse_info(commit.name, self._stage(commit, staged, sequence), self._store_id)
             written_ns = time.monotonic_ns()
             with self._listing.changing() as note:
                 # Used up before the name can be seen: after an interrupt no other commit may get it.
-                self._lock.sequence += 1
+                self._lock.sequence = max(self._lock.sequence, sequence)
                 files.rename(staged, self._path / commit.name)
                 note(commit.name, info)
         except BaseException:
@@ -257,7 +267,7 @@ class DirectoryBackend(Backend):
                 raise
         return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes)
 
-    def _stage(self, commit: Commit, staged: Path) -> bytes:
+    def _stage(self, commit: Commit, staged: Path, sequence: int) -> bytes:
         files.make_directory(staged)
         folders = {layout.name: staged / layout.name for layout in commit.layouts}
         crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
@@ -292,7 +302,7 @@ class DirectoryBackend(Backend):
             work = [write_document(folders[layout.name], layout.raw) for layout in commit.layouts]
             work += [pool.submit(write_chunk, *chunk) for chunk in commit.chunks()]
             _finish(work)
-            raw = commit.render(crcs, self._lock.sequence + 1)
+            raw = commit.render(crcs, sequence, self._store_id)
             work = [write_document(staged, raw)]
             if self._durable:
                 work += [pool.submit(files.sync_directory, folder) for folder in folders.values()]
@@ -303,7 +313,7 @@ class DirectoryBackend(Backend):
 
     def replace_document(self, name: str, raw: bytes) -> None:
         """Stage, sync, rename over the old one, sync."""
-        info = parse_info(name, raw)
+        info = parse_info(name, raw, self._store_id)
         with self._staged(raw) as staged, self._listing.changing() as note:
             files.rename(staged, self._path / name / DOCUMENT)
             with contextlib.suppress(OSError):

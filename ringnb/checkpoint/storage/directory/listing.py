@@ -55,6 +55,7 @@ class Listing:
         self._catalogue = Catalogue()
         self._known: dict[str, tuple[Stamp | None, CheckpointInfo | None]] = {}
         self._stamp: Stamp | None = None
+        self._store_id: str | None = None
         self._turn = 0
         self._unsettled: list[str] = []
 
@@ -62,6 +63,12 @@ class Listing:
         """In a forked child: the thread that held the guard does not exist here."""
         self._guard = threading.Lock()
         self._stamp = None
+
+    def belong_to(self, store_id: str | None) -> None:
+        """Take over the store's id; under another one, what was a copy may be none, and vice versa."""
+        with self._guard:
+            if store_id != self._store_id:
+                self._store_id, self._known, self._stamp = store_id, {}, None
 
     def entries(self, *, exclusive: bool) -> list[CheckpointInfo]:
         """Return what the store holds: damaged ones first, then oldest commit first."""
@@ -80,6 +87,12 @@ class Listing:
         with self._guard:
             self._refresh(exclusive=True)
             return self._catalogue.last_sequence
+
+    def first_sequence(self) -> int | None:
+        """Return the lowest number in the store, None if it is empty; the caller holds the lock."""
+        with self._guard:
+            self._refresh(exclusive=True)
+            return self._catalogue.first_sequence
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Callable[[str, CheckpointInfo | None], None]]:
@@ -158,13 +171,13 @@ class Listing:
         try:
             raw = source.read(DOCUMENT, MAX_DOCUMENT_BYTES)
             if raw is not None:
-                entry = entry_of(name, raw)
+                entry = entry_of(name, raw, self._store_id)
             else:
                 # A directory with no file of a commit in it is the user's, whatever its name.
                 lost = looks_like_checkpoint(name) and source.remains()
-                entry = entry_of(name, None) if lost else None
+                entry = entry_of(name, None, None) if lost else None
         except CheckpointCorrupt:  # it cannot be read
-            entry = entry_of(name, None)
+            entry = entry_of(name, None, None)
         if entry is None and stamp is None and not os.path.lexists(path):
             self._known.pop(name, None)  # retired by another writer since the directory was read
         else:

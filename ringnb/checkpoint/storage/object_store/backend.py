@@ -40,7 +40,7 @@ from ringnb.checkpoint.storage.format import (
 )
 from ringnb.checkpoint.storage.object_store.claims import Claims
 from ringnb.checkpoint.storage.object_store.probe import check_lists, check_takes_checkpoints
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, new_id
 from ringnb.checkpoint.storage.source import StoreSource, fetch
 from ringnb.errors import CheckpointNotFound
 
@@ -83,6 +83,7 @@ class ObjectStoreBackend(Backend):
         # zarr opens a store at the first use through its own interface, which is not the one used here.
         sync(store._ensure_open())
         self._store = store
+        self._store_id: str | None = None
         self._shared = _shared_of(store)
         inner: Any = getattr(store, "store", None)  # of a zarr ObjectStore
         self._is_object_store = type(inner).__module__.startswith("obstore")
@@ -116,7 +117,7 @@ class ObjectStoreBackend(Backend):
             if key is not None and self._get(DOCUMENT) is None:
                 raise self.refused(f"it holds {key!r} and no {DOCUMENT}")
             return key is not None  # made since the first look
-        self.check_marker(raw)
+        self._store_id = self.check_marker(raw)
         return True
 
     def _forget_listings(self) -> None:
@@ -124,6 +125,11 @@ class ObjectStoreBackend(Backend):
         if isinstance(self._store, FsspecStore):
             for fs in (self._store.fs, getattr(self._store.fs, "sync_fs", self._store.fs)):
                 fs.invalidate_cache()
+
+    @property
+    def store_id(self) -> str | None:
+        """The id in the root document."""
+        return self._store_id
 
     def _read_catalogue(self, leave_out: Collection[str] = ()) -> Catalogue:
         """Read every group document: names may be reused, so nothing is remembered."""
@@ -140,7 +146,9 @@ class ObjectStoreBackend(Backend):
             return list(zip(names, values, strict=True))
 
         # Keys without a group document are a commit, or a removal, under way: they do not exist.
-        found = (entry_of(name, raw) for name, raw in sync(collect()) if raw is not None)
+        found = (
+            entry_of(name, raw, self._store_id) for name, raw in sync(collect()) if raw is not None
+        )
         return Catalogue(entry for entry in found if entry is not None)
 
     def catalogue(self) -> list[CheckpointInfo]:
@@ -242,6 +250,8 @@ class ObjectStoreBackend(Backend):
         try:
             if self._get(DOCUMENT) is None:
                 self._make_root()
+                self._set(DOCUMENT, root_document(new_id()))
+                self.created()
             workers = commit.workers(_WORKERS, copies=3)  # ours, the request's, its body's
             with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-put") as pool:
                 for _ in pool.map(write_chunk, commit.chunks()):
@@ -249,7 +259,12 @@ class ObjectStoreBackend(Backend):
             for layout in commit.layouts:
                 self._set(f"{name}/{layout.name}/{DOCUMENT}", layout.raw)
             self._delete(stale - checkpoint_keys(commit.layouts), name)
-            raw = commit.render(crcs, self._next_sequence(catalogue))
+            sequence = (
+                self._next_sequence(catalogue)
+                if commit.place is None
+                else commit.number_below(catalogue.first_sequence)
+            )
+            raw = commit.render(crcs, sequence, self._store_id)
             written_ns = time.monotonic_ns()
             self._set(f"{name}/{DOCUMENT}", raw)
         except BaseException:
@@ -261,7 +276,8 @@ class ObjectStoreBackend(Backend):
             for entry in catalogue.entries()
             if not entry.damaged and (entry.name_prefix, entry.kernel_id) != commit.actor_key
         )
-        return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes, others)
+        branch_points = catalogue.branch_points(commit.actor_key)
+        return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes, others, branch_points)
 
     def _make_root(self) -> None:
         """Mark the store; if another writer does so at the same moment, its root document is the one."""

@@ -1,0 +1,114 @@
+"""Runs: the lines, without forks, that an actor's checkpoints form.
+
+A session that starts fresh begins a run. Restoring the newest checkpoint of a run continues it; any
+other begins a run that branches there. The manager calls `continue_run` right before a commit, since
+only then it is known what the newest of a run is; what is known, a `Lineage`, goes with the live state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import final
+
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
+
+__all__ = ["Lineage", "RunInfo", "continue_run", "list_runs", "newest_of_run"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The checkpoint that a live state continues from, and the run it goes on with.
+
+    A `run` of None is decided at the next commit; an `id` of None is looked up by the name then.
+    """
+
+    name: str
+    id: str | None = None
+    run: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """One run of an actor.
+
+    Attributes
+    ----------
+    id : str
+        16 hexadecimal digits.
+    parent, parent_id : str or None
+        The checkpoint at which it begins, by name and by id; None if it began afresh, or if its first
+        checkpoints are gone.
+    began_at : datetime.datetime or None
+        When its oldest checkpoint was committed, aware, UTC; None if the storage does not say.
+    count : int
+        Its checkpoints.
+    first_step, last_step : int
+        The steps of its oldest and of its newest checkpoint.
+    nbytes : int
+        Logical bytes of all of them.
+    is_current : bool
+        Whether the live actor goes on with it.
+    """
+
+    id: str
+    parent: str | None
+    parent_id: str | None
+    began_at: datetime | None
+    count: int
+    first_step: int
+    last_step: int
+    nbytes: int
+    is_current: bool
+
+
+def continue_run(
+    storage: CheckpointStorage, snapshot: Snapshot, lineage: Lineage | None
+) -> Snapshot:
+    """Return a snapshot with the run that it belongs to; raises what the storage raises.
+
+    Without a lineage, and if it does not continue the newest checkpoint of a run, it begins one.
+    """
+    if lineage is None or lineage.run is not None:
+        return snapshot  # which has its run already
+    history = storage.history(snapshot.name_prefix, snapshot.kernel_id)
+    for parent in reversed(history):
+        if parent.id == lineage.id or (lineage.id is None and parent.name == lineage.name):
+            if newest_of_run(history, parent.run) == parent:
+                return replace(snapshot, parent_id=parent.id, run=parent.run)
+            return replace(snapshot, parent_id=parent.id)
+    return snapshot
+
+
+def newest_of_run(history: Sequence[CheckpointInfo], run: str) -> CheckpointInfo | None:
+    """Return the newest checkpoint of a run, None if there is none; `history` is oldest first."""
+    return next((e for e in reversed(history) if e.run == run), None)
+
+
+def list_runs(history: Iterable[CheckpointInfo], current: str | None) -> list[RunInfo]:
+    """Return the runs of a history that is oldest first: that with the oldest checkpoint first."""
+    runs: dict[str, list[CheckpointInfo]] = {}
+    for e in history:
+        runs.setdefault(e.run, []).append(e)
+    found = []
+    for run, entries in runs.items():
+        first, ids = entries[0], {e.id for e in entries}
+        inside = first.parent_id in ids
+        found.append(
+            RunInfo(
+                run,
+                None if inside else first.parent,
+                None if inside else first.parent_id,
+                first.created_at,
+                len(entries),
+                first.step,
+                entries[-1].step,
+                sum(e.nbytes for e in entries),
+                run == current,
+            )
+        )
+    return found
