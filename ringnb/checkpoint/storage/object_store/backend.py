@@ -250,8 +250,6 @@ class ObjectStoreBackend(Backend):
         try:
             if self._get(DOCUMENT) is None:
                 self._make_root()
-                self._set(DOCUMENT, root_document(new_id()))
-                self.created()
             workers = commit.workers(_WORKERS, copies=3)  # ours, the request's, its body's
             with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-put") as pool:
                 for _ in pool.map(write_chunk, commit.chunks()):
@@ -281,7 +279,7 @@ class ObjectStoreBackend(Backend):
 
     def _make_root(self) -> None:
         """Mark the store; if another writer does so at the same moment, its root document is the one."""
-        raw = root_document()
+        raw = root_document(new_id())
         if self._claims is not None:
             self._claims.create(DOCUMENT, raw)
         elif self._is_object_store:  # it ignores the condition, or refuses the request
