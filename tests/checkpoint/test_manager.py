@@ -364,10 +364,10 @@ def test_rule_07_polling_costs_nothing_for_those_that_are_not_due():
     rig = Rig(max_snapshots=1)
     gc.disable()
     try:
-        for slot in range(100_000):
+        for slot in range(20_000):
             rig.m.register_actor(slot, f"k{slot}", "toy")
         requests = rig.m.poll_due_snapshots()
-        assert len(requests) == rig.m.pending_count == 100_000
+        assert len(requests) == rig.m.pending_count == 20_000
         assert _best_us(rig.m.poll_due_snapshots) < 20  # all pending, none expired
         rig.m.cancel_all_pending()
         assert rig.m.pending_count == 0

@@ -73,9 +73,8 @@ def wait_until_gone(pid, limit_s=30.0):
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    demo = start(out, *QUICK)
-    stdout, stderr = demo.communicate(timeout=200)
-    return out, demo.returncode, stdout, stderr
+    done = ringnb_here("demo", "--out", out, *QUICK)
+    return out, done.returncode, done.stdout, done.stderr
 
 
 def test_the_demo_ends_bit_identical(told):

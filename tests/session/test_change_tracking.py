@@ -18,7 +18,7 @@ def beside_a_runner(tmp_path):
 
     def make(**options):
         config = rn.CheckpointConfig(
-            interval=0.02, max_snapshots=3, storage_path=tmp_path / "s.zarr"
+            interval=0.01, max_snapshots=3, storage_path=tmp_path / "s.zarr"
         )
         session = rn.Session(Mixer(SHAPE), actors=2, config=config, **options)
         session.resume(1)

@@ -48,7 +48,7 @@ def test_storage_rule_12_a_reader_beside_a_writer_never_sees_half(storage, path)
 
     thread = threading.Thread(target=read)
     thread.start()
-    for n in range(60):
+    for n in range(30):
         storage.save(f"a_0_step_{n}", make_snapshot(n))
         if n >= 3:
             storage.delete(f"a_0_step_{n - 3}")
