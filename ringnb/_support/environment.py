@@ -1,6 +1,6 @@
 """What a computation ran on, as far as its results may depend on it: versions, the CPU, the git commit.
 
-Nothing here raises, starts a program or waits for the network.
+Nothing here starts a program.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from ringnb._support.version import VERSION, installed_version
+from ringnb._support.version import VERSION
 
 __all__ = ["environment", "git_commit"]
 
@@ -22,23 +22,19 @@ _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 @functools.cache
 def environment() -> dict[str, str]:
     """Return the versions that results depend on, and the CPU, by name; what is unknown is left out."""
+    import llvmlite.binding  # noqa: PLC0415 - these load LLVM
+    import numba  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+
     found = {
         "ringnb": VERSION,
         "python": platform.python_version(),
-        "numpy": installed_version("numpy"),
-        "numba": installed_version("numba"),
-        "llvm": _llvm(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "llvm": ".".join(map(str, llvmlite.binding.llvm_version_info)),
         "cpu": _cpu(),
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _llvm() -> str | None:
-    try:
-        from llvmlite.binding import llvm_version_info  # noqa: PLC0415 - loads LLVM
-    except Exception:  # noqa: BLE001 - a broken installation is for others to report
-        return None
-    return ".".join(map(str, llvm_version_info))
 
 
 def _cpu() -> str | None:

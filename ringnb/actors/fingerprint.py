@@ -75,7 +75,7 @@ class _Walk:
 
     def _label(self, module: str | None, name: str) -> str:
         name = name.replace("<locals>.", "")
-        return name if module in (None, self._home) else f"{module}.{name}"
+        return _clean(name if module in (None, self._home) else f"{module}.{name}")
 
     def _visit(self, function: FunctionType) -> str:
         """Take in a function, and return the name under which it is."""
@@ -138,7 +138,7 @@ class _Walk:
         return name
 
     def _take(self, key: str, value: object) -> None:
-        text = _shown(value)
+        key, text = _clean(key), _shown(value)
         while self.values.get(key, text) != text:  # another value of the same name
             key += "'"
         self.values[key] = text
@@ -230,6 +230,13 @@ def _shown(value: object) -> str:
         text = _text(value)
     except Exception:  # noqa: BLE001 - an object of the user's may raise anything
         text = type(value).__name__
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be recorded: printable, and short."""
+    if not text.isprintable():
+        text = repr(text)[1:-1]
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}... {_digest(text)}"
 
 

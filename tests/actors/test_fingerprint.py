@@ -286,6 +286,8 @@ def test_no_value_of_a_user_is_too_odd():
     code = code_of(names["f"])
     assert code == code_of(names["f"]) == json.loads(json.dumps(code))
     assert max(map(len, code["values"].values())) <= 60
+    names["f"].__module__, names["f"].__qualname__ = "\ud800\n" * 100, "f" * 1000
+    assert all(len(name) <= 80 and name.isprintable() for name in code_of(names["f"])["functions"])
 
 
 def test_the_record_stays_small_and_the_fingerprint_covers_all():
