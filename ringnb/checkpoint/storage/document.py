@@ -4,6 +4,9 @@ It carries the consolidated metadata of its arrays and is written last: it is wh
 exist. Digests lie in the group's ``ringnb`` attribute and cover everything that is handed out: the
 CRC-32C of every chunk, the SHA-256 of every array document, and the SHA-256 of the group document
 itself, taken with the digits of that very digest replaced by zeros.
+
+A user may add attributes with zarr, which writes the whole document anew. What was committed is found
+again then: a document whose own bytes do not match is compared without what is not ringnb's.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from ringnb.checkpoint.storage.format import (
     FieldLayout,
     checkpoint_keys,
     dump,
+    own_document,
     parse_layout,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
@@ -115,23 +119,13 @@ def render_document(
         "arrays": {layout.name: layout.digest for layout in layouts},
         "document": _ZEROS,
     }
-    return _with_digest(
-        {
-            "attributes": {ATTRIBUTE: record},
-            "zarr_format": 3,
-            "consolidated_metadata": {
-                "kind": "inline",
-                "must_understand": False,
-                "metadata": {layout.name: layout.document for layout in layouts},
-            },
-            "node_type": "group",
-        }
-    )
+    return _with_digest(_group(record, {layout.name: layout.document for layout in layouts}))
 
 
 def revise_document(raw: bytes, **changes: Any) -> bytes:
     """Return a document that was checked with entries of its record changed; None removes one."""
-    parsed = json.loads(raw)
+    stored = json.loads(raw)
+    parsed = _committed(stored)
     record = parsed["attributes"][ATTRIBUTE]
     digests = record.pop("digests") | {"document": _ZEROS}
     for key, value in changes.items():
@@ -140,7 +134,12 @@ def revise_document(raw: bytes, **changes: Any) -> bytes:
         else:
             record[key] = value
     record["digests"] = digests  # last, as `_swap_digest` expects
-    return _with_digest(parsed)
+    revised = _with_digest(parsed)
+    if stored == parsed:
+        return revised
+    # What a user has added with zarr stays, NaN and all.
+    stored["attributes"][ATTRIBUTE] = json.loads(revised)["attributes"][ATTRIBUTE]
+    return json.dumps(stored, separators=(",", ":")).encode()
 
 
 def _with_digest(document: Mapping[str, Any]) -> bytes:
@@ -255,10 +254,59 @@ def _opened(name: str, raw: bytes) -> tuple[Any, Any]:
             )
     except _MALFORMED as error:
         raise _corrupt(name, "its metadata cannot be read") from error
-    zeroed = _swap_digest(raw, digest, _ZEROS) if isinstance(digest, str) else b""
-    if digest == _ZEROS or hashlib.sha256(zeroed).hexdigest() != digest:
-        raise _corrupt(name, "its metadata does not match its digest")
+    if not _matches(raw, digest):
+        if "consolidated_metadata" not in parsed:
+            raise _corrupt(
+                name,
+                "its consolidated metadata is missing, as after zarr has opened it with "
+                "use_consolidated=False to change an attribute (zarr.consolidate_metadata restores it)",
+            )
+        try:
+            parsed = _committed(parsed)
+            raw = dump(parsed)
+        except _MALFORMED as error:
+            raise _corrupt(name, "its metadata does not match its digest") from error
+        if not _matches(raw, digest):
+            raise _corrupt(name, "its metadata does not match its digest")
     return parsed, record
+
+
+def _matches(raw: bytes, digest: object) -> bool:
+    """Compare a document with the digest that it holds."""
+    zeroed = _swap_digest(raw, digest, _ZEROS) if isinstance(digest, str) else b""
+    return digest != _ZEROS and hashlib.sha256(zeroed).hexdigest() == digest
+
+
+def _committed(parsed: Any) -> dict[str, Any]:
+    """Return a document as ringnb writes it, without what a user has added; an error of _MALFORMED."""
+    record, rest = parsed["attributes"][ATTRIBUTE], parsed["consolidated_metadata"]
+    if _frame(parsed | {"attributes": {}}) != _frame(_group({}, {})):
+        msg = "it describes no group of ringnb"
+        raise ValueError(msg)
+    arrays = {
+        field: own_document(field, rest["metadata"][field], digest)
+        for field, digest in record["digests"]["arrays"].items()
+    }
+    return _group(record, arrays)
+
+
+def _frame(document: Mapping[str, Any]) -> dict[str, Any]:
+    rest = dict(document["consolidated_metadata"]) | {"metadata": {}}
+    return dict(document) | {"attributes": {}, "consolidated_metadata": rest}
+
+
+def _group(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the group's document as it is rendered."""
+    return {
+        "attributes": {ATTRIBUTE: record},
+        "zarr_format": 3,
+        "consolidated_metadata": {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": arrays,
+        },
+        "node_type": "group",
+    }
 
 
 _RECORD_TYPES: dict[str, Any] = {

@@ -46,6 +46,7 @@ __all__ = [
     "crc32c",
     "dump",
     "layout_fields",
+    "own_document",
     "is_layout",
     "is_stray",
     "looks_like_checkpoint",
@@ -442,7 +443,14 @@ def parse_layout(name: str, raw: bytes) -> FieldLayout:
     if len(raw) > MAX_ARRAY_DOCUMENT_BYTES:  # so that what is remembered stays small
         msg = f"the metadata of field {name!r} has {len(raw)} bytes"
         raise ValueError(msg)
-    document = json.loads(raw)
+    layout = _layout_of(name, json.loads(raw))
+    if layout.raw != raw:
+        msg = f"field {name!r} is not stored the way ringnb stores fields"
+        raise ValueError(msg)
+    return layout
+
+
+def _layout_of(name: str, document: Any) -> FieldLayout:
     check_name(name, "field name")
     if document["data_type"] not in DTYPES:
         msg = f"field {name!r} has data type {document['data_type']!r}"
@@ -461,18 +469,39 @@ def parse_layout(name: str, raw: bytes) -> FieldLayout:
     ):
         msg = f"field {name!r} has an impossible shape"
         raise ValueError(msg)
-    # Whatever else the document says must be what ringnb writes, to the byte: no other codec, no
-    # other chunk grid, nothing that a reader would have to trust.
-    if layout.raw != raw or not _is_slab(layout):
+    # Whatever else the document says must be what ringnb writes: no other codec, no other chunk grid,
+    # nothing that a reader would have to trust.
+    if layout.document != document or not _is_slab(layout):
         msg = f"field {name!r} is not stored the way ringnb stores fields"
         raise ValueError(msg)
     return layout
 
 
-def is_layout(name: str, raw: bytes) -> bool:
-    """Return whether an array document is one that ringnb writes."""
+def own_document(name: str, document: Any, digest: str) -> dict[str, Any]:
+    """Return an array's document without the attributes that a user has added; errors as `parse_layout`.
+
+    `digest` is that of the document as it was committed.
+    """
+    attrs = document["attributes"]
+    for keys in ((), ("units",), ("long_name",), ("units", "long_name")):
+        own = {key: attrs[key] for key in keys if key in attrs}
+        layout = _layout_of(name, document | {"attributes": own})
+        if layout.digest == digest:
+            return layout.document
+    msg = f"the metadata of field {name!r} does not match its digest"
+    raise ValueError(msg)
+
+
+def is_layout(name: str, raw: bytes, digest: str | None = None) -> bool:
+    """Return whether an array document is one that ringnb writes, whatever a user has added to it.
+
+    With a `digest` it must be the one that was committed with it.
+    """
     try:
-        parse_layout(name, raw)
+        if digest is None:
+            parse_layout(name, raw)
+        else:
+            own_document(name, json.loads(raw), digest)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
     return True
