@@ -149,6 +149,39 @@ class StorageTests:
         storage.save("a_0_step_999", make_snapshot())
         assert storage.list() == ["a_0_step_1000", "a_0_step_5", "a_0_step_77", "a_0_step_999"]
 
+    def test_several_are_saved_in_order_and_one_that_fails_fails_alone(
+        self, storage: CheckpointStorage
+    ) -> None:
+        storage.save("a_0_step_1", make_snapshot(1))
+        names = ["a_0_step_9", "a_0_step_1", "../x", "a_0_step_5", "a_0_step_9"]
+        steps = range(10, 15)
+        results = storage.save_many(
+            (name, make_snapshot(step)) for name, step in zip(names, steps, strict=True)
+        )
+        assert [type(result) for result in results if isinstance(result, Exception)] == [
+            *(CheckpointError, ValueError, CheckpointError)
+        ]
+        assert not isinstance(results[0], Exception)
+        assert not isinstance(results[3], Exception)
+        assert storage.list() == ["a_0_step_1", "a_0_step_9", "a_0_step_5"]
+        assert [storage.load(name).step for name in storage.list()] == [1, 10, 13]
+        for name in storage.list():
+            storage.load(name).verify()
+        assert storage.save_many([]) == []
+
+    def test_several_are_deleted_and_one_that_cannot_be_stays_alone(
+        self, storage: CheckpointStorage
+    ) -> None:
+        for step in range(4):
+            storage.save(f"a_0_step_{step}", make_snapshot(step))
+        results = storage.delete_many(["a_0_step_2", "a_0_step_7", "a_0_step_0"])
+        assert results[0] is results[2] is None
+        assert isinstance(results[1], CheckpointNotFound)
+        assert storage.list() == ["a_0_step_1", "a_0_step_3"]
+        for name in storage.list():
+            storage.load(name).verify()
+        assert storage.delete_many([]) == []
+
     def test_catalogue_says_what_load_says(self, storage: CheckpointStorage) -> None:
         storage.save("b_3_step_8", make_snapshot(8, actor_slot=3, name_prefix="b"))
         (entry,) = storage.catalogue()

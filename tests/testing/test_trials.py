@@ -112,6 +112,9 @@ FORGOTTEN = {
         lambda op: op.kind == "sync_directory" and op.path.parent.name == "staging",
     ),
     "field": (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "u"),
+    "barrier": (("group",), lambda op: op.kind == "sync_filesystem"),
+    "group": (("group",), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
+    "group's file": (("group_each",), lambda op: op.kind == "sync_file"),
     "deleted": (
         ("save", "delete"),
         lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr",
@@ -127,7 +130,7 @@ FORGOTTEN = {
 @pytest.mark.parametrize(
     ("workload", "forgotten"),
     [
-        pytest.param(*case, id=name, marks=[] if name == "file" else pytest.mark.slow)
+        pytest.param(*case, id=name, marks=[] if name in {"file", "barrier"} else pytest.mark.slow)
         for name, case in FORGOTTEN.items()
     ],
 )

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,6 +198,16 @@ class Backend(ABC):
     def put(self, commit: Commit) -> SaveReceipt:
         """Commit; within `writing`. A name that is taken is a `CheckpointError`."""
 
+    def put_many(self, commits: Sequence[Commit]) -> list[SaveReceipt | Exception]:
+        """Commit several, in order; within `writing`. For each, what `put` returns or raises."""
+        results: list[SaveReceipt | Exception] = []
+        for commit in commits:
+            try:
+                results.append(self.put(commit))
+            except Exception as error:  # noqa: BLE001 - returned: the others go on
+                results.append(error)
+        return results
+
     @abstractmethod
     def replace_document(self, name: str, raw: bytes) -> None:
         """Exchange the group document of a checkpoint at once; within `writing`."""
@@ -205,6 +215,18 @@ class Backend(ABC):
     @abstractmethod
     def remove(self, name: str, keys: set[str]) -> None:
         """Remove the keys of a checkpoint, and nothing beside them; within `writing`."""
+
+    def remove_many(self, names: Mapping[str, set[str]]) -> list[Exception | None]:
+        """Remove several, each with its keys; within `writing`. For each, what `remove` raises."""
+        results: list[Exception | None] = []
+        for name, keys in names.items():
+            try:
+                self.remove(name, keys)
+            except Exception as error:  # noqa: BLE001 - returned: the others go on
+                results.append(error)
+            else:
+                results.append(None)
+        return results
 
     @abstractmethod
     def quarantine(self, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Self
 
 from ringnb.checkpoint.storage.catalogue import Catalogue
@@ -52,6 +52,35 @@ class CheckpointStorage(ABC):
         ValueError
             If the name could leave the store.
         """
+
+    def save_many(
+        self, snapshots: Iterable[tuple[str, Snapshot]]
+    ) -> builtins.list[SaveReceipt | Exception | None]:
+        """Commit several snapshots, in order; what becomes of one is independent of the others.
+
+        Parameters
+        ----------
+        snapshots : iterable of (str, Snapshot)
+            Names, and what to store under them, as for `save`.
+
+        Returns
+        -------
+        list of SaveReceipt, Exception or None
+            For each what `save` would return, or the exception that it would raise. This default calls
+            it; a storage that makes many durable at once overrides it.
+
+        Raises
+        ------
+        CheckpointError, OSError
+            If the storage cannot be written at all: none was saved then.
+        """
+        results: builtins.list[SaveReceipt | Exception | None] = []
+        for name, snapshot in snapshots:
+            try:
+                results.append(self.save(name, snapshot))
+            except Exception as error:  # noqa: BLE001 - returned: the others go on
+                results.append(error)
+        return results
 
     @abstractmethod
     def load(self, name: str) -> Checkpoint:
@@ -101,6 +130,35 @@ class CheckpointStorage(ABC):
         CheckpointError
             If it is pinned, not recognisably a checkpoint that ringnb wrote, or the storage fails.
         """
+
+    def delete_many(self, names: Iterable[str]) -> builtins.list[Exception | None]:
+        """Delete several checkpoints; one that cannot be deleted does not keep the others from it.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The checkpoints, each once.
+
+        Returns
+        -------
+        list of Exception or None
+            For each the exception that `delete` would raise, or None. This default calls it; a storage
+            that deletes many at once overrides it.
+
+        Raises
+        ------
+        CheckpointError, OSError
+            If the storage cannot be written: `exists` says what is still there.
+        """
+        results: builtins.list[Exception | None] = []
+        for name in names:
+            try:
+                self.delete(name)
+            except Exception as error:  # noqa: BLE001 - returned: the others go on
+                results.append(error)
+            else:
+                results.append(None)
+        return results
 
     @abstractmethod
     def exists(self, name: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -127,6 +127,32 @@ class ZarrStorage(CheckpointStorage):
         h5py): it is read chunk by chunk, from several threads. `StoreLocked` if another process writes
         the store; OSError if the file system fails: nothing of the attempt is visible then.
         """
+        commit = self._commit_of(name, snapshot)
+        with self._writing():
+            return self._backend.put(commit)
+
+    def save_many(
+        self, snapshots: Iterable[tuple[str, Snapshot]]
+    ) -> builtins.list[SaveReceipt | Exception | None]:
+        """Commit several snapshots; see `CheckpointStorage.save_many`.
+
+        In a local directory small ones (up to 1 MiB) that follow each other are one group: one barrier
+        makes all its files durable, one sync of the directory all its names. Errors as `save`.
+        """
+        commits: builtins.list[Commit | Exception] = []
+        for name, snapshot in snapshots:
+            try:
+                commits.append(self._commit_of(name, snapshot))
+            except Exception as error:  # noqa: BLE001 - returned: the others go on
+                commits.append(error)
+        good = [commit for commit in commits if isinstance(commit, Commit)]
+        if not good:
+            return [error for error in commits if isinstance(error, Exception)]
+        with self._writing():
+            saved = iter(self._backend.put_many(good))
+        return [next(saved) if isinstance(commit, Commit) else commit for commit in commits]
+
+    def _commit_of(self, name: str, snapshot: Snapshot) -> Commit:
         check_checkpoint_name(name)
         if not isinstance(snapshot, Snapshot):
             msg = f"snapshot must be a Snapshot, got {snapshot!r} ({type(snapshot).__name__})"
@@ -142,8 +168,7 @@ class ZarrStorage(CheckpointStorage):
             )
 
         actor_key = (snapshot.name_prefix, snapshot.kernel_id)
-        with self._writing():
-            return self._backend.put(Commit(name, layouts, snapshot.fields, render, actor_key))
+        return Commit(name, layouts, snapshot.fields, render, actor_key)
 
     def copy_from(self, checkpoint: Checkpoint, *, place: int = 1) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
@@ -231,29 +256,50 @@ class ZarrStorage(CheckpointStorage):
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; see `CheckpointStorage.delete`."""
-        check_checkpoint_name(name)
         with self._writing():
-            raw = self._backend.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
-            if raw is None and not self._backend.lost_document(name):
-                msg = f"no checkpoint {name!r} in {self._backend.url}: see list()"
-                raise CheckpointNotFound(msg)
-            try:
-                # Damaged arrays, and their documents, do not keep a checkpoint from being deleted: the
-                # group's document says which files are ours.
-                document = parse_document(name, raw or b"")
-            except CheckpointCorrupt as error:
-                msg = (
-                    f"checkpoint {name!r} was not deleted: its metadata is damaged, so nothing shows "
-                    "that ringnb wrote it. Move it aside with `ringnb verify --repair`"
-                )
-                raise CheckpointCorrupt(msg) from error
-            if document.pin is not None:
-                msg = (
-                    f"checkpoint {name!r} was not deleted: it is pinned ({document.pin!r}). Unpin it "
-                    "first"
-                )
-                raise CheckpointError(msg)
-            self._backend.remove(name, document.keys())
+            self._backend.remove(name, self._keys_to_delete(name))
+
+    def delete_many(self, names: Iterable[str]) -> builtins.list[Exception | None]:
+        """Delete several checkpoints; see `CheckpointStorage.delete_many`.
+
+        In a local directory one sync makes all deletions durable, before the first file is removed.
+        """
+        names = list(names)
+        results: dict[str, Exception | None] = {}
+        keys: dict[str, set[str]] = {}
+        with self._writing():
+            for name in names:
+                try:
+                    keys[name] = self._keys_to_delete(name)
+                except Exception as error:  # noqa: BLE001 - returned: the others go on
+                    results[name] = error
+            results.update(zip(keys, self._backend.remove_many(keys), strict=True))
+        return [results[name] for name in names]
+
+    def _keys_to_delete(self, name: str) -> set[str]:
+        """Return which files of a checkpoint are ringnb's; an error if it must not be deleted."""
+        check_checkpoint_name(name)
+        raw = self._backend.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES)
+        if raw is None and not self._backend.lost_document(name):
+            msg = f"no checkpoint {name!r} in {self._backend.url}: see list()"
+            raise CheckpointNotFound(msg)
+        try:
+            # Damaged arrays, and their documents, do not keep a checkpoint from being deleted: the
+            # group's document says which files are ours.
+            document = parse_document(name, raw or b"")
+        except CheckpointCorrupt as error:
+            msg = (
+                f"checkpoint {name!r} was not deleted: its metadata is damaged, so nothing shows "
+                "that ringnb wrote it. Move it aside with `ringnb verify --repair`"
+            )
+            raise CheckpointCorrupt(msg) from error
+        if document.pin is not None:
+            msg = (
+                f"checkpoint {name!r} was not deleted: it is pinned ({document.pin!r}). Unpin it "
+                "first"
+            )
+            raise CheckpointError(msg)
+        return document.keys()
 
     def pin(self, name: str, label: str) -> None:
         """Keep a checkpoint whatever retention says; see `CheckpointStorage.pin`.

@@ -20,7 +20,7 @@ from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratio_row, time_s
 
-__all__ = ["bench_snapshot", "commits", "histories", "many"]
+__all__ = ["bench_snapshot", "commits", "groups", "histories", "many"]
 
 _COUNT = 1000
 _RUN = "0" * 16
@@ -98,6 +98,36 @@ def commits(scale: Scale) -> Iterator[Row]:
         else:
             what = f"durable commit of {label[:-3]} MiB / raw write + fsync of the same bytes"
             yield ratio_row(f"commit_{label}", what, pairs, ("raw", 1e3, "ms"), at_most=target)
+
+
+def groups(scale: Scale) -> Iterator[Row]:
+    """Durable commits of many small actors: as groups, against one after the other."""
+    count, together = (100, 50) if scale.quick else (1000, 250)
+    cells = np.random.default_rng(5).integers(0, 2, (64, 64), np.uint8)
+    snapshots = [
+        (
+            f"bench_{slot}_step_1",
+            Snapshot({"cells": cells}, "bench", f"b{slot}", "bench", slot, 1, 1),
+        )
+        for slot in range(count)
+    ]
+    stores = map(scale.directory.joinpath, map("groups-{}.zarr".format, itertools.count()))
+
+    def save(by: int) -> float:
+        """Save all to a new store, so many at a time. It stays: deletions would slow the disk down."""
+        with ZarrStorage(next(stores)) as storage:
+            storage.save("bench_0_step_0", bench_snapshot({"cells": cells}, 0))
+            return time_s(lambda: _save_by(storage, snapshots, by))
+
+    pairs = interleaved(lambda: save(together), lambda: save(1), scale.times(5, 2))
+    what = f"durable commits of {count:,} actors of 4 KiB, {together} at a time / one by one"
+    yield ratio_row("groups", what, pairs, ("one by one", 1.0, "s"), at_most=0.1)
+
+
+def _save_by(storage: ZarrStorage, snapshots: list[tuple[str, Snapshot]], by: int) -> None:
+    for first in range(0, len(snapshots), by):
+        results = storage.save_many(snapshots[first : first + by])
+        assert not any(isinstance(result, Exception) for result in results)
 
 
 def _open_and_list(path: Path, repetitions: int) -> tuple[list[float], list[float]]:

@@ -3,11 +3,11 @@
 The promises that the model relies on are those of POSIX and of journaling file systems, no more:
 
 - An entry of a directory (created, linked, renamed, removed) is on the disk for sure once that
-  directory was synced. Until then any selection of such changes may be there and the others not, in
-  whatever order they were made.
+  directory, or the whole file system, was synced. Until then any selection of such changes may be
+  there and the others not, in whatever order they were made.
 - A rename is one change, also between two directories.
-- A file's content is on the disk for sure once the file was synced. Until then it may be there, be
-  cut off, be empty, be zeros, or be anything.
+- A file's content is on the disk for sure once the file, or the whole file system, was synced. Until
+  then it may be there, be cut off, be empty, be zeros, or be anything.
 
 What happens inside directories from which no name of the store can be reached (staging, trash) only
 makes litter, so of those changes not every selection is tried: all of them, none, and two at random.
@@ -118,6 +118,10 @@ class Disk:
             self._pending = [
                 i for i in self._pending if all(e[0] != inode for e in self._changes[i].entries)
             ]
+        elif kind == "sync_filesystem":
+            self._pending = []
+            self._synced |= self._written
+            self._written = {}
         elif kind == "link":
             assert operation.target is not None
             self._change((*self._place(operation.target), self._inode(operation.path)))

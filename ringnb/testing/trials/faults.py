@@ -111,6 +111,8 @@ def _outcome(
         return replace(now, may={**before.must, **now.may}) if operation == "retire" else now
     if operation in {"save", "share"} and not injector.lasting:
         return before
+    if operation in {"group", "group_each"} and not injector.lasting:
+        return replace(now, may=before.may)  # what is known not to have been committed is not there
     return replace(now, may={**before.must, **now.may})
 
 

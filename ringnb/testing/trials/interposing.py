@@ -2,7 +2,7 @@
 
 All changes to a local store go through `ringnb.checkpoint.storage.directory.files`; for the length of a
 ``with`` block `interposed` is called in its place. Meanwhile commits write their chunks one after the
-other, so that operations come in the same order every time.
+other, and every group has its barrier, so that operations come in the same order every time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from unittest import mock
 
 from ringnb.checkpoint.storage.directory import backend as directory
 from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.directory.barrier import Barrier
 
 __all__ = ["Around", "Operation", "interposed"]
 
@@ -52,8 +53,12 @@ def interposed(around: Around) -> Iterator[None]:
         with guard:
             return around(Operation(name, path, target, data), call)
 
-    with mock.patch.object(directory, "_WORKERS", 1), files.interposing(intercept):
+    with (
+        mock.patch.object(directory, "_WORKERS", 1),
+        mock.patch.object(directory, "open_barrier", lambda folder, _: Barrier(folder)),
+        files.interposing(intercept),
+    ):
         yield
 
 
-_BY_FD = {"write_data", "sync_file"}
+_BY_FD = {"write_data", "sync_file", "sync_filesystem"}

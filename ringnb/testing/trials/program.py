@@ -33,8 +33,8 @@ __all__ = ["as_markdown", "main", "run"]
 
 Task = tuple[Callable[..., Counter[str]], tuple[Any, ...], dict[str, Any]]
 _PREFIXES = (("save",), ("save", "save"), ("share", "share"))
-_CHANGES = ("save", "share", "delete", "pin", "aside", "retire")
-_MOST_CALLS = 40  # of one operation
+_CHANGES = ("save", "share", "group", "group_each", "delete", "pin", "aside", "retire")
+_MOST_CALLS = 60  # of one operation
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def _upto(length: int) -> Iterator[tuple[str, ...]]:
 def _power(full: bool, seed: int) -> Iterator[Task]:
     for workload in _upto(3 if full else 2):
         yield cut_power, (workload,), {"seed": seed}
+    for prefix in ((), *_PREFIXES):
+        yield cut_power, ((*prefix, "group_each"),), {"seed": seed}
     for place in ("run/of/today/s.zarr",):
         for workload in _upto(2 if full else 1):
             yield cut_power, (workload,), {"seed": seed, "place": place}

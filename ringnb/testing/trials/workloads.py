@@ -11,11 +11,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from ringnb.checkpoint.committing import retire
 from ringnb.checkpoint.retention import keep_last
+from ringnb.checkpoint.storage.directory import backend as directory
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 
@@ -23,7 +25,7 @@ __all__ = ["OPERATIONS", "Expectation", "Kept", "Runner", "snapshot_of", "worklo
 
 _PREFIX, _ACTOR, _RUN = "trial", "actor", "0" * 16
 _CHUNK_BYTES = 1024
-OPERATIONS = ("save", "share", "delete", "retire", "pin", "unpin", "aside", "reopen")
+OPERATIONS = ("save", "share", "group", "delete", "retire", "pin", "unpin", "aside", "reopen")
 
 
 def snapshot_of(number: int) -> Snapshot:
@@ -138,6 +140,30 @@ class Runner:
 
     def _share(self) -> bool:
         return self._save(self._sharing)
+
+    def _group(self) -> bool:
+        """Save two together."""
+        numbers = [self._number + 1, self._number + 2]
+        self._number += 2
+        before = self.expected
+        kept = {f"{_PREFIX}_0_step_{number}": Kept(number) for number in numbers}
+        self.expected = replace(before, may={**before.may, **kept})
+        self._on_change(self)
+        results = self._plain.save_many([(name, snapshot_of(k.number)) for name, k in kept.items()])
+        failed = {n: r for n, r in zip(kept, results, strict=True) if isinstance(r, Exception)}
+        saved = {name: k for name, k in kept.items() if name not in failed}
+        # On a disk that goes on failing, what had failed could not be taken back either.
+        may = {name: kept[name] for name in failed}
+        self.expected = replace(before, must={**before.must, **saved}, may={**before.may, **may})
+        self._on_change(self)
+        for error in failed.values():
+            raise error
+        return True
+
+    def _group_each(self) -> bool:
+        """Save two together where there is no barrier."""
+        with mock.patch.object(directory, "open_barrier", return_value=None):
+            return self._group()
 
     def _going(self, names: list[str], act: Callable[[], object], *, aside: bool = False) -> bool:
         before = self.expected

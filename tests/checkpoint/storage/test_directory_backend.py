@@ -7,12 +7,15 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
 import zarr
 from processes import other_process
 
 import ringnb as rn
+from ringnb.checkpoint.storage.directory import backend as directory
 from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.directory.barrier import Barrier
 from ringnb.checkpoint.storage.directory.listing import Listing
 from ringnb.testing.storages import make_snapshot
 
@@ -59,7 +62,6 @@ def test_storage_rule_13_a_store_below_a_file_is_refused(tmp_path):
 def test_storage_rule_13_a_store_that_is_made_while_another_looks_is_no_foreign_directory(
     path, monkeypatch
 ):
-    from ringnb.checkpoint.storage.directory import backend as directory
     from ringnb.checkpoint.storage.format import root_document
 
     path.mkdir()
@@ -307,3 +309,173 @@ def test_storage_rule_05_an_interrupt_right_after_the_rename_does_not_give_its_n
     storage.save(TWO, make_snapshot(2))
     sequences = [c.sequence for c in storage.catalogue()]
     assert len(set(sequences)) == len(sequences)
+
+
+# -- groups ----------------------------------------------------------------------------------------
+
+GROUP = [f"a_{slot}_step_1" for slot in range(3)]
+
+
+def group(names=GROUP, **changes):
+    return [(name, make_snapshot(1, kernel_id=name, **changes)) for name in names]
+
+
+def pair():
+    """Two with as few files as possible."""
+    return group(GROUP[:2], fields={"u": np.zeros(3)}, field_attrs={})
+
+
+@pytest.fixture(params=["barrier", "fsyncs"])
+def way(request, monkeypatch):
+    """How a group gets onto the disk, whatever the machine has to write at the time."""
+    barrier = Barrier if request.param == "barrier" else lambda _: None
+    monkeypatch.setattr(directory, "open_barrier", lambda folder, _: barrier(folder))
+    if request.param == "barrier" and not files.can_sync_filesystem:
+        pytest.skip("needs syncfs")
+    return request.param
+
+
+def in_turn(monkeypatch):
+    monkeypatch.setattr(directory, "_WORKERS", 1)
+
+
+def test_storage_rule_23_a_group_is_on_the_disk_before_the_first_name_is_seen(storage, path, way):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    storage.save(NAME, make_snapshot())
+    log = []
+
+    def note(name, arguments, call):
+        if name.startswith("sync_"):
+            first = arguments[0]
+            where = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else str(first)
+            log.append((name, where))
+        elif name in {"rename", "write_data"}:
+            log.append((name, ""))
+        return call()
+
+    with files.interposing(note):
+        results = storage.save_many(group())
+    assert not any(isinstance(result, Exception) for result in results)
+    kinds = [kind for kind, _ in log]
+    published = kinds.index("rename")
+    assert kinds[published:] == ["rename"] * 3 + ["sync_directory"]
+    assert log[-1][1] == str(path)
+    assert kinds[:published].count("write_data") == 3 * 5
+    if way == "barrier":
+        assert kinds[: published - 1] == ["write_data"] * 15
+        assert log[published - 1] == ("sync_filesystem", str(path.parent / ".store.zarr.ringnb"))
+    else:
+        assert kinds[:published].count("sync_file") == 3 * 5
+        assert kinds[:published].count("sync_directory") == 3 * 3
+        synced = {where.split("/staging/")[1] for kind, where in log[:published] if where}
+        assert len(synced) == 3 * 8
+    assert storage.list() == [NAME, *GROUP]
+    assert [c.sequence for c in storage.catalogue()] == [1, 2, 3, 4]
+    for name in storage.list():
+        storage.load(name).verify()
+
+
+def test_storage_rule_23_without_durability_a_group_waits_for_no_disk(path):
+    with rn.ZarrStorage(path, durable=False) as storage:
+        storage.save(NAME, make_snapshot())
+        assert not {n for n in operations_of(lambda: storage.save_many(group())) if "sync" in n}
+        assert storage.list() == [NAME, *GROUP]
+
+
+def test_storage_rule_23_a_failure_at_any_operation_fails_one_or_all_and_leaves_no_litter(
+    tmp_path, way, monkeypatch
+):
+    in_turn(monkeypatch)
+    with rn.ZarrStorage(tmp_path / "probe.zarr") as probe:
+        probe.save(NAME, make_snapshot())
+        operations = operations_of(lambda: probe.save_many(pair()))
+    failed = []
+    for n, operation in enumerate(operations):
+        storage = rn.ZarrStorage(tmp_path / f"{n}.zarr")
+        storage.save(NAME, make_snapshot())
+        results = []
+        failing_at(n, OSError(5, "I/O"), lambda s=storage, r=results: r.extend(s.save_many(pair())))
+        good, bad = [], []
+        for snapshot, result in zip(pair(), results, strict=True):
+            (bad if isinstance(result, Exception) else good).append(snapshot)
+        failed.append((operation, len(bad)))
+        assert storage.list() == [NAME, *(name for name, _ in good)], operation
+        storage.save_many(bad)  # and the next one works
+        assert set(storage.list()) == {NAME, *GROUP[:2]}
+        for name in storage.list():
+            storage.load(name).verify()
+        storage.close()
+        area = tmp_path / f".{n}.zarr.ringnb"
+        assert os.listdir(area / "staging") == os.listdir(area / "trash") == []
+    assert failed[-1] == ("sync_directory", 2), "all names are made durable together"
+    # What fails at the barrier may be another program's.
+    assert {count for operation, count in failed[:-1] if operation != "sync_filesystem"} == {1}
+    assert [count for operation, count in failed if operation == "sync_filesystem"] == (
+        [0] if way == "barrier" else []
+    )
+
+
+def test_storage_rule_23_an_interrupt_at_any_operation_leaves_nothing_of_the_group(
+    tmp_path, way, monkeypatch
+):
+    in_turn(monkeypatch)
+    with rn.ZarrStorage(tmp_path / "probe.zarr") as probe:
+        probe.save(NAME, make_snapshot())
+        count = len(operations_of(lambda: probe.save_many(pair())))
+    storage = rn.ZarrStorage(tmp_path / "s.zarr")
+    storage.save(NAME, make_snapshot())
+    for n in range(count):
+        with pytest.raises(KeyboardInterrupt):
+            failing_at(n, KeyboardInterrupt, lambda: storage.save_many(pair()))
+        assert storage.list() == [NAME]
+    storage.save_many(pair())
+    assert storage.list() == [NAME, *GROUP[:2]]
+    sequences = [c.sequence for c in storage.catalogue()]
+    assert sequences == sorted(set(sequences))
+    storage.close()
+    area = tmp_path / ".s.zarr.ringnb"
+    assert os.listdir(area / "staging") == os.listdir(area / "trash") == []
+
+
+def test_storage_rule_23_large_ones_go_by_themselves_and_order_is_kept(storage, way):
+    large = make_snapshot(1, fields={"u": np.zeros((600, 600), np.float32)}, field_attrs={})
+    snapshots = [*group(), ("large_0_step_1", large), ("b_0_step_1", make_snapshot())]
+    storage.save_many(snapshots)
+    assert storage.list() == [name for name, _ in snapshots]
+    sequences = [c.sequence for c in storage.catalogue()]
+    assert sequences == sorted(set(sequences))
+
+
+def test_storage_rule_23_a_group_shares_chunks_as_single_commits_do(path, way):
+    with rn.ZarrStorage(path, incremental=True) as storage:
+        storage.save(ONE, make_snapshot(1))
+        storage.save_many(
+            [(TWO, make_snapshot(1)), ("checkpoint_0_step_3", make_snapshot(1, params={}))]
+        )
+        for name in (TWO, "checkpoint_0_step_3"):
+            assert os.path.samefile(path / ONE / "u" / "c.0.0", path / name / "u" / "c.0.0")
+            storage.load(name).verify()
+
+
+def test_storage_rule_23_deletions_of_a_group_are_durable_before_the_first_file_goes(storage):
+    storage.save_many([(NAME, make_snapshot()), *group()])
+    storage.pin(GROUP[1], "mine")
+    operations = operations_of(lambda: storage.delete_many(GROUP))
+    assert operations[:4] == ["rename", "rename", "sync_directory", "remove_file"]
+    assert operations.count("sync_directory") == 1
+    assert storage.list() == [NAME, GROUP[1]]
+
+
+def test_storage_rule_23_no_file_goes_if_deletions_cannot_be_made_durable(storage, path):
+    storage.save_many([(NAME, make_snapshot()), *group()])
+    results = []
+    raised = failing_at(
+        2, OSError(5, "I/O"), lambda: results.extend(storage.delete_many(GROUP[:2]))
+    )
+    assert raised is None
+    assert [str(error) for error in results] == ["[Errno 5] I/O"] * 2
+    trash = path.parent / ".store.zarr.ringnb" / "trash"
+    assert len([p for p in trash.rglob("*") if p.is_file()]) == 2 * 5
+    storage.save(ONE, make_snapshot(1))  # sweeps
+    assert os.listdir(trash) == []

@@ -4,8 +4,10 @@ The layout is drawn in ``ringnb/checkpoint/README.md``.
 
 Commit: chunks and documents are written to a staging directory and synced, with its directories; one
 ``rename`` makes the name visible; the store's directory is synced. A kill, or a power cut, at any
-moment leaves the name either absent or complete. Removal goes the other way: the rename out of the
-store is made durable before the first file is unlinked.
+moment leaves the name either absent or complete. Small commits that come together are one group: one
+barrier takes the place of the syncs of all their files, one sync of the store's directory makes all
+their names durable, and what becomes of one of them is independent of the others. Removal goes the
+other way: the rename out of the store is made durable before the first file is unlinked.
 
 What a killed process left in staging or trash is removed by the next writer when it takes the lock,
 after a sync of the store's directory: a rename that was seen but not yet durable must be durable
@@ -15,18 +17,21 @@ before anything is built on it. Nothing is ever removed whose name ringnb did no
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
 from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.directory.barrier import open_barrier
 from ringnb.checkpoint.storage.directory.dedup import Dedup
 from ringnb.checkpoint.storage.directory.lock import lock_of
 from ringnb.checkpoint.storage.directory.work_area import WorkArea, work_area_of
@@ -48,6 +53,10 @@ __all__ = ["DirectoryBackend"]
 # More writers finish a commit no sooner and take the cores from the kernel (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
+# Larger ones gain nothing from a group, and the others would wait for them.
+_SMALL_BYTES = 1 << 20
+# Does independent pieces of work, in any order, and raises what one of them raised.
+Run = Callable[[Iterable[Callable[[], object]]], None]
 
 
 @final
@@ -242,73 +251,187 @@ class DirectoryBackend(Backend):
     def put(self, commit: Commit) -> SaveReceipt:
         """Stage, sync, rename, sync."""
         self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
+        self._make_root()
         staged = self._work_area.new("staging")
-        try:
-            self._make_root()
-            sequence = self._lock.sequence + 1
-            if commit.place is not None:
-                sequence = commit.number_below(self._listing.first_sequence())
-            info = parse_info(commit.name, self._stage(commit, staged, sequence), self._store_id)
-            written_ns = time.monotonic_ns()
-            with self._listing.changing() as note:
-                # Used up before the name can be seen: after an interrupt no other commit may get it.
-                self._lock.sequence = max(self._lock.sequence, sequence)
-                files.rename(staged, self._path / commit.name)
-                note(commit.name, info)
-        except BaseException:
-            self._work_area.remove_tree(staged)
-            raise
-        if self._durable:
-            try:
-                files.sync_directory(self._path)
-            except BaseException:
-                # The caller is told that it failed, so it must not be seen either.
-                self._discard(commit.name)
-                raise
-        return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes)
+        sequence = self._lock.sequence + 1
+        if commit.place is not None:
+            sequence = commit.number_below(self._listing.first_sequence())
+        with self._removing([staged]):
+            raw = self._stage_by_itself(commit, staged, sequence)
+            info = parse_info(commit.name, raw, self._store_id)
+            return _one(self._publish([commit], [staged], [info]))
 
-    def _stage(self, commit: Commit, staged: Path, sequence: int) -> bytes:
+    def put_many(self, commits: Sequence[Commit]) -> list[SaveReceipt | Exception]:
+        """Stage small ones together, sync, rename all, sync once; large ones by themselves."""
+        results: list[SaveReceipt | Exception] = []
+        for small, group in itertools.groupby(commits, _is_small):
+            together = list(group)
+            if not small or len(together) == 1:
+                results += super().put_many(together)
+                continue
+            try:
+                results += self._put_group(together)
+            except Exception as error:  # noqa: BLE001 - returned: the other groups go on
+                results += [error] * len(together)
+        return results
+
+    def _put_group(self, commits: list[Commit]) -> list[SaveReceipt | Exception]:
+        self._make_root()
+        staged = self._new_staging(commits)
+        with self._removing(staged):
+            return self._publish(commits, staged, self._stage_group(commits, staged))
+
+    @contextlib.contextmanager
+    def _removing(self, staged: Iterable[Path]) -> Iterator[None]:
+        """Remove what was staged, if the ``with`` block does not come to its end."""
+        try:
+            yield
+        except BaseException:
+            for path in staged:
+                self._work_area.remove_tree(path)
+            raise
+
+    def _publish(
+        self,
+        commits: Sequence[Commit],
+        staged: Sequence[Path],
+        infos: Sequence[CheckpointInfo | Exception],
+    ) -> list[SaveReceipt | Exception]:
+        """Rename what was staged into the store, and sync the store; return what came of each."""
+        written_ns = time.monotonic_ns()
+        failures = [info if isinstance(info, Exception) else None for info in infos]
+        names: list[str] = []
+        try:
+            with self._listing.changing() as note:
+                # Used up before the names can be seen: after an interrupt no other commit may get one.
+                numbers = [info.sequence for info in infos if isinstance(info, CheckpointInfo)]
+                self._lock.sequence = max(self._lock.sequence, *numbers, 0)
+                for i, (commit, path, info) in enumerate(zip(commits, staged, infos, strict=True)):
+                    if isinstance(info, Exception):
+                        continue
+                    try:
+                        self._move_in(path, commit.name, names)
+                    except Exception as error:  # noqa: BLE001 - returned: the others go on
+                        failures[i] = error
+                        self._work_area.remove_tree(path)
+                    else:
+                        note(commit.name, info)
+            if self._durable and names:
+                files.sync_directory(self._path)
+        except BaseException:
+            # The caller is told that they failed, so they must not be seen either.
+            self._discard([(name, None) for name in names if os.path.lexists(self._path / name)])
+            raise
+        committed_ns = time.monotonic_ns()
+        return [
+            SaveReceipt(written_ns, committed_ns, commit.nbytes) if failure is None else failure
+            for commit, failure in zip(commits, failures, strict=True)
+        ]
+
+    def _move_in(self, staged: Path, name: str, names: list[str]) -> None:
+        """Rename into the store, and add the name to `names`."""
+        target = f"{self._path}/{name}"
+        self.check_free(name, taken=os.path.lexists(target))  # again: a group may hold a name twice
+        names.append(name)  # before the rename: an interrupt may come right behind it
+        try:
+            files.rename(staged, target)
+        except Exception:
+            names.pop()  # whatever lies there is not ours
+            raise
+
+    def _stage_group(
+        self, commits: Sequence[Commit], staged: list[Path]
+    ) -> list[CheckpointInfo | Exception]:
+        """Stage small commits at the paths in `staged`, and wait until the disk has all of them.
+
+        The paths are exchanged if it has to be done a second time.
+        """
+        numbers = itertools.count(self._lock.sequence + 1)
+        in_turn = partial(map, partial(self._try_stage, sync=False), commits)
+        if not self._durable:
+            return list(in_turn(staged, numbers))
+        barrier = open_barrier(self._work_area.path, len(commits))
+        if barrier is not None:
+            with contextlib.closing(barrier):
+                found = list(in_turn(staged, numbers))
+                try:
+                    barrier.wait()
+                except OSError:
+                    # The write that failed may be another program's: an fsync says whose it was.
+                    for path in staged:
+                        self._work_area.remove_tree(path)
+                    staged[:] = self._new_staging(commits)
+                else:
+                    return found
+        numbers = itertools.count(self._lock.sequence + 1)
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
+            synced = partial(self._try_stage, sync=True)
+            return list(pool.map(synced, commits, staged, numbers))
+
+    def _try_stage(
+        self, commit: Commit, staged: Path, sequence: int, *, sync: bool
+    ) -> CheckpointInfo | Exception:
+        """Stage a small commit; an error is returned, so that the others of its group go on."""
+        try:
+            self.check_free(commit.name, taken=os.path.lexists(f"{self._path}/{commit.name}"))
+            raw = self._stage(commit, staged, sequence, sync=sync, run=_run_in_turn)
+            return parse_info(commit.name, raw, self._store_id)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._work_area.remove_tree(staged)
+            return error
+
+    def _new_staging(self, commits: Sequence[Commit]) -> list[Path]:
+        return [self._work_area.new("staging") for _ in commits]
+
+    def _stage_by_itself(self, commit: Commit, staged: Path, sequence: int) -> bytes:
+        """Stage a commit of any size, several files at the same time: fsync waits for the disk."""
+        copies = commit.is_lazy + self._incremental
+        workers = commit.workers(_WORKERS, copies) if copies else _WORKERS
+        with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-commit") as pool:
+
+            def run(work: Iterable[Callable[[], object]]) -> None:
+                _finish([pool.submit(task) for task in work])
+
+            return self._stage(commit, staged, sequence, sync=self._durable, run=run)
+
+    def _stage(self, commit: Commit, staged: Path, sequence: int, *, sync: bool, run: Run) -> bytes:
+        """Write a checkpoint's files; return its document. `run` does what may run in parallel."""
         files.make_directory(staged)
-        folders = {layout.name: staged / layout.name for layout in commit.layouts}
+        folders = {layout.name: f"{staged}/{layout.name}" for layout in commit.layouts}
         crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
         for folder in folders.values():
             files.make_directory(folder)
         history = (
             self._listing.history(*commit.actor_key, exclusive=True) if self._incremental else []
         )
-        dedup = Dedup(self._path / history[-1].name, durable=self._durable) if history else None
+        dedup = Dedup(self._path / history[-1].name, durable=sync) if history else None
 
         def write_chunk(layout: FieldLayout, number: int) -> None:
             key, encoded = commit.encode(layout, number)
-            target = folders[layout.name] / key
+            target = f"{folders[layout.name]}/{key}"
             if dedup is None:
-                files.write_file(target, encoded, durable=self._durable)
+                files.write_file(target, encoded, durable=sync)
             else:
                 # What is compared with the stored file, and written if it differs, is one copy.
                 whole = encoded.whole()
                 if not dedup.link(layout, number, encoded.crc, whole, target):
-                    files.write_file(target, [whole], durable=self._durable)
+                    files.write_file(target, [whole], durable=sync)
             crcs[layout.name][number] = encoded.crc
 
-        # fsync waits for the disk: several files wait at the same time.
-        copies = commit.is_lazy + (dedup is not None)
-        workers = commit.workers(_WORKERS, copies) if copies else _WORKERS
-        with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-commit") as pool:
+        def document(folder: Path | str, raw: bytes) -> Callable[[], None]:
+            return partial(files.write_file, f"{folder}/{DOCUMENT}", [raw], durable=sync)
 
-            def write_document(folder: Path, raw: bytes) -> Future[None]:
-                path = folder / DOCUMENT
-                return pool.submit(files.write_file, path, [raw], durable=self._durable)
-
-            work = [write_document(folders[layout.name], layout.raw) for layout in commit.layouts]
-            work += [pool.submit(write_chunk, *chunk) for chunk in commit.chunks()]
-            _finish(work)
-            raw = commit.render(crcs, sequence, self._store_id)
-            work = [write_document(staged, raw)]
-            if self._durable:
-                work += [pool.submit(files.sync_directory, folder) for folder in folders.values()]
-            _finish(work)
-            if self._durable:
-                files.sync_directory(staged)
+        work: list[Callable[[], None]]
+        work = [document(folders[layout.name], layout.raw) for layout in commit.layouts]
+        work += [partial(write_chunk, *chunk) for chunk in commit.chunks()]
+        run(work)
+        raw = commit.render(crcs, sequence, self._store_id)
+        work = [document(staged, raw)]
+        if sync:
+            work += [partial(files.sync_directory, folder) for folder in folders.values()]
+        run(work)
+        if sync:
+            files.sync_directory(staged)
         return raw
 
     def replace_document(self, name: str, raw: bytes) -> None:
@@ -324,18 +447,40 @@ class DirectoryBackend(Backend):
 
     def remove(self, name: str, keys: set[str]) -> None:
         """Rename out of the store, then unlink; a user's files are put back into the store."""
-        self._discard(name, keys)
+        for error in self._discard([(name, keys)]):
+            if error is not None:
+                raise error
 
-    def _discard(self, name: str, keys: set[str] | None = None) -> None:
-        trash = self._work_area.new_trash(name)
-        self._move_out(name, trash)
+    def remove_many(self, names: Mapping[str, set[str]]) -> list[Exception | None]:
+        """Rename all out of the store, sync once, then unlink."""
+        return self._discard(list(names.items()))
+
+    def _discard(self, doomed: Sequence[tuple[str, set[str] | None]]) -> list[Exception | None]:
+        """Remove checkpoints; return what came of each. Without keys, their documents know them."""
+        results: list[Exception | None] = [None] * len(doomed)
+        moved: dict[int, Path] = {}
         try:
-            if self._durable:
+            for place, (name, _) in enumerate(doomed):
+                trash = self._work_area.new_trash(name)
+                try:
+                    self._move_out(name, trash)
+                    moved[place] = trash
+                except Exception as error:  # noqa: BLE001 - returned: the others go on
+                    results[place] = error
+            if self._durable and moved:
                 files.sync_directory(self._path)
+        except OSError as error:
+            # No file goes before the disk has the renames. They are swept when it works again.
+            self._work_area.littered = True
+            for place in moved:
+                results[place] = error
+            return results
         except BaseException:
             self._work_area.littered = True
             raise
-        self._work_area.remove_checkpoint(trash, keys)
+        for place, trash in moved.items():
+            self._work_area.remove_checkpoint(trash, doomed[place][1])
+        return results
 
     def _move_out(self, name: str, target: Path) -> None:
         try:
@@ -364,6 +509,22 @@ class DirectoryBackend(Backend):
     def close(self) -> None:
         """Give up the lock, if this storage had it."""
         self._lock.release(self)
+
+
+def _is_small(commit: Commit) -> bool:
+    return commit.nbytes <= _SMALL_BYTES and commit.place is None
+
+
+def _one(results: list[SaveReceipt | Exception]) -> SaveReceipt:
+    [result] = results
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _run_in_turn(work: Iterable[Callable[[], object]]) -> None:
+    for task in work:
+        task()
 
 
 def _finish(work: Iterable[Future[Any]]) -> None:

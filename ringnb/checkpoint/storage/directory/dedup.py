@@ -52,7 +52,7 @@ class Dedup:
         number: int,
         crc: int,
         whole: memoryview,
-        target: Path,
+        target: Path | str,
     ) -> bool:
         """Link a stored chunk to `target` if it holds exactly these bytes.
 

@@ -7,6 +7,7 @@ the trials of the storage do, and the fault switches of a session.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import threading
@@ -16,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
     "Interposer",
+    "can_sync_filesystem",
     "create_file",
     "interposing",
     "link",
@@ -25,6 +27,7 @@ __all__ = [
     "rename",
     "sync_directory",
     "sync_file",
+    "sync_filesystem",
     "touch_directory",
     "write_data",
     "write_file",
@@ -77,7 +80,7 @@ def _operation(name: str, function: Callable[_P, _R]) -> Callable[_P, _R]:
     return operate
 
 
-def _create_file(path: Path) -> int:
+def _create_file(path: Path | str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
@@ -88,12 +91,22 @@ def _write_data(fd: int, buffers: Iterable[memoryview | bytes]) -> None:
             rest = rest[os.write(fd, rest) :]
 
 
-def _sync_directory(path: Path) -> None:
+def _sync_directory(path: Path | str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+can_sync_filesystem = hasattr(_libc, "syncfs")  # Linux
+
+
+def _sync_filesystem(fd: int) -> None:
+    if _libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 # One that exists already is a FileExistsError, for a file as for a directory.
@@ -105,6 +118,8 @@ write_data = _operation("write_data", _write_data)
 # Wait until the disk has a file's content, or a directory's entries.
 sync_file = _operation("sync_file", os.fsync)
 sync_directory = _operation("sync_directory", _sync_directory)
+# Wait until the disk has all files and directories of the file system that an open file is on.
+sync_filesystem = _operation("sync_filesystem", _sync_filesystem)
 # Within a file system, at once; a directory is never moved over one that is not empty.
 rename = _operation("rename", os.rename)
 # A second name of a file: its bytes are stored once and live as long as one name.
@@ -115,7 +130,7 @@ remove_file = _operation("remove_file", os.unlink)
 remove_directory = _operation("remove_directory", os.rmdir)
 
 
-def write_file(path: Path, buffers: Iterable[memoryview | bytes], *, durable: bool) -> None:
+def write_file(path: Path | str, buffers: Iterable[memoryview | bytes], *, durable: bool) -> None:
     """Create a file and write buffers to it; `durable` waits until the disk has them."""
     fd = create_file(path)
     try:

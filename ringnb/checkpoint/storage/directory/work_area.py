@@ -117,7 +117,7 @@ class WorkArea:
 
     def new(self, folder: str) -> Path:
         """Return a path in ``staging`` or ``trash`` at which nothing lies yet."""
-        return self.path / folder / uuid.uuid4().hex
+        return Path(f"{self.path}/{folder}/{uuid.uuid4().hex}")
 
     def new_trash(self, name: str) -> Path:
         """Return a path in ``trash`` for a checkpoint of that name, at which nothing lies yet."""
