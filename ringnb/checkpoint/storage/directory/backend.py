@@ -17,6 +17,7 @@ before anything is built on it. Nothing is ever removed whose name ringnb did no
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -50,6 +51,10 @@ from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarni
 
 __all__ = ["DirectoryBackend"]
 
+# How file systems say that they have no hard links.
+_NO_LINKS = frozenset(
+    [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+)
 # More writers finish a commit no sooner and take the cores from the kernel (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
@@ -79,6 +84,7 @@ class DirectoryBackend(Backend):
         self._listing = self._lock.listing
         self._checked_root: tuple[int, int] | None = None
         self._store_id: str | None = None
+        self._lost: BaseException | None = None  # while writing: the store became another process's
         self._work_area = WorkArea(self._path)
 
     @property
@@ -185,23 +191,35 @@ class DirectoryBackend(Backend):
             raise self.read_only()
         with self._lock.mutex:
             self.created()
-            area = self._work_area.locate()
-            self._lock.acquire_root(self._path / DOCUMENT, area / "lock")  # before anything is made
+            area = self._work_area.locate(self._lock.area)
+            # Before anything is made.
+            fresh = self._lock.acquire_root(self._path / DOCUMENT, area / "lock")
             if not self._lock.held or not area.is_dir():
                 self._make_work_area()
-            if self._lock.acquire(self._work_area.path / "lock", self):
-                try:
-                    self._settle()
-                    self._work_area.sweep()
-                    last = self._listing.last_sequence()
-                except BaseException:
-                    # Without the store's highest number we must not write: ask for it again.
-                    self._lock.release(self)
-                    raise
-                self._lock.sequence = max(self._lock.sequence, last)
+            fresh |= self._lock.acquire(self._work_area.path / "lock", self)
+            if fresh:
+                self._take_over()
             elif self._work_area.littered:
                 self._work_area.sweep()
-            yield
+            try:
+                yield
+            finally:
+                if self._lost is not None:
+                    self._lost = None
+                    self._work_area.remove_unused()
+                    self._lock.abandon()
+
+    def _take_over(self) -> None:
+        """Go on from what the last writer left."""
+        try:
+            self._settle()
+            self._work_area.sweep()
+            last = self._listing.last_sequence()
+        except BaseException:
+            # Without the store's highest number we must not write: ask for it again.
+            self._lock.abandon()
+            raise
+        self._lock.sequence = max(self._lock.sequence, last)
 
     def _make_work_area(self) -> None:
         parent = self._path.parent
@@ -217,6 +235,8 @@ class DirectoryBackend(Backend):
                 files.sync_directory(self._path.parent)
 
     def _make_root(self) -> None:
+        if self._lost is not None:
+            raise self._lost
         if (self._path / DOCUMENT).exists():
             return
         seen, self._checked_root = self._checked_root, None
@@ -229,13 +249,23 @@ class DirectoryBackend(Backend):
             )
         with contextlib.suppress(FileExistsError):
             files.make_directory(self._path)
+        lock = self._work_area.path / "lock"
         with self._staged(root_document(new_id())) as staged:
-            files.rename(staged, self._path / DOCUMENT)
+            # It is locked before it can be seen. Through another mount, where our lock is not seen,
+            # another process may make the store at the same moment: the first one's document stays.
+            self._lock.acquire_root(staged, lock)
+            is_ours = _place(staged, self._path / DOCUMENT)
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
         self.created()  # from now on, a store that is missing was removed
-        self._lock.acquire_root(self._path / DOCUMENT, self._work_area.path / "lock")
+        if not is_ours:
+            try:
+                self._lock.acquire_root(self._path / DOCUMENT, lock)
+                self._take_over()
+            except BaseException as error:
+                self._lost = error
+                raise
 
     @contextlib.contextmanager
     def _staged(self, raw: bytes) -> Iterator[Path]:
@@ -250,8 +280,8 @@ class DirectoryBackend(Backend):
 
     def put(self, commit: Commit) -> SaveReceipt:
         """Stage, sync, rename, sync."""
-        self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
         self._make_root()
+        self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
         staged = self._work_area.new("staging")
         sequence = self._lock.sequence + 1
         if commit.place is not None:
@@ -525,6 +555,25 @@ def _one(results: list[SaveReceipt | Exception]) -> SaveReceipt:
 def _run_in_turn(work: Iterable[Callable[[], object]]) -> None:
     for task in work:
         task()
+
+
+def _place(staged: Path, target: Path) -> bool:
+    """Give a staged file its name, unless that is taken; return whether it was free."""
+    try:
+        files.link(staged, target)
+    except FileExistsError:
+        placed = False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        placed = False
+        if not os.path.lexists(target):
+            files.rename(staged, target)
+            return True
+    else:
+        placed = True
+    files.remove_file(staged)
+    return placed
 
 
 def _finish(work: Iterable[Future[Any]]) -> None:

@@ -41,6 +41,7 @@ class WriteLock:
         self.listing = Listing(store)  # what the store holds, as far as this process knows
         self.sequence = 0  # the highest number that this process has given
         self._fd: int | None = None
+        self._path: Path | None = None  # of the file that is locked
         self._root_fd: int | None = None
         # Weak, because a storage that is dropped without close() holds nothing any more.
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
@@ -59,6 +60,13 @@ class WriteLock:
     def held(self) -> bool:
         """Whether this process holds it."""
         return self._fd is not None
+
+    @property
+    def area(self) -> Path | None:
+        """The work area whose lock this process holds: it does not move while it is used."""
+        if self._fd is None or self._path is None or not _same_file(self._fd, self._path):
+            return None
+        return self._path.parent
 
     def acquire(self, path: Path, holder: object) -> bool:
         """Take the lock at `path`; return whether the process did not hold it before.
@@ -88,7 +96,7 @@ class WriteLock:
         with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)
             os.pwrite(fd, writer_note(), 0)
-        self._fd = fd
+        self._fd, self._path = fd, path
         self._holders.add(holder)
         return True
 
@@ -98,27 +106,26 @@ class WriteLock:
             "a store at a time. Close that session, or use another storage_path"
         )
 
-    def acquire_root(self, document: Path, path: Path) -> None:
+    def acquire_root(self, document: Path, path: Path) -> bool:
         """Lock the store's root document, if there is one, beside the lock at `path`.
 
-        The caller holds `mutex`. StoreLocked if another process holds it. Where the file system cannot
-        lock this file, the lock at `path` is all there is.
+        Return whether it was not locked before. The caller holds `mutex`. StoreLocked if another process
+        holds it. Where the file system cannot lock this file, the lock at `path` is all there is.
         """
         if self._root_fd is not None:
             if _same_file(self._root_fd, document):
-                return
-            os.close(self._root_fd)  # the store was removed and made anew
+                return False
+            os.close(self._root_fd)  # the store was removed and made anew, or another was faster
             self._root_fd = None
-        try:
-            fd = os.open(document, os.O_RDWR | os.O_CLOEXEC)  # NFS locks only what may be written
-        except OSError:
-            return
+        fd = _open(document)
+        if fd is None:
+            return False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = _flock_owner(os.fstat(fd))
             os.close(fd)
-            if _is_locked(path):
+            if self._fd is None and _is_locked(path):
                 raise self._refused(path) from None
             msg = (
                 f"store {str(self._store)!r} is being written by {owner}, which reaches it by another "
@@ -128,8 +135,9 @@ class WriteLock:
             raise StoreLocked(msg) from None
         except OSError:
             os.close(fd)
-            return
+            return False
         self._root_fd = fd
+        return True
 
     def release(self, holder: object) -> None:
         """Give the lock up for a holder; the last one frees it for other processes."""
@@ -137,6 +145,11 @@ class WriteLock:
             self._holders.discard(holder)
             if not self._holders:
                 self._close()
+
+    def abandon(self) -> None:
+        """Give the lock up for all holders, who take it anew when they write; they hold `mutex`."""
+        self._holders.clear()
+        self._close()
 
     def forget(self) -> None:
         """In a forked child: drop the inherited descriptor, and the mutex with it."""
@@ -153,10 +166,16 @@ def _same_file(fd: int, path: Path) -> bool:
         return False
 
 
+def _open(path: Path) -> int | None:
+    for flags in (os.O_RDWR, os.O_RDONLY):  # NFS locks only what may be written
+        with contextlib.suppress(OSError):
+            return os.open(path, flags | os.O_CLOEXEC)
+    return None
+
+
 def _is_locked(path: Path) -> bool:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    fd = _open(path)
+    if fd is None:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

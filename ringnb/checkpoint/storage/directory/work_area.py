@@ -95,9 +95,9 @@ class WorkArea:
         self._store = store
         self.littered = False  # something was left that the next writer should sweep
 
-    def locate(self) -> Path:
-        """Look anew where it lies."""
-        self.path = work_area_of(self._store)
+    def locate(self, held: Path | None) -> Path:
+        """Look anew where it lies, unless this process holds the lock in one."""
+        self.path = work_area_of(self._store) if held is None else held
         return self.path
 
     def make(self) -> None:
@@ -109,11 +109,21 @@ class WorkArea:
                 files.make_directory(folder)
             # A durable store in a directory that is lost is lost.
             files.sync_directory(folder.parent)
-        area = self.locate()
+        area = self.locate(None)
         for folder in (area, *(area / name for name in _EMPTIED)):
             if not folder.is_dir():
                 with contextlib.suppress(FileExistsError):
                     files.make_directory(folder)
+
+    def remove_unused(self) -> None:
+        """Remove it from a store of which another process is the writer, with one elsewhere."""
+        if self.path != self._store / WORK_AREA:
+            return
+        with contextlib.suppress(OSError):  # something else lies there
+            for folder in _EMPTIED:
+                files.remove_directory(self.path / folder)
+            files.remove_file(self.path / "lock")
+            files.remove_directory(self.path)
 
     def new(self, folder: str) -> Path:
         """Return a path in ``staging`` or ``trash`` at which nothing lies yet."""
