@@ -2,9 +2,9 @@
 
 Start with `ringnb.actors.base`: an `Actor` has fields on a grid and a function, `Actor.update`, that
 computes the next state of one cell. A kernel compiles that function and calls it for every cell at each
-step. `life` is the shortest model, `custom` takes a user's function, `random` draws numbers that a
-restored run draws again. `fingerprint` says what a function and all that it refers to are, for a
-checkpoint to record.
+step. `life` is the shortest model, `custom` takes a user's function, which `update_rules` reads and
+`trial` tries; `random` draws numbers that a restored run draws again. `fingerprint` says what a function
+and all that it refers to are, for a checkpoint to record.
 
 It imports `ringnb._support` only: a model does not know where it runs.
 """

@@ -68,6 +68,11 @@ class Actor(ABC):
         Levels that a checkpoint holds: 2 if a step needs the level before ``now``, else 1.
     diverging : bool
         Whether the values are signed about zero, which decides the colour map.
+    boundscheck : bool
+        Whether every index of the update is checked in every step, see `CellActor`.
+    replayable : bool
+        Whether a run from a checkpoint repeats the steps of the first run, bit for bit. False where an
+        update draws random numbers that no checkpoint holds, say; restoring it then warns.
 
     Notes
     -----
@@ -78,6 +83,8 @@ class Actor(ABC):
     fields: Mapping[str, FieldSpec]
     dtype: np.dtype[Any]
     levels: int = 1
+    boundscheck: bool = False
+    replayable: bool = True
     update: Callable[..., None]
 
     def __init__(self, shape: tuple[int, ...], params: Mapping[str, float]) -> None:

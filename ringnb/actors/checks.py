@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from ringnb.actors.base import Actor
 
-__all__ = ["check_axes", "check_dtype", "check_positive", "check_reach", "check_start"]
+__all__ = ["check_axes", "check_dtype", "check_positive", "check_start"]
 
 _DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
 
@@ -51,34 +47,6 @@ def check_start(
         msg = f"start must be finite as {actor.dtype}, got {given[at]!r} at {at}"
         raise ValueError(msg)
     return state
-
-
-def check_reach(actor: Actor, update: Callable[..., object]) -> None:
-    """Try an uncompiled update on the corner cells of the grid; `ValueError` if it leaves its arrays.
-
-    Only an index that the values in the arrays decide may still lie outside in a run.
-    """
-    # Compiled code does not check its indices: it would read, or overwrite, other memory. These arrays
-    # have the shape of the state and the memory of one cell, so that a large grid costs nothing.
-    shape = (len(actor.fields), *actor.shape)
-    now, following = (as_strided(np.ones(1, actor.dtype), shape, (0,) * len(shape)) for _ in "ab")
-    params = np.array(list(actor.params.values()), np.float64)
-    for cell in itertools.product(*((0, n - 1) for n in actor.shape)):
-        try:
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                update(now, following, params, 0, *cell)
-        except IndexError as error:
-            if "out of bounds" not in str(error):
-                return
-            at = ", ".join(f"{d} = {i}" for d, i in zip(actor.dims, cell, strict=True))
-            msg = (
-                f"{getattr(update, '__name__', 'update')} leaves its arrays at the cell {at}: {error}. "
-                f"now and next have the shape {shape} (fields, *grid), params has {len(params)}"
-            )
-            raise ValueError(msg) from error
-        except Exception:  # noqa: BLE001 - the compiler says better what cannot be compiled
-            return
 
 
 def check_positive(params: dict[str, float], *names: str) -> None:

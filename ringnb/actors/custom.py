@@ -10,9 +10,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name, check_slot
+from ringnb._support.checks import check_bool, check_name, check_slot
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_dtype, check_reach, check_start
+from ringnb.actors.checks import check_dtype, check_start
+from ringnb.actors.trial import try_update
+from ringnb.actors.update_rules import check_references, check_text
 
 __all__ = ["CellActor"]
 
@@ -47,15 +49,33 @@ class CellActor(Actor):
     inject : callable, optional
         ``inject(now, before, params, z, y, x, amplitude)``, see `Actor.inject`. By default the
         amplitude is added to the first field.
+    boundscheck : bool, default False
+        Check every index of `update`, and of what it calls, in every step: the first that lies outside
+        its array stops the kernel with the line, the step and the cell. Slow; for looking for a fault.
+        On the CPU and in the simulator.
+    replayable : bool, default True
+        Refuse an update whose steps a restored run would not repeat. False lets it in.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or `update` leaves its arrays at a corner of the grid; a function
-        that Numba cannot compile is refused by the session.
+        If an argument does not fit, or `update` does what it must not; see the notes. A function that
+        Numba cannot compile is refused by the session.
 
     Notes
     -----
+    These are refused, with the line: an update that writes ``now``, ``params`` or another cell, that
+    returns a value, that never writes ``next``, or that leaves its arrays. Unless `replayable` is False,
+    also one that keeps state which no checkpoint holds, so that a restored run would go on differently:
+    it draws from ``np.random`` or ``random`` (use `ringnb.actors.random.uniform`), reads a clock, reads
+    ``next`` of another cell, or, with one level, reads ``next`` before it has written it or leaves it
+    unwritten.
+
+    The text of the function is read, and some cells are tried, uncompiled, with the state that the
+    actor starts from, which takes milliseconds. A `start` that is called is not called for that: its
+    first state is tried. A trial cannot see all: a fault in a branch that no tried cell takes shows in a
+    run.
+
     For speed write the cell with one expression and choose neighbours by conditional expressions,
     ``now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]``: such a function runs as fast as the built-in
     models. An ``if`` around the assignment keeps the inner loop from being vectorised.
@@ -80,6 +100,8 @@ class CellActor(Actor):
         levels: int = 1,
         kernel_type: str | None = None,
         inject: Callable[..., None] | None = None,
+        boundscheck: bool = False,
+        replayable: bool = True,
     ) -> None:
         if not isinstance(params, Mapping | None):
             msg = f"params must map names to numbers, such as {{'rate': 0.1}}, got {params!r}"
@@ -103,7 +125,7 @@ class CellActor(Actor):
         if levels == 2 and any(f"{name}_previous" in specs for name in specs):
             msg = "a field name ending in '_previous' clashes with the stored previous level"
             raise ValueError(msg)
-        self.update = plain
+        self.update = self._plain = plain
         if inject is not None:
             parameters = ["now", "before", "params", "z", "y", "x", "amplitude"]
             self.inject = _plain("inject", inject, parameters)  # type: ignore[method-assign]
@@ -114,7 +136,17 @@ class CellActor(Actor):
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
         self._start = None if callable(start) else check_start(start, self, finite=False)
-        check_reach(self, plain)
+        self.boundscheck = check_bool(boundscheck, "boundscheck")
+        self.replayable = check_bool(replayable, "replayable")
+        if self.replayable:
+            check_references(plain)
+        check_text(plain)
+        # A start that is called may draw from a generator: it is called when it is needed, not here.
+        self._tried = self._make_start is None
+        state = np.broadcast_to(np.zeros(1, self.dtype), self.state_shape)
+        try_update(
+            self, plain, (state if self._start is None else self._start) if self._tried else None
+        )
 
     def start(self, slot: int = 0) -> npt.NDArray[Any]:
         """Return the state given, or zeros."""
@@ -124,6 +156,9 @@ class CellActor(Actor):
             if made is None:
                 msg = f"start({slot}) returned None: it must return an array of {self.state_shape}"
                 raise ValueError(msg)
+            if not self._tried:
+                try_update(self, self._plain, made)
+                self._tried = True
             return made
         return np.zeros(self.state_shape, self.dtype) if self._start is None else self._start.copy()
 

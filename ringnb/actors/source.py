@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-__all__ = ["code_objects", "written"]
+__all__ = ["code_objects", "node_of", "written"]
 
 _SKIPPED = {"annotation", "ctx", "kind", "returns", "simple", "type_comment", "type_params"}
 _FUTURE = functools.reduce(
@@ -32,15 +32,10 @@ def written(function: FunctionType) -> tuple[str, str]:
     Where the source is not at hand, or is not what runs (the file was edited since it was loaded), the
     text is of the bytecode, and the Python that alone makes it so comes with it, ``"cpython-311"``.
     """
-    code = function.__code__
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    text = _written(code, "".join(lines))
-    if text is None:
-        linecache.checkcache(code.co_filename)  # it may hold what was there before a reload
-        text = _written(code, "".join(linecache.getlines(code.co_filename, function.__globals__)))
-    if text is not None:
-        return text, ""
-    return _bytecode(code, function.__doc__), str(sys.implementation.cache_tag)
+    node = node_of(function)
+    if node is not None:
+        return _dump(node), ""
+    return _bytecode(function.__code__, function.__doc__), str(sys.implementation.cache_tag)
 
 
 def code_objects(code: CodeType) -> Iterator[CodeType]:
@@ -51,9 +46,21 @@ def code_objects(code: CodeType) -> Iterator[CodeType]:
             yield from code_objects(constant)
 
 
+def node_of(function: FunctionType) -> _Function | None:
+    """Parse a function, in the lines of its file; None if the text is not what it was compiled from."""
+    code = function.__code__
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    node = _verified(code, "".join(lines))
+    if node is None:
+        linecache.checkcache(code.co_filename)  # it may hold what was there before a reload
+        lines = linecache.getlines(code.co_filename, function.__globals__)
+        node = _verified(code, "".join(lines))
+    return node
+
+
 @functools.lru_cache(maxsize=256)
-def _written(code: CodeType, text: str) -> str | None:
-    """Return the canonical source of a function, None if the text is not what it was compiled from."""
+def _verified(code: CodeType, text: str) -> _Function | None:
+    """Return the function in a text that code was compiled from."""
     with contextlib.suppress(*_UNPARSABLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd literals; who loaded the file has seen them
         module = _parsed(text)
@@ -65,7 +72,7 @@ def _written(code: CodeType, text: str) -> str | None:
                 code in _compiled(tree, code.co_flags & _FUTURE)
                 for tree in (ast.Module([statement], []), module)
             ):
-                return _dump(node)
+                return node
     return None
 
 

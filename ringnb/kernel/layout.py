@@ -105,6 +105,11 @@ ACTOR_WORDS = LINE
 ) = range(28)
 TABLE_COLUMNS = 32
 
+# Behind an actor's live parameters, written by the thread that steps it: what an update with checked
+# indices did wrong. The cell plus 1, counted along the grid, or 0; and the step.
+P_FAULT_CELL, P_FAULT_STEP = MAX_PARAMS, MAX_PARAMS + 1
+PARAMS_COLUMNS = MAX_PARAMS + 2
+
 # Fixed facts of a lane, for compiled code.
 (
     F_WIDTH,
@@ -227,7 +232,7 @@ class LaneMemory:
         self.k2h: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
         self.table: Words = np.zeros((n, TABLE_COLUMNS), np.int64)
         self.words: Words = np.zeros(n * ACTOR_WORDS, np.int64)
-        self.params: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))
+        self.params: npt.NDArray[np.float64] = np.zeros((n, PARAMS_COLUMNS))
         self.params_in: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))
         self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
         self.facts: Words = np.zeros(FACTS, np.int64)

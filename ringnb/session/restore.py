@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.errors import CheckpointNotFound
+from ringnb.errors import CheckpointNotFound, CheckpointWarning
 from ringnb.kernel.base import AbstractKernel
 
-__all__ = ["check_fits", "fill_buffers", "find_checkpoint"]
+__all__ = ["check_fits", "fill_buffers", "find_checkpoint", "warn_if_not_replayable"]
 
 
 def find_checkpoint(
@@ -86,3 +88,15 @@ def fill_buffers(
     target = kernel.params_buffer(slot)
     target[:] = 0
     target[: len(params)] = list(params.values())
+
+
+def warn_if_not_replayable(actor: Actor, kernel_id: str, ckpt: Checkpoint) -> None:
+    """Say, after a restore, that the run does not repeat what followed the checkpoint before."""
+    if actor.replayable:
+        return
+    msg = (
+        f"{kernel_id!r} continues from {ckpt.name!r}, but will not repeat the steps that followed it: "
+        "its actor was made with replayable=False, so its update may draw random numbers, read a clock "
+        "or keep state that no checkpoint holds"
+    )
+    warnings.warn(msg, CheckpointWarning, stacklevel=3)

@@ -58,7 +58,12 @@ from ringnb.session.launching import (
     register_population,
 )
 from ringnb.session.notebook import close_previous, current_run, remember
-from ringnb.session.restore import check_fits, fill_buffers, find_checkpoint
+from ringnb.session.restore import (
+    check_fits,
+    fill_buffers,
+    find_checkpoint,
+    warn_if_not_replayable,
+)
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
@@ -723,6 +728,12 @@ class Session:
         ValueError
             If type, fields, shape, dtype or parameters do not fit the actor.
 
+        Warns
+        -----
+        CheckpointWarning
+            If the actor was made with ``replayable=False``: the run will not repeat what followed the
+            checkpoint.
+
         Notes
         -----
         When one of these is raised, the actor is untouched: its state is replaced between two steps,
@@ -753,6 +764,7 @@ class Session:
                 self._manager.note_restored(slot, ckpt, earlier=earlier)
             reply = self._client.wait_reply(sent)
         self._events.append(Event("restored", slot, step=reply.step, name=ckpt.name))
+        warn_if_not_replayable(actor, self._options["kernel_ids"][slot], ckpt)
         return int(reply.step)
 
     # -- the crank, by hand ---------------------------------------------------------------------

@@ -121,8 +121,7 @@ def device(x):
 def update(now, next, params, step, x):
     next[0, x] = device(outer(now[0, x]))
 
-actor = rn.actors.CellActor(lambda now, next, params, step, x: None, (8,), dtype=float)
-actor.update = update
+actor = rn.actors.CellActor(update, (8,), dtype=float)
 constants = (1.2345, 2.3456, 3.4567, 4.5678)
 for K, L in (constants[:2], constants[2:]):
     ((_, ptx),) = compiled(build([cell_code(actor)]), signature(), ((9, 0),), (256, 4))

@@ -147,3 +147,31 @@ def test_parameters_that_are_changed_right_after_a_load_start_from_the_loaded_on
     monkeypatch.setattr(session._client, "loading", loading_and_then_looked_at)
     session.restore(0, checkpoint)
     assert after == [{"add": 3.0}]
+
+
+def drawing(now, before, params, step, x):
+    before[0, x] = now[0, x] + np.random.random()  # noqa: NPY002
+
+
+def keeping(now, before, params, step, x):
+    if x > 0:
+        before[0, x] = now[0, x] + 1
+
+
+@pytest.mark.parametrize("update", [drawing, keeping])
+def test_what_is_not_replayable_says_so_at_every_restore(update):
+    """And is rightly refused without that: runs from one checkpoint do differ."""
+    actor = rn.actors.CellActor(update, (8,), dtype="float64", replayable=False)
+    with rn.Session(actor, storage=memory(), config=quiet()) as s:
+        checkpoint = s.snapshot(0)
+        ends = []
+        for amplitude in (1.0, 2.0, 3.0):
+            s.inject(0, 0, amplitude)  # what a restore replaces
+            s.run_steps(0, 1)
+            with pytest.warns(
+                rn.CheckpointWarning, match=f"'{update.__name__}_0'.*replayable=False"
+            ):
+                s.restore(0, checkpoint)
+            s.run_steps(0, 1)
+            ends.append(s.snapshot(0).numpy()["u"].tobytes())
+    assert len(set(ends)) > 1

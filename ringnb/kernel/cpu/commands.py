@@ -112,7 +112,7 @@ def _wait_at_gate(control: Any, facts: Any, scratch: Any) -> None:
 
 @inner
 def _take_params(params: Any, params_in: Any, row: int) -> None:
-    for j in range(params.shape[1]):
+    for j in range(params_in.shape[1]):
         params[row, j] = params_in[row, j]
 
 

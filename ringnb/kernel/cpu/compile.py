@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numba
-from numba import carray, njit, types
+from numba import carray, config, njit, types
 from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
@@ -84,6 +84,26 @@ _SOURCES = {
         )
     ),
 }
+# Every index is checked. The first cell that raised is noted behind the parameters, for the leader, and
+# the state stays as it was before that step.
+_CHECKED = """
+def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
+    now = carray(now_p, {shape})
+    next = carray(next_p, {shape})
+    params = carray(params_p, (16,))
+    fault = carray(params_p, (18,))
+    per_row = {per_row}
+    at = first * per_row
+    while at < last * per_row and fault[16] == 0.0:
+        try:
+            cell(now, next, params, step, {place})
+        except Exception:
+            fault[17] = step
+            fault[16] = at + 1
+        at += 1
+"""
+_CELLS_PER_ROW = {1: "1", 2: "nx", 3: "ny * nx"}
+_PLACES = {1: "at", 2: "at // nx, at % nx", 3: "at // (ny * nx), at // nx % ny, at % nx"}
 _SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
 _INJECT = """
 def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
@@ -118,7 +138,11 @@ def compile_actor(actor: Actor) -> CompiledActor:
     element = types.CPointer(numba.from_dtype(actor.dtype))
     arguments = (element, element, types.CPointer(types.float64), *((types.int64,) * 7))
     with _compile_lock:
-        step = _function(f"step{ndim}", _SOURCES[ndim], update, arguments, _SHAPES[ndim])
+        source = _SOURCES[ndim]
+        if actor.boundscheck:
+            source = _CHECKED.replace("{place}", _PLACES[ndim])
+            source = source.replace("{per_row}", _CELLS_PER_ROW[ndim])
+        step = _function(f"step{ndim}", source, update, arguments, _SHAPES[ndim])
         disturb = _function("inject", _INJECT, inject, (*arguments, types.float64))
         return CompiledActor(step.address, disturb.address, (step, disturb))
 
@@ -127,7 +151,7 @@ def _function(
     name: str, source: str, cell: Callable[..., None], arguments: tuple[Any, ...], shape: str = ""
 ) -> Any:
     """Compile a cell's function into its template, if it is not what it was before."""
-    key = (name, arguments, all_it_reads(cell))
+    key = (name, source, arguments, all_it_reads(cell))
     if key not in _functions:
         _functions[key] = _compile(name, source, cell, arguments, shape)
     return _functions[key]
@@ -138,11 +162,11 @@ def _origin() -> None:
 
 
 @contextlib.contextmanager
-def _helpers_as_they_are() -> Iterator[None]:
+def _helpers_as_they_are(checked: bool) -> Iterator[None]:
     """Compile a user's compiled functions anew when they are called, in this thread.
 
     Numba freezes what such a function refers to when it is first compiled, and on disk even beyond the
-    process (``njit(cache=True)``).
+    process (``njit(cache=True)``). If `checked`, all that is compiled checks its indices.
     """
     dispatchers: Any = Dispatcher
     resolve = dispatchers.get_call_template
@@ -159,10 +183,13 @@ def _helpers_as_they_are() -> Iterator[None]:
 
     with global_compiler_lock:  # no other thread compiles meanwhile
         dispatchers.get_call_template = resolve_anew
+        as_set = config.BOUNDSCHECK
+        config.BOUNDSCHECK = 1 if checked else as_set
         try:
             yield
         finally:
             dispatchers.get_call_template = resolve
+            config.BOUNDSCHECK = as_set
 
 
 def _check_signature(update: Callable[..., None], ndim: int) -> None:
@@ -179,7 +206,8 @@ def _check_signature(update: Callable[..., None], ndim: int) -> None:
 def _compile(
     name: str, source: str, cell: Callable[..., None], arguments: tuple[Any, ...], shape: str
 ) -> Any:
-    own = is_own(cell)
+    checked = "fault" in source
+    own = is_own(cell) and not checked
     element = arguments[0].dtype
     # The name is a symbol of the process. One that is loaded from disk must not equal one that is not.
     whose = re.sub(r"\W", "_", f"{cell.__module__}_{cell.__qualname__}") if own else "users"
@@ -203,7 +231,7 @@ def _compile(
             compiled._cache = DiskCache(name)
             compiled.compile()
         else:
-            with _helpers_as_they_are():
+            with _helpers_as_they_are(checked):
                 compiled.compile()
     except Exception as error:  # Numba raises its own errors, and some that are not
         msg = (

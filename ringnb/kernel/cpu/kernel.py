@@ -24,6 +24,7 @@ from numba import config
 from ringnb._support.checks import check_int
 from ringnb._support.machine import available_cores
 from ringnb.actors.base import Actor
+from ringnb.actors.trial import explain
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout
 from ringnb.kernel.base import Gate
@@ -129,7 +130,7 @@ class CpuKernel(LaneKernel):
                         target=_run_thread,
                         # The kernel itself is not among the arguments: a kernel that no variable
                         # refers to must be collectable while its threads run.
-                        args=(weakref.ref(self), memory, self._host, rank),
+                        args=(weakref.ref(self), self.actors, memory, self._host, rank),
                         name=f"ringnb-lane{index}-{rank}",
                         daemon=True,
                     )
@@ -225,22 +226,51 @@ class CpuKernel(LaneKernel):
         gives the state of one step.
         """
         memory, row = self._row(slot)
-        actor, facts = self.actors[slot], memory.table[row]
-        block = memory.blocks[int(facts[layout.C_A])]
-        shape = (len(actor.fields), *actor.shape)
-        levels = [
-            np.ndarray(shape, actor.dtype, buffer=block, offset=offset)
-            for offset in (0, int(facts[layout.C_SECOND]))
-        ]
-        if facts[layout.C_CUR]:
-            levels.reverse()
-        for level in levels:
-            level.flags.writeable = False
-        return tuple(levels[: actor.levels])
+        actor = self.actors[slot]
+        return _levels(memory, row, actor)[: actor.levels]
+
+
+def _levels(memory: LaneMemory, row: int, actor: Actor) -> tuple[npt.NDArray[Any], ...]:
+    """Return read-only views of both levels, (fields, *grid) each, ``now`` first."""
+    facts = memory.table[row]
+    block = memory.blocks[int(facts[layout.C_A])]
+    shape = (len(actor.fields), *actor.shape)
+    levels = [
+        np.ndarray(shape, actor.dtype, buffer=block, offset=offset)
+        for offset in (0, int(facts[layout.C_SECOND]))
+    ]
+    if facts[layout.C_CUR]:
+        levels.reverse()
+    for level in levels:
+        level.flags.writeable = False
+    return tuple(levels)
+
+
+def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
+    """Say what an update with checked indices did wrong on a lane that has ended; empty if nothing."""
+    rows = np.flatnonzero(memory.params[:, layout.P_FAULT_CELL])
+    if not rows.size:
+        return ""
+    row = int(rows[0])
+    slot = int(memory.table[row, layout.C_SLOT])
+    actor, params = actors[slot], memory.params[row]
+    step = int(params[layout.P_FAULT_STEP])
+    at = np.unravel_index(int(params[layout.P_FAULT_CELL]) - 1, actor.shape)
+    cell = tuple(int(i) for i in at)
+    now, following = _levels(memory, row, actor)
+    # The steps of the slice that came after it did nothing, but were counted, and the levels swapped.
+    if (int(memory.table[row, layout.C_STEP]) - step) % 2:
+        now, following = following, now
+    why = explain(actor, now, following, params[: len(actor.params)], step, cell)
+    return f"in slot {slot}, {why or f'the update raised in step {step}, at the cell {cell}'}"
 
 
 def _run_thread(
-    kernel: weakref.ref[CpuKernel], memory: LaneMemory, host: layout.Words, rank: int
+    kernel: weakref.ref[CpuKernel],
+    actors: Sequence[Actor],
+    memory: LaneMemory,
+    host: layout.Words,
+    rank: int,
 ) -> None:
     """Body of every kernel thread: the compiled loop of a leader (rank 0) or a member."""
     scratch = np.zeros(8, np.int64)
@@ -262,6 +292,9 @@ def _run_thread(
                 scratch,
                 np.zeros(8, np.int64),
             )
+            fault = _fault_of(memory, actors)
+            if fault and (owner := kernel()) is not None:
+                owner.fail(fault)
     except BaseException as error:
         owner = kernel()
         if owner is not None:

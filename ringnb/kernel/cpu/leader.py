@@ -105,7 +105,7 @@ def run_leader(
     scratch: Any,
     args: Any,
 ) -> None:
-    """Body of a lane's leader thread; returns after TERMINATE or when the STOP word is set.
+    """Body of a lane's leader thread; returns after TERMINATE, a fault, or when the STOP word is set.
 
     Takes the arrays of a `ringnb.kernel.layout.LaneMemory`, the host words of the kernel, and two (8,)
     int64 arrays that are private to this thread.
@@ -123,6 +123,9 @@ def run_leader(
             # Row -1: a look at the ring before the first slice, and one after every slice.
             if row >= 0:
                 at = _slice(control, k2h, table, words, team, facts, host, scratch, row)
+                if params[row, layout.P_FAULT_CELL] != 0.0:
+                    handled = -1
+                    break
                 next_at = min(next_at, at)
                 if at != 0:
                     continue

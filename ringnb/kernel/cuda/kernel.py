@@ -115,6 +115,13 @@ class CudaKernel(LaneKernel):
         if not 0.5 <= lease_s <= 3600:
             msg = f"lease_s must lie in 0.5..3600 seconds, got {lease_s!r}"
             raise ValueError(msg)
+        checked = [a.kernel_type for a in actors if a.boundscheck]
+        if checked and not simulate:  # the simulator's arrays check every index anyway
+            msg = (
+                f"boundscheck=True of {checked[0]} is not for a GPU, which checks no index: look for "
+                "the fault with backend='cpu', where the function computes the same"
+            )
+            raise ValueError(msg)
         self.name = "cudasim" if simulate else "cuda"
         if not simulate:
             self.lost_in_fork = "CUDA contexts"

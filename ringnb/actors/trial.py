@@ -1,0 +1,432 @@
+"""Tries an update on a few cells, uncompiled, before any of it runs in a kernel.
+
+Compiled code checks no index, and what it writes where it must not is found by nobody. Here it gets
+arrays that notice each read and each write. A trial takes milliseconds, from the state that the actor
+starts from. It cannot see all: a branch that no tried cell takes stays untried, and where the function
+raises, or does what these arrays cannot, nothing is said of that cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, FunctionType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ringnb.actors.base import Actor
+from ringnb.actors.uncompiled import uncompiled
+from ringnb.actors.update_rules import (
+    TAKEN_AS_IT_IS,
+    Names,
+    names_of,
+    place,
+    returns_a_value,
+    writes_another,
+    writes_now,
+    writes_params,
+)
+
+__all__ = ["explain", "try_update"]
+
+_OLD = (
+    "The value of two steps before is there, which no checkpoint holds: a restored run would go on "
+    "from another"
+)
+_STEPS = (0, 1)
+_LIMIT_S = 0.03  # of this thread's own time
+_LONGEST_READ = 4096  # values that an update reads of `next` at once
+_MOST_FIELDS = 8  # whose least and greatest values are looked for
+_SAMPLES = {1: 4096, 2: 64, 3: 16}  # per axis
+
+
+class _Fault(BaseException):
+    """What is refused; no exception that the function itself might handle."""
+
+    def __init__(self, say: Callable[[Names], tuple[str, str]], where: str) -> None:
+        self.say, self.where = say, where
+
+
+class _Enough(BaseException):
+    """The time is up."""
+
+
+# -- arrays that notice ----------------------------------------------------------------------------
+
+
+class _Now(np.ndarray):
+    """An array that is only read. Integers are Python's: like Numba's, they do not wrap at 8 bits."""
+
+    refusal = staticmethod(writes_now)
+
+    def __getitem__(self, index: Any) -> Any:
+        value = super().__getitem__(index)
+        return value.item() if isinstance(value, np.integer) else value
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not self.flags.writeable:
+            raise _Fault(self.refusal, _place_of(_users_frame()))
+        super().__setitem__(index, value)  # of a copy that the function has made
+
+
+class _Params(_Now):
+    refusal = staticmethod(writes_params)
+
+
+class _Cell:
+    """What an update does with ``next``: its own cell there, and a value per field for all others."""
+
+    def __init__(
+        self, dtype: np.dtype[Any], at: tuple[int, ...], own: list[Any], others: list[Any]
+    ) -> None:
+        self.dtype, self.at, self.others = dtype, at, others
+        self.values = list(own)
+        self.written = [False] * len(own)
+        self.reads: list[tuple[bool, str, int]] = []  # whether of its own cell, and the line
+
+    def get(self, index: tuple[int, ...]) -> Any:
+        """Read one value."""
+        field, is_own = index[0], index[1:] == self.at
+        if not (is_own and self.written[field]) and len(self.reads) < _LONGEST_READ:
+            frame = _users_frame()
+            self.reads.append((is_own, frame.f_code.co_filename, frame.f_lineno))
+        return self.values[field] if is_own else self.others[field]
+
+    def put(self, index: tuple[int, ...], value: Any) -> None:
+        """Write one value, as compiled code does."""
+        if index[1:] != self.at:
+            raise _Fault(writes_another, _place_of(_users_frame()))
+        if self.dtype.kind in "iu":
+            bits = 8 * self.dtype.itemsize
+            value = int(value) % 2**bits
+            if self.dtype.kind == "i" and value >= 2 ** (bits - 1):
+                value -= 2**bits
+        else:
+            value = self.dtype.type(value)
+        self.values[index[0]] = value
+        self.written[index[0]] = True
+
+    def bits(self) -> bytes:
+        """Return what the cell holds after the step."""
+        return np.array(self.values, self.dtype).tobytes()
+
+
+class _Next(NDArrayOperatorsMixin):
+    """``next``, or a part of it: per axis of the whole the indices that it has, or one index."""
+
+    def __init__(self, cell: _Cell, axes: Sequence[range | int]) -> None:
+        self._cell, self._axes = cell, axes
+        self.shape = tuple(len(axis) for axis in axes if isinstance(axis, range))
+        self.ndim, self.dtype = len(self.shape), cell.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _select(self, index: Any) -> list[range | int]:
+        given = list(index) if isinstance(index, tuple) else [index]
+        if any(i is Ellipsis for i in given):
+            at = next(n for n, i in enumerate(given) if i is Ellipsis)
+            given[at : at + 1] = [slice(None)] * (self.ndim - len(given) + 1)
+        if len(given) > self.ndim:
+            msg = f"too many indices: {len(given)} for {self.ndim} axes"
+            raise IndexError(msg)
+        rest = iter(given)
+        selected: list[range | int] = []
+        for number, axis in enumerate(self._axes):
+            if isinstance(axis, int):
+                selected.append(axis)
+                continue
+            one = next(rest, slice(None))
+            try:
+                selected.append(axis[one if isinstance(one, slice) else operator.index(one)])
+            except IndexError:
+                msg = f"index {one} is out of bounds for axis {number} with size {len(axis)}"
+                raise IndexError(msg) from None
+        return selected
+
+    def _places(self, axes: Sequence[range | int]) -> Iterator[tuple[int, ...]]:
+        return itertools.product(*((a,) if isinstance(a, int) else a for a in axes))
+
+    def __getitem__(self, index: Any) -> Any:
+        axes = self._select(index)
+        if any(isinstance(axis, range) for axis in axes):
+            return _Next(self._cell, axes)
+        return self._cell.get(tuple(axes))  # type: ignore[arg-type]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        part = _Next(self._cell, self._select(index))
+        values = np.broadcast_to(_array(value), part.shape) if part.shape else [value]
+        flat = values.flat if isinstance(values, np.ndarray) else values
+        for where, one in zip(self._places(part._axes), flat, strict=False):
+            self._cell.put(where, one)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if self.size > _LONGEST_READ:
+            msg = "too much to try"
+            raise NotImplementedError(msg)
+        values = [self._cell.get(where) for where in self._places(self._axes)]
+        return np.array(values, dtype or self.dtype).reshape(self.shape)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:
+            return NotImplemented
+        return getattr(ufunc, method)(*map(_array, inputs), **options)
+
+
+def _array(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, _Next) else value
+
+
+def _users_frame() -> FrameType:
+    """Return the frame outside this module that is being run."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    assert frame is not None
+    return frame
+
+
+def _place_of(frame: FrameType) -> str:
+    return place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _place_raised(error: BaseException) -> str:
+    """Return where in the user's code an exception was raised."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name != __file__ and "numpy" not in name:
+            found = place(name, trace.tb_lineno)
+        trace = trace.tb_next
+    return found
+
+
+# -- the trial -------------------------------------------------------------------------------------
+
+
+class _Trial:
+    """An update, uncompiled, with the state and the parameters that it gets."""
+
+    def __init__(
+        self, actor: Actor, update: FunctionType, now: npt.NDArray[Any], params: npt.NDArray[Any]
+    ) -> None:
+        self.actor, self.names = actor, names_of(update)
+        self._update, self._code = uncompiled(update), update.__code__
+        self.now, self._params = now.view(_Now), params.view(_Params)
+        for array in (self.now, self._params):
+            array.flags.writeable = False
+        self._returned_at = self._code.co_firstlineno
+        self._deadline = 0.0
+
+    def run(
+        self, step: int, at: tuple[int, ...], own: list[Any], others: list[Any]
+    ) -> _Cell | None:
+        """Compute one cell; None if that cannot be done here. Raises `_Fault`."""
+        cell = _Cell(self.actor.dtype, at, own, others)
+        whole = _Next(cell, [range(n) for n in self.now.shape])
+        try:
+            returned = self._update(self.now, whole, self._params, step, *at)
+        except IndexError as error:
+            if "out of bounds" not in str(error):
+                return None
+            reason = str(error)
+            raise _Fault(lambda _: self._leaves(step, at, reason), _place_raised(error)) from None
+        except ValueError as error:
+            if "read-only" not in str(error):
+                return None
+            raise _Fault(writes_now, _place_raised(error)) from None
+        except Exception:  # noqa: BLE001 - the compiler says better what cannot be compiled
+            return None
+        if returned is not None:
+            raise _Fault(returns_a_value, place(self._code.co_filename, self._returned_at))
+        return cell
+
+    def check_hidden(
+        self, step: int, at: tuple[int, ...], cell: _Cell, own: list[Any], others: list[Any]
+    ) -> None:
+        """Raise `_Fault` if a cell came out of what a step must not depend on.
+
+        `own` and `others` are for a second run, which must then give the same: if a checkpoint holds
+        one level, ``next`` holds anything when a step begins.
+        """
+        stored = self.actor.levels == 2
+        for field, written in enumerate(cell.written):
+            if not written and not stored:
+                where = place(self._code.co_filename, self._code.co_firstlineno)
+                raise _Fault(lambda _, f=field: self._keeps(step, at, f), where)  # type: ignore[misc]
+        reads = [read for read in cell.reads if not (read[0] and stored)]
+        if reads:
+            is_own, filename, line = reads[0]
+            try:
+                again = self.run(step, at, own, others)
+            except _Fault:
+                again = None
+            if again is None or again.bits() != cell.bits():
+                where = place(filename, line)
+                raise _Fault(self._reads_own if is_own else self._reads_another, where)
+
+    def _at(self, step: int, at: tuple[int, ...]) -> str:
+        cell = ", ".join(f"{n} = {i}" for n, i in zip(self.actor.dims, at, strict=True))
+        return f"step {step}, at the cell {cell}"
+
+    def _leaves(self, step: int, at: tuple[int, ...], reason: str) -> tuple[str, str]:
+        shapes = (
+            f"{self.names.now} and {self.names.next} have the shape {self.now.shape} "
+            f"(fields, *grid), {self.names.params} has {self._params.size}"
+        )
+        return f"leaves its arrays in {self._at(step, at)}: {reason}", shapes
+
+    def _keeps(self, step: int, at: tuple[int, ...], field: int) -> tuple[str, str]:
+        names = self.names
+        value = f"[{field}, {', '.join(names.cell)}]"
+        what = f"does not write {names.next}{value} in {self._at(step, at)}. {_OLD}"
+        remedy = (
+            f"Write it in every case, {names.next}{value} = {names.now}{value} where nothing changes; "
+            f"or pass levels=2, and checkpoints hold it. {TAKEN_AS_IT_IS}"
+        )
+        return what, remedy
+
+    def _reads_own(self, names: Names) -> tuple[str, str]:
+        what = f"uses {names.target} before it has written it. {_OLD}"
+        remedy = f"Pass levels=2, and checkpoints hold it; or read {names.now}. {TAKEN_AS_IT_IS}"
+        return what, remedy
+
+    def _reads_another(self, names: Names) -> tuple[str, str]:
+        what = (
+            f"uses {names.next} of another cell, which that cell may have written in this step or not: "
+            "the order of cells is not fixed"
+        )
+        return what, f"Read {names.now}, the state before the step. {TAKEN_AS_IT_IS}"
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """End what runs in the block after a time, in silence, be it an endless loop."""
+        self._deadline = time.thread_time() + limit_s
+        traced = sys.gettrace() is None  # else a debugger, or coverage, is at work
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if traced:
+                    sys.settrace(self._trace)
+                try:
+                    yield
+                finally:
+                    if traced:
+                        sys.settrace(None)
+        except _Enough:
+            pass
+        except _Fault as fault:
+            what, remedy = fault.say(self.names)
+            where = f" ({fault.where})" if fault.where else ""
+            msg = f"function {self.names.function} {what}{where}. {remedy}"
+            raise ValueError(msg) from None
+
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename == __file__:
+            return None
+        if event == "return" and frame.f_code is self._code:
+            self._returned_at = frame.f_lineno
+        if time.thread_time() > self._deadline:
+            raise _Enough
+        return self._trace
+
+
+def try_update(actor: Actor, update: FunctionType, state: npt.NDArray[Any] | None) -> None:
+    """Try an update on some cells of a state; `ValueError` with the line if something is wrong.
+
+    `state` is ``(levels * fields, *grid)``. Without one, where it is made later, only what no state
+    could make right is looked for.
+    """
+    fields = len(actor.fields)
+    shape = (fields, *actor.shape)
+    if state is None:
+        now = before = np.broadcast_to(np.ones(1, actor.dtype), shape)
+    else:
+        now, before = state[:fields], state[-fields:]
+    params = np.array(list(actor.params.values()), np.float64)
+    trial = _Trial(actor, update, now, params)
+    with trial.limited(_LIMIT_S):
+        samples = list(_extremes(now))
+        for step, at in itertools.product(_STEPS, dict.fromkeys((*_places(actor.shape), *samples))):
+            own, second = values_at(before, at), values_at(now, at)
+            others = _different(second, [values_at(now, one) for one in samples], actor.dtype)
+            cell = trial.run(step, at, own, second)
+            if cell is not None and state is not None and actor.replayable:
+                trial.check_hidden(step, at, cell, own if actor.levels == 2 else others, others)
+
+
+def explain(
+    actor: Actor,
+    now: npt.NDArray[Any],
+    following: npt.NDArray[Any],
+    params: npt.NDArray[np.float64],
+    step: int,
+    at: tuple[int, ...],
+) -> str:
+    """Return what an update did wrong at a cell, by computing it again; empty if that cannot be seen."""
+    update = actor.update
+    assert isinstance(update, FunctionType)
+    trial = _Trial(actor, update, now.view(), params.copy())
+    try:
+        with trial.limited(1.0):
+            trial.run(step, at, values_at(following, at), values_at(following, at))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def values_at(level: npt.NDArray[Any], at: tuple[int, ...]) -> list[Any]:
+    """Return the fields of a cell; integers are Python's."""
+    index: Any = (slice(None), *at)
+    values = level[index]
+    return values.tolist() if level.dtype.kind in "iu" else list(values)
+
+
+def _different(first: list[Any], samples: list[list[Any]], dtype: np.dtype[Any]) -> list[Any]:
+    """Return another value for each field, from the state itself if it holds one."""
+    found = []
+    for field, value in enumerate(first):
+        choices = [*(sample[field] for sample in samples), dtype.type(1), dtype.type(0)]
+        bits = np.array(value, dtype).tobytes()
+        other = next(c for c in choices if np.array(c, dtype).tobytes() != bits)
+        found.append(int(other) if dtype.kind in "iu" else other)
+    return found
+
+
+def _places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the corners of a grid, then cells along a line through its middle for every axis."""
+    yield from itertools.product(*((0, n - 1) for n in shape))
+    middle = tuple(n // 2 for n in shape)
+    for axis, n in enumerate(shape):
+        for i in (0, 1, n // 2, n - 2, n - 1):
+            yield (*middle[:axis], i, *middle[axis + 1 :])
+
+
+def _extremes(now: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
+    """Yield where the fields have their least and greatest values, among some cells of the grid."""
+    grid = now.shape[1:]
+    strides = [-(-n // _SAMPLES[len(grid)]) for n in grid]
+    for field in now[:_MOST_FIELDS]:
+        some = field[tuple(slice(None, None, stride) for stride in strides)]
+        for flat in (some.argmin(), some.argmax()):
+            yield tuple(
+                int(i) * s for i, s in zip(np.unravel_index(flat, some.shape), strides, strict=True)
+            )
