@@ -1,27 +1,38 @@
 """What the manager does to the store and for its observer, without holding its lock.
 
-`CheckpointManager.complete_snapshot` calls them in this order: `make_snapshot` joins an answer with
-what was registered, `save_as_new` commits it under a free name, `release` gives borrowed data back, and
-`retire` deletes what retention no longer keeps. An `EventEmitter` reports each stage.
+`CheckpointManager.complete_snapshots` calls them in this order: `make_snapshot` joins each answer with
+what was registered, `save_all` commits them under free names, `release` gives borrowed data back, and
+`retire_after` deletes what retention no longer keeps. An `EventEmitter` reports each stage.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, final
 
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, choose_in_run
-from ringnb.checkpoint.runs import Lineage
+from ringnb.checkpoint.runs import Lineage, continue_run
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
 from ringnb.errors import CheckpointError, CheckpointNotFound, StoreLocked
 from ringnb.messages.events import Event, EventSink
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
-__all__ = ["EventEmitter", "make_snapshot", "release", "retire", "save_as_new"]
+__all__ = [
+    "EventEmitter",
+    "Saving",
+    "make_snapshot",
+    "release",
+    "retire",
+    "retire_after",
+    "save_all",
+]
 
 _MAX_ATTEMPTS = 100
 logger = logging.getLogger("ringnb.checkpoint")
@@ -65,29 +76,87 @@ def make_snapshot(
     return snapshot
 
 
-def save_as_new(storage: CheckpointStorage, snapshot: Snapshot) -> tuple[str, SaveReceipt | None]:
-    """Save under ``{name_prefix}_{actor_slot}_step_{step}``, or that with the first free suffix.
+@final
+@dataclass(slots=True, eq=False)
+class Saving:
+    """An answer that is being saved, and what came of it: a name or an error."""
 
-    Returns the name, and what the storage says about the commit. Raises what the storage raises,
-    unless that was only because the name had just been taken.
-    """
-    name = f"{snapshot.name_prefix}_{snapshot.actor_slot}_step_{snapshot.step}"
-    for _ in range(_MAX_ATTEMPTS):
-        chosen = _free_name(storage, name)
+    lineage: Lineage | None
+    response: SnapshotResponse
+    snapshot: Snapshot
+    name: str | None = None
+    receipt: SaveReceipt | None = None
+    error: BaseException | None = None
+
+    @contextlib.contextmanager
+    def noting_error(self) -> Iterator[None]:
+        """Note an exception in place of raising it: the others of its group go on."""
         try:
-            return chosen, storage.save(chosen, snapshot)
-        except StoreLocked:
-            raise
-        except CheckpointError:
-            # Another manager may have committed this name since it was found free: then another name
-            # helps. Any other failure is raised.
-            if not storage.exists(chosen):
-                raise
-    msg = (
-        f"no free name for {name!r} after {_MAX_ATTEMPTS} attempts: the store reports every name as "
-        "taken right after a failed save; check it with storage.list()"
-    )
-    raise CheckpointError(msg)
+            yield
+        except Exception as error:  # noqa: BLE001 - see above
+            self.error = error
+
+
+def save_all(storage: CheckpointStorage, saving: Sequence[Saving]) -> None:
+    """Save all, together if there are several, and note what came of each.
+
+    Names are ``{name_prefix}_{actor_slot}_step_{step}``, or that with the first free suffix.
+    """
+    left = list(saving)
+    for s in left:
+        with s.noting_error():
+            s.snapshot = continue_run(storage, s.snapshot, s.lineage)
+    for _ in range(_MAX_ATTEMPTS):
+        names: dict[str, Saving] = {}
+        for s in left:
+            with s.noting_error():
+                names[_free_name(storage, _name_of(s.snapshot))] = s
+        if names:
+            _try_to_save(storage, names)
+        left = [s for s in left if s.error is None and s.name is None]
+        if not left:
+            return
+    for s in left:
+        msg = (
+            f"no free name for {_name_of(s.snapshot)!r} after {_MAX_ATTEMPTS} attempts: the store "
+            "reports every name as taken right after a failed save; check it with storage.list()"
+        )
+        s.error = CheckpointError(msg)
+
+
+def _try_to_save(storage: CheckpointStorage, saving: Mapping[str, Saving]) -> None:
+    """Save under these names; note a name or an error, or neither where only the name was taken."""
+    pairs = [(name, s.snapshot) for name, s in saving.items()]
+    results: list[Any]
+    try:
+        one = len(pairs) == 1
+        results = [storage.save(*pairs[0])] if one else _method(storage, "save_many")(pairs)
+    except Exception as error:  # noqa: BLE001 - noted: it is that of each
+        results = [error] * len(pairs)
+    for (name, s), result in zip(saving.items(), results, strict=True):
+        if not isinstance(result, Exception):
+            s.name, s.receipt = name, result
+        elif not _was_taken(storage, name, result):
+            s.error = result
+
+
+def _was_taken(storage: CheckpointStorage, name: str, error: Exception) -> bool:
+    """Return whether a save failed because another manager had just committed under its name."""
+    if not isinstance(error, CheckpointError) or isinstance(error, StoreLocked):
+        return False
+    try:
+        return storage.exists(name)
+    except (CheckpointError, OSError):
+        return False
+
+
+def _method(storage: CheckpointStorage, name: str) -> Callable[..., Any]:
+    """Return a method that a storage has, or the default of one that only looks like a storage."""
+    return getattr(storage, name, None) or partial(getattr(CheckpointStorage, name), storage)
+
+
+def _name_of(snapshot: Snapshot) -> str:
+    return f"{snapshot.name_prefix}_{snapshot.actor_slot}_step_{snapshot.step}"
 
 
 def _free_name(storage: CheckpointStorage, name: str) -> str:
@@ -108,9 +177,43 @@ def retire(
     run: str,
     policy: Policy,
     protect: Collection[str],
+) -> list[CheckpointInfo]:
+    """Delete what retention no longer keeps of an actor's run; return that, oldest first."""
+    return _delete(storage, _to_retire(storage, name_prefix, kernel_id, run, policy, protect))
+
+
+def retire_after(
+    storage: CheckpointStorage,
+    saved: Sequence[Saving],
+    policy: Policy,
+    protect: Sequence[str | None],
+) -> list[tuple[int, CheckpointInfo]]:
+    """Delete what retention no longer keeps of the actors that were just saved, together.
+
+    `protect` has one more name that stays for each. Return what was deleted, with the actors' slots.
+    """
+    slots: dict[str, int] = {}
+    doomed: list[CheckpointInfo] = []
+    for s, name in zip(saved, protect, strict=True):
+        snapshot = s.snapshot
+        key = (snapshot.name_prefix, snapshot.kernel_id, snapshot.run)
+        keep = [n for n in (s.name, name) if n is not None]
+        found = _to_retire(storage, *key, policy, keep, s.receipt)
+        slots.update((info.name, snapshot.actor_slot) for info in found)
+        doomed += found
+    return [(slots[info.name], info) for info in _delete(storage, doomed)]
+
+
+def _to_retire(
+    storage: CheckpointStorage,
+    name_prefix: str,
+    kernel_id: str,
+    run: str,
+    policy: Policy,
+    protect: Collection[str],
     receipt: SaveReceipt | None = None,
 ) -> list[CheckpointInfo]:
-    """Delete what retention no longer keeps of an actor's run; return that, oldest first.
+    """Return what retention no longer keeps of an actor's run, oldest first.
 
     Names in `protect` stay whatever the policy says, and so do those at which another run begins. A
     `receipt` of the commit just made saves the storage reading what it knows. A store or a policy that
@@ -123,7 +226,7 @@ def retire(
         else:
             history = storage.history_after(receipt, name_prefix, kernel_id)
         branch_points = frozenset() if receipt is None else receipt.branch_points
-        to_delete = choose_in_run(
+        return choose_in_run(
             history, run, policy, storage.load, protect=protect, branch_points=branch_points
         )
     except Exception:
@@ -134,18 +237,27 @@ def retire(
             exc_info=True,
         )
         return []
-    retired = []
-    for info in to_delete:
-        try:
-            storage.delete(info.name)
-        except CheckpointNotFound:
-            continue  # another manager on this store retired it first
-        except Exception:
-            logger.warning(
-                "%r could not be retired; the next commit tries again", info.name, exc_info=True
-            )
+
+
+def _delete(storage: CheckpointStorage, doomed: Sequence[CheckpointInfo]) -> list[CheckpointInfo]:
+    """Delete checkpoints; return those that were. A failure is logged: the next commit tries again."""
+    names = [info.name for info in doomed]
+    try:
+        if len(names) == 1:
+            storage.delete(names[0])
+            errors: list[Exception | None] = [None]
         else:
+            errors = _method(storage, "delete_many")(names) if names else []
+    except Exception as error:  # noqa: BLE001 - logged below
+        errors = [error] * len(names)
+    retired = []
+    for info, why in zip(doomed, errors, strict=True):
+        if why is None:
             retired.append(info)
+        elif not isinstance(why, CheckpointNotFound):  # else another manager retired it first
+            logger.warning(
+                "%r could not be retired; the next commit tries again", info.name, exc_info=why
+            )
     return retired
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Self, final
 
@@ -18,20 +18,22 @@ from ringnb._support.checks import check_json, check_slot, check_text
 from ringnb._support.text import facts_table, quote_names
 from ringnb.checkpoint.committing import (
     EventEmitter,
+    Saving,
     make_snapshot,
     release,
     retire,
-    save_as_new,
+    retire_after,
+    save_all,
 )
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.history import Fits, newest_verified, read_history
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
-from ringnb.checkpoint.runs import Lineage, RunInfo, continue_run, list_runs
+from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import (
     CheckpointCorrupt,
@@ -358,6 +360,71 @@ class CheckpointManager:
         Exception
             What the storage raised. Nothing is stored, and the actor is retried.
         """
+        [result] = self.complete_snapshots([response])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def complete_snapshots(
+        self, responses: Iterable[SnapshotResponse]
+    ) -> list[str | Exception | None]:
+        """Commit the answers to several requests together, then retire what is too old.
+
+        Many small checkpoints become durable in little more time than one. Each is there as a whole or
+        not, and what becomes of one is independent of the others.
+
+        Parameters
+        ----------
+        responses : iterable of SnapshotResponse
+            What the kernel answered. The data need stay valid only until this returns, and is released
+            when all of it is needed no more.
+
+        Returns
+        -------
+        list of str, Exception or None
+            For each what `complete_snapshot` would return, or the exception that it would raise.
+        """
+        results: list[str | Exception | None] = []
+        saving: dict[int, tuple[PendingRequest, Saving]] = {}
+        try:
+            try:
+                for place, response in enumerate(responses):
+                    results.append(None)
+                    try:
+                        self._begin(response, place, saving)
+                    except Exception as error:  # noqa: BLE001 - returned: the others go on
+                        results[place] = error
+                save_all(self._storage, [s for _, s in saving.values()])
+            except BaseException as error:
+                # An interrupt: it must not leave a request pending for ever.
+                for _, s in saving.values():
+                    s.name, s.error = None, error
+                raise
+            finally:
+                for _, s in saving.values():  # before all else: the next requests need free buffers
+                    release(s.response.data)
+                for pending, s in saving.values():
+                    self._end(pending, s)
+            # Only now: the new checkpoints are durable before anything older is deleted.
+            self._retire([s for _, s in saving.values()])
+        finally:
+            if saving:
+                with self._lock:
+                    self._saves -= len(saving)
+                    last = self._closed and self._saves == 0
+                if last:
+                    self._close_storage()  # `close` left this to the last commit in progress
+        for place, (_, s) in saving.items():
+            results[place] = s.error if isinstance(s.error, Exception) else s.name
+        return results
+
+    def _begin(
+        self,
+        response: SnapshotResponse,
+        place: int,
+        saving: dict[int, tuple[PendingRequest, Saving]],
+    ) -> None:
+        """Check an answer and add it to those that are being saved, unless no request waits for it."""
         if not isinstance(response, SnapshotResponse):
             msg = (
                 f"response must be a SnapshotResponse, got {response!r} ({type(response).__name__})"
@@ -367,7 +434,7 @@ class CheckpointManager:
             pending = self._schedule.waiting(response.request_id)
         if pending is None:
             self._ignore(response)
-            return None
+            return
         actor, parent = pending.scheduled.actor, pending.parent
         if actor.actor_slot != response.actor_slot:
             msg = (
@@ -390,10 +457,11 @@ class CheckpointManager:
                 self._schedule.fail(pending, self._clock())
             else:
                 self._schedule.begin_save(pending, response.data)
+                saving[place] = pending, Saving(pending.parent, response, snapshot)
                 self._saves += 1
         if pending is None:
             self._ignore(response)
-            return None
+            return
         if snapshot is None:
             release(response.data)
             why = response.error or "the kernel gave no reason"
@@ -403,7 +471,6 @@ class CheckpointManager:
                 f"{why}; it is retried, or request it again with request_snapshot"
             )
             raise SnapshotFailed(msg)
-        return self._commit_and_retire(pending, response, snapshot)
 
     def _ignore(self, response: SnapshotResponse) -> None:
         """Release an answer that no request waits for; then CheckpointError if the manager is closed."""
@@ -415,54 +482,30 @@ class CheckpointManager:
             release(response.data)
         self._check_open()
 
-    def _commit_and_retire(
-        self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
-    ) -> str:
-        try:
-            name, snapshot, receipt = self._commit(pending, response, snapshot)
-            self._events.committed(response, name, receipt)
-            with self._lock:
-                lineage = self._schedule.lineage(snapshot.actor_slot)
-            # Only now: the new checkpoint is durable before anything older is deleted.
-            retired = retire(
-                self._storage,
-                snapshot.name_prefix,
-                snapshot.kernel_id,
-                snapshot.run,
-                self._config.policy,
-                protect=(name,) if lineage is None else (name, lineage.name),
-                receipt=receipt,
-            )
-            self._events.retired(snapshot.actor_slot, retired)
-            return name
-        finally:
-            with self._lock:
-                self._saves -= 1
-                last = self._closed and self._saves == 0
-            if last:
-                self._close_storage()  # `close` left this to the last commit in progress
-
-    def _commit(
-        self, pending: PendingRequest, response: SnapshotResponse, snapshot: Snapshot
-    ) -> tuple[str, Snapshot, SaveReceipt | None]:
-        """Save, and end the request as succeeded or failed; return what was saved, too."""
-        try:
-            snapshot = continue_run(self._storage, snapshot, pending.parent)
-            name, receipt = save_as_new(self._storage, snapshot)
-        except BaseException as error:
-            # An interrupt too: it must not leave the request pending for ever.
-            release(response.data)
-            with self._lock:
+    def _end(self, pending: PendingRequest, saving: Saving) -> None:
+        """End a request as succeeded or failed."""
+        response, snapshot, name = saving.response, saving.snapshot, saving.name
+        with self._lock:
+            if name is None:
                 self._failed += 1
                 self._schedule.fail(pending, self._clock())
-            self._events.failed(response, str(error) or type(error).__name__)
-            raise
-        release(response.data)  # before all else, so that the next request finds a free buffer
+            else:
+                self._completed += 1
+                saved = Lineage(name, snapshot.id, snapshot.run)
+                self._schedule.succeed(pending, self._clock(), saved)
+        if name is None:
+            self._events.failed(response, str(saving.error) or type(saving.error).__name__)
+        else:
+            self._events.committed(response, name, saving.receipt)
+
+    def _retire(self, saving: Iterable[Saving]) -> None:
+        """Delete what retention no longer keeps of actors that were just saved."""
+        saved = [s for s in saving if s.name is not None]
         with self._lock:
-            self._completed += 1
-            saved = Lineage(name, snapshot.id, snapshot.run)
-            self._schedule.succeed(pending, self._clock(), saved)
-        return name, snapshot, receipt
+            lineages = [self._schedule.lineage(s.snapshot.actor_slot) for s in saved]
+        protect = [None if lineage is None else lineage.name for lineage in lineages]
+        for slot, info in retire_after(self._storage, saved, self._config.policy, protect):
+            self._events.retired(slot, [info])
 
     # --- the store ---
 

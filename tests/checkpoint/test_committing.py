@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from manager_rig import Rig
 
-from ringnb.checkpoint.committing import EventEmitter, make_snapshot, release, save_as_new
+from ringnb.checkpoint.committing import EventEmitter, Saving, make_snapshot, release, save_all
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.registration import RegisteredActor
@@ -606,13 +606,138 @@ def test_a_name_is_looked_up_once_when_it_is_free_and_listed_once_when_it_is_not
     snapshot = make_snapshot(
         response_of(b"x", step=1), RegisteredActor.make(3, "k", "t"), "r", None
     )
-    names = [save_as_new(storage, snapshot)[0] for _ in range(3)]
-    assert names == ["r_3_step_1", "r_3_step_1.2", "r_3_step_1.3"]
+
+    def saved():
+        saving = Saving(None, None, snapshot)
+        save_all(storage, [saving])
+        return saving.name or str(saving.error)
+
+    assert [saved() for _ in range(3)] == ["r_3_step_1", "r_3_step_1.2", "r_3_step_1.3"]
     storage.fail_list = OSError("listed")
-    with pytest.raises(OSError, match="listed"):
-        save_as_new(storage, snapshot)
+    assert saved() == "listed"
     storage.delete("r_3_step_1")
-    assert save_as_new(storage, snapshot)[0] == "r_3_step_1"
+    assert saved() == "r_3_step_1"
+
+
+# -- several answers together ------------------------------------------------------------------------
+
+
+def lent(returned, slot):
+    return StagedFields({"u": np.full(4, slot, "<f4")}, lease=lambda: returned.append(slot))
+
+
+def test_rule_08_several_answers_are_completed_together_and_each_by_itself(rig):
+    rig.m.reconfigure(max_snapshots=1)
+    for slot in range(6):
+        rig.add(slot)
+    rig.commit(0, 1)
+    rig.commit(1, 1)
+    requests = [rig.m.request_snapshot(slot) for slot in range(6)]
+    rig.m.cancel_pending(requests[5].request_id)
+    returned = []
+    answers = [rig.answer(r, 9, data=lent(returned, r.actor_slot)) for r in requests]
+    answers[2] = rig.answer(requests[2], 9, success=False, data=None, error="no buffer")
+    answers[3] = rig.answer(requests[3], 9, slot=4, data=lent(returned, 3))
+    returned.clear()  # those that have no answer now
+    start = len(rig.log.select())
+    results = rig.m.complete_snapshots([*answers, "rubbish"])
+    assert results[:2] == ["checkpoint_0_step_9", "checkpoint_1_step_9"]
+    assert results[4:6] == ["checkpoint_4_step_9", None]
+    assert [type(results[i]) for i in (2, 3, 6)] == [SnapshotFailed, ValueError, TypeError]
+    assert sorted(returned) == [0, 1, 4, 5], "what stays pending keeps its data"
+    assert rig.m.pending_count == 1
+    assert (rig.m.total_completed, rig.m.total_failed) == (5, 1)
+    assert set(rig.storage.list()) == {r for r in results if isinstance(r, str)}
+    events = [(e.stage, e.actor_slot) for e in rig.log.select()][start:]
+    assert events == [
+        ("failed", 2),
+        *((stage, slot) for slot in (0, 1, 4) for stage in ("written", "committed")),
+        *(("retired", slot) for slot in (0, 1)),
+    ]
+    assert rig.storage.calls[-2:] == [
+        ("delete", "checkpoint_0_step_1"),
+        ("delete", "checkpoint_1_step_1"),
+    ]
+
+
+def test_rule_08_a_save_that_fails_among_several_fails_alone_and_is_retried(rig):
+    def fail(name):
+        if name.startswith("checkpoint_1_"):
+            raise OSError("disk")
+
+    for slot in range(3):
+        rig.add(slot)
+    rig.storage.before_save = fail
+    results = rig.m.complete_snapshots(rig.answer(rig.m.request_snapshot(s)) for s in range(3))
+    assert [str(result) for result in results] == [
+        *("checkpoint_0_step_0", "disk", "checkpoint_2_step_0")
+    ]
+    assert rig.stages("failed", "committed") == ["committed", "failed", "committed"]
+    rig.storage.before_save = None
+    rig.clock.advance(60.0)
+    assert rig.poll() == [1, 0, 2], "the one that failed is retried first"
+
+
+@pytest.mark.parametrize("at", ["answers", "save", "names"])
+def test_rule_08_an_interrupt_among_several_leaves_none_pending(rig, at, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    def answers():
+        yield rig.answer(rig.m.request_snapshot(0), data=lent(returned, 0))
+        if at == "answers":
+            raise KeyboardInterrupt
+        yield rig.answer(rig.m.request_snapshot(1), data=lent(returned, 1))
+
+    for slot in range(2):
+        rig.add(slot)
+    returned = []
+    if at == "save":
+        rig.storage.before_save = interrupt
+    elif at == "names":
+        monkeypatch.setattr(rig.storage, "exists", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rig.m.complete_snapshots(answers())
+    assert rig.m.pending_count == 0
+    assert returned == ([0] if at == "answers" else [0, 1])
+    assert rig.m.total_failed == len(returned)
+    rig.m.close()
+
+
+def test_rule_08_a_name_that_is_taken_meanwhile_gets_a_suffix_also_among_several(rig):
+    def take(name):
+        rig.storage.before_save = None
+        rig.storage.save(name, rig.storage.load("checkpoint_0_step_0").snapshot)
+
+    for slot in range(2):
+        rig.add(slot)
+    rig.commit(0, 0)
+    rig.storage.before_save = take
+    results = rig.m.complete_snapshots(
+        rig.answer(rig.m.request_snapshot(slot), 5) for slot in range(2)
+    )
+    assert results == ["checkpoint_0_step_5.2", "checkpoint_1_step_5"]
+
+
+def test_rule_08_a_storage_of_ones_own_need_not_know_groups(rig):
+    class Plain:
+        """It looks like a storage, and was written before there were groups."""
+
+        def __init__(self, storage):
+            for name in ("save", "load", "list", "delete", "exists", "close", "catalogue"):
+                setattr(self, name, getattr(storage, name))
+            self.history = storage.history
+            self.history_after = storage.history_after
+
+    with CheckpointManager(CheckpointConfig(max_snapshots=1), Plain(rig.storage)) as manager:
+        for slot in range(2):
+            manager.register_actor(slot, f"k{slot}", "toy")
+        for step in range(2):
+            names = manager.complete_snapshots(
+                rig.answer(manager.request_snapshot(slot), step) for slot in range(2)
+            )
+            assert names == [f"checkpoint_{slot}_step_{step}" for slot in range(2)]
+    assert rig.storage.list() == names
 
 
 @pytest.mark.parametrize("data", [None, b"x", {"u": np.zeros(2)}, np.zeros(2), memoryview(b"x")])

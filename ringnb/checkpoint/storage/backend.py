@@ -152,6 +152,8 @@ class Backend(ABC):
         """The local directories in which it writes: the store, the work area; or none."""
         return ()
 
+    group_bytes = 0  # up to what size commits gain by being put together
+
     @abstractmethod
     def created(self) -> bool:
         """Return whether there is a store; raise `CheckpointError` if it is something else."""

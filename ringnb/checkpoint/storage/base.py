@@ -53,6 +53,11 @@ class CheckpointStorage(ABC):
             If the name could leave the store.
         """
 
+    @property
+    def group_bytes(self) -> int:
+        """Bytes of the largest snapshot that gains by `save_many`; 0 if none does."""
+        return 0
+
     def save_many(
         self, snapshots: Iterable[tuple[str, Snapshot]]
     ) -> builtins.list[SaveReceipt | Exception | None]:

@@ -120,6 +120,11 @@ class ZarrStorage(CheckpointStorage):
         """The local directories in which it writes, the store itself first; none elsewhere."""
         return self._backend.folders
 
+    @property
+    def group_bytes(self) -> int:
+        """Bytes of the largest snapshot that gains by `save_many`; 0 if none does."""
+        return self._backend.group_bytes
+
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.
 

@@ -58,8 +58,6 @@ _NO_LINKS = frozenset(
 # More writers finish a commit no sooner and take the cores from the kernel (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
-# Larger ones gain nothing from a group, and the others would wait for them.
-_SMALL_BYTES = 1 << 20
 # Does independent pieces of work, in any order, and raises what one of them raised.
 Run = Callable[[Iterable[Callable[[], object]]], None]
 
@@ -72,6 +70,8 @@ class DirectoryBackend(Backend):
     checkpoint holds as well. `read_only`: refuse to write. Listing and reading take no lock of the
     store; a name that vanishes on the way is passed over.
     """
+
+    group_bytes = 1 << 20  # the others of a group would wait for a larger one
 
     def __init__(
         self, path: Path, *, durable: bool, incremental: bool = False, read_only: bool = False
@@ -294,7 +294,7 @@ class DirectoryBackend(Backend):
     def put_many(self, commits: Sequence[Commit]) -> list[SaveReceipt | Exception]:
         """Stage small ones together, sync, rename all, sync once; large ones by themselves."""
         results: list[SaveReceipt | Exception] = []
-        for small, group in itertools.groupby(commits, _is_small):
+        for small, group in itertools.groupby(commits, self._is_small):
             together = list(group)
             if not small or len(together) == 1:
                 results += super().put_many(together)
@@ -304,6 +304,9 @@ class DirectoryBackend(Backend):
             except Exception as error:  # noqa: BLE001 - returned: the other groups go on
                 results += [error] * len(together)
         return results
+
+    def _is_small(self, commit: Commit) -> bool:
+        return commit.nbytes <= self.group_bytes and commit.place is None
 
     def _put_group(self, commits: list[Commit]) -> list[SaveReceipt | Exception]:
         self._make_root()
@@ -539,10 +542,6 @@ class DirectoryBackend(Backend):
     def close(self) -> None:
         """Give up the lock, if this storage had it."""
         self._lock.release(self)
-
-
-def _is_small(commit: Commit) -> bool:
-    return commit.nbytes <= _SMALL_BYTES and commit.place is None
 
 
 def _one(results: list[SaveReceipt | Exception]) -> SaveReceipt:
