@@ -6,6 +6,7 @@
 `ringnb._support.machine`: what this process may use of the machine.
 `ringnb._support.off_main`: keeps locks off the main thread, so that signal handlers may call.
 `ringnb._support.panel_opener`: what opens a session's panels, since a session imports none.
+`ringnb._support.pool`: threads for files, also while the interpreter ends.
 `ringnb._support.version`: the version of ringnb, and of what is installed beside it.
 
 Nothing here imports anything of ringnb but other modules of this package.

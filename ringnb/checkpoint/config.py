@@ -79,6 +79,11 @@ class CheckpointConfig:
         Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.
     retention : Policy or None
         What is kept per actor, instead of the newest `max_snapshots`: see `ringnb.retention`.
+    on_close : bool
+        Whether a session that ends commits what has changed since the last checkpoint: by ``close()``,
+        at the end of a ``with`` block or of the interpreter. It does so too where `enabled` is False.
+    on_close_timeout : float
+        Seconds after which the end waits no longer for that; or a ``datetime.timedelta``.
 
     Raises
     ------
@@ -101,6 +106,8 @@ class CheckpointConfig:
     name_prefix: str = "checkpoint"
     request_timeout: float | timedelta = 30.0
     retention: Policy | None = None
+    on_close: bool = True
+    on_close_timeout: float | timedelta = 10.0
 
     def __post_init__(self) -> None:
         """Check every value, and bring each to one type."""
@@ -114,6 +121,8 @@ class CheckpointConfig:
         set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
         if self.retention is not None:
             check_policy(self.retention, "retention")
+        set_(self, "on_close", check_bool(self.on_close, "on_close"))
+        set_(self, "on_close_timeout", _seconds(self.on_close_timeout, "on_close_timeout"))
 
     def changed(self, **changes: Any) -> CheckpointConfig:
         """Return a copy with changes that a running manager can follow.
@@ -121,7 +130,8 @@ class CheckpointConfig:
         Parameters
         ----------
         **changes : object
-            Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``.
+            Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``,
+            ``on_close``, ``on_close_timeout``.
 
         Returns
         -------
@@ -166,3 +176,8 @@ class CheckpointConfig:
     def request_timeout_s(self) -> float:
         """The request timeout in seconds, typed as what it is stored as."""
         return float(self.request_timeout)  # type: ignore[arg-type]  # see interval_s
+
+    @property
+    def on_close_timeout_s(self) -> float:
+        """The limit of a last checkpoint in seconds, typed as what it is stored as."""
+        return float(self.on_close_timeout)  # type: ignore[arg-type]  # see interval_s

@@ -765,9 +765,10 @@ class CheckpointManager:
         Parameters
         ----------
         **changes : object
-            Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``.
-            Due times follow a new interval at once. What is kept changes with the next commit; a new
-            ``max_snapshots`` takes the place of a ``retention`` policy.
+            Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``,
+            ``on_close``, ``on_close_timeout``. Due times follow a new interval at once. What is kept
+            changes with the next commit; a new ``max_snapshots`` takes the place of a ``retention``
+            policy.
 
         Raises
         ------

@@ -5,6 +5,7 @@ the last, which uses it::
 
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
+    closing           the last checkpoint, and the end of everything
     restore           a checkpoint back into a live actor
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread

@@ -60,3 +60,8 @@ class ChangeTracker:
         with self._lock:
             version = StateVersion(now.step, now.epoch, self._modifications[slot])
             return version in self._saved.get(slot, ())
+
+    def has_changed(self, slot: int, now: ActorCounters) -> bool:
+        """Return whether an actor has been stepped, loaded or changed, and its state is not saved."""
+        untouched = now.step == now.epoch == self._modifications[slot] == 0
+        return not untouched and not self.is_saved(slot, now)

@@ -107,8 +107,8 @@ class PausedCommit:
                 self._changed.notify_all()
                 while not self._changed.wait_for(lambda: self._allowed >= mine, 0.2):
                     session = self._session()
-                    if session is None or session.closed:
-                        break  # its store is being closed
+                    if session is None or session.closing:
+                        break  # its last checkpoint waits for this commit
         return done
 
     def _is_stop(self, directory: Path) -> bool:

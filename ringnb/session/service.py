@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -86,15 +87,21 @@ class SnapshotService:
             self._threads.append(thread)
             thread.start()
 
-    def stop(self) -> None:
-        """Stop polling, commit what was captured already, end the threads. Idempotent."""
+    def stop(self, deadline_s: float = math.inf) -> bool:
+        """Stop polling, commit what was captured already, end the threads; return whether they ended.
+
+        `deadline_s`: until when to wait for a commit under way, by ``time.monotonic()``. Idempotent.
+        """
         self._stopping.set()
         self._kernel.wake()
         for thread in self._threads:
             # In short waits, so that Ctrl-C is heard. If the garbage collector closes an abandoned
             # session on one of these threads, `join` raises RuntimeError: they end by themselves.
             while thread.is_alive():
+                if thread is self._threads[-1] and time.monotonic() > deadline_s:
+                    return False  # the writer: the service thread ends soon in any case
                 thread.join(0.2)
+        return True
 
     @property
     def failure(self) -> BaseException | None:
@@ -196,6 +203,14 @@ class SnapshotService:
         # Runs under the manager's lock: it must not call the manager.
         return self._changes.is_saved(slot, self._kernel.counters(slot))
 
+    def changed(self) -> list[int]:
+        """Return the registered actors that have changed since they were saved."""
+        return [
+            slot
+            for slot in self.manager.registered
+            if self._changes.has_changed(slot, self._kernel.counters(slot))
+        ]
+
     def _step_of(self, slot: int) -> int:
         return self._kernel.counters(slot).step
 
@@ -243,8 +258,6 @@ class SnapshotService:
             status.end(SnapshotFailed("the request was cancelled or has expired"))
             return None
         status.name = name
-        if status.version is not None:
-            self._changes.mark_saved(response.actor_slot, status.version)
         status.end(None)
         return name
 
@@ -257,13 +270,16 @@ class SnapshotService:
             self.keep_failure(error)
             return
         text = (
-            f"snapshot of {self._name_of(slot)} failed and will be retried: "
+            f"snapshot of {self.name_of(slot)} failed and will be retried: "
             f"{type(error).__name__}: {error}"
         )
+        self.warn(self._failures.record_failure(slot, error, text))
+
+    def warn(self, text: str) -> None:
+        """Warn; where warnings are errors, the next `check` raises it."""
         try:
-            text = self._failures.record_failure(slot, error, text)
-            warnings.warn(text, CheckpointWarning, stacklevel=2)
-        except CheckpointWarning as raised:  # warnings are errors here: the next call raises it
+            warnings.warn(text, CheckpointWarning, stacklevel=3)
+        except CheckpointWarning as raised:
             self.keep_failure(raised)
 
     def _log_recovery(self, slot: int, name: str) -> None:
@@ -272,11 +288,12 @@ class SnapshotService:
         if failures:
             _LOG.warning(
                 "snapshots are saved again: %s is at %r; %d failed before, see session.events",
-                self._name_of(slot),
+                self.name_of(slot),
                 name,
                 failures,
             )
 
-    def _name_of(self, slot: int) -> str:
+    def name_of(self, slot: int) -> str:
+        """Return how messages name an actor."""
         actor = self.manager.registered.get(slot)  # None if it was unregistered meanwhile
         return f"slot {slot}" if actor is None else f"actor {actor.kernel_id!r} (slot {slot})"

@@ -15,6 +15,7 @@ import atexit
 import contextlib
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -41,13 +42,14 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.errors import CheckpointError, KernelStopped
+from ringnb.errors import KernelStopped
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.closing import close_parts, save_last
 from ringnb.session.fault_injection import Faults
 from ringnb.session.launching import (
     check_cell,
@@ -153,6 +155,8 @@ class Session:
         self._closed = True  # until everything has started
         self._pid = os.getpid()
         prepare()
+        self._ending = threading.RLock()
+        self._closing = False
         self._successor: Session | None = None
         self._predecessors: weakref.WeakSet[Session] = weakref.WeakSet()
         self._on_displaced: list[Callable[[Session], object]] = []
@@ -209,9 +213,12 @@ class Session:
 
     @off_main
     def close(self) -> None:
-        """Commit what was captured, end kernel and threads, release the store. Idempotent.
+        """Commit what has changed since the last checkpoint, end everything. Idempotent.
 
-        If `remake` has put another session in the place of this one, that one is closed instead.
+        The last checkpoint is that of ``CheckpointConfig.on_close``: an actor that was neither stepped
+        nor changed gets none. What keeps it from being committed is a `CheckpointWarning`. Ctrl-C ends
+        the wait for it; the session is closed all the same. If `remake` has put another session in the
+        place of this one, that one is closed instead.
 
         Raises
         ------
@@ -219,24 +226,25 @@ class Session:
             An unexpected exception of a background thread since the last call, after everything is
             closed.
         """
+        self._end(last=True)
+
+    def _end(self, *, last: bool) -> None:
         if os.getpid() != self._pid:
             # A forked child has none of the threads, and might wait forever for locks that they held.
             return
-        if self._closed:
-            if self._successor is not None:
-                self._successor.close()
-            return
-        if self._faults is not None:
-            self._faults.clear()  # a slow disk must not hold up the last commits
-        self._service.stop()
-        # Before the kernel ends: who waits for a snapshot is told that it was cancelled. A manager that
-        # its user has closed already says CheckpointError; the rest must be closed all the same.
-        with contextlib.suppress(CheckpointError):
-            self._manager.cancel_all_pending()
-        self._kernel.stop("the session was closed")
-        self._manager.close()
-        self._closed = True
-        _live.discard(self)
+        with self._ending:  # a signal handler may close it while it is being closed
+            if self._closed:
+                if self._successor is not None:
+                    self._successor.close()
+                return
+            self._closing = True
+            if self._faults is not None:
+                self._faults.clear()  # a slow disk must not hold up the last commits
+            interrupt = close_parts(self._service, self._kernel, last=last)
+            self._closed = True
+            _live.discard(self)
+        if interrupt is not None:
+            raise interrupt
         self._service.check()
 
     def __enter__(self) -> Self:
@@ -257,10 +265,10 @@ class Session:
                 self.close()
 
     def __del__(self) -> None:
-        """Close a session that is no longer referenced."""
+        """Close a session that is no longer referenced, without a last checkpoint."""
         if not getattr(self, "_closed", True):
             with contextlib.suppress(Exception):
-                self.close()
+                off_main(self._end)(last=False)
 
     def remake(self) -> Session:
         """Start another session like this one, in its place: same actors, identities and store.
@@ -324,6 +332,11 @@ class Session:
     def closed(self) -> bool:
         """Whether the session was closed."""
         return self._closed
+
+    @property
+    def closing(self) -> bool:
+        """Whether the session is being closed, or was closed."""
+        return self._closing
 
     @property
     def failure(self) -> BaseException | None:
@@ -650,6 +663,30 @@ class Session:
         return checkpoint
 
     @off_main
+    def save_changes(self, timeout: float | None = None) -> bool:
+        """Commit the state of every actor that has changed since its last checkpoint.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds until all must be committed; by default the configured ``on_close_timeout``.
+
+        Returns
+        -------
+        bool
+            Whether all are saved now. What kept others from it is a `CheckpointWarning`.
+
+        Raises
+        ------
+        KernelStopped
+            If the kernel does not run.
+        """
+        config = self._manager.config
+        limit = config.on_close_timeout_s if timeout is None else check_seconds(timeout, "timeout")
+        self._check()
+        return save_last(self._service, self._kernel, limit)
+
+    @off_main
     def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
         """Checkpoint actors by their step count, beside or instead of the manager's interval.
 
@@ -946,5 +983,5 @@ class Session:
 def _close_all() -> None:
     """Close sessions before the interpreter tears down what their threads run on."""
     for session in list(_live):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, KeyboardInterrupt):
             session.close()

@@ -1,4 +1,4 @@
-"""A snapshot that a user asks for: request it, and wait until it is committed.
+"""A snapshot that a user asks for, or the end of a session: request it, wait until it is committed.
 
 With background threads the calling thread only waits; without, it does the service's work for this one
 request.
@@ -17,7 +17,7 @@ from ringnb.errors import SnapshotFailed, SnapshotTimeout
 from ringnb.session.service import SnapshotService
 from ringnb.session.transport import RequestStatus
 
-__all__ = ["take_snapshot"]
+__all__ = ["save_changes", "take_snapshot"]
 
 
 def take_snapshot(
@@ -32,46 +32,91 @@ def take_snapshot(
     `check` raises if waiting is pointless: the kernel stopped, a background thread failed. Raises as
     ``Session.snapshot``; SnapshotFailed also if the slot is not registered.
     """
-    manager, transport = service.manager, service.transport
-    called_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
-    while True:
-        request = manager.request_snapshot(slot, attrs=attrs)
-        if request is None:
-            msg = (
-                f"slot {slot} is no longer registered with the manager; "
-                "register_actor it again, or open a new session"
-            )
-            raise SnapshotFailed(msg)
-        if service.running:
-            status = service.enqueue(request, awaited=True)
-        else:
-            status, _ = transport.open_status(request, awaited=True)
+    since_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
+    name = None
+    while name is None:
+        status = _request(service, slot, attrs)
+        name = _outcome(service, status, since_ns, deadline, limit_s, check)
+    return service.manager.storage.load(name)
+
+
+def save_changes(
+    service: SnapshotService, limit_s: float, check: Callable[[], None]
+) -> dict[int, Exception]:
+    """Commit the state of every actor that has changed since it was saved; return what failed, by slot.
+
+    All are requested first: a lane that does not answer delays no other.
+    """
+    since_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
+    requested: list[tuple[int, RequestStatus]] = []
+    failed: dict[int, Exception] = {}
+    for slot in service.changed():
         try:
-            ended = _wait(service, status, deadline, check)
-        finally:
-            transport.stop_awaiting(status)
-        if not ended:
-            stage = status.stage  # before the cancel, which ends it
-            fate = (
-                "the request was cancelled"
-                if manager.cancel_pending(request.request_id)
-                else "it is still being written and may yet be committed"
-            )
-            msg = (
-                f"snapshot of slot {slot} was not committed within {limit_s:g} s "
-                f"(last stage: {stage}); {fate}. Allow a longer timeout, or look at "
-                "session.statistics()"
-            )
-            raise SnapshotTimeout(msg)
-        # A request that was under way already may have been captured before this call: ask again then.
-        stale = status.captured_ns is not None and status.captured_ns < called_ns
-        if not stale and status.error is not None:
-            raise status.error
-        if not stale and status.name is not None:
-            return manager.storage.load(status.name)
-        # An answer that could not be stored leaves its request pending. Without this, the manager would
-        # give out that same request, which has ended here, again and again until it expires.
-        manager.cancel_pending(request.request_id)
+            requested.append((slot, _request(service, slot)))
+        except Exception as error:  # noqa: BLE001 - returned
+            failed[slot] = error
+    for slot, status in requested:
+        try:
+            while _outcome(service, status, since_ns, deadline, limit_s, check) is None:
+                status = _request(service, slot)  # noqa: PLW2901 - captured too early: another
+        except Exception as error:  # noqa: BLE001 - returned
+            failed[slot] = error
+    return failed
+
+
+def _request(
+    service: SnapshotService, slot: int, attrs: Mapping[str, Any] | None = None
+) -> RequestStatus:
+    """Have a snapshot requested, with the caller counted as one who waits for it."""
+    request = service.manager.request_snapshot(slot, attrs=attrs)
+    if request is None:
+        msg = (
+            f"slot {slot} is no longer registered with the manager; "
+            "register_actor it again, or open a new session"
+        )
+        raise SnapshotFailed(msg)
+    if service.running:
+        return service.enqueue(request, awaited=True)
+    return service.transport.open_status(request, awaited=True)[0]
+
+
+def _outcome(
+    service: SnapshotService,
+    status: RequestStatus,
+    since_ns: int,
+    deadline: float,
+    limit_s: float,
+    check: Callable[[], None],
+) -> str | None:
+    """Wait for a request; return its checkpoint's name, or None if it was captured before `since_ns`."""
+    manager, slot = service.manager, status.request.actor_slot
+    try:
+        ended = _wait(service, status, deadline, check)
+    finally:
+        service.transport.stop_awaiting(status)
+    if not ended:
+        stage = status.stage  # before the cancel, which ends it
+        fate = (
+            "the request was cancelled"
+            if manager.cancel_pending(status.request.request_id)
+            else "it is still being written and may yet be committed"
+        )
+        msg = (
+            f"snapshot of slot {slot} was not committed within {limit_s:g} s "
+            f"(last stage: {stage}); {fate}. Allow a longer timeout, or look at "
+            "session.statistics()"
+        )
+        raise SnapshotTimeout(msg)
+    # A request that was under way already may have been captured before the call: ask again then.
+    stale = status.captured_ns is not None and status.captured_ns < since_ns
+    if not stale and status.error is not None:
+        raise status.error
+    if not stale and status.name is not None:
+        return status.name
+    # An answer that could not be stored leaves its request pending. Without this, the manager would
+    # give out that same request, which has ended here, again and again until it expires.
+    manager.cancel_pending(status.request.request_id)
+    return None
 
 
 def _wait(

@@ -86,12 +86,19 @@ class SnapshotTransport:
         self._order = [threading.Lock() for _ in range(client.kernel.lanes)]
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
         log.subscribe(self._on_end, "cancelled", "expired")
+        log.subscribe(self._on_commit, "committed")
 
     def _on_end(self, event: Event) -> None:
         """End the status of a request that the manager has dropped. On the thread that dropped it."""
         status = self._statuses.get(event.request_id or 0)
         if status is not None:
             status.end(SnapshotFailed(f"the request {_ENDED[event.stage]}: {event.detail}"))
+
+    def _on_commit(self, event: Event) -> None:
+        """Note what is saved, whoever has completed the request. On the thread that committed it."""
+        status = self._statuses.get(event.request_id or 0)
+        if status is not None and status.version is not None:
+            self._changes.mark_saved(event.actor_slot, status.version)
 
     def open_status(
         self, request: SnapshotRequest, *, awaited: bool = False

@@ -36,7 +36,9 @@ def memory():
 
 def quiet(**changes):
     """A configuration in which nothing happens by itself."""
-    return rn.CheckpointConfig(**{"interval": 3600.0, "enabled": False, **changes})
+    return rn.CheckpointConfig(
+        **{"interval": 3600.0, "enabled": False, "on_close": False, **changes}
+    )
 
 
 class Gate(rn.CheckpointStorage):

@@ -129,6 +129,7 @@ def every_call(s, checkpoint):
         "params": lambda: s.params(0),
         "set_params": lambda: s.set_params(0, add=1),
         "snapshot": lambda: s.snapshot(0),
+        "save_changes": s.save_changes,
         "restore": lambda: s.restore(0, checkpoint),
         "send": lambda: s.send(SnapshotRequest(1, 0, 0, checkpoint.created_at)),
         "receive": s.receive,

@@ -43,6 +43,7 @@ def calls_of(s, checkpoint):
         "set_params": lambda: s.set_params(0, add=1),
         "params": lambda: s.params(0),
         "snapshot": lambda: s.snapshot(0, timeout=TIMEOUT_S),
+        "save_changes": s.save_changes,
         "restore": lambda: s.restore(0, checkpoint),
         "statistics": s.statistics,
         "current_step": lambda: s.current_step(0),

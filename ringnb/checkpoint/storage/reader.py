@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.machine import available_cores
+from ringnb._support.pool import WorkerPool
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, Document, parse_document
 from ringnb.checkpoint.storage.format import (
     CRC_BYTES,
@@ -147,7 +147,7 @@ class Reader:
                 read(number)
             return
         workers = min(4, available_cores())
-        with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-read") as pool:
+        with WorkerPool(workers, thread_name_prefix="ringnb-read") as pool:
             for _ in pool.map(read, numbers):
                 pass
 

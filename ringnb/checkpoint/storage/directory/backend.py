@@ -24,12 +24,13 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
+from ringnb._support.pool import WorkerPool
 from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.barrier import open_barrier
@@ -397,7 +398,7 @@ class DirectoryBackend(Backend):
                 else:
                     return found
         numbers = itertools.count(self._lock.sequence + 1)
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
+        with WorkerPool(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
             synced = partial(self._try_stage, sync=True)
             return list(pool.map(synced, commits, staged, numbers))
 
@@ -420,7 +421,7 @@ class DirectoryBackend(Backend):
         """Stage a commit of any size, several files at the same time: fsync waits for the disk."""
         copies = commit.is_lazy + self._incremental
         workers = commit.workers(_WORKERS, copies) if copies else _WORKERS
-        with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-commit") as pool:
+        with WorkerPool(workers, thread_name_prefix="ringnb-commit") as pool:
 
             def run(work: Iterable[Callable[[], object]]) -> None:
                 _finish([pool.submit(task) for task in work])

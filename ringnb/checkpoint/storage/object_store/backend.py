@@ -18,7 +18,6 @@ import threading
 import time
 import weakref
 from collections.abc import Collection, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 from zarr.abc.store import Store
@@ -26,6 +25,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, WrapperStore
 
+from ringnb._support.pool import WorkerPool
 from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
@@ -251,7 +251,7 @@ class ObjectStoreBackend(Backend):
             if self._get(DOCUMENT) is None:
                 self._make_root()
             workers = commit.workers(_WORKERS, copies=3)  # ours, the request's, its body's
-            with ThreadPoolExecutor(workers, thread_name_prefix="ringnb-put") as pool:
+            with WorkerPool(workers, thread_name_prefix="ringnb-put") as pool:
                 for _ in pool.map(write_chunk, commit.chunks()):
                     pass
             for layout in commit.layouts:

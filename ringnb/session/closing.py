@@ -1,0 +1,83 @@
+"""The end of a session: a last checkpoint of what has changed, then everything is released.
+
+`close_parts` is what ``Session.close`` does. Nothing that goes wrong with the last checkpoint keeps the
+session from being closed, and nothing of it hides the exception for which it is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+
+from ringnb._support.off_main import check_interrupted
+from ringnb._support.text import counted
+from ringnb.errors import CheckpointError
+from ringnb.kernel.base import AbstractKernel, Gate
+from ringnb.session.service import SnapshotService
+from ringnb.session.snapshot import save_changes
+
+__all__ = ["close_parts", "save_last"]
+
+_POLL_S = 0.005
+_GRACE_S = 0.5  # beyond the deadline, for a commit that is about to end
+
+
+def close_parts(
+    service: SnapshotService, kernel: AbstractKernel, *, last: bool
+) -> KeyboardInterrupt | None:
+    """Take a last checkpoint, if wanted and configured; end threads and kernel, release the store.
+
+    Returns the interrupt that has ended the last checkpoint.
+    """
+    manager, config = service.manager, service.manager.config
+    deadline = time.monotonic() + config.on_close_timeout_s if config.on_close else math.inf
+    interrupt = None
+    try:
+        if last and config.on_close:
+            save_last(service, kernel, config.on_close_timeout_s)
+    except KeyboardInterrupt as error:
+        # Whoever waits no longer for the checkpoint still wants the store released.
+        interrupt, deadline = error, time.monotonic()
+    if not service.stop(deadline + _GRACE_S):
+        service.warn(
+            "the session was closed while a checkpoint was still being written: it is committed if "
+            "the process lives long enough. CheckpointConfig(on_close_timeout=...) allows more time"
+        )
+    # Before the kernel ends: who waits for a snapshot is told that it was cancelled. A manager that
+    # its user has closed already says CheckpointError; the rest must be closed all the same.
+    with contextlib.suppress(CheckpointError):
+        manager.cancel_all_pending()
+    kernel.stop("the session was closed")
+    manager.close()
+    return interrupt
+
+
+def save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) -> bool:
+    """Commit what has changed since the last checkpoint, warn of what failed; return if all is saved."""
+    manager, deadline = service.manager, time.monotonic() + limit_s
+    if not kernel.alive or not service.changed():
+        return True
+    if not service.running:
+        # A crank that stands still would hold up the lane, and its request the actor.
+        for lane in range(kernel.lanes):
+            with contextlib.suppress(Exception):  # a kernel without gates: nothing to open
+                kernel.set_gate(lane, Gate.OPEN)
+        with contextlib.suppress(CheckpointError):
+            manager.cancel_all_pending()
+        # What is being saved cannot be cancelled, and is its actor's only request until it ends.
+        while manager.pending and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            check_interrupted()
+        if not service.changed():
+            return True
+        limit_s = max(0.0, deadline - time.monotonic())
+    failed = save_changes(service, limit_s, kernel.check_alive)
+    if failed:
+        slot, error = next(iter(failed.items()))
+        others = f" and {counted(len(failed) - 1, 'other actor')}" if len(failed) > 1 else ""
+        service.warn(
+            f"the last state of {service.name_of(slot)}{others} was not saved: "
+            f"{type(error).__name__}: {error}"
+        )
+    return not failed
