@@ -25,6 +25,7 @@ from ringnb.checkpoint.storage.format import (
     is_layout,
     looks_like_part,
 )
+from ringnb.checkpoint.storage.permissions import why_denied
 from ringnb.errors import CheckpointCorrupt
 
 __all__ = ["DirectorySource", "Source", "StoreSource", "fetch"]
@@ -141,10 +142,11 @@ class DirectorySource(Source):
         except OSError as error:
             if error.errno not in _UNREADABLE:
                 raise
-            msg = (
-                f"checkpoint {os.path.basename(self._path)!r} cannot be read: {key}: {error.strerror}; "
-                "see who owns it and what the disk says, or restore another one"
-            )
+            store, name = os.path.split(self._path)
+            why = f"{key}: {error.strerror}; see what the disk says, or restore another one"
+            if error.errno in {errno.EACCES, errno.EPERM}:
+                why = why_denied(error, Path(store), Path(self._path, key))
+            msg = f"checkpoint {name!r} cannot be read: {why}"
             raise CheckpointCorrupt(msg) from error
 
     def _read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:

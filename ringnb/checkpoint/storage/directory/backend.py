@@ -46,12 +46,21 @@ from ringnb.checkpoint.storage.format import (
     looks_like_checkpoint,
     root_document,
 )
+from ringnb.checkpoint.storage.permissions import (
+    check_lengths,
+    explain,
+    explained,
+    is_shared,
+    share_like,
+)
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, new_id
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
 __all__ = ["DirectoryBackend"]
 
+# Shorter ones fit into any file system, with all that ringnb puts before and behind them.
+_SHORT_NAME, _SHORT_PATH = 100, 500
 # How file systems say that they have no hard links.
 _NO_LINKS = frozenset(
     [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
@@ -107,6 +116,10 @@ class DirectoryBackend(Backend):
 
     def created(self) -> bool:
         """Return whether the store exists; refuse anything else that lies there."""
+        with explained(self._path):
+            return self._is_created()
+
+    def _is_created(self) -> bool:
         marker = self._path / DOCUMENT
         try:
             stat = marker.stat()
@@ -116,10 +129,12 @@ class DirectoryBackend(Backend):
             with contextlib.suppress(FileNotFoundError):  # removed between two looks
                 if self._path.is_dir() and not all(map(is_stray, os.listdir(self._path))):
                     if marker.exists():  # made by its writer since the first look
-                        return self.created()
+                        return self._is_created()
                     raise self.refused(
                         f"it is a directory without {DOCUMENT} that is not empty"
                     ) from None
+            if len(self._path.name) > _SHORT_NAME or len(str(self._path)) > _SHORT_PATH:
+                check_lengths(self._path, work_area_of(self._path) / "lock")
             return False
         seen = (stat.st_ino, stat.st_mtime_ns)
         if seen != self._checked_root:
@@ -161,7 +176,8 @@ class DirectoryBackend(Backend):
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
         self.created()
-        return self._listing.entries(exclusive=self._lock.held)
+        with explained(self._path):
+            return self._listing.entries(exclusive=self._lock.held)
 
     def history(
         self,
@@ -171,7 +187,8 @@ class DirectoryBackend(Backend):
     ) -> list[CheckpointInfo]:
         """List an actor's checkpoints; the rest of the store is not looked at."""
         self.created()
-        return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
+        with explained(self._path):
+            return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
 
     def freed_by(self, names: Collection[str]) -> int:
         """Add up the files of which no name would be left; a user's stay."""
@@ -190,7 +207,7 @@ class DirectoryBackend(Backend):
         """Hold the store's lock; take it from the system at the first time."""
         if self._read_only:
             raise self.read_only()
-        with self._lock.mutex:
+        with self._lock.mutex, explained(self._path):
             self.created()
             area = self._work_area.locate(self._lock.area)
             # Before anything is made.
@@ -254,6 +271,7 @@ class DirectoryBackend(Backend):
         with self._staged(root_document(new_id())) as staged:
             # It is locked before it can be seen. Through another mount, where our lock is not seen,
             # another process may make the store at the same moment: the first one's document stays.
+            share_like(self._path, staged)
             self._lock.acquire_root(staged, lock)
             is_ours = _place(staged, self._path / DOCUMENT)
         if self._durable:
@@ -279,8 +297,21 @@ class DirectoryBackend(Backend):
             self._work_area.remove_tree(staged)
             raise
 
+    def _check_lengths(self, commit: Commit) -> None:
+        """Refuse a name that may be committed, but not moved to the trash, or aside, afterwards."""
+        area = self._work_area.path
+        if len(commit.name) <= _SHORT_NAME and len(str(area)) <= _SHORT_PATH:
+            return
+        parts = [
+            f"{la.name}/{la.chunk(la.n_chunks - 1).key}" for la in commit.layouts if la.n_chunks
+        ]
+        longest = max([*parts, f"{commit.layouts[0].name}/{DOCUMENT}"], key=len)
+        trash = self._work_area.new_trash(commit.name)
+        check_lengths(self._path, trash / longest, self._path / commit.name / longest)
+
     def put(self, commit: Commit) -> SaveReceipt:
         """Stage, sync, rename, sync."""
+        self._check_lengths(commit)
         self._make_root()
         self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
         staged = self._work_area.new("staging")
@@ -304,7 +335,7 @@ class DirectoryBackend(Backend):
                 results += self._put_group(together)
             except Exception as error:  # noqa: BLE001 - returned: the other groups go on
                 results += [error] * len(together)
-        return results
+        return [explain(self._path, result) for result in results]
 
     def _is_small(self, commit: Commit) -> bool:
         return commit.nbytes <= self.group_bytes and commit.place is None
@@ -407,6 +438,7 @@ class DirectoryBackend(Backend):
     ) -> CheckpointInfo | Exception:
         """Stage a small commit; an error is returned, so that the others of its group go on."""
         try:
+            self._check_lengths(commit)
             self.check_free(commit.name, taken=os.path.lexists(f"{self._path}/{commit.name}"))
             raw = self._stage(commit, staged, sequence, sync=sync, run=_run_in_turn)
             return parse_info(commit.name, raw, self._store_id)
@@ -435,6 +467,8 @@ class DirectoryBackend(Backend):
         crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
         for folder in folders.values():
             files.make_directory(folder)
+        if is_shared(self._path):
+            share_like(self._path, staged, *folders.values())
         history = (
             self._listing.history(*commit.actor_key, exclusive=True) if self._incremental else []
         )
@@ -487,7 +521,7 @@ class DirectoryBackend(Backend):
 
     def remove_many(self, names: Mapping[str, set[str]]) -> list[Exception | None]:
         """Rename all out of the store, sync once, then unlink."""
-        return self._discard(list(names.items()))
+        return [explain(self._path, result) for result in self._discard(list(names.items()))]
 
     def _discard(self, doomed: Sequence[tuple[str, set[str] | None]]) -> list[Exception | None]:
         """Remove checkpoints; return what came of each. Without keys, their documents know them."""
@@ -530,6 +564,7 @@ class DirectoryBackend(Backend):
         folder = self._work_area.path / "damaged"
         if not folder.is_dir():
             files.make_directory(folder)
+            share_like(self._path, folder)
             if self._durable:
                 files.sync_directory(folder.parent)
                 files.sync_directory(folder.parent.parent)

@@ -26,6 +26,7 @@ from typing import Any, final
 
 from ringnb.checkpoint.storage.backend import describe_writer, read_note, writer_note
 from ringnb.checkpoint.storage.directory.listing import Listing
+from ringnb.checkpoint.storage.permissions import share_like
 from ringnb.errors import StoreLocked
 
 __all__ = ["WriteLock", "lock_of"]
@@ -91,6 +92,7 @@ class WriteLock:
         except BaseException:
             os.close(fd)
             raise
+        share_like(path.parent, fd)
         # The note is only for the messages of others: a full disk must not cost us the lock, nor leave
         # a descriptor behind that would lock this very process out.
         with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, parse_document
 from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, looks_like_part
+from ringnb.checkpoint.storage.permissions import share_like
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt
 
@@ -114,6 +115,7 @@ class WorkArea:
             if not folder.is_dir():
                 with contextlib.suppress(FileExistsError):
                     files.make_directory(folder)
+                share_like(self._store, folder)
 
     def remove_unused(self) -> None:
         """Remove it from a store of which another process is the writer, with one elsewhere."""
