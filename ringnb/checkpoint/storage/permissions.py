@@ -95,7 +95,8 @@ def _not_allowed(store: Path, path: Path, verb: str) -> str:
     me = os.geteuid()
     fact = (
         f"user {_user(me)!r} may not {verb} {str(path)!r}, which belongs to user "
-        f"{_user(found.st_uid)!r} and group {_group(found.st_gid)!r} (mode {stat.filemode(found.st_mode)}). "
+        f"{_user(found.st_uid)!r} and group {_group(found.st_gid)!r} "
+        f"(mode {stat.filemode(found.st_mode)}). "
     )
     if path in store.parents:
         return f"{fact}Use a storage_path in a directory of yours, or ask its owner"
