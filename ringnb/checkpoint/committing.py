@@ -11,10 +11,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, final
 
+from ringnb.checkpoint.guard import Guard
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, continue_run
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _MAX_ATTEMPTS = 100
+_NO_GUARD = Guard("off")
 logger = logging.getLogger("ringnb.checkpoint")
 
 
@@ -44,6 +46,7 @@ def make_snapshot(
     name_prefix: str,
     parent: Lineage | None,
     attrs: Mapping[str, Any] | None = None,
+    guard: Guard = _NO_GUARD,
 ) -> Snapshot:
     """Join an answer with what was registered; TypeError or ValueError if it cannot be stored."""
     # Parameters may have changed since the registration: those at the capture are the state's.
@@ -64,7 +67,11 @@ def make_snapshot(
         parent_id=None if parent is None else parent.id,
         attrs=attrs or {},
         code=actor.code,
+        examine=guard.is_on,
     )
+    broken = guard.broken(snapshot.fields, snapshot.step, snapshot.params)
+    if broken:
+        snapshot = replace(snapshot, bad=broken)
     for name, array in snapshot.fields.items():
         dims = actor.fields.get(name, {}).get("dims")
         if dims is not None and len(dims) != array.ndim:
@@ -325,6 +332,11 @@ class EventEmitter:
         slot, request_id, step = response.actor_slot, response.request_id, response.step
         self._emit(Event("written", slot, request_id, step, name, t_ns=written_ns))
         self._emit(Event("committed", slot, request_id, step, name, t_ns=committed_ns))
+
+    def bad(self, response: SnapshotResponse, name: str, detail: str) -> None:
+        """Report a checkpoint of a state that is not good."""
+        slot, request_id, step = response.actor_slot, response.request_id, response.step
+        self._emit(Event("bad", slot, request_id, step, name, detail=detail))
 
     def retired(self, actor_slot: int, retired: Iterable[CheckpointInfo]) -> None:
         """Report checkpoints that were deleted."""

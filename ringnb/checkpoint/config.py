@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from numbers import Real
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ringnb._support.checks import check_bool, check_int, check_name
+from ringnb.checkpoint.guard import Guard, GuardChoice
 from ringnb.checkpoint.retention import Policy, check_policy, keep_all, keep_last
 from ringnb.checkpoint.storage.locations import absolute_location
 
@@ -77,6 +79,14 @@ class CheckpointConfig:
         ``-``, not starting with ``.`` or ``__``.
     request_timeout : float
         Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.
+    guard : {"warn", "pause", "off"}, callable, or a list of them
+        What to do about a state that is not good. ``"warn"``: the first checkpoint of one is a
+        `CheckpointWarning` and an event, and each is marked; bad ones push no good one out.
+        ``"pause"``: the session pauses the actor besides. ``"off"``: no state is looked at. A state is
+        good if all its floating-point values are finite and each invariant
+        ``f(fields, step, params)`` returns True (or None); False, or a str that says why not, means
+        that it does not hold. Invariants get read-only arrays by field name, and run on the thread
+        that commits.
     retention : Policy or None
         What is kept per actor, instead of the newest `max_snapshots`: see `ringnb.retention`.
     on_close : bool
@@ -108,6 +118,7 @@ class CheckpointConfig:
     retention: Policy | None = None
     on_close: bool = True
     on_close_timeout: float | timedelta = 10.0
+    guard: GuardChoice = "warn"
 
     def __post_init__(self) -> None:
         """Check every value, and bring each to one type."""
@@ -123,6 +134,9 @@ class CheckpointConfig:
             check_policy(self.retention, "retention")
         set_(self, "on_close", check_bool(self.on_close, "on_close"))
         set_(self, "on_close_timeout", _seconds(self.on_close_timeout, "on_close_timeout"))
+        if not isinstance(self.guard, str) and isinstance(self.guard, Iterable):
+            set_(self, "guard", tuple(self.guard))
+        Guard.of(self.guard)
 
     def changed(self, **changes: Any) -> CheckpointConfig:
         """Return a copy with changes that a running manager can follow.
@@ -131,7 +145,7 @@ class CheckpointConfig:
         ----------
         **changes : object
             Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``,
-            ``on_close``, ``on_close_timeout``.
+            ``on_close``, ``on_close_timeout``, ``guard``.
 
         Returns
         -------
@@ -166,6 +180,11 @@ class CheckpointConfig:
         if self.retention is not None:
             return self.retention
         return keep_last(self.max_snapshots) if self.max_snapshots else keep_all()
+
+    @property
+    def state_guard(self) -> Guard:
+        """What `guard` asks for, checked."""
+        return Guard.of(self.guard)
 
     @property
     def interval_s(self) -> float:

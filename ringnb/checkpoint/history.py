@@ -8,6 +8,7 @@ the same store, see what the first one sees. This module knows no schedule.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeAlias
@@ -16,9 +17,9 @@ from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
-__all__ = ["Fits", "newest_verified", "read_history"]
+__all__ = ["Fits", "find_latest", "fits_type", "newest_verified", "read_history"]
 
 Fits: TypeAlias = Callable[[Checkpoint], str | None]  # why it does not fit, None if it does
 _MAX_READS = 5
@@ -68,6 +69,8 @@ def newest_verified(
     actor_slot: int,
     kernel_id: str | None,
     fits: Fits = lambda _: None,
+    *,
+    good: bool = False,
 ) -> tuple[Checkpoint | None, list[str], dict[str, str]]:
     """Find an actor's newest checkpoint that fits and verifies, every byte; None if there is none.
 
@@ -83,6 +86,8 @@ def newest_verified(
         misfits: dict[str, str] = {}
         vanished: CheckpointNotFound | None = None
         for info in reversed(_of_actor(catalogue, name_prefix, actor_slot, kernel_id)):
+            if good and not info.good:
+                continue
             try:
                 checkpoint = storage.load(info.name)
                 if (why := fits(checkpoint)) is not None:
@@ -110,3 +115,52 @@ def newest_verified(
         )
         raise CheckpointCorrupt(msg)
     return None, corrupt, misfits
+
+
+def fits_type(kernel_type: str | None) -> Fits:
+    """Return what asks a checkpoint for the type of its actor; None: any will do."""
+
+    def fits(checkpoint: Checkpoint) -> str | None:
+        """Compare the types."""
+        if kernel_type in (None, checkpoint.kernel_type):
+            return None
+        return f"it is of type {checkpoint.kernel_type!r}, the actor of type {kernel_type!r}"
+
+    return fits
+
+
+def find_latest(
+    storage: CheckpointStorage,
+    name_prefix: str,
+    actor_slot: int,
+    kernel_id: str | None,
+    fits: Fits,
+    *,
+    good: bool,
+) -> Checkpoint | None:
+    """Find it as `newest_verified`; warn of what was passed over, CheckpointNotFound if none fits."""
+    found, damaged, misfits = newest_verified(
+        storage, name_prefix, actor_slot, kernel_id, fits, good=good
+    )
+    name, why = next(iter(misfits.items()), ("", ""))
+    if found is None and misfits:
+        msg = (
+            f"none of the {len(misfits) + len(damaged)} checkpoints of slot {actor_slot} fits its actor "
+            f"(the newest, {name!r}: {why}): restore with an actor of that kind, or start afresh"
+        )
+        raise CheckpointNotFound(msg)
+    if found is not None and damaged:
+        warnings.warn(
+            f"{len(damaged)} damaged checkpoint(s) passed over: {quote_names(damaged)}; "
+            f"using {found.name!r}. Move the damaged aside with `ringnb verify --repair`",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    if found is not None and misfits:
+        warnings.warn(
+            f"{len(misfits)} checkpoint(s) passed over that do not fit the actor: "
+            f"{quote_names(list(misfits))} ({why}); using {found.name!r}",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    return found

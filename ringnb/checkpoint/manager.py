@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Self, final
 
 from ringnb._support.checks import check_json, check_slot, check_text
-from ringnb._support.text import facts_table, quote_names
+from ringnb._support.text import facts_table
 from ringnb.checkpoint.committing import (
     EventEmitter,
     Saving,
@@ -26,20 +25,21 @@ from ringnb.checkpoint.committing import (
     save_all,
 )
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.history import Fits, newest_verified, read_history
+from ringnb.checkpoint.guard import warn_of_bad_state
+from ringnb.checkpoint.history import find_latest, fits_type, newest_verified, read_history
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.document import describe_bad
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import (
     CheckpointCorrupt,
     CheckpointError,
     CheckpointNotFound,
-    CheckpointWarning,
     SnapshotFailed,
 )
 from ringnb.messages.events import EventSink
@@ -447,7 +447,8 @@ class CheckpointManager:
         if response.success:
             # Without the lock, because it may copy the data.
             snapshot = make_snapshot(
-                response, actor, self._config.name_prefix, parent, pending.attrs
+                *(response, actor, self._config.name_prefix, parent, pending.attrs),
+                guard=self._config.state_guard,
             )
         with self._lock:
             if self._schedule.waiting(response.request_id) is not pending:
@@ -497,6 +498,19 @@ class CheckpointManager:
             self._events.failed(response, str(saving.error) or type(saving.error).__name__)
         else:
             self._events.committed(response, name, saving.receipt)
+            self._judge(pending, saving, name)
+
+    def _judge(self, pending: PendingRequest, saving: Saving, name: str) -> None:
+        """Tell of a state that is not good; warn of the first of an actor."""
+        receipt = saving.receipt
+        bad = saving.snapshot.bad if receipt is None else receipt.bad
+        scheduled, was_bad = pending.scheduled, pending.scheduled.is_bad
+        scheduled.is_bad = bool(bad)
+        if bad:
+            why = "; ".join(describe_bad(bad))
+            self._events.bad(saving.response, name, why)
+            if not was_bad:
+                warn_of_bad_state(scheduled.actor, saving.snapshot.step, name, why)
 
     def _retire(self, saving: Iterable[Saving]) -> None:
         """Delete what retention no longer keeps of actors that were just saved."""
@@ -510,7 +524,11 @@ class CheckpointManager:
     # --- the store ---
 
     def load_latest(
-        self, actor_slot: int, *, fits: Callable[[Checkpoint], str | None] | None = None
+        self,
+        actor_slot: int,
+        *,
+        fits: Callable[[Checkpoint], str | None] | None = None,
+        good: bool = False,
     ) -> Checkpoint | None:
         """Open the newest checkpoint of an actor, of any run, that verifies and fits.
 
@@ -522,6 +540,8 @@ class CheckpointManager:
         fits : callable, optional
             Called with each candidate, newest first; returns why it does not fit the actor, None if it
             does. By default one of the actor's registered type fits.
+        good : bool, default False
+            Whether to look only at those whose state was not found to be bad.
 
         Returns
         -------
@@ -540,47 +560,12 @@ class CheckpointManager:
         CheckpointWarning
             If some had to be passed over, as damaged or because they do not fit; it names them.
         """
-        key = self._actor_key(actor_slot)
-        found, damaged, misfits = newest_verified(
-            self._storage, *key, self._type_fits(key[1]) if fits is None else fits
-        )
-        if found is None and misfits:
-            name, why = next(iter(misfits.items()))
-            msg = (
-                f"none of the {len(misfits) + len(damaged)} checkpoints of slot {key[1]} fits its actor "
-                f"(the newest, {name!r}: {why}): restore with an actor of that kind, or start afresh"
-            )
-            raise CheckpointNotFound(msg)
-        if found is not None and damaged:
-            warnings.warn(
-                f"{len(damaged)} damaged checkpoint(s) passed over: {quote_names(damaged)}; "
-                f"using {found.name!r}. Move the damaged aside with `ringnb verify --repair`",
-                CheckpointWarning,
-                stacklevel=2,
-            )
-        if found is not None and misfits:
-            name, why = next(iter(misfits.items()))
-            warnings.warn(
-                f"{len(misfits)} checkpoint(s) passed over that do not fit the actor: "
-                f"{quote_names(list(misfits))} ({why}); using {found.name!r}",
-                CheckpointWarning,
-                stacklevel=2,
-            )
-        return found
-
-    def _type_fits(self, slot: int) -> Fits:
+        prefix, slot, kernel_id = self._actor_key(actor_slot)
         with self._lock:
             actor = self._schedule.actor(slot)
-
-        def fits(checkpoint: Checkpoint) -> str | None:
-            """Compare the types, if an actor is registered."""
-            if actor is None or checkpoint.kernel_type == actor.kernel_type:
-                return None
-            return (
-                f"it is of type {checkpoint.kernel_type!r}, the actor of type {actor.kernel_type!r}"
-            )
-
-        return fits
+        if fits is None:
+            fits = fits_type(None if actor is None else actor.kernel_type)
+        return find_latest(self._storage, prefix, slot, kernel_id, fits, good=good)
 
     def list_checkpoints(self, actor_slot: int) -> list[str]:
         """Return the names of an actor's checkpoints, oldest commit first.
@@ -766,9 +751,9 @@ class CheckpointManager:
         ----------
         **changes : object
             Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``,
-            ``on_close``, ``on_close_timeout``. Due times follow a new interval at once. What is kept
-            changes with the next commit; a new ``max_snapshots`` takes the place of a ``retention``
-            policy.
+            ``on_close``, ``on_close_timeout``, ``guard``. Due times follow a new interval at once. What
+            is kept changes with the next commit; a new ``max_snapshots`` takes the place of a
+            ``retention`` policy.
 
         Raises
         ------

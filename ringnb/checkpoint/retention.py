@@ -393,10 +393,25 @@ def choose(
     -------
     list of CheckpointInfo
         What to delete, oldest first. Never one that is pinned, damaged (nothing but its name is
-        known, so it may be another actor's) or protected, and never the newest of the others.
+        known, so it may be another actor's) or protected, and never the newest of the others, nor the
+        newest that is good. One whose state is not good takes no place from those that are.
     """
     sound = [e for e in history if not e.damaged and e.pin is None]
     ordered = sorted(sound, key=attrgetter("sequence"))
+    good = [e for e in ordered if e.good]
+    if len(good) == len(ordered):
+        return _not_wanted(ordered, policy, load, protect)
+    stay = {e.name for e in good} - {e.name for e in _not_wanted(good, policy, load, protect)}
+    return [
+        e
+        for e in _not_wanted(ordered, policy, load, {*protect, *stay})
+        if not e.good or e.name not in stay
+    ]
+
+
+def _not_wanted(
+    ordered: list[CheckpointInfo], policy: Policy, load: Load, protect: Collection[str]
+) -> list[CheckpointInfo]:
     always = {*protect, ordered[-1].name} if ordered else set()
     left = ordered
     # Again until nothing changes: deleting what is chosen must not make the next choice differ.

@@ -87,6 +87,7 @@ class ScheduledActor:
     wait: Wait  # what it waits for
     failures: int = 0  # in a row
     pending: PendingRequest | None = None
+    is_bad: bool = False  # whether the state was found not to be good at the last commit
 
     def due_s(self, interval_s: float) -> float:
         """Return when this actor is due."""
@@ -193,6 +194,7 @@ class Schedule:
             msg = f"no actor is registered in slot {slot}: register it before noting a restore"
             raise ValueError(msg)
         before, scheduled.parent = scheduled.parent, parent
+        scheduled.is_bad = False
         pending = scheduled.pending
         if pending is not None:
             pending.superseded = earlier is None or pending.request.request_id in earlier

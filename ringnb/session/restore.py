@@ -10,13 +10,13 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound, CheckpointWarning
 from ringnb.kernel.base import AbstractKernel
 
-__all__ = ["check_fits", "fill_buffers", "find_checkpoint", "warn_if_not_replayable"]
+__all__ = ["check_fits", "fill_buffers", "find_checkpoint", "warn_if_bad", "warn_if_not_replayable"]
 
 
 def find_checkpoint(
     manager: CheckpointManager, slot: int, checkpoint: object, actor: Actor
 ) -> Checkpoint:
-    """Return a checkpoint that is given as such, by its name, or as ``"latest"`` of the actor.
+    """Return one that is given as such, by its name, or as ``"latest"`` or ``"latest-good"``.
 
     Raises TypeError if it is neither, CheckpointNotFound and CheckpointCorrupt as the manager does.
     """
@@ -24,21 +24,34 @@ def find_checkpoint(
         return checkpoint
     if not isinstance(checkpoint, str):
         msg = (
-            f"checkpoint must be a Checkpoint, a name or 'latest', got {checkpoint!r} "
+            f"checkpoint must be a Checkpoint, a name, 'latest' or 'latest-good', got {checkpoint!r} "
             f"({type(checkpoint).__name__})"
         )
         raise TypeError(msg)
-    if checkpoint != "latest":
+    if checkpoint not in ("latest", "latest-good"):
         return manager.storage.load(checkpoint)
-    latest = manager.load_latest(slot, fits=lambda c: why_not(c, actor, slot))
+    good = checkpoint == "latest-good"
+    latest = manager.load_latest(slot, fits=lambda c: why_not(c, actor, slot), good=good)
     if latest is None:
         kernel_id = manager.registered[slot].kernel_id
+        of = " of a good state" if good else ""
         msg = (
-            f"actor {kernel_id!r} (slot {slot}) has no checkpoint in {manager.storage!r}: "
+            f"actor {kernel_id!r} (slot {slot}) has no checkpoint{of} in {manager.storage!r}: "
             "take one with snapshot(), or check storage_path and name_prefix"
         )
         raise CheckpointNotFound(msg)
     return latest
+
+
+def warn_if_bad(ckpt: Checkpoint, slot: int) -> None:
+    """Warn of a checkpoint whose state is not good."""
+    if not ckpt.good:
+        warnings.warn(
+            f"the state of checkpoint {ckpt.name!r} is not good: {'; '.join(ckpt.bad)}. "
+            f'restore({slot}, "latest-good") takes the newest that is',
+            CheckpointWarning,
+            stacklevel=2,
+        )
 
 
 def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:

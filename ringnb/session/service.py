@@ -27,8 +27,10 @@ from typing import final
 
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
+from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient
-from ringnb.messages.events import EventLog
+from ringnb.messages.commands import Command
+from ringnb.messages.events import Event, EventLog
 from ringnb.messages.snapshots import SnapshotRequest
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
@@ -72,6 +74,7 @@ class SnapshotService:
         self._failures = RepeatedFailures()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        log.subscribe(self._on_bad, "bad")
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -242,6 +245,16 @@ class SnapshotService:
         else:
             if name is not None and self._failures.count > 0:
                 self._log_recovery(status.request.actor_slot, name)
+
+    def _on_bad(self, event: Event) -> None:
+        """Pause an actor whose state is not good, if that is asked for; on the thread that committed."""
+        if self.manager.config.state_guard.mode != "pause":
+            return
+        try:
+            # The reply is not waited for: this thread may be the one that takes it off the ring.
+            self._client.submit(event.actor_slot, Command.PAUSE, sink=lambda _: None)
+        except (KernelStopped, QueueFull) as error:
+            _LOG.warning("slot %d could not be paused by the guard: %s", event.actor_slot, error)
 
     def complete(self, status: RequestStatus) -> str | None:
         """Commit an answered request and end its status; raises as the manager does. Any thread."""

@@ -64,6 +64,7 @@ from ringnb.session.restore import (
     check_fits,
     fill_buffers,
     find_checkpoint,
+    warn_if_bad,
     warn_if_not_replayable,
 )
 from ringnb.session.service import SnapshotService
@@ -750,7 +751,8 @@ class Session:
         slot : int
             The actor.
         checkpoint : Checkpoint or str
-            A checkpoint, its name, or ``"latest"`` for the newest of this actor that verifies.
+            A checkpoint, its name, ``"latest"`` for the newest of this actor that verifies and fits it,
+            or ``"latest-good"`` for the newest of these whose state is good.
 
         Returns
         -------
@@ -782,6 +784,7 @@ class Session:
         actor = self._kernel.actors[slot]
         ckpt = find_checkpoint(self._manager, slot, checkpoint, actor)
         check_fits(ckpt, actor, slot)
+        warn_if_bad(ckpt, slot)
         params = actor.check_params(
             {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
         )

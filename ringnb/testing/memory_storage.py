@@ -18,12 +18,18 @@ import numpy.typing as npt
 
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.catalogue import Catalogue
+from ringnb.checkpoint.storage.format import (
+    EncodedChunk,
+    Nonfinite,
+    layout_fields,
+    summarise_nonfinite,
+)
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
@@ -65,6 +71,22 @@ class MemoryCheckpoint:
     def nbytes(self) -> int:
         """Logical bytes of all fields."""
         return sum(array.nbytes for array in self.snapshot.fields.values())
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is known to be wrong with the state."""
+        return not self.found_bad
+
+    @property
+    def found_bad(self) -> tuple[Mapping[str, Any], ...]:
+        """What is wrong with the state."""
+        s = self.snapshot
+        layouts = layout_fields(s.fields, s.field_attrs)
+        found: list[Nonfinite] = []
+        for layout in layouts if s.examine else ():
+            for number in range(layout.n_chunks):
+                EncodedChunk(s.fields[layout.name], layout, layout.chunk(number), found).whole()
+        return (*summarise_nonfinite(layouts, found), *s.bad)
 
     def __getattr__(self, name: str) -> Any:
         """Return what the snapshot recorded: ``step``, ``kernel_id``, ``parent``, …."""
@@ -148,10 +170,11 @@ class MemoryStorage(CheckpointStorage):
                 raise CheckpointError(msg)
             written_ns = time.monotonic_ns()
             self._sequence += 1
-            self._entries[name] = MemoryCheckpoint(name, self._sequence, copied)
+            entry = self._entries[name] = MemoryCheckpoint(name, self._sequence, copied)
             self.calls.append(("save", name))
         nbytes = sum(a.nbytes for a in copied.fields.values())
-        return SaveReceipt(written_ns, time.monotonic_ns(), nbytes)
+        bad = entry.found_bad
+        return SaveReceipt(written_ns, time.monotonic_ns(), nbytes, bad=bad)
 
     def load(self, name: str) -> Checkpoint:
         """Return what is kept under a name; see `CheckpointStorage.load`."""
@@ -196,6 +219,7 @@ class MemoryStorage(CheckpointStorage):
                         run=s.run,
                         parent=s.parent,
                         parent_id=s.parent_id,
+                        good=kept.good,
                     )
                 )
         return Catalogue(infos).entries()

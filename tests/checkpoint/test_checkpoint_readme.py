@@ -47,7 +47,7 @@ def test_its_record_and_layout_are_what_is_written(tmp_path):
     from ringnb.testing.storages import make_snapshot
 
     storage = rn.ZarrStorage(tmp_path / "waves.zarr", durable=False)
-    more = {"attrs": {"mine": 1}, "code": {"fingerprint": "0"}}
+    more = {"attrs": {"mine": 1}, "code": {"fingerprint": "0"}, "bad": [{"why": "no"}]}
     storage.save("a_0_step_1", make_snapshot(1, **more))
     storage.pin("a_0_step_1", "why")
     paragraph = TEXT.partition("attribute `ringnb` is the checkpoint's record:")[2]

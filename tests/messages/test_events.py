@@ -40,7 +40,7 @@ def test_spans_follow_on_each_other_from_due_to_committed():
 
 def test_what_ends_a_request_and_what_is_trouble():
     assert {"committed", "failed", "expired", "cancelled"} == ENDS
-    assert {"failed", "expired", "cancelled", "lost"} == TROUBLES
+    assert {"failed", "expired", "cancelled", "lost", "bad"} == TROUBLES
     assert all(stage.mark for stage in LIFECYCLE if stage.outcome)
 
 

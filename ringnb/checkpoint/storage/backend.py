@@ -24,7 +24,9 @@ from ringnb.checkpoint.storage.format import (
     FORMAT,
     EncodedChunk,
     FieldLayout,
+    Nonfinite,
     allows_checkpoint_name,
+    summarise_nonfinite,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
 from ringnb.checkpoint.storage.source import Source
@@ -60,6 +62,13 @@ class Commit:
     render: Render
     actor_key: tuple[str, str]  # the actor's prefix and identity
     place: int | None = None
+    # Values that are not finite are told here, from several threads; None: nothing looks for them.
+    nonfinite: list[Nonfinite] | None = None
+    bad: Sequence[Mapping[str, Any]] = ()  # what is known to be wrong with the state
+
+    def found_bad(self) -> tuple[Mapping[str, Any], ...]:
+        """Return why the state is not good, once all chunks were encoded."""
+        return (*summarise_nonfinite(self.layouts, self.nonfinite or ()), *self.bad)
 
     def number_below(self, lowest: int | None) -> int:
         """Return the number of a checkpoint that is imported into a store with this lowest one."""
@@ -89,7 +98,8 @@ class Commit:
     def encode(self, layout: FieldLayout, number: int) -> tuple[str, EncodedChunk]:
         """Return a chunk's key and its file."""
         chunk = layout.chunk(number)
-        return chunk.key, EncodedChunk(self.fields[layout.name], layout, chunk)
+        array = self.fields[layout.name]
+        return chunk.key, EncodedChunk(array, layout, chunk, self.nonfinite)
 
 
 def free_name(name: str, taken: Callable[[str], bool]) -> str:

@@ -220,6 +220,7 @@ class CheckpointStorage(ABC):
                     run=c.run,
                     parent=c.parent,
                     parent_id=c.parent_id,
+                    good=c.good,
                 )
             )
         return Catalogue(entries).entries()

@@ -19,7 +19,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from ringnb._support.text import facts_table
-from ringnb.checkpoint.storage.document import Document, checkpoint_id, run_of
+from ringnb.checkpoint.storage.document import Document, checkpoint_id, describe_bad, run_of
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
 from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
@@ -186,6 +186,16 @@ class Checkpoint:
     def code(self) -> dict[str, Any]:
         """What ran (a copy); empty if it is not recorded."""
         return copy.deepcopy(dict(self._record.get("code", {})))
+
+    @property
+    def good(self) -> bool:
+        """Whether its state was found to be good, or not looked at: see `CheckpointConfig.guard`."""
+        return bool(self._record.get("good", True))
+
+    @property
+    def bad(self) -> list[str]:
+        """Why its state is not good, in words; empty if it is."""
+        return describe_bad(self._record.get("bad", []))
 
     @property
     def backend(self) -> str | None:

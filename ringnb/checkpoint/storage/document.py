@@ -38,6 +38,7 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Document",
     "checkpoint_id",
+    "describe_bad",
     "parse_document",
     "parse_info",
     "render_document",
@@ -88,6 +89,7 @@ def render_document(
     name: str,
     store: str | None,
     version: str,
+    bad: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
     """Render the group document of a checkpoint, with its own digest."""
     record: dict[str, Any] = {
@@ -110,9 +112,10 @@ def render_document(
         "backend": snapshot.backend,
         "version": version,
     }
-    for key, value in (("user", snapshot.attrs), ("code", snapshot.code)):
-        if value:
-            record[key] = dict(value)
+    if snapshot.examine:
+        record["good"] = not bad
+    optional = {"bad": bad, "user": snapshot.attrs, "code": snapshot.code}
+    record |= {key: value for key, value in optional.items() if value}
     record["digests"] = {  # last, as `_swap_digest` expects
         "chunk_algorithm": "crc32c",
         "chunks": dict(crcs),
@@ -183,7 +186,19 @@ def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInf
         parent=record["parent"],
         parent_id=record.get("parent_id"),
         copy=_why_copy(record, name, store),
+        good=record.get("good", True),
     )
+
+
+def describe_bad(bad: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say in words what is recorded of a state that is not good."""
+    return [
+        str(b["why"])
+        if "why" in b
+        else f"field {b['field']!r}: {b['count']:,} values are not finite, the first, {b['value']}, at "
+        f"{tuple(b['cell'])}"
+        for b in bad
+    ]
 
 
 def checkpoint_id(record: Mapping[str, Any]) -> str:
@@ -328,6 +343,8 @@ _RECORD_TYPES: dict[str, Any] = {
 _OPTIONAL_TYPES: dict[str, Any] = {
     **dict.fromkeys(("id", "name", "store", "run", "parent_id"), str),
     **dict.fromkeys(("user", "code"), dict),
+    "good": bool,
+    "bad": list,
 }
 
 

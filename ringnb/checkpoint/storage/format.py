@@ -17,7 +17,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, final
@@ -40,6 +40,7 @@ __all__ = [
     "Chunk",
     "EncodedChunk",
     "FieldLayout",
+    "Nonfinite",
     "allows_checkpoint_name",
     "check_checkpoint_name",
     "checkpoint_keys",
@@ -53,6 +54,7 @@ __all__ = [
     "looks_like_part",
     "parse_layout",
     "root_document",
+    "summarise_nonfinite",
 ]
 
 FORMAT = 1
@@ -248,6 +250,30 @@ def crc32c(data: npt.NDArray[np.uint8], crc: int = 0) -> int:
     return crc
 
 
+@dataclass(frozen=True, slots=True)
+class Nonfinite:
+    """Values of a field that are not finite: where the first of them is, in C order, and how many."""
+
+    field: str
+    index: int
+    count: int
+    value: str
+
+
+def summarise_nonfinite(
+    layouts: Sequence[FieldLayout], found: Sequence[Nonfinite]
+) -> list[Mapping[str, Any]]:
+    """Return what a checkpoint records of values that are not finite: an entry per field."""
+    bad: list[Mapping[str, Any]] = []
+    for layout in layouts:
+        here = sorted((n for n in found if n.field == layout.name), key=lambda n: n.index)
+        if here:
+            cell = [int(i) for i in np.unravel_index(here[0].index, layout.shape)]
+            count = sum(n.count for n in here)
+            bad.append({"field": layout.name, "cell": cell, "count": count, "value": here[0].value})
+    return bad
+
+
 @final
 class EncodedChunk:
     """The file of one chunk: iterate to get its bytes, after that `crc` is its payload's CRC-32C.
@@ -259,7 +285,13 @@ class EncodedChunk:
 
     crc: int
 
-    def __init__(self, array: Any, layout: FieldLayout, chunk: Chunk) -> None:
+    def __init__(
+        self, array: Any, layout: FieldLayout, chunk: Chunk, found: list[Nonfinite] | None = None
+    ) -> None:
+        self._layout = layout
+        self._start = chunk.start
+        # Where values that are not finite are told; None: nothing looks for them.
+        self._found = found if layout.dtype.kind in "fc" else None
         self._payload = _payload(array, layout, chunk)
         self._pad = bytes(chunk.pad_bytes)
 
@@ -271,6 +303,8 @@ class EncodedChunk:
             count = min(_PIECE, payload.size - start)
             scratch[:count] = payload[start : start + count]
             crc = crc32c(scratch[:count], crc)
+            if self._found is not None:
+                self._look_at(scratch[:count], start, self._found)
             if start + count == payload.size and not self._pad:
                 scratch[count : count + CRC_BYTES] = np.frombuffer(_crc_bytes(crc), np.uint8)
                 count += CRC_BYTES
@@ -279,6 +313,16 @@ class EncodedChunk:
             crc = crc32c(np.frombuffer(self._pad, np.uint8), crc)
             yield self._pad + _crc_bytes(crc)
         self.crc = crc
+
+    def _look_at(self, piece: npt.NDArray[np.uint8], start: int, found: list[Nonfinite]) -> None:
+        """Tell of what is not finite in a piece that is in the cache."""
+        values = piece.view(self._layout.dtype)
+        finite = np.isfinite(values)
+        if not finite.all():
+            first = int(finite.argmin())
+            index = self._start + start // self._layout.dtype.itemsize + first
+            count = finite.size - int(np.count_nonzero(finite))
+            found.append(Nonfinite(self._layout.name, index, count, str(values[first])))
 
     def whole(self) -> memoryview:
         """Return all bytes in memory of their own, for a place that takes them at once."""

@@ -6,7 +6,7 @@ A `Snapshot` is checked when it is made, and not again: whatever saves one can t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -72,6 +72,10 @@ class Snapshot:
         What ran: JSON values by name; empty if nothing is known.
     id : str
         The id that the checkpoint gets, 16 hexadecimal digits; by default a new one.
+    examine : bool
+        Whether the storage looks for values that are not finite while it writes.
+    bad : sequence of mapping
+        What is known to be wrong with the state; each has ``why``.
 
     Raises
     ------
@@ -95,6 +99,8 @@ class Snapshot:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     code: Mapping[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=new_id)
+    examine: bool = True
+    bad: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         """Check every attribute and bring it into plain form."""
@@ -133,6 +139,8 @@ class SaveReceipt(NamedTuple):
     others : frozenset of str
         Names that the commit has seen to be other actors' checkpoints: `CheckpointStorage.history_after`
         need not look at them again. It may be empty.
+    bad : tuple of mapping
+        Why the state is not good, as the checkpoint records it; empty if it is.
     branch_points : frozenset of str
         Ids of the checkpoints from which runs of those others branch.
     """
@@ -142,6 +150,7 @@ class SaveReceipt(NamedTuple):
     nbytes: int
     others: frozenset[str] = frozenset()
     branch_points: frozenset[str] = frozenset()
+    bad: tuple[Mapping[str, Any], ...] = ()
 
 
 class CheckpointInfo(NamedTuple):
@@ -175,6 +184,8 @@ class CheckpointInfo(NamedTuple):
         store. None for a checkpoint of this store.
     is_branch_point : bool
         Whether another run begins at it.
+    good : bool
+        Whether its state was found to be good, or not looked at.
     """
 
     name: str
@@ -194,3 +205,4 @@ class CheckpointInfo(NamedTuple):
     parent_id: str | None = None
     copy: str | None = None
     is_branch_point: bool = False
+    good: bool = True

@@ -169,11 +169,20 @@ class ZarrStorage(CheckpointStorage):
         ) -> bytes:
             """Render the document once all checksums are known."""
             return render_document(
-                snapshot, layouts, crcs, sequence, name=name, store=store, version=VERSION
+                *(snapshot, layouts, crcs, sequence),
+                name=name,
+                store=store,
+                version=VERSION,
+                bad=commit.found_bad(),
             )
 
         actor_key = (snapshot.name_prefix, snapshot.kernel_id)
-        return Commit(name, layouts, snapshot.fields, render, actor_key)
+        commit = Commit(
+            *(name, layouts, snapshot.fields, render, actor_key),
+            nonfinite=[] if snapshot.examine else None,
+            bad=snapshot.bad,
+        )
+        return commit
 
     def copy_from(self, checkpoint: Checkpoint, *, place: int = 1) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.

@@ -54,6 +54,7 @@ CASES: dict[str, Case] = {
     "rate": snapshots.with_checkpoints,
     "persisting": snapshots.persisting,
     "commits": stores.commits,
+    "guard": stores.guards,
     "groups": stores.groups,
     "snapshot": snapshots.whole_snapshot,
     "restore": snapshots.restoring,

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,7 +21,7 @@ from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratio_row, time_s
 
-__all__ = ["bench_snapshot", "commits", "groups", "histories", "many"]
+__all__ = ["bench_snapshot", "commits", "guards", "groups", "histories", "many"]
 
 _COUNT = 1000
 _RUN = "0" * 16
@@ -51,14 +52,17 @@ def _write_durably(path: Path, parts: list[Any]) -> None:
         os.close(fd)
 
 
-def _committing(storage: ZarrStorage, fields: dict[str, Any]) -> Callable[[], float]:
+def _committing(
+    storage: ZarrStorage, fields: dict[str, Any], **changes: Any
+) -> Callable[[], float]:
     """Return a function that commits the fields, deletes them, and returns the commit's seconds."""
     count = itertools.count(1)
 
     def save() -> float:
         step = next(count)
         name = f"bench_0_step_{step}"
-        took = time_s(lambda: storage.save(name, bench_snapshot(fields, step)))
+        snapshot = replace(bench_snapshot(fields, step), **changes)
+        took = time_s(lambda: storage.save(name, snapshot))
         storage.delete(name)
         return took
 
@@ -98,6 +102,20 @@ def commits(scale: Scale) -> Iterator[Row]:
         else:
             what = f"durable commit of {label[:-3]} MiB / raw write + fsync of the same bytes"
             yield ratio_row(f"commit_{label}", what, pairs, ("raw", 1e3, "ms"), at_most=target)
+
+
+def guards(scale: Scale) -> Iterator[Row]:
+    """A commit whose values are looked at for being finite, against one whose values are not."""
+    side = 1024 if scale.quick else 4096
+    fields = {"u": np.random.default_rng(3).random((side, side), np.float32)}
+    with (
+        ZarrStorage(scale.directory / "guarded.zarr") as guarded,
+        ZarrStorage(scale.directory / "plain.zarr") as plain,
+    ):
+        looking = _committing(guarded, fields)
+        pairs = interleaved(looking, _committing(plain, fields, examine=False), scale.times(31, 9))
+    what = f"durable commit of {side * side >> 18} MiB of float32, guard on / off"
+    yield ratio_row("guard", what, pairs, ("off", 1e3, "ms"), at_most=1.05)
 
 
 def groups(scale: Scale) -> Iterator[Row]:

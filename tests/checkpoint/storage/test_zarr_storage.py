@@ -95,7 +95,7 @@ def test_storage_rule_08_the_layout_on_disk_is_the_documented_one(storage, path)
     assert set(record) == {
         *("format", "name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence"),
         *("request_id", "created_at", "params", "parent", "backend", "version", "digests"),
-        *("id", "name", "store", "run", "parent_id"),
+        *("id", "name", "store", "run", "parent_id", "good"),
     }
     assert record["format"] == 1
     area = path.parent / ".store.zarr.ringnb"

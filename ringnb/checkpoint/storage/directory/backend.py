@@ -389,7 +389,9 @@ class DirectoryBackend(Backend):
             raise
         committed_ns = time.monotonic_ns()
         return [
-            SaveReceipt(written_ns, committed_ns, commit.nbytes) if failure is None else failure
+            SaveReceipt(written_ns, committed_ns, commit.nbytes, bad=commit.found_bad())
+            if failure is None
+            else failure
             for commit, failure in zip(commits, failures, strict=True)
         ]
 

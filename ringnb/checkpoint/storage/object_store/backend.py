@@ -275,7 +275,10 @@ class ObjectStoreBackend(Backend):
             if not entry.damaged and (entry.name_prefix, entry.kernel_id) != commit.actor_key
         )
         branch_points = catalogue.branch_points(commit.actor_key)
-        return SaveReceipt(written_ns, time.monotonic_ns(), commit.nbytes, others, branch_points)
+        return SaveReceipt(
+            *(written_ns, time.monotonic_ns(), commit.nbytes, others, branch_points),
+            bad=commit.found_bad(),
+        )
 
     def _make_root(self) -> None:
         """Mark the store; if another writer does so at the same moment, its root document is the one."""
