@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
+import os
 import sys
 import time
 import warnings
@@ -42,6 +43,7 @@ _OLD = (
     "from another"
 )
 _STEPS = (0, 1)
+_LIBRARY = os.path.dirname(os.__file__)
 _LIMIT_S = 0.03  # of this thread's own time
 _LONGEST_READ = 4096  # values that an update reads of `next` at once
 _MOST_FIELDS = 8  # whose least and greatest values are looked for
@@ -340,7 +342,9 @@ class _Trial:
             raise ValueError(msg) from None
 
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
-        if frame.f_code.co_filename == __file__:
+        # What the standard library does here may be the callback of a weak reference: an exception is lost
+        # there, and the callback is left half done.
+        if frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(_LIBRARY):
             return None
         if event == "return" and frame.f_code is self._code:
             self._returned_at = frame.f_lineno
