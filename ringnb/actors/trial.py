@@ -342,8 +342,8 @@ class _Trial:
             raise ValueError(msg) from None
 
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
-        # What the standard library does here may be the callback of a weak reference: an exception is lost
-        # there, and the callback is left half done.
+        # What the standard library does here may be the callback of a weak reference: an exception is
+        # lost there, and the callback is left half done.
         if frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(_LIBRARY):
             return None
         if event == "return" and frame.f_code is self._code:

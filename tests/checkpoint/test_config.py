@@ -25,6 +25,9 @@ def test_defaults_are_the_contract():
         "name_prefix": "checkpoint",
         "request_timeout": 30.0,
         "retention": None,
+        "on_close": True,
+        "on_close_timeout": 10.0,
+        "guard": "warn",
     }
 
 
