@@ -456,7 +456,8 @@ def choose_in_run(
     list of CheckpointInfo
         What to delete, oldest first; as `choose`.
     """
-    entries = [e for e in history if e.run == run]
+    # What a user has imported, or adopted, has a number below 1: it is counted and deleted by hand only.
+    entries = [e for e in history if e.run == run and e.sequence > 0]
     begins = {e.name for e in entries if e.is_branch_point or e.id in branch_points}
     return choose(entries, policy, load, protect={*protect, *begins})
 

@@ -78,9 +78,11 @@ def continue_run(
     history = storage.history(snapshot.name_prefix, snapshot.kernel_id)
     for parent in reversed(history):
         if parent.id == lineage.id or (lineage.id is None and parent.name == lineage.name):
+            # By its own name, if it was restored from a copy.
+            snapshot = replace(snapshot, parent=parent.name, parent_id=parent.id)
             if newest_of_run(history, parent.run) == parent:
-                return replace(snapshot, parent_id=parent.id, run=parent.run)
-            return replace(snapshot, parent_id=parent.id)
+                return replace(snapshot, run=parent.run)
+            return snapshot
     return snapshot
 
 

@@ -188,6 +188,15 @@ def _add_store_commands(commands: Any) -> None:
         one.add_argument("name", metavar="NAME", help="the checkpoint")
     pin.add_argument("label", metavar="LABEL", help="why, in a few words")
 
+    adopt = command(
+        "adopt",
+        "make copies, or a directory of checkpoints, a store's own",
+        "Make the user's copies checkpoints of a store. Without a NAME: make a directory of checkpoints "
+        "that has no zarr.json, or a damaged one, a store.",
+    )
+    store(adopt, _WRITABLE)
+    adopt.add_argument("names", metavar="NAME", nargs="*", help="which copies")
+
     export = command(
         "export",
         "write checkpoints to a zip file",
@@ -263,6 +272,8 @@ def _dispatch(argv: list[str]) -> int:
             return stores.pin(given.store, given.name, given.label)
         case "unpin":
             return stores.unpin(given.store, given.name)
+        case "adopt":
+            return stores.adopt(given.store, given.names)
         case "export":
             return stores.export_store(given.store, given.archive, given.names)
         case _:

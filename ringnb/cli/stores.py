@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ringnb._support.text import counted, format_bytes, format_table, say
+from ringnb.checkpoint.storage.adoption import adopt_directory
 from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.locations import is_remote, local_path
@@ -23,6 +24,7 @@ from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = [
+    "adopt",
     "describe",
     "export_store",
     "import_store",
@@ -188,6 +190,22 @@ def unpin(path: str, name: str) -> int:
     return 0
 
 
+def adopt(path: str, names: Sequence[str] = ()) -> int:
+    """Make copies checkpoints of a store; without names, make a directory of checkpoints a store."""
+    if not names:
+        checkpoints, copies = adopt_directory(path)
+        say(f"{path} is a store of {counted(len(checkpoints), 'checkpoint')}")
+        if copies:
+            say(f"Still copies, of checkpoints that are there or damaged: {', '.join(copies)}")
+        return 0
+    with open_store(path) as storage:
+        adopted = storage.adopt(names)
+    for name in dict.fromkeys(names):
+        already = "" if name in adopted else " already"
+        say(f"{name} is a checkpoint of {path}{already}")
+    return 0
+
+
 def export_store(path: str, archive: str, names: Sequence[str] = ()) -> int:
     """Write checkpoints to a new zip file: the named ones, or all that are not damaged."""
     done = export_archive(open_store(path), archive, list(names) or None)
@@ -201,6 +219,9 @@ def import_store(archive: str, path: str, names: Sequence[str] = ()) -> int:
         done = import_archive(archive, storage, list(names) or None)
     why = "" if done else ": it already holds every undamaged checkpoint of the archive"
     say(f"{counted(len(done), 'checkpoint')} imported into {path}{why}")
+    for name, here in done.items():
+        if name != here:
+            say(f"{name} is {here} here: the name was taken by another checkpoint")
     return 0
 
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, final
 
 from zarr.storage import ZipStore
 
+from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.format import DOCUMENT, root_document
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.errors import CheckpointError, CheckpointNotFound
+from ringnb.errors import CheckpointError
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -89,7 +91,7 @@ def export_archive(
     target = Path(path)
     if os.path.lexists(target):
         raise _exists(target)
-    wanted = _wanted(storage, names)
+    wanted = [e.name for e in _wanted(storage, names)]
     checkpoints = [storage.load(name) for name in wanted]
     staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
@@ -166,11 +168,12 @@ def open_archive(path: str | os.PathLike[str]) -> ZarrStorage:
 
 def import_archive(
     path: str | os.PathLike[str], storage: ZarrStorage, names: Sequence[str] | None = None
-) -> list[str]:
+) -> dict[str, str]:
     """Commit the checkpoints of an archive to a store, every byte checked.
 
     They come before all that the store holds, in the order that they have in the archive, and keep
-    their runs: the latest stays what it was, and retention deletes nothing newer than it would have.
+    their ids and their runs. The latest stays what it was, and retention does not count them, so that
+    it deletes what it would have deleted without them. In a store that was empty they count.
 
     Parameters
     ----------
@@ -183,49 +186,50 @@ def import_archive(
 
     Returns
     -------
-    list of str
-        What was imported. What the store holds already, the very same checkpoint, is passed over.
+    dict of str to str
+        What was imported, oldest first: the name in the archive, and the name in the store, which has a
+        suffix (``.2``, ``.3``, …) if that of the archive is taken by another one. What the store holds
+        already, under whatever name, is passed over.
 
     Raises
     ------
     CheckpointError
-        If a name is taken by another checkpoint; nothing is imported then.
+        If the store cannot be written, or its name was taken at the same moment.
     CheckpointNotFound, CheckpointCorrupt
         If the archive has no such checkpoint, or it is damaged. Those that are newer stay imported.
     FileNotFoundError, OSError
         If the file cannot be read, or the store not be written.
     """
     archive = open_archive(path)
-    fresh = []
-    for name in _wanted(archive, names):
-        checkpoint = archive.load(name)
-        if not storage.exists(name):
-            fresh.append(checkpoint)
-        elif not _same(checkpoint, storage.load(name)):
-            msg = (
-                f"{storage!r} has another checkpoint {name!r}: import into another store; nothing was "
-                "imported"
-            )
-            raise CheckpointError(msg)
+    wanted = _wanted(archive, names)
+    held = storage.catalogue()
+    # A user's copy has the id of its original, and its own name is all that tells it from others.
+    ids = {e.id for e in held if not e.damaged and e.copy is None}
+    copies = {(e.name, e.id) for e in held if e.copy is not None}
+    fresh = [
+        e for e in wanted if (e.id not in ids if e.copy is None else (e.name, e.id) not in copies)
+    ]
+    done: dict[str, str] = {}
     # The newest first, as each goes below the lowest number: whatever ends this, those that are there
     # are in the order of the archive, and another try adds what is older.
     for place in range(len(fresh), 0, -1):
-        storage.copy_from(fresh[place - 1], place=place)
-    return [checkpoint.name for checkpoint in fresh]
+        entry = fresh[place - 1]
+        name = free_name(entry.name, storage.exists)
+        storage.copy_from(
+            archive.load(entry.name),
+            name=name,
+            place=0 if held else place,
+            as_copy=entry.copy is not None,
+        )
+        done[entry.name] = name
+    return dict(reversed(done.items()))
 
 
-def _wanted(storage: ZarrStorage, names: Sequence[str] | None) -> list[str]:
-    """Return names in commit order; CheckpointNotFound if one is not there."""
-    entries = storage.catalogue()
+def _wanted(storage: ZarrStorage, names: Sequence[str] | None) -> list[CheckpointInfo]:
+    """Return checkpoints in commit order; CheckpointNotFound if one is not there, or damaged."""
+    entries = [e for e in storage.catalogue() if not e.damaged]
     if names is None:
-        return [e.name for e in entries if not e.damaged]
-    missing = sorted(set(names) - {e.name for e in entries})
-    if missing:
-        msg = f"{storage!r} has no checkpoint {missing[0]!r}: see what there is with list()"
-        raise CheckpointNotFound(msg)
-    return [e.name for e in entries if e.name in names]
-
-
-def _same(one: Checkpoint, other: Checkpoint) -> bool:
-    mine, theirs = one.document, other.document
-    return (mine.record["created_at"], mine.crcs) == (theirs.record["created_at"], theirs.crcs)
+        return entries
+    for name in sorted(set(names) - {e.name for e in entries}):
+        storage.load(name)  # says what is damaged, or that it is not there
+    return [e for e in entries if e.name in names]

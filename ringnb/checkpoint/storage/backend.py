@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ringnb._support.text import counted
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DOCUMENT,
@@ -37,6 +38,7 @@ __all__ = [
     "Commit",
     "describe_writer",
     "free_name",
+    "number_below",
     "read_note",
     "why_foreign",
     "writer_note",
@@ -52,8 +54,8 @@ class Commit:
 
     A field is a NumPy array, or anything with a shape and a dtype that is read by slices.
     ``render(crcs, sequence, store_id)`` returns the group's document. `place` says which number it
-    gets: one above all in the store (None), or, of a checkpoint that is imported, the one below all; in
-    a store without any that is `place`.
+    gets: one above all in the store (None), or, of a checkpoint that is imported, one below all; see
+    `number_below`.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Commit:
 
     def number_below(self, lowest: int | None) -> int:
         """Return the number of a checkpoint that is imported into a store with this lowest one."""
-        return (self.place or 1) if lowest is None else lowest - 1
+        return number_below(lowest, self.place or 0)
 
     @property
     def nbytes(self) -> int:
@@ -100,6 +102,17 @@ class Commit:
         chunk = layout.chunk(number)
         array = self.fields[layout.name]
         return chunk.key, EncodedChunk(array, layout, chunk, self.nonfinite)
+
+
+def number_below(lowest: int | None, place: int = 0) -> int:
+    """Return a number below all in a store with this lowest one, None: it is empty.
+
+    With a `place` >= 1, the one that it gets in an empty store, what is imported into that counts as the
+    store's own. Otherwise the number is below 1, so that retention can tell it from what was committed.
+    """
+    if lowest is None:
+        return place
+    return (lowest if place > 0 else min(lowest, 1)) - 1
 
 
 def free_name(name: str, taken: Callable[[str], bool]) -> str:
@@ -203,8 +216,8 @@ class Backend(ABC):
         """Return each name in the store that is no checkpoint's, sorted, and why it is not."""
 
     @abstractmethod
-    def writing(self) -> AbstractContextManager[None]:
-        """Be the only writer for the length of a ``with`` block."""
+    def writing(self, *, adopting: bool = False) -> AbstractContextManager[None]:
+        """Be the only writer for the length of a ``with`` block; `adopting`: of what is no store yet."""
 
     @abstractmethod
     def put(self, commit: Commit) -> SaveReceipt:
@@ -241,6 +254,18 @@ class Backend(ABC):
         return results
 
     @abstractmethod
+    def orphans(self) -> list[CheckpointInfo]:
+        """Return what `catalogue` would, were it a store: whatever its root document is."""
+
+    @abstractmethod
+    def root(self) -> bytes | None:
+        """Return the root document, whatever it is; None if there is none."""
+
+    @abstractmethod
+    def replace_root(self, raw: bytes) -> None:
+        """Put a root document in place of what is there; within ``writing(adopting=True)``."""
+
+    @abstractmethod
     def quarantine(self, name: str) -> str:
         """Move what lies under a name out of the listing, undeleted; return where it went."""
 
@@ -266,7 +291,7 @@ class Backend(ABC):
             store_id = record.get("id")
         except (ValueError, LookupError, TypeError, RecursionError):
             why = f"its {DOCUMENT} has no attribute {ATTRIBUTE!r}, or is damaged"
-            raise self.refused(why) from None
+            raise self.rootless(why) from None
         if found != FORMAT:
             why = f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
             raise self.refused(why)
@@ -276,6 +301,16 @@ class Backend(ABC):
         """Return the error for a write to a store that was opened to be read."""
         msg = f"{self.url} is read-only: open it for writing, or use another store"
         return CheckpointError(msg)
+
+    def rootless(self, why: str) -> CheckpointError:
+        """Return the error for a place without the root document of a store; it may have lost that."""
+        found = [e for e in self.orphans() if not e.damaged]
+        if not found:
+            return self.refused(why)
+        return CheckpointError(
+            f"{self.url!r} is no ringnb store, but holds {counted(len(found), 'checkpoint')}: {why}. "
+            f"`ringnb adopt {self.url}` makes it one; nothing was changed"
+        )
 
     def refused(self, why: str) -> CheckpointError:
         """Return the error for a place that is not a ringnb store."""

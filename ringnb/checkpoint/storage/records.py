@@ -163,8 +163,8 @@ class CheckpointInfo(NamedTuple):
     name_prefix, kernel_id, kernel_type : str
         Its identity; empty when `damaged`.
     actor_slot, step, sequence : int
-        Where it came from, and its place in commit order; -1 when `damaged`. What was imported before
-        the first commit of a store has numbers below 1.
+        Where it came from, and its place in commit order; -1 when `damaged`. What was imported into a
+        store that held checkpoints already, or adopted, has a number below 1: retention leaves it alone.
     damaged : bool
         Whether its metadata cannot be trusted, so that nothing but the name is known.
     created_at : datetime.datetime or None

@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, final
 
@@ -20,7 +21,7 @@ from zarr.abc.store import Store
 
 from ringnb._support.checks import check_int, check_label
 from ringnb._support.version import VERSION
-from ringnb.checkpoint.storage.backend import Commit
+from ringnb.checkpoint.storage.backend import Commit, number_below
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.document import (
@@ -35,7 +36,7 @@ from ringnb.checkpoint.storage.format import (
     layout_fields,
 )
 from ringnb.checkpoint.storage.locations import open_backend
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = ["ZarrStorage"]
@@ -184,22 +185,34 @@ class ZarrStorage(CheckpointStorage):
         )
         return commit
 
-    def copy_from(self, checkpoint: Checkpoint, *, place: int = 1) -> SaveReceipt:
+    def copy_from(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        name: str | None = None,
+        place: int = 0,
+        as_copy: bool = False,
+    ) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
 
-        Everything is kept but its number and its store: it comes before all that this store holds, so
-        that the latest stays what it was. Errors as `save`, and `CheckpointCorrupt` or
-        `CheckpointNotFound` if the original is damaged or gone.
+        Everything is kept but its number and its place: it comes before all that this store holds, so
+        that the latest stays what it was, and retention leaves it alone. Errors as `save`, and
+        `CheckpointCorrupt` or `CheckpointNotFound` if the original is damaged or gone.
 
         Parameters
         ----------
         checkpoint : Checkpoint
             The original.
-        place : int
-            The number it gets in a store that holds none yet.
+        name : str, optional
+            The name that it gets; by default the original's.
+        place : int, default 0
+            If it is 1 or more, the number that it gets in a store that holds none yet, and which goes
+            on from there: then it counts as if it had been committed here.
+        as_copy : bool, default False
+            Leave it the user's copy that the original is in its own store: no part of any history.
         """
         document = checkpoint.document
-        name = check_checkpoint_name(checkpoint.name)
+        name = check_checkpoint_name(checkpoint.name if name is None else name)
 
         def render(
             crcs: Mapping[str, builtins.list[int]], sequence: int, store: str | None
@@ -208,7 +221,8 @@ class ZarrStorage(CheckpointStorage):
             if crcs != document.crcs:
                 msg = f"checkpoint {name!r} changed while it was copied: try again"
                 raise CheckpointCorrupt(msg)
-            return revise_document(document.raw, sequence=sequence, name=name, store=store)
+            here = {} if as_copy else {"name": name, "store": store}
+            return revise_document(document.raw, sequence=sequence, **here)
 
         layouts = tuple(document.fields.values())
         fields = {field: checkpoint[field] for field in checkpoint.fields}
@@ -328,6 +342,63 @@ class ZarrStorage(CheckpointStorage):
     def unpin(self, name: str) -> None:
         """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
         self._revise(check_checkpoint_name(name), pin=None)
+
+    def adopt(self, names: Collection[str]) -> builtins.list[str]:
+        """Make the user's copies checkpoints of this store: of their actors' histories, as any other.
+
+        A copy keeps its run and what it continues from; and its id, unless a checkpoint of this store
+        has that. It keeps its number if it is of this store and the number is free; otherwise it comes
+        before all that this store holds, and retention leaves it alone. Only its document changes, at
+        once; every byte of it is checked before.
+
+        Parameters
+        ----------
+        names : collection of str
+            The copies. What is a checkpoint of this store already stays as it is.
+
+        Returns
+        -------
+        list of str
+            What was adopted, oldest first.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointCorrupt
+            If one is not there, or damaged. Nothing is adopted then.
+        TypeError, ValueError
+            If `names` is a str, or one is no name.
+        StoreLocked, OSError
+            As `save`. Those that are adopted already stay so.
+        """
+        if isinstance(names, str):
+            msg = f"names must be a collection of names, got the str {names!r}: write [{names!r}]"
+            raise TypeError(msg)
+        wanted = {check_checkpoint_name(name) for name in names}
+        with self._writing():
+            for name in sorted(wanted):
+                self.load(name).verify()
+            catalogue = self._backend.catalogue()
+            ours = [e for e in catalogue if not e.damaged and e.copy is None]
+            ids, numbers = {e.id for e in ours}, {e.sequence for e in ours}
+            lowest = min((e.sequence for e in catalogue if not e.damaged), default=None)
+            adopted: builtins.list[str] = []
+            # The newest first, since each goes below the lowest number.
+            copies = [e for e in catalogue if e.name in wanted and e.copy is not None]
+            for entry in sorted(
+                copies, key=attrgetter("created_at", "sequence", "name"), reverse=True
+            ):
+                document = self.load(entry.name).document
+                store, sequence = self._backend.store_id, entry.sequence
+                if document.record.get("store") != store or sequence in numbers:
+                    sequence = lowest = number_below(lowest)
+                new = new_id() if entry.id in ids else entry.id
+                here = {"name": entry.name, "store": store, "sequence": sequence, "id": new}
+                raw = revise_document(document.raw, **here)
+                self._backend.replace_document(entry.name, raw)
+                ids.add(new)
+                numbers.add(sequence)
+                adopted.append(entry.name)
+        return adopted[::-1]
 
     def _revise(self, name: str, **changes: Any) -> None:
         with self._writing():

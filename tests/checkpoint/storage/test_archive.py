@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import threading
 import tracemalloc
 import zipfile
@@ -12,6 +13,8 @@ import zlib
 import numpy as np
 import pytest
 import zarr
+from manager_rig import Rig
+from stopping import stopped_at
 from zarr.storage import MemoryStore, ZipStore
 
 import ringnb as rn
@@ -39,7 +42,7 @@ class ThroughZip(CheckpointStorage):
             archive = self.folder / f"{next(self.numbers)}.zip"
             self.main = rn.ZarrStorage(MemoryStore())
             exported = export_archive(self.source, archive)
-            if import_archive(archive, self.main) != exported:
+            if list(import_archive(archive, self.main)) != exported:
                 raise AssertionError(archive)
 
     def load(self, name):
@@ -94,9 +97,9 @@ def test_storage_rule_17_an_import_keeps_all_but_the_number(store, tmp_path):
     export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
     with rn.ZarrStorage(tmp_path / "t.zarr", durable=False) as target:
         target.save("other_0_step_1", make_snapshot(1, name_prefix="other"))
-        assert import_archive(tmp_path / "a.zip", target, [THREE]) == [THREE]
-        assert import_archive(tmp_path / "a.zip", target) == [TWO, ONE]
-        assert import_archive(tmp_path / "a.zip", target) == []
+        assert import_archive(tmp_path / "a.zip", target, [THREE]) == {THREE: THREE}
+        assert list(import_archive(tmp_path / "a.zip", target)) == [TWO, ONE]
+        assert import_archive(tmp_path / "a.zip", target) == {}
         assert target.list() == [TWO, ONE, THREE, "other_0_step_1"]
         for name in (ONE, TWO, THREE):
             mine, theirs = target.load(name), rn.ZarrStorage(store).load(name)
@@ -106,15 +109,158 @@ def test_storage_rule_17_an_import_keeps_all_but_the_number(store, tmp_path):
             assert mine.document.record["store"] == target.id
 
 
-def test_storage_rule_17_an_import_onto_another_checkpoint_of_that_name_imports_nothing(
-    store, tmp_path
+def states(storage, slot=0):
+    """Return an actor's history: the step and the value of each, oldest first."""
+    entries = [e for e in storage.catalogue() if e.copy is None and e.actor_slot == slot]
+    return [(e.step, float(storage.load(e.name).numpy()["u"].flat[0])) for e in entries]
+
+
+def run_once(path, steps, value, **config):
+    """Run a script once: a fresh session's commits."""
+    with rn.ZarrStorage(path, durable=False) as storage:
+        rig = Rig(storage, **({"max_snapshots": 0} | config))
+        rig.add()
+        rig.m.note_restored(0, None)
+        for step in steps:
+            rig.commit(step=step, value=value)
+        return rig.m.runs(0)[-1].id
+
+
+def test_storage_rule_17_a_name_that_is_taken_gets_a_suffix_and_nothing_comes_twice(
+    tmp_path, capsys
 ):
+    one, two = tmp_path / "one.zarr", tmp_path / "two.zarr"
+    theirs = run_once(one, (1, 2), 1.0)
+    mine = run_once(two, (1, 2), 2.0)
+    export_archive(rn.ZarrStorage(one), tmp_path / "a.zip")
+    assert cli.main(["import", str(tmp_path / "a.zip"), str(two)]) == 0
+    assert f"{ONE} is {ONE}.2 here" in capsys.readouterr().out
+    with rn.ZarrStorage(two, durable=False) as target:
+        assert states(target) == [(1, 1.0), (2, 1.0), (1, 2.0), (2, 2.0)]
+        assert target.list() == [f"{ONE}.2", f"{TWO}.2", ONE, TWO]
+        assert [e.run for e in target.catalogue()] == [theirs] * 2 + [mine] * 2
+        # What it is goes by its id: under whatever name it is there, it does not come again.
+        assert import_archive(tmp_path / "a.zip", target) == {}
+        second = target.load(f"{TWO}.2")
+        assert (second.id, second.parent_id) == (
+            rn.ZarrStorage(one).load(TWO).id,
+            target.load(f"{ONE}.2").id,
+        )
+        target.delete(f"{ONE}.2")
+        assert import_archive(tmp_path / "a.zip", target) == {ONE: f"{ONE}.2"}
+        # What is damaged keeps its name, too.
+        (two / TWO / "zarr.json").write_bytes(b"{}")
+        export_archive(rn.ZarrStorage(one), tmp_path / "b.zip", [TWO])
+        target.delete(f"{TWO}.2")
+        assert import_archive(tmp_path / "b.zip", target) == {TWO: f"{TWO}.2"}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        *(rn.retention.keep_last(2), rn.retention.keep_spaced(1000.0), rn.retention.keep_every(10)),
+        *(rn.retention.keep_within(40), rn.retention.keep_thinning(1000.0)),
+        rn.retention.keep_best(1, lambda c: float(c["u"][0])),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("of", ["an earlier run", "the current run"])
+@pytest.mark.parametrize("place", ["directory", "memory"])
+def test_storage_rule_17_an_import_of_the_past_changes_nothing_for_what_is_there(
+    tmp_path, policy, of, place
+):
+    """Of two stores, the one with and the one without the import do the same to what they had."""
+    kept = {}
+    path = tmp_path / "past.zarr"
+    run_once(path, (11, 12, 13), 9.0)
+    for imported in (False, True):
+        target = rn.ZarrStorage(
+            tmp_path / f"{imported}.zarr" if place == "directory" else MemoryStore()
+        )
+        with rn.ZarrStorage(path, durable=False) as past:
+            rig = Rig(target, max_snapshots=0)
+            rig.add()
+            rig.m.note_restored(0, None)
+            if of == "the current run":
+                for name in past.list()[:1]:
+                    target.copy_from(past.load(name), place=1)
+                rig.m.note_restored(0, target.load(past.list()[0]))
+            for step in (21, 22, 23):
+                rig.commit(step=step, value=float(step) - 20)
+            archive = tmp_path / f"{imported}.zip"
+            export_archive(past, archive)
+        before, latest = target.list(), rig.m.load_latest(0).name
+        if imported:
+            import_archive(archive, target)
+            assert target.list()[-len(before) :] == before
+            assert rig.m.load_latest(0).name == latest
+        rig.m.reconfigure(retention=policy)
+        last = rig.commit(step=24, value=0.5)
+        kept[imported] = [n for n in target.list() if n in {*before, last}]
+        if imported:
+            assert len(target.list()) - len(kept[imported]) == (3 if of == "an earlier run" else 2)
+        target.close()
+    assert kept[True] == kept[False]
+
+
+def test_storage_rule_17_an_import_that_was_killed_goes_on(store, tmp_path):
     export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
-    with rn.ZarrStorage(tmp_path / "t.zarr", durable=False) as target:
-        target.save(THREE, make_snapshot(3))
-        with pytest.raises(rn.CheckpointError, match="another checkpoint"):
+    for n in itertools.count(step=3):
+        path = tmp_path / f"{n}.zarr"
+        if n % 2:
+            run_once(path, (7,), 1.0)
+        with rn.ZarrStorage(path, durable=False) as target:
+            had = target.list()
+            stopped = stopped_at(n, lambda t=target: import_archive(tmp_path / "a.zip", t))
+            assert target.list() in [[*[TWO, ONE, THREE][left:], *had] for left in range(4)]
+        with rn.ZarrStorage(path, durable=False) as target:
             import_archive(tmp_path / "a.zip", target)
-        assert target.list() == [THREE]
+            assert target.list() == [TWO, ONE, THREE, *had]
+            for name in target.list():
+                target.load(name).verify()
+        if not stopped:
+            break
+    assert n > 20
+
+
+def test_storage_rule_17_two_archives_and_a_store_that_was_empty(tmp_path):
+    runs = {}
+    for name in ("a", "b"):
+        runs[name] = run_once(tmp_path / f"{name}.zarr", (1, 2), ord(name))
+        export_archive(rn.ZarrStorage(tmp_path / f"{name}.zarr"), tmp_path / f"{name}.zip")
+    for storage in (rn.ZarrStorage(tmp_path / "t.zarr"), rn.ZarrStorage(MemoryStore())):
+        with storage as target:
+            import_archive(tmp_path / "a.zip", target)
+            assert [e.sequence for e in target.catalogue()] == [1, 2]
+            import_archive(tmp_path / "b.zip", target)
+            assert [e.run for e in target.catalogue()] == [runs["b"]] * 2 + [runs["a"]] * 2
+            assert import_archive(tmp_path / "a.zip", target) == {}
+            assert import_archive(tmp_path / "b.zip", target) == {}
+            # A moved run goes on, and counts.
+            rig = Rig(target, max_snapshots=2)
+            rig.add()
+            rig.commit(step=3)
+            assert [r.count for r in rig.m.runs(0)] == [2, 2]
+            assert rig.m.list_checkpoints(0) == [f"{ONE}.2", f"{TWO}.2", TWO, THREE]
+            assert [e.copy for e in target.catalogue()] == [None] * 4
+
+
+def test_storage_rule_17_a_copy_stays_a_copy_in_an_archive_and_behind_it(store, tmp_path):
+    shutil.copytree(store / ONE, store / "my_backup")
+    export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
+    archive = open_archive(tmp_path / "a.zip")
+    assert {e.name for e in archive.catalogue() if e.copy} == {"my_backup"}
+    with rn.ZarrStorage(tmp_path / "t.zarr", durable=False) as target:
+        import_archive(tmp_path / "a.zip", target)
+        assert {e.name for e in target.catalogue() if e.copy} == {"my_backup"}
+        assert import_archive(tmp_path / "a.zip", target) == {}
+        target.load("my_backup").verify()
+        assert target.adopt(["my_backup"]) == ["my_backup"]
+    with rn.ZarrStorage(store, durable=False) as source:
+        source.unpin("my_backup")
+        source.delete("my_backup")
+        assert import_archive(tmp_path / "a.zip", source) == {"my_backup": "my_backup"}
+        assert {e.name for e in source.catalogue() if e.copy} == {"my_backup"}
 
 
 def test_storage_rule_17_an_export_of_something_damaged_leaves_nothing(store, tmp_path):

@@ -12,6 +12,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from stopping import stopped_at
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -159,27 +160,6 @@ def test_storage_rule_13_an_export_holds_what_was_committed(three, path, tmp_pat
         assert cli.main(["import", str(tmp_path / "a.zip"), str(tmp_path / "other.zarr")]) == 0
         assert other.list() == [ONE, TWO, THREE]
         assert other.foreign() == []
-
-
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-def stopped_at(n, act):
-    """Run `act`, and stop it before its n-th file operation; return whether it came that far."""
-    counter = itertools.count()
-
-    def stop(name, arguments, call):
-        if next(counter) >= n:
-            raise Killed
-        return call()
-
-    with files.interposing(stop):
-        try:
-            act()
-        except Killed:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("kind", ["kill", "EIO once"])

@@ -17,7 +17,6 @@ before anything is built on it. Nothing is ever removed whose name ringnb did no
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import time
@@ -61,10 +60,6 @@ __all__ = ["DirectoryBackend"]
 
 # Shorter ones fit into any file system, with all that ringnb puts before and behind them.
 _SHORT_NAME, _SHORT_PATH = 100, 500
-# How file systems say that they have no hard links.
-_NO_LINKS = frozenset(
-    [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
-)
 # More writers finish a commit no sooner and take the cores from the kernel (two cores, 128 MiB:
 # 8 writers left 0.77 of the stepping rate, 3 leave 0.93).
 _WORKERS = min(8, available_cores() + 1)
@@ -130,7 +125,7 @@ class DirectoryBackend(Backend):
                 if self._path.is_dir() and not all(map(is_stray, os.listdir(self._path))):
                     if marker.exists():  # made by its writer since the first look
                         return self._is_created()
-                    raise self.refused(
+                    raise self.rootless(
                         f"it is a directory without {DOCUMENT} that is not empty"
                     ) from None
             if len(self._path.name) > _SHORT_NAME or len(str(self._path)) > _SHORT_PATH:
@@ -176,8 +171,16 @@ class DirectoryBackend(Backend):
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
         self.created()
+        return self.orphans()
+
+    def orphans(self) -> list[CheckpointInfo]:
+        """List the directory."""
         with explained(self._path):
             return self._listing.entries(exclusive=self._lock.held)
+
+    def root(self) -> bytes | None:
+        """Read the root document."""
+        return self.source("").read(DOCUMENT, MAX_DOCUMENT_BYTES)
 
     def history(
         self,
@@ -203,12 +206,13 @@ class DirectoryBackend(Backend):
     # -- writing ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, adopting: bool = False) -> Iterator[None]:
         """Hold the store's lock; take it from the system at the first time."""
         if self._read_only:
             raise self.read_only()
         with self._lock.mutex, explained(self._path):
-            self.created()
+            if not adopting:
+                self.created()
             area = self._work_area.locate(self._lock.area)
             # Before anything is made.
             fresh = self._lock.acquire_root(self._path / DOCUMENT, area / "lock")
@@ -219,6 +223,8 @@ class DirectoryBackend(Backend):
                 self._take_over()
             elif self._work_area.littered:
                 self._work_area.sweep()
+            # What a user has copied in meanwhile may have a higher number.
+            self._lock.sequence = max(self._lock.sequence, self._listing.last_sequence())
             try:
                 yield
             finally:
@@ -273,7 +279,7 @@ class DirectoryBackend(Backend):
             # another process may make the store at the same moment: the first one's document stays.
             share_like(self._path, staged)
             self._lock.acquire_root(staged, lock)
-            is_ours = _place(staged, self._path / DOCUMENT)
+            is_ours = files.place(staged, self._path / DOCUMENT)
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
@@ -515,6 +521,15 @@ class DirectoryBackend(Backend):
         if self._durable:
             files.sync_directory(self._path / name)
 
+    def replace_root(self, raw: bytes) -> None:
+        """Stage, sync, rename, sync."""
+        with self._staged(raw) as staged:
+            self._lock.acquire_root(staged, self._work_area.path / "lock")  # before it can be seen
+            files.rename(staged, self._path / DOCUMENT)
+        if self._durable:
+            files.sync_directory(self._path)
+        self.created()
+
     def remove(self, name: str, keys: set[str]) -> None:
         """Rename out of the store, then unlink; a user's files are put back into the store."""
         for error in self._discard([(name, keys)]):
@@ -592,25 +607,6 @@ def _one(results: list[SaveReceipt | Exception]) -> SaveReceipt:
 def _run_in_turn(work: Iterable[Callable[[], object]]) -> None:
     for task in work:
         task()
-
-
-def _place(staged: Path, target: Path) -> bool:
-    """Give a staged file its name, unless that is taken; return whether it was free."""
-    try:
-        files.link(staged, target)
-    except FileExistsError:
-        placed = False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        placed = False
-        if not os.path.lexists(target):
-            files.rename(staged, target)
-            return True
-    else:
-        placed = True
-    files.remove_file(staged)
-    return placed
 
 
 def _finish(work: Iterable[Future[Any]]) -> None:

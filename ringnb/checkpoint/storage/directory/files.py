@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import threading
@@ -22,6 +23,7 @@ __all__ = [
     "interposing",
     "link",
     "make_directory",
+    "place",
     "remove_directory",
     "remove_file",
     "rename",
@@ -39,6 +41,11 @@ _R = TypeVar("_R")
 
 # ``interposer(name, arguments, call)`` is called in place of the operation; ``call()`` does it.
 Interposer = Callable[[str, tuple[Any, ...], Callable[[], Any]], Any]
+
+# How file systems say that they have no hard links.
+_NO_LINKS = frozenset(
+    [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+)
 
 _interposers: tuple[Interposer, ...] = ()
 _changing = threading.Lock()
@@ -139,3 +146,22 @@ def write_file(path: Path | str, buffers: Iterable[memoryview | bytes], *, durab
             sync_file(fd)
     finally:
         os.close(fd)
+
+
+def place(staged: Path, target: Path) -> bool:
+    """Give a staged file its name, unless that is taken; return whether it was free."""
+    try:
+        link(staged, target)
+    except FileExistsError:
+        placed = False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        placed = False
+        if not os.path.lexists(target):
+            rename(staged, target)
+            return True
+    else:
+        placed = True
+    remove_file(staged)
+    return placed

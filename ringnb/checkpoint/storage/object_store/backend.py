@@ -115,7 +115,7 @@ class ObjectStoreBackend(Backend):
 
             key = sync(first())
             if key is not None and self._get(DOCUMENT) is None:
-                raise self.refused(f"it holds {key!r} and no {DOCUMENT}")
+                raise self.rootless(f"it holds {key!r} and no {DOCUMENT}")
             return key is not None  # made since the first look
         self._store_id = self.check_marker(raw)
         return True
@@ -133,8 +133,9 @@ class ObjectStoreBackend(Backend):
 
     def _read_catalogue(self, leave_out: Collection[str] = ()) -> Catalogue:
         """Read every group document: names may be reused, so nothing is remembered."""
-        if not self.created():
-            return Catalogue()
+        return self._read_all(leave_out) if self.created() else Catalogue()
+
+    def _read_all(self, leave_out: Collection[str] = ()) -> Catalogue:
         check_lists(self._store)
 
         async def collect() -> list[tuple[str, bytes | None]]:
@@ -154,6 +155,14 @@ class ObjectStoreBackend(Backend):
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store."""
         return self._read_catalogue().entries()
+
+    def orphans(self) -> list[CheckpointInfo]:
+        """List what has a group document."""
+        return self._read_all().entries()
+
+    def root(self) -> bytes | None:
+        """Get the root document."""
+        return self._get(DOCUMENT)
 
     def history(
         self, name_prefix: str, kernel_id: str, others: Collection[str] = ()
@@ -200,12 +209,13 @@ class ObjectStoreBackend(Backend):
     # -- writing ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, adopting: bool = False) -> Iterator[None]:
         """Hold the lock among this process's threads."""
         if self._store.read_only:
             raise self.read_only()
         with self._shared.mutex:
-            self.created()
+            if not adopting:
+                self.created()
             if not self._shared.takes_checkpoints:
                 check_takes_checkpoints(self._store)
                 self._shared.takes_checkpoints = True
@@ -303,6 +313,11 @@ class ObjectStoreBackend(Backend):
     def replace_document(self, name: str, raw: bytes) -> None:
         """Put the new one over the old one: a put is all or nothing."""
         self._set(f"{name}/{DOCUMENT}", raw)
+
+    def replace_root(self, raw: bytes) -> None:
+        """Put it there."""
+        self._set(DOCUMENT, raw)
+        self.created()
 
     def remove(self, name: str, keys: set[str]) -> None:
         """The group document first: from then on the checkpoint does not exist."""
