@@ -497,11 +497,13 @@ class RetentionPreview:
         every = sorted((*self.keep, *self.delete), key=attrgetter("kernel_id", "sequence"))
         for e in every:
             stays = "stays" if e.pin is None else f"stays, pinned: {e.pin}"
+            if not e.good:
+                stays += " (bad state)"
             what = "is deleted" if e.name in deleted else stays
-            rows.append((e.name, e.kernel_id, e.step, e.nbytes, what))
+            rows.append((e.name, e.kernel_id, e.run[:6], e.step, e.nbytes, what))
         return rows_table(
             f"{self.policy!r} would delete {len(deleted)} and free {self.freed_bytes:,} bytes",
-            ("checkpoint", "actor", "step", "bytes", "what happens"),
+            ("checkpoint", "actor", "run", "step", "bytes", "what happens"),
             rows,
             classes=["ringnb-going" if e.name in deleted else "" for e in every],
         )

@@ -34,8 +34,6 @@ class TimelinePanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        # A name may be used again once its checkpoint is deleted; its number in the commit order is not.
-        self._parents: dict[tuple[str, int], str | None] = {}
         actors = self._controller.state.actors
         self.into = self.control(slot_picker(actors, "Into", none="its own slot"))
         restore = "Pause, keep the present state as a checkpoint, restore this one"
@@ -113,10 +111,12 @@ class TimelinePanel(Panel):
         else:
             facts = {
                 "step": f"{e.step:,}",
+                "actor and run": f"{e.kernel_id}, run {e.run}",
                 "committed": f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC, number {e.sequence}",
                 "size": f"{e.nbytes:,} bytes",
-                "continues": self._parent(e) or "nothing: the first of its line",
-                "state": choices.verdict(e.name, "complete, not read yet"),
+                "continues": e.parent or "nothing: the first of its run",
+                "bytes": choices.verdict(e.name, "complete, not read yet"),
+                "state": "good" if e.good else "not good: see the messages, or Checkpoint.bad",
                 "pinned": e.pin or "no",
             }
             table = facts_table(e.name, facts)
@@ -129,18 +129,6 @@ class TimelinePanel(Panel):
             verify=button_state(e is None, missing),
             download=button_state(e is None, missing),
         )
-
-    def _parent(self, e: CheckpointInfo) -> str | None:
-        """Return what a checkpoint continues from, read once: it is the display loop that waits."""
-        parents, key = self._parents, (e.name, e.sequence)
-        if key not in parents:
-            if len(parents) > 1000:
-                parents.clear()
-            try:
-                parents[key] = self.session.storage.load(e.name).parent
-            except (CheckpointCorrupt, CheckpointNotFound):
-                return "unknown"
-        return parents[key]
 
 
 def _restore(session: Session, slot: int, name: str) -> str:

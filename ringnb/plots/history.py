@@ -71,6 +71,13 @@ def _value(checkpoint: Checkpoint, scalar: Scalar, name: str | None) -> float:
     raise ValueError(msg)
 
 
+def _continues(checkpoint: Checkpoint, before: Checkpoint) -> bool:
+    """Return whether one is the next of its run; by the name where a former version knew no ids."""
+    if checkpoint.parent_id is None:
+        return checkpoint.parent == before.name
+    return checkpoint.parent_id == before.id and checkpoint.run == before.run
+
+
 def series(
     checkpoints: Iterable[Checkpoint],
     scalar: Scalar | Sequence[Scalar] = "mean",
@@ -117,7 +124,7 @@ def series(
     dt = step_seconds(history[0])
     timed = dt is not None and all(step_seconds(c) == dt for c in history)
     x = np.array([c.step * (dt if timed and dt else 1) for c in history])
-    starts = [i for i, c in enumerate(history) if i == 0 or c.parent != history[i - 1].name]
+    starts = [i for i, c in enumerate(history) if i == 0 or not _continues(c, history[i - 1])]
     for one, colour, marker in zip(scalars, _COLOURS, _MARKERS, strict=False):
         y = np.array([_value(c, one, name) for c in history])
         label: str | None = one if isinstance(one, str) else getattr(one, "__name__", "value")

@@ -12,7 +12,7 @@ from ringnb.panels.core.checkpoint_choices import CheckpointChoices
 
 A, B, C = (CheckpointInfo(name, sequence=i, nbytes=2048) for i, name in enumerate("abc"))
 LOST = CheckpointInfo("lost", damaged=True)
-OTHER = CheckpointInfo("other", sequence=3, pin="calm")
+OTHER = CheckpointInfo("other", kernel_id="wave_1", sequence=3, pin="calm")
 
 
 @pytest.fixture
@@ -58,9 +58,19 @@ def test_the_lines_to_choose_from_say_what_is_known(choices):
         {"name": "b", "text": "b, 2.0 KiB, damaged: a bit", "bad": 1},
         {"name": "c", "text": "c, 2.0 KiB, complete", "bad": 0},
     ]
-    assert choices.items(every_actor=True)[-1]["text"] == "other, 0 B, complete, pinned: calm"
+    line = choices.items(every_actor=True)[-1]["text"]
+    assert line == "other, wave_1, 0 B, complete, pinned: calm"
     choices.forget_verdict("b")
     assert choices.items()[2]["bad"] == 0
+
+
+def test_the_lines_name_the_runs_if_there_are_several_and_mark_bad_states(choices):
+    bad = B._replace(run="0123456789abcdef", good=False)
+    choices.update(((A._replace(run="f" * 16), bad), (OTHER,)))
+    assert [item["text"] for item in choices.items()] == [
+        "a, run ffffff, 2.0 KiB, complete",
+        "b, run 012345, 2.0 KiB, complete, bad state",
+    ]
 
 
 def test_a_verdict_on_what_is_gone_is_forgotten(choices):

@@ -89,16 +89,28 @@ class CheckpointChoices:
     def items(self, *, every_actor: bool = False) -> list[dict[str, Any]]:
         """Return ``name``, ``text`` and ``bad`` of the checkpoints to choose from, oldest first."""
         histories = self._histories if every_actor else (self.of_actor(),)
-        return [
-            {"name": e.name, "text": self._line(e), "bad": int(not self.sound(e))}
-            for history in histories
-            for e in history
-        ]
+        items = []
+        for history in histories:
+            several = len({e.run for e in history if not e.damaged}) > 1
+            for e in history:
+                text = self._line(e, actor=every_actor, run=several)
+                items.append({"name": e.name, "text": text, "bad": int(not self.sound(e))})
+        return items
 
-    def _line(self, e: CheckpointInfo) -> str:
+    def _line(self, e: CheckpointInfo, *, actor: bool, run: bool) -> str:
         if e.damaged:
             return f"{e.name}: damaged, cannot be read"
         # The name first: a narrow page cuts the end off, and two may be of one step.
-        at = f", {e.created_at:%H:%M:%S}" if e.created_at is not None else ""
-        pin = f", pinned: {e.pin}" if e.pin is not None else ""
-        return f"{e.name}{at}, {format_bytes(e.nbytes)}, {self.verdict(e.name, 'complete')}{pin}"
+        facts = [e.name]
+        if actor:
+            facts.append(e.kernel_id)
+        if run:
+            facts.append(f"run {e.run[:6]}")
+        if e.created_at is not None:
+            facts.append(f"{e.created_at:%H:%M:%S}")
+        facts += [format_bytes(e.nbytes), self.verdict(e.name, "complete")]
+        if not e.good:
+            facts.append("bad state")
+        if e.pin is not None:
+            facts.append(f"pinned: {e.pin}")
+        return ", ".join(facts)
