@@ -17,6 +17,8 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+gc.disable()  # until the tests are collected
+
 # Images set it, and then each of hundreds of processes compiles the package, and pytest all tests anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -52,6 +54,7 @@ def pytest_collection_finish():
     """Spare every collection of garbage what the tests' modules hold: a third of a second each."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header(config):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -10,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+import numba
 import pytest
+from processes import elsewhere
 
 from ringnb.kernel import caching
 
@@ -36,21 +40,40 @@ compile_actor(Heat2D((8, 8)))
 """
 
 
-def run(cache, before="", after="", **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(before=before, after=after)],
-        cwd="/",  # so that PYTHONPATH says which copy of the package is run
-        env=os.environ
-        | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(TREE.parent)}
-        | environment,
+def python(where, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=where,  # not the tree: PYTHONPATH says which copy of the package is run
+        env=os.environ | {"PYTHONPATH": str(TREE.parent)} | environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    place, hits = done.stdout.split()
-    return place, int(hits), done.stderr
+
+
+def run(cache, before="", after="", **environment):
+    """Run the program in a process of its own: a new one where the package is a copy."""
+    program = PROGRAM.format(before=before, after=after)
+    if "PYTHONPATH" in environment:
+        done = python("/", "-c", program, NUMBA_CACHE_DIR=str(cache), **environment)
+        assert done.returncode == 0, done.stderr
+        out, errors = done.stdout, done.stderr
+    else:
+        out, errors = elsewhere(call, program, {"NUMBA_CACHE_DIR": str(cache), **environment})
+    assert "Traceback" not in errors
+    place, hits = out.split()
+    return place, int(hits), errors
+
+
+def call(program, environment):
+    os.environ.update(environment)
+    numba.config.reload_config()
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+    ):
+        exec(program, {})
+    return out.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -198,17 +221,6 @@ except rn.RingnbError as error:
     print(type(error).__name__, str(error).count("\\n"), str(error))
 print("status", cli.main(["doctor"]))
 """
-
-
-def python(where, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=where,  # not the tree: PYTHONPATH says which copy of the package is run
-        env=os.environ | {"PYTHONPATH": str(TREE.parent)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_without_a_compiler_a_session_says_what_to_do_and_the_doctor_lives(tmp_path):

@@ -6,15 +6,18 @@ between two sessions of a process, and looks at what the second one computes.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import runpy
 import shutil
-import subprocess
 import sys
 import types
 
 import numba
 import numpy as np
 import pytest
+from processes import elsewhere
 
 import ringnb as rn
 from ringnb.kernel.caching import all_it_reads, find_cache
@@ -113,18 +116,22 @@ def run(project, cache, value, *names, fast=False):
     (project / "helpers.py").write_text(HELPERS.format(v=value, fast=fast))
     (project / "kept.py").write_text(KEPT)
     (project / "program.py").write_text(PROGRAM)
+    said = elsewhere(call, project, cache, names)
+    assert isinstance(said, str), said
+    return {name: float(found) for name, found in map(str.split, said.splitlines())}
+
+
+def call(project, cache, names):
     # Python takes an edit within one second that leaves a file's length for no edit.
-    environment = {"NUMBA_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "program.py", *names],
-        cwd=project,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return {name: float(found) for name, found in map(str.split, done.stdout.splitlines())}
+    sys.dont_write_bytecode = True
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
+    numba.config.reload_config()
+    os.chdir(project)
+    sys.path.insert(0, str(project))
+    sys.argv[1:] = names
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        runpy.run_path("program.py", run_name="__main__")
+    return out.getvalue()
 
 
 def test_an_edit_in_any_place_is_computed_by_the_next_process(tmp_path):
