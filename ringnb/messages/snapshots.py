@@ -176,9 +176,18 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
         if lease is not None:
             lease()
 
+    def detach(self) -> None:
+        """Copy the fields and give the staging buffer back now; the copies stay until `release`."""
+        if self._fields is not None:
+            copies = {name: array.copy() for name, array in self._fields.items()}
+            for array in copies.values():
+                array.flags.writeable = False
+            self.release()
+            self._fields = copies
+
     @property
     def released(self) -> bool:
-        """Whether the staging buffer was given back."""
+        """Whether the fields were given back."""
         return self._fields is None
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:

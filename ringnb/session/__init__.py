@@ -27,6 +27,10 @@ The way of one snapshot, and the thread on which each part runs::
     service  service.turn > _hand_over              to the writer thread
     writer   service.complete > transport.respond   arrays that view the staging buffer
     writer   service.complete > the manager         commits them, then deletes what is too old
+
+             where other requests wait for the buffer, `_hand_over` calls `respond` and copies a
+             small state; the writer completes those that are there together
+
     caller   take_snapshot                          wakes up and opens the checkpoint
 
 Another thread that waits for an answer of its own may take this one off the ring as well. Without a

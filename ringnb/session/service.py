@@ -2,7 +2,8 @@
 
 * The *service thread* polls the manager, pushes commands while a lane has a free staging buffer, and
   takes replies off the rings; `SnapshotService.turn` is one turn of it.
-* The *writer thread* completes snapshots, one at a time: a slow disk delays no command.
+* The *writer thread* completes snapshots: a slow disk delays no command. Small ones that are there
+  already it completes together, if that makes the storage faster; it never waits for more.
 
 Neither knows the session that owns them, so that an abandoned session can be collected.
 
@@ -29,9 +30,10 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
 from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient
+from ringnb.kernel.layout import state_nbytes
 from ringnb.messages.commands import Command
 from ringnb.messages.events import Event, EventLog
-from ringnb.messages.snapshots import SnapshotRequest
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
 from ringnb.session.step_schedule import StepSchedule
@@ -42,6 +44,8 @@ __all__ = ["SnapshotService"]
 _LOG = logging.getLogger("ringnb")
 _TICK_S = 0.1  # a manager that is reconfigured does not wake the service: it looks so often
 _STEP_TICK_S = 0.01  # how late a snapshot by the step count may be requested
+_MOST_TOGETHER = 256  # the first of a group waits for the last
+_MOST_DETACHED_BYTES = 64 << 20  # of states that were copied and wait for the disk
 _LAST_ANSWERS_S = 2.0  # how long `stop` waits for answers to commands that were sent
 
 
@@ -68,7 +72,8 @@ class SnapshotService:
         self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
         self._to_write: queue.SimpleQueue[RequestStatus | None] = queue.SimpleQueue()
         self._writing = 0
-        self._lock = threading.Lock()  # guards the number above
+        self._detached_bytes = 0
+        self._lock = threading.Lock()  # guards the two numbers above
         # Without a lock, for every call looks here, also on the main thread: see `off_main`.
         self._kept: deque[BaseException] = deque()
         self._failures = RepeatedFailures()
@@ -220,31 +225,72 @@ class SnapshotService:
     def _hand_over(self) -> None:
         """Give answered requests to the writer thread. Service thread only."""
         while (status := self.transport.take()) is not None:
+            if self._backlog[self._kernel.lane_of(status.request.actor_slot)]:
+                self._detach(status)
             with self._lock:
                 self._writing += 1
             self._to_write.put(status)
+
+    def _detach(self, status: RequestStatus) -> None:
+        """Copy a small state, so that the next request of its lane need not wait for the disk."""
+        nbytes = self._nbytes_together(status)
+        if nbytes == 0 or self._detached_bytes + nbytes > _MOST_DETACHED_BYTES:
+            return
+        try:
+            response = self.transport.respond(status)
+        except KernelStopped:
+            return  # the writer thread finds the same
+        if response.success:
+            response.data.detach()
+            with self._lock:
+                self._detached_bytes += nbytes
+        status.response = response
+
+    def _nbytes_together(self, status: RequestStatus) -> int:
+        """Return the bytes of a state that gains by being saved with others; 0 if it does not."""
+        nbytes = state_nbytes(self._kernel.actors[status.request.actor_slot])
+        return nbytes if nbytes <= getattr(self.manager.storage, "group_bytes", 0) else 0
 
     # -- the writer thread -----------------------------------------------------------------------
 
     def _write(self) -> None:
         """Body of the writer thread; None in its queue ends it."""
-        while (status := self._to_write.get()) is not None:
+        for group in self._groups():
             with self._keeping_failures():
-                self._commit(status)
+                self._commit(group)
             with self._lock:
-                self._writing -= 1
+                self._writing -= len(group)
 
-    def _commit(self, status: RequestStatus) -> None:
-        """Commit an answered request, and tell the user how it ended. Writer thread only."""
-        try:
-            name = self.complete(status)
-        except KernelStopped:
-            raise
-        except Exception as error:  # noqa: BLE001 - reported, whatever it is
-            self._report(status, error)
-        else:
-            if name is not None and self._failures.count > 0:
-                self._log_recovery(status.request.actor_slot, name)
+    def _groups(self) -> Iterator[list[RequestStatus]]:
+        """Yield what is in the queue: small ones together, as many as are there, large ones alone."""
+        group: list[RequestStatus] = []
+        while True:
+            try:
+                status = self._to_write.get(block=not group)
+            except queue.Empty:
+                yield group
+                group = []
+                continue
+            together = status is not None and self._nbytes_together(status) > 0
+            if group and (not together or len(group) >= _MOST_TOGETHER):
+                yield group
+                group = []
+            if status is None:
+                return
+            group.append(status)
+            if not together:
+                yield group
+                group = []
+
+    def _commit(self, group: list[RequestStatus]) -> None:
+        """Commit answered requests, and tell the user how each ended. Writer thread only."""
+        for status, result in zip(group, self._complete(group), strict=True):
+            if isinstance(result, KernelStopped):
+                continue  # every call raises it
+            if isinstance(result, Exception):
+                self._report(status, result)
+            elif result is not None and self._failures.count > 0:
+                self._log_recovery(status.request.actor_slot, result)
 
     def _on_bad(self, event: Event) -> None:
         """Pause an actor whose state is not good, if that is asked for; on the thread that committed."""
@@ -258,21 +304,48 @@ class SnapshotService:
 
     def complete(self, status: RequestStatus) -> str | None:
         """Commit an answered request and end its status; raises as the manager does. Any thread."""
+        [result] = self._complete([status])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _complete(self, group: list[RequestStatus]) -> list[str | Exception | None]:
+        """Commit answered requests together, and end the status of each; return what came of it."""
+        responses: list[SnapshotResponse] = []
+        results: list[str | Exception | None] = [None] * len(group)
+        places: list[int] = []
         try:
-            response = self.transport.respond(status)
-            try:
-                name = self.manager.complete_snapshot(response)
-            finally:
-                response.release()
+            for place, status in enumerate(group):
+                try:
+                    responses.append(status.response or self.transport.respond(status))
+                    places.append(place)
+                except Exception as error:  # noqa: BLE001 - of this one: the others go on
+                    results[place] = error
+            completed = self.manager.complete_snapshots(responses)
+            for place, result in zip(places, completed, strict=True):
+                results[place] = result
         except BaseException as error:
-            status.end(error)
+            for status in group:
+                status.end(error)
             raise
-        if name is None:
-            status.end(SnapshotFailed("the request was cancelled or has expired"))
-            return None
-        status.name = name
-        status.end(None)
-        return name
+        finally:
+            for response in responses:
+                response.release()
+            self._forget_detached(group)
+        for status, result in zip(group, results, strict=True):
+            if isinstance(result, str):
+                status.name = result
+            if result is None:
+                result = SnapshotFailed("the request was cancelled or has expired")  # noqa: PLW2901
+            status.end(result if isinstance(result, Exception) else None)
+        return results
+
+    def _forget_detached(self, group: list[RequestStatus]) -> None:
+        for status in group:
+            response, status.response = status.response, None
+            if response is not None and response.success:
+                with self._lock:
+                    self._detached_bytes -= self._nbytes_together(status)
 
     def _report(self, status: RequestStatus, error: Exception) -> None:
         """Warn of a failed automatic snapshot, or keep an unexpected error."""

@@ -41,6 +41,9 @@ class RequestStatus:
     stage: Literal["requested", "sent", "committed", "failed"] = "requested"
     modifications: int = 0  # of the actor, when the request was sent
     reply: Reply | None = None
+    response: SnapshotResponse | None = (
+        None  # made when the reply came in, with copies of a small state
+    )
     received_ns: int = 0  # time.monotonic_ns() when the reply was taken off the ring
     captured_ns: int | None = None  # time.monotonic_ns() when the kernel began the copy
     version: StateVersion | None = None  # what was captured

@@ -112,3 +112,19 @@ def test_a_subclass_that_would_lose_something_is_refused_with_the_remedy(given, 
         normalise_fields({"u": given})
     with pytest.raises(TypeError, match=words):
         SnapshotResponse(1, 0, True, {"u": given}, 5)
+
+
+def test_detached_fields_outlive_the_buffer_until_they_are_released():
+    given_back, buffer = [], np.arange(3.0)
+    data = StagedFields({"u": buffer}, lease=lambda: given_back.append(True))
+    data.detach()
+    assert given_back == [True]
+    buffer[:] = 7.0  # the next snapshot
+    np.testing.assert_array_equal(data["u"], [0.0, 1.0, 2.0])
+    assert not data["u"].flags.writeable
+    assert not data.released
+    data.release()
+    assert given_back == [True]
+    assert data.released
+    data.detach()
+    assert data.released

@@ -224,3 +224,76 @@ def test_close_commits_what_was_captured():
     closer.join(30)
     assert s.closed
     assert gate.list() == ["checkpoint_0_step_0"]
+
+
+# -- many small states -----------------------------------------------------------------------------
+
+
+class Together(Gate):
+    """A storage that gains by being given several states, up to a size."""
+
+    group_bytes = 1 << 20
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.groups = []
+        self.refused = None  # a name that cannot be saved
+
+    def save_many(self, snapshots):
+        snapshots = list(snapshots)
+        self.groups.append([name for name, _ in snapshots])
+        return [FULL if name == self.refused else self.save(name, s) for name, s in snapshots]
+
+
+def test_small_states_that_wait_for_a_slow_disk_free_their_buffers_and_are_saved_together():
+    storage = Together(memory())
+    with rn.Session(Mixer(SHAPE), actors=9, config=quiet(), storage=storage, lanes=1) as s:
+        for slot in range(9):
+            s.run_steps(slot, slot + 1)
+        storage.open.clear()
+        requests = [s.manager.request_snapshot(slot) for slot in range(9)]
+        statuses = [s._service.enqueue(request) for request in requests]
+        assert storage.entered.wait(10)
+        until(lambda: s.statistics().being_written == 9)
+        assert sum(s.statistics().kernel.staging_taken) <= 2, "none waits for a buffer"
+        storage.refused = "checkpoint_5_step_6"
+        storage.open.set()
+        with pytest.warns(rn.CheckpointWarning, match=r"'mixer_5'.*No space left"):
+            assert all(status.done.wait(10) for status in statuses)
+            until(lambda: s.statistics().being_written == 0)
+        names = [f"checkpoint_{slot}_step_{slot + 1}" for slot in range(9)]
+        assert [status.name for status in statuses] == [
+            name if name != storage.refused else None for name in names
+        ]
+        assert [name for group in storage.groups for name in group] == names[
+            -sum(map(len, storage.groups)) :
+        ]
+        assert max(map(len, storage.groups)) >= 5
+        for slot in set(range(9)) - {5}:
+            np.testing.assert_array_equal(
+                state_of(s.storage.load(names[slot])), reference(slot, slot + 1)
+            )
+        assert s._service._detached_bytes == 0
+
+
+@pytest.mark.parametrize("group_bytes", [0, 8])
+def test_states_that_gain_nothing_are_saved_one_by_one(group_bytes):
+    storage = Together(memory())
+    storage.group_bytes = group_bytes
+    with rn.Session(Mixer(SHAPE), actors=5, config=quiet(), storage=storage, lanes=1) as s:
+        storage.open.clear()
+        requests = [s.manager.request_snapshot(slot) for slot in range(5)]
+        statuses = [s._service.enqueue(request) for request in requests]
+        assert storage.entered.wait(10)
+        until(lambda: s.statistics().waiting_to_send == 3), ("they wait in the kernel's buffers")
+        storage.open.set()
+        assert all(status.done.wait(10) for status in statuses)
+        assert storage.groups == []
+
+
+def test_a_lone_snapshot_waits_for_no_other():
+    storage = Together(memory())
+    with rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=storage) as s:
+        for slot in range(2):
+            assert s.snapshot(slot).name == f"checkpoint_{slot}_step_0"
+        assert storage.groups == []
