@@ -61,7 +61,7 @@ def open_store(path: str) -> ZarrStorage:
 def describe(storage: CheckpointStorage) -> Iterator[dict[str, Any]]:
     """Yield a JSON object per checkpoint, oldest commit first; metadata is checked, arrays are not.
 
-    Those with damaged metadata come before the others, and only their names are known.
+    Of those with damaged metadata only the names are known.
     """
     for name in storage.list():
         entry = {"name": name, **dict.fromkeys(_KNOWN)}

@@ -191,7 +191,7 @@ class StorageTests:
             *(3, 8, checkpoint.sequence, False),
             *(checkpoint.created_at, checkpoint.nbytes, None),
             *(checkpoint.id, checkpoint.run, checkpoint.parent, checkpoint.parent_id),
-            *(None, False, True),
+            *(None, False, True, (None, None)),
         )
 
     def test_a_history_is_one_actors_in_commit_order(self, storage: CheckpointStorage) -> None:

@@ -188,7 +188,7 @@ class Backend(ABC):
 
     @abstractmethod
     def catalogue(self) -> list[CheckpointInfo]:
-        """Return what is there: damaged ones first, then oldest commit first."""
+        """Return what is there, oldest commit first; damaged ones where they seem to have stood."""
 
     @abstractmethod
     def history(

@@ -111,7 +111,9 @@ class CheckpointStorage(ABC):
 
     @abstractmethod
     def list(self) -> list[str]:
-        """Return all names, oldest commit first; those with damaged metadata come before the rest.
+        """Return all names, oldest commit first.
+
+        One with damaged metadata stands where it seems to have stood; first, if that is unknown.
 
         Returns
         -------
@@ -223,7 +225,8 @@ class CheckpointStorage(ABC):
                     good=c.good,
                 )
             )
-        return Catalogue(entries).entries()
+        marked = {entry.name: entry for entry in Catalogue(entries).entries()}
+        return [marked[entry.name] for entry in entries]
 
     def history(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
         """Return one actor's checkpoints, oldest commit first, without those that are damaged.

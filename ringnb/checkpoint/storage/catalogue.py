@@ -5,15 +5,19 @@ A directory's `Listing` keeps one between calls; an object store reads one anew 
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import final
 
-from ringnb.checkpoint.storage.document import parse_info
+from ringnb.checkpoint.storage.document import estimate_place, parse_info
 from ringnb.checkpoint.storage.format import ATTRIBUTE, looks_like_checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt
 
 __all__ = ["Catalogue", "entry_of"]
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def entry_of(name: str, raw: bytes | None, store: str | None) -> CheckpointInfo | None:
@@ -26,8 +30,30 @@ def entry_of(name: str, raw: bytes | None, store: str | None) -> CheckpointInfo 
             return parse_info(name, raw, store)
         except CheckpointCorrupt:
             if f'"{ATTRIBUTE}"'.encode() in raw:
-                return CheckpointInfo(name, damaged=True)
+                return CheckpointInfo(name, damaged=True, estimated=estimate_place(raw))
     return CheckpointInfo(name, damaged=True) if looks_like_checkpoint(name) else None
+
+
+def _in_order(sound: list[CheckpointInfo], damaged: list[CheckpointInfo]) -> list[CheckpointInfo]:
+    """Put damaged ones where they seem to have stood; those of which nothing is known come first."""
+    numbers = [e.sequence for e in sound]
+    taken = set(numbers)
+
+    def place(e: CheckpointInfo) -> tuple[int, bool, int, datetime, str]:
+        number, moment = e.estimated
+        if number is not None and number not in taken:  # else it is not what was committed
+            return bisect(numbers, number), True, number, _NEVER, e.name
+        if moment is None:
+            return 0, False, 0, _NEVER, e.name
+        later = (i for i, s in enumerate(sound) if s.created_at and s.created_at > moment)
+        return next(later, len(sound)), False, 0, moment, e.name
+
+    places = sorted((place(e), e) for e in damaged)
+    merged, done = [], 0
+    for (before, *_), e in places:
+        merged += [*sound[done:before], e]
+        done = before
+    return merged + sound[done:]
 
 
 @final
@@ -87,9 +113,10 @@ class Catalogue:
             self._fill([*self._damaged.values(), *self._sound.values()])
 
     def entries(self) -> list[CheckpointInfo]:
-        """Return all: damaged ones first, then oldest commit first."""
+        """Return all, oldest commit first; damaged ones where they seem to have stood."""
         self._sort()
-        return [*self._damaged.values(), *self._marked(self._sound.values())]
+        sound = self._marked(self._sound.values())
+        return _in_order(sound, list(self._damaged.values())) if self._damaged else sound
 
     def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
         """Return an actor's checkpoints, oldest commit first; none that is damaged, or a copy."""

@@ -11,9 +11,11 @@ again then: a document whose own bytes do not match is compared without what is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +39,7 @@ from ringnb.errors import CheckpointCorrupt
 __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Document",
+    "estimate_place",
     "checkpoint_id",
     "describe_bad",
     "parse_document",
@@ -49,6 +52,8 @@ __all__ = [
 MAX_DOCUMENT_BYTES = 64 << 20
 _ZEROS = "0" * 64
 _ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
+_NUMBER = re.compile(rb'"sequence":(-?\d{1,18})[,}]')
+_TIME = re.compile(rb'"created_at":"([^"]{1,40})"')
 _IDENTITY = ("name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence")
 _MALFORMED = (
     *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
@@ -224,6 +229,19 @@ def _why_copy(record: Mapping[str, Any], name: str, store: str | None) -> str | 
     if record.get("name") not in (None, name):
         return f"a copy of {record['name']!r}"
     return None
+
+
+def estimate_place(raw: bytes) -> tuple[int | None, datetime | None]:
+    """Return the number and the time that a damaged document still states, which may be wrong."""
+    number, stated = (found and found[1] for found in (_NUMBER.search(raw), _TIME.search(raw)))
+    moment = None
+    if stated is not None:
+        with contextlib.suppress(ValueError):
+            moment = datetime.fromisoformat(stated.decode())
+    return (
+        None if number is None else int(number),
+        moment if moment is not None and moment.tzinfo is not None else None,
+    )
 
 
 def parse_document(name: str, raw: bytes) -> Document:

@@ -186,6 +186,9 @@ class CheckpointInfo(NamedTuple):
         Whether another run begins at it.
     good : bool
         Whether its state was found to be good, or not looked at.
+    estimated : tuple of (int or None, datetime.datetime or None)
+        If `damaged`: its number and time, as far as they can still be read, or guessed from time stamps.
+        They decide where it is listed, and nothing else.
     """
 
     name: str
@@ -206,3 +209,4 @@ class CheckpointInfo(NamedTuple):
     copy: str | None = None
     is_branch_point: bool = False
     good: bool = True
+    estimated: tuple[int | None, datetime | None] = (None, None)

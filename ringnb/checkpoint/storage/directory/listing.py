@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import final
 
@@ -71,7 +72,7 @@ class Listing:
                 self._store_id, self._known, self._stamp = store_id, {}, None
 
     def entries(self, *, exclusive: bool) -> list[CheckpointInfo]:
-        """Return what the store holds: damaged ones first, then oldest commit first."""
+        """Return what the store holds, oldest commit first; damaged ones as `Catalogue.entries`."""
         with self._guard:
             self._refresh(exclusive=exclusive)
             return self._examined(Catalogue.entries)
@@ -178,6 +179,8 @@ class Listing:
                 entry = entry_of(name, None, None) if lost else None
         except CheckpointCorrupt:  # it cannot be read
             entry = entry_of(name, None, None)
+        if entry is not None and entry.damaged and entry.estimated[1] is None:
+            entry = entry._replace(estimated=(entry.estimated[0], _oldest_stamp(path)))
         if entry is None and stamp is None and not os.path.lexists(path):
             self._known.pop(name, None)  # retired by another writer since the directory was read
         else:
@@ -186,6 +189,16 @@ class Listing:
 
     def _document_stamp(self, name: str) -> Stamp | None:
         return _stamp(f"{self._store}/{name}/{DOCUMENT}")
+
+
+def _oldest_stamp(path: Path) -> datetime | None:
+    """Return the oldest time stamp in a checkpoint: damage, and a new document, are younger than it."""
+    stamps = []
+    with contextlib.suppress(OSError):
+        for entry in (path, *path.iterdir()):
+            with contextlib.suppress(OSError):
+                stamps.append(os.lstat(entry).st_mtime)
+    return datetime.fromtimestamp(min(stamps), UTC) if stamps else None
 
 
 def _stamp(path: str | Path) -> Stamp | None:
