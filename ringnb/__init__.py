@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ringnb import actors, plots
     from ringnb import panels as panels  # not in __all__: it needs an extra
     from ringnb.session.session import Session
+    from ringnb.session.signals import checkpoint_on_signal
 
 __version__ = VERSION
 
@@ -75,6 +76,7 @@ __all__ = [
     "ZarrStorage",
     "__version__",
     "actors",
+    "checkpoint_on_signal",
     "plots",
     "retention",
 ]
@@ -96,6 +98,10 @@ def __getattr__(name: str) -> Any:
         from ringnb.session import session  # noqa: PLC0415 - brings in Numba
 
         value: Any = session.Session
+    elif name == "checkpoint_on_signal":
+        from ringnb.session import signals  # noqa: PLC0415 - brings in Numba, as all of ringnb.session
+
+        value = signals.checkpoint_on_signal
     elif name in ("actors", "plots", "panels"):
         value = importlib.import_module(f"ringnb.{name}")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
 import warnings
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def test_the_readme_fits_one_screen():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 70
 
 
+@pytest.fixture
+def own_signals():
+    """Handlers that a page sets are gone after it."""
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
 @pytest.mark.parametrize("page", PYTHON, ids=name_of)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

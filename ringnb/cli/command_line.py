@@ -84,6 +84,28 @@ def _parser() -> _Parser:
         action="store_true",
         help="copy the notebooks with the exercises solved as well, to DIR/solutions",
     )
+    run = commands.add_parser(
+        "run",
+        help="run a script under a time limit; it goes on when run again",
+        description=(
+            "Run a Python script. Its sessions continue from their newest checkpoints. Just before the "
+            "time is up, or at SIGTERM, they leave a last checkpoint, and the exit status is 85: run "
+            "the same command again. SLURM's own limit is known (SLURM_JOB_END_TIME)."
+        ),
+        allow_abbrev=False,
+    )
+    run.add_argument(
+        "--walltime",
+        metavar="T",
+        help="how long it may take from its start: 1:30:00, 2-12:00:00 (days), 90m, 1h30m",
+    )
+    run.add_argument(
+        "--until", metavar="T", help="when it must have ended: 18:00, 2027-01-31T18:00"
+    )
+    run.add_argument("script", metavar="SCRIPT", help="the Python file")
+    run.add_argument(
+        "arguments", metavar="...", nargs=argparse.REMAINDER, help="what the script gets"
+    )
     _add_store_commands(commands)
 
     bench = commands.add_parser(
@@ -249,6 +271,12 @@ def _dispatch(argv: list[str]) -> int:
             from ringnb.cli import lab  # noqa: PLC0415
 
             return lab.run(given.dir, passed_on, solutions=given.solutions)
+        case "run":
+            from ringnb.cli import run  # noqa: PLC0415
+
+            return run.run(
+                given.script, given.arguments, walltime=given.walltime, until=given.until
+            )
         case "bench":
             from ringnb.cli import bench  # noqa: PLC0415
 

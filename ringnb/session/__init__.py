@@ -6,6 +6,8 @@ the last, which uses it::
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
     closing           the last checkpoint, and the end of everything
+    live              which sessions are open; all are closed at the end of the interpreter
+    signals           a checkpoint when a signal announces the end
     restore           a checkpoint back into a live actor
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread
@@ -50,5 +52,6 @@ the course or the command line. Panels are found by an entry point, and subscrib
 from __future__ import annotations
 
 from ringnb.session.session import Session
+from ringnb.session.signals import checkpoint_on_signal
 
-__all__ = ["Session"]
+__all__ = ["Session", "checkpoint_on_signal"]

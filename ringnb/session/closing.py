@@ -34,11 +34,13 @@ def close_parts(
     deadline = time.monotonic() + config.on_close_timeout_s if config.on_close else math.inf
     interrupt = None
     try:
-        if last and config.on_close:
-            save_last(service, kernel, config.on_close_timeout_s)
+        wanted = last and config.on_close
+        if wanted and not save_last(service, kernel, config.on_close_timeout_s):
+            service.unsaved += map(service.name_of, service.changed())
     except KeyboardInterrupt as error:
         # Whoever waits no longer for the checkpoint still wants the store released.
         interrupt, deadline = error, time.monotonic()
+        service.unsaved += map(service.name_of, service.changed())
     if not service.stop(deadline + _GRACE_S):
         service.warn(
             "the session was closed while a checkpoint was still being written: it is committed if "

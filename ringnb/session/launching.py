@@ -12,6 +12,7 @@ from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.cuda.availability import notice_fallback
+from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
@@ -100,7 +101,7 @@ def register_population(
         if manager.note_restored(slot, None) is not None:
             changes.mark_saved(slot, StateVersion(0, 0, 0))
             with_history.append(slot)
-    if with_history:
+    if with_history and not live.on_start:  # else it is continued as soon as it has started
         _say_that_it_starts_fresh(manager, ids, with_history)
 
 

@@ -4,17 +4,25 @@ Otherwise two kernels would write the same histories, and every run would leave 
 session is remembered, weakly, under the cell that made it, its store and its actors' identities; only a
 later run of the same cell, with the same store and identities, closes it. Outside a notebook nothing
 happens.
+
+A notebook server interrupts the cell that runs and asks the kernel to end, which ends the interpreter. A
+cell that goes on keeps the kernel from hearing it: then SIGTERM comes, and SIGKILL soon after.
 """
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 import weakref
 from collections.abc import Hashable, Sequence
+from types import FrameType
 from typing import Any, Protocol
 
-__all__ = ["close_previous", "current_run", "remember"]
+from ringnb.session import live
+
+__all__ = ["close_at_sigterm", "close_previous", "current_run", "remember"]
 
 
 class _Displaceable(Protocol):
@@ -67,3 +75,22 @@ def remember(
             del _made[key]
     if run is not None:
         _made[(run[0], store, tuple(kernel_ids))] = (run[1], weakref.ref(session))
+
+
+def close_at_sigterm() -> None:
+    """In a notebook's kernel, have SIGTERM close the sessions before it ends the process."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if getattr(shell, "kernel", None) is None:
+        return
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    live.close_all()
+    # As without us. SystemExit would only end the cell that runs.
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)

@@ -77,6 +77,7 @@ class SnapshotService:
         # Without a lock, for every call looks here, also on the main thread: see `off_main`.
         self._kept: deque[BaseException] = deque()
         self._failures = RepeatedFailures()
+        self.unsaved: list[str] = []  # actors whose last state could not be saved at the end
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         log.subscribe(self._on_bad, "bad")

@@ -11,7 +11,6 @@ work.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
@@ -48,6 +47,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
+from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 from ringnb.session.closing import close_parts, save_last
 from ringnb.session.fault_injection import Faults
@@ -59,7 +59,7 @@ from ringnb.session.launching import (
     population_of,
     register_population,
 )
-from ringnb.session.notebook import close_previous, current_run, remember
+from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
 from ringnb.session.restore import (
     check_fits,
     fill_buffers,
@@ -74,7 +74,6 @@ from ringnb.session.statistics import SessionStatistics, session_table
 __all__ = ["Session"]
 
 _LOG = logging.getLogger("ringnb")
-_live: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 @final
@@ -203,12 +202,9 @@ class Session:
             self._manager.close()
             self._closed = True
             raise
-        _live.add(self)
-        # Registered again, so that it runs before all that was registered until now: commits under way
-        # at exit read the kernel's buffers, which finalisers free.
-        atexit.unregister(_close_all)
-        atexit.register(_close_all)
         remember(run, store, ids, self)
+        close_at_sigterm()
+        live.enter(self)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -243,7 +239,7 @@ class Session:
                 self._faults.clear()  # a slow disk must not hold up the last commits
             interrupt = close_parts(self._service, self._kernel, last=last)
             self._closed = True
-            _live.discard(self)
+            live.leave(self, self._service.unsaved)
         if interrupt is not None:
             raise interrupt
         self._service.check()
@@ -981,10 +977,3 @@ class Session:
             f"<Session: {len(self._kernel.actors)} x {kinds} on {self.backend}, "
             f"{counted(self._manager.total_completed, 'checkpoint')}, {state}>"
         )
-
-
-def _close_all() -> None:
-    """Close sessions before the interpreter tears down what their threads run on."""
-    for session in list(_live):
-        with contextlib.suppress(Exception, KeyboardInterrupt):
-            session.close()

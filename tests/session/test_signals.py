@@ -16,6 +16,7 @@ from session_rig import SHAPE, memory, quiet
 
 import ringnb as rn
 from ringnb._support.off_main import check_interrupted, off_main
+from ringnb.testing import MemoryStorage
 from ringnb.testing.kernels import Mixer
 
 TIMEOUT_S = 5.0  # of a snapshot that waits for itself; any other takes milliseconds
@@ -244,3 +245,49 @@ def test_on_other_threads_a_call_is_direct_and_a_helper_keeps_nothing_alive():
     del kept
     gc.collect()
     assert gone() is None
+
+
+@pytest.fixture
+def saving(request):
+    storage = MemoryStorage()
+    with rn.Session(Mixer(SHAPE), config=quiet(), storage=storage) as s:
+        s.run_steps(0, 3)
+        yield s, lambda: [e.step for e in storage.history("checkpoint", "mixer_0")]
+
+
+@pytest.fixture(params=[None, signal.SIG_IGN, "a function"], ids=["nothing", "ignored", "function"])
+def before(request):
+    """What the program has set for SIGUSR1, and the calls of it."""
+    calls = []
+    given = {"a function": lambda number, _: calls.append(number), None: signal.SIG_DFL}
+    outer = signal.signal(signal.SIGUSR1, given.get(request.param, request.param))
+    yield request.param, calls
+    signal.signal(signal.SIGUSR1, outer)
+
+
+def test_a_signal_saves_and_then_does_what_it_is_for(saving, before):
+    (s, saved), (given, calls) = saving, before
+    rn.checkpoint_on_signal(signal.SIGUSR1, then="continue")
+    rn.checkpoint_on_signal(signal.SIGUSR1)
+    if given == "a function":
+        signal.raise_signal(signal.SIGUSR1)
+        assert calls == [signal.SIGUSR1]
+    else:
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGUSR1)
+        assert ended.value.code == 128 + signal.SIGUSR1
+    assert saved() == [3]
+    rn.checkpoint_on_signal(signal.SIGUSR1, then="continue")
+    s.run_steps(0, 2)
+    signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR1)
+    assert saved() == [3, 5]
+
+
+def test_signals_that_cannot_be_handled_are_refused():
+    with pytest.raises(ValueError, match="no signal is given"):
+        rn.checkpoint_on_signal()
+    with pytest.raises(ValueError, match="'exit' or 'continue'"):
+        rn.checkpoint_on_signal(signal.SIGUSR1, then="stop")
+    with pytest.raises(OSError, match="Invalid argument"):
+        rn.checkpoint_on_signal(signal.SIGKILL)

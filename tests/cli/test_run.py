@@ -1,0 +1,234 @@
+"""`ringnb run`: a script ends in time with its last state saved, says so, and goes on the next time."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from commands import assert_one_line, ringnb_here
+
+import ringnb as rn
+from ringnb._support.children import run_python
+from ringnb.cli import run as running
+from ringnb.cli.run import RUN_AGAIN
+from ringnb.cli.run_limit import (
+    CommitTimes,
+    end_of,
+    margin_of,
+    parse_until,
+    parse_walltime,
+    process_began,
+    stop_at,
+)
+from ringnb.messages.events import Event, EventLog
+from ringnb.testing import MemoryStorage
+
+SCRIPT = """
+import sys
+import ringnb as rn
+
+config = rn.CheckpointConfig(storage_path=sys.argv[1], interval=3600)
+total = int(sys.argv[2])
+steps = int(sys.argv[3])  # after which `sys.argv[4]` is done
+with rn.Session(rn.actors.Life((16, 16)), config=config) as s:
+    if s.current_step(0) == 0:
+        s.inject(0, at=(5, 5))
+    try:
+        while s.current_step(0) < total:
+            s.run_steps(0, min(steps, total - s.current_step(0)))
+            exec(sys.argv[4])
+    finally:
+        print("at step", s.current_step(0))
+"""
+
+
+END = datetime.now(UTC) + timedelta(hours=1)
+
+
+@pytest.fixture
+def job(tmp_path, capfd):
+    """Run a script in this process; return its status, output and errors."""
+
+    def call(source, *arguments, **options):
+        script = tmp_path / "job.py"
+        script.write_text(source)
+        status = running.run(str(script), arguments, **options)
+        return status, *capfd.readouterr()
+
+    return call
+
+
+def limited(mark):
+    """Options of a run whose time is up as soon as there is a file."""
+
+    def clock():
+        return END.timestamp() - (150 if mark.exists() else 3600)
+
+    return {"until": END.isoformat(), "margin_s": 200, "clock": clock}
+
+
+def test_a_run_ends_in_time_and_goes_on_where_it_was(job, tmp_path):
+    store, mark = tmp_path / "s.zarr", tmp_path / "mark"
+    before, argv, path = signal.getsignal(signal.SIGTERM), sys.argv, list(sys.path)
+    late = f"open({str(mark)!r}, 'w').close(); s.run_steps(0, 2**40)"
+    status, out, err = job(SCRIPT, str(store), "1500", "500", late, **limited(mark))
+    assert status == RUN_AGAIN == 85
+    assert err == (
+        "ringnb run: the time is up; what was computed is saved. Run the same command again to go on "
+        "(exit status 85)\n"
+    )
+    step = rn.ZarrStorage(store).history("checkpoint", "life_0")[-1].step
+    assert out == f"at step {step}\n"
+    assert step > 500
+    assert (signal.getsignal(signal.SIGTERM), sys.argv, sys.path) == (before, argv, path)
+    total = step + 100
+    status, out, err = job(SCRIPT, str(store), str(total), "500", "")
+    assert (status, out) == (0, f"at step {total}\n")
+    assert err == f"ringnb run: actor 'life_0' goes on from step {step:,}\n"
+    assert job(SCRIPT, str(store), str(total), "1", "")[:2] == (0, f"at step {total}\n")
+    with rn.Session(
+        rn.actors.Life((16, 16)), config=rn.CheckpointConfig(enabled=False), storage=MemoryStorage()
+    ) as s:
+        s.inject(0, at=(5, 5))
+        s.run_steps(0, total)
+        expected = s.snapshot(0).numpy()
+    found = rn.ZarrStorage(store).load(f"checkpoint_0_step_{total}").numpy()
+    np.testing.assert_equal(found, expected)
+
+
+DEAF = """
+import datetime, os, sys, time
+from ringnb.cli import run
+mark, end = sys.argv[1], datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+run.run(*sys.argv[2:3], sys.argv[3:], until=end.isoformat(), margin_s=6,
+        clock=lambda: end.timestamp() - (5 if os.path.exists(mark) else 3600))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_hears_no_signal_does_not_keep_the_run_from_ending(tmp_path):
+    mark, store, script = tmp_path / "mark", tmp_path / "s.zarr", tmp_path / "job.py"
+    script.write_text(SCRIPT)
+    sleep = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(mark)!r}, 'w'); "
+    sleep += "s.resume(); time.sleep(60)"
+    done = run_python("-c", DEAF, mark, script, store, "1500", "500", sleep, timeout=100)
+    assert done.returncode == RUN_AGAIN, done.stderr
+    assert "the time is up; what was computed is saved" in done.stderr
+    assert rn.ZarrStorage(store).history("checkpoint", "life_0")[-1].step > 500
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda n: n.name)
+def test_a_signal_ends_it_as_well(job, tmp_path, number):
+    kill = f"import os; os.kill(os.getpid(), {int(number)}); s.run_steps(0, 2**40)"
+    status, out, err = job(SCRIPT, str(tmp_path / "s.zarr"), "1000000", "500", kill)
+    assert status == RUN_AGAIN
+    assert err.startswith(f"ringnb run: {number.name} was received; what was computed is saved")
+    assert out.startswith("at step ")
+
+
+def test_what_the_run_itself_has_written_is_not_continued(job, tmp_path):
+    source = """
+import sys, ringnb as rn
+for n in range(2):
+    with rn.Session(rn.actors.Life((16, 16)), config=rn.CheckpointConfig(storage_path=sys.argv[1])) as s:
+        print(s.run_steps(0, 5))
+"""
+    assert job(source, str(tmp_path / "s.zarr"))[:2] == (0, "5\n5\n")
+
+
+def test_without_room_on_the_disk_nobody_is_told_to_go_on(job, tmp_path):
+    source = """
+import signal
+import ringnb as rn
+from ringnb.testing import MemoryStorage
+class Full(MemoryStorage):
+    def save(self, name, snapshot):
+        raise OSError(28, "No space left on device")
+config = rn.CheckpointConfig(enabled=False)
+with rn.Session(rn.actors.Life((16, 16)), config=config, storage=Full()) as s:
+    s.run_steps(0, 100)
+    signal.raise_signal(signal.SIGTERM)
+"""
+    with pytest.warns(rn.CheckpointWarning, match="not saved"):
+        status, _, err = job(source)
+    assert status == 1
+    assert (
+        "SIGTERM was received, and the last state of actor 'life_0' (slot 0) was not saved" in err
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "words"),
+    [
+        ("import sys\nsys.exit(3)", 3, ""),
+        ("raise SystemExit('no input')", 1, "no input\n"),
+        ("1 / 0", 1, "ZeroDivisionError"),
+        ("print(__name__, __file__[-6:])", 0, ""),
+    ],
+)
+def test_a_script_that_ends_by_itself_keeps_its_status(job, source, status, words):
+    found, _, err = job(source)
+    assert found == status
+    assert words in err
+    assert "ringnb/cli" not in err
+    assert "runpy" not in err
+
+
+def test_the_command_says_what_is_wrong():
+    for arguments, words in [
+        (("no.py",), "no.py: no such file"),
+        (("--walltime", "soon", __file__), "'soon' is no time limit"),
+        (("--until", "2001-01-01", __file__), "is over"),
+    ]:
+        assert_one_line(ringnb_here("run", *arguments), 1, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1:30:00", 5400), ("2-12:00:00", 216_000), ("90m", 5400), ("1h30m", 5400), ("0.5d", 43_200)],
+)
+def test_time_limits_are_read(text, seconds):
+    assert parse_walltime(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["90", "", "0s", "1:30", "-5m", "m", "1h 30m"])
+def test_what_is_no_time_limit_is_refused(text):
+    with pytest.raises(ValueError, match="no time limit"):
+        parse_walltime(text)
+
+
+def test_ends_are_read_and_the_earliest_counts():
+    now = datetime(2026, 11, 29, 17, 0, tzinfo=timezone(timedelta(hours=1)))
+    at = now.timestamp()
+    assert parse_until("18:00", now) == at + 3600
+    assert parse_until("16:59:30", now) == at + 86_400 - 30
+    assert parse_until("2026-12-01T17:00", now) == at + 2 * 86_400
+    for text in ("25:00", "tomorrow", "2026-11-29T16:00"):
+        with pytest.raises(ValueError, match=text):
+            parse_until(text, now)
+    assert end_of(None, None, at, {}) is None
+    assert end_of(60, None, at, {"SLURM_JOB_END_TIME": ""}) == at + 60
+    assert end_of(60, at + 30, at, {"SLURM_JOB_END_TIME": str(int(at) + 20)}) == int(at) + 20
+    assert 0 < time.time() - process_began() < 86_400
+    assert margin_of(10) == 2
+    assert margin_of(100 * 3600) == 30
+
+
+def test_commits_are_measured_without_the_wait_for_each_other():
+    log = EventLog()
+    actor = SimpleNamespace(shape=(1000, 1000), stored_fields=("a", "b"), dtype=np.dtype("f8"))
+    times = CommitTimes(log, [actor] * 3)
+    first = times.seconds()
+    assert first > 3 * 16e6 / 20e6  # nothing is known but the size
+    ms = 1_000_000
+    for request, (slot, committed) in enumerate([(0, 50), (1, 90)], 1):
+        for stage, at in (("sent", 0), ("captured", 4), ("received", 10), ("committed", committed)):
+            log.append(Event(stage, slot, request, t_ns=at * ms))
+    # Captured in 4 ms; 40 ms each, one after the other; the third like the slowest of the others.
+    assert times.seconds() == pytest.approx(1.5 * (0.004 + 0.040 + 0.040 + 0.040))
+    assert stop_at(100.0, 2.0, 0.5) == 97.5
