@@ -272,8 +272,12 @@ class Actor(ABC):
 
     def __repr__(self) -> str:
         """Return the call that would make this actor."""
-        params = ", ".join(f"{k}={v:g}" for k, v in self._params.items())
-        return f"{type(self).__name__}({self._shape}{', ' if params else ''}{params})"
+        given = [f"{k}={v:g}" for k, v in self._params.items()]
+        if self.boundscheck:
+            given.append("boundscheck=True")
+        if not self.replayable:
+            given.append("replayable=False")
+        return f"{type(self).__name__}({', '.join([str(self._shape), *given])})"
 
 
 def _check_shape(shape: object, what: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType, FunctionType
 from typing import Any
 
@@ -42,6 +43,7 @@ _OLD = (
     "The value of two steps before is there, which no checkpoint holds: a restored run would go on "
     "from another"
 )
+_NUMPY = str(Path(np.__file__).parent)
 _STEPS = (0, 1)
 _LIBRARY = os.path.dirname(os.__file__)
 _LIMIT_S = 0.03  # of this thread's own time
@@ -213,7 +215,7 @@ def _place_raised(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if name != __file__ and "numpy" not in name:
+        if name != __file__ and not name.startswith(_NUMPY):
             found = place(name, trace.tb_lineno)
         trace = trace.tb_next
     return found

@@ -80,9 +80,17 @@ def place(filename: str, line: int) -> str:
 
 def plain_function(value: object) -> FunctionType | None:
     """Return the plain function that a compiled one was made of, by any of Numba's decorators."""
-    dispatcher = getattr(value, "_dispatcher", value)  # of `numba.vectorize`
-    written = getattr(dispatcher, "py_func", None)
+    dispatcher = _attribute(value, "_dispatcher") or value  # of `numba.vectorize`
+    written = _attribute(dispatcher, "py_func")
     return written if isinstance(written, FunctionType) else None
+
+
+def _attribute(value: object, name: str) -> Any:
+    """Return an attribute, or None: an object of a user's, or a lazy module, may raise anything."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001
+        return None
 
 
 # -- what it refers to ---------------------------------------------------------------------------
@@ -118,12 +126,10 @@ def _hidden_state(value: object) -> str | None:
     """Say whether a value that code refers to is a generator of random numbers, or a clock."""
     if isinstance(value, ModuleType):
         name = value.__name__
-    elif isinstance(value, _GENERATORS) or isinstance(
-        getattr(value, "__self__", None), _GENERATORS
-    ):
+    elif isinstance(value, _GENERATORS) or isinstance(_attribute(value, "__self__"), _GENERATORS):
         return "random"
     elif callable(value):
-        name = getattr(plain_function(value) or value, "__module__", None) or ""
+        name = str(_attribute(plain_function(value) or value, "__module__"))
     else:
         return None
     return "clock" if name == "time" else "random" if name in _RANDOM else None
@@ -146,7 +152,7 @@ def _references(function: FunctionType, seen: set[object]) -> Iterator[tuple[Any
             elif kind == "LOAD_DEREF":
                 value = closed_over.get(name)
             elif kind in ("LOAD_ATTR", "LOAD_METHOD") and value is not None:
-                value = getattr(value, name, None)
+                value = _attribute(value, name)
             else:
                 value = None
             if value is not None:

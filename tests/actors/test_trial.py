@@ -8,6 +8,7 @@ import inspect
 import random
 import sys
 import time
+import types
 from random import random as drawn
 
 import numba
@@ -73,6 +74,14 @@ def put(next, y, x, value):
 
 def writes_through_a_helper(now, next, params, step, y, x):
     put(next, y, x, now[0, y, x])
+
+
+HELPERS = types.ModuleType("helpers")
+HELPERS.put = put
+
+
+def writes_through_a_module(now, next, params, step, y, x):
+    HELPERS.put(next, y, x, now[0, y, x])
 
 
 def returns(now, next, params, step, y, x):
@@ -172,6 +181,7 @@ WRONG = [
     (writes_a_computed_cell, "writes next of another cell"),
     (writes_a_row, "writes next of another cell"),
     (writes_through_a_helper, "writes next of another cell"),
+    (writes_through_a_module, "writes next of another cell"),
     (returns, r"returns a value.*Write next\[field, y, x\]"),
     (returns_what_it_calls, "returns a value"),
     (never_writes, "never writes next"),
@@ -198,7 +208,11 @@ HIDDEN = [
 
 def marked_line(update):
     """Return the number of the line with the mark, in the function or in the helper that it calls."""
-    helpers = {writes_through_a_helper: put.py_func, draws_in_a_helper: noise.py_func}
+    helpers = {
+        writes_through_a_helper: put.py_func,
+        writes_through_a_module: put.py_func,
+        draws_in_a_helper: noise.py_func,
+    }
     lines, first = inspect.getsourcelines(helpers.get(update, update))
     return next(number for number, line in enumerate(lines, first) if "# here" in line)
 
@@ -223,7 +237,9 @@ def test_a_faulty_update_is_refused_with_its_line_and_the_remedy(update, message
 
 @pytest.mark.parametrize("update", [update for update, _ in HIDDEN])
 def test_what_is_not_replayable_is_let_in_if_that_is_said(update):
-    assert make(update, replayable=False).replayable is False
+    actor = make(update, replayable=False)
+    assert actor.replayable is False
+    assert repr(actor) == "CellActor((8, 9), replayable=False)"
 
 
 @pytest.mark.parametrize("update", [update for update, _ in WRONG])
@@ -246,6 +262,9 @@ def test_without_its_text_a_function_is_tried_all_the_same():
         ValueError, match=r"function f writes u, .*\(line 3\). Write v\[field, i, j\]"
     ):
         A.CellActor(names["f"], SHAPE)
+    exec("def g(u, v, p, n, i, j):\n    v[0, i, j] = u[0, i, j]\n    p[0] = 1", names)
+    with pytest.raises(ValueError, match=r"function g writes p, .*\(line 3\)"):
+        A.CellActor(names["g"], SHAPE, params={"a": 1})
     with pytest.raises(ValueError, match="returns a value"):
         A.CellActor(lambda now, next, params, step, y, x: now[0, y, x], SHAPE)
 
@@ -369,8 +388,8 @@ def power(value, n):
 
 
 def counts_beyond_eight_bits(now, next, params, step, y, x):
-    left = now[0, y, x] - 1
-    next[0, y, x] = now[0, y, left] + 300 if 0 <= left < now.shape[2] else -1
+    left = now[0, y, x] % 9 - 1
+    next[0, y, x] = now[0, y, left] + 300 if left >= 0 else -1
 
 
 def never_ends(now, next, params, step, y, x):
@@ -379,7 +398,22 @@ def never_ends(now, next, params, step, y, x):
     next[0, y, x] = now[0, y, x]
 
 
+class Strange:
+    """Asked for anything, it raises."""
+
+    def __getattr__(self, name):
+        raise ImportError(name)
+
+
+STRANGE = Strange()
+
+
+def refers_to_something_strange(now, next, params, step, y, x):
+    next[0, y, x] = now[0, y, x] if now[0, y, x] < 1000 else STRANGE.value
+
+
 SOUND = [
+    refers_to_something_strange,
     names_of_its_own,
     writes_a_view,
     writes_all_fields,
