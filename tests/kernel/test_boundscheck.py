@@ -55,18 +55,26 @@ def test_an_index_that_values_decide_is_found(update, shape, cell):
     sound, faulty = hosted(update, shape), hosted(update, shape, boundscheck=True)
     lines, first = inspect.getsourcelines(pick.py_func)
     where = first + next(n for n, text in enumerate(lines) if "# here" in text)
-    for width in (1, 3):
+    for width, more in ((1, 9), (3, 10)):  # the levels swap once, and twice, until the lane stops
         with rn.Session([sound, faulty], storage=MemoryStorage(), width=width, lanes=1) as session:
             session.run_steps(1, 20)
             session.snapshot(1)
             with pytest.raises(rn.KernelStopped, match=r"in slot 1, function .* leaves") as raised:
-                session.run_steps(1, 1000)
+                session.run_steps(1, more)
             told = str(raised.value)
             # 28 cells to the right of the cell that is hit once in every step
             assert f"in step 28, at the cell {cell}: index 30 is out of bounds" in told
             assert f"{__file__}:{where}: `return values[i]" in told
             with pytest.raises(rn.KernelStopped, match="step 28"):
                 session.snapshot(0)
+
+
+def test_new_parameters_of_one_actor_are_no_fault_of_its_neighbour():
+    actors = [rn.actors.Heat2D((8, 8))] * 2
+    with rn.Session(actors, storage=MemoryStorage(), lanes=1) as session:
+        for slot in (1, 0):
+            session.set_params(slot, diffusion_number=0.1)
+            session.run_steps(slot, 3)
 
 
 def raising(now, next, params, step, y, x):
