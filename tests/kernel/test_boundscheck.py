@@ -55,16 +55,17 @@ def test_an_index_that_values_decide_is_found(update, shape, cell):
     sound, faulty = hosted(update, shape), hosted(update, shape, boundscheck=True)
     lines, first = inspect.getsourcelines(pick.py_func)
     where = first + next(n for n, text in enumerate(lines) if "# here" in text)
-    for width, more in ((1, 9), (3, 10)):  # the levels swap once, and twice, until the lane stops
+    for width, done in ((1, 20), (3, 21)):  # the levels have swapped even and odd times
         with rn.Session([sound, faulty], storage=MemoryStorage(), width=width, lanes=1) as session:
-            session.run_steps(1, 20)
+            session.run_steps(1, done)
             session.snapshot(1)
             with pytest.raises(rn.KernelStopped, match=r"in slot 1, function .* leaves") as raised:
-                session.run_steps(1, more)
+                session.run_steps(1, 29 - done)
             told = str(raised.value)
             # 28 cells to the right of the cell that is hit once in every step
             assert f"in step 28, at the cell {cell}: index 30 is out of bounds" in told
             assert f"{__file__}:{where}: `return values[i]" in told
+            assert session.glance().actors[1].step <= 28
             with pytest.raises(rn.KernelStopped, match="step 28"):
                 session.snapshot(0)
 

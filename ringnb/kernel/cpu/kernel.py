@@ -258,8 +258,8 @@ def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
     at = np.unravel_index(int(params[layout.P_FAULT_CELL]) - 1, actor.shape)
     cell = tuple(int(i) for i in at)
     now, following = _levels(memory, row, actor)
-    # The steps of the slice that came after it did nothing, but were counted, and the levels swapped.
-    if (int(memory.table[row, layout.C_STEP]) - step) % 2:
+    # The table is still that of the slice's begin, and the levels swap with every step.
+    if (step - int(memory.table[row, layout.C_STEP])) % 2:
         now, following = following, now
     why = explain(actor, now, following, params[: len(actor.params)], step, cell)
     return f"in slot {slot}, {why or f'the update raised in step {step}, at the cell {cell}'}"

@@ -33,6 +33,7 @@ from ringnb.messages.commands import Command
 
 __all__ = ["run_leader"]
 
+_FAULT = -1
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _plan_slice = inner(plan_slice)
@@ -45,6 +46,7 @@ def _slice(
     k2h: Any,
     table: Any,
     words: Any,
+    params: Any,
     team: Any,
     facts: Any,
     host: Any,
@@ -54,7 +56,7 @@ def _slice(
     """Give one actor a slice.
 
     Returns 0 if it stepped and would step again at once, else the time at which it may step again:
-    its pace's next, or `NEVER`.
+    its pace's next, or `NEVER`. `_FAULT` if its update did what it must not.
     """
     # The leader is the only thread that touches the actor table. Members of its team read the row of
     # the actor that a job is about, while the job runs.
@@ -85,6 +87,8 @@ def _slice(
     if count == 0:
         return again
     team_job(table, facts, team, scratch, layout.JOB_STEP, row, count, 0)
+    if params[row, layout.P_FAULT_CELL] != 0.0:
+        return _FAULT  # unpublished: nobody may take these steps for done
     _record_steps(table, row, count, now_ns(scratch) - begin)
     publish_actor(table, words, row)
     return again
@@ -122,8 +126,8 @@ def run_leader(
         for row in range(-1, table.shape[0]):
             # Row -1: a look at the ring before the first slice, and one after every slice.
             if row >= 0:
-                at = _slice(control, k2h, table, words, team, facts, host, scratch, row)
-                if params[row, layout.P_FAULT_CELL] != 0.0:
+                at = _slice(control, k2h, table, words, params, team, facts, host, scratch, row)
+                if at == _FAULT:
                     handled = -1
                     break
                 next_at = min(next_at, at)
