@@ -103,7 +103,8 @@ class CheckpointManager:
         self._schedule = Schedule(config.interval_s, config.request_timeout_s)
         self._completed = 0
         self._failed = 0
-        self._saves = 0  # commits in progress, with the retention that follows each
+        # Commits in progress, with the retention that follows each.
+        self._saves: set[PendingRequest] = set()
         self._closed = False
 
     def _check_open(self) -> None:
@@ -398,7 +399,7 @@ class CheckpointManager:
             except BaseException as error:
                 # An interrupt: it must not leave a request pending for ever.
                 for _, s in saving.values():
-                    s.name, s.error = None, error
+                    s.error = error if s.name is None else s.error
                 raise
             finally:
                 for _, s in saving.values():  # before all else: the next requests need free buffers
@@ -410,8 +411,8 @@ class CheckpointManager:
         finally:
             if saving:
                 with self._lock:
-                    self._saves -= len(saving)
-                    last = self._closed and self._saves == 0
+                    self._saves.difference_update(pending for pending, _ in saving.values())
+                    last = self._closed and not self._saves
                 if last:
                     self._close_storage()  # `close` left this to the last commit in progress
         for place, (_, s) in saving.items():
@@ -457,9 +458,10 @@ class CheckpointManager:
                 self._failed += 1
                 self._schedule.fail(pending, self._clock())
             else:
-                self._schedule.begin_save(pending, response.data)
+                # Entered first, so that whatever comes next, an interrupt too, finds it to be ended.
                 saving[place] = pending, Saving(pending.parent, response, snapshot)
-                self._saves += 1
+                self._saves.add(pending)
+                self._schedule.begin_save(pending, response.data)
         if pending is None:
             self._ignore(response)
             return
@@ -776,7 +778,7 @@ class CheckpointManager:
                 return
             cancelled = self._schedule.cancel_all(self._clock())
             self._closed = True
-            idle = self._saves == 0
+            idle = not self._saves
         self._events.ended("cancelled", cancelled, "the manager was closed")
         if idle:
             self._close_storage()

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -61,19 +61,12 @@ class DueQueue:
         """Make a slot not due at all."""
         self._due.pop(slot, None)
 
-    def next_due(self) -> float | None:
-        """Return the earliest due time, None if no slot is due ever."""
+    def first(self) -> tuple[float, int] | None:
+        """Return the earliest due time and its slot, None if no slot is due ever."""
         heap = self._heap
         while heap and self._due.get(heap[0][1]) != heap[0][0]:
             heapq.heappop(heap)
-        return heap[0][0] if heap else None
-
-    def pop_due(self, now: float) -> Iterator[tuple[float, int]]:
-        """Take out what is due: the time and the slot of each, oldest first, ties by slot."""
-        while (due := self.next_due()) is not None and due <= now:
-            slot = heapq.heappop(self._heap)[1]
-            del self._due[slot]
-            yield due, slot
+        return heap[0] if heap else None
 
 
 @final
@@ -197,7 +190,10 @@ class Schedule:
         scheduled.is_bad = False
         pending = scheduled.pending
         if pending is not None:
-            pending.superseded = earlier is None or pending.request.request_id in earlier
+            request_id = pending.request.request_id
+            pending.superseded = (
+                earlier is None or request_id in earlier or request_id in self._saving
+            )
             if not pending.superseded:
                 pending.parent = parent
         return before
@@ -218,8 +214,8 @@ class Schedule:
             return None
         new = scheduled.pending is None
         if new:
-            self._due.discard(slot)
             self._issue(scheduled, now)
+            self._due.discard(slot)
         pending = cast("PendingRequest", scheduled.pending)
         if attrs is not None:
             pending.attrs = attrs
@@ -234,20 +230,24 @@ class Schedule:
         request, and is due again an interval from now.
         """
         issued = []
-        for due, slot in self._due.pop_due(now):
+        while (first := self._due.first()) is not None and first[0] <= now:
+            due, slot = first
             scheduled = self._actors[slot]
             if unless is not None and unless(slot):
                 self._wait(scheduled, now, "interval")
-            else:
+                continue
+            if scheduled.pending is None:  # else an interrupt came before the next line
                 issued.append((due, self._issue(scheduled, now)))
+            self._due.discard(slot)
         return issued
 
     def _issue(self, scheduled: ScheduledActor, now: float) -> SnapshotRequest:
         slot = scheduled.actor.actor_slot
         request = SnapshotRequest(next(self._ids), slot, 0, datetime.now(UTC))
         pending = PendingRequest(request, scheduled, now, scheduled.parent)
-        scheduled.pending = pending
+        # No call, and so no KeyboardInterrupt, between these two.
         self._waiting[request.request_id] = pending
+        scheduled.pending = pending
         return request
 
     def waiting(self, request_id: int) -> PendingRequest | None:
@@ -275,8 +275,9 @@ class Schedule:
 
     def begin_save(self, pending: PendingRequest, data: object) -> None:
         """Note that the answer to a waiting request is being saved."""
-        pending.data = data
-        self._saving[pending.request.request_id] = self._waiting.pop(pending.request.request_id)
+        request_id, pending.data = pending.request.request_id, data
+        self._saving[request_id] = pending
+        del self._waiting[request_id]
 
     def succeed(self, pending: PendingRequest, now: float, saved: Lineage) -> None:
         """End a request whose answer was saved."""
@@ -317,13 +318,14 @@ class Schedule:
         return expired
 
     def _end(self, pending: PendingRequest, now: float, wait: Wait) -> None:
-        self._waiting.pop(pending.request.request_id, None)
-        self._saving.pop(pending.request.request_id, None)
-        pending.data = None
+        # In this order: an interrupted one can be ended again, and its actor is pending, due, or both.
         scheduled = pending.scheduled
         if scheduled.pending is pending:  # else it was unregistered during the save
-            scheduled.pending = None
             self._wait(scheduled, now, wait)
+            scheduled.pending = None
+        pending.data = None
+        self._waiting.pop(pending.request.request_id, None)
+        self._saving.pop(pending.request.request_id, None)
 
     def _wait(self, scheduled: ScheduledActor, now: float, wait: Wait) -> None:
         scheduled.since_s, scheduled.wait = now, wait
@@ -336,7 +338,8 @@ class Schedule:
 
         Unless due actors are polled, only expiry counts.
         """
-        due = self._due.next_due() if polling else None
+        first = self._due.first() if polling else None
+        due = None if first is None else first[0]
         if not self._waiting:
             return due
         expiry = self._expiry_s(next(iter(self._waiting.values())))

@@ -203,6 +203,10 @@ class AbstractKernel(ABC):
         """
 
     @abstractmethod
+    def pushed(self, lane: int) -> int:
+        """Return how many commands were appended to a lane's H2K ring until now. Any thread, cheap."""
+
+    @abstractmethod
     def peek(self, lane: int) -> Reply | None:
         """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""
 

@@ -72,7 +72,7 @@ class LaneKernel(AbstractKernel):
         self._to_end = False  # something of it may still run
         self._out = np.zeros(layout.SLOT_WORDS, np.int64)
         self._views: dict[tuple[int, int], _StagingViews] = {}  # by staging buffer and slot
-        self._push_locks = [threading.Lock() for _ in range(lanes)]
+        self._push_locks = [threading.RLock() for _ in range(lanes)]
         self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
 
     @property
@@ -190,6 +190,10 @@ class LaneKernel(AbstractKernel):
                 "or wait"
             )
             raise QueueFull(msg)
+
+    def pushed(self, lane: int) -> int:
+        """Return how many commands were appended to a lane's H2K ring until now. Any thread, cheap."""
+        return self._controls[lane].item(layout.H2K_HEAD)  # only this side writes the word
 
     def peek(self, lane: int) -> Reply | None:
         """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""

@@ -31,35 +31,42 @@ class ChangeTracker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._modifications: Counter[int] = Counter()
-        self._saved: dict[int, tuple[StateVersion, ...]] = {}
+        self._saved: dict[int, StateVersion] = {}
+        self._expected: dict[int, StateVersion] = {}  # of loads that are not confirmed yet
 
     def mark_modified(self, slot: int) -> None:
-        """Note that an actor was changed between two steps; call it when the kernel has answered."""
-        # A snapshot that comes before this call counts as older than the change: that costs one
-        # checkpoint too many, and never one too few.
+        """Note that an actor was changed between two steps; call it as the kernel's reply comes in."""
+        # Twice for one change does no harm: that costs one checkpoint too many.
         with self._lock:
             self._modifications[slot] += 1
 
     def modifications(self, slot: int) -> int:
-        """Return how often an actor was changed between two steps; read it before SNAPSHOT is sent."""
+        """Return how often an actor was changed between two steps."""
         return self._modifications[slot]
 
     def mark_saved(self, slot: int, version: StateVersion) -> None:
         """Note the version of an actor that is in the newest checkpoint of its history."""
         with self._lock:
-            self._saved[slot] = (version,)
+            self._saved[slot] = version
 
     def expect_saved(self, slot: int, version: StateVersion) -> None:
-        """Note a saved version that an actor is about to be loaded with, beside the one it has now."""
-        # Both count: when the kernel loads it is not known, only that it has.
+        """Note a saved version that an actor is about to be loaded with."""
         with self._lock:
-            self._saved[slot] = (*self._saved.get(slot, ())[-1:], version)
+            self._expected[slot] = version
+
+    def mark_loaded(self, slot: int, epoch: int, step: int, *, saved: bool) -> None:
+        """Note what an actor was loaded with, as the kernel's reply comes in: a saved version, or another."""
+        with self._lock:
+            if saved:
+                self._saved[slot] = StateVersion(step, epoch, self._modifications[slot])
+            self._expected.pop(slot, None)
 
     def is_saved(self, slot: int, now: ActorCounters) -> bool:
         """Return whether the state that an actor has now is saved; False if it never was."""
         with self._lock:
             version = StateVersion(now.step, now.epoch, self._modifications[slot])
-            return version in self._saved.get(slot, ())
+            # Between the kernel's load and its reply both count, for which of them holds is not known.
+            return version in (self._saved.get(slot), self._expected.get(slot))
 
     def has_changed(self, slot: int, now: ActorCounters) -> bool:
         """Return whether an actor has been stepped, loaded or changed, and its state is not saved."""

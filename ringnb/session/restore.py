@@ -90,7 +90,7 @@ def fill_buffers(
 ) -> None:
     """Read a checkpoint that fits an actor, and checked parameters, to where RESTORE takes them from.
 
-    Within the block of `KernelClient.loading`. Raises CheckpointCorrupt or CheckpointNotFound if a byte
+    Within `KernelClient.load`. Raises CheckpointCorrupt or CheckpointNotFound if a byte
     does not match its digest or is gone; the actor itself is untouched in any case.
     """
     actor = kernel.actors[slot]

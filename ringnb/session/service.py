@@ -37,7 +37,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
 from ringnb.session.step_schedule import StepSchedule
-from ringnb.session.transport import RequestStatus, SnapshotTransport
+from ringnb.session.transport import Capture, RequestStatus, SnapshotTransport
 
 __all__ = ["SnapshotService"]
 
@@ -70,7 +70,7 @@ class SnapshotService:
         self._kernel = client.kernel
         self._changes = changes
         self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
-        self._to_write: queue.SimpleQueue[RequestStatus | None] = queue.SimpleQueue()
+        self._to_write: queue.SimpleQueue[Capture | None] = queue.SimpleQueue()
         self._writing = 0
         self._detached_bytes = 0
         self._lock = threading.Lock()  # guards the two numbers above
@@ -157,9 +157,11 @@ class SnapshotService:
 
     def _add(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
         """Put a request into the backlog once. The service thread, which sends it next, wakes no one."""
-        status, new = self.transport.open_status(request, awaited=awaited)
-        if new:
+        status = self.transport.open_status(request, awaited=awaited)
+        if status.stage == "requested" and not status.queued:
+            # In this order: interrupted in between, it is put in twice, and sent once.
             self._backlog[self._kernel.lane_of(request.actor_slot)].append(request)
+            status.queued = True
         return status
 
     def _wake_for_backlog(self, lane: int) -> None:
@@ -225,31 +227,31 @@ class SnapshotService:
 
     def _hand_over(self) -> None:
         """Give answered requests to the writer thread. Service thread only."""
-        while (status := self.transport.take()) is not None:
-            if self._backlog[self._kernel.lane_of(status.request.actor_slot)]:
-                self._detach(status)
+        while (capture := self.transport.take()) is not None:
+            if self._backlog[capture.lane]:
+                self._detach(capture)
             with self._lock:
                 self._writing += 1
-            self._to_write.put(status)
+            self._to_write.put(capture)
 
-    def _detach(self, status: RequestStatus) -> None:
+    def _detach(self, capture: Capture) -> None:
         """Copy a small state, so that the next request of its lane need not wait for the disk."""
-        nbytes = self._nbytes_together(status)
+        nbytes = self._nbytes_together(capture)
         if nbytes == 0 or self._detached_bytes + nbytes > _MOST_DETACHED_BYTES:
             return
         try:
-            response = self.transport.respond(status)
+            response = self.transport.respond(capture)
         except KernelStopped:
             return  # the writer thread finds the same
         if response.success:
             response.data.detach()
             with self._lock:
                 self._detached_bytes += nbytes
-        status.response = response
+        capture.response = response
 
-    def _nbytes_together(self, status: RequestStatus) -> int:
+    def _nbytes_together(self, capture: Capture) -> int:
         """Return the bytes of a state that gains by being saved with others; 0 if it does not."""
-        nbytes = state_nbytes(self._kernel.actors[status.request.actor_slot])
+        nbytes = state_nbytes(self._kernel.actors[capture.status.request.actor_slot])
         return nbytes if nbytes <= getattr(self.manager.storage, "group_bytes", 0) else 0
 
     # -- the writer thread -----------------------------------------------------------------------
@@ -262,36 +264,36 @@ class SnapshotService:
             with self._lock:
                 self._writing -= len(group)
 
-    def _groups(self) -> Iterator[list[RequestStatus]]:
+    def _groups(self) -> Iterator[list[Capture]]:
         """Yield what is in the queue: small ones together, as many as are there, large ones alone."""
-        group: list[RequestStatus] = []
+        group: list[Capture] = []
         while True:
             try:
-                status = self._to_write.get(block=not group)
+                capture = self._to_write.get(block=not group)
             except queue.Empty:
                 yield group
                 group = []
                 continue
-            together = status is not None and self._nbytes_together(status) > 0
+            together = capture is not None and self._nbytes_together(capture) > 0
             if group and (not together or len(group) >= _MOST_TOGETHER):
                 yield group
                 group = []
-            if status is None:
+            if capture is None:
                 return
-            group.append(status)
+            group.append(capture)
             if not together:
                 yield group
                 group = []
 
-    def _commit(self, group: list[RequestStatus]) -> None:
+    def _commit(self, group: list[Capture]) -> None:
         """Commit answered requests, and tell the user how each ended. Writer thread only."""
-        for status, result in zip(group, self._complete(group), strict=True):
+        for capture, result in zip(group, self._complete(group), strict=True):
             if isinstance(result, KernelStopped):
                 continue  # every call raises it
             if isinstance(result, Exception):
-                self._report(status, result)
+                self._report(capture.status, result)
             elif result is not None and self._failures.count > 0:
-                self._log_recovery(status.request.actor_slot, result)
+                self._log_recovery(capture.status.request.actor_slot, result)
 
     def _on_bad(self, event: Event) -> None:
         """Pause an actor whose state is not good, if that is asked for; on the thread that committed."""
@@ -299,26 +301,26 @@ class SnapshotService:
             return
         try:
             # The reply is not waited for: this thread may be the one that takes it off the ring.
-            self._client.submit(event.actor_slot, Command.PAUSE, sink=lambda _: None)
+            self._client.submit(event.actor_slot, Command.PAUSE)
         except (KernelStopped, QueueFull) as error:
             _LOG.warning("slot %d could not be paused by the guard: %s", event.actor_slot, error)
 
-    def complete(self, status: RequestStatus) -> str | None:
+    def complete(self, capture: Capture) -> str | None:
         """Commit an answered request and end its status; raises as the manager does. Any thread."""
-        [result] = self._complete([status])
+        [result] = self._complete([capture])
         if isinstance(result, Exception):
             raise result
         return result
 
-    def _complete(self, group: list[RequestStatus]) -> list[str | Exception | None]:
+    def _complete(self, group: list[Capture]) -> list[str | Exception | None]:
         """Commit answered requests together, and end the status of each; return what came of it."""
         responses: list[SnapshotResponse] = []
         results: list[str | Exception | None] = [None] * len(group)
         places: list[int] = []
         try:
-            for place, status in enumerate(group):
+            for place, capture in enumerate(group):
                 try:
-                    responses.append(status.response or self.transport.respond(status))
+                    responses.append(capture.response or self.transport.respond(capture))
                     places.append(place)
                 except Exception as error:  # noqa: BLE001 - of this one: the others go on
                     results[place] = error
@@ -326,27 +328,29 @@ class SnapshotService:
             for place, result in zip(places, completed, strict=True):
                 results[place] = result
         except BaseException as error:
-            for status in group:
-                status.end(error)
+            for capture in group:
+                capture.status.end(error)
             raise
         finally:
             for response in responses:
                 response.release()
+            for capture in group:
+                capture.free()
             self._forget_detached(group)
-        for status, result in zip(group, results, strict=True):
+        for capture, result in zip(group, results, strict=True):
             if isinstance(result, str):
-                status.name = result
+                capture.status.name = result
             if result is None:
                 result = SnapshotFailed("the request was cancelled or has expired")  # noqa: PLW2901
-            status.end(result if isinstance(result, Exception) else None)
+            capture.status.end(result if isinstance(result, Exception) else None)
         return results
 
-    def _forget_detached(self, group: list[RequestStatus]) -> None:
-        for status in group:
-            response, status.response = status.response, None
+    def _forget_detached(self, group: list[Capture]) -> None:
+        for capture in group:
+            response, capture.response = capture.response, None
             if response is not None and response.success:
                 with self._lock:
-                    self._detached_bytes -= self._nbytes_together(status)
+                    self._detached_bytes -= self._nbytes_together(capture)
 
     def _report(self, status: RequestStatus, error: Exception) -> None:
         """Warn of a failed automatic snapshot, or keep an unexpected error."""

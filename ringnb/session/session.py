@@ -45,10 +45,10 @@ from ringnb.errors import KernelStopped
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
-from ringnb.messages.events import Event, EventLog
+from ringnb.messages.events import EventLog
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session import live
-from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.closing import close_parts, save_last
 from ringnb.session.fault_injection import Faults
 from ringnb.session.launching import (
@@ -59,10 +59,10 @@ from ringnb.session.launching import (
     population_of,
     register_population,
 )
+from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
 from ringnb.session.restore import (
     check_fits,
-    fill_buffers,
     find_checkpoint,
     warn_if_bad,
     warn_if_not_replayable,
@@ -183,12 +183,14 @@ class Session:
             say("The session that an earlier run of this cell made was closed.")
         self._kernel = make_kernel(backend, population, lanes, width, threads, ring_capacity)
         self._client = KernelClient(self._kernel)
-        self._params = [one.start_params(slot) for slot, one in enumerate(population)]
         self._paces: list[float | None] = [None] * len(population)
         self._changes = ChangeTracker()
         self._events = EventLog()
         self._manager = CheckpointManager(config, storage, observer=self._events.append)
         self._service = SnapshotService(self._client, self._manager, self._events, self._changes)
+        self._live = LiveState(
+            self._client, self._manager, self._service.transport, self._changes, self._events
+        )
         try:
             register_population(self._manager, self._kernel, ids, self._changes)
             self._kernel.launch()
@@ -548,10 +550,7 @@ class Session:
         amplitude = check_number(amplitude, "amplitude")
         self._check()
         bits = int(np.float64(amplitude).view(np.int64))
-        try:
-            self._client.call(slot, Command.INJECT, (*cell, bits))
-        finally:
-            self._changes.mark_modified(slot)
+        self._live.inject(slot, (*cell, bits))
 
     @off_main
     def set_params(self, slot: int, **changes: float) -> dict[str, float]:
@@ -575,23 +574,12 @@ class Session:
             If a name is unknown or a value breaks a limit of the scheme. Nothing is changed then.
         """
         slot = self._slot(slot)
-        actor = self._kernel.actors[slot]
         self._check()
-        with self._client.loading(self._kernel.lane_of(slot)) as send:
-            params = actor.change_params(self._params[slot], changes)
-            buffer = self._kernel.params_buffer(slot)
-            buffer[: len(params)] = list(params.values())
-            try:
-                sent = send(slot, Command.SET_PARAMS)
-                # Before the reply: the kernel carries the command out, whatever ends the wait.
-                self._params[slot] = params
-                self._client.wait_reply(sent)
-            finally:
-                self._changes.mark_modified(slot)
-        return dict(params)
+        return self._live.set_params(slot, changes)
 
+    @off_main
     def params(self, slot: int) -> dict[str, float]:
-        """Return the live parameters of an actor.
+        """Return the live parameters of an actor, as the kernel has confirmed them.
 
         Parameters
         ----------
@@ -605,7 +593,7 @@ class Session:
         """
         slot = self._slot(slot)
         self._check()
-        return dict(self._params[slot])
+        return self._live.params(slot)
 
     # -- snapshots and restore ------------------------------------------------------------------
 
@@ -786,22 +774,9 @@ class Session:
         )
         newest = self._manager.history(slot)[-1:]
         is_newest = any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest)
-        with self._client.loading(self._kernel.lane_of(slot)) as send:
-            fill_buffers(self._kernel, slot, ckpt, params)
-            if is_newest:
-                epoch = self._kernel.counters(slot).epoch + 1
-                modifications = self._changes.modifications(slot)
-                self._changes.expect_saved(slot, StateVersion(ckpt.step, epoch, modifications))
-            # A request that was sent before has captured the old state, any other will capture the new.
-            with self._service.transport.held_back(slot) as earlier:
-                sent = send(slot, Command.RESTORE, (ckpt.step,))
-                # Before the reply: the kernel carries the command out, whatever ends the wait.
-                self._params[slot] = params
-                self._manager.note_restored(slot, ckpt, earlier=earlier)
-            reply = self._client.wait_reply(sent)
-        self._events.append(Event("restored", slot, step=reply.step, name=ckpt.name))
+        step = self._live.restore(slot, ckpt, params, is_newest=is_newest)
         warn_if_not_replayable(actor, self._options["kernel_ids"][slot], ckpt)
-        return int(reply.step)
+        return step
 
     # -- the crank, by hand ---------------------------------------------------------------------
 
@@ -849,14 +824,8 @@ class Session:
                 "the answers; open it with service=False to send and receive by hand"
             )
             raise ValueError(msg)
-        transport = self._service.transport
         self._client.pump(0.0)
-        if limit > 0:
-            self._client.wait_until(lambda: transport.answers_waiting > 0, limit)
-        responses = []
-        while (status := transport.take()) is not None:
-            responses.append(transport.respond(status))
-        return responses
+        return self._service.transport.receive(limit)
 
     @property
     def service_runs(self) -> bool:

@@ -77,7 +77,7 @@ def _request(
         raise SnapshotFailed(msg)
     if service.running:
         return service.enqueue(request, awaited=True)
-    return service.transport.open_status(request, awaited=True)[0]
+    return service.transport.open_status(request, awaited=True)
 
 
 def _outcome(
@@ -109,14 +109,13 @@ def _outcome(
         raise SnapshotTimeout(msg)
     # A request that was under way already may have been captured before the call: ask again then.
     stale = status.captured_ns is not None and status.captured_ns < since_ns
-    if not stale and status.error is not None:
-        raise status.error
-    if not stale and status.name is not None:
-        return status.name
-    # An answer that could not be stored leaves its request pending. Without this, the manager would
-    # give out that same request, which has ended here, again and again until it expires.
+    # An answer that could not be stored, or was interrupted before, leaves its request pending. Without
+    # this, the manager would give out that same request, which has ended here, until it expires.
     manager.cancel_pending(status.request.request_id)
-    return None
+    # An interrupt was raised where it came, in another call.
+    if not stale and status.error is not None and not isinstance(status.error, KeyboardInterrupt):
+        raise status.error
+    return None if stale else status.name
 
 
 def _wait(
@@ -134,10 +133,10 @@ def _wait(
         if service.running:
             status.done.wait(min(left, 0.1))
             check()
-        elif transport.take(status) is None:
+        elif (capture := transport.take(status)) is None:
             transport.pump(min(left, 0.05))
             check()
         else:
             with contextlib.suppress(Exception):  # kept in the status, raised from there
-                service.complete(status)
+                service.complete(capture)
     return True

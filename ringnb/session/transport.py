@@ -1,7 +1,7 @@
 """Carries snapshot requests to the kernel and its answers back. It owns no thread.
 
 `SnapshotTransport.send` pushes the SNAPSHOT command of a request; when the kernel has replied, `take`
-returns its `RequestStatus`, and `respond` makes a response that views the staging buffer.
+returns its `Capture`, which owns the staging buffer, and `respond` makes a response that views it.
 `ringnb.session.service` drives it in the background, `Session.send` and `Session.receive` by hand. It
 knows a kernel client and the event log, and neither the manager nor the session.
 """
@@ -11,25 +11,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, final
 
 from ringnb.errors import SnapshotFailed, Status
-from ringnb.kernel.base import SnapshotFacts
-from ringnb.kernel.client import KernelClient
+from ringnb.kernel.client import KernelClient, PendingCommand
 from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog, Stage
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
-__all__ = ["RequestStatus", "SnapshotTransport"]
+__all__ = ["Capture", "RequestStatus", "SnapshotTransport"]
 
 _MOST_STATUSES = 1000
-_ENDED = {"cancelled": "was cancelled", "expired": "has expired"}
+_OK = int(Status.OK)
+_DROPPED = {"cancelled": "was cancelled", "expired": "has expired"}
+_ENDED: tuple[Stage, ...] = ("cancelled", "expired", "committed", "failed")
 
 
 @final
@@ -39,12 +39,9 @@ class RequestStatus:
 
     request: SnapshotRequest
     stage: Literal["requested", "sent", "committed", "failed"] = "requested"
-    modifications: int = 0  # of the actor, when the request was sent
-    reply: Reply | None = None
-    response: SnapshotResponse | None = (
-        None  # made when the reply came in, with copies of a small state
-    )
-    received_ns: int = 0  # time.monotonic_ns() when the reply was taken off the ring
+    command: PendingCommand | None = None  # what was sent last, if anything
+    queued: bool = False  # whether it was put into the service's backlog
+    settled: bool = False  # whether the manager has seen its outcome
     captured_ns: int | None = None  # time.monotonic_ns() when the kernel began the copy
     version: StateVersion | None = None  # what was captured
     name: str | None = None  # the checkpoint, once committed
@@ -60,6 +57,55 @@ class RequestStatus:
             self.stage = "failed" if error is not None else "committed"
             self.raised = self.awaited > 0  # before they wake up, and wait no more
             self.done.set()
+
+
+@final
+class Capture:
+    """The answer to a request; it owns the staging buffer that holds the state, if there is one.
+
+    Whoever loses it, for instance because Ctrl-C came before it was assigned to anything, gives the
+    buffer back by that, and the request can be sent again.
+    """
+
+    __slots__ = (
+        "_on_free",
+        "index",
+        "lane",
+        "modifications",
+        "received_ns",
+        "reply",
+        "response",
+        "status",
+    )
+
+    def __init__(
+        self, status: RequestStatus, lane: int, on_free: Callable[[int, int], None]
+    ) -> None:
+        self.status = status
+        self.lane = lane
+        self._on_free = on_free
+        self.reply: Reply | None = None
+        self.received_ns = 0  # time.monotonic_ns() when the reply was taken off the ring
+        self.modifications = 0  # of the actor, at the capture
+        self.index: int | None = None  # of the buffer, while this object owns it
+        self.response: SnapshotResponse | None = None  # if it was made already, with copies
+
+    def free(self) -> None:
+        """Give the staging buffer back. Idempotent, any thread, without a lock: also in `__del__`."""
+        index, self.index = self.index, None
+        if index is not None:
+            self._on_free(self.lane, index)
+
+    def abandon(self) -> None:
+        """Give the buffer back though nothing came of it: the request can be sent again."""
+        if self.status.stage == "sent":
+            self.status.command, self.status.stage = None, "requested"
+        self.free()
+
+    def __del__(self) -> None:
+        """Give the buffer back if that was not done."""
+        if self.index is not None:
+            self.abandon()
 
 
 @final
@@ -82,20 +128,22 @@ class SnapshotTransport:
         self._log = log
         self._changes = changes
         self._on_buffer_free = on_buffer_free
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._statuses: dict[int, RequestStatus] = {}
-        self._unanswered = [0] * client.kernel.lanes
-        self._inbox: deque[RequestStatus] = deque()
-        self._order = [threading.Lock() for _ in range(client.kernel.lanes)]
+        self._inbox: deque[Capture] = deque()
+        self._sending = [threading.RLock() for _ in range(client.kernel.lanes)]
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
-        log.subscribe(self._on_end, "cancelled", "expired")
-        log.subscribe(self._on_commit, "committed")
+        log.subscribe(self._on_commit, "committed")  # before who waits for it goes on
+        log.subscribe(self._on_end, *_ENDED)
 
     def _on_end(self, event: Event) -> None:
-        """End the status of a request that the manager has dropped. On the thread that dropped it."""
+        """Note the end of a request, on the thread that ended it; the status of a dropped one ends."""
         status = self._statuses.get(event.request_id or 0)
-        if status is not None:
-            status.end(SnapshotFailed(f"the request {_ENDED[event.stage]}: {event.detail}"))
+        if status is None:
+            return
+        status.settled = True
+        if event.stage in _DROPPED:
+            status.end(SnapshotFailed(f"the request {_DROPPED[event.stage]}: {event.detail}"))
 
     def _on_commit(self, event: Event) -> None:
         """Note what is saved, whoever has completed the request. On the thread that committed it."""
@@ -103,19 +151,16 @@ class SnapshotTransport:
         if status is not None and status.version is not None:
             self._changes.mark_saved(event.actor_slot, status.version)
 
-    def open_status(
-        self, request: SnapshotRequest, *, awaited: bool = False
-    ) -> tuple[RequestStatus, bool]:
-        """Return the one status of a request, and whether it is new; count a caller who waits for it."""
+    def open_status(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
+        """Return the one status of a request, counting a caller who waits for it."""
         with self._lock:
             status = self._statuses.get(request.request_id)
-            new = status is None
             if status is None:
                 status = self._statuses[request.request_id] = RequestStatus(request)
                 self._forget_old()
             # Counted before the request can end: a failure is raised to the caller, not warned of.
             status.awaited += awaited
-            return status, new
+            return status
 
     def stop_awaiting(self, status: RequestStatus) -> None:
         """Note that a caller that `open_status` has counted waits no more."""
@@ -130,77 +175,89 @@ class SnapshotTransport:
 
     def send(self, request: SnapshotRequest) -> RequestStatus:
         """Push the SNAPSHOT command of a request, whether a staging buffer is free or not; once."""
-        slot = request.actor_slot
-        lane = self._kernel.lane_of(slot)
-        status, _ = self.open_status(request)
-        with self._order[lane]:
-            with self._lock:
-                if status.stage != "requested":
-                    return status  # sent before, or ended: cancelled, expired
-                status.stage = "sent"
-                status.modifications = self._changes.modifications(slot)
-                self._unanswered[lane] += 1
+        lane = self._kernel.lane_of(request.actor_slot)
+        status = self.open_status(request)
+        with self._sending[lane]:
+            # One that is not with the kernel, whatever its stage: whoever sent it was interrupted.
+            sent = status.command is not None and self._was_sent(status.command)
+            if sent or status.settled or status.done.is_set():
+                return status
+            receive = partial(self._receive, Capture(status, lane, self._free_buffer))
+            command = PendingCommand(request.actor_slot, Command.SNAPSHOT, receive)
             try:
+                status.command, status.stage = command, "sent"
                 sent_ns = time.monotonic_ns()
-                self._client.submit(slot, Command.SNAPSHOT, sink=partial(self._receive, status))
+                self._client.send(command)
             except BaseException:
-                with self._lock:
-                    self._unanswered[lane] -= 1
-                    # It may have expired in the wait for room on the ring: then it is not sent again.
-                    if not status.done.is_set():
-                        status.stage = "requested"
+                # It may have expired in the wait for room on the ring: then it is not sent again.
+                if not self._was_sent(command) and not status.done.is_set():
+                    status.command, status.stage = None, "requested"
                 raise
             self._record("sent", request, sent_ns)
             return status
 
-    def _receive(self, status: RequestStatus, reply: Reply) -> None:
+    def _was_sent(self, command: PendingCommand) -> bool:
+        return command.reply is not None or self._client.is_under_way(command)
+
+    def _receive(self, capture: Capture, reply: Reply) -> None:
         """Note a reply. On the thread that took it off the ring."""
-        lane = self._kernel.lane_of(status.request.actor_slot)
+        if capture.reply is not None:
+            return  # the pump was interrupted, and applies the reply again
+        status, ok = capture.status, reply.status == _OK
+        received_ns = time.monotonic_ns()
+        modifications = self._changes.modifications(reply.actor_slot)
+        # A KeyboardInterrupt can only come after a call. There is none between the next line, after
+        # which a reply that is applied again is ignored, and the inbox.
+        capture.reply, capture.received_ns, capture.modifications = (
+            reply,
+            received_ns,
+            modifications,
+        )
+        capture.index = reply.value if ok else None
+        if not ok or self.answers_to_lose == 0:
+            self._inbox.append(capture)
+            return
+        self.answers_to_lose -= 1
+        capture.free()
+        self._record("lost", status.request, received_ns, reply.step)
+
+    def captured(self) -> set[int]:
+        """Return the ids of the requests whose answers have come off the ring, of those remembered."""
         with self._lock:
-            if status.reply is not None:
-                return  # the pump was interrupted, and applies the reply again
-            # A KeyboardInterrupt can only come at a call. There is none between the next line, after
-            # which a reply that is applied again is ignored, and the inbox.
-            status.received_ns = time.monotonic_ns()
-            status.reply = reply
-            self._unanswered[lane] -= 1
-            lost = self.answers_to_lose > 0 and reply.status == Status.OK
-            if lost:
-                self.answers_to_lose -= 1
-            else:
-                self._inbox.append(status)
-        if lost:
-            self._free_buffer(lane, reply.value)
-            self._record("lost", status.request, status.received_ns, reply.step)
-
-    @contextmanager
-    def held_back(self, slot: int) -> Iterator[set[int]]:
-        """Keep SNAPSHOT commands of an actor's lane back; yield the ids of the requests sent before.
-
-        A lane takes its commands in order. What was sent before the block is captured before any
-        command of the block; what is sent after the block is captured after it.
-        """
-        with self._order[self._kernel.lane_of(slot)]:
-            with self._lock:
-                sent = {i for i, s in self._statuses.items() if s.stage != "requested"}
-            yield sent
+            statuses = list(self._statuses.items())
+        return {i for i, s in statuses if s.command is not None and s.command.reply is not None}
 
     def free_buffers(self, lane: int) -> int:
         """Return how many more snapshots a lane can take before one comes back."""
         # The unanswered are read first. A capture that another thread receives meanwhile is then counted
         # twice; the other way round it would count as neither, and one command too many would be sent.
-        unanswered = self._unanswered[lane]
+        unanswered = self._client.outstanding_in(lane, Command.SNAPSHOT)
         return STAGING_BUFFERS - unanswered - self._kernel.staging_taken(lane)
 
-    def take(self, wanted: RequestStatus | None = None) -> RequestStatus | None:
-        """Take an answered request out of the inbox, the oldest or a certain one; None without one."""
+    def take(self, wanted: RequestStatus | None = None) -> Capture | None:
+        """Take an answer out of the inbox, the oldest or that to a certain request; None without one."""
         with self._lock:
-            if wanted is None:
-                return self._inbox.popleft() if self._inbox else None
-            if wanted not in self._inbox:
-                return None
-            self._inbox.remove(wanted)
-            return wanted
+            for capture in list(self._inbox):  # to which `_receive` appends without the lock
+                if wanted is None or capture.status is wanted:
+                    self._inbox.remove(capture)
+                    return capture
+            return None
+
+    def receive(self, timeout_s: float) -> list[SnapshotResponse]:
+        """Take all answers, after waiting for the first one, and respond to them."""
+        if timeout_s > 0:
+            self._client.wait_until(self._has_answers, timeout_s)
+        taken: list[Capture] = []
+        try:
+            while (capture := self.take()) is not None:
+                taken.append(capture)
+            # Whoever drops a response has the request sent again, if it is still pending then.
+            return [self.respond(capture, capture.abandon) for capture in taken]
+        except BaseException:
+            # The traceback may keep them for long, and a lane has but two buffers.
+            for capture in taken:
+                capture.abandon()
+            raise
 
     def pump(self, timeout_s: float) -> None:
         """Take replies off the rings, waiting until an answer is in the inbox or the time is up."""
@@ -217,39 +274,38 @@ class SnapshotTransport:
     @property
     def unanswered(self) -> int:
         """Requests that were sent and not answered."""
-        return sum(self._unanswered)
+        lanes = range(self._kernel.lanes)
+        return sum(self._client.outstanding_in(lane, Command.SNAPSHOT) for lane in lanes)
 
-    def respond(self, status: RequestStatus) -> SnapshotResponse:
-        """Return the response to an answered request; its data is on loan, see `StagedFields`."""
-        request, reply = status.request, status.reply
+    def respond(
+        self, capture: Capture, give_back: Callable[[], None] | None = None
+    ) -> SnapshotResponse:
+        """Return the response to an answer; its data is a loan, returned with `give_back`."""
+        status, reply, index = capture.status, capture.reply, capture.index
         assert reply is not None  # `take` returns no other
-        slot = request.actor_slot
-        if reply.status != Status.OK:
-            self._record("received", request, status.received_ns, reply.step)
+        request, slot, lane = status.request, reply.actor_slot, capture.lane
+        if index is None:
+            self._record("received", request, capture.received_ns, reply.step)
             sentence = Status(reply.status).sentence
             return SnapshotResponse(request.request_id, slot, False, None, reply.step, sentence)
-        lane, index = self._kernel.lane_of(slot), reply.value
-        data, facts = self._borrow(lane, index, slot)
+        state, facts = self._kernel.staged(lane, index, slot)
         status.captured_ns = facts.begin_ns
-        status.version = StateVersion(facts.step, facts.epoch, status.modifications)
+        status.version = StateVersion(facts.step, facts.epoch, capture.modifications)
         self._record("captured", request, facts.end_ns, facts.step)
-        self._record("received", request, status.received_ns, facts.step)
+        self._record("received", request, capture.received_ns, facts.step)
         if self._kernel.staged_checksum(lane, index, slot) != facts.checksum:
-            data.release()
+            capture.free()
             error = (
                 "the staging buffer no longer holds what the kernel captured (checksum mismatch): "
                 "something wrote to it; the snapshot was dropped"
             )
             return SnapshotResponse(request.request_id, slot, False, None, facts.step, error)
-        return SnapshotResponse(request.request_id, slot, True, data, facts.step)
-
-    def _borrow(self, lane: int, index: int, slot: int) -> tuple[StagedFields, SnapshotFacts]:
-        state, facts = self._kernel.staged(lane, index, slot)
         actor = self._kernel.actors[slot]
         n = len(actor.fields)
         fields = {name: state[i // n, i % n] for i, name in enumerate(actor.stored_fields)}
         params = self._kernel.staged_params(lane, index, slot)
-        return StagedFields(fields, params, partial(self._free_buffer, lane, index)), facts
+        data = StagedFields(fields, params, give_back or capture.free)
+        return SnapshotResponse(request.request_id, slot, True, data, facts.step)
 
     def _free_buffer(self, lane: int, index: int) -> None:
         self._kernel.release_staging(lane, index)

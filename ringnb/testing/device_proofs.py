@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ringnb.actors.custom import CellActor
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
+from ringnb.testing.mixer import restored
 from ringnb.testing.tolerance import TOLERANCE
 
 __all__ = ["Load", "Timer", "counter", "differs", "load", "soak", "timer"]
@@ -126,9 +127,7 @@ def soak(
             taken += 1
         elif kind == "restore" and slot in saved:
             state, step = saved[slot]
-            with client.loading(kernel.lane_of(slot)) as send:
-                kernel.restore_buffer(slot)[...] = state
-                reply = client.wait_reply(send(slot, Command.RESTORE, (step,)))
+            reply = restored(client, slot, state, step)
             assert (reply.step, reply.epoch) == (step, counters.epoch + 1)
         elif kind == "pause":
             paused_at = client.call(slot, Command.PAUSE).step

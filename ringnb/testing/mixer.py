@@ -1,7 +1,7 @@
 """A small exact actor with an independent reference, so that equality means equality of bits.
 
 Kernels are tested with it: `Mixer` is stepped by the kernel, `advance` says in NumPy what must come out,
-`captured` takes it out. This module needs no pytest.
+`captured` takes it out and `restored` puts it back. This module needs no pytest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ringnb.actors.base import Actor, FieldSpec
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command, Reply
 
-__all__ = ["Mixer", "advance", "captured"]
+__all__ = ["Mixer", "advance", "captured", "restored"]
 
 
 class Mixer(Actor):
@@ -92,3 +92,37 @@ def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
     state = view.reshape(-1, *kernel.actors[slot].shape).copy()
     kernel.release_staging(lane, reply.value)
     return state, reply
+
+
+def restored(
+    client: KernelClient, slot: int, state: npt.NDArray[Any], step: int, *params: float
+) -> Reply:
+    """Load a state into a live actor.
+
+    Parameters
+    ----------
+    client : KernelClient
+        The kernel's.
+    slot : int
+        The actor.
+    state : (levels * fields, *grid) array
+        As `captured` returns it.
+    step : int
+        Its step.
+    *params : float
+        Parameters to load with it, in their order; by default those that were loaded last.
+
+    Returns
+    -------
+    Reply
+        The kernel's.
+    """
+
+    def fill() -> tuple[tuple[int], None]:
+        """Write the buffers."""
+        buffer = client.kernel.restore_buffer(slot)
+        buffer[...] = state.reshape(buffer.shape)
+        client.kernel.params_buffer(slot)[: len(params)] = params
+        return (step,), None
+
+    return client.load(slot, Command.RESTORE, fill)

@@ -19,7 +19,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cpu.leader import run_leader
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, restored
 
 
 class TestCpuKernel(KernelTests):
@@ -283,11 +283,7 @@ def test_restores_on_one_lane_never_touch_a_neighbour(shapes):
             slot = int(rng.integers(len(shapes)))
             if turn % 2:
                 state = rng.integers(0, 2**16, expected[slot].shape).astype(expected[slot].dtype)
-                with client.loading(0) as send:
-                    buffer = kernel.restore_buffer(slot)
-                    buffer[...] = state.reshape(buffer.shape)
-                    kernel.params_buffer(slot)[:1] = 7
-                    client.wait_reply(send(slot, Command.RESTORE, (turn,)))
+                restored(client, slot, state, turn, 7)
                 expected[slot], steps[slot] = state, turn
             else:
                 target = client.call(slot, Command.RUN_STEPS, (3,)).value
@@ -304,11 +300,9 @@ def test_a_restore_of_the_largest_actor_moves_no_bytes():
     kernel = launched(shape=(64, 64))
     try:
         client = KernelClient(kernel)
-        with client.loading(0) as send:
-            first = kernel.restore_buffer(0)
-            first[...] = 5
-            client.wait_reply(send(0, Command.RESTORE, (0,)))
-            second = kernel.restore_buffer(0)
+        first = kernel.restore_buffer(0)
+        restored(client, 0, np.full_like(first, 5), 0)
+        second = kernel.restore_buffer(0)
         assert not np.shares_memory(first, second)
         assert (first == 5).all()  # it is the live state now
     finally:

@@ -26,7 +26,7 @@ from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda.clock import DeviceClock
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import Mixer, advance, captured
+from ringnb.testing.kernels import Mixer, advance, captured, restored
 
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.core")
@@ -207,14 +207,6 @@ def card(monkeypatch):
     return made
 
 
-def restored(client, state, step):
-    kernel = client.kernel
-    with client.loading(0) as send:
-        kernel.restore_buffer(0)[...] = state.reshape(2, 1, *SHAPE)
-        kernel.params_buffer(0)[:1] = 7
-        client.wait_reply(send(0, Command.RESTORE, (step,)))
-
-
 def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
     kernel = CudaKernel([Mixer(SHAPE)])
     assert kernel.name == "cuda"
@@ -226,7 +218,7 @@ def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
         assert client.wait_until(lambda: kernel.counters(0).step == 20, 20)
         state, _ = captured(client, 0)
         np.testing.assert_array_equal(state, advance(start, 0, 20))
-        restored(client, start, 3)
+        restored(client, 0, start, 3, 7)
         client.call(0, Command.RUN_STEPS, (4,))
         assert client.wait_until(lambda: kernel.counters(0).step == 7, 20)
         np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 3, 4))

@@ -134,17 +134,25 @@ class FakeClient:
         self.answers_at_once = False
         self.pumped_s = []
 
-    def submit(self, slot, kind, arguments=(), *, sink=None):
+    def send(self, command):
         if self.error is not None:
             raise self.error
-        self.sent.append((slot, sink))
+        self.sent.append((command.slot, command))
+
+    def is_under_way(self, command):
+        return any(command is sent for _, sent in self.sent)
+
+    def outstanding_in(self, lane, kind):
+        return sum(self.kernel.lane_of(slot) == lane for slot, _ in self.sent)
 
     def answer(self, status=Status.OK, times=1):
-        slot, sink = self.sent.pop(0)
+        slot, command = self.sent.pop(0)
         index = self.kernel.capture(slot) if status == Status.OK else 0
         step = self.kernel.steps[slot]
         for _ in range(times):
-            sink(Reply(Command.SNAPSHOT, 1, slot, status, 0, step, index, 0))
+            command.reply = Reply(Command.SNAPSHOT, 1, slot, status, 0, step, index, 0)
+            command.sink(command.reply)
+        command.sink = None
 
     def pump(self, timeout_s, until=None):
         self.pumped_s.append(timeout_s)

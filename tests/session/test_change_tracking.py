@@ -84,7 +84,7 @@ def test_an_actor_is_saved_until_its_version_changes():
     assert not changes.is_saved(0, counters(5))
 
 
-def test_before_and_after_a_restore_of_the_newest_the_actor_is_saved():
+def test_from_before_a_restore_of_the_newest_until_it_is_confirmed_the_actor_is_saved():
     changes = ChangeTracker()
     changes.mark_saved(0, StateVersion(5, 0, 0))
     changes.mark_modified(0)
@@ -92,8 +92,16 @@ def test_before_and_after_a_restore_of_the_newest_the_actor_is_saved():
     changes.expect_saved(0, StateVersion(5, 1, changes.modifications(0)))
     assert changes.is_saved(0, counters(9))
     assert changes.is_saved(0, counters(5, epoch=1))
-    changes.expect_saved(0, StateVersion(5, 2, 1))  # the same again: only the newest two count
+    changes.mark_loaded(0, 1, 5, saved=True)
+    assert changes.is_saved(0, counters(5, epoch=1))
     assert not changes.is_saved(0, counters(9))
+
+
+def test_what_was_expected_of_a_load_that_did_not_happen_is_forgotten_with_the_next():
+    changes = ChangeTracker()
+    changes.expect_saved(0, StateVersion(5, 1, 0))
+    changes.mark_loaded(0, 1, 5, saved=False)
+    assert not changes.is_saved(0, counters(5, epoch=1))
 
 
 def test_a_change_after_the_capture_is_not_saved():

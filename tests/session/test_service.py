@@ -188,7 +188,8 @@ def test_a_request_that_ended_before_it_was_sent_is_not_sent():
     for _ in range(2):
         client.answer()
     service.turn()
-    client.kernel.taken[0].clear()
+    for _ in range(2):
+        service._to_write.get().free()
     service.turn()
     assert client.sent == []
     assert service.depths()[0] == 0

@@ -110,7 +110,7 @@ def test_a_request_that_expires_while_its_ring_is_full_is_not_sent_again(
         log.append(Event("expired", 0, 1))
         raise QueueFull
 
-    monkeypatch.setattr(client, "submit", expire_and_fail)
+    monkeypatch.setattr(client, "send", expire_and_fail)
     with pytest.raises(QueueFull):
         transport.send(request())
     monkeypatch.undo()
@@ -126,7 +126,7 @@ def test_a_lost_answer_gives_its_buffer_back_and_stays_unanswered(transport, cli
     assert transport.answers_to_lose == 0
     assert [e.request_id for e in log.select("lost")] == [1]
     assert freed == [0]
-    assert transport.take() is other
+    assert transport.take().status is other
     assert transport.take() is None
     assert not lost.done.is_set()
 
@@ -136,9 +136,9 @@ def test_answers_are_taken_in_order_or_by_their_request(transport, client):
     for number in (1, 2, 3):
         statuses.append(transport.send(request(number, slot=number - 1)))
         client.answer()
-    assert transport.take(statuses[1]) is statuses[1]
+    assert transport.take(statuses[1]).status is statuses[1]
     assert transport.take(statuses[1]) is None
-    assert [transport.take().request.request_id for _ in range(2)] == [1, 3]
+    assert [transport.take().status.request.request_id for _ in range(2)] == [1, 3]
 
 
 @pytest.mark.parametrize("stage", ["cancelled", "expired"])
@@ -155,32 +155,81 @@ def test_the_log_says_when_the_manager_has_dropped_a_request(transport, client, 
     assert status.stage == "failed"
 
 
-def test_a_version_counts_changes_up_to_the_sending(client, log):
+def test_a_version_counts_changes_up_to_the_capture(client, log):
     changes = ChangeTracker()
     transport = SnapshotTransport(client, log, changes)
     changes.mark_modified(0)
     client.kernel.steps[0], client.kernel.epochs[0] = 9, 3
     status = transport.send(request())
-    changes.mark_modified(0)
     client.answer()
+    changes.mark_modified(0)
     transport.respond(transport.take())
     assert status.version == StateVersion(9, 3, 1)
 
 
-def test_what_is_sent_before_a_block_is_told_from_what_is_sent_after(transport):
+def test_what_was_captured_is_told_from_what_was_only_sent(transport, client):
     transport.send(request(1, slot=0))
-    transport.open_status(request(2, slot=1))
-    with transport.held_back(0) as sent:
-        assert sent == {1}
+    client.answer()
+    transport.send(request(2, slot=1))
+    transport.open_status(request(3, slot=2))
+    assert transport.captured() == {1}
+
+
+def test_an_answer_that_is_lost_gives_its_buffer_back_and_can_be_asked_for_again(
+    transport, client, freed
+):
+    """As when Ctrl-C comes before the caller has assigned it to anything."""
+    status = transport.send(request())
+    client.answer()
+    assert transport.take().status is status  # and it is gone
+    assert (freed, transport.free_buffers(0), status.stage) == ([0], 2, "requested")
+    transport.send(request())
+    client.answer()
+    assert transport.respond(transport.take()).success
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_a_request_whose_sender_was_interrupted_is_with_the_kernel_or_can_be_sent_again(
+    transport, client, monkeypatch, pushed
+):
+    send = client.send
+
+    def interrupted(command):
+        if pushed:
+            send(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "send", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transport.send(request())
+    monkeypatch.undo()
+    assert transport.unanswered == pushed
+    transport.send(request())
+    assert (transport.unanswered, len(client.sent)) == (1, 1)
+
+
+def test_a_response_that_is_interrupted_loses_no_buffer(transport, client, freed, monkeypatch):
+    for number in (1, 2):
+        transport.send(request(number, slot=number - 1))
+        client.answer()
+    monkeypatch.setattr(client.kernel, "staged_params", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        transport.receive(0)
+    assert sorted(freed) == [0, 1]
+    assert transport.take() is None
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_statuses_that_ended_are_forgotten_and_the_others_are_not(transport):
-    statuses = [transport.open_status(request(n))[0] for n in range(1, 1001)]
+    statuses = [transport.open_status(request(n)) for n in range(1, 1001)]
     for status in statuses[1:400]:
         status.end(None)
     statuses[200].awaited = 1
     transport.open_status(request(1001))
-    known = [not transport.open_status(request(n))[1] for n in (1, 2, 201, 401)]
+    known = [transport.open_status(request(n)) is statuses[n - 1] for n in (1, 2, 201, 401)]
     assert known == [True, False, True, True]
 
 

@@ -19,7 +19,7 @@ from ringnb.kernel.cuda.availability import why_unavailable
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import device_proofs as proofs
-from ringnb.testing.kernels import Mixer, advance, captured
+from ringnb.testing.kernels import Mixer, advance, captured, restored
 
 LEASE_S = 4.0  # a loaded machine may keep the heartbeat from running for a second
 
@@ -60,10 +60,7 @@ def prove(client):
     state, reply = captured(client, 0)
     start = Mixer((5, 7)).start(0)
     np.testing.assert_array_equal(state, advance(start, 0, 5))
-    with client.loading(0) as send:
-        kernel.restore_buffer(0)[...] = state.reshape(2, 1, 5, 7)
-        kernel.params_buffer(0)[:1] = 7
-        assert client.wait_reply(send(0, Command.RESTORE, (reply.step,))).epoch == 1
+    assert restored(client, 0, state, reply.step, 7).epoch == 1
     client.call(0, Command.RUN_STEPS, (3,))
     assert client.wait_until(lambda: kernel.counters(0).step == 8, 30)
     np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 0, 8))

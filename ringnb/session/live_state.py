@@ -1,0 +1,122 @@
+"""What the kernel has confirmed of its actors: parameters, lineage, what is saved.
+
+A caller may be interrupted at any line, also between a command and its reply; the kernel carries the
+command out all the same. So nothing is noted by a caller. The pump of `ringnb.kernel.client`, on
+whatever thread, notes it as the reply comes off the ring: in the order in which it became true, before
+the reply of any later snapshot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import final
+
+from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.errors import CheckpointError
+from ringnb.kernel.client import KernelClient, ReplySink
+from ringnb.messages.commands import Command, Reply
+from ringnb.messages.events import Event, EventLog
+from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.restore import fill_buffers
+from ringnb.session.transport import SnapshotTransport
+
+__all__ = ["LiveState"]
+
+_SETTLE_S = 0.1  # the kernel answers within a slice, of about a millisecond, or within one step
+
+
+@final
+class LiveState:
+    """Changes actors, and notes what has become of them when the kernel has confirmed it. Any thread."""
+
+    def __init__(
+        self,
+        client: KernelClient,
+        manager: CheckpointManager,
+        transport: SnapshotTransport,
+        changes: ChangeTracker,
+        log: EventLog,
+    ) -> None:
+        self._client = client
+        self._kernel = client.kernel
+        self._manager = manager
+        self._transport = transport
+        self._changes = changes
+        self._log = log
+        # The mappings are replaced, never changed.
+        self._params = [a.start_params(slot) for slot, a in enumerate(self._kernel.actors)]
+
+    def params(self, slot: int) -> dict[str, float]:
+        """Return the parameters that an actor has, as the kernel has confirmed them."""
+        # The load of a call that was interrupted a moment ago may still be under way.
+        self._client.settle(self._kernel.lane_of(slot), _SETTLE_S)
+        return dict(self._params[slot])
+
+    def inject(self, slot: int, arguments: Sequence[int]) -> None:
+        """Disturb one cell."""
+        self._client.call(slot, Command.INJECT, arguments, sink=partial(self._injected, slot))
+
+    def _injected(self, slot: int, reply: Reply) -> None:
+        if reply.ok:
+            self._changes.mark_modified(slot)
+
+    def set_params(self, slot: int, changes: Mapping[str, float]) -> dict[str, float]:
+        """Change some parameters, and return all; ValueError, with nothing changed, if one is bad."""
+        actor, params = self._kernel.actors[slot], dict[str, float]()
+
+        def fill() -> tuple[Sequence[int], ReplySink]:
+            """Put the parameters confirmed, and the changes, to where SET_PARAMS takes them from."""
+            params.clear()
+            params.update(actor.change_params(self._params[slot], dict(changes)))
+            self._kernel.params_buffer(slot)[: len(params)] = list(params.values())
+            return (), partial(self._params_set, slot, params)
+
+        self._client.load(slot, Command.SET_PARAMS, fill)
+        return dict(params)
+
+    def _params_set(self, slot: int, params: dict[str, float], reply: Reply) -> None:
+        if reply.ok:
+            self._params[slot] = params
+            self._changes.mark_modified(slot)
+
+    def restore(
+        self, slot: int, checkpoint: Checkpoint, params: dict[str, float], *, is_newest: bool
+    ) -> int:
+        """Load a checkpoint that fits, and checked parameters; return the step that the actor has then.
+
+        `is_newest`: whether it is the newest of the actor's history. Raises as `fill_buffers`, with the
+        actor untouched.
+        """
+
+        def fill() -> tuple[Sequence[int], ReplySink]:
+            """Put state and parameters to where RESTORE takes them from."""
+            fill_buffers(self._kernel, slot, checkpoint, params)
+            if is_newest:
+                epoch = self._kernel.counters(slot).epoch + 1
+                modifications = self._changes.modifications(slot)
+                version = StateVersion(checkpoint.step, epoch, modifications)
+                self._changes.expect_saved(slot, version)
+            return (checkpoint.step,), partial(self._loaded, slot, checkpoint, params, is_newest)
+
+        return self._client.load(slot, Command.RESTORE, fill).step
+
+    def _loaded(
+        self,
+        slot: int,
+        checkpoint: Checkpoint,
+        params: dict[str, float],
+        is_newest: bool,
+        reply: Reply,
+    ) -> None:
+        if not reply.ok:
+            return
+        self._params[slot] = params
+        # What a snapshot answered before has captured is the old state, any other is of the new one.
+        earlier = self._transport.captured()
+        with contextlib.suppress(CheckpointError, ValueError):  # closed, or the actor unregistered
+            self._manager.note_restored(slot, checkpoint, earlier=earlier)
+        self._changes.mark_loaded(slot, reply.epoch, reply.step, saved=is_newest)
+        self._log.append(Event("restored", slot, step=reply.step, name=checkpoint.name))
