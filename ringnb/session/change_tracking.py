@@ -55,7 +55,7 @@ class ChangeTracker:
             self._expected[slot] = version
 
     def mark_loaded(self, slot: int, epoch: int, step: int, *, saved: bool) -> None:
-        """Note what an actor was loaded with, as the kernel's reply comes in: a saved version, or another."""
+        """Note that an actor was loaded, with a saved version or another, as the reply comes in."""
         with self._lock:
             if saved:
                 self._saved[slot] = StateVersion(step, epoch, self._modifications[slot])
