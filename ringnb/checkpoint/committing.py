@@ -94,6 +94,7 @@ class Saving:
     name: str | None = None
     receipt: SaveReceipt | None = None
     error: BaseException | None = None
+    told: bool = False  # whether the observer was told how it ended
 
     @contextlib.contextmanager
     def noting_error(self) -> Iterator[None]:

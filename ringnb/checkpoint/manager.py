@@ -402,10 +402,11 @@ class CheckpointManager:
                     s.error = error if s.name is None else s.error
                 raise
             finally:
-                for _, s in saving.values():  # before all else: the next requests need free buffers
-                    release(s.response.data)
-                for pending, s in saving.values():
-                    self._end(pending, s)
+                try:
+                    self._end_all(saving.values())
+                except BaseException:  # an interrupt: what was ended is not ended again
+                    self._end_all(saving.values())
+                    raise
             # Only now: the new checkpoints are durable before anything older is deleted.
             self._retire([s for _, s in saving.values()])
         finally:
@@ -485,17 +486,28 @@ class CheckpointManager:
             release(response.data)
         self._check_open()
 
+    def _end_all(self, saving: Collection[tuple[PendingRequest, Saving]]) -> None:
+        """Release the data, and end the requests as succeeded or failed, if that was not done."""
+        for _, s in saving:  # before all else: the next requests need free buffers
+            release(s.response.data)
+        for pending, s in saving:
+            self._end(pending, s)
+
     def _end(self, pending: PendingRequest, saving: Saving) -> None:
-        """End a request as succeeded or failed."""
         response, snapshot, name = saving.response, saving.snapshot, saving.name
         with self._lock:
-            if name is None:
+            if self._schedule.has_ended(pending):
+                pass
+            elif name is None:
                 self._failed += 1
                 self._schedule.fail(pending, self._clock())
             else:
                 self._completed += 1
                 saved = Lineage(name, snapshot.id, snapshot.run)
                 self._schedule.succeed(pending, self._clock(), saved)
+        if saving.told:
+            return
+        saving.told = True
         if name is None:
             self._events.failed(response, str(saving.error) or type(saving.error).__name__)
         else:

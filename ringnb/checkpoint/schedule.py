@@ -258,6 +258,11 @@ class Schedule:
         """Return a request whose answer is being saved at this moment."""
         return self._saving.get(request_id)
 
+    def has_ended(self, pending: PendingRequest) -> bool:
+        """Return whether a request neither waits for its answer nor is being saved."""
+        request_id = pending.request.request_id
+        return pending not in (self._waiting.get(request_id), self._saving.get(request_id))
+
     @property
     def pending_count(self) -> int:
         """Requests without an outcome, those being saved included."""

@@ -115,7 +115,12 @@ def _outcome(
     # An interrupt was raised where it came, in another call.
     if not stale and status.error is not None and not isinstance(status.error, KeyboardInterrupt):
         raise status.error
-    return None if stale else status.name
+    if not stale and status.name is not None:
+        return status.name
+    if time.monotonic() >= deadline:
+        msg = f"snapshot of slot {slot} was not committed within {limit_s:g} s; ask again"
+        raise SnapshotTimeout(msg)
+    return None
 
 
 def _wait(
