@@ -243,7 +243,7 @@ def test_a_read_only_file_system_reads_on(small_disk):
     with rn.ZarrStorage(small_disk / "s.zarr") as storage:
         storage.load(ONE).verify()
         for change in (lambda: storage.save(TWO, big(2)), lambda: storage.delete(ONE)):
-            with pytest.raises(OSError, match="Read-only file system"):
+            with pytest.raises(rn.CheckpointError, match=r"the file system of .* is read-only"):
                 change()
         assert storage.list() == [ONE]
     assert cli.main(["verify", str(small_disk / "s.zarr")]) == 0
@@ -274,7 +274,7 @@ def test_repair_moves_the_damaged_aside_and_deletes_nothing(tmp_path, capsys):
         if p.is_file()
     }
     assert cli.main(["verify", str(store)]) == 1
-    assert rn.ZarrStorage(store).list() == [TWO, ONE, THREE]
+    assert sorted(rn.ZarrStorage(store).list()) == [ONE, TWO, THREE]
     capsys.readouterr()
     assert cli.main(["verify", str(store), "--repair"]) == 1
     out = capsys.readouterr().out
