@@ -17,6 +17,7 @@ __all__ = [
     "quote_names",
     "rows_table",
     "say",
+    "shorten",
 ]
 
 
@@ -32,9 +33,17 @@ def say(line: str = "") -> None:
     stream.flush()
 
 
-def counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun, such as ``"1 checkpoint"`` or ``"2 checkpoints"``."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text that is at most so wide: what is in the middle gives way to an ellipsis."""
+    if len(text) <= width:
+        return text
+    head = width // 2
+    return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (width - head - 1) :]}"
 
 
 def quote_names(names: Sequence[str], most: int = 10) -> str:

@@ -27,6 +27,7 @@ from ringnb.checkpoint.committing import (
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import find_latest, fits_type, newest_verified, read_history
+from ringnb.checkpoint.pruning import PrunedRun, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
@@ -726,6 +727,39 @@ class CheckpointManager:
             self._storage.delete(name)
             self._events.retired(slot, [info])
         return freed
+
+    def prune_runs(self, keep_runs: int = 1, *, dry_run: bool = False) -> list[PrunedRun]:
+        """Delete whole runs of the registered actors by hand, but the newest of each.
+
+        The run that a live actor goes on with stays, and the checkpoint that it continues from.
+
+        Parameters
+        ----------
+        keep_runs : int, default 1
+            How many runs of each actor stay, those with the newest commits.
+        dry_run : bool, default False
+            Only say what would go.
+
+        Returns
+        -------
+        list of PrunedRun
+            As `ringnb.checkpoint.pruning.prune_runs`, which says what else stays.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `keep_runs` is not an integer >= 1.
+        """
+        slots = {(self._config.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
+        with self._lock:
+            self._check_open()
+            live = [self._schedule.lineage(slot) for slot in slots.values()]
+        stay = [x for lineage in live if lineage for x in (lineage.run, lineage.name) if x]
+        pruned = prune_runs(self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay)
+        if not dry_run:
+            for run in pruned:
+                self._events.retired(slots[run.name_prefix, run.kernel_id], run.delete)
+        return pruned
 
     def _run(self, slot: int) -> str | None:
         """Return the id of the run that an actor goes on with; None before its first commit."""

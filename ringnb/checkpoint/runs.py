@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import final
+from operator import attrgetter
+from typing import TypeAlias, final
 
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
 
-__all__ = ["Lineage", "RunInfo", "continue_run", "list_runs", "newest_of_run"]
+__all__ = [
+    "Lineage",
+    "Run",
+    "RunInfo",
+    "continue_run",
+    "describe_run",
+    "group_runs",
+    "list_runs",
+    "newest_of_run",
+]
+
+Run: TypeAlias = list[CheckpointInfo]  # of one actor and one run, oldest first
 
 
 @final
@@ -96,21 +108,39 @@ def list_runs(history: Iterable[CheckpointInfo], current: str | None) -> list[Ru
     runs: dict[str, list[CheckpointInfo]] = {}
     for e in history:
         runs.setdefault(e.run, []).append(e)
-    found = []
-    for run, entries in runs.items():
-        first, ids = entries[0], {e.id for e in entries}
-        inside = first.parent_id in ids
-        found.append(
-            RunInfo(
-                run,
-                None if inside else first.parent,
-                None if inside else first.parent_id,
-                first.created_at,
-                len(entries),
-                first.step,
-                entries[-1].step,
-                sum(e.nbytes for e in entries),
-                run == current,
-            )
-        )
-    return found
+    return [describe_run(entries, is_current=run == current) for run, entries in runs.items()]
+
+
+def describe_run(entries: Sequence[CheckpointInfo], *, is_current: bool = False) -> RunInfo:
+    """Return the run that some checkpoints, oldest first, are."""
+    first, ids = entries[0], {e.id for e in entries}
+    inside = first.parent_id in ids
+    return RunInfo(
+        first.run,
+        None if inside else first.parent,
+        None if inside else first.parent_id,
+        first.created_at,
+        len(entries),
+        first.step,
+        entries[-1].step,
+        sum(e.nbytes for e in entries),
+        is_current,
+    )
+
+
+def group_runs(catalogue: Iterable[CheckpointInfo]) -> dict[tuple[str, str], list[Run]]:
+    """Return the runs of each actor, by prefix and identity; copies and damaged ones are of none.
+
+    Actors, runs and checkpoints are in the order of commits: what was committed last comes last.
+    """
+    found: dict[tuple[str, str], dict[str, Run]] = {}
+    sound = [e for e in catalogue if not e.damaged and e.copy is None]
+    for e in sorted(sound, key=attrgetter("sequence", "name")):
+        runs = found.setdefault((e.name_prefix, e.kernel_id), {})
+        runs.setdefault(e.run, []).append(e)
+    by_newest = {key: sorted(runs.values(), key=_newest) for key, runs in found.items()}
+    return dict(sorted(by_newest.items(), key=lambda item: _newest(item[1][-1])))
+
+
+def _newest(run: Run) -> int:
+    return run[-1].sequence

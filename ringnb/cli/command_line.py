@@ -174,7 +174,7 @@ def _add_store_commands(commands: Any) -> None:
     ls = command(
         "ls",
         "list the checkpoints of a store",
-        "List the checkpoints of a store, newest last.",
+        "List the checkpoints of a store by actor and run, newest last.",
     )
     store(ls)
     ls.add_argument(
@@ -182,6 +182,7 @@ def _add_store_commands(commands: Any) -> None:
         action="store_true",
         help="also what lies in the store and is not ringnb's, and why",
     )
+    ls.add_argument("--runs", action="store_true", help="a line for each run")
     ls.add_argument("--json", action="store_true", help="one JSON document, for programs")
 
     verify = command(
@@ -209,6 +210,24 @@ def _add_store_commands(commands: Any) -> None:
         store(one, _WRITABLE)
         one.add_argument("name", metavar="NAME", help="the checkpoint")
     pin.add_argument("label", metavar="LABEL", help="why, in a few words")
+
+    prune = command(
+        "prune",
+        "delete whole runs, but each actor's newest",
+        "Show which runs would be deleted, ask, and delete them. The newest runs of each actor stay, "
+        "pinned checkpoints, and those from which a run that stays branches.",
+    )
+    store(prune, _WRITABLE)
+    prune.add_argument(
+        "--keep-runs",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="how many runs of each actor stay, those with the newest commits (default: 1)",
+    )
+    prune.add_argument(
+        "--yes", action="store_true", help="do not ask; needed where there is no terminal"
+    )
 
     adopt = command(
         "adopt",
@@ -293,13 +312,17 @@ def _dispatch(argv: list[str]) -> int:
 
     match given.command:
         case "ls":
-            return stores.list_store(given.store, as_json=given.json, everything=given.all)
+            return stores.list_store(
+                given.store, as_json=given.json, everything=given.all, only_runs=given.runs
+            )
         case "verify":
             return stores.verify_store(given.store, given.names, repair=given.repair)
         case "pin":
             return stores.pin(given.store, given.name, given.label)
         case "unpin":
             return stores.unpin(given.store, given.name)
+        case "prune":
+            return stores.prune(given.store, keep_runs=given.keep_runs, yes=given.yes)
         case "adopt":
             return stores.adopt(given.store, given.names)
         case "export":

@@ -1,4 +1,4 @@
-"""`ringnb ls`, `verify`, `pin`, `unpin`, `export` and `import`: look after a store without a session.
+"""`ringnb verify`, `pin`, `prune`, `adopt`, `export` and so on: look after a store without a session.
 
 Each function does one command and returns its exit status. `ls`, `verify` and `export` only read, take
 no lock and work beside a running writer; the others, and ``verify --repair``, hold the store's write
@@ -7,38 +7,32 @@ lock while they run. This module knows checkpoints and storage, and no kernel.
 
 from __future__ import annotations
 
-import json
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from ringnb._support.text import counted, format_bytes, format_table, say
+from ringnb.checkpoint.pruning import PrunedRun, prune_runs
 from ringnb.checkpoint.storage.adoption import adopt_directory
 from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
-from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.locations import is_remote, local_path
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cli import listing
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = [
     "adopt",
-    "describe",
     "export_store",
     "import_store",
     "list_store",
     "open_store",
     "pin",
+    "prune",
     "unpin",
     "verify_store",
 ]
-
-_KNOWN = (
-    *("kernel_id", "kernel_type", "actor_slot", "step", "sequence", "created_at"),
-    *("nbytes", "parent"),
-)
 
 
 def open_store(path: str) -> ZarrStorage:
@@ -58,79 +52,14 @@ def open_store(path: str) -> ZarrStorage:
     return storage
 
 
-def describe(storage: CheckpointStorage) -> Iterator[dict[str, Any]]:
-    """Yield a JSON object per checkpoint, oldest commit first; metadata is checked, arrays are not.
-
-    Of those with damaged metadata only the names are known.
-    """
-    for name in storage.list():
-        entry = {"name": name, **dict.fromkeys(_KNOWN)}
-        try:
-            checkpoint = storage.load(name)
-        except CheckpointNotFound:
-            continue  # its writer deleted it after the listing
-        except CheckpointCorrupt as error:
-            entry |= {"status": "damaged", "problem": _one_line(error), "pinned": None}
-        else:
-            entry |= {key: getattr(checkpoint, key) for key in _KNOWN}
-            entry["created_at"] = checkpoint.created_at.isoformat()
-            entry |= {"status": "committed", "problem": None, "pinned": checkpoint.pinned}
-        yield entry
-
-
-def list_store(path: str, *, as_json: bool = False, everything: bool = False) -> int:
-    """Print what a store holds, newest last, as a table or as one JSON document.
-
-    With `everything` also what lies in it and is not ringnb's, and why it is passed over.
-    """
+def list_store(
+    path: str, *, as_json: bool = False, everything: bool = False, only_runs: bool = False
+) -> int:
+    """Print what a store holds; see `ringnb.cli.listing`."""
     storage = open_store(path)
-    entries = list(describe(storage))
-    foreign = storage.foreign() if everything else []
-    total = sum(e["nbytes"] or 0 for e in entries)
-    if as_json:
-        document = {"store": path, "checkpoints": entries, "total_bytes": total}
-        if everything:
-            document["foreign"] = [{"name": name, "reason": why} for name, why in foreign]
-        say(json.dumps(document, indent=2))
-        return 0
-    _say_checkpoints(path, entries, total)
-    if foreign:
-        say()
-        say("Not ringnb's, and left alone:")
-        rows = ([name if name.isprintable() else ascii(name), why] for name, why in foreign)
-        for line in format_table(("name", "reason"), rows):
-            say(line)
-    return 0
-
-
-def _say_checkpoints(path: str, entries: Sequence[dict[str, Any]], total: int) -> None:
-    if not entries:
-        say(f"{path}: a ringnb store without checkpoints")
-        return
-    header = ("name", "actor", "type", "step", "committed (UTC)", "size", "continues", "status")
-    for line in format_table(header, map(_row, entries), right=("step", "size")):
-        say(line)
-    actors = {e["kernel_id"] for e in entries} - {None}
-    damaged = sum(e["status"] == "damaged" for e in entries)
-    say()
-    say(
-        f"{counted(len(entries), 'checkpoint')} of {counted(len(actors), 'actor')}, "
-        f"{format_bytes(total)}"
-        + (f", {damaged} with damaged metadata" if damaged else "")
-        + f"; arrays were not read (ringnb verify {path} reads every byte)"
+    return listing.list_store(
+        path, storage, as_json=as_json, everything=everything, only_runs=only_runs
     )
-
-
-def _row(entry: dict[str, Any]) -> list[str]:
-    if entry["status"] == "damaged":
-        return [entry["name"], *(["?"] * 6), "damaged"]
-    return [
-        *(entry["name"], entry["kernel_id"], entry["kernel_type"], str(entry["step"])),
-        entry["created_at"][:19].replace("T", " "),
-        format_bytes(entry["nbytes"]),
-        entry["parent"] or "-",
-        "committed" if entry["pinned"] is None else f"pinned: {entry['pinned']}",
-    ]
 
 
 def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) -> int:
@@ -204,6 +133,47 @@ def adopt(path: str, names: Sequence[str] = ()) -> int:
         already = "" if name in adopted else " already"
         say(f"{name} is a checkpoint of {path}{already}")
     return 0
+
+
+def prune(path: str, *, keep_runs: int = 1, yes: bool = False) -> int:
+    """Show which runs would go, ask, and delete them; if nobody can answer, only show, without `yes`."""
+    with open_store(path) as storage:
+        shown = prune_runs(storage, keep_runs, dry_run=True)
+        going = [e for run in shown for e in run.delete]
+        if not going:
+            say(f"{path}: nothing to prune, every actor has {counted(keep_runs, 'run')} at most")
+            return 0
+        _say_pruned(shown, storage.freed_by([e.name for e in going]))
+        if not yes and not sys.stdin.isatty():
+            say("Nothing was deleted: --yes deletes it")
+            return 0
+        if not yes and not _agreed("Delete this? [y/N] "):
+            say("Nothing was deleted")
+            return 0
+        # Only what was shown: a run that was begun meanwhile makes another one an earlier run.
+        done = prune_runs(storage, keep_runs, only={e.id for e in going})
+    say(f"{counted(sum(len(run.delete) for run in done), 'checkpoint')} deleted")
+    return 0
+
+
+def _say_pruned(runs: Sequence[PrunedRun], freed: int) -> None:
+    rows = listing.run_rows([list(run.delete) for run in runs])
+    for line in format_table(listing.RUN_HEADER, rows, right=("count", "steps", "size")):
+        say(line)
+    for e, why in [kept for run in runs for kept in run.keep]:
+        say(f"{e.name} stays: {why}")
+    going = sum(len(run.delete) for run in runs)
+    say()
+    say(
+        f"{counted(going, 'checkpoint')} of {counted(len(runs), 'earlier run')} would go, which frees "
+        f"{format_bytes(freed)}"
+    )
+
+
+def _agreed(question: str) -> bool:
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")  # at the end of input: no
 
 
 def export_store(path: str, archive: str, names: Sequence[str] = ()) -> int:

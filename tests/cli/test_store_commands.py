@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from commands import assert_one_line, ringnb, ringnb_here
 
 import ringnb as rn
 from ringnb.cli import command_line as cli
+from ringnb.testing.storages import make_snapshot
 
 
 @pytest.fixture
@@ -40,15 +43,14 @@ def test_ls_shows_checkpoints_newest_last(pristine):
     done = ringnb("ls", pristine)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].split()[:4] == ["name", "actor", "type", "step"]
-    assert [line.split()[0] for line in lines[1:4]] == [
-        FIRST,
-        "checkpoint_1_step_10",
-        "checkpoint_0_step_20",
+    assert lines[0].split()[:2] == ["name", "step"]
+    runs = [rn.ZarrStorage(pristine).load(f"checkpoint_{slot}_step_10").run[:8] for slot in (1, 0)]
+    assert [line.split("  ")[0] for line in lines[1:8]] == [
+        *("", f"fdtd_2d_1 (fdtd_2d), run {runs[0]}", "checkpoint_1_step_10"),
+        *("", f"fdtd_2d_0 (fdtd_2d), run {runs[1]}", FIRST, "checkpoint_0_step_20"),
     ]
-    assert FIRST in lines[3].split()[1:], "the parent of the newest"
-    assert "8.0 KiB" in lines[1]
-    assert lines[-1].startswith("3 checkpoints of 2 actors, 24.0 KiB")
+    assert lines[6].endswith("8.0 KiB")
+    assert lines[-1] == "3 checkpoints of 2 actors, 24.0 KiB, in 2 runs"
 
 
 def test_ls_json_is_for_programs(pristine, capsys):
@@ -58,6 +60,19 @@ def test_ls_json_is_for_programs(pristine, capsys):
     newest = document["checkpoints"][-1]
     assert (newest["kernel_id"], newest["step"], newest["parent"]) == ("fdtd_2d_0", 20, FIRST)
     assert newest["status"] == "committed"
+    (entry,) = (e for e in rn.ZarrStorage(pristine).catalogue() if e.name == newest["name"])
+    created_at = entry.created_at.isoformat()
+    fields = {k: v for k, v in entry._asdict().items() if k not in ("damaged", "pin")}
+    assert newest == fields | {
+        "created_at": created_at,
+        "pinned": None,
+        "problem": None,
+        "status": "committed",
+    }
+    assert [(r["kernel_id"], r["checkpoints"]) for r in document["runs"]] == [
+        ("fdtd_2d_1", ["checkpoint_1_step_10"]),
+        ("fdtd_2d_0", [FIRST, "checkpoint_0_step_20"]),
+    ]
 
 
 def test_ls_shows_damaged_metadata_as_damaged(store, capsys):
@@ -67,6 +82,107 @@ def test_ls_shows_damaged_metadata_as_damaged(store, capsys):
     line = next(x for x in out.splitlines() if x.startswith(FIRST))
     assert line.split()[-1] == "damaged"
     assert "1 with damaged metadata" in out
+
+
+LONG = "an_identity_as_long_as_somebody_who_means_well_makes_it_" + "0123456789" * 14
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs of one actor, the second a branch of the first; one run of another, with long names."""
+    path = tmp_path / "r.zarr"
+    with rn.ZarrStorage(path, durable=False) as storage:
+        for kernel_id, prefix, steps in (
+            ("wave_0", "checkpoint", (10, 20)),
+            (LONG, "x" * 99, (7,)),
+        ):
+            run = "1" * 16
+            for step in steps:
+                save(storage, kernel_id, step, run, name_prefix=prefix)
+        first = storage.load("checkpoint_0_step_10")
+        save(storage, "wave_0", 30, "2" * 16, parent=first.name, parent_id=first.id)
+        save(storage, "wave_0", 40, "2" * 16)
+        save(storage, "wave_0", 50, "3" * 16)
+    return path
+
+
+def save(storage, kernel_id, step, run, **more):
+    snapshot = make_snapshot(step, kernel_id=kernel_id, run=run, **more)
+    storage.save(f"{snapshot.name_prefix}_0_step_{step}", snapshot)
+
+
+def test_ls_shows_actor_run_pin_and_copy_within_80_columns(runs, capsys):
+    with rn.ZarrStorage(runs, durable=False) as storage:
+        storage.pin("checkpoint_0_step_20", "a label that is as long as labels may be " * 4)
+    shutil.copytree(runs / "checkpoint_0_step_20", runs / "my_backup")
+    assert cli.main(["ls", str(runs)]) == 0
+    out = capsys.readouterr().out
+    assert "wave_0 (model), run 22222222, continues checkpoint_0_step_10\n" in out
+    assert "a run branches here" in out
+    assert "a copy of 'checkpoint_0_step_20'" in out
+    assert out.splitlines()[-1].endswith("in 4 runs, 1 copy")
+    long = [line for line in out.splitlines() if len(line) > 80]
+    # Names and labels are whole, so that they can be copied.
+    assert all(word in "".join(long) for word in ("x" * 99, "a label that is as long"))
+    assert all(
+        "x" * 99 in line or "label" in line or LONG in line for line in long if "r.zarr" not in line
+    )
+
+
+def test_ls_runs_is_a_line_for_each_run(runs, capsys):
+    assert cli.main(["ls", str(runs), "--runs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "run",
+        "11111111",
+        "11111111",
+        *("2" * 8, "3" * 8),
+    ]
+    assert lines[3].split()[1:4] == ["wave_0", "2", "30-40"]
+    assert all(len(line) <= 80 for line in lines)
+
+
+# -- prune --------------------------------------------------------------------------------------------
+
+
+def test_prune_shows_and_deletes_only_if_it_is_told(runs, capsys):
+    before = rn.ZarrStorage(runs).list()
+    done = ringnb("prune", runs)  # no terminal
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["run", "11111111", "22222222"]
+    assert lines[-1] == "Nothing was deleted: --yes deletes it"
+    assert all(len(line) <= 80 for line in lines)
+    assert rn.ZarrStorage(runs).list() == before
+    assert cli.main(["prune", str(runs), "--keep-runs", "2", "--yes"]) == 0
+    out = capsys.readouterr().out
+    assert "checkpoint_0_step_10 stays: a run that stays continues from it" in out
+    assert "1 checkpoint deleted" in out
+    assert rn.ZarrStorage(runs).list() == [n for n in before if n != "checkpoint_0_step_20"]
+    assert cli.main(["prune", str(runs), "--yes"]) == 0
+    assert [e.kernel_id for e in rn.ZarrStorage(runs).catalogue()] == [LONG, "wave_0"]
+    capsys.readouterr()
+    assert cli.main(["prune", str(runs), "--yes"]) == 0
+    assert "nothing to prune" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 2), ("no", 6), ("", 6), (None, 6)])
+def test_prune_asks(runs, capsys, monkeypatch, answer, left):
+    typed = io.StringIO("" if answer is None else f"{answer}\n")
+    typed.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", typed)
+    assert cli.main(["prune", str(runs)]) == 0
+    assert "Delete this? [y/N]" in capsys.readouterr().out
+    assert len(rn.ZarrStorage(runs).list()) == left
+
+
+def test_prune_of_a_store_that_is_written_is_one_line(runs):
+    with rn.ZarrStorage(runs, durable=False) as storage:
+        save(storage, "wave_0", 60, "3" * 16)
+        done = ringnb("prune", runs, "--yes")
+    assert_one_line(done, 1, "is being written by process", str(os.getpid()))
+    for wrong in ("0", "-1", "x"):
+        assert ringnb_here("prune", runs, "--keep-runs", wrong).returncode == 2
 
 
 def test_ls_creates_and_changes_nothing(store):

@@ -1,0 +1,218 @@
+"""`ringnb ls`: what a store holds, for people and for programs.
+
+It only reads, takes no lock and works beside a running writer.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+from ringnb._support.text import counted, format_bytes, format_table, say, shorten
+from ringnb.checkpoint.runs import Run, describe_run, group_runs
+from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+
+__all__ = ["RUN_HEADER", "describe", "list_store", "run_rows"]
+
+_HEADER = ("name", "step", "committed (UTC)", "size")
+RUN_HEADER = ("run", "actor", "count", "steps", "last commit (UTC)", "size")
+_INDENT = "  "
+
+
+def describe(storage: CheckpointStorage) -> list[dict[str, Any]]:
+    """Return a JSON object per checkpoint, oldest commit first; metadata is checked, arrays are not.
+
+    Of those with damaged metadata only the names are known.
+    """
+    found = []
+    for info in storage.catalogue():
+        entry: dict[str, Any] = info._asdict()
+        del entry["damaged"]
+        entry["pinned"] = entry.pop("pin")
+        problem = None
+        if info.damaged:
+            try:
+                storage.load(info.name)
+            except CheckpointNotFound:
+                continue  # removed since the listing
+            except CheckpointCorrupt as error:
+                problem = " ".join(str(error).split())
+            entry = {"name": info.name, **dict.fromkeys(entry.keys() - {"name"})}
+        elif info.created_at is not None:
+            entry["created_at"] = info.created_at.isoformat()
+        status = "damaged" if info.damaged else "committed" if info.copy is None else "copy"
+        found.append(entry | {"status": status, "problem": problem})
+    return found
+
+
+def list_store(
+    path: str,
+    storage: ZarrStorage,
+    *,
+    as_json: bool = False,
+    everything: bool = False,
+    only_runs: bool = False,
+) -> int:
+    """Print what a store holds, newest last, by actor and run, or as one JSON document.
+
+    With `everything` also what lies in it and is not ringnb's, and why it is passed over; with
+    `only_runs` a line per run.
+    """
+    foreign = storage.foreign() if everything else []
+    if as_json:
+        checkpoints = describe(storage)
+        total = sum(e["nbytes"] or 0 for e in checkpoints)
+        document: dict[str, Any] = {"store": path, "checkpoints": checkpoints, "total_bytes": total}
+        document["runs"] = list(map(_run_entry, chain.from_iterable(_runs(storage).values())))
+        if everything:
+            document["foreign"] = [{"name": name, "reason": why} for name, why in foreign]
+        say(json.dumps(document, indent=2))
+        return 0
+    entries = storage.catalogue()
+    if not entries:
+        say(f"{path}: a ringnb store without checkpoints")
+    elif only_runs:
+        runs = list(chain.from_iterable(group_runs(entries).values()))
+        for line in format_table(RUN_HEADER, run_rows(runs), right=("count", "steps", "size")):
+            say(line)
+    else:
+        _say_checkpoints(path, entries)
+    if foreign:
+        say()
+        say("Not ringnb's, and left alone:")
+        rows = ([name if name.isprintable() else ascii(name), why] for name, why in foreign)
+        for line in format_table(("name", "reason"), rows):
+            say(line)
+    return 0
+
+
+def _runs(storage: CheckpointStorage) -> dict[tuple[str, str], list[Run]]:
+    return group_runs(storage.catalogue())
+
+
+def _run_entry(run: Run) -> dict[str, Any]:
+    """Return a run's JSON object."""
+    info, last = describe_run(run), run[-1]
+    return {
+        "id": info.id,
+        "name_prefix": last.name_prefix,
+        "kernel_id": last.kernel_id,
+        "kernel_type": last.kernel_type,
+        "parent": info.parent,
+        "parent_id": info.parent_id,
+        "began_at": None if info.began_at is None else info.began_at.isoformat(),
+        "last_at": None if last.created_at is None else last.created_at.isoformat(),
+        "checkpoints": [e.name for e in run],
+        "first_step": info.first_step,
+        "last_step": info.last_step,
+        "nbytes": info.nbytes,
+    }
+
+
+def run_rows(runs: Iterable[Run]) -> list[list[str]]:
+    """Return a row per run for a table of `RUN_HEADER`, at most as wide as the terminal."""
+    rows = []
+    for run in runs:
+        info, last = describe_run(run), run[-1]
+        steps = f"{info.first_step}-{info.last_step}"
+        size = format_bytes(info.nbytes)
+        rows.append([info.id[:8], last.kernel_id, str(info.count), steps, _minute(last), size])
+    widths = [max(map(len, column)) for column in zip(RUN_HEADER, *rows, strict=True)]
+    room = max(8, _columns() - sum(widths) + widths[1] - 2 * (len(widths) - 1))
+    return [[row[0], shorten(row[1], room), *row[2:]] for row in rows]
+
+
+def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
+    damaged = [e for e in entries if e.damaged]
+    copies = [e for e in entries if e.copy is not None]
+    actors = group_runs(entries)
+    parts: list[tuple[str, Run]] = []
+    if damaged:
+        parts.append(("Damaged metadata (ringnb verify says what is wrong)", damaged))
+    if copies:
+        parts.append(("Copies, of no history (ringnb adopt makes one a checkpoint)", copies))
+    for (_, kernel_id), runs in actors.items():
+        for run in runs:
+            parent = describe_run(run).parent
+            begins = "" if parent is None else f", continues {parent}"
+            title = f"{kernel_id} ({run[-1].kernel_type}), run {run[0].run[:8]}{begins}"
+            parts.append((title, run))
+    _say_rows(parts)
+    ours = [e for e in entries if not e.damaged and e.copy is None]
+    n_runs = sum(map(len, actors.values()))
+    say()
+    say(f"Arrays were not read: ringnb verify {path} reads every byte.")
+    say(
+        f"{counted(len(ours), 'checkpoint')} of {counted(len(actors), 'actor')}, "
+        f"{format_bytes(sum(e.nbytes for e in ours))}, in {counted(n_runs, 'run')}"
+        + (f", {counted(len(copies), 'copy', 'copies')}" if copies else "")
+        + (f", {len(damaged)} with damaged metadata" if damaged else "")
+    )
+
+
+def _say_rows(parts: Sequence[tuple[str, Run]]) -> None:
+    """Print checkpoints under their titles; a name that is too long has a line of its own."""
+    columns = _columns()
+    cells = [_row(e) for _, run in parts for e in run]
+    rest = format_table(_HEADER[1:], (row[1:] for row in cells), right=("step", "size"))
+    room = max(12, columns - max(map(len, rest)) - 2)
+    width = max((len(row[0]) for row in cells if len(row[0]) <= room), default=12)
+    say(f"{_HEADER[0].ljust(width)}  {rest[0]}")
+    lines = iter(rest[1:])
+    for title, run in parts:
+        say()
+        for line in textwrap.wrap(title, columns, subsequent_indent=_INDENT):
+            say(line)
+        for e in run:
+            line, name = next(lines), e.name
+            if len(name) > width:
+                say(name)
+                name = ""
+            line = f"{name.ljust(width)}  {line}".rstrip()
+            for note in _notes(e):
+                if len(line) + len(note) + 2 <= columns:
+                    line += f"  {note}"
+                else:
+                    say(line)
+                    line = f"{_INDENT}{note}"
+            say(line)
+
+
+def _row(e: CheckpointInfo) -> list[str]:
+    if e.damaged:
+        return [e.name, "?", "?", "?"]
+    when = "?" if e.created_at is None else f"{e.created_at:%Y-%m-%d %H:%M:%S}"
+    return [e.name, str(e.step), when, format_bytes(e.nbytes)]
+
+
+def _notes(e: CheckpointInfo) -> list[str]:
+    """Return what else is to be said of a checkpoint."""
+    if e.damaged:
+        return ["damaged"]
+    notes = []
+    if e.copy is not None:
+        notes.append(e.copy)
+    if e.pin is not None:
+        notes.append(f"pinned: {e.pin}")
+    if not e.good:
+        notes.append("not good")
+    if e.is_branch_point:
+        notes.append("a run branches here")
+    return notes
+
+
+def _minute(e: CheckpointInfo) -> str:
+    at: datetime | None = e.created_at
+    return "?" if at is None else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _columns() -> int:
+    return max(60, shutil.get_terminal_size().columns)
