@@ -35,7 +35,7 @@ def describe(storage: CheckpointStorage) -> list[dict[str, Any]]:
     found = []
     for info in storage.catalogue():
         entry: dict[str, Any] = info._asdict()
-        del entry["damaged"]
+        del entry["damaged"], entry["estimated"]
         entry["pinned"] = entry.pop("pin")
         problem = None
         if info.damaged:
