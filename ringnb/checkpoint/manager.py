@@ -651,13 +651,8 @@ class CheckpointManager:
         delete: list[CheckpointInfo] = []
         for slot in self.registered:
             history = self.history(slot)
-            to_delete = choose_in_run(
-                history,
-                self._run(slot),
-                policy,
-                self._storage.load,
-                protect=self._always_kept(slot),
-            )
+            run, kept = self._run(slot), self._always_kept(slot)
+            to_delete = choose_in_run(history, run, policy, self._storage.load, protect=kept)
             names = {e.name for e in to_delete}
             keep += [e for e in history if e.name not in names]
             delete += to_delete
@@ -756,9 +751,8 @@ class CheckpointManager:
             live = [self._schedule.lineage(slot) for slot in slots.values()]
         stay = [x for lineage in live if lineage for x in (lineage.run, lineage.name) if x]
         pruned = prune_runs(self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay)
-        if not dry_run:
-            for run in pruned:
-                self._events.retired(slots[run.name_prefix, run.kernel_id], run.delete)
+        for run in [] if dry_run else pruned:
+            self._events.retired(slots[run.name_prefix, run.kernel_id], run.delete)
         return pruned
 
     def _run(self, slot: int) -> str | None:
