@@ -21,15 +21,19 @@ import contextvars
 import functools
 import os
 import queue
+import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, final
 
-__all__ = ["check_interrupted", "off_main", "prepare"]
+__all__ = ["check_interrupted", "off_main", "prepare", "warn_caller"]
 
 _SPARE = 3  # a call, one in its handler, and one in a handler that interrupts that
 _PATIENCE_S = 1.0  # an interrupted call ends within so long, or is left to its helper
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,10 +43,14 @@ T = TypeVar("T")
 class _Call:
     """A call that a helper carries out, and what came of it."""
 
-    __slots__ = ("begun", "context", "done", "error", "function", "heard", "interrupted", "result")
+    __slots__ = (
+        *("begun", "caller", "context", "done", "error", "function", "heard", "interrupted"),
+        "result",
+    )
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function: Callable[[], Any] = function
+        self.caller = _users_line()
         self.context = contextvars.copy_context()
         self.done = _thread.allocate_lock()
         self.done.acquire()
@@ -101,6 +109,23 @@ def check_interrupted() -> None:
     if call is not None and call.interrupted and not call.heard:
         call.heard = True
         raise KeyboardInterrupt
+
+
+def warn_caller(text: str, category: type[Warning]) -> None:
+    """Warn at the user's line that has made the call, also on the helper that carries it out."""
+    call: _Call | None = getattr(_current, "call", None)
+    file, line, names = _users_line() if call is None else call.caller
+    registry = names.setdefault("__warningregistry__", {})
+    module = names.get("__name__")
+    warnings.warn_explicit(text, category, file, line, module, registry)
+
+
+def _users_line() -> tuple[str, int, dict[str, Any]]:
+    """Return file, line and global names of the innermost caller that is not of the package."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals
 
 
 def _carry_out(call: _Call) -> Any:

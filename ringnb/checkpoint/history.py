@@ -8,11 +8,11 @@ the same store, see what the first one sees. This module knows no schedule.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeAlias
 
+from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -150,17 +150,15 @@ def find_latest(
         )
         raise CheckpointNotFound(msg)
     if found is not None and damaged:
-        warnings.warn(
+        warn_caller(
             f"{len(damaged)} damaged checkpoint(s) passed over: {quote_names(damaged)}; "
             f"using {found.name!r}. Move the damaged aside with `ringnb verify --repair`",
             CheckpointWarning,
-            stacklevel=3,
         )
     if found is not None and misfits:
-        warnings.warn(
+        warn_caller(
             f"{len(misfits)} checkpoint(s) passed over that do not fit the actor: "
             f"{quote_names(list(misfits))} ({why}); using {found.name!r}",
             CheckpointWarning,
-            stacklevel=3,
         )
     return found

@@ -115,6 +115,7 @@ class TimelinePanel(Panel):
                 "committed": f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC, number {e.sequence}",
                 "size": f"{e.nbytes:,} bytes",
                 "continues": e.parent or "nothing: the first of its run",
+                "code": e.code or "not recorded",
                 "bytes": choices.verdict(e.name, "complete, not read yet"),
                 "state": "good" if e.good else "not good: see the messages, or Checkpoint.bad",
                 "pinned": e.pin or "no",
@@ -144,6 +145,8 @@ def _restore(session: Session, slot: int, name: str) -> str:
     finally:
         if pin:
             checkpoint.unpin()
-    return (
+    done = (
         f"Slot {slot} is at step {step:,}, from {name}. The state before is kept as {before.name}"
     )
+    remark = session.events.select("restored", actor_slot=slot)[-1].detail
+    return f"{done}. Note: {remark}" if remark else done

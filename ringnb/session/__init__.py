@@ -9,6 +9,7 @@ the last, which uses it::
     live              which sessions are open; all are closed at the end of the interpreter
     signals           a checkpoint when a signal announces the end
     restore           a checkpoint back into a live actor
+    compatibility     what differs between a checkpoint and that actor: code, parameters
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread
     step_schedule     when the service requests a snapshot by the step count
@@ -41,8 +42,8 @@ service the caller does it all: `take_snapshot` calls `send`, `pump` and `comple
 
 An automatic snapshot begins in `service.turn`, where the manager is polled. If its commit fails, the
 manager sets a time for the retry, and the writer thread warns. A restore runs on the caller's thread:
-`find_checkpoint`, `check_fits`, then `fill_buffers`, which reads and verifies every byte; only then is
-the command sent.
+`find_checkpoint`, `check_fits`, `differences_to_tell`, then `fill_buffers`, which reads and verifies
+every byte; only then is the command sent.
 
 The package imports `ringnb.checkpoint`, `ringnb.kernel` and what lies below them; never panels, plots,
 the course or the command line. Panels are found by an entry point, and subscribe to

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ringnb._support.checks import check_int, check_number, is_integer
+from ringnb._support.environment import environment, git_commit
 from ringnb.actors.base import Actor
+from ringnb.actors.fingerprint import code_of
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.kernel.base import AbstractKernel
+from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda.availability import notice_fallback
 from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
@@ -87,6 +91,9 @@ def register_population(
 ) -> None:
     """Register the actors of a kernel that starts fresh, whatever history they have."""
     with_history: list[int] = []
+    # As it is now, just compiled: what a function refers to may change at any time.
+    kinds = {(actor.update, actor.replayable) for actor in kernel.actors}
+    code = {kind: _describe(*kind, kernel) for kind in kinds}
     for slot, (actor, kernel_id) in enumerate(zip(kernel.actors, ids, strict=True)):
         manager.register_actor(
             slot,
@@ -95,6 +102,7 @@ def register_population(
             params=actor.start_params(slot),
             backend=kernel.name,
             fields=actor.field_attrs,
+            code=code[actor.update, actor.replayable],
         )
         # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
         # changes: its start counts as saved.
@@ -103,6 +111,18 @@ def register_population(
             with_history.append(slot)
     if with_history and not live.on_start:  # else it is continued as soon as it has started
         _say_that_it_starts_fresh(manager, ids, with_history)
+
+
+def _describe(
+    update: Callable[..., None], replayable: bool, kernel: AbstractKernel
+) -> dict[str, Any]:
+    """Return what a checkpoint records of the code that runs."""
+    code = {**code_of(update), **environment(), "backend": kernel.name}
+    if commit := git_commit(plain(update).__code__.co_filename):
+        code["git"] = commit
+    if not replayable:
+        code["replayable"] = False
+    return code
 
 
 def _say_that_it_starts_fresh(

@@ -83,12 +83,18 @@ class LiveState:
             self._changes.mark_modified(slot)
 
     def restore(
-        self, slot: int, checkpoint: Checkpoint, params: dict[str, float], *, is_newest: bool
+        self,
+        slot: int,
+        checkpoint: Checkpoint,
+        params: dict[str, float],
+        *,
+        is_newest: bool,
+        remark: str = "",
     ) -> int:
         """Load a checkpoint that fits, and checked parameters; return the step that the actor has then.
 
-        `is_newest`: whether it is the newest of the actor's history. Raises as `fill_buffers`, with the
-        actor untouched.
+        `is_newest`: whether it is the newest of the actor's history; `remark` is for the log. Raises as
+        `fill_buffers`, with the actor untouched.
         """
 
         def fill() -> tuple[Sequence[int], ReplySink]:
@@ -99,7 +105,9 @@ class LiveState:
                 modifications = self._changes.modifications(slot)
                 version = StateVersion(checkpoint.step, epoch, modifications)
                 self._changes.expect_saved(slot, version)
-            return (checkpoint.step,), partial(self._loaded, slot, checkpoint, params, is_newest)
+            return (checkpoint.step,), partial(
+                self._loaded, slot, checkpoint, params, is_newest, remark
+            )
 
         return self._client.load(slot, Command.RESTORE, fill).step
 
@@ -109,6 +117,7 @@ class LiveState:
         checkpoint: Checkpoint,
         params: dict[str, float],
         is_newest: bool,
+        remark: str,
         reply: Reply,
     ) -> None:
         if not reply.ok:
@@ -119,4 +128,6 @@ class LiveState:
         with contextlib.suppress(CheckpointError, ValueError):  # closed, or the actor unregistered
             self._manager.note_restored(slot, checkpoint, earlier=earlier)
         self._changes.mark_loaded(slot, reply.epoch, reply.step, saved=is_newest)
-        self._log.append(Event("restored", slot, step=reply.step, name=checkpoint.name))
+        self._log.append(
+            Event("restored", slot, step=reply.step, name=checkpoint.name, detail=remark)
+        )

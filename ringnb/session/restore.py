@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.errors import CheckpointNotFound, CheckpointWarning
+from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
+from ringnb.session.compatibility import if_renamed, newest_of_another_name
 
-__all__ = ["check_fits", "fill_buffers", "find_checkpoint", "warn_if_bad", "warn_if_not_replayable"]
+__all__ = ["check_fits", "fill_buffers", "find_checkpoint"]
 
 
 def find_checkpoint(
@@ -38,27 +37,18 @@ def find_checkpoint(
         msg = (
             f"actor {kernel_id!r} (slot {slot}) has no checkpoint{of} in {manager.storage!r}: "
             "take one with snapshot(), or check storage_path and name_prefix"
+            f"{newest_of_another_name(manager, slot, actor)}"
         )
         raise CheckpointNotFound(msg)
     return latest
-
-
-def warn_if_bad(ckpt: Checkpoint, slot: int) -> None:
-    """Warn of a checkpoint whose state is not good."""
-    if not ckpt.good:
-        warnings.warn(
-            f"the state of checkpoint {ckpt.name!r} is not good: {'; '.join(ckpt.bad)}. "
-            f'restore({slot}, "latest-good") takes the newest that is',
-            CheckpointWarning,
-            stacklevel=2,
-        )
 
 
 def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
     """Raise ValueError, naming both sides, if a checkpoint is not a state of this actor."""
     why = why_not(ckpt, actor, slot)
     if why is not None:
-        msg = f"checkpoint {ckpt.name!r} cannot be restored: {why}"
+        remedy = "" if ckpt.kernel_type == actor.kernel_type else f": {if_renamed(ckpt, actor)}"
+        msg = f"checkpoint {ckpt.name!r} cannot be restored: {why}{remedy}"
         raise ValueError(msg)
 
 
@@ -66,10 +56,7 @@ def why_not(ckpt: Checkpoint, actor: Actor, slot: int) -> str | None:
     """Say why a checkpoint cannot be a state of this actor, naming both sides; None if it can."""
     here = f"slot {slot} runs {actor.kernel_type!r}"
     if ckpt.kernel_type != actor.kernel_type:
-        return (
-            f"it is of type {ckpt.kernel_type!r}, but {here}: restore it into an actor of its own "
-            "type"
-        )
+        return f"it is of type {ckpt.kernel_type!r}, but {here}"
     if set(ckpt.fields) != set(actor.stored_fields):
         return (
             f"it holds fields {sorted(ckpt.fields)}, but {here} with fields "
@@ -101,15 +88,3 @@ def fill_buffers(
     target = kernel.params_buffer(slot)
     target[:] = 0
     target[: len(params)] = list(params.values())
-
-
-def warn_if_not_replayable(actor: Actor, kernel_id: str, ckpt: Checkpoint) -> None:
-    """Say, after a restore, that the run does not repeat what followed the checkpoint before."""
-    if actor.replayable:
-        return
-    msg = (
-        f"{kernel_id!r} continues from {ckpt.name!r}, but will not repeat the steps that followed it: "
-        "its actor was made with replayable=False, so its update may draw random numbers, read a clock "
-        "or keep state that no checkpoint holds"
-    )
-    warnings.warn(msg, CheckpointWarning, stacklevel=3)

@@ -33,7 +33,7 @@ from ringnb._support.checks import (
     check_slot,
     is_integer,
 )
-from ringnb._support.off_main import off_main, prepare
+from ringnb._support.off_main import off_main, prepare, warn_caller
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
@@ -41,7 +41,7 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.errors import KernelStopped
+from ringnb.errors import CheckpointWarning, KernelStopped
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
@@ -50,6 +50,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.closing import close_parts, save_last
+from ringnb.session.compatibility import differences_to_tell, params_to_load
 from ringnb.session.fault_injection import Faults
 from ringnb.session.launching import (
     check_cell,
@@ -61,12 +62,7 @@ from ringnb.session.launching import (
 )
 from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
-from ringnb.session.restore import (
-    check_fits,
-    find_checkpoint,
-    warn_if_bad,
-    warn_if_not_replayable,
-)
+from ringnb.session.restore import check_fits, find_checkpoint
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
@@ -727,7 +723,7 @@ class Session:
         return self._service.step_schedule.interval(self._slot(slot))
 
     @off_main
-    def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
+    def restore(self, slot: int, checkpoint: Checkpoint | str, *, params: str = "stored") -> int:
         """Write a checkpoint's state and parameters back into a live actor.
 
         Parameters
@@ -737,6 +733,8 @@ class Session:
         checkpoint : Checkpoint or str
             A checkpoint, its name, ``"latest"`` for the newest of this actor that verifies and fits it,
             or ``"latest-good"`` for the newest of these whose state is good.
+        params : {"stored", "current"}, default "stored"
+            The parameters to go on with: those of the checkpoint, or those that the actor has now.
 
         Returns
         -------
@@ -754,8 +752,10 @@ class Session:
         Warns
         -----
         CheckpointWarning
-            If the actor was made with ``replayable=False``: the run will not repeat what followed the
-            checkpoint.
+            If the checkpoint was made by other code than the actor runs: it names what differs. If it
+            brings back other parameters than the actor was made with. If "latest" has passed over
+            newer checkpoints. If the actor was made with ``replayable=False``: the run will not repeat
+            what followed the checkpoint.
 
         Notes
         -----
@@ -768,15 +768,20 @@ class Session:
         actor = self._kernel.actors[slot]
         ckpt = find_checkpoint(self._manager, slot, checkpoint, actor)
         check_fits(ckpt, actor, slot)
-        warn_if_bad(ckpt, slot)
-        params = actor.check_params(
-            {k: v for k, v in ckpt.params.items() if isinstance(v, int | float)}
-        )
+        present = self._live.params(slot)
+        loaded = params_to_load(params, ckpt, actor, slot, present)
+        registered = self._manager.registered.get(slot)
+        code = {} if registered is None else registered.code
+        remarks = differences_to_tell(ckpt, actor, slot, code, loaded, present)
+        for remark in remarks:
+            warn_caller(remark, CheckpointWarning)
         newest = self._manager.history(slot)[-1:]
-        is_newest = any((e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest)
-        step = self._live.restore(slot, ckpt, params, is_newest=is_newest)
-        warn_if_not_replayable(actor, self._options["kernel_ids"][slot], ckpt)
-        return step
+        # With other parameters it is a state that no checkpoint has.
+        is_newest = loaded == ckpt.params and any(
+            (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest
+        )
+        remark = "; ".join(remarks)
+        return self._live.restore(slot, ckpt, loaded, is_newest=is_newest, remark=remark)
 
     # -- the crank, by hand ---------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 import numpy as np
 import numpy.typing as npt
 
+from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.format import (
@@ -220,6 +221,7 @@ class MemoryStorage(CheckpointStorage):
                         parent=s.parent,
                         parent_id=s.parent_id,
                         good=kept.good,
+                        code=code_label(s.code),
                     )
                 )
         return Catalogue(infos).entries()

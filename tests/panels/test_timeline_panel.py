@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from front_end import choose, press
 from waiting import until
 
@@ -33,6 +34,18 @@ def test_a_fork_puts_one_actors_state_into_another(session):
     fork = session.snapshot(1)
     assert fork.parent == made.name
     assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])
+
+
+@pytest.mark.filterwarnings("ignore::ringnb.CheckpointWarning")
+def test_the_code_of_a_checkpoint_is_shown_and_that_other_code_made_it_is_said(session):
+    made = session.snapshot(0)
+    timeline = session.panel("timeline")
+    until(lambda: f">{made.code['fingerprint'][:8]}" in timeline.overview.value)
+    actor = session.manager.registered[0]
+    edited = {"fingerprint": "0" * 64, "update": "update", "functions": {}, "values": {"c": "1"}}
+    session.manager.register_actor(0, actor.kernel_id, actor.kernel_type, code=edited)
+    press(timeline, "restore")
+    until(lambda: "was made by other code: `c` (1) is new" in timeline.frame.status)
 
 
 def test_damage_is_seen_and_cannot_be_restored(session):

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from typing import Self
 
+from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
@@ -223,6 +224,7 @@ class CheckpointStorage(ABC):
                     parent=c.parent,
                     parent_id=c.parent_id,
                     good=c.good,
+                    code=code_label(c.code),
                 )
             )
         marked = {entry.name: entry for entry in Catalogue(entries).entries()}

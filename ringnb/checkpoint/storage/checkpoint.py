@@ -18,7 +18,7 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import LocalStore
 
-from ringnb._support.text import facts_table
+from ringnb._support.text import code_label, facts_table
 from ringnb.checkpoint.storage.document import Document, checkpoint_id, describe_bad, run_of
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
@@ -184,7 +184,11 @@ class Checkpoint:
 
     @property
     def code(self) -> dict[str, Any]:
-        """What ran (a copy); empty if it is not recorded."""
+        """What made it (a copy): a ``fingerprint`` of the update function, and more; {} if unknown.
+
+        ``update``, ``functions`` and ``values`` name what that consists of; ``git`` is the commit that
+        was checked out; the rest is what it ran on.
+        """
         return copy.deepcopy(dict(self._record.get("code", {})))
 
     @property
@@ -385,7 +389,9 @@ class Checkpoint:
     def __repr__(self) -> str:
         """Name the checkpoint, its step and its fields."""
         fields = ", ".join(f"{n}{self[n].shape}" for n in self.fields)
-        return f"<Checkpoint {self.name!r}: {self.kernel_id} at step {self.step}, {fields}>"
+        label = code_label(self.code).partition(", git")[0]
+        code = f", code {label}" if label else ""
+        return f"<Checkpoint {self.name!r}: {self.kernel_id} at step {self.step}, {fields}{code}>"
 
     def _repr_html_(self) -> str:
         """Show a small table in a notebook."""
@@ -407,6 +413,7 @@ class Checkpoint:
                     for n in self.fields
                 ),
                 "size": f"{self.nbytes:,} bytes",
+                "code": code_label(self.code) or "not recorded",
                 "pinned": self.pinned or "no",
             },
         )

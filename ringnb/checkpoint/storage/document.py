@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DTYPES,
@@ -192,6 +193,7 @@ def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInf
         parent_id=record.get("parent_id"),
         copy=_why_copy(record, name, store),
         good=record.get("good", True),
+        code=code_label(record.get("code", {})),
     )
 
 

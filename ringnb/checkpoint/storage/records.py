@@ -189,6 +189,9 @@ class CheckpointInfo(NamedTuple):
     estimated : tuple of (int or None, datetime.datetime or None)
         If `damaged`: its number and time, as far as they can still be read, or guessed from time stamps.
         They decide where it is listed, and nothing else.
+    code : str
+        What made it, in short: the first digits of its code's fingerprint, and of the git commit. Empty
+        if that is not recorded.
     """
 
     name: str
@@ -210,3 +213,4 @@ class CheckpointInfo(NamedTuple):
     is_branch_point: bool = False
     good: bool = True
     estimated: tuple[int | None, datetime | None] = (None, None)
+    code: str = ""
