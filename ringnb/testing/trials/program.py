@@ -32,7 +32,7 @@ from ringnb.testing.trials.workloads import OPERATIONS, workloads
 __all__ = ["as_markdown", "main", "run"]
 
 Task = tuple[Callable[..., Counter[str]], tuple[Any, ...], dict[str, Any]]
-_PREFIXES = (("save",), ("save", "save"), ("share", "share"))
+_PREFIXES = (("save",), ("save", "save"), ("share", "share"), ("save", "group"))
 _CHANGES = ("save", "share", "group", "group_each", "delete", "pin", "aside", "retire")
 _MOST_CALLS = 60  # of one operation
 
