@@ -419,27 +419,30 @@ class DirectoryBackend(Backend):
 
         The paths are exchanged if it has to be done a second time.
         """
+        barrier = open_barrier(self._work_area.path, len(commits)) if self._durable else None
+        if barrier is None:
+            return self._stage_all(commits, staged, sync=self._durable)
+        with contextlib.closing(barrier):
+            found = self._stage_all(commits, staged, sync=False)
+            try:
+                barrier.wait()
+            except OSError:
+                pass  # the write that failed may be another program's: an fsync says whose it was
+            else:
+                return found
+        for path in staged:
+            self._work_area.remove_tree(path)
+        staged[:] = self._new_staging(commits)
+        return self._stage_all(commits, staged, sync=True)
+
+    def _stage_all(
+        self, commits: Sequence[Commit], staged: Sequence[Path], *, sync: bool
+    ) -> list[CheckpointInfo | Exception]:
+        # Two threads gain by what the system does without the interpreter's lock; more wait for it.
+        workers = _WORKERS if sync else min(_WORKERS, 2)
         numbers = itertools.count(self._lock.sequence + 1)
-        in_turn = partial(map, partial(self._try_stage, sync=False), commits)
-        if not self._durable:
-            return list(in_turn(staged, numbers))
-        barrier = open_barrier(self._work_area.path, len(commits))
-        if barrier is not None:
-            with contextlib.closing(barrier):
-                found = list(in_turn(staged, numbers))
-                try:
-                    barrier.wait()
-                except OSError:
-                    # The write that failed may be another program's: an fsync says whose it was.
-                    for path in staged:
-                        self._work_area.remove_tree(path)
-                    staged[:] = self._new_staging(commits)
-                else:
-                    return found
-        numbers = itertools.count(self._lock.sequence + 1)
-        with WorkerPool(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
-            synced = partial(self._try_stage, sync=True)
-            return list(pool.map(synced, commits, staged, numbers))
+        with WorkerPool(workers, thread_name_prefix="ringnb-commit") as pool:
+            return list(pool.map(partial(self._try_stage, sync=sync), commits, staged, numbers))
 
     def _try_stage(
         self, commit: Commit, staged: Path, sequence: int, *, sync: bool
