@@ -8,7 +8,6 @@ what was registered, `save_all` commits them under free names, `release` gives b
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, final
 
 from ringnb.checkpoint.guard import Guard
+from ringnb.checkpoint.notices import describe_error, logger, warn
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, continue_run
@@ -37,7 +37,6 @@ __all__ = [
 
 _MAX_ATTEMPTS = 100
 _NO_GUARD = Guard("off")
-logger = logging.getLogger("ringnb.checkpoint")
 
 
 def make_snapshot(
@@ -237,13 +236,20 @@ def _to_retire(
         return choose_in_run(
             history, run, policy, storage.load, protect=protect, branch_points=branch_points
         )
-    except Exception:
+    except Exception as error:
         logger.warning(
             "the history of actor %r could not be read for retention (%r); the next commit tries again",
             kernel_id,
             policy,
             exc_info=True,
         )
+        if not isinstance(error, CheckpointError | OSError):  # a bug, which no later commit mends
+            # In the same words each time: Python shows them once.
+            warn(
+                f"retention deletes nothing of actor {kernel_id!r}: {policy!r} failed with "
+                f"{describe_error(error)}. Set another with reconfigure(retention=...); each commit "
+                "tries again"
+            )
         return []
 
 

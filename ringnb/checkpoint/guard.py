@@ -6,8 +6,6 @@ if every invariant of the user holds, which the manager asks before. A checkpoin
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,8 +14,8 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from ringnb.checkpoint.notices import logger, warn
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.errors import CheckpointWarning
 
 __all__ = ["Guard", "GuardChoice", "Invariant", "warn_of_bad_state"]
 
@@ -30,7 +28,6 @@ GuardChoice: TypeAlias = (
     | Iterable[Literal["warn", "pause", "off"] | Invariant]
 )
 _MODES = ("warn", "pause", "off")
-logger = logging.getLogger("ringnb.checkpoint")
 
 
 @final
@@ -106,7 +103,4 @@ def warn_of_bad_state(actor: RegisteredActor, step: int, name: str, why: str) ->
         f"kept as {name!r}, and so is the newest good checkpoint: "
         f'restore({slot}, "latest-good") goes back to it'
     )
-    try:
-        warnings.warn(text, CheckpointWarning, stacklevel=5)
-    except CheckpointWarning:  # warnings are errors here, but the commit has not failed
-        logger.warning("%s", text)
+    warn(text, stacklevel=5)

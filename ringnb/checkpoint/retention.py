@@ -20,10 +20,13 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
 
 from ringnb._support.checks import check_int, check_seconds
 from ringnb._support.text import quote_names, rows_table
+from ringnb.checkpoint.notices import describe_error, logger, warn
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
@@ -283,16 +286,22 @@ def keep_best(
     count : int
         How many, at least 1; of equal ones the newer.
     metric : callable
-        Takes a `Checkpoint`, returns a number. It is called once per checkpoint (what it returned is
-        remembered as long as the policy lives), on the thread that commits, so it should read no more
-        than it needs.
+        Takes a `Checkpoint`, returns a real number. It is called once per checkpoint (what it returned
+        is remembered as long as the policy lives), on the thread that commits, so it should read no
+        more than it needs.
     best : {"largest", "smallest"}
         Which end of the scale.
 
     Returns
     -------
     Policy
-        The policy. A checkpoint that is damaged, or of which the metric is NaN, is the worst.
+        The policy. A checkpoint that is damaged, or of which the metric is NaN, is the worst. One for
+        which the metric raises, or returns no number, is kept beside the best.
+
+    Warns
+    -----
+    CheckpointWarning
+        When a commit meets the first checkpoint for which the metric raises or returns no number.
 
     Raises
     ------
@@ -312,39 +321,72 @@ def keep_best(
         msg = f"best must be 'largest' or 'smallest', got {best!r}"
         raise ValueError(msg)
     sign = 1.0 if best == "largest" else -1.0
-    known: dict[tuple[str, int], float] = {}  # names are used again, sequence numbers are not
+    told: list[str] = []
+    known: dict[
+        tuple[str, int], float | None
+    ] = {}  # names are used again, sequence numbers are not
+    named = getattr(metric, "__name__", repr(metric))
 
-    def value(e: CheckpointInfo, load: Load) -> float:
+    def value(e: CheckpointInfo, load: Load) -> float | None:
+        """Return the larger the better; None if the metric failed."""
         key = (e.name, e.sequence)
         if key not in known:
             try:
-                measured = sign * float(metric(load(e.name)))
+                measured = sign * _as_number(metric(load(e.name)))
             except (CheckpointCorrupt, CheckpointNotFound):
                 measured = math.nan
+            except OSError as error:  # of the store: the next commit may have more luck
+                tell(e, error)
+                return None
+            except Exception as error:  # noqa: BLE001 - told: a bug in a metric stops no retention
+                tell(e, error)
+                known[key] = None
+                return None
             known[key] = -math.inf if math.isnan(measured) else measured
         return known[key]
 
-    def wanted(history: History, load: Load) -> list[str]:
-        ranked = sorted((value(e, load), e.sequence, e.name) for e in history)
-        return [name for _, _, name in ranked[-count:]]
+    def tell(e: CheckpointInfo, error: Exception) -> None:
+        logger.warning("the metric %s failed for %r, which is kept", named, e.name, exc_info=error)
+        if not told:
+            told.append(e.name)
+            warn(
+                f"the metric {named} of keep_best failed for checkpoint {e.name!r} "
+                f"({describe_error(error)}): it is kept, and so are others for which it fails. Mend it "
+                "and set the policy anew with reconfigure(retention=...)"
+            )
 
-    named = getattr(metric, "__name__", repr(metric))
+    def wanted(history: History, load: Load) -> list[str]:
+        values = [(value(e, load), e.sequence, e.name) for e in history]
+        ranked = sorted((v, sequence, name) for v, sequence, name in values if v is not None)
+        unknown = [name for v, _, name in values if v is None]
+        return unknown + [name for _, _, name in ranked[-count:]]
+
     end = "" if best == "largest" else ", best='smallest'"
     return Policy(wanted, f"keep_best({count}, {named}{end})")
 
 
+def _as_number(value: Any) -> float:
+    """Return what a metric returned; TypeError if it is no real number."""
+    if isinstance(value, str | bytes | bytearray) or np.ndim(value) or np.iscomplexobj(value):
+        msg = f"it must return one real number, got {type(value).__name__}"
+        raise TypeError(msg)
+    return float(value)
+
+
 def keep_within(nbytes: int) -> Policy:
-    """Keep the newest checkpoints that together fit into a number of bytes.
+    """Keep the newest checkpoints of each actor that together fit into a number of bytes.
 
     Parameters
     ----------
     nbytes : int
-        The budget per actor, at least 1: logical bytes of the fields, whatever checkpoints share.
+        The budget per actor, not for the store, at least 1: logical bytes of the fields, whatever
+        checkpoints share. Pinned ones, and those of earlier runs, stay beside it and are not counted.
 
     Returns
     -------
     Policy
-        The policy. The newest stays even if it is larger.
+        The policy. The newest stays even if it is larger. ``CheckpointConfig(store_budget=...)`` is
+        the budget for a whole store.
 
     Raises
     ------

@@ -23,7 +23,7 @@ _POLICIES: dict[str, Callable[[int], Policy]] = {
         retention.keep_every(n) | retention.keep_last(1)
     ),
     "thinned out with age, from N seconds on": lambda n: retention.keep_thinning(float(n)),
-    "what fits into N MiB": lambda n: retention.keep_within(n << 20),
+    "what fits into N MiB per actor": lambda n: retention.keep_within(n << 20),
     "all": lambda _: retention.keep_all(),
 }
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import warnings
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -397,15 +400,109 @@ def test_discarding_is_an_event_and_leaves_others_alone():
     assert rig.storage.list() == []
 
 
-def test_a_metric_that_raises_costs_no_commit(storage, caplog):
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda: None, "TypeError"),
+        (lambda: "12", "one real number, got str"),
+        (lambda: np.ones(1), "one real number, got ndarray"),
+        (lambda: 1j, "one real number, got complex"),
+    ],
+)
+def test_a_metric_that_fails_keeps_that_checkpoint_and_warns_once(storage, answer, why):
+    asked = []
+
+    def loudest(checkpoint):
+        asked.append(checkpoint.step)
+        return answer() if checkpoint.step in (2, 3) else -checkpoint.step
+
+    rig = rig_of(storage, retention=keep_best(1, loudest))
+    with pytest.warns(rn.CheckpointWarning) as warned:
+        for step in range(1, 7):
+            rig.commit(step=step)
+    assert steps(rig) == [1, 2, 3, 6]
+    assert asked == [1, 2, 3, 4, 5, 6]
+    (warning,) = warned
+    assert all(word in str(warning.message) for word in ("loudest", "'checkpoint_0_step_2'", why))
+
+
+@pytest.mark.parametrize(
+    ("combine", "left"),
+    [
+        (lambda best: best | keep_last(2), [1, 4, 7, 8]),
+        (lambda best: keep_last(6) & best, [1, 4, 8]),
+        (lambda best: best & keep_last(2), [1, 4, 8]),
+    ],
+)
+def test_a_metric_that_fails_leaves_the_rest_of_a_policy_at_work(storage, combine, left):
     def metric(checkpoint):
-        raise ZeroDivisionError
+        return {1: 9.0, 4: None}.get(checkpoint.step, 0.0)
+
+    rig = rig_of(storage, retention=combine(keep_best(1, metric)))
+    with pytest.warns(rn.CheckpointWarning, match="_step_4"):
+        for step in range(1, 9):
+            rig.commit(step=step)
+    assert steps(rig) == left
+
+
+def test_a_metric_that_cannot_read_is_asked_again_and_one_that_is_interrupted_says_so(storage):
+    trouble = [OSError("a bad sector"), OSError("a bad sector"), KeyboardInterrupt(), None]
+
+    def metric(checkpoint):
+        if checkpoint.step == 2 and (error := trouble.pop(0)) is not None:
+            raise error
+        return float(checkpoint.step == 1)
 
     rig = rig_of(storage, retention=keep_best(1, metric))
     rig.commit(step=1)
-    rig.commit(step=2)
+    with pytest.warns(rn.CheckpointWarning, match="a bad sector"):
+        rig.commit(step=2)
+        rig.commit(step=3)
+    with pytest.raises(KeyboardInterrupt):
+        rig.commit(step=4)
+    assert rig.m.pending_count == 0
+    assert steps(rig) == [1, 2, 3, 4], "the commit is valid, and its retention is made up for"
+    rig.commit(step=5)
+    assert steps(rig) == [1, 5]
+
+
+def test_a_metric_that_fails_costs_no_commit_where_warnings_are_errors(storage, caplog):
+    rig = rig_of(storage, retention=keep_best(1, lambda _: None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rig.commit(step=1) == "checkpoint_0_step_1"
+    assert "the metric <lambda> of keep_best failed" in caplog.text
+
+
+def test_a_slow_metric_keeps_no_other_thread_from_the_manager():
+    reached, go = threading.Event(), threading.Event()
+
+    def metric(checkpoint):
+        if checkpoint.actor_slot == 0:
+            reached.set()
+            assert go.wait(30)
+        return 0.0
+
+    rig = rig_of(MemoryStorage(), retention=keep_best(1, metric))
+    rig.add(1)
+    slow = threading.Thread(target=rig.commit, kwargs={"step": 1})
+    slow.start()
+    assert reached.wait(30)
+    assert rig.commit(slot=1, step=5) == "checkpoint_1_step_5"
+    go.set()
+    slow.join(30)
+
+
+def test_a_policy_of_ones_own_that_fails_is_told_and_costs_no_commit(storage):
+    def wanted(history, load):
+        raise LookupError("x")
+
+    rig = rig_of(storage, retention=Policy(wanted, "mine"))
+    with pytest.warns(rn.CheckpointWarning, match=r"actor 'k0': mine failed with LookupError: x"):
+        for step in (1, 2):
+            rig.commit(step=step)
     assert steps(rig) == [1, 2]
-    assert "next commit tries again" in caplog.text
 
 
 def test_a_metric_reads_the_stored_state(storage):
