@@ -8,6 +8,7 @@ what was registered, `save_all` commits them under free names, `release` gives b
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from functools import partial
 from typing import Any, Literal, final
 
 from ringnb.checkpoint.guard import Guard
-from ringnb.checkpoint.notices import describe_error, logger, warn
+from ringnb.checkpoint.notices import describe_error, warn
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, continue_run
@@ -37,6 +38,7 @@ __all__ = [
 
 _MAX_ATTEMPTS = 100
 _NO_GUARD = Guard("off")
+logger = logging.getLogger("ringnb.checkpoint")
 
 
 def make_snapshot(

@@ -6,6 +6,7 @@ if every invariant of the user holds, which the manager asks before. A checkpoin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.notices import logger, warn
+from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.registration import RegisteredActor
 
 __all__ = ["Guard", "GuardChoice", "Invariant", "warn_of_bad_state"]
@@ -28,6 +29,7 @@ GuardChoice: TypeAlias = (
     | Iterable[Literal["warn", "pause", "off"] | Invariant]
 )
 _MODES = ("warn", "pause", "off")
+logger = logging.getLogger("ringnb.checkpoint")
 
 
 @final

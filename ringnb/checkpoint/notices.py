@@ -7,7 +7,7 @@ import warnings
 
 from ringnb.errors import CheckpointWarning
 
-__all__ = ["describe_error", "logger", "warn"]
+__all__ = ["describe_error", "warn"]
 
 logger = logging.getLogger("ringnb.checkpoint")
 

@@ -16,6 +16,7 @@ given.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ import numpy as np
 
 from ringnb._support.checks import check_int, check_seconds
 from ringnb._support.text import quote_names, rows_table
-from ringnb.checkpoint.notices import describe_error, logger, warn
+from ringnb.checkpoint.notices import describe_error, warn
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
@@ -45,6 +46,8 @@ __all__ = [
     "keep_thinning",
     "keep_within",
 ]
+
+logger = logging.getLogger("ringnb.checkpoint")
 
 History: TypeAlias = Sequence[CheckpointInfo]
 Load: TypeAlias = Callable[[str], Checkpoint]
@@ -298,15 +301,15 @@ def keep_best(
         The policy. A checkpoint that is damaged, or of which the metric is NaN, is the worst. One for
         which the metric raises, or returns no number, is kept beside the best.
 
-    Warns
-    -----
-    CheckpointWarning
-        When a commit meets the first checkpoint for which the metric raises or returns no number.
-
     Raises
     ------
     TypeError, ValueError
         If `count` is not an integer >= 1, `metric` is not callable, or `best` is another word.
+
+    Warns
+    -----
+    CheckpointWarning
+        When a commit meets the first checkpoint for which the metric raises or returns no number.
 
     Examples
     --------
