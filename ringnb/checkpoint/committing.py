@@ -29,6 +29,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 __all__ = [
     "EventEmitter",
     "Saving",
+    "delete_all",
     "make_snapshot",
     "release",
     "retire",
@@ -188,7 +189,7 @@ def retire(
     protect: Collection[str],
 ) -> list[CheckpointInfo]:
     """Delete what retention no longer keeps of an actor's run; return that, oldest first."""
-    return _delete(storage, _to_retire(storage, name_prefix, kernel_id, run, policy, protect))
+    return delete_all(storage, _to_retire(storage, name_prefix, kernel_id, run, policy, protect))
 
 
 def retire_after(
@@ -210,7 +211,7 @@ def retire_after(
         found = _to_retire(storage, *key, policy, keep, s.receipt)
         slots.update((info.name, snapshot.actor_slot) for info in found)
         doomed += found
-    return [(slots[info.name], info) for info in _delete(storage, doomed)]
+    return [(slots[info.name], info) for info in delete_all(storage, doomed)]
 
 
 def _to_retire(
@@ -255,7 +256,9 @@ def _to_retire(
         return []
 
 
-def _delete(storage: CheckpointStorage, doomed: Sequence[CheckpointInfo]) -> list[CheckpointInfo]:
+def delete_all(
+    storage: CheckpointStorage, doomed: Sequence[CheckpointInfo]
+) -> list[CheckpointInfo]:
     """Delete checkpoints; return those that were. A failure is logged: the next commit tries again."""
     names = [info.name for info in doomed]
     try:

@@ -89,6 +89,14 @@ class CheckpointConfig:
         that commits.
     retention : Policy or None
         What is kept per actor, instead of the newest `max_snapshots`: see `ringnb.retention`.
+    store_budget : int or None
+        Bytes for the whole store, >= 1; None sets no limit. When its checkpoints hold more after a
+        commit, those of earlier runs are deleted, of other actors too: the run that ended first goes
+        first, of each the oldest first; then the oldest of the current runs. Never the newest good
+        checkpoint of a run, a pinned one, one that a run or a live actor continues from, or the one just
+        written. If these alone are too many, a `CheckpointWarning` says so. Bytes are logical ones
+        (`Checkpoint.nbytes`), pinned ones counted: on the disk each takes a few KiB more, or less where
+        unchanged chunks are shared. Copies, and what was imported or adopted, are not counted and stay.
     on_close : bool
         Whether a session that ends commits what has changed since the last checkpoint: by ``close()``,
         at the end of a ``with`` block or of the interpreter. It does so too where `enabled` is False.
@@ -119,6 +127,7 @@ class CheckpointConfig:
     on_close: bool = True
     on_close_timeout: float | timedelta = 10.0
     guard: GuardChoice = "warn"
+    store_budget: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value, and bring each to one type."""
@@ -132,6 +141,9 @@ class CheckpointConfig:
         set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
         if self.retention is not None:
             check_policy(self.retention, "retention")
+        if self.store_budget is not None:
+            why = "None sets no limit"
+            set_(self, "store_budget", check_int(self.store_budget, "store_budget", 1, why=why))
         set_(self, "on_close", check_bool(self.on_close, "on_close"))
         set_(self, "on_close_timeout", _seconds(self.on_close_timeout, "on_close_timeout"))
         if not isinstance(self.guard, str) and isinstance(self.guard, Iterable):
@@ -145,7 +157,7 @@ class CheckpointConfig:
         ----------
         **changes : object
             Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``,
-            ``on_close``, ``on_close_timeout``, ``guard``.
+            ``store_budget``, ``on_close``, ``on_close_timeout``, ``guard``.
 
         Returns
         -------

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self, final
 
 from ringnb._support.checks import check_json, check_slot, check_text
 from ringnb._support.text import facts_table
+from ringnb.checkpoint.budget import StoreBudget
 from ringnb.checkpoint.committing import (
     EventEmitter,
     Saving,
@@ -32,7 +33,7 @@ from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
-from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.base import CheckpointStorage, check_storage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.document import describe_bad
 from ringnb.checkpoint.storage.records import CheckpointInfo
@@ -49,7 +50,6 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 __all__ = ["CheckpointManager"]
 
 _NO_ANSWER = "no answer within request_timeout"
-_STORAGE_METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue", "history")
 
 
 @final
@@ -91,12 +91,13 @@ class CheckpointManager:
             msg = f"clock must be callable, got {clock!r} ({type(clock).__name__})"
             raise TypeError(msg)
         self._events = EventEmitter(observer)
+        self._budget = StoreBudget.new()
         self._clock = clock
         self._owns_storage = storage is None
         if storage is None:
             self._storage: CheckpointStorage = ZarrStorage(str(config.storage_path))
         else:
-            self._storage = _check_storage(storage)
+            self._storage = check_storage(storage)
         # The lock guards what follows, and nothing else. It is never held while the storage works or
         # the observer runs: a slow disk delays no other actor, and an observer may call the manager.
         self._lock = threading.Lock()
@@ -535,6 +536,16 @@ class CheckpointManager:
         protect = [None if lineage is None else lineage.name for lineage in lineages]
         for slot, info in retire_after(self._storage, saved, self._config.policy, protect):
             self._events.retired(slot, [info])
+        if saved:
+            self._keep_budget(saved)
+
+    def _keep_budget(self, saved: Sequence[Saving]) -> list[CheckpointInfo]:
+        """Delete what is too much for the whole store, other actors' checkpoints included."""
+        budget = self._config.store_budget
+        deleted = self._budget.enforce(self._storage, budget, saved, self._live_lineages)
+        for info in deleted:
+            self._events.retired(info.actor_slot, [info])
+        return deleted
 
     # --- the store ---
 
@@ -629,7 +640,7 @@ class CheckpointManager:
         return list_runs(history, self._run(check_slot(actor_slot)))
 
     def preview_retention(self, policy: Policy | None = None) -> RetentionPreview:
-        """Say what a policy would delete of the registered actors' checkpoints now. Nothing changes.
+        """Say what a policy, and then the store's budget, would delete now. Nothing changes.
 
         Parameters
         ----------
@@ -657,10 +668,12 @@ class CheckpointManager:
             keep += [e for e in history if e.name not in names]
             delete += to_delete
         freed = self._storage.freed_by([e.name for e in delete]) if delete else 0
-        return RetentionPreview(policy, tuple(keep), tuple(delete), freed)
+        preview = RetentionPreview(policy, tuple(keep), tuple(delete), freed)
+        budget = self._config.store_budget
+        return self._budget.preview(self._storage, budget, preview, self._live_lineages())
 
     def apply_retention(self) -> list[str]:
-        """Delete what the configured policy does not keep, without waiting for a commit.
+        """Delete what policy and budget do not keep, without waiting for a commit.
 
         Returns
         -------
@@ -677,7 +690,7 @@ class CheckpointManager:
                 retired = retire(self._storage, prefix, kernel_id, run, policy, kept)
                 self._events.retired(slot, retired)
                 names += [e.name for e in retired]
-        return names
+        return names + [e.name for e in self._keep_budget([])]
 
     def discard(self, name: str, *, dry_run: bool = False) -> int:
         """Delete one checkpoint of a registered actor by hand, under retention's promises.
@@ -761,6 +774,10 @@ class CheckpointManager:
             lineage = self._schedule.lineage(slot)
         return None if lineage is None else lineage.run
 
+    def _live_lineages(self) -> list[Lineage]:
+        with self._lock:
+            return self._schedule.lineages()
+
     def _always_kept(self, slot: int) -> list[str]:
         """Return what no policy deletes: the newest that verifies, and what the live state is from."""
         with self._lock:
@@ -793,9 +810,9 @@ class CheckpointManager:
         ----------
         **changes : object
             Any of ``interval``, ``max_snapshots``, ``enabled``, ``request_timeout``, ``retention``,
-            ``on_close``, ``on_close_timeout``, ``guard``. Due times follow a new interval at once. What
-            is kept changes with the next commit; a new ``max_snapshots`` takes the place of a
-            ``retention`` policy.
+            ``store_budget``, ``on_close``, ``on_close_timeout``, ``guard``. Due times follow a new
+            interval at once. What is kept changes with the next commit; a new ``max_snapshots`` takes
+            the place of a ``retention`` policy.
 
         Raises
         ------
@@ -902,14 +919,3 @@ class CheckpointManager:
             "failed": self._failed,
             "storage": self._storage,
         }
-
-
-def _check_storage(storage: CheckpointStorage) -> CheckpointStorage:
-    missing = [m for m in _STORAGE_METHODS if not callable(getattr(storage, m, None))]
-    if missing:
-        msg = (
-            f"storage must be a CheckpointStorage, but {storage!r} lacks {', '.join(missing)}: "
-            "wrap a path or a zarr store in ZarrStorage(...)"
-        )
-        raise TypeError(msg)
-    return storage

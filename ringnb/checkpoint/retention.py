@@ -521,12 +521,16 @@ class RetentionPreview:
     freed_bytes : int
         What the deletion would free: files' bytes in a local directory, where a chunk that a kept
         checkpoint shares is not counted.
+    for_budget : frozenset of str
+        Which of those deleted go because the whole store is over ``store_budget``. They may be other
+        actors'.
     """
 
     policy: Policy
     keep: tuple[CheckpointInfo, ...]
     delete: tuple[CheckpointInfo, ...]
     freed_bytes: int
+    for_budget: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         """Say what would be deleted."""
@@ -544,7 +548,8 @@ class RetentionPreview:
             stays = "stays" if e.pin is None else f"stays, pinned: {e.pin}"
             if not e.good:
                 stays += " (bad state)"
-            what = "is deleted" if e.name in deleted else stays
+            goes = "is deleted: store_budget" if e.name in self.for_budget else "is deleted"
+            what = goes if e.name in deleted else stays
             rows.append((e.name, e.kernel_id, e.run[:6], e.step, e.nbytes, what))
         return rows_table(
             f"{self.policy!r} would delete {len(deleted)} and free {self.freed_bytes:,} bytes",

@@ -205,6 +205,10 @@ class Schedule:
         scheduled = self._actors.get(slot)
         return None if scheduled is None else scheduled.parent
 
+    def lineages(self) -> list[Lineage]:
+        """Return what the live states of all actors continue from."""
+        return [s.parent for s in self._actors.values() if s.parent is not None]
+
     def request(
         self, slot: int, now: float, attrs: Mapping[str, Any] | None = None
     ) -> tuple[SnapshotRequest, bool] | None:

@@ -17,7 +17,9 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
-__all__ = ["CheckpointStorage"]
+__all__ = ["CheckpointStorage", "check_storage"]
+
+_METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue", "history")
 
 
 class CheckpointStorage(ABC):
@@ -323,3 +325,15 @@ class CheckpointStorage(ABC):
             to be shared.
         """
         return sum(e.nbytes for e in self.catalogue() if e.name in names)
+
+
+def check_storage(storage: CheckpointStorage) -> CheckpointStorage:
+    """Return a storage, or raise TypeError if it is none."""
+    missing = [m for m in _METHODS if not callable(getattr(storage, m, None))]
+    if missing:
+        msg = (
+            f"storage must be a CheckpointStorage, but {storage!r} lacks {', '.join(missing)}: "
+            "wrap a path or a zarr store in ZarrStorage(...)"
+        )
+        raise TypeError(msg)
+    return storage
