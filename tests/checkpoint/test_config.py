@@ -28,6 +28,7 @@ def test_defaults_are_the_contract():
         "on_close": True,
         "on_close_timeout": 10.0,
         "guard": "warn",
+        "store_budget": None,
     }
 
 
