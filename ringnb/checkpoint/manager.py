@@ -28,7 +28,7 @@ from ringnb.checkpoint.committing import (
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import find_latest, fits_type, newest_verified, read_history
-from ringnb.checkpoint.pruning import PrunedRun, prune_runs
+from ringnb.checkpoint.pruning import PrunedRun, check_discard, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
@@ -721,15 +721,7 @@ class CheckpointManager:
         else:
             msg = f"no registered actor has a checkpoint {name!r}: see list_checkpoints()"
             raise CheckpointNotFound(msg)
-        if info.pin is not None:
-            msg = f"checkpoint {name!r} is pinned ({info.pin!r}): unpin it first"
-            raise CheckpointError(msg)
-        if name in self._newest_sound(slot):
-            msg = (
-                f"checkpoint {name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
-                "always kept: take another snapshot first"
-            )
-            raise CheckpointError(msg)
+        check_discard(info, self._newest_sound(slot))
         freed = self._storage.freed_by([name])
         if not dry_run:
             self._storage.delete(name)

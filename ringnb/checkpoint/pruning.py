@@ -15,9 +15,9 @@ from ringnb.checkpoint.history import newest_verified
 from ringnb.checkpoint.runs import Run, RunInfo, describe_run, group_runs
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
-__all__ = ["PrunedRun", "prune_runs"]
+__all__ = ["PrunedRun", "check_discard", "prune_runs"]
 
 
 @final
@@ -160,3 +160,16 @@ def _delete(storage: CheckpointStorage, doomed: Sequence[CheckpointInfo]) -> Run
         if error is not None and not isinstance(error, CheckpointNotFound):
             raise error
     return [e for e, error in zip(doomed, errors, strict=True) if error is None]
+
+
+def check_discard(info: CheckpointInfo, newest: Collection[str]) -> None:
+    """Raise CheckpointError if a checkpoint must not be deleted by hand: pinned, or in `newest`."""
+    if info.pin is not None:
+        msg = f"checkpoint {info.name!r} is pinned ({info.pin!r}): unpin it first"
+        raise CheckpointError(msg)
+    if info.name in newest:
+        msg = (
+            f"checkpoint {info.name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
+            "always kept: take another snapshot first"
+        )
+        raise CheckpointError(msg)
