@@ -293,7 +293,7 @@ def _dispatch(argv: list[str]) -> int:
         case "run":
             from ringnb.cli import run  # noqa: PLC0415
 
-            return run.run(
+            return run.command(
                 given.script, given.arguments, walltime=given.walltime, until=given.until
             )
         case "bench":

@@ -8,6 +8,7 @@ checkpoint, and the exit status says that the same command goes on.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import runpy
@@ -35,13 +36,30 @@ from ringnb.cli.run_limit import (
 from ringnb.errors import CheckpointNotFound, RingnbError
 from ringnb.session import live
 
-__all__ = ["RUN_AGAIN", "run"]
+__all__ = ["RUN_AGAIN", "command", "run"]
 
 RUN_AGAIN = 85
 """The exit status of a run that is not done. HTCondor's, for jobs that write their own checkpoints."""
 
 _SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _LOOK_S = 0.25
+
+
+def command(
+    script: str, arguments: Sequence[str], *, walltime: str | None, until: str | None
+) -> int:
+    """Run a script; end the process at once if its time is up, else return the exit status."""
+    status = run(script, arguments, walltime=walltime, until=until)
+    if status != RUN_AGAIN:
+        return status
+    # All is saved and said. What the interpreter would still do, taking compiled code and modules apart,
+    # can last seconds on a busy machine, and the limit does not wait for it.
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
 
 
 def run(

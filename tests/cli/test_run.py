@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
 import time
@@ -232,3 +233,22 @@ def test_commits_are_measured_without_the_wait_for_each_other():
     # Captured in 4 ms; 40 ms each, one after the other; the third like the slowest of the others.
     assert times.seconds() == pytest.approx(1.5 * (0.004 + 0.040 + 0.040 + 0.040))
     assert stop_at(100.0, 2.0, 0.5) == 97.5
+
+
+def test_the_last_commits_fit_into_the_time_that_is_kept_for_them():
+    rng = random.Random(3)
+    ms = 1_000_000
+    for _ in range(200):
+        log, slots, base = EventLog(), rng.randint(1, 8), rng.uniform(0.01, 5)
+        actor = SimpleNamespace(shape=(100,), stored_fields=("a",), dtype=np.dtype("f8"))
+        times = CommitTimes(log, [actor] * slots)
+        request, now = 0, 0.0
+        for slot in rng.choices(range(slots), k=rng.randint(1, 30)):
+            request, began, now = request + 1, now, now + rng.uniform(0.7, 1) * base
+            for stage, at in (("sent", began), ("captured", began), ("received", began)):
+                log.append(Event(stage, slot, request, t_ns=round(at * 1e3) * ms))
+            log.append(Event("committed", slot, request, t_ns=round(now * 1e3) * ms))
+        last = sum(rng.uniform(0.7, 1) * base for _ in range(slots))
+        begin = stop_at(100.0, 2.0, times.seconds())
+        assert begin + last <= 98.0  # the margin is for the rest
+        assert times.seconds() < 2 * slots * base + 1  # and not much more than is needed

@@ -8,7 +8,7 @@ shows a full run).
 a `disk` may be in if the power fails after any of them; - `kills` ends a process with SIGKILL
 before and after every operation, and at random times; - `faults` makes every operation fail once,
 in every way; `objects` stops a writer of an object store after every request; `damage` flips every
-bit of a checkpoint.
+bit of a checkpoint; `limits` ends batch jobs at random times.
 
 After each, `judging` opens the store anew and checks every promise. Trials work on the code that
 users run, and need nothing but ringnb.

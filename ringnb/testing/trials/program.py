@@ -25,6 +25,7 @@ from ringnb.testing.trials.damage import damage_everything
 from ringnb.testing.trials.faults import fail_every_call
 from ringnb.testing.trials.judging import Loss
 from ringnb.testing.trials.kills import kill_at_every_call, kill_at_random
+from ringnb.testing.trials.limits import end_in_time
 from ringnb.testing.trials.objects import stop_after_every_request
 from ringnb.testing.trials.powercuts import cut_power
 from ringnb.testing.trials.workloads import OPERATIONS, workloads
@@ -105,6 +106,11 @@ def _damage(full: bool, _seed: int) -> Iterator[Task]:
     yield damage_everything, (), {"every": 1 if full else 20}
 
 
+def _limits(full: bool, seed: int) -> Iterator[Task]:
+    for n in range(seed, seed + 100, 5) if full else (seed,):
+        yield end_in_time, (range(n, n + 5) if full else (n,),), {}
+
+
 _TRIALS = (
     _Trial(
         "power",
@@ -154,6 +160,12 @@ _TRIALS = (
         "every bit flipped, every file cut off at every byte, lost, swapped, added",
         _damage,
         lambda c: f"{c['bits']:,} bits, {sum(c.values()) - c['bits']:,} others",
+    ),
+    _Trial(
+        "limits",
+        "`ringnb run` with random time limits, killed at the limit",
+        _limits,
+        lambda c: f"{c['limits']:,} limits, {c['unused_ms'] // max(1, c['limits'])} ms unused each",
     ),
 )
 
@@ -231,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 if nothing was lost."""
     parser = argparse.ArgumentParser(
         prog="python -m ringnb.testing.trials",
-        description="Cut the power, kill, fail and damage; say what was lost.",
+        description="Cut the power, kill, fail, damage and limit; say what was lost.",
     )
     parser.add_argument("--full", action="store_true", help="all of it, some minutes")
     parser.add_argument("--seed", type=int, default=0, help="of what is sampled (default: 0)")
