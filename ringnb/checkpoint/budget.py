@@ -218,5 +218,4 @@ class StoreBudget:
                 f"store_budget ({budget:,} bytes), and nothing more may go: the rest is pinned, the "
                 "newest good one of its run, or what a run or an actor continues from. Remove earlier "
                 "runs with `ringnb prune`, unpin what is not needed, or set a larger store_budget",
-                stacklevel=5,
             )

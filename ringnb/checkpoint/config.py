@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ringnb._support.checks import check_bool, check_int, check_name
+from ringnb._support.checks import check_bool, check_int
 from ringnb.checkpoint.guard import Guard, GuardChoice
+from ringnb.checkpoint.naming import check_prefix
 from ringnb.checkpoint.retention import Policy, check_policy, keep_all, keep_last
 from ringnb.checkpoint.storage.locations import absolute_location
 
@@ -76,7 +77,8 @@ class CheckpointConfig:
         Whether automatic snapshots are taken; manual ones always are.
     name_prefix : str
         How the names of this manager's checkpoints begin: 1 to 100 ASCII letters, digits, ``.``, ``_``,
-        ``-``, not starting with ``.`` or ``__``.
+        ``-``, not starting with ``.`` or ``__``. It may hold ``{kernel_id}`` once, beside up to 60 of
+        them, so that the actors of several scripts in one store have names that tell them apart.
     request_timeout : float
         Seconds after which an unanswered request expires; finite, > 0, or a ``datetime.timedelta``.
     guard : {"warn", "pause", "off"}, callable, or a list of them
@@ -137,7 +139,7 @@ class CheckpointConfig:
         set_(self, "max_snapshots", check_int(self.max_snapshots, "max_snapshots", 0, why=why))
         set_(self, "storage_path", _path(self.storage_path, "storage_path"))
         set_(self, "enabled", check_bool(self.enabled, "enabled"))
-        set_(self, "name_prefix", check_name(self.name_prefix, "name_prefix"))
+        set_(self, "name_prefix", check_prefix(self.name_prefix, "name_prefix"))
         set_(self, "request_timeout", _seconds(self.request_timeout, "request_timeout"))
         if self.retention is not None:
             check_policy(self.retention, "retention")

@@ -105,4 +105,4 @@ def warn_of_bad_state(actor: RegisteredActor, step: int, name: str, why: str) ->
         f"kept as {name!r}, and so is the newest good checkpoint: "
         f'restore({slot}, "latest-good") goes back to it'
     )
-    warn(text, stacklevel=5)
+    warn(text)

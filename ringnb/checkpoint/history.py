@@ -7,13 +7,13 @@ the same store, see what the first one sees. This module knows no schedule.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeAlias
 
 from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
+from ringnb.checkpoint.naming import damaged_name, expand_prefix
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
@@ -23,8 +23,6 @@ __all__ = ["Fits", "find_latest", "fits_type", "newest_verified", "read_history"
 
 Fits: TypeAlias = Callable[[Checkpoint], str | None]  # why it does not fit, None if it does
 _MAX_READS = 5
-# No more than a step and a suffix: "sim_1_2_step_5" is of prefix "sim_1", not of "sim".
-_STEP = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def read_history(
@@ -35,7 +33,7 @@ def read_history(
     The identity alone decides; without one, all checkpoints recorded under the slot count.
     """
     if kernel_id is not None:
-        return storage.history(name_prefix, kernel_id)
+        return storage.history(expand_prefix(name_prefix, kernel_id), kernel_id)
     return _of_actor(storage.catalogue(), name_prefix, actor_slot, None)
 
 
@@ -47,20 +45,18 @@ def _of_actor(
         for e in catalogue
         if not e.damaged
         and e.copy is None
-        and e.name_prefix == name_prefix
         and (e.actor_slot == actor_slot if kernel_id is None else e.kernel_id == kernel_id)
+        and e.name_prefix == expand_prefix(name_prefix, e.kernel_id)
     ]
     return sorted(entries, key=attrgetter("sequence"))
 
 
-def _damaged(catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int) -> list[str]:
+def _damaged(
+    catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int, kernel_id: str | None
+) -> list[str]:
     """Return the names that must have been a slot's, of which nothing else can be known."""
-    stem = f"{name_prefix}_{actor_slot}_step_"
-    return [
-        e.name
-        for e in catalogue
-        if e.damaged and e.name.startswith(stem) and _STEP.fullmatch(e.name, len(stem))
-    ]
+    its = damaged_name(name_prefix, actor_slot, kernel_id)
+    return [e.name for e in catalogue if e.damaged and its.fullmatch(e.name)]
 
 
 def newest_verified(
@@ -81,7 +77,7 @@ def newest_verified(
     """
     for attempt in range(_MAX_READS):
         catalogue = storage.catalogue()
-        damaged = _damaged(catalogue, name_prefix, actor_slot)
+        damaged = _damaged(catalogue, name_prefix, actor_slot, kernel_id)
         corrupt: list[str] = []
         misfits: dict[str, str] = {}
         vanished: CheckpointNotFound | None = None

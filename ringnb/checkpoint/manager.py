@@ -28,6 +28,7 @@ from ringnb.checkpoint.committing import (
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import find_latest, fits_type, newest_verified, read_history
+from ringnb.checkpoint.naming import expand_prefix
 from ringnb.checkpoint.pruning import PrunedRun, check_discard, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
@@ -162,7 +163,9 @@ class CheckpointManager:
             code=code,
         )
         self._check_open()
-        history = self._storage.history(self._config.name_prefix, actor.kernel_id)
+        history = read_history(
+            self._storage, self._config.name_prefix, actor.actor_slot, actor.kernel_id
+        )
         newest = history[-1] if history else None
         parent = None if newest is None else Lineage(newest.name, newest.id, newest.run)
         with self._lock:
@@ -449,9 +452,10 @@ class CheckpointManager:
             raise ValueError(msg)
         snapshot = None  # as it stays if the kernel could not take it
         if response.success:
+            prefix = expand_prefix(self._config.name_prefix, actor.kernel_id)
             # Without the lock, because it may copy the data.
             snapshot = make_snapshot(
-                *(response, actor, self._config.name_prefix, parent, pending.attrs),
+                *(response, actor, prefix, parent, pending.attrs),
                 guard=self._config.state_guard,
             )
         with self._lock:
@@ -687,7 +691,8 @@ class CheckpointManager:
             if kernel_id is not None and run is not None:  # else it was unregistered, or is fresh
                 policy = self._config.policy
                 kept = self._always_kept(slot)
-                retired = retire(self._storage, prefix, kernel_id, run, policy, kept)
+                key = (expand_prefix(prefix, kernel_id), kernel_id, run)
+                retired = retire(self._storage, *key, policy, kept)
                 self._events.retired(slot, retired)
                 names += [e.name for e in retired]
         return names + [e.name for e in self._keep_budget([])]
@@ -750,7 +755,10 @@ class CheckpointManager:
         TypeError, ValueError
             If `keep_runs` is not an integer >= 1.
         """
-        slots = {(self._config.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
+        prefix = self._config.name_prefix
+        slots = {
+            (expand_prefix(prefix, a.kernel_id), a.kernel_id): s for s, a in self.registered.items()
+        }
         with self._lock:
             self._check_open()
             live = [self._schedule.lineage(slot) for slot in slots.values()]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
 
+from ringnb._support.off_main import warn_caller
 from ringnb.errors import CheckpointWarning
 
 __all__ = ["describe_error", "warn"]
@@ -12,10 +12,10 @@ __all__ = ["describe_error", "warn"]
 logger = logging.getLogger("ringnb.checkpoint")
 
 
-def warn(text: str, stacklevel: int = 2) -> None:
-    """Warn with a `CheckpointWarning`; where warnings are errors, log it."""
+def warn(text: str) -> None:
+    """Warn at the user's line with a `CheckpointWarning`; where warnings are errors, log it."""
     try:
-        warnings.warn(text, CheckpointWarning, stacklevel=stacklevel + 1)
+        warn_caller(text, CheckpointWarning)
     except CheckpointWarning:  # what has been committed must not be reported as failed
         logger.warning("%s", text)
 

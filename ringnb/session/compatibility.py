@@ -11,6 +11,7 @@ from typing import Any
 from ringnb._support.text import quote_names
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of, differences
+from ringnb.checkpoint.history import read_history
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
@@ -143,15 +144,10 @@ def if_renamed(ckpt: Checkpoint, actor: Actor) -> str:
 
 def newest_of_another_name(manager: CheckpointManager, slot: int, actor: Actor) -> str:
     """Name a slot's newest checkpoint, of another actor than is there now; "" if there is none."""
-    prefix = manager.config.name_prefix
-    found = [
-        e
-        for e in manager.storage.catalogue()
-        if not e.damaged and (e.name_prefix, e.actor_slot) == (prefix, slot)
-    ]
+    found = read_history(manager.storage, manager.config.name_prefix, slot, None)
     if not found:
         return ""
-    newest = max(found, key=lambda e: e.sequence)
+    newest = found[-1]
     remedy = (
         f"open the session with kernel_ids=[..., {newest.kernel_id!r}, ...]"
         if newest.kernel_type == actor.kernel_type

@@ -7,6 +7,8 @@ import pytest
 from front_end import choose, press
 from waiting import until
 
+import ringnb as rn
+
 
 def test_restoring_keeps_the_state_before_even_when_only_one_is_kept(session):
     session.manager.reconfigure(max_snapshots=1)
@@ -66,3 +68,16 @@ def test_damage_is_seen_and_cannot_be_restored(session):
     assert (
         timeline._controller.choices.resolve("main").name == good.name
     )  # the newest that is sound
+
+
+def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_damaged(tmp_path):
+    path = tmp_path / "s.zarr"
+    config = rn.CheckpointConfig(storage_path=path, enabled=False, name_prefix="x_{kernel_id}")
+    with rn.Session(rn.actors.Life((8, 8)), backend="cpu", config=config) as session:
+        names = [session.snapshot(0).name for _ in range(2)]
+        assert names == ["x_life_0_0_step_0", "x_life_0_0_step_0.2"]
+        (path / names[1] / "zarr.json").write_text('{"attributes": {"ringnb": {}}}')
+        timeline = session.panel("timeline")
+        until(lambda: len(timeline.frame.items) == 2)
+        with pytest.warns(rn.CheckpointWarning, match=r"step_0\.2"):
+            assert session.restore(0, "latest") == 0

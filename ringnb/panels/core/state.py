@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.naming import damaged_name, expand_prefix
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
@@ -151,14 +152,15 @@ class StateReader:
             return  # tried again at the next refresh
         own: dict[str, list[CheckpointInfo]] = {}
         for e in sorted(catalogue, key=lambda e: e.sequence):
-            if not e.damaged and e.name_prefix == prefix:
+            if not e.damaged and e.name_prefix == expand_prefix(prefix, e.kernel_id):
                 own.setdefault(e.kernel_id, []).append(e)
         damaged = [e for e in catalogue if e.damaged]
         self._histories = tuple(
             (
-                *(e for e in damaged if e.name.startswith(f"{prefix}_{actor.slot}_step_")),
+                *(e for e in damaged if its.fullmatch(e.name)),
                 *own.get(actor.kernel_id, ()),
             )
             for actor in actors
+            for its in [damaged_name(prefix, actor.slot, actor.kernel_id)]
         )
         self._store_read = appended, now
