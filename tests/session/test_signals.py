@@ -154,8 +154,8 @@ def test_what_a_handler_raises_ends_the_call_and_pauses_the_actor(session, error
         raise error
 
     with handled(handler):
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(error):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
             session.run_steps(0, 2**40)
     assert not session.counters(0).running
     assert session.counters(0).budget == 0
@@ -167,6 +167,7 @@ def test_a_call_that_does_not_hear_the_interrupt_is_left_after_a_while():
 
     @off_main
     def deaf():
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         may_end.wait(30)
         ended.set()
 
@@ -174,7 +175,6 @@ def test_a_call_that_does_not_hear_the_interrupt_is_left_after_a_while():
         raise KeyboardInterrupt
 
     with handled(handler):
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(KeyboardInterrupt):
             deaf()
     assert not ended.is_set()
@@ -187,6 +187,7 @@ def test_a_call_is_interrupted_before_it_began_and_once_only():
 
     @off_main
     def waits():
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         for _ in range(2):
             try:
                 while not heard:
@@ -200,7 +201,6 @@ def test_a_call_is_interrupted_before_it_began_and_once_only():
         raise KeyboardInterrupt
 
     with handled(handler):
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
         with pytest.raises(KeyboardInterrupt):
             waits()
     assert len(heard) == 1
