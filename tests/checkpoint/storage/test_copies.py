@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from commands import assert_one_line, ringnb
 from manager_rig import Rig
+from stopping import stopped_at
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
@@ -497,6 +501,67 @@ def test_storage_rule_27_what_holds_nothing_of_ringnb_is_refused_and_left(tmp_pa
         with pytest.raises(rn.CheckpointError):
             adopt_directory(tmp_path / name)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_storage_rule_27_to_adopt_may_be_killed_at_any_moment_and_tried_again(tmp_path):
+    one, two = Folder(tmp_path / "one.zarr"), Folder(tmp_path / "two.zarr")
+    for place in (one, two):
+        with place.open() as storage:
+            commits(storage, (1, 2, 3), max_snapshots=0)
+    two.copy(TWO, "theirs", one)
+    two.copy(THREE, "more_of_theirs", one)
+    one.copy(ONE, "mine", one)
+    names = ["mine", "theirs", "more_of_theirs"]
+    for n in itertools.count(step=3):
+        place = Folder(tmp_path / f"{n}.zarr")
+        shutil.copytree(one.place, place.place)
+        if n % 2:
+            place.drop_root()
+
+        def adopt(place=place, n=n):
+            try:
+                return adopt_directory(place.place, durable=True)
+            except rn.CheckpointError:  # it has its root document
+                with rn.ZarrStorage(place.place) as storage:
+                    return storage.adopt(names)
+
+        stopped = stopped_at(n, adopt)
+        if (place.place / "zarr.json").exists():
+            with place.open() as storage:
+                # Each is what it was, or adopted; nothing is damaged, and no number is given twice.
+                entries = storage.catalogue()
+                assert len(entries) == 6
+                ours = [e for e in entries if e.copy is None]
+                assert len({e.sequence for e in ours}) == len({e.id for e in ours}) == len(ours)
+                for e in entries:
+                    storage.load(e.name).verify()
+        adopt()
+        with place.open() as storage:
+            storage.adopt(names)
+            history = [e.name for e in storage.history("checkpoint", "k0")]
+            assert len(history) == 6
+            assert history[-3:] == [ONE, TWO, THREE]
+            assert history.index("theirs") < history.index("more_of_theirs")
+            storage.save(FOUR, make_snapshot(4))
+        if not stopped:
+            break
+    assert n > 10
+
+
+def test_storage_rule_27_a_store_that_is_written_is_not_adopted_beside_its_writer(tmp_path):
+    place = Folder(tmp_path / "s.zarr")
+    with place.open() as storage:
+        commits(storage, (1,), max_snapshots=0)
+        place.copy(ONE, "a")
+        place.drop_root()
+        done = ringnb("adopt", place.place)
+        assert_one_line(done, 1, "is being written by process", str(os.getpid()))
+        assert not (place.place / "zarr.json").exists()
+        with pytest.raises(rn.CheckpointError, match="`ringnb adopt"):
+            storage.save(TWO, make_snapshot(2))
+        adopt_directory(place.place)  # here it may
+        storage.save(TWO, make_snapshot(2))
+        assert storage.list() == ["a", ONE, TWO]
 
 
 def test_storage_rule_27_the_command_adopts_and_says_what_stays(tmp_path, capsys):
