@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ringnb._support.checks import check_int
+from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint.history import newest_verified
 from ringnb.checkpoint.runs import Run, RunInfo, describe_run, group_runs
 from ringnb.checkpoint.storage.base import CheckpointStorage
@@ -42,6 +43,13 @@ class PrunedRun:
     run: RunInfo
     delete: tuple[CheckpointInfo, ...]
     keep: tuple[tuple[CheckpointInfo, str], ...]
+
+    def __repr__(self) -> str:
+        """Say how much of the run goes."""
+        return (
+            f"<PrunedRun {self.run.id[:8]} of {self.kernel_id!r}: {len(self.delete)} of "
+            f"{counted(self.run.count, 'checkpoint')}, {format_bytes(sum(e.nbytes for e in self.delete))}>"
+        )
 
 
 def prune_runs(

@@ -45,6 +45,7 @@ def test_whole_runs_go_but_each_actors_newest(storage):
     assert [(r.kernel_id, r.run.count, r.run.first_step) for r in shown] == [
         *(("k0", 2, 1), ("k0", 2, 11), ("k1", 1, 1)),
     ]
+    assert repr(shown[0]).endswith("of 'k0': 2 of 2 checkpoints, 32 B>")
     assert len(storage.list()) == 8
     assert pruned(prune_runs(storage, 2)) == old[:2]
     assert prune_runs(storage, 2) == []

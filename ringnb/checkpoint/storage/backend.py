@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -309,7 +310,8 @@ class Backend(ABC):
             return self.refused(why)
         return CheckpointError(
             f"{self.url!r} is no ringnb store, but holds {counted(len(found), 'checkpoint')}: {why}. "
-            f"`ringnb adopt {self.url}` makes it one; nothing was changed"
+            f"`ringnb adopt {shlex.quote(self.url) if self.folders else 'URL'}` makes it one; nothing was "
+            "changed"
         )
 
     def refused(self, why: str) -> CheckpointError:
