@@ -46,9 +46,10 @@ class PrunedRun:
 
     def __repr__(self) -> str:
         """Say how much of the run goes."""
+        size = format_bytes(sum(e.nbytes for e in self.delete))
         return (
             f"<PrunedRun {self.run.id[:8]} of {self.kernel_id!r}: {len(self.delete)} of "
-            f"{counted(self.run.count, 'checkpoint')}, {format_bytes(sum(e.nbytes for e in self.delete))}>"
+            f"{counted(self.run.count, 'checkpoint')}, {size}>"
         )
 
 

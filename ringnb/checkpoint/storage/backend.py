@@ -308,10 +308,10 @@ class Backend(ABC):
         found = [e for e in self.orphans() if not e.damaged]
         if not found:
             return self.refused(why)
+        place = shlex.quote(self.url) if self.folders else "URL"
         return CheckpointError(
             f"{self.url!r} is no ringnb store, but holds {counted(len(found), 'checkpoint')}: {why}. "
-            f"`ringnb adopt {shlex.quote(self.url) if self.folders else 'URL'}` makes it one; nothing was "
-            "changed"
+            f"`ringnb adopt {place}` makes it one; nothing was changed"
         )
 
     def refused(self, why: str) -> CheckpointError:
