@@ -132,16 +132,19 @@ class StoreBudget:
         storage: CheckpointStorage,
         budget: int | None,
         saved: Sequence[Saving],
+        freed: int,
         lives: Callable[[], Collection[Lineage]],
     ) -> list[CheckpointInfo]:
         """Delete what does not fit after a commit, and return it; warn once if too much must stay.
 
-        `saved` is what was committed just now; without any, it looks in any case. Without a budget
-        nothing is read. A failure is logged: the next commit tries again.
+        `saved` is what was committed just now (without any, it looks in any case), `freed` the bytes
+        that retention has taken since. Without a budget nothing is read. A failure is logged: the next
+        commit tries again.
         """
         if budget is None:
             self._budget = None
             return []
+        self._left += freed
         for s in saved:
             if s.receipt is not None:
                 self._left -= s.receipt.nbytes

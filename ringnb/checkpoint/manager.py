@@ -538,15 +538,16 @@ class CheckpointManager:
         with self._lock:
             lineages = [self._schedule.lineage(s.snapshot.actor_slot) for s in saved]
         protect = [None if lineage is None else lineage.name for lineage in lineages]
-        for slot, info in retire_after(self._storage, saved, self._config.policy, protect):
+        retired = retire_after(self._storage, saved, self._config.policy, protect)
+        for slot, info in retired:
             self._events.retired(slot, [info])
         if saved:
-            self._keep_budget(saved)
+            self._keep_budget(saved, sum(info.nbytes for _, info in retired))
 
-    def _keep_budget(self, saved: Sequence[Saving]) -> list[CheckpointInfo]:
+    def _keep_budget(self, saved: Sequence[Saving], freed: int) -> list[CheckpointInfo]:
         """Delete what is too much for the whole store, other actors' checkpoints included."""
         budget = self._config.store_budget
-        deleted = self._budget.enforce(self._storage, budget, saved, self._live_lineages)
+        deleted = self._budget.enforce(self._storage, budget, saved, freed, self._live_lineages)
         for info in deleted:
             self._events.retired(info.actor_slot, [info])
         return deleted
@@ -695,7 +696,7 @@ class CheckpointManager:
                 retired = retire(self._storage, *key, policy, kept)
                 self._events.retired(slot, retired)
                 names += [e.name for e in retired]
-        return names + [e.name for e in self._keep_budget([])]
+        return names + [e.name for e in self._keep_budget([], 0)]
 
     def discard(self, name: str, *, dry_run: bool = False) -> int:
         """Delete one checkpoint of a registered actor by hand, under retention's promises.
@@ -759,10 +760,8 @@ class CheckpointManager:
         slots = {
             (expand_prefix(prefix, a.kernel_id), a.kernel_id): s for s, a in self.registered.items()
         }
-        with self._lock:
-            self._check_open()
-            live = [self._schedule.lineage(slot) for slot in slots.values()]
-        stay = [x for lineage in live if lineage for x in (lineage.run, lineage.name) if x]
+        self._check_open()
+        stay = [x for live in self._live_lineages() for x in (live.run, live.name) if x]
         pruned = prune_runs(self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay)
         for run in [] if dry_run else pruned:
             self._events.retired(slots[run.name_prefix, run.kernel_id], run.delete)

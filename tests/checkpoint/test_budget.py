@@ -160,7 +160,7 @@ def test_nothing_is_read_without_a_budget_and_little_while_there_is_room():
     rig = fresh(storage, retention=keep_last(200))
     for step in range(200):
         rig.commit(step=step)
-    storage.history = lambda *_: []  # so that only the budget looks
+    history, storage.history = storage.history, lambda *_: []  # so that only the budget looks
     looks.clear()
     rig.commit(step=200)
     assert looks == []
@@ -169,8 +169,14 @@ def test_nothing_is_read_without_a_budget_and_little_while_there_is_room():
         rig.commit(step=step)
     assert 20 <= looks.count("catalogue") <= 40
     assert set(looks) == {"catalogue"}
-    rig.m.reconfigure(store_budget=300 * SIZE)
+    # Full, but each commit frees what it takes.
+    rig.m.reconfigure(store_budget=300 * SIZE, retention=keep_last(300))
     rig.commit(step=301)
+    looks.clear()
+    storage.history = history
+    for step in range(302, 312):
+        rig.commit(step=step)
+    assert looks.count("catalogue") <= 13, "ten are the history's, in this storage"
     assert len(catalogue()) == 300
 
 
