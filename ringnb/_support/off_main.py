@@ -29,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, final
 
-__all__ = ["check_interrupted", "off_main", "prepare", "warn_caller"]
+__all__ = ["check_interrupted", "hand_over", "off_main", "prepare", "warn_caller"]
 
 _SPARE = 3  # a call, one in its handler, and one in a handler that interrupts that
 _PATIENCE_S = 1.0  # an interrupted call ends within so long, or is left to its helper
@@ -100,6 +100,15 @@ def off_main(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+def hand_over(function: Callable[[], object]) -> None:
+    """Have a helper carry a function out, and go on at once; what it raises is dropped.
+
+    For finalisers: the garbage collector runs them on any thread, which may hold any lock, and so must
+    wait for nothing. RuntimeError if a helper is needed and no thread can be started.
+    """
+    _free_helper().put(_Call(function))
+
+
 def check_interrupted() -> None:
     """Raise KeyboardInterrupt, once, in a call whose caller was interrupted in the wait for it.
 
@@ -131,12 +140,9 @@ def _users_line() -> tuple[str, int, dict[str, Any]]:
 def _carry_out(call: _Call) -> Any:
     """Have a helper carry a call out, and wait for it. Main thread only, at any point of its work."""
     try:
-        helper = _idle.pop()
-    except IndexError:
-        try:
-            helper = _start_helper()
-        except RuntimeError:  # the interpreter ends, or there are too many threads
-            return call.function()
+        helper = _free_helper()
+    except RuntimeError:  # the interpreter ends, or there are too many threads
+        return call.function()
     try:
         helper.put(call)
         call.done.acquire()
@@ -152,6 +158,13 @@ def _carry_out(call: _Call) -> Any:
         finally:
             del error  # else error and frame refer to each other, and keep the session
     return call.result
+
+
+def _free_helper() -> _Calls:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _start_helper()
 
 
 def _start_helper() -> _Calls:

@@ -1,17 +1,31 @@
 """The sessions of this process that are open: who is told when one starts, and how all are closed.
 
 Sessions are known weakly. They are closed before the interpreter tears down what their threads run on.
+
+One that no variable refers to any more is ended by another thread than the one that finds it. That one
+may hold a lock that the session's threads need, or be one of them: its finaliser waits for nothing.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import os
+import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
-__all__ = ["close_all", "enter", "leave", "on_start", "open_sessions", "unsaved"]
+from ringnb._support.off_main import hand_over, off_main
+
+__all__ = [
+    *("await_endings", "close_all", "end_later", "enter", "leave", "on_start", "open_sessions"),
+    "unsaved",
+]
+
+_BEFORE_NEXT_S = 1.0
+_AT_EXIT_S = 15.0
 
 
 class _Open(Protocol):
@@ -59,3 +73,54 @@ def close_all() -> None:
     for session in open_sessions():
         with contextlib.suppress(Exception, KeyboardInterrupt):
             session.close()
+    with contextlib.suppress(Exception, KeyboardInterrupt):
+        await_endings(_AT_EXIT_S)
+
+
+@final
+class _Ending:
+    """What is left to do for a session that was dropped."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self._end = end
+        self._begun = threading.Lock()
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Do it, unless another thread does."""
+        if not self._begun.acquire(blocking=False):
+            return
+        try:
+            with contextlib.suppress(Exception):  # there is no call that could raise it
+                self._end()
+        finally:
+            del self._end  # with memory that may be large
+            _endings.discard(self)
+            self.done.set()
+
+
+_endings: set[_Ending] = set()  # strongly, with the parts of the sessions
+
+
+def end_later(end: Callable[[], object]) -> None:
+    """Have a dropped session ended by another thread. For finalisers: takes no lock, waits for nothing."""
+    ending = _Ending(end)
+    _endings.add(ending)
+    with contextlib.suppress(RuntimeError):  # no thread can be started: `await_endings` does it
+        hand_over(ending.run)
+
+
+@off_main
+def await_endings(limit_s: float = _BEFORE_NEXT_S) -> None:
+    """Wait until the sessions that were dropped have ended: they hold memory, cores, or a GPU."""
+    deadline = time.monotonic() + limit_s
+    for ending in list(_endings):
+        try:
+            hand_over(ending.run)  # if that was not possible before
+        except RuntimeError:
+            ending.run()
+        ending.done.wait(max(0.0, deadline - time.monotonic()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_endings.clear)  # their threads stay behind

@@ -104,12 +104,10 @@ class SnapshotService:
         self._stopping.set()
         self._kernel.wake()
         for thread in self._threads:
-            # In short waits, so that Ctrl-C is heard. If the garbage collector closes an abandoned
-            # session on one of these threads, `join` raises RuntimeError: they end by themselves.
             while thread.is_alive():
                 if thread is self._threads[-1] and time.monotonic() > deadline_s:
                     return False  # the writer: the service thread ends soon in any case
-                thread.join(0.2)
+                thread.join(0.2)  # in short waits, so that Ctrl-C is heard
         return True
 
     @property

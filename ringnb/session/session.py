@@ -17,6 +17,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, final
 
@@ -151,6 +152,7 @@ class Session:
         self._closed = True  # until everything has started
         self._pid = os.getpid()
         prepare()
+        live.await_endings()
         self._ending = threading.RLock()
         self._closing = False
         self._successor: Session | None = None
@@ -261,9 +263,10 @@ class Session:
 
     def __del__(self) -> None:
         """Close a session that is no longer referenced, without a last checkpoint."""
-        if not getattr(self, "_closed", True):
-            with contextlib.suppress(Exception):
-                off_main(self._end)(last=False)
+        if not getattr(self, "_closed", True) and os.getpid() == self._pid:
+            if self._faults is not None:
+                self._faults.clear()
+            live.end_later(partial(close_parts, self._service, self._kernel, last=False))
 
     def remake(self) -> Session:
         """Start another session like this one, in its place: same actors, identities and store.

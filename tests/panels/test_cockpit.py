@@ -54,15 +54,15 @@ def test_a_panel_can_be_read_without_a_kernel(session):
 
 
 def test_a_cockpit_that_is_closed_leaves_no_widget(tmp_path):
-    before = len(_instances)
+    before = set(_instances)  # also of earlier sessions, which go in their own time
     for shape in ((8, 8), (6, 6, 6)):
         actor = rn.actors.Wave2D(shape) if len(shape) == 2 else rn.actors.Wave3D(shape)
         storage = rn.ZarrStorage(tmp_path / f"{len(shape)}.zarr")
         with rn.Session(actor, actors=2, storage=storage) as session:
             session.panel()
-            assert len(_instances) > before + 50
+            assert len(_instances.keys() - before) > 50
             close_panels(session)
-            assert len(_instances) == before
+            assert _instances.keys() <= before
 
 
 def test_a_displayed_panel_keeps_no_session_alive(tmp_path):

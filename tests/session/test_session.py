@@ -250,7 +250,7 @@ def test_a_script_that_never_closes_exits_cleanly(tmp_path):
         (lambda s: s.snapshot(0, timeout=-1), ValueError, "more than 0 seconds"),
         (lambda s: s.snapshot(0, timeout=None), TypeError, "must be a number"),
         (lambda s: s.snapshot(7), ValueError, "slot 7"),
-        (lambda s: s.restore(0, 5), TypeError, "Checkpoint, a name or 'latest'"),
+        (lambda s: s.restore(0, 5), TypeError, "Checkpoint, a name, 'latest'"),
         (lambda s: s.restore(0, "../escape"), ValueError, "escape"),
         (lambda s: s.send("request"), TypeError, "SnapshotRequest"),
         (lambda s: s.current_step(None), TypeError, "slot must be an integer"),

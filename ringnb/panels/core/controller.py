@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, final
 
+from ringnb._support.off_main import hand_over
 from ringnb.checkpoint import retention
 from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
@@ -111,7 +112,7 @@ class Controller:
 
     def _follow(self, session: Session) -> None:
         self._session = weakref.ref(session)
-        self._finalizer = weakref.finalize(session, self.dispose)
+        self._finalizer = weakref.finalize(session, hand_over, self.dispose)
         self._finalizer.atexit = False  # at exit the threads, all daemons, end without it
         self._reader = StateReader(self.profile.rate_s)
         self._events_seen = session.events.appended
