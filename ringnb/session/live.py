@@ -20,7 +20,13 @@ from typing import Any, Protocol, final
 from ringnb._support.off_main import hand_over, off_main
 
 __all__ = [
-    *("await_endings", "close_all", "end_later", "enter", "leave", "on_start", "open_sessions"),
+    "await_endings",
+    "close_all",
+    "end_later",
+    "enter",
+    "leave",
+    "on_start",
+    "open_sessions",
     "unsaved",
 ]
 
@@ -103,7 +109,7 @@ _endings: set[_Ending] = set()  # strongly, with the parts of the sessions
 
 
 def end_later(end: Callable[[], object]) -> None:
-    """Have a dropped session ended by another thread. For finalisers: takes no lock, waits for nothing."""
+    """Have a dropped session ended by another thread. For finalisers: it waits for nothing."""
     ending = _Ending(end)
     _endings.add(ending)
     with contextlib.suppress(RuntimeError):  # no thread can be started: `await_endings` does it

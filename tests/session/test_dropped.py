@@ -1,4 +1,4 @@
-"""Sessions that no variable refers to any more: they end, whichever thread finds them, and wait for no one."""
+"""Sessions that no variable refers to any more: they end, whichever thread finds them."""
 
 from __future__ import annotations
 
