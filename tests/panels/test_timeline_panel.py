@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from front_end import choose, press
@@ -68,6 +70,16 @@ def test_damage_is_seen_and_cannot_be_restored(session):
     assert (
         timeline._controller.choices.resolve("main").name == good.name
     )  # the newest that is sound
+
+
+def test_a_users_copy_is_not_taken_for_a_checkpoint(session, tmp_path):
+    first = session.snapshot(0)
+    shutil.copytree(tmp_path / "s.zarr" / first.name, tmp_path / "s.zarr" / "my_backup")
+    timeline = session.panel("timeline")
+    session.run_steps(0, 5)
+    second = session.snapshot(0)
+    until(lambda: len(timeline.frame.items) >= 2)
+    assert [item["name"] for item in timeline.frame.items] == [first.name, second.name]
 
 
 def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_damaged(tmp_path):

@@ -152,7 +152,8 @@ class StateReader:
             return  # tried again at the next refresh
         own: dict[str, list[CheckpointInfo]] = {}
         for e in sorted(catalogue, key=lambda e: e.sequence):
-            if not e.damaged and e.name_prefix == expand_prefix(prefix, e.kernel_id):
+            ours = not e.damaged and e.copy is None  # a copy is of no history
+            if ours and e.name_prefix == expand_prefix(prefix, e.kernel_id):
                 own.setdefault(e.kernel_id, []).append(e)
         damaged = [e for e in catalogue if e.damaged]
         self._histories = tuple(
