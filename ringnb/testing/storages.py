@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.errors import CheckpointError, CheckpointNotFound
@@ -191,7 +192,7 @@ class StorageTests:
             *(3, 8, checkpoint.sequence, False),
             *(checkpoint.created_at, checkpoint.nbytes, None),
             *(checkpoint.id, checkpoint.run, checkpoint.parent, checkpoint.parent_id),
-            *(None, False, True, (None, None)),
+            *(None, False, True, (None, None), code_label(checkpoint.code)),
         )
 
     def test_a_history_is_one_actors_in_commit_order(self, storage: CheckpointStorage) -> None:
