@@ -126,6 +126,19 @@ def test_it_says_so_once_until_it_fits_again(storage):
     assert len(storage.list()) == 3
 
 
+def test_what_was_just_written_stays_even_if_it_is_bad_and_nothing_continues_from_it(storage):
+    rig = fresh(storage, store_budget=2 * SIZE)
+    good = rig.commit(step=1)
+    request = rig.m.request_snapshot(0)
+    rig.m.note_restored(0, good)
+    rig.m.reconfigure(store_budget=1)
+    with pytest.warns(rn.CheckpointWarning):
+        bad = rig.complete(request, step=2, value=np.nan)
+    assert storage.list() == [good, bad]
+    rig.m.apply_retention()
+    assert storage.list() == [good]
+
+
 def test_a_bad_newest_one_does_not_stand_for_its_run(storage):
     rig = fresh(storage)
     good = [rig.commit(step=step) for step in (1, 2)]
@@ -149,6 +162,10 @@ def test_the_newest_of_a_run_that_verifies_stays_whatever_is_newer():
     with pytest.warns(rn.CheckpointWarning, match="nothing more may go"):
         last = rig.commit(step=21)
     assert storage.list() == [*names[1:], *none_sound, last]
+    load, read = storage.load, []
+    storage.load = lambda name: read.append(name) or load(name)
+    rig.commit(step=22)
+    assert read == [], "what was found out is remembered"
 
 
 def test_nothing_is_read_without_a_budget_and_little_while_there_is_room():
@@ -177,6 +194,18 @@ def test_nothing_is_read_without_a_budget_and_little_while_there_is_room():
     for step in range(302, 312):
         rig.commit(step=step)
     assert looks.count("catalogue") <= 13, "ten are the history's, in this storage"
+    # A budget that is changed, or taken up again, is looked at anew.
+    for budget in (280, 270):
+        rig.m.reconfigure(store_budget=budget * SIZE)
+        rig.commit(step=400 + budget)
+        assert len(catalogue()) == budget
+    rig.m.reconfigure(store_budget=300 * SIZE, max_snapshots=0)
+    rig.commit(step=500)
+    rig.m.reconfigure(store_budget=None)
+    for step in range(501, 540):
+        rig.commit(step=step)
+    rig.m.reconfigure(store_budget=300 * SIZE)
+    rig.commit(step=600)
     assert len(catalogue()) == 300
 
 
@@ -189,6 +218,7 @@ def test_a_failure_is_logged_and_tried_again(caplog):
         warnings.simplefilter("error")
         names = [rig.commit(step=7)]
     assert "could not be retired; the next commit tries again" in caplog.text
+    assert "nothing more may go" not in caplog.text
     storage.fail_delete = None
     history, storage.history = storage.history, lambda *_: []
     storage.fail_list = OSError("gone")
@@ -259,12 +289,12 @@ def test_whatever_a_store_holds_the_promises_hold(entries, budget, live, rotten)
     ]
     counted = [e for e in catalogue if not e.damaged and e.copy is None and e.sequence > 0]
     lives = [] if live is None else [Lineage("?", "?", f"a{live}")]
-    gone, left = to_free(catalogue, budget, lives, {"c13"}, lambda e: int(e.name[1:]) not in rotten)
+    gone, left = to_free(catalogue, budget, lives, {"c5"}, lambda e: int(e.name[1:]) not in rotten)
     names = {e.name for e in gone}
     assert left == sum(e.nbytes for e in counted if e.name not in names)
     stay = [e for e in counted if e.name not in names]
     assert all(
-        e in counted and e.pin is None and not e.is_branch_point and e.name != "c13" for e in gone
+        e in counted and e.pin is None and not e.is_branch_point and e.name != "c5" for e in gone
     )
     for run in {e.run for e in gone}:
         good = [e for e in counted if e.run == run and e.good] or [
@@ -277,5 +307,5 @@ def test_whatever_a_store_holds_the_promises_hold(entries, budget, live, rotten)
     is_live = [e.run == f"a{live}" for e in gone]
     assert is_live == sorted(is_live)
     if left > budget:
-        again, _ = to_free(stay, budget, lives, {"c13"}, lambda e: int(e.name[1:]) not in rotten)
+        again, _ = to_free(stay, budget, lives, {"c5"}, lambda e: int(e.name[1:]) not in rotten)
         assert again == []
