@@ -54,7 +54,7 @@ class Interrupter:
         def trace(frame, event, argument):
             nonlocal last
             if event == "opcode":
-                # An interrupt belongs to the call before. Where the next instruction has another handler,
+                # An interrupt belongs to the call before. If the next instruction has another handler,
                 # as at the end of a `with` block, it cannot be raised from here.
                 if last in looks and handler(last) == handler(frame.f_lasti):
                     self.left -= 1
