@@ -148,7 +148,7 @@ def find_latest(
     if found is not None and damaged:
         warn_caller(
             f"{len(damaged)} damaged checkpoint(s) passed over: {quote_names(damaged)}; "
-            f"using {found.name!r}. Move the damaged aside with `ringnb verify --repair`",
+            f"using {found.name!r}. Move the damaged into quarantine with `ringnb verify --repair`",
             CheckpointWarning,
         )
     if found is not None and misfits:

@@ -193,7 +193,9 @@ def _add_store_commands(commands: Any) -> None:
     store(verify)
     names(verify)
     verify.add_argument(
-        "--repair", action="store_true", help="move what is damaged aside; nothing is deleted"
+        "--repair",
+        action="store_true",
+        help="move what is damaged into quarantine; nothing is deleted",
     )
 
     pin = command(

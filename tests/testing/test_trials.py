@@ -12,9 +12,11 @@ import pytest
 from commands import ringnb
 
 import ringnb as rn
+from ringnb.checkpoint import committing, pruning, retention
+from ringnb.checkpoint.storage import backend, document, zarr_storage
 from ringnb.checkpoint.storage import reader as reading
 from ringnb.checkpoint.storage.directory import backend as directory
-from ringnb.checkpoint.storage.directory import work_area as side
+from ringnb.checkpoint.storage.directory import listing, work_area
 from ringnb.checkpoint.storage.object_store import backend as object_store
 from ringnb.cli import command_line as cli
 from ringnb.errors import CheckpointCorrupt
@@ -23,10 +25,11 @@ from ringnb.testing.trials import program
 from ringnb.testing.trials.damage import damage_everything
 from ringnb.testing.trials.disk import Disk
 from ringnb.testing.trials.faults import fail_every_call
-from ringnb.testing.trials.judging import Loss
+from ringnb.testing.trials.judging import Loss, judge
 from ringnb.testing.trials.kills import kill_at_every_call
 from ringnb.testing.trials.objects import stop_after_every_request
 from ringnb.testing.trials.powercuts import cut_power
+from ringnb.testing.trials.workloads import Runner
 
 if not Path("/proc/self/fd").is_dir():
     pytest.skip("the trials need Linux's /proc", allow_module_level=True)
@@ -38,6 +41,7 @@ ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
 # At least as much as this is tried in a bounded run.
 BOUNDED = {
     "power": ("states", 500),
+    "ordinary": ("states", 200),
     "power_longer": ("states", 100),
     "power_after_kill": ("states", 500),
     "kill_calls": ("kills", 150),
@@ -66,7 +70,7 @@ def test_a_bounded_run_loses_nothing(tmp_path, capfd):
 def test_the_readme_holds_the_recorded_full_run():
     document = json.loads(RECORDED.read_text())
     assert document["full"] is True
-    assert {row["key"] for row in document["rows"]} >= set(BOUNDED) - {"limits"}
+    assert {row["key"] for row in document["rows"]} >= set(BOUNDED) - {"limits", "ordinary"}
     assert not any(row["losses"] for row in document["rows"])
     readme = RECORDED.with_name("README.md").read_text(encoding="utf-8").splitlines()
     for line in program.as_markdown(document):
@@ -126,6 +130,19 @@ FORGOTTEN = {
         ("save", "pin"),
         lambda op: op.kind == "sync_directory" and "trial" in op.path.name,
     ),
+    "trash": (
+        ("save", "mine", "delete"),
+        lambda op: op.kind == "sync_directory" and op.path.name == ".s.zarr.ringnb",
+    ),
+    "put back": (
+        ("save", "chunk", "delete"),
+        lambda op: op.kind == "sync_directory" and op.path.parent.name == "trash",
+    ),
+    "several deleted": (
+        ("save", "save", "drop"),
+        lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr",
+    ),
+    "root document": (("save", "readopt"), lambda op: op.kind == "sync_file"),
 }
 
 
@@ -155,16 +172,83 @@ def test_building_on_a_rename_that_is_not_durable_is_noticed(monkeypatch):
 
 @pytest.mark.slow
 def test_litter_and_half_commits_are_noticed(monkeypatch):
-    backend, aside = directory.DirectoryBackend, side.WorkArea
+    area, local = work_area.WorkArea, directory.DirectoryBackend
     for owner, name, noticed in (
-        (aside, "remove_tree", lambda: fail_every_call(("save", "save"), lasting=False)),
-        (backend, "_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
-        (aside, "sweep", lambda: kill_at_every_call(("save", "pin"))),
+        (area, "remove_tree", lambda: fail_every_call(("save", "save"), lasting=False)),
+        (local, "_discard", lambda: fail_every_call(("save", "save"), lasting=False)),
+        (area, "sweep", lambda: kill_at_every_call(("save", "pin"))),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, lambda *_: None)
             with pytest.raises(Loss):
                 noticed()
+
+
+def _no_run(history, _run, policy, load, **options):
+    entries = [e._replace(run="") for e in history]
+    return retention.choose_in_run(entries, "", policy, load, **options)
+
+
+def _as_committed(raw, **changes):
+    return document.revise_document(document.dump(document._committed(json.loads(raw))), **changes)
+
+
+BROKEN = {
+    "a user's files are removed": (
+        ("save", "mine", "delete"),
+        (work_area.WorkArea, "remove_checkpoint", lambda self, path, *_: self.remove_tree(path)),
+        "files of the user are gone",
+    ),
+    "an import comes last": (
+        ("save", "import"),
+        (backend.Commit, "number_below", lambda self, _: 100 - self.layouts[0].n_chunks),
+        "the order is|sequence numbers",
+    ),
+    "retention takes other runs": (
+        ("save", "fresh", "save", "save", "retire"),
+        (committing, "choose_in_run", _no_run),
+        "missing: .'trial_0_step_1'",
+    ),
+    "a branch point is pruned": (
+        ("save", "save", "branch", "save", "prune"),
+        (pruning, "_why_kept", lambda *_: None),
+        "missing: .'trial_0_step_1'",
+    ),
+    "a copy is taken for a checkpoint": (
+        ("save", "copy"),
+        (document, "_why_copy", lambda *_: None),
+        "sequence numbers",
+    ),
+    "an adopted one keeps a number that is taken": (
+        ("save", "copy", "adopt"),
+        (zarr_storage, "number_below", lambda lowest: lowest),
+        "sequence numbers",
+    ),
+    "a pin takes a user's attribute": (
+        ("save", "mark", "pin"),
+        (zarr_storage, "revise_document", _as_committed),
+        "the user's attribute None",
+    ),
+    "what another process has committed is not seen": (
+        ("save", "other", "save"),
+        (listing.Listing, "_scan", lambda _: None),
+        "sequence numbers|missing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("workload", "broken", "noticed"), BROKEN.values(), ids=BROKEN)
+def test_what_breaks_ordinary_life_is_noticed(workload, broken, noticed, monkeypatch, tmp_path):
+    runner = Runner(tmp_path / "s.zarr", durable=False)
+    try:
+        for operation in workload:
+            assert runner.run(operation)
+        judge(tmp_path / "s.zarr", runner.expected, again=False)
+    finally:
+        runner.close()
+    monkeypatch.setattr(*broken)
+    with pytest.raises(Loss, match=noticed):
+        cut_power(workload, durable=False)
 
 
 def test_an_object_store_that_deletes_in_another_order_is_noticed(monkeypatch):
@@ -251,7 +335,7 @@ def test_a_read_only_file_system_reads_on(small_disk):
     assert cli.main(["verify", str(small_disk / "s.zarr")]) == 0
 
 
-def test_a_file_system_of_its_own_keeps_the_side_directory_inside(small_disk):
+def test_a_file_system_of_its_own_keeps_the_work_area_inside(small_disk):
     with rn.ZarrStorage(small_disk) as storage:
         storage.save(ONE, big(1))
         assert sorted(os.listdir(small_disk)) == [".ringnb", ONE, "zarr.json"]
@@ -260,7 +344,7 @@ def test_a_file_system_of_its_own_keeps_the_side_directory_inside(small_disk):
 # -- repair ---------------------------------------------------------------------------------------------
 
 
-def test_repair_moves_the_damaged_aside_and_deletes_nothing(tmp_path, capsys):
+def test_repair_quarantines_the_damaged_and_deletes_nothing(tmp_path, capsys):
     store = tmp_path / "s.zarr"
     with rn.ZarrStorage(store) as storage:
         for step, name in enumerate((ONE, TWO, THREE), 1):
@@ -280,11 +364,11 @@ def test_repair_moves_the_damaged_aside_and_deletes_nothing(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["verify", str(store), "--repair"]) == 1
     out = capsys.readouterr().out
-    aside = tmp_path / ".s.zarr.ringnb" / "damaged"
+    quarantine = tmp_path / ".s.zarr.ringnb" / "damaged"
     assert out.count("moved ") == 2
-    assert str(aside / ONE) in out
+    assert str(quarantine / ONE) in out
     assert {
-        p.relative_to(aside): p.read_bytes() for p in aside.rglob("*") if p.is_file()
+        p.relative_to(quarantine): p.read_bytes() for p in quarantine.rglob("*") if p.is_file()
     } == contents
     assert cli.main(["verify", str(store), "--repair"]) == 0
     with rn.ZarrStorage(store) as storage:
@@ -292,7 +376,7 @@ def test_repair_moves_the_damaged_aside_and_deletes_nothing(tmp_path, capsys):
         storage.save(ONE, make_snapshot(9))  # its name is free again
     next((store / ONE / "u").glob("c*")).write_bytes(b"rubbish")
     assert cli.main(["verify", str(store), "--repair"]) == 1
-    assert sorted(os.listdir(aside)) == [ONE, f"{ONE}.2", TWO]
+    assert sorted(os.listdir(quarantine)) == [ONE, f"{ONE}.2", TWO]
 
 
 def test_repair_beside_a_writer_is_locked_out(tmp_path, capsys):

@@ -318,7 +318,7 @@ class ZarrStorage(CheckpointStorage):
         except CheckpointCorrupt as error:
             msg = (
                 f"checkpoint {name!r} was not deleted: its metadata is damaged, so nothing shows "
-                "that ringnb wrote it. Move it aside with `ringnb verify --repair`"
+                "that ringnb wrote it. Move it into quarantine with `ringnb verify --repair`"
             )
             raise CheckpointCorrupt(msg) from error
         if document.pin is not None:

@@ -10,6 +10,6 @@ before and after every operation, and at random times; - `faults` makes every op
 in every way; `objects` stops a writer of an object store after every request; `damage` flips every
 bit of a checkpoint; `limits` ends batch jobs at random times.
 
-After each, `judging` opens the store anew and checks every promise. Trials work on the code that
-users run, and need nothing but ringnb.
+`users` does what people do to a store with other tools. After each, `judging` opens the store anew
+and checks every promise. Trials work on the code that users run, and need nothing but ringnb.
 """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from ringnb.checkpoint.storage.archive import import_archive
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.errors import CheckpointCorrupt
-from ringnb.testing.trials.judging import Loss
-from ringnb.testing.trials.workloads import snapshot_of
+from ringnb.errors import CheckpointCorrupt, CheckpointError
+from ringnb.testing.trials.judging import Loss, judge, loss_after
+from ringnb.testing.trials.workloads import Runner, archive, snapshot_of
 
-__all__ = ["damage_everything"]
+__all__ = ["damage_everything", "damage_what_users_touch"]
 
 _ONE, _TWO = "trial_0_step_1", "trial_0_step_2"
 
@@ -66,6 +69,72 @@ def damage_everything(*, every: int = 1, folder: Path | None = None) -> Counter[
         for name_ in (_ONE, _TWO):
             storage.load(name_).verify()
     return counts
+
+
+def damage_what_users_touch(*, every: int, folder: Path | None = None) -> Counter[str]:
+    """Flip every n-th bit of what users handle; return how often, by kind.
+
+    A copy must not be adopted then; of an archive nothing wrong may be imported; of a document with
+    attributes of the user's, either the damage is found or what ringnb committed is the same.
+    """
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        store = Path(name, "s.zarr")
+        runner = Runner(store, durable=False)
+        for operation in ("save", "copy", "save", "mark", "pin"):
+            runner.run(operation)
+        runner.close()
+        expected = runner.expected
+        with ZarrStorage(store, durable=False) as storage:
+            for path in sorted(p for p in (store / "KEEP_1").rglob("*") if p.is_file()):
+                for what in _flips(path, every):
+                    try:
+                        storage.adopt(["KEEP_1"])
+                    except CheckpointError:
+                        counts["bits"] += 1
+                    else:
+                        msg = f"copy, {what}: adopted"
+                        raise Loss(msg)
+            original = storage.load(_TWO)
+            same = (original.document.record, original.document.crcs)
+            for what in _flips(store / _TWO / "zarr.json", every):
+                counts["bits"] += 1
+                try:
+                    found = storage.load(_TWO)
+                    found.verify()
+                except CheckpointCorrupt:
+                    continue
+                if (found.document.record, found.document.crcs) != same:
+                    msg = f"a document with attributes of the user's, {what}: not found"
+                    raise Loss(msg)
+            judge(store, expected, again=False)
+            runner = Runner(store, durable=False, expected=expected)
+            runner.run("import")
+            imported = dict(runner.expected.must.items() - expected.must.items())
+            storage.delete_many(imported)
+            may = replace(expected, may=imported)
+            damaged = Path(name, "a.zip")
+            damaged.write_bytes(Path(archive()).read_bytes())
+            for what in _flips(damaged, every):
+                counts["bits"] += 1
+                with contextlib.suppress(CheckpointError):
+                    import_archive(damaged, storage)
+                with loss_after(f"an archive, {what}"):
+                    judge(store, may, again=False)
+                storage.delete_many([n for n in storage.list() if n not in expected.must])
+            runner.close()
+    return counts
+
+
+def _flips(path: Path, every: int) -> Iterator[str]:
+    """Flip every n-th bit of a file in turn; yield which, while it is."""
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), every):
+        raw = bytearray(whole)
+        raw[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(raw)
+        yield f"bit {bit} of {path.name} flipped"
+    path.write_bytes(whole)
 
 
 def _swap(store: Path, files: list[Path], storage: ZarrStorage, counts: Counter[str]) -> None:

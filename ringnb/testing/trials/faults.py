@@ -21,7 +21,7 @@ from ringnb.testing.trials.workloads import Expectation, Runner
 
 __all__ = ["FAULTS", "fail_every_call"]
 
-FAULTS = ("ENOSPC", "EIO", "EACCES", "EROFS", "short write", "side gone", "store gone")
+FAULTS = ("ENOSPC", "EIO", "EACCES", "EROFS", "short write", "area gone", "store gone")
 
 
 def fail_every_call(
@@ -103,9 +103,15 @@ def _outcome(
     if injector.fault == "store gone":
         # What was removed from outside is gone; what is still there must be whole.
         return Expectation(may={**now.everything(), **before.everything()})
-    if injector.fault == "side gone":
+    if injector.fault == "area gone":
         # And with it what was moved there.
-        now = replace(now, aside={}, may={**now.aside, **now.may})
+        moved = {*before.must, *now.quarantined} - set(now.must)
+        now = replace(
+            now,
+            quarantined={},
+            may={**now.quarantined, **now.may},
+            users={t: (n, part) for t, (n, part) in now.users.items() if n not in moved},
+        )
     if raised is None:
         # Retention logs what it could not delete.
         return replace(now, may={**before.must, **now.may}) if operation == "retire" else now
@@ -136,8 +142,8 @@ class _Injector:
         if self.fault == "short write":
             return self._short(operation, call)
         self.injected = True
-        if self.fault in {"side gone", "store gone"}:
-            gone = work_area_of(self._store) if self.fault == "side gone" else self._store
+        if self.fault in {"area gone", "store gone"}:
+            gone = work_area_of(self._store) if self.fault == "area gone" else self._store
             shutil.rmtree(gone, ignore_errors=True)
             return call()
         number = getattr(errno, self.fault)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ringnb.testing.trials.interposing import Operation, interposed
 from ringnb.testing.trials.judging import Loss, judge, loss_after, settle
-from ringnb.testing.trials.workloads import OPERATIONS, Expectation, Runner
+from ringnb.testing.trials.workloads import OPERATIONS, ORDINARY_LIFE, Expectation, Runner
 
 __all__ = ["kill_at_every_call", "kill_at_random"]
 
@@ -58,7 +58,7 @@ def kill_at_random(kills: int, seed: int, folder: Path | None = None) -> Counter
     with tempfile.TemporaryDirectory(dir=folder) as name:
         store = Path(name, "s.zarr")
         for number in range(kills):
-            delay = random_.uniform(0.0, 0.06)
+            delay = random_.uniform(0.0, 0.1)
             killed, expected = _child(_run_on, store, expected, (seed + number,), delay_s=delay)
             where = f"seed {seed}, kill {number + 1} after {delay * 1e3:.1f} ms"
             if not killed:
@@ -88,7 +88,7 @@ def _child(
         if delay_s is not None:
             expected = ours.recv()  # it has begun
             time.sleep(delay_s)
-            os.kill(process.pid or 0, signal.SIGKILL)
+            process.kill()
         while time.monotonic() < deadline:
             expected = ours.recv()
     except EOFError:
@@ -139,5 +139,6 @@ def _run_on(pipe: Connection, store: Path, expected: Expectation, seed: int) -> 
     """Do anything, until killed."""
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     runner = Runner(store, on_change=lambda r: pipe.send(r.expected), expected=expected)
+    commits = ("save", "share", "group") * 4  # so that there is always something to lose
     while True:
-        runner.run(random_.choice(("save", "share", *OPERATIONS)))
+        runner.run(random_.choice((*commits, *OPERATIONS, *ORDINARY_LIFE)))

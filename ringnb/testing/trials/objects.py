@@ -12,7 +12,7 @@ from zarr.storage import MemoryStore
 
 from ringnb.checkpoint.storage.object_store import backend as object_store
 from ringnb.testing.trials.judging import judge, loss_after
-from ringnb.testing.trials.workloads import Runner
+from ringnb.testing.trials.workloads import Runner, archive
 
 __all__ = ["stop_after_every_request"]
 
@@ -56,6 +56,7 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
         for key in sorted(keys):
             request(lambda key=key: remove(self, {key}, name))  # type: ignore[misc]
 
+    archive()  # made before requests are counted
     runner = Runner(place)
     *earlier, last = workload
     with (

@@ -21,20 +21,36 @@ from typing import Any
 from ringnb._support.machine import available_cores
 from ringnb._support.text import format_table, say
 from ringnb._support.version import VERSION, installed_version
-from ringnb.testing.trials.damage import damage_everything
+from ringnb.testing.trials.damage import damage_everything, damage_what_users_touch
 from ringnb.testing.trials.faults import fail_every_call
 from ringnb.testing.trials.judging import Loss
 from ringnb.testing.trials.kills import kill_at_every_call, kill_at_random
 from ringnb.testing.trials.limits import end_in_time
 from ringnb.testing.trials.objects import stop_after_every_request
 from ringnb.testing.trials.powercuts import cut_power
-from ringnb.testing.trials.workloads import OPERATIONS, workloads
+from ringnb.testing.trials.workloads import OPERATIONS, ORDINARY_LIFE, workloads
 
 __all__ = ["as_markdown", "main", "run"]
 
 Task = tuple[Callable[..., Counter[str]], tuple[Any, ...], dict[str, Any]]
 _PREFIXES = (("save",), ("save", "save"), ("share", "share"), ("save", "group"))
-_CHANGES = ("save", "share", "group", "group_each", "delete", "pin", "aside", "retire")
+_CHANGES = ("save", "share", "group", "group_each", "delete", "pin", "quarantine", "retire")
+# Ordinary life: what had happened before, the operation that goes wrong, and what is done then.
+_ORDINARY = (
+    (("save", "mine"), "delete", "reopen"),
+    (("save", "save", "mine", "chunk"), "drop", "save"),
+    (("share", "mine", "share"), "retire", "reopen"),
+    (("save", "fresh", "save", "chunk", "fresh", "save"), "prune", "reopen"),
+    (("save", "branch", "save", "save"), "retire", "save"),
+    (("save",), "import", "import"),
+    ((), "import", "import"),
+    (("save", "copy"), "adopt", "save"),
+    (("save", "copy", "delete", "save"), "adopt", "delete"),
+    (("save", "copy", "delete"), "readopt", "readopt"),
+    (("save", "mark"), "pin", "save"),
+    (("save", "mine"), "quarantine", "save"),
+    (("save", "other"), "save", "other"),
+)
 _MOST_CALLS = 60  # of one operation
 
 
@@ -63,10 +79,27 @@ def _power(full: bool, seed: int) -> Iterator[Task]:
             yield cut_power, (workload,), {"seed": seed, "place": place}
 
 
+def _ordinary(full: bool, seed: int) -> Iterator[Task]:
+    for before, change, _ in _ORDINARY[: None if full else 2]:
+        yield cut_power, ((*before, change),), {"seed": seed}
+    if full:
+        for workload in _two_of_ordinary_life():
+            yield cut_power, (workload,), {"seed": seed}
+    for before, change, then in _ORDINARY if full else _ORDINARY[5:6]:
+        for call in range(1, _MOST_CALLS, 4 if full else 15):
+            yield cut_power, ((*before, f"kill {change} {call}", then),), {"seed": seed}
+
+
+def _two_of_ordinary_life() -> Iterator[tuple[str, ...]]:
+    changes = ("save", "delete", "drop", "retire", "prune", "import", "adopt", "readopt", "pin")
+    for first, second in itertools.product(ORDINARY_LIFE, changes):
+        yield "save", first, second
+
+
 def _power_longer(full: bool, seed: int) -> Iterator[Task]:
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     for _ in range(150 if full else 10):
-        tail = random_.choices(OPERATIONS, k=random_.randint(2, 5))
+        tail = random_.choices((*OPERATIONS, *ORDINARY_LIFE), k=random_.randint(2, 5))
         yield cut_power, (("save", "share", *tail),), {"seed": seed}
 
 
@@ -83,6 +116,8 @@ def _power_after_kill(full: bool, seed: int) -> Iterator[Task]:
 def _kill_calls(full: bool, _seed: int) -> Iterator[Task]:
     for prefix, change in itertools.product(_PREFIXES if full else _PREFIXES[1:2], _CHANGES):
         yield kill_at_every_call, ((*prefix, change),), {}
+    for before, change, _ in _ORDINARY if full else _ORDINARY[:1]:
+        yield kill_at_every_call, ((*before, change),), {}
 
 
 def _kill_randomly(full: bool, seed: int) -> Iterator[Task]:
@@ -95,15 +130,24 @@ def _fail(full: bool, _seed: int) -> Iterator[Task]:
         _PREFIXES if full else _PREFIXES[1:2], _CHANGES, (False, True)
     ):
         yield fail_every_call, ((*prefix, change),), {"lasting": lasting}
+    for before, change, _ in _ORDINARY if full else _ORDINARY[:1]:
+        for lasting in (False, True):
+            yield fail_every_call, ((*before, change),), {"lasting": lasting}
 
 
 def _stop(full: bool, _seed: int) -> Iterator[Task]:
     for workload in _upto(3 if full else 2):
         yield stop_after_every_request, (workload,), {}
+    for before, change, _ in _ORDINARY if full else ():
+        yield stop_after_every_request, ((*before, change),), {}
+    if full:
+        for workload in _two_of_ordinary_life():
+            yield stop_after_every_request, (workload,), {}
 
 
 def _damage(full: bool, _seed: int) -> Iterator[Task]:
     yield damage_everything, (), {"every": 1 if full else 20}
+    yield damage_what_users_touch, (), {"every": 61 if full else 1201}
 
 
 def _limits(full: bool, seed: int) -> Iterator[Task]:
@@ -122,6 +166,13 @@ _TRIALS = (
         "power_longer",
         "the same, random workloads of up to 7 operations",
         _power_longer,
+        lambda c: f"{c['points']:,} points, {c['states']:,} states of the disk",
+    ),
+    _Trial(
+        "ordinary",
+        "the same in ordinary life: a user's own files and attributes, copies, adopted and imported "
+        "checkpoints, several runs, two writers in turn",
+        _ordinary,
         lambda c: f"{c['points']:,} points, {c['states']:,} states of the disk",
     ),
     _Trial(
@@ -145,7 +196,7 @@ _TRIALS = (
     _Trial(
         "fail",
         "every call fails, once or from then on: ENOSPC, EIO, EACCES, EROFS, half a write, store or "
-        "side directory removed",
+        "work area removed",
         _fail,
         lambda c: f"{sum(c.values()):,} faults",
     ),
@@ -157,7 +208,8 @@ _TRIALS = (
     ),
     _Trial(
         "damage",
-        "every bit flipped, every file cut off at every byte, lost, swapped, added",
+        "every bit flipped, every file cut off at every byte, lost, swapped, added; bits of copies, of "
+        "archives and of documents with a user's attributes",
         _damage,
         lambda c: f"{c['bits']:,} bits, {sum(c.values()) - c['bits']:,} others",
     ),

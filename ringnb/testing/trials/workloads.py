@@ -1,34 +1,58 @@
 """Small workloads for trials, and what must be true after each of their operations.
 
-A workload is a sequence of operations on one store by one actor. `Expectation` says which
-checkpoints were committed, with what content; while an operation runs, either outcome is right, but
-nothing else.
+A workload is a sequence of operations on one store by one actor, and by the user. `Expectation` says
+which checkpoints were committed, with what content, in what order and run, and which files are the
+user's; while an operation runs, either outcome is right, but nothing else. It knows the rules, and
+nothing of the code that keeps them.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from zarr.abc.store import Store
 
 from ringnb.checkpoint.committing import retire
+from ringnb.checkpoint.pruning import prune_runs
 from ringnb.checkpoint.retention import keep_last
+from ringnb.checkpoint.storage.adoption import adopt_directory
+from ringnb.checkpoint.storage.archive import import_archive
 from ringnb.checkpoint.storage.directory import backend as directory
+from ringnb.checkpoint.storage.directory.lock import WriteLock
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.testing.trials.users import User, archive_of, archive_path
 
-__all__ = ["OPERATIONS", "Expectation", "Kept", "Runner", "snapshot_of", "workloads"]
+__all__ = [
+    "OPERATIONS",
+    "ORDINARY_LIFE",
+    "Expectation",
+    "Kept",
+    "Runner",
+    "archive",
+    "snapshot_of",
+    "workloads",
+]
 
-_PREFIX, _ACTOR, _RUN = "trial", "actor", "0" * 16
+_PREFIX, _ACTOR = "trial", "actor"
 _CHUNK_BYTES = 1024
-OPERATIONS = ("save", "share", "group", "delete", "retire", "pin", "unpin", "aside", "reopen")
+OPERATIONS = ("save", "share", "group", "delete", "retire", "pin", "unpin", "quarantine", "reopen")
+# What else users do, or have ringnb do, to a store.
+ORDINARY_LIFE = (
+    *("drop", "fresh", "branch", "prune", "import", "adopt", "readopt", "other"),
+    *("mine", "chunk", "copy", "mark"),
+)
+_ARCHIVED = (901, 902)  # the numbers of the states in the archive, oldest first
 
 
-def snapshot_of(number: int) -> Snapshot:
+def snapshot_of(number: int, run: int = 0, parent: int | None = None) -> Snapshot:
     """Return the state that is committed as the n-th: two fields, three chunks, one unchanged."""
     u = np.arange(320, dtype="<f4").reshape(40, 8)
     u[32:] += number
@@ -41,16 +65,49 @@ def snapshot_of(number: int) -> Snapshot:
         step=number,
         request_id=number,
         params={"number": number},
-        run=_RUN,
+        run=_id(run),
+        id=_id(number),
+        parent_id=None if parent is None else _id(parent),
     )
+
+
+def _id(number: int) -> str:
+    return f"{number:016x}"
+
+
+def _name(number: int) -> str:
+    return f"{_PREFIX}_0_step_{number}"
+
+
+@functools.cache
+def archive() -> str:
+    """Return the path of an archive with two states of the actor's first run."""
+    states = {_name(n): snapshot_of(n) for n in _ARCHIVED}
+    return archive_path(archive_of(states, _CHUNK_BYTES))
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What must come back of a checkpoint: the `snapshot_of` that number, with one of these pins."""
+    """What must come back of a checkpoint: the `snapshot_of` that number, with one of these pins.
+
+    `place` gives the order of commits; of what was imported or adopted it is below 1. `copies` says
+    whether it is listed as the user's copy, `marks` what the user has added to its document, each one
+    of these. If not `same_id` it has got a new id, being adopted beside its original.
+    """
 
     number: int
     pins: frozenset[str | None] = frozenset({None})
+    place: int = 0
+    run: int = 0
+    parent: int | None = None  # the number that its run branches from
+    same_id: bool = True
+    copies: frozenset[bool] = frozenset({False})
+    marks: frozenset[str | None] = frozenset({None})
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is surely no copy."""
+        return self.copies == {False}
 
 
 @dataclass(frozen=True)
@@ -59,18 +116,28 @@ class Expectation:
 
     must: dict[str, Kept] = field(default_factory=dict)  # has to be there
     may: dict[str, Kept] = field(default_factory=dict)  # may be there as well, whole
-    aside: dict[str, Kept] = field(
-        default_factory=dict
-    )  # quarantined: there, or where it was moved
+    # In quarantine, or still there.
+    quarantined: dict[str, Kept] = field(default_factory=dict)
+    # The user's files, by content: the checkpoint in which they were put, "" beside all, and whether
+    # the name is one that a chunk might have.
+    users: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    rootless: bool = False  # the root document may be missing, until the user adopts the directory
+    number: int = 0  # the highest that was given to a state
+    run: int = 0  # the run that the actor is in
+    parent: int | None = None  # the number of the checkpoint that this run branches from
 
     def everything(self) -> dict[str, Kept]:
         """Return all that may come to light."""
-        return {**self.aside, **self.may, **self.must}
+        return {**self.quarantined, **self.may, **self.must}
+
+    def ours(self) -> list[tuple[str, Kept]]:
+        """Return the actor's checkpoints, oldest first."""
+        return sorted(((n, k) for n, k in self.must.items() if k.is_ours), key=lambda e: e[1].place)
 
     def key(self) -> tuple[object, ...]:
         """Return a value that two equal expectations share."""
-        parts = (self.must, self.may, self.aside)
-        return tuple(tuple(sorted(part.items(), key=str)) for part in parts)
+        parts = (self.must, self.may, self.quarantined, self.users)
+        return (self.rootless, *(tuple(sorted(part.items(), key=str)) for part in parts))
 
 
 class Runner:
@@ -90,7 +157,7 @@ class Runner:
     ) -> None:
         self.expected = expected or Expectation()
         self._place, self._durable, self._on_change = place, durable, on_change
-        self._number = max((k.number for k in self.expected.everything().values()), default=0)
+        self._user = User(place) if isinstance(place, Path | Store) else None
         self._open()
 
     def successor(self) -> Runner:
@@ -128,28 +195,53 @@ class Runner:
         self._on_change(self)
         return True
 
+    def _next(self, count: int) -> dict[str, Kept]:
+        """Return what the next commits are; none gets the number of one that is gone."""
+        e = self.expected
+        last = max([k.place for k in e.everything().values()], default=0)
+        first = e.number + 1
+        self.expected = replace(e, number=e.number + count)
+        return {
+            _name(first + i): Kept(
+                first + i, place=max(last, 0) + 1 + i, run=e.run, parent=e.parent
+            )
+            for i in range(count)
+        }
+
     def _save(self, storage: ZarrStorage | None = None) -> bool:
-        self._number += 1
-        number, name = self._number, f"{_PREFIX}_0_step_{self._number}"
-        before, kept = self.expected, {name: Kept(self._number)}
+        kept = self._next(1)
+        before = self.expected
+        [(name, k)] = kept.items()
         return self._during(
             replace(before, may={**before.may, **kept}),
             replace(before, must={**before.must, **kept}),
-            lambda: (storage or self._plain).save(name, snapshot_of(number)),
+            lambda: (storage or self._plain).save(name, snapshot_of(k.number, k.run, k.parent)),
         )
 
     def _share(self) -> bool:
         return self._save(self._sharing)
 
+    def _other(self) -> bool:
+        """Have another process commit, then go on with what this one knows."""
+        if not isinstance(self._place, Path):
+            return False
+        self.close()
+        with mock.patch.object(directory, "lock_of", WriteLock):
+            storage = ZarrStorage(self._place, durable=self._durable, chunk_bytes=_CHUNK_BYTES)
+        try:
+            return self._save(storage)
+        finally:
+            storage.close()
+
     def _group(self) -> bool:
         """Save two together."""
-        numbers = [self._number + 1, self._number + 2]
-        self._number += 2
+        kept = self._next(2)
         before = self.expected
-        kept = {f"{_PREFIX}_0_step_{number}": Kept(number) for number in numbers}
         self.expected = replace(before, may={**before.may, **kept})
         self._on_change(self)
-        results = self._plain.save_many([(name, snapshot_of(k.number)) for name, k in kept.items()])
+        results = self._plain.save_many(
+            [(name, snapshot_of(k.number, k.run, k.parent)) for name, k in kept.items()]
+        )
         failed = {n: r for n, r in zip(kept, results, strict=True) if isinstance(r, Exception)}
         saved = {name: k for name, k in kept.items() if name not in failed}
         # On a disk that goes on failing, what had failed could not be taken back either.
@@ -165,30 +257,213 @@ class Runner:
         with mock.patch.object(directory, "open_barrier", return_value=None):
             return self._group()
 
-    def _going(self, names: list[str], act: Callable[[], object], *, aside: bool = False) -> bool:
+    def _going(self, names: list[str], act: Callable[[], object], *, kept: bool = False) -> bool:
         before = self.expected
         left = {n: k for n, k in before.must.items() if n not in names}
         gone = {n: before.must[n] for n in names}
-        then = replace(before, must=left, aside={**before.aside, **gone} if aside else before.aside)
-        return self._during(replace(then, may={**before.may, **gone}), then, act)
+        quarantined = {**before.quarantined, **(gone if kept else {})}
+        then = replace(before, must=left, quarantined=quarantined)
+        return bool(names) and self._during(
+            replace(then, may={**before.may, **gone}), then, lambda: _raise(act())
+        )
 
     def _names(self, *, pinned: bool) -> list[str]:
-        return [n for n, k in self.expected.must.items() if pinned or k.pins == {None}]
+        return [n for n, k in self.expected.ours() if pinned or k.pins == {None}]
 
     def _delete(self) -> bool:
         names = self._names(pinned=False)[:1]
-        return bool(names) and self._going(names, lambda: self._plain.delete(names[0]))
+        return self._going(names, lambda: self._plain.delete(names[0]))
 
-    def _retire(self) -> bool:
-        names = self._names(pinned=False)[:-1]
-        return bool(names) and self._going(
-            names, lambda: retire(self._plain, _PREFIX, _ACTOR, _RUN, keep_last(1), protect=())
+    def _drop(self) -> bool:
+        """Delete two together."""
+        names = self._names(pinned=False)[:2]
+        return self._going(names, lambda: self._plain.delete_many(names))
+
+    def _stays(self, kept: Kept) -> bool:
+        """Return whether another run branches from a checkpoint."""
+        return kept.same_id and any(
+            k.parent == kept.number and k.run != kept.run for _, k in self.expected.ours()
         )
 
-    def _aside(self) -> bool:
+    def _retire(self) -> bool:
+        """Keep the last one of the run that the actor is in."""
+        e = self.expected
+        found = [(n, k) for n, k in e.ours() if k.run == e.run and k.place > 0 and k.pins == {None}]
+        names = [n for n, k in found[:-1] if not self._stays(k)]
+        return self._going(
+            names,
+            lambda: retire(self._plain, _PREFIX, _ACTOR, _id(e.run), keep_last(1), protect=()),
+        )
+
+    def _prune(self) -> bool:
+        """Delete all runs but that of the newest commit."""
+        ours = self.expected.ours()
+        latest = {k.run for _, k in ours[-1:]}
+        parents = {k.parent for _, k in ours if k.run in latest}
+        names = [
+            n
+            for n, k in ours
+            if k.run not in latest and k.pins == {None} and not (k.same_id and k.number in parents)
+        ]
+        return self._going(names, lambda: prune_runs(self._plain))
+
+    def _quarantine(self) -> bool:
         names = self._names(pinned=True)[-1:]
-        return bool(names) and self._going(
-            names, lambda: self._plain.quarantine(names[0]), aside=True
+        return self._going(names, lambda: self._plain.quarantine(names[0]), kept=True)
+
+    def _fresh(self) -> bool:
+        """Begin a run."""
+        e = self.expected
+        self.expected = replace(e, run=e.number + 1, parent=None)
+        return e.run != e.number + 1
+
+    def _branch(self) -> bool:
+        """Begin a run that branches from the oldest checkpoint of this one."""
+        e = self.expected
+        numbers = [k.number for _, k in e.ours() if k.run == e.run and k.same_id]
+        if not numbers or e.run == e.number + 1:
+            return False
+        self.expected = replace(e, run=e.number + 1, parent=numbers[0])
+        return True
+
+    def _import(self) -> bool:
+        """Import what the store does not hold."""
+        e = self.expected
+        held = {k.number for _, k in e.ours() if k.same_id}
+        fresh = [n for n in _ARCHIVED if n not in held]
+        places = range(1, len(fresh) + 1)
+        if e.must:
+            first = self._below(e.must.values())
+            places = range(first - len(fresh) + 1, first + 1)
+        kept = {
+            self._free(_name(n)): Kept(n, place=place)
+            for n, place in zip(fresh, places, strict=True)
+        }
+        return self._during(
+            replace(e, may={**e.may, **kept}),
+            replace(e, must={**e.must, **kept}),
+            lambda: import_archive(archive(), self._plain),
+        )
+
+    def _below(self, kept: Iterable[Kept]) -> int:
+        return min([1, *(k.place for k in kept)]) - 1
+
+    def _free(self, name: str) -> str:
+        """Return the name that an import gives: a user's files that were put back take one."""
+        e = self.expected
+        numbers = itertools.count(2)
+        free = name
+        while True:
+            parts = [part for where, part in e.users.values() if where == free]
+            if free not in e.must and (not parts or any(parts) or free in e.quarantined):
+                return free
+            free = f"{name}.{next(numbers)}"
+
+    def _adopted(self, name: str) -> dict[str, Kept]:
+        """Return what a copy is once it is adopted."""
+        e = self.expected
+        kept = e.must[name]
+        ours = [k for _, k in e.ours()]
+        place = kept.place
+        if place in {k.place for k in ours}:
+            place = self._below(e.must.values())
+        same_id = kept.number not in {k.number for k in ours if k.same_id}
+        return {name: replace(kept, place=place, same_id=same_id, copies=frozenset({False}))}
+
+    def _copies(self) -> list[str]:
+        return [n for n, k in self.expected.must.items() if k.copies == {True}]
+
+    def _adopt(self) -> bool:
+        names = self._copies()[:1]
+        if not names:
+            return False
+        e, adopted = self.expected, self._adopted(names[0])
+        return self._during(
+            replace(e, must={**e.must, **_undecided(adopted)}),
+            replace(e, must={**e.must, **adopted}),
+            lambda: self._plain.adopt(names),
+        )
+
+    def _readopt(self) -> bool:
+        """Lose the root document, and adopt the directory."""
+        e = self.expected
+        if not isinstance(self._place, Path) or self._user is None or not e.must:
+            return False
+        held = {k.number for _, k in e.ours() if k.same_id}
+        adopted: dict[str, Kept] = {}
+        for name in self._copies():
+            if e.must[name].number not in held:  # there is one copy of each
+                adopted |= self._adopted(name)
+
+        def act(user: User, place: Path) -> None:
+            """Lose it with no writer there."""
+            self.close()
+            user.lose_root()
+            adopt_directory(place, durable=self._durable)
+            self._open()
+
+        user, place = self._user, self._place
+        return self._during(
+            replace(e, rootless=True, must={**e.must, **_undecided(adopted)}),
+            replace(e, must={**e.must, **adopted}),
+            lambda: act(user, place),
+        )
+
+    def _mine(self) -> bool:
+        """Put the user's files beside the newest checkpoint and into it."""
+        return self._put(
+            "notes-{}.txt", "mine-{}/data", "{name}/notes-{}.txt", "{name}/u/.notes-{}"
+        )
+
+    def _chunk(self) -> bool:
+        """Put a file into the newest checkpoint that might be a chunk of it."""
+        return self._put("{name}/u/c.9.{}")
+
+    def _put(self, *keys: str) -> bool:
+        names = self._names(pinned=True)[-1:]
+        if self._user is None or not names:
+            return False
+        e, user = self.expected, self._user
+        number = len(e.users)
+        contents, users = {}, {}
+        for key in keys:
+            token = f"user {number} {key}"
+            contents[key.format(number, name=names[0])] = token.encode()
+            users[token] = (names[0] if "{name}" in key else "", "c.9" in key)
+        return self._during(e, replace(e, users={**e.users, **users}), lambda: user.put(contents))
+
+    def _copy(self) -> bool:
+        """Copy the oldest checkpoint that has no copy yet."""
+        e, user = self.expected, self._user
+        taken = {n for n in e.everything() if n.startswith("KEEP_")}
+        wanted = [
+            (n, k)
+            for n, k in e.ours()
+            if k.same_id and n not in taken and f"KEEP_{k.number}" not in taken
+        ]
+        if user is None or not wanted or self._plain.exists(f"KEEP_{wanted[0][1].number}"):
+            return False
+        name, kept = wanted[0]
+        copy = {f"KEEP_{kept.number}": replace(kept, copies=frozenset({True}))}
+        return self._during(
+            replace(e, may={**e.may, **copy}),
+            replace(e, must={**e.must, **copy}),
+            lambda: user.copy(name, f"KEEP_{kept.number}"),
+        )
+
+    def _mark(self) -> bool:
+        """Add an attribute of the user's to the newest checkpoint."""
+        names = [n for n, k in self.expected.ours() if k.marks == {None}][-1:]
+        if self._user is None or not names:
+            return False
+        user, name = self._user, names[0]
+        e, kept = self.expected, self.expected.must[name]
+        either = replace(kept, marks=kept.marks | {"mine"})
+        after = replace(kept, marks=frozenset({"mine"}))
+        return self._during(
+            replace(e, must={**e.must, name: either}),
+            replace(e, must={**e.must, name: after}),
+            lambda: user.mark(name, "mine"),
         )
 
     def _pin(self) -> bool:
@@ -196,14 +471,14 @@ class Runner:
         return bool(names) and self._repin(names[0], "kept", lambda n: self._plain.pin(n, "kept"))
 
     def _unpin(self) -> bool:
-        names = [n for n, k in self.expected.must.items() if k.pins == {"kept"}]
+        names = [n for n, k in self.expected.ours() if k.pins == {"kept"}]
         return bool(names) and self._repin(names[0], None, self._plain.unpin)
 
     def _repin(self, name: str, label: str | None, act: Callable[[str], object]) -> bool:
         before = self.expected
         kept = before.must[name]
-        either = Kept(kept.number, kept.pins | {label})
-        after = Kept(kept.number, frozenset({label}))
+        either = replace(kept, pins=kept.pins | {label})
+        after = replace(kept, pins=frozenset({label}))
         return self._during(
             replace(before, must={**before.must, name: either}),
             replace(before, must={**before.must, name: after}),
@@ -223,6 +498,17 @@ class Runner:
         return bool(self.expected.must) and self._during(self.expected, self.expected, act)
 
 
-def workloads(length: int) -> Iterator[tuple[str, ...]]:
+def _undecided(adopted: dict[str, Kept]) -> dict[str, Kept]:
+    return {n: replace(k, copies=frozenset({True, False})) for n, k in adopted.items()}
+
+
+def _raise(results: object) -> None:
+    """Raise the first error of those that a group of deletions returns."""
+    for result in results if isinstance(results, list) else ():
+        if isinstance(result, Exception):
+            raise result
+
+
+def workloads(length: int, operations: Iterable[str] = OPERATIONS) -> Iterator[tuple[str, ...]]:
     """Yield every workload of a length, also those in which an operation has nothing to do."""
-    yield from itertools.product(OPERATIONS, repeat=length)
+    yield from itertools.product(operations, repeat=length)

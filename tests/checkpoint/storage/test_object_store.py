@@ -272,7 +272,7 @@ def test_s3_commands(s3, url, tmp_path, capsys):
     assert "no store" in capsys.readouterr().err
 
 
-def test_storage_rule_14_s3_a_damaged_one_is_moved_aside(s3, url, capsys):
+def test_storage_rule_14_s3_a_damaged_one_is_quarantined(s3, url, capsys):
     storage = rn.ZarrStorage(url)
     storage.save(ONE, make_snapshot(1))
     storage.save(TWO, make_snapshot(2))

@@ -217,7 +217,7 @@ def name_of(length):
     return f"{'p' * (length - 9)}_0_step_1"
 
 
-def test_storage_rule_25_the_longest_name_is_committed_retired_and_moved_aside(tmp_path):
+def test_storage_rule_25_the_longest_name_is_committed_retired_and_quarantined(tmp_path):
     path = tmp_path / ("s" * 247)
     with rn.ZarrStorage(path) as storage:
         name = name_of(240)

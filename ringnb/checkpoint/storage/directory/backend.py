@@ -252,7 +252,12 @@ class DirectoryBackend(Backend):
         self._work_area.make()
 
     def _settle(self) -> None:
-        """Make durable what a killed writer may have renamed and not synced."""
+        """Make durable what a killed writer may have renamed and not synced; and the trash.
+
+        A user's files in a checkpoint that is deleted go through the trash: it must outlive the power.
+        """
+        if self._durable:
+            files.sync_directory(self._work_area.path)
         if self._path.is_dir():
             files.sync_directory(self._path)
             with contextlib.suppress(PermissionError):  # it may be passed through, but not read
@@ -304,7 +309,7 @@ class DirectoryBackend(Backend):
             raise
 
     def _check_lengths(self, commit: Commit) -> None:
-        """Refuse a name that may be committed, but not moved to the trash, or aside, afterwards."""
+        """Refuse a name that may be committed, but not moved to trash or quarantine afterwards."""
         area = self._work_area.path
         if len(commit.name) <= _SHORT_NAME and len(str(area)) <= _SHORT_PATH:
             return

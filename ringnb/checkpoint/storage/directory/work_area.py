@@ -173,6 +173,11 @@ class WorkArea:
                     files.remove_directory(field)
             rest = found - keys - {DOCUMENT} - {f"{folder}/" for folder in folders}
             if rest and not all(_NFS.match(os.path.basename(key)) for key in rest):
+                # What comes back into the store must not bring our files with it after a power cut.
+                for folder in folders:
+                    if (path / folder).is_dir() and not (path / folder).is_symlink():
+                        files.sync_directory(path / folder)
+                files.sync_directory(path)
                 mine = path.with_name(f"u{path.name[1:]}")
                 files.rename(path, mine)
                 files.sync_directory(path.parent)
@@ -196,6 +201,7 @@ class WorkArea:
         # Whatever is left in there but the document is the user's: the name of `path` says so.
         if os.path.lexists(path / DOCUMENT):
             files.remove_file(path / DOCUMENT)
+        files.sync_directory(path)  # also after a kill: the document must not come back with it
         name = path.name.partition(".")[2]
         if DirectorySource(path).remains():  # a chunk, say, that the user has added to a field
             name += "-user"  # under its own name it would look like a damaged checkpoint

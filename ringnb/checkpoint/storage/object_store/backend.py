@@ -4,7 +4,7 @@ There is no rename, so order takes its place: chunks first, then the documents o
 group's document last. A checkpoint exists when its group document does, and stops existing when that
 is deleted, before anything else is. What lies beside the checkpoints has the prefix ``.ringnb/``:
 claims and the counter of writers (`ringnb.checkpoint.storage.object_store.claims`), and what was
-moved aside.
+moved to quarantine.
 
 Durability is the store's own affair. Writers of different processes are kept apart where the store has
 conditional puts (object stores); in any other store only threads of this process are.
