@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TypeAlias, final
 
-from ringnb._support.text import format_bytes
 from ringnb.checkpoint.committing import Saving, delete_all
 from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.retention import RetentionPreview
@@ -217,8 +216,8 @@ class StoreBudget:
         was_over, self._is_over = self._is_over, left > budget
         if self._is_over and not was_over:
             warn(
-                f"the store's checkpoints hold {format_bytes(left)} ({left:,} bytes), more than "
-                f"store_budget ({budget:,} bytes), and nothing more may go: the rest is pinned, the "
-                "newest good one of its run, or what a run or an actor continues from. Remove earlier "
-                "runs with `ringnb prune`, unpin what is not needed, or set a larger store_budget",
+                f"the store's checkpoints hold {left:,} bytes, more than store_budget={budget:,}, and "
+                "nothing more may go: the rest is pinned, the newest good one of its run, or what a run "
+                "or an actor continues from. Remove earlier runs with `ringnb prune`, unpin what is not "
+                "needed, or set a larger store_budget"
             )

@@ -83,8 +83,8 @@ def test_pins_branch_points_and_what_is_damaged_stay(storage):
     assert storage.list() == [names[0], names[1], names[3], begun, last]
     (warning,) = warned
     for words in (
-        f"({5 * SIZE} bytes)",
-        "(1 bytes)",
+        f"hold {5 * SIZE} bytes",
+        "store_budget=1,",
         "ringnb prune",
         "unpin",
         "larger store_budget",

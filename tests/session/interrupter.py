@@ -21,7 +21,8 @@ class Interrupter:
 
     def __init__(self, *modules):
         self.files = {str(_PACKAGE / module) for module in modules}
-        self.looked = {}  # by code: the offsets behind which Python looks for signals
+        # By code: the offsets behind which Python looks for signals, and the ranges of its handlers.
+        self.looked = {}
 
     def run(self, function, point):
         """Call a function; return whether it had so many points and was interrupted there."""
@@ -42,13 +43,20 @@ class Interrupter:
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         code = frame.f_code
         if code not in self.looked:
-            self.looked[code] = {i.offset for i in dis.get_instructions(code) if i.opname in _LOOKS}
+            looks = {i.offset for i in dis.get_instructions(code) if i.opname in _LOOKS}
+            self.looked[code] = looks, dis._parse_exception_table(code)
+        looks, ranges = self.looked[code]
         last = None
+
+        def handler(offset):
+            return next((r.target for r in ranges if r.start <= offset < r.end), None)
 
         def trace(frame, event, argument):
             nonlocal last
             if event == "opcode":
-                if last in self.looked[code]:
+                # An interrupt belongs to the call before. If the next instruction has another handler,
+                # as at the end of a `with` block, it cannot be raised from here.
+                if last in looks and handler(last) == handler(frame.f_lasti):
                     self.left -= 1
                     if self.left == 0:
                         self.where = f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"

@@ -93,6 +93,7 @@ class Rig:
         self.elsewhere(s.inject, 1, (0, 0), 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*brings back its own parameters")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
