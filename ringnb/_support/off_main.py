@@ -125,7 +125,7 @@ def warn_caller(text: str, category: type[Warning]) -> None:
     call: _Call | None = getattr(_current, "call", None)
     file, line, names = _users_line() if call is None else call.caller
     registry = names.setdefault("__warningregistry__", {})
-    module = names.get("__name__")
+    module = names.get("__name__") or "<unknown>"  # with None the warning would be dropped
     warnings.warn_explicit(text, category, file, line, module, registry)
 
 

@@ -16,7 +16,6 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda.availability import notice_fallback
-from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
@@ -26,6 +25,7 @@ __all__ = [
     "period_ns_of",
     "population_of",
     "register_population",
+    "say_that_it_starts_fresh",
 ]
 
 logger = logging.getLogger("ringnb.session")
@@ -88,9 +88,9 @@ def period_ns_of(steps_per_second: object) -> int:
 
 def register_population(
     manager: CheckpointManager, kernel: AbstractKernel, ids: Sequence[str], changes: ChangeTracker
-) -> None:
-    """Register the actors of a kernel that starts fresh, whatever history they have."""
-    with_history: list[int] = []
+) -> set[int]:
+    """Register the actors of a kernel that starts fresh; return the slots of those with a history."""
+    with_history: set[int] = set()
     # As it is now, just compiled: what a function refers to may change at any time.
     kinds = {(actor.update, actor.replayable) for actor in kernel.actors}
     code = {kind: _describe(*kind, kernel) for kind in kinds}
@@ -108,9 +108,8 @@ def register_population(
         # changes: its start counts as saved.
         if manager.note_restored(slot, None) is not None:
             changes.mark_saved(slot, StateVersion(0, 0, 0))
-            with_history.append(slot)
-    if with_history and not live.on_start:  # else it is continued as soon as it has started
-        _say_that_it_starts_fresh(manager, ids, with_history)
+            with_history.add(slot)
+    return with_history
 
 
 def _describe(
@@ -125,20 +124,20 @@ def _describe(
     return code
 
 
-def _say_that_it_starts_fresh(
-    manager: CheckpointManager, ids: Sequence[str], slots: list[int]
-) -> None:
-    """Tell in one line of the log what the store holds of these actors, and how to go on from it."""
-    slot = slots[0]
+def say_that_it_starts_fresh(manager: CheckpointManager, slot: int, more: int) -> None:
+    """Tell in one line of the log what the store holds of an actor, and how to go on from it.
+
+    `more` is the number of others of which the same is true.
+    """
     runs = manager.runs(slot)
     if not runs:
         return  # deleted by another process meanwhile
     run = runs[-1]
-    others = f" (and {len(slots) - 1} more)" if len(slots) > 1 else ""
+    others = f" (and {more} more)" if more else ""
     logger.warning(
         "actor %r%s starts a new run: %r holds %d checkpoint(s) of its run %s, up to step %d. "
         'To go on from there: session.restore(%d, "latest")',
-        ids[slot],
+        manager.registered[slot].kernel_id,
         others,
         manager.storage,
         run.count,

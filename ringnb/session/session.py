@@ -16,7 +16,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, final
@@ -60,6 +60,7 @@ from ringnb.session.launching import (
     period_ns_of,
     population_of,
     register_population,
+    say_that_it_starts_fresh,
 )
 from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
@@ -190,7 +191,8 @@ class Session:
             self._client, self._manager, self._service.transport, self._changes, self._events
         )
         try:
-            register_population(self._manager, self._kernel, ids, self._changes)
+            # Those with a history that were neither restored nor changed yet.
+            self._fresh = register_population(self._manager, self._kernel, ids, self._changes)
             self._kernel.launch()
             self._closed = False
             if max_steps_per_second is not None:
@@ -413,6 +415,7 @@ class Session:
         if steps > MAX_STEP - self.current_step(slot):
             msg = f"steps={steps} would count beyond 2**63 - 1 from step {self.current_step(slot)}"
             raise ValueError(msg)
+        self._note_start([slot])
         epoch = self._kernel.counters(slot).epoch
         try:
             target = self._client.call(slot, Command.RUN_STEPS, (steps,)).value
@@ -440,6 +443,7 @@ class Session:
         slot : int, optional
             The actor; all by default.
         """
+        self._note_start(self._slots(slot))
         self._each(slot, Command.RESUME)
 
     def pause(self, slot: int | None = None) -> None:
@@ -484,6 +488,14 @@ class Session:
             None if there is no limit.
         """
         return self._paces[self._slot(slot)]
+
+    def _note_start(self, slots: Iterable[int]) -> None:
+        """Say, once, that an actor starts fresh where its identity has checkpoints: it begins a run."""
+        fresh = self._fresh.intersection(slots) if self._fresh else None
+        if fresh:
+            more = len(self._fresh) - 1
+            self._fresh.clear()
+            off_main(say_that_it_starts_fresh)(self._manager, min(fresh), more)
 
     @off_main
     def _each(self, slot: int | None, command: Command, arguments: Sequence[int] = ()) -> None:
@@ -549,6 +561,7 @@ class Session:
         amplitude = check_number(amplitude, "amplitude")
         self._check()
         bits = int(np.float64(amplitude).view(np.int64))
+        self._note_start([slot])
         self._live.inject(slot, (*cell, bits))
 
     @off_main
@@ -784,6 +797,7 @@ class Session:
             (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest
         )
         remark = "; ".join(remarks)
+        self._fresh.discard(slot)
         return self._live.restore(slot, ckpt, loaded, is_newest=is_newest, remark=remark)
 
     # -- the crank, by hand ---------------------------------------------------------------------
