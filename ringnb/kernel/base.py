@@ -151,6 +151,8 @@ class AbstractKernel(ABC):
     """
 
     name: str
+    patience_s = 10.0
+    """How many seconds `stop` waits for a step that is being computed."""
 
     def __init__(self, actors: Sequence[Actor]) -> None:
         self.actors = tuple(actors)
@@ -309,6 +311,12 @@ class AbstractKernel(ABC):
         ----------
         reason : str
             What later calls are told.
+
+        Raises
+        ------
+        TimeoutError
+            If a step does not end within `patience_s`: it is left running, and the kernel counts as
+            stopped.
         """
 
     @property

@@ -168,7 +168,10 @@ class KernelClient:
         if pending.reply is None and not self.wait_until(
             lambda: pending.reply is not None, timeout_s
         ):
-            why = "its lane is busy with a very long step. Wait longer, or use more lanes"
+            why = (
+                "its lane is busy with a very long step. Wait longer, or use more lanes. An update "
+                "that never ends is ended by ending the process only"
+            )
             if self.kernel.gate(self.kernel.lane_of(pending.slot)) != Gate.OPEN:
                 why = "a crank has stopped its lane. Turn the crank until it is idle, or close it"
             msg = (

@@ -116,19 +116,28 @@ class LaneKernel(AbstractKernel):
         return self._launched and self._stopped_because is None
 
     def stop(self, reason: str = "the kernel was closed") -> None:
-        """End the kernel and wait for it. Idempotent, any thread."""
+        """End the kernel and wait for it. Idempotent, any thread.
+
+        TimeoutError if a step does not end: it is left running, and the kernel counts as stopped.
+        """
         # A forked child has nothing to end, and may find the lock held.
         if os.getpid() != self._pid:
             self._stopped_because = self._stopped_because or reason
             return
         with self._stop_lock:
-            if self._to_end:
-                # A KeyboardInterrupt in here leaves the stop words set; the next stop() goes on.
-                for control in self._controls:
-                    store_word(control, layout.STOP, 1)
-                self._end()
+            try:
+                if self._to_end:
+                    # A KeyboardInterrupt in here leaves the stop words set; the next stop() goes on.
+                    for control in self._controls:
+                        store_word(control, layout.STOP, 1)
+                    self._end()
                 self._to_end = False
-            self._stopped_because = self._stopped_because or reason
+            except TimeoutError:
+                registry.leave_running(self)
+                self._to_end = False
+                raise
+            finally:
+                self._stopped_because = self._stopped_because or reason
             registry.leave(self)
         self.wake()
 
@@ -149,6 +158,14 @@ class LaneKernel(AbstractKernel):
         """Record why the kernel does not run any more, for every later call. The first reason stays."""
         self._stopped_because = self._stopped_because or reason
         self.wake()
+
+    def _never_ends(self, what: str) -> TimeoutError:
+        """Return what `_end` raises when a step takes too long."""
+        return TimeoutError(
+            f"{what} is still in a step after {self.patience_s:g} s: the update never ends, or takes "
+            "very long. It was left running, with the memory that it uses, and ends with that step "
+            "or with this process (in a notebook: restart the kernel)"
+        )
 
     # -- rings ----------------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ A kernel is entered before it starts and taken out once it has ended.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import weakref
 from typing import Protocol
 
-__all__ = ["RunningKernel", "enter", "leave", "running"]
+__all__ = ["RunningKernel", "enter", "leave", "leave_running", "left_running", "running"]
 
 
 class RunningKernel(Protocol):
@@ -27,6 +28,7 @@ class RunningKernel(Protocol):
 
 
 _live: weakref.WeakSet[RunningKernel] = weakref.WeakSet()
+_left: list[RunningKernel] = []
 
 
 def enter(kernel: RunningKernel) -> None:
@@ -44,6 +46,17 @@ def leave(kernel: RunningKernel) -> None:
     _live.discard(kernel)
 
 
+def leave_running(kernel: RunningKernel) -> None:
+    """Take a kernel out whose step does not end, and keep it: that step uses its memory."""
+    _left.append(kernel)
+    leave(kernel)
+
+
+def left_running() -> list[RunningKernel]:
+    """Return the kernels whose step did not end when they were stopped."""
+    return list(_left)
+
+
 def running() -> list[RunningKernel]:
     """Return the kernels that run."""
     return list(_live)
@@ -51,7 +64,8 @@ def running() -> list[RunningKernel]:
 
 def _stop_all() -> None:
     for kernel in running():
-        kernel.stop("the interpreter is exiting")
+        with contextlib.suppress(TimeoutError):  # what it says to do is done: the process ends
+            kernel.stop("the interpreter is exiting")
 
 
 def _forked() -> None:

@@ -41,7 +41,8 @@ def close_parts(
         # Whoever waits no longer for the checkpoint still wants the store released.
         interrupt, deadline = error, time.monotonic()
         service.unsaved += map(service.name_of, service.changed())
-    if not service.stop(deadline + _GRACE_S):
+    # A kernel that does not answer keeps the writer waiting, with nothing to write.
+    if not service.stop(deadline + _GRACE_S) and service.depths()[2]:
         service.warn(
             "the session was closed while a checkpoint was still being written: it is committed if "
             "the process lives long enough. CheckpointConfig(on_close_timeout=...) allows more time"
@@ -50,8 +51,14 @@ def close_parts(
     # its user has closed already says CheckpointError; the rest must be closed all the same.
     with contextlib.suppress(CheckpointError):
         manager.cancel_all_pending()
-    kernel.stop("the session was closed")
-    manager.close()
+    try:
+        kernel.stop("the session was closed")
+    except TimeoutError as error:
+        service.warn(f"the session was closed, but {error}")
+    except KeyboardInterrupt as error:
+        interrupt = error
+    finally:
+        manager.close()
     return interrupt
 
 

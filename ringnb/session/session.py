@@ -43,7 +43,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointWarning, KernelStopped
-from ringnb.kernel.base import AbstractKernel, ActorCounters
+from ringnb.kernel.base import AbstractKernel, ActorCounters, QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.messages.events import EventLog
@@ -72,6 +72,7 @@ from ringnb.session.statistics import SessionStatistics, session_table
 __all__ = ["Session"]
 
 _LOG = logging.getLogger("ringnb")
+_PAUSE_S = 0.7  # an interrupted call ends within a second, see `off_main`
 
 
 @final
@@ -406,7 +407,8 @@ class Session:
 
         Notes
         -----
-        A `KeyboardInterrupt` while it blocks pauses the actor before it is raised.
+        A `KeyboardInterrupt` while it blocks pauses the actor before it is raised. If the update does
+        not come to the end of its step, a `RuntimeWarning` says what to do.
         """
         slot = self._slot(slot)
         steps = check_int(steps, "steps", 1, MAX_STEP)
@@ -431,9 +433,23 @@ class Session:
                 )
                 raise TimeoutError(msg)
         except KeyboardInterrupt:
-            self._client.call(slot, Command.PAUSE)
+            self._pause_interrupted(slot)
             raise
         return self.current_step(slot)
+
+    def _pause_interrupted(self, slot: int) -> None:
+        try:
+            self._client.call(slot, Command.PAUSE, timeout_s=_PAUSE_S)
+        except (TimeoutError, QueueFull):
+            config = self._manager.config
+            limit = 2 + self._kernel.patience_s + config.on_close_timeout_s * config.on_close
+            text = (
+                f"slot {slot} was interrupted at step {self.current_step(slot)}, and has not ended the "
+                f"next one within {_PAUSE_S:g} s. It pauses when that step ends. If it never does, as "
+                "the update loops for ever, end this process (in a notebook: restart the kernel). "
+                f"close() and the end of the program leave it running after about {limit:g} s"
+            )
+            warn_caller(text, RuntimeWarning)
 
     def resume(self, slot: int | None = None) -> None:
         """Let actors run freely.

@@ -23,6 +23,7 @@ from numba import config
 
 from ringnb._support.checks import check_int
 from ringnb._support.machine import available_cores
+from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
 from ringnb.actors.trial import explain
 from ringnb.errors import BackendUnavailable
@@ -39,8 +40,8 @@ __all__ = ["CpuKernel"]
 
 _SLICE_NS = 1_000_000
 _HOT_NS = 10_000_000
-_STOP_TIMEOUT_S = 30.0
 _START_POLL_S = 0.0005
+_END_POLL_S = 0.1
 _LONGEST_SLEEP_MS = 100  # so that the main thread serves Ctrl-C
 
 
@@ -158,14 +159,14 @@ class CpuKernel(LaneKernel):
     def _end(self) -> None:
         for lane in range(self._n_lanes):
             self._wake_lane(lane)
+        deadline = time.monotonic() + self.patience_s
         for thread in self._threads:
-            thread.join(_STOP_TIMEOUT_S)
-            if thread.is_alive():
-                msg = (
-                    f"kernel thread {thread.name} is still in a step after {_STOP_TIMEOUT_S:g} s; "
-                    "a single step of this actor takes very long. Call close() again to wait on"
-                )
-                raise TimeoutError(msg)
+            while thread.is_alive():
+                if time.monotonic() > deadline:
+                    self._pipes = []  # which that thread goes on to use: never closed
+                    raise self._never_ends(f"kernel thread {thread.name}")
+                check_interrupted()
+                thread.join(_END_POLL_S)
 
     def __del__(self) -> None:
         """Stop the threads of a kernel that no variable refers to."""

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.checks import check_int
+from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout, registry
@@ -48,7 +49,6 @@ __all__ = ["CudaKernel"]
 _SLICE_NS = {True: 20_000_000, False: 200_000}  # in the simulator, on a GPU
 _HOT_NS = {True: 2_000_000, False: 10_000_000}
 _BEAT_S = 0.1
-_STOP_TIMEOUT_S = 30.0
 _NAP_S = 20e-6
 _LOADS = (Command.CREATE_ACTOR, Command.RESTART_ACTOR, Command.RESTORE)
 
@@ -215,16 +215,13 @@ class CudaKernel(LaneKernel):
         self._heart.start()
 
     def _end(self) -> None:
-        until = time.monotonic() + _STOP_TIMEOUT_S
+        until = time.monotonic() + self.patience_s
         # The garbage collector may end a kernel on any thread, in the simulator on one of the kernel's
         # own: that one ends by the stop word when it goes on, and cannot wait for itself.
         while not self._device.runs_on_this_thread() and not self._ended():
             if time.monotonic() > until:
-                msg = (
-                    f"the kernel is still in a step after {_STOP_TIMEOUT_S:g} s; a single step of "
-                    "this actor takes very long. Call close() again to wait on"
-                )
-                raise TimeoutError(msg)
+                raise self._never_ends("the kernel")
+            check_interrupted()
             time.sleep(0.0005)
         self._heart_stops.set()
         if self._heart.is_alive() and self._heart is not threading.current_thread():
@@ -382,10 +379,17 @@ class CudaKernel(LaneKernel):
 def _check_alone(name: str, but: CudaKernel | None = None) -> None:
     """Refuse a second CUDA kernel in this process."""
     # To load its code the driver would wait for the first one to end.
-    if any(isinstance(k, CudaKernel) and k is not but and k.alive for k in registry.running()):
+    of_cuda = [k for k in registry.running() if isinstance(k, CudaKernel)]
+    kernels = [k for k in of_cuda if k is not but and k.alive]
+    left = [k for k in registry.left_running() if isinstance(k, CudaKernel)]
+    stuck = [k for k in left if not k._ended()]
+    if kernels or stuck:
+        what = "Close the other session first, or host all actors in it"
+        if not kernels:
+            what = "Its session was closed, but its step has not ended: start a new process"
         msg = (
-            f"backend {name!r}: a CUDA kernel runs in this process already, and there can be "
-            "one. Close the other session first, or host all actors in it"
+            f"backend {name!r}: a CUDA kernel runs in this process already, and there can be one. "
+            f"{what}"
         )
         raise BackendUnavailable(msg)
 
