@@ -116,9 +116,14 @@ def end_later(end: Callable[[], object]) -> None:
         hand_over(ending.run)
 
 
-@off_main
 def await_endings(limit_s: float = _BEFORE_NEXT_S) -> None:
     """Wait until the sessions that were dropped have ended: they hold memory, cores, or a GPU."""
+    if _endings:
+        _await_endings(limit_s)
+
+
+@off_main
+def _await_endings(limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
     for ending in list(_endings):
         try:
