@@ -21,6 +21,7 @@ remedy. Compiled kernels cannot raise: they return a `Status`, and this module o
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 __all__ = [
     "BackendUnavailable",
@@ -88,6 +89,10 @@ class CommandRefused(RingnbError):
     def __init__(self, message: str, status: Status) -> None:
         super().__init__(message)
         self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return both arguments: `pickle` would take the first alone."""
+        return type(self), (*self.args, self.status)
 
 
 class BackendUnavailable(RingnbError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, NoReturn, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -32,6 +32,7 @@ __all__ = [
     "check_unicode",
     "is_integer",
     "is_number",
+    "refuse_pickle",
 ]
 
 JsonScalar: TypeAlias = str | int | float | bool | None
@@ -246,3 +247,9 @@ def _json_scalar(value: object, what: str) -> JsonScalar:
         )
         raise TypeError(msg)
     return scalar
+
+
+def refuse_pickle(what: str, instead: str) -> NoReturn:
+    """Say that something lives in this process only; TypeError."""
+    msg = f"{what} cannot be pickled or copied, it is threads and locks of this process: {instead}"
+    raise TypeError(msg)

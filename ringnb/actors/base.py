@@ -76,7 +76,8 @@ class Actor(ABC):
 
     Notes
     -----
-    Actors are immutable once made and may be shared between threads and sessions.
+    Actors are immutable once made and may be shared between threads and sessions. They can be pickled
+    if the functions that they were made of are in a module that can be imported, and no notebook.
     """
 
     kernel_type: str
@@ -90,6 +91,14 @@ class Actor(ABC):
     def __init__(self, shape: tuple[int, ...], params: Mapping[str, float]) -> None:
         self._shape = _check_shape(shape, type(self).__name__)
         self._params = MappingProxyType(self.complete(_check_params(params)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `pickle` and `copy` take. Functions are pickled by their names."""
+        return self.__dict__ | {"_params": dict(self._params)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+        self.__dict__.update(state | {"_params": MappingProxyType(dict(state["_params"]))})
 
     @property
     def shape(self) -> tuple[int, ...]:

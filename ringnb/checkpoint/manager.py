@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
-from ringnb._support.checks import check_json, check_slot, check_text
+from ringnb._support.checks import check_json, check_slot, check_text, refuse_pickle
 from ringnb._support.text import facts_table
 from ringnb.checkpoint.budget import StoreBudget
 from ringnb.checkpoint.committing import (
@@ -896,6 +896,10 @@ class CheckpointManager:
     def total_failed(self) -> int:
         """Snapshots that failed in the kernel, in the storage, or by expiry."""
         return self._failed
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: TypeError."""
+        refuse_pickle("a CheckpointManager", "pickle its config, and make a manager from that")
 
     def __repr__(self) -> str:
         """Summarise the state."""

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Literal, TypeAlias, final
 
@@ -65,17 +67,30 @@ class Policy:
         ``load(name)`` opens a checkpoint, for the few policies that must look inside.
     text : str
         How it is written, for ``repr``.
+    made_by : tuple, optional
+        A function, and the arguments with which it returns this policy: what `pickle` and `copy` take
+        in place of `wanted`.
 
     Notes
     -----
     Immutable, any thread. It runs on the thread that commits, outside the manager's lock.
     """
 
-    __slots__ = ("_text", "_wanted")
+    __slots__ = ("_made_by", "_text", "_wanted")
 
-    def __init__(self, wanted: Callable[[History, Load], Collection[str]], text: str) -> None:
+    def __init__(
+        self,
+        wanted: Callable[[History, Load], Collection[str]],
+        text: str,
+        made_by: tuple[Any, ...] | None = None,
+    ) -> None:
         self._wanted = wanted
         self._text = text
+        self._made_by = (Policy, wanted, text) if made_by is None else made_by
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Return the function and the arguments that make it again."""
+        return self._made_by[0], self._made_by[1:]
 
     def __call__(self, history: History, load: Load) -> frozenset[str]:
         """Return the names to keep.
@@ -98,7 +113,11 @@ class Policy:
         """Keep what either keeps."""
         if not isinstance(other, Policy):
             return NotImplemented
-        return Policy(lambda h, load: self(h, load) | other(h, load), f"({self!r} | {other!r})")
+        return Policy(
+            lambda h, load: self(h, load) | other(h, load),
+            f"({self!r} | {other!r})",
+            (operator.or_, self, other),
+        )
 
     def __and__(self, other: Policy) -> Policy:
         """Keep what the right one keeps of what the left one keeps."""
@@ -109,7 +128,7 @@ class Policy:
             left = self(history, load)
             return other([e for e in history if e.name in left], load)
 
-        return Policy(wanted, f"({self!r} & {other!r})")
+        return Policy(wanted, f"({self!r} & {other!r})", (operator.and_, self, other))
 
     def __repr__(self) -> str:
         """Return it as it was written."""
@@ -135,7 +154,7 @@ def keep_all() -> Policy:
     Policy
         The policy.
     """
-    return Policy(lambda history, _: [e.name for e in history], "keep_all()")
+    return Policy(lambda history, _: [e.name for e in history], "keep_all()", (keep_all,))
 
 
 def keep_last(count: int) -> Policy:
@@ -157,7 +176,11 @@ def keep_last(count: int) -> Policy:
         If `count` is not an integer >= 1.
     """
     count = check_int(count, "count", 1)
-    return Policy(lambda history, _: [e.name for e in history[-count:]], f"keep_last({count})")
+    return Policy(
+        lambda history, _: [e.name for e in history[-count:]],
+        f"keep_last({count})",
+        (keep_last, count),
+    )
 
 
 def keep_every(steps: int) -> Policy:
@@ -192,7 +215,7 @@ def keep_every(steps: int) -> Policy:
             first[e.step // steps] = min(first.get(e.step // steps, e.step), e.step)
         return [e.name for e in history if e.step == first[e.step // steps]]
 
-    return Policy(wanted, f"keep_every({steps})")
+    return Policy(wanted, f"keep_every({steps})", (keep_every, steps))
 
 
 def keep_spaced(seconds: float) -> Policy:
@@ -226,7 +249,7 @@ def keep_spaced(seconds: float) -> Policy:
                 last = last if at is None else at
         return names
 
-    return Policy(wanted, f"keep_spaced({gap:g})")
+    return Policy(wanted, f"keep_spaced({gap:g})", (keep_spaced, gap))
 
 
 def keep_thinning(seconds: float, count: int = 2) -> Policy:
@@ -273,7 +296,7 @@ def keep_thinning(seconds: float, count: int = 2) -> Policy:
                 return names
             length *= 2
 
-    return Policy(wanted, f"keep_thinning({slot:g}, {count})")
+    return Policy(wanted, f"keep_thinning({slot:g}, {count})", (keep_thinning, slot, count))
 
 
 def keep_best(
@@ -365,7 +388,8 @@ def keep_best(
         return unknown + [name for _, _, name in ranked[-count:]]
 
     end = "" if best == "largest" else ", best='smallest'"
-    return Policy(wanted, f"keep_best({count}, {named}{end})")
+    made_by = partial(keep_best, best=best), count, metric
+    return Policy(wanted, f"keep_best({count}, {named}{end})", made_by)
 
 
 def _as_number(value: Any) -> float:
@@ -407,7 +431,7 @@ def keep_within(nbytes: int) -> Policy:
             names.append(e.name)
         return names
 
-    return Policy(wanted, f"keep_within({nbytes})")
+    return Policy(wanted, f"keep_within({nbytes})", (keep_within, nbytes))
 
 
 def _time_s(e: CheckpointInfo) -> float | None:

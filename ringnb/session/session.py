@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from ringnb._support.checks import (
     check_seconds,
     check_slot,
     is_integer,
+    refuse_pickle,
 )
 from ringnb._support.off_main import off_main, prepare, warn_caller
 from ringnb._support.panel_opener import find_panel_opener
@@ -975,6 +976,14 @@ class Session:
         """Show actors and counters as a table."""
         state = "closed" if self._closed else self._kernel.stopped_because or "running"
         return session_table(self.backend, self._kernel.actors, self.glance(), state)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: TypeError."""
+        refuse_pickle(
+            "a Session",
+            "take a checkpoint, and restore it in another session. Actors, configurations and "
+            "checkpoints can be pickled",
+        )
 
     def __repr__(self) -> str:
         """Name the actors, the backend and the state."""

@@ -62,7 +62,8 @@ class Checkpoint:
     Notes
     -----
     Any thread. Nothing but its pin ever changes. Metadata is checked on opening, arrays when they
-    are read.
+    are read. Pickled is where it lies, not what is in it: it is opened, and checked, where it is
+    unpickled. One that lies in the memory of this process cannot be pickled (`TypeError`).
     """
 
     _storage: PinStorage | None = None
@@ -98,6 +99,18 @@ class Checkpoint:
         checkpoint._open(Reader(name, source))
         checkpoint._storage = storage
         return checkpoint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have it opened again, without its storage, where it is unpickled."""
+        return Checkpoint.from_source, (self.name, self.source)
+
+    def __copy__(self) -> Self:
+        """Return itself: nothing of it changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: nothing of it changes."""
+        return self
 
     def _open(self, reader: Reader) -> None:
         self._reader = reader

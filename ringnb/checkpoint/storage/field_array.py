@@ -30,6 +30,10 @@ class FieldArray:
         self._reader = reader
         self._layout = reader.layout(name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have the checkpoint opened where it is unpickled."""
+        return FieldArray, (self._reader, self.name)
+
     @property
     def name(self) -> str:
         """The field's name."""

@@ -64,6 +64,10 @@ class Reader:
                     + ("missing" if raw is None else f"not what was committed (sha256 {digest}…)")
                 )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have it opened, and checked, where it is unpickled."""
+        return Reader, (self.name, self.source)
+
     def layout(self, field: str) -> FieldLayout:
         """Return how a field is stored; KeyError, with the names there are, if it is not one."""
         try:

@@ -12,12 +12,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import zarr
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import MemoryStore
 
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
@@ -211,6 +212,16 @@ class StoreSource(Source):
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled where that would copy all that is stored."""
+        if isinstance(self._store, MemoryStore):
+            msg = (
+                "a checkpoint in the memory of this process cannot be pickled: pickle its arrays, "
+                "checkpoint.numpy(), or keep checkpoints in a directory"
+            )
+            raise TypeError(msg)
+        return StoreSource, (self._store, self._prefix)
 
     def _key(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key

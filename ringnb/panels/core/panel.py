@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from ipywidgets import VBox, Widget
 
+from ringnb._support.checks import refuse_pickle
 from ringnb._support.text import counted, facts_table
 from ringnb.panels.core.controller import Controller, Message
 from ringnb.panels.core.state import SessionState
@@ -307,6 +308,10 @@ class Panel(VBox):
         words = {"text/html": data.pop("text/html"), "text/plain": data["text/plain"]}
         for one in (words, data):
             display(one, raw=True)  # type: ignore[no-untyped-call]
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: TypeError."""
+        refuse_pickle("a panel", "call session.panel() for another one")
 
     def __repr__(self) -> str:
         """Name the panel."""
