@@ -118,3 +118,17 @@ def test_it_is_found_again_where_it_was_made_by_hand(storage, path):
     storage.save("a_0_step_1", make_snapshot())
     assert not (path.parent / ".store.zarr.ringnb").exists()
     assert storage.list() == [NAME, "a_0_step_1"]
+
+
+def test_a_deletion_without_a_trash_says_so_and_not_that_there_is_no_checkpoint(
+    tmp_path, monkeypatch
+):
+    with rn.ZarrStorage(tmp_path / "s.zarr") as storage:
+        storage.save("checkpoint_0_step_1", make_snapshot(1))
+        gone = tmp_path / "gone" / "x"
+        monkeypatch.setattr(WorkArea, "new_trash", lambda *_: gone)
+        with pytest.raises(FileNotFoundError):
+            storage.delete("checkpoint_0_step_1")
+        [error] = storage.delete_many(["checkpoint_0_step_1"])
+        assert isinstance(error, FileNotFoundError)
+        storage.load("checkpoint_0_step_1").verify()

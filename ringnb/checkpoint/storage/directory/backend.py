@@ -581,6 +581,8 @@ class DirectoryBackend(Backend):
                 files.rename(self._path / name, target)
                 note(name, None)
         except FileNotFoundError:
+            if os.path.lexists(self._path / name):
+                raise  # the work area was removed by hand: the checkpoint is still there
             msg = f"no checkpoint {name!r}: see list()"
             raise CheckpointNotFound(msg) from None
 
