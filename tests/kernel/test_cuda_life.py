@@ -299,7 +299,7 @@ def test_ctrl_c_ends_run_steps_the_kernel_and_the_process(tmp_path):
 def test_a_forked_child_is_told_closes_at_once_and_the_parent_goes_on(tmp_path):
     body = """
         # As unlucky as a fork can be: other threads hold what the child would wait for.
-        held = [s.manager._lock, s._client._pump, s.kernel._awake._cond, s._client._arrived]
+        held = [s.manager._lock, s._client._pump, s._client._arrived]
         ready, done = threading.Event(), threading.Event()
         def hold():
             for lock in held:

@@ -16,7 +16,6 @@ that is stopped (a debugger, SIGSTOP) for longer loses its kernel in the same wa
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 import weakref
@@ -181,7 +180,7 @@ class CudaKernel(LaneKernel):
             name="ringnb-heartbeat",
             daemon=True,
         )
-        self._awake = threading.Event()
+        self._awake = False
         self._scratch = np.zeros(8, np.int64)
         self._fetched = [0] * lanes
         self._seen: list[Reply | None] = [None] * lanes
@@ -324,9 +323,10 @@ class CudaKernel(LaneKernel):
             left = until - time.monotonic()
             if left <= 0 or not self.alive:
                 break
-            if self._awake.wait(min(nap, left)):
-                self._awake.clear()
+            if self._awake:
+                self._awake = False
                 break
+            time.sleep(min(nap, left))
             nap = min(2 * nap, 0.001)
         else:
             return True
@@ -335,8 +335,8 @@ class CudaKernel(LaneKernel):
 
     def wake(self) -> None:
         """End another thread's `wait` early. Any thread."""
-        if os.getpid() == self._pid:  # in a forked child the event's lock may be held for ever
-            self._awake.set()
+        # No event, which has a lock: a finaliser or a signal handler may call this on any thread.
+        self._awake = True
 
     # -- staging ---------------------------------------------------------------------------------
 
