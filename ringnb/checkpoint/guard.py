@@ -102,7 +102,7 @@ def warn_of_bad_state(actor: RegisteredActor, step: int, name: str, why: str) ->
     slot = actor.actor_slot
     text = (
         f"the state of actor {actor.kernel_id!r} (slot {slot}) is not good at step {step}: {why}. It is "
-        f"kept as {name!r}, and so is the newest good checkpoint: "
+        f"kept as {name!r}, and so is the newest good checkpoint, if there is one: "
         f'restore({slot}, "latest-good") goes back to it'
     )
     warn(text)

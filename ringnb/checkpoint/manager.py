@@ -641,8 +641,8 @@ class CheckpointManager:
         list of RunInfo
             That with the oldest checkpoint first.
         """
-        history = self.history(actor_slot)
-        return list_runs(history, self._run(check_slot(actor_slot)))
+        run, known = self._run(check_slot(actor_slot)), self._storage.catalogue()
+        return list_runs(self.history(actor_slot), run, known)
 
     def preview_retention(self, policy: Policy | None = None) -> RetentionPreview:
         """Say what a policy, and then the store's budget, would delete now. Nothing changes.

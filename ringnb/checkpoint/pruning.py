@@ -13,7 +13,7 @@ from typing import final
 from ringnb._support.checks import check_int
 from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint.history import newest_verified
-from ringnb.checkpoint.runs import Run, RunInfo, describe_run, group_runs
+from ringnb.checkpoint.runs import Run, RunInfo, describe_run, group_runs, run_ids
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
@@ -96,7 +96,8 @@ def prune_runs(
         If the storage cannot be written. What is deleted already stays deleted, the oldest first.
     """
     keep_runs = check_int(keep_runs, "keep_runs", 1)
-    runs = group_runs(storage.catalogue())
+    catalogue = storage.catalogue()
+    runs, known = group_runs(catalogue), run_ids(catalogue)
     going = {
         key: [run for run in found[:-keep_runs] if run[0].run not in stay]
         for key, found in runs.items()
@@ -126,7 +127,7 @@ def prune_runs(
             if not dry_run:
                 delete = _delete(storage, delete)
             if delete:
-                pruned.append(PrunedRun(*key, describe_run(run), tuple(delete), tuple(keep)))
+                pruned.append(PrunedRun(*key, describe_run(run, known), tuple(delete), tuple(keep)))
     return pruned
 
 

@@ -7,7 +7,7 @@ only then it is known what the newest of a run is; what is known, a `Lineage`, g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -25,6 +25,7 @@ __all__ = [
     "group_runs",
     "list_runs",
     "newest_of_run",
+    "run_ids",
 ]
 
 Run: TypeAlias = list[CheckpointInfo]  # of one actor and one run, oldest first
@@ -53,14 +54,14 @@ class RunInfo:
     id : str
         16 hexadecimal digits.
     parent, parent_id : str or None
-        The checkpoint at which it begins, by name and by id; None if it began afresh, or if its first
-        checkpoints are gone.
+        The checkpoint of another run at which it begins, by name and by id; None if it began afresh, or
+        if its first checkpoints, or that one, are gone.
     began_at : datetime.datetime or None
-        When its oldest checkpoint was committed, aware, UTC; None if the storage does not say.
+        When the oldest that is left of it was committed, aware, UTC; None if the storage does not say.
     count : int
         Its checkpoints.
     first_step, last_step : int
-        The steps of its oldest and of its newest checkpoint.
+        The smallest and the largest step of its checkpoints.
     nbytes : int
         Logical bytes of all of them.
     is_current : bool
@@ -103,26 +104,41 @@ def newest_of_run(history: Sequence[CheckpointInfo], run: str) -> CheckpointInfo
     return next((e for e in reversed(history) if e.run == run), None)
 
 
-def list_runs(history: Iterable[CheckpointInfo], current: str | None) -> list[RunInfo]:
-    """Return the runs of a history that is oldest first: that with the oldest checkpoint first."""
+def list_runs(
+    history: Iterable[CheckpointInfo], current: str | None, known: Iterable[CheckpointInfo]
+) -> list[RunInfo]:
+    """Return the runs of a history that is oldest first: that with the oldest checkpoint first.
+
+    `known` is all that the store holds: a run of another actor may begin in it.
+    """
     runs: dict[str, list[CheckpointInfo]] = {}
     for e in history:
         runs.setdefault(e.run, []).append(e)
-    return [describe_run(entries, is_current=run == current) for run, entries in runs.items()]
+    ids = run_ids(known)
+    return [describe_run(entries, ids, is_current=run == current) for run, entries in runs.items()]
 
 
-def describe_run(entries: Sequence[CheckpointInfo], *, is_current: bool = False) -> RunInfo:
-    """Return the run that some checkpoints, oldest first, are."""
-    first, ids = entries[0], {e.id for e in entries}
-    inside = first.parent_id in ids
+def run_ids(catalogue: Iterable[CheckpointInfo]) -> dict[str, str]:
+    """Return the run of each checkpoint that can be restored, by its id."""
+    return {e.id: e.run for e in catalogue if not e.damaged}
+
+
+def describe_run(
+    entries: Sequence[CheckpointInfo], known: Mapping[str, str], *, is_current: bool = False
+) -> RunInfo:
+    """Return the run that some checkpoints, oldest first, are; `known`: see `run_ids`."""
+    first, steps = entries[0], [e.step for e in entries]
+    # What an adopted one continues from may come behind it: the first that continues another run.
+    parents = (e for e in entries if known.get(e.parent_id or "", e.run) != e.run)
+    begins = next(parents, None)
     return RunInfo(
         first.run,
-        None if inside else first.parent,
-        None if inside else first.parent_id,
-        first.created_at,
+        None if begins is None else begins.parent,
+        None if begins is None else begins.parent_id,
+        min((e.created_at for e in entries if e.created_at is not None), default=None),
         len(entries),
-        first.step,
-        entries[-1].step,
+        min(steps),
+        max(steps),
         sum(e.nbytes for e in entries),
         is_current,
     )

@@ -6,15 +6,16 @@ It only reads, takes no lock and works beside a running writer.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
 from ringnb._support.text import counted, format_bytes, format_table, say, shorten
-from ringnb.checkpoint.runs import Run, describe_run, group_runs
+from ringnb.checkpoint.runs import Run, describe_run, group_runs, run_ids
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
@@ -45,7 +46,7 @@ def describe(storage: CheckpointStorage) -> list[dict[str, Any]]:
                 continue  # removed since the listing
             except CheckpointCorrupt as error:
                 problem = " ".join(str(error).split())
-            entry = {"name": info.name, **dict.fromkeys(entry.keys() - {"name"})}
+            entry = dict.fromkeys(entry) | {"name": info.name}
         elif info.created_at is not None:
             entry["created_at"] = info.created_at.isoformat()
         status = "damaged" if info.damaged else "committed" if info.copy is None else "copy"
@@ -71,7 +72,9 @@ def list_store(
         checkpoints = describe(storage)
         total = sum(e["nbytes"] or 0 for e in checkpoints)
         document: dict[str, Any] = {"store": path, "checkpoints": checkpoints, "total_bytes": total}
-        document["runs"] = list(map(_run_entry, chain.from_iterable(_runs(storage).values())))
+        entries = storage.catalogue()
+        found, known = group_runs(entries).values(), run_ids(entries)
+        document["runs"] = [_run_entry(run, known) for run in chain.from_iterable(found)]
         if everything:
             document["foreign"] = [{"name": name, "reason": why} for name, why in foreign]
         say(json.dumps(document, indent=2))
@@ -83,6 +86,8 @@ def list_store(
         runs = list(chain.from_iterable(group_runs(entries).values()))
         for line in format_table(RUN_HEADER, run_rows(runs), right=("count", "steps", "size")):
             say(line)
+        if rest := _of_no_run(entries):
+            say(f"Beside them {rest}")
     else:
         _say_checkpoints(path, entries)
     if foreign:
@@ -94,13 +99,9 @@ def list_store(
     return 0
 
 
-def _runs(storage: CheckpointStorage) -> dict[tuple[str, str], list[Run]]:
-    return group_runs(storage.catalogue())
-
-
-def _run_entry(run: Run) -> dict[str, Any]:
+def _run_entry(run: Run, known: Mapping[str, str]) -> dict[str, Any]:
     """Return a run's JSON object."""
-    info, last = describe_run(run), run[-1]
+    info, last = describe_run(run, known), run[-1]
     return {
         "id": info.id,
         "name_prefix": last.name_prefix,
@@ -121,7 +122,7 @@ def run_rows(runs: Iterable[Run]) -> list[list[str]]:
     """Return a row per run for a table of `RUN_HEADER`, at most as wide as the terminal."""
     rows = []
     for run in runs:
-        info, last = describe_run(run), run[-1]
+        info, last = describe_run(run, {}), run[-1]
         steps = f"{info.first_step}-{info.last_step}"
         size = format_bytes(info.nbytes)
         rows.append([info.id[:8], last.kernel_id, str(info.count), steps, _minute(last), size])
@@ -133,7 +134,7 @@ def run_rows(runs: Iterable[Run]) -> list[list[str]]:
 def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
     damaged = [e for e in entries if e.damaged]
     copies = [e for e in entries if e.copy is not None]
-    actors = group_runs(entries)
+    actors, known = group_runs(entries), run_ids(entries)
     parts: list[tuple[str, Run]] = []
     if damaged:
         parts.append(("Damaged metadata (ringnb verify says what is wrong)", damaged))
@@ -141,21 +142,29 @@ def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
         parts.append(("Copies, of no history (ringnb adopt makes one a checkpoint)", copies))
     for (_, kernel_id), runs in actors.items():
         for run in runs:
-            parent = describe_run(run).parent
+            parent = describe_run(run, known).parent
             begins = "" if parent is None else f", continues {parent}"
             title = f"{kernel_id} ({run[-1].kernel_type}), run {run[0].run[:8]}{begins}"
             parts.append((title, run))
     _say_rows(parts)
     ours = [e for e in entries if not e.damaged and e.copy is None]
+    rest = _of_no_run(entries)
     n_runs = sum(map(len, actors.values()))
     say()
-    say(f"Arrays were not read: ringnb verify {path} reads every byte.")
+    say(f"Arrays were not read: ringnb verify {shlex.quote(path)} reads every byte.")
     say(
         f"{counted(len(ours), 'checkpoint')} of {counted(len(actors), 'actor')}, "
         f"{format_bytes(sum(e.nbytes for e in ours))}, in {counted(n_runs, 'run')}"
-        + (f", {counted(len(copies), 'copy', 'copies')}" if copies else "")
-        + (f", {len(damaged)} with damaged metadata" if damaged else "")
+        + (f", {rest}" if rest else "")
     )
+
+
+def _of_no_run(entries: Sequence[CheckpointInfo]) -> str:
+    """Say how many are copies, and how many are damaged; nothing if there are none."""
+    copies = len([e for e in entries if e.copy is not None])
+    damaged = len([e for e in entries if e.damaged])
+    said = [counted(copies, "copy", "copies")] if copies else []
+    return ", ".join([*said, f"{damaged} with damaged metadata"] if damaged else said)
 
 
 def _say_rows(parts: Sequence[tuple[str, Run]]) -> None:

@@ -7,6 +7,7 @@ lock while they run. This module knows checkpoints and storage, and no kernel.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -68,11 +69,13 @@ def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) 
     With `repair` the damaged ones are moved out of the store; nothing is deleted.
     """
     storage = open_store(path)
+    held = storage.list()  # what else lies there is the user's, and never damaged
     for name in names:
-        if not storage.exists(name):
-            msg = f"{path!r} has no checkpoint {name!r}: see what there is with ringnb ls {path}"
+        if name not in held:
+            look = f"ringnb ls {shlex.quote(path)}"
+            msg = f"{path!r} has no checkpoint {name!r}: see what there is with {look}"
             raise CheckpointNotFound(msg)
-    wanted = list(dict.fromkeys(names)) or storage.list()
+    wanted = list(dict.fromkeys(names)) or held
     if not wanted:
         say(f"{path}: a ringnb store without checkpoints, nothing to verify")
         return 0
@@ -141,7 +144,10 @@ def prune(path: str, *, keep_runs: int = 1, yes: bool = False) -> int:
         shown = prune_runs(storage, keep_runs, dry_run=True)
         going = [e for run in shown for e in run.delete]
         if not going:
-            say(f"{path}: nothing to prune, every actor has {counted(keep_runs, 'run')} at most")
+            what = counted(keep_runs, "run")
+            say(
+                f"{path}: nothing to prune, every actor has {what} at most, or earlier ones must stay"
+            )
             return 0
         _say_pruned(shown, storage.freed_by([e.name for e in going]))
         if not yes and not sys.stdin.isatty():
@@ -178,15 +184,25 @@ def _agreed(question: str) -> bool:
 
 def export_store(path: str, archive: str, names: Sequence[str] = ()) -> int:
     """Write checkpoints to a new zip file: the named ones, or all that are not damaged."""
-    done = export_archive(open_store(path), archive, list(names) or None)
+    storage = open_store(path)
+    done = export_archive(storage, archive, list(names) or None)
     say(f"{counted(len(done), 'checkpoint')} exported to {archive}, every byte verified")
+    damaged = [] if names else [e.name for e in storage.catalogue() if e.damaged]
+    if damaged:
+        say(f"Left out, as their metadata is damaged: {', '.join(damaged)}")
     return 0
 
 
 def import_store(archive: str, path: str, names: Sequence[str] = ()) -> int:
     """Commit the checkpoints of a zip file (see `export_store`) to a store, created if need be."""
     with ZarrStorage(path) as storage:
-        done = import_archive(archive, storage, list(names) or None)
+        held = len(storage.list())
+        try:
+            done = import_archive(archive, storage, list(names) or None)
+        except Exception:
+            if came := len(storage.list()) - held:
+                say(f"{counted(came, 'checkpoint')} imported into {path} before this went wrong:")
+            raise
     why = "" if done else ": it already holds every undamaged checkpoint of the archive"
     say(f"{counted(len(done), 'checkpoint')} imported into {path}{why}")
     for name, here in done.items():

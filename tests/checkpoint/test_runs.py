@@ -8,7 +8,8 @@ import pytest
 from manager_rig import Rig
 
 import ringnb as rn
-from ringnb.checkpoint.runs import Lineage, continue_run
+from ringnb.checkpoint.runs import Lineage, continue_run, list_runs
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.testing.memory_storage import MemoryStorage
 from ringnb.testing.storages import make_snapshot
 
@@ -122,7 +123,30 @@ def test_rule_20_a_run_whose_beginning_was_retired_has_no_parent_of_its_own(stor
         rig.commit(step=step)
     (run,) = rig.m.runs(0)
     assert (run.count, run.first_step, run.last_step) == (2, 3, 4)
-    assert run.parent == "checkpoint_0_step_2", "the name that its oldest continues from"
+    assert (run.parent, run.parent_id) == (None, None), "what its oldest continues from is gone"
+
+
+def test_rule_20_the_steps_of_a_run_are_its_smallest_and_largest_and_it_begins_in_another():
+    history = [
+        CheckpointInfo(
+            name, step=step, sequence=n, id=name, run=run, parent=parent, parent_id=parent
+        )
+        for n, (name, step, run, parent) in enumerate(
+            [
+                ("adopted", 30, "two", "b"),
+                ("a", 10, "one", "gone"),
+                ("b", 20, "two", "a"),
+                ("c", 25, "two", "b"),
+            ]
+        )
+    ]
+    two, one = list_runs(history, "two", history)
+    assert (two.parent, two.first_step, two.last_step, two.is_current) == ("a", 20, 30, True)
+    assert (one.parent, one.first_step, one.last_step, one.is_current) == (None, 10, 10, False)
+    # What it begins in may be another actor's, and is told by its id: a name may be used again.
+    assert list_runs(history[2:], None, history)[0].parent == "a"
+    again = [history[1]._replace(id="another"), *history[2:]]
+    assert list_runs(again, None, again)[1].parent is None
 
 
 def test_rule_21_retention_looks_at_the_current_run_only(storage):

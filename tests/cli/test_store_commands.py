@@ -166,6 +166,29 @@ def test_prune_shows_and_deletes_only_if_it_is_told(runs, capsys):
     assert "nothing to prune" in capsys.readouterr().out
 
 
+def test_ls_by_runs_counts_what_is_of_no_run(runs, capsys):
+    assert cli.main(["ls", "--runs", str(runs)]) == 0
+    assert "Beside" not in capsys.readouterr().out
+    shutil.copytree(runs / "checkpoint_0_step_20", runs / "my_backup")
+    (runs / "checkpoint_0_step_30" / "zarr.json").write_bytes(b"")
+    assert cli.main(["ls", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out.endswith("Beside them 1 copy, 1 with damaged metadata\n")
+
+
+def test_ls_says_where_a_run_begins_as_far_as_that_is_there(runs, capsys):
+    def begins():
+        assert cli.main(["ls", str(runs)]) == cli.main(["ls", "--json", str(runs)]) == 0
+        out = capsys.readouterr().out
+        document = json.loads(out[out.index("\n{") :])
+        said = [line for line in out.splitlines() if ", continues " in line]
+        return len(said), [r["parent"] for r in document["runs"] if r["parent"]]
+
+    assert begins() == (1, ["checkpoint_0_step_10"])
+    with rn.ZarrStorage(runs, durable=False) as storage:
+        storage.delete("checkpoint_0_step_10")
+    assert begins() == (0, [])
+
+
 @pytest.mark.parametrize(("answer", "left"), [("y", 2), ("no", 6), ("", 6), (None, 6)])
 def test_prune_asks(runs, capsys, monkeypatch, answer, left):
     typed = io.StringIO("" if answer is None else f"{answer}\n")

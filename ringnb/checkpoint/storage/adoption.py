@@ -98,12 +98,16 @@ def _root(backend: Backend) -> bytes:
             raise backend.refused(f"its {DOCUMENT} is another program's")
         attributes = document.get("attributes") or {}
         if isinstance(attributes.get(ATTRIBUTE), dict) and "format" in attributes[ATTRIBUTE]:
-            backend.created()  # raises if a newer ringnb wrote it
-            copies = quote_names([e.name for e in entries if e.copy is not None])
+            backend.created()  # raises if a newer ringnb wrote it; what is a copy is known from now on
+            copies = quote_names([e.name for e in backend.catalogue() if e.copy is not None])
             msg = f"{backend.url!r} is a store already" + (
                 f": say which copies to adopt, of {copies}" if copies else " and holds no copies"
             )
             raise CheckpointError(msg)
+    if missing:
+        raise backend.refused(
+            "it is a file" if missing[0].exists() else "there is no such directory"
+        )
     if not sound:
         raise backend.refused("it holds no sound checkpoint that ringnb wrote")
     fresh = json.loads(root_document(store))

@@ -20,6 +20,7 @@ from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.format import DOCUMENT, root_document
+from ringnb.checkpoint.storage.permissions import name_full
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
@@ -108,6 +109,11 @@ def export_archive(
             raise _exists(target)
         files.rename(staged, target)
         files.sync_directory(target.parent)
+    except OSError as error:
+        name_full(error, target)
+        if error.filename == str(staged):
+            error.filename = str(target)
+        raise
     finally:
         staged.unlink(missing_ok=True)
     return wanted

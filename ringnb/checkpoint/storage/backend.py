@@ -28,6 +28,7 @@ from ringnb.checkpoint.storage.format import (
     FieldLayout,
     Nonfinite,
     allows_checkpoint_name,
+    marks_store,
     summarise_nonfinite,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt
@@ -133,6 +134,8 @@ def why_foreign(name: str, raw: bytes | None, *, is_directory: bool = True) -> s
         return "a file"
     if raw is None:
         return f"a directory without {DOCUMENT}"
+    if marks_store(raw):
+        return "a store of its own"
     if allows_checkpoint_name(name) or f'"{ATTRIBUTE}"'.encode() not in raw:
         return "no checkpoint of ringnb"
     return (
@@ -293,6 +296,10 @@ class Backend(ABC):
         except (ValueError, LookupError, TypeError, RecursionError):
             why = f"its {DOCUMENT} has no attribute {ATTRIBUTE!r}, or is damaged"
             raise self.rootless(why) from None
+        if "digests" in record:
+            raise self.refused(
+                "it is a checkpoint, and the store is the directory in which it lies"
+            )
         if found != FORMAT:
             why = f"its format is {found!r} and this version knows {FORMAT}: use a newer ringnb"
             raise self.refused(why)

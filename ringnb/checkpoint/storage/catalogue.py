@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import final
 
 from ringnb.checkpoint.storage.document import estimate_place, parse_info
-from ringnb.checkpoint.storage.format import ATTRIBUTE, looks_like_checkpoint
+from ringnb.checkpoint.storage.format import ATTRIBUTE, looks_like_checkpoint, marks_store
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt
 
@@ -29,6 +29,8 @@ def entry_of(name: str, raw: bytes | None, store: str | None) -> CheckpointInfo 
         try:
             return parse_info(name, raw, store)
         except CheckpointCorrupt:
+            if not looks_like_checkpoint(name) and marks_store(raw):
+                return None  # another store, of which we know nothing
             if f'"{ATTRIBUTE}"'.encode() in raw:
                 return CheckpointInfo(name, damaged=True, estimated=estimate_place(raw))
     return CheckpointInfo(name, damaged=True) if looks_like_checkpoint(name) else None

@@ -53,6 +53,7 @@ __all__ = [
     "looks_like_checkpoint",
     "looks_like_part",
     "parse_layout",
+    "marks_store",
     "root_document",
     "summarise_nonfinite",
 ]
@@ -134,6 +135,15 @@ def root_document(store: str | None) -> bytes:
     """Return the document that marks a store as ringnb's, with the store's id; None: it has none."""
     record = {"format": FORMAT} if store is None else {"format": FORMAT, "id": store}
     return dump({"attributes": {ATTRIBUTE: record}, "zarr_format": 3, "node_type": "group"})
+
+
+def marks_store(raw: bytes) -> bool:
+    """Return whether a document is the one that marks a store, and not a checkpoint's."""
+    try:
+        record = json.loads(raw)["attributes"][ATTRIBUTE]
+        return "format" in record and record.keys() <= {"format", "id"}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 # -- fields and chunks -----------------------------------------------------------------------------

@@ -19,10 +19,20 @@ from typing import TypeVar
 from ringnb.checkpoint.storage.format import WORK_AREA
 from ringnb.errors import CheckpointError
 
-__all__ = ["check_lengths", "explain", "explained", "is_shared", "share_like", "why_denied"]
+__all__ = [
+    "check_lengths",
+    "explain",
+    "explained",
+    "is_shared",
+    "name_full",
+    "share_like",
+    "why_denied",
+]
 
 _E = TypeVar("_E")
 _DENIED = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
+_FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+_TOLD = _DENIED | {errno.ENAMETOOLONG, errno.EXDEV}
 
 
 @contextlib.contextmanager
@@ -38,8 +48,9 @@ def explained(store: Path) -> Iterator[None]:
 
 
 def explain(store: Path, error: _E) -> _E | CheckpointError:
-    """Return an error in a sentence, if it is one of rights or of lengths; otherwise the error."""
-    if not isinstance(error, OSError) or error.errno not in _DENIED | {errno.ENAMETOOLONG}:
+    """Return an error in a sentence, if the file system does not allow it; otherwise the error."""
+    name_full(error, store)
+    if not isinstance(error, OSError) or error.errno not in _TOLD:
         return error
     names = [n for n in (error.filename, error.filename2) if isinstance(n, str | os.PathLike)]
     paths = [Path(n) for n in names]
@@ -48,11 +59,22 @@ def explain(store: Path, error: _E) -> _E | CheckpointError:
         return error  # of a field that is read from elsewhere, say
     if error.errno in _DENIED:
         why = why_denied(error, store, *paths)
+    elif error.errno == errno.EXDEV:
+        why = (
+            "another file system was mounted there while it was in use: unmount it, or open the store "
+            "anew, which begins another one there"
+        )
     else:
         why = _why_too_long(store, paths) or f"a name in {str(paths[0])!r} is too long"
     told = CheckpointError(f"store {str(store)!r}: {why}")
     told.__cause__ = error
     return told
+
+
+def name_full(error: object, place: Path) -> None:
+    """Say in an error where no space is left, if the system did not: a write knows no name."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        error.filename = error.filename or str(place)
 
 
 # -- rights ------------------------------------------------------------------------------------------

@@ -276,6 +276,30 @@ def test_storage_rule_17_an_export_of_something_damaged_leaves_nothing(store, tm
         export_archive(rn.ZarrStorage(store), tmp_path / "b.zip", ["nothing_0"])
 
 
+def test_the_commands_say_what_is_left_out_and_what_came_before_a_failure(store, tmp_path, capsys):
+    archive = tmp_path / "a.zip"
+    export_archive(rn.ZarrStorage(store), archive)
+    (store / TWO / "zarr.json").write_bytes(b"{")
+    assert cli.main(["export", str(store), str(tmp_path / "b.zip")]) == 0
+    assert capsys.readouterr().out.endswith(f"Left out, as their metadata is damaged: {TWO}\n")
+    missing = tmp_path / "missing" / "c.zip"
+    assert cli.main(["export", str(store), str(missing)]) == 1
+    assert capsys.readouterr().err == f"ringnb: {missing}: No such file or directory\n"
+    # A bit of the oldest one's first chunk: those that are newer come in.
+    raw = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as members:
+        oldest = members.namelist()[1]
+        raw[members.getinfo(oldest).header_offset + 30 + len(oldest)] ^= 1
+        newer = len({n.split("/")[0] for n in members.namelist()[1:]}) - 1
+    archive.write_bytes(raw)
+    assert cli.main(["import", str(archive), str(tmp_path / "new.zarr")]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{newer} checkpoint")
+    assert said.out.endswith("before this went wrong:\n")
+    assert "is damaged" in said.err
+    assert len(rn.ZarrStorage(tmp_path / "new.zarr").list()) == newer > 0
+
+
 def test_storage_rule_06_a_damaged_archive_gives_no_wrong_data(store, tmp_path):
     path = tmp_path / "a.zip"
     export_archive(rn.ZarrStorage(store), path, [ONE])

@@ -575,7 +575,7 @@ def test_storage_rule_27_the_command_adopts_and_says_what_stays(tmp_path, capsys
     assert cli.main(["adopt", str(place.place), "a"]) == 0
     assert "already" in capsys.readouterr().out
     assert cli.main(["adopt", str(place.place)]) == 1
-    assert "'b'" in (err := capsys.readouterr().err)
+    assert (err := capsys.readouterr().err).endswith("which copies to adopt, of 'b'\n")
     assert err.count("\n") == 1
     assert cli.main(["adopt", str(place.place), "nothing"]) == 1
     assert cli.main(["adopt", str(tmp_path / "missing"), "a"]) == 1

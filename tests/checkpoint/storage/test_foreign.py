@@ -410,6 +410,36 @@ def test_storage_rule_13_a_directory_that_holds_work_is_refused(storage, path, w
 # -- object stores -----------------------------------------------------------------------------------
 
 
+def test_storage_rule_13_a_store_inside_a_store_is_a_store_of_its_own(three, path, capsys):
+    with rn.ZarrStorage(path / "inner.zarr", durable=False) as inner:
+        inner.save("a", make_snapshot(1))
+    shutil.copytree(path / "inner.zarr", path / "my copy (2)")
+    before = tree(path)
+    for words in (["ls"], ["verify"], ["verify", "--repair"]):
+        assert cli.main([*words, str(path)]) == 0
+        assert "inner" not in capsys.readouterr().out
+    assert cli.main(["verify", "--repair", str(path), "inner.zarr"]) == 1
+    assert "has no checkpoint 'inner.zarr'" in capsys.readouterr().err
+    assert tree(path) == before
+    assert [why for name, why in three.foreign() if name in {"inner.zarr", "my copy (2)"}] == [
+        "a store of its own",
+        "a store of its own",
+    ]
+    assert rn.ZarrStorage(path / "inner.zarr").list() == ["a"]
+
+
+def test_storage_rule_13_a_checkpoint_is_no_store(three, path, capsys):
+    name = three.list()[0]
+    before = tree(path)
+    place = path / name
+    for words in (["ls"], ["verify"], ["prune", "--yes"], ["adopt"]):
+        assert cli.main([*words, str(place)]) == 1
+        assert "it is a checkpoint, and the store is the directory" in capsys.readouterr().err
+    with pytest.raises(rn.CheckpointError, match="it is a checkpoint"):
+        rn.ZarrStorage(place).save("a", make_snapshot(1))
+    assert tree(path) == before
+
+
 def put(store, key):
     sync(store.set(key, default_buffer_prototype().buffer.from_bytes(b"mine")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ from processes import elsewhere
 import ringnb as rn
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.work_area import work_area_of
+from ringnb.checkpoint.storage.permissions import explain
 from ringnb.testing.storages import make_snapshot
 
 ONE, TWO, THREE = (f"a_0_step_{n}" for n in (1, 2, 3))
@@ -210,6 +212,19 @@ def test_storage_rule_25_a_field_that_cannot_be_read_is_no_fault_of_the_store(st
 
 
 # -- names near the limits ----------------------------------------------------------------------------
+
+
+def test_a_full_disk_and_a_mount_over_the_store_are_told_with_the_store(tmp_path):
+    store = tmp_path / "s.zarr"
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert explain(store, full) is full
+    assert str(full).endswith(f"No space left on device: {str(store)!r}")
+    named = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "elsewhere")
+    assert str(explain(store, named)).endswith("'elsewhere'")
+    other = OSError(
+        errno.EXDEV, "-", str(tmp_path / ".s.zarr.ringnb" / "x"), None, str(store / "y")
+    )
+    assert "another file system was mounted there" in str(explain(store, other))
 
 
 def name_of(length):

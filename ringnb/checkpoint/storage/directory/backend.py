@@ -105,7 +105,8 @@ class DirectoryBackend(Backend):
     @property
     def folders(self) -> tuple[Path, ...]:
         """The store and its work area."""
-        return self._path, work_area_of(self._path)
+        with explained(self._path):
+            return self._path, work_area_of(self._path)
 
     # -- the store itself ------------------------------------------------------------------------
 
@@ -271,8 +272,8 @@ class DirectoryBackend(Backend):
         seen, self._checked_root = self._checked_root, None
         if seen is not None:
             warnings.warn(
-                f"the store {str(self._path)!r} was removed while it was in use, and its checkpoints "
-                "with it; a new store is created",
+                f"the store {str(self._path)!r} was removed while it was in use, moved away, or covered "
+                "by a mount, and its checkpoints with it; a new store is created",
                 CheckpointWarning,
                 stacklevel=2,
             )
