@@ -86,13 +86,14 @@ class Guard:
             called = getattr(invariant, "__name__", repr(invariant))
             try:
                 answer = invariant(MappingProxyType(views), step, params)
+                holds = answer is None or bool(answer)
             except Exception as error:
                 logger.warning("the invariant %r of the guard failed", called, exc_info=True)
                 found.append({"why": f"{called} raised {type(error).__name__}: {error}"[:300]})
                 continue
             if isinstance(answer, str):
                 found.append({"why": answer[:300]})
-            elif answer is not None and not answer:
+            elif not holds:
                 found.append({"why": f"{called} does not hold"})
         return found
 

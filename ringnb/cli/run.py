@@ -87,9 +87,22 @@ def run(
         began,
         os.environ,
     )
+    meant = [a for a in arguments if a.split("=")[0] in ("--walltime", "--until")]
+    if meant and walltime is None and until is None:
+        _tell(
+            f"ringnb run: {meant[0]} stands after {script} and goes to it, and the run has no limit: to "
+            f"give it one, write ringnb run {meant[0].split('=')[0]} T {script}"
+        )
     live.unsaved.clear()
-    with _Run(began, end, margin_s, clock) as job:
-        status = _call(path, arguments, job)
+    job = _Run(began, end, margin_s, clock)
+    status = RUN_AGAIN
+    with job:
+        try:
+            job.begin()
+            status = _call(path, arguments, job)
+        except SystemExit:  # the end came before the script had begun, or when it had just ended
+            if not job.is_over:
+                raise
         job.leave()
         # Here, and not at the end of the interpreter: the status depends on what it brings.
         live.close_all()
@@ -112,7 +125,7 @@ def _call(path: Path, arguments: Sequence[str], job: _Run) -> int:
             trace = error.__traceback__
             while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
                 trace = trace.tb_next
-            traceback.print_exception(type(error), error, trace or error.__traceback__)
+            traceback.print_exception(type(error), error, trace)  # none: it did not compile
         return 1
     finally:
         sys.argv = argv
@@ -147,19 +160,24 @@ class _Run:
         self._times: weakref.WeakKeyDictionary[Any, CommitTimes] = weakref.WeakKeyDictionary()
         self._before: dict[int, Any] = {}
         self._why = ""
-        self._left = threading.Event()  # the main thread has left the script, or is leaving it
+        self._any_session = False
+        self._left = threading.Event()  # the main thread has left the script, or is told to
+        self._ended = threading.Event()  # it has left it
         self._done = threading.Event()
 
     def __enter__(self) -> _Run:
-        """Handle signals, watch the time."""
+        """Continue sessions."""
         live.on_start.append(self._started)
+        return self
+
+    def begin(self) -> None:
+        """Handle signals, watch the time."""
         for name in _SIGNALS:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._announced)
         if self._end is not None:
             threading.Thread(target=self._watch, name="ringnb-run", daemon=True).start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Undo it."""
@@ -171,6 +189,7 @@ class _Run:
     def leave(self) -> None:
         """Note that the script has ended: from now on nothing breaks off the last checkpoints."""
         self._left.set()
+        self._ended.set()
 
     @property
     def is_over(self) -> bool:
@@ -184,16 +203,19 @@ class _Run:
         if live.unsaved:
             _tell(f"ringnb run: {self._why}, and the last state of {live.unsaved[0]} was not saved")
             return 1
-        _tell(
-            f"ringnb run: {self._why}; what was computed is saved. Run the same command again to go on "
-            f"(exit status {RUN_AGAIN})"
+        saved = (
+            "what was computed is saved. Run the same command again to go on"
+            if self._any_session
+            else "the script had made no session, so nothing is saved. Run the same command to try again"
         )
+        _tell(f"ringnb run: {self._why}; {saved} (exit status {RUN_AGAIN})")
         return RUN_AGAIN
 
     # -- sessions --------------------------------------------------------------------------------
 
     def _started(self, session: Any) -> None:
         """Continue a session from what an earlier process has left."""
+        self._any_session = True
         self._times[session] = CommitTimes(session.events, session.actors)
         session.manager.reconfigure(on_close=True)
         for slot in range(len(session.actors)):
@@ -236,17 +258,20 @@ class _Run:
         while (left := stop_at(end, margin, self._commits_s()) - self._clock()) > 0:
             if self._done.wait(min(left, _LOOK_S)):
                 return
-        if self._left.is_set():
-            return  # a signal was faster
-        self._why = "the time is up"
-        # To the main thread itself, so that a call that waits in the system is interrupted.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        if self._left.wait(margin / 4):
+        if not self._left.is_set():  # else a signal was faster
+            self._why = "the time is up"
+            # To the main thread itself, so that a call that waits in the system is interrupted.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        if self._left.wait(margin / 4) and self._ended.wait(margin / 4):
             return
-        # It is in a call into compiled code that lasts. What counts is saved from here.
+        # It is in a call into compiled code that lasts, or in a script that catches SystemExit and goes
+        # on. What counts is saved from here.
         self._limit_closing()
         live.close_all()
-        if not self._left.is_set() and not self._done.is_set():
+        if (
+            not self._ended.wait(margin / 4 if self._left.is_set() else 0)
+            and not self._done.is_set()
+        ):
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
             os._exit(self.status(RUN_AGAIN))

@@ -143,11 +143,13 @@ def if_renamed(ckpt: Checkpoint, actor: Actor) -> str:
 
 
 def newest_of_another_name(manager: CheckpointManager, slot: int, actor: Actor) -> str:
-    """Name a slot's newest checkpoint, of another actor than is there now; "" if there is none."""
+    """Name a slot's newest checkpoint, "" if it is of the actor that is there, or there is none."""
     found = read_history(manager.storage, manager.config.name_prefix, slot, None)
     if not found:
         return ""
     newest = found[-1]
+    if newest.kernel_id == manager.registered[slot].kernel_id:
+        return ""
     remedy = (
         f"open the session with kernel_ids=[..., {newest.kernel_id!r}, ...]"
         if newest.kernel_type == actor.kernel_type

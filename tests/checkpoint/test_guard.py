@@ -176,6 +176,13 @@ def test_rule_30_invariants_are_asked_with_fields_step_and_params(storage):
         assert storage.load(name).bad == ["mass does not hold", "u reaches 3"]
 
 
+def test_rule_30_an_answer_that_is_neither_true_nor_false_costs_no_commit(storage):
+    rig = rig_of(storage, guard=lambda fields, step, params: fields["u"] < 2)
+    with pytest.warns(rn.CheckpointWarning, match="<lambda> raised ValueError: The truth value"):
+        name = commit(rig, 1, array_with(1.0))
+    assert not storage.load(name).good
+
+
 def test_rule_30_an_invariant_that_raises_costs_no_commit(storage, caplog):
     def broken(fields, step, params):
         return fields["no such field"]

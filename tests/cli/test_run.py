@@ -112,11 +112,18 @@ run.run(*sys.argv[2:3], sys.argv[3:], until=end.isoformat(), margin_s=6,
 
 
 @pytest.mark.slow
-def test_a_script_that_hears_no_signal_does_not_keep_the_run_from_ending(tmp_path):
+@pytest.mark.parametrize(
+    "sleep",
+    [
+        "import signal; signal.signal(15, signal.SIG_IGN); s.resume(); time.sleep(60)",
+        "s.resume()\ntry: time.sleep(60)\nexcept BaseException: time.sleep(60)",
+    ],
+    ids=["ignores the signal", "catches SystemExit"],
+)
+def test_a_script_that_does_not_end_does_not_keep_the_run_from_ending(tmp_path, sleep):
     mark, store, script = tmp_path / "mark", tmp_path / "s.zarr", tmp_path / "job.py"
     script.write_text(SCRIPT)
-    sleep = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(mark)!r}, 'w'); "
-    sleep += "s.resume(); time.sleep(60)"
+    sleep = f"import time; open({str(mark)!r}, 'w'); {sleep}"
     done = run_python("-c", DEAF, mark, script, store, "1500", "500", sleep, timeout=100)
     assert done.returncode == RUN_AGAIN, done.stderr
     assert "the time is up; what was computed is saved" in done.stderr
@@ -130,6 +137,21 @@ def test_a_signal_ends_it_as_well(job, tmp_path, number):
     assert status == RUN_AGAIN
     assert err.startswith(f"ringnb run: {number.name} was received; what was computed is saved")
     assert out.startswith("at step ")
+
+
+def test_a_run_whose_time_is_up_before_there_is_a_session_says_so(job):
+    over = {"until": END.isoformat(), "clock": END.timestamp}
+    status, _, err = job("import time; time.sleep(60)", **over)
+    assert status == RUN_AGAIN
+    assert err.startswith("ringnb run: the time is up; the script had made no session")
+
+
+def test_a_limit_that_goes_to_the_script_is_told(job):
+    status, out, err = job("import sys; print(sys.argv[1:])", "--walltime", "1h")
+    assert (status, out) == (0, "['--walltime', '1h']\n")
+    assert "the run has no limit: to give it one, write ringnb run --walltime T " in err
+    assert job("", "--walltime", "1h", walltime="2h")[2] == ""
+    assert job("", "walltime")[2] == ""
 
 
 def test_what_the_run_itself_has_written_is_not_continued(job, tmp_path):
@@ -169,6 +191,7 @@ with rn.Session(rn.actors.Life((16, 16)), config=config, storage=Full()) as s:
         ("import sys\nsys.exit(3)", 3, ""),
         ("raise SystemExit('no input')", 1, "no input\n"),
         ("1 / 0", 1, "ZeroDivisionError"),
+        ("def f(:", 1, "SyntaxError"),
         ("print(__name__, __file__[-6:])", 0, ""),
     ],
 )

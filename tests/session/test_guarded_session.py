@@ -34,3 +34,15 @@ def test_rule_30_a_blow_up_is_told_and_undone(tmp_path, service):
             s.restore(0, "latest")
         assert s.restore(0, "latest-good") == good.step
         np.testing.assert_array_equal(s.snapshot(0)["u"][:], good["u"][:])
+
+
+def test_where_nothing_is_good_no_former_name_is_guessed(tmp_path):
+    config = rn.CheckpointConfig(
+        storage_path=tmp_path / "s.zarr", enabled=False, guard=lambda *_: "never"
+    )
+    with rn.Session(rn.actors.CellActor(grow, (8,), params={"gain": 1}), config=config) as s:
+        with pytest.warns(rn.CheckpointWarning, match="never"):
+            s.snapshot(0)
+        with pytest.raises(rn.CheckpointNotFound, match="no checkpoint of a good state") as caught:
+            s.restore(0, "latest-good")
+        assert "former name" not in str(caught.value)
