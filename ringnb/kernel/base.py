@@ -324,6 +324,9 @@ class AbstractKernel(ABC):
         """Why the kernel does not run, or None while it does."""
         return None if self.alive else (self._stopped_because or "the kernel was never launched")
 
+    def release(self) -> None:  # noqa: B027 - a kernel that holds nothing need not do anything
+        """Let go of states and descriptors after `stop`; counters can still be read. Any thread."""
+
     def check_alive(self) -> None:
         """Raise if the kernel does not run.
 

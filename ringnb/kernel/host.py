@@ -275,6 +275,8 @@ class LaneKernel(AbstractKernel):
         """Return an actor's views of a staging buffer, made at its first snapshot. Any thread."""
         views = self._views.get((index, slot))
         if views is None:
+            if not self._memory[lane].staging:
+                self.check_alive()  # the memory was released
             block, actor = self._memory[lane].staging[index], self.actors[slot]
             views = self._views[index, slot] = _StagingViews(
                 state=layout.state_view(block, actor),

@@ -274,6 +274,11 @@ class LaneMemory:
         self.blocks[block.ctypes.data] = block
         return block.ctypes.data
 
+    def release(self) -> None:
+        """Let go of all state; no thread of the kernel may be left. Views that are held keep theirs."""
+        self.blocks.clear()
+        self.staging.clear()
+
     @property
     def restore(self) -> npt.NDArray[np.uint8]:
         """The block that the next RESTORE command takes its levels from."""

@@ -53,6 +53,7 @@ def close_parts(
         manager.cancel_all_pending()
     try:
         kernel.stop("the session was closed")
+        kernel.release()
     except TimeoutError as error:
         service.warn(f"the session was closed, but {error}")
     except KeyboardInterrupt as error:

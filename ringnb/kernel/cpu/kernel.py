@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -42,6 +43,7 @@ _SLICE_NS = 1_000_000
 _HOT_NS = 10_000_000
 _START_POLL_S = 0.0005
 _END_POLL_S = 0.1
+_PIPE_USE_S = 0.5  # nobody sleeps at a pipe longer once the kernel has stopped
 _LONGEST_SLEEP_MS = 100  # so that the main thread serves Ctrl-C
 
 
@@ -98,6 +100,9 @@ class CpuKernel(LaneKernel):
         self._scratch = np.zeros(8, np.int64)
         self._threads: list[threading.Thread] = []
         self._pipes: list[int] = []
+        self._pipe_users: deque[None] = (
+            deque()
+        )  # an entry for each thread that uses the host's pipe
 
     def _fill(self, memory: LaneMemory, row: int, slot: int, actor: Actor) -> None:
         facts = memory.table[row]
@@ -168,10 +173,30 @@ class CpuKernel(LaneKernel):
                 check_interrupted()
                 thread.join(_END_POLL_S)
 
+    def release(self) -> None:
+        """Let go of states and pipes, if every thread of the kernel has ended."""
+        if self.alive or any(thread.is_alive() for thread in self._threads):
+            return
+        self._views.clear()
+        for lane, memory in enumerate(self._memory):
+            with self._push_locks[lane]:
+                memory.control[layout.WAKE_FD_WRITE] = -1
+            memory.release()
+        # The number of a closed file is soon reused. Who comes from now on finds no pipe; who is there
+        # was counted before it looked.
+        pipes, self._pipes = self._pipes, []
+        deadline = time.monotonic() + _PIPE_USE_S
+        while self._pipe_users and time.monotonic() < deadline:
+            time.sleep(_START_POLL_S)
+        if self._pipe_users:
+            self._pipes = pipes  # closed when no variable refers to the kernel
+            return
+        for fd in pipes:
+            os.close(fd)
+
     def __del__(self) -> None:
         """Stop the threads of a kernel that no variable refers to."""
         super().__del__()
-        # Only here, where no thread can be polling them: the number of a closed file is soon reused.
         while getattr(self, "_pipes", ()):
             os.close(self._pipes.pop())
 
@@ -201,20 +226,31 @@ class CpuKernel(LaneKernel):
         if self._replies():
             store_word(self._host, layout.HOST_ASLEEP, 0)
             return True
-        sleep_for_reply(self._host, self._scratch, self._host_fd, timeout_ms)
+        self._pipe_users.append(None)
+        try:
+            if self._pipes:
+                sleep_for_reply(self._host, self._scratch, self._host_fd, timeout_ms)
+        finally:
+            self._pipe_users.pop()
         return self._replies()
 
     def wake(self) -> None:
         """End another thread's `wait` early. Any thread."""
-        if self._pipes and os.getpid() == self._pid:
-            with contextlib.suppress(BlockingIOError):  # full of wake-ups already
-                os.write(self._host_fd_write, b"w")
+        self._pipe_users.append(None)
+        try:
+            if self._pipes and os.getpid() == self._pid:
+                with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+                    os.write(self._host_fd_write, b"w")
+        finally:
+            self._pipe_users.pop()
 
     # -- state -----------------------------------------------------------------------------------
 
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
         """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
         memory, row = self._row(slot)
+        if not memory.blocks:
+            self.check_alive()  # the memory was released
         return state_view(
             memory.restore, self.actors[slot], int(memory.table[row, layout.C_SECOND])
         )
@@ -227,6 +263,8 @@ class CpuKernel(LaneKernel):
         gives the state of one step.
         """
         memory, row = self._row(slot)
+        if not memory.blocks:
+            self.check_alive()  # the memory was released
         actor = self.actors[slot]
         return _levels(memory, row, actor)[: actor.levels]
 
