@@ -65,11 +65,11 @@ class CellActor(Actor):
     Notes
     -----
     These are refused, with the line: an update that writes ``now``, ``params`` or another cell, that
-    returns a value, that never writes ``next``, or that leaves its arrays. Unless `replayable` is False,
-    also one that keeps state which no checkpoint holds, so that a restored run would go on differently:
-    it draws from ``np.random`` or ``random`` (use `ringnb.actors.random.uniform`), reads a clock, reads
-    ``next`` of another cell, or, with one level, reads ``next`` before it has written it or leaves it
-    unwritten.
+    returns a value, that never writes ``next``, that leaves its arrays, or that raises (with
+    `boundscheck` it may: the kernel stops there). Unless `replayable` is False, also one that keeps
+    state which no checkpoint holds, so that a restored run would go on differently: it draws from
+    ``np.random`` or ``random`` (use `ringnb.actors.random.uniform`), reads a clock, reads ``next`` of
+    another cell, or, with one level, reads ``next`` before it has written it or leaves it unwritten.
 
     The text of the function is read, and some cells are tried, uncompiled, with the state that the
     actor starts from, which takes milliseconds. A `start` that is called is not called for that: its
@@ -140,7 +140,7 @@ class CellActor(Actor):
         self.replayable = check_bool(replayable, "replayable")
         if self.replayable:
             check_references(plain)
-        check_text(plain)
+        check_text(plain, stops=self.boundscheck)
         # A start that is called may draw from a generator: it is called when it is needed, not here.
         self._tried = self._make_start is None
         state = np.broadcast_to(np.zeros(1, self.dtype), self.state_shape)

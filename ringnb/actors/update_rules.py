@@ -175,10 +175,21 @@ def closed_over_by(function: FunctionType) -> dict[str, Any]:
 # -- its text ------------------------------------------------------------------------------------
 
 
-def check_text(update: FunctionType) -> None:
+def raises(_: Names) -> tuple[str, str]:
+    """Refuse an exception that nobody would be told of."""
+    what = "raises an exception, which a kernel cannot pass on: cells after this one are left out"
+    remedy = (
+        "Pass boundscheck=True, and the kernel stops there; or leave it out, and have states checked by "
+        "CheckpointConfig(guard=f)"
+    )
+    return what, remedy
+
+
+def check_text(update: FunctionType, *, stops: bool = True) -> None:
     """Refuse an update whose text shows that it cannot be meant so; `ValueError` with the line.
 
-    It writes ``now``, ``params`` or another cell, returns a value, or never writes ``next``.
+    It writes ``now``, ``params`` or another cell, returns a value, never writes ``next``, or raises
+    where an exception does not stop the kernel (`stops`).
     """
     names = names_of(update)
     tree = node_of(update)
@@ -197,7 +208,13 @@ def check_text(update: FunctionType) -> None:
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
     }
     writes = False
-    for node in _own_nodes(tree):
+    nodes = list(_own_nodes(tree))
+    for node in nodes:
+        if not isinstance(node, ast.Raise | ast.Assert) or stops:
+            continue
+        if not any(isinstance(n, ast.Try) for n in nodes):  # else it may be caught
+            refuse(node, *raises(names))
+    for node in nodes:
         if isinstance(node, ast.Return) and _is_value(node.value):
             refuse(node, *returns_a_value(names))
         if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Store):

@@ -372,10 +372,13 @@ def prints(now, next, params, step, y, x):
     next[0, y, x] = now[0, y, x]
 
 
-def raises(now, next, params, step, y, x):
-    if now[0, y, x] >= 0:
-        raise ValueError
+def catches_its_own(now, next, params, step, y, x):
     next[0, y, x] = now[0, y, x]
+    try:
+        if now[0, y, x] > 1000:
+            raise ValueError
+    except Exception:
+        next[0, y, x] = 0
 
 
 def recursive(now, next, params, step, y, x):
@@ -425,7 +428,7 @@ SOUND = [
     calls_a_vectorised_helper,
     draws_from_the_counter,
     prints,
-    raises,
+    catches_its_own,
     recursive,
     counts_beyond_eight_bits,
     never_ends,
@@ -471,3 +474,15 @@ def test_the_models_of_the_package_are_sound_and_every_cell_could_be_tried(actor
 
 def test_a_trial_costs_no_memory_of_the_grids_size():
     A.CellActor(writes_a_view, (2**19, 2**19))
+
+
+def raises_far_off(now, next, params, step, y, x):
+    next[0, y, x] = now[0, y, x]
+    if step > 10**6:
+        raise ValueError(step)
+
+
+def test_an_exception_is_let_in_only_where_it_stops_the_kernel():
+    with pytest.raises(ValueError, match=r"raises an exception.*test_trial.*boundscheck=True"):
+        rn.actors.CellActor(raises_far_off, (8, 8))
+    rn.actors.CellActor(raises_far_off, (8, 8), boundscheck=True)
