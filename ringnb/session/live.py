@@ -39,7 +39,7 @@ class _Open(Protocol):
         """Take a last checkpoint, and release everything."""
 
 
-_live: weakref.WeakSet[Any] = weakref.WeakSet()
+_live: weakref.WeakKeyDictionary[Any, None] = weakref.WeakKeyDictionary()
 on_start: list[Callable[[Any], None]] = []
 """Called with each session that has started, on the thread that made it; what they raise closes it."""
 
@@ -49,7 +49,7 @@ unsaved: list[str] = []
 
 def enter(session: _Open) -> None:
     """Count a session among those that are open, and tell `on_start`."""
-    _live.add(session)
+    _live[session] = None
     # Registered again, so that it runs before all that was registered until now: commits under way
     # at exit read the kernel's buffers, which finalisers free.
     atexit.unregister(close_all)
@@ -65,12 +65,12 @@ def enter(session: _Open) -> None:
 
 def leave(session: _Open, unsaved_now: Sequence[str]) -> None:
     """Take a session out that was closed; say which of its actors' last states could not be saved."""
-    _live.discard(session)
+    _live.pop(session, None)
     unsaved.extend(unsaved_now)
 
 
 def open_sessions() -> list[Any]:
-    """Return the sessions that are open."""
+    """Return the sessions that are open, in the order in which they began."""
     return list(_live)
 
 

@@ -14,6 +14,7 @@ from session_rig import FULL, SHAPE, Gate, memory, quiet
 from waiting import until
 
 import ringnb as rn
+from ringnb.session import live
 from ringnb.session.crank import POSITIONS, Crank
 from ringnb.testing import MemoryStorage
 from ringnb.testing.kernels import Mixer
@@ -219,3 +220,15 @@ def test_changes_are_saved_in_the_middle_of_a_run_as_well():
 def test_its_settings_are_checked(changes, error):
     with pytest.raises(error, match=next(iter(changes))):
         quiet(**changes)
+
+
+def test_at_the_end_the_session_that_began_last_is_saved_last():
+    """What it has computed is then the newest, where several have actors of one name in one store."""
+    storage = memory()
+    began = [ending(storage, service=False) for _ in range(6)]
+    steps = [9, 2, 7, 1, 8, 3]
+    for session, step in zip(began, steps, strict=True):
+        session.run_steps(0, step)
+    live.close_all()
+    assert all(session.closed for session in began)
+    assert steps_of(storage)[-6:] == steps
