@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from typing import Any, Literal
 from ringnb.session.live import open_sessions
 
 __all__ = ["checkpoint_on_signal"]
+
+_UNSEEN = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
 
 
 def checkpoint_on_signal(*signals: int, then: Literal["exit", "continue"] = "exit") -> None:
@@ -55,6 +58,16 @@ def checkpoint_on_signal(*signals: int, then: Literal["exit", "continue"] = "exi
         raise ValueError(msg)
     if then not in ("exit", "continue"):
         msg = f"then must be 'exit' or 'continue', got {then!r}"
+        raise ValueError(msg)
+    for number in signals:
+        if isinstance(number, bool) or not isinstance(number, int):
+            msg = f"a signal must be a number such as signal.SIGTERM, got {number!r}"
+            raise TypeError(msg)
+        if number not in signal.valid_signals() or number in _UNSEEN:
+            msg = f"signal {number!r} cannot be handled: no process sees it. Take signal.SIGTERM"
+            raise ValueError(msg)
+    if threading.current_thread() is not threading.main_thread():
+        msg = "only the main thread may set what a signal does: call checkpoint_on_signal there"
         raise ValueError(msg)
     for number in signals:
         before = signal.getsignal(number)

@@ -289,5 +289,8 @@ def test_signals_that_cannot_be_handled_are_refused():
         rn.checkpoint_on_signal()
     with pytest.raises(ValueError, match="'exit' or 'continue'"):
         rn.checkpoint_on_signal(signal.SIGUSR1, then="stop")
-    with pytest.raises(OSError, match="Invalid argument"):
-        rn.checkpoint_on_signal(signal.SIGKILL)
+    for number in (signal.SIGKILL, signal.SIGSTOP, 9999):
+        with pytest.raises(ValueError, match="cannot be handled"):
+            rn.checkpoint_on_signal(signal.SIGUSR1, number)
+    with pytest.raises(TypeError, match=r"such as signal\.SIGTERM, got 'TERM'"):
+        rn.checkpoint_on_signal("TERM")
