@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, final
 
 import numpy as np
+import numpy.ma  # NumPy imports it at first use: two threads at once run into endless recursion
 import numpy.typing as npt
 
 from ringnb._support.checks import (

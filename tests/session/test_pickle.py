@@ -113,7 +113,8 @@ def test_a_checkpoint_is_opened_again_where_it_lies(tmp_path):
         np.testing.assert_array_equal(pickled(checkpoint["u"]), checkpoint["u"])
         assert copy.deepcopy(checkpoint).pin("mine") is None
         assert pickled(s.manager.history(0)) == s.manager.history(0)
-        assert pickled(s.statistics()) == s.statistics()
+        statistics = s.statistics()
+        assert pickled(statistics) == statistics
         assert pickled(list(s.events))
         raw = pickle.dumps(checkpoint)
         s.storage.unpin(checkpoint.name)
