@@ -158,6 +158,7 @@ def test_a_torn_snapshot_ends_the_measurement(card, monkeypatch):
         kernel.stop()
 
 
+@pytest.mark.slow
 def test_checkpoints_are_weighed(card, tmp_path):
     row = measured(card, "checkpoints", tmp_path)["gpu_rate"]
     assert (row.limit, row.target) == PROMISED["gpu_rate"]

@@ -44,6 +44,7 @@ def test_the_lowest_point_of_a_sweep_is_found():
     assert made_up_sweep(best=0.3).best_s == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_a_sweep_counts_only_what_survived_the_kills(tmp_path):
     told = []
     sweep = course.sweep(tmp_path, [30.0, 0.05], [0.4, 0.4], told=told.append)

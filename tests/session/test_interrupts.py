@@ -123,7 +123,7 @@ def test_an_interrupt_at_any_point_leaves_what_is_true(service, call, stride):
 
 
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(30, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("service", ["service", "by hand"])
+@pytest.mark.parametrize("service", ["service", pytest.param("by hand", marks=pytest.mark.slow)])
 def test_a_storm_of_ctrl_c_leaves_what_is_true(service, seconds):
     done = subprocess.run(
         [sys.executable, str(CHILD), str(seconds), "400", "7", service],

@@ -22,7 +22,9 @@ from ringnb.testing.kernels import Mixer
 TIMEOUT_S = 5.0  # of a snapshot that waits for itself; any other takes milliseconds
 
 
-@pytest.fixture(params=[True, False], ids=["service", "by hand"])
+@pytest.fixture(
+    params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["service", "by hand"]
+)
 def session(request):
     with rn.Session(
         Mixer(SHAPE),

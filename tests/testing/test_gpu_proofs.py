@@ -122,6 +122,7 @@ def test_a_child_starts_and_ends():
     assert "KeyboardInterrupt" in err
 
 
+@pytest.mark.slow
 def test_one_command_selects_the_tests_on_a_device():
     """Without a GPU they are skipped with its reason, and it is not the simulator's."""
     command = ("-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/gpu")

@@ -107,7 +107,12 @@ def test_storage_rule_25_a_store_that_the_group_may_write_stays_so_whatever_the_
 
 @as_root
 @pytest.mark.parametrize(
-    "operation", ["save", "delete", "pin", "quarantine", "save_many", "delete_many"]
+    "operation",
+    [
+        "save",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("delete", "pin", "quarantine")),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("save_many", "delete_many")),
+    ],
 )
 def test_storage_rule_25_umask_022_gets_a_sentence_with_path_owner_and_remedy(shared, operation):
     path = shared / "s.zarr"
