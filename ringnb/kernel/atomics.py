@@ -149,7 +149,7 @@ def assume(_typing: Any, condition: Any) -> Any:
     return types.void(types.boolean), codegen
 
 
-def _call_address(n_pointers: int, argument_types: tuple[Any, ...]) -> Any:
+def _call_address(n_pointers: int, argument_types: tuple[Any, ...], returns: Any) -> Any:
     """Return a codegen that calls the C function at the address in the first argument."""
 
     def codegen(context: Any, builder: Any, _sig: Any, args: Any) -> Any:
@@ -157,13 +157,14 @@ def _call_address(n_pointers: int, argument_types: tuple[Any, ...]) -> Any:
         ir_types = [byte_ptr] * n_pointers + [
             context.get_value_type(t) for t in argument_types[1 + n_pointers :]
         ]
-        fnty = ir.FunctionType(ir.VoidType(), ir_types)
+        returned = ir.VoidType() if returns == types.void else context.get_value_type(returns)
+        fnty = ir.FunctionType(returned, ir_types)
         fn = builder.inttoptr(args[0], fnty.as_pointer())
         pointers = [builder.inttoptr(a, byte_ptr) for a in args[1 : 1 + n_pointers]]
-        builder.call(fn, [*pointers, *args[1 + n_pointers :]])
-        return context.get_dummy_value()
+        result = builder.call(fn, [*pointers, *args[1 + n_pointers :]])
+        return context.get_dummy_value() if returns == types.void else result
 
-    return types.void(*argument_types), codegen
+    return returns(*argument_types), codegen
 
 
 @intrinsic
@@ -181,8 +182,8 @@ def call_step(
     first: Any,
     last: Any,
 ) -> Any:
-    """Call a compiled step function (see `ringnb.kernel.cpu.compile`) by its address."""
-    return _call_address(3, (types.int64,) * 11)
+    """Call a compiled step function (see `ringnb.kernel.cpu.compile`) by its address; 0: it raised."""
+    return _call_address(3, (types.int64,) * 11, types.int64)
 
 
 @intrinsic
@@ -202,7 +203,7 @@ def call_inject(
     amplitude: Any,
 ) -> Any:
     """Call a compiled inject function by its address."""
-    return _call_address(3, (*((types.int64,) * 11), types.float64))
+    return _call_address(3, (*((types.int64,) * 11), types.float64), types.void)
 
 
 @_intrinsic(lambda address: ctypes.cast(address, ctypes.POINTER(ctypes.c_uint64)))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import numba
 import numpy as np
@@ -115,3 +116,26 @@ def test_checking_changes_no_bits():
 def test_a_gpu_checks_no_index_and_says_so():
     with pytest.raises(ValueError, match=r"boundscheck=True of plane.*backend='cpu'"):
         CudaKernel([hosted(plane, (7, 30), boundscheck=True)])
+
+
+@numba.njit
+def _picky(value):
+    if value > 2.5:
+        raise ValueError("too much")
+    return value + 1
+
+
+def _grow(now, then, params, step, x):
+    then[0, x] = _picky(now[0, x])
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_update_that_raises_unchecked_stops_the_kernel(width, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(repr(what.exc_value)))
+    actor = rn.actors.CellActor(_grow, (8,), start=np.ones((1, 8)))
+    config = rn.CheckpointConfig(enabled=False)
+    with rn.Session(actor, config=config, storage=MemoryStorage(), width=width) as s:
+        with pytest.raises(rn.KernelStopped, match=r"the update raised.*boundscheck=True"):
+            s.run_steps(0, 50)
+    assert told[0] == "ValueError('too much')"

@@ -5,7 +5,8 @@ will ever be and one lane may host actors of several types::
 
     step(now*, next*, params*, step, nf, nz, ny, nx, first, last)
 
-updates the cells whose index along the leading grid axis lies in ``first..last-1``.
+updates the cells whose index along the leading grid axis lies in ``first..last-1`` and returns 1. If
+the update raises, Numba prints the exception, leaves the rest out and returns 0.
 
 The package's own models are kept on disk (`ringnb.kernel.caching`). What a user wrote is compiled by
 every process, together with all that it calls.
@@ -64,6 +65,7 @@ _SOURCES = {
         assume(x >= 0)
         assume(x < nx)
         cell(now, next, params, step, x)
+    return 1
 """
     ),
     2: (
@@ -72,6 +74,7 @@ _SOURCES = {
     for y in range(first, last):
 """
         + _indent(_ROW.format(row_in_grid="(y >= 0) & (y < ny)", lead="y, "), 4)
+        + "\n    return 1\n"
     ),
     3: (
         _HEAD
@@ -82,6 +85,7 @@ _SOURCES = {
         + _indent(
             _ROW.format(row_in_grid="(z >= 0) & (z < nz) & (y >= 0) & (y < ny)", lead="z, y, "), 8
         )
+        + "\n    return 1\n"
     ),
 }
 # Every index is checked. The first cell that raised is noted behind the parameters, for the leader, and
@@ -101,6 +105,7 @@ def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
             fault[17] = step
             fault[16] = at + 1
         at += 1
+    return 1
 """
 _CELLS_PER_ROW = {1: "1", 2: "nx", 3: "ny * nx"}
 _PLACES = {1: "at", 2: "at // nx, at % nx", 3: "at // (ny * nx), at // nx % ny, at % nx"}
@@ -225,7 +230,8 @@ def _compile(
     exec(code, namespace)  # noqa: S102 - our own template, with no text of the user's in it
     options = {"error_model": "numpy", "nopython": True}
     # What the decorator `cfunc` makes, with another cache.
-    compiled: Any = CFunc(namespace[name], (arguments, types.void), locals={}, options=options)
+    returns = types.void if source is _INJECT else types.int64
+    compiled: Any = CFunc(namespace[name], (arguments, returns), locals={}, options=options)
     try:
         if own:
             compiled._cache = DiskCache(name)

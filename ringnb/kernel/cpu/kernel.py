@@ -293,6 +293,12 @@ def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
     row = int(rows[0])
     slot = int(memory.table[row, layout.C_SLOT])
     actor, params = actors[slot], memory.params[row]
+    if params[layout.P_FAULT_CELL] < 0:
+        begun = int(memory.table[row, layout.C_STEP])
+        return (
+            f"in slot {slot}, the update raised in step {begun} or one of the next (Numba has printed "
+            "the exception, above): CellActor(..., boundscheck=True) names step, cell and line"
+        )
     step = int(params[layout.P_FAULT_STEP])
     at = np.unravel_index(int(params[layout.P_FAULT_CELL]) - 1, actor.shape)
     cell = tuple(int(i) for i in at)

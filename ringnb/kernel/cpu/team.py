@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numba import carray
+
 from ringnb.kernel import layout
 from ringnb.kernel.atomics import (
     call_step,
@@ -25,6 +27,7 @@ from ringnb.kernel.atomics import (
     poll_fd,
     read_fd,
     store_release,
+    words_at,
     write_fd,
     yield_thread,
 )
@@ -35,6 +38,7 @@ from ringnb.kernel.layout import BLOCK_WORDS
 __all__ = ["member_at", "publish_job", "run_member", "team_job"]
 
 _SPINS = 512
+_RAISED = 0xBFF0000000000000  # the float -1.0: it raised, and nobody knows at which cell
 
 
 @inner
@@ -74,7 +78,7 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
     step = table[actor, layout.C_STEP]
     for _ in range(count):
         if last > first:
-            call_step(
+            done = call_step(
                 table[actor, layout.C_STEP_FN],
                 now,
                 following,
@@ -87,6 +91,9 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
                 first,
                 last,
             )
+            if done == 0:
+                params = carray(words_at(table[actor, layout.C_PARAMS]), (layout.P_FAULT_STEP,))
+                params[layout.P_FAULT_CELL] = _RAISED
         step += 1
         now, following = following, now
         if width > 1:
