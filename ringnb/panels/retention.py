@@ -8,8 +8,11 @@ from typing import final
 
 from ipywidgets import HTML, Text, Widget
 
+from ringnb._support.text import counted, format_bytes, rows_table
 from ringnb.checkpoint import retention
+from ringnb.checkpoint.pruning import PrunedRun
 from ringnb.checkpoint.retention import Policy
+from ringnb.errors import CheckpointError
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import WHOLE_LABEL, dropdown, integer_field, row
@@ -37,9 +40,11 @@ class RetentionPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        # What was previewed, and so may be done: the policy as it is written, and one checkpoint's name.
+        # What was previewed, and so may be done: the policy as it is written, one checkpoint's name, and
+        # what goes of runs that were left behind.
         self._previewed_policy: str | None = None
         self._previewed_deletion: str | None = None
+        self._previewed_runs: list[PrunedRun] = []
         self.policy = self.control(dropdown("Keep", _POLICIES), self._forget_preview)
         kept = max(1, self._controller.state.config.max_snapshots)
         self.number = self.control(integer_field("N", kept), self._forget_preview)
@@ -58,6 +63,15 @@ class RetentionPanel(Panel):
             ("consider", "Preview its deletion", "Show what deleting the chosen one would free"),
             ("delete", "Delete it", "Needs a preview of exactly this checkpoint"),
         )
+        runs = self.actions(
+            "Earlier runs",
+            (
+                "runs",
+                "Preview earlier runs",
+                "Show what deleting all but the newest run would take",
+            ),
+            ("prune", "Delete earlier runs", "Needs a preview of exactly these runs"),
+        )
         self.table = HTML()
         self.in_force = HTML()
         return [
@@ -68,6 +82,7 @@ class RetentionPanel(Panel):
             self.chooser("kept", "Checkpoint to pin or delete"),
             row(self.label),
             one,
+            runs,
         ]
 
     def _chosen_policy(self) -> Policy:
@@ -88,6 +103,13 @@ class RetentionPanel(Panel):
                 self.refuse("Apply: preview this policy first, so that you see what it deletes")
                 return
             self.submit("Apply", lambda s: self._apply(s, policy), worker="storage")
+        elif action == "runs":
+            self.submit("Earlier runs", self._preview_runs, worker="storage")
+        elif action == "prune":
+            if not self._previewed_runs:
+                self.refuse("Delete earlier runs: preview them first, so that you see what goes")
+                return
+            self.submit("Earlier runs", self._prune, worker="storage")
         elif chosen is None:
             self.refuse(self._controller.choices.why_unresolved("kept"))
         elif action == "pin":
@@ -106,6 +128,25 @@ class RetentionPanel(Panel):
             self.refuse(f"Delete: preview the deletion of {chosen.name} first")
         else:
             self.submit("Delete", lambda s: self._delete(s, chosen.name), worker="storage")
+
+    def _preview_runs(self, session: Session) -> str:
+        pruned = session.manager.prune_runs(dry_run=True)
+        self._previewed_runs = pruned
+        going = [e for run in pruned for e in run.delete]
+        self.put(self.table, value=_table_of(pruned) if pruned else "")
+        return (
+            f"Deleting {counted(len(pruned), 'earlier run')} would take "
+            f"{counted(len(going), 'checkpoint')}, {format_bytes(sum(e.nbytes for e in going))}"
+        )
+
+    def _prune(self, session: Session) -> str:
+        seen, self._previewed_runs = self._previewed_runs, []
+        if session.manager.prune_runs(dry_run=True) != seen:
+            msg = "the earlier runs have changed since the preview; nothing was deleted: preview again"
+            raise CheckpointError(msg)
+        going = [e for run in session.manager.prune_runs() for e in run.delete]
+        self.put(self.table, value="")
+        return f"{counted(len(going), 'checkpoint')} of earlier runs deleted"
 
     def _preview_deletion(self, session: Session, name: str) -> str:
         freed = session.manager.discard(name, dry_run=True)
@@ -148,4 +189,21 @@ class RetentionPanel(Panel):
         self.flags(
             apply={"disabled": self._previewed_policy != repr(self._chosen_policy())},
             delete={"disabled": chosen is None or self._previewed_deletion != chosen.name},
+            prune={"disabled": not self._previewed_runs},
         )
+
+
+def _table_of(pruned: Sequence[PrunedRun]) -> str:
+    """Return the runs of which something goes, as a table."""
+    header = ("actor", "run", "steps", "goes", "stays")
+    rows = [
+        (
+            p.kernel_id,
+            p.run.id[:6],
+            f"{p.run.first_step:,} to {p.run.last_step:,}",
+            counted(len(p.delete), "checkpoint"),
+            ", ".join(f"{e.name} ({why})" for e, why in p.keep) or "nothing",
+        )
+        for p in pruned
+    ]
+    return rows_table("Earlier runs", header, rows)

@@ -61,3 +61,26 @@ def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pin
     until(lambda: panel.frame.chosen["kept"] == "")  # what is gone is not the choice any more
     ask(first, "pin")
     until(lambda: f"{first} is not there any more" in panel.frame.alert)
+
+
+def test_earlier_runs_are_deleted_after_a_preview_of_exactly_these(session):
+    first = [session.snapshot(0).name for _ in range(2)]
+    session.restore(0, first[0])
+    session.run_steps(0, 1)
+    second = session.snapshot(0).name
+    panel = session.panel("retention")
+    press(panel, "prune")
+    until(lambda: "preview them first" in panel.frame.alert)
+    press(panel, "runs")
+    until(lambda: panel.frame.flags["prune"]["disabled"] is False)
+    assert "Deleting 1 earlier run would take 1 checkpoint" in panel.frame.status
+    assert f"{first[0]} (" in panel.table.value  # the other run branches from it
+    session.storage.pin(first[1], "kept")
+    press(panel, "prune")
+    until(lambda: "changed since the preview" in panel.frame.alert)
+    session.storage.unpin(first[1])
+    press(panel, "runs")
+    until(lambda: panel.frame.flags["prune"]["disabled"] is False)
+    press(panel, "prune")
+    until(lambda: "1 checkpoint of earlier runs deleted" in panel.frame.status)
+    assert session.manager.list_checkpoints(0) == [first[0], second]
