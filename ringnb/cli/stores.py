@@ -201,7 +201,7 @@ def import_store(archive: str, path: str, names: Sequence[str] = ()) -> int:
             done = import_archive(archive, storage, list(names) or None)
         except Exception:
             if came := len(storage.list()) - held:
-                say(f"{counted(came, 'checkpoint')} imported into {path} before this went wrong:")
+                say(f"{counted(came, 'checkpoint')} imported into {path} in spite of this:")
             raise
     why = "" if done else ": it already holds every undamaged checkpoint of the archive"
     say(f"{counted(len(done), 'checkpoint')} imported into {path}{why}")

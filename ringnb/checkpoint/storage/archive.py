@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, final
 
 from zarr.storage import ZipStore
 
+from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.directory import files
@@ -23,7 +24,7 @@ from ringnb.checkpoint.storage.format import DOCUMENT, root_document
 from ringnb.checkpoint.storage.permissions import name_full
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.errors import CheckpointError
+from ringnb.errors import CheckpointCorrupt, CheckpointError
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -201,8 +202,10 @@ def import_archive(
     ------
     CheckpointError
         If the store cannot be written, or its name was taken at the same moment.
-    CheckpointNotFound, CheckpointCorrupt
-        If the archive has no such checkpoint, or it is damaged. Those that are newer stay imported.
+    CheckpointNotFound
+        If the archive has no such checkpoint; nothing is imported then.
+    CheckpointCorrupt
+        If some are damaged; it is raised when all others are imported, and names them.
     FileNotFoundError, OSError
         If the file cannot be read, or the store not be written.
     """
@@ -216,18 +219,30 @@ def import_archive(
         e for e in wanted if (e.id not in ids if e.copy is None else (e.name, e.id) not in copies)
     ]
     done: dict[str, str] = {}
+    damaged: dict[str, CheckpointCorrupt] = {}
     # The newest first, as each goes below the lowest number: whatever ends this, those that are there
     # are in the order of the archive, and another try adds what is older.
     for place in range(len(fresh), 0, -1):
         entry = fresh[place - 1]
         name = free_name(entry.name, storage.exists)
-        storage.copy_from(
-            archive.load(entry.name),
-            name=name,
-            place=0 if held else place,
-            as_copy=entry.copy is not None,
+        try:
+            storage.copy_from(
+                archive.load(entry.name),
+                name=name,
+                place=0 if held else place,
+                as_copy=entry.copy is not None,
+            )
+        except CheckpointCorrupt as error:
+            damaged[entry.name] = error
+        else:
+            done[entry.name] = name
+    if damaged:
+        name, first = next(iter(damaged.items()))
+        msg = (
+            f"{len(damaged)} of {len(fresh)} checkpoints of {os.fspath(path)!r} were not imported, as "
+            f"they are damaged: {quote_names(list(damaged))} ({first}); all others were"
         )
-        done[entry.name] = name
+        raise CheckpointCorrupt(msg) from first
     return dict(reversed(done.items()))
 
 

@@ -295,7 +295,7 @@ def test_the_commands_say_what_is_left_out_and_what_came_before_a_failure(store,
     assert cli.main(["import", str(archive), str(tmp_path / "new.zarr")]) == 1
     said = capsys.readouterr()
     assert said.out.startswith(f"{newer} checkpoint")
-    assert said.out.endswith("before this went wrong:\n")
+    assert said.out.endswith("in spite of this:\n")
     assert "is damaged" in said.err
     assert len(rn.ZarrStorage(tmp_path / "new.zarr").list()) == newer > 0
 
@@ -398,3 +398,16 @@ def test_storage_rule_15_the_commands_export_import_and_pin(store, tmp_path, cap
     for bad in (["export", str(store), str(path)], ["import", str(store), str(target)]):
         assert cli.main(bad) == 1
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_storage_rule_17_a_damaged_checkpoint_keeps_no_other_out(store, tmp_path):
+    export_archive(rn.ZarrStorage(store), tmp_path / "a.zip")
+    raw = (tmp_path / "a.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        info = archive.getinfo(f"{ONE}/u/c.0.0")
+    at = info.header_offset + 30 + len(info.filename) + 1
+    (tmp_path / "a.zip").write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    with rn.ZarrStorage(tmp_path / "t.zarr", durable=False) as target:
+        with pytest.raises(rn.CheckpointCorrupt, match=rf"1 of 3 .*{ONE}.*all others were"):
+            import_archive(tmp_path / "a.zip", target)
+        assert target.list() == [TWO, THREE]
