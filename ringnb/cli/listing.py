@@ -67,7 +67,7 @@ def list_store(
     With `everything` also what lies in it and is not ringnb's, and why it is passed over; with
     `only_runs` a line per run.
     """
-    foreign = storage.foreign() if everything else []
+    foreign = storage.foreign()
     if as_json:
         checkpoints = describe(storage)
         total = sum(e["nbytes"] or 0 for e in checkpoints)
@@ -90,7 +90,12 @@ def list_store(
             say(f"Beside them {rest}")
     else:
         _say_checkpoints(path, entries)
-    if foreign:
+    if foreign and not everything:
+        shown = [name for name, _ in foreign if not name.startswith(".")]
+        if shown:
+            is_are = "entry is" if len(shown) == 1 else "entries are"
+            say(f"{len(shown)} other {is_are} not ringnb's: `ringnb ls --all` says why")
+    elif foreign:
         say()
         say("Not ringnb's, and left alone:")
         rows = ([name if name.isprintable() else ascii(name), why] for name, why in foreign)
