@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeAlias, TypeGuard, cast
+from typing import Any, NoReturn, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -202,12 +202,18 @@ def check_json(value: object, what: str) -> dict[str, Any]:
 
     Mappings and lists may be nested, to 32 levels; scalars as in `check_params`.
     """
+    if isinstance(value, _Checked):
+        return value  # as with the code of an actor, which goes into each of its checkpoints
     if value is None:
-        return {}
+        return _Checked()
     if not isinstance(value, Mapping):
         msg = f"{what} must be a mapping of name to JSON value, got {type(value).__name__}"
         raise TypeError(msg)
-    return cast("dict[str, Any]", _json_value(value, what, 32))
+    return _Checked(_json_value(value, what, 32))
+
+
+class _Checked(dict[str, Any]):
+    """What `check_json` has returned; nobody changes it."""
 
 
 def _json_value(value: object, what: str, levels: int) -> Any:

@@ -100,5 +100,5 @@ class RegisteredActor:
             params=MappingProxyType(check_params(params)),
             backend=None if backend is None else check_text(backend, "backend"),
             fields=MappingProxyType(_field_attrs(fields)),
-            code=MappingProxyType(check_json(code, "code")),
+            code=check_json(code, "code"),
         )
