@@ -202,7 +202,9 @@ def test_what_versions_before_left_in_the_package_is_deleted(tmp_path):
     for name in ("ring.push-1.py311.nbi", "ring.push-1.py311.1.nbc", "ring.cpython-311.pyc"):
         (former / name).write_bytes(b"")
     run(tmp_path / "new", PYTHONPATH=environment["PYTHONPATH"])
-    assert [path.name for path in former.glob("ring.*")] == ["ring.cpython-311.pyc"]
+    # The process, of whatever Python, may write its own byte code there.
+    assert "ring.cpython-311.pyc" in {path.name for path in former.glob("ring.*")}
+    assert list(former.glob("*.nb?")) == []
 
 
 def test_a_directory_that_vanishes_under_a_process_is_made_anew(tmp_path):
