@@ -19,7 +19,7 @@ from typing import Any, final
 import numpy as np
 from numba import types
 
-from ringnb.actors.source import code_objects, written
+from ringnb.actors.source import attribute, code_objects, written
 
 __all__ = ["code_of", "differences"]
 
@@ -110,7 +110,7 @@ class _Walk:
                 if isinstance(value, ModuleType)
                 else f"{self._label(value.__module__, value.__qualname__)}.{name}"
             )
-            value = _attribute(value, name)
+            value = attribute(value, name, _MISSING)
         plain = _plain(value)
         if library := _library_name(plain):
             yield f"{dotted} = {'.'.join([library, *rest])}"
@@ -149,17 +149,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, FunctionType | type | ModuleType):
         return value
     for name in ("py_func", "__wrapped__", "__func__"):
-        found = _attribute(value, name)
+        found = attribute(value, name, _MISSING)
         if isinstance(found, FunctionType):
             return found
     return value
-
-
-def _attribute(value: object, name: str) -> Any:
-    try:
-        return getattr(value, name, _MISSING)
-    except Exception:  # noqa: BLE001 - an object of the user's, or a module, may raise anything
-        return _MISSING
 
 
 def _references(function: FunctionType) -> list[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-__all__ = ["code_objects", "node_of", "written"]
+__all__ = ["attribute", "code_objects", "node_of", "written"]
 
 _SKIPPED = {"annotation", "ctx", "kind", "returns", "simple", "type_comment", "type_params"}
 _FUTURE = functools.reduce(
@@ -36,6 +36,14 @@ def written(function: FunctionType) -> tuple[str, str]:
     if node is not None:
         return _dump(node), ""
     return _bytecode(function.__code__, function.__doc__), str(sys.implementation.cache_tag)
+
+
+def attribute(value: object, name: str, default: object = None) -> Any:
+    """Return an attribute, or a default: an object of a user's, or a lazy module, may raise anything."""
+    try:
+        return getattr(value, name, default)
+    except Exception:  # noqa: BLE001
+        return default
 
 
 def code_objects(code: CodeType) -> Iterator[CodeType]:

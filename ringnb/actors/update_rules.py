@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ringnb.actors.source import code_objects, node_of
+from ringnb.actors.source import attribute, code_objects, node_of
 
 __all__ = [
     "TAKEN_AS_IT_IS",
@@ -80,17 +80,9 @@ def place(filename: str, line: int) -> str:
 
 def plain_function(value: object) -> FunctionType | None:
     """Return the plain function that a compiled one was made of, by any of Numba's decorators."""
-    dispatcher = _attribute(value, "_dispatcher") or value  # of `numba.vectorize`
-    written = _attribute(dispatcher, "py_func")
+    dispatcher = attribute(value, "_dispatcher") or value  # of `numba.vectorize`
+    written = attribute(dispatcher, "py_func")
     return written if isinstance(written, FunctionType) else None
-
-
-def _attribute(value: object, name: str) -> Any:
-    """Return an attribute, or None: an object of a user's, or a lazy module, may raise anything."""
-    try:
-        return getattr(value, name, None)
-    except Exception:  # noqa: BLE001
-        return None
 
 
 # -- what it refers to ---------------------------------------------------------------------------
@@ -126,10 +118,10 @@ def _hidden_state(value: object) -> str | None:
     """Say whether a value that code refers to is a generator of random numbers, or a clock."""
     if isinstance(value, ModuleType):
         name = value.__name__
-    elif isinstance(value, _GENERATORS) or isinstance(_attribute(value, "__self__"), _GENERATORS):
+    elif isinstance(value, _GENERATORS) or isinstance(attribute(value, "__self__"), _GENERATORS):
         return "random"
     elif callable(value):
-        name = str(_attribute(plain_function(value) or value, "__module__"))
+        name = str(attribute(plain_function(value) or value, "__module__"))
     else:
         return None
     return "clock" if name == "time" else "random" if name in _RANDOM else None
@@ -152,7 +144,7 @@ def _references(function: FunctionType, seen: set[object]) -> Iterator[tuple[Any
             elif kind == "LOAD_DEREF":
                 value = closed_over.get(name)
             elif kind in ("LOAD_ATTR", "LOAD_METHOD") and value is not None:
-                value = _attribute(value, name)
+                value = attribute(value, name)
             else:
                 value = None
             if value is not None:
