@@ -19,7 +19,7 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
-__all__ = ["Fits", "find_latest", "fits_type", "newest_verified", "read_history"]
+__all__ = ["Fits", "find_latest", "fits_type", "newest_verified", "of_actor", "read_history"]
 
 Fits: TypeAlias = Callable[[Checkpoint], str | None]  # why it does not fit, None if it does
 _MAX_READS = 5
@@ -34,12 +34,13 @@ def read_history(
     """
     if kernel_id is not None:
         return storage.history(expand_prefix(name_prefix, kernel_id), kernel_id)
-    return _of_actor(storage.catalogue(), name_prefix, actor_slot, None)
+    return of_actor(storage.catalogue(), name_prefix, actor_slot, None)
 
 
-def _of_actor(
+def of_actor(
     catalogue: list[CheckpointInfo], name_prefix: str, actor_slot: int, kernel_id: str | None
 ) -> list[CheckpointInfo]:
+    """Return an actor's checkpoints of a catalogue, oldest commit first; as `read_history`."""
     entries = [
         e
         for e in catalogue
@@ -81,7 +82,7 @@ def newest_verified(
         corrupt: list[str] = []
         misfits: dict[str, str] = {}
         vanished: CheckpointNotFound | None = None
-        for info in reversed(_of_actor(catalogue, name_prefix, actor_slot, kernel_id)):
+        for info in reversed(of_actor(catalogue, name_prefix, actor_slot, kernel_id)):
             if good and not info.good:
                 continue
             try:

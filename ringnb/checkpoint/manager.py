@@ -27,7 +27,13 @@ from ringnb.checkpoint.committing import (
 )
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.guard import warn_of_bad_state
-from ringnb.checkpoint.history import find_latest, fits_type, newest_verified, read_history
+from ringnb.checkpoint.history import (
+    find_latest,
+    fits_type,
+    newest_verified,
+    of_actor,
+    read_history,
+)
 from ringnb.checkpoint.naming import expand_prefix
 from ringnb.checkpoint.pruning import PrunedRun, check_discard, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
@@ -641,8 +647,8 @@ class CheckpointManager:
         list of RunInfo
             That with the oldest checkpoint first.
         """
-        run, known = self._run(check_slot(actor_slot)), self._storage.catalogue()
-        return list_runs(self.history(actor_slot), run, known)
+        key, known = self._actor_key(actor_slot), self._storage.catalogue()
+        return list_runs(of_actor(known, *key), self._run(key[1]), known)
 
     def preview_retention(self, policy: Policy | None = None) -> RetentionPreview:
         """Say what a policy, and then the store's budget, would delete now. Nothing changes.

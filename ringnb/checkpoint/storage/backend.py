@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ringnb._support.text import counted
+from ringnb.checkpoint.storage.base import try_each
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DOCUMENT,
@@ -229,13 +230,7 @@ class Backend(ABC):
 
     def put_many(self, commits: Sequence[Commit]) -> list[SaveReceipt | Exception]:
         """Commit several, in order; within `writing`. For each, what `put` returns or raises."""
-        results: list[SaveReceipt | Exception] = []
-        for commit in commits:
-            try:
-                results.append(self.put(commit))
-            except Exception as error:  # noqa: BLE001 - returned: the others go on
-                results.append(error)
-        return results
+        return try_each(self.put, zip(commits, strict=True))
 
     @abstractmethod
     def replace_document(self, name: str, raw: bytes) -> None:
@@ -247,15 +242,7 @@ class Backend(ABC):
 
     def remove_many(self, names: Mapping[str, set[str]]) -> list[Exception | None]:
         """Remove several, each with its keys; within `writing`. For each, what `remove` raises."""
-        results: list[Exception | None] = []
-        for name, keys in names.items():
-            try:
-                self.remove(name, keys)
-            except Exception as error:  # noqa: BLE001 - returned: the others go on
-                results.append(error)
-            else:
-                results.append(None)
-        return results
+        return try_each(self.remove, names.items())
 
     @abstractmethod
     def orphans(self) -> list[CheckpointInfo]:

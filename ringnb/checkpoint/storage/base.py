@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
-from typing import Self
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Self
 
 from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.catalogue import Catalogue
@@ -17,9 +17,20 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
-__all__ = ["CheckpointStorage", "check_storage"]
+__all__ = ["CheckpointStorage", "check_storage", "try_each"]
 
 _METHODS = ("save", "load", "list", "delete", "exists", "close", "catalogue", "history")
+
+
+def try_each(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> builtins.list[Any]:
+    """Call a function with the arguments of each call; return what it gave, or the Exception."""
+    results: list[Any] = []
+    for arguments in calls:
+        try:
+            results.append(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - returned: the others go on
+            results.append(error)
+    return results
 
 
 class CheckpointStorage(ABC):
@@ -82,13 +93,7 @@ class CheckpointStorage(ABC):
         CheckpointError, OSError
             If the storage cannot be written at all: none was saved then.
         """
-        results: builtins.list[SaveReceipt | Exception | None] = []
-        for name, snapshot in snapshots:
-            try:
-                results.append(self.save(name, snapshot))
-            except Exception as error:  # noqa: BLE001 - returned: the others go on
-                results.append(error)
-        return results
+        return try_each(self.save, snapshots)
 
     @abstractmethod
     def load(self, name: str) -> Checkpoint:
@@ -160,15 +165,7 @@ class CheckpointStorage(ABC):
         CheckpointError, OSError
             If the storage cannot be written: `exists` says what is still there.
         """
-        results: builtins.list[Exception | None] = []
-        for name in names:
-            try:
-                self.delete(name)
-            except Exception as error:  # noqa: BLE001 - returned: the others go on
-                results.append(error)
-            else:
-                results.append(None)
-        return results
+        return try_each(self.delete, zip(names, strict=True))
 
     @abstractmethod
     def exists(self, name: str) -> bool:

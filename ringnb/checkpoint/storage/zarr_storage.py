@@ -22,7 +22,7 @@ from zarr.abc.store import Store
 from ringnb._support.checks import check_int, check_label
 from ringnb._support.version import VERSION
 from ringnb.checkpoint.storage.backend import Commit, number_below
-from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.base import CheckpointStorage, try_each
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.document import (
     MAX_DOCUMENT_BYTES,
@@ -145,12 +145,7 @@ class ZarrStorage(CheckpointStorage):
         In a local directory small ones (up to 1 MiB) that follow each other are one group: one barrier
         makes all its files durable, one sync of the directory all its names. Errors as `save`.
         """
-        commits: builtins.list[Commit | Exception] = []
-        for name, snapshot in snapshots:
-            try:
-                commits.append(self._commit_of(name, snapshot))
-            except Exception as error:  # noqa: BLE001 - returned: the others go on
-                commits.append(error)
+        commits = try_each(self._commit_of, snapshots)
         good = [commit for commit in commits if isinstance(commit, Commit)]
         if not good:
             return [error for error in commits if isinstance(error, Exception)]
