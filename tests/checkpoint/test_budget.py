@@ -20,15 +20,6 @@ from ringnb.testing.memory_storage import MemoryStorage
 SIZE = 16  # bytes of the state that a rig commits
 
 
-@pytest.fixture(params=["memory", "directory"])
-def storage(request, tmp_path):
-    if request.param == "memory":
-        yield MemoryStorage()
-    else:
-        with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
-            yield storage
-
-
 def fresh(storage, *, slot=0, kernel_id=None, **config):
     """Return the rig of a process that starts its actor afresh, as a session does."""
     rig = Rig(storage, **({"max_snapshots": 0} | config))

@@ -18,15 +18,6 @@ LITERALS = st.text("ab._-0", max_size=30)
 IDS = st.text(min_size=1, max_size=200) | st.text("a.-_ é", min_size=1, max_size=120)
 
 
-@pytest.fixture(params=["memory", "directory"])
-def storage(request, tmp_path):
-    if request.param == "memory":
-        yield MemoryStorage()
-    else:
-        with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
-            yield storage
-
-
 @given(LITERALS, LITERALS, IDS, IDS)
 @example("", "", "." * 200, "__")
 @example("_", "", "_", "-")

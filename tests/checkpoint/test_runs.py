@@ -10,7 +10,6 @@ from manager_rig import Rig
 import ringnb as rn
 from ringnb.checkpoint.runs import Lineage, continue_run, list_runs
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.testing.memory_storage import MemoryStorage
 from ringnb.testing.storages import make_snapshot
 
 
@@ -24,15 +23,6 @@ def fresh(storage, **config):
 
 def run_of(rig, name):
     return rig.storage.load(name).run
-
-
-@pytest.fixture(params=["memory", "directory"])
-def storage(request, tmp_path):
-    if request.param == "memory":
-        yield MemoryStorage()
-    else:
-        with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
-            yield storage
 
 
 def test_rule_20_a_fresh_start_begins_a_run_and_the_first_has_no_parent(storage):
