@@ -6,10 +6,11 @@ a worker thread. One click, "Snapshot now": `CheckpointPanel.on_action` submits 
 worker; what it returns, or raises, is shown in the panel's head. `core` says how. `predict` makes a
 card for a question of your own. Needs the widgets extra, ``pip install 'ringnb[widgets]'``.
 
-A new panel is a subclass of `Panel` in a module of its own, with a line in the cockpit's table and a
-place in its layout.
+`stage` shows pictures, `deck` time, `keep` what stays, `learn` how it works. A new panel is a subclass
+of `Panel` in a module of its own in one of them, with a line in the cockpit's table and a place in its
+layout.
 
-Imports here run one way: the cockpit knows the panels, a panel knows `core`, never another panel.
+Imports here run one way: the cockpit knows the panels, a package of panels knows `core`, never another.
 From the rest of ringnb they may use the session, plots and all that these use; never the course or the
 command line.
 """
@@ -25,6 +26,6 @@ except ImportError as error:
 
 from ringnb.panels.cockpit import PANELS, close_panels, open_panel
 from ringnb.panels.core.panel import Panel
-from ringnb.panels.prediction import predict
+from ringnb.panels.learn.prediction import predict
 
 __all__ = ["PANELS", "Panel", "close_panels", "open_panel", "predict"]

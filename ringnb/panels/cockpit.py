@@ -9,17 +9,17 @@ from typing import final
 
 from ipywidgets import Box, Widget
 
-from ringnb.panels.actors import ActorPanel
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.panel import Panel
-from ringnb.panels.events import EventsPanel
-from ringnb.panels.faults import FaultPanel
-from ringnb.panels.fields import ComparePanel, FieldPanel
-from ringnb.panels.lifecycle import LifecyclePanel
-from ringnb.panels.prediction import PredictPanel
-from ringnb.panels.retention import RetentionPanel
-from ringnb.panels.schedule import CheckpointPanel
-from ringnb.panels.timeline import TimelinePanel
+from ringnb.panels.deck.actors import ActorPanel
+from ringnb.panels.deck.timeline import TimelinePanel
+from ringnb.panels.keep.retention import RetentionPanel
+from ringnb.panels.keep.schedule import CheckpointPanel
+from ringnb.panels.learn.faults import FaultPanel
+from ringnb.panels.learn.lifecycle import LifecyclePanel
+from ringnb.panels.learn.prediction import PredictPanel
+from ringnb.panels.stage.fields import ComparePanel, FieldPanel
 from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]

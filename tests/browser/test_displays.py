@@ -95,7 +95,7 @@ def test_scrubbing_shows_the_right_checkpoint(notebook):
     facts = json.loads(
         notebook.python(
             "import json, numpy as np\n"
-            "from ringnb.panels.fields import describe\n"
+            "from ringnb.panels.stage.fields import describe\n"
             "print(json.dumps([[c.name, c.step, f\"{c['pressure'][:].min():.4g} to "
             "{c['pressure'][:].max():.4g}\", describe(c, 'pressure')] for c in stored]))"
         )

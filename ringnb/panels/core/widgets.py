@@ -2,8 +2,8 @@
 
 Two kinds, never mixed, so that every widget has one writer:
 
-* *displays* (`Frame`, `Picture`, `Listing`, `LifecycleView`): the display loop writes them (a predict
-  card, which has no loop, its own frame), they send nothing;
+* *displays* (`Frame`, `Listing`, and those of the panels' packages): the display loop writes them (a
+  predict card, which has no loop, its own frame), they send nothing;
 * *controls* (`Actions`, `Chooser`): the front end writes them, the kernel never does once they are made.
   What they show comes from a frame.
 
@@ -25,10 +25,8 @@ __all__ = [
     "Actions",
     "Chooser",
     "Frame",
-    "LifecycleView",
     "Listing",
     "ONLY_ONE",
-    "Picture",
     "WHOLE_LABEL",
     "button_state",
     "close_all",
@@ -37,6 +35,7 @@ __all__ = [
     "number_field",
     "pushes_reach_the_page",
     "row",
+    "script",
     "serve_beside_cells",
 ]
 
@@ -46,10 +45,10 @@ WHOLE_LABEL = {"description_width": "initial"}  # the style of a control whose l
 _STATIC = Path(__file__).parent / "static"
 
 
-def _script(name: str) -> str:
-    return "\n".join(
-        (_STATIC / f"{part}.js").read_text(encoding="utf-8") for part in ("common", name)
-    )
+def script(name: str, folder: Path = _STATIC) -> str:
+    """Return the script of a widget, from the folder ``static`` of its package, with `common.js`."""
+    files = (_STATIC / "common.js", folder / f"{name}.js")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def serve_beside_cells(widget: Widget) -> None:
@@ -111,7 +110,7 @@ def close_all(widget: Widget) -> None:
 class Frame(anywidget.AnyWidget):
     """The head of a panel; it also holds what the panel's controls show."""
 
-    _esm = _script("frame")
+    _esm = script("frame")
     _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
     name = traitlets.Unicode().tag(sync=True)
     region = traitlets.Unicode().tag(sync=True)  # the panel's accessible name
@@ -134,7 +133,7 @@ class Frame(anywidget.AnyWidget):
 class Actions(anywidget.AnyWidget):
     """A row of buttons, which show the ``flags`` of a frame."""
 
-    _esm = _script("actions")
+    _esm = script("actions")
     label = traitlets.Unicode().tag(sync=True)  # the row's accessible name
     actions: Any = traitlets.List().tag(sync=True)  # id, label and help of each
     frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
@@ -156,7 +155,7 @@ class Actions(anywidget.AnyWidget):
 class Chooser(anywidget.AnyWidget):
     """Chooses one of a frame's ``items``."""
 
-    _esm = _script("chooser")
+    _esm = script("chooser")
     key = traitlets.Unicode().tag(sync=True)  # which of the frame's ``chosen``
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
     scrub = traitlets.Bool().tag(sync=True)  # a slider with a list, or a list alone
@@ -183,27 +182,10 @@ class Chooser(anywidget.AnyWidget):
         serve_beside_cells(self)
 
 
-class Picture(anywidget.AnyWidget):
-    """An image with alternative text and a caption."""
-
-    _esm = _script("picture")
-    png = traitlets.Bytes().tag(sync=True)
-    alt = traitlets.Unicode().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
-    stale = traitlets.Bool().tag(sync=True)  # it shows what is no longer so
-
-
 class Listing(anywidget.AnyWidget):
     """A table with a button that copies it."""
 
-    _esm = _script("listing")
+    _esm = script("listing")
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
     html = traitlets.Unicode().tag(sync=True)
     text = traitlets.Unicode().tag(sync=True)  # the same as text
-
-
-class LifecycleView(anywidget.AnyWidget):
-    """The stations of a snapshot request, and the requests on their way."""
-
-    _esm = _script("lifecycle")
-    scene = traitlets.Dict().tag(sync=True)  # see `ringnb.panels.lifecycle_scene.scene_of`

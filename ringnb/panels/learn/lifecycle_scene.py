@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STATIONS, Event, LifecycleStage
+from ringnb.panels.core.requests import requests_of, stage_times
 from ringnb.panels.core.state import SessionState
 
-__all__ = ["MOST_REQUESTS", "requests_of", "scene_of", "stage_times", "times_table_rows"]
+__all__ = ["MOST_REQUESTS", "scene_of", "times_table_rows"]
 
 MOST_REQUESTS = 8
 
@@ -19,37 +20,6 @@ _ORDER = [station.key for station in STATIONS]
 _STAGES: dict[str, LifecycleStage] = {stage.name: stage for stage in LIFECYCLE}
 _STOPS = {station.position: station for station in STATIONS if station.position}
 _UNDER_WAY = LifecycleStage("requested")  # no outcome, no mark
-
-
-def requests_of(events: Iterable[Event]) -> dict[int, list[Event]]:
-    """Group events by request, in order of their stamps, the oldest request first.
-
-    A retirement belongs to the request that committed the checkpoint.
-    """
-    found: dict[int, list[Event]] = {}
-    committed_by: dict[str, int] = {}
-    for event in events:
-        request = event.request_id
-        if request is None and event.stage == "retired" and event.name is not None:
-            request = committed_by.get(event.name)
-        if request is None:
-            continue
-        found.setdefault(request, []).append(event)
-        if event.stage == "committed" and event.name is not None:
-            committed_by[event.name] = request
-    return {k: sorted(v, key=lambda e: e.t_ns) for k, v in found.items()}
-
-
-def stage_times(events: Sequence[Event]) -> list[tuple[str, int]]:
-    """Return heading and nanoseconds of every stage of one request that is over."""
-    stamps: dict[str, int] = {}
-    for event in events:
-        stamps.setdefault(event.stage, event.t_ns)
-    return [
-        (span.heading, max(0, stamps[span.end] - stamps[span.begin]))
-        for span in SPANS
-        if span.begin in stamps and span.end in stamps
-    ]
 
 
 def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]], list[str]]:

@@ -14,8 +14,9 @@ from ringnb.messages.events import ENDS
 from ringnb.panels.core.controller import LET_THROUGH, Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import LifecycleView, button_state
-from ringnb.panels.lifecycle_scene import MOST_REQUESTS, scene_of, times_table_rows
+from ringnb.panels.core.widgets import button_state
+from ringnb.panels.learn.lifecycle_scene import MOST_REQUESTS, scene_of, times_table_rows
+from ringnb.panels.learn.lifecycle_view import LifecycleView
 from ringnb.session.crank import POSITIONS, TURNS, Crank
 from ringnb.session.session import Session
 

@@ -18,7 +18,8 @@ from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Message
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import Picture, dropdown, integer_field, row
+from ringnb.panels.core.widgets import dropdown, integer_field, row
+from ringnb.panels.stage.picture import Picture
 from ringnb.plots.style import pick_field
 
 __all__ = ["ComparePanel", "FieldPanel", "describe"]

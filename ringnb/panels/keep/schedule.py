@@ -9,6 +9,7 @@ from ipywidgets import HTML, Text, ToggleButton, Widget
 
 from ringnb._support.text import counted, facts_table, format_bytes
 from ringnb.panels.core.panel import Panel
+from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import (
     ONLY_ONE,
@@ -19,7 +20,6 @@ from ringnb.panels.core.widgets import (
     number_field,
     row,
 )
-from ringnb.panels.lifecycle_scene import stage_times
 from ringnb.session.session import Session
 
 __all__ = ["CheckpointPanel"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from front_end import below, choose
 from waiting import until
 
-from ringnb.panels.fields import describe
+from ringnb.panels.stage.fields import describe
 
 
 def test_scrubbing_draws_the_checkpoint_that_was_chosen(session):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ringnb.messages.events import Event
-from ringnb.panels.lifecycle_scene import requests_of, stage_times, times_table_rows
+from ringnb.panels.core.requests import requests_of, stage_times
+from ringnb.panels.learn.lifecycle_scene import times_table_rows
 
 
 def test_stage_times_are_those_of_the_stamps():
