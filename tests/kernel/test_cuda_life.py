@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 import weakref
 
 import pytest
@@ -120,6 +121,36 @@ def test_whichever_call_first_finds_the_card_dead_the_next_call_tells_it_and_clo
         session.run_steps(0, 1)
     session.close()
     assert session.closed
+
+
+def _refused(*_):
+    raise RuntimeError("an event of another context")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("service", [True, False], ids=["service", "by hand"])
+@pytest.mark.parametrize(
+    ("call", "broken", "told"),
+    [
+        ("finished", lambda _: False, r"staging buffer \d of lane 0 to the host took more than 0.05 s"),
+        ("finished", _refused, "RuntimeError: an event of another context"),
+        ("download", _refused, "RuntimeError: an event of another context"),
+    ],
+    ids=["never done", "cannot be asked", "cannot be begun"],
+)
+def test_a_copy_that_fails_or_is_never_done_stops_the_kernel_with_the_reason(
+    monkeypatch, call, broken, told, service
+):
+    monkeypatch.setattr("ringnb.kernel.cuda.memory._COPY_TIMEOUT_S", 0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a "will be retried" of a kernel that is lost
+        with opened(service=service) as session:
+            monkeypatch.setattr(session.kernel._device, call, broken)
+            with pytest.raises(KernelStopped, match=told):
+                session.snapshot(0, timeout=20)
+            with pytest.raises(KernelStopped, match=told):
+                session.run_steps(0, 1)
+            assert not session.kernel.alive
 
 
 def test_a_kernel_that_cannot_start_leaves_nothing_and_may_be_tried_anew(monkeypatch):

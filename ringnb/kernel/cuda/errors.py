@@ -47,6 +47,8 @@ def out_of_memory(device_words: int, pinned_words: int, refusal: str) -> MemoryE
 
 def death(error: BaseException) -> str:
     """Say what ended the kernel, and what must be done before a new session."""
+    if isinstance(error, TimeoutError):
+        return f"{first_line(error)}. Close the session, and restart the process before a new one"
     if (refusal := driver_error(error)) is None:
         return f"the CUDA kernel died: {type(error).__name__}: {first_line(error)}"
     if refusal in _ASTRAY:

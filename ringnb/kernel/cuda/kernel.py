@@ -236,13 +236,12 @@ class CudaKernel(LaneKernel):
 
     @contextlib.contextmanager
     def _on_device(self) -> Iterator[None]:
-        """Turn what the driver refuses into what it means: the kernel died."""
-        # The first call after its death is told of it, be it a copy's or `look`'s.
+        """Turn a copy that fails, or is never done, into what it means: the kernel died."""
+        # The first call after its death is told of it, be it a copy's or `look`'s. No other error may
+        # pass: the thread that met it would go on, and the request wait for an answer that never comes.
         try:
             yield
-        except Exception as error:
-            if driver_error(error) is None:
-                raise
+        except Exception as error:  # noqa: BLE001 - whatever the driver, or its bindings, raise
             self.fail(death(error))
             self.check_alive()  # which raises
 

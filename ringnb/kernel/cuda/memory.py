@@ -78,8 +78,8 @@ class CudaMemory:
             )
         )
         self.lanes = [self._lane(lane, capacity, views) for lane in range(lanes)]
-        # Per lane: copies under way or done, by staging buffer.
-        self._copies: list[dict[int, Any]] = [{} for _ in range(lanes)]
+        # Per lane: copies under way or done and when each began, by staging buffer.
+        self._copies: list[dict[int, tuple[Any, float]]] = [{} for _ in range(lanes)]
         device.prepare(lanes * layout.STAGING_BUFFERS)
         for slot, actor in enumerate(actors):
             self._fill(slot, actor)
@@ -128,7 +128,7 @@ class CudaMemory:
             # An earlier actor's bytes may be there.
             block[first + level : first + padded(level)] = 0
         copy = self._device.upload(target, at, block[: actor.levels * padded(level)].view(np.int64))
-        self._await(copy, f"the state of slot {slot} to the device")
+        self._await(copy, time.monotonic(), f"the state of slot {slot} to the device")
 
     # -- to the host -----------------------------------------------------------------------------
 
@@ -137,22 +137,24 @@ class CudaMemory:
         at = int(self._plan.lanes[lane, cl.L_STAGE0 + index])
         target = self.lanes[lane].staging[index].view(np.int64)[: self._plan.stage_words[lane]]
         event = lane * layout.STAGING_BUFFERS + index
-        self._copies[lane][index] = self._device.download(self._staging, at, target, event)
+        copy = self._device.download(self._staging, at, target, event)
+        self._copies[lane][index] = copy, time.monotonic()
 
     def arrived(self, lane: int, index: int) -> None:
         """Wait until a staging buffer is on the host. Any thread."""
         # No lock: the garbage collector may call this on a thread that is in `fetch`. The buffer's copy
         # was entered before its snapshot was told to anyone.
-        copy = self._copies[lane].get(index)
-        self._await(copy, f"staging buffer {index} of lane {lane} to the host")
+        copy, began = self._copies[lane].get(index, (None, time.monotonic()))
+        self._await(copy, began, f"staging buffer {index} of lane {lane} to the host")
 
-    def _await(self, copy: Any, what: str) -> None:
-        """Wait for a copy by asking, so that Ctrl-C gets through, but not for ever."""
+    def _await(self, copy: Any, began: float, what: str) -> None:
+        """Wait for a copy by asking, so that Ctrl-C gets through, but not for ever; TimeoutError."""
         if os.getpid() != self._pid:
             return  # a forked child must not ask the driver; the kernel refuses what comes next
-        until = time.monotonic() + _COPY_TIMEOUT_S
+        # From its begin on: who asks again for one that is overdue waits no second time.
+        until = began + _COPY_TIMEOUT_S
         while not self._device.finished(copy):
             if time.monotonic() > until:
-                msg = f"copying {what} took more than {_COPY_TIMEOUT_S:g} s: the device does not answer"
+                msg = f"copying {what} took more than {_COPY_TIMEOUT_S:g} s: the GPU does not answer"
                 raise TimeoutError(msg)
             time.sleep(_NAP_S)
