@@ -221,6 +221,14 @@ def _place_raised(error: BaseException) -> str:
     return found
 
 
+def _is_of_these_arrays(error: BaseException) -> bool:
+    """Return whether this module has raised it: compiled code would not have."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == __file__
+
+
 # -- the trial -------------------------------------------------------------------------------------
 
 
@@ -237,6 +245,7 @@ class _Trial:
             array.flags.writeable = False
         self._returned_at = self._code.co_firstlineno
         self._deadline = 0.0
+        self.tells_exceptions = False  # by `_Fault`, also those that say nothing of the arrays
 
     def run(
         self, step: int, at: tuple[int, ...], own: list[Any], others: list[Any]
@@ -246,16 +255,15 @@ class _Trial:
         whole = _Next(cell, [range(n) for n in self.now.shape])
         try:
             returned = self._update(self.now, whole, self._params, step, *at)
-        except IndexError as error:
-            if "out of bounds" not in str(error):
-                return None
-            reason = str(error)
-            raise _Fault(lambda _: self._leaves(step, at, reason), _place_raised(error)) from None
-        except ValueError as error:
-            if "read-only" not in str(error):
-                return None
-            raise _Fault(writes_now, _place_raised(error)) from None
-        except Exception:  # noqa: BLE001 - the compiler says better what cannot be compiled
+        except Exception as error:  # noqa: BLE001 - the compiler says better what cannot be compiled
+            reason, where = str(error), _place_raised(error)
+            if isinstance(error, IndexError) and "out of bounds" in reason:
+                raise _Fault(lambda _: self._leaves(step, at, reason), where) from None
+            if isinstance(error, ValueError) and "read-only" in reason:
+                raise _Fault(writes_now, where) from None
+            if self.tells_exceptions and not _is_of_these_arrays(error):
+                raised = type(error).__name__ + (f": {reason}" if reason else "")
+                raise _Fault(lambda _: self._raises(step, at, raised), where) from None
             return None
         if returned is not None:
             raise _Fault(returns_a_value, place(self._code.co_filename, self._returned_at))
@@ -295,6 +303,10 @@ class _Trial:
             f"(fields, *grid), {self.names.params} has {self._params.size}"
         )
         return f"leaves its arrays in {self._at(step, at)}: {reason}", shapes
+
+    def _raises(self, step: int, at: tuple[int, ...], raised: str) -> tuple[str, str]:
+        what = f"raised in {self._at(step, at)}. That cell again, in plain Python: {raised}"
+        return what, "Correct the function, and go on from the last checkpoint"
 
     def _keeps(self, step: int, at: tuple[int, ...], field: int) -> tuple[str, str]:
         names = self.names
@@ -391,6 +403,7 @@ def explain(
     update = actor.update
     assert isinstance(update, FunctionType)
     trial = _Trial(actor, update, now.view(), params.copy())
+    trial.tells_exceptions = True
     try:
         with trial.limited(1.0):
             trial.run(step, at, values_at(following, at), values_at(following, at))

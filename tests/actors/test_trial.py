@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 import sys
 import time
 import types
@@ -18,7 +19,7 @@ import pytest
 import ringnb as rn
 from ringnb.actors import random as counter_based
 from ringnb.actors.random import uniform
-from ringnb.actors.trial import _Trial, try_update
+from ringnb.actors.trial import _Trial, explain, try_update
 from ringnb.actors.update_rules import check_references, check_text
 from ringnb.testing.mixer import Mixer
 
@@ -486,3 +487,46 @@ def test_an_exception_is_let_in_only_where_it_stops_the_kernel():
     with pytest.raises(ValueError, match=r"raises an exception.*test_trial.*boundscheck=True"):
         rn.actors.CellActor(raises_far_off, (8, 8))
     rn.actors.CellActor(raises_far_off, (8, 8), boundscheck=True)
+
+
+# -- what compiled code has met, computed again ----------------------------------------------------
+
+
+@numba.njit
+def _picky(value):
+    if value > 2.5:
+        raise ValueError("too much")
+    return value
+
+
+def raises_in_a_helper(now, next, params, step, y, x):
+    next[0, y, x] = _picky(now[0, y, x]) if step else 0
+
+
+def raises_without_a_word(now, next, params, step, y, x):
+    if step == 4:
+        raise RuntimeError
+    next[0, y, x] = 0
+
+
+def cannot_be_tried(now, next, params, step, y, x):
+    next[0, y, x] = "" if step else 0
+
+
+@pytest.mark.parametrize(
+    ("update", "told"),
+    [
+        (raises_in_a_helper, r"ValueError: too much \(.*test_trial.py:\d+: `raise ValueError\("),
+        (raises_without_a_word, r"RuntimeError \(.*test_trial.py:\d+: `raise RuntimeError`"),
+        (cannot_be_tried, None),  # the arrays of the trial refuse that, not the function
+    ],
+)
+def test_what_an_update_raised_is_named_with_its_line(update, told):
+    actor = A.CellActor(update, SHAPE, boundscheck=True)
+    now = np.full((1, *SHAPE), 3, np.float32)
+    said = explain(actor, now, now, np.zeros(0), 4, (2, 5))
+    if told is None:
+        assert said == ""
+    else:
+        assert re.search(told, said)
+        assert f"function {update.__name__} raised in step 4, at the cell y = 2, x = 5" in said

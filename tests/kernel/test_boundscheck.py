@@ -81,7 +81,7 @@ def test_new_parameters_of_one_actor_are_no_fault_of_its_neighbour():
 
 def raising(now, next, params, step, y, x):
     if step == 3 and y == 2:
-        raise ValueError
+        raise ValueError("too deep")
     next[0, y, x] = next[1, y, x] = 0
 
 
@@ -90,7 +90,9 @@ def test_an_exception_of_the_updates_own_is_found_as_well():
     actor = hosted(raising, (7, 30), boundscheck=True)
     with rn.Session(actor, storage=MemoryStorage()) as session:
         with pytest.raises(
-            rn.KernelStopped, match=r"update raised in step 3, at the cell \(2, 0\)"
+            rn.KernelStopped,
+            match=r"in slot 0, function raising raised in step 3, at the cell y = 2, x = 0\. "
+            r".*ValueError: too deep \(.*test_boundscheck\.py:\d+: `raise ValueError\(\"too deep\"\)`\)",
         ):
             session.run_steps(0, 9)
 
