@@ -34,6 +34,7 @@ from ringnb.cli.run_limit import (
     stop_at,
 )
 from ringnb.errors import CheckpointNotFound, RingnbError
+from ringnb.messages.events import Event
 from ringnb.session import live
 
 __all__ = ["RUN_AGAIN", "command", "run"]
@@ -152,6 +153,7 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         self._clock = clock
+        self._began = began
         self._since = datetime.now(UTC)
         self._end = end
         self._margin_s = 0.0
@@ -160,7 +162,9 @@ class _Run:
         self._times: weakref.WeakKeyDictionary[Any, CommitTimes] = weakref.WeakKeyDictionary()
         self._before: dict[int, Any] = {}
         self._why = ""
+        self._time_is_up = False
         self._any_session = False
+        self._gained = False  # whether a step was saved that this run has computed
         self._left = threading.Event()  # the main thread has left the script, or is told to
         self._ended = threading.Event()  # it has left it
         self._done = threading.Event()
@@ -203,6 +207,9 @@ class _Run:
         if live.unsaved:
             _tell(f"ringnb run: {self._why}, and the last state of {live.unsaved[0]} was not saved")
             return 1
+        if not self._gained and self._had_its_time():
+            _tell(f"ringnb run: {self._why}, and {self._why_no_gain()} (exit status 1)")
+            return 1
         saved = (
             "what was computed is saved. Run the same command again to go on"
             if self._any_session
@@ -211,12 +218,33 @@ class _Run:
         _tell(f"ringnb run: {self._why}; {saved} (exit status {RUN_AGAIN})")
         return RUN_AGAIN
 
+    def _had_its_time(self) -> bool:
+        """Whether it ended at its limit, or by a signal near it: the next start has no more time."""
+        if self._end is None:
+            return False
+        return self._time_is_up or self._clock() - self._began > (self._end - self._began) / 2
+
+    def _why_no_gain(self) -> str:
+        assert self._end is not None
+        reached = (
+            "no actor is further than when the run began"
+            if self._any_session
+            else "the script had made no session"
+        )
+        kept_s = self._margin_s + self._commits_s()
+        return (
+            f"{reached}. The same command would come no further: give it more than "
+            f"{self._end - self._began:.3g} s (the end of the run takes {kept_s:.2g} s of them), or "
+            "have the script begin to step sooner"
+        )
+
     # -- sessions --------------------------------------------------------------------------------
 
     def _started(self, session: Any) -> None:
         """Continue a session from what an earlier process has left."""
         self._any_session = True
         self._times[session] = CommitTimes(session.events, session.actors)
+        session.events.subscribe(self._note_gain(), "restored", "committed")
         session.manager.reconfigure(on_close=True)
         for slot in range(len(session.actors)):
             history = session.manager.history(slot)
@@ -227,6 +255,20 @@ class _Run:
                 step = session.restore(slot, "latest")
                 kernel_id = session.manager.registered[slot].kernel_id
                 _tell(f"ringnb run: actor {kernel_id!r} goes on from step {step:,}")
+
+    def _note_gain(self) -> Callable[[Event], None]:
+        """Return what notes a session's events: steps saved beyond where its actors went on from."""
+        begun: dict[int, int] = {}
+
+        def note(event: Event) -> None:
+            """Note one event, on the thread that it is of."""
+            step = event.step or 0
+            if event.stage == "restored":
+                begun[event.actor_slot] = step
+            elif step > begun.get(event.actor_slot, 0):
+                self._gained = True
+
+        return note
 
     def _commits_s(self) -> float:
         return sum(self._times[s].seconds() for s in live.open_sessions() if s in self._times)
@@ -259,7 +301,7 @@ class _Run:
             if self._done.wait(min(left, _LOOK_S)):
                 return
         if not self._left.is_set():  # else a signal was faster
-            self._why = "the time is up"
+            self._why, self._time_is_up = "the time is up", True
             # To the main thread itself, so that a call that waits in the system is interrupted.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         if self._left.wait(margin / 4) and self._ended.wait(margin / 4):

@@ -139,11 +139,68 @@ def test_a_signal_ends_it_as_well(job, tmp_path, number):
     assert out.startswith("at step ")
 
 
-def test_a_run_whose_time_is_up_before_there_is_a_session_says_so(job):
+def test_a_run_whose_time_is_up_before_there_is_a_session_says_so_and_does_not_ask_to_be_repeated(
+    job,
+):
     over = {"until": END.isoformat(), "clock": END.timestamp}
     status, _, err = job("import time; time.sleep(60)", **over)
-    assert status == RUN_AGAIN
-    assert err.startswith("ringnb run: the time is up; the script had made no session")
+    assert status == 1
+    assert err.startswith(
+        "ringnb run: the time is up, and the script had made no session. The same command would come no "
+        "further: give it more than "
+    )
+    assert err.endswith("(exit status 1)\n")
+
+
+ENDS = {
+    "time": "open(sys.argv[3], 'w').close(); time.sleep(60)",
+    "signal": "signal.raise_signal(signal.SIGUSR1)",
+}
+
+
+@pytest.mark.parametrize(
+    ("end", "left_s", "status"),
+    [
+        ("time", 3600, 1),
+        ("signal", 100, 1),
+        ("signal", 3600, RUN_AGAIN),
+        ("signal", None, RUN_AGAIN),
+    ],
+    ids=[
+        "at its limit",
+        "signal near the limit",
+        "signal long before it",
+        "signal without a limit",
+    ],
+)
+def test_a_run_that_got_no_step_further_asks_to_be_repeated_only_if_it_had_no_time(
+    job, tmp_path, end, left_s, status
+):
+    """At a limit the same command would do the same again, for ever."""
+    store, mark = tmp_path / "s.zarr", tmp_path / "mark"
+    config = rn.CheckpointConfig(storage_path=store, interval=3600)
+    with rn.Session(rn.actors.Life((16, 16)), config=config) as s:
+        s.inject(0, at=(5, 5))
+        s.run_steps(0, 500)
+        s.snapshot(0)
+    source = """
+import signal, sys, time
+import ringnb as rn
+with rn.Session(rn.actors.Life((16, 16)), config=rn.CheckpointConfig(storage_path=sys.argv[1])) as s:
+    s.inject(0, at=(7, 7))  # what has changed is saved, and is no step
+    exec(sys.argv[2])
+    exec(sys.argv[4])
+"""
+    options = {} if left_s is None else limited(mark)
+    if end == "signal" and left_s is not None:
+        options |= {"margin_s": 2, "clock": lambda: END.timestamp() - left_s}
+    for steps, expected in (("", status), ("s.run_steps(0, 1)", RUN_AGAIN)):
+        mark.unlink(missing_ok=True)
+        found, _, err = job(source, str(store), steps, str(mark), ENDS[end], **options)
+        assert found == expected, err
+        assert "goes on from step 50" in err
+        assert ("no actor is further than when the run began" in err) == (expected == 1)
+    assert rn.ZarrStorage(store).history("checkpoint", "life_0")[-1].step == 501
 
 
 def test_a_limit_that_goes_to_the_script_is_told(job):

@@ -132,7 +132,11 @@ def _refused(*_):
 @pytest.mark.parametrize(
     ("call", "broken", "told"),
     [
-        ("finished", lambda _: False, r"staging buffer \d of lane 0 to the host took more than 0.05 s"),
+        (
+            "finished",
+            lambda _: False,
+            r"staging buffer \d of lane 0 to the host took more than 0.05 s",
+        ),
         ("finished", _refused, "RuntimeError: an event of another context"),
         ("download", _refused, "RuntimeError: an event of another context"),
     ],

@@ -155,6 +155,8 @@ class CudaMemory:
         until = began + _COPY_TIMEOUT_S
         while not self._device.finished(copy):
             if time.monotonic() > until:
-                msg = f"copying {what} took more than {_COPY_TIMEOUT_S:g} s: the GPU does not answer"
+                msg = (
+                    f"copying {what} took more than {_COPY_TIMEOUT_S:g} s: the GPU does not answer"
+                )
                 raise TimeoutError(msg)
             time.sleep(_NAP_S)

@@ -101,14 +101,15 @@ def _job(
         msg = "the limit was missed"
         raise Loss(msg) from error
     unused_s = limit_s - (time.monotonic() - began)
-    if done.returncode != _RUN_AGAIN:
+    started = "start" in done.stdout  # else the machine was so slow that the time was up before
+    if done.returncode != (_RUN_AGAIN if started else 1):
         msg = f"exit status {done.returncode}: {done.stderr[-500:]}"
         raise Loss(msg)
     said = {
         key: dict(enumerate(map(int, steps)))
         for key, *steps in (line.split() for line in done.stdout.splitlines())
     }
-    if "start" not in said:  # the machine was so slow that the time was up before it had begun
+    if not started:
         return before, unused_s
     if before and said["start"] != before:
         msg = f"it began at {said['start']}, where the one before had left {before}"
