@@ -650,6 +650,23 @@ class CheckpointManager:
         key, known = self._actor_key(actor_slot), self._storage.catalogue()
         return list_runs(of_actor(known, *key), self._run(key[1]), known)
 
+    def lineage(self, actor_slot: int) -> Lineage | None:
+        """Return what an actor's live state continues from.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The actor's slot.
+
+        Returns
+        -------
+        Lineage or None
+            The checkpoint by `name` and `id`, and the `run` that the state goes on with; a run of None
+            is decided at the next commit. None if the state began afresh, or the slot is empty.
+        """
+        with self._lock:
+            return self._schedule.lineage(check_slot(actor_slot))
+
     def preview_retention(self, policy: Policy | None = None) -> RetentionPreview:
         """Say what a policy, and then the store's budget, would delete now. Nothing changes.
 
@@ -775,8 +792,7 @@ class CheckpointManager:
 
     def _run(self, slot: int) -> str | None:
         """Return the id of the run that an actor goes on with; None before its first commit."""
-        with self._lock:
-            lineage = self._schedule.lineage(slot)
+        lineage = self.lineage(slot)
         return None if lineage is None else lineage.run
 
     def _live_lineages(self) -> list[Lineage]:
@@ -785,8 +801,7 @@ class CheckpointManager:
 
     def _always_kept(self, slot: int) -> list[str]:
         """Return what no policy deletes: the newest that verifies, and what the live state is from."""
-        with self._lock:
-            lineage = self._schedule.lineage(slot)
+        lineage = self.lineage(slot)
         live = [] if lineage is None else [lineage.name]
         return [*live, *self._newest_sound(slot)]
 

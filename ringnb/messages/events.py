@@ -48,6 +48,8 @@ Stage = Literal[
     "expired",
     "cancelled",
     "restored",
+    "disturbed",
+    "adjusted",
 ]
 
 
@@ -112,6 +114,9 @@ LIFECYCLE: tuple[LifecycleStage, ...] = (
     LifecycleStage("expired", outcome="bad", mark="✗ timed out", ends_request=True),
     LifecycleStage("cancelled", outcome="bad", mark="✗ cancelled", ends_request=True),
     LifecycleStage("restored", outcome="good", mark="restored"),
+    # What a user has done to the live state, at the step at which the kernel did it.
+    LifecycleStage("disturbed"),
+    LifecycleStage("adjusted"),
 )
 STAGES: tuple[Stage, ...] = tuple(stage.name for stage in LIFECYCLE)
 TROUBLES = frozenset(stage.name for stage in LIFECYCLE if stage.outcome == "bad")
@@ -153,13 +158,15 @@ class Event:
     actor_slot : int
         The actor concerned.
     request_id : int or None
-        The snapshot request, where there is one (none for ``retired`` and ``restored``).
+        The snapshot request, where there is one (none for ``retired``, ``restored``, ``disturbed`` and
+        ``adjusted``).
     step : int or None
         The actor's step, once it is known.
     name : str or None
         The checkpoint's name, once it has one.
     detail : str
-        What went wrong, or a remark; empty otherwise.
+        What went wrong, or a remark; empty otherwise. Of ``disturbed`` the cell and the amplitude, of
+        ``adjusted`` the parameters that have changed.
     """
 
     stage: Stage

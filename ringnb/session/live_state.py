@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import final
 
+import numpy as np
+
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointError
@@ -55,13 +57,19 @@ class LiveState:
         self._client.settle(self._kernel.lane_of(slot), _SETTLE_S)
         return dict(self._params[slot])
 
-    def inject(self, slot: int, arguments: Sequence[int]) -> None:
-        """Disturb one cell."""
-        self._client.call(slot, Command.INJECT, arguments, sink=partial(self._injected, slot))
+    def inject(self, slot: int, cell: Sequence[int], amplitude: float) -> None:
+        """Disturb the cell (z, y, x)."""
+        bits = int(np.float64(amplitude).view(np.int64))
+        axes = len(self._kernel.actors[slot].shape)
+        where = ", ".join(f"{name} {i}" for name, i in zip("zyx"[-axes:], cell[-axes:], strict=True))
+        what = f"cell {where} by {amplitude:g}"
+        sink = partial(self._injected, slot, what)
+        self._client.call(slot, Command.INJECT, (*cell, bits), sink=sink)
 
-    def _injected(self, slot: int, reply: Reply) -> None:
+    def _injected(self, slot: int, what: str, reply: Reply) -> None:
         if reply.ok:
             self._changes.mark_modified(slot)
+            self._log.append(Event("disturbed", slot, step=reply.step, detail=what))
 
     def set_params(self, slot: int, changes: Mapping[str, float]) -> dict[str, float]:
         """Change some parameters, and return all; ValueError, with nothing changed, if one is bad."""
@@ -79,8 +87,12 @@ class LiveState:
 
     def _params_set(self, slot: int, params: dict[str, float], reply: Reply) -> None:
         if reply.ok:
-            self._params[slot] = params
+            before, self._params[slot] = self._params[slot], params
             self._changes.mark_modified(slot)
+            changed = [k for k in params if before[k] != params[k]]
+            if changed:
+                what = ", ".join(f"{k} {before[k]:g} → {params[k]:g}" for k in changed)
+                self._log.append(Event("adjusted", slot, step=reply.step, detail=what))
 
     def restore(
         self,

@@ -21,8 +21,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, final
 
-import numpy as np
-
 from ringnb._support.checks import (
     MAX_STEP,
     check_bool,
@@ -577,9 +575,8 @@ class Session:
         cell = check_cell(at, shape)
         amplitude = check_number(amplitude, "amplitude")
         self._check()
-        bits = int(np.float64(amplitude).view(np.int64))
         self._note_start([slot])
-        self._live.inject(slot, (*cell, bits))
+        self._live.inject(slot, cell, amplitude)
 
     @off_main
     def set_params(self, slot: int, **changes: float) -> dict[str, float]:

@@ -222,6 +222,7 @@ class MemoryStorage(CheckpointStorage):
                         parent_id=s.parent_id,
                         good=kept.good,
                         code=code_label(s.code),
+                        params=tuple(s.params.items()),
                     )
                 )
         return Catalogue(infos).entries()

@@ -214,3 +214,21 @@ def test_a_lineage_that_knows_its_run_needs_no_look_at_the_store():
     snapshot = make_snapshot(1, run="1" * 16)
     assert continue_run(None, snapshot, None) is snapshot
     assert continue_run(None, snapshot, Lineage("a", "2" * 16, "1" * 16)) is snapshot
+
+
+def test_the_manager_says_what_a_live_state_continues_from(storage):
+    rig = fresh(storage)
+    assert rig.m.lineage(0) is None
+    first, second = rig.commit(step=1), rig.commit(step=2)
+    made = storage.load(second)
+    assert rig.m.lineage(0) == Lineage(second, made.id, made.run)
+    rig.m.note_restored(0, storage.load(first))
+    continued = rig.m.lineage(0)
+    assert (continued.name, continued.run) == (first, None)
+    assert rig.m.lineage(7) is None
+
+
+def test_the_catalogue_holds_the_parameters(storage):
+    storage.save("a", make_snapshot(params={"c": 1.5, "order": "first"}))
+    (entry,) = storage.catalogue()
+    assert entry.params == (("c", 1.5), ("order", "first"))

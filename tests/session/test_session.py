@@ -98,6 +98,21 @@ def test_inject_and_set_params_change_the_live_actor(session):
     )
 
 
+def test_the_log_says_at_which_step_the_live_actor_was_changed(session):
+    session.run_steps(0, 4)
+    session.inject(0, at=(2, 3), amplitude=0.5)
+    was = session.params(0)["add"]
+    session.set_params(0, add=was)  # which changes nothing
+    session.run_steps(0, 2)
+    session.set_params(0, add=was + 1)
+    assert [
+        (e.stage, e.step, e.detail) for e in session.events.select("disturbed", "adjusted")
+    ] == [
+        ("disturbed", 4, "cell y 2, x 3 by 0.5"),
+        ("adjusted", 6, f"add {was:g} → {was + 1:g}"),
+    ]
+
+
 def test_several_actor_types_share_a_session():
     population = [Mixer(SHAPE), rn.actors.Life((16, 16)), rn.actors.Wave2D((16, 16))]
     with rn.Session(population, config=quiet(), storage=memory(), lanes=1) as s:

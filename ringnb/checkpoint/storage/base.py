@@ -224,6 +224,7 @@ class CheckpointStorage(ABC):
                     parent_id=c.parent_id,
                     good=c.good,
                     code=code_label(c.code),
+                    params=tuple(c.params.items()),
                 )
             )
         marked = {entry.name: entry for entry in Catalogue(entries).entries()}

@@ -194,6 +194,7 @@ def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInf
         copy=_why_copy(record, name, store),
         good=record.get("good", True),
         code=code_label(record.get("code", {})),
+        params=tuple(record["params"].items()),
     )
 
 

@@ -192,6 +192,8 @@ class CheckpointInfo(NamedTuple):
     code : str
         What made it, in short: the first digits of its code's fingerprint, and of the git commit. Empty
         if that is not recorded.
+    params : tuple of (str, object)
+        The actor's parameters at the capture, name and value of each.
     """
 
     name: str
@@ -214,3 +216,4 @@ class CheckpointInfo(NamedTuple):
     good: bool = True
     estimated: tuple[int | None, datetime | None] = (None, None)
     code: str = ""
+    params: tuple[tuple[str, Any], ...] = ()
