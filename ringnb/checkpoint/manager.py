@@ -801,9 +801,8 @@ class CheckpointManager:
 
     def _always_kept(self, slot: int) -> list[str]:
         """Return what no policy deletes: the newest that verifies, and what the live state is from."""
-        lineage = self.lineage(slot)
-        live = [] if lineage is None else [lineage.name]
-        return [*live, *self._newest_sound(slot)]
+        live = self.lineage(slot)
+        return [*([] if live is None else [live.name]), *self._newest_sound(slot)]
 
     def _newest_sound(self, slot: int) -> list[str]:
         """Return the name of an actor's newest checkpoint that verifies, in a list; [] if none does."""

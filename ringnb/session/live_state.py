@@ -61,7 +61,9 @@ class LiveState:
         """Disturb the cell (z, y, x)."""
         bits = int(np.float64(amplitude).view(np.int64))
         axes = len(self._kernel.actors[slot].shape)
-        where = ", ".join(f"{name} {i}" for name, i in zip("zyx"[-axes:], cell[-axes:], strict=True))
+        where = ", ".join(
+            f"{name} {i}" for name, i in zip("zyx"[-axes:], cell[-axes:], strict=True)
+        )
         what = f"cell {where} by {amplitude:g}"
         sink = partial(self._injected, slot, what)
         self._client.call(slot, Command.INJECT, (*cell, bits), sink=sink)
