@@ -109,3 +109,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(msg)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Show what is public: a notebook completes ``rn.`` with it."""
+    return sorted(__all__)

@@ -60,6 +60,10 @@ def test_the_public_names_are_sorted():
     assert sorted(rn.__all__) == rn.__all__
 
 
+def test_a_notebook_completes_public_names_only():
+    assert dir(rn) == rn.__all__
+
+
 def test_the_version_is_the_installed_one():
     assert rn.__version__ == importlib.metadata.version("ringnb")
 

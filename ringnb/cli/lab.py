@@ -55,7 +55,7 @@ def copy_notebooks(notebooks: Sequence[Path], folder: Path, *, solutions: bool =
 
 
 def run(folder: str, arguments: Sequence[str] = (), *, solutions: bool = False) -> int:
-    """Copy the notebooks to `folder`, start JupyterLab with the arguments there, return its status.
+    """Copy the notebooks to `folder`, open the first one in JupyterLab, return JupyterLab's status.
 
     With `solutions` the notebooks with the exercises solved go to the sub-directory ``solutions``
     as well.
@@ -80,7 +80,13 @@ def run(folder: str, arguments: Sequence[str] = (), *, solutions: bool = False) 
             "This installation came without the notebooks (they are in ringnb's source "
             "repository, in notebooks/): JupyterLab starts in the current directory"
         )
-    command = [sys.executable, "-m", "jupyterlab", *arguments, str(start_in.resolve())]
+    first = start_in / notebooks[0].name if notebooks else start_in
+    if importlib.util.find_spec("numba_cuda") is None:
+        say(
+            "Lesson 8 needs one more package; the others do not: pip install 'numba-cuda>=0.30,<0.31' "
+            "'numpy<2.5'"
+        )
+    command = [sys.executable, "-m", "jupyterlab", *arguments, str(first.resolve())]
     process = subprocess.Popen(command)  # noqa: S603 - our own interpreter, no shell
     while True:
         # Ctrl-C reaches JupyterLab as well, which asks and decides: wait for what it does.

@@ -191,9 +191,10 @@ class Session:
             self._client, self._manager, self._service.transport, self._changes, self._events
         )
         try:
+            # First, since it compiles: actors are due from when they are registered.
+            self._kernel.launch()
             # Those with a history that were neither restored nor changed yet.
             self._fresh = register_population(self._manager, self._kernel, ids, self._changes)
-            self._kernel.launch()
             self._closed = False
             if max_steps_per_second is not None:
                 self.set_pace(max_steps_per_second)
@@ -654,9 +655,10 @@ class Session:
         Raises
         ------
         SnapshotTimeout
-            If it is not committed in time; the request is cancelled.
+            If it is not committed in time; the request is cancelled. Also if the kernel's answer does
+            not come within ``request_timeout`` of the configuration.
         SnapshotFailed
-            If the kernel refused it.
+            If the kernel refused it, or somebody has cancelled the request.
         CheckpointError, OSError
             If storage failed.
         TypeError, ValueError

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, final
 
-from ringnb.errors import SnapshotFailed, Status
+from ringnb.errors import SnapshotFailed, SnapshotTimeout, Status
 from ringnb.kernel.client import KernelClient, PendingCommand
 from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages.commands import Command, Reply
@@ -28,7 +28,6 @@ __all__ = ["Capture", "RequestStatus", "SnapshotTransport"]
 
 _MOST_STATUSES = 1000
 _OK = int(Status.OK)
-_DROPPED = {"cancelled": "was cancelled", "expired": "has expired"}
 _ENDED: tuple[Stage, ...] = ("cancelled", "expired", "committed", "failed")
 
 
@@ -142,8 +141,10 @@ class SnapshotTransport:
         if status is None:
             return
         status.settled = True
-        if event.stage in _DROPPED:
-            status.end(SnapshotFailed(f"the request {_DROPPED[event.stage]}: {event.detail}"))
+        if event.stage == "expired":
+            status.end(SnapshotTimeout(f"the request has expired: {event.detail}"))
+        elif event.stage == "cancelled":
+            status.end(SnapshotFailed(f"the request was cancelled: {event.detail}"))
 
     def _on_commit(self, event: Event) -> None:
         """Note what is saved, whoever has completed the request. On the thread that committed it."""

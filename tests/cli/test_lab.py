@@ -45,7 +45,7 @@ def test_lab_starts_on_copies_and_keeps_edited_ones(fake_jupyter, tmp_path, monk
     status = cli.main(["lab", "--dir", str(tmp_path / "mine"), "--", "--no-browser"])
     assert status == 3, "JupyterLab's own status, after the Ctrl-C that it handled"
     assert fake_jupyter.command[1:4] == ["-m", "jupyterlab", "--no-browser"]
-    assert fake_jupyter.command[-1] == str(tmp_path / "mine")
+    assert fake_jupyter.command[-1] == str(tmp_path / "mine" / "00.ipynb"), "it opens the first"
     assert (tmp_path / "mine" / "00.ipynb").read_text() == "edited"
     assert (tmp_path / "mine" / "01.ipynb").read_text() == "{}"
     assert "1 notebook copied" in capsys.readouterr().out
@@ -70,6 +70,15 @@ def test_lab_gives_learners_stubs_and_solutions_on_request(fake_jupyter, tmp_pat
         assert (mine / "solutions" / path.name).read_bytes() == path.read_bytes()
         assert "SOLUTION" not in (mine / path.name).read_text(encoding="utf-8")
     assert f"{len(with_exercise)} notebooks with solutions copied" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_lab_names_what_lesson_8_needs(fake_jupyter, tmp_path, monkeypatch, capsys, installed):
+    spec = {"numba_cuda": object() if installed else None, "jupyterlab": object()}
+    monkeypatch.setattr(lab.importlib.util, "find_spec", spec.__getitem__)
+    cli.main(["lab", "--dir", str(tmp_path / "mine")])
+    out = capsys.readouterr().out
+    assert ("'numba-cuda>=0.30,<0.31' 'numpy<2.5'" in out) == (not installed)
 
 
 def test_lab_without_notebooks_says_so(fake_jupyter, tmp_path, monkeypatch, capsys):

@@ -14,8 +14,10 @@ import time
 import numpy as np
 import pytest
 from session_rig import SHAPE, memory, quiet, reference, state_of
+from waiting import until
 
 import ringnb as rn
+from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.snapshots import SnapshotRequest
 from ringnb.testing.kernels import Mixer, advance
 
@@ -111,6 +113,19 @@ def test_the_log_says_at_which_step_the_live_actor_was_changed(session):
         ("disturbed", 4, "cell y 2, x 3 by 0.5"),
         ("adjusted", 6, f"add {was:g} → {was + 1:g}"),
     ]
+
+
+def test_an_actor_is_due_once_the_kernel_runs_and_not_while_it_is_compiled(monkeypatch):
+    launch, ended = CpuKernel.launch, []
+
+    def note_the_end(kernel):
+        launch(kernel)
+        ended.append(time.monotonic_ns())
+
+    monkeypatch.setattr(CpuKernel, "launch", note_the_end)
+    with rn.Session(Mixer(SHAPE), storage=memory()) as session:
+        until(lambda: session.events.select("due"))
+        assert min(e.t_ns for e in session.events) >= ended[0]
 
 
 def test_several_actor_types_share_a_session():

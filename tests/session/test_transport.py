@@ -141,15 +141,17 @@ def test_answers_are_taken_in_order_or_by_their_request(transport, client):
     assert [transport.take().status.request.request_id for _ in range(2)] == [1, 3]
 
 
-@pytest.mark.parametrize("stage", ["cancelled", "expired"])
-def test_the_log_says_when_the_manager_has_dropped_a_request(transport, client, log, stage):
+@pytest.mark.parametrize(
+    ("stage", "error"), [("cancelled", rn.SnapshotFailed), ("expired", rn.SnapshotTimeout)]
+)
+def test_the_log_says_when_the_manager_has_dropped_a_request(transport, client, log, stage, error):
     status = transport.send(request(5))
     log.append(Event(stage, 0, 6))  # another request
     log.append(Event("due", 0, 5))
     assert not status.done.is_set()
     log.append(Event(stage, 0, 5, detail="for a test"))
     assert status.done.is_set()
-    with pytest.raises(rn.SnapshotFailed, match=f"{stage}: for a test"):
+    with pytest.raises(error, match=f"{stage}: for a test"):
         raise status.error
     status.end(None)  # a late answer changes nothing
     assert status.stage == "failed"

@@ -40,7 +40,7 @@ def load(*, simulate: bool) -> Any:
     """
     backend = "cudasim" if simulate else "cuda"
     if not _numba_cuda_installed():
-        plain = "pip install 'numba-cuda>=0.30,<0.31'" if simulate else _INSTALL
+        plain = "pip install 'numba-cuda>=0.30,<0.31' 'numpy<2.5'" if simulate else _INSTALL
         msg = (
             f"backend {backend!r} needs the package numba-cuda, which is missing: {plain}{_REMEDY}"
         )
