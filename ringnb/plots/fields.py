@@ -33,13 +33,13 @@ from ringnb.plots.style import (
     when,
 )
 
-__all__ = ["difference", "field", "film"]
+__all__ = ["Comparison", "Cut", "compare", "cut_of", "difference", "field", "film"]
 
 _PIXELS = 1024  # of n times as many cells along an axis, every n-th is drawn
 _MOST_PANELS = 24
 
 
-class _Cut(NamedTuple):
+class Cut(NamedTuple):
     """What is drawn of a field: all of a line or a plane, or a slice of a cube."""
 
     where: Any  # an index into the field
@@ -47,7 +47,8 @@ class _Cut(NamedTuple):
     words: str
 
 
-def _cut(checkpoint: Checkpoint, name: str, axis: int, index: int | None) -> _Cut:
+def cut_of(checkpoint: Checkpoint, name: str, axis: int = 0, index: int | None = None) -> Cut:
+    """Choose what is drawn of a field; ValueError or TypeError if nothing of it can be drawn."""
     stored = checkpoint[name]
     if stored.ndim not in (1, 2, 3) or 0 in stored.shape:
         msg = f"field {name!r} has shape {stored.shape}: fields of one to three axes can be drawn"
@@ -56,7 +57,7 @@ def _cut(checkpoint: Checkpoint, name: str, axis: int, index: int | None) -> _Cu
         msg = f"field {name!r} is complex: draw its parts from checkpoint.numpy()"
         raise ValueError(msg)
     if stored.ndim < 3:
-        return _Cut(..., stored.dims, "")
+        return Cut(..., stored.dims, "")
     if isinstance(axis, bool) or axis not in (0, 1, 2):
         msg = f"axis must be 0, 1 or 2, got {axis!r}"
         raise ValueError(msg)
@@ -72,7 +73,7 @@ def _cut(checkpoint: Checkpoint, name: str, axis: int, index: int | None) -> _Cu
     where: list[Any] = [slice(None)] * 3
     where[axis] = int(at)
     dims = tuple(d for i, d in enumerate(stored.dims) if i != axis)
-    return _Cut(tuple(where), dims, f", {stored.dims[axis]} = {at}")
+    return Cut(tuple(where), dims, f", {stored.dims[axis]} = {at}")
 
 
 def _draw(
@@ -189,7 +190,7 @@ def field(
     """
     check_checkpoint(checkpoint)
     name = pick_field(checkpoint, name)
-    cut = _cut(checkpoint, name, axis, index)
+    cut = cut_of(checkpoint, name, axis, index)
     data = checkpoint[name][cut.where]
     scale = scale_for([data], cmap=cmap, limits=limits)
     ax = make_axes(ax, *_size_for(data, 4.8))
@@ -239,7 +240,7 @@ def film(
         msg = f"columns must be a positive integer, got {columns!r}"
         raise ValueError(msg)
     name = pick_field(history[0], name)
-    cuts = [_cut(c, pick_field(c, name), axis, index) for c in history]
+    cuts = [cut_of(c, pick_field(c, name), axis, index) for c in history]
     planes = [c[name][cut.where] for c, cut in zip(history, cuts, strict=True)]
     shapes = {plane.shape for plane in planes}
     if len(shapes) > 1 or planes[0].ndim != 2:
@@ -260,6 +261,34 @@ def film(
     figure.suptitle(f"{history[0].kernel_id}: {name}{cuts[0].words}")
     _colour_bar(figure, grid.ravel().tolist(), scale, quantity(history[0], name))
     return figure
+
+
+class Comparison(NamedTuple):
+    """A field of two checkpoints, compared in all its values."""
+
+    whole: npt.NDArray[np.float64]  # b - a, of the field's shape
+    same: bool  # whether the two are equal in every bit
+    largest: float  # magnitude, of what is finite; nan if nothing is
+    rms: float
+    bad: int  # values that are not finite in one of the two
+
+
+def compare(a: Checkpoint, b: Checkpoint, name: str) -> Comparison:
+    """Compare a field of two checkpoints; ValueError if the shapes differ, KeyError if it is missing."""
+    first, second = np.asarray(a[name]), np.asarray(b[pick_field(b, name)])
+    if first.shape != second.shape:
+        msg = (
+            f"field {name!r} has shape {first.shape} in {a.name!r} and {second.shape} in {b.name!r}: "
+            "only equal shapes can be compared"
+        )
+        raise ValueError(msg)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities
+        whole = np.subtract(second, first, dtype=np.float64)
+    same = first.dtype == second.dtype and first.tobytes() == second.tobytes()
+    finite = whole[np.isfinite(whole)]
+    largest = float(np.abs(finite).max()) if finite.size else math.nan
+    rms = math.sqrt(float(np.square(finite).mean())) if finite.size else math.nan
+    return Comparison(whole, same, largest, rms, whole.size - finite.size)
 
 
 def difference(
@@ -297,19 +326,8 @@ def difference(
     check_checkpoint(a)
     check_checkpoint(b)
     name = pick_field(a, name)
-    cut = _cut(a, name, axis, index)
-    first, second = np.asarray(a[name]), np.asarray(b[pick_field(b, name)])
-    if first.shape != second.shape:
-        msg = (
-            f"field {name!r} has shape {first.shape} in {a.name!r} and {second.shape} in {b.name!r}: "
-            "only equal shapes can be compared"
-        )
-        raise ValueError(msg)
-    whole = second.astype(np.float64) - first.astype(np.float64)
-    same = first.dtype == second.dtype and first.tobytes() == second.tobytes()
-    finite = whole[np.isfinite(whole)]
-    largest = float(np.abs(finite).max()) if finite.size else math.nan
-    rms = math.sqrt(float((finite**2).mean())) if finite.size else math.nan
+    cut = cut_of(a, name, axis, index)
+    whole, same, largest, rms, _ = compare(a, b, name)
     shown = whole[cut.where]
     ax = make_axes(ax, *_size_for(shown, 5.0))
     limit = largest if largest > 0 and math.isfinite(largest) else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -24,6 +24,8 @@ __all__ = [
     "NOT_FINITE",
     "SEQUENTIAL",
     "Scale",
+    "TWO_COLOURS",
+    "ValueRange",
     "axis_label",
     "check_checkpoint",
     "check_checkpoints",
@@ -35,6 +37,7 @@ __all__ = [
     "spacing",
     "step_seconds",
     "title_of",
+    "value_range",
     "when",
 ]
 
@@ -43,7 +46,7 @@ SEQUENTIAL = "viridis"
 DIVERGING = "PuOr_r"
 NOT_FINITE = "#d62728"
 LINE = "#26456e"
-_TWO_COLOURS = ("#f2ead8", LINE)
+TWO_COLOURS = ListedColormap(["#f2ead8", LINE])
 _SI = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 
 
@@ -168,6 +171,38 @@ def axis_label(checkpoint: Checkpoint, dim: str) -> str:
     return f"{dim} ({'m' if spacing(checkpoint) else 'cells'})"
 
 
+class ValueRange(NamedTuple):
+    """Which values the ends of a colour scale stand for, and what kind of map fits them."""
+
+    low: float
+    high: float
+    kind: Literal["two", "diverging", "sequential"]
+
+
+def value_range(arrays: Sequence[npt.NDArray[Any]], limits: Any = None) -> ValueRange:
+    """Choose one range for all arrays; ValueError unless limits are two rising finite numbers.
+
+    ``two`` is for integer fields of two values, 0 and 1 or -1 and +1. The range of signed values is
+    centred on zero.
+    """
+    finite = [a[np.isfinite(a)] for a in arrays]
+    low = min((float(a.min()) for a in finite if a.size), default=0.0)
+    high = max((float(a.max()) for a in finite if a.size), default=1.0)
+    integers = all(a.dtype.kind in "bui" for a in arrays)
+    if integers and high - low <= 2 and limits is None:
+        pair = (-1, 1) if low < 0 else (0, 1)
+        if set(np.unique(np.concatenate([np.unique(a) for a in arrays])).tolist()) <= set(pair):
+            return ValueRange(*pair, "two")
+    if limits is not None:
+        low, high = _check_limits(limits)
+    signed = low < 0 < high
+    if signed and limits is None:
+        low, high = -max(-low, high), max(-low, high)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return ValueRange(low, high, "diverging" if signed else "sequential")
+
+
 class Scale(NamedTuple):
     """How values become colours."""
 
@@ -184,24 +219,12 @@ def scale_for(
     Two colours for fields of two values, a diverging map centred on zero for signed ones, else a
     sequential map.
     """
-    finite = [a[np.isfinite(a)] for a in arrays]
-    low = min((float(a.min()) for a in finite if a.size), default=0.0)
-    high = max((float(a.max()) for a in finite if a.size), default=1.0)
-    integers = all(a.dtype.kind in "bui" for a in arrays)
-    if integers and high - low <= 2 and cmap is None and limits is None:
-        pair = (-1, 1) if low < 0 else (0, 1)
-        if set(np.unique(np.concatenate([np.unique(a) for a in arrays])).tolist()) <= set(pair):
-            norm = BoundaryNorm([pair[0] - 0.5, sum(pair) / 2, pair[1] + 0.5], 2)
-            labels = tuple((float(v), f"{v:+d}" if low < 0 else str(v)) for v in pair)
-            return Scale(ListedColormap(list(_TWO_COLOURS)), norm, labels)
-    if limits is not None:
-        low, high = _check_limits(limits)
-    signed = low < 0 < high
-    if signed and limits is None:
-        low, high = -max(-low, high), max(-low, high)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    colours = matplotlib.colormaps[cmap or (DIVERGING if signed else SEQUENTIAL)]
+    low, high, kind = value_range(arrays, limits)
+    if kind == "two" and cmap is None:
+        norm = BoundaryNorm([low - 0.5, (low + high) / 2, high + 0.5], 2)
+        labels = tuple((float(v), f"{v:+.0f}" if low < 0 else f"{v:.0f}") for v in (low, high))
+        return Scale(TWO_COLOURS, norm, labels)
+    colours = matplotlib.colormaps[cmap or (DIVERGING if kind == "diverging" else SEQUENTIAL)]
     return Scale(colours.with_extremes(bad=NOT_FINITE), Normalize(low, high))
 
 
