@@ -73,6 +73,9 @@ class Actor(ABC):
     replayable : bool
         Whether a run from a checkpoint repeats the steps of the first run, bit for bit. False where an
         update draws random numbers that no checkpoint holds, say; restoring it then warns.
+    limits : mapping of str to (float, float) or None
+        Between which values it is worth changing a parameter while the actor runs, for sliders; None if
+        it is not. A parameter that is not named here has limits by its value, see `limits_of`.
 
     Notes
     -----
@@ -86,6 +89,7 @@ class Actor(ABC):
     levels: int = 1
     boundscheck: bool = False
     replayable: bool = True
+    limits: Mapping[str, tuple[float, float] | None] = MappingProxyType({})
     update: Callable[..., None]
 
     def __init__(self, shape: tuple[int, ...], params: Mapping[str, float]) -> None:
@@ -228,6 +232,37 @@ class Actor(ABC):
                 )
                 raise ValueError(msg)
         return checked
+
+    def limits_of(self, params: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+        """Say between which values each parameter can be changed, for sliders.
+
+        Parameters
+        ----------
+        params : mapping of str to float
+            All parameters as they are.
+
+        Returns
+        -------
+        dict of str to (float, float)
+            Lowest and highest, in the order of `Actor.params`: what `limits` says, else from a tenth of the
+            value to ten times that (from 0 to 1 if it is 0); wider if the value itself lies beyond.
+            Parameters that follow from others are left out. A combination that breaks a limit of the
+            scheme is refused by `change_params` all the same.
+        """
+        found = {}
+        for name, value in params.items():
+            limits = self.limits.get(name, tuple(sorted((value / 10, value * 10))) if value else (0, 1))
+            if limits is not None and not self._follows(name, params):
+                found[name] = (min(float(limits[0]), value), max(float(limits[1]), value))
+        return found
+
+    def _follows(self, name: str, params: Mapping[str, float]) -> bool:
+        """Whether a parameter is worked out from others, so that it cannot be set."""
+        tried = params[name] * (1 + 2**-10) or 2**-10
+        try:
+            return self.complete({**params, name: tried})[name] != tried
+        except ValueError:  # a limit of the scheme is near
+            return False
 
     def change_params(
         self, current: Mapping[str, float], changes: Mapping[str, float]

@@ -52,6 +52,13 @@ class GrayScott(Actor):
         "v": FieldSpec("1", "concentration of V"),
     }
     dtype = np.dtype(np.float32)
+    limits = {  # noqa: RUF012 - read only
+        "feed": (0.0, 0.1),
+        "kill": (0.0, 0.1),
+        "du": (0.0, 0.25),
+        "dv": (0.0, 0.25),
+        "dt": (0.1, 1.5),
+    }
 
     def __init__(
         self,

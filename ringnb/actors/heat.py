@@ -42,6 +42,11 @@ class Heat2D(Actor):
     kernel_type = "heat_2d"
     fields = {"temperature": FieldSpec("K", "temperature above the rim")}  # noqa: RUF012
     dtype = np.dtype(np.float32)
+    limits = {  # noqa: RUF012 - read only
+        "diffusion_number": (0.01, 0.25),
+        "alpha": (1e-7, 2e-4),
+        "dx": (1e-4, 0.01),
+    }
 
     def __init__(
         self,

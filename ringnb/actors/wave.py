@@ -19,6 +19,12 @@ class _Wave(Actor):
     dtype = np.dtype(np.float32)
     levels = 2
     ndim = 2
+    limits = {  # noqa: RUF012 - read only
+        "courant2": (0.01, 0.5),
+        "damping": (0.0, 0.1),
+        "dx": (0.001, 0.1),
+        "c": (100.0, 6000.0),
+    }
 
     def __init__(
         self,
@@ -152,6 +158,7 @@ class Wave3D(_Wave):
 
     kernel_type = "fdtd_3d"
     ndim = 3
+    limits = {**_Wave.limits, "courant2": (0.01, 0.33)}  # noqa: RUF012 - read only
 
     @staticmethod
     def update(now: Any, next: Any, params: Any, step: int, z: int, y: int, x: int) -> None:

@@ -298,3 +298,42 @@ def test_a_function_needs_no_module_that_another_process_could_import(tmp_path):
             env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
         )
         assert done.stdout.split() == ["2.0", "2.0"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("actor", "names"),
+    [
+        (A.Wave2D((8, 8)), ["courant2", "damping", "dx", "c"]),
+        (A.Wave3D((8, 8, 8)), ["courant2", "damping", "dx", "c"]),
+        (A.Heat2D((8, 8)), ["diffusion_number", "alpha", "dx"]),
+        (A.GrayScott((8, 8)), ["feed", "kill", "du", "dv", "dt"]),
+        (A.Ising2D((8, 8)), ["temperature", "field"]),
+        (A.Life((8, 8)), []),
+    ],
+)
+def test_a_slider_has_limits_that_the_scheme_allows(actor, names):
+    limits = actor.limits_of(actor.params)
+    assert list(limits) == names
+    for name, ends in limits.items():
+        assert ends[0] <= actor.params[name] <= ends[1]
+        for value in ends:
+            try:
+                actor.change_params(actor.params, {name: value})
+            except ValueError as error:  # it depends on the others
+                assert (type(actor).__name__, name) == ("GrayScott", "dt"), error
+
+
+def test_without_limits_a_slider_spans_a_tenth_to_ten_times_the_value():
+    def still(now, next, params, step, x):
+        next[0, x] = now[0, x]
+
+    actor = A.CellActor(still, (8,), params={"rate": 2.0, "shift": 0.0, "sink": -3.0})
+    assert actor.limits_of(actor.params) == {
+        "rate": (0.2, 20.0),
+        "shift": (0.0, 1.0),
+        "sink": (-30.0, -0.3),
+    }
+    assert A.GrayScott((8, 8)).limits_of({**A.GrayScott((8, 8)).params, "feed": 0.2})["feed"] == (
+        0.0,
+        0.2,
+    )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import LocalStore
 
+from ringnb._support.checks import is_number
 from ringnb._support.text import code_label, facts_table
 from ringnb.checkpoint.storage.document import Document, checkpoint_id, describe_bad, run_of
 from ringnb.checkpoint.storage.field_array import FieldArray
@@ -315,7 +316,9 @@ class Checkpoint:
         Returns
         -------
         xarray.Dataset
-            In memory, with dimension names, units and the checkpoint's identity as attributes.
+            In memory, with dimension names, units and the checkpoint's identity as attributes. If the
+            model has a cell size ``dx``, the centres of the cells along x, y and z in metres as
+            coordinates.
 
         Raises
         ------
@@ -340,7 +343,13 @@ class Checkpoint:
             if self._record[key] is not None:
                 attrs[key] = self._record[key]
         attrs.update({f"param_{key}": value for key, value in self.params.items()})
-        return xarray.Dataset(variables, attrs=attrs)
+        dataset = xarray.Dataset(variables, attrs=attrs)
+        dx = self.params.get("dx")
+        if is_number(dx) and dx > 0:
+            for axis in sorted({"x", "y", "z"} & set(dataset.sizes) - set(variables)):
+                centres = (np.arange(dataset.sizes[axis]) + 0.5) * dx
+                dataset = dataset.assign_coords({axis: (axis, centres, {"units": "m"})})
+        return dataset
 
     def verify(self) -> None:
         """Check every stored byte, in bounded memory; other files that lie beside them do not matter.

@@ -73,6 +73,16 @@ def test_storage_rule_06_to_xarray_is_checked_and_labelled(storage, folder):
         storage.load(NAME).to_xarray()
 
 
+def test_xarray_has_coordinates_where_the_model_has_a_cell_size(storage):
+    storage.save(NAME, make_snapshot(params={"dx": 0.5}))
+    dataset = storage.load(NAME).to_xarray()
+    assert dataset["x"].values.tolist() == [0.25, 0.75, 1.25, 1.75]
+    assert (dataset["y"].sizes["y"], dataset["y"].attrs["units"]) == (3, "m")
+    assert "x" not in storage.load(NAME).numpy()
+    storage.save("without", make_snapshot(1))
+    assert not storage.load("without").to_xarray().coords
+
+
 def test_the_html_is_escaped(storage):
     storage.save(NAME, make_snapshot(kernel_id="<script>alert(1)</script>"))
     html = storage.load(NAME)._repr_html_()
