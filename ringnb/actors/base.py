@@ -244,14 +244,15 @@ class Actor(ABC):
         Returns
         -------
         dict of str to (float, float)
-            Lowest and highest, in the order of `Actor.params`: what `limits` says, else from a tenth of the
-            value to ten times that (from 0 to 1 if it is 0); wider if the value itself lies beyond.
+            Lowest and highest, in the order of `Actor.params`: what `limits` says, else from a tenth of
+            the value to ten times that (from 0 to 1 if it is 0); wider if the value itself lies beyond.
             Parameters that follow from others are left out. A combination that breaks a limit of the
             scheme is refused by `change_params` all the same.
         """
         found = {}
         for name, value in params.items():
-            limits = self.limits.get(name, tuple(sorted((value / 10, value * 10))) if value else (0, 1))
+            around = (value / 10, value * 10) if value else (0.0, 1.0)
+            limits = self.limits.get(name, (min(around), max(around)))
             if limits is not None and not self._follows(name, params):
                 found[name] = (min(float(limits[0]), value), max(float(limits[1]), value))
         return found

@@ -316,16 +316,15 @@ def test_a_slider_has_limits_that_the_scheme_allows(actor, names):
     assert list(limits) == names
     for name, ends in limits.items():
         assert ends[0] <= actor.params[name] <= ends[1]
-        for value in ends:
-            try:
-                actor.change_params(actor.params, {name: value})
-            except ValueError as error:  # it depends on the others
-                assert (type(actor).__name__, name) == ("GrayScott", "dt"), error
+        for value in ends[
+            : 1 if name == "dt" else 2
+        ]:  # how long a step may be depends on the others
+            assert actor.change_params(actor.params, {name: value})[name] == value
 
 
 def test_without_limits_a_slider_spans_a_tenth_to_ten_times_the_value():
-    def still(now, next, params, step, x):
-        next[0, x] = now[0, x]
+    def still(now, then, params, step, x):
+        then[0, x] = now[0, x]
 
     actor = A.CellActor(still, (8,), params={"rate": 2.0, "shift": 0.0, "sink": -3.0})
     assert actor.limits_of(actor.params) == {

@@ -19,7 +19,16 @@ import numpy.typing as npt
 
 from ringnb.plots.style import TWO_COLOURS, ValueRange
 
-__all__ = ["MAPS", "Pixels", "Summary", "lookup_tables", "pack", "summarize", "tables_script", "thin"]
+__all__ = [
+    "MAPS",
+    "Pixels",
+    "Summary",
+    "lookup_tables",
+    "pack",
+    "summarize",
+    "tables_script",
+    "thin",
+]
 
 MAPS = ("viridis", "cividis", "magma", "inferno", "gray", "PuOr_r", "berlin", "two")
 
