@@ -14,6 +14,7 @@ import sys
 import hypothesis
 import numba
 import pytest
+import two_processes
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -48,6 +49,12 @@ def pytest_configure(config):
         config.option.markexpr = ""
     hypothesis.settings.load_profile("full" if config.option.all else "fast")
     numba.config.ENABLE_CUDASIM = int(config.option.markexpr.strip() != "gpu")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Run all tests in two processes."""
+    two_processes.set_up(config)
 
 
 def pytest_collection_finish():
