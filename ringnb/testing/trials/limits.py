@@ -77,15 +77,15 @@ def _jobs(script: Path, seed: int) -> Counter[str]:
     for _ in range(2):
         limit_s = round(rng.uniform(_SHORTEST_S, _LONGEST_S), 2)
         with loss_after(f"seed {seed}, limit {limit_s} s"):
-            saved, unused_s = _job(script, store, seed, limit_s, saved)
-        counts += Counter(limits=1, unused_ms=round(1000 * unused_s))
+            saved, unused_s, gained = _job(script, store, seed, limit_s, saved)
+        counts += Counter(limits=1, unused_ms=round(1000 * unused_s), too_short=not gained)
     return counts
 
 
 def _job(
     script: Path, store: Path, seed: int, limit_s: float, before: dict[int, int]
-) -> tuple[dict[int, int], float]:
-    """Run one job; return the steps that it has left, by slot, and how many seconds it did not use."""
+) -> tuple[dict[int, int], float, bool]:
+    """Run one job; return the steps left, by slot, the seconds not used, and whether it came further."""
     began = time.monotonic()
     command = [sys.executable, "-m", "ringnb.cli", "run", "--walltime", f"{limit_s}s"]
     try:
@@ -101,16 +101,17 @@ def _job(
         msg = "the limit was missed"
         raise Loss(msg) from error
     unused_s = limit_s - (time.monotonic() - began)
-    started = "start" in done.stdout  # else the machine was so slow that the time was up before
-    if done.returncode != (_RUN_AGAIN if started else 1):
+    # On a machine so slow that the time was up before the first step, it says so with another status.
+    gained = not (done.returncode == 1 and "would come no further" in done.stderr)
+    if gained and done.returncode != _RUN_AGAIN:
         msg = f"exit status {done.returncode}: {done.stderr[-500:]}"
         raise Loss(msg)
     said = {
         key: dict(enumerate(map(int, steps)))
         for key, *steps in (line.split() for line in done.stdout.splitlines())
     }
-    if not started:
-        return before, unused_s
+    if "start" not in said:
+        return before, unused_s, gained
     if before and said["start"] != before:
         msg = f"it began at {said['start']}, where the one before had left {before}"
         raise Loss(msg)
@@ -123,7 +124,10 @@ def _job(
         # Slot 0 is paused before the last checkpoint; the others run on while it is taken. Nothing is
         # said of the end if the main thread did not hear of it in time, and was not waited for.
         ended_at = said.get("end", {}).get(slot, last.step)
-        if not began_at < last.step <= ended_at or (slot == 0 and last.step != ended_at):
+        if not began_at <= last.step <= ended_at or (slot == 0 and last.step != ended_at):
             msg = f"actor {slot} ran from step {began_at} to {ended_at}, and step {last.step} is saved"
             raise Loss(msg)
-    return saved, unused_s
+    if gained != any(saved[slot] > begun for slot, begun in said["start"].items()):
+        msg = f"it ran from {said['start']} to {saved} and ended with status {done.returncode}"
+        raise Loss(msg)
+    return saved, unused_s, gained

@@ -217,7 +217,10 @@ _TRIALS = (
         "limits",
         "`ringnb run` with random time limits, killed at the limit",
         _limits,
-        lambda c: f"{c['limits']:,} limits, {c['unused_ms'] // max(1, c['limits'])} ms unused each",
+        lambda c: (
+            f"{c['limits']:,} limits, {c['too_short']:,} of them too short for a step, "
+            f"{c['unused_ms'] // max(1, c['limits'])} ms unused each"
+        ),
     ),
 )
 
