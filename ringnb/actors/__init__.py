@@ -6,13 +6,13 @@ step. `life` is the shortest model, `custom` takes a user's function, which `upd
 `trial` tries; `random` draws numbers that a restored run draws again. `fingerprint` says what a function
 and all that it refers to are, for a checkpoint to record.
 
-It imports `ringnb._support` only: a model does not know where it runs.
+It imports `ringnb.messages` and `ringnb._support` only: a model does not know where it runs.
 """
 
 from __future__ import annotations
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.custom import CellActor
+from ringnb.actors.custom import CellActor, from_arrays
 from ringnb.actors.gray_scott import GrayScott
 from ringnb.actors.heat import Heat2D
 from ringnb.actors.ising import Ising2D
@@ -29,4 +29,5 @@ __all__ = [
     "Life",
     "Wave2D",
     "Wave3D",
+    "from_arrays",
 ]

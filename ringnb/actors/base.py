@@ -22,7 +22,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name, check_number, check_slot, is_integer
+from ringnb._support.checks import (
+    check_name,
+    check_number,
+    check_slot,
+    check_step,
+    is_integer,
+)
+from ringnb.messages.simulated_time import SimulatedTime
 
 __all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
 
@@ -55,6 +62,10 @@ class Actor(ABC):
     params : mapping of str to float
         What the update function reads, in order: ``params[0]`` is the first. At most 16 finite
         numbers. They travel with every checkpoint and come back with a restore.
+    start_step : int, default 0
+        The step that the start state is of: the first step computed is the one after it.
+    start_time : float, optional
+        The simulated time of the start state, seconds; by default `start_step` times ``dt``.
 
     Attributes
     ----------
@@ -91,10 +102,28 @@ class Actor(ABC):
     replayable: bool = True
     limits: Mapping[str, tuple[float, float] | None] = MappingProxyType({})
     update: Callable[..., None]
+    _start_step: int = 0
+    _start_time: float | None = None
 
-    def __init__(self, shape: tuple[int, ...], params: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        params: Mapping[str, float],
+        *,
+        start_step: int = 0,
+        start_time: float | None = None,
+    ) -> None:
         self._shape = _check_shape(shape, type(self).__name__)
         self._params = MappingProxyType(self.complete(_check_params(params)))
+        self._start_step = check_step(start_step, "start_step")
+        if start_time is not None:
+            self._start_time = check_number(start_time, "start_time")
+            if self.dt_s is None:
+                msg = (
+                    f"start_time={start_time:g} needs a model whose steps have a length: a parameter "
+                    f"'dt', seconds per step; this one has {sorted(self._params)}"
+                )
+                raise ValueError(msg)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `pickle` and `copy` take. Functions are pickled by their names."""
@@ -123,6 +152,20 @@ class Actor(ABC):
     def dt_s(self) -> float | None:
         """Simulated seconds per step, or None where a step has no duration."""
         return self._params.get("dt")
+
+    @property
+    def start_step(self) -> int:
+        """The step of the start state."""
+        return self._start_step
+
+    @property
+    def clock(self) -> SimulatedTime | None:
+        """The simulated time that it starts with; None where a step has no duration."""
+        if self.dt_s is None:
+            return None
+        if self._start_time is None:
+            return SimulatedTime(dt=self.dt_s)
+        return SimulatedTime(self._start_time, self._start_step, self.dt_s)
 
     @cached_property
     def stored_fields(self) -> tuple[str, ...]:
@@ -318,6 +361,10 @@ class Actor(ABC):
     def __repr__(self) -> str:
         """Return the call that would make this actor."""
         given = [f"{k}={v:g}" for k, v in self._params.items()]
+        if self._start_step:
+            given.append(f"start_step={self._start_step}")
+        if self._start_time is not None:
+            given.append(f"start_time={self._start_time:g}")
         if self.boundscheck:
             given.append("boundscheck=True")
         if not self.replayable:

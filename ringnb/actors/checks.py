@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor
 
-__all__ = ["check_axes", "check_dtype", "check_positive", "check_start"]
+__all__ = ["DTYPES", "Start", "check_axes", "check_dtype", "check_positive", "check_start"]
 
-_DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
+Start: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike] | None
+DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
 
 
-def check_start(
-    start: npt.ArrayLike | None, actor: Actor, *, finite: bool = True
-) -> npt.NDArray[Any] | None:
+def check_start(start: Start, actor: Actor, *, finite: bool = True) -> npt.NDArray[Any] | None:
     """Return a copy of a user's start state in the actor's dtype and state shape, or None for None.
 
     The shape is ``(levels * fields, *grid)``; the first axis may be left out where there is one field,
-    and is then repeated for every level. A `ValueError` if the shape does not fit, the dtype cannot
-    hold a value, or one is not finite where it has to be.
+    and is then repeated for every level. Or it is a mapping of an array to each name under which a
+    checkpoint stores one; a previous level that is left out is that of now. A `ValueError` if names or
+    shape do not fit, the dtype cannot hold a value, or one is not finite where it has to be.
     """
     if start is None:
         return None
-    given = np.asarray(start)
+    given = _stacked(start, actor) if isinstance(start, Mapping) else np.asarray(start)
     if given.shape == actor.shape and len(actor.fields) == 1:
         given = np.stack([given] * actor.levels)
     if given.shape != actor.state_shape:
@@ -49,6 +50,30 @@ def check_start(
     return state
 
 
+def _stacked(start: Mapping[str, npt.ArrayLike], actor: Actor) -> npt.NDArray[Any]:
+    """Return the arrays of a start by name as one, in the order of a state."""
+    names, found = actor.stored_fields, {str(name): np.asarray(a) for name, a in start.items()}
+    missing = [name for name in actor.fields if name not in found]
+    unknown = [name for name in found if name not in names]
+    if missing or unknown:
+        msg = (
+            f"start has arrays {sorted(found)}, {type(actor).__name__} needs {list(actor.fields)}"
+            f"{' and may have ' + str(list(names[len(actor.fields) :])) if actor.levels > 1 else ''}"
+        )
+        raise ValueError(msg)
+    arrays = [
+        found[name] if name in found else found[name.removesuffix("_previous")] for name in names
+    ]
+    for name, array in zip(names, arrays, strict=True):
+        if array.shape != actor.shape:
+            msg = (
+                f"start[{name!r}] has shape {array.shape}, the grid of {type(actor).__name__} has "
+                f"{actor.shape}"
+            )
+            raise ValueError(msg)
+    return np.stack(arrays)
+
+
 def check_positive(params: dict[str, float], *names: str) -> None:
     """Check that parameters are greater than 0; else `ValueError`."""
     for name in names:
@@ -67,7 +92,7 @@ def check_axes(actor: Actor, ndim: int) -> None:
 def check_dtype(dtype: object) -> np.dtype[Any]:
     """Return the dtype of an actor's state in native byte order; `ValueError` if no backend has it."""
     d: np.dtype[Any] = np.dtype(dtype)  # type: ignore[call-overload]  # any object may be dtype-like
-    if d.name not in _DTYPES:
-        msg = f"dtype {d} is not supported: use one of {', '.join(_DTYPES)}"
+    if d.name not in DTYPES:
+        msg = f"dtype {d} is not supported: use one of {', '.join(DTYPES)}"
         raise ValueError(msg)
     return d.newbyteorder("=")

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from ringnb._support.checks import check_bool, check_name, check_slot
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_dtype, check_start
+from ringnb.actors.checks import DTYPES, Start, check_dtype, check_start
 from ringnb.actors.trial import try_update
 from ringnb.actors.update_rules import check_references, check_text
 
-__all__ = ["CellActor"]
+__all__ = ["CellActor", "from_arrays"]
 
 
 @final
@@ -38,8 +38,14 @@ class CellActor(Actor):
     params : mapping of str to float, optional
         ``params[0]`` is the first. At most 16. ``dt`` (seconds per step) and ``dx`` (metres per cell),
         if there are any of these names, label the axes of plots.
-    start : array or callable, optional
-        The state to start from, or ``start(slot)`` that returns it; zeros by default.
+    start : array, mapping of str to array, or callable, optional
+        The state to start from: one array ``(levels * fields, *grid)``, or an array ``(*grid)`` for each
+        field by its name (with `levels` of 2 the state before it is ``<field>_previous``, by default
+        the same), or ``start(slot)`` that returns either; zeros by default.
+    start_step : int, default 0
+        The step of the start state: `update` is called with this step first.
+    start_time : float, optional
+        The simulated time of the start state, seconds; by default `start_step` times ``dt``.
     dtype : dtype-like, default "float32"
         One for all fields.
     levels : {1, 2}, default 1
@@ -95,7 +101,9 @@ class CellActor(Actor):
         *,
         fields: Sequence[str] | Mapping[str, FieldSpec] = ("u",),
         params: Mapping[str, float] | None = None,
-        start: npt.ArrayLike | Callable[[int], npt.ArrayLike] | None = None,
+        start: Start | Callable[[int], Start] = None,
+        start_step: int = 0,
+        start_time: float | None = None,
         dtype: npt.DTypeLike = "float32",
         levels: int = 1,
         kernel_type: str | None = None,
@@ -106,7 +114,7 @@ class CellActor(Actor):
         if not isinstance(params, Mapping | None):
             msg = f"params must map names to numbers, such as {{'rate': 0.1}}, got {params!r}"
             raise TypeError(msg)
-        super().__init__(shape, params or {})
+        super().__init__(shape, params or {}, start_step=start_step, start_time=start_time)
         plain = _plain("update", update, ["now", "next", "params", "step", *self.dims])
         if levels not in (1, 2) or isinstance(levels, bool):
             msg = f"levels must be 1 or 2, got {levels!r}"
@@ -161,6 +169,69 @@ class CellActor(Actor):
                 self._tried = True
             return made
         return np.zeros(self.state_shape, self.dtype) if self._start is None else self._start.copy()
+
+
+def from_arrays(
+    arrays: Mapping[str, npt.ArrayLike], update: Callable[..., None], **options: Any
+) -> CellActor:
+    """Return an actor that goes on from the arrays of a simulation that you have.
+
+    Fields, shape and dtype are those of the arrays. Where there is an array ``<field>_previous``, the
+    actor has two levels, see `CellActor`.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        An array ``(*grid)`` for each field, all of one shape and one dtype. They are copied.
+    update : callable
+        Computes the next state of one cell, see `CellActor`; ``now[0]`` is the first field.
+    **options : object
+        Other parameters of `CellActor`, such as ``params={"dt": 0.01}``, ``start_step=500``,
+        ``start_time=5.0``.
+
+    Returns
+    -------
+    CellActor
+        Its state is that of the arrays, bit for bit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes or dtypes differ, or as `CellActor`.
+
+    Examples
+    --------
+    >>> def decay(now, next, params, step, y, x):
+    ...     next[0, y, x] = now[0, y, x] * (1 - params[0])
+    >>> from_arrays({"u": np.ones((8, 8))}, decay, params={"rate": 0.1}, start_step=500)
+    CellActor((8, 8), rate=0.1, start_step=500)
+    """
+    if not isinstance(arrays, Mapping) or not arrays:
+        msg = f"arrays must map names to arrays, such as {{'u': u}}, got {arrays!r}"
+        raise TypeError(msg)
+    found = {str(name): np.asarray(array) for name, array in arrays.items()}
+    for what, values in (
+        ("shapes", {name: a.shape for name, a in found.items()}),
+        ("dtypes", {name: a.dtype.name for name, a in found.items()}),
+    ):
+        if len(set(values.values())) > 1:
+            msg = f"the arrays have different {what}, {values}: an actor has one for all its fields"
+            raise ValueError(msg)
+    first = next(iter(found.values()))
+    if first.dtype.name not in DTYPES and "dtype" not in options:
+        msg = (
+            f"the arrays have dtype {first.dtype}, and no kernel computes with that: give one of "
+            f"dtype={', '.join(map(repr, DTYPES))}"
+        )
+        raise ValueError(msg)
+    names = [n for n in found if not n.endswith("_previous") or n[: -len("_previous")] not in found]
+    derived: dict[str, Any] = {
+        "fields": names,
+        "start": found,
+        "dtype": first.dtype,
+        "levels": 1 if len(names) == len(found) else 2,
+    }
+    return CellActor(update, first.shape, **(derived | options))
 
 
 def _plain(what: str, function: object, wanted: list[str]) -> FunctionType:

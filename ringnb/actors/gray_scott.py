@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_start
+from ringnb.actors.checks import Start, check_axes, check_start
 
 __all__ = ["GrayScott"]
 
@@ -39,6 +39,9 @@ class GrayScott(Actor):
         Time step.
     start : (2, ny, nx) array, optional
         u and v to start from.
+    start_step, start_time : int and float, optional
+        The step, and the simulated time in seconds, of the start state; by default 0 and
+        `start_step` times ``dt``.
 
     Raises
     ------
@@ -69,9 +72,12 @@ class GrayScott(Actor):
         du: float = 0.16,
         dv: float = 0.08,
         dt: float = 1.0,
-        start: npt.ArrayLike | None = None,
+        start: Start = None,
+        start_step: int = 0,
+        start_time: float | None = None,
     ) -> None:
-        super().__init__(shape, {"feed": feed, "kill": kill, "du": du, "dv": dv, "dt": dt})
+        params = {"feed": feed, "kill": kill, "du": du, "dv": dv, "dt": dt}
+        super().__init__(shape, params, start_step=start_step, start_time=start_time)
         check_axes(self, 2)
         self._start = check_start(start, self)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_positive, check_start
+from ringnb.actors.checks import Start, check_axes, check_positive, check_start
 
 __all__ = ["Heat2D"]
 
@@ -32,6 +32,9 @@ class Heat2D(Actor):
         Cell size in metres.
     start : (ny, nx) array, optional
         The temperature to start from, kelvin above the rim.
+    start_step, start_time : int and float, optional
+        The step, and the simulated time in seconds, of the start state; by default 0 and
+        `start_step` times ``dt``.
 
     Raises
     ------
@@ -55,10 +58,15 @@ class Heat2D(Actor):
         *,
         alpha: float = 1.1e-4,
         dx: float = 0.001,
-        start: npt.ArrayLike | None = None,
+        start: Start = None,
+        start_step: int = 0,
+        start_time: float | None = None,
     ) -> None:
         super().__init__(
-            shape, {"diffusion_number": diffusion_number, "alpha": alpha, "dx": dx, "dt": 0.0}
+            shape,
+            {"diffusion_number": diffusion_number, "alpha": alpha, "dx": dx, "dt": 0.0},
+            start_step=start_step,
+            start_time=start_time,
         )
         check_axes(self, 2)
         self._start = check_start(start, self)

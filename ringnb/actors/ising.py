@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_positive, check_start
+from ringnb.actors.checks import Start, check_axes, check_positive, check_start
 from ringnb.actors.random import uniform
 
 __all__ = ["Ising2D"]
@@ -41,6 +41,8 @@ class Ising2D(Actor):
         Start from random spins; otherwise all are +1.
     start : (ny, nx) array, optional
         +1 and -1, instead.
+    start_step : int, default 0
+        The step of the start state.
 
     Raises
     ------
@@ -61,9 +63,11 @@ class Ising2D(Actor):
         *,
         seed: int = 0,
         hot: bool = True,
-        start: npt.ArrayLike | None = None,
+        start: Start = None,
+        start_step: int = 0,
     ) -> None:
-        super().__init__(shape, {"temperature": temperature, "field": field, "seed": seed})
+        params = {"temperature": temperature, "field": field, "seed": seed}
+        super().__init__(shape, params, start_step=start_step)
         check_axes(self, 2)
         if any(n % 2 for n in self.shape):
             msg = f"Ising2D needs even lengths for its checkerboard on a torus, got {self.shape}"

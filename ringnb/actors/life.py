@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_start
+from ringnb.actors.checks import Start, check_axes, check_start
 
 __all__ = ["Life"]
 
@@ -24,6 +24,8 @@ class Life(Actor):
         Cells, ``(ny, nx)``.
     start : (ny, nx) array, optional
         0 and 1. By default a random soup with a density of 0.3 in the middle half.
+    start_step : int, default 0
+        The step of the start state.
 
     Raises
     ------
@@ -35,8 +37,8 @@ class Life(Actor):
     fields = {"alive": FieldSpec("1", "alive")}  # noqa: RUF012 - read only
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, shape: tuple[int, int], *, start: npt.ArrayLike | None = None) -> None:
-        super().__init__(shape, {})
+    def __init__(self, shape: tuple[int, int], *, start: Start = None, start_step: int = 0) -> None:
+        super().__init__(shape, {}, start_step=start_step)
         check_axes(self, 2)
         self._start = check_start(start, self)
         if self._start is not None and self._start.max() > 1:

@@ -383,7 +383,8 @@ def try_update(actor: Actor, update: FunctionType, state: npt.NDArray[Any] | Non
     trial = _Trial(actor, update, now, params)
     with trial.limited(_LIMIT_S):
         samples = list(_extremes(now))
-        for step, at in itertools.product(_STEPS, dict.fromkeys((*_places(actor.shape), *samples))):
+        steps = [actor.start_step + k for k in _STEPS]
+        for step, at in itertools.product(steps, dict.fromkeys((*_places(actor.shape), *samples))):
             own, second = values_at(before, at), values_at(now, at)
             others = _different(second, [values_at(now, one) for one in samples], actor.dtype)
             cell = trial.run(step, at, own, second)

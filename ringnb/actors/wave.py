@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
-from ringnb.actors.checks import check_axes, check_positive, check_start
+from ringnb.actors.checks import Start, check_axes, check_positive, check_start
 
 __all__ = ["Wave2D", "Wave3D"]
 
@@ -34,10 +34,12 @@ class _Wave(Actor):
         *,
         dx: float = 0.01,
         c: float = 343.0,
-        start: npt.ArrayLike | None = None,
+        start: Start = None,
+        start_step: int = 0,
+        start_time: float | None = None,
     ) -> None:
         params = {"courant2": courant2, "damping": damping, "dx": dx, "c": c, "dt": 0.0}
-        super().__init__(shape, params)
+        super().__init__(shape, params, start_step=start_step, start_time=start_time)
         check_axes(self, self.ndim)
         self._start = check_start(start, self)
 
@@ -104,6 +106,9 @@ class Wave2D(_Wave):
         Speed of sound in metres per second.
     start : (2, ny, nx) or (ny, nx) array, optional
         The pressure to start from; one level starts at rest.
+    start_step, start_time : int and float, optional
+        The step, and the simulated time in seconds, of the start state; by default 0 and
+        `start_step` times ``dt``.
 
     Raises
     ------
@@ -149,6 +154,9 @@ class Wave3D(_Wave):
         Speed of sound in metres per second.
     start : (2, nz, ny, nx) or (nz, ny, nx) array, optional
         The pressure to start from; one level starts at rest.
+    start_step, start_time : int and float, optional
+        The step, and the simulated time in seconds, of the start state; by default 0 and
+        `start_step` times ``dt``.
 
     Raises
     ------

@@ -70,6 +70,7 @@ def make_snapshot(
         attrs=attrs or {},
         code=actor.code,
         examine=guard.is_on,
+        clock=getattr(response.data, "clock", None),
     )
     broken = guard.broken(snapshot.fields, snapshot.step, snapshot.params)
     if broken:

@@ -5,6 +5,7 @@ Start with `ringnb.messages.events`: `LIFECYCLE` is the table of a snapshot's st
 `ringnb.messages.commands`: commands and replies, the 64-byte slots of the two rings.
 `ringnb.messages.snapshots`: the requests and responses of a checkpoint manager.
 `ringnb.messages.events`: the stages of a snapshot's life, and the log of them.
+`ringnb.messages.simulated_time`: the time of a step.
 
 The way of one snapshot: a `SnapshotRequest` of the manager becomes ``Command.SNAPSHOT`` on the H2K ring.
 The `Reply` on the K2H ring says in which staging buffer the state lies. It becomes a `SnapshotResponse`,

@@ -23,6 +23,7 @@ from ringnb._support.checks import (
     check_slot,
     check_step,
 )
+from ringnb.messages.simulated_time import SimulatedTime
 
 __all__ = [
     "Fields",
@@ -151,6 +152,8 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
     lease : callable, optional
         Called once, without arguments, to give the buffer back: by `release` or, at the latest, when
         this mapping is garbage-collected. So it may run on any thread.
+    clock : SimulatedTime, optional
+        What tells the simulated time of the capture; None if a step has no length.
 
     Notes
     -----
@@ -164,10 +167,12 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
         fields: Fields,
         params: Mapping[str, float] | None = None,
         lease: Callable[[], object] | None = None,
+        clock: SimulatedTime | None = None,
     ) -> None:
         self._fields: Fields | None = dict(fields)
         self._names = tuple(fields)
         self.params = dict(params) if params is not None else None
+        self.clock = clock
         self._lease = lease
 
     def release(self) -> None:

@@ -121,9 +121,9 @@ def series(
         msg = f"{len(scalars)} scalars are too many for one panel: at most {len(_COLOURS)}"
         raise ValueError(msg)
     ax = make_axes(ax, 6.4, 4.0)
-    dt = step_seconds(history[0])
-    timed = dt is not None and all(step_seconds(c) == dt for c in history)
-    x = np.array([c.step * (dt if timed and dt else 1) for c in history])
+    # Models with a step length of exactly 1 have units of their own: they are drawn over the step.
+    timed = all(c.time is not None and step_seconds(c) != 1.0 for c in history)
+    x = np.array([c.time if timed else c.step for c in history], dtype=np.float64)
     starts = [i for i, c in enumerate(history) if i == 0 or not _continues(c, history[i - 1])]
     for one, colour, marker in zip(scalars, _COLOURS, _MARKERS, strict=False):
         y = np.array([_value(c, one, name) for c in history])
@@ -134,7 +134,7 @@ def series(
             )
             label = None
     first = history[0]
-    ax.set_xlabel("simulated time (s)" if timed and dt != 1.0 else "step")
+    ax.set_xlabel("simulated time (s)" if timed else "step")
     if scalars == ["energy"]:
         ax.set_ylabel(_ENERGIES[first.kernel_type][1])
     elif all(isinstance(s, str) and s in _STATISTICS for s in scalars):

@@ -140,12 +140,12 @@ def step_seconds(checkpoint: Checkpoint) -> float | None:
 
 def when(checkpoint: Checkpoint) -> str:
     """Say at which step, and simulated time, a checkpoint was taken."""
-    dt = step_seconds(checkpoint)
-    if dt is None:
+    time = checkpoint.time
+    if time is None:
         return f"step {checkpoint.step:,}"
-    if dt == 1.0:
-        return f"step {checkpoint.step:,}, t = {checkpoint.step:,}"
-    return f"step {checkpoint.step:,}, t = {seconds(checkpoint.step * dt)}"
+    # A step length of exactly 1 is that of a model in units of its own.
+    shown = f"{time:,.12g}" if step_seconds(checkpoint) == 1.0 else seconds(time)
+    return f"step {checkpoint.step:,}, t = {shown}"
 
 
 def title_of(checkpoint: Checkpoint) -> str:

@@ -68,7 +68,7 @@ class ChangeTracker:
             # Between the kernel's load and its reply both count, for which of them holds is not known.
             return version in (self._saved.get(slot), self._expected.get(slot))
 
-    def has_changed(self, slot: int, now: ActorCounters) -> bool:
+    def has_changed(self, slot: int, now: ActorCounters, start_step: int = 0) -> bool:
         """Return whether an actor has been stepped, loaded or changed, and its state is not saved."""
-        untouched = now.step == now.epoch == self._modifications[slot] == 0
+        untouched = now.step == start_step and now.epoch == self._modifications[slot] == 0
         return not untouched and not self.is_saved(slot, now)

@@ -107,7 +107,7 @@ def register_population(
         # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
         # changes: its start counts as saved.
         if manager.note_restored(slot, None) is not None:
-            changes.mark_saved(slot, StateVersion(0, 0, 0))
+            changes.mark_saved(slot, StateVersion(actor.start_step, 0, 0))
             with_history.add(slot)
     return with_history
 

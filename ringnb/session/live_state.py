@@ -21,6 +21,7 @@ from ringnb.errors import CheckpointError
 from ringnb.kernel.client import KernelClient, ReplySink
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog
+from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 from ringnb.session.restore import fill_buffers
 from ringnb.session.transport import SnapshotTransport
@@ -68,6 +69,26 @@ class LiveState:
         sink = partial(self._injected, slot, what)
         self._client.call(slot, Command.INJECT, (*cell, bits), sink=sink)
 
+    def time(self, slot: int) -> float | None:
+        """Return the simulated time of an actor at its step now; None where a step has no length."""
+        self._client.settle(self._kernel.lane_of(slot), _SETTLE_S)
+        return self.glance_at_time(slot)
+
+    def glance_at_time(self, slot: int) -> float | None:
+        """Return what `time` returns, also of a kernel that has ended. Waits for nothing."""
+        clock = self._transport.clocks[slot]
+        return None if clock is None else clock.at(self._kernel.counters(slot).step)
+
+    def _clock_of(
+        self, slot: int, checkpoint: Checkpoint, params: Mapping[str, float]
+    ) -> SimulatedTime | None:
+        """Return the time that an actor goes on from with a checkpoint's state and these parameters."""
+        if self._transport.clocks[slot] is None:
+            return None  # its steps have no length
+        dt = params["dt"]
+        stored = checkpoint.clock
+        return SimulatedTime(dt=dt) if stored is None else stored.with_dt(checkpoint.step, dt)
+
     def _injected(self, slot: int, what: str, reply: Reply) -> None:
         if reply.ok:
             self._changes.mark_modified(slot)
@@ -90,6 +111,10 @@ class LiveState:
     def _params_set(self, slot: int, params: dict[str, float], reply: Reply) -> None:
         if reply.ok:
             before, self._params[slot] = self._params[slot], params
+            clocks = self._transport.clocks
+            if (clock := clocks[slot]) is not None:
+                # Applied twice, it has this step length already, and changes nothing.
+                clocks[slot] = clock.with_dt(reply.step, params["dt"])
             self._changes.mark_modified(slot)
             changed = [k for k in params if before[k] != params[k]]
             if changed:
@@ -119,8 +144,9 @@ class LiveState:
                 modifications = self._changes.modifications(slot)
                 version = StateVersion(checkpoint.step, epoch, modifications)
                 self._changes.expect_saved(slot, version)
+            clock = self._clock_of(slot, checkpoint, params)
             return (checkpoint.step,), partial(
-                self._loaded, slot, checkpoint, params, is_newest, remark
+                self._loaded, slot, checkpoint, params, clock, is_newest, remark
             )
 
         return self._client.load(slot, Command.RESTORE, fill).step
@@ -130,6 +156,7 @@ class LiveState:
         slot: int,
         checkpoint: Checkpoint,
         params: dict[str, float],
+        clock: SimulatedTime | None,
         is_newest: bool,
         remark: str,
         reply: Reply,
@@ -137,6 +164,7 @@ class LiveState:
         if not reply.ok:
             return
         self._params[slot] = params
+        self._transport.clocks[slot] = clock
         # What a snapshot answered before has captured is the old state, any other is of the new one.
         earlier = self._transport.captured()
         with contextlib.suppress(CheckpointError, ValueError):  # closed, or the actor unregistered

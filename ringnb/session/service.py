@@ -217,7 +217,9 @@ class SnapshotService:
         return [
             slot
             for slot in self.manager.registered
-            if self._changes.has_changed(slot, self._kernel.counters(slot))
+            if self._changes.has_changed(
+                slot, self._kernel.counters(slot), self._kernel.actors[slot].start_step
+            )
         ]
 
     def _step_of(self, slot: int) -> int:

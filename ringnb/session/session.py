@@ -277,8 +277,8 @@ class Session:
         Returns
         -------
         Session
-            With a kernel of its own, at step 0: restore what you want. This one is closed, and its
-            `successor` is the new one.
+            With a kernel of its own, in the start state: restore what you want. This one is closed,
+            and its `successor` is the new one.
 
         Notes
         -----
@@ -533,11 +533,34 @@ class Session:
         Returns
         -------
         int
-            Steps since the start; a restore sets it back.
+            Steps since the start, counted from the actor's ``start_step``; a restore sets it back.
         """
         slot = self._slot(slot)
         self._check()
         return self._kernel.counters(slot).step
+
+    @off_main
+    def time(self, slot: int) -> float | None:
+        """Return an actor's simulated time, at the step that the kernel last published.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        float or None
+            Seconds; None if the model's steps have no length, that is, no parameter ``dt``.
+
+        Notes
+        -----
+        Each step has the length ``dt`` that was in force when it was taken. The time is computed from
+        the step, not summed up: that of a restored run has the same bits. A restore brings it back.
+        """
+        slot = self._slot(slot)
+        self._check()
+        return self._live.time(slot)
 
     def counters(self, slot: int) -> ActorCounters:
         """Return an actor's counters, as the kernel last published them.
@@ -938,6 +961,7 @@ class Session:
         return SessionStatistics(
             kernel=self._kernel.statistics(),
             actors=tuple(self._kernel.counters(s) for s in range(len(self._kernel.actors))),
+            times=tuple(map(self._live.glance_at_time, range(len(self._kernel.actors)))),
             pending=self._manager.pending_count,
             completed=self._manager.total_completed,
             failed=self._manager.total_failed,

@@ -22,6 +22,8 @@ class SessionStatistics:
         Lanes, ring depths, staging buffers on loan.
     actors : tuple of ActorCounters
         One per slot.
+    times : tuple of float or None
+        The simulated time of each, seconds; None where a step has no length.
     pending : int
         Snapshot requests that the manager has issued and not seen answered.
     completed, failed : int
@@ -40,6 +42,7 @@ class SessionStatistics:
 
     kernel: KernelStatistics
     actors: tuple[ActorCounters, ...]
+    times: tuple[float | None, ...]
     pending: int
     completed: int
     failed: int

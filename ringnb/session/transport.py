@@ -21,6 +21,7 @@ from ringnb.kernel.client import KernelClient, PendingCommand
 from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog, Stage
+from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
@@ -68,6 +69,7 @@ class Capture:
 
     __slots__ = (
         "_on_free",
+        "clock",
         "index",
         "lane",
         "modifications",
@@ -86,6 +88,7 @@ class Capture:
         self.reply: Reply | None = None
         self.received_ns = 0  # time.monotonic_ns() when the reply was taken off the ring
         self.modifications = 0  # of the actor, at the capture
+        self.clock: SimulatedTime | None = None  # likewise
         self.index: int | None = None  # of the buffer, while this object owns it
         self.response: SnapshotResponse | None = None  # if it was made already, with copies
 
@@ -131,6 +134,8 @@ class SnapshotTransport:
         self._statuses: dict[int, RequestStatus] = {}
         self._inbox: deque[Capture] = deque()
         self._sending = [threading.RLock() for _ in range(client.kernel.lanes)]
+        # The simulated time of each actor, as the kernel has confirmed it, in the order of its replies.
+        self.clocks = [actor.clock for actor in client.kernel.actors]
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
         log.subscribe(self._on_commit, "committed")  # before who waits for it goes on
         log.subscribe(self._on_end, *_ENDED)
@@ -207,12 +212,14 @@ class SnapshotTransport:
         status, ok = capture.status, reply.status == _OK
         received_ns = time.monotonic_ns()
         modifications = self._changes.modifications(reply.actor_slot)
+        clock = self.clocks[reply.actor_slot]
         # A KeyboardInterrupt can only come after a call. There is none between the next line, after
         # which a reply that is applied again is ignored, and the inbox.
-        capture.reply, capture.received_ns, capture.modifications = (
+        capture.reply, capture.received_ns, capture.modifications, capture.clock = (
             reply,
             received_ns,
             modifications,
+            clock,
         )
         capture.index = reply.value if ok else None
         if not ok or self.answers_to_lose == 0:
@@ -305,7 +312,7 @@ class SnapshotTransport:
         n = len(actor.fields)
         fields = {name: state[i // n, i % n] for i, name in enumerate(actor.stored_fields)}
         params = self._kernel.staged_params(lane, index, slot)
-        data = StagedFields(fields, params, give_back or capture.free)
+        data = StagedFields(fields, params, give_back or capture.free, capture.clock)
         return SnapshotResponse(request.request_id, slot, True, data, facts.step)
 
     def _free_buffer(self, lane: int, index: int) -> None:

@@ -104,6 +104,19 @@ class KernelTests:
             self.run(client, 1, 15)
             np.testing.assert_array_equal(captured(client, 0)[0], captured(client, 1)[0])
 
+    def test_it_begins_at_the_step_of_the_start_state(self) -> None:
+        kernel = self.make([Mixer(self.shape, start_step=500)])
+        assert kernel.counters(0).step == 500
+        kernel.launch()
+        try:
+            client = KernelClient(kernel)
+            self.run(client, 0, 7)
+            state, reply = captured(client, 0)
+        finally:
+            kernel.stop()
+        assert reply.step == 507
+        np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 500, 7))
+
     def test_budget_counts_down_and_adds_up(self) -> None:
         with self.running() as client:
             first = client.call(0, Command.RUN_STEPS, (300,)).value

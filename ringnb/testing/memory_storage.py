@@ -223,6 +223,7 @@ class MemoryStorage(CheckpointStorage):
                         good=kept.good,
                         code=code_label(s.code),
                         params=tuple(s.params.items()),
+                        time=s.time,
                     )
                 )
         return Catalogue(infos).entries()

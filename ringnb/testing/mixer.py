@@ -27,6 +27,8 @@ class Mixer(Actor):
         Rows and columns.
     add : int, default 7
         Its parameter, added to every value.
+    start_step : int, default 0
+        The step of the start state.
     """
 
     kernel_type = "mixer"
@@ -34,8 +36,8 @@ class Mixer(Actor):
     dtype = np.dtype(np.int32)
     levels = 2
 
-    def __init__(self, shape: tuple[int, int], add: int = 7) -> None:
-        super().__init__(shape, {"add": add})
+    def __init__(self, shape: tuple[int, int], add: int = 7, start_step: int = 0) -> None:
+        super().__init__(shape, {"add": add}, start_step=start_step)
 
     @staticmethod
     def update(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:

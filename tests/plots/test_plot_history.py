@@ -6,6 +6,7 @@ import numpy as np
 from plotted import PARAMS, wave
 
 import ringnb as rn
+from ringnb.messages.simulated_time import SimulatedTime
 
 
 def test_a_series_over_time_breaks_where_the_history_does(stored):
@@ -21,6 +22,18 @@ def test_a_series_over_time_breaks_where_the_history_does(stored):
     assert ax.get_xlabel() == "simulated time (s)"
     assert ax.get_ylabel() == "max of pressure (Pa)"
     assert "2 lines" in ax.get_title()
+
+
+def test_a_series_is_drawn_over_the_time_that_each_state_has(stored):
+    history = [
+        stored(10, u=wave(1), params={"dt": 0.5}, clock=SimulatedTime(dt=0.5)),
+        stored(20, u=wave(2), params={"dt": 0.25}, clock=SimulatedTime(5.0, 10, 0.25)),
+    ]
+    ax = rn.plots.series(history, "max")
+    assert [x for line in ax.lines for x in line.get_xdata()] == [5.0, 7.5]
+    assert rn.plots.field(history[1]).get_title().endswith("step 20, t = 7.5 s")
+    own_units = stored(30, u=wave(3), params={"dt": 1.0}, clock=SimulatedTime(4.0, 25, 1.0))
+    assert rn.plots.field(own_units).get_title().endswith("step 30, t = 9")
 
 
 def test_the_energy_of_an_undamped_wave_is_constant(storage):

@@ -225,6 +225,7 @@ class CheckpointStorage(ABC):
                     good=c.good,
                     code=code_label(c.code),
                     params=tuple(c.params.items()),
+                    time=c.time,
                 )
             )
         marked = {entry.name: entry for entry in Catalogue(entries).entries()}

@@ -20,11 +20,18 @@ from zarr.storage import LocalStore
 
 from ringnb._support.checks import is_number
 from ringnb._support.text import code_label, facts_table
-from ringnb.checkpoint.storage.document import Document, checkpoint_id, describe_bad, run_of
+from ringnb.checkpoint.storage.document import (
+    Document,
+    checkpoint_id,
+    describe_bad,
+    run_of,
+    time_of,
+)
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
 from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
 from ringnb.errors import CheckpointError
+from ringnb.messages.simulated_time import SimulatedTime
 
 if TYPE_CHECKING:
     import xarray
@@ -148,6 +155,16 @@ class Checkpoint:
     def step(self) -> int:
         """The step boundary of the capture."""
         return int(self._record["step"])
+
+    @property
+    def time(self) -> float | None:
+        """The simulated time of the state, seconds; None if a step has no length."""
+        return time_of(self._record)
+
+    @property
+    def clock(self) -> SimulatedTime | None:
+        """How its time follows from the step, and goes on from here; None if a step has no length."""
+        return SimulatedTime.from_record(self._record)
 
     @property
     def sequence(self) -> int:
@@ -342,6 +359,8 @@ class Checkpoint:
         for key in ("created_at", "request_id", "parent", "backend", "version"):
             if self._record[key] is not None:
                 attrs[key] = self._record[key]
+        if self.time is not None:
+            attrs["time"] = self.time
         attrs.update({f"param_{key}": value for key, value in self.params.items()})
         dataset = xarray.Dataset(variables, attrs=attrs)
         dx = self.params.get("dx")
@@ -422,6 +441,7 @@ class Checkpoint:
             {
                 "actor": f"{self.kernel_id} ({self.kernel_type}, slot {self.actor_slot})",
                 "step": self.step,
+                **({} if self.time is None else {"simulated time": f"{self.time:g} s"}),
                 "committed": f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC, number {self.sequence}",
                 "run": self.run,
                 "continues": self.parent or "nothing: the first of its run",

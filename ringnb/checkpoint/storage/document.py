@@ -36,6 +36,7 @@ from ringnb.checkpoint.storage.format import (
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
 from ringnb.errors import CheckpointCorrupt
+from ringnb.messages.simulated_time import SimulatedTime
 
 __all__ = [
     "MAX_DOCUMENT_BYTES",
@@ -48,6 +49,7 @@ __all__ = [
     "render_document",
     "revise_document",
     "run_of",
+    "time_of",
 ]
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -118,6 +120,10 @@ def render_document(
         "backend": snapshot.backend,
         "version": version,
     }
+    if snapshot.clock is not None:
+        seconds, since, dt = snapshot.clock
+        record["time"] = snapshot.time
+        record["clock"] = {"time": seconds, "step": since, "dt": dt}
     if snapshot.examine:
         record["good"] = not bad
     optional = {"bad": bad, "user": snapshot.attrs, "code": snapshot.code}
@@ -195,6 +201,7 @@ def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInf
         good=record.get("good", True),
         code=code_label(record.get("code", {})),
         params=tuple(record["params"].items()),
+        time=time_of(record),
     )
 
 
@@ -219,6 +226,12 @@ def run_of(record: Mapping[str, Any]) -> str:
     """Return the id of a checkpoint's run: one for all those of an actor that record none."""
     found: str | None = record.get("run")
     return found or _derived_id(record, "name_prefix", "kernel_id")
+
+
+def time_of(record: Mapping[str, Any]) -> float | None:
+    """Return the simulated time of a checkpoint's state, seconds; None where a step has no length."""
+    clock = SimulatedTime.from_record(record)
+    return None if clock is None else clock.at(record["step"])
 
 
 def _derived_id(record: Mapping[str, Any], *keys: str) -> str:
@@ -366,6 +379,8 @@ _OPTIONAL_TYPES: dict[str, Any] = {
     **dict.fromkeys(("user", "code"), dict),
     "good": bool,
     "bad": list,
+    "time": float,
+    "clock": dict,
 }
 
 
@@ -381,6 +396,7 @@ def _check_record(name: str, record: Any) -> datetime:
     if pin is not None and not isinstance(pin["label"], str):
         raise _corrupt(name, "its pin has an impossible label")
     created_at = datetime.fromisoformat(record["created_at"])
+    time_of(record)  # which is malformed if this raises
     if created_at.tzinfo is None:
         raise _corrupt(name, f"its created_at {record['created_at']!r} has no time zone")
     return created_at

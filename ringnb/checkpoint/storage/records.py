@@ -17,11 +17,13 @@ from ringnb._support.checks import (
     check_id,
     check_json,
     check_name,
+    check_number,
     check_params,
     check_slot,
     check_step,
 )
 from ringnb.checkpoint.storage.format import check_checkpoint_name
+from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.messages.snapshots import normalise_fields
 
 __all__ = [
@@ -76,6 +78,8 @@ class Snapshot:
         Whether the storage looks for values that are not finite while it writes.
     bad : sequence of mapping
         What is known to be wrong with the state; each has ``why``.
+    clock : SimulatedTime or None
+        What tells the simulated time of the state; None if a step has no length.
 
     Raises
     ------
@@ -101,6 +105,12 @@ class Snapshot:
     id: str = field(default_factory=new_id)
     examine: bool = True
     bad: Sequence[Mapping[str, Any]] = ()
+    clock: SimulatedTime | None = None
+
+    @property
+    def time(self) -> float | None:
+        """The simulated time of the state, seconds."""
+        return None if self.clock is None else self.clock.at(self.step)
 
     def __post_init__(self) -> None:
         """Check every attribute and bring it into plain form."""
@@ -124,6 +134,11 @@ class Snapshot:
         set_(self, "attrs", check_json(self.attrs, "attrs"))
         set_(self, "code", check_json(self.code, "code"))
         set_(self, "fields", normalise_fields(self.fields))
+        if self.clock is not None:
+            seconds = check_number(self.clock.seconds, "clock.seconds")
+            dt = check_number(self.clock.dt, "clock.dt")
+            set_(self, "clock", SimulatedTime(seconds, check_step(self.clock.step), dt))
+            check_number(self.time, "time")
 
 
 class SaveReceipt(NamedTuple):
@@ -194,6 +209,8 @@ class CheckpointInfo(NamedTuple):
         if that is not recorded.
     params : tuple of (str, object)
         The actor's parameters at the capture, name and value of each.
+    time : float or None
+        The simulated time of its state, seconds; None if a step has no length.
     """
 
     name: str
@@ -217,3 +234,4 @@ class CheckpointInfo(NamedTuple):
     estimated: tuple[int | None, datetime | None] = (None, None)
     code: str = ""
     params: tuple[tuple[str, Any], ...] = ()
+    time: float | None = None

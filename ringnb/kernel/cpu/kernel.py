@@ -113,7 +113,9 @@ class CpuKernel(LaneKernel):
         facts[layout.C_STEP_FN] = self._code[slot].step_address
         facts[layout.C_INJECT_FN] = self._code[slot].inject_address
         facts[layout.C_EXISTS] = 1
-        memory.words[row * layout.ACTOR_WORDS + layout.W_EXISTS] = 1
+        facts[layout.C_STEP] = actor.start_step
+        words = memory.words[row * layout.ACTOR_WORDS :]
+        words[layout.W_EXISTS], words[layout.W_STEP] = 1, actor.start_step
 
     # -- life ------------------------------------------------------------------------------------
 

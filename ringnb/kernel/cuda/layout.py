@@ -178,6 +178,7 @@ class CudaPlan:
             layout.C_A: self.state_words,
             layout.C_B: self.state_words + level_words,
             layout.C_EXISTS: 1,
+            layout.C_STEP: actor.start_step,
             C_KIND: kind,
         }
         for column, value in columns.items():

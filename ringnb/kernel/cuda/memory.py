@@ -111,7 +111,8 @@ class CudaMemory:
         fill_start(state_view(memory.restore, actor), actor, slot)
         at = int(self._plan.table[self._plan.row(slot), layout.C_A])
         self._upload(slot, self._state, at)
-        memory.words[row * layout.ACTOR_WORDS + layout.W_EXISTS] = 1
+        words = memory.words[row * layout.ACTOR_WORDS :]
+        words[layout.W_EXISTS], words[layout.W_STEP] = 1, actor.start_step
 
     # -- to the device ---------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class ActorState:
     rate: float  # steps per second, over the last `Profile.rate_s`
     every: int | None  # steps between two checkpoints, if it is checkpointed by its step count
     dt_s: float | None  # simulated seconds per step, if the model says
+    time_s: float | None  # simulated time, if a step has a length
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class StateReader:
                     rate=max(0.0, rate),  # a restore takes the step back
                     every=session.snapshot_interval_steps(slot),
                     dt_s=actor.dt_s,
+                    time_s=statistics.times[slot],
                 )
             )
         return tuple(actors)

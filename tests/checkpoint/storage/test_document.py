@@ -18,6 +18,7 @@ from ringnb.checkpoint.storage.document import (
     revise_document,
 )
 from ringnb.checkpoint.storage.format import layout_fields
+from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.testing.storages import make_snapshot
 
 ONE = "checkpoint_0_step_1"
@@ -43,6 +44,7 @@ scalars = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     text,
 )
+finite = st.floats(-1e9, 1e9)
 snapshots = st.builds(
     make_snapshot,
     step=st.integers(0, 2**63 - 1),
@@ -54,6 +56,7 @@ snapshots = st.builds(
     params=st.dictionaries(identities, scalars, max_size=4),
     backend=st.none() | identities,
     parent=st.none() | st.just("other_1_step_2"),
+    clock=st.none() | st.builds(SimulatedTime, finite, st.integers(0, 2**63 - 1), finite),
     fields=st.dictionaries(
         st.sampled_from(["u", "v", "w.1", "x"]),
         st.sampled_from(
@@ -83,7 +86,27 @@ def test_storage_rule_06_what_was_rendered_comes_back(snapshot, sequence, pin):
     assert info.nbytes == sum(array.nbytes for array in snapshot.fields.values())
     assert (info.name, info.damaged) == (ONE, False)
     assert info.created_at.utcoffset() is not None
+    if snapshot.clock is not None:
+        assert SimulatedTime.from_record(document.record) == snapshot.clock
+        assert document.record["time"] == info.time == snapshot.time
     assert document.keys() >= {"zarr.json", *(f"{name}/zarr.json" for name in snapshot.fields)}
+
+
+def test_a_document_without_a_time_has_that_of_its_step():
+    # As versions wrote it that knew of no time.
+    raw, _, _ = rendered(make_snapshot(20, params={"dt": 0.5, "c": 3.0}))
+    assert "clock" not in parse_document(ONE, raw).record
+    assert parse_info(ONE, raw).time == 10.0
+    raw, _, _ = rendered(make_snapshot(20))
+    assert parse_info(ONE, raw).time is None
+
+
+@pytest.mark.parametrize("changes", [{"clock": {"time": 1.0}}, {"clock": 3}, {"time": "late"}])
+def test_an_impossible_time_is_corrupt(changes):
+    raw, _, _ = rendered(make_snapshot(20))
+    for parse in (parse_document, parse_info):
+        with pytest.raises(rn.CheckpointCorrupt):
+            parse(ONE, revise_document(raw, **changes))
 
 
 def test_storage_rule_06_every_damaged_byte_is_corrupt():

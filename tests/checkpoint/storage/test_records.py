@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.testing.storages import make_snapshot
 
 ONE = "checkpoint_0_step_1"
@@ -30,6 +31,8 @@ ONE = "checkpoint_0_step_1"
         ({"backend": 3}, TypeError, "backend must be a str, got 3"),
         ({"params": {"rate": float("inf")}}, ValueError, r"params\['rate'\] must be finite"),
         ({"params": {"rate": [1]}}, TypeError, r"params\['rate'\] must be a str, int"),
+        ({"clock": SimulatedTime(float("nan"))}, ValueError, "clock.seconds must be finite"),
+        ({"clock": SimulatedTime(0.0, -1)}, ValueError, "step must lie in"),
         ({"params": [1]}, TypeError, "params must be a mapping"),
         ({"fields": {}}, ValueError, "no field"),
         ({"fields": {"a/b": np.zeros(3)}}, ValueError, "field name 'a/b' is not allowed"),
