@@ -11,17 +11,17 @@ A = rn.actors
 U, V = np.arange(12.0).reshape(3, 4), np.ones((3, 4))
 
 
-def swap(now, next, params, step, y, x):
-    next[0, y, x] = now[1, y, x]
-    next[1, y, x] = now[0, y, x]
+def swap(now, before, params, step, y, x):
+    before[0, y, x] = now[1, y, x]
+    before[1, y, x] = now[0, y, x]
 
 
-def copy(now, next, params, step, y, x):
-    next[0, y, x] = now[0, y, x]
+def copy(now, before, params, step, y, x):
+    before[0, y, x] = now[0, y, x]
 
 
-def wave(now, next, params, step, y, x):
-    next[0, y, x] = 2 * now[0, y, x] - next[0, y, x]
+def wave(now, before, params, step, y, x):
+    before[0, y, x] = 2 * now[0, y, x] - before[0, y, x]
 
 
 def test_a_start_by_name_is_put_into_the_order_of_the_fields():
