@@ -29,7 +29,17 @@ from ringnb.course.lesson_02 import (
     energy_error,
 )
 from ringnb.course.lesson_03 import Reads, check_03, count_reads, files_of, save_wave
-from ringnb.course.lesson_04 import Sweep, Trial, check_04, lifetimes, measure_cost, sweep
+from ringnb.course.lesson_04 import (
+    Sweep,
+    Trial,
+    check_04,
+    daly,
+    lifetimes,
+    measure_cost,
+    simulate,
+    steps_at_risk,
+    sweep,
+)
 from ringnb.course.lesson_05 import Wreck, check_05, kill_while_writing
 from ringnb.course.lesson_06 import check_06, replay
 from ringnb.course.lesson_07 import check_07, same_bits, shake
@@ -74,6 +84,7 @@ __all__ = [
     "copy_snapshot",
     "count_reads",
     "cuts",
+    "daly",
     "energy_error",
     "files_of",
     "gpu_or_simulator",
@@ -90,6 +101,8 @@ __all__ = [
     "seconds_until",
     "shake",
     "side_directory",
+    "simulate",
+    "steps_at_risk",
     "sweep",
     "valley",
     "wave_ptx",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import final
 
-import numpy as np
 import zarr
 
 from ringnb.actors import Actor
@@ -83,7 +83,7 @@ def ask_number(
     """Call a learner's function; raise `CheckFailed` unless it returns a real number."""
     with learners_code(hint):
         value = function(*arguments)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+    if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real, too
         given = ", ".join(f"{argument:g}" for argument in arguments)
         fact = f"{name}({given}) returned {value!r}, not {unit}"
         raise CheckFailed(fact, hint)

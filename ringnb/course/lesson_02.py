@@ -37,6 +37,7 @@ _PATIENCE_S = 30.0
 # Set by `check_02` on its own thread only, so that copies elsewhere are not slowed down or broken off.
 _least_steps = ContextVar("least steps between two slabs", default=0)
 _breaks = ContextVar("whether a copy fails after its first slab", default=False)
+_looks: ContextVar[Callable[[], None]] = ContextVar("called before each slab", default=lambda: None)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def copy_live(session: Session, slot: int, *, slabs: int = 8, let_step: int = 0)
             raise MemoryError(msg)
         if seen:
             _wait_for(session, slot, seen[-1][2] + let_step)
+        _looks.get()()
         seen.append((first, end, session.current_step(slot)))
         for level, copy in zip(live, out, strict=True):
             copy[:, first:end] = level[:, first:end]
@@ -227,44 +229,87 @@ def check_02(my_cut: Callable[[Session, int], Cut]) -> Passed:
     CheckFailed
         If a cut is inconsistent, or the actor is paused afterwards, also after a copy that failed.
     """
-    errors = []
-    with trial_session(Wave2D((192, 192))) as session:
-        energy = copy_paused(session, 0).energy
+    errors, others_ran = [], [True]
+    mine, other = 1, 0  # a slot that is not the first, and an actor that must not notice anything
+    with trial_session(Wave2D((192, 192)), actors=2) as session:
+        energy, other_energy = (copy_paused(session, slot).energy for slot in (mine, other))
         session.set_pace(4000)
-        session.resume(0)
-        for _ in range(3):
-            _wait_for(session, 0, session.current_step(0) + 100)
+
+        def look() -> None:
+            """Note whether the other actor runs while the copy is made."""
+            others_ran.append(session.counters(other).running)
+
+        for runs in (True, True, False):
+            session.resume(mine)
+            (session.resume if runs else session.pause)(other)
+            begun = session.current_step(mine)
+            _wait_for(session, mine, begun + 100)
+            others_ran.clear()
             # A state this small is often copied within one step; a lucky copy must not pass.
             hint = "start from course.copy_live(session, slot, slabs=8)"
-            with _set(_least_steps, 1), learners_code(hint):
-                cut = my_cut(session, 0)
+            with _set(_least_steps, 1), _set(_looks, look), learners_code(hint):
+                cut = my_cut(session, mine)
             if not isinstance(cut, Cut):
                 fact = f"my_cut returned {cut!r}, not a cut"
                 raise CheckFailed(fact, "return what course.copy_live(session, slot) returns")
-            require(
-                cut.how != "chaotic" or len(cut.slabs) > 1,
-                "a state of this size, copied in one piece, fits into one step only by luck",
-                "leave slabs=8 as it is, and keep the actor from stepping between two slabs",
-            )
+            _check_cut(cut, begun + 100, energy, other_energy)
             errors.append(energy_error(cut, energy))
+            _check_running(session, mine, "the copy")
             require(
-                cut.steps[0] == cut.steps[1] and errors[-1] < _TOLERANCE,
-                f"rows of steps {cut.steps[0]} to {cut.steps[1]} in one copy, energy off by "
-                f"{errors[-1]:.1%}",
-                "the actor must not step between the first slab and the last: where can you pause it?",
+                all(ran == runs for ran in others_ran),
+                f"my_cut was called for slot {mine}, and slot {other} was "
+                f"{'paused' if runs else 'running'} during the copy",
+                "without a slot, pause and resume mean all actors: session.pause(slot)",
             )
             require(
-                session.counters(0).running,
-                "the actor is still paused after the copy",
-                "after a pause, resume the actor, also if the copy fails: try … finally",
+                session.counters(other).running == runs,
+                f"my_cut was called for slot {mine}, and slot {other}, which was "
+                f"{'running, is paused' if runs else 'paused, is running'} after it",
+                "without a slot, pause and resume mean all actors: session.resume(slot)",
             )
         # my_cut may let the error through or handle it: either is right.
         with _set(_breaks, True), contextlib.suppress(Exception):
-            my_cut(session, 0)
-        require(
-            session.counters(0).running,
-            "the actor is still paused after a copy that failed half-way",
+            my_cut(session, mine)
+        _check_running(
+            session,
+            mine,
+            "a copy that failed half-way",
             "the exception leaves my_cut before the resume: put the copy into a try block and the "
             "resume into its finally block",
         )
     return Passed(f"three cuts of a running wave, energy off by at most {max(errors):.1e}")
+
+
+def _check_cut(cut: Cut, since: int, energy: float, other_energy: float) -> None:
+    """Raise `CheckFailed` unless a cut is of one step, of the right actor, and of now."""
+    require(
+        cut.how != "chaotic" or len(cut.slabs) > 1,
+        "a state of this size, copied in one piece, fits into one step only by luck",
+        "leave slabs=8 as it is, and keep the actor from stepping between two slabs",
+    )
+    error, (first, last) = energy_error(cut, energy), cut.steps
+    require(
+        first < last or error < _TOLERANCE or energy_error(cut, other_energy) >= _TOLERANCE,
+        "the copy is that of another actor",
+        "my_cut gets the slot of the actor to copy: pass it on",
+    )
+    require(
+        first == last and error < _TOLERANCE,
+        f"rows of steps {first} to {last} in one copy, energy off by {error:.1%}",
+        "the actor must not step between the first slab and the last: where can you pause it?",
+    )
+    require(
+        first >= since,
+        f"the copy is of step {first}, and the actor had taken {since} steps before my_cut was called",
+        "make a new copy in each call",
+    )
+
+
+def _check_running(
+    session: Session,
+    slot: int,
+    after: str,
+    hint: str = "after a pause, resume the actor, also if the copy fails: try … finally",
+) -> None:
+    """Raise `CheckFailed` if an actor is paused."""
+    require(session.counters(slot).running, f"the actor is still paused after {after}", hint)

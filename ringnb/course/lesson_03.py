@@ -14,6 +14,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
+from ringnb._support.checks import is_integer
 from ringnb.actors import Wave2D
 from ringnb.checkpoint import Snapshot, ZarrStorage
 from ringnb.course.checks import CheckFailed, Passed, learners_code, require
@@ -21,6 +22,8 @@ from ringnb.course.checks import CheckFailed, Passed, learners_code, require
 __all__ = ["Reads", "check_03", "count_reads", "files_of", "save_wave"]
 
 _MOST_FILES, _MOST_BYTES = 150, 200_000
+_LEAST_CHUNK = 1024
+_TOO_MANY_FILES = "every chunk is a file that must be created and synced: take larger chunks"
 _SIDE = 1024
 
 
@@ -163,10 +166,17 @@ def check_03(chunk_bytes: object) -> Passed:
     CheckFailed
         If a row needs too many bytes, or the checkpoint too many files.
     """
-    if isinstance(chunk_bytes, bool) or not isinstance(chunk_bytes, int):
-        fact = f"chunk_bytes is {chunk_bytes!r}, not a number of bytes"
+    if not is_integer(chunk_bytes):
+        fact = f"chunk_bytes is {chunk_bytes!r}, not a whole number of bytes"
         hint = "a row is 4 KiB; which chunks hold a few rows and are not too many?"
         raise CheckFailed(fact, hint)
+    chunk_bytes = int(chunk_bytes)
+    fewest = 2 * _SIDE * _SIDE * 4 // max(chunk_bytes, 1)  # two fields of float32
+    require(
+        fewest <= _MOST_FILES or chunk_bytes < _LEAST_CHUNK,  # which storage refuses
+        f"the checkpoint would have {fewest:,} files or more; at most {_MOST_FILES} are allowed",
+        _TOO_MANY_FILES,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         with learners_code("ZarrStorage takes 1024 to 2**30 bytes", ValueError):
             place = save_wave(Path(scratch) / "rows.zarr", chunk_bytes)
@@ -186,6 +196,6 @@ def check_03(chunk_bytes: object) -> Passed:
     require(
         len(files) <= _MOST_FILES,
         f"the checkpoint has {len(files)} files; at most {_MOST_FILES} are allowed",
-        "every chunk is a file that must be created and synced: take larger chunks",
+        _TOO_MANY_FILES,
     )
     return Passed(f"{len(files)} files; one row costs {reads.nbytes:,} bytes")

@@ -28,7 +28,17 @@ from ringnb.checkpoint import CheckpointConfig, ZarrStorage
 from ringnb.course.checks import Passed, ask_number, require
 from ringnb.session.session import Session
 
-__all__ = ["Sweep", "Trial", "check_04", "lifetimes", "measure_cost", "sweep"]
+__all__ = [
+    "Sweep",
+    "Trial",
+    "check_04",
+    "daly",
+    "lifetimes",
+    "measure_cost",
+    "simulate",
+    "steps_at_risk",
+    "sweep",
+]
 
 PACE = 200.0  # steps per second of work: the unit in which work is counted
 _SIDE = 1448  # 8 MiB of state
@@ -187,6 +197,87 @@ def measure_cost(place: Path, checkpoints: int = 10) -> float:
     """
     with _plate(place / "cost.zarr") as session:
         return statistics.median(_work_and_commit(session, 0.01) for _ in range(checkpoints))
+
+
+def daly(cost_s: float, mtbf_s: float) -> float:
+    """Return the best interval after J. T. Daly, for checkpoints that are not cheap.
+
+    "A higher order estimate of the optimum checkpoint interval for restart dumps", Future Generation
+    Computer Systems 22 (3), 2006, equation 37.
+
+    Parameters
+    ----------
+    cost_s : float
+        Seconds for which a checkpoint stops the work.
+    mtbf_s : float
+        Mean time between failures, seconds.
+
+    Returns
+    -------
+    float
+        Seconds of work between two checkpoints; the MTBF if a checkpoint costs two of them or more.
+    """
+    if cost_s >= 2 * mtbf_s:
+        return mtbf_s
+    ratio = cost_s / (2 * mtbf_s)
+    return math.sqrt(2 * cost_s * mtbf_s) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost_s
+
+
+def simulate(
+    interval_s: float,
+    cost_s: float,
+    mtbf_s: float,
+    *,
+    latency_s: float = 0.0,
+    failures: int = 20_000,
+    seed: int = 0,
+) -> float:
+    """Return the fraction of the time that is wasted, over many failures, by counting.
+
+    Parameters
+    ----------
+    interval_s : float
+        Seconds of work between two checkpoints.
+    cost_s : float
+        Seconds for which a checkpoint stops the work.
+    mtbf_s : float
+        Mean time between failures, seconds.
+    latency_s : float, default 0.0
+        Seconds from the end of the stop until the checkpoint is committed; the work goes on meanwhile.
+    failures : int, default 20000
+        How many.
+    seed : int, default 0
+        Of the lifetimes.
+
+    Returns
+    -------
+    float
+        From 0 to 1. A restart costs nothing here.
+    """
+    lives = np.random.default_rng(seed).exponential(mtbf_s, failures)
+    # A process that lived for so long has committed so many.
+    commits = np.floor(np.maximum(lives - latency_s, 0) / (interval_s + cost_s))
+    return float(1 - interval_s * commits.sum() / lives.sum())
+
+
+def steps_at_risk(session: Session, slot: int) -> int:
+    """Return how many steps would be lost if the process were killed now.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+    slot : int
+        The actor.
+
+    Returns
+    -------
+    int
+        Steps since the newest checkpoint that is committed; all of them if there is none.
+    """
+    step = session.current_step(slot)  # first: a commit that comes meanwhile makes the loss smaller
+    newest = session.manager.load_latest(slot)
+    return max(0, step - (newest.step if newest is not None else 0))
 
 
 def _plate(store: Path) -> Session:

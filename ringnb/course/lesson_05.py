@@ -147,19 +147,24 @@ def check_05(newest_whole: Callable[[CheckpointStorage], object]) -> Passed:
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "wreck.zarr"
         expect(None, "the store is empty", "storage.list() of an empty store is an empty list")
-        first, second, third = kill_while_writing(store, commits=3, side=2048).committed[-3:]
-        expect(third, "the writer was killed")
-        flip_bit(store, third)
-        expect(second, f"{third!r} is damaged")
-        document = store / second / "zarr.json"
+        names = kill_while_writing(store, commits=5, side=1536).committed[-5:]
+        expect(names[4], "the writer was killed")
+        flip_bit(store, names[1])
+        expect(names[4], f"an older one, {names[1]!r}, is damaged, and the newest is not")
+        flip_bit(store, names[4])
+        expect(names[3], f"{names[4]!r} is damaged")
+        next((store / names[3]).rglob("c.*")).unlink()
+        expect(names[2], f"{names[3]!r} has lost a chunk as well")
+        document = store / names[2] / "zarr.json"
         document.write_bytes(document.read_bytes()[:100])
         expect(
-            first,
-            f"{second!r} is truncated as well",
-            "load may raise as well: catch rn.CheckpointCorrupt around both",
+            names[0],
+            f"four are damaged, of {names[2]!r} it is the document",
+            "load may raise as well: catch rn.CheckpointCorrupt around both, and go on until one "
+            "verifies, however many do not",
         )
-        flip_bit(store, first)
-        expect(None, "all of them are damaged")
+        flip_bit(store, names[0])
+        expect(None, "all of them are damaged", "after the loop, return None")
     return Passed(
-        "one writer killed during a commit, three checkpoints damaged, the right answer every time"
+        "one writer killed during a commit, five checkpoints damaged, the right answer every time"
     )

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from ringnb.checkpoint import Checkpoint
 from ringnb.checkpoint.retention import Policy, choose
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code
 
 __all__ = ["check_06", "replay"]
 
 _NBYTES = 1 << 20
+_LIMIT_MIB = 6
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _HISTORIES = 200
 
@@ -95,9 +96,6 @@ def check_06(policy: object) -> Passed:
     CheckFailed
         At the first history for which policy and model differ.
     """
-    hint = (
-        "a | b keeps what either keeps; a & b keeps what b keeps of what a has kept. Which is last?"
-    )
     if not isinstance(policy, Policy):
         fact = f"policy is {policy!r}, not a retention policy"
         build = "build it from keep.keep_last, keep.keep_every and keep.keep_within"
@@ -107,18 +105,54 @@ def check_06(policy: object) -> Passed:
     # Shortest first, so that a learner sees a history that can be followed by hand.
     for steps, pins in sorted((_history(draw) for _ in range(_HISTORIES)), key=lambda h: len(h[0])):
         commits += len(steps)
-        with learners_code(hint):
+        with learners_code("a policy of keep_last, keep_every and keep_within is enough"):
             left = [one.sequence - 1 for one in replay(policy, steps, pins=pins)]
         wanted = _model(steps, pins)
-        shown = [f"{steps[i]}{' (pinned)' if i in pins else ''}" for i in wanted]
-        require(
-            left == wanted,
-            f"after commits at steps {steps} these should be left: {', '.join(shown)}; your policy "
-            f"leaves {', '.join(str(steps[i]) for i in left)}",
-            hint,
-        )
+        if left != wanted:
+            raise CheckFailed(
+                f"after commits at steps {steps} these should be left: "
+                f"{_shown(steps, wanted, pins)}; your policy leaves {_shown(steps, left, pins)}",
+                _hint(steps, left, wanted, pins),
+            )
     return Passed(
         f"{_HISTORIES} random histories, {commits:,} commits, no difference from the model"
+    )
+
+
+def _shown(steps: list[int], left: list[int], pins: Mapping[int, str]) -> str:
+    """Return the steps that are left, and the size of those that are not pinned."""
+    shown = ", ".join(f"{steps[i]}{' (pinned)' if i in pins else ''}" for i in left)
+    return f"{shown or 'none'} ({_mib(left, pins)} MiB without pins)"
+
+
+def _mib(left: list[int], pins: Mapping[int, str]) -> int:
+    return sum(i not in pins for i in left)
+
+
+def _hint(steps: list[int], left: list[int], wanted: list[int], pins: Mapping[int, str]) -> str:
+    """Return what the first difference between a policy and the model says about the policy."""
+    newest = [i for i in range(len(steps)) if i not in pins][-2:]
+    missing = [i for i in wanted if i not in left]
+    extra = [i for i in left if i not in wanted]
+    if any(i in newest for i in missing):
+        return f"step {steps[max(missing)]} is one of the newest two: which policy keeps these?"
+    if _mib(left, pins) > _LIMIT_MIB:
+        return (
+            f"{_mib(left, pins)} MiB are left and not pinned, more than {_LIMIT_MIB}: keep_within "
+            "limits what policies before it have kept, all of it. Which one is last?"
+        )
+    if missing:
+        step, begin = steps[missing[-1]], steps[missing[-1]] // 500 * 500
+        first = f"step {step} is the first of the steps {begin} to {begin + 499}"
+        if _mib([*range(len(steps))], pins) <= _LIMIT_MIB:
+            return f"{first}: which policy keeps it?"
+        return (
+            f"{first}, and with it {_mib(wanted, pins)} MiB are left, of {_LIMIT_MIB} that are "
+            "allowed: is the limit too small, or applied before the choice? a & b keeps what b keeps "
+            "of what a has kept"
+        )
+    return (
+        f"step {steps[extra[-1]]} is neither one of the newest two nor the first of its 500 steps"
     )
 
 
@@ -146,6 +180,6 @@ def _model(steps: list[int], pins: Mapping[int, str]) -> list[int]:
             for i in free
             if steps[i] == min(steps[j] for j in free if steps[j] // 500 == steps[i] // 500)
         ]
-        kept = [i for i in free if i in free[-2:] or i in first][-6:]
+        kept = [i for i in free if i in free[-2:] or i in first][-_LIMIT_MIB:]
         left = [i for i in left if i in pins or i in kept]
     return left

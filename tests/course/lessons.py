@@ -46,9 +46,10 @@ def made_up_sweep(best=0.1, cost=0.01, mtbf=0.5):
     return course.Sweep(tuple(trials), mtbf)
 
 
-def refuse(check, *answer, fact):
+def refuse(check, *answer, fact, hint=""):
     """Assert that a check refuses an answer, says this fact, and gives a hint."""
     with pytest.raises(course.CheckFailed) as failure:
         check(*answer)
     assert fact in str(failure.value)
     assert failure.value.hint
+    assert hint in failure.value.hint

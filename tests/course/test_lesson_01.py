@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from lessons import refuse
 
@@ -29,7 +30,34 @@ def clap_for_one_slot(session, slot, steps):
     session.run_steps(0, steps, wait=False)
 
 
+def clap_afterwards(session, slot, steps):
+    session.run_steps(slot, 1)
+    session.inject(slot, (32, 24), 1.0)
+    session.run_steps(slot, steps - 1, wait=False)
+
+
+def clap_for_ever(session, slot, steps):
+    session.inject(slot, (32, 24), 1.0)
+    session.resume(slot)
+
+
+def clap_softly(session, slot, steps):
+    session.inject(slot, (32, 24), 0.5)
+    session.run_steps(slot, steps, wait=False)
+
+
+def clap_on_the_other_axis(session, slot, steps):
+    nx, ny = session.actors[slot].shape
+    session.inject(slot, (ny // 2, nx // 2), 1.0)
+    session.run_steps(slot, steps, wait=False)
+
+
 WRONG = [
+    (clap_softly, "not the one"),
+    (clap_afterwards, "not the one"),
+    (clap_on_the_other_axis, "not the one"),
+    (lambda s, slot, n: None, "went from step 0 to 0"),
+    (lambda s, slot, n: s.inject(slot, (99, 0), 1.0), "ValueError"),
     (clap_and_wait, "as long as the steps"),
     (clap_elsewhere, "not the one"),
     (clap_for_one_length, "the actor went from step 50 to 100"),
@@ -52,3 +80,30 @@ def test_a_pause_in_the_command_is_told():
         session.pause(slot)
 
     refuse(course.check_01, clap_and_pause, fact="went from step 0 to")
+
+
+def test_a_clap_that_never_ends_is_told(monkeypatch):
+    monkeypatch.setattr(lesson_01, "_PATIENCE_S", 0.1)
+    refuse(course.check_01, clap_for_ever, fact="went from step 0 to")
+
+
+def clap_in_two(session, slot, steps):
+    session.inject(slot, at=[n // 2 for n in session.actors[slot].shape], amplitude=1)
+    session.run_steps(slot, steps // 2, wait=False)
+    session.run_steps(slot, steps - steps // 2, wait=False)
+
+
+def clap_with_numpy(session, slot, steps):
+    session.inject(slot, np.array(session.actors[slot].shape) // 2, np.float32(1))
+    session.run_steps(slot, np.int64(steps), wait=False)
+
+
+def clap_and_return(session, slot, steps):
+    pressed = session.inject(slot, (32, 24), 1.0)
+    return pressed, session.run_steps(steps=steps, slot=slot, wait=False)
+
+
+@pytest.mark.parametrize("answer", [clap_in_two, clap_with_numpy, clap_and_return])
+def test_an_unusual_clap_passes(answer, monkeypatch):
+    monkeypatch.setattr(lesson_01, "_PACE", 1000.0)
+    assert "clap returned after" in course.check_01(answer)

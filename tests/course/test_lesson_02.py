@@ -21,11 +21,68 @@ def cut_and_hope(session, slot):
     return cut
 
 
+def cut_with_all_paused(session, slot):
+    session.pause()
+    try:
+        return course.copy_live(session, slot)
+    finally:
+        session.resume(slot)
+
+
+def cut_and_resume_all(session, slot):
+    session.pause(slot)
+    try:
+        return course.copy_live(session, slot)
+    finally:
+        session.resume()
+
+
+def cut_another(session, slot):
+    session.pause(0)
+    session.pause(slot)
+    try:
+        return course.copy_live(session, 0)
+    finally:
+        session.resume(slot)
+
+
+def pause_another(session, slot):
+    session.pause(0)
+    try:
+        return course.copy_live(session, slot)
+    finally:
+        session.resume(0)
+
+
+def resume_before_the_copy(session, slot):
+    session.pause(slot)
+    session.resume(slot)
+    return course.copy_live(session, slot)
+
+
+def the_first_cut_again():
+    cuts = []
+
+    def my_cut(session, slot):
+        cuts.append(course.copy_paused(session, slot))
+        return cuts[0]
+
+    return my_cut
+
+
 WRONG = [
     (lambda s, slot: course.copy_live(s, slot, slabs=8), "rows of steps"),
     (lambda s, slot: course.copy_live(s, slot, slabs=1), "by luck"),
+    (lambda s, slot: course.copy_paused(s, 0), "that of another actor"),
+    (lambda s, slot: course.copy_paused(s, slot).fields, "not a cut"),
     (cut_and_stay_paused, "still paused after the copy"),
     (cut_and_hope, "still paused after a copy that failed"),
+    (cut_with_all_paused, "slot 0 was paused during the copy"),
+    (cut_and_resume_all, "slot 0, which was paused, is running"),
+    (cut_another, "that of another actor"),
+    (pause_another, "rows of steps"),
+    (resume_before_the_copy, "rows of steps"),
+    (the_first_cut_again(), "before my_cut was called"),
     (lambda s, slot: None, "returned None, not a cut"),
     (lambda s, slot: 1 / 0, "ZeroDivisionError"),
 ]
@@ -36,12 +93,21 @@ def test_a_wrong_cut_is_told_what_is_wrong(answer, fact):
     refuse(course.check_02, answer, fact=fact)
 
 
-@pytest.mark.parametrize("cut", [course.copy_paused, course.copy_snapshot])
-def test_other_consistent_cuts_pass(cut):
-    def my_cut(session, slot):
-        return cut(session, slot)
+def cut_if_it_runs(session, slot):
+    ran = session.counters(slot).running
+    session.pause(slot)
+    try:
+        return course.copy_live(session, slot, slabs=16)
+    except MemoryError:
+        return None
+    finally:
+        if ran:
+            session.resume(slot)
 
-    assert "three cuts" in course.check_02(my_cut)
+
+@pytest.mark.parametrize("cut", [course.copy_paused, course.copy_snapshot, cut_if_it_runs])
+def test_other_consistent_cuts_pass(cut):
+    assert "three cuts" in course.check_02(cut)
 
 
 def test_live_memory_is_the_state_while_the_actor_is_paused(wave):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,11 +13,38 @@ from ringnb import course
 
 WRONG = [
     (lambda cost, mtbf: math.sqrt(cost * mtbf) / 10, "your formula gives"),
+    (lambda cost, mtbf: 2 * cost * mtbf, "your formula gives 0.01 s"),
+    (lambda cost, mtbf: math.sqrt(2 * cost / mtbf), "your formula gives"),
+    (lambda cost, mtbf: math.sqrt(cost * mtbf), "it fits this sweep; but"),
+    (lambda cost, mtbf: 1000 * math.sqrt(2 * cost * mtbf), "your formula gives 100 s"),
+    (lambda cost, mtbf: -math.sqrt(2 * cost * mtbf), "your formula gives -0.1 s"),
+    (lambda cost, mtbf: mtbf / 5, "it fits this sweep; but"),
     (lambda cost, mtbf: 0.1, "it fits this sweep; but"),
+    (lambda cost, mtbf: math.nan, "your formula gives nan s"),
+    (lambda cost, mtbf: (2 * cost * mtbf) ** 0.5j, "not seconds"),
+    (lambda cost, mtbf: f"{math.sqrt(2 * cost * mtbf)} s", "not seconds"),
     (lambda cost, mtbf: None, "not seconds"),
     (lambda cost, mtbf: True, "returned True, not seconds"),
     (lambda cost, mtbf: 1 / 0, "ZeroDivisionError"),
 ]
+
+
+def search(cost, mtbf):
+    intervals = np.geomspace(cost / 10, mtbf, 2000)
+    return intervals[np.argmin(cost / intervals + intervals / (2 * mtbf))]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        search,
+        lambda cost, mtbf: np.float32((2 * cost * mtbf) ** 0.5),
+        lambda cost, mtbf: Fraction(math.sqrt(2 * cost * mtbf)),
+        lambda cost, mtbf: course.daly(cost, mtbf),
+    ],
+)
+def test_an_unusual_formula_passes(answer):
+    assert "your formula gives" in course.check_04(answer, made_up_sweep())
 
 
 @pytest.mark.parametrize(("answer", "fact"), WRONG)
@@ -42,6 +70,35 @@ def test_lifetimes_are_seeded_and_exponential():
 
 def test_the_lowest_point_of_a_sweep_is_found():
     assert made_up_sweep(best=0.3).best_s == pytest.approx(0.3)
+
+
+def exactly_wasted(interval, cost, mtbf, latency=0.0):
+    return 1 - interval * math.exp(-latency / mtbf) / (mtbf * math.expm1((interval + cost) / mtbf))
+
+
+@pytest.mark.parametrize("latency", [0.0, 2.0])
+def test_what_is_counted_is_what_the_exponential_distribution_gives(latency):
+    for interval in (2.0, 15.0):
+        counted = course.simulate(interval, 1.0, 50.0, latency_s=latency, failures=200_000)
+        assert counted == pytest.approx(exactly_wasted(interval, 1.0, 50.0, latency), abs=0.005)
+
+
+@pytest.mark.parametrize("cost", [0.01, 1.0, 20.0])
+def test_dalys_interval_is_best_also_where_a_checkpoint_is_not_cheap(cost):
+    intervals = np.geomspace(cost / 10, 200, 4000)
+    best = intervals[np.argmin([exactly_wasted(t, cost, 50.0) for t in intervals])]
+    assert course.daly(cost, 50.0) == pytest.approx(best, rel=0.03)
+    assert course.daly(100.0, 50.0) == 50.0
+
+
+def test_at_risk_is_what_was_computed_since_the_newest_commit(wave):
+    assert course.steps_at_risk(wave, 0) == 101
+    wave.snapshot(0)
+    assert course.steps_at_risk(wave, 0) == 0
+    wave.run_steps(0, 7)
+    assert course.steps_at_risk(wave, 0) == 7
+    wave.restore(0, "latest")
+    assert course.steps_at_risk(wave, 0) == 0
 
 
 @pytest.mark.slow

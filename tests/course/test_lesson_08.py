@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from lessons import refuse
 
@@ -18,6 +19,10 @@ WRONG = [
     (lambda h, t, n: range(t, h), "returned [1, 2, 3, 4]"),
     (lambda h, t, n: [i % n for i in range(h - 1, t - 1, -1)], "returned [1, 0]"),
     (lambda h, t, n: [i % n for i in range(t, h)] if h < 2**32 else [], "[]"),
+    (lambda h, t, n: [i % n for i in range(t, h + 1)], "unread("),
+    (lambda h, t, n: [i % n for i in range(t + 1, h)], "unread("),
+    (lambda h, t, n: sorted(i % n for i in range(t, h)), "unread("),
+    (lambda h, t, n: [], "should be ["),
     (lambda h, t, n: h - t, "not a list of slots"),
     (lambda h, t, n: [0.5], "not a list of slots"),
     (lambda h, t, n: 1 / 0, "ZeroDivisionError"),
@@ -30,8 +35,16 @@ def test_a_wrong_reading_of_the_ring_is_told_what_is_wrong(answer, fact):
     refuse(course.check_08, answer, fact=fact)
 
 
-def test_another_right_reading_passes():
-    assert "every command found" in course.check_08(lambda h, t, n: (i % n for i in range(t, h)))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda h, t, n: (i % n for i in range(t, h)),
+        lambda h, t, n: np.arange(t, h) & (n - 1),
+        lambda h, t, n: tuple(i - i // n * n for i in range(t, h)),
+    ],
+)
+def test_another_right_reading_passes(answer):
+    assert "every command found" in course.check_08(answer)
 
 
 @pytest.fixture
