@@ -5,10 +5,13 @@ If it holds a lock there, the lock stays held until the handler returns: a handl
 waits for a thread which needs it, waits for itself. A reentrant lock does not help: the thread that the
 handler waits for is another one, and the half-made change under the lock is what the handler would see.
 
-So the main thread takes no lock. What is marked with `off_main`, such as the calls of a session, is
-carried out by a helper thread, while the main thread waits for that call alone. A handler that comes in
-this wait makes its calls with the next helper, and the interrupted call goes on meanwhile. It costs the
-main thread some 15 microseconds per call; calls on other threads, where no handler runs, are direct.
+So the main thread takes no lock that a handler may need. What is marked with `off_main`, such as the
+calls of a session, is carried out by a helper thread, while the main thread waits for that call alone. A
+handler that comes in this wait makes its calls with the next helper, and the interrupted call goes on
+meanwhile. That takes two switches of threads, much beside a single step. Calls on other threads,
+where no handler runs, are direct; so are those marked with `off_main_if_handled` while the program
+handles no signal but Ctrl-C, of which only a note is taken until the call asks for it
+(`check_interrupted`) or has ended.
 
 The main thread may be interrupted between any two lines of `_carry_out` as well. There, every change to
 what is shared is a single call into C (a deque, a `SimpleQueue`), which no handler can divide.
@@ -16,45 +19,71 @@ what is shared is a single call into C (a deque, a `SimpleQueue`), which no hand
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # quicker than `signal`, which makes enumeration members
 import _thread
 import contextvars
 import functools
 import os
 import queue
+import signal
 import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast, final
 
-__all__ = ["check_interrupted", "hand_over", "off_main", "prepare", "warn_caller"]
+__all__ = [
+    "check_interrupted",
+    "hand_over",
+    "off_main",
+    "off_main_if_handled",
+    "prepare",
+    "warn_caller",
+]
 
 _SPARE = 3  # a call, one in its handler, and one in a handler that interrupts that
 _PATIENCE_S = 1.0  # an interrupted call ends within so long, or is left to its helper
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
+# A handler that is no Python function runs no Python, and one of these is none.
+_RUNS_NO_PYTHON = frozenset((None, int(signal.SIG_DFL), int(signal.SIG_IGN)))
+_SIGINT = int(signal.SIGINT)
+_OTHERS = tuple(map(int, signal.valid_signals() - {signal.SIGINT}))
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _Interruptible:
+    """A call on its way, as `check_interrupted` sees it."""
+
+    __slots__ = ("heard", "interrupted")
+
+    def __init__(self) -> None:
+        self.heard = self.interrupted = False
+
+    def note(self, _number: int, _frame: FrameType | None) -> None:
+        """Note Ctrl-C. Main thread, as a signal handler."""
+        self.interrupted = True
+
+
 @final
-class _Call:
+class _Call(_Interruptible):
     """A call that a helper carries out, and what came of it."""
 
-    __slots__ = (
-        *("begun", "caller", "context", "done", "error", "function", "heard", "interrupted"),
-        "result",
-    )
+    __slots__ = ("begun", "caller", "context", "done", "error", "function", "result")
 
     def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__()
         self.function: Callable[[], Any] = function
         self.caller = _users_line()
         self.context = contextvars.copy_context()
         self.done = _thread.allocate_lock()
         self.done.acquire()
-        self.begun = self.interrupted = self.heard = False
+        self.begun = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -100,6 +129,46 @@ def off_main(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+def off_main_if_handled(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function be carried out as by `off_main`, but direct if no handler can come in between.
+
+    For calls that are made often and end soon, or ask `check_interrupted`: where such a call waits for
+    anything else, Ctrl-C waits with it.
+    """
+    aside = off_main(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call here, or have a helper make it."""
+        if (
+            threading.get_ident() != threading.main_thread().ident
+            or getattr(_current, "call", None) is not None  # in a call that is direct
+        ):
+            return function(*args, **kwargs)
+        # Nothing can install a handler before the call has ended: only this thread may.
+        on_interrupt = _signal.getsignal(_SIGINT)
+        if not (
+            _RUNS_NO_PYTHON.issuperset(map(_signal.getsignal, _OTHERS))
+            and (on_interrupt is _signal.default_int_handler or on_interrupt in _RUNS_NO_PYTHON)
+        ):
+            return aside(*args, **kwargs)
+        if on_interrupt in _RUNS_NO_PYTHON:
+            return function(*args, **kwargs)
+        current = _Interruptible()
+        try:
+            _current.call = current
+            _signal.signal(_SIGINT, current.note)
+            return function(*args, **kwargs)
+        finally:
+            _current.call = None
+            # A Ctrl-C from here on is raised here, as in any code.
+            _signal.signal(_SIGINT, on_interrupt)
+            if current.interrupted and not current.heard:
+                raise KeyboardInterrupt
+
+    return call
+
+
 def hand_over(function: Callable[[], object]) -> None:
     """Have a helper carry a function out, and go on at once; what it raises is dropped.
 
@@ -112,9 +181,9 @@ def hand_over(function: Callable[[], object]) -> None:
 def check_interrupted() -> None:
     """Raise KeyboardInterrupt, once, in a call whose caller was interrupted in the wait for it.
 
-    For loops that wait, on any thread; only a helper has such a call.
+    For loops that wait, on any thread; only a helper and the main thread have such a call.
     """
-    call: _Call | None = getattr(_current, "call", None)
+    call: _Interruptible | None = getattr(_current, "call", None)
     if call is not None and call.interrupted and not call.heard:
         call.heard = True
         raise KeyboardInterrupt
@@ -122,8 +191,8 @@ def check_interrupted() -> None:
 
 def warn_caller(text: str, category: type[Warning]) -> None:
     """Warn at the user's line that has made the call, also on the helper that carries it out."""
-    call: _Call | None = getattr(_current, "call", None)
-    file, line, names = _users_line() if call is None else call.caller
+    call: _Interruptible | None = getattr(_current, "call", None)
+    file, line, names = call.caller if isinstance(call, _Call) else _users_line()
     registry = names.setdefault("__warningregistry__", {})
     module = names.get("__name__") or "<unknown>"  # with None the warning would be dropped
     warnings.warn_explicit(text, category, file, line, module, registry)

@@ -33,7 +33,7 @@ from ringnb._support.checks import (
     is_integer,
     refuse_pickle,
 )
-from ringnb._support.off_main import off_main, prepare, warn_caller
+from ringnb._support.off_main import off_main, off_main_if_handled, prepare, warn_caller
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
@@ -376,7 +376,7 @@ class Session:
 
     # -- stepping -------------------------------------------------------------------------------
 
-    @off_main
+    @off_main_if_handled
     def run_steps(
         self, slot: int, steps: int, wait: bool = True, timeout: float | None = None
     ) -> int:
@@ -513,7 +513,7 @@ class Session:
             self._fresh.clear()
             off_main(say_that_it_starts_fresh)(self._manager, min(fresh), more)
 
-    @off_main
+    @off_main_if_handled
     def _each(self, slot: int | None, command: Command, arguments: Sequence[int] = ()) -> None:
         """Send a command to one actor or to all, then wait for all replies."""
         slots = self._slots(slot)
@@ -581,7 +581,7 @@ class Session:
 
     # -- state and parameters -------------------------------------------------------------------
 
-    @off_main
+    @off_main_if_handled
     def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:
         """Disturb one cell between two steps.
 

@@ -15,7 +15,7 @@ import pytest
 from session_rig import SHAPE, memory, quiet
 
 import ringnb as rn
-from ringnb._support.off_main import check_interrupted, off_main
+from ringnb._support.off_main import check_interrupted, off_main, off_main_if_handled
 from ringnb.testing import MemoryStorage
 from ringnb.testing.kernels import Mixer
 
@@ -97,8 +97,9 @@ def test_a_snapshot_is_taken_wherever_the_handler_interrupts_a_call(session):
         if name in ("pause", "set_pace", "params", "statistics", "current_step", "repr"):
             continue  # they take the same way as one of the others
         line = 1
-        while interrupt_at(line, call, take):
-            line += 1
+        with handled(lambda *_: None):  # else no handler could come
+            while interrupt_at(line, call, take):
+                line += 1
     assert len(taken) > 60
 
 
@@ -247,6 +248,90 @@ def test_on_other_threads_a_call_is_direct_and_a_helper_keeps_nothing_alive():
     del kept
     gc.collect()
     assert gone() is None
+
+
+# -- calls that are direct while no signal but Ctrl-C is handled -------------------------------------
+
+
+@pytest.fixture
+def unhandled():
+    """Nothing handles a signal but Ctrl-C: neither this test's timeout, whose alarm goes on."""
+    before = {n: signal.getsignal(n) for n in signal.valid_signals()}
+    changed = [n for n, handler in before.items() if callable(handler)]
+    for number in changed:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number in (*changed, signal.SIGINT):
+        signal.signal(number, before[number])
+
+
+@off_main_if_handled
+def thread_of(work=lambda: None):
+    work()
+    return threading.get_ident()
+
+
+@pytest.mark.usefixtures("unhandled")
+class TestDirectCalls:
+    def test_a_call_is_direct_until_a_handler_could_come_in_between(self):
+        me = threading.get_ident()
+        assert thread_of() == me
+        for number in (signal.SIGUSR1, signal.SIGRTMAX, signal.SIGINT):
+            with handled(lambda *_: None, number):
+                assert thread_of() != me
+        with handled(signal.default_int_handler, signal.SIGTERM):
+            assert thread_of() != me
+        with handled(signal.SIG_IGN, signal.SIGINT):
+            assert thread_of() == me
+
+    def test_ctrl_c_at_any_line_is_never_lost_and_leaves_the_handler(self):
+        line, ran = 1, []
+        while True:
+            reached = False
+            try:
+                reached = interrupt_at(
+                    line,
+                    lambda: ran.append(thread_of()),
+                    lambda: signal.raise_signal(signal.SIGINT),
+                )
+            except KeyboardInterrupt:
+                pass
+            else:
+                assert not reached, line
+                break
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            check_interrupted()  # what was interrupted is over
+            line += 1
+        assert line > 12
+
+    def test_ctrl_c_is_raised_where_the_call_asks_for_it_once_and_otherwise_at_its_end(self):
+        heard = []
+
+        def asks():
+            signal.raise_signal(signal.SIGINT)
+            heard.append("not yet")
+            try:
+                check_interrupted()
+            except KeyboardInterrupt:
+                heard.append("now")
+            check_interrupted()
+
+        thread_of(asks)
+        assert heard == ["not yet", "now"]
+        with pytest.raises(KeyboardInterrupt):
+            thread_of(lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            thread_of(lambda: thread_of(lambda: signal.raise_signal(signal.SIGINT)))
+
+    def test_ctrl_c_ends_a_long_run_and_pauses_the_actor(self):
+        with rn.Session(Mixer(SHAPE), config=quiet(), storage=memory()) as s:
+            s.run_steps(0, 1)
+            threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+            with pytest.raises(KeyboardInterrupt):
+                s.run_steps(0, 2**40)
+            assert not s.counters(0).running
+            assert s.run_steps(0, 1) == s.current_step(0)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ def _cockpit(scale: Scale) -> Iterator[Row]:
 
 CASES: dict[str, Case] = {
     "idle-answers": rings.idle_answers,
+    "calls": rings.session_calls,
     "busy-answers": rings.busy_answers,
     "idling": rings.idling,
     "loops": stepping.against_plain_loops,

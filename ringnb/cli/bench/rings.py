@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ringnb import actors
 from ringnb.cli.bench.measuring import (
     Row,
     Scale,
+    interleaved,
     median_and_p99,
+    percentile,
+    ratio_row,
     round_trip,
     running,
     time_each_us,
@@ -21,7 +26,7 @@ from ringnb.messages.commands import Command
 from ringnb.session.session import Session
 from ringnb.testing import MemoryStorage
 
-__all__ = ["busy_answers", "idle_answers", "idling"]
+__all__ = ["busy_answers", "idle_answers", "idling", "session_calls"]
 
 
 def idle_answers(scale: Scale) -> Iterator[Row]:
@@ -40,6 +45,34 @@ def idle_answers(scale: Scale) -> Iterator[Row]:
     yield from median_and_p99("ring", what, rings, "us", note, (2.0, 20.0))
     what = "the same through KernelClient.call, safe for all threads"
     yield from median_and_p99("client", what, calls, "us", note)
+
+
+def session_calls(scale: Scale) -> Iterator[Row]:
+    """A call of a session, which works in signal handlers, against the same call without that."""
+    plain = inspect.unwrap(Session.run_steps)
+    before = signal.getsignal(signal.SIGTERM)
+    with Session(actors.Life((8, 8)), storage=MemoryStorage()) as session:
+        session.run_steps(0, 1)
+
+        def typical_us(call: Callable[..., object]) -> float:
+            return percentile(time_each_us(lambda: call(session, 0, 1), 400), 50)
+
+        for key, what, handler in (
+            ("call", "session.run_steps(0, 1)", signal.SIG_DFL),
+            ("call_handled", "the same in a program that handles SIGTERM", lambda *_: None),
+        ):
+            signal.signal(signal.SIGTERM, handler)
+            try:
+                pairs = interleaved(
+                    lambda: typical_us(Session.run_steps),
+                    lambda: typical_us(plain),
+                    scale.times(40, 8),
+                )
+            finally:
+                signal.signal(signal.SIGTERM, before)
+            limit = 1.05 if key == "call" else None
+            compared = f"{what} / the bare call, which no handler may interrupt"
+            yield ratio_row(key, compared, pairs, ("bare", 1, "us"), at_most=limit)
 
 
 def busy_answers(scale: Scale) -> Iterator[Row]:
