@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringnb.kernel.checksum import checksum_words
@@ -35,7 +35,6 @@ def test_it_is_what_the_layout_says(words):
     assert checksum(words[:5]) == by_definition(words[:5])
 
 
-@settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(0, 2 * BLOCK_WORDS + 77), max_size=3))
 def test_parts_add_up_wherever_they_are_cut(words, cuts):
     edges = [0, *sorted(cuts), len(words)]
@@ -43,7 +42,6 @@ def test_parts_add_up_wherever_they_are_cut(words, cuts):
     assert (total - by_definition(words)) % 2**64 == 0
 
 
-@settings(max_examples=20, deadline=None)
 @given(at=st.integers(0, 2 * BLOCK_WORDS + 76), bit=st.integers(0, 63))
 def test_any_flipped_bit_changes_it(words, at, bit):
     flipped = words.copy()

@@ -105,7 +105,7 @@ class Rings(RuleBasedStateMachine):
         assert room(self.control, self.facts) == self.capacity - len(self.replies)
 
 
-Rings.TestCase.settings = settings(max_examples=30, stateful_step_count=150, deadline=None)
+Rings.TestCase.settings = settings(stateful_step_count=100)
 TestRings = Rings.TestCase
 
 
