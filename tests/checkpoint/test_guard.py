@@ -66,6 +66,15 @@ def test_rule_30_a_value_that_is_not_finite_is_found_and_located(tmp_path, value
         np.testing.assert_array_equal(checkpoint.numpy()["u"], data["u"])
 
 
+def test_rule_30_values_that_cancel_out_are_found(tmp_path):
+    data = array_with(np.inf)
+    data["u"][3, 6] = -np.inf
+    with rn.ZarrStorage(tmp_path / "s.zarr", durable=False) as storage:
+        storage.save("a_0_step_1", make_snapshot(1, fields=data))
+        (bad,) = storage.load("a_0_step_1").bad
+    assert "2 values are not finite, the first, inf" in bad
+
+
 def test_rule_30_what_has_no_such_values_is_good(storage):
     rig = rig_of(storage)
     for step, data in enumerate(
@@ -74,6 +83,9 @@ def test_rule_30_what_has_no_such_values_is_good(storage):
             {"b": np.array([True, False])},
             {"empty": np.zeros((0, 3))},
             {"u": np.array([1e308, -1e308, 5e-324, -0.0])},
+            {"u": np.full(3, np.finfo("f4").max)},  # whose sum overflows
+            {"u": np.full(3, np.finfo("f8").min)},
+            {"u": np.full(3, complex(0, np.finfo("f4").max), "<c8")},
         )
     ):
         assert storage.load(commit(rig, step, data)).good
