@@ -29,6 +29,7 @@ __all__ = [
     "axis_label",
     "check_checkpoint",
     "check_checkpoints",
+    "main_field",
     "make_axes",
     "make_figure",
     "pick_field",
@@ -112,12 +113,16 @@ def check_checkpoints(checkpoints: Iterable[object]) -> list[Checkpoint]:
 def pick_field(checkpoint: Checkpoint, name: str | None) -> str:
     """Return a field's name, by default the last not named ``*_previous``; KeyError if unknown."""
     if name is None:
-        current = [n for n in checkpoint.fields if not n.endswith("_previous")]
-        return (current or list(checkpoint.fields))[-1]
+        return main_field(list(checkpoint.fields))
     if name not in checkpoint:
         msg = f"checkpoint {checkpoint.name!r} has no field {name!r}: it has {list(checkpoint.fields)}"
         raise KeyError(msg)
     return name
+
+
+def main_field(names: Sequence[str]) -> str:
+    """Return the field that is shown unless one is named: the last not named ``*_previous``."""
+    return ([n for n in names if not n.endswith("_previous")] or names)[-1]
 
 
 def seconds(value: float) -> str:

@@ -1,0 +1,193 @@
+"""What a picture shows, in bytes and in words: of one checkpoint, and of two that are compared.
+
+Functions of checkpoints: no widget, no thread. `static/stage.js` draws what they return.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.panels.core.pixels import Summary, pack, summarize, thin
+from ringnb.plots.fields import Cut, compare, cut_of
+from ringnb.plots.style import ValueRange, quantity, spacing, value_range
+
+__all__ = ["LARGE", "SMALL", "Drawn", "Extent", "Slice", "View", "describe", "draw", "draw_against"]
+
+SMALL, LARGE = 512, 1024  # pixels a side, at most
+_LINE = 1024  # points of a line, at most
+_LEAST_SIDE = 64
+
+Extent = tuple[float, float]
+
+
+class Slice(NamedTuple):
+    """Which plane of a field of three axes is shown."""
+
+    axis: int = 0
+    at: int | None = None  # the middle one
+
+
+class View(NamedTuple):
+    """How a picture is made."""
+
+    field: str
+    slice: Slice = Slice()
+    side: int = SMALL
+    most_bytes: int = 1 << 30  # it is thinned further until it is no larger
+
+
+class Drawn(NamedTuple):
+    """A picture for the page."""
+
+    info: dict[str, Any]
+    pixels: bytes
+    more: bytes = b""  # a second picture, of the same size and range
+
+
+def draw(
+    checkpoint: Checkpoint, view: View, extent: Extent | None = None
+) -> tuple[Drawn, Extent | None]:
+    """Draw a field, with a range that takes in `extent`; return also the lowest and highest value shown.
+
+    Raises as `cut_of`, and CheckpointCorrupt or CheckpointNotFound.
+    """
+    cut, plane = _read(checkpoint, view)
+    summary = summarize(plane)
+    seen = None if summary.bad == plane.size else (summary.low, summary.high)
+    span = _range_of([plane], extent)
+    pixels, grid = _packed(plane, span, view)
+    info = {
+        **_grid(checkpoint, view.field, cut, plane),
+        **grid,
+        **_span(span),
+        "bad": summary.bad,
+        "size": plane.size,
+        "words": describe(checkpoint, view.field, cut, plane.shape, summary),
+    }
+    return Drawn(info, pixels), seen
+
+
+def draw_against(this: Checkpoint, that: Checkpoint, view: View, how: str) -> Drawn:
+    """Draw the difference of two, or with `how` ``"that"`` the other one, or with ``"swipe"`` both.
+
+    Norms and verdict are those of the whole field. Raises as `draw`, and ValueError if shapes differ.
+    """
+    cut, plane = _read(this, view)
+    found = compare(that, this, view.field)
+    unit = this[view.field].attrs.get("units", "1")
+    verdict = (
+        "Equal in every bit"
+        if found.same
+        else f"Largest {found.largest:.3g}{'' if unit in ('1', '') else f' {unit}'}, rms {found.rms:.3g}"
+    )
+    if not found.same and found.largest == 0 and not found.bad:
+        verdict += ": equal in value, not in every bit"
+    names = {
+        "difference": f"this minus {that.name}",
+        "swipe": f"left {that.name}, right this",
+    }
+    changed = [
+        k for k in {**this.params, **that.params} if this.params.get(k) != that.params.get(k)
+    ]
+    info = {
+        **_grid(this, view.field, cut, plane),
+        "name": that.name,
+        "step": that.step,
+        "how": how,
+        "bad": found.bad,
+        "verdict": verdict,
+        "names": names.get(how, that.name),
+        "params": f"parameters differ: {', '.join(changed)}" if changed else "same parameters",
+        "words": f"{this.name} and {that.name}, {view.field}: {verdict}",
+    }
+    if how == "difference":
+        limit = found.largest if found.largest > 0 else 1.0  # nan, too, is not
+        span = ValueRange(-limit, limit, "diverging")
+        pixels, grid = _packed(found.whole[cut.where], span, view, extremes=True)
+        return Drawn({**info, **grid, **_span(span)}, pixels)
+    other = _read(that, view)[1]
+    span = _range_of([plane, other], None)
+    pixels, grid = _packed(other, span, view)
+    more = b""
+    if how == "swipe":  # both of one size: the larger of the two decides
+        more, of_this = _packed(plane, span, view)
+        if of_this != grid:
+            side = max(1, min(max(g["rows"], g["columns"]) for g in (grid, of_this)))
+            view = view._replace(side=side, most_bytes=1 << 30)
+            (pixels, grid), (more, _) = (_packed(p, span, view) for p in (other, plane))
+    return Drawn({**info, **grid, **_span(span)}, pixels, more)
+
+
+def describe(
+    checkpoint: Checkpoint, name: str, cut: Cut, shape: tuple[int, ...], summary: Summary
+) -> str:
+    """Say in words what a field looks like; the same values give the same words."""
+    size = " by ".join(map(str, shape))
+    head = f"{name} of {checkpoint.kernel_id} at step {checkpoint.step:,}{cut.words}: {size} values"
+    if np.isnan(summary.low):
+        return f"{head}, none of them finite"
+    where = ", ".join(f"{d} = {i}" for d, i in zip(cut.dims, summary.peak, strict=True))
+    return (
+        f"{head} from {summary.low:.4g} to {summary.high:.4g}, mean {summary.mean:.4g}; largest in "
+        f"magnitude at {where}" + (f"; {summary.bad:,} are not finite" if summary.bad else "")
+    )
+
+
+def _read(checkpoint: Checkpoint, view: View) -> tuple[Cut, npt.NDArray[Any]]:
+    n = checkpoint[view.field].shape
+    axis, index = view.slice
+    if index is not None and len(n) == 3:
+        index = min(index, n[axis] - 1)  # the one before may have had more planes along its axis
+    cut = cut_of(checkpoint, view.field, axis, index)
+    return cut, np.asarray(checkpoint[view.field][cut.where])
+
+
+def _range_of(planes: list[npt.NDArray[Any]], extent: Extent | None) -> ValueRange:
+    if extent is not None:
+        planes = [*planes, np.array(extent).astype(planes[0].dtype)]
+    return value_range(planes)
+
+
+def _packed(
+    plane: npt.NDArray[Any], span: ValueRange, view: View, *, extremes: bool = False
+) -> tuple[bytes, dict[str, int]]:
+    """Pack a plane or a line; return also what the page needs to unpack it."""
+    line = plane.ndim == 1
+    side = _LINE if line else view.side
+    while True:
+        # A line that was thinned keeps its peaks.
+        data, stride = thin(np.atleast_2d(plane), span, side, extremes=extremes or line)
+        packed = pack(data)
+        if len(packed) <= view.most_bytes or side <= _LEAST_SIDE:
+            rows, columns = data.shape
+            return packed, {"rows": rows, "columns": columns, "stride": stride}
+        side //= 2
+
+
+def _span(span: ValueRange) -> dict[str, Any]:
+    return {"low": span.low, "high": span.high, "kind": span.kind}
+
+
+def _grid(checkpoint: Checkpoint, name: str, cut: Cut, plane: npt.NDArray[Any]) -> dict[str, Any]:
+    stored = checkpoint[name]
+    at = cut.words.removeprefix(", ")
+    index = int(at.rsplit(" ", 1)[-1]) if at else None
+    return {
+        "name": checkpoint.name,
+        "step": checkpoint.step,
+        "run": checkpoint.run,
+        "slot": checkpoint.actor_slot,
+        "field": name,
+        "quantity": quantity(checkpoint, name),
+        "dims": list(cut.dims),
+        "shape": list(plane.shape),
+        "whole": list(stored.shape),
+        "axis": None if index is None else next(d for d in stored.dims if d not in cut.dims),
+        "index": index,
+        "cell": spacing(checkpoint) or 0.0,
+        "at": f"{checkpoint.created_at:%H:%M:%S}" if checkpoint.created_at else "",
+    }
