@@ -14,6 +14,7 @@ from __future__ import annotations
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.state import State
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
@@ -27,6 +28,7 @@ __all__ = [
     "CheckpointStorage",
     "SaveReceipt",
     "Snapshot",
+    "State",
     "ZarrStorage",
     "retention",
 ]

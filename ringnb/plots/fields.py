@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from ringnb._support.checks import is_integer
-from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.plots.style import (
     DIVERGING,
     LINE,
     NOT_FINITE,
+    Drawable,
     Scale,
     axis_label,
     check_checkpoint,
@@ -47,7 +47,7 @@ class Cut(NamedTuple):
     words: str
 
 
-def cut_of(checkpoint: Checkpoint, name: str, axis: int = 0, index: int | None = None) -> Cut:
+def cut_of(checkpoint: Drawable, name: str, axis: int = 0, index: int | None = None) -> Cut:
     """Choose what is drawn of a field; ValueError or TypeError if nothing of it can be drawn."""
     stored = checkpoint[name]
     if stored.ndim not in (1, 2, 3) or 0 in stored.shape:
@@ -56,8 +56,9 @@ def cut_of(checkpoint: Checkpoint, name: str, axis: int = 0, index: int | None =
     if stored.dtype.kind == "c":
         msg = f"field {name!r} is complex: draw its parts from checkpoint.numpy()"
         raise ValueError(msg)
+    named = tuple(checkpoint.field_attrs[name]["dims"])
     if stored.ndim < 3:
-        return Cut(..., stored.dims, "")
+        return Cut(..., named, "")
     if isinstance(axis, bool) or axis not in (0, 1, 2):
         msg = f"axis must be 0, 1 or 2, got {axis!r}"
         raise ValueError(msg)
@@ -72,15 +73,15 @@ def cut_of(checkpoint: Checkpoint, name: str, axis: int = 0, index: int | None =
     at %= n
     where: list[Any] = [slice(None)] * 3
     where[axis] = int(at)
-    dims = tuple(d for i, d in enumerate(stored.dims) if i != axis)
-    return Cut(tuple(where), dims, f", {stored.dims[axis]} = {at}")
+    dims = tuple(d for i, d in enumerate(named) if i != axis)
+    return Cut(tuple(where), dims, f", {named[axis]} = {at}")
 
 
 def _draw(
     ax: Axes,
     data: npt.NDArray[Any],
     dims: tuple[str, ...],
-    checkpoint: Checkpoint,
+    checkpoint: Drawable,
     scale: Scale,
     label: str,
     *,
@@ -100,7 +101,7 @@ def _draw(
 
 
 def _image(
-    ax: Axes, data: npt.NDArray[Any], dims: tuple[str, ...], checkpoint: Checkpoint, scale: Scale
+    ax: Axes, data: npt.NDArray[Any], dims: tuple[str, ...], checkpoint: Drawable, scale: Scale
 ) -> None:
     dx = spacing(checkpoint) or 1.0
     ny, nx = data.shape
@@ -148,7 +149,7 @@ def _size_for(data: npt.NDArray[Any], height: float) -> tuple[float, float]:
 
 
 def field(
-    checkpoint: Checkpoint,
+    checkpoint: Drawable,
     name: str | None = None,
     *,
     axis: int = 0,
@@ -161,7 +162,7 @@ def field(
 
     Parameters
     ----------
-    checkpoint : Checkpoint
+    checkpoint : Checkpoint or State
         What to draw.
     name : str, optional
         The field; by default the last whose name does not end in ``_previous``.
@@ -200,7 +201,7 @@ def field(
 
 
 def film(
-    checkpoints: Iterable[Checkpoint],
+    checkpoints: Iterable[Drawable],
     name: str | None = None,
     *,
     columns: int = 4,
@@ -213,7 +214,7 @@ def film(
 
     Parameters
     ----------
-    checkpoints : iterable of Checkpoint
+    checkpoints : iterable of Checkpoint or State
         At most 24, in the order in which they are to be shown.
     name : str, optional
         The field, as for `field`.
@@ -273,7 +274,7 @@ class Comparison(NamedTuple):
     bad: int  # values that are not finite in one of the two
 
 
-def compare(a: Checkpoint, b: Checkpoint, name: str) -> Comparison:
+def compare(a: Drawable, b: Drawable, name: str) -> Comparison:
     """Compare a field of two checkpoints; ValueError if the shapes differ, KeyError if it is missing."""
     first, second = np.asarray(a[name]), np.asarray(b[pick_field(b, name)])
     if first.shape != second.shape:
@@ -292,8 +293,8 @@ def compare(a: Checkpoint, b: Checkpoint, name: str) -> Comparison:
 
 
 def difference(
-    a: Checkpoint,
-    b: Checkpoint,
+    a: Drawable,
+    b: Drawable,
     name: str | None = None,
     *,
     axis: int = 0,
@@ -304,7 +305,7 @@ def difference(
 
     Parameters
     ----------
-    a, b : Checkpoint
+    a, b : Checkpoint or State
         Of the same shape.
     name : str, optional
         The field, as for `field`. The norms are those of the whole field.

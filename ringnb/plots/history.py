@@ -9,12 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.plots.style import check_checkpoints, make_axes, pick_field, quantity, step_seconds
+from ringnb.checkpoint.state import State
+from ringnb.plots.style import (
+    Drawable,
+    check_checkpoints,
+    make_axes,
+    pick_field,
+    quantity,
+    step_seconds,
+)
 
 __all__ = ["series", "wave_energy"]
 
-Scalar = str | Callable[[Checkpoint], float]
+Scalar = str | Callable[[Any], float]
 _COLOURS = ("#26456e", "#d1730f", "#5b8c5a", "#8c3b6b", "#6f6f6f")
 _MARKERS = "os^Dv"
 _STATISTICS: dict[str, Callable[[npt.NDArray[Any]], Any]] = {
@@ -54,7 +61,7 @@ _ENERGIES = {
 }
 
 
-def _value(checkpoint: Checkpoint, scalar: Scalar, name: str | None) -> float:
+def _value(checkpoint: Drawable, scalar: Scalar, name: str | None) -> float:
     if not isinstance(scalar, str):
         return float(scalar(checkpoint))
     if scalar in _STATISTICS:
@@ -71,15 +78,17 @@ def _value(checkpoint: Checkpoint, scalar: Scalar, name: str | None) -> float:
     raise ValueError(msg)
 
 
-def _continues(checkpoint: Checkpoint, before: Checkpoint) -> bool:
+def _continues(checkpoint: Drawable, before: Drawable) -> bool:
     """Return whether one is the next of its run; by the name where a former version knew no ids."""
+    if isinstance(checkpoint, State) or isinstance(before, State):
+        return False  # which says nothing of where it comes from
     if checkpoint.parent_id is None:
         return checkpoint.parent == before.name
     return checkpoint.parent_id == before.id and checkpoint.run == before.run
 
 
 def series(
-    checkpoints: Iterable[Checkpoint],
+    checkpoints: Iterable[Drawable],
     scalar: Scalar | Sequence[Scalar] = "mean",
     name: str | None = None,
     *,
@@ -89,7 +98,7 @@ def series(
 
     Parameters
     ----------
-    checkpoints : iterable of Checkpoint
+    checkpoints : iterable of Checkpoint or State
         In commit order.
     scalar : str or callable, or a sequence of them, default "mean"
         ``"mean"``, ``"min"``, ``"max"``, ``"rms"`` of a field; ``"energy"`` of a wave or an Ising

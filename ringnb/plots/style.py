@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ringnb._support.checks import is_number
+from ringnb.checkpoint.state import State
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = [
@@ -85,20 +86,23 @@ def make_axes(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
     return ax
 
 
-def check_checkpoint(checkpoint: object) -> Checkpoint:
-    """Return a checkpoint, or raise TypeError."""
-    if not isinstance(checkpoint, Checkpoint):
+Drawable: TypeAlias = Checkpoint | State
+
+
+def check_checkpoint(checkpoint: object) -> Drawable:
+    """Return a checkpoint or a live state, or raise TypeError."""
+    if not isinstance(checkpoint, Drawable):
         msg = (
             f"a Checkpoint is needed, got {checkpoint!r} ({type(checkpoint).__name__}); "
-            "session.storage.load(name) gives one"
+            "session.storage.load(name) gives one, session.state(slot) the live state"
         )
         raise TypeError(msg)
     return checkpoint
 
 
-def check_checkpoints(checkpoints: Iterable[object]) -> list[Checkpoint]:
+def check_checkpoints(checkpoints: Iterable[object]) -> list[Drawable]:
     """Return a list of checkpoints, or raise TypeError, or ValueError if there is none."""
-    if isinstance(checkpoints, Checkpoint):
+    if isinstance(checkpoints, Drawable):
         return [checkpoints]
     if isinstance(checkpoints, str) or not isinstance(checkpoints, Iterable):
         msg = f"checkpoints must be several Checkpoint objects, got {checkpoints!r}"
@@ -110,7 +114,7 @@ def check_checkpoints(checkpoints: Iterable[object]) -> list[Checkpoint]:
     return found
 
 
-def pick_field(checkpoint: Checkpoint, name: str | None) -> str:
+def pick_field(checkpoint: Drawable, name: str | None) -> str:
     """Return a field's name, by default the last not named ``*_previous``; KeyError if unknown."""
     if name is None:
         return main_field(list(checkpoint.fields))
@@ -133,17 +137,17 @@ def seconds(value: float) -> str:
     return f"{value / factor:.4g} {unit}"
 
 
-def _param(checkpoint: Checkpoint, name: str) -> float | None:
+def _param(checkpoint: Drawable, name: str) -> float | None:
     value = checkpoint.params.get(name)
     return float(value) if is_number(value) else None
 
 
-def step_seconds(checkpoint: Checkpoint) -> float | None:
+def step_seconds(checkpoint: Drawable) -> float | None:
     """Return the simulated seconds per step, if the model has any."""
     return _param(checkpoint, "dt")
 
 
-def when(checkpoint: Checkpoint) -> str:
+def when(checkpoint: Drawable) -> str:
     """Say at which step, and simulated time, a checkpoint was taken."""
     time = checkpoint.time
     if time is None:
@@ -153,25 +157,25 @@ def when(checkpoint: Checkpoint) -> str:
     return f"step {checkpoint.step:,}, t = {shown}"
 
 
-def title_of(checkpoint: Checkpoint) -> str:
+def title_of(checkpoint: Drawable) -> str:
     """Return two lines: the checkpoint's name; its step and simulated time."""
     return f"{checkpoint.name}\n{when(checkpoint)}"
 
 
-def quantity(checkpoint: Checkpoint, name: str) -> str:
+def quantity(checkpoint: Drawable, name: str) -> str:
     """Name a field's quantity with its unit."""
-    attrs = checkpoint[name].attrs
+    attrs = checkpoint.field_attrs[name]
     unit = attrs.get("units", "1")
     words = attrs.get("long_name", name)
     return f"{words} ({unit})" if unit not in ("1", "") else str(words)
 
 
-def spacing(checkpoint: Checkpoint) -> float | None:
+def spacing(checkpoint: Drawable) -> float | None:
     """Return the cell size in metres, if the model has one."""
     return _param(checkpoint, "dx")
 
 
-def axis_label(checkpoint: Checkpoint, dim: str) -> str:
+def axis_label(checkpoint: Drawable, dim: str) -> str:
     """Label a grid axis: in metres if the model has a cell size, in cells otherwise."""
     return f"{dim} ({'m' if spacing(checkpoint) else 'cells'})"
 

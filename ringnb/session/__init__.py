@@ -5,6 +5,7 @@ the last, which uses it::
 
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
+    live_copy         a copy of the live state that nobody commits
     closing           the last checkpoint, and the end of everything
     live              which sessions are open; all are closed at the end of the interpreter
     signals           a checkpoint when a signal announces the end
@@ -12,6 +13,7 @@ the last, which uses it::
     compatibility     what differs between a checkpoint and that actor: code, parameters
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread
+    staging           a staging buffer on loan; whoever loses it gives it back
     step_schedule     when the service requests a snapshot by the step count
     change_tracking   which actors have nothing new to save
     failures          one warning for a full disk, not hundreds

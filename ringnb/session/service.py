@@ -24,6 +24,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import final
 
 from ringnb.checkpoint.manager import CheckpointManager
@@ -199,8 +200,10 @@ class SnapshotService:
             if wanted is None or self._add(wanted).stage == "requested":
                 schedule.mark_requested(slot)
         for lane, backlog in enumerate(self._backlog):  # a full lane delays no other
-            while backlog and self.transport.free_buffers(lane) > 0:
-                self.transport.send(backlog[0])  # unless it was cancelled or has expired meanwhile
+            # `send` does nothing if it was cancelled or has expired meanwhile.
+            while backlog and self.transport.send_into_free(
+                lane, partial(self.transport.send, backlog[0])
+            ):
                 backlog.popleft()
         tick_s = _STEP_TICK_S if by_steps else _TICK_S
         wait_s = self.manager.seconds_until_next()

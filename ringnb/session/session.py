@@ -39,6 +39,7 @@ from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.state import State
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointWarning, KernelStopped
@@ -61,6 +62,7 @@ from ringnb.session.launching import (
     register_population,
     say_that_it_starts_fresh,
 )
+from ringnb.session.live_copy import copy_state
 from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
 from ringnb.session.restore import check_fits, find_checkpoint
@@ -580,6 +582,47 @@ class Session:
         return self._kernel.counters(slot)
 
     # -- state and parameters -------------------------------------------------------------------
+
+    @off_main
+    def state(self, slot: int, timeout: float = 10.0) -> State:
+        """Copy an actor's state between two steps, to look at: nothing is stored.
+
+        Parameters
+        ----------
+        slot : int
+            The actor. It goes on as soon as the copy is made, as after a snapshot.
+        timeout : float, default 10.0
+            Seconds to wait at most.
+
+        Returns
+        -------
+        State
+            All fields of one step boundary at or after the call, with step, simulated time and
+            parameters. Plots take it in the place of a checkpoint.
+
+        Raises
+        ------
+        SnapshotTimeout
+            If it is not there in time: the kernel is busy with a long step, or both staging buffers of
+            the actor's lane wait for the disk.
+        SnapshotFailed, CommandRefused
+            If the copy was damaged; if there is no actor in the slot.
+        """
+        slot = self._slot(slot)
+        limit = check_seconds(timeout, "timeout")
+        self._check()
+        copied = copy_state(self._client, self._service.transport, slot, limit)
+        actor = self._kernel.actors[slot]
+        return State(
+            copied.fields,
+            kernel_id=self._options["kernel_ids"][slot],
+            kernel_type=actor.kernel_type,
+            actor_slot=slot,
+            step=copied.facts.step,
+            params=copied.params,
+            field_attrs=actor.field_attrs,
+            clock=copied.clock,
+        )
 
     @off_main_if_handled
     def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:

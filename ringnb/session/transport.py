@@ -21,9 +21,9 @@ from ringnb.kernel.client import KernelClient, PendingCommand
 from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog, Stage
-from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.staging import StagingLoan, fields_of
 
 __all__ = ["Capture", "RequestStatus", "SnapshotTransport"]
 
@@ -60,54 +60,25 @@ class RequestStatus:
 
 
 @final
-class Capture:
-    """The answer to a request; it owns the staging buffer that holds the state, if there is one.
+class Capture(StagingLoan):
+    """The answer to a request. If it is lost, the request can be sent again."""
 
-    Whoever loses it, for instance because Ctrl-C came before it was assigned to anything, gives the
-    buffer back by that, and the request can be sent again.
-    """
-
-    __slots__ = (
-        "_on_free",
-        "clock",
-        "index",
-        "lane",
-        "modifications",
-        "received_ns",
-        "reply",
-        "response",
-        "status",
-    )
+    __slots__ = ("modifications", "received_ns", "response", "status")
 
     def __init__(
         self, status: RequestStatus, lane: int, on_free: Callable[[int, int], None]
     ) -> None:
+        super().__init__(lane, on_free)
         self.status = status
-        self.lane = lane
-        self._on_free = on_free
-        self.reply: Reply | None = None
         self.received_ns = 0  # time.monotonic_ns() when the reply was taken off the ring
         self.modifications = 0  # of the actor, at the capture
-        self.clock: SimulatedTime | None = None  # likewise
-        self.index: int | None = None  # of the buffer, while this object owns it
         self.response: SnapshotResponse | None = None  # if it was made already, with copies
-
-    def free(self) -> None:
-        """Give the staging buffer back. Idempotent, any thread, without a lock: also in `__del__`."""
-        index, self.index = self.index, None
-        if index is not None:
-            self._on_free(self.lane, index)
 
     def abandon(self) -> None:
         """Give the buffer back though nothing came of it: the request can be sent again."""
         if self.status.stage == "sent":
             self.status.command, self.status.stage = None, "requested"
         self.free()
-
-    def __del__(self) -> None:
-        """Give the buffer back if that was not done."""
-        if self.index is not None:
-            self.abandon()
 
 
 @final
@@ -202,6 +173,23 @@ class SnapshotTransport:
             self._record("sent", request, sent_ns)
             return status
 
+    def send_into_free(self, lane: int, send: Callable[[], object]) -> bool:
+        """Send a SNAPSHOT command if a staging buffer is free for it; return whether it was."""
+        with self._sending[lane]:  # so that nobody else takes that buffer in between
+            if self.free_buffers(lane) <= 0:
+                return False
+            send()
+            return True
+
+    def new_loan(self, slot: int) -> tuple[StagingLoan, PendingCommand]:
+        """Return a SNAPSHOT command that is no request's, and what its answer will be kept in."""
+        loan = StagingLoan(self._kernel.lane_of(slot), self._free_buffer)
+        return loan, PendingCommand(slot, Command.SNAPSHOT, partial(self._lend, loan))
+
+    def _lend(self, loan: StagingLoan, reply: Reply) -> None:
+        """Note a reply. On the thread that took it off the ring."""
+        loan.take(reply, self.clocks[reply.actor_slot])
+
     def _was_sent(self, command: PendingCommand) -> bool:
         return command.reply is not None or self._client.is_under_way(command)
 
@@ -213,15 +201,15 @@ class SnapshotTransport:
         received_ns = time.monotonic_ns()
         modifications = self._changes.modifications(reply.actor_slot)
         clock = self.clocks[reply.actor_slot]
+        index = reply.value if ok else None
         # A KeyboardInterrupt can only come after a call. There is none between the next line, after
         # which a reply that is applied again is ignored, and the inbox.
-        capture.reply, capture.received_ns, capture.modifications, capture.clock = (
+        capture.reply, capture.received_ns, capture.modifications = (
             reply,
             received_ns,
             modifications,
-            clock,
         )
-        capture.index = reply.value if ok else None
+        capture.clock, capture.index = clock, index
         if not ok or self.answers_to_lose == 0:
             self._inbox.append(capture)
             return
@@ -309,8 +297,7 @@ class SnapshotTransport:
             )
             return SnapshotResponse(request.request_id, slot, False, None, facts.step, error)
         actor = self._kernel.actors[slot]
-        n = len(actor.fields)
-        fields = {name: state[i // n, i % n] for i, name in enumerate(actor.stored_fields)}
+        fields = fields_of(actor, state)
         params = self._kernel.staged_params(lane, index, slot)
         data = StagedFields(fields, params, give_back or capture.free, capture.clock)
         return SnapshotResponse(request.request_id, slot, True, data, facts.step)

@@ -24,6 +24,8 @@ MODULES = (
     "session/session.py",
     "session/live_state.py",
     "session/transport.py",
+    "session/staging.py",
+    "session/live_copy.py",
     "session/snapshot.py",
     "session/service.py",
     "session/change_tracking.py",
@@ -69,6 +71,9 @@ class Rig:
     def snapshot(self):
         self.s.snapshot(0)
 
+    def state(self):
+        self.s.state(0)
+
     def turn_the_crank(self):
         self.s.send(self.s.manager.request_snapshot(0))
         for response in self.s.receive(timeout=10):
@@ -102,9 +107,11 @@ class Rig:
         (True, Rig.set_params),
         (True, Rig.restore),
         (True, Rig.snapshot),
+        (True, Rig.state),
         (False, Rig.set_params),
         (False, Rig.restore),
         (False, Rig.snapshot),
+        (False, Rig.state),
         (False, Rig.turn_the_crank),
     ],
 )

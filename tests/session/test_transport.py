@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from datetime import UTC, datetime
 
 import numpy as np
@@ -250,3 +252,29 @@ def test_a_reply_that_comes_while_buffers_are_counted_makes_no_buffer_free(
     assert transport.free_buffers(0) == 1
     monkeypatch.undo()
     assert transport.free_buffers(0) == 1
+
+
+def test_only_one_at_a_time_finds_a_buffer_free(transport):
+    # Else two would send for one buffer, and the kernel would refuse the second.
+    transport.send(request(1))
+    found = []
+    second = threading.Thread(target=lambda: found.append(transport.send_into_free(0, list)))
+
+    def send():
+        second.start()
+        second.join(0.02)
+        assert second.is_alive()
+        transport.send(request(2, slot=2))
+
+    assert transport.send_into_free(0, send)
+    second.join(10)
+    assert found == [False]
+
+
+def test_an_answer_that_nobody_waits_for_any_more_gives_its_buffer_back(transport, client, freed):
+    loan, command = transport.new_loan(0)
+    client.send(command)
+    del loan, command  # who asked was interrupted
+    client.answer()
+    gc.collect()
+    assert (freed, transport.free_buffers(0), transport.answers_waiting) == ([0], 2, 0)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import LocalStore
 
-from ringnb._support.checks import is_number
 from ringnb._support.text import code_label, facts_table
+from ringnb.checkpoint.storage.dataset import make_dataset
 from ringnb.checkpoint.storage.document import (
     Document,
     checkpoint_id,
@@ -264,6 +264,12 @@ class Checkpoint:
         return tuple(self._reader.document.fields)
 
     @property
+    def field_attrs(self) -> dict[str, dict[str, Any]]:
+        """``dims`` of each field, and ``units`` and ``long_name`` where given (a copy)."""
+        layouts = self._reader.document.fields
+        return {name: {**one.attrs, "dims": one.dims} for name, one in layouts.items()}
+
+    @property
     def nbytes(self) -> int:
         """Logical bytes of all fields."""
         return sum(layout.nbytes for layout in self._reader.document.fields.values())
@@ -344,31 +350,16 @@ class Checkpoint:
         CheckpointCorrupt, CheckpointNotFound
             As `numpy`.
         """
-        try:
-            import xarray  # noqa: PLC0415 - an optional dependency, slow to import
-        except ImportError as error:
-            msg = "to_xarray() needs xarray: pip install 'ringnb[xarray]'"
-            raise ImportError(msg) from error
-        arrays = self.numpy()
         variables = {
-            name: (self[name].dims, array, dict(self[name].attrs)) for name, array in arrays.items()
+            name: (self[name].dims, array, dict(self[name].attrs))
+            for name, array in self.numpy().items()
         }
-        keys = ("name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence")
-        attrs = {"name": self.name, **{key: self._record[key] for key in keys}}
-        # What is null is left out: netCDF, for one, has no such attribute.
-        for key in ("created_at", "request_id", "parent", "backend", "version"):
-            if self._record[key] is not None:
-                attrs[key] = self._record[key]
-        if self.time is not None:
-            attrs["time"] = self.time
-        attrs.update({f"param_{key}": value for key, value in self.params.items()})
-        dataset = xarray.Dataset(variables, attrs=attrs)
-        dx = self.params.get("dx")
-        if is_number(dx) and dx > 0:
-            for axis in sorted({"x", "y", "z"} & set(dataset.sizes) - set(variables)):
-                centres = (np.arange(dataset.sizes[axis]) + 0.5) * dx
-                dataset = dataset.assign_coords({axis: (axis, centres, {"units": "m"})})
-        return dataset
+        keys = [
+            *("name_prefix", "kernel_id", "kernel_type", "actor_slot", "step", "sequence"),
+            *("created_at", "request_id", "parent", "backend", "version"),
+        ]
+        attrs = {"name": self.name, "time": self.time, **{key: self._record[key] for key in keys}}
+        return make_dataset(variables, attrs, self.params)
 
     def verify(self) -> None:
         """Check every stored byte, in bounded memory; other files that lie beside them do not matter.

@@ -1,0 +1,106 @@
+"""A copy of a live actor's state, of one step boundary, which nobody commits.
+
+It takes the way of a snapshot as far as the staging buffer: what the kernel is asked for, and what that
+costs the actor, is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from ringnb._support.off_main import check_interrupted
+from ringnb.errors import CommandRefused, SnapshotFailed, SnapshotTimeout, Status
+from ringnb.kernel.base import SnapshotFacts
+from ringnb.kernel.client import KernelClient, PendingCommand
+from ringnb.messages.simulated_time import SimulatedTime
+from ringnb.session.staging import StagingLoan, fields_of
+from ringnb.session.transport import SnapshotTransport
+
+__all__ = ["LiveCopy", "copy_state"]
+
+_LOOK_AGAIN_S = 0.005
+
+
+class LiveCopy(NamedTuple):
+    """What was in a staging buffer, copied."""
+
+    fields: dict[str, npt.NDArray[Any]]
+    params: dict[str, float]
+    facts: SnapshotFacts
+    clock: SimulatedTime | None
+
+
+def copy_state(
+    client: KernelClient, transport: SnapshotTransport, slot: int, timeout_s: float
+) -> LiveCopy:
+    """Have an actor's state captured at its next step boundary, and copy it. Any thread.
+
+    SnapshotTimeout if that is not done in time, SnapshotFailed if the copy is not what was captured;
+    KernelStopped and CommandRefused as `KernelClient.call`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        loan = _capture(client, transport, slot, deadline, timeout_s)
+        if loan is not None:
+            break
+    try:
+        kernel, index, actor = client.kernel, loan.index, client.kernel.actors[slot]
+        assert index is not None  # it was captured
+        state, facts = kernel.staged(loan.lane, index, slot)
+        fields = {name: view.copy() for name, view in fields_of(actor, state).items()}
+        params = kernel.staged_params(loan.lane, index, slot)
+        if kernel.staged_checksum(loan.lane, index, slot) != facts.checksum:
+            msg = (
+                f"the live state of slot {slot} is not what the kernel captured (checksum mismatch): "
+                "something wrote to the staging buffer; ask again"
+            )
+            raise SnapshotFailed(msg)
+        return LiveCopy(fields, params, facts, loan.clock)
+    finally:
+        loan.free()
+
+
+def _capture(
+    client: KernelClient,
+    transport: SnapshotTransport,
+    slot: int,
+    deadline: float,
+    timeout_s: float,
+) -> StagingLoan | None:
+    """Return a captured state; None if another has taken the buffer that was free."""
+    loan, command = transport.new_loan(slot)
+    send = partial(client.send, command, timeout_s=timeout_s)
+    # Without the lock of the lane's senders while it waits: the service needs it to go on.
+    while not transport.send_into_free(loan.lane, send):
+        check_interrupted()
+        client.kernel.check_alive()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            msg = (
+                f"the live state of slot {slot} was not copied within {timeout_s:g} s: the staging "
+                "buffers of its lane hold snapshots that are not written yet. Wait, or complete the "
+                "responses that receive() has given out"
+            )
+            raise SnapshotTimeout(msg)
+        client.pump(min(_LOOK_AGAIN_S, left))
+    return loan if _answered(client, command, slot, deadline, timeout_s) else None
+
+
+def _answered(
+    client: KernelClient, command: PendingCommand, slot: int, deadline: float, timeout_s: float
+) -> bool:
+    """Wait for the capture; return False if no buffer was free after all: a request by hand took it."""
+    try:
+        client.wait_reply(command, max(0.0, deadline - time.monotonic()))
+    except CommandRefused as refused:
+        if refused.status == Status.STAGING_BUSY:
+            return False
+        raise
+    except TimeoutError as late:
+        msg = f"the live state of slot {slot} was not copied within {timeout_s:g} s: {late}"
+        raise SnapshotTimeout(msg) from late
+    return True
