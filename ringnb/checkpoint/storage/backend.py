@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _IN_FLIGHT_BYTES = 48 << 20
-Render = Callable[[Mapping[str, list[int]], int, str | None], bytes]
+Render = Callable[[Mapping[str, list[int]], int, str | None], tuple[bytes, CheckpointInfo]]
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Commit:
     """A checkpoint to be stored.
 
     A field is a NumPy array, or anything with a shape and a dtype that is read by slices.
-    ``render(crcs, sequence, store_id)`` returns the group's document. `place` says which number it
-    gets: one above all in the store (None), or, of a checkpoint that is imported, one below all; see
-    `number_below`.
+    ``render(crcs, sequence, store_id)`` returns the group's document, and its line of the catalogue.
+    `place` says which number it gets: one above all in the store (None), or, of a checkpoint that is
+    imported, one below all; see `number_below`.
     """
 
     name: str

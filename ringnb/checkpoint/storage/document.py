@@ -98,8 +98,9 @@ def render_document(
     store: str | None,
     version: str,
     bad: Sequence[Mapping[str, Any]] = (),
-) -> bytes:
-    """Render the group document of a checkpoint, with its own digest."""
+) -> tuple[bytes, CheckpointInfo]:
+    """Render the group document of a checkpoint, with its own digest; return it and its line."""
+    created_at = datetime.now(UTC)
     record: dict[str, Any] = {
         "format": FORMAT,
         "id": snapshot.id,
@@ -114,7 +115,7 @@ def render_document(
         "step": snapshot.step,
         "sequence": sequence,
         "request_id": snapshot.request_id,
-        "created_at": datetime.now(UTC).isoformat(),
+        "created_at": created_at.isoformat(),
         "params": dict(snapshot.params),
         "parent": snapshot.parent,
         "backend": snapshot.backend,
@@ -134,7 +135,11 @@ def render_document(
         "arrays": {layout.name: layout.digest for layout in layouts},
         "document": _ZEROS,
     }
-    return _with_digest(_group(record, {layout.name: layout.document for layout in layouts}))
+    # The arrays' documents are there as bytes: they take the place of none, which is at the end.
+    head, _, tail = dump(_group(record, {})).rpartition(b"{}")
+    arrays = b",".join([b'"%s":%s' % (layout.name.encode(), layout.raw) for layout in layouts])
+    raw = _with_digest(b"%s{%s}%s" % (head, arrays, tail))
+    return raw, _info(name, record, created_at, sum([la.nbytes for la in layouts]), store)
 
 
 def revise_document(raw: bytes, **changes: Any) -> bytes:
@@ -149,7 +154,7 @@ def revise_document(raw: bytes, **changes: Any) -> bytes:
         else:
             record[key] = value
     record["digests"] = digests  # last, as `_swap_digest` expects
-    revised = _with_digest(parsed)
+    revised = _with_digest(dump(parsed))
     if stored == parsed:
         return revised
     # What a user has added with zarr stays, NaN and all.
@@ -157,9 +162,8 @@ def revise_document(raw: bytes, **changes: Any) -> bytes:
     return json.dumps(stored, separators=(",", ":")).encode()
 
 
-def _with_digest(document: Mapping[str, Any]) -> bytes:
-    """Render a document whose own digest is still zeros, and put the digest in."""
-    raw = dump(document)
+def _with_digest(raw: bytes) -> bytes:
+    """Put its own digest into a document in which that is still zeros."""
     return _swap_digest(raw, _ZEROS, hashlib.sha256(raw).hexdigest())
 
 
@@ -187,6 +191,13 @@ def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInf
             nbytes += math.prod(array["shape"]) * _ITEMSIZE[array["data_type"]]
     except _MALFORMED as error:
         raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
+    return _info(name, record, created_at, nbytes, store)
+
+
+def _info(
+    name: str, record: Mapping[str, Any], created_at: datetime, nbytes: int, store: str | None
+) -> CheckpointInfo:
+    """Return the line of a record that is sound."""
     return CheckpointInfo(
         name,
         **{key: record[key] for key in _IDENTITY},

@@ -87,6 +87,7 @@ _STRAYS = frozenset(
 )
 _ZARR_2 = frozenset([".zgroup", ".zarray", ".zattrs", ".zmetadata"])  # hidden, but a store
 _DEFAULT_DIMS = ("z", "y", "x")
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 DTYPES = frozenset(
     [
         *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -134,7 +135,7 @@ def looks_like_checkpoint(name: str) -> bool:
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """Render JSON values as the bytes that are stored: compact ASCII, no NaN (ValueError)."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    return _encode(document).encode()
 
 
 def root_document(store: str | None) -> bytes:
@@ -281,7 +282,7 @@ def summarise_nonfinite(
 ) -> list[Mapping[str, Any]]:
     """Return what a checkpoint records of values that are not finite: an entry per field."""
     bad: list[Mapping[str, Any]] = []
-    for layout in layouts:
+    for layout in layouts if found else ():
         here = sorted((n for n in found if n.field == layout.name), key=lambda n: n.index)
         if here:
             cell = [int(i) for i in np.unravel_index(here[0].index, layout.shape)]

@@ -27,6 +27,7 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.document import (
     MAX_DOCUMENT_BYTES,
     parse_document,
+    parse_info,
     render_document,
     revise_document,
 )
@@ -162,7 +163,7 @@ class ZarrStorage(CheckpointStorage):
 
         def render(
             crcs: Mapping[str, builtins.list[int]], sequence: int, store: str | None
-        ) -> bytes:
+        ) -> tuple[bytes, CheckpointInfo]:
             """Render the document once all checksums are known."""
             return render_document(
                 *(snapshot, layouts, crcs, sequence),
@@ -211,13 +212,14 @@ class ZarrStorage(CheckpointStorage):
 
         def render(
             crcs: Mapping[str, builtins.list[int]], sequence: int, store: str | None
-        ) -> bytes:
+        ) -> tuple[bytes, CheckpointInfo]:
             """Keep the original's document but for its number and its place."""
             if crcs != document.crcs:
                 msg = f"checkpoint {name!r} changed while it was copied: try again"
                 raise CheckpointCorrupt(msg)
             here = {} if as_copy else {"name": name, "store": store}
-            return revise_document(document.raw, sequence=sequence, **here)
+            raw = revise_document(document.raw, sequence=sequence, **here)
+            return raw, parse_info(name, raw, store)
 
         layouts = tuple(document.fields.values())
         fields = {field: checkpoint[field] for field in checkpoint.fields}

@@ -27,9 +27,10 @@ ONE = "checkpoint_0_step_1"
 def rendered(snapshot, sequence=3, chunk_bytes=None):
     layouts = layout_fields(snapshot.fields, snapshot.field_attrs, chunk_bytes)
     crcs = {layout.name: list(range(layout.n_chunks)) for layout in layouts}
-    raw = render_document(
+    raw, info = render_document(
         snapshot, layouts, crcs, sequence, name=ONE, store="0" * 16, version=VERSION
     )
+    assert parse_info(ONE, raw, "0" * 16) == info  # which takes its place in a commit
     return raw, layouts, crcs
 
 

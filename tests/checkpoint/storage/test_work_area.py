@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -59,17 +60,17 @@ def test_it_is_made_with_what_is_above_it_and_made_again(tmp_path):
     assert sorted(os.listdir(area.path)) == ["staging", "trash"]
     area.make()
     assert not store.exists()
-    one, two = area.new("staging"), area.new("staging")
-    assert one != two
-    assert one.parent == area.path / "staging"
-    assert not one.exists()
+    new = [Path(path) for path in area.new_staging(2) + area.new_staging(1)]
+    assert len(set(new)) == 3
+    assert {path.parent for path in new} == {area.path / "staging"}
+    assert not any(path.exists() for path in new)
 
 
 def test_storage_rule_13_a_sweep_removes_only_what_ringnb_named(area):
-    killed = area.new("staging")
+    killed = Path(*area.new_staging(1))
     (killed / "u").mkdir(parents=True)
     (killed / "u" / "c.0").write_bytes(b"half")
-    deleted = area.new("trash")
+    deleted = area.path / "trash" / ("0" * 32)
     deleted.write_bytes(b"a document")
     mine = area.path / "staging" / "notes"
     mine.write_text("years")
@@ -81,7 +82,7 @@ def test_storage_rule_13_a_sweep_removes_only_what_ringnb_named(area):
 
 
 def test_storage_rule_20_what_cannot_be_removed_now_is_swept_later(area):
-    staged = area.new("staging")
+    staged = Path(*area.new_staging(1))
     staged.mkdir()
     (staged / "c.0").write_bytes(b"half")
 
@@ -103,7 +104,7 @@ def test_storage_rule_20_what_cannot_be_removed_now_is_swept_later(area):
 def test_storage_rule_13_a_link_in_what_is_removed_is_not_followed(area, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work").write_text("years")
-    staged = area.new("trash")
+    staged = area.path / "trash" / ("0" * 32)
     staged.mkdir()
     (staged / "link").symlink_to(tmp_path / "mine" / "work")
     (staged / "folder").symlink_to(tmp_path / "mine", target_is_directory=True)

@@ -90,6 +90,7 @@ class DirectoryBackend(Backend):
         self._checked_root: tuple[int, int] | None = None
         self._store_id: str | None = None
         self._lost: BaseException | None = None  # while writing: the store became another process's
+        self._is_shared = False  # while writing: the group may write the store
         self._work_area = WorkArea(self._path)
 
     @property
@@ -301,7 +302,8 @@ class DirectoryBackend(Backend):
     @contextlib.contextmanager
     def _staged(self, raw: bytes) -> Iterator[Path]:
         """Write a document and sync it; the ``with`` block renames it to where it belongs."""
-        staged = self._work_area.new("staging")
+        [path] = self._work_area.new_staging(1)
+        staged = Path(path)
         try:
             files.write_file(staged, [raw], durable=self._durable)
             yield staged
@@ -325,14 +327,14 @@ class DirectoryBackend(Backend):
         """Stage, sync, rename, sync."""
         self._check_lengths(commit)
         self._make_root()
+        self._is_shared = is_shared(self._path)
         self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
-        staged = self._work_area.new("staging")
+        [staged] = self._work_area.new_staging(1)
         sequence = self._lock.sequence + 1
         if commit.place is not None:
             sequence = commit.number_below(self._listing.first_sequence())
         with self._removing([staged]):
-            raw = self._stage_by_itself(commit, staged, sequence)
-            info = parse_info(commit.name, raw, self._store_id)
+            info = self._stage_by_itself(commit, staged, sequence)
             return _one(self._publish([commit], [staged], [info]))
 
     def put_many(self, commits: Sequence[Commit]) -> list[SaveReceipt | Exception]:
@@ -354,12 +356,13 @@ class DirectoryBackend(Backend):
 
     def _put_group(self, commits: list[Commit]) -> list[SaveReceipt | Exception]:
         self._make_root()
-        staged = self._new_staging(commits)
+        self._is_shared = is_shared(self._path)
+        staged = self._work_area.new_staging(len(commits))
         with self._removing(staged):
             return self._publish(commits, staged, self._stage_group(commits, staged))
 
     @contextlib.contextmanager
-    def _removing(self, staged: Iterable[Path]) -> Iterator[None]:
+    def _removing(self, staged: Iterable[str]) -> Iterator[None]:
         """Remove what was staged, if the ``with`` block does not come to its end."""
         try:
             yield
@@ -371,7 +374,7 @@ class DirectoryBackend(Backend):
     def _publish(
         self,
         commits: Sequence[Commit],
-        staged: Sequence[Path],
+        staged: Sequence[str],
         infos: Sequence[CheckpointInfo | Exception],
     ) -> list[SaveReceipt | Exception]:
         """Rename what was staged into the store, and sync the store; return what came of each."""
@@ -407,10 +410,10 @@ class DirectoryBackend(Backend):
             for commit, failure in zip(commits, failures, strict=True)
         ]
 
-    def _move_in(self, staged: Path, name: str, names: list[str]) -> None:
+    def _move_in(self, staged: str, name: str, names: list[str]) -> None:
         """Rename into the store, and add the name to `names`."""
         target = f"{self._path}/{name}"
-        self.check_free(name, taken=os.path.lexists(target))  # again: a group may hold a name twice
+        self.check_free(name, taken=os.path.lexists(target))  # a group may hold it twice
         names.append(name)  # before the rename: an interrupt may come right behind it
         try:
             files.rename(staged, target)
@@ -419,7 +422,7 @@ class DirectoryBackend(Backend):
             raise
 
     def _stage_group(
-        self, commits: Sequence[Commit], staged: list[Path]
+        self, commits: Sequence[Commit], staged: list[str]
     ) -> list[CheckpointInfo | Exception]:
         """Stage small commits at the paths in `staged`, and wait until the disk has all of them.
 
@@ -438,35 +441,31 @@ class DirectoryBackend(Backend):
                 return found
         for path in staged:
             self._work_area.remove_tree(path)
-        staged[:] = self._new_staging(commits)
+        staged[:] = self._work_area.new_staging(len(commits))
         return self._stage_all(commits, staged, sync=True)
 
     def _stage_all(
-        self, commits: Sequence[Commit], staged: Sequence[Path], *, sync: bool
+        self, commits: Sequence[Commit], staged: Sequence[str], *, sync: bool
     ) -> list[CheckpointInfo | Exception]:
-        # Two threads gain by what the system does without the interpreter's lock; more wait for it.
-        workers = _WORKERS if sync else min(_WORKERS, 2)
-        numbers = itertools.count(self._lock.sequence + 1)
-        with WorkerPool(workers, thread_name_prefix="ringnb-commit") as pool:
-            return list(pool.map(partial(self._try_stage, sync=sync), commits, staged, numbers))
+        each = commits, staged, itertools.count(self._lock.sequence + 1)
+        stage = partial(self._try_stage, sync=sync)
+        if not sync:  # calls of microseconds: threads would pass the interpreter's lock to and fro
+            return list(map(stage, *each))
+        with WorkerPool(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
+            return list(pool.map(stage, *each))
 
     def _try_stage(
-        self, commit: Commit, staged: Path, sequence: int, *, sync: bool
+        self, commit: Commit, staged: str, sequence: int, *, sync: bool
     ) -> CheckpointInfo | Exception:
         """Stage a small commit; an error is returned, so that the others of its group go on."""
         try:
             self._check_lengths(commit)
-            self.check_free(commit.name, taken=os.path.lexists(f"{self._path}/{commit.name}"))
-            raw = self._stage(commit, staged, sequence, sync=sync, run=_run_in_turn)
-            return parse_info(commit.name, raw, self._store_id)
+            return self._stage(commit, staged, sequence, sync=sync, run=_run_in_turn)
         except Exception as error:  # noqa: BLE001 - see above
             self._work_area.remove_tree(staged)
             return error
 
-    def _new_staging(self, commits: Sequence[Commit]) -> list[Path]:
-        return [self._work_area.new("staging") for _ in commits]
-
-    def _stage_by_itself(self, commit: Commit, staged: Path, sequence: int) -> bytes:
+    def _stage_by_itself(self, commit: Commit, staged: str, sequence: int) -> CheckpointInfo:
         """Stage a commit of any size, several files at the same time: fsync waits for the disk."""
         copies = commit.is_lazy + self._incremental
         workers = commit.workers(_WORKERS, copies) if copies else _WORKERS
@@ -477,14 +476,16 @@ class DirectoryBackend(Backend):
 
             return self._stage(commit, staged, sequence, sync=self._durable, run=run)
 
-    def _stage(self, commit: Commit, staged: Path, sequence: int, *, sync: bool, run: Run) -> bytes:
-        """Write a checkpoint's files; return its document. `run` does what may run in parallel."""
+    def _stage(
+        self, commit: Commit, staged: str, sequence: int, *, sync: bool, run: Run
+    ) -> CheckpointInfo:
+        """Write a checkpoint's files; return its line. `run` does what may run in parallel."""
         files.make_directory(staged)
         folders = {layout.name: f"{staged}/{layout.name}" for layout in commit.layouts}
         crcs = {layout.name: [0] * layout.n_chunks for layout in commit.layouts}
         for folder in folders.values():
             files.make_directory(folder)
-        if is_shared(self._path):
+        if self._is_shared:
             share_like(self._path, staged, *folders.values())
         history = (
             self._listing.history(*commit.actor_key, exclusive=True) if self._incremental else []
@@ -503,21 +504,21 @@ class DirectoryBackend(Backend):
                     files.write_file(target, [whole], durable=sync)
             crcs[layout.name][number] = encoded.crc
 
-        def document(folder: Path | str, raw: bytes) -> Callable[[], None]:
+        def document(folder: str, raw: bytes) -> Callable[[], None]:
             return partial(files.write_file, f"{folder}/{DOCUMENT}", [raw], durable=sync)
 
         work: list[Callable[[], None]]
         work = [document(folders[layout.name], layout.raw) for layout in commit.layouts]
         work += [partial(write_chunk, *chunk) for chunk in commit.chunks()]
         run(work)
-        raw = commit.render(crcs, sequence, self._store_id)
+        raw, info = commit.render(crcs, sequence, self._store_id)
         work = [document(staged, raw)]
         if sync:
             work += [partial(files.sync_directory, folder) for folder in folders.values()]
         run(work)
         if sync:
             files.sync_directory(staged)
-        return raw
+        return info
 
     def replace_document(self, name: str, raw: bytes) -> None:
         """Stage, sync, rename over the old one, sync."""

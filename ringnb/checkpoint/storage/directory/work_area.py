@@ -127,9 +127,10 @@ class WorkArea:
             files.remove_file(self.path / "lock")
             files.remove_directory(self.path)
 
-    def new(self, folder: str) -> Path:
-        """Return a path in ``staging`` or ``trash`` at which nothing lies yet."""
-        return Path(f"{self.path}/{folder}/{uuid.uuid4().hex}")
+    def new_staging(self, count: int) -> list[str]:
+        """Return so many paths in ``staging`` at which nothing lies yet."""
+        begin = f"{self.path}/staging/{uuid.uuid4().hex[:24]}"
+        return [f"{begin}{number:08x}" for number in range(count)]
 
     def new_trash(self, name: str) -> Path:
         """Return a path in ``trash`` for a checkpoint of that name, at which nothing lies yet."""
@@ -209,8 +210,9 @@ class WorkArea:
         files.rename(path, self._store / free)
         files.sync_directory(self._store)
 
-    def remove_tree(self, path: Path) -> None:
-        """Remove a path from `new`; what cannot be removed now is swept later."""
+    def remove_tree(self, path: Path | str) -> None:
+        """Remove a path from `new_staging`; what cannot be removed now is swept later."""
+        path = Path(path)
         try:
             if path.is_dir() and not path.is_symlink():
                 for folder, folders, names in os.walk(path, topdown=False):

@@ -272,7 +272,7 @@ class ObjectStoreBackend(Backend):
                 if commit.place is None
                 else commit.number_below(catalogue.first_sequence)
             )
-            raw = commit.render(crcs, sequence, self._store_id)
+            raw, _ = commit.render(crcs, sequence, self._store_id)
             written_ns = time.monotonic_ns()
             self._set(f"{name}/{DOCUMENT}", raw)
         except BaseException:
