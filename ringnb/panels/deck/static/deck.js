@@ -1,0 +1,200 @@
+// The deck: the transport above, the line of steps below. Pieces of it: transport.js, line.js, drawing.js.
+const FILM = 38; // pixels of a small picture
+const LANE = 23, LANE_NARROW = 26, RULER = 20, TRACE = 29;
+const MOST_LANES = 5;
+const NARROW = 600;
+const REST_MS = 150; // after which a playhead is said to rest
+const SEND_MS = 125; // between two playheads that are sent
+
+async function render({ model, el }) {
+  const subscriptions = makeSubscriptions();
+  const [board, hand] = [await part(model, "board"), await part(model, "hand")];
+  const root = make("div", { class: "rn-deck" });
+  const marks = makeMarks();
+  const film = makeFilm();
+  const state = {
+    lanes: [], leaf: 0, step: 0, name: "", follows: true, // where the playhead is
+    low: 0, zoom: 1, reach: 100, // what is seen: from step `low` on, `reach / zoom` steps
+    playing: 0, moved: 0, slot: null,
+  };
+  const live = () => state.lanes.find((lane) => lane.live);
+  const way = () => wayOf(state.lanes, state.leaf);
+  const nothing = () => !marks.size || !nearestOf(marks, way(), state.step);
+  const ask = (action, args = {}, node = null) => send(board, hand, action, args, node);
+
+  // -- the playhead ------------------------------------------------------------------------------
+  let sent = 0, sending = 0, resting = 0;
+  const tell = () => {
+    clearTimeout(sending);
+    const wait = sent + SEND_MS - performance.now();
+    if (wait > 0) { sending = setTimeout(tell, wait); return; }
+    sent = performance.now();
+    state.moved = ask("look.to", { lane: state.leaf, step: state.step });
+  };
+  const moveTo = (step, leaf = state.leaf) => {
+    const lane = state.lanes.find((one) => one.n === leaf);
+    if (!lane || nothing()) return;
+    const end = lane.last;
+    state.leaf = leaf;
+    state.step = Math.round(Math.max(0, Math.min(step, end)));
+    state.follows = false;
+    state.name = "";
+    bringIntoView(state.step);
+    drawPlayhead();
+    clearTimeout(resting);
+    resting = setTimeout(speak, REST_MS);
+    tell();
+  };
+  const toMark = (by) => {
+    const mark = neighbour(marks, way(), state.step, by);
+    if (mark) moveTo(mark.step);
+    return Boolean(mark);
+  };
+  const toFirst = () => { const first = neighbour(marks, way(), -1, 1); if (first) moveTo(first.step); };
+  const toNewest = () => {
+    halt();
+    state.moved = ask("look.newest", {}, transport.node("look.newest"));
+  };
+  const hop = (by) => {
+    const { shown } = folded();
+    const at = shown.findIndex((lane) => lane.n === state.leaf) + by;
+    if (shown[at]) moveTo(Math.min(Math.max(state.step, shown[at].first), shown[at].last), shown[at].n);
+  };
+  const halt = () => { clearInterval(state.playing); state.playing = 0; transport.showPlaying(false); };
+  const play = () => {
+    if (state.playing) return halt();
+    if (!neighbour(marks, way(), state.step, 1)) toFirst();
+    state.playing = setInterval(() => { if (!toMark(1)) halt(); }, 400);
+    transport.showPlaying(true);
+  };
+  const takePlayhead = () => {
+    const head = board.get("playhead");
+    // What this page has moved since is newer than what the kernel says.
+    if (state.moved && !board.get("acknowledged").includes(state.moved)) return;
+    if (drawing.dragged()) return;
+    state.follows = Boolean(head.follows);
+    state.name = head.name ?? "";
+    if (head.lane) state.leaf = head.lane;
+    else if (state.follows && live()) state.leaf = live().n;
+    if (head.step >= 0) state.step = head.step;
+    if (state.follows) bringIntoView(state.step);
+    drawPlayhead();
+    clearTimeout(resting);
+    resting = setTimeout(speak, REST_MS);
+  };
+  const spoken = () => {
+    if (nothing()) return "nothing stored";
+    const lane = laneAt(way(), state.step);
+    const at = `step ${words(state.step)} of run ${lane?.n ?? "?"}`;
+    const near = nearestOf(marks, way(), state.step);
+    if (!near || near.step === state.step) return `${at}${state.name ? `, stored as ${state.name}` : ", stored"}`;
+    return `${at}, not stored: the nearest is ${state.name || `step ${words(near.step)}`}`;
+  };
+  const speak = () => { drawing.speak(spoken(), state.step, live()?.last ?? state.step); };
+
+  // -- what is seen ------------------------------------------------------------------------------
+  const end = () => Math.max(100, ...state.lanes.map((lane) => lane.last));
+  const bringIntoView = (step) => {
+    const span = state.reach / state.zoom;
+    if (step < state.low || step > state.low + span) state.low = Math.max(0, Math.min(step - span / 2, state.reach - span));
+    else return;
+    later();
+  };
+  const zoomBy = (factor, at = state.step) => {
+    const span = state.reach / state.zoom, part = Math.max(0, Math.min(1, (at - state.low) / span));
+    state.zoom = Math.max(1, Math.min(state.zoom * factor, state.reach / 10));
+    pan(at - (part * state.reach) / state.zoom);
+  };
+  const pan = (low) => {
+    state.low = Math.max(0, Math.min(low, state.reach - state.reach / state.zoom));
+    later();
+  };
+  // The edge goes ahead of the live step, so that marks stand still while it runs.
+  const reachOut = () => {
+    const last = end();
+    if (last * 1.005 > state.reach || last * 1.25 < state.reach) {
+      state.reach = last * (live()?.running ? 1.06 : 1.012);
+      return true;
+    }
+    return false;
+  };
+  const folded = () => {
+    const keep = [...way(), ...wayOf(state.lanes, live()?.n ?? 0)].map((one) => one.lane);
+    return foldOf(state.lanes, keep, MOST_LANES);
+  };
+
+  // -- drawing -----------------------------------------------------------------------------------
+  let frame = 0;
+  const later = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; draw(); }); };
+  const draw = () => {
+    if (!root.isConnected) return;
+    reachOut();
+    drawing.draw({ state, marks, film, way: way(), live: live(), ...folded() });
+    drawPlayhead();
+    wish();
+  };
+  const drawPlayhead = () => {
+    const near = nothing() ? null : nearestOf(marks, way(), state.step);
+    drawing.playhead({ state, lane: laneAt(way(), state.step), near, nothing: nothing() });
+    transport.show({ state, flags: board.get("flags"), nothing: nothing(), zoomed: state.zoom > 1 });
+  };
+  // Small pictures, and values of the trace, that the line would show and the page does not have.
+  let wishing = 0;
+  const wish = () => {
+    clearTimeout(wishing);
+    wishing = setTimeout(() => {
+      if (!root.isConnected || !root.checkVisibility()) return;
+      const { keys, traces } = film.lacking(drawing.wanted());
+      if (keys.length || traces.length) ask("look.film", { keys, traces });
+    }, REST_MS);
+  };
+
+  const actions = { moveTo, toMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later };
+  const transport = makeTransport(root, board, actions);
+  const drawing = makeDrawing(root, board, actions, subscriptions);
+  el.append(root);
+
+  // -- what comes from the kernel ----------------------------------------------------------------
+  const takeMarks = () => {
+    if (!marks.take(model.get("marks"))) ask("look.marks");
+    later();
+  };
+  const takeLanes = () => {
+    state.lanes = model.get("lanes");
+    if (!state.lanes.some((lane) => lane.n === state.leaf)) state.leaf = live()?.n ?? 0;
+    takeActor();
+    later();
+  };
+  const takeActor = () => {
+    const actor = board.get("actor"), lane = live();
+    if (state.slot !== actor.slot) { halt(); state.slot = actor.slot; }
+    if (!lane) return;
+    Object.assign(lane, { running: Boolean(actor.running), ended: board.get("life") !== "running" });
+    if (model.get("slot") === actor.slot && actor.step !== undefined) {
+      lane.edge = actor.step;
+      lane.last = Math.max(lane.last, actor.step);
+    }
+    if (reachOut()) later();
+    else drawing.liveEdge(lane);
+  };
+  const takeFilm = () => film.take(model.get("film")).then((isNew) => { if (isNew) later(); });
+  for (const [name, take] of [["marks", takeMarks], ["lanes", takeLanes], ["film", takeFilm]]) subscriptions.on(model, `change:${name}`, take);
+  subscriptions.on(model, "change:about", () => drawing.showAbout(model.get("about")));
+  subscriptions.on(model, "change:actors", () => transport.showActors(model.get("actors")));
+  subscriptions.on(model, "change:field", () => { film.clear(); later(); });
+  for (const name of ["actor", "life"]) subscriptions.on(board, `change:${name}`, takeActor);
+  for (const name of ["playhead", "acknowledged"]) subscriptions.on(board, `change:${name}`, takePlayhead);
+  subscriptions.on(board, "change:flags", drawPlayhead);
+  onThemeChange(subscriptions, later);
+  const size = new ResizeObserver(later);
+  size.observe(root);
+  subscriptions.atEnd(() => { size.disconnect(); halt(); clearTimeout(resting); clearTimeout(sending); clearTimeout(wishing); cancelAnimationFrame(frame); });
+  transport.showActors(model.get("actors"));
+  takeMarks();
+  takeLanes();
+  takeFilm();
+  takePlayhead();
+  keepShortcutsAway(root);
+  return () => subscriptions.end();
+}
+export default { render };

@@ -1,0 +1,330 @@
+// Draws the line into an SVG, its small pictures into a canvas below it, and takes pointer and keys.
+const SVG = "http://www.w3.org/2000/svg";
+function shape(tag, attributes = {}, text = null) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== null) node.textContent = text;
+  return node;
+}
+const colourOf = (number) => `var(--rn-lane${((number - 1) % 6) + 1})`;
+// Shapes around 0, 0; the key below the line shows the same ones.
+const PIN = "M-3.6 -12h7.2l-1.6 3.2 1 2.3h-2.4l-.6 2.2-.6-2.2h-2.4l1-2.3z";
+const square = (half, attributes) => shape("rect", { x: -half, y: -half, width: 2 * half, height: 2 * half, rx: 1.2, ...attributes });
+function checkpointShape(flags, colour, large) {
+  const group = shape("g");
+  const half = 4.6 + (large ? 2 : 0);
+  if (flags & DAMAGED) group.append(square(half, { class: "rn-damaged" }), shape("path", { class: "rn-damaged-sign", d: "M0 -3v3.6M0 2v1.4" }));
+  else if (flags & GOING) group.append(square(half + 0.9, { class: "rn-going", stroke: colour }), shape("path", { class: "rn-gone", d: "M-3.4 -3.4l6.8 6.8M3.4 -3.4l-6.8 6.8" }));
+  else group.append(square(half, { class: "rn-square", fill: colour }));
+  if (flags & PINNED) group.append(shape("path", { class: "rn-pin", d: PIN, transform: `translate(0 ${large ? -2 : 0})` }));
+  return group;
+}
+const disturbedShape = () => shape("path", { class: "rn-input", d: "M-5 -11h10l-5 8.5z" });
+const adjustedShape = () => shape("path", { class: "rn-adjusted", d: "M0 -6.5l6 6.5-6 6.5-6-6.5z" });
+function notGoodShape() {
+  const group = shape("g");
+  group.append(shape("path", { class: "rn-octagon", d: "M-2.8 -7h5.6L7 -2.8v5.6L2.8 7h-5.6L-7 2.8v-5.6z" }), shape("path", { class: "rn-octagon-sign", d: "M-.8 -4.2h1.6v5h-1.6zM-.8 2.3h1.6v1.8h-1.6z" }));
+  return group;
+}
+const branchShape = () => shape("path", { class: "rn-lane", stroke: colourOf(2), d: "M-4.5 4.5C1.5 4.5 -1.5 -4.5 4.5 -4.5" });
+const KEY = [
+  ["checkpoint", () => checkpointShape(0, colourOf(3))], ["pinned", () => shape("path", { class: "rn-pin", d: PIN, transform: "translate(0 6.5)" })],
+  ["would go", () => checkpointShape(GOING, colourOf(1))], ["damaged", () => checkpointShape(DAMAGED)],
+  ["disturbed", () => { const node = disturbedShape(); node.setAttribute("transform", "translate(0 6.5)"); return node; }], ["parameter", adjustedShape],
+  ["restored or branched", branchShape], ["not finite, or not good", notGoodShape],
+];
+
+function makeDrawing(root, board, act, subscriptions) {
+  const canvas = make("canvas", { class: "rn-film", "aria-hidden": "true" });
+  const svg = shape("svg", { class: "rn-line", tabindex: "0", role: "slider", "aria-label": "Playhead", "aria-orientation": "horizontal", "aria-valuemin": "0" });
+  const still = shape("g"), edge = shape("g"), head = shape("g"), hover = shape("line", { class: "rn-hover" });
+  svg.append(still, edge, hover, head);
+  const tip = make("div", { class: "rn-tip" });
+  tip.hidden = true;
+  const zoomIn = make("button", { type: "button", class: "rn-b", "aria-label": "Zoom in at the playhead", title: "Zoom in at the playhead (+)" }, "+");
+  const zoomOut = make("button", { type: "button", class: "rn-b", "aria-label": "Zoom out", title: "Zoom out (−)" }, "−");
+  zoomIn.addEventListener("click", () => act.zoomBy(2));
+  zoomOut.addEventListener("click", () => { if (act.state.zoom > 1) act.zoomBy(0.5); else sayHere(board, "Zoom out: all of it is shown"); });
+  const time = make("div", { class: "rn-time" }, canvas, svg, make("div", { class: "rn-zoom", role: "group", "aria-label": "Zoom of the line" }, zoomIn, zoomOut), tip);
+  const items = KEY.map(([text, draw]) => {
+    const sign = shape("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" });
+    sign.append(draw());
+    return make("span", {}, sign, text);
+  });
+  const hint = make("span", { class: "rn-hint" }, "drag along the line: a step between squares shows the square before it");
+  const legend = make("div", { class: "rn-key" }, ...items, hint);
+  const toggle = make("button", { type: "button", class: "rn-b rn-key-toggle", "aria-expanded": "false" }, "Key");
+  toggle.addEventListener("click", () => { setAttribute(toggle, "aria-expanded", String(legend.classList.toggle("rn-open"))); });
+  root.append(time, legend, toggle);
+
+  const clipId = `rn-clip-${Math.random().toString(36).slice(2)}`; // one page may hold several lines
+  let G = null; // what was drawn last: scale, rows, width
+  let want = { pictures: [], values: [] };
+  const rowOf = (number) => G.rows.get(number);
+
+  const draw = ({ state, marks, film, way, live, shown, folded }) => {
+    const width = Math.max(240, Math.floor(time.clientWidth - 24)), narrow = width < NARROW;
+    const left = narrow ? 62 : 92, right = narrow ? 34 : 42;
+    const laneHeight = narrow ? LANE_NARROW : LANE;
+    const filmTop = RULER + 3, lanesTop = filmTop + (narrow ? 4 : FILM + 7);
+    const count = Math.max(3, shown.length + (folded.length ? 1 : 0));
+    const traceTop = lanesTop + count * laneHeight + 4, height = traceTop + (narrow ? 3 : TRACE + 3);
+    const scale = makeScale(state.low, state.low + state.reach / state.zoom, left, width - right);
+    const rows = new Map(shown.map((lane, i) => [lane.n, lanesTop + i * laneHeight + laneHeight / 2 + 3]));
+    const foldedRow = lanesTop + shown.length * laneHeight + laneHeight / 2 + 3;
+    for (const lane of folded) rows.set(lane.n, foldedRow);
+    G = { scale, rows, width, height, narrow, laneHeight, lanesTop, shown, foldedRow, folded };
+    for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) setAttribute(svg, name, String(value));
+    setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1));
+    time.classList.toggle("rn-narrow", narrow);
+    const found = [];
+    const tick = tickOf(scale, 90);
+    found.push(shape("text", { x: 2, y: 13 }, "step"));
+    for (let at = Math.ceil(scale.low / tick) * tick; at <= scale.high; at += tick) {
+      found.push(shape("line", { class: "rn-grid", x1: scale.x(at), x2: scale.x(at), y1: RULER, y2: height - 2 }), shape("text", { class: "rn-tick", x: scale.x(at), y: 13, "text-anchor": "middle" }, words(at)));
+    }
+    const clip = shape("clipPath", { id: clipId });
+    clip.append(shape("rect", { x: left - 9, y: 0, width: width - left + 9, height }));
+    const inside = shape("g", { "clip-path": `url(#${clipId})` });
+    const onWay = new Set(way.map((one) => one.lane.n));
+    for (const lane of shown) drawLane(found, inside, state, lane, rows, onWay, narrow);
+    if (folded.length) {
+      const counted = folded.length === 1 ? "1 more run" : `${folded.length} more runs`;
+      found.push(shape("text", { class: "rn-label", x: 6, y: foldedRow + 4 }, narrow ? `${folded.length} more` : counted));
+    }
+    const top = shape("g", { "clip-path": `url(#${clipId})` });
+    for (const lane of shown) drawMarks(inside, top, state, marks.ofLane(lane.n), lane, tick);
+    if (!marks.size) found.push(shape("text", { class: "rn-label", x: left + 8, y: filmTop + 22 }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
+    const values = narrow ? [] : spaced(marks, way, scale, 6);
+    const pictures = narrow ? [] : spaced(marks, way, scale, FILM + 3).slice(0, 60);
+    want = { pictures: pictures.map((mark) => mark.key), values: values.map((mark) => mark.key) };
+    if (!narrow && marks.size) drawTrace(found, inside, film, values, traceTop, state, width);
+    drawFilm(found, film, pictures, filmTop, state);
+    still.replaceChildren(clip, ...found, inside, top);
+    hover.setAttribute("x1", -9);
+    hover.setAttribute("x2", -9);
+    hover.setAttribute("y1", RULER);
+    hover.setAttribute("y2", height - 2);
+    if (live) drawEdge(live);
+    else edge.replaceChildren();
+  };
+
+  const drawLane = (found, inside, state, lane, rows, onWay, narrow) => {
+    const y = rows.get(lane.n), colour = colourOf(lane.n), { scale, width, laneHeight } = G;
+    found.push(shape("rect", { class: lane.n === state.leaf ? "rn-row rn-chosen" : "rn-row", x: 0, y: y - laneHeight / 2, width, height: laneHeight, rx: 4 }));
+    const label = shape("text", { class: lane.n === state.leaf ? "rn-label rn-chosen" : "rn-label", x: 6, y: y + 4 });
+    label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, `run ${lane.n}`));
+    if (narrow || !lane.words || scale.low > 0) label.append(shape("title", {}, lane.words || `run ${lane.n}`));
+    found.push(label);
+    const end = scale.x(lane.last), from = lane.fork !== null && rows.has(lane.parent) ? scale.x(lane.fork) : scale.x(lane.first);
+    if (lane.fork !== null && rows.has(lane.parent)) {
+      const above = rows.get(lane.parent);
+      inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${above}C${from + 4} ${above} ${from + 3} ${y} ${Math.min(from + 16, Math.max(end, from + 6))} ${y}H${end}` }));
+    } else inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${y}H${end}` }));
+    if (!lane.live) inside.append(shape("path", { d: `M${end} ${y - 6}V${y + 6}`, stroke: colour, "stroke-width": 2.4 }));
+    // Beside the name if the lane begins far enough to the right, else it waits for the pointer.
+    if (!narrow && lane.words && from - 66 > 6 * lane.words.length) found.push(shape("text", { class: "rn-words", x: 62, y: y + 4 }, lane.words));
+  };
+
+  const drawMarks = (inside, top, state, own, lane, tick) => {
+    const { scale } = G, y = rowOf(lane.n), colour = colourOf(lane.n);
+    const { single, bars } = binsOf(own, scale, tick);
+    for (const { from, to, count } of bars) {
+      inside.append(shape("rect", { class: "rn-square rn-bar", fill: colour, x: from - 4, y: y - 5, width: to - from + 8, height: 10, rx: 1.5 }));
+      const text = words(count);
+      if (to - from + 8 > 6.4 * text.length + 2) inside.append(shape("text", { class: "rn-count", x: (from + to) / 2, y: y + 3.8, "text-anchor": "middle" }, text));
+    }
+    for (const { mark, x, onBar } of single) {
+      const group = checkpointShape(mark.flags, colour, !onBar && mark.step === state.step && state.leaf === lane.n);
+      group.setAttribute("transform", `translate(${x} ${y})`);
+      group.dataset.mark = mark.key;
+      inside.append(group);
+    }
+    let before = -99;
+    const end = lowerBound(own, scale.high);
+    for (let i = lowerBound(own, scale.low); i < end; i++) {
+      const mark = own[i];
+      if (mark.kind === CHECKPOINT) continue;
+      const x = Math.max(scale.x(mark.step), before + APART);
+      if (x - scale.x(mark.step) > 60) continue; // there are too many to be told apart: zoom in
+      before = x;
+      const node = { [DISTURBED]: disturbedShape, [ADJUSTED]: adjustedShape, [NOT_GOOD]: notGoodShape }[mark.kind]();
+      // Where a run leaves another, its parameter stands behind the curve.
+      const shift = mark.kind === ADJUSTED && mark.step === lane.fork ? 17 : 0;
+      node.setAttribute("transform", `translate(${x + shift} ${y})`);
+      node.dataset.mark = mark.key;
+      top.append(node);
+    }
+  };
+
+  const drawFilm = (found, film, pictures, filmTop, state) => {
+    const ratio = window.devicePixelRatio || 1, { width, narrow } = G;
+    canvas.hidden = narrow;
+    if (narrow) return;
+    canvas.style.top = `${filmTop}px`;
+    [canvas.style.width, canvas.style.height] = [`${width}px`, `${FILM}px`];
+    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(FILM * ratio)];
+    if (pictures.length) found.push(shape("text", { x: 2, y: filmTop + FILM / 2 + 4 }, "pictures"));
+    const here = pictures.map((mark) => film.get(mark.key)).filter((item) => item && item.low !== null);
+    const low = Math.min(...here.map((item) => item.low)), high = Math.max(...here.map((item) => item.high));
+    const map = mapFor(act.kind?.() ?? "sequential", root);
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.imageSmoothingEnabled = true;
+    G.film = [];
+    for (const mark of pictures) {
+      const x = G.scale.x(mark.step) - FILM / 2;
+      const picture = film.picture(mark.key, map, low, high);
+      let w = FILM, h = FILM;
+      if (picture) {
+        const shrink = FILM / Math.max(picture.width, picture.height);
+        [w, h] = [Math.max(4, picture.width * shrink), Math.max(4, picture.height * shrink)];
+        pen.drawImage(picture, x + (FILM - w) / 2, (FILM - h) / 2, w, h);
+      }
+      const frame = shape("rect", { class: "rn-frame", x, y: filmTop, width: FILM, height: FILM, rx: 2 });
+      G.film.push({ key: mark.key, frame });
+      found.push(frame);
+    }
+  };
+
+  const drawTrace = (found, inside, film, values, top, state, width) => {
+    const points = values.map((mark) => ({ x: G.scale.x(mark.step), ...film.get(mark.key) })).filter((item) => item.mean !== undefined && item.mean !== null);
+    const name = act.fieldName?.() ?? "";
+    found.push(shape("text", { x: 2, y: top + 11 }, name ? `${name.slice(0, 12)}: low,` : "low,"), shape("text", { x: 2, y: top + 24 }, "mean, high"));
+    if (points.length < 2) return;
+    const high = Math.max(...points.map((p) => p.high)), low = Math.min(...points.map((p) => p.low));
+    const y = (value) => top + TRACE - 3 - ((TRACE - 6) * (value - low)) / (high - low || 1);
+    const path = (list, key) => list.map((p) => `${p.x.toFixed(1)} ${y(p[key]).toFixed(1)}`).join("L");
+    const colour = colourOf(state.leaf);
+    inside.append(shape("path", { class: "rn-band", fill: colour, d: `M${path(points, "high")}L${path([...points].reverse(), "low")}z` }), shape("path", { class: "rn-mean", stroke: colour, d: `M${path(points, "mean")}` }));
+    const short = (value) => Number(value.toPrecision(3)).toString();
+    found.push(shape("text", { x: width - 2, y: top + 11, "text-anchor": "end" }, short(high)), shape("text", { x: width - 2, y: top + 24, "text-anchor": "end" }, short(low)));
+  };
+
+  const drawEdge = (lane) => {
+    const at = lane.edge ?? lane.last;
+    if (!G || !G.rows.has(lane.n) || at < G.scale.low || at > G.scale.high) { edge.replaceChildren(); return; }
+    const x = G.scale.x(at), y = rowOf(lane.n), old = lane.ended;
+    const word = old ? "ended" : lane.running ? "live" : "stands";
+    edge.replaceChildren(
+      shape("line", { class: "rn-live-line", x1: x, x2: x, y1: RULER + 2, y2: y }),
+      shape("circle", { class: `rn-live-dot${lane.running && !old ? " rn-pulse" : ""}${old ? " rn-old" : ""}`, cx: x, cy: y, r: 5.4 }),
+      shape("text", { class: "rn-live-word", x: x + 9 + 7 * word.length > G.width ? x - 9 : x + 9, y: y + 4, "text-anchor": x + 9 + 7 * word.length > G.width ? "end" : "start" }, word));
+  };
+
+  const playhead = ({ state, lane, near, nothing }) => {
+    if (!G) return;
+    for (const { key, frame } of G.film ?? []) frame.classList.toggle("rn-shown", false);
+    if (near) {
+      // The picture of what is shown, or the last before it of those that have room.
+      const before = (G.film ?? []).filter(({ key }) => (act.marks.get(key)?.step ?? Infinity) <= near.step);
+      before.at(-1)?.frame.classList.add("rn-shown");
+    }
+    if (nothing || state.step < G.scale.low || state.step > G.scale.high) { head.replaceChildren(); return; }
+    const x = G.scale.x(state.step), text = words(state.step), w = text.length * 6.8 + 14;
+    const at = Math.max(w / 2, Math.min(G.width - w / 2, x));
+    for (const label of still.querySelectorAll(".rn-tick")) label.classList.toggle("rn-hidden", Math.abs(Number(label.getAttribute("x")) - at) < w / 2 + 20);
+    const parts = [
+      shape("line", { class: "rn-head", x1: x, x2: x, y1: 16, y2: G.height - 2 }),
+      shape("rect", { class: "rn-head-box", x: at - w / 2, y: 0, width: w, height: 18, rx: 4 }),
+      shape("path", { class: "rn-head-box", d: `M${x - 5} 17h10l-5 5z` }),
+      shape("text", { class: "rn-head-text", x: at, y: 13, "text-anchor": "middle" }, text),
+    ];
+    if (lane && G.rows.has(lane.n)) {
+      parts.push(shape("circle", { class: "rn-head-dot", cx: x, cy: rowOf(lane.n), r: 3.6 }));
+      // What is shown is a checkpoint before this step.
+      if (near && near.step !== state.step && G.rows.has(near.lane)) parts.push(shape("circle", { class: "rn-base", cx: G.scale.x(near.step), cy: rowOf(near.lane), r: 8 }));
+    }
+    head.replaceChildren(...parts);
+  };
+
+  // -- pointer and keys --------------------------------------------------------------------------
+  let dragging = false, hovered = 0;
+  const laneUnder = (y) => {
+    if (y < G.lanesTop || y > G.lanesTop + G.shown.length * G.laneHeight) return null;
+    return G.shown[Math.floor((y - G.lanesTop) / G.laneHeight)] ?? null;
+  };
+  const stepUnder = (event, x) => {
+    const step = G.scale.step(x);
+    if (event.altKey) return step;
+    const near = [neighbour(act.marks, act.way(), step, -1), neighbour(act.marks, act.way(), step, 1), neighbour(act.marks, act.way(), step - 1, 1)];
+    const snap = near.filter((mark) => mark && Math.abs(G.scale.x(mark.step) - x) < 4).sort((a, b) => Math.abs(G.scale.x(a.step) - x) - Math.abs(G.scale.x(b.step) - x))[0];
+    return snap ? snap.step : step;
+  };
+  const place = (event) => { const box = svg.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button || !G) return;
+    const [x, y] = place(event);
+    act.halt();
+    svg.setPointerCapture(event.pointerId);
+    svg.focus();
+    dragging = true;
+    const lane = laneUnder(y) ?? act.state.lanes.find((one) => one.n === act.state.leaf);
+    if (lane && lane.n !== act.state.leaf) { act.state.leaf = lane.n; act.later(); }
+    act.moveTo(x < G.scale.left - 9 ? lane?.last ?? 0 : stepUnder(event, x));
+    event.preventDefault();
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (!G) return;
+    const [x, y] = place(event);
+    if (dragging) { act.moveTo(stepUnder(event, x)); return; }
+    showTip(event, x, y);
+  });
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) svg.addEventListener(name, () => { dragging = false; });
+  svg.addEventListener("pointerleave", () => { hovered = 0; tip.hidden = true; hover.setAttribute("x1", -9); hover.setAttribute("x2", -9); });
+  svg.addEventListener("wheel", (event) => {
+    if (!G) return;
+    const [x] = place(event);
+    if (event.ctrlKey) act.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, G.scale.step(x));
+    else if (act.state.zoom > 1 && (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY))) act.pan(act.state.low + ((event.deltaX || event.deltaY) / G.scale.perStep));
+    else return;
+    event.preventDefault();
+  }, { passive: false });
+  svg.addEventListener("keydown", (event) => {
+    const jump = Math.max(1, Math.round((act.state.reach / act.state.zoom) / 50));
+    const todo = {
+      ArrowLeft: () => act.moveTo(act.state.step - (event.shiftKey ? jump : 1)), ArrowRight: () => act.moveTo(act.state.step + (event.shiftKey ? jump : 1)),
+      PageUp: () => act.toMark(-1), PageDown: () => act.toMark(1), Home: () => act.toFirst(), End: () => act.toNewest(),
+      ArrowUp: () => act.hop(-1), ArrowDown: () => act.hop(1), "+": () => act.zoomBy(2), "=": () => act.zoomBy(2), "-": () => act.zoomBy(0.5),
+    }[event.key];
+    if (!todo || event.ctrlKey || event.metaKey) return;
+    if (event.key !== "End") act.halt();
+    todo();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  // -- what is under the pointer -----------------------------------------------------------------
+  let rest = 0, about = {};
+  const showTip = (event, x, y) => {
+    if (x < G.scale.left - 9 || !act.marks.size) { tip.hidden = true; return; }
+    hover.setAttribute("x1", x);
+    hover.setAttribute("x2", x);
+    const key = Number(event.target.closest?.("[data-mark]")?.dataset.mark ?? 0);
+    const lane = laneUnder(y) ?? laneAt(act.way(), G.scale.step(x));
+    const [title, lines] = key && about.key === key ? [about.title, about.lines] : [`step ${words(key ? act.marks.get(key)?.step ?? 0 : G.scale.step(x))}${lane ? ` of run ${lane.n}` : ""}`, []];
+    tip.replaceChildren(make("b", {}, title), ...lines.map((line) => make("div", {}, line)));
+    tip.hidden = false;
+    tip.style.left = `${Math.min(x + 30, G.width - 220)}px`;
+    tip.style.bottom = `${G.height - y + 16}px`;
+    if (key === hovered) return;
+    hovered = key;
+    clearTimeout(rest);
+    if (key && about.key !== key) rest = setTimeout(() => act.ask("look.about", { key }), REST_MS);
+  };
+  subscriptions.atEnd(() => clearTimeout(rest));
+
+  return {
+    draw, playhead, wanted: () => want, dragged: () => dragging,
+    liveEdge: (lane) => { if (G) drawEdge(lane); },
+    speak(text, step, most) {
+      setAttribute(svg, "aria-valuenow", String(step));
+      setAttribute(svg, "aria-valuemax", String(Math.max(step, most)));
+      setAttribute(svg, "aria-valuetext", text);
+    },
+    showAbout(now) {
+      about = now;
+      if (now.key === hovered && !tip.hidden) tip.replaceChildren(make("b", {}, now.title), ...now.lines.map((line) => make("div", {}, line)));
+    },
+  };
+}

@@ -1,0 +1,44 @@
+// This moment: what is known of what the playhead is at, and what can be done with it.
+async function render({ model, el }) {
+  const subscriptions = makeSubscriptions();
+  const [board, hand] = [await part(model, "board"), await part(model, "hand")];
+  const facts = make("dl");
+  const label = make("input", { type: "text", maxlength: "200", placeholder: "why it is kept", "aria-label": "Label of the pin" });
+  const buttons = [["moment.pin", "Pin", "Keep this checkpoint whatever the policy says"], ["moment.unpin", "Unpin", "Let the policy decide on it again"], ["moment.check", "Check again", "Read every byte of it"], ["moment.download", "Download", "This checkpoint as one zip file"]].map(([action, text, help]) => {
+    const node = make("button", { type: "button", class: "rn-b", title: help, "data-do": action }, text);
+    node.addEventListener("click", () => {
+      if (node.getAttribute("aria-disabled") === "true") sayHere(board, `${text}: ${node.title}`);
+      else send(board, hand, action, action === "moment.pin" ? { label: label.value } : {}, node);
+      if (action === "moment.pin") label.value = "";
+    });
+    return { action, node, help };
+  });
+  const node = (action) => buttons.find((one) => one.action === action).node;
+  const root = make("section", { class: "rn-moment", "aria-label": "This moment" }, make("h4", {}, "This moment"), facts,
+    make("div", { class: "rn-g" }, label, ...buttons.map((one) => one.node)));
+  el.append(root);
+  const showFacts = () => {
+    const rows = model.get("facts");
+    const shown = [...facts.querySelectorAll("dt")];
+    if (shown.length === rows.length && shown.every((term, i) => term.textContent === rows[i][0])) {
+      rows.forEach(([, text], i) => setText(shown[i].nextSibling, text));
+      return;
+    }
+    facts.replaceChildren(...rows.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+  };
+  const showFlags = () => {
+    const flags = board.get("flags");
+    for (const { action, node: button, help } of buttons) showFlag(button, flags[action], help);
+    const pinned = model.get("pinned");
+    node("moment.pin").hidden = label.hidden = pinned;
+    node("moment.unpin").hidden = !pinned;
+  };
+  subscriptions.on(model, "change:facts", showFacts);
+  subscriptions.on(model, "change:pinned", showFlags);
+  subscriptions.on(board, "change:flags", showFlags);
+  showFacts();
+  showFlags();
+  keepShortcutsAway(root);
+  return () => subscriptions.end();
+}
+export default { render };
