@@ -25,8 +25,8 @@ class Input:
     step: int
     words: str
     t_ns: int
-    # The checkpoints before and after it: they say to which run it belongs. None if there is none, "" for
-    # "the live state": nothing was committed since.
+    # The checkpoints before and after it say to which run it belongs; None if there is none, and `after`
+    # is "" while it is the live state's: nothing was committed since.
     before: str | None = None
     after: str | None = ""
     id: int = 0
@@ -47,7 +47,9 @@ class Inputs:
             if e.stage == "committed":
                 self._settle(e.actor_slot, e.step, e.name)
                 self._base[e.actor_slot] = e.name
-            elif e.stage == "restored":  # what was done since the last commit is of a line that was left
+            elif (
+                e.stage == "restored"
+            ):  # what was done since the last commit is of a line that was left
                 self._settle(e.actor_slot, None, None)
                 self._base[e.actor_slot] = e.name
             elif e.stage in ("disturbed", "adjusted"):

@@ -6,6 +6,7 @@ Pure: built from what the catalogue, the manager and the kernel say, on any thre
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -42,14 +43,16 @@ class Lane:
 
 @final
 class RunNumbers:
-    """Numbers of runs that stay the same while others are deleted. One thread at a time."""
+    """Numbers of runs that stay the same while others are deleted. Any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # two new runs of two threads must not get one number
         self._numbers: dict[str, int] = {}
 
     def of(self, run: str) -> int:
         """Return the number of a run; a new one gets the next."""
-        return self._numbers.setdefault(run, self.next)
+        with self._lock:
+            return self._numbers.setdefault(run, self.next)
 
     @property
     def next(self) -> int:
@@ -79,7 +82,7 @@ class Lanes:
         return next((lane for lane in self.all if lane.run == run), None)
 
     def way(self, number: int) -> list[tuple[Lane, int | None]]:
-        """Return the lanes that lead to the end of one, it first, each with the step where it is left."""
+        """Return the lanes that lead to the end of one, it first; with the step where each is left."""
         found: list[tuple[Lane, int | None]] = []
         top: int | None = None
         lane = self._by_number.get(number)
@@ -110,7 +113,7 @@ class Lanes:
         """
         way = self.checkpoints(number, sound)
         before = [e for e in way if e.step <= step]
-        return (before or way[:1] or [None])[-1]
+        return before[-1] if before else way[0] if way else None
 
 
 def make_lanes(
@@ -145,13 +148,9 @@ def make_lanes(
             )
         )
     if live is None:
-        number = None if origin is None else numbers.of(origin.run)
-        fork = None if origin is None else origin.step
-        first = 0 if lineage is None else step if fork is None else fork
-        first = min(first, step)
-        lanes.append(
-            Lane(numbers.next, "", "", number, fork, first, max(step, first), is_live=True, checkpoints=())
-        )
+        number, fork = (None, None) if origin is None else (numbers.of(origin.run), origin.step)
+        first = min(step, 0 if lineage is None else step if fork is None else fork)
+        lanes.append(Lane(numbers.next, "", "", number, fork, first, max(step, first), True, ()))
     return Lanes(lanes)
 
 

@@ -16,7 +16,9 @@ from ringnb.panels.deck.lanes import Lane, Lanes, step_in_name
 
 __all__ = ["LAYOUT", "Flag", "Kind", "Mark", "MarkLog", "make_marks"]
 
-LAYOUT = struct.Struct("<IdHBB")  # key, step, number of the lane, kind, flags: as `deck.js` reads it
+LAYOUT = struct.Struct(
+    "<IdHBB"
+)  # key, step, number of the lane, kind, flags: as `deck.js` reads it
 _MOST_STEP = 2**53  # of a float64; JavaScript counts no further
 _MOST_LANE = 2**16 - 1
 
@@ -119,10 +121,11 @@ def _seen_in_checkpoints(
         before = next((e for e in reversed(left) if e.step == lane.fork), None)
     for e in lane.checkpoints:
         if before is not None and before.params != e.params:
-            if not any(before.step <= step <= e.step for step in adjusted):
-                about = f"{_changed(before, e)}, between step {before.step:,} and {e.step:,}"
-                step = lane.fork if before.run != e.run and lane.fork is not None else before.step
-                at = step + (0 if before.run != e.run else (e.step - before.step) // 2)
+            first, last = before.step, e.step
+            if not any(first <= step <= last for step in adjusted):
+                about = f"{_changed(before, e)}, between step {first:,} and {last:,}"
+                # Where it was changed is not known: at a restore most likely, else somewhere between.
+                at = first if before.run != e.run else (first + last) // 2
                 yield (
                     ("parameters", e.name, e.sequence),
                     Mark(Kind.ADJUSTED, lane.number, at, about=about),
@@ -180,7 +183,7 @@ class MarkLog:
         return {"v": self.version, "from": 0, "add": self._packed(self._marks), "gone": []}
 
     def restart(self) -> None:
-        """Forget all marks: they are of another actor. The version goes on, so that no page mistakes it."""
+        """Forget all marks: they are of another actor. A page that knows them asks for all, then."""
         self._marks, self._keys, self._by_key = {}, {}, {}
         self.version += 1
 

@@ -45,7 +45,10 @@ def test_a_run_leaves_its_parents_lane_at_the_checkpoints_step(trunk):
         (2, "B", 1, 200),
         (1, "A", None, None),
     ]
-    assert [(x.first, x.last, x.is_live) for x in lanes.all] == [(250, 380, True), (100, 300, False)]
+    assert [(x.first, x.last, x.is_live) for x in lanes.all] == [
+        (250, 380, True),
+        (100, 300, False),
+    ]
 
 
 def test_a_lane_is_named_by_what_differs(trunk):

@@ -45,17 +45,19 @@ function makeDrawing(root, board, act, subscriptions) {
   const zoomOut = make("button", { type: "button", class: "rn-b", "aria-label": "Zoom out", title: "Zoom out (−)" }, "−");
   zoomIn.addEventListener("click", () => act.zoomBy(2));
   zoomOut.addEventListener("click", () => { if (act.state.zoom > 1) act.zoomBy(0.5); else sayHere(board, "Zoom out: all of it is shown"); });
-  const time = make("div", { class: "rn-time" }, canvas, svg, make("div", { class: "rn-zoom", role: "group", "aria-label": "Zoom of the line" }, zoomIn, zoomOut), tip);
+  const zoom = make("div", { class: "rn-zoom", role: "group", "aria-label": "Zoom of the line" }, zoomIn, zoomOut);
+  const time = make("div", { class: "rn-time" }, canvas, svg, zoom, tip);
   const items = KEY.map(([text, draw]) => {
     const sign = shape("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" });
     sign.append(draw());
     return make("span", {}, sign, text);
   });
-  const hint = make("span", { class: "rn-hint" }, "drag along the line: a step between squares shows the square before it");
+  const hint = make("span", { class: "rn-hint" }, "between squares the one before is shown");
   const legend = make("div", { class: "rn-key" }, ...items, hint);
   const toggle = make("button", { type: "button", class: "rn-b rn-key-toggle", "aria-expanded": "false" }, "Key");
   toggle.addEventListener("click", () => { setAttribute(toggle, "aria-expanded", String(legend.classList.toggle("rn-open"))); });
-  root.append(time, legend, toggle);
+  const foot = make("div", { class: "rn-foot" }, toggle);
+  root.append(time, legend, foot);
 
   const clipId = `rn-clip-${Math.random().toString(36).slice(2)}`; // one page may hold several lines
   let G = null; // what was drawn last: scale, rows, width
@@ -76,7 +78,9 @@ function makeDrawing(root, board, act, subscriptions) {
     G = { scale, rows, width, height, narrow, laneHeight, lanesTop, shown, foldedRow, folded };
     for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) setAttribute(svg, name, String(value));
     setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1));
-    time.classList.toggle("rn-narrow", narrow);
+    const home = narrow ? foot : time;
+    if (zoom.parentElement !== home) home.prepend(zoom);
+    root.classList.toggle("rn-narrow", narrow);
     const found = [];
     const tick = tickOf(scale, 90);
     found.push(shape("text", { x: 2, y: 13 }, "step"));
@@ -166,8 +170,11 @@ function makeDrawing(root, board, act, subscriptions) {
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(FILM * ratio)];
     if (pictures.length) found.push(shape("text", { x: 2, y: filmTop + FILM / 2 + 4 }, "pictures"));
     const here = pictures.map((mark) => film.get(mark.key)).filter((item) => item && item.low !== null);
-    const low = Math.min(...here.map((item) => item.low)), high = Math.max(...here.map((item) => item.high));
-    const map = mapFor(act.kind?.() ?? "sequential", root);
+    let low = Math.min(...here.map((item) => item.low)), high = Math.max(...here.map((item) => item.high));
+    // One range and one map for all of them, as for a film of figures.
+    const kind = here.some((item) => item.kind === "diverging") ? "diverging" : here.every((item) => item.kind === "two") ? "two" : "sequential";
+    if (kind === "diverging") [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
+    const map = mapFor(kind, root);
     const pen = canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.imageSmoothingEnabled = true;

@@ -1,7 +1,7 @@
 // The film: small pictures and values of checkpoints, by their marks' keys, as the page has asked for them.
 const ASK_AGAIN_MS = 4000; // a message may be lost
 function makeFilm() {
-  const items = new Map(); // key: { rows, columns, data, low, mean, high, bad, canvas, tint }
+  const items = new Map(); // key: { rows, columns, data, low, mean, high, bad, kind, canvas, tint }
   const asked = new Map();
   let taken = -1;
   return {
@@ -12,11 +12,11 @@ function makeFilm() {
       taken = batch.n;
       let at = 0;
       const bytes = new Uint8Array(batch.px.buffer, batch.px.byteOffset, batch.px.byteLength);
-      for (const [key, rows, columns, size, low, mean, high, bad] of batch.items) {
+      for (const [key, rows, columns, size, low, mean, high, bad, kind] of batch.items) {
         const packed = bytes.slice(at, at + size);
         at += size;
         const data = size ? await unpack(packed, rows, columns) : items.get(key)?.data ?? null;
-        items.set(key, { rows, columns, data, low, mean, high, bad, tint: "" });
+        items.set(key, { rows, columns, data, low, mean, high, bad, kind, tint: "" });
         asked.delete(key);
       }
       return true;

@@ -1,0 +1,137 @@
+"""Small pictures of checkpoints, and low, mean and high of their field: read once each, as a page asks.
+
+The page asks by names for what it would show and has not; the drawer's thread reads one after the other,
+so that the stage's picture waits for one at most. The display loop's thread takes what is done.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.pixels import pack, summarize, thin
+from ringnb.plots.fields import cut_of
+from ringnb.plots.style import ValueRange, pick_field, value_range
+
+__all__ = ["Film", "Small", "Wish", "small_picture"]
+
+_SIDE = 64
+_MOST_KEPT = 2000  # pictures, of about 3 kB each
+
+
+class Small(NamedTuple):
+    """A small picture and what it was made of; without values that are finite, None for these."""
+
+    rows: int
+    columns: int
+    packed: bytes  # see `pixels.pack`
+    low: float | None  # what the byte 1 stands for
+    mean: float | None
+    high: float | None  # what the byte 255 stands for; the same as `low` if there is one value only
+    bad: int  # values that are not finite
+    kind: str  # of colours, see `ValueRange`
+
+
+class Wish(NamedTuple):
+    """What a page would have of a checkpoint."""
+
+    key: int  # of its mark
+    info: CheckpointInfo
+    picture: bool  # else the values only
+
+
+_NOTHING = Small(0, 0, b"", None, None, None, 0, "")  # of what cannot be drawn
+
+
+def small_picture(checkpoint: Checkpoint, field: str | None) -> Small:
+    """Read a field, all of it, and make the small picture; raises what reading raises."""
+    name = pick_field(checkpoint, field)
+    try:
+        cut = cut_of(checkpoint, name)
+    except ValueError:  # complex, or of too many axes
+        return _NOTHING
+    values = np.asarray(checkpoint[name])
+    plane = np.atleast_2d(values[cut.where])
+    found = summarize(values)
+    if not math.isfinite(found.low):
+        return _NOTHING._replace(bad=found.bad)
+    kind = value_range([values]).kind
+    top = found.high if found.high > found.low else found.low + 1.0
+    pixels = thin(plane, ValueRange(found.low, top, kind), _SIDE).data
+    packed, (rows, columns) = pack(pixels), pixels.shape
+    return Small(rows, columns, packed, found.low, found.mean, found.high, found.bad, kind)
+
+
+@final
+class Film:
+    """The small pictures that were made, and the wishes that are not met yet. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: OrderedDict[tuple[str, int, str | None], Small] = OrderedDict()
+        self._wishes: deque[Wish] = deque()
+        self._done: list[tuple[Wish, Small]] = []
+        self._batches = 0
+        self._field: str | None = None
+
+    def show_field(self, field: str | None) -> None:
+        """Make pictures of another field from now on."""
+        with self._lock:
+            self._field = field
+            self._wishes.clear()
+            self._done.clear()
+
+    def wish(self, wishes: Iterable[Wish]) -> bool:
+        """Take what a page asks for, in this order; it no longer waits for what it asked for before.
+
+        Returns whether something is to be read.
+        """
+        with self._lock:
+            self._wishes.clear()
+            for one in wishes:
+                made = self._made.get(self._identity(one.info))
+                if made is None:
+                    self._wishes.append(one)
+                else:
+                    self._done.append((one, made))
+            return bool(self._wishes)
+
+    def next(self) -> tuple[Wish, str | None] | None:
+        """Return what is to be read next, and of which field; None if nothing is."""
+        with self._lock:
+            return (self._wishes.popleft(), self._field) if self._wishes else None
+
+    def add(self, wish: Wish, field: str | None, small: Small) -> None:
+        """Take a picture that was made."""
+        with self._lock:
+            self._made[wish.info.name, wish.info.sequence, field] = small
+            while len(self._made) > _MOST_KEPT:
+                self._made.popitem(last=False)
+            if field == self._field:
+                self._done.append((wish, small))
+
+    def take(self) -> dict[str, Any] | None:
+        """Return what was done since the last call, as a page takes it; None if nothing was."""
+        with self._lock:
+            done, self._done = self._done, []
+            if not done:
+                return None
+            self._batches += 1
+            batch = self._batches
+        items, packed = [], bytearray()
+        for wish, small in done:
+            data = small.packed if wish.picture else b""
+            packed += data
+            values = (small.low, small.mean, small.high, small.bad, small.kind)
+            items.append([wish.key, small.rows, small.columns, len(data), *values])
+        return {"n": batch, "items": items, "px": bytes(packed)}
+
+    def _identity(self, info: CheckpointInfo) -> tuple[str, int, str | None]:
+        return info.name, info.sequence, self._field

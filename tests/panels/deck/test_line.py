@@ -1,0 +1,170 @@
+"""What the page makes of marks and lanes, tried without a page: `line.js` touches none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from ringnb.panels import deck
+from ringnb.panels.deck.marks import Flag, Kind, Mark, MarkLog
+
+LINE = Path(deck.__file__).parent / "static" / "line.js"
+
+
+def _node():
+    """Return a JavaScript engine: one that is installed, or the one that Playwright brings."""
+    if found := shutil.which("node"):
+        return found
+    package = find_spec("playwright")
+    brought = Path(package.origin).parent / "driver" / "node" if package else None
+    return str(brought) if brought is not None and brought.exists() else None
+
+
+NODE = _node()
+pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")
+
+
+def evaluate(code, **given):
+    """Return what a function body returns, with the script before it and values given to it."""
+    script = f"""{LINE.read_text(encoding="utf-8")}
+const given = {json.dumps(given)};
+const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+const load = (change) => ({{ ...change, add: bytes(change.add) }});
+console.log(JSON.stringify((() => {{ {code} }})()));"""
+    done = subprocess.run(
+        [NODE, "-"], input=script, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def sendable(change):
+    return {**change, "add": base64.b64encode(change["add"]).decode()}
+
+
+def of_steps(steps, lane=1, flags=None):
+    flags = flags or {}
+    return {
+        (lane, i): Mark(Kind.CHECKPOINT, lane, step, flags.get(step, Flag(0)))
+        for i, step in enumerate(steps)
+    }
+
+
+def whole(*groups):
+    log = MarkLog()
+    log.update({k: v for group in groups for k, v in group.items()})
+    return sendable(log.whole())
+
+
+LANES = [
+    {"n": 2, "parent": 1, "fork": 200, "first": 250, "last": 400},
+    {"n": 1, "parent": None, "fork": None, "first": 0, "last": 300},
+]
+
+
+def test_the_page_has_the_marks_of_every_version_or_asks_for_all():
+    log = MarkLog()
+    first = log.update(of_steps([10, 20]))
+    second = log.update(of_steps([10, 30], flags={30: Flag.DAMAGED}))
+    third = log.update(of_steps([30]))
+    changes = [sendable(c) for c in (first, second, third, log.whole())]
+    seen = evaluate(
+        """const marks = makeMarks(), found = [];
+        const now = () => marks.ofLane(1).map((m) => [m.step, m.flags]);
+        for (const i of [0, 1, 1, 2]) found.push([marks.take(load(given.changes[i])), now()]);
+        const late = makeMarks();
+        late.take(load(given.changes[0]));
+        found.push(late.take(load(given.changes[2])), late.version);
+        found.push(late.take(load(given.changes[3])), late.ofLane(1).length, late.version);
+        return found;""",
+        changes=changes,
+    )
+    assert seen == [
+        [True, [[10, 0], [20, 0]]],
+        [True, [[10, 0], [30, 2]]],
+        [True, [[10, 0], [30, 2]]],
+        [True, [[30, 0]]],
+        *(False, 1, True, 1, 3),
+    ]
+
+
+def test_a_step_shows_the_sound_checkpoint_before_it_on_its_way():
+    marks = whole(of_steps([100, 200, 300]), of_steps([250, 350], 2, {350: Flag.DAMAGED}))
+    seen = evaluate(
+        """const marks = makeMarks(); marks.take(load(given.marks));
+        const way = wayOf(given.lanes, 2), step = (mark) => mark && mark.step;
+        const beside = (at) => [-1, 1].map((by) => step(neighbour(marks, way, at, by)));
+        return [[380, 349, 249, 5].map((at) => step(nearestOf(marks, way, at))),
+          [200, 250, 100].map(beside),
+          [100, 200, 201].map((at) => laneAt(way, at).n),
+          step(nearestOf(marks, wayOf(given.lanes, 1), 999)),
+          spaced(marks, way, makeScale(0, 400, 0, 400), 60).map(step)];""",
+        marks=marks,
+        lanes=LANES,
+    )
+    assert seen == [
+        [250, 250, 200, 100],
+        [[100, 250], [200, None], [None, 200]],
+        [1, 1, 2],
+        300,
+        [100, 200],
+    ]
+
+
+def test_marks_move_apart_or_become_bars_that_end_at_ticks():
+    marks = whole(
+        of_steps([0, 100, 102, *range(300, 500, 2)], flags={350: Flag.PINNED, 402: Flag.DAMAGED})
+    )
+    single, bars = evaluate(
+        """const marks = makeMarks(); marks.take(load(given.marks));
+        const { single, bars } = binsOf(marks.ofLane(1), makeScale(0, 1000, 0, 1000), 100);
+        const placed = ({ mark, x, onBar }) => [mark.step, Math.round(x), Boolean(onBar)];
+        return [single.map(placed), bars.map(({ count }) => count)];""",
+        marks=marks,
+    )
+    assert bars == [50, 50]
+    assert single == [
+        [0, 0, False],
+        [100, 98, False],
+        [102, 105, False],
+        [350, 350, True],
+        [402, 402, True],
+    ]
+
+
+def test_ten_thousand_checkpoints_are_few_shapes():
+    marks = whole(of_steps(range(0, 1_000_000, 100)))
+    shapes, took_ms = evaluate(
+        """const marks = makeMarks(); marks.take(load(given.marks)); marks.ofLane(1);
+        const scale = makeScale(0, 1e6, 0, 1000), began = performance.now();
+        const { single, bars } = binsOf(marks.ofLane(1), scale, 1e5);
+        return [single.length + bars.length, performance.now() - began];""",
+        marks=marks,
+    )
+    assert shapes == 10
+    assert took_ms < 100  # some milliseconds
+
+
+def test_more_than_five_runs_fold_and_the_ways_to_live_edge_and_playhead_stay():
+    lanes = [{"n": n, "parent": None if n == 1 else n - 1, "fork": 0} for n in range(9, 0, -1)]
+    shown, folded = evaluate(
+        """const keep = [given.lanes[0], given.lanes[8]];
+        const { shown, folded } = foldOf(given.lanes, keep, 5);
+        return [shown.map((one) => one.n), folded.map((one) => one.n)];""",
+        lanes=lanes,
+    )
+    assert shown == [9, 8, 7, 1]
+    assert folded == [6, 5, 4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("high", "tick"), [(100, 10), (1000, 100), (8620, 1000), (3, 1), (5e8, 5e7)]
+)
+def test_ticks_are_round_and_far_enough_apart(high, tick):
+    assert evaluate(f"return tickOf(makeScale(0, {high}, 0, 1000), 90);") == tick
