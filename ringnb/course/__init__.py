@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from ringnb.checkpoint.storage.directory.work_area import work_area_of as side_directory
 from ringnb.course.checks import CheckFailed, Passed
-from ringnb.course.figures import chunk_costs, cuts, left_over, valley
+from ringnb.course.figures import chunk_costs, cuts, disk_filling, left_over, valley, waste
 from ringnb.course.lesson_00 import check_00
-from ringnb.course.lesson_01 import check_01, rate_during
+from ringnb.course.lesson_01 import RingIndices, check_01, cost_of_a_launch, rate_during
 from ringnb.course.lesson_02 import (
     Cut,
     check_02,
@@ -40,8 +40,14 @@ from ringnb.course.lesson_04 import (
     steps_at_risk,
     sweep,
 )
-from ringnb.course.lesson_05 import Wreck, check_05, kill_while_writing
-from ringnb.course.lesson_06 import check_06, replay
+from ringnb.course.lesson_05 import (
+    Wreck,
+    check_05,
+    kill_between,
+    kill_while_writing,
+    write_and_crash,
+)
+from ringnb.course.lesson_06 import check_06, disk_use, replay
 from ringnb.course.lesson_07 import check_07, same_bits, shake
 from ringnb.course.lesson_08 import (
     Words,
@@ -54,14 +60,25 @@ from ringnb.course.lesson_08 import (
     wave_ptx,
     words,
 )
+from ringnb.course.lesson_09 import (
+    PLAN_STEPS,
+    PowerCuts,
+    check_09,
+    power_cuts,
+    record_commit,
+    try_plan,
+)
 from ringnb.course.widgets import Note, panel, predict
 
 __all__ = [
+    "PLAN_STEPS",
     "CheckFailed",
     "Cut",
     "Note",
     "Passed",
+    "PowerCuts",
     "Reads",
+    "RingIndices",
     "Sweep",
     "Trial",
     "Words",
@@ -78,23 +95,30 @@ __all__ = [
     "check_06",
     "check_07",
     "check_08",
+    "check_09",
     "chunk_costs",
     "copy_live",
     "copy_paused",
     "copy_snapshot",
+    "cost_of_a_launch",
     "count_reads",
     "cuts",
     "daly",
+    "disk_filling",
+    "disk_use",
     "energy_error",
     "files_of",
     "gpu_or_simulator",
+    "kill_between",
     "kill_while_writing",
     "left_over",
     "lifetimes",
     "measure_cost",
     "panel",
+    "power_cuts",
     "predict",
     "rate_during",
+    "record_commit",
     "replay",
     "same_bits",
     "save_wave",
@@ -104,7 +128,10 @@ __all__ = [
     "simulate",
     "steps_at_risk",
     "sweep",
+    "try_plan",
     "valley",
+    "waste",
     "wave_ptx",
     "words",
+    "write_and_crash",
 ]

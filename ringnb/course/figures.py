@@ -1,7 +1,11 @@
-"""Figures of lessons 2, 3, 4 and 6; `ringnb.plots` draws those that need only checkpoints."""
+"""Figures of lessons 2, 3, 4 and 6; that of lesson 9 is in its module.
+
+`ringnb.plots` draws those that need only checkpoints.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +15,10 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.course.lesson_02 import Cut, energy_error
-from ringnb.course.lesson_04 import Sweep
+from ringnb.course.lesson_04 import Sweep, daly, simulate
 from ringnb.plots.style import make_figure, scale_for
 
-__all__ = ["chunk_costs", "cuts", "left_over", "valley"]
+__all__ = ["chunk_costs", "cuts", "disk_filling", "left_over", "valley", "waste"]
 
 _BLUE, _ORANGE, _GREY = "#26456e", "#d1730f", "#6f6f6f"
 
@@ -130,6 +134,10 @@ def valley(measured: Sweep) -> Figure:
     return figure
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def left_over(histories: Mapping[str, Sequence[CheckpointInfo]]) -> Figure:
     """Draw which checkpoints each policy leaves.
 
@@ -153,4 +161,79 @@ def left_over(histories: Mapping[str, Sequence[CheckpointInfo]]) -> Figure:
     ax.set_ylim(len(histories) - 0.5, -0.5)
     ax.set_xlabel("step of the checkpoints that are left (diamond: pinned)")
     ax.grid(visible=True, axis="x", alpha=0.3)
+    return figure
+
+
+def disk_filling(uses: Mapping[str, Sequence[int]], limit: int, *, every_s: float) -> Figure:
+    """Draw how the disk fills in a long run, with each policy.
+
+    Parameters
+    ----------
+    uses : mapping of str to sequence of int
+        From `disk_use`, for each policy's name.
+    limit : int
+        Bytes that the disk holds.
+    every_s : float
+        Seconds between two commits.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure, with a logarithmic axis.
+    """
+    figure = make_figure(7.4, 4.2)
+    ax = figure.subplots()
+    colours = (_BLUE, _ORANGE, "#5b8c5a", "#8c3b6b", _GREY)
+    for (name, use), colour, style in zip(
+        uses.items(), itertools.cycle(colours), itertools.cycle(("-", "--", "-.", ":"))
+    ):
+        days = [(i + 1) * every_s / 86400 for i in range(len(use))]
+        ax.plot(days, [n / 1e9 for n in use], style, color=colour, label=name, linewidth=2)
+    ax.axhline(limit / 1e9, color="#b2182b", linewidth=1.5)
+    ax.annotate("the disk is full", (0, limit / 1e9), (4, 4), textcoords="offset points")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f} GB"))
+    ax.set_xlabel("time (days)")
+    ax.set_ylabel("checkpoints on the disk")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    ax.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def waste(cost_s: float, mtbf_s: float, latencies: Sequence[float]) -> Figure:
+    """Draw what each interval wastes, counted over many failures, for several latencies of a commit.
+
+    Parameters
+    ----------
+    cost_s : float
+        Seconds for which a checkpoint stops the work.
+    mtbf_s : float
+        Mean time between failures, seconds.
+    latencies : sequence of float
+        Seconds from the end of the stop until the checkpoint is committed.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure, with the intervals of Young's and Daly's formulas.
+    """
+    young, best = math.sqrt(2 * cost_s * mtbf_s), daly(cost_s, mtbf_s)
+    intervals = np.geomspace(young / 8, 6 * young, 60)
+    figure = make_figure(7.0, 4.4)
+    ax = figure.subplots()
+    for latency, style in zip(latencies, itertools.cycle(("-", "--", "-.", ":"))):
+        lost = [simulate(t, cost_s, mtbf_s, latency_s=latency) for t in intervals]
+        ax.plot(intervals, lost, style, color=_BLUE, label=f"committed after {latency:g} s")
+    for name, at, style in (("Young", young, "--"), ("Daly", best, "-")):
+        ax.axvline(at, color=_ORANGE, linestyle=style, label=f"{name}: {_short(at)} s")
+    ax.set_xscale("log")
+    ticks = [young * 2**n for n in range(-3, 3)]
+    ax.set_xticks(ticks, labels=[_short(t) for t in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    ax.set_ylim(0, None)
+    ax.set_xlabel("work between two checkpoints, T (s)")
+    ax.set_ylabel("time wasted")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    ax.grid(visible=True, alpha=0.3)
     return figure

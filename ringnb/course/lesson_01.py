@@ -1,20 +1,29 @@
 """Lesson 1: an actor steps while the notebook is busy, and a command is only put into a queue.
 
-`check_01` times a learner's command on a live kernel and compares the state that results.
+`cost_of_a_launch` and `RingIndices` look at a kernel from outside: what it costs to start one, and
+who has moved which index of its rings. `check_01` times a learner's command on a live kernel and
+compares the state that results.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
+from typing import final
 
 import numpy as np
 
-from ringnb.actors import Wave2D
+from ringnb._support.text import format_table, rows_table
+from ringnb.actors import Actor, Wave2D
 from ringnb.course.checks import Passed, learners_code, require, trial_session, wait_while
+from ringnb.kernel import layout
+from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.kernel.host import LaneKernel
+from ringnb.messages.commands import Command
 from ringnb.session.session import Session
 
-__all__ = ["check_01", "rate_during"]
+__all__ = ["RingIndices", "check_01", "cost_of_a_launch", "rate_during"]
 
 _STEPS, _PACE = (50, 40, 60, 45, 55), 100.0  # steps differ, so that no constant passes every round
 _LIMIT_S = 0.005
@@ -42,6 +51,103 @@ def rate_during(session: Session, slot: int, cell: Callable[[], object]) -> floa
     step, begin = session.current_step(slot), time.monotonic()
     cell()
     return (session.current_step(slot) - step) / (time.monotonic() - begin)
+
+
+def cost_of_a_launch(actor: Actor, launches: int = 20) -> float:
+    """Measure how long it takes to launch a CPU kernel, let it take one step, and end it.
+
+    The actor was compiled before, and its memory is not counted: only threads start and end.
+
+    Parameters
+    ----------
+    actor : Actor
+        What the kernel hosts.
+    launches : int, default 20
+        How many kernels are launched, one after the other.
+
+    Returns
+    -------
+    float
+        Median, seconds.
+    """
+    took = []
+    for _ in range(launches):
+        kernel = CpuKernel([actor])
+        begin = time.perf_counter()
+        kernel.launch()
+        try:
+            kernel.push_nowait(0, Command.RUN_STEPS, 1, 0, (1,))
+            until = time.monotonic() + _PATIENCE_S
+            while kernel.counters(0).step < 1 and time.monotonic() < until:
+                time.sleep(0)
+        finally:
+            kernel.stop()
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took)
+
+
+@final
+class RingIndices:
+    """A table of the four indices of a session's rings: what they were, and who has moved them.
+
+    Parameters
+    ----------
+    session : Session
+        A session; the rings are those of its first lane.
+    """
+
+    _WORDS = (
+        ("H2K_HEAD", "host", layout.H2K_HEAD),
+        ("H2K_TAIL", "kernel", layout.H2K_TAIL),
+        ("K2H_HEAD", "kernel", layout.K2H_HEAD),
+        ("K2H_TAIL", "host", layout.K2H_TAIL),
+    )
+
+    def __init__(self, session: Session) -> None:
+        kernel = session.kernel
+        if not isinstance(kernel, LaneKernel):
+            msg = f"kernel must have rings in memory of the host, got {kernel!r}"
+            raise TypeError(msg)
+        self._control = kernel.shared(0).control
+        self._rows: list[tuple[str, list[int]]] = []
+        self.note("at the beginning")
+
+    def note(self, what: str) -> None:
+        """Read the indices now.
+
+        Parameters
+        ----------
+        what : str
+            What has happened since they were read before.
+        """
+        self._rows.append((what, [int(self._control[at]) for _, _, at in self._WORDS]))
+
+    def moved(self) -> list[str]:
+        """Return the names of the indices that the last `note` has found moved."""
+        if len(self._rows) < 2:
+            return []
+        (_, before), (_, after) = self._rows[-2:]
+        return [w[0] for w, a, b in zip(self._WORDS, before, after, strict=True) if a != b]
+
+    def _table(self) -> tuple[list[str], list[tuple[object, ...]]]:
+        header = [f"{name} ({writer})" for name, writer, _ in self._WORDS]
+        rows: list[tuple[object, ...]] = []
+        before = self._rows[0][1]
+        for what, values in self._rows:
+            pairs = zip(values, before, strict=True)
+            rows.append((what, *(str(v) if v == b else f"{b} → {v}" for v, b in pairs)))
+            before = values
+        return ["what happened", *header], rows
+
+    def _repr_html_(self) -> str:
+        """Show them as a table."""
+        header, rows = self._table()
+        return rows_table("Indices of the rings; in brackets: who writes each", header, rows)
+
+    def __repr__(self) -> str:
+        """Show them as lines."""
+        header, rows = self._table()
+        return "\n".join(format_table(header, [[str(cell) for cell in row] for row in rows]))
 
 
 def check_01(clap: Callable[[Session, int, int], object]) -> Passed:

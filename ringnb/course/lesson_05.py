@@ -9,8 +9,16 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, final
+
+import numpy.typing as npt
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore, WrapperStore
 
 from ringnb._support.children import PythonChild
 from ringnb.checkpoint import CheckpointStorage, ZarrStorage
@@ -18,9 +26,10 @@ from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.course.checks import Passed, learners_code, require, wait_while
 from ringnb.course.lesson_03 import files_of
 from ringnb.errors import RingnbError
+from ringnb.session.crank import POSITIONS
 from ringnb.session.fault_injection import flip_bit
 
-__all__ = ["Wreck", "check_05", "kill_while_writing"]
+__all__ = ["Wreck", "check_05", "kill_between", "kill_while_writing", "write_and_crash"]
 
 _ATTEMPTS = 8
 _PATIENCE_S = 60.0
@@ -103,6 +112,91 @@ def _kill_once(store: Path, commits: int, side: int) -> Wreck | None:
     if (store / writing).exists() or not _chunk_staged(store):
         return None
     return Wreck(tuple(committed), writing, _staged(store), status)
+
+
+def kill_between(store: Path, position: str) -> list[str]:
+    """Let a process turn the crank of a second commit to a position, and kill it there.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        A new store.
+    position : str
+        One of ``ringnb.session.crank.POSITIONS``.
+
+    Returns
+    -------
+    list of str
+        The checkpoints that another process finds then.
+
+    Raises
+    ------
+    RingnbError
+        If the process ended by itself.
+    """
+    if position not in POSITIONS:
+        msg = f"position must be one of {', '.join(POSITIONS)}; got {position!r}"
+        raise ValueError(msg)
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "errors.txt"
+        arguments = ("-m", "ringnb.course.processes.cranked", str(store), position)
+        with PythonChild(*arguments, log=log) as process:
+            if next(process.lines(_PATIENCE_S), None) is None:
+                msg = f"the process ended by itself: {log.read_text().strip()}"
+                raise RingnbError(msg)
+            process.kill()
+    with ZarrStorage(store) as storage:
+        return storage.list()
+
+
+def write_and_crash(
+    place: Path, state: npt.NDArray[Any], chunks: tuple[int, ...], after: int, *, document: str
+) -> None:
+    """Write an array with plain zarr, in a process that crashes after some chunks.
+
+    Parameters
+    ----------
+    place : pathlib.Path
+        The array's directory.
+    state : numpy.ndarray
+        What it should hold.
+    chunks : tuple of int
+        Shape of a chunk.
+    after : int
+        How many chunks are written before the crash.
+    document : str
+        When the array's ``zarr.json`` is written: "first" or "last".
+    """
+    if document not in ("first", "last"):
+        msg = f"document must be 'first' or 'last', got {document!r}"
+        raise ValueError(msg)
+    store = _Crashing(LocalStore(place), after, hold_back=document == "last")
+    with zarr.config.set({"async.concurrency": 1}), suppress(_Crash):
+        array = zarr.create_array(store, shape=state.shape, dtype=state.dtype, chunks=chunks)
+        array[:] = state
+
+
+class _Crash(Exception):
+    """The process is gone."""
+
+
+@final
+class _Crashing(WrapperStore[Store]):
+    """Writes a number of chunks, and crashes; holds documents back, or does not."""
+
+    def __init__(self, store: Store, after: int, *, hold_back: bool) -> None:
+        super().__init__(store)
+        self._left, self._hold_back = after, hold_back
+
+    async def set(self, key: str, value: Buffer) -> None:
+        if key.endswith("zarr.json"):
+            if not self._hold_back:
+                await super().set(key, value)
+            return  # the crash comes before those that are held back
+        if self._left == 0:
+            raise _Crash
+        self._left -= 1
+        await super().set(key, value)
 
 
 def _staged(store: Path) -> dict[str, int]:

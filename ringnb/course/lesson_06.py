@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from ringnb.checkpoint import Checkpoint
@@ -14,7 +14,7 @@ from ringnb.checkpoint.retention import Policy, choose
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.course.checks import CheckFailed, Passed, learners_code
 
-__all__ = ["check_06", "replay"]
+__all__ = ["check_06", "disk_use", "replay"]
 
 _NBYTES = 1 << 20
 _LIMIT_MIB = 6
@@ -47,7 +47,44 @@ def replay(
     list of CheckpointInfo
         What is left, oldest first. Each counts 1 MiB.
     """
-    pins = pins or {}
+    history: list[CheckpointInfo] = []
+    for _, history in _histories(policy, steps, pins or {}, interval_s, _NBYTES):  # noqa: B007
+        pass
+    return history
+
+
+def disk_use(
+    policy: Policy, nbytes: int, *, every_s: float, duration_s: float, steps: int = 1000
+) -> list[int]:
+    """Return how many bytes are on the disk at each commit of a long run, before older ones go.
+
+    Parameters
+    ----------
+    policy : Policy
+        What to keep.
+    nbytes : int
+        Bytes of a checkpoint.
+    every_s : float
+        Seconds between two commits.
+    duration_s : float
+        Seconds of the whole run.
+    steps : int, default 1000
+        Steps between two commits.
+
+    Returns
+    -------
+    list of int
+        One for each commit. The new checkpoint is written before an older one is deleted.
+    """
+    commits = int(duration_s // every_s)
+    every = _histories(policy, range(steps, steps * commits + 1, steps), {}, every_s, nbytes)
+    return [nbytes * len(before) for before, _ in every]
+
+
+def _histories(
+    policy: Policy, steps: Iterable[int], pins: Mapping[int, str], interval_s: float, nbytes: int
+) -> Iterator[tuple[list[CheckpointInfo], list[CheckpointInfo]]]:
+    """Yield what is there at each commit, before and after the policy has been applied."""
     asked: list[str] = []
 
     def load(name: str) -> Checkpoint:
@@ -66,16 +103,17 @@ def replay(
             step,
             index + 1,
             created_at=_START + timedelta(seconds=interval_s * index),
-            nbytes=_NBYTES,
+            nbytes=nbytes,
             pin=pins.get(index),
         )
         history.append(new)
+        before = list(history)
         retired = set(choose(history, policy, load, protect=(new.name,)))
         if asked:  # a policy may keep what it cannot look into, and go on
             msg = f"{asked[0]!r} is imaginary: a policy that looks inside checkpoints cannot be replayed"
             raise LookupError(msg)
         history = [one for one in history if one not in retired]
-    return history
+        yield before, history
 
 
 def check_06(policy: object) -> Passed:

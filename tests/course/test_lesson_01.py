@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import zarr
 from lessons import refuse
 
+import ringnb as rn
 from ringnb import course
 from ringnb.course import lesson_01
+from ringnb.session.crank import Crank
 
 
 def clap_elsewhere(session, slot, steps):
@@ -50,6 +56,36 @@ def clap_on_the_other_axis(session, slot, steps):
     nx, ny = session.actors[slot].shape
     session.inject(slot, (ny // 2, nx // 2), 1.0)
     session.run_steps(slot, steps, wait=False)
+
+
+def test_a_launch_takes_longer_than_a_step(wave):
+    begin = time.perf_counter()
+    wave.run_steps(0, 200)
+    step_s = (time.perf_counter() - begin) / 200
+    assert course.cost_of_a_launch(wave.actors[0], launches=3) > step_s
+
+
+def test_each_turn_of_the_crank_moves_one_index_of_a_ring():
+    storage = rn.ZarrStorage(zarr.storage.MemoryStore())
+    config = rn.CheckpointConfig(enabled=False)
+    with rn.Session(rn.actors.Life((8, 8)), config=config, storage=storage, service=False) as s:
+        crank, indices = Crank(s), course.RingIndices(s)
+        assert indices.moved() == []
+        moved = []
+        for _ in range(5):
+            crank.turn()
+            indices.note(crank.position)
+            moved.append(indices.moved())
+        assert moved == [[], ["H2K_HEAD"], ["H2K_TAIL"], ["K2H_HEAD"], ["K2H_TAIL"]]
+        (row,) = [line for line in repr(indices).splitlines() if line.startswith("in staging")]
+        assert row.split() == ["in", "staging", "1", "0", "→", "1", "0", "0"]
+        assert "K2H_TAIL (host)" in indices._repr_html_()
+        crank.close()
+
+
+def test_rings_are_looked_at_in_a_kernel_that_has_them():
+    with pytest.raises(TypeError, match="rings in memory of the host"):
+        course.RingIndices(SimpleNamespace(kernel=object()))
 
 
 WRONG = [

@@ -6,12 +6,15 @@ import contextlib
 import itertools
 import shutil
 
+import numpy as np
 import pytest
+import zarr
 from lessons import lesson, refuse
 
 import ringnb as rn
 from ringnb import course
 from ringnb.course import lesson_05
+from ringnb.course.processes.cranked import turn_to
 
 
 def whole(storage, name):
@@ -140,6 +143,35 @@ def test_a_killed_writer_leaves_chunks_and_no_name(tmp_path):
     with rn.ZarrStorage(store) as storage:
         assert wreck.writing not in storage.list()
         assert set(wreck.committed) <= set(storage.list())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("position", "found"), [("written", [10]), ("committed", [10, 20])])
+def test_a_kill_between_two_stages_leaves_the_checkpoint_or_nothing(tmp_path, position, found):
+    names = course.kill_between(tmp_path / "s.zarr", position)
+    assert names == [f"checkpoint_0_step_{step}" for step in found]
+
+
+def test_the_process_that_is_killed_stands_where_it_was_told(tmp_path):
+    with turn_to(str(tmp_path / "s.zarr"), "on the H2K ring") as session:
+        assert session.statistics().kernel.h2k_depth == (1,)
+        assert [session.storage.load(n).step for n in session.storage.list()] == [10]
+    with pytest.raises(ValueError, match="position must be one of idle, requested"):
+        course.kill_between(tmp_path / "s.zarr", "nowhere")
+
+
+def test_plain_zarr_reads_zeros_where_the_document_came_first(tmp_path):
+    state = np.arange(1.0, 65.0).reshape(8, 8)
+    course.write_and_crash(tmp_path / "first", state, (2, 8), 3, document="first")
+    read = zarr.open_array(tmp_path / "first", mode="r")[:]
+    assert np.array_equal(read[:6], state[:6])
+    assert not read[6:].any()
+    course.write_and_crash(tmp_path / "last", state, (2, 8), 3, document="last")
+    assert sorted(course.files_of(tmp_path / "last")) == ["c/0/0", "c/1/0", "c/2/0"]
+    with pytest.raises(FileNotFoundError):
+        zarr.open_array(tmp_path / "last", mode="r")
+    with pytest.raises(ValueError, match="'first' or 'last'"):
+        course.write_and_crash(tmp_path / "none", state, (2, 8), 3, document="never")
 
 
 def test_a_writer_that_fails_is_told_with_its_error(tmp_path):

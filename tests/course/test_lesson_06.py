@@ -79,3 +79,10 @@ def test_a_replay_leaves_what_real_commits_leave():
         real = [storage.load(name).step for name in session.manager.list_checkpoints(0)]
     replayed = [one.step for one in course.replay(policy, range(10, 90, 10), pins={1: "by hand"})]
     assert real == replayed == [10, 20, 30, 60, 70, 80]
+
+
+def test_a_long_run_needs_room_for_one_more_than_is_kept():
+    use = course.disk_use(keep.keep_last(3), 10, every_s=60.0, duration_s=360.0)
+    assert use == [10, 20, 30, 40, 40, 40]
+    every = course.disk_use(keep.keep_every(2000), 10, every_s=60.0, duration_s=360.0, steps=1000)
+    assert every == [10, 20, 30, 40, 40, 50]  # step 3000 goes when it is no longer the newest

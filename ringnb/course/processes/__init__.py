@@ -1,5 +1,6 @@
 """Programs that lessons run in other processes, each with ``python -m ringnb.course.processes.NAME``.
 
-`writer` is killed in lesson 5 while it commits; `compiled` compiles the CUDA kernel for lesson 8. They
-print their results on standard output. They may import what the course may import, but no lesson.
+`writer` is killed in lesson 5 while it commits, `cranked` between two stages of a commit; `compiled`
+compiles the CUDA kernel for lesson 8. They print their results on standard output. They may import
+what the course may import, but no lesson.
 """
