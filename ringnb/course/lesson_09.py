@@ -79,7 +79,18 @@ class PowerCuts:
         return sum(operation.startswith("sync") for operation in self.operations)
 
     def may_leave(self, index: int) -> str:
-        """Return what a power cut after an operation may leave, in words."""
+        """Return what a power cut after an operation may leave, in words.
+
+        Parameters
+        ----------
+        index : int
+            Of the operation.
+
+        Returns
+        -------
+        str
+            For example "nothing or whole".
+        """
         return " or ".join(what for what in _COLOURS if self.power[index].get(what))
 
 

@@ -19,9 +19,21 @@ def without(step):
 
 WRONG = [  # an answer, a fact, and what the hint speaks of
     ([*BEGIN, "rename"], "after step 4, 'rename', the store may show", "the file 'chunk' is on"),
-    (without("sync chunk"), "the power fails after step 6, 'rename'", "the file 'chunk' is on the disk"),
-    (without("sync document"), "the power fails after step 6, 'rename'", "the file 'document' is on"),
-    (without("sync directory"), "the power fails after step 6, 'rename'", "the names in a directory"),
+    (
+        without("sync chunk"),
+        "the power fails after step 6, 'rename'",
+        "the file 'chunk' is on the disk",
+    ),
+    (
+        without("sync document"),
+        "the power fails after step 6, 'rename'",
+        "the file 'document' is on",
+    ),
+    (
+        without("sync directory"),
+        "the power fails after step 6, 'rename'",
+        "the names in a directory",
+    ),
     (without("sync store"), "a power cut may leave: nothing or whole", "until that directory"),
     (without("rename"), "a power cut may leave: nothing", "without a rename"),
     (without("write document"), "comes before 'write document'", "needs those that make"),
