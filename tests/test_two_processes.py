@@ -60,7 +60,7 @@ def config(*plugins, worker=False, **options):
     ],
 )
 def test_a_run_of_all_tests_has_two_processes(changes, processes, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("ringnb._support.machine.available_cores", lambda: 2)
     run = config("xdist", **changes)
     two_processes.set_up(run)
     assert run.option.numprocesses == processes
@@ -68,12 +68,12 @@ def test_a_run_of_all_tests_has_two_processes(changes, processes, monkeypatch):
 
 
 def test_without_a_second_core_or_xdist_it_has_one(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("ringnb._support.machine.available_cores", lambda: 2)
     run = config()
     del run.option.numprocesses
     two_processes.set_up(run)
     assert not run.pluginmanager.hasplugin("lines")
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("ringnb._support.machine.available_cores", lambda: 1)
     run = config("xdist")
     two_processes.set_up(run)
     assert run.option.numprocesses is None

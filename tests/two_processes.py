@@ -8,13 +8,14 @@ a file's tests share is seldom made twice.
 from __future__ import annotations
 
 import collections
-import os
 
 import pytest
 
 
 def wanted(config):
     """Whether this run is one of all tests, on a machine that has a core for each process."""
+    from ringnb._support.machine import available_cores  # as its tests find it, not before
+
     option = config.option
     all_tests = option.all or "not slow" in option.markexpr
     given = option.file_or_dir or option.usepdb or option.collectonly or option.keyword
@@ -24,7 +25,7 @@ def wanted(config):
         and config.pluginmanager.hasplugin("xdist")
         and not hasattr(config, "workerinput")  # this is one of the two
         and option.numprocesses is None
-        and (os.cpu_count() or 1) > 1
+        and available_cores() > 1
     )
 
 
