@@ -82,7 +82,10 @@ def test_the_soak_notices_a_kernel_that_forgets_a_restore(client, monkeypatch):
 
 
 def test_the_clock_s_rate_and_resolution_are_found(client):
-    seen = proofs.timer(client, 0.1)
+    for _ in range(10):  # another process may hold up one of the two clocks' readings
+        seen = proofs.timer(client, 0.1)
+        if abs(seen.rate - 1) < 0.3:
+            break
     assert abs(seen.rate - 1) < 0.3
     assert seen.resolution_ns > 0
     assert proofs._step_of([1000, 1096, 1256, 1256, 1480]) == 32
