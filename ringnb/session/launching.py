@@ -13,6 +13,7 @@ from ringnb._support.environment import environment, git_commit
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.notices import warn
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda.availability import notice_fallback
@@ -26,6 +27,7 @@ __all__ = [
     "population_of",
     "register_population",
     "say_that_it_starts_fresh",
+    "warn_if_nothing_can_be_saved",
 ]
 
 logger = logging.getLogger("ringnb.session")
@@ -182,3 +184,15 @@ def make_kernel(
     from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
 
     return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)
+
+
+def warn_if_nothing_can_be_saved(manager: CheckpointManager) -> None:
+    """Warn when a session begins, and not when hours are lost; unless it is to save nothing."""
+    if not (manager.config.enabled or manager.config.on_close):
+        return
+    why = getattr(manager.storage, "why_unwritable", lambda: None)()  # not every storage has it
+    if why is not None:
+        warn(
+            f"this session can save no checkpoint: {why}. It runs all the same; one that only restores "
+            "and shows needs no rights: CheckpointConfig(enabled=False, on_close=False)"
+        )

@@ -61,6 +61,7 @@ from ringnb.session.launching import (
     population_of,
     register_population,
     say_that_it_starts_fresh,
+    warn_if_nothing_can_be_saved,
 )
 from ringnb.session.live_copy import copy_state
 from ringnb.session.live_state import LiveState
@@ -210,6 +211,7 @@ class Session:
         remember(run, store, ids, self)
         close_at_sigterm()
         live.enter(self)
+        warn_if_nothing_can_be_saved(self._manager)
 
     # -- life -----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from waiting import until
 import ringnb as rn
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.snapshots import SnapshotRequest
+from ringnb.testing import MemoryStorage
 from ringnb.testing.kernels import Mixer, advance
 
 
@@ -344,3 +345,18 @@ def test_many_sessions_may_live_side_by_side():
     assert [s.current_step(0) for s in sessions] == [1, 2, 3, 4]
     for s in sessions:
         s.close()
+
+
+class _Unwritable(MemoryStorage):
+    def why_unwritable(self):
+        return "the file system of '/data' is read-only"
+
+
+def test_a_store_that_cannot_be_written_is_told_when_the_session_begins():
+    storage = _Unwritable()
+    with pytest.warns(
+        rn.CheckpointWarning, match="can save no checkpoint: the file system"
+    ) as told:
+        rn.Session(Mixer(SHAPE), config=quiet(enabled=True), storage=storage).close()
+    assert [w.filename for w in told] == [__file__]
+    rn.Session(Mixer(SHAPE), config=quiet(), storage=storage).close()  # one that only looks on

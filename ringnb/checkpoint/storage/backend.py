@@ -224,6 +224,10 @@ class Backend(ABC):
     def writing(self, *, adopting: bool = False) -> AbstractContextManager[None]:
         """Be the only writer for the length of a ``with`` block; `adopting`: of what is no store yet."""
 
+    def why_unwritable(self) -> str | None:
+        """Return why `writing` is refused, as far as can be seen without trying; None if it may go."""
+        return None
+
     @abstractmethod
     def put(self, commit: Commit) -> SaveReceipt:
         """Commit; within `writing`. A name that is taken is a `CheckpointError`."""

@@ -309,6 +309,16 @@ class CheckpointStorage(ABC):
             "use a ZarrStorage"
         )
 
+    def why_unwritable(self) -> str | None:
+        """Return why nothing can be saved here, as far as can be seen without writing.
+
+        Returns
+        -------
+        str or None
+            A sentence with the remedy; None if nothing is known to be in the way, as in this default.
+        """
+        return None
+
     def freed_by(self, names: Collection[str]) -> int:
         """Return how many bytes the deletion of some checkpoints would free.
 

@@ -27,11 +27,13 @@ __all__ = [
     "name_full",
     "share_like",
     "why_denied",
+    "why_not_writable",
 ]
 
 _E = TypeVar("_E")
 _DENIED = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+_READ_ONLY = "the file system of {!r} is read-only: use another storage_path"
 _TOLD = _DENIED | {errno.ENAMETOOLONG, errno.EXDEV}
 
 
@@ -83,7 +85,7 @@ def name_full(error: object, place: Path) -> None:
 def why_denied(error: OSError, store: Path, *paths: Path) -> str:
     """Return which of some paths, or of the directories above, is in the way, whose, and a remedy."""
     if error.errno == errno.EROFS:
-        return f"the file system of {str(paths[0])!r} is read-only: use another storage_path"
+        return _READ_ONLY.format(str(paths[0]))
     for path in paths:
         for folder in reversed(path.parents):
             if os.path.isdir(folder) and not _may(folder, os.X_OK):
@@ -105,6 +107,19 @@ def why_denied(error: OSError, store: Path, *paths: Path) -> str:
         f"the system refuses {shown} ({error.strerror}): see `ls -ld` and `lsattr -d`, or use another "
         "storage_path"
     )
+
+
+def why_not_writable(store: Path, *paths: Path) -> str | None:
+    """Return why some paths of a store cannot be written, there or to be made, as far as rights tell."""
+    for path in paths:
+        there = next(p for p in (path, *path.parents) if os.path.exists(p))
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            return _READ_ONLY.format(str(there))
+        if os.path.isdir(there) and not _may(there, os.X_OK):
+            return _not_allowed(store, there, "enter")
+        if not _may(there, os.W_OK):
+            return _not_allowed(store, there, "write")
+    return None
 
 
 def _may(path: Path, what: int) -> bool:

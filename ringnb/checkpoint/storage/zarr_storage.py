@@ -127,6 +127,10 @@ class ZarrStorage(CheckpointStorage):
         """Bytes of the largest snapshot that gains by `save_many`; 0 if none does."""
         return self._backend.group_bytes
 
+    def why_unwritable(self) -> str | None:
+        """Return why nothing can be saved; see `CheckpointStorage.why_unwritable`."""
+        return self._backend.why_unwritable()
+
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
         """Commit a snapshot; see `CheckpointStorage.save`.
 

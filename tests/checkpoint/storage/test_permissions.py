@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from processes import elsewhere
+from zarr.storage import LocalStore, MemoryStore
 
 import ringnb as rn
 from ringnb.checkpoint.storage.directory import files
@@ -56,6 +57,8 @@ def _use(user, umask, path, operations, options):
                 storage.load(name).verify()
             elif operation == "catalogue":
                 return [(entry.name, entry.damaged) for entry in storage.catalogue()]
+            elif operation == "why_unwritable":
+                return storage.why_unwritable()
             elif operation.endswith("many"):
                 many = [(name, make_snapshot(1))] if operation == "save_many" else [name]
                 [result] = getattr(storage, operation)(many)
@@ -299,3 +302,40 @@ def test_storage_rule_25_a_file_system_with_shorter_names_is_asked(storage, monk
     ):
         storage.save(name_of(131), make_snapshot(1))
     assert storage.list() == [name_of(130)]
+
+
+ASK = ("why_unwritable", None)
+
+
+@as_root
+def test_storage_rule_25_what_may_not_be_written_is_known_before_the_first_write(shared):
+    path = shared / "s.zarr"
+    assert use(ALICE, path, ("save", ONE), ASK) is None
+    before = {p: os.stat(p).st_mtime_ns for p in (shared, *shared.rglob("*"))}
+    text = use(BOB, path, ASK)
+    area = shared / ".s.zarr.ringnb"
+    assert text.startswith(f"store {str(path)!r}: user '{BOB}' may not write {str(area)!r}, which ")
+    assert "belongs to user '20001' and group '30001' (mode " in text
+    os.chmod(shared, 0o700)
+    text = use(BOB, path, ASK)
+    assert f"may not enter {str(shared)!r}" in text
+    assert "Use a storage_path in a directory of yours" in text
+    os.chmod(shared, 0o555)
+    assert f"may not write {str(shared)!r}" in use(BOB, shared / "new" / "s.zarr", ASK)
+    os.chmod(shared, 0o2775)
+    assert {p: os.stat(p).st_mtime_ns for p in (shared, *shared.rglob("*"))} == before
+
+
+def test_storage_rule_25_a_file_system_that_is_read_only_is_known_before(tmp_path, monkeypatch):
+    storage = rn.ZarrStorage(tmp_path / "s.zarr")
+    assert storage.why_unwritable() is None
+    found = os.statvfs(tmp_path)
+    flags = (*found[:8], found.f_flag | os.ST_RDONLY, found.f_namemax)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(flags))
+    assert f"the file system of {str(tmp_path)!r} is read-only" in storage.why_unwritable()
+
+
+def test_storage_rule_25_a_zarr_store_that_is_read_only_says_so(tmp_path):
+    rn.ZarrStorage(tmp_path).save(ONE, make_snapshot(1))
+    for store in (LocalStore(tmp_path, read_only=True), MemoryStore(read_only=True)):
+        assert "is read-only: open it for writing" in rn.ZarrStorage(store).why_unwritable()

@@ -35,7 +35,7 @@ from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.barrier import open_barrier
 from ringnb.checkpoint.storage.directory.dedup import Dedup
 from ringnb.checkpoint.storage.directory.lock import lock_of
-from ringnb.checkpoint.storage.directory.work_area import WorkArea, work_area_of
+from ringnb.checkpoint.storage.directory.work_area import WorkArea, why_unwritable, work_area_of
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, parse_info
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
@@ -206,6 +206,10 @@ class DirectoryBackend(Backend):
         return sum(size for (_, nlink, size), seen in links.items() if seen == nlink)
 
     # -- writing ---------------------------------------------------------------------------------
+
+    def why_unwritable(self) -> str | None:
+        """Look at the rights of the directories that a commit writes in."""
+        return str(self.read_only()) if self._read_only else why_unwritable(self._path)
 
     @contextlib.contextmanager
     def writing(self, *, adopting: bool = False) -> Iterator[None]:

@@ -22,11 +22,11 @@ from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, parse_document
 from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, looks_like_part
-from ringnb.checkpoint.storage.permissions import share_like
+from ringnb.checkpoint.storage.permissions import explain, share_like, why_not_writable
 from ringnb.checkpoint.storage.source import DirectorySource
-from ringnb.errors import CheckpointCorrupt
+from ringnb.errors import CheckpointCorrupt, CheckpointError
 
-__all__ = ["WorkArea", "work_area_of"]
+__all__ = ["WorkArea", "why_unwritable", "work_area_of"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _RETIRED = re.compile(r"[0-9a-f]{12}\..+")  # with the name: a user's files in it go back there
@@ -57,6 +57,19 @@ def work_area_of(store: Path) -> Path:
     ):
         return inside
     return beside
+
+
+def why_unwritable(store: Path) -> str | None:
+    """Return what keeps a commit out of a local store, by the rights alone; None if nothing does."""
+    try:
+        area = work_area_of(store)
+        why = why_not_writable(
+            store, area, area / "lock", *(area / name for name in _EMPTIED), store
+        )
+    except OSError as error:
+        told = explain(store, error)
+        return str(told) if isinstance(told, CheckpointError) else None
+    return None if why is None else f"store {str(store)!r}: {why}"
 
 
 def _keys_of(source: DirectorySource) -> set[str]:

@@ -208,6 +208,10 @@ class ObjectStoreBackend(Backend):
 
     # -- writing ---------------------------------------------------------------------------------
 
+    def why_unwritable(self) -> str | None:
+        """Ask the store."""
+        return str(self.read_only()) if self._store.read_only else None
+
     @contextlib.contextmanager
     def writing(self, *, adopting: bool = False) -> Iterator[None]:
         """Hold the lock among this process's threads."""
