@@ -5,10 +5,11 @@ None of it makes a restore impossible: the session warns of it before anything c
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ringnb._support.text import quote_names
+from ringnb._support.text import counted, quote_names
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of, differences
 from ringnb.checkpoint.history import read_history
@@ -16,6 +17,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 
 __all__ = [
+    "copies_of",
     "differences_to_tell",
     "differing_code",
     "if_renamed",
@@ -140,6 +142,23 @@ def if_renamed(ckpt: Checkpoint, actor: Actor) -> str:
             f"kernel_type={ckpt.kernel_type!r}"
         )
     return "restore it into an actor of its own type"
+
+
+def copies_of(manager: CheckpointManager, slot: int) -> str:
+    """Name what of an actor was copied or renamed by hand, "" if nothing was, and how to count it."""
+    kernel_id, storage = manager.registered[slot].kernel_id, manager.storage
+    copies = [
+        e.name for e in storage.catalogue() if e.copy is not None and e.kernel_id == kernel_id
+    ]
+    if not copies:
+        return ""
+    folders = getattr(storage, "folders", ())  # of a storage of one's own, or in no directory: none
+    place = shlex.quote(str(folders[0])) if folders else "STORE"
+    return (
+        f". {counted(len(copies), 'checkpoint')} of it, renamed or copied here by hand, count as yours: "
+        f"{quote_names(copies)}. `ringnb adopt {place} {copies[-1]}` makes one the actor's again, and "
+        "restore takes each by its name"
+    )
 
 
 def newest_of_another_name(manager: CheckpointManager, slot: int, actor: Actor) -> str:

@@ -7,7 +7,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
-from ringnb.session.compatibility import if_renamed, newest_of_another_name
+from ringnb.session.compatibility import copies_of, if_renamed, newest_of_another_name
 
 __all__ = ["check_fits", "fill_buffers", "find_checkpoint"]
 
@@ -37,7 +37,7 @@ def find_checkpoint(
         msg = (
             f"actor {kernel_id!r} (slot {slot}) has no checkpoint{of} in {manager.storage!r}: "
             "take one with snapshot(), or check storage_path and name_prefix"
-            f"{newest_of_another_name(manager, slot, actor)}"
+            f"{copies_of(manager, slot)}{newest_of_another_name(manager, slot, actor)}"
         )
         raise CheckpointNotFound(msg)
     return latest

@@ -172,3 +172,21 @@ def test_what_is_not_replayable_says_so_at_every_restore(update):
             s.run_steps(0, 1)
             ends.append(s.snapshot(0).numpy()["u"].tobytes())
     assert len(set(ends)) > 1
+
+
+def test_where_all_were_renamed_latest_names_them_and_what_makes_them_count(tmp_path):
+    path = tmp_path / "s.zarr"
+    with rn.Session(Mixer(SHAPE), config=quiet(storage_path=path)) as s:
+        s.run_steps(0, 3)
+        taken = s.snapshot(0)
+        (path / taken.name).rename(path / "KEEP_this")
+        with pytest.raises(rn.CheckpointNotFound) as told:
+            s.restore(0, "latest")
+        assert (
+            "1 checkpoint of it, renamed or copied here by hand, count as yours: 'KEEP_this'. "
+            f"`ringnb adopt {path} KEEP_this` makes one"
+        ) in str(told.value)
+        s.run_steps(0, 1)
+        assert s.restore(0, "KEEP_this") == 3
+        s.storage.adopt(["KEEP_this"])
+        assert s.restore(0, "latest") == 3

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ringnb._support.text import counted
+from ringnb._support.text import counted, quote_names
 from ringnb.checkpoint.storage.base import try_each
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
@@ -128,7 +128,7 @@ def free_name(name: str, taken: Callable[[str], bool]) -> str:
 
 
 def why_foreign(name: str, raw: bytes | None, *, is_directory: bool = True) -> str:
-    """Say why a name in a store is no checkpoint's; `raw` is the document that lies under it."""
+    """Say what a name in a store is that is no checkpoint's; `raw` is the document that lies there."""
     if name.startswith("."):
         return "hidden"
     if not is_directory:
@@ -138,11 +138,24 @@ def why_foreign(name: str, raw: bytes | None, *, is_directory: bool = True) -> s
     if marks_store(raw):
         return "a store of its own"
     if allows_checkpoint_name(name) or f'"{ATTRIBUTE}"'.encode() not in raw:
-        return "no checkpoint of ringnb"
+        return _kind_of(raw)
     return (
         "a checkpoint under a name that ringnb does not give: rename it, with ASCII letters, digits, "
         "'.', '_' and '-' only, to use it"
     )
+
+
+def _kind_of(raw: bytes) -> str:
+    """Say what a document of zarr that is not ringnb's describes."""
+    try:
+        document = json.loads(raw)
+        kind = document["node_type"]
+        if kind == "array":
+            return f"an array of zarr, {document['data_type']} {tuple(document['shape'])}"
+        members = document.get("consolidated_metadata", {}).get("metadata", {})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return f"a directory whose {DOCUMENT} is none of zarr's"
+    return f"a {kind} of zarr" + (f" with {quote_names(sorted(members))}" if members else "")
 
 
 def writer_note() -> bytes:

@@ -35,6 +35,7 @@ from ringnb.checkpoint.storage.format import (
     DOCUMENT,
     check_checkpoint_name,
     layout_fields,
+    looks_like_checkpoint,
 )
 from ringnb.checkpoint.storage.locations import open_backend
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
@@ -237,13 +238,22 @@ class ZarrStorage(CheckpointStorage):
         self._backend.created()
         try:
             return Checkpoint.from_source(name, self._backend.source(name), storage=self)
-        except CheckpointNotFound:
-            if self._backend.lost_document(name):
+        except (CheckpointNotFound, CheckpointCorrupt) as error:
+            if isinstance(error, CheckpointNotFound) and self._backend.lost_document(name):
                 msg = (
                     f"checkpoint {name!r} is damaged: its zarr.json is missing; restore an older "
                     "one, or a copy of it"
                 )
                 raise CheckpointCorrupt(msg) from None
+            # What bears the name of a checkpoint is taken for a damaged one.
+            if not looks_like_checkpoint(name) and self._backend.occupied(name):
+                for other, what in self._backend.foreign():
+                    if other == name:
+                        msg = (
+                            f"{name!r} in {self._backend.url} is no checkpoint, but {what}: list() and "
+                            "`ringnb ls` show the checkpoints"
+                        )
+                        raise CheckpointNotFound(msg) from None
             raise
 
     def list(self) -> builtins.list[str]:

@@ -298,6 +298,40 @@ def test_storage_rule_13_a_name_that_we_would_not_give_is_passed_over(
         assert manager.preview_retention(rn.retention.keep_last(1))
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("mine", "a group of zarr: "),
+        ("shown", "a group of zarr with 'mine': "),
+        ("array", r"an array of zarr, float32 \(3, 4\): "),
+        ("torn", "a directory whose zarr.json is none of zarr's: "),
+        ("notes.txt", "a file: "),
+        ("folder", "a directory without zarr.json: "),
+        ("inner", "a store of its own: "),
+    ],
+)
+def test_storage_rule_13_what_is_no_checkpoint_is_not_called_damaged(three, path, name, what):
+    for group in ("mine", "shown"):
+        zarr.create_group(path / group).create_array("mine", shape=3, dtype="f4")
+    with pytest.warns(zarr.errors.ZarrUserWarning):
+        zarr.consolidate_metadata(path / "shown")
+    zarr.create_array(path / "array", shape=(3, 4), dtype="f4")
+    rn.ZarrStorage(path / "inner").save(ONE, make_snapshot(1))
+    (path / "notes.txt").write_text("mine")
+    (path / "folder").mkdir()
+    (path / "torn").mkdir()
+    (path / "torn" / "zarr.json").write_text("{")
+    with pytest.raises(
+        rn.CheckpointNotFound, match=f"^'{name}' in {path} is no checkpoint, but {what}"
+    ):
+        three.load(name)
+    with pytest.raises(rn.CheckpointNotFound, match="never committed"):
+        three.load("nothing")
+    (path / TWO / "zarr.json").write_text("{")
+    with pytest.raises(rn.CheckpointCorrupt, match="damaged"):
+        three.load(TWO)
+
+
 def test_storage_rule_13_ls_all_names_what_is_not_ours_and_why(three, path, capsys):
     (path / "results").mkdir()
     (path / "notes.txt").write_text("mine")
