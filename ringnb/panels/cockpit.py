@@ -11,6 +11,7 @@ from ipywidgets import Box, Widget
 
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.history import EventsPanel
+from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.deck.actors import ActorPanel
 from ringnb.panels.deck.timeline import TimelinePanel
@@ -124,6 +125,7 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
         controller = _controller_of(session)
         if controller is None:
             controller = Controller(current)
+            controller.views[Live.key] = Live(controller)
             _controllers.add(controller)
         current.on_displaced(close_panels)  # the output of the cell's next run replaces the panels
         controller.replace(current)  # a cell may have called `remake`

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .servers import Server
 
-__all__ = ["Notebook", "lone_notebook", "panel_in", "screenshot"]
+__all__ = ["Notebook", "line_of", "lone_notebook", "panel_in", "screenshot"]
 
 _numbers = itertools.count(1)
 
@@ -211,3 +211,8 @@ def screenshot(target: Page | Locator, name: str) -> None:
 def panel_in(where: Page | Locator, name: str) -> Locator:
     """Return a panel's root by its name."""
     return where.locator(f".ringnb-panel[data-ringnb-panel='{name}']")
+
+
+def line_of(panel: Locator) -> Locator:
+    """Return the message line of a panel that is in no other one."""
+    return panel.locator(".rn-say").locator("visible=true")

@@ -94,7 +94,7 @@ def test_without_subshells_a_click_waits_and_is_not_lost(notebook, lab_server):
     click(panel, "Run", "Pause")
     notebook.start(3)
     click(panel, "Run")
-    note = panel.get_by_text("Not received yet: controls apply after the running cell.")
+    note = panel.get_by_text("Not heard yet: controls apply after the running cell")
     expect(note).to_be_visible()
     screenshot(panel, "actor-without-subshells")
     notebook.end_busy(3)

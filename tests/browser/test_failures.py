@@ -1,22 +1,28 @@
-"""Failures are shown in the panel that they concern."""
+"""Failures are said once, in the message line, and are gone when they are mended."""
 
 from __future__ import annotations
 
+import re
+
 from . import cells
 from .driver import expect
-from .lab import panel_in, screenshot
+from .lab import line_of, panel_in, screenshot
+
+
+def texts(panel, pattern):
+    """How often a text is in a panel."""
+    return len(re.findall(pattern, panel.evaluate("node => node.textContent")))
 
 
 def test_restarted_kernel_shows_the_panel_as_dead(notebook):
     notebook.open([cells.session(), 'session.panel("actor")'])
     notebook.run_all()
     panel = panel_in(notebook.output(1), "actor")
-    banner = panel.locator(".ringnb-banner")
     expect(panel.locator("tbody tr").first).to_be_visible()
-    expect(banner).to_be_hidden()
+    expect(line_of(panel)).not_to_contain_text("No sign of life")
     notebook.restart_kernel()
-    expect(banner).to_contain_text("Nothing received for", timeout=8000)
-    assert banner.get_attribute("role") == "alert"
+    expect(line_of(panel)).to_contain_text("No sign of life for", timeout=8000)
+    expect(panel.get_by_role("alert")).to_contain_text("No sign of life")  # spoken, once
     screenshot(panel, "actor-dead")
 
 
@@ -24,31 +30,39 @@ def test_busy_cell_does_not_look_dead(notebook):
     notebook.open([cells.session(), 'session.panel("actor")', cells.BUSY])
     notebook.run(0)
     notebook.run(1)
-    banner = panel_in(notebook.output(1), "actor").locator(".ringnb-banner")
-    expect(banner).to_be_attached()
+    line = line_of(panel_in(notebook.output(1), "actor"))
+    expect(line).to_be_visible()
     notebook.start(2)
     notebook.page.wait_for_timeout(4500)
     assert notebook.runs(2)
-    expect(banner).to_be_hidden()
+    expect(line).not_to_contain_text("No sign of life")
 
 
-def test_error_of_the_writer_reaches_the_alert(notebook):
-    """A full disk: every automatic snapshot fails from then on, until there is room again."""
+def test_a_full_disk_is_one_problem_that_the_next_commit_settles(notebook):
     notebook.open([cells.session(interval=0.2), 'session.panel("checkpoint")', "session.panel()"])
     notebook.run_all()
-    panel = panel_in(notebook.output(1), "checkpoint")
-    alert = panel.locator(".ringnb-background")
+    panel, cockpit = (
+        panel_in(notebook.output(i), name) for i, name in ((1, "checkpoint"), (2, "cockpit"))
+    )
     expect(panel).to_be_visible()
-    notebook.python("session.resume(); session.faults.fill_disk()")
-    expect(alert).to_contain_text("No space left")
-    assert alert.get_attribute("role") == "alert"
+    notebook.python("session.pause(1); session.resume(0); session.faults.fill_disk()")
+    for where in (panel, cockpit):
+        expect(line_of(where)).to_have_count(1)  # one for all panels in it
+        expect(line_of(where)).to_have_attribute("data-kind", "problem")
+        expect(line_of(where)).to_contain_text(re.compile(r"Problem \u00d7[2-9].*No space left"))
+    notebook.page.wait_for_timeout(1600)  # what was spoken is gone
+    assert texts(cockpit, "actor 0 failed") == 1
     screenshot(panel, "checkpoint-disk-full")
-    in_cockpit = panel_in(notebook.output(2), "cockpit").locator(".ringnb-background")
-    expect(in_cockpit.first).to_contain_text("No space left")
-    assert in_cockpit.count() > 10
-    expect(in_cockpit.locator("visible=true")).to_have_count(1)  # said once for all its panels
     notebook.python("session.faults.clear()")
-    expect(alert).to_be_hidden()
+    expect(line_of(panel)).to_contain_text("Committed checkpoint_0")
+    assert texts(cockpit, "actor 0 failed") == 0
+    line_of(panel).get_by_role("button", name="History").click()
+    history = panel.get_by_role("dialog", name="History of messages and events")
+    history.get_by_role("button", name="Problems").click()
+    expect(history).to_contain_text(re.compile(r"settled at \d\d:\d\d:\d\d by checkpoint_0_step_"))
+    history.press("Escape")
+    expect(history).to_be_hidden()
+    expect(line_of(panel).get_by_role("button", name="History")).to_be_focused()
 
 
 def test_closed_session_says_so(notebook):
@@ -57,4 +71,4 @@ def test_closed_session_says_so(notebook):
     panel = panel_in(notebook.output(1), "actor")
     expect(panel.locator("tbody tr").first).to_be_visible()
     notebook.python("session.close()")
-    expect(panel.locator(".ringnb-banner")).to_contain_text("closed")
+    expect(line_of(panel)).to_contain_text("The session is closed")

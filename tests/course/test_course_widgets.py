@@ -14,7 +14,7 @@ def test_a_card_reveals_what_the_lesson_has_measured_since():
     card = course.predict("How many?", lambda: measured, unit="files")  # noqa: F821
     card.prediction = 12.0
     card.reveal()
-    assert "nothing is measured yet" in card.frame.alert
+    assert "nothing is measured yet" in card.line.board.messages[-1]["text"]
     card = course.predict("How many?", lambda: 11, unit="files")
     card.prediction = 12.0
     card.reveal()

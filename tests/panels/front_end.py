@@ -1,25 +1,69 @@
-"""What a front end sends, and the widgets that it finds below a panel."""
+"""What a front end sends, and what it would show."""
 
 from __future__ import annotations
 
-__all__ = ["actions_of", "below", "choose", "press"]
+__all__ = [
+    "actions_of",
+    "below",
+    "choose",
+    "flag",
+    "flags",
+    "hand_of",
+    "press",
+    "said",
+    "told",
+    "troubles",
+]
 
 
 def press(panel, action):
-    """Send what a front end sends."""
-    bars = [w for w in below(panel) if type(w).__name__ == "Actions"]
-    (bar,) = [b for b in bars if action in {a[0] for a in b.actions}]
-    bar._handle_custom_msg({"do": action}, [])
+    """Send what a front end sends when a panel's button is pressed; the name may lack its first word."""
+    names = [name for w in below(panel) for name, *_ in actions_of(w)]
+    (name,) = {n for n in names if n == action or n.split(".")[-1] == action}
+    hand_of(panel)._handle_custom_msg({"do": name}, [])
 
 
 def choose(panel, key, name):
-    choosers = [w for w in below(panel) if type(w).__name__ == "Chooser"]
-    (one,) = [c for c in choosers if c.key == key]
-    one._handle_custom_msg({"choose": name}, [])
+    hand_of(panel)._handle_custom_msg({"do": f"choose.{key}", "name": name}, [])
+
+
+def said(panel):
+    """What was said last, and is no trouble."""
+    good = [m for m in board_of(panel).messages if m["kind"] not in ("warning", "problem")]
+    return good[-1]["text"] if good else ""
+
+
+def told(panel, text):
+    """Whether the line holds this."""
+    return any(text in m["text"] for m in board_of(panel).messages)
+
+
+def troubles(panel):
+    """The texts of what is open."""
+    return [m["text"] for m in board_of(panel).messages if m["open"]]
+
+
+def flags(panel):
+    """How the buttons of a panel look, by the last word of their names."""
+    names = [name for w in below(panel) for name, *_ in actions_of(w)]
+    shown = board_of(panel).flags
+    return {name.split(".")[-1]: shown[name] for name in names if name in shown}
+
+
+def flag(panel, action):
+    return flags(panel).get(action, {})
 
 
 def actions_of(widget):
     return widget.actions if type(widget).__name__ == "Actions" else []
+
+
+def board_of(panel):
+    return next(w.board for w in below(panel) if hasattr(w, "board"))
+
+
+def hand_of(panel):
+    return next(w.hand for w in below(panel) if hasattr(w, "hand"))
 
 
 def below(widget):

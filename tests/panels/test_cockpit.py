@@ -7,7 +7,7 @@ import threading
 import weakref
 
 import pytest
-from front_end import press
+from front_end import flag, press, said, told
 from ipywidgets.widgets.widget import _instances
 from waiting import until
 
@@ -20,8 +20,8 @@ def test_every_panel_is_usable_alone_and_is_the_same_one_again(session):
     for name in PANELS:
         panel = session.panel(name)
         assert panel is session.panel(name)
-        assert panel.frame.region
-        until(lambda panel=panel: panel.frame.beat > 0)
+        assert panel.line.region
+        until(lambda panel=panel: panel.line.board.beat > 0)
     assert session.panel() is session.panel()
     with pytest.raises(ValueError, match="no panel 'nonsense'"):
         session.panel("nonsense")
@@ -33,7 +33,7 @@ def test_a_remade_session_takes_the_panels_of_the_old_one(session):
     new = session.remake()
     assert [new.pace(slot) for slot in (0, 1)] == [2000, 300]
     assert session.panel("actor") is actor
-    until(lambda: actor.frame.state == "running")
+    until(lambda: actor.line.board.life == "running")
     assert actor.session is new
     session.close()  # what a notebook's last cell says
     assert new.closed
@@ -74,7 +74,7 @@ def test_a_displayed_panel_keeps_no_session_alive(tmp_path):
     ref, cockpit, actor = make(0)
     gc.collect()
     until(lambda: gc.collect() >= 0 and ref() is None)
-    until(lambda: actor.frame.comm is None)  # its widgets are closed
+    until(lambda: actor.line.comm is None)  # its widgets are closed
     del cockpit
 
 
@@ -128,24 +128,24 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
         actor, checkpoint = session.panel("actor"), session.panel("checkpoint")
         events, faults, timeline = map(session.panel, ("events", "faults", "timeline"))
         until(lambda: "1 lane of 1 thread<" in actor.table.value)
-        until(lambda: "why" in checkpoint.frame.flags.get("every", {}))
-        assert "only one actor" in checkpoint.frame.flags["every"]["why"]
-        assert "only one actor" in actor.frame.flags["all"]["why"]
-        assert actor.frame.flags["restart"]["why"] == "The kernel runs"
-        assert "why" not in actor.frame.flags["run"]  # it can be used
+        until(lambda: "why" in flag(checkpoint, "snapshot_all"))
+        assert "only one actor" in flag(checkpoint, "snapshot_all")["why"]
+        assert "only one actor" in flag(actor, "run_all")["why"]
+        assert flag(actor, "restart")["why"] == "The kernel runs"
+        assert "why" not in flag(actor, "run")  # it can be used
         until(lambda: events.listing.html == "<p>Nothing to show: 0 events so far.</p>")
         press(faults, "lose")
-        until(lambda: faults.frame.status == "1 answer will be lost")
+        until(lambda: said(faults) == "1 answer will be lost")
         press(faults, "clear")
-        until(lambda: faults.frame.status == "No fault is set")
+        until(lambda: said(faults) == "No fault is set")
         actor.steps.value = 1
         press(actor, "step")
-        until(lambda: actor.frame.status == "1 step to take")
+        until(lambda: said(actor) == "1 step to take")
         until(lambda: session.current_step(0) == 1)
         first, second = session.snapshot(0).name, session.snapshot(0).name
-        until(lambda: len(timeline.frame.items) == 2)
-        assert [i["text"].split(",")[0] for i in timeline.frame.items] == [first, second]
+        until(lambda: len(timeline.checkpoints.items) == 2)
+        assert [i["text"].split(",")[0] for i in timeline.checkpoints.items] == [first, second]
         press(timeline, "verify")
-        until(lambda: "2 checkpoints verified" in timeline.frame.status)
+        until(lambda: told(timeline, "2 checkpoints verified"))
         events.level.value = "troubles"
         until(lambda: "none of them among the troubles" in events.listing.html)

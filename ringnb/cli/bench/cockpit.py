@@ -15,7 +15,6 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cli.bench import measuring
 from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.panels import close_panels
-from ringnb.panels.core.widgets import Actions
 from ringnb.session.session import Session
 
 __all__ = ["cockpit"]
@@ -59,13 +58,12 @@ def cockpit(scale: Scale) -> Iterator[Row]:
         )
         session.panel()
         panel = session.panel("actor")
-        (buttons,) = (child for child in panel.children if isinstance(child, Actions))
         answers = []
         for i in range(scale.times(60, 10)):
-            action = "run" if i % 2 else "pause"
+            action = "live.run" if i % 2 else "live.pause"
             began = time.perf_counter()
-            buttons._handle_custom_msg({"do": action}, [])
-            while not panel.frame.flags.get(action, {}).get("pressed"):
+            panel.line.hand._handle_custom_msg({"do": action}, [])
+            while not panel.line.board.flags.get(action, {}).get("pressed"):
                 time.sleep(0.0005)
             answers.append((time.perf_counter() - began) * 1e3)
             time.sleep(0.05)

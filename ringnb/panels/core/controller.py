@@ -19,9 +19,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
@@ -30,17 +28,20 @@ from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
 from ringnb.panels.core.checkpoint_choices import CheckpointChoices
 from ringnb.panels.core.display_loop import DisplayLoop
+from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
+from ringnb.panels.core.news import News
 from ringnb.panels.core.state import SessionState, StateReader
+from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.widgets import serve_beside_cells
 from ringnb.panels.core.workers import BackgroundThread, Drawer, Worker
 from ringnb.session.session import Session
 
-__all__ = ["Controller", "LET_THROUGH", "LaneStopped", "Message", "SessionGone", "View"]
+__all__ = ["Controller", "LET_THROUGH", "LaneStopped", "SessionGone", "View"]
 
 LET_THROUGH = "Let it through"  # the lifecycle panel's button that turns on until a request is done
 _BEAT_S = 1.0
-_COCKPIT = "cockpit"  # the key of the panel around all others
+_STATE_S = 0.25  # between two states of a running actor on the page
 
 
 class SessionGone(Exception):
@@ -51,25 +52,16 @@ class LaneStopped(Exception):
     """A crank has stopped the lane of an actor, which would not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a panel says: what was done, or what went wrong and its traceback."""
-
-    status: str = ""
-    alert: str = ""
-    detail: str = ""
-
-
 class View(Protocol):
     """What a controller needs of a panel. It calls `dispose` on any thread, the rest on its loop's."""
 
     key: ClassVar[str]
 
-    def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:
-        """Put what the panel's head shows."""
-
     def show(self, state: SessionState) -> None:
         """Put what the panel shows. An exception becomes the panel's message."""
+
+    def show_history(self, part: str, rows: list[dict[str, Any]]) -> None:
+        """Put the rows of a part of the history, or with "" none."""
 
     def dispose(self) -> None:
         """Close every widget."""
@@ -82,12 +74,16 @@ class Controller:
     def __init__(self, session: Session) -> None:
         self.profile = current_profile()
         self.views: dict[str, View] = {}
-        self.acknowledged: deque[str] = deque(maxlen=16)  # ids of the newest messages from controls
         self._session_lock = threading.Lock()
-        self._messages: dict[str, Message] = {}  # by a panel's key
-        self._messages_lock = threading.Lock()
-        self._used_at = time.monotonic()
+        self.switchboard = board = Switchboard(self._poke)
+        self.board, self.hand, self._messages = board.board, board.hand, board.messages
+        self.say, self.settle, self.set_flags = board.say, board.settle, board.set_flags
+        self.hand.on_msg(lambda *_: self.note_use())
+        self.do, self.on_do, self.download = board.do, board.on_do, board.download
+        self._used_at, self._state_at = time.monotonic(), 0.0
         self._beat, self._beat_at = 0, 0.0
+        self._parts: dict[str, str] = {}  # by a panel's key: the part of the history that is open
+        self._rows_at = 0.0
         # Whether unused panels have asked for a pause; reset once all actors are paused.
         self._pause_asked = False
         self._follow(session)
@@ -101,6 +97,8 @@ class Controller:
         if self.profile.store_bytes is not None:
             policy = session.manager.config.policy & retention.keep_within(self.profile.store_bytes)
             session.manager.reconfigure(retention=policy)
+        self.on_do("choose", self._on_choose)
+        self.on_do("say.history", self._on_history)
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
@@ -115,8 +113,7 @@ class Controller:
         self._finalizer = weakref.finalize(session, hand_over, self.dispose)
         self._finalizer.atexit = False  # at exit the threads, all daemons, end without it
         self._reader = StateReader(self.profile.rate_s)
-        self._events_seen = session.events.appended
-        self._trouble = ""
+        self._news = News(session, self._messages)
 
     @property
     def session(self) -> Session:
@@ -134,6 +131,7 @@ class Controller:
                 return
             self._finalizer.detach()
             self._follow(session)
+        self._messages.settle_all("the new session")  # nothing speaks of the old kernel any more
         self.display.poke()
 
     def serves(self, session: Session) -> bool:
@@ -151,15 +149,15 @@ class Controller:
         self.choices.slot = int(change["new"])
         self.note_use()
 
+    def _poke(self) -> None:
+        """Refresh soon. Also before there is a loop."""
+        if (display := getattr(self, "display", None)) is not None:
+            display.poke()
+
     def note_use(self) -> None:
         """Note that the user is there, and refresh soon."""
         self._used_at = time.monotonic()
         self.display.poke()
-
-    def acknowledge(self, message_id: str) -> None:
-        """Note that a control's message has arrived."""
-        self.acknowledged.append(message_id)
-        self.note_use()
 
     def choose(self, key: str, name: str) -> None:
         """Choose a checkpoint by its name, or with "" the newest, whichever that is."""
@@ -168,20 +166,22 @@ class Controller:
 
     def submit(
         self,
-        view: View,
         what: str,
         work: Callable[[Session], object],
         *,
         done: str | None = None,
         worker: Literal["commands", "storage"] = "commands",
         slots: Iterable[int] = (),
+        key: str = "",
     ) -> None:
-        """Have something done on a worker thread, and say in the panel what came of it.
+        """Have something done on a worker thread, and say what came of it.
 
-        That is ``done``, or what ``work`` returns, or the action's name ``what``. ``slots`` are the
-        actors that the kernel is asked about.
+        That is ``done``, or what ``work`` returns, or the action's name ``what``; nothing if ``done`` is
+        "". ``slots`` are the actors that the kernel is asked about. ``key`` is that of the problem which
+        this may have and, when it succeeds, settle; the actor and ``what`` by default.
         """
         self.note_use()
+        key = key or f"{self.slot}:{what}"
 
         def job() -> None:
             """Do it; nothing that it raises may end the worker."""
@@ -194,32 +194,35 @@ class Controller:
                     _check_lane_open(session, slot)
                 said = work(session)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
-                self._tell_error(view, f"{what}: {str(error) or type(error).__name__}", error)
+                # The session may have said it by an event: read first, so that it is not said twice.
+                self._news.read(session, tuple(a.running for a in self.state.actors))
+                text = f"{what}: {str(error) or type(error).__name__}"
+                self.say("problem", text, key=key, detail=_traceback(error), repeats=False)
                 if error is failure:
                     # Shown here, but it comes from the background: the next cell must raise it too.
                     session.keep_failure(error)
             else:
-                self.tell(view, Message(status=str(done or said or what)))
+                self._news.read(session, tuple(a.running for a in self.state.actors))
+                self.settle(key, f"a later {what!r}")
+                if done != "":
+                    self.say("done", str(done or said or what))
             self.display.poke()
 
         self._workers[worker].submit(job)
 
     # -- what panels say -------------------------------------------------------------------------
 
-    def tell(self, view: View, message: Message) -> None:
-        """Say something in a panel, and in the cockpit around it, instead of what it said before.
+    def open_history(self, view: str, part: str) -> None:
+        """Have a panel's history show a part (see `history_rows`), or with "" none."""
+        self._parts[view] = part
+        self._rows_at = 0.0
+        self.display.poke()
 
-        The other panels' status lines are emptied: in a cockpit one could not tell which is the newest.
-        """
-        with self._messages_lock:
-            for key, before in self._messages.items():
-                self._messages[key] = replace(before, status="")
-            for key in {view.key, *({_COCKPIT} & self.views.keys())}:
-                self._messages[key] = message
+    def _on_choose(self, key: str, args: Mapping[str, Any]) -> None:
+        self.choose(key, str(args.get("name", "")))
 
-    def _tell_error(self, view: View, alert: str, error: Exception) -> None:
-        detail = "".join(traceback.format_exception(error))
-        self.tell(view, Message(alert=alert, detail=detail))
+    def _on_history(self, _action: str, args: Mapping[str, Any]) -> None:
+        self.open_history(str(args.get("panel", "")), str(args.get("part", "")))
 
     # -- on the display loop's thread ------------------------------------------------------------
 
@@ -231,38 +234,72 @@ class Controller:
             if session is None:
                 return False
             self.state = state = self._reader.read(session)
-            trouble = self._read_trouble(session)
+            self._news.read(session, tuple(a.running for a in state.actors))
+            self._news.look(session, state)
         self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = self._beat + 1, now
         for view in list(self.views.values()):
-            message = self._messages.get(view.key, Message())
-            view.show_frame(state, self._beat, trouble, message)
             try:
                 view.show(state)
             except Exception as error:  # noqa: BLE001 - one panel's must not end the loop
-                self._tell_error(view, f"Showing: {error!r}", error)
+                key, text = f"show:{view.key}", f"Showing {view.key!r}: {error!r}"
+                self._messages.say("problem", text, key=key, detail=_traceback(error))
+            else:
+                self._messages.settle(f"show:{view.key}", "itself")
+        self._put_board(state, now)
+        self._put_history(state, now)
         self._pause_when_idle(now)
         # A closed session changes no more by itself; its panels have just been told.
         return not session.closed
 
-    def _read_trouble(self, session: Session) -> str:
-        """Return what went wrong in the background, unless a later commit succeeded."""
-        new, self._events_seen = session.events.since(self._events_seen)
-        for event in new:
-            if event.stage in ("failed", "expired"):
-                retried = "It is retried" if session.service_runs else "It is due again later"
-                running = self.state.actors[event.actor_slot].running
-                self._trouble = (
-                    f"Snapshot of actor {event.actor_slot} {event.stage}: {event.detail}. {retried}"
-                    f"{'; the actor steps on' if running else ''}."
-                )
-            elif event.stage == "committed":
-                self._trouble = ""
-        failure = session.failure
-        if failure is not None:
-            return f"In the background: {str(failure) or type(failure).__name__}"
-        return self._trouble
+    def _put_board(self, state: SessionState, now: float) -> None:
+        """Put what all views show."""
+        self.display.put(
+            self.board,
+            beat=self._beat,
+            life=state.life,
+            backend=state.backend,
+            chosen=self.choices.chosen,
+            playhead=self._playhead(),
+            **self.switchboard.traits(),
+        )
+        a = state.actors[min(self.slot, len(state.actors) - 1)]
+        shown = self.board.actor
+        calm = (a.slot, a.running) == (shown.get("slot"), shown.get("running"))
+        # A user waits to see what a click does; a step that counts by itself is read at 4 Hz.
+        if calm and a.running and now - self._state_at < max(_STATE_S, self.profile.refresh_s):
+            return
+        self._state_at = now
+        self.display.put(
+            self.board,
+            actor={
+                "slot": a.slot,
+                "kernel_id": a.kernel_id,
+                "step": a.step,
+                "rate": round(a.rate),
+                "running": a.running,
+                "budget": a.budget,
+            },
+        )
+
+    def _playhead(self) -> dict[str, Any]:
+        """Return what is looked at; no name if nothing is stored, or it was retired."""
+        e = self.choices.resolve("main")
+        follows = self.choices.follows("main")
+        if e is None:
+            return {"run": "", "step": -1, "name": "", "follows": follows}
+        return {"run": e.run, "step": e.step, "name": e.name, "follows": follows}
+
+    def _put_history(self, state: SessionState, now: float) -> None:
+        """Put the rows of histories that are open, once a second at most."""
+        if now - self._rows_at < _BEAT_S:
+            return
+        self._rows_at = now
+        for view in list(self.views.values()):
+            part = self._parts.get(view.key, "")
+            rows = rows_of(part, self._messages.newest(), state) if part else []
+            view.show_history(part, rows)
 
     def _pause_when_idle(self, now: float) -> None:
         if not any(a.running for a in self.state.actors):
@@ -272,10 +309,8 @@ class Controller:
         if limit_s is None or self._pause_asked or now - self._used_at < limit_s:
             return
         self._pause_asked = True
-        # One panel says it, and the cockpit around it.
-        for view in list(self.views.values())[:1]:
-            what = f"Paused: the panels were not used for {limit_s:g} s"
-            self.submit(view, what, lambda s: s.pause())
+        what = f"Paused: the panels were not used for {limit_s:g} s"
+        self.submit(what, lambda s: s.pause())
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -290,6 +325,11 @@ class Controller:
         self.views.clear()
         for widget in (self.picker.layout, self.picker.style, self.picker):
             widget.close()
+        self.switchboard.close()
+
+
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _check_lane_open(session: Session, slot: int) -> None:

@@ -1,4 +1,4 @@
-"""What every panel is: a box with a frame at its head, controls that only enqueue, displays.
+"""What every panel is: a box with a message line at its head, controls that only enqueue, displays.
 
 `Panel` is a thin view: it holds no state of the session, and every action is one call through
 `Panel.submit`. A saved notebook shows `Panel.facts` where no kernel runs.
@@ -13,12 +13,12 @@ from ipywidgets import VBox, Widget
 
 from ringnb._support.checks import refuse_pickle
 from ringnb._support.text import counted, facts_table
-from ringnb.panels.core.controller import Controller, Message
+from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import (
     Actions,
     Chooser,
-    Frame,
+    Say,
     close_all,
     pushes_reach_the_page,
     serve_beside_cells,
@@ -42,8 +42,8 @@ class Panel(VBox):
     ----------
     key, title : str
         Its name, as ``session.panel(name)`` takes it, and its heading.
-    frame : Frame
-        Its head.
+    line : Say
+        Its head and message line; in the cockpit it shows nothing.
 
     Notes
     -----
@@ -58,17 +58,24 @@ class Panel(VBox):
         self._controller = controller
         actors = controller.state.actors
         kinds = ", ".join(sorted({a.kernel_type for a in actors}))
-        self.frame = Frame(name=self.key, title=self.title, region=f"{self.title}: {kinds}")
+        self.line = Say(
+            name=self.key,
+            title=self.title,
+            region=f"{self.title}: {kinds}",
+            board=controller.board,
+            hand=controller.hand,
+        )
+        controller.on_do(self.key, lambda action, _: self._act(action))
         body = self.build()
         picker = [controller.picker] if len(actors) > 1 else []
         if not pushes_reach_the_page():
             help_ = "This notebook shows changes only when it is asked"
             body = [self.actions("Refresh", (_REFRESH, "Refresh", help_)), *body]
-        super().__init__([self.frame, *picker, *body])
+        super().__init__([self.line, *picker, *body])
         self.add_class("ringnb-panel")
 
     def build(self) -> Sequence[Widget]:
-        """Make the widgets below the frame.
+        """Make the widgets below the message line.
 
         Returns
         -------
@@ -146,23 +153,24 @@ class Panel(VBox):
         return widget
 
     def actions(self, label: str, *actions: tuple[str, str, str]) -> Actions:
-        """Make a row of buttons, each served by `on_action`.
+        """Make a row of buttons.
 
         Parameters
         ----------
         label : str
             The row's accessible name.
         *actions : (str, str, str)
-            Id, label and help of each.
+            Name, label and help of each. A name without a dot, such as ``"pin"``, is served by
+            `on_action`; one with a dot, such as ``"live.run"``, by whoever serves that.
 
         Returns
         -------
         Actions
             The row.
         """
-        bar = Actions(label=label, actions=list(actions), frame=self.frame)
-        bar.connect(self._act, self._controller.acknowledge)
-        return bar
+        named = [(n if "." in n else f"{self.key}.{n}", *more) for n, *more in actions]
+        board, hand = self._controller.board, self._controller.hand
+        return Actions(label=label, actions=named, board=board, hand=hand)
 
     def chooser(
         self, key: str, label: str, *, scrub: bool = False, follow: str = "the newest (follow)"
@@ -185,18 +193,14 @@ class Panel(VBox):
         Chooser
             The widget.
         """
-        chooser = Chooser(key=key, label=label, scrub=scrub, follow=follow, frame=self.frame)
-        chooser.connect(self._controller.choose, self._controller.acknowledge)
-        return chooser
+        board, hand = self._controller.board, self._controller.hand
+        return Chooser(key=key, label=label, scrub=scrub, follow=follow, board=board, hand=hand)
 
     def _act(self, action: str) -> None:
-        try:
-            if action == _REFRESH:
-                self._controller.display.resend()
-            else:
-                self.on_action(action)
-        except Exception as error:  # noqa: BLE001 - Jupyter would not show a handler's error
-            self.refuse(f"{action}: {error}")
+        if action == _REFRESH:
+            self._controller.display.resend()
+        else:
+            self.on_action(action)
 
     def submit(
         self,
@@ -206,8 +210,9 @@ class Panel(VBox):
         done: str | None = None,
         worker: Literal["commands", "storage"] = "commands",
         slots: Iterable[int] = (),
+        key: str = "",
     ) -> None:
-        """Have something done on a worker thread, and say here what came of it. Any thread.
+        """Have something done on a worker thread, and say what came of it. Any thread.
 
         Parameters
         ----------
@@ -216,13 +221,15 @@ class Panel(VBox):
         work : callable
             Gets the session; may return what to say.
         done : str, optional
-            What to say then, instead of what `work` returns.
+            What to say then, instead of what `work` returns; "" to say nothing.
         worker : {"commands", "storage"}
             Whether it takes microseconds or a disk.
         slots : iterable of int, optional
             The actors that the kernel is asked about: if a crank has stopped one, it is refused.
+        key : str, optional
+            That of the problem which this may have, and settles; by default the actor's and `what`.
         """
-        self._controller.submit(self, what, work, done=done, worker=worker, slots=slots)
+        self._controller.submit(what, work, done=done, worker=worker, slots=slots, key=key)
 
     def refuse(self, why: str) -> None:
         """Say why what was asked for is not done. Any thread.
@@ -232,8 +239,7 @@ class Panel(VBox):
         why : str
             A sentence.
         """
-        self._controller.tell(self, Message(alert=why))
-        self._controller.display.poke()
+        self._controller.say("note", why)
 
     # -- displays --------------------------------------------------------------------------------
 
@@ -255,35 +261,21 @@ class Panel(VBox):
         Parameters
         ----------
         **flags : mapping
-            By action, what `widgets.button_state` returns.
+            By action, as `actions` names them, what `widgets.button_state` returns.
         """
-        self.put(self.frame, flags={k: dict(v) for k, v in flags.items()})
+        self._controller.set_flags({f"{self.key}.{k}": v for k, v in flags.items()})
 
-    def show_frame(self, state: SessionState, beat: int, trouble: str, message: Message) -> None:
-        """Put what the frame shows. On the display loop's thread.
+    def show_history(self, part: str, rows: list[dict[str, Any]]) -> None:
+        """Put what the history shows. On the display loop's thread.
 
         Parameters
         ----------
-        state : SessionState
-            What was seen of the session.
-        beat : int
-            Counts up while the loop runs.
-        trouble : str
-            Why the session could not be seen, or "".
-        message : Message
-            What to tell.
+        part : str
+            One of `history_rows.PARTS`, or "" if it is closed.
+        rows : list of dict
+            Newest first.
         """
-        self.put(
-            self.frame,
-            beat=beat,
-            state=state.life,
-            status=message.status,
-            alert=message.alert,
-            detail=message.detail,
-            trouble=trouble,
-            chosen=self._controller.choices.chosen,
-            acknowledged=list(self._controller.acknowledged),
-        )
+        self.put(self.line, part=part, rows=rows)
 
     # -- notebooks -------------------------------------------------------------------------------
 
@@ -300,7 +292,7 @@ class Panel(VBox):
     def _ipython_display_(self) -> None:
         """Show words and widget as two outputs: JupyterLab would prefer a widget that is gone.
 
-        The frame hides the words for as long as it lives.
+        The message line hides the words for as long as it lives.
         """
         from IPython.display import display  # noqa: PLC0415 - only IPython calls this
 

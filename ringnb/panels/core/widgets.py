@@ -2,12 +2,12 @@
 
 Two kinds, never mixed, so that every widget has one writer:
 
-* *displays* (`Frame`, `Listing`, and those of the panels' packages): the display loop writes them (a
-  predict card, which has no loop, its own frame), they send nothing;
-* *controls* (`Actions`, `Chooser`): the front end writes them, the kernel never does once they are made.
-  What they show comes from a frame.
+* *displays* (`Board`, and every `View`): the display loop writes them (a predict card, which has no
+  loop, its own board), they send nothing;
+* the one *control*, `Hand`: the page writes it, the kernel never.
 
-The handlers of controls are called on whatever thread Jupyter chose, and only enqueue.
+A view holds board and hand of its session: what it shows comes from the one, what it asks for goes by
+the other. ``common.js`` says how: ``part(model, "board")``, ``sender(...)``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from ipywidgets import BoundedFloatText, BoundedIntText, Box, Dropdown, Widget, 
 
 __all__ = [
     "Actions",
+    "Board",
     "Chooser",
-    "Frame",
-    "Listing",
+    "Hand",
     "ONLY_ONE",
+    "Say",
+    "View",
     "WHOLE_LABEL",
     "button_state",
     "close_all",
@@ -107,85 +109,73 @@ def close_all(widget: Widget) -> None:
     widget.close()
 
 
-class Frame(anywidget.AnyWidget):
-    """The head of a panel; it also holds what the panel's controls show."""
+class Board(Widget):
+    """What every view of one session shows. The kernel writes it, no view of its own; see `Say`."""
 
-    _esm = script("frame")
-    _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
-    name = traitlets.Unicode().tag(sync=True)
-    region = traitlets.Unicode().tag(sync=True)  # the panel's accessible name
-    title = traitlets.Unicode().tag(sync=True)
-    beats = traitlets.Bool(True).tag(sync=True)  # whether silence of the kernel is shown
-    beat = traitlets.Int().tag(sync=True)  # counts up once a second while the panel's threads live
-    state = traitlets.Unicode("running").tag(sync=True)  # "running", or why nothing runs
-    status = traitlets.Unicode().tag(sync=True)  # what was done
-    alert = traitlets.Unicode().tag(sync=True)  # what went wrong
-    detail = traitlets.Unicode().tag(sync=True)  # its traceback
-    # What went wrong in the background. A cockpit says it once, for all panels in it.
-    trouble = traitlets.Unicode().tag(sync=True)
+    beat = traitlets.Int().tag(sync=True)  # counts up once a second while the panels' threads live
+    life = traitlets.Unicode("running").tag(sync=True)  # "running", or why nothing runs
+    backend = traitlets.Unicode().tag(sync=True)
+    actor = traitlets.Dict().tag(sync=True)  # of the selected one: slot, kernel_id, step, rate, ...
     flags = traitlets.Dict().tag(sync=True)  # by action: disabled, pressed, label, why
-    items: Any = traitlets.List().tag(sync=True)  # checkpoints, oldest first: name, text, bad
+    messages: Any = traitlets.List().tag(sync=True)  # newest last, see `Message.row`
+    playhead = traitlets.Dict().tag(sync=True)  # what is looked at: run, step, name, follows
     chosen = traitlets.Dict().tag(sync=True)  # names, by a chooser's key; "" for the newest
     # Ids of the newest messages that the kernel has received from controls.
     acknowledged: Any = traitlets.List().tag(sync=True)
 
 
-class Actions(anywidget.AnyWidget):
-    """A row of buttons, which show the ``flags`` of a frame."""
+class Hand(Widget):
+    """What every view of one session sends by. The page writes it; no view of its own."""
 
-    _esm = script("actions")
-    label = traitlets.Unicode().tag(sync=True)  # the row's accessible name
-    actions: Any = traitlets.List().tag(sync=True)  # id, label and help of each
-    frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
+    def connect(self, receive: Callable[[str, dict[str, Any]], None]) -> None:
+        """Pass the name of each action, ``do``, and the page's message to ``receive``."""
 
-    def connect(self, handler: Callable[[str], None], acknowledge: Callable[[str], None]) -> None:
-        """Pass the id of every message to ``acknowledge``, then its button's id to ``handler``."""
-        ids = {action[0] for action in self.actions}
-
-        def receive(_widget: Any, content: Any, _buffers: Any) -> None:
+        def take(_widget: Any, content: Any, _buffers: Any) -> None:
             """Take what the front end sent."""
-            if isinstance(content, dict) and content.get("do") in ids:
-                acknowledge(str(content.get("id", "")))
-                handler(content["do"])
+            if isinstance(content, dict) and isinstance(content.get("do"), str):
+                receive(content["do"], content)
 
-        self.on_msg(receive)
+        self.on_msg(take)
         serve_beside_cells(self)
 
 
-class Chooser(anywidget.AnyWidget):
-    """Chooses one of a frame's ``items``."""
+class View(anywidget.AnyWidget):
+    """A widget that shows the board and sends by the hand."""
+
+    board = traitlets.Instance(Board).tag(sync=True, **widget_serialization)
+    hand = traitlets.Instance(Hand).tag(sync=True, **widget_serialization)
+
+
+class Say(View):
+    """The head of a panel that is alone, and the message line; in another panel it shows nothing."""
+
+    _esm = script("say")
+    _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
+    name = traitlets.Unicode().tag(sync=True)
+    region = traitlets.Unicode().tag(sync=True)  # the panel's accessible name
+    title = traitlets.Unicode().tag(sync=True)
+    beats = traitlets.Bool(True).tag(sync=True)  # whether silence of the kernel is shown
+    # The history: which part of it is open ("" if none is), whether it stays open, and its rows.
+    part = traitlets.Unicode().tag(sync=True)
+    stays = traitlets.Bool().tag(sync=True)
+    rows: Any = traitlets.List().tag(sync=True)
+
+
+class Actions(View):
+    """A row of buttons, which show the board's ``flags``."""
+
+    _esm = script("actions")
+    label = traitlets.Unicode().tag(sync=True)  # the row's accessible name
+    actions: Any = traitlets.List().tag(sync=True)  # name, label and help of each
+
+
+class Chooser(View):
+    """Chooses one of its ``items``."""
 
     _esm = script("chooser")
-    key = traitlets.Unicode().tag(sync=True)  # which of the frame's ``chosen``
+    key = traitlets.Unicode().tag(sync=True)  # which of the board's ``chosen``
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
     scrub = traitlets.Bool().tag(sync=True)  # a slider with a list, or a list alone
     # The text of the option that chooses none in particular.
     follow = traitlets.Unicode().tag(sync=True)
-    frame = traitlets.Instance(Frame).tag(sync=True, **widget_serialization)
-
-    def connect(
-        self, handler: Callable[[str, str], None], acknowledge: Callable[[str], None]
-    ) -> None:
-        """Pass the id of every message to ``acknowledge``, then key and name to ``handler``.
-
-        The name is "" for the newest.
-        """
-
-        def receive(_widget: Any, content: Any, _buffers: Any) -> None:
-            """Take what the front end sent."""
-            name = content.get("choose") if isinstance(content, dict) else None
-            if isinstance(name, str):
-                acknowledge(str(content.get("id", "")))
-                handler(self.key, name)
-
-        self.on_msg(receive)
-        serve_beside_cells(self)
-
-
-class Listing(anywidget.AnyWidget):
-    """A table with a button that copies it."""
-
-    _esm = script("listing")
-    label = traitlets.Unicode().tag(sync=True)  # its accessible name
-    html = traitlets.Unicode().tag(sync=True)
-    text = traitlets.Unicode().tag(sync=True)  # the same as text
+    items: Any = traitlets.List().tag(sync=True)  # checkpoints, oldest first: name, text, bad

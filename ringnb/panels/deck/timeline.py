@@ -44,7 +44,8 @@ class TimelinePanel(Panel):
             ("download", "Download", "This actor's checkpoints as one zip file"),
         )
         self.overview = HTML()
-        return [self.chooser("main", "Checkpoint", scrub=True), self.overview, row(self.into), bar]
+        self.checkpoints = self.chooser("main", "Checkpoint", scrub=True)
+        return [self.checkpoints, self.overview, row(self.into), bar]
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
@@ -95,13 +96,13 @@ class TimelinePanel(Panel):
             if size > _MOST_BYTES:
                 msg = f"{size:,} bytes are too many for the notebook's connection: use `ringnb export`"
                 raise ValueError(msg)
-            self.frame.send({"download": "checkpoints.zip"}, [target.read_bytes()])
+            self._controller.download("checkpoints.zip", target.read_bytes())
         return f"{counted(len(names), 'checkpoint')} sent, {counted(size, 'byte')}"
 
     def show(self, state: SessionState) -> None:
         """Put the checkpoints, and what is known of the chosen one."""
         choices = self._controller.choices
-        self.put(self.frame, items=choices.items())
+        self.put(self.checkpoints, items=choices.items())
         e = choices.resolve("main")
         if e is None:
             name = choices.chosen.get("main")

@@ -72,6 +72,7 @@ class RetentionPanel(Panel):
             ),
             ("prune", "Delete earlier runs", "Needs a preview of exactly these runs"),
         )
+        self.checkpoints = self.chooser("kept", "Checkpoint to pin or delete")
         self.table = HTML()
         self.in_force = HTML()
         return [
@@ -79,7 +80,7 @@ class RetentionPanel(Panel):
             row(self.policy, self.number),
             bar,
             self.table,
-            self.chooser("kept", "Checkpoint to pin or delete"),
+            self.checkpoints,
             row(self.label),
             one,
             runs,
@@ -184,7 +185,7 @@ class RetentionPanel(Panel):
             value=f"<p>Current policy: <code>{escape(repr(state.config.policy))}</code>. "
             f"Pinned: {sum(pinned)} of {len(pinned)}.</p>",
         )
-        self.put(self.frame, items=self._controller.choices.items())
+        self.put(self.checkpoints, items=self._controller.choices.items())
         chosen = self._controller.choices.resolve("kept")
         self.flags(
             apply={"disabled": self._previewed_policy != repr(self._chosen_policy())},

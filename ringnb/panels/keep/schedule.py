@@ -12,7 +12,6 @@ from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import (
-    ONLY_ONE,
     WHOLE_LABEL,
     button_state,
     dropdown,
@@ -75,7 +74,7 @@ class CheckpointPanel(Panel):
         bar = self.actions(
             "Snapshots",
             ("snapshot", "Snapshot now", now),
-            ("every", "Snapshot every actor", "Checkpoint all actors"),
+            ("live.snapshot_all", "Snapshot every actor", "Checkpoint all actors"),
             ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
         )
         self.overview = HTML()
@@ -127,19 +126,8 @@ class CheckpointPanel(Panel):
             done = "The pending requests are cancelled"
             self.submit("Cancel", lambda s: s.manager.cancel_all_pending(), done=done)
             return
-        label = self.label.value.strip() or None
-        slots = [self._controller.slot]
-        if action == "every":
-            slots = [a.slot for a in self._controller.state.actors]
-
-        def work(session: Session) -> str:
-            """Take them one after the other."""
-            made = [session.snapshot(slot, timeout=30.0, label=label) for slot in slots]
-            # The front end alone writes the field, so it cannot be emptied from here.
-            pinned = f", pinned as {label!r}. The label stays set for the next" if label else ""
-            return f"Committed {', '.join(c.name for c in made)}{pinned}"
-
-        self.submit("Snapshot", work, worker="storage", slots=slots)
+        # The front end alone writes the field, so it cannot be emptied from here.
+        self._controller.do("live.snapshot", label=self.label.value)
 
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
@@ -158,10 +146,8 @@ class CheckpointPanel(Panel):
             "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
         }
         self.put(self.overview, value=facts_table(f"Automatic snapshots are {schedule}", facts))
-        only_one = len(state.actors) == 1
         self.flags(
             snapshot=button_state(state.ended, state.life),
-            every=button_state(only_one or state.ended, ONLY_ONE if only_one else state.life),
             cancel=button_state(s.pending == 0, "Nothing is pending"),
         )
 

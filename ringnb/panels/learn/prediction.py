@@ -11,8 +11,10 @@ from typing import Any, final
 from ipywidgets import HTML, FloatText, RadioButtons, VBox, Widget
 
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.messages import Kind
 from ringnb.panels.core.panel import Panel
-from ringnb.panels.core.widgets import Actions, Frame, button_state, serve_beside_cells
+from ringnb.panels.core.switchboard import Switchboard
+from ringnb.panels.core.widgets import Actions, Say, button_state, serve_beside_cells
 
 __all__ = ["PredictCard", "PredictPanel", "predict"]
 
@@ -28,18 +30,20 @@ class PredictCard(VBox):
     """
 
     def __init__(
-        self, question: str, answer: Any, options: Sequence[str] | None = None, unit: str = ""
+        self,
+        question: str,
+        answer: Any,
+        options: Sequence[str] | None = None,
+        unit: str = "",
+        switchboard: Switchboard | None = None,
     ) -> None:
         self.prediction: Any = None
         self._answer = answer
         self._unit = unit
-        self.frame = Frame(
-            name="predict",
-            title="Predict",
-            region=f"Predict: {question}",
-            beats=False,
-            flags={"reveal": button_state(True, "Commit your prediction first")},
-        )
+        alone = switchboard is None
+        self._switchboard = switchboard or Switchboard(self._publish)
+        self._switchboard.on_do("predict", lambda action, _: self.act(action))
+        board, hand = self._switchboard.board, self._switchboard.hand
         if options is None:
             self.field: Any = FloatText(description=unit or "Value")
         else:
@@ -49,33 +53,55 @@ class PredictCard(VBox):
         serve_beside_cells(self.field)
         bar = Actions(
             label="Prediction",
-            frame=self.frame,
             actions=[
-                ("commit", "Commit", "Fix your prediction"),
-                ("reveal", "Reveal", "Measure, and compare"),
+                ("predict.commit", "Commit", "Fix your prediction"),
+                ("predict.reveal", "Reveal", "Measure, and compare"),
             ],
+            board=board,
+            hand=hand,
         )
-        bar.connect(self._act, self._acknowledge)
         self.result = HTML()
-        text = HTML(f"<p>{escape(question)}</p>")
-        super().__init__([self.frame, text, self.field, bar, self.result])
-        self.add_class("ringnb-panel")
+        body: list[Widget] = [HTML(f"<p>{escape(question)}</p>"), self.field, bar, self.result]
+        if alone:
+            self.line = Say(
+                name="predict",
+                title="Predict",
+                region=f"Predict: {question}",
+                beats=False,
+                board=board,
+                hand=hand,
+            )
+            body.insert(0, self.line)
+        super().__init__(body)
+        if alone:
+            self.add_class("ringnb-panel")
+        self._flag(reveal=button_state(True, "Commit your prediction first"))
 
-    def _acknowledge(self, message_id: str) -> None:
-        self.frame.acknowledged = [message_id]
+    def _publish(self) -> None:
+        """Show what the switchboard holds: a card alone has no loop that does."""
+        board = self._switchboard.board
+        with board.hold_sync():
+            for name, value in self._switchboard.traits().items():
+                setattr(board, name, value)
 
-    def _act(self, action: str) -> None:
+    def _flag(self, **flags: Any) -> None:
+        self._switchboard.set_flags({f"predict.{k}": v for k, v in flags.items()})
+
+    def _say(self, kind: Kind, text: str, **more: Any) -> None:
+        self._switchboard.say(kind, text, **more)
+
+    def act(self, action: str) -> None:
+        """Do what a button asks for."""
         if action == "commit" and self.prediction is None:
             if self.field.value is None:
-                self.frame.alert = "Choose an answer first"
+                self._say("note", "Choose an answer first")
                 return
             self.prediction = self.field.value
-            self.frame.alert = ""
-            self.frame.status = f"Committed: {self._with_unit(self.prediction)}"
-            self.frame.flags = {"commit": button_state(True, "Your prediction is fixed")}
+            self._say("done", f"Committed: {self._with_unit(self.prediction)}")
+            fixed = button_state(True, "Your prediction is fixed")
+            self._flag(commit=fixed, reveal=button_state(False, ""))
         elif action == "reveal" and self.prediction is not None:
-            self.frame.alert = self.frame.detail = ""
-            self.frame.status = "Measuring …"
+            self._say("waiting", "Measuring …")
             # Measuring may take as long as it likes: not on Jupyter's thread.
             threading.Thread(target=self.reveal, name="ringnb-predict", daemon=True).start()
 
@@ -84,11 +110,12 @@ class PredictCard(VBox):
         try:
             found = self._answer() if callable(self._answer) else self._answer
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
-            self.frame.status = ""
-            self.frame.alert = f"The answer could not be measured: {error}"
-            self.frame.detail = "".join(traceback.format_exception(error))
+            text = f"The answer could not be measured: {error}"
+            detail = "".join(traceback.format_exception(error))
+            self._say("problem", text, key="predict", detail=detail)
             return
-        self.frame.status = "Revealed"
+        self._switchboard.settle("predict", "the next measurement")
+        self._say("done", "Revealed")
         self.result.value = (
             f"<p>You predicted <strong>{escape(self._with_unit(self.prediction))}</strong>; measured: "
             f"<strong>{escape(self._with_unit(found))}</strong>.</p>"
@@ -142,9 +169,13 @@ class PredictPanel(Panel):
             return session.counters(slot).last_stall_ns / 1e3
 
         question = "For how long will this actor stop while its next snapshot is captured?"
-        self._card = PredictCard(question, stall_us, unit="µs")
+        self._card = PredictCard(question, stall_us, unit="µs", switchboard=controller.switchboard)
         super().__init__(controller)
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
         return [self._card]
+
+    def on_action(self, action: str) -> None:
+        """Pass on what a button of the card asks for."""
+        self._card.act(action)

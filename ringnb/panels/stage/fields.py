@@ -15,7 +15,6 @@ from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.core.controller import Message
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import dropdown, integer_field, row
@@ -114,7 +113,9 @@ class _PicturePanel(Panel):
                 caption = f"Not drawn, this is an old picture: {error}"
                 self.put(self.picture, stale=True, caption=caption)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
-                self._controller.tell(self, Message(alert=f"Drawing: {error!r}"))
+                self._controller.say("problem", f"Drawing: {error!r}", key=f"draw:{self.key}")
+            else:
+                self._controller.settle(f"draw:{self.key}", "the next picture")
             self._controller.display.poke()
 
         self._controller.drawer.submit(self.key, job)
@@ -145,7 +146,8 @@ class FieldPanel(_PicturePanel):
             self.slice = self.control(slices, self._redraw)
             controls.append(self.slice)
         self._limits: tuple[float, float] | None = None  # the range that is kept, once drawn
-        return [self.chooser("main", "Checkpoint"), row(*controls), self.build_picture()]
+        self.checkpoints = self.chooser("main", "Checkpoint")
+        return [self.checkpoints, row(*controls), self.build_picture()]
 
     def _redraw(self, _: object) -> None:
         self._controller.note_use()
@@ -158,7 +160,7 @@ class FieldPanel(_PicturePanel):
     def show(self, _state: SessionState) -> None:
         """Put the checkpoints, and have the chosen one drawn."""
         choices = self._controller.choices
-        self.put(self.frame, items=choices.items())
+        self.put(self.checkpoints, items=choices.items())
         info = choices.resolve("main")
         if info is None:
             if self._asked is not None and not choices.follows("main"):
@@ -213,16 +215,15 @@ class ComparePanel(_PicturePanel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        return [
-            self.chooser("a", "From", follow="the one before the newest (follow)"),
-            self.chooser("b", "To"),
-            self.build_picture(),
-        ]
+        follow = "the one before the newest (follow)"
+        self.choosers = [self.chooser("a", "From", follow=follow), self.chooser("b", "To")]
+        return [*self.choosers, self.build_picture()]
 
     def show(self, _state: SessionState) -> None:
         """Put the checkpoints, and have the difference drawn."""
         choices = self._controller.choices
-        self.put(self.frame, items=choices.items(every_actor=True))
+        for chooser in self.choosers:
+            self.put(chooser, items=choices.items(every_actor=True))
         a, b = choices.resolve("a", back=1), choices.resolve("b")
         if a is None or b is None:
             return

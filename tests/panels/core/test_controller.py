@@ -9,11 +9,11 @@ import weakref
 from dataclasses import replace
 
 import pytest
-from front_end import press
+from front_end import flag, press, told, troubles
 from waiting import until
 
 import ringnb as rn
-from ringnb.panels.core.controller import Controller, Message
+from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.limits import PROFILES, Profile
 
 
@@ -29,7 +29,7 @@ def test_a_handler_returns_at_once_while_the_disk_is_slow(session):
     assert time.monotonic() - began < 0.05
     until(lambda: not session.counters(0).running, 0.25)  # long before the snapshot is committed
     session.faults.clear()
-    until(lambda: "Committed" in checkpoint.frame.status)
+    until(lambda: told(checkpoint, "Committed"))
 
 
 def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
@@ -37,56 +37,46 @@ def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
     session.faults.fill_disk()
     with pytest.warns(rn.CheckpointWarning, match="No space left"):
         session.manager.reconfigure(enabled=True)
-        until(lambda: "No space left" in panel.frame.trouble)
-    assert panel.frame.alert == ""
+        until(lambda: told(panel, "No space left"))
+    assert all("No space left" in text for text in troubles(panel))
     session.faults.clear()
-    until(lambda: panel.frame.trouble == "")  # made good by the retry
+    until(lambda: not troubles(panel))  # made good by the retry
 
 
 def test_an_error_of_the_background_that_was_shown_still_reaches_the_next_cell(session):
     actor = session.panel("actor")
     session.keep_failure(RuntimeError("the writer is broken"))
-    until(lambda: "the writer is broken" in actor.frame.trouble)
+    until(lambda: told(actor, "the writer is broken"))
     press(actor, "run")  # shows it, and leaves it for the cell
-    until(lambda: actor.frame.detail != "")
+    until(lambda: any(text.startswith("Run: ") for text in troubles(actor)))
     with pytest.raises(RuntimeError, match="the writer is broken"):
         session.pause()
 
 
-def test_only_the_panel_that_spoke_last_shows_what_it_did(session):
-    cockpit, actor, checkpoint = (
-        session.panel(),
-        session.panel("actor"),
-        session.panel("checkpoint"),
-    )
-    press(actor, "pause")
-    until(lambda: actor.frame.status == cockpit.frame.status == "Actor 0 is paused")
-    press(checkpoint, "snapshot")
-    until(lambda: "Committed" in checkpoint.frame.status and not actor.frame.status)
-    assert cockpit.frame.status == checkpoint.frame.status
-
-
-def test_the_error_of_an_action_is_shown_with_its_traceback(session):
+def test_an_error_is_said_once_with_its_traceback_and_goes_when_it_is_mended(session):
     panel = session.panel("checkpoint")
-    press(panel, "snapshot")
-    until(lambda: "Committed" in panel.frame.status)
+    messages = panel._controller.switchboard.messages
     session.faults.fill_disk()
-    press(panel, "snapshot")
-    until(lambda: "No space left" in panel.frame.alert)
-    assert panel.frame.status == ""  # the success before is not the newest any more
-    assert "OSError" in panel.frame.detail
+    for _ in range(2):
+        press(panel, "snapshot")
+    until(lambda: [m.count for m in messages.newest() if m.open] == [2])
+    (trouble,) = (m for m in messages.newest() if m.open)
+    assert "No space left" in trouble.text
+    until(lambda: any("OSError" in m.detail for m in messages.newest() if m.open))
     session.faults.clear()
     press(panel, "snapshot")
-    until(lambda: "Committed" in panel.frame.status)
-    until(lambda: panel.frame.alert == "" and panel.frame.detail == "")
+    until(lambda: not troubles(panel))
+    until(lambda: told(panel, "Committed checkpoint_0_step_0"))
+    (trouble,) = (m for m in messages.newest() if m.kind == "problem")
+    assert trouble.settled == "checkpoint_0_step_0"
 
 
 def test_a_panel_that_cannot_be_shown_says_so_and_stops_no_other(session, monkeypatch):
     timeline, actor = session.panel("timeline"), session.panel("actor")
     monkeypatch.setattr(timeline, "show", lambda _: 1 / 0)
-    until(lambda: "ZeroDivisionError" in timeline.frame.alert)
+    until(lambda: told(timeline, "ZeroDivisionError"))
     press(actor, "run")
-    until(lambda: actor.frame.flags["run"]["pressed"])
+    until(lambda: flag(actor, "run")["pressed"])
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -105,13 +95,13 @@ def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, loop_waits, m
             until(lambda running=running: not running.kernel.alive)
         if loop_waits:
             running.close()
-            until(lambda: actor.frame.state != "running")
+            until(lambda: actor.line.board.life != "running")
             until(lambda: actor._controller.display.settled)  # nothing more to send: it waits
         press(actor, "restart")
         until(lambda running=running: actor.session is not running)
-        until(lambda: actor.frame.state == "running")
+        until(lambda: actor.line.board.life == "running")
         press(actor, "step")
-        until(lambda: "steps to take" in actor.frame.status)
+        until(lambda: told(actor, "steps to take"))
     assert session.panel("actor") is actor
     assert session.successor is actor.session
     assert actor.session.panel("actor") is actor  # the new one's panels are the same
@@ -130,7 +120,7 @@ def test_a_restart_leaks_no_kernel(session):
     session._successor = None  # as when nobody holds the old one any more
     until(lambda: gc.collect() >= 0 and second() is None)
     until(lambda: not kernel.alive)
-    until(lambda: panel.frame.comm is None)
+    until(lambda: panel.line.comm is None)
 
 
 def test_the_binder_profile_caps_the_store_and_pauses_actors_without_a_user(tmp_path, monkeypatch):
@@ -142,7 +132,7 @@ def test_the_binder_profile_caps_the_store_and_pauses_actors_without_a_user(tmp_
         panel = session.panel("actor")
         assert "keep_within(67108864)" in repr(session.manager.config.policy)
         session.resume()
-        until(lambda: "were not used for 0.5 s" in panel.frame.status)  # it has seen them run
+        until(lambda: told(panel, "were not used for 0.5 s"))  # it has seen them run
         until(lambda: not session.counters(0).running)
     monkeypatch.setenv("RINGNB_PROFILE", "moon")
     with rn.Session(rn.actors.Life((16, 16)), storage=rn.ZarrStorage("memory://p")) as session:
@@ -156,11 +146,10 @@ class Noted:
     key = "noted"
 
     def __init__(self):
-        self.messages, self.steps, self.disposed = [Message()], [], threading.Event()
+        self.steps, self.disposed = [], threading.Event()
 
-    def show_frame(self, state, beat, trouble, message):
-        if message != self.messages[-1]:
-            self.messages.append(message)
+    def show_history(self, part, rows):
+        pass
 
     def show(self, state):
         self.steps.append(state.actors[0].step)
@@ -171,14 +160,16 @@ class Noted:
 
 def test_a_controller_serves_any_view(session):
     controller, view = Controller(session), Noted()
+    messages = controller.switchboard.messages
     controller.views[view.key] = view
-    controller.submit(view, "Step", lambda s: s.run_steps(0, 3))
+    controller.submit("Step", lambda s: s.run_steps(0, 3))
     until(lambda: view.steps and view.steps[-1] == 3)
-    controller.submit(view, "Done", lambda s: "not this", done="this")
-    until(lambda: view.messages[-1] == Message(status="this"))
-    controller.submit(view, "Divide", lambda s: 1 / 0, worker="storage")
-    until(lambda: view.messages[-1].alert == "Divide: division by zero")
-    assert "ZeroDivisionError" in view.messages[-1].detail
-    assert view.messages[-1].status == ""
+    controller.submit("Done", lambda s: "not this", done="this")
+    until(lambda: messages.newest()[-1].text == "this")
+    controller.submit("Divide", lambda s: 1 / 0, worker="storage")
+    until(lambda: messages.newest()[-1].text == "Divide: division by zero")
+    assert "ZeroDivisionError" in messages.newest()[-1].detail
+    controller.submit("Divide", lambda s: 1 / 1)
+    until(lambda: not messages.is_open("0:Divide"))
     controller.dispose()
     assert view.disposed.is_set()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ringnb.panels.core.display_loop import DisplayLoop
-from ringnb.panels.core.widgets import Listing
+from ringnb.panels.core.widgets import Board
 
 
 def test_the_display_loop_shows_the_newest_of_a_flood_and_says_it_once():
     sent = []
-    listing = Listing()
-    listing.observe(lambda change: sent.append(change["new"]), "text")
+    board = Board()
+    board.observe(lambda change: sent.append(change["new"]), "life")
     loop = DisplayLoop(lambda: True, 0.01)
     for i in range(5000):
-        loop.put(listing, text=str(i))
+        loop.put(board, life=str(i))
     loop.flush()
     assert sent == ["4999"]

@@ -1,7 +1,8 @@
-"""The events panel: the log, with times that stay."""
+"""The history: messages, and the log of stages with times that stay."""
 
 from __future__ import annotations
 
+from front_end import hand_of
 from waiting import until
 
 from ringnb.messages.events import Event
@@ -11,14 +12,25 @@ def test_the_time_of_an_event_stays_the_same_however_long_the_log_grows(session)
     panel, log = session.panel("events"), session.events
     for second in range(1, 601):  # more than a panel looks at
         log.append(Event("committed", 0, second, t_ns=log.began_ns + second * 10**9))
-    until(lambda: "600.000" in panel.listing.text)
-    assert panel.listing.text.splitlines()[1].split("\t")[:4] == [
-        "401.000",
-        "0",
-        "committed",
-        "401",
-    ]
+    until(lambda: panel.line.rows and panel.line.rows[0]["when"] == "600.000", 3)
+    oldest = panel.line.rows[-1]
+    assert (oldest["when"], oldest["word"]) == ("401.000", "committed")
+    assert oldest["text"] == "actor 0, request 401"
     shown = log._repr_html_()  # in a cell
     assert "The last 30 of 600 events" in shown
     assert shown.count("<tr>") == 31
     assert "571.000" in shown
+
+
+def test_the_history_of_a_panel_is_sent_while_it_is_open(session):
+    panel = session.panel("actor")
+    line, hand = panel.line, hand_of(panel)
+    hand._handle_custom_msg({"do": "live.pause"}, [])
+    until(lambda: line.board.messages)
+    assert line.rows == []
+    hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "everything"}, [])
+    until(lambda: [row["text"] for row in line.rows] == ["Actor 0 is paused"])
+    hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "problems"}, [])
+    until(lambda: line.part == "problems" and line.rows == [])
+    hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": ""}, [])
+    until(lambda: line.part == "")

@@ -11,21 +11,23 @@ from waiting import until
 
 def test_a_control_learns_that_its_message_was_received(session):
     panel = session.panel("actor")
-    bars = [w for w in below(panel) if "run" in {a[0] for a in actions_of(w)}]
-    bars[0]._handle_custom_msg({"do": "run", "id": "first"}, [])
-    until(lambda: "first" in panel.frame.acknowledged)
+    bars = [w for w in below(panel) if "live.run" in {a[0] for a in actions_of(w)}]
+    bars[0].hand._handle_custom_msg({"do": "live.run", "id": "first"}, [])
+    until(lambda: "first" in panel.line.board.acknowledged)
 
 
 def test_a_front_end_that_takes_no_pushes_is_sent_everything_when_it_asks(session, monkeypatch):
-    assert "refresh" not in {a[0] for w in below(session.panel("events")) for a in actions_of(w)}
+    assert "events.refresh" not in {
+        a[0] for w in below(session.panel("events")) for a in actions_of(w)
+    }
     monkeypatch.setitem(sys.modules, "google.colab", object())
     panel = session.panel("actor")
     until(lambda: panel.table.value)
     sent = []
-    for widget in below(panel):
+    for widget in (*below(panel), panel.line.board):
         monkeypatch.setattr(
             widget, "send_state", lambda *a, w=widget: sent.append((w, threading.current_thread()))
         )
     press(panel, "refresh")
     here = [w for w, thread in sent if thread is threading.current_thread()]
-    assert {panel.frame, panel.table} <= set(here)
+    assert {panel.line.board, panel.table} <= set(here)

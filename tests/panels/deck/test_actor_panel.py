@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from front_end import press
+from front_end import flag, press, told
 from waiting import until
 
 import ringnb as rn
@@ -13,7 +13,7 @@ def test_running_pausing_and_stepping(session):
     panel = session.panel("actor")
     press(panel, "run")
     until(lambda: session.counters(0).running)
-    until(lambda: panel.frame.flags.get("run", {}).get("pressed"))
+    until(lambda: flag(panel, "run").get("pressed"))
     assert not session.counters(1).running
     press(panel, "pause")
     until(lambda: not session.counters(0).running)
@@ -27,7 +27,7 @@ def test_running_pausing_and_stepping(session):
     until(lambda: "▶\u00a0running" in panel.table.value)
     assert panel.pace.value == 2000.0  # as the session was made
     panel.pace.value = 100.0
-    until(lambda: "100 steps/s" in panel.frame.status)
+    until(lambda: told(panel, "100 steps/s"))
     panel._controller.picker.value = 0
     assert panel.pace.value == 2000.0  # the limit of the selected actor
     panel._controller.picker.value = 1
@@ -50,7 +50,7 @@ def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
         until(lambda: "life_39" in actor.table.value)
         assert "32 of 40 actors" in actor.table.value
         session.snapshot(39)
-        until(lambda: timeline.frame.items)
+        until(lambda: timeline.checkpoints.items)
         timeline.into.value = 7
         press(timeline, "restore")
         until(lambda: session.current_step(7) == 100)
@@ -61,14 +61,14 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
     session.snapshot(0)
     faults, actor = session.panel("faults"), session.panel("actor")
     press(faults, "kill")
-    until(lambda: "does not run" in actor.frame.state)
-    until(lambda: actor.frame.flags["run"]["disabled"] is True)
+    until(lambda: "does not run" in actor.line.board.life)
+    until(lambda: flag(actor, "run")["disabled"] is True)
     press(actor, "restart")
-    until(lambda: "actor 0 from step 9" in actor.frame.status, 20)
-    assert "session = session.successor" in actor.frame.status
+    until(lambda: told(actor, "actor 0 from step 9"), 20)
+    assert told(actor, "session = session.successor")
     assert actor.session is session.successor is not session
     assert session.successor.current_step(0) == 9
-    until(lambda: actor.frame.state == "running")
+    until(lambda: actor.line.board.life == "running")
     with pytest.raises(rn.KernelStopped, match=r"session = session\.successor"):
         session.resume()
 
@@ -78,8 +78,8 @@ def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
     session.run_steps(0, 4)
     press(actor, "stop")
     until(lambda: session.closed, 20)
-    until(lambda: "closed" in actor.frame.state)
+    until(lambda: "closed" in actor.line.board.life)
     assert "checkpoint_0_step_4" in session.storage.list()
     checkpoint = session.panel("checkpoint")
     until(lambda: "nothing runs that could be saved" in checkpoint.overview.value)
-    assert "closed" in checkpoint.frame.flags["snapshot"]["why"]
+    assert "closed" in flag(checkpoint, "snapshot")["why"]

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from front_end import choose, press
+from front_end import choose, flag, press, told
 from waiting import until
 
 import ringnb as rn
@@ -18,11 +18,11 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept(session):
     chosen = session.snapshot(0)
     session.run_steps(0, 15)
     timeline = session.panel("timeline")
-    until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
+    until(lambda: flag(timeline, "restore").get("disabled") is False)
     press(timeline, "restore")
-    until(lambda: "is at step 10" in timeline.frame.status, 20)
+    until(lambda: told(timeline, "is at step 10"), 20)
     assert session.current_step(0) == 10
-    assert "kept as checkpoint_0_step_25" in timeline.frame.status
+    assert told(timeline, "kept as checkpoint_0_step_25")
     assert session.storage.load("checkpoint_0_step_25").step == 25
     assert session.storage.load(chosen.name).pinned is None
 
@@ -31,10 +31,10 @@ def test_a_fork_puts_one_actors_state_into_another(session):
     session.run_steps(0, 12)
     made = session.snapshot(0)
     timeline = session.panel("timeline")
-    until(lambda: timeline.frame.flags.get("restore", {}).get("disabled") is False)
+    until(lambda: flag(timeline, "restore").get("disabled") is False)
     timeline.into.value = 1
     press(timeline, "restore")
-    until(lambda: "is at step 12" in timeline.frame.status)
+    until(lambda: told(timeline, "is at step 12"))
     fork = session.snapshot(1)
     assert fork.parent == made.name
     assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])
@@ -49,7 +49,7 @@ def test_the_code_of_a_checkpoint_is_shown_and_that_other_code_made_it_is_said(s
     edited = {"fingerprint": "0" * 64, "update": "update", "functions": {}, "values": {"c": "1"}}
     session.manager.register_actor(0, actor.kernel_id, actor.kernel_type, code=edited)
     press(timeline, "restore")
-    until(lambda: "was made by other code: `c` (1) is new" in timeline.frame.status)
+    until(lambda: told(timeline, "was made by other code: `c` (1) is new"))
 
 
 def test_damage_is_seen_and_cannot_be_restored(session):
@@ -59,13 +59,13 @@ def test_damage_is_seen_and_cannot_be_restored(session):
     bad = session.snapshot(0)
     timeline = session.panel("timeline")
     session.faults.corrupt(bad.name)
-    until(lambda: len(timeline.frame.items) == 2)
+    until(lambda: len(timeline.checkpoints.items) == 2)
     press(timeline, "verify")
-    until(lambda: "1 of 2 damaged" in timeline.frame.alert)
-    until(lambda: timeline.frame.items[1]["bad"] == 1)
-    assert timeline.frame.items[0]["bad"] == 0
+    until(lambda: told(timeline, "1 of 2 damaged"))
+    until(lambda: timeline.checkpoints.items[1]["bad"] == 1)
+    assert timeline.checkpoints.items[0]["bad"] == 0
     choose(timeline, "main", bad.name)
-    until(lambda: timeline.frame.flags["restore"]["disabled"] is True)
+    until(lambda: flag(timeline, "restore")["disabled"] is True)
     choose(timeline, "main", "")
     assert (
         timeline._controller.choices.resolve("main").name == good.name
@@ -78,8 +78,8 @@ def test_a_users_copy_is_not_taken_for_a_checkpoint(session, tmp_path):
     timeline = session.panel("timeline")
     session.run_steps(0, 5)
     second = session.snapshot(0)
-    until(lambda: len(timeline.frame.items) >= 2)
-    assert [item["name"] for item in timeline.frame.items] == [first.name, second.name]
+    until(lambda: len(timeline.checkpoints.items) >= 2)
+    assert [item["name"] for item in timeline.checkpoints.items] == [first.name, second.name]
 
 
 def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_damaged(tmp_path):
@@ -90,6 +90,6 @@ def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_dama
         assert names == ["x_life_0_0_step_0", "x_life_0_0_step_0.2"]
         (path / names[1] / "zarr.json").write_text('{"attributes": {"ringnb": {}}}')
         timeline = session.panel("timeline")
-        until(lambda: len(timeline.frame.items) == 2)
+        until(lambda: len(timeline.checkpoints.items) == 2)
         with pytest.warns(rn.CheckpointWarning, match=r"step_0\.2"):
             assert session.restore(0, "latest") == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import choose, press
+from front_end import choose, flag, press, told
 from waiting import until
 
 import ringnb as rn
@@ -15,16 +15,16 @@ def test_retention_deletes_only_what_was_previewed(session):
     panel = session.panel("retention")
     panel.number.value = 2
     press(panel, "apply")
-    until(lambda: "preview this policy first" in panel.frame.alert)
+    until(lambda: told(panel, "preview this policy first"))
     assert len(session.storage.list()) == 4
     press(panel, "preview")
-    until(lambda: panel.frame.flags["apply"]["disabled"] is False)
+    until(lambda: flag(panel, "apply")["disabled"] is False)
     assert "would delete 2" in panel.table.value
     panel.number.value = 1  # another policy than the one that was previewed
-    until(lambda: panel.frame.flags["apply"]["disabled"] is True)
+    until(lambda: flag(panel, "apply")["disabled"] is True)
     panel.number.value = 2
     press(panel, "preview")
-    until(lambda: panel.frame.flags["apply"]["disabled"] is False)
+    until(lambda: flag(panel, "apply")["disabled"] is False)
     press(panel, "apply")
     until(lambda: len(session.storage.list()) == 2)
     assert session.manager.config.retention == rn.retention.keep_last(2) or "keep_last(2)" in repr(
@@ -36,7 +36,7 @@ def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pin
     first, second, newest = [session.snapshot(0).name for _ in range(3)]
     session.storage.pin(second, "kept")
     panel = session.panel("retention")
-    until(lambda: len(panel.frame.items) == 3)
+    until(lambda: len(panel.checkpoints.items) == 3)
 
     def ask(name, *actions):
         choose(panel, "kept", name)
@@ -44,23 +44,23 @@ def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pin
             press(panel, action)
 
     ask(first, "delete")
-    until(lambda: f"preview the deletion of {first} first" in panel.frame.alert)
+    until(lambda: told(panel, f"preview the deletion of {first} first"))
     ask(newest, "consider")
-    until(lambda: "newest sound one" in panel.frame.alert)
+    until(lambda: told(panel, "newest sound one"))
     ask(second, "consider")
-    until(lambda: "unpin it first" in panel.frame.alert)
-    assert panel.frame.flags["delete"]["disabled"]
+    until(lambda: told(panel, "unpin it first"))
+    assert flag(panel, "delete")["disabled"]
     ask(first, "consider")
-    until(lambda: panel.frame.flags["delete"]["disabled"] is False)
+    until(lambda: flag(panel, "delete")["disabled"] is False)
     choose(panel, "kept", second)  # another choice needs a preview of its own
-    until(lambda: panel.frame.flags["delete"]["disabled"])
+    until(lambda: flag(panel, "delete")["disabled"])
     ask(first, "delete")
-    until(lambda: f"{first} is deleted" in panel.frame.status)
+    until(lambda: told(panel, f"{first} is deleted"))
     assert session.manager.list_checkpoints(0) == [second, newest]
     assert session.events.select("retired")[-1].name == first
-    until(lambda: panel.frame.chosen["kept"] == "")  # what is gone is not the choice any more
+    until(lambda: panel.line.board.chosen["kept"] == "")  # what is gone is not the choice any more
     ask(first, "pin")
-    until(lambda: f"{first} is not there any more" in panel.frame.alert)
+    until(lambda: told(panel, f"{first} is not there any more"))
 
 
 def test_earlier_runs_are_deleted_after_a_preview_of_exactly_these(session):
@@ -70,17 +70,17 @@ def test_earlier_runs_are_deleted_after_a_preview_of_exactly_these(session):
     second = session.snapshot(0).name
     panel = session.panel("retention")
     press(panel, "prune")
-    until(lambda: "preview them first" in panel.frame.alert)
+    until(lambda: told(panel, "preview them first"))
     press(panel, "runs")
-    until(lambda: panel.frame.flags["prune"]["disabled"] is False)
-    assert "Deleting 1 earlier run would take 1 checkpoint" in panel.frame.status
+    until(lambda: flag(panel, "prune")["disabled"] is False)
+    assert told(panel, "Deleting 1 earlier run would take 1 checkpoint")
     assert f"{first[0]} (" in panel.table.value  # the other run branches from it
     session.storage.pin(first[1], "kept")
     press(panel, "prune")
-    until(lambda: "changed since the preview" in panel.frame.alert)
+    until(lambda: told(panel, "changed since the preview"))
     session.storage.unpin(first[1])
     press(panel, "runs")
-    until(lambda: panel.frame.flags["prune"]["disabled"] is False)
+    until(lambda: flag(panel, "prune")["disabled"] is False)
     press(panel, "prune")
-    until(lambda: "1 checkpoint of earlier runs deleted" in panel.frame.status)
+    until(lambda: told(panel, "1 checkpoint of earlier runs deleted"))
     assert session.manager.list_checkpoints(0) == [first[0], second]

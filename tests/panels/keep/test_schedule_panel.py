@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import press
+from front_end import press, told
 from waiting import until
 
 import ringnb as rn
@@ -23,7 +23,7 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     panel.steps.value = 50
     panel.mode.value = "steps of the actor"
     panel.automatic.value = True
-    until(lambda: "every 50 steps" in panel.frame.status)
+    until(lambda: told(panel, "every 50 steps"))
     fields = (panel.interval, panel.steps, panel.time)
     until(lambda: [f.layout.display for f in fields] == ["none", None, "none"])
     assert not session.manager.is_enabled
@@ -35,7 +35,7 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     panel.time.value = 70.2 * dt
     panel.mode.value = "simulated time"
     until(lambda: session.snapshot_interval_steps(0) == session.snapshot_interval_steps(1) == 70)
-    until(lambda: "of simulated time" in panel.frame.status)
+    until(lambda: told(panel, "of simulated time"))
     panel.mode.value = "seconds of the clock"
     until(lambda: session.manager.is_enabled)
     assert session.snapshot_interval_steps(0) is None
@@ -49,7 +49,7 @@ def test_a_model_without_a_time_step_is_not_scheduled_by_it(tmp_path):
         panel = session.panel("checkpoint")
         panel.mode.value = "simulated time"
         panel.automatic.value = True
-        until(lambda: "has no time step" in panel.frame.alert)
+        until(lambda: told(panel, "has no time step"))
         assert session.snapshot_interval_steps(0) is None
 
 
@@ -57,6 +57,6 @@ def test_a_labelled_snapshot_is_pinned(session):
     panel = session.panel("checkpoint")
     panel.label.value = "calm"
     press(panel, "snapshot")
-    until(lambda: "pinned as 'calm'. The label stays set for the next" in panel.frame.status)
+    until(lambda: told(panel, "is pinned: calm"))
     (info,) = session.manager.history(0)
     assert info.pin == "calm"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from front_end import press
+from front_end import flag, press, told
 from waiting import until
 
 import ringnb as rn
@@ -18,9 +18,9 @@ def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path
         for stage, station in enumerate(
             ("requested", "h2k", "staging", "k2h", "received", "writing", "committed")
         ):
-            until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+            until(lambda stage=stage: flag(panel, f"s{stage}").get("pressed"))
             press(panel, f"s{stage}")
-            until(lambda stage=stage: panel.frame.flags[f"s{stage + 1}"]["pressed"])
+            until(lambda stage=stage: flag(panel, f"s{stage + 1}")["pressed"])
             (token,) = panel.view.scene["tokens"]
             ends.append(token["path"][-1])
             assert ends[-1] == station
@@ -42,16 +42,16 @@ def by_hand(tmp_path):
 
 def turn(panel, *stages):
     for stage in stages:
-        until(lambda stage=stage: panel.frame.flags.get(f"s{stage}", {}).get("pressed"))
+        until(lambda stage=stage: flag(panel, f"s{stage}").get("pressed"))
         press(panel, f"s{stage}")
-        until(lambda stage=stage: not panel.frame.flags[f"s{stage}"]["pressed"])
+        until(lambda stage=stage: not flag(panel, f"s{stage}")["pressed"])
 
 
 @pytest.mark.parametrize(("turns", "station"), [(2, "h2k"), (3, "staging"), (4, "k2h")])
 def test_a_cancelled_request_stays_where_it_was_cancelled(by_hand, turns, station):
     turn(by_hand, *range(turns))
     press(by_hand, "cancel")
-    until(lambda: "Cancelled" in by_hand.frame.status)
+    until(lambda: told(by_hand, "Cancelled"))
     seen = []
     for stage in range(turns, 6):
         turn(by_hand, stage)
@@ -65,7 +65,7 @@ def test_a_cancelled_request_stays_where_it_was_cancelled(by_hand, turns, statio
 def test_a_lost_answer_stays_where_it_was_lost(by_hand):
     turn(by_hand, 0, 1, 2, 3)
     press(by_hand, "lose")
-    until(lambda: "is lost" in by_hand.frame.status)
+    until(lambda: told(by_hand, "is lost"))
     until(lambda: by_hand.view.scene["tokens"][0]["end"] == "bad")
     (token, other) = by_hand.view.scene["tokens"]
     assert (token["path"][-1], token["note"]) == ("received", "? answer lost")
@@ -76,11 +76,11 @@ def test_a_lost_answer_stays_where_it_was_lost(by_hand):
 
 def test_the_kernel_goes_on_only_where_it_does(by_hand):
     turn(by_hand, 0, 1, 2, 3)
-    until(lambda: "the actor is paused" in by_hand.frame.status)
+    until(lambda: told(by_hand, "the actor is paused"))
     turn(by_hand, 4, 5, 6, 7)
     by_hand.session.resume()  # the lane reads again
     turn(by_hand, 0, 1, 2, 3)
-    until(lambda: "the actor steps on" in by_hand.frame.status)
+    until(lambda: told(by_hand, "the actor steps on"))
 
 
 def test_an_action_on_a_stopped_lane_is_refused_at_once_and_says_what_opens_it(by_hand):
@@ -89,10 +89,10 @@ def test_an_action_on_a_stopped_lane_is_refused_at_once_and_says_what_opens_it(b
     turn(by_hand, 0, 1, 2)
     for panel, action in ((actor, "run"), (actor, "stop"), (checkpoint, "snapshot")):
         press(panel, action)
-        until(lambda panel=panel: "Press 'Let it through'" in panel.frame.alert, 3)
+        until(lambda panel=panel: told(panel, "Press 'Let it through'"), 3)
     with pytest.raises(TimeoutError, match="a crank has stopped its lane"):
         session._client.call(0, Command.RESUME, timeout_s=0.01)
     press(by_hand, "through")
     until(lambda: session.manager.total_completed == 1)
     press(actor, "pause")
-    until(lambda: "is paused" in actor.frame.status)
+    until(lambda: told(actor, "is paused"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import press
+from front_end import press, said, told, troubles
 from waiting import until
 
 from ringnb.panels import predict
@@ -24,11 +24,10 @@ def test_a_predict_card_reveals_only_after_a_commitment():
     tried_twice = predict("How many?", lambda: next(answers)())
     press(tried_twice, "commit")
     press(tried_twice, "reveal")
-    until(lambda: "division by zero" in tried_twice.frame.alert and tried_twice.frame.detail)
-    assert tried_twice.frame.status == ""
+    until(lambda: told(tried_twice, "division by zero"))
     press(tried_twice, "reveal")
-    until(lambda: tried_twice.frame.status == "Revealed")
-    assert tried_twice.frame.alert == tried_twice.frame.detail == ""
+    until(lambda: said(tried_twice) == "Revealed")
+    assert troubles(tried_twice) == []
     choice = predict("Which?", "b", options=["a", "b"])
     press(choice, "commit")
-    assert "Choose" in choice.frame.alert
+    assert told(choice, "Choose")

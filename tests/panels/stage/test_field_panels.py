@@ -21,7 +21,7 @@ def test_scrubbing_draws_the_checkpoint_that_was_chosen(session):
     oldest = session.storage.load(names[0])
     until(lambda: field.picture.alt == describe(oldest, "pressure"))
     assert names[0] in field.picture.caption
-    assert [i["name"] for i in timeline.frame.items] == names
+    assert [i["name"] for i in timeline.checkpoints.items] == names
     choose(timeline, "main", "")
     until(lambda: field.picture.alt == describe(newest, "pressure"))
 

@@ -1,6 +1,5 @@
-// Chooses a checkpoint by its name, so that the choice stays when older ones are retired. The list comes
-// from the frame's model; the choice goes by this one's own, which the kernel never writes to.
-function render({ model, el }) {
+// Chooses a checkpoint by its name, so that the choice stays when older ones are retired.
+async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const key = model.get("key");
   const scrub = model.get("scrub");
@@ -15,8 +14,7 @@ function render({ model, el }) {
   if (scrub) box.append(previous, range, next, number, count, select);
   else box.append(make("span", { class: "widget-label", "aria-hidden": "true" }, label), select);
   el.append(box);
-  const sender = makeSender(model, subscriptions, el);
-  let frame = null;
+  const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   let items = [];
   let chosen = "";
   const position = () => (chosen ? items.findIndex((item) => item.name === chosen) : items.length - 1);
@@ -45,7 +43,7 @@ function render({ model, el }) {
     }
     showChoice();
   };
-  const choose = (name) => { chosen = name; showChoice(); sender.send({ choose: name }); };
+  const choose = (name) => { chosen = name; showChoice(); send(board, hand, `choose.${key}`, { name }, box); };
   const chooseAt = (at) => { if (items[at] && !items[at].bad) choose(items[at].name); else showChoice(); };
   select.addEventListener("change", () => choose(select.value));
   range.addEventListener("change", () => chooseAt(Number(range.value)));
@@ -53,16 +51,15 @@ function render({ model, el }) {
   number.addEventListener("change", () => chooseAt(Number(number.value) - 1));
   previous.addEventListener("click", () => { if (position() > 0) chooseAt(position() - 1); });
   next.addEventListener("click", () => { if (position() < items.length - 1) chooseAt(position() + 1); });
-  modelOf(model, model.get("frame")).then((found) => {
-    frame = found;
-    const takeItems = () => { items = frame.get("items"); fill(); };
-    const takeChoice = () => { const name = frame.get("chosen")[key] ?? ""; if (name !== chosen) { chosen = name; showChoice(); } };
-    chosen = frame.get("chosen")[key] ?? "";
-    subscriptions.on(frame, "change:items", takeItems);
-    subscriptions.on(frame, "change:chosen", takeChoice);
-    sender.watch(frame);
-    takeItems();
-  }).catch(() => {});
+  const takeItems = () => { items = model.get("items"); fill(); };
+  const takeChoice = () => {
+    const name = board.get("chosen")[key] ?? "";
+    if (name !== chosen) { chosen = name; showChoice(); }
+  };
+  chosen = board.get("chosen")[key] ?? "";
+  subscriptions.on(model, "change:items", takeItems);
+  subscriptions.on(board, "change:chosen", takeChoice);
+  takeItems();
   return () => subscriptions.end();
 }
 export default { render };

@@ -1,49 +1,90 @@
-// Shared by the widgets of ringnb's panels: other models by reference, and small DOM helpers.
-async function modelOf(model, reference) {
-  if (!reference) return null;
-  return await model.widget_manager.get_model(reference.replace("IPY_MODEL_", ""));
-}
+// Shared by the widgets of ringnb's panels: board and hand of their session, and small DOM helpers. Values go
+// into the page by textContent, never as HTML.
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
   return node;
 }
+function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+function setAttribute(node, name, value) { if (node.getAttribute(name) !== value) node.setAttribute(name, value); }
 // A set of subscriptions that end with the view.
 function makeSubscriptions() {
   const stops = [];
   return {
     on(model, event, handler) { model.on(event, handler); stops.push(() => model.off(event, handler)); },
-    end() { for (const stop of stops) stop(); },
+    every(ms, handler) { const timer = setInterval(handler, ms); stops.push(() => clearInterval(timer)); },
+    end() { for (const stop of stops.splice(0)) stop(); },
     atEnd(stop) { stops.push(stop); },
   };
 }
-// Sends a control's messages, and says so if the kernel has not received one: where a front end has no
-// thread beside the cells, it receives them when the running cell has ended.
-function makeSender(model, subscriptions, box) {
-  const note = make("div", { class: "ringnb-waiting", role: "status" });
-  box.append(note);
-  let frame = null;
-  let awaited = null; // the id of a message that the kernel has not acknowledged
-  let timer = 0;
-  const settle = () => {
-    if (awaited === null || !frame?.get("acknowledged").includes(awaited)) return;
-    awaited = null;
-    clearTimeout(timer);
-    note.textContent = "";
-  };
-  subscriptions.atEnd(() => clearTimeout(timer));
-  return {
-    note(text) { note.textContent = text; },
-    watch(found) { frame = found; subscriptions.on(frame, "change:acknowledged", settle); },
-    send(content) {
-      awaited = Math.random().toString(36).slice(2);
-      note.textContent = "";
-      model.send({ ...content, id: awaited });
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        if (awaited !== null) note.textContent = "Not received yet: controls apply after the running cell.";
-      }, 1000);
-    },
-  };
+// The model that a view holds by reference: await part(model, "board").
+async function part(model, name) {
+  const reference = model.get(name);
+  if (!reference) return null;
+  return typeof reference === "string" ? await model.widget_manager.get_model(reference.replace("IPY_MODEL_", "")) : reference;
+}
+// Sends an action by the hand; while the kernel has not acknowledged it, `node` has the class "rn-wait".
+// Where a front end has no thread beside the cells, the kernel receives it when the running cell has ended:
+// then the board's message line says so. Returns the message's id.
+function send(board, hand, action, args = {}, node = null) {
+  const id = Math.random().toString(36).slice(2);
+  const pending = (board.rnPending ??= new Map());
+  pending.set(id, { node, at: performance.now() });
+  node?.classList.add("rn-wait");
+  if (!board.rnWatched) {
+    board.rnWatched = true;
+    board.on("change:acknowledged", () => {
+      for (const heard of board.get("acknowledged")) {
+        pending.get(heard)?.node?.classList.remove("rn-wait");
+        pending.delete(heard);
+      }
+      board.trigger("rn:waiting");
+    });
+  }
+  hand.send({ ...args, do: action, id });
+  setTimeout(() => board.trigger("rn:waiting"), 1050);
+  return id;
+}
+// Whether an action waits for longer than a second to be heard.
+function isWaiting(board) {
+  const now = performance.now();
+  return [...(board?.rnPending?.values() ?? [])].some(({ at }) => now - at > 1000);
+}
+// Says something on this page only, without the kernel: why a button cannot be used.
+function sayHere(board, text) {
+  board.rnNote = { kind: "note", text, at: Date.now() / 1000, key: "here", count: 1, actions: [] };
+  board.trigger("rn:note");
+}
+// Has a button show the flags of its action: disabled with the reason, pressed, another label.
+function showFlag(button, flag, help) {
+  setAttribute(button, "aria-disabled", flag?.disabled ? "true" : "false");
+  if (flag?.pressed === undefined) button.removeAttribute("aria-pressed");
+  else setAttribute(button, "aria-pressed", String(flag.pressed));
+  const title = flag?.why ?? help;
+  if (button.title !== title) button.title = title;
+}
+const ICONS = {
+  done: "M2 8.5l2-2 3 3L13.5 3l1.6 1.8L7 13z",
+  waiting: "M3 1h10v2L9.5 8l3.5 5v2H3v-2l3.5-5L3 3zm2 1.5L8 7l3-4.5z",
+  note: "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1zm-.9 2.7h1.8v1.8H7.1zm0 3.1h1.8v5H7.1z",
+  warning: "M8 1l7.5 13.5H.5zm-.8 4.6v4.6h1.7V5.6zm0 5.6v1.7h1.7v-1.7z",
+  problem: "M5 1h6l4 4v6l-4 4H5l-4-4V5zm2.1 2.6v5.6h1.8V3.6zm0 7v1.8h1.8v-1.8z",
+  stage: "M6 6h4v4H6z",
+  close: "M3.5 2L8 6.5 12.5 2 14 3.5 9.5 8l4.5 4.5-1.5 1.5L8 9.5 3.5 14 2 12.5 6.5 8 2 3.5z",
+  list: "M1 3h2v2H1zM5 3h10v2H5zM1 7h2v2H1zM5 7h10v2H5zM1 11h2v2H1zM5 11h10v2H5z",
+};
+// An icon beside words, or in a button that has a name.
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [key, value] of Object.entries({ viewBox: "0 0 16 16", fill: "currentColor", "fill-rule": "evenodd", "aria-hidden": "true", class: "rn-ic" })) svg.setAttribute(key, value);
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", ICONS[name] ?? name);
+  svg.append(path);
+  return svg;
+}
+// JupyterLab's shortcuts match the focused element itself: an attribute further up comes too late.
+function keepShortcutsAway(root) {
+  for (const node of root.querySelectorAll("button, input, select, textarea, summary, a[href], [tabindex]"))
+    setAttribute(node, "data-lm-suppress-shortcuts", "true");
 }

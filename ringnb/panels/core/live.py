@@ -1,0 +1,145 @@
+"""What acts on the live actors: run, pause, step, snapshot, stop, restart; from any view."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, final
+
+from ringnb._support.text import counted
+from ringnb.errors import RingnbError
+from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.news import snapshot_key
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import ONLY_ONE, button_state
+from ringnb.session.session import Session
+
+__all__ = ["Live"]
+
+
+@final
+class Live:
+    """Serves ``live.*``, and says which of its buttons can be used. A view without a widget."""
+
+    key: ClassVar[str] = "live"
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        controller.on_do("live", self._do)
+        controller.on_do("live.snapshot", self._snapshot)
+        controller.on_do("live.restore_good", self._restore_good)
+
+    def _do(self, action: str, args: Mapping[str, Any]) -> None:
+        """Enqueue what a button does. On Jupyter's thread."""
+        controller, slot = self._controller, self._controller.slot
+        steps = max(1, int(args.get("n", 1)))
+        one, every = (slot,), range(len(controller.state.actors))
+        calls: dict[str, tuple[str, Callable[[Session], object], str, Iterable[int]]] = {
+            "run": ("Run", lambda s: s.resume(slot), f"Actor {slot} runs", one),
+            "pause": ("Pause", lambda s: s.pause(slot), f"Actor {slot} is paused", one),
+            "step": (
+                "Step",
+                lambda s: s.run_steps(slot, steps, wait=False),
+                f"{counted(steps, 'step')} to take",
+                one,
+            ),
+            "run_all": ("Run all", lambda s: s.resume(), "Every actor runs", every),
+            "pause_all": ("Pause all", lambda s: s.pause(), "Every actor is paused", every),
+        }
+        if action == "restart":
+            controller.submit("Restart", self._restart, worker="storage")
+        elif action == "stop":
+            what, call, done, slots = calls["pause_all"]
+            # The pause is quick; the storage worker may still be busy.
+            controller.submit(what, call, done=done, slots=slots)
+            controller.submit("Stop kernel", _stop, worker="storage", slots=every)
+        elif action == "snapshot_all":
+            for each in every:
+                self._take(each, "")
+        elif action in calls:
+            what, call, done, slots = calls[action]
+            controller.submit(what, call, done=done, slots=slots)
+
+    def _snapshot(self, _action: str, args: Mapping[str, Any]) -> None:
+        self._take(self._controller.slot, str(args.get("label", "")).strip())
+
+    def _take(self, slot: int, label: str) -> None:
+        def work(session: Session) -> str:
+            """Take it. That it was committed is said by its event."""
+            made = session.snapshot(slot, timeout=30.0, label=label or None)
+            return f"{made.name} is pinned: {label}"
+
+        self._controller.submit(
+            "Snapshot",
+            work,
+            done=None if label else "",
+            worker="storage",
+            slots=(slot,),
+            key=snapshot_key(slot),
+        )
+
+    def _restore_good(self, _action: str, args: Mapping[str, Any]) -> None:
+        slot = int(args.get("slot", self._controller.slot))
+
+        def work(session: Session) -> str:
+            """Restore the newest checkpoint whose state is good."""
+            good = [e for e in session.manager.history(slot) if e.good and not e.damaged]
+            if not good:
+                msg = f"actor {slot} has no good checkpoint"
+                raise LookupError(msg)
+            step = session.restore(slot, good[-1].name)
+            return f"Actor {slot} continues from step {step:,} ({good[-1].name})"
+
+        self._controller.submit(
+            "Restore the last good", work, worker="storage", slots=(slot,), key=f"{slot}:guard"
+        )
+
+    def _restart(self, session: Session) -> str:
+        new = session.remake()
+        try:
+            restored = [
+                f"actor {slot} from step {new.restore(slot, 'latest'):,}"
+                for slot in range(len(new.actors))
+                if new.manager.list_checkpoints(slot)
+            ]
+        finally:  # it runs, even if something could not be restored
+            self._controller.replace(new)
+        return (
+            f"A new session runs: {', '.join(restored) or 'nothing was stored, so from step 0'}. "
+            "In your cells: session = session.successor"
+        )
+
+    def show(self, state: SessionState) -> None:
+        """Say which buttons can be used."""
+        selected = state.actors[min(self._controller.slot, len(state.actors) - 1)]
+        ended, why = state.ended, state.life
+        only_one = len(state.actors) == 1
+        several = button_state(only_one or ended, ONLY_ONE if only_one else why)
+        self._controller.set_flags(
+            {
+                "live.run": button_state(ended, why, pressed=selected.running),
+                "live.pause": button_state(ended, why, pressed=not selected.running and not ended),
+                "live.step": button_state(ended, why),
+                "live.snapshot": button_state(ended, why),
+                "live.run_all": several,
+                "live.pause_all": several,
+                "live.snapshot_all": several,
+                "live.stop": button_state(ended, why),
+                "live.restart": button_state(not ended, "The kernel runs"),
+            }
+        )
+
+    def show_history(self, part: str, rows: list[dict[str, Any]]) -> None:
+        """Show none: there is nothing to see of this view."""
+
+    def dispose(self) -> None:
+        """Close nothing: its buttons are other views'."""
+
+
+def _stop(session: Session) -> str:
+    kept = []
+    for slot in range(len(session.actors)):
+        with contextlib.suppress(RingnbError, OSError):
+            kept.append(session.snapshot(slot, timeout=5.0).name)
+    session.close()
+    return f"The kernel is stopped. Checkpoints made before: {', '.join(kept) or 'none'}"

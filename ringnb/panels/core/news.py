@@ -1,0 +1,105 @@
+"""What a session says by itself: commits, failures in the background, the end of its kernel."""
+
+from __future__ import annotations
+
+import threading
+from typing import final
+
+from ringnb.messages.events import Event
+from ringnb.panels.core.messages import Action, Kind, MessageLog
+from ringnb.panels.core.requests import stage_times
+from ringnb.panels.core.state import SessionState
+from ringnb.session.session import Session
+
+__all__ = ["News", "snapshot_key"]
+
+_RESTART = ("live.restart", "Restart from the newest checkpoints")
+
+
+def snapshot_key(slot: int) -> str:
+    """Return the key of what goes wrong with an actor's snapshots."""
+    return f"{slot}:snapshot"
+
+
+@final
+class News:
+    """Turns a session's events into messages. Any thread may call any method."""
+
+    def __init__(self, session: Session, messages: MessageLog) -> None:
+        self._messages = messages
+        self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
+        self._seen = session.events.appended
+
+    def read(self, session: Session, running: tuple[bool, ...]) -> None:
+        """Say what has happened since; ``running`` tells of each actor whether it runs."""
+        with self._lock:
+            new, self._seen = session.events.since(self._seen)
+            committed = [e for e in new if e.stage == "committed"]
+            for event in new:
+                key = snapshot_key(event.actor_slot)
+                if event.stage in ("failed", "expired"):
+                    self._say_failure(session, event, key, runs=running[event.actor_slot])
+                elif event.stage == "committed":
+                    self._messages.settle(key, str(event.name))
+                elif event.stage == "bad":
+                    self._say_bad(session, event)
+                elif event.stage == "restored":
+                    self._messages.settle(f"{event.actor_slot}:guard", "the restore")
+            if committed:
+                self._say_commit(session, committed)
+
+    def look(self, session: Session, state: SessionState) -> None:
+        """Say how the session is: what stopped a background thread, why nothing runs."""
+        failure = session.failure
+        if failure is None:
+            self._messages.settle("background", "being raised in a cell")
+        elif not self._messages.is_open("background"):
+            text = f"In the background: {str(failure) or type(failure).__name__}"
+            self._messages.say("problem", text, key="background")
+        if not state.ended or self._messages.knows("kernel"):
+            return
+        if session.closed:
+            self._messages.say("note", state.life, key="kernel")
+            return
+        stored = sum(not e.damaged for h in state.histories for e in h)
+        lost = [
+            a.step - max((e.step for e in h if not e.damaged), default=0)
+            for a, h in zip(state.actors, state.histories, strict=True)
+        ]
+        text = (
+            f"{state.life} All {stored:,} committed checkpoints are whole; at most "
+            f"{max(0, *lost, 0):,} steps of an actor since its newest are lost"
+        )
+        self._messages.say("problem", text, key="kernel", actions=[_RESTART])
+
+    def _say_failure(self, session: Session, event: Event, key: str, *, runs: bool) -> None:
+        slot = event.actor_slot
+        steps_on = ", the actor steps on" if runs else ""
+        again = "It is tried again" if session.service_runs else "It is due again later"
+        if event.stage == "expired":
+            text = f"Snapshot of actor {slot} timed out: {event.detail}. {again}{steps_on}"
+            self._messages.say("warning", text, key=key, by_itself=True)
+            return
+        text = (
+            f"Snapshot of actor {slot} failed: {event.detail}. Older checkpoints are whole{steps_on}. "
+            f"{again}"
+        )
+        self._messages.say("problem", text, key=key, by_itself=True)
+
+    def _say_bad(self, session: Session, event: Event) -> None:
+        slot, paused = event.actor_slot, session.manager.config.state_guard.mode == "pause"
+        what = f"Guard paused actor {slot}" if paused else f"Actor {slot} is not good"
+        actions: list[Action] = [("look.to", "Show it", {"name": event.name})]
+        actions.append(("live.restore_good", "Restore the last good", {"slot": slot}))
+        text = f"{what} at step {event.step or 0:,}: {event.detail}"
+        kind: Kind = "problem" if paused else "warning"
+        self._messages.say(kind, text, key=f"{slot}:guard", actions=actions, by_itself=True)
+
+    def _say_commit(self, session: Session, committed: list[Event]) -> None:
+        last = committed[-1]
+        own = [e for e in session.events if e.request_id == last.request_id]
+        total_ns = sum(ns for _, ns in stage_times(own))
+        text = f"Committed {last.name}: {total_ns / 1e6:.1f} ms from request to safe on disk"
+        if len(committed) > 1:
+            text += f" (and {len(committed) - 1} before it)"
+        self._messages.say("done", text, by_itself=True)

@@ -1,0 +1,277 @@
+// The message line of a panel, and the history that opens from it. In a panel within another one it shows
+// nothing: what is said is said once, in the line of the outermost. It also gives the panel's root a role and a
+// name, keeps JupyterLab's shortcuts away from it, and names what ipywidgets leaves without a name.
+const WORDS = { done: "Done", waiting: "Waiting", note: "Note", warning: "Warning", problem: "Problem" };
+const PARTS = { everything: "Everything", problems: "Problems", milestones: "Milestones", stages: "Every stage" };
+const SILENT_S = 3;
+function nameControls(root) {
+  keepShortcutsAway(root);
+  for (const handle of root.querySelectorAll(".noUi-handle")) {
+    const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
+    if (label && !handle.hasAttribute("aria-label")) handle.setAttribute("aria-label", label.textContent);
+  }
+  for (const node of root.querySelectorAll('[title="null"], [title=""]')) node.removeAttribute("title");
+  for (const node of root.querySelectorAll(".widget-radio-box, .widget-toggle-buttons")) {
+    const label = node.closest(".jupyter-widgets")?.querySelector(".widget-label");
+    if (label && !node.hasAttribute("role")) {
+      node.setAttribute("role", "radiogroup");
+      node.setAttribute("aria-label", label.textContent);
+    }
+  }
+  for (const node of root.querySelectorAll(".widget-toggle-button")) {
+    setAttribute(node, "aria-pressed", String(node.classList.contains("mod-active")));
+  }
+  for (const node of root.querySelectorAll("input, select, textarea")) {
+    if (node.labels?.length || node.hasAttribute("aria-label")) continue;
+    const label = node.closest(".jupyter-widgets")?.querySelector(".widget-label, .widget-label-basic");
+    if (label?.textContent) node.setAttribute("aria-label", label.textContent);
+  }
+}
+const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
+function ageOf(at) {
+  const s = Date.now() / 1000 - at;
+  if (s < 2) return "now";
+  if (s < 60) return `${Math.floor(s)} s ago`;
+  return s < 3600 ? `${Math.floor(s / 60)} min ago` : clock(at);
+}
+// How long nothing has come from the kernel, in seconds; 0 while something comes, or nothing is expected.
+function silence(board) {
+  const over = board.get("life").startsWith("The session is closed");
+  const s = (performance.now() - (board.rnHeardAt ?? performance.now())) / 1000;
+  return over || s < SILENT_S ? 0 : Math.floor(s);
+}
+// What the line says: silence, then what waits, then what the user has just done, then what is open.
+function choose(board, beats, hidden) {
+  const silent = beats ? silence(board) : 0;
+  if (silent) return { kind: "problem", key: "silent", count: 1, actions: [], text: `No sign of life for ${silent} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected` };
+  if (isWaiting(board)) return { kind: "waiting", key: "waiting", count: 1, actions: [], text: "Not heard yet: controls apply after the running cell" };
+  const messages = board.get("messages").filter((m) => !(m.open && hidden.has(`${m.key} ${m.at}`)));
+  const newest = messages.at(-1), now = Date.now() / 1000, note = board.rnNote;
+  if (note && now - note.at < 8 && !(newest && !newest.byItself && newest.at > note.at)) return note;
+  const asked = messages.filter((m) => !m.byItself).at(-1);
+  if (asked && now - asked.at < 4) return asked;
+  return messages.filter((m) => m.open).at(-1) ?? newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
+}
+async function render({ model, el }) {
+  const subscriptions = makeSubscriptions();
+  const [board, hand] = [await part(model, "board"), await part(model, "hand")];
+  const beats = model.get("beats"), stays = model.get("stays"), name = model.get("name");
+  const title = make("h3", {}, model.get("title"));
+  const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }), age = make("span", { class: "rn-age" });
+  const acts = make("span", { class: "rn-acts" });
+  const dismiss = make("button", { type: "button", class: "rn-b rn-small rn-ghost", "aria-label": "Dismiss this message", title: "Dismiss this message" }, icon("close"));
+  const count = make("span", { class: "rn-count" });
+  const toggle = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" }, icon("list"), make("span", {}, "History"), " ", count);
+  const polite = make("div", { class: "rn-sr", role: "status", "aria-live": "polite" });
+  const alert = make("div", { class: "rn-sr", role: "alert", "aria-live": "assertive" });
+  const line = make("div", { class: "rn-say" }, kind, text, age, acts, dismiss, toggle);
+  const log = make("div", { class: "rn-log", role: stays ? "group" : "dialog", "aria-label": "History of messages and events" });
+  el.append(title, line, log, polite, alert);
+  el.classList.add("rn-saybox");
+
+  // -- the line
+  let root = null; // the panel's, once that is on the page
+  const hidden = new Set(); // dismissed here, and perhaps not yet in the kernel
+  let drawn = "", shown = null;
+  const showLine = () => {
+    const m = choose(board, beats, hidden);
+    shown = m;
+    setAttribute(line, "data-kind", m.kind);
+    setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
+    setText(text, m.text);
+    if (text.title !== m.text) text.title = m.text;
+    dismiss.hidden = !m.open;
+    const open = board.get("messages").filter((one) => one.open).length;
+    setText(count, open ? `${open} open` : "");
+    setAttribute(count, "data-bad", String(open > 0));
+    const what = JSON.stringify([m.kind, m.count, m.key, m.actions]);
+    if (what !== drawn) {
+      drawn = what;
+      const had = acts.contains(document.activeElement);
+      kind.replaceChildren(icon(m.kind), WORDS[m.kind] + (m.count > 1 ? ` ×${m.count}` : ""));
+      acts.replaceChildren(...(m.actions ?? []).map(([action, label, args], at) => {
+        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, "data-action": action.split(".").at(-1) }, label);
+        button.addEventListener("click", () => {
+          const flag = board.get("flags")[action];
+          if (flag?.disabled) sayHere(board, `${label}: ${flag.why}`);
+          else send(board, hand, action, args ?? {}, button);
+        });
+        return button;
+      }));
+      keepShortcutsAway(acts);
+      if (had) (acts.querySelector("button") ?? toggle).focus();
+    }
+    announce(m);
+  };
+  // Spoken by one view of a page, one in two seconds, and gone again: the text of a message is there once.
+  const announce = (m) => {
+    if (!root) return;
+    if (!board.rnSpeaker?.isConnected) board.rnSpeaker = el;
+    const id = `${m.key} ${m.kind} ${m.count} ${m.key === "silent" ? "" : m.text}`;
+    if (board.rnSpeaker !== el || board.rnSpoken === id) return;
+    const first = board.rnSpoken === undefined;
+    const now = performance.now();
+    if (!first && now - (board.rnSpokeAt ?? -1e9) < 2000) return; // the timer comes back to it
+    board.rnSpoken = id;
+    if (first && m.kind !== "problem") return; // what was there when the page opened
+    board.rnSpokeAt = now;
+    const region = m.kind === "problem" ? alert : polite;
+    region.textContent = `${WORDS[m.kind]}: ${m.text}`;
+    setTimeout(() => { region.textContent = ""; }, 1500);
+  };
+  dismiss.addEventListener("click", () => {
+    if (!shown?.open) return;
+    hidden.add(`${shown.key} ${shown.at}`);
+    send(board, hand, "say.dismiss", { key: shown.key });
+    showLine();
+    if (dismiss.hidden) toggle.focus();
+  });
+
+  // -- the history
+  let chosen = stays ? (model.get("part") || "milestones") : "";
+  let unfolded = new Set();
+  const parts = make("div", { class: "rn-seg", role: "group", "aria-label": "Show" });
+  const buttons = Object.entries(PARTS).map(([key, label]) => {
+    const button = make("button", { type: "button", "data-part": key }, label);
+    button.addEventListener("click", () => openPart(key));
+    parts.append(button);
+    return button;
+  });
+  const copy = make("button", { type: "button", class: "rn-b rn-small" }, "Copy as text");
+  const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
+  const list = make("ol");
+  const scroll = make("div", { class: "rn-rows", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Newest first" }, list);
+  const top = make("header", {}, make("h4", {}, "History"), parts, make("span", { class: "rn-grow" }), copy);
+  if (!stays) top.append(close);
+  log.append(top, scroll);
+  // What the kernel has put; what the line holds, while that has not come, or never will.
+  const rows = () => {
+    if (model.get("part") === chosen && (model.get("rows").length || !silence(board))) return model.get("rows");
+    return [...board.get("messages")].reverse().filter((m) => chosen !== "problems" || ["problem", "warning"].includes(m.kind));
+  };
+  const settledOf = (row) => (row.settled ? `settled at ${clock(row.settledAt)} by ${row.settled}` : "");
+  const asText = (row) => [row.when ?? clock(row.at), row.word ?? WORDS[row.kind] + (row.count > 1 ? ` ×${row.count}` : ""), row.text, settledOf(row)].filter(Boolean).join("\t");
+  const fillRow = (item, row) => {
+    const what = make("span", {}, make("span", {}, row.text));
+    if (row.settled) what.append(make("br"), make("span", { class: "rn-soft" }, `✓ ${settledOf(row)}`));
+    const more = make("span");
+    if (row.detail) {
+      const pre = make("pre", { tabindex: "0" }, row.detail);
+      const button = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, "Traceback");
+      const fold = () => { pre.hidden = !unfolded.has(row.key); setAttribute(button, "aria-expanded", String(!pre.hidden)); };
+      button.addEventListener("click", () => { if (!unfolded.delete(row.key)) unfolded.add(row.key); fold(); });
+      fold();
+      more.append(button);
+      what.append(pre);
+    }
+    item.dataset.kind = row.kind;
+    item.dataset.settled = String(!row.open);
+    item.replaceChildren(
+      make("span", { class: "rn-soft rn-num" }, row.when ?? clock(row.at)),
+      make("span", { class: "rn-kind" }, icon(row.kind), row.word ?? WORDS[row.kind] + (row.count > 1 ? ` ×${row.count}` : "")),
+      what, more,
+    );
+  };
+  const items = new Map(); // by a row's identity, so that a focused one stays
+  const showLog = () => {
+    log.hidden = chosen === "";
+    setAttribute(toggle, "aria-expanded", String(!log.hidden));
+    for (const button of buttons) setAttribute(button, "aria-pressed", String(button.dataset.part === chosen));
+    if (log.hidden) return;
+    const seen = new Set();
+    let before = list.firstChild;
+    for (const row of rows()) {
+      const id = row.key === undefined ? asText(row) : `${row.key} ${row.at}`;
+      if (seen.has(id)) continue;
+      seen.add(id);
+      let item = items.get(id);
+      if (!item) { item = make("li"); items.set(id, item); }
+      const text = JSON.stringify(row);
+      if (item.dataset.row !== text) { item.dataset.row = text; fillRow(item, row); }
+      if (item === before) before = before.nextSibling;
+      else list.insertBefore(item, before);
+    }
+    for (const [id, item] of items) if (!seen.has(id)) { item.remove(); items.delete(id); }
+    setAttribute(list, "data-empty", String(!seen.size));
+    keepShortcutsAway(log);
+  };
+  const openPart = (key) => {
+    chosen = key;
+    send(board, hand, "say.history", { panel: name, part: key });
+    place();
+    showLog();
+  };
+  const closeLog = () => { if (!stays && chosen) { openPart(""); toggle.focus(); } };
+  toggle.addEventListener("click", () => {
+    if (chosen) return closeLog();
+    openPart("everything");
+    buttons[0].focus();
+  });
+  toggle.hidden = stays;
+  close.addEventListener("click", closeLog);
+  log.addEventListener("keydown", (event) => { if (event.key === "Escape") { closeLog(); event.stopPropagation(); } });
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(rows().map(asText).join("\n"));
+      sayHere(board, "The history is copied");
+    } catch (error) {
+      sayHere(board, `The history is not copied: ${error.message}`);
+    }
+  });
+  // In a cockpit it opens upwards over the stage; alone, below the line.
+  const place = () => {
+    if (!root?.classList.contains("rn-cockpit")) return;
+    log.style.bottom = `${Math.round(root.getBoundingClientRect().bottom - line.getBoundingClientRect().top + 4)}px`;
+  };
+
+  // -- board
+  board.rnHeardAt ??= performance.now();
+  subscriptions.on(board, "change:beat", () => { board.rnHeardAt = performance.now(); showLine(); });
+  for (const event of ["change:life", "change:messages", "rn:waiting", "rn:note"]) subscriptions.on(board, event, () => { showLine(); showLog(); });
+  subscriptions.on(model, "change:rows", showLog);
+  subscriptions.on(model, "change:part", () => { if (stays && !chosen) chosen = model.get("part"); showLog(); });
+  subscriptions.every(1000, showLine);
+  subscriptions.on(board, "msg:custom", (message, buffers) => {
+    if (!message.download || board.rnTaken === message.id) return; // several views, one file
+    board.rnTaken = message.id;
+    const url = URL.createObjectURL(new Blob(buffers, { type: "application/zip" }));
+    make("a", { href: url, download: message.download }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  });
+
+  let tries = 0;
+  const adopt = () => {
+    const found = el.closest(".ringnb-panel");
+    if (!found) {
+      if (tries++ < 200) setTimeout(adopt, 25);
+      return;
+    }
+    found.setAttribute("role", "region");
+    found.setAttribute("aria-label", model.get("region"));
+    found.setAttribute("data-ringnb-panel", name);
+    found.setAttribute("data-lm-suppress-shortcuts", "true");
+    if (found.parentElement?.closest(".ringnb-panel")) {
+      for (const node of [line, polite, alert]) node.remove(); // the outer panel's line says it
+      el.hidden = !stays;
+      if (el.hidden) subscriptions.end();
+      return;
+    }
+    root = found;
+    root.closest(".jp-OutputArea, .jp-Cell, body")
+      ?.querySelectorAll(".ringnb-summary")
+      .forEach((node) => node.classList.add("ringnb-alive"));
+    nameControls(root);
+    const observer = new MutationObserver(() => nameControls(root));
+    observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
+    subscriptions.atEnd(() => observer.disconnect());
+    if (!root.classList.contains("rn-cockpit")) return;
+    const watcher = new ResizeObserver(place);
+    watcher.observe(root);
+    subscriptions.atEnd(() => watcher.disconnect());
+  };
+  showLine();
+  showLog();
+  adopt();
+  return () => subscriptions.end();
+}
+export default { render };

@@ -1,0 +1,78 @@
+"""The log of messages: counted, settled, dismissed, forgotten."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ringnb.panels.core.messages import MessageLog
+
+
+@pytest.fixture
+def log():
+    return MessageLog(clock=itertools.count(100).__next__)
+
+
+def test_a_problem_that_comes_again_is_counted_and_not_repeated(log):
+    log.say("problem", "full", key="0:snapshot", detail="why")
+    log.say("done", "something else")
+    log.say("problem", "still full", key="0:snapshot")
+    other, trouble = log.newest()
+    assert other.text == "something else"
+    assert (trouble.text, trouble.count, trouble.at, trouble.detail) == (
+        "still full",
+        2,
+        102,
+        "",
+    )
+
+
+def test_what_is_told_twice_of_one_occasion_counts_once(log):
+    log.say("problem", "full", key="k")
+    log.say("problem", "OSError: full", key="k", detail="its traceback", repeats=False)
+    (trouble,) = log.newest()
+    assert (trouble.text, trouble.count, trouble.detail) == ("full", 1, "its traceback")
+    log.say("problem", "OSError: full", key="k", detail="its traceback", repeats=False)
+    assert [m.count for m in log.newest()] == [2]  # another occasion: it has its traceback
+
+
+def test_what_was_settled_says_by_what_and_the_next_one_is_another(log):
+    log.say("problem", "full", key="k")
+    log.settle("k", "checkpoint_0_step_9")
+    log.settle("never said", "nothing")
+    log.say("problem", "full", key="k")
+    first, second = log.newest()
+    assert (first.settled, first.settled_at, first.open) == ("checkpoint_0_step_9", 101, False)
+    assert (second.count, second.open) == (1, True)
+    log.settle_all("the new session")
+    assert not any(m.open for m in log.newest())
+
+
+def test_what_is_dismissed_leaves_the_line_and_stays_in_the_history(log):
+    log.say("warning", "late", key="k")
+    log.dismiss("k")
+    assert log.in_line() == []
+    assert log.newest()[0].dismissed
+    assert log.knows("k")
+    assert not log.is_open("k")
+
+
+def test_the_line_gets_what_is_open_and_the_newest_few_without_tracebacks(log):
+    log.say("problem", "full", key="k", detail="a traceback", actions=[("live.restart", "Restart")])
+    for i in range(10):
+        log.say("done", str(i))
+    rows = log.in_line()
+    assert [row["text"] for row in rows] == ["full", "6", "7", "8", "9"]
+    assert rows[0]["detail"] == ""
+    assert rows[0]["actions"] == [["live.restart", "Restart"]]
+
+
+def test_the_oldest_are_forgotten_but_none_that_is_open(log):
+    log.say("problem", "full", key="k")
+    for i in range(500):
+        log.say("done", str(i))
+    kept = log.newest()
+    assert len(kept) == 200
+    assert kept[0].text == "full"
+    assert kept[-1].text == "499"
