@@ -7,7 +7,7 @@ import threading
 import weakref
 
 import pytest
-from front_end import flag, press, said, told
+from front_end import flag, hand_of, press, said, told
 from ipywidgets.widgets.widget import _instances
 from waiting import until
 
@@ -133,7 +133,8 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
         assert "only one actor" in flag(actor, "run_all")["why"]
         assert flag(actor, "restart")["why"] == "The kernel runs"
         assert "why" not in flag(actor, "run")  # it can be used
-        until(lambda: events.listing.html == "<p>Nothing to show: 0 events so far.</p>")
+        until(lambda: events.line.part == "milestones")
+        assert events.line.rows == []
         press(faults, "lose")
         until(lambda: said(faults) == "1 answer will be lost")
         press(faults, "clear")
@@ -147,5 +148,7 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
         assert [i["text"].split(",")[0] for i in timeline.checkpoints.items] == [first, second]
         press(timeline, "verify")
         until(lambda: told(timeline, "2 checkpoints verified"))
-        events.level.value = "troubles"
-        until(lambda: "none of them among the troubles" in events.listing.html)
+        hand_of(events)._handle_custom_msg(
+            {"do": "say.history", "panel": "events", "part": "problems"}, []
+        )
+        until(lambda: events.line.part == "problems" and events.line.rows == [])
