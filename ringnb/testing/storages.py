@@ -193,7 +193,7 @@ class StorageTests:
             *(checkpoint.created_at, checkpoint.nbytes, None),
             *(checkpoint.id, checkpoint.run, checkpoint.parent, checkpoint.parent_id),
             *(None, False, True, (None, None), code_label(checkpoint.code)),
-            tuple(checkpoint.params.items()),
+            *(tuple(checkpoint.params.items()), checkpoint.time),
         )
 
     def test_a_history_is_one_actors_in_commit_order(self, storage: CheckpointStorage) -> None:

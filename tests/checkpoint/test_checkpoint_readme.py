@@ -44,15 +44,17 @@ def test_its_commands_and_policies_exist(capsys):
 
 
 def test_its_record_and_layout_are_what_is_written(tmp_path):
+    from ringnb.messages.simulated_time import SimulatedTime
     from ringnb.testing.storages import make_snapshot
 
     storage = rn.ZarrStorage(tmp_path / "waves.zarr", durable=False)
     more = {"attrs": {"mine": 1}, "code": {"fingerprint": "0"}, "bad": [{"why": "no"}]}
-    storage.save("a_0_step_1", make_snapshot(1, **more))
+    storage.save("a_0_step_1", make_snapshot(1, clock=SimulatedTime(dt=0.5), **more))
     storage.pin("a_0_step_1", "why")
     paragraph = TEXT.partition("attribute `ringnb` is the checkpoint's record:")[2]
     named = set(re.findall(r"`(\w+)`", paragraph.partition("\n\n")[0]))
-    assert named == set(storage.load("a_0_step_1").attrs["ringnb"])
+    record = storage.load("a_0_step_1").attrs["ringnb"]
+    assert named == {*record, *record["clock"]}
     for folder in storage.folders:
         assert f"{folder.name}/" in TEXT
     storage.close()

@@ -65,6 +65,7 @@ def test_ls_json_is_for_programs(pristine, capsys):
     fields = {k: v for k, v in entry._asdict().items() if k not in ("damaged", "estimated", "pin")}
     assert newest == fields | {
         "created_at": created_at,
+        "params": [list(pair) for pair in entry.params],
         "pinned": None,
         "problem": None,
         "status": "committed",
