@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_a_module_has_at_most_450_lines_of_code(module):
 def test_a_package_says_what_it_is_and_where_to_start(door):
     sign = ast.get_docstring(ast.parse(door.read_text(encoding="utf-8"))) or ""
     assert len(sign.splitlines()) >= 3, f"{door}: one line tells too little"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_a_checker_is_told_to_pass_over_has_its_reason(module):
+    told = re.compile(
+        r"# (noqa\b(?!: \w+(, ?\w+)* - [\w`])|type: ignore\b(?!\[[\w, -]+\]  # [\w`]))"
+    )
+    lines = enumerate(module.read_text(encoding="utf-8").splitlines(), 1)
+    assert [number for number, line in lines if told.search(line)] == []

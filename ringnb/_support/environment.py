@@ -23,8 +23,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 def environment() -> dict[str, str]:
     """Return the versions that results depend on, and the CPU, by name; what is unknown is left out."""
     import llvmlite.binding  # noqa: PLC0415 - these load LLVM
-    import numba  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
+    import numba  # noqa: PLC0415 - likewise
+    import numpy as np  # noqa: PLC0415 - likewise
 
     found = {
         "ringnb": VERSION,

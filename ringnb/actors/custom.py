@@ -136,7 +136,7 @@ class CellActor(Actor):
         self.update = self._plain = plain
         if inject is not None:
             parameters = ["now", "before", "params", "z", "y", "x", "amplitude"]
-            self.inject = _plain("inject", inject, parameters)  # type: ignore[method-assign]
+            self.inject = _plain("inject", inject, parameters)  # type: ignore[method-assign]  # as the class allows
         self.fields = dict(specs)
         self.dtype = check_dtype(dtype)
         self.levels = levels

@@ -19,7 +19,7 @@ from typing import Any, final
 import numpy as np
 from numba import types
 
-from ringnb.actors.source import attribute, code_objects, written
+from ringnb.actors.source import attribute, code_objects, plain_function, written
 
 __all__ = ["code_of", "differences"]
 
@@ -145,14 +145,11 @@ class _Walk:
 
 
 def _plain(value: Any) -> Any:
-    """Return the function that a compiled one was made from; anything else as it is."""
+    """Return the function that a compiled, wrapped or bound one was made from; others as they are."""
     if isinstance(value, FunctionType | type | ModuleType):
         return value
-    for name in ("py_func", "__wrapped__", "__func__"):
-        found = attribute(value, name, _MISSING)
-        if isinstance(found, FunctionType):
-            return found
-    return value
+    inner = (plain_function(value), *(attribute(value, n) for n in ("__wrapped__", "__func__")))
+    return next((found for found in inner if isinstance(found, FunctionType)), value)
 
 
 def _references(function: FunctionType) -> list[tuple[str, ...]]:

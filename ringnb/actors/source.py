@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-__all__ = ["attribute", "code_objects", "node_of", "written"]
+__all__ = ["attribute", "code_objects", "node_of", "plain_function", "written"]
 
 _SKIPPED = {"annotation", "ctx", "kind", "returns", "simple", "type_comment", "type_params"}
 _FUTURE = functools.reduce(
@@ -42,8 +42,15 @@ def attribute(value: object, name: str, default: object = None) -> Any:
     """Return an attribute, or a default: an object of a user's, or a lazy module, may raise anything."""
     try:
         return getattr(value, name, default)
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - it may raise anything
         return default
+
+
+def plain_function(value: object) -> FunctionType | None:
+    """Return the plain function that a compiled one was made of, by any of Numba's decorators."""
+    dispatcher = attribute(value, "_dispatcher") or value  # of `numba.vectorize`
+    found = attribute(dispatcher, "py_func")
+    return found if isinstance(found, FunctionType) else None
 
 
 def code_objects(code: CodeType) -> Iterator[CodeType]:

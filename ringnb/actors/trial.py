@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType, FunctionType
 from typing import Any
@@ -171,7 +172,7 @@ class _Next(NDArrayOperatorsMixin):
         axes = self._select(index)
         if any(isinstance(axis, range) for axis in axes):
             return _Next(self._cell, axes)
-        return self._cell.get(tuple(axes))  # type: ignore[arg-type]
+        return self._cell.get(tuple(axes))  # type: ignore[arg-type]  # all are integers
 
     def __setitem__(self, index: Any, value: Any) -> None:
         part = _Next(self._cell, self._select(index))
@@ -281,7 +282,7 @@ class _Trial:
         for field, written in enumerate(cell.written):
             if not written and not stored:
                 where = place(self._code.co_filename, self._code.co_firstlineno)
-                raise _Fault(lambda _, f=field: self._keeps(step, at, f), where)  # type: ignore[misc]
+                raise _Fault(partial(self._keeps, step, at, field), where)
         reads = [read for read in cell.reads if not (read[0] and stored)]
         if reads:
             is_own, filename, line = reads[0]
@@ -308,8 +309,7 @@ class _Trial:
         what = f"raised in {self._at(step, at)}. That cell again, in plain Python: {raised}"
         return what, "Correct the function, and go on from the last checkpoint"
 
-    def _keeps(self, step: int, at: tuple[int, ...], field: int) -> tuple[str, str]:
-        names = self.names
+    def _keeps(self, step: int, at: tuple[int, ...], field: int, names: Names) -> tuple[str, str]:
         value = f"[{field}, {', '.join(names.cell)}]"
         what = f"does not write {names.next}{value} in {self._at(step, at)}. {_OLD}"
         remedy = (

@@ -6,8 +6,7 @@ import contextlib
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
-from ringnb.actors.source import code_objects
-from ringnb.actors.update_rules import plain_function
+from ringnb.actors.source import code_objects, plain_function
 
 __all__ = ["uncompiled"]
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ringnb.actors.source import attribute, code_objects, node_of
+from ringnb.actors.source import attribute, code_objects, node_of, plain_function
 
 __all__ = [
     "TAKEN_AS_IT_IS",
@@ -27,7 +27,6 @@ __all__ = [
     "check_text",
     "names_of",
     "place",
-    "plain_function",
     "returns_a_value",
     "writes_another",
     "writes_now",
@@ -76,13 +75,6 @@ def place(filename: str, line: int) -> str:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST - 4]} ..."
     return f"{where}: `{text}`" if text else where
-
-
-def plain_function(value: object) -> FunctionType | None:
-    """Return the plain function that a compiled one was made of, by any of Numba's decorators."""
-    dispatcher = attribute(value, "_dispatcher") or value  # of `numba.vectorize`
-    written = attribute(dispatcher, "py_func")
-    return written if isinstance(written, FunctionType) else None
 
 
 # -- what it refers to ---------------------------------------------------------------------------

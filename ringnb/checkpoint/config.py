@@ -208,9 +208,9 @@ class CheckpointConfig:
     @property
     def request_timeout_s(self) -> float:
         """The request timeout in seconds, typed as what it is stored as."""
-        return float(self.request_timeout)  # type: ignore[arg-type]  # see interval_s
+        return float(self.request_timeout)  # type: ignore[arg-type]  # likewise
 
     @property
     def on_close_timeout_s(self) -> float:
         """The limit of a last checkpoint in seconds, typed as what it is stored as."""
-        return float(self.on_close_timeout)  # type: ignore[arg-type]  # see interval_s
+        return float(self.on_close_timeout)  # type: ignore[arg-type]  # likewise

@@ -60,7 +60,7 @@ class Guard:
         if len(modes) > 1 or not set(modes) <= set(_MODES):
             msg = f"guard takes one of 'warn', 'pause' and 'off', got {', '.join(map(repr, modes))}"
             raise ValueError(msg)
-        return cls(modes[0] if modes else "warn", invariants)  # type: ignore[arg-type]
+        return cls(modes[0] if modes else "warn", invariants)  # type: ignore[arg-type]  # checked above
 
     @property
     def is_on(self) -> bool:

@@ -285,32 +285,32 @@ def _dispatch(argv: list[str]) -> int:
         case None:
             parser.error(f"a command is needed, one of {', '.join(given.parsers)}")
         case "demo":
-            from ringnb.cli import demo  # noqa: PLC0415
+            from ringnb.cli import demo
 
             return demo.run(given.out, given.backend, steps=given.steps, size=given.size)
         case "lab":
-            from ringnb.cli import lab  # noqa: PLC0415
+            from ringnb.cli import lab
 
             return lab.run(given.dir, passed_on, solutions=given.solutions)
         case "run":
-            from ringnb.cli import run  # noqa: PLC0415
+            from ringnb.cli import run
 
             return run.command(
                 given.script, given.arguments, walltime=given.walltime, until=given.until
             )
         case "bench":
-            from ringnb.cli import bench  # noqa: PLC0415
+            from ringnb.cli import bench
 
             return bench.run(given)
         case "docs":
-            from ringnb.cli import docs  # noqa: PLC0415
+            from ringnb.cli import docs
 
             return docs.run(given.out, browse=not given.no_browser)
         case "doctor":
-            from ringnb.cli import doctor  # noqa: PLC0415
+            from ringnb.cli import doctor
 
             return doctor.run()
-    from ringnb.cli import stores  # noqa: PLC0415
+    from ringnb.cli import stores
 
     match given.command:
         case "ls":

@@ -59,7 +59,7 @@ def run(out: str | None, *, browse: bool = True) -> int:
 def build(directory: Path) -> list[Path]:
     """Write one HTML page per public module, an index and a search index; return the modules' pages."""
     try:
-        from pdoc import doc, render  # noqa: PLC0415 - an extra
+        from pdoc import doc, render
     except ImportError as error:
         msg = "the reference is built with pdoc: pip install 'ringnb[docs]'"
         raise DocsUnavailable(msg) from error

@@ -89,7 +89,7 @@ def _versions() -> Iterator[Finding]:
 def _checksums() -> Finding:
     what = "CRC-32C"
     try:
-        import google_crc32c  # noqa: PLC0415
+        import google_crc32c
 
         compiled = google_crc32c.implementation == "c"
     except Exception as error:  # noqa: BLE001 - any failure of the import is the finding
@@ -112,7 +112,7 @@ def _compiled_code() -> Finding:
     """Say where compiled code is kept, and whether it can be."""
     what = "compiled code"
     try:
-        from ringnb.kernel.caching import find_cache  # noqa: PLC0415 - brings in Numba
+        from ringnb.kernel.caching import find_cache
 
         place, refusals = find_cache()
         if place is None:
@@ -173,7 +173,7 @@ def _try_rename(scratch: Path) -> str:
 
 
 def _try_flock(scratch: Path) -> str:
-    import fcntl  # noqa: PLC0415 - not on every platform
+    import fcntl
 
     with (scratch / "lock").open("w") as first, (scratch / "lock").open("w") as second:
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,7 +193,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _gpu() -> Iterator[Finding]:
-    from ringnb.kernel.cuda.availability import why_unavailable  # noqa: PLC0415 - brings in Numba
+    from ringnb.kernel.cuda.availability import why_unavailable
 
     reason = why_unavailable()
     yield (
@@ -241,11 +241,11 @@ def _live() -> Iterator[Finding]:
 
 def _round_trip(scratch: Path) -> Iterator[Finding]:
     """Do what a session does, once, and compare what came back."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from ringnb import actors  # noqa: PLC0415
-    from ringnb.checkpoint import CheckpointConfig  # noqa: PLC0415
-    from ringnb.session.session import Session  # noqa: PLC0415
+    from ringnb import actors
+    from ringnb.checkpoint import CheckpointConfig
+    from ringnb.session.session import Session
 
     clock = _Clock()
     config = CheckpointConfig(storage_path=scratch / "s.zarr", enabled=False)

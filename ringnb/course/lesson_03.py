@@ -184,7 +184,7 @@ def check_03(chunk_bytes: object) -> Passed:
 
         def read_row(group: zarr.Group) -> None:
             """Read the middle row."""
-            rows.append(np.asarray(group["pressure"][_SIDE // 2]))  # type: ignore[index]
+            rows.append(np.asarray(group["pressure"][_SIDE // 2]))  # type: ignore[index]  # an array
 
         reads, files = count_reads(place, read_row), files_of(place)
     assert np.array_equal(rows[0], Wave2D((_SIDE, _SIDE)).start(0)[0][_SIDE // 2])

@@ -48,7 +48,7 @@ def replay(
         What is left, oldest first. Each counts 1 MiB.
     """
     history: list[CheckpointInfo] = []
-    for _, history in _histories(policy, steps, pins or {}, interval_s, _NBYTES):  # noqa: B007
+    for _, history in _histories(policy, steps, pins or {}, interval_s, _NBYTES):  # noqa: B007 - the last
         pass
     return history
 

@@ -288,7 +288,7 @@ def barrier_source() -> Note:
         For the notebook to display.
     """
     # This module uses the numba.cuda that was chosen for the process: never import it earlier.
-    from ringnb.kernel.cuda import program as cuda_program  # noqa: PLC0415
+    from ringnb.kernel.cuda import program as cuda_program  # noqa: PLC0415 - see above
 
     barrier = cuda_program._barrier
     return Note(inspect.getsource(getattr(barrier, "py_func", barrier)).rstrip())

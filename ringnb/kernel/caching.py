@@ -148,7 +148,7 @@ def _prune(place: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-class DiskCache(NullCache):  # type: ignore[misc] # Numba has no types
+class DiskCache(NullCache):  # type: ignore[misc]  # Numba has no types
     """Keeps the machine code of one function of the package; what goes wrong is a miss, never an error.
 
     A file is the SHA-256 of what follows, and a pickle.
@@ -178,7 +178,7 @@ class DiskCache(NullCache):  # type: ignore[misc] # Numba has no types
             stored = file.read_bytes()
             if hashlib.sha256(stored[32:]).digest() != stored[:32]:
                 return None
-            return CompileResult._rebuild(target_context, *pickle.loads(stored[32:]))  # noqa: S301
+            return CompileResult._rebuild(target_context, *pickle.loads(stored[32:]))  # noqa: S301 - ours
         except Exception as error:  # noqa: BLE001 - then it is compiled
             _LOG.debug("%s is compiled anew: %r", self._name, error)
             return None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 try:
     import anywidget as _anywidget  # noqa: F401 - is it there?
-    import ipywidgets as _ipywidgets  # noqa: F401
+    import ipywidgets as _ipywidgets  # noqa: F401 - is it there?
 except ImportError as error:
     _MSG = "panels need ipywidgets and anywidget: pip install 'ringnb[widgets]'"
     raise ImportError(_MSG) from error

@@ -343,9 +343,10 @@ class SnapshotService:
         for capture, result in zip(group, results, strict=True):
             if isinstance(result, str):
                 capture.status.name = result
+            failure = result if isinstance(result, Exception) else None
             if result is None:
-                result = SnapshotFailed("the request was cancelled or has expired")  # noqa: PLW2901
-            capture.status.end(result if isinstance(result, Exception) else None)
+                failure = SnapshotFailed("the request was cancelled or has expired")
+            capture.status.end(failure)
         return results
 
     def _forget_detached(self, group: list[Capture]) -> None:

@@ -28,7 +28,7 @@ from ringnb.testing.tolerance import TOLERANCE
 __all__ = ["Load", "Timer", "counter", "differs", "load", "soak", "timer"]
 
 
-def _count(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:  # noqa: ARG001
+def _count(now: Any, before: Any, params: Any, step: int, y: int, x: int) -> None:  # noqa: ARG001 - a cell function
     before[0, y, x] = now[0, y, x] + 1
 
 

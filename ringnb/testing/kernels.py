@@ -341,7 +341,7 @@ class KernelTests:
             client.wait_until(lambda: False, None)
 
     def test_many_threads_may_call_at_once(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - of one test
 
         with self.running(4, lanes=2) as client, ThreadPoolExecutor(6) as pool:
             slots = [i % 4 for i in range(300)]

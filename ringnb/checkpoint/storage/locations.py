@@ -124,7 +124,7 @@ def _store_of(url: str) -> Store:
 def _s3(url: str) -> Store:
     try:
         from obstore.store import from_url  # noqa: PLC0415 - an optional dependency
-        from zarr.storage import ObjectStore  # noqa: PLC0415
+        from zarr.storage import ObjectStore  # noqa: PLC0415 - only with that
     except ImportError as error:
         msg = f"{url!r} needs obstore: pip install 'ringnb[s3]'"
         raise ImportError(msg) from error

@@ -36,7 +36,7 @@ Case = Callable[[Scale], Iterator[Row]]
 def _cockpit(scale: Scale) -> Iterator[Row]:
     """Stepping with the cockpit open against stepping without (needs the widgets extra)."""
     try:
-        from ringnb.cli.bench.cockpit import cockpit  # noqa: PLC0415 - the widgets are an extra
+        from ringnb.cli.bench.cockpit import cockpit
     except ImportError as error:
         say(f"not measured: {error}")
         return
@@ -89,7 +89,7 @@ def _chosen(only: str | None, cases: Mapping[str, Any]) -> list[str]:
 def _list(options: argparse.Namespace) -> None:
     documented: dict[str, Any] = dict(CASES)
     if options.gpu:
-        from ringnb.cli.bench.gpu import CASES as ON_GPU  # noqa: PLC0415
+        from ringnb.cli.bench.gpu import CASES as ON_GPU
 
         documented = {name: case.measure for name, case in ON_GPU.items()}
     for name, case in documented.items():
@@ -100,7 +100,7 @@ def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]
     """Return the cases asked for, and what the document records about the card."""
     if not options.gpu:
         return {name: CASES[name] for name in _chosen(options.only, CASES)}, {}
-    from ringnb.cli.bench import gpu  # noqa: PLC0415 - brings in CUDA
+    from ringnb.cli.bench import gpu
 
     names = _chosen(options.only, gpu.CASES)
     card = gpu.open_card(quick=options.quick)

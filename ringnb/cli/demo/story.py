@@ -68,7 +68,7 @@ def _run(output: OutputDirectory, backend: str, steps: int, size: int) -> int:
     unbroken = [reference.load(name) for name in uninterrupted.names]
     differences = _compare(after, unbroken)
 
-    from ringnb.cli.demo.figures import ActorResult, draw  # noqa: PLC0415 - matplotlib, not needed until now
+    from ringnb.cli.demo.figures import ActorResult, draw
 
     say()
     say("5. Figures, all drawn from stored checkpoints and the event log")

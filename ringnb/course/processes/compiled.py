@@ -19,8 +19,8 @@ def compile_wave(cc: tuple[int, int]) -> str:
     """Return the PTX of the kernel that hosts waves, for one compute capability."""
     load(simulate=False)
     # These modules import numba.cuda, which `load` has just chosen.
-    from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415
-    from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
+    from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415 - see above
+    from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415 - see above
 
     body = build([cell_code(Wave2D((8, 8)))])
     ((_, ptx),) = compiled(body, signature(), (cc,), launch_bounds(256))

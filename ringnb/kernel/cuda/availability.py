@@ -51,12 +51,12 @@ def load(*, simulate: bool) -> Any:
             f"pip install 'numpy<2.5'{_REMEDY}"
         )
         raise BackendUnavailable(msg)
-    from numba import config  # noqa: PLC0415 - slow to import
+    from numba import config
 
     if "numba.cuda" not in sys.modules and simulate:
         config.ENABLE_CUDASIM = 1  # read by numba.cuda when it is imported, and never again
     try:
-        from numba import cuda  # noqa: PLC0415
+        from numba import cuda
     except ImportError as error:
         msg = f"backend {backend!r}: numba.cuda cannot be imported: {error}. {_INSTALL}{_REMEDY}"
         raise BackendUnavailable(msg) from error
@@ -133,8 +133,8 @@ def _look_at_gpu(cuda: Any) -> _Gpu | None:
     """Ask the driver about the current device; None if it has none. Initialises it."""
     if not cuda.is_available():
         return None
-    from cuda.bindings import driver  # noqa: PLC0415
-    from numba.cuda.cudadrv import nvrtc  # noqa: PLC0415
+    from cuda.bindings import driver
+    from numba.cuda.cudadrv import nvrtc
 
     device = cuda.get_current_device()
     _, mode = driver.cuModuleGetLoadingMode()
@@ -181,10 +181,10 @@ def _numba_cuda_installed() -> bool:
 def _library_found(name: str) -> bool:
     try:
         if name == "cudadevrt":  # static: Numba links it into every cooperative kernel
-            from numba.cuda.cudadrv.libs import get_cudalib  # noqa: PLC0415
+            from numba.cuda.cudadrv.libs import get_cudalib
 
             return Path(get_cudalib(name, static=True)).exists()
-        from cuda.pathfinder import load_nvidia_dynamic_lib  # noqa: PLC0415
+        from cuda.pathfinder import load_nvidia_dynamic_lib
 
         load_nvidia_dynamic_lib(name)
     except Exception:  # noqa: BLE001 - it has several, and the finding is the same

@@ -33,7 +33,7 @@ def compiled(
 
     `bounds` are the launch bounds: threads of a block, and blocks of a multiprocessor.
     """
-    from numba.cuda import compiler, dispatcher  # noqa: PLC0415
+    from numba.cuda import compiler, dispatcher
 
     # Numba asks the device for its capability to compile device functions, and there is none.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
@@ -74,15 +74,15 @@ def helpers_as_they_are() -> Iterator[None]:
 
     Numba freezes what such a function refers to when it is first compiled.
     """
-    from ringnb.kernel.cuda.intrinsics import SIMULATED  # noqa: PLC0415
+    from ringnb.kernel.cuda.intrinsics import SIMULATED
 
     if SIMULATED:  # nothing is compiled
         yield
         return
-    from numba.core.dispatcher import Dispatcher  # noqa: PLC0415
-    from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
-    from numba.cuda.dispatcher import CUDADispatcher  # noqa: PLC0415
-    from numba.cuda.target import CUDATypingContext  # noqa: PLC0415
+    from numba.core.dispatcher import Dispatcher
+    from numba.cuda.core.compiler_lock import global_compiler_lock
+    from numba.cuda.dispatcher import CUDADispatcher
+    from numba.cuda.target import CUDATypingContext
 
     resolve = CUDATypingContext.resolve_value_type
     seen: set[int] = set()
@@ -112,8 +112,8 @@ def ieee_arithmetic() -> Iterator[None]:
 
     A product and a sum stay two roundings; ``float32`` results too small for a normal number become 0.
     """
-    from numba.cuda.core.compiler_lock import global_compiler_lock  # noqa: PLC0415
-    from numba.cuda.cudadrv import nvvm  # noqa: PLC0415
+    from numba.cuda.core.compiler_lock import global_compiler_lock
+    from numba.cuda.cudadrv import nvvm
 
     # The jit decorator takes neither option, though what it calls does.
     compile_ir = nvvm.compile_ir
@@ -141,7 +141,7 @@ def launch_bounds(threads: int) -> tuple[int, int]:
 
 def signature() -> Any:
     """Return the kernel's signature, for which it is compiled before the launch."""
-    from numba.cuda import types  # noqa: PLC0415
+    from numba.cuda import types
 
     line = types.int64[::1]
     table = types.int64[:, ::1]

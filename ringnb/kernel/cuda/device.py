@@ -109,7 +109,7 @@ class SimulatedDevice(Device):
     def compile(
         self,
         build: Callable[[], Callable[..., None]],
-        key: Hashable,  # noqa: ARG002
+        key: Hashable,  # noqa: ARG002 - a GPU keeps what it has compiled
         threads: int,
     ) -> None:
         """Wrap the kernel; there is nothing to compile."""
@@ -141,11 +141,11 @@ class SimulatedDevice(Device):
         """Copy."""
         np.asarray(target)[at : at + len(source)] = source
 
-    def download(self, source: Any, at: int, target: Words, event: int) -> Any:  # noqa: ARG002
+    def download(self, source: Any, at: int, target: Words, event: int) -> Any:  # noqa: ARG002 - done at once
         """Copy."""
         target[...] = np.asarray(source)[at : at + len(target)]
 
-    def finished(self, copy: Any) -> bool:  # noqa: ARG002
+    def finished(self, copy: Any) -> bool:  # noqa: ARG002 - done at once
         """Return True: copies are made at once."""
         return True
 
@@ -167,7 +167,7 @@ class SimulatedDevice(Device):
 
     def runs_on_this_thread(self) -> bool:
         """Return whether this is the simulator's thread, or plays one of the kernel's."""
-        from numba.cuda.simulator.kernel import BlockThread  # noqa: PLC0415
+        from numba.cuda.simulator.kernel import BlockThread
 
         me = threading.current_thread()
         return me is self._thread or isinstance(me, BlockThread)
@@ -196,8 +196,8 @@ class GpuDevice(Device):
             msg = f"backend 'cuda' cannot be used here: {reason}; or use backend='cpu'"
             raise BackendUnavailable(msg)
         self._cuda = load(simulate=False)
-        from cuda.core import Device as CoreDevice  # noqa: PLC0415
-        from cuda.core import StreamOptions  # noqa: PLC0415
+        from cuda.core import Device as CoreDevice
+        from cuda.core import StreamOptions
 
         self._core = core = CoreDevice()
         core.set_current()
@@ -280,7 +280,7 @@ class GpuDevice(Device):
         """Enqueue the one launch."""
         # To free memory, as the garbage collector does, would wait for the kernel: Numba puts it off.
         self._held.enter_context(self._cuda.defer_cleanup())
-        from numba.cuda.core.errors import NumbaPerformanceWarning  # noqa: PLC0415
+        from numba.cuda.core.errors import NumbaPerformanceWarning
 
         with warnings.catch_warnings():
             # It warns of grids below 128 blocks, which is what small actors need.

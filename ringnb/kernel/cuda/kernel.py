@@ -128,7 +128,7 @@ class CudaKernel(LaneKernel):
         _check_alone(self.name)
         self._device: Device = SimulatedDevice() if simulate else GpuDevice()
         # Only now: these modules take the numba.cuda that is there.
-        from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415
+        from ringnb.kernel.cuda.program import build, cell_code
 
         codes = [cell_code(actor) for actor in actors]
         kinds = list(dict.fromkeys(codes))

@@ -103,7 +103,7 @@ def _choose(functions: Sequence[Any]) -> Any:
     """Make a function of an index and arguments that calls one of `functions` with them."""
 
     # A chain of conditions: the device has no calls by address that Numba could make.
-    def none(_which, *_arguments):  # type: ignore[no-untyped-def] # compiled
+    def none(_which, *_arguments):  # type: ignore[no-untyped-def]  # compiled
         pass
 
     chosen = intrinsics.function(none)
@@ -114,7 +114,7 @@ def _choose(functions: Sequence[Any]) -> Any:
 
 def _link(index: int, own: Any, others: Any) -> Any:
     @intrinsics.function
-    def linked(which, *arguments):  # type: ignore[no-untyped-def] # compiled
+    def linked(which, *arguments):  # type: ignore[no-untyped-def]  # compiled
         if which == index:
             own(*arguments)
         else:

@@ -299,7 +299,7 @@ class Panel(VBox):
         data = self._repr_mimebundle_()
         words = {"text/html": data.pop("text/html"), "text/plain": data["text/plain"]}
         for one in (words, data):
-            display(one, raw=True)  # type: ignore[no-untyped-call]
+            display(one, raw=True)  # type: ignore[no-untyped-call]  # IPython has no types for it
 
     def __reduce__(self) -> NoReturn:
         """Refuse: TypeError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,7 +55,7 @@ def _trial(workload: Sequence[str], requests: int, place: Any) -> bool:
 
     def _delete(self: Any, keys: set[str], name: str) -> None:
         for key in sorted(keys):
-            request(lambda key=key: remove(self, {key}, name))  # type: ignore[misc]
+            request(functools.partial(remove, self, {key}, name))
 
     archive()  # made before requests are counted
     runner = Runner(place)

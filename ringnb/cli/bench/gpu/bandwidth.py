@@ -32,7 +32,7 @@ class Bandwidth(NamedTuple):
 def bandwidth(card: Card, budget: Budget) -> Bandwidth:
     """Measure how fast the card copies memory; once per run."""
     if "bandwidth" not in card.measured:
-        from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
+        from ringnb.cli.bench.gpu import kernels
 
         n = card.sizes.copied // 8
         source, target = card.words(np.arange(n)), card.empty(n)
@@ -51,7 +51,7 @@ def bandwidth(card: Card, budget: Budget) -> Bandwidth:
     return known
 
 
-def copying(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:  # noqa: ARG001
+def copying(card: Card, scale: Scale, budget: Budget) -> Iterator[Row]:  # noqa: ARG001 - as every case
     """How fast the card copies its memory: the ceiling of everything that steps."""
     found = bandwidth(card, budget)
     size = format_bytes(card.sizes.copied)

@@ -86,8 +86,8 @@ class Card:
         self.measured: dict[str, Any] = {}
         """What one case has measured and others refer to."""
         self._cuda = load(simulate=False)
-        from cuda.bindings import driver  # noqa: PLC0415
-        from cuda.core import Device, EventOptions  # noqa: PLC0415
+        from cuda.bindings import driver
+        from cuda.core import Device, EventOptions
 
         self._driver = driver
         core = Device()
@@ -201,7 +201,7 @@ class Card:
 def _nvidia_driver() -> str:
     """Return the kernel driver's version, from NVML."""
     try:
-        from cuda.bindings import nvml  # noqa: PLC0415
+        from cuda.bindings import nvml
 
         nvml.init_v2()
         return str(nvml.system_get_driver_version())

@@ -96,7 +96,7 @@ def _one_launch_per_step(
     card: Card, wave: Actor
 ) -> tuple[Callable[[int], float], Callable[[int], float]]:
     """Return two functions of a number of steps: seconds per step, by launches and by replays."""
-    from ringnb.cli.bench.gpu import kernels  # noqa: PLC0415 - a device has been chosen
+    from ringnb.cli.bench.gpu import kernels
 
     levels = np.ascontiguousarray(wave.start(0))
     words = -(-levels[0].nbytes // 8)
