@@ -123,11 +123,18 @@ def off_main(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         """Make the call here, or have a helper make it."""
-        if threading.get_ident() != threading.main_thread().ident:
+        if _is_direct():
             return function(*args, **kwargs)
         return cast("T", _carry_out(_Call(functools.partial(function, *args, **kwargs))))
 
     return call
+
+
+def _is_direct() -> bool:
+    """Return whether a call is of another thread, or of one that is direct: a finaliser may make it."""
+    # The main thread may hold locks then, for which a helper would wait.
+    is_main = threading.get_ident() == threading.main_thread().ident
+    return not is_main or getattr(_current, "call", None) is not None
 
 
 def off_main_if_handled(function: Callable[P, T]) -> Callable[P, T]:
@@ -141,10 +148,7 @@ def off_main_if_handled(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         """Make the call here, or have a helper make it."""
-        if (
-            threading.get_ident() != threading.main_thread().ident
-            or getattr(_current, "call", None) is not None  # in a call that is direct
-        ):
+        if _is_direct():
             return function(*args, **kwargs)
         # Nothing can install a handler before the call has ended: only this thread may.
         on_interrupt = _signal.getsignal(_SIGINT)

@@ -285,6 +285,24 @@ class TestDirectCalls:
         with handled(signal.SIG_IGN, signal.SIGINT):
             assert thread_of() == me
 
+    def test_a_call_that_a_finaliser_makes_in_a_direct_one_waits_for_none_of_its_locks(self):
+        lock, found = threading.RLock(), []
+
+        @off_main
+        def take():
+            found.append(lock.acquire(timeout=1))
+
+        class Finalised:
+            def __del__(self):
+                take()
+
+        def work():
+            with lock:
+                Finalised()
+
+        assert thread_of(work) == threading.get_ident()
+        assert found == [True]
+
     def test_ctrl_c_at_any_line_is_never_lost_and_leaves_the_handler(self):
         line, ran = 1, []
         while True:
