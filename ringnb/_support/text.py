@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 __all__ = [
-    "code_label",
     "counted",
     "facts_table",
     "format_bytes",
@@ -45,15 +44,6 @@ def shorten(text: str, width: int) -> str:
         return text
     head = width // 2
     return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (width - head - 1) :]}"
-
-
-def code_label(code: Mapping[str, object]) -> str:
-    """Return what recorded code is called in short, such as "1a2b3c4d, git 5e6f7a8b"; "" for none."""
-    if not code.get("fingerprint"):
-        return ""
-    git = f", git {str(code['git'])[:8]}" if code.get("git") else ""
-    replayable = ", not replayable" if code.get("replayable") is False else ""
-    return f"{str(code['fingerprint'])[:8]}{replayable}{git}"
 
 
 def quote_names(names: Sequence[str], most: int = 10) -> str:

@@ -126,10 +126,14 @@ class StoreBudget:
         """Return one that has not looked yet."""
         return cls({}, set())
 
+    def look_again(self) -> None:
+        """Look at the store at the next commit: there may have been some that were not counted."""
+        self._budget = None
+
     def enforce(
         self,
         storage: CheckpointStorage,
-        budget: int | None,
+        budget: int,
         saved: Sequence[Saving],
         freed: int,
         lives: Callable[[], Collection[Lineage]],
@@ -137,12 +141,8 @@ class StoreBudget:
         """Delete what does not fit after a commit, and return it; warn once if too much must stay.
 
         `saved` is what was committed just now (without any, it looks in any case), `freed` the bytes
-        that retention has taken since. Without a budget nothing is read. A failure is logged: the next
-        commit tries again.
+        that retention has taken since. A failure is logged: the next commit tries again.
         """
-        if budget is None:
-            self._budget = None
-            return []
         self._left += freed
         for s in saved:
             if s.receipt is not None:

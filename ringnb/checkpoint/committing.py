@@ -45,7 +45,6 @@ logger = logging.getLogger("ringnb.checkpoint")
 def make_snapshot(
     response: SnapshotResponse,
     actor: RegisteredActor,
-    name_prefix: str,
     parent: Lineage | None,
     attrs: Mapping[str, Any] | None = None,
     guard: Guard = _NO_GUARD,
@@ -55,7 +54,7 @@ def make_snapshot(
     captured = getattr(response.data, "params", None)
     snapshot = Snapshot(
         fields=response.data,
-        name_prefix=name_prefix,
+        name_prefix=actor.name_prefix,
         kernel_id=actor.kernel_id,
         kernel_type=actor.kernel_type,
         actor_slot=actor.actor_slot,
@@ -69,11 +68,11 @@ def make_snapshot(
         parent_id=None if parent is None else parent.id,
         attrs=attrs or {},
         code=actor.code,
-        examine=guard.is_on,
+        examine=guard.mode != "off",
         clock=getattr(response.data, "clock", None),
     )
-    broken = guard.broken(snapshot.fields, snapshot.step, snapshot.params)
-    if broken:
+    if guard.invariants:
+        broken = guard.broken(snapshot.fields, snapshot.step, snapshot.params)
         snapshot = replace(snapshot, bad=broken)
     for name, array in snapshot.fields.items():
         dims = actor.fields.get(name, {}).get("dims")
@@ -115,8 +114,9 @@ def save_all(storage: CheckpointStorage, saving: Sequence[Saving]) -> None:
     """
     left = list(saving)
     for s in left:
-        with s.noting_error():
-            s.snapshot = continue_run(storage, s.snapshot, s.lineage)
+        if s.lineage is not None and s.lineage.run is None:
+            with s.noting_error():
+                s.snapshot = continue_run(storage, s.snapshot, s.lineage)
     for _ in range(_MAX_ATTEMPTS):
         names: dict[str, Saving] = {}
         for s in left:

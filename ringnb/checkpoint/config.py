@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from numbers import Real
 from typing import Any
@@ -58,6 +58,10 @@ def _path(value: object, what: str) -> str:
     return absolute_location(path)
 
 
+def _newest(count: int) -> Policy:
+    return keep_last(count) if count else keep_all()
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
     """When checkpoints are taken, how many are kept, and where.
@@ -104,6 +108,10 @@ class CheckpointConfig:
         at the end of a ``with`` block or of the interpreter. It does so too where `enabled` is False.
     on_close_timeout : float
         Seconds after which the end waits no longer for that; or a ``datetime.timedelta``.
+    policy : Policy
+        What is kept per actor: `retention`, or the newest `max_snapshots`. It follows from these.
+    state_guard : Guard
+        What `guard` asks for, checked. It follows from that.
 
     Raises
     ------
@@ -130,6 +138,9 @@ class CheckpointConfig:
     on_close_timeout: float | timedelta = 10.0
     guard: GuardChoice = "warn"
     store_budget: int | None = None
+    # Computed once, because each commit asks for them.
+    policy: Policy = field(init=False, repr=False, compare=False)
+    state_guard: Guard = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check every value, and bring each to one type."""
@@ -150,7 +161,8 @@ class CheckpointConfig:
         set_(self, "on_close_timeout", _seconds(self.on_close_timeout, "on_close_timeout"))
         if not isinstance(self.guard, str) and isinstance(self.guard, Iterable):
             set_(self, "guard", tuple(self.guard))
-        Guard.of(self.guard)
+        set_(self, "state_guard", Guard.of(self.guard))
+        set_(self, "policy", self.retention or _newest(self.max_snapshots))
 
     def changed(self, **changes: Any) -> CheckpointConfig:
         """Return a copy with changes that a running manager can follow.
@@ -173,7 +185,7 @@ class CheckpointConfig:
         ValueError
             If a value is out of range, or ``storage_path`` or ``name_prefix`` is to change.
         """
-        known = [f.name for f in fields(self) if f.name not in _FIXED]
+        known = [f.name for f in fields(self) if f.init and f.name not in _FIXED]
         for name, value in changes.items():
             if name in _FIXED:
                 msg = (
@@ -187,18 +199,6 @@ class CheckpointConfig:
         if "max_snapshots" in changes:
             changes.setdefault("retention", None)
         return replace(self, **changes)
-
-    @property
-    def policy(self) -> Policy:
-        """What is kept per actor: `retention`, or the newest `max_snapshots`."""
-        if self.retention is not None:
-            return self.retention
-        return keep_last(self.max_snapshots) if self.max_snapshots else keep_all()
-
-    @property
-    def state_guard(self) -> Guard:
-        """What `guard` asks for, checked."""
-        return Guard.of(self.guard)
 
     @property
     def interval_s(self) -> float:

@@ -34,7 +34,6 @@ from ringnb.checkpoint.history import (
     of_actor,
     read_history,
 )
-from ringnb.checkpoint.naming import expand_prefix
 from ringnb.checkpoint.pruning import PrunedRun, check_discard, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
@@ -167,6 +166,7 @@ class CheckpointManager:
             backend=backend,
             fields=fields,
             code=code,
+            name_prefix=self._config.name_prefix,
         )
         self._check_open()
         history = read_history(
@@ -458,12 +458,9 @@ class CheckpointManager:
             raise ValueError(msg)
         snapshot = None  # as it stays if the kernel could not take it
         if response.success:
-            prefix = expand_prefix(self._config.name_prefix, actor.kernel_id)
+            guard = self._config.state_guard
             # Without the lock, because it may copy the data.
-            snapshot = make_snapshot(
-                *(response, actor, prefix, parent, pending.attrs),
-                guard=self._config.state_guard,
-            )
+            snapshot = make_snapshot(response, actor, parent, pending.attrs, guard)
         with self._lock:
             if self._schedule.waiting(response.request_id) is not pending:
                 pending = None  # it expired, or another thread took it, while the data was checked
@@ -553,6 +550,8 @@ class CheckpointManager:
     def _keep_budget(self, saved: Sequence[Saving], freed: int) -> list[CheckpointInfo]:
         """Delete what is too much for the whole store, other actors' checkpoints included."""
         budget = self._config.store_budget
+        if budget is None:
+            return []
         deleted = self._budget.enforce(self._storage, budget, saved, freed, self._live_lineages)
         for info in deleted:
             self._events.retired(info.actor_slot, [info])
@@ -709,13 +708,13 @@ class CheckpointManager:
             What was deleted. The newest checkpoint that verifies stays, whatever the policy says.
         """
         names = []
-        for slot in self.registered:
-            prefix, _, kernel_id = self._actor_key(slot)
+        self._check_open()
+        for slot, actor in self.registered.items():
             run = self._run(slot)
-            if kernel_id is not None and run is not None:  # else it was unregistered, or is fresh
+            if run is not None:  # else it was unregistered, or is fresh
                 policy = self._config.policy
                 kept = self._always_kept(slot)
-                key = (expand_prefix(prefix, kernel_id), kernel_id, run)
+                key = (actor.name_prefix, actor.kernel_id, run)
                 retired = retire(self._storage, *key, policy, kept)
                 self._events.retired(slot, retired)
                 names += [e.name for e in retired]
@@ -779,10 +778,7 @@ class CheckpointManager:
         TypeError, ValueError
             If `keep_runs` is not an integer >= 1.
         """
-        prefix = self._config.name_prefix
-        slots = {
-            (expand_prefix(prefix, a.kernel_id), a.kernel_id): s for s, a in self.registered.items()
-        }
+        slots = {(a.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
         self._check_open()
         stay = [x for live in self._live_lineages() for x in (live.run, live.name) if x]
         pruned = prune_runs(self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay)
@@ -841,6 +837,7 @@ class CheckpointManager:
         with self._lock:
             self._check_open()
             self._config = self._config.changed(**changes)
+            self._budget.look_again()
             self._schedule.retime(self._config.interval_s, self._config.request_timeout_s)
 
     def close(self) -> None:

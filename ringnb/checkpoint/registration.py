@@ -19,6 +19,7 @@ from ringnb._support.checks import (
     check_text,
     check_unicode,
 )
+from ringnb.checkpoint.naming import expand_prefix
 
 __all__ = ["RegisteredActor"]
 
@@ -79,6 +80,7 @@ class RegisteredActor:
     backend: str | None  # which kernel runs it
     fields: Mapping[str, Mapping[str, Any]]  # ``units``, ``long_name``, ``dims``, all optional
     code: Mapping[str, Any]  # what it runs, JSON values by name
+    name_prefix: str  # of its checkpoints
 
     @classmethod
     def make(
@@ -91,14 +93,20 @@ class RegisteredActor:
         backend: object = None,
         fields: object = None,
         code: object = None,
+        name_prefix: str = "checkpoint",
     ) -> RegisteredActor:
-        """Check everything, and copy what could change later; raises TypeError or ValueError."""
+        """Check everything, and copy what could change later; raises TypeError or ValueError.
+
+        `name_prefix` is the configured one, with ``{kernel_id}`` or without.
+        """
+        kernel_id = check_text(kernel_id, "kernel_id")
         return cls(
             actor_slot=check_slot(actor_slot),
-            kernel_id=check_text(kernel_id, "kernel_id"),
+            kernel_id=kernel_id,
             kernel_type=check_text(kernel_type, "kernel_type"),
             params=MappingProxyType(check_params(params)),
             backend=None if backend is None else check_text(backend, "backend"),
             fields=MappingProxyType(_field_attrs(fields)),
             code=check_json(code, "code"),
+            name_prefix=expand_prefix(name_prefix, kernel_id),
         )

@@ -79,15 +79,12 @@ class RunInfo:
     is_current: bool
 
 
-def continue_run(
-    storage: CheckpointStorage, snapshot: Snapshot, lineage: Lineage | None
-) -> Snapshot:
+def continue_run(storage: CheckpointStorage, snapshot: Snapshot, lineage: Lineage) -> Snapshot:
     """Return a snapshot with the run that it belongs to; raises what the storage raises.
 
-    Without a lineage, and if it does not continue the newest checkpoint of a run, it begins one.
+    It goes on with the run of `lineage`, whose `run` is None, if that is the newest checkpoint of its
+    run; otherwise it keeps its own, which begins with it.
     """
-    if lineage is None or lineage.run is not None:
-        return snapshot  # which has its run already
     history = storage.history(snapshot.name_prefix, snapshot.kernel_id)
     for parent in reversed(history):
         if parent.id == lineage.id or (lineage.id is None and parent.name == lineage.name):

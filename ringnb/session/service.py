@@ -78,6 +78,9 @@ class SnapshotService:
         # Without a lock, for every call looks here, also on the main thread: see `off_main`.
         self._kept: deque[BaseException] = deque()
         self._failures = RepeatedFailures()
+        most = getattr(manager.storage, "group_bytes", 0)
+        nbytes = map(state_nbytes, self._kernel.actors)
+        self._together = [n if n <= most else 0 for n in nbytes]  # by slot, see `_nbytes_together`
         self.unsaved: list[str] = []  # actors whose last state could not be saved at the end
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -254,8 +257,7 @@ class SnapshotService:
 
     def _nbytes_together(self, capture: Capture) -> int:
         """Return the bytes of a state that gains by being saved with others; 0 if it does not."""
-        nbytes = state_nbytes(self._kernel.actors[capture.status.request.actor_slot])
-        return nbytes if nbytes <= getattr(self.manager.storage, "group_bytes", 0) else 0
+        return self._together[capture.status.request.actor_slot]
 
     # -- the writer thread -----------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.format import (
@@ -25,7 +24,7 @@ from ringnb.checkpoint.storage.format import (
     layout_fields,
     summarise_nonfinite,
 )
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, code_label
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:

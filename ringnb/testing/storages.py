@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.base import CheckpointStorage
-from ringnb.checkpoint.storage.records import Snapshot
+from ringnb.checkpoint.storage.records import Snapshot, code_label
 from ringnb.errors import CheckpointError, CheckpointNotFound
 
 __all__ = ["StorageTests", "changing_all_the_time", "make_snapshot"]

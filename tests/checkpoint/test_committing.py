@@ -576,14 +576,20 @@ def response_of(data, **kwargs):
 
 def test_a_snapshot_joins_an_answer_with_what_was_registered():
     fields = {"u": {"dims": ("x",), "units": "K"}}
-    actor = RegisteredActor.make(3, "k", "heat", params={"c": 0.5}, backend="cpu", fields=fields)
+    actor = RegisteredActor.make(
+        *(3, "k", "heat"),
+        params={"c": 0.5},
+        backend="cpu",
+        fields=fields,
+        name_prefix="{kernel_id}-r",
+    )
     data = {"u": np.arange(3, dtype=">f4")}
     snapshot = make_snapshot(
-        response_of(data, step=9), actor, "run", Lineage("run_3_step_8", "1" * 16), {"why": 1}
+        response_of(data, step=9), actor, Lineage("run_3_step_8", "1" * 16), {"why": 1}
     )
     assert snapshot.fields["u"].dtype == np.dtype("<f4")
     np.testing.assert_array_equal(snapshot.fields["u"], data["u"])
-    assert (snapshot.name_prefix, snapshot.parent) == ("run", "run_3_step_8")
+    assert (snapshot.name_prefix, snapshot.parent) == ("k-r", "run_3_step_8")
     assert (snapshot.parent_id, snapshot.attrs) == ("1" * 16, {"why": 1})
     assert (snapshot.actor_slot, snapshot.step, snapshot.request_id) == (3, 9, 7)
     assert (snapshot.kernel_id, snapshot.kernel_type, snapshot.backend) == ("k", "heat", "cpu")
@@ -593,19 +599,18 @@ def test_a_snapshot_joins_an_answer_with_what_was_registered():
 def test_the_axes_of_captured_arrays_are_checked_by_field():
     actor = RegisteredActor.make(0, "k", "t", fields={"u": {"dims": ("y", "x")}, "v": {}})
     data = {"u": np.zeros((2, 3)), "v": np.zeros(3), "other": np.zeros(())}
-    assert make_snapshot(response_of(data, step=9), actor, "run", None).fields.keys() == data.keys()
+    assert make_snapshot(response_of(data, step=9), actor, None).fields.keys() == data.keys()
     data["u"] = np.zeros((2, 3, 4))
     with pytest.raises(
         ValueError, match=r"field 'u' has 3 axes but .* one dimension name per axis"
     ):
-        make_snapshot(response_of(data, step=9), actor, "run", None)
+        make_snapshot(response_of(data, step=9), actor, None)
 
 
 def test_a_name_is_looked_up_once_when_it_is_free_and_listed_once_when_it_is_not():
     storage = MemoryStorage()
-    snapshot = make_snapshot(
-        response_of(b"x", step=1), RegisteredActor.make(3, "k", "t"), "r", None
-    )
+    actor = RegisteredActor.make(3, "k", "t", name_prefix="r")
+    snapshot = make_snapshot(response_of(b"x", step=1), actor, None)
 
     def saved():
         saving = Saving(None, None, snapshot)

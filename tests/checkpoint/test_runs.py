@@ -8,8 +8,10 @@ import pytest
 from manager_rig import Rig
 
 import ringnb as rn
+from ringnb.checkpoint.committing import Saving, save_all
 from ringnb.checkpoint.runs import Lineage, continue_run, list_runs
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.testing.memory_storage import MemoryStorage
 from ringnb.testing.storages import make_snapshot
 
 
@@ -211,9 +213,19 @@ def test_rule_33_metadata_of_ones_own_is_recorded_and_checked_before_the_commit(
 
 
 def test_a_lineage_that_knows_its_run_needs_no_look_at_the_store():
-    snapshot = make_snapshot(1, run="1" * 16)
-    assert continue_run(None, snapshot, None) is snapshot
-    assert continue_run(None, snapshot, Lineage("a", "2" * 16, "1" * 16)) is snapshot
+    storage, snapshot = MemoryStorage(), make_snapshot(1, run="1" * 16)
+    storage.fail_list = OSError("listed")
+
+    def saved(lineage):
+        saving = Saving(lineage, None, snapshot)
+        save_all(storage, [saving])
+        storage.delete(saving.name)
+        return saving.snapshot
+
+    assert saved(None) is snapshot
+    assert saved(Lineage("a", "2" * 16, "1" * 16)) is snapshot
+    with pytest.raises(OSError, match="listed"):
+        continue_run(storage, snapshot, Lineage("a", "2" * 16))
 
 
 def test_the_manager_says_what_a_live_state_continues_from(storage):

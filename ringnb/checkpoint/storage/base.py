@@ -11,10 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Self
 
-from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, code_label
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = ["CheckpointStorage", "check_storage", "try_each"]

@@ -130,9 +130,7 @@ class Catalogue:
         children = self._children
         return [
             e._replace(is_branch_point=True)
-            if e.id in children
-            and e.copy is None
-            and any(r != e.run for r in children[e.id].values())
+            if e.id in children and e.copy is None and {*children[e.id].values()} != {e.run}
             else e
             for e in entries
         ]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import LocalStore
 
-from ringnb._support.text import code_label, facts_table
+from ringnb._support.text import facts_table
 from ringnb.checkpoint.storage.dataset import make_dataset
 from ringnb.checkpoint.storage.document import (
     Document,
@@ -29,6 +29,7 @@ from ringnb.checkpoint.storage.document import (
 )
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
+from ringnb.checkpoint.storage.records import code_label
 from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
 from ringnb.errors import CheckpointError
 from ringnb.messages.simulated_time import SimulatedTime

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from ringnb._support.text import code_label
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DTYPES,
@@ -34,7 +33,7 @@ from ringnb.checkpoint.storage.format import (
     own_document,
     parse_layout,
 )
-from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
+from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot, code_label
 from ringnb.errors import CheckpointCorrupt
 from ringnb.messages.simulated_time import SimulatedTime
 

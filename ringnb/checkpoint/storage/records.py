@@ -30,6 +30,7 @@ __all__ = [
     "CheckpointInfo",
     "SaveReceipt",
     "Snapshot",
+    "code_label",
     "new_id",
 ]
 
@@ -37,6 +38,15 @@ __all__ = [
 def new_id() -> str:
     """Return a random id: 16 hexadecimal digits."""
     return secrets.token_hex(8)
+
+
+def code_label(code: Mapping[str, object]) -> str:
+    """Return what recorded code is called in short, such as "1a2b3c4d, git 5e6f7a8b"; "" for none."""
+    if not code.get("fingerprint"):
+        return ""
+    git = f", git {str(code['git'])[:8]}" if code.get("git") else ""
+    replayable = ", not replayable" if code.get("replayable") is False else ""
+    return f"{str(code['fingerprint'])[:8]}{replayable}{git}"
 
 
 @dataclass(frozen=True, slots=True)

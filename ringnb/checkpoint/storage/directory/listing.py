@@ -151,14 +151,16 @@ class Listing:
         unsettled = [n for n in self._unsettled if self._look_at(n, self._known.get(n))]
         if unsettled:
             self._rebuild()
-        names = [entry.name for entry in look(self._catalogue)]
+        found = look(self._catalogue)
+        names = [entry.name for entry in found]
         if len(names) > _EXAMINED:
             first = self._turn % len(names)
             self._turn = first + _EXAMINED
             names = names[first : first + _EXAMINED]
         news = [self._look_at(name, self._known.get(name)) for name in names]
-        if any(news):
-            self._rebuild()
+        if not any(news):
+            return found
+        self._rebuild()
         return look(self._catalogue)
 
     def _look_at(self, name: str, known: tuple[Stamp | None, CheckpointInfo | None] | None) -> bool:
