@@ -57,8 +57,8 @@ class CellActor(Actor):
         amplitude is added to the first field.
     boundscheck : bool, default False
         Check every index of `update`, and of what it calls, in every step: the first that lies outside
-        its array stops the kernel with the line, the step and the cell. Slow; for looking for a fault.
-        On the CPU and in the simulator.
+        its array, or the first exception, stops the kernel with the line, the step and the cell. Slow;
+        for looking for a fault. On the CPU and in the simulator.
     replayable : bool, default True
         Refuse an update whose steps a restored run would not repeat. False lets it in.
 
