@@ -61,10 +61,7 @@ T = TypeVar("T")
 class _Interruptible:
     """A call on its way, as `check_interrupted` sees it."""
 
-    __slots__ = ("heard", "interrupted")
-
-    def __init__(self) -> None:
-        self.heard = self.interrupted = False
+    heard = interrupted = False
 
     def note(self, _number: int, _frame: FrameType | None) -> None:
         """Note Ctrl-C. Main thread, as a signal handler."""
@@ -75,16 +72,14 @@ class _Interruptible:
 class _Call(_Interruptible):
     """A call that a helper carries out, and what came of it."""
 
-    __slots__ = ("begun", "caller", "context", "done", "error", "function", "result")
+    begun = False
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        super().__init__()
         self.function: Callable[[], Any] = function
         self.caller = _users_line()
         self.context = contextvars.copy_context()
         self.done = _thread.allocate_lock()
         self.done.acquire()
-        self.begun = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -105,6 +100,7 @@ class _Call(_Interruptible):
 _Calls = queue.SimpleQueue[_Call]
 _idle: deque[_Calls] = deque()  # one queue for each helper that waits for a call
 _current = threading.local()
+_main = threading.main_thread().ident
 
 
 def prepare() -> None:
@@ -133,8 +129,15 @@ def off_main(function: Callable[P, T]) -> Callable[P, T]:
 def _is_direct() -> bool:
     """Return whether a call is of another thread, or of one that is direct: a finaliser may make it."""
     # The main thread may hold locks then, for which a helper would wait.
-    is_main = threading.get_ident() == threading.main_thread().ident
-    return not is_main or getattr(_current, "call", None) is not None
+    return _thread.get_ident() != _main or getattr(_current, "call", None) is not None
+
+
+def _none_is_handled() -> bool:
+    """Return whether no signal but SIGINT runs a function of Python."""
+    try:
+        return _RUNS_NO_PYTHON.issuperset(map(_signal.getsignal, _OTHERS))
+    except TypeError:  # a handler that has no hash
+        return False
 
 
 def off_main_if_handled(function: Callable[P, T]) -> Callable[P, T]:
@@ -152,12 +155,10 @@ def off_main_if_handled(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         # Nothing can install a handler before the call has ended: only this thread may.
         on_interrupt = _signal.getsignal(_SIGINT)
-        if not (
-            _RUNS_NO_PYTHON.issuperset(map(_signal.getsignal, _OTHERS))
-            and (on_interrupt is _signal.default_int_handler or on_interrupt in _RUNS_NO_PYTHON)
-        ):
+        is_default = on_interrupt is _signal.default_int_handler
+        if (callable(on_interrupt) and not is_default) or not _none_is_handled():
             return aside(*args, **kwargs)
-        if on_interrupt in _RUNS_NO_PYTHON:
+        if not is_default:  # Ctrl-C runs nothing
             return function(*args, **kwargs)
         current = _Interruptible()
         try:
@@ -263,5 +264,12 @@ def _serve(calls: _Calls) -> None:
         done.release()
 
 
+def _forked() -> None:
+    """Go on in a child: its one thread is the main thread, and helpers do not survive a fork."""
+    global _main  # noqa: PLW0603 - of the process
+    _main = _thread.get_ident()
+    _idle.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # helpers do not survive a fork
+    os.register_at_fork(after_in_child=_forked)

@@ -282,6 +282,16 @@ class TestDirectCalls:
                 assert thread_of() != me
         with handled(signal.default_int_handler, signal.SIGTERM):
             assert thread_of() != me
+
+        class Odd:  # a handler without a hash
+            __hash__ = None
+
+            def __call__(self, *_):
+                pass
+
+        for number in (signal.SIGUSR1, signal.SIGINT):
+            with handled(Odd(), number):
+                assert thread_of() != me
         with handled(signal.SIG_IGN, signal.SIGINT):
             assert thread_of() == me
 
