@@ -37,10 +37,12 @@ def _cockpit(scale: Scale) -> Iterator[Row]:
     """Stepping with the cockpit open against stepping without (needs the widgets extra)."""
     try:
         from ringnb.cli.bench.cockpit import cockpit
+        from ringnb.cli.bench.pictures import pictures
     except ImportError as error:
         say(f"not measured: {error}")
         return
     yield from cockpit(scale)
+    yield from pictures(scale)
 
 
 CASES: dict[str, Case] = {

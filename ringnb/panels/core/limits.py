@@ -19,7 +19,9 @@ class Profile:
     refresh_s: float = 0.1  # between two refreshes of what panels show
     quiet_s: float = 2.0  # a display that has not changed for so long is sent a second time
     rate_s: float = 1.0  # the time that the rate of steps is measured over
-    picture_bytes: int = 150_000  # the size that a picture aims at
+    picture_bytes: int = 68_000  # the size that a picture aims at
+    follow_s: float = 2.0  # between two pictures of the newest checkpoint
+    scrub_s: float = 0.125  # between two pictures while the playhead is dragged
     # Free-running actors are paused after so many seconds without any use of the panels.
     idle_pause_s: float | None = None
     # At most so many bytes of checkpoints are kept per actor, whatever else the policy says.
@@ -29,7 +31,12 @@ class Profile:
 PROFILES = {
     "default": Profile(),
     "binder": Profile(
-        refresh_s=0.5, picture_bytes=30_000, idle_pause_s=120.0, store_bytes=64 << 20
+        refresh_s=0.5,
+        picture_bytes=30_000,
+        follow_s=5.0,
+        scrub_s=0.5,
+        idle_pause_s=120.0,
+        store_bytes=64 << 20,
     ),
 }
 

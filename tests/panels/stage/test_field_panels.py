@@ -1,44 +1,204 @@
-"""The field view and the comparison: the checkpoint that was chosen is drawn."""
+"""The field panel and the comparison: the checkpoint that is looked at is drawn, as the controls say."""
 
 from __future__ import annotations
 
-from front_end import below, choose
+from pathlib import Path
+
+import numpy as np
+import pytest
+import traitlets
+from front_end import choose, do, told
 from waiting import until
 
-from ringnb.panels.stage.fields import describe
+import ringnb as rn
+from ringnb.panels.core.limits import PROFILES, Profile
+from ringnb.panels.stage.compare import stage_of
 
 
-def test_scrubbing_draws_the_checkpoint_that_was_chosen(session):
-    names = []
+@pytest.fixture
+def names(session):
+    """Three checkpoints of actor 0."""
+    made = []
     for _ in range(3):
         session.run_steps(0, 20)
-        names.append(session.snapshot(0).name)
+        made.append(session.snapshot(0).name)
+    return made
+
+
+def shows(panel, name):
+    return panel.picture.info.get("name") == name and not panel.picture.info.get("problem")
+
+
+def test_scrubbing_shows_the_checkpoint_that_was_chosen(session, names):
     field, timeline = session.panel("field"), session.panel("timeline")
-    newest = session.storage.load(names[-1])
-    until(lambda: field.picture.alt == describe(newest, "pressure"))
-    assert field.picture.png.startswith(b"\x89PNG")
+    until(lambda: shows(field, names[-1]))
+    assert field.picture.info["follows"]
+    pixels = field.picture.pixels
     choose(timeline, "main", names[0])
-    oldest = session.storage.load(names[0])
-    until(lambda: field.picture.alt == describe(oldest, "pressure"))
-    assert names[0] in field.picture.caption
-    assert [i["name"] for i in timeline.checkpoints.items] == names
+    until(lambda: shows(field, names[0]))
+    assert not field.picture.info["follows"]
+    assert "at step 20" in field.picture.info["words"]
+    assert field.picture.pixels != pixels
     choose(timeline, "main", "")
-    until(lambda: field.picture.alt == describe(newest, "pressure"))
+    until(lambda: shows(field, names[-1]))
 
 
-def test_comparing_says_whether_two_are_equal_in_every_bit(session):
-    session.run_steps(0, 30)
-    a = session.snapshot(0)
-    b = session.snapshot(0)
-    panel = session.panel("compare")
-    follows = {w.key: w.follow for w in below(panel) if type(w).__name__ == "Chooser"}
-    assert follows == {"a": "the one before the newest (follow)", "b": "the newest (follow)"}
-    choose(panel, "a", a.name)
-    choose(panel, "b", b.name)
-    until(
-        lambda: "equal in every bit" in panel.picture.alt and "not equal" not in panel.picture.alt
-    )
+def test_the_newest_is_followed_but_not_faster_than_every_two_seconds(session, names, monkeypatch):
+    monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.01, follow_s=60.0))
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
     session.run_steps(0, 1)
+    newest = session.snapshot(0).name
+    until(lambda: field.checkpoints.items[-1]["name"] == newest)
+    assert shows(field, names[-1])
+    field.field = "pressure_previous"  # what is set acts at once
+    until(lambda: shows(field, newest))
+
+
+def test_the_last_of_many_wishes_is_drawn(session, names, monkeypatch):
+    monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.005, scrub_s=0.05))
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    drawn = []
+    field.picture.observe(lambda c: drawn.append(c["new"]["name"]), "info")
+    for i in range(40):
+        choose(field, "main", names[i % 2])
+    until(lambda: shows(field, names[1]))
+    assert len(drawn) < 10
+
+
+def test_the_first_field_is_named_and_another_can_be_chosen(session, names):
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    view = field.picture.view
+    assert (view["fields"], view["field"]) == (["pressure", "pressure_previous"], "pressure")
+    do(field, "stage.field", name="pressure_previous")
+    until(lambda: field.picture.info["field"] == "pressure_previous")
+    assert field.field == field.picture.view["field"] == "pressure_previous"
+    field.field = ""
+    until(lambda: field.picture.info["field"] == "pressure")
+    with pytest.raises(traitlets.TraitError, match="there is no field 'u'"):
+        field.field = "u"
+
+
+def test_one_range_holds_for_all_that_were_seen(session, names):
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    session.inject(0, at=(3, 3), amplitude=50.0)
+    large = session.snapshot(0).name
+    choose(field, "main", large)
+    until(lambda: shows(field, large))
+    assert field.picture.info["high"] > 40
+    choose(field, "main", names[0])
+    until(lambda: shows(field, names[0]))
+    assert field.picture.info["high"] > 40
+    do(field, "stage.range", on=False)
+    until(lambda: field.picture.info["high"] < 5)
+    assert not field.keeps_range
+
+
+def test_a_retired_checkpoint_leaves_an_old_picture_that_says_why(session, names):
+    field = session.panel("field")
+    choose(field, "main", names[0])
+    until(lambda: shows(field, names[0]))
+    session.storage.delete(names[0])
     session.snapshot(0)
-    choose(panel, "b", "")
-    until(lambda: "not equal in every bit" in panel.picture.alt)
+    until(lambda: field.picture.info.get("problem") == "this checkpoint was retired")
+    assert field.picture.info["name"] == names[0]
+
+
+def test_a_damaged_checkpoint_leaves_an_old_picture_and_a_verdict(session, names):
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    folder = Path(session.manager.config.storage_path) / names[0] / "pressure"
+    for chunk in folder.glob("c*"):
+        chunk.write_bytes(chunk.read_bytes()[::-1])
+    choose(field, "main", names[0])
+    until(lambda: field.picture.info.get("problem"))
+    assert field.picture.info["name"] == names[-1]
+    assert "damaged" in field._controller.choices.verdict(names[0], "")
+
+
+def test_nothing_stored_shows_nothing(session):
+    field = session.panel("field")
+    until(lambda: field.picture.view)
+    assert field.picture.info == {}
+
+
+@pytest.mark.slow  # it compiles
+def test_a_slice_of_a_cube_can_be_moved(tmp_path, monkeypatch):
+    monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.02, scrub_s=0.0))
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Wave3D((6, 7, 8)), config=config) as session:
+        stored = session.snapshot(0)
+        field = session.panel("field")
+        until(lambda: field.picture.info)
+        view = field.picture.view
+        assert (view["axes"], view["axis"], view["planes"], view["index"]) == (["z", "y", "x"], 0, 6, 3)
+        do(field, "stage.slice", axis=2, index=5)
+        until(lambda: field.picture.info["index"] == 5)
+        assert (field.axis, field.slice, field.picture.info["shape"]) == (2, 5, [6, 7])
+        largest = float(np.abs(stored["pressure"][:, :, 5]).max())
+        assert field.picture.info["high"] >= largest
+        do(field, "stage.slice", axis=1)
+        until(lambda: field.picture.info["axis"] == "y")
+        assert field.picture.info["index"] == 3
+
+
+def test_what_is_compared_with_is_the_one_before_the_newest_or_one_held(session, names):
+    panel = session.panel("compare")
+    until(lambda: shows(panel, names[1]))
+    assert panel.picture.info["names"] == f"this minus {names[1]}"
+    assert panel.picture.info["verdict"].startswith("Largest ")
+    choose(panel, "main", names[0])
+    until(lambda: panel.picture.info == {})  # nothing is before the first
+    do(panel, "stage.against", what="newest")
+    until(lambda: shows(panel, names[2]))
+    do(panel, "stage.hold")
+    until(lambda: shows(panel, names[0]) and panel.picture.info["verdict"] == "Equal in every bit")
+    assert told(panel, f"Held for comparing: {names[0]}")
+    assert ("held", f"held: {names[0]}") in [tuple(o) for o in panel.picture.view["options"]]
+    choose(panel, "main", names[2])
+    until(lambda: panel.picture.info.get("verdict", "").startswith("Largest"))
+    assert panel.picture.info["name"] == names[0]
+
+
+def test_both_are_sent_for_a_swipe_only(session, names):
+    panel = session.panel("compare")
+    until(lambda: shows(panel, names[1]))
+    assert panel.picture.more == b""
+    do(panel, "stage.how", how="swipe")
+    until(lambda: panel.picture.info.get("how") == "swipe")
+    assert panel.picture.more
+    do(panel, "stage.how", how="that")
+    until(lambda: panel.picture.info.get("how") == "that")
+    assert panel.picture.more == b""
+
+
+def test_pinned_checkpoints_are_listed_first(session, names):
+    session.storage.load(names[1]).pin("a good one")
+    panel = session.panel("compare")
+    until(lambda: any("pinned" in words for _, words in panel.picture.view.get("options", [])))
+    words = [words for _, words in panel.picture.view["options"]]
+    assert words == ["checkpoint before", "newest", f"pinned: {names[1]}", names[2], names[0]]
+    panel.against = names[1]
+    until(lambda: shows(panel, names[1]))
+
+
+def test_the_comparison_is_of_the_field_that_is_shown(session, names):
+    field, compare = session.panel("field"), session.panel("compare")
+    field.field = "pressure_previous"
+    until(lambda: compare.picture.info.get("field") == "pressure_previous")
+
+
+def test_closing_leaves_no_widget_behind(session):
+    from ipywidgets.widgets.widget import _instances
+
+    before = len(_instances)
+    field, compare = session.panel("field"), session.panel("compare")
+    stage = stage_of(field, compare)
+    assert stage.picture is field.picture
+    stage.close()
+    stage.layout.close()
+    rn.panels.close_panels(session)
+    assert len(_instances) <= before

@@ -1,0 +1,149 @@
+"""The compare panel: the checkpoint that is looked at against another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import traitlets
+from ipywidgets import Widget
+
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.panel import Panel
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.stage.feed import Feed
+from ringnb.panels.stage.fields import FieldPanel, fields_of
+from ringnb.panels.stage.pictures import Drawn, View, draw_against
+from ringnb.panels.stage.widgets import Stage
+
+__all__ = ["ComparePanel", "stage_of"]
+
+_BEFORE, _NEWEST, _HELD = "before", "newest", "held"
+_MOST_LISTED = 100
+
+
+@final
+class ComparePanel(Panel):
+    """Shows two checkpoints against each other; see `Panel`. Field and plane are the field panel's.
+
+    Attributes
+    ----------
+    against : str
+        "before" (the checkpoint before the one looked at), "newest", "held", or a checkpoint's name.
+    how : {"difference", "that", "swipe"}
+        What is shown: this minus the other one, the other one, or a swipe from it to this.
+    held : str
+        The name of the checkpoint that is held for comparing; empty if none is.
+    """
+
+    key = "compare"
+    title = "Compare two stored checkpoints"
+    against = traitlets.Unicode(_BEFORE)
+    how = traitlets.Enum(["difference", "that", "swipe"], "difference")
+    held = traitlets.Unicode("")
+
+    def build(self) -> Sequence[Widget]:
+        """Make the widgets."""
+        self.feed = Feed(self._controller, self.key)
+        self.picture = self.feed.picture
+        for action in ("against", "how", "hold"):
+            self._controller.on_do(f"stage.{action}", self._do)
+        self.observe(lambda _: self._controller.note_use(), ["against", "how", "held"])
+        self.checkpoints = self.chooser("main", "Checkpoint")
+        board, hand = self._controller.board, self._controller.hand
+        return [self.checkpoints, Stage(compare=self.picture, board=board, hand=hand)]
+
+    def _do(self, action: str, args: Mapping[str, Any]) -> None:
+        """Note what a control asks for. On Jupyter's thread."""
+        if action == "against":
+            self.against = str(args.get("what", _BEFORE))
+        elif action == "how":
+            self.how = str(args.get("how", "difference"))
+        elif (e := self._controller.choices.resolve("main")) is None:
+            self.refuse(f"Hold: {self._controller.choices.why_unresolved('main')}")
+        else:
+            with self.hold_trait_notifications():
+                self.held = e.name
+                self.against = _HELD
+            self._controller.say("note", f"Held for comparing: {e.name}")
+
+    def _other(self, this: CheckpointInfo) -> CheckpointInfo | None:
+        """Return what it is compared with."""
+        choices = self._controller.choices
+        sound = [e for e in choices.of_actor() if choices.sound(e)]
+        if self.against == _NEWEST:
+            return sound[-1] if sound else None
+        if self.against == _BEFORE:
+            same = [e for e in sound if e.sequence < this.sequence]
+            # The one that it continues, or at the start of a history nothing.
+            return next((e for e in same if e.id == this.parent_id), same[-1] if same else None)
+        name = self.held if self.against == _HELD else self.against
+        return next((e for e in sound if e.name == name), None)
+
+    def _options(self) -> list[tuple[str, str]]:
+        """Return the values of the list, and their words."""
+        choices = self._controller.choices
+        sound = [e for e in choices.of_actor() if choices.sound(e)]
+        pinned = [e for e in sound if e.pin is not None]
+        others = [e for e in reversed(sound) if e.pin is None][:_MOST_LISTED]
+        chosen = [e for e in sound if e.name == self.against and e not in (*pinned, *others)]
+        return [
+            (_BEFORE, "checkpoint before"),
+            (_NEWEST, "newest"),
+            *([(_HELD, f"held: {self.held}")] if self.held else []),
+            *((e.name, f"pinned: {e.name}") for e in pinned),
+            *((e.name, e.name) for e in (*chosen, *others)),
+        ]
+
+    def show(self, _state: SessionState) -> None:
+        """Put what the controls show, and have the two drawn."""
+        choices = self._controller.choices
+        self.put(self.checkpoints, items=choices.items())
+        options = self._options()
+        view = {"options": options, "against": self.against, "how": self.how, "held": self.held}
+        self.put(self.picture, view=view)
+        this = choices.resolve("main")
+        if this is None:
+            self.feed.clear()
+            return
+        that = self._other(this)
+        if that is None:
+            self.feed.clear()
+            if self.against != _BEFORE:
+                name = self.held if self.against == _HELD else self.against
+                self.feed.say(f"{name} is not there any more: choose another one")
+            return
+        how, made = self.how, self._view()
+        self.feed.want(
+            [that, this],
+            (how, made),
+            lambda: self._draw(this, that, made, how),
+            follows=choices.follows("main"),
+        )
+
+    def _view(self) -> View:
+        """Return how pictures are made now: as the field panel's, if it is open."""
+        field = self._controller.views.get(FieldPanel.key)
+        if isinstance(field, FieldPanel):
+            return field.view_of()
+        actor = self.session.actors[self._controller.slot]
+        most_bytes = self._controller.profile.picture_bytes
+        return View(fields_of(actor.stored_fields)[0], most_bytes=most_bytes)
+
+    def _draw(self, this: CheckpointInfo, that: CheckpointInfo, view: View, how: str) -> Drawn:
+        """Draw them, on the drawer's thread."""
+        storage = self.session.storage
+        return draw_against(storage.load(this.name), storage.load(that.name), view, how)
+
+    def dispose(self) -> None:
+        """Close every widget of this panel. Any thread."""
+        super().dispose()
+        self.picture.close()
+
+
+def stage_of(field: FieldPanel, compare: ComparePanel) -> Stage:
+    """Return one view of both panels, side by side, for the cockpit."""
+    line = field.line
+    return Stage(
+        picture=field.picture, compare=compare.picture, board=line.board, hand=line.hand
+    )

@@ -1,0 +1,99 @@
+"""From a checkpoint to a picture on the page: when it is drawn, by which thread, what if it cannot be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.panels.core.controller import Controller
+from ringnb.panels.stage.pictures import Drawn
+from ringnb.panels.stage.widgets import Picture
+
+__all__ = ["Feed"]
+
+
+@final
+class Feed:
+    """Keeps one picture up to date. `want` and `say` are called on the display loop's thread.
+
+    Pictures are drawn on the drawer's thread, the newest wish first, at most a few a second: while a
+    playhead is dragged each wish replaces the one before, and the last one is drawn in any case.
+    """
+
+    def __init__(self, controller: Controller, key: str) -> None:
+        self.picture = Picture()
+        self._controller = controller
+        self._key = key
+        self._asked: tuple[Any, ...] | None = None
+        self._asked_at = self._drawn_at = 0.0
+        # The newest wish, from the display loop's thread to the drawer's.
+        self._lock = threading.Lock()
+        self._wish: tuple[Sequence[CheckpointInfo], Callable[[], Drawn]] | None = None
+
+    def want(
+        self,
+        checkpoints: Sequence[CheckpointInfo],
+        settings: tuple[Any, ...],
+        draw: Callable[[], Drawn],
+        *,
+        follows: bool,
+    ) -> None:
+        """Have it drawn unless that was asked for already."""
+        now, asked = time.monotonic(), (tuple((e.name, e.sequence) for e in checkpoints), settings)
+        if asked == self._asked:
+            return
+        # What follows the newest checkpoint waits; what the user has just set does not.
+        same = self._asked is not None and settings == self._asked[1]
+        patient = follows and same and not self._controller.state.ended
+        if patient and now - self._asked_at < self._controller.profile.follow_s:
+            return
+        self._asked, self._asked_at = asked, now
+        with self._lock:
+            self._wish = checkpoints, draw
+        self._controller.drawer.submit(self._key, self._draw)
+
+    def _draw(self) -> None:
+        """On the drawer's thread, which nothing that it raises may end."""
+        rest_s = self._drawn_at + self._controller.profile.scrub_s - time.monotonic()
+        if rest_s > 0:
+            time.sleep(rest_s)  # newer wishes replace this one meanwhile
+        with self._lock:
+            wish, self._wish = self._wish, None
+        if wish is None:
+            return
+        checkpoints, draw = wish
+        controller, problem = self._controller, f"picture:{self._key}"
+        try:
+            drawn = draw()
+            self._put(info=drawn.info, pixels=drawn.pixels, more=drawn.more)
+        except (CheckpointCorrupt, CheckpointNotFound, ValueError, KeyError, OSError) as error:
+            if isinstance(error, CheckpointCorrupt):
+                for e in checkpoints:
+                    if repr(e.name) in str(error):  # which of them it is about
+                        controller.choices.note_verdict(e.name, f"damaged: {error}")
+            self.say(str(error.args[0]) if error.args else repr(error))
+        except Exception as error:  # noqa: BLE001 - shown, whatever it is
+            controller.say("problem", f"Drawing: {error!r}", key=problem)
+        else:
+            controller.settle(problem, "the next picture")
+        self._drawn_at = time.monotonic()
+        controller.display.poke()
+
+    def say(self, problem: str) -> None:
+        """Leave the picture as it is, and say why it is old."""
+        self._put(info={**self._info, "problem": problem})
+
+    def clear(self) -> None:
+        """Show none."""
+        self._asked = None
+        self._put(info={}, pixels=b"", more=b"")
+
+    _info: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+
+    def _put(self, info: dict[str, Any], **traits: Any) -> None:
+        self._info = info
+        self._controller.display.put(self.picture, info=info, **traits)

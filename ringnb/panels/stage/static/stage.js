@@ -1,0 +1,444 @@
+// The stage: a picture, and beside it what it is compared with. Both come as bytes of data models, which hold no
+// view; colours, axes, the reading of a cell, the aim and the swipe are the page's affair.
+const SVG = "http://www.w3.org/2000/svg";
+const MAPS = { fits: "as fits", viridis: "viridis", cividis: "cividis", magma: "magma", inferno: "inferno", gray: "gray", PuOr_r: "PuOr", berlin: "berlin" };
+const HOWS = { difference: "Difference", that: "That one", swipe: "Swipe" };
+const SYMBOLS = {
+  stored: "M2.500 2.500h11v11h-11z",
+  old: "M3 1h10v2L9.500 8l3.500 5v2H3v-2l3.500-5L3 3z",
+  larger: "M9 1h6v6h-2V4.400L9.600 7.800 8.200 6.400 11.600 3H9zM7 15H1V9h2v2.600l3.400-3.400 1.400 1.400L4.400 13H7z",
+  smaller: "M14.400 0L16 1.600 11.600 6H14v2H8V2h2v2.400zM1.600 16L0 14.400 4.400 10H2V8h6v6H6v-2.400z",
+  compare: "M1 2h14v12H1zM2.500 3.500v9H8v-9z",
+};
+const count = (n) => Math.round(n).toLocaleString("en-US");
+// A number in about four digits, without the noise of floating point.
+function short(v) {
+  if (v === 0) return "0";
+  const size = Math.abs(v);
+  return size >= 1e5 || size < 1e-3 ? v.toExponential(2).replace("e+", "e") : String(+v.toPrecision(4));
+}
+// Round values from low to high, about n of them.
+function ticksOf(low, high, n) {
+  const raw = (high - low) / n;
+  const ten = 10 ** Math.floor(Math.log10(raw));
+  const step = ten * [1, 2, 5, 10].find((m) => raw <= m * ten * 1.0001);
+  const ticks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(+(i * step).toPrecision(12));
+  return ticks;
+}
+// What all views of one data model share on this page; no message carries it.
+function shared(model) {
+  model.rnShared ??= { colours: "fits", aim: false, cell: null, cross: null, larger: false, swipe: 0.5 };
+  return model.rnShared;
+}
+function share(model, changes) {
+  Object.assign(shared(model), changes);
+  model.trigger("rn:shared");
+}
+// The pixels of a data model, unpacked once for all its views.
+async function pixelsOf(model) {
+  const packed = model.get("pixels");
+  if (model.rnPacked !== packed) {
+    model.rnPacked = packed;
+    const { rows, columns } = model.get("info");
+    const more = model.get("more");
+    const parts = [packed, more].filter((part) => part?.byteLength).map((part) => unpack(part, rows, columns));
+    model.rnPixels = Promise.all(parts).then((data) => ({ data, info: model.get("info") }));
+  }
+  return await model.rnPixels;
+}
+// The size of what is shown along x and y, in cells.
+const cellsOf = (info) => (info.shape.length === 1 ? [info.shape[0], 1] : [info.shape[1], info.shape[0]]);
+function option(value, words) { return make("option", { value }, words); }
+// Fill a list, without closing one that is open.
+function fill(select, options, value) {
+  const text = JSON.stringify(options);
+  if (select.rnFilled !== text) {
+    select.rnFilled = text;
+    select.replaceChildren(...options.map(([name, words]) => option(name, words)));
+  }
+  if (select.value !== value) select.value = value;
+}
+function labelled(words, control) { return make("label", {}, make("span", {}, words), control); }
+function segments(label, words, choose) {
+  const buttons = Object.entries(words).map(([key, text]) => {
+    const button = make("button", { type: "button", "data-key": key, "aria-pressed": "false" }, text);
+    button.addEventListener("click", () => choose(key, button));
+    return button;
+  });
+  const group = make("div", { class: "rn-seg", role: "group", "aria-label": label }, ...buttons);
+  group.show = (key) => buttons.forEach((button) => setAttribute(button, "aria-pressed", String(button.dataset.key === key)));
+  return group;
+}
+// A canvas over a box, which shows all cells of a plane, the last row and column of pixels cut if they stand for less.
+function fit(canvas, info) {
+  const [nx, ny] = cellsOf(info);
+  canvas.style.width = `${100 * info.columns * info.stride / nx}%`;
+  canvas.style.height = `${100 * info.rows * info.stride / ny}%`;
+}
+// The shape of a box: as wide as its figure allows, or lower or narrower.
+function shape(box, info) {
+  const [nx, ny] = cellsOf(info);
+  const ratio = info.shape.length === 1 ? 1.6 : Math.min(12, Math.max(1 / 12, nx / ny));
+  box.style.setProperty("--rn-ratio", ratio);
+  box.style.setProperty("--rn-part", Math.min(1, ratio));
+}
+function drawLine(svg, data, info) {
+  svg.setAttribute("viewBox", `0 0 ${info.columns} 254`);
+  const runs = [[]]; // a value that is not finite breaks the line
+  data.forEach((byte, i) => { if (byte) runs.at(-1).push(`${i + 0.5},${255 - byte}`); else if (runs.at(-1).length) runs.push([]); });
+  svg.replaceChildren(...runs.map((points) => {
+    const line = document.createElementNS(SVG, "polyline");
+    line.setAttribute("points", points.join(" "));
+    return line;
+  }));
+}
+
+async function renderPicture(context, place) {
+  const { picture, board, hand, subscriptions, alone } = context;
+  const tag = make("span", { class: "rn-tag" });
+  const what = make("span", { class: "rn-what" });
+  const field = make("select", { "aria-label": "Field" });
+  const colours = make("select", { "aria-label": "Colours" }, ...Object.entries(MAPS).map(([name, words]) => option(name, words)));
+  const range = make("input", { type: "checkbox" });
+  const rangeLabel = make("label", { title: "The same range for every step" }, range, make("span", {}, "one range"));
+  const tools = make("div", { class: "rn-tools" }, labelled("Field", field), labelled("Colours", colours), rangeLabel);
+  place.bar.append(make("div", { class: "rn-prov" }, tag, what), tools);
+
+  const canvas = make("canvas", { class: "rn-pixels", tabindex: "0", role: "img", "aria-label": "Nothing stored yet" });
+  const line = document.createElementNS(SVG, "svg");
+  line.setAttribute("class", "rn-line1");
+  line.setAttribute("preserveAspectRatio", "none");
+  line.setAttribute("aria-hidden", "true");
+  const larger = make("button", { type: "button", class: "rn-b rn-max" });
+  const note = make("div", { class: "rn-note", hidden: "" });
+  const cross = make("i", { class: "rn-cross", hidden: "" });
+  const snapshot = make("button", { type: "button", class: "rn-b rn-main" }, make("span", {}, "Snapshot now"));
+  const empty = make("div", { class: "rn-empty" }, make("b", {}, "Nothing stored yet"), make("span", {}, "Pictures come from checkpoints."), snapshot);
+  const box = make("div", { class: "rn-box" }, canvas, line, cross, note, empty, larger);
+  const bar = make("canvas", { width: "1", height: "255" });
+  const barTicks = make("div", { class: "rn-ticks" });
+  const colourBar = make("div", { class: "rn-cbar", "aria-hidden": "true" }, bar, barTicks);
+  const [yAxis, xAxis] = ["rn-ay", "rn-axx"].map((name) => make("div", { class: `rn-ax ${name}`, "aria-hidden": "true" }));
+  const figure = make("figure", { class: "rn-pic" }, yAxis, box, colourBar, xAxis);
+  place.pictures.prepend(figure);
+  const read = make("div", { class: "rn-read", "aria-live": "polite" });
+  const axis = make("select", { "aria-label": "Slice along" });
+  const plane = make("input", { type: "range", min: "0", step: "1", "aria-label": "Slice" });
+  const planeNumber = make("input", { type: "number", min: "0", step: "1", "aria-label": "Slice, number" });
+  const slice = make("div", { class: "rn-slice", hidden: "" }, labelled("Slice", axis), plane, planeNumber);
+  place.below.append(slice, read);
+
+  let shown = null; // the bytes on the canvas and what is known of them
+  const state = () => shared(picture);
+  const silent = () => performance.now() - (board.rnBeatAt ?? performance.now()) > 3000;
+  const showProvenance = () => {
+    const info = picture.get("info");
+    const problem = info.problem ?? "";
+    const old = Boolean(info.name) && (silent() || Boolean(problem));
+    const words = !info.name ? "Nothing stored" : old ? "Old picture" : "Stored";
+    if (tag.rnWords !== words) {
+      tag.rnWords = words;
+      tag.replaceChildren(icon(SYMBOLS[old ? "old" : "stored"]), make("span", {}, words));
+    }
+    tag.classList.toggle("rn-old", old);
+    box.classList.toggle("rn-stale", old);
+    what.replaceChildren();
+    if (!info.name) { if (problem) what.append(problem); return; }
+    const actor = board.get("actor");
+    const running = board.get("life") === "running";
+    let more = info.at;
+    if (problem) more = problem;
+    else if (info.follows && actor.slot === info.slot) {
+      const behind = actor.step - info.step;
+      more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} behind live` : "newest";
+    }
+    what.append(make("b", {}, info.name), more ? ` · ${more}` : "");
+    what.title = what.textContent;
+  };
+  const showNote = () => {
+    const { aim, cell } = state();
+    const info = shown?.info;
+    note.classList.toggle("rn-bad", Boolean(!aim && info?.bad));
+    if (aim) setText(note, `Click a cell: it is changed by ${short(picture.get("view").amplitude ?? 1)} in the live actor. Arrows and Enter do the same; Esc ends.`);
+    else if (info?.bad) setText(note, `${count(info.bad)} of ${count(info.size)} values are not finite (striped)`);
+    note.hidden = !aim && !info?.bad;
+    box.classList.toggle("rn-aim", aim);
+    cross.hidden = !(aim && cell && info);
+    if (!cross.hidden) {
+      const [nx, ny] = cellsOf(info);
+      cross.style.left = `${100 * (cell[0] + 0.5) / nx}%`;
+      cross.style.bottom = `${100 * (cell[1] + 0.5) / ny}%`;
+    }
+    setAttribute(canvas, "aria-label", (info?.words ?? "Nothing stored yet") + (aim ? ". Arrows move the cell, Enter disturbs it" : ""));
+  };
+  const spots = (node, ticks, at) => node.replaceChildren(...ticks.map(([value, words]) => { const spot = make("span", {}, words); at(spot, value); return spot; }));
+  const showScales = () => {
+    const { info } = shown;
+    const [nx, ny] = cellsOf(info);
+    const cell = info.cell || 1;
+    const unit = info.cell ? "m" : "cells";
+    const along = (n) => {
+      const end = n * cell;
+      const ticks = ticksOf(0, end, 4);
+      if (end - ticks.at(-1) > 0.12 * end) ticks.push(+end.toPrecision(4));
+      return ticks.map((v) => [v / end, short(v)]);
+    };
+    const xs = along(nx);
+    xs.at(-1)[1] += ` ${unit}`;
+    spots(xAxis, xs, (spot, f) => { spot.style.left = `${100 * f}%`; spot.style.transform = `translateX(-${f < 0.02 ? 0 : f > 0.9 ? 100 : 50}%)`; });
+    const values = info.kind === "two" ? [info.low, info.high] : ticksOf(info.low, info.high, 5);
+    const place = (spot, f) => { spot.style.bottom = `${Math.max(1.5, Math.min(98.5, 100 * f))}%`; };
+    const span = info.high - info.low;
+    const marks = values.map((v) => [info.kind === "two" ? (v === info.low ? 0.25 : 0.75) : (v - info.low) / span, short(v)]);
+    const flat = info.shape.length === 1;
+    colourBar.hidden = flat;
+    if (flat) spots(yAxis, marks, place); else { spots(barTicks, marks, place); spots(yAxis, along(ny), place); }
+    colourBar.title = info.quantity;
+  };
+  const repaint = () => {
+    if (!shown) return;
+    const { data: [data], info } = shown;
+    const map = mapFor(info.kind, box, state().colours);
+    box.dataset.map = map;
+    if (info.shape.length === 1) drawLine(line, data, info);
+    else { paint(canvas, data, info.rows, info.columns, map); paintBar(bar, map); }
+  };
+  const showPicture = async () => {
+    const info = picture.get("info");
+    showProvenance();
+    empty.hidden = Boolean(info.name);
+    canvas.hidden = line.style.display = "";
+    if (!info.name) { shown = null; return; }
+    const asked = picture.get("pixels");
+    let found;
+    try { found = await pixelsOf(picture); } catch (error) { setText(read, `This picture cannot be shown: ${error.message}`); return; }
+    if (asked !== picture.get("pixels")) return; // a newer one is on its way
+    shown = { ...found, info };
+    canvas.classList.toggle("rn-flat", info.shape.length === 1);
+    line.style.display = info.shape.length === 1 ? "" : "none";
+    shape(box, info);
+    fit(canvas, info);
+    const [nx, ny] = cellsOf(info);
+    place.root.classList.toggle("rn-wide", info.shape.length > 1 && nx > 1.6 * ny);
+    place.root.style.setProperty("--rn-high", Math.min(1, ny / nx));
+    repaint();
+    showScales();
+    showNote();
+    larger.hidden = info.shape.length === 1;
+    box.dataset.name = info.name;
+  };
+  const showView = () => {
+    const view = picture.get("view");
+    fill(field, (view.fields ?? []).map((name) => [name, name]), view.field ?? "");
+    range.checked = Boolean(view.one_range);
+    const planes = view.planes ?? 0;
+    slice.hidden = !planes;
+    if (planes) {
+      fill(axis, view.axes.map((name, i) => [String(i), name]), String(view.axis));
+      plane.max = planeNumber.max = String(planes - 1);
+      for (const input of [plane, planeNumber]) if (document.activeElement !== input && input.value !== String(view.index)) input.value = String(view.index);
+    }
+    if (view.colours && view.colours !== picture.rnColours) { picture.rnColours = view.colours; share(picture, { colours: view.colours }); }
+    showNote();
+  };
+  const showShared = () => {
+    const { colours: wanted, larger: large } = state();
+    if (colours.value !== wanted) colours.value = wanted;
+    const words = large ? "Smaller picture" : "Larger picture";
+    if (larger.title !== words) { larger.title = words; larger.setAttribute("aria-label", words); larger.replaceChildren(icon(SYMBOLS[large ? "smaller" : "larger"])); }
+    place.root.classList.toggle("rn-large", large);
+    place.root.closest(".ringnb-cockpit")?.classList.toggle("rn-large", large);
+    repaint();
+    showNote();
+  };
+  // -- a cell under the pointer, and what is done to it
+  const cellAt = (event) => {
+    const { left, top, width, height } = box.getBoundingClientRect();
+    const [nx, ny] = cellsOf(shown.info);
+    const inside = (f, n) => Math.max(0, Math.min(n - 1, Math.floor(f * n)));
+    return [inside((event.clientX - left) / width, nx), ny - 1 - inside((event.clientY - top) / height, ny)];
+  };
+  const valueAt = ([x, y]) => {
+    const { data: [data], info } = shown;
+    const byte = data[Math.floor(y / info.stride) * info.columns + Math.floor(x / info.stride)];
+    return byte ? `about ${short(info.low + (byte - 1) * (info.high - info.low) / 254)}` : "not finite";
+  };
+  const wordsOf = ([x, y]) => {
+    const { info } = shown;
+    const names = info.dims.length === 1 ? [[info.dims[0], x]] : [[info.dims[0], y], [info.dims[1], x]];
+    return names.map(([name, i]) => `${name} ${i}`).join(", ");
+  };
+  const tell = (cell) => setText(read, `${wordsOf(cell)}: ${valueAt(cell)}`);
+  const disturb = (cell) => {
+    const { info } = shown;
+    const at = info.dims.length === 1 ? [cell[0]] : [cell[1], cell[0]];
+    if (info.index !== null) at.splice(info.axis, 0, info.index);
+    send(board, hand, "live.inject", { slot: info.slot, cell: at }, box);
+  };
+  box.addEventListener("pointermove", (event) => { if (shown) tell(cellAt(event)); });
+  box.addEventListener("pointerleave", () => setText(read, ""));
+  box.addEventListener("click", (event) => {
+    if (!shown || !state().aim || larger.contains(event.target)) return;
+    share(picture, { cell: cellAt(event) });
+    disturb(state().cell);
+  });
+  canvas.addEventListener("keydown", (event) => {
+    if (!shown || !state().aim) return;
+    const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    const [nx, ny] = cellsOf(shown.info);
+    const cell = state().cell ?? [nx >> 1, ny >> 1];
+    if (by) {
+      const far = event.shiftKey ? 10 : 1;
+      const clamp = (v, n) => Math.max(0, Math.min(n - 1, v));
+      share(picture, { cell: [clamp(cell[0] + far * by[0], nx), clamp(cell[1] + far * by[1], ny)] });
+      tell(state().cell);
+    } else if (event.key === "Enter") {
+      share(picture, { cell });
+      disturb(cell);
+    } else if (event.key === "Escape") share(picture, { aim: false });
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  // -- controls
+  field.addEventListener("change", () => send(board, hand, "stage.field", { name: field.value }, field));
+  colours.addEventListener("change", () => share(picture, { colours: colours.value }));
+  range.addEventListener("change", () => send(board, hand, "stage.range", { on: range.checked }, rangeLabel));
+  larger.addEventListener("click", () => {
+    share(picture, { larger: !state().larger });
+    send(board, hand, "stage.larger", { on: state().larger }, larger);
+  });
+  snapshot.addEventListener("click", () => send(board, hand, "live.snapshot", {}, snapshot));
+  const toPlane = (input) => {
+    const index = Math.max(0, Math.min(Number(plane.max), Math.round(Number(input.value) || 0)));
+    plane.value = planeNumber.value = String(index);
+    send(board, hand, "stage.slice", { axis: Number(axis.value), index }, slice);
+  };
+  plane.addEventListener("input", () => { planeNumber.value = plane.value; });
+  plane.addEventListener("change", () => toPlane(plane));
+  planeNumber.addEventListener("change", () => toPlane(planeNumber));
+  axis.addEventListener("change", () => send(board, hand, "stage.slice", { axis: Number(axis.value) }, slice));
+  subscriptions.on(picture, "change:info", showPicture);
+  subscriptions.on(picture, "change:view", showView);
+  subscriptions.on(picture, "rn:shared", showShared);
+  subscriptions.on(board, "change:beat", () => { board.rnBeatAt = performance.now(); });
+  for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
+  board.rnBeatAt ??= performance.now();
+  subscriptions.every(1000, showProvenance);
+  onThemeChange(subscriptions, repaint);
+  showView();
+  showShared();
+  await showPicture();
+}
+
+async function renderCompare(context, place) {
+  const { compare, picture, board, hand, subscriptions } = context;
+  const against = make("select", { "aria-label": "Compare with" });
+  const hold = make("button", { type: "button", class: "rn-b rn-small", title: "Hold this moment: compare with it wherever the playhead goes" }, make("span", {}, "Hold"));
+  const how = segments("How to compare", HOWS, (key, button) => send(board, hand, "stage.how", { how: key }, button));
+  const one = make("canvas", { class: "rn-pixels", role: "img", tabindex: "-1" });
+  const two = make("canvas", { class: "rn-pixels", "aria-hidden": "true" });
+  const edge = make("i", { class: "rn-edge" });
+  const empty = make("div", { class: "rn-empty" }, make("span", {}, "Needs an earlier checkpoint"));
+  const box = make("div", { class: "rn-box" }, one, two, edge, empty);
+  const swipe = make("input", { type: "range", min: "0", max: "100", step: "1", "aria-label": "Swipe: how much of the other picture is shown", class: "rn-swiper" });
+  const verdict = make("b", {});
+  const bad = make("span", {});
+  const names = make("span", { class: "rn-one rn-soft" });
+  const params = make("span", { class: "rn-one rn-soft" });
+  const row = make("div", { class: "rn-row" }, make("h4", {}, "Against"), against, hold);
+  const beside = make("div", { class: "rn-beside" }, row, how, box, swipe, make("div", { class: "rn-verdict" }, verdict, bad, names, params));
+  place.pictures.append(beside);
+
+  let shown = null;
+  const colourModel = picture ?? compare;
+  const showSwipe = () => {
+    const f = shared(compare).swipe;
+    two.style.clipPath = `inset(0 0 0 ${100 * f}%)`;
+    edge.style.left = `${100 * f}%`;
+    swipe.value = String(Math.round(100 * f));
+  };
+  const repaint = () => {
+    if (!shown) return;
+    const { data, info } = shown;
+    // A difference keeps the map that fits it: its zero must look like nothing.
+    const map = mapFor(info.kind, box, info.how === "difference" ? "fits" : shared(colourModel).colours);
+    box.dataset.map = map;
+    paint(one, data[0], info.rows, info.columns, map);
+    if (data[1]) paint(two, data[1], info.rows, info.columns, map);
+  };
+  const show = async () => {
+    const info = compare.get("info");
+    const there = Boolean(info.name) && !info.problem;
+    empty.hidden = there;
+    setText(empty.firstChild, info.problem || "Needs an earlier checkpoint");
+    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? ` · ${count(info.bad)} not finite` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? text : ""); node.title = there ? text : ""; }
+    if (!there) { shown = null; for (const node of [two, edge, swipe, one]) node.hidden = true; return; }
+    const asked = compare.get("pixels");
+    let found;
+    try { found = await pixelsOf(compare); } catch (error) { setText(verdict, `This cannot be shown: ${error.message}`); return; }
+    if (asked !== compare.get("pixels")) return;
+    shown = { ...found, info };
+    const swiping = info.how === "swipe" && found.data.length > 1;
+    one.hidden = false;
+    for (const node of [two, edge, swipe]) node.hidden = !swiping;
+    shape(box, info);
+    for (const node of [one, two]) fit(node, info);
+    setAttribute(one, "aria-label", info.words);
+    repaint();
+    showSwipe();
+    box.dataset.name = info.name;
+  };
+  const showView = () => {
+    const view = compare.get("view");
+    fill(against, view.options ?? [], view.against ?? "before");
+    how.show(view.how);
+  };
+  against.addEventListener("change", () => send(board, hand, "stage.against", { what: against.value }, against));
+  hold.addEventListener("click", () => {
+    if (compare.get("info").name || picture?.get("info").name) send(board, hand, "stage.hold", {}, hold);
+    else sayHere(board, "Hold: Nothing is stored");
+  });
+  swipe.addEventListener("input", () => share(compare, { swipe: Number(swipe.value) / 100 }));
+  const drag = (event) => {
+    if (!(event.buttons & 1) || swipe.hidden) return;
+    const { left, width } = box.getBoundingClientRect();
+    share(compare, { swipe: Math.max(0, Math.min(1, (event.clientX - left) / width)) });
+  };
+  box.addEventListener("pointerdown", drag);
+  box.addEventListener("pointermove", drag);
+  subscriptions.on(compare, "change:info", show);
+  subscriptions.on(compare, "change:view", showView);
+  subscriptions.on(compare, "rn:shared", showSwipe);
+  if (picture) subscriptions.on(picture, "rn:shared", repaint);
+  onThemeChange(subscriptions, repaint);
+  showView();
+  await show();
+  return beside;
+}
+
+async function render({ model, el }) {
+  const subscriptions = makeSubscriptions();
+  const [picture, compare, board, hand] = await Promise.all(["picture", "compare", "board", "hand"].map((name) => part(model, name)));
+  const bar = make("div", { class: "rn-bar" });
+  const pictures = make("div", { class: "rn-pics" });
+  const below = make("div", { class: "rn-below" });
+  const root = make("div", { class: "rn-stage" }, bar, pictures, below);
+  el.classList.add("rn-stage-holder");
+  el.append(root);
+  const place = { root, bar, pictures, below };
+  const context = { picture, compare, board, hand, subscriptions };
+  if (picture) await renderPicture(context, place);
+  if (compare) {
+    const beside = await renderCompare(context, place);
+    if (picture) {
+      const button = make("button", { type: "button", class: "rn-b rn-small rn-narrow", "aria-pressed": "false" }, icon(SYMBOLS.compare), make("span", {}, "Compare"));
+      button.addEventListener("click", () => button.setAttribute("aria-pressed", String(beside.classList.toggle("rn-open"))));
+      bar.querySelector(".rn-tools").append(button);
+    } else beside.classList.add("rn-open");
+  }
+  keepShortcutsAway(root);
+  return () => subscriptions.end();
+}
+export default { render };

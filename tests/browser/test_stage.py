@@ -1,0 +1,155 @@
+"""The stage in a page: the bytes are coloured as matplotlib would, a click meets its cell, a slider its actor."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from . import cells
+from .driver import expect
+from .lab import panel_in, screenshot
+
+SHOW = 'display(session.panel("field"), session.panel("compare"), session.panel("parameters"))'
+_DIGEST = """async (canvas) => {
+  const {data, width, height} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const rgb = new Uint8Array(3 * width * height);
+  for (let i = 0; i < width * height; i++) rgb.set(data.subarray(4 * i, 4 * i + 3), 3 * i);
+  const hash = await crypto.subtle.digest('SHA-256', rgb);
+  return [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, '0')).join('');
+}"""
+_COUNT_SENT = """() => {
+  window.sent = 0;
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (...what) { window.sent += 1; return send.apply(this, what); };
+}"""
+# What the picture must look like: the stored values, by matplotlib.
+_EXPECTED = """
+import hashlib, json, matplotlib, numpy as np
+def expected(colours):
+    info = session.panel("field").picture.info
+    values = session.storage.load(info["name"])[info["field"]][:].astype(float)
+    levels = np.rint((values - info["low"]) / (info["high"] - info["low"]) * 254).clip(0, 254)
+    rgb = matplotlib.colormaps[colours](levels / 254, bytes=True)[::-1, :, :3]
+    return hashlib.sha256(np.ascontiguousarray(rgb).tobytes()).hexdigest()
+"""
+# The colours of a difference's zero and of the page behind it, as lightness from 0 to 1.
+_ZERO = """(canvas) => {
+  const light = ([r, g, b]) => (0.3 * r + 0.6 * g + 0.1 * b) / 255;
+  const zero = light(canvas.getContext('2d').getImageData(0, 0, 1, 1).data);
+  const pen = document.createElement('canvas').getContext('2d');
+  pen.fillStyle = getComputedStyle(canvas.closest('.ringnb-panel')).backgroundColor;
+  pen.fillRect(0, 0, 1, 1);
+  return [zero, light(pen.getImageData(0, 0, 1, 1).data)];
+}"""
+
+
+def opened(notebook, made=None):
+    """A notebook with the three panels; the field's picture is there."""
+    notebook.open([made or cells.session(enabled=False), cells.STORED, SHOW])
+    notebook.run_all()
+    panels = [panel_in(notebook.output(2), n) for n in ("field", "compare", "parameters")]
+    expect(panels[0].locator(".rn-pic .rn-box")).to_have_attribute("data-name", "checkpoint_0_step_300")
+    return panels
+
+
+def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
+    field, compare, _ = opened(notebook)
+    canvas = field.locator(".rn-pic canvas.rn-pixels")
+    notebook.python(_EXPECTED)
+    notebook.page.wait_for_timeout(2500)  # the last resend of what is shown
+    notebook.page.evaluate(_COUNT_SENT)
+    for wanted, colours in (("fits", "PuOr_r"), ("magma", "magma"), ("viridis", "viridis")):
+        field.get_by_label("Colours").select_option(wanted)
+        expect(field.locator(".rn-pic .rn-box")).to_have_attribute("data-map", colours)
+        shown = canvas.evaluate(_DIGEST)
+        assert notebook.page.evaluate("() => window.sent") == 0
+        assert shown == notebook.python(f"print(expected({colours!r}))")
+        notebook.page.evaluate("() => { window.sent = 0; }")
+    field.get_by_label("Colours").select_option("fits")
+    # Nothing of an equal pair may be seen, on either page; and a switch needs no message.
+    notebook.python("session.panel('compare').against = 'newest'")
+    expect(compare.get_by_text("Equal in every bit")).to_be_visible()
+    for theme, colours in (("JupyterLab Dark", "berlin"), ("JupyterLab Light", "PuOr_r")):
+        notebook.theme(theme)
+        for panel in (field, compare):
+            expect(panel.locator(".rn-box").first).to_have_attribute("data-map", colours)
+        zero, page = compare.locator("canvas.rn-pixels").first.evaluate(_ZERO)
+        assert abs(zero - page) < 0.1, (theme, zero, page)
+        screenshot(notebook.output(2), f"stage-{colours}")
+        assert canvas.evaluate(_DIGEST) == notebook.python(f"print(expected({colours!r}))")
+
+
+LARGE = """
+import tempfile
+import ringnb as rn
+config = rn.CheckpointConfig(enabled=False, storage_path=tempfile.mkdtemp() + "/waves.zarr")
+session = rn.Session(rn.actors.Wave2D((600, 700)), actors=2, config=config)
+"""
+
+
+@pytest.mark.parametrize("made", [None, LARGE], ids=["whole", "thinned"])
+def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
+    field, _, parameters = opened(notebook, made)
+    ny, nx = json.loads(notebook.python("print(list(session.actors[0].shape))"))
+    box = field.locator(".rn-pic .rn-box")
+    parameters.get_by_label("by", exact=True).fill("0.5")
+    parameters.get_by_label("by", exact=True).press("Enter")
+    parameters.get_by_role("button", name="Disturb a cell").click()
+    expect(box).to_contain_text("Click a cell: it is changed by 0.5 in the live actor")
+    for zoom, (y, x) in ((1, (5, 70)), (1.1, (90, 11))):
+        notebook.page.evaluate("zoom => { document.body.style.zoom = zoom; }", zoom)
+        box.scroll_into_view_if_needed()
+        at = box.bounding_box()
+        notebook.page.mouse.click(
+            at["x"] + at["width"] * (x + 0.5) / nx, at["y"] + at["height"] * (1 - (y + 0.5) / ny)
+        )
+        told = notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0 by 0.5, at step 300")
+        expect(told.first).to_be_visible()
+        last = notebook.python("print(session.events.select('disturbed')[-1].step)")
+        assert last == "300"
+    notebook.page.evaluate("() => { document.body.style.zoom = 1; }")
+    picture = field.get_by_role("img").first
+    picture.focus()
+    for key in ("ArrowUp", "Shift+ArrowRight", "ArrowLeft", "Enter"):
+        notebook.page.keyboard.press(key)
+    expect(notebook.page.get_by_text("Disturbed cell y 91, x 20 of actor 0").first).to_be_visible()
+    changed = notebook.python(
+        "import numpy as np\n"
+        "s = session.snapshot(0); d = s['pressure'][:] - stored[-1]['pressure'][:]\n"
+        "print(sorted(map(list, np.argwhere(d).tolist())))"
+    )
+    assert json.loads(changed) == [[5, 70], [90, 11], [91, 20]]
+    notebook.page.keyboard.press("Escape")
+    expect(parameters.get_by_role("button", name="Disturb a cell")).to_be_visible()
+
+
+def test_a_dragged_slider_sends_at_most_ten_a_second_and_its_last_value_holds(notebook):
+    _, _, parameters = opened(notebook)
+    notebook.python(
+        "set_params, sent = type(session).set_params, []\n"
+        "def counted(self, slot, **changes):\n"
+        "    sent.append(changes); return set_params(self, slot, **changes)\n"
+        "type(session).set_params = counted"
+    )
+    handle = parameters.get_by_role("slider", name="courant2", exact=True)
+    handle.scroll_into_view_if_needed()
+    at = handle.bounding_box()
+    mouse, y = notebook.page.mouse, at["y"] + at["height"] / 2
+    mouse.move(at["x"] + at["width"] / 2, y)
+    mouse.down()
+    for i in range(60):
+        mouse.move(at["x"] + (20 + 10 * (i % 7)), y)
+        notebook.page.wait_for_timeout(50)
+    mouse.move(at["x"] + 45, y)
+    mouse.up()
+    expect(parameters.get_by_text("courant2 0.25 →").first).to_be_visible()
+    sent, last, shown = json.loads(
+        notebook.python(
+            "import json; print(json.dumps([len(sent), session.params(0)['courant2'], "
+            "session.panel('parameters').dials[list(session.panel('parameters').dials)[0]][0]"
+            ".slider.value]))"
+        )
+    )
+    assert 5 <= sent <= 36, sent  # 3 s and the time that moving the mouse took
+    assert last == shown != 0.25
