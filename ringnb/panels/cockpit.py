@@ -20,7 +20,9 @@ from ringnb.panels.keep.schedule import CheckpointPanel
 from ringnb.panels.learn.faults import FaultPanel
 from ringnb.panels.learn.lifecycle import LifecyclePanel
 from ringnb.panels.learn.prediction import PredictPanel
-from ringnb.panels.stage.fields import ComparePanel, FieldPanel
+from ringnb.panels.stage.compare import ComparePanel
+from ringnb.panels.stage.fields import FieldPanel
+from ringnb.panels.stage.parameters import ParametersPanel
 from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
@@ -33,6 +35,7 @@ _PARTS: dict[str, type[Panel]] = {
     "field": FieldPanel,
     "retention": RetentionPanel,
     "compare": ComparePanel,
+    "parameters": ParametersPanel,
     "events": EventsPanel,
     "faults": FaultPanel,
     "predict": PredictPanel,
@@ -46,7 +49,7 @@ _LAYOUT: tuple[str | tuple[str, ...], ...] = (
     ("checkpoint",),
     "lifecycle",
     ("timeline", "field"),
-    ("retention", "compare"),
+    ("retention", "compare", "parameters"),
     "faults",
     "events",
 )

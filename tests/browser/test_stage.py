@@ -49,7 +49,9 @@ def opened(notebook, made=None):
     notebook.open([made or cells.session(enabled=False), cells.STORED, SHOW])
     notebook.run_all()
     panels = [panel_in(notebook.output(2), n) for n in ("field", "compare", "parameters")]
-    expect(panels[0].locator(".rn-pic .rn-box")).to_have_attribute("data-name", "checkpoint_0_step_300")
+    expect(panels[0].locator(".rn-pic .rn-box")).to_have_attribute(
+        "data-name", "checkpoint_0_step_300"
+    )
     return panels
 
 
@@ -104,7 +106,9 @@ def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
         notebook.page.mouse.click(
             at["x"] + at["width"] * (x + 0.5) / nx, at["y"] + at["height"] * (1 - (y + 0.5) / ny)
         )
-        told = notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0 by 0.5, at step 300")
+        told = notebook.page.get_by_text(
+            f"Disturbed cell y {y}, x {x} of actor 0 by 0.5, at step 300"
+        )
         expect(told.first).to_be_visible()
         last = notebook.python("print(session.events.select('disturbed')[-1].step)")
         assert last == "300"

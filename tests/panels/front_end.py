@@ -6,6 +6,7 @@ __all__ = [
     "actions_of",
     "below",
     "choose",
+    "do",
     "flag",
     "flags",
     "hand_of",
@@ -25,6 +26,11 @@ def press(panel, action):
 
 def choose(panel, key, name):
     hand_of(panel)._handle_custom_msg({"do": f"choose.{key}", "name": name}, [])
+
+
+def do(panel, action, **args):
+    """Send what a view sends."""
+    hand_of(panel)._handle_custom_msg({"do": action, **args}, [])
 
 
 def said(panel):

@@ -144,6 +144,4 @@ class ComparePanel(Panel):
 def stage_of(field: FieldPanel, compare: ComparePanel) -> Stage:
     """Return one view of both panels, side by side, for the cockpit."""
     line = field.line
-    return Stage(
-        picture=field.picture, compare=compare.picture, board=line.board, hand=line.hand
-    )
+    return Stage(picture=field.picture, compare=compare.picture, board=line.board, hand=line.hand)

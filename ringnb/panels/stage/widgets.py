@@ -1,19 +1,22 @@
-"""The stage's widgets: what is shown, as data without a view, and the one view of it."""
+"""The stage's widgets: a picture as data without a view, and the views of it and of the live actor's dials."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import traitlets
 from ipywidgets import Widget, widget_serialization
 
+from ringnb.panels import core
 from ringnb.panels.core.pixels import tables_script
 from ringnb.panels.core.widgets import View, script
 
-__all__ = ["Aim", "Picture", "Stage"]
+__all__ = ["Dials", "Picture", "Stage"]
 
 _STATIC = Path(__file__).parent / "static"
 _CSS = (_STATIC / "stage.css").read_text(encoding="utf-8")
+_PIXELS = (Path(core.__file__).parent / "static" / "pixels.js").read_text(encoding="utf-8")
 
 
 class Picture(Widget):
@@ -28,15 +31,20 @@ class Picture(Widget):
 class Stage(View):
     """Shows a picture, or what it is compared with, or both side by side."""
 
-    _esm = tables_script() + script("pixels") + script("stage", _STATIC)
+    _esm = "\n".join([tables_script(), _PIXELS, script("stage", _STATIC)])
     _css = _CSS
     picture = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)
     compare = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)
 
 
-class Aim(View):
-    """The button that lets a click in the picture disturb a cell."""
+class Dials(View):
+    """Shows the live actor's parameters, each with a slider."""
 
-    _esm = script("aim", _STATIC)
+    _esm = script("dials", _STATIC)
     _css = _CSS
-    picture = traitlets.Instance(Picture).tag(sync=True, **widget_serialization)
+    dials: Any = traitlets.List().tag(sync=True)  # name, value, low, high, and what it was (there)
+    pace = traitlets.Float().tag(sync=True)  # steps per second at most; 0: no limit
+    amplitude = traitlets.Float(1.0).tag(sync=True)
+    looks_back = traitlets.Bool().tag(sync=True)  # whether the playhead is at something older
+    # Whose cells a click may disturb, once it is shown.
+    picture = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)

@@ -134,7 +134,12 @@ def test_a_slice_of_a_cube_can_be_moved(tmp_path, monkeypatch):
         field = session.panel("field")
         until(lambda: field.picture.info)
         view = field.picture.view
-        assert (view["axes"], view["axis"], view["planes"], view["index"]) == (["z", "y", "x"], 0, 6, 3)
+        assert (view["axes"], view["axis"], view["planes"], view["index"]) == (
+            ["z", "y", "x"],
+            0,
+            6,
+            3,
+        )
         do(field, "stage.slice", axis=2, index=5)
         until(lambda: field.picture.info["index"] == 5)
         assert (field.axis, field.slice, field.picture.info["shape"]) == (2, 5, [6, 7])

@@ -1,4 +1,4 @@
-"""The parameters panel: sliders act on the live actor, at most ten times a second, and show what it has."""
+"""The parameters panel: its dials act on the live actor, at most ten times a second, and show what it has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from front_end import do, said, troubles
 from waiting import until
 
 from ringnb.panels.stage import parameters
-from ringnb.panels.stage.widgets import Aim
 
 
 @pytest.fixture
@@ -17,27 +16,30 @@ def panel(session, monkeypatch):
     monkeypatch.setattr(parameters, "_READ_S", 0.02)
     monkeypatch.setattr(parameters, "_REST_S", 0.05)
     panel = session.panel("parameters")
-    until(lambda: panel.known)
+    until(lambda: panel.dials.dials)
     return panel
 
 
 def dial(panel, name):
-    (dials,) = panel.dials.values()
-    return next(d for d in dials if d.name == name)
+    return next(d for d in panel.dials.dials if d["name"] == name)
 
 
-def test_every_parameter_that_can_be_set_has_a_slider_with_the_actor_s_limits(session, panel):
-    (dials,) = panel.dials.values()
-    assert [d.name for d in dials] == ["courant2", "damping", "dx", "c"]  # dt follows from them
-    slider = dial(panel, "courant2").slider
-    assert (slider.min, slider.max, slider.value) == (0.01, 0.5, 0.25)
+def turn(panel, **values):
+    do(panel, "live.param", values=values)
 
 
-def test_a_slider_sets_the_live_actor_and_says_so_once_it_rests(session, panel):
-    dial(panel, "courant2").slider.value = 0.3
+def test_every_parameter_that_can_be_set_has_a_dial_with_the_actor_s_limits(session, panel):
+    names = [d["name"] for d in panel.dials.dials]
+    assert names == ["courant2", "damping", "dx", "c"]  # dt follows from them
+    shown = {"name": "courant2", "value": 0.25, "low": 0.01, "high": 0.5, "there": None}
+    assert dial(panel, "courant2") == shown
+
+
+def test_a_dial_sets_the_live_actor_and_says_so_once_it_rests(session, panel):
+    turn(panel, courant2=0.3)
     until(lambda: session.params(0)["courant2"] == 0.3)
-    until(lambda: "courant2 0.25 → 0.3 in actor 0, from step" in said(panel))
-    assert dial(panel, "courant2").number.value == 0.3
+    until(lambda: "courant2 0.25 → 0.3 in actor 0, from step 0 on" in said(panel))
+    until(lambda: dial(panel, "courant2")["value"] == 0.3)
 
 
 def test_of_many_changes_at_most_ten_a_second_are_sent_and_the_last_one_holds(
@@ -51,37 +53,43 @@ def test_of_many_changes_at_most_ten_a_second_are_sent_and_the_last_one_holds(
         return set_params(self, slot, **changes)
 
     monkeypatch.setattr(type(session), "set_params", counted)
-    slider = dial(panel, "damping").slider
     for i in range(40):
-        slider.value = 0.001 * (i + 1)
-        time.sleep(0.01)
-    until(lambda: session.params(0)["damping"] == pytest.approx(0.04))
+        turn(panel, damping=0.001 * (i + 1))
+        time.sleep(0.005)
+    turn(panel, damping=0.0)  # as it was before
+    until(lambda: session.params(0)["damping"] == 0.0 and len(sent) > 1)
     assert len(sent) <= 2 + (sent[-1] - began) / 0.1
-    until(lambda: "damping 0 → 0.04" in said(panel))
 
 
-def test_controls_show_what_a_cell_has_set(session, panel):
+def test_dials_show_what_a_cell_has_set_and_what_it_was_at_the_playhead(session, panel):
+    session.snapshot(0)
     session.set_params(0, courant2=0.1)
     session.set_pace(77, 0)
-    until(lambda: dial(panel, "courant2").slider.value == 0.1 and panel.pace.value == 77)
-    assert dial(panel, "courant2").number.value == 0.1
-    session.set_params(0, damping=1.5)  # beyond the slider's end
-    until(lambda: dial(panel, "damping").slider.value == 1.5)
-    assert session.params(0)["damping"] == 1.5
+    until(lambda: dial(panel, "courant2")["value"] == 0.1 and panel.dials.pace == 77)
+    until(lambda: dial(panel, "courant2")["there"] == 0.25)
+    session.set_params(0, damping=1.5)  # beyond the dial's end
+    until(lambda: dial(panel, "damping")["value"] == dial(panel, "damping")["high"] == 1.5)
 
 
 def test_a_value_that_the_scheme_refuses_is_said_and_taken_back(session, panel):
-    dial(panel, "courant2").number.value = 0.7
+    turn(panel, courant2=0.7)
     until(lambda: any("stability limit" in text for text in troubles(panel)))
-    until(lambda: dial(panel, "courant2").number.value == 0.25)
-    dial(panel, "courant2").number.value = 0.4
+    assert dial(panel, "courant2")["value"] == 0.25
+    turn(panel, courant2=0.4)
     until(lambda: session.params(0)["courant2"] == 0.4)
     until(lambda: not troubles(panel))
 
 
+def test_the_pace_can_be_limited_and_set_free(session, panel):
+    do(panel, "live.pace", pace=50)
+    until(lambda: session.pace(0) == 50 and panel.dials.pace == 50)
+    do(panel, "live.pace", pace=0)
+    until(lambda: session.pace(0) is None and panel.dials.pace == 0)
+
+
 def test_a_click_disturbs_that_very_cell_by_the_amplitude_and_a_snapshot_follows(session, panel):
     before = session.snapshot(0)
-    panel.amplitude.value = 0.75
+    do(panel, "live.amplitude", by=0.75)
     do(panel, "live.inject", slot=0, cell=[3, 20])
     until(lambda: "Disturbed cell y 3, x 20 of actor 0 by 0.75, at step 0" in said(panel))
     until(lambda: len(session.manager.list_checkpoints(0)) == 2)
@@ -95,8 +103,9 @@ def test_a_cell_outside_the_grid_is_refused(session, panel):
     until(lambda: any("24" in text for text in troubles(panel)))
 
 
-def test_the_button_to_disturb_aims_at_the_field_panel_s_picture(session):
+def test_the_aim_is_at_the_field_panel_s_picture_also_if_that_is_opened_later(session, panel):
+    assert panel.dials.picture is None
     field = session.panel("field")
-    panel = session.panel("parameters")
-    aims = [w for w in panel.aim_row.children if isinstance(w, Aim)]
-    assert [a.picture for a in aims] == [field.picture]
+    until(lambda: panel.dials.picture is field.picture)
+    panel.amplitude = 0.5
+    until(lambda: field.picture.view["amplitude"] == panel.dials.amplitude == 0.5)

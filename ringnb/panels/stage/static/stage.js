@@ -28,7 +28,8 @@ function ticksOf(low, high, n) {
 }
 // What all views of one data model share on this page; no message carries it.
 function shared(model) {
-  model.rnShared ??= { colours: "fits", aim: false, cell: null, cross: null, larger: false, swipe: 0.5 };
+  model.rnShared ??= { colours: "fits", aim: false, cell: null, larger: false, swipe: 0.5 };
+  model.rnAim ??= () => share(model, { aim: !shared(model).aim });
   return model.rnShared;
 }
 function share(model, changes) {
