@@ -1,8 +1,9 @@
-"""The stage in a page: the bytes are coloured as matplotlib would, a click meets its cell, a slider its actor."""
+"""The stage in a page: bytes are coloured as by matplotlib, a click meets its cell, a dial its actor."""
 
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -95,35 +96,42 @@ def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
     field, _, parameters = opened(notebook, made)
     ny, nx = json.loads(notebook.python("print(list(session.actors[0].shape))"))
     box = field.locator(".rn-pic .rn-box")
-    parameters.get_by_label("by", exact=True).fill("0.5")
-    parameters.get_by_label("by", exact=True).press("Enter")
+    parameters.get_by_label("by how much").fill("0.5")
+    parameters.get_by_label("by how much").press("Enter")
     parameters.get_by_role("button", name="Disturb a cell").click()
     expect(box).to_contain_text("Click a cell: it is changed by 0.5 in the live actor")
-    for zoom, (y, x) in ((1, (5, 70)), (1.1, (90, 11))):
+    hit = []
+    for zoom, (fx, fy) in ((1, (0.74, 0.93)), (1.1, (0.13, 0.06))):
         notebook.page.evaluate("zoom => { document.body.style.zoom = zoom; }", zoom)
         box.scroll_into_view_if_needed()
         at = box.bounding_box()
-        notebook.page.mouse.click(
-            at["x"] + at["width"] * (x + 0.5) / nx, at["y"] + at["height"] * (1 - (y + 0.5) / ny)
-        )
+        # A mouse stands at whole pixels, of which a thinned picture has fewer than cells.
+        px, py = int(at["x"] + fx * at["width"]), int(at["y"] + fy * at["height"])
+        x = int((px - at["x"]) / at["width"] * nx)
+        y = ny - 1 - int((py - at["y"]) / at["height"] * ny)
+        notebook.page.mouse.click(px, py)
         told = notebook.page.get_by_text(
             f"Disturbed cell y {y}, x {x} of actor 0 by 0.5, at step 300"
         )
         expect(told.first).to_be_visible()
-        last = notebook.python("print(session.events.select('disturbed')[-1].step)")
-        assert last == "300"
+        assert notebook.python("print(session.events.select('disturbed')[-1].step)") == "300"
+        hit.append([y, x])
     notebook.page.evaluate("() => { document.body.style.zoom = 1; }")
     picture = field.get_by_role("img").first
     picture.focus()
     for key in ("ArrowUp", "Shift+ArrowRight", "ArrowLeft", "Enter"):
         notebook.page.keyboard.press(key)
-    expect(notebook.page.get_by_text("Disturbed cell y 91, x 20 of actor 0").first).to_be_visible()
+    y, x = y + 1, x + 9
+    hit.append([y, x])
+    expect(
+        notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0").first
+    ).to_be_visible()
     changed = notebook.python(
         "import numpy as np\n"
         "s = session.snapshot(0); d = s['pressure'][:] - stored[-1]['pressure'][:]\n"
         "print(sorted(map(list, np.argwhere(d).tolist())))"
     )
-    assert json.loads(changed) == [[5, 70], [90, 11], [91, 20]]
+    assert json.loads(changed) == sorted(hit)
     notebook.page.keyboard.press("Escape")
     expect(parameters.get_by_role("button", name="Disturb a cell")).to_be_visible()
 
@@ -136,24 +144,30 @@ def test_a_dragged_slider_sends_at_most_ten_a_second_and_its_last_value_holds(no
         "    sent.append(changes); return set_params(self, slot, **changes)\n"
         "type(session).set_params = counted"
     )
-    handle = parameters.get_by_role("slider", name="courant2", exact=True)
-    handle.scroll_into_view_if_needed()
-    at = handle.bounding_box()
+    slider = parameters.get_by_role("slider", name="courant2", exact=True)
+    slider.scroll_into_view_if_needed()
+    at = slider.bounding_box()
     mouse, y = notebook.page.mouse, at["y"] + at["height"] / 2
     mouse.move(at["x"] + at["width"] / 2, y)
     mouse.down()
-    for i in range(60):
-        mouse.move(at["x"] + (20 + 10 * (i % 7)), y)
-        notebook.page.wait_for_timeout(50)
-    mouse.move(at["x"] + 45, y)
+    began = time.monotonic()
+    while time.monotonic() - began < 3:
+        for part in (0.3, 0.5, 0.8, 0.6):
+            mouse.move(at["x"] + part * at["width"], y)
+    mouse.move(at["x"] + 0.75 * at["width"], y)
     mouse.up()
-    expect(parameters.get_by_text("courant2 0.25 →").first).to_be_visible()
-    sent, last, shown = json.loads(
+    took_s = time.monotonic() - began
+    expect(notebook.page.get_by_text("courant2 0.25 →").first).to_be_visible()
+    number = parameters.get_by_role("spinbutton", name="courant2, number")
+    sent, last = json.loads(
         notebook.python(
-            "import json; print(json.dumps([len(sent), session.params(0)['courant2'], "
-            "session.panel('parameters').dials[list(session.panel('parameters').dials)[0]][0]"
-            ".slider.value]))"
+            "import json; print(json.dumps([len(sent), session.params(0)['courant2']]))"
         )
     )
-    assert 5 <= sent <= 36, sent  # 3 s and the time that moving the mouse took
-    assert last == shown != 0.25
+    assert 5 <= sent <= 1 + 10 * took_s
+    assert float(number.input_value()) == pytest.approx(last)
+    assert last == pytest.approx(0.01 + 0.75 * 0.49, abs=0.02)
+    marks = notebook.python("print(len(session.events.select('adjusted')))")
+    assert 1 <= int(marks) <= sent  # the line makes one mark of those that follow each other
+    notebook.python("session.set_params(0, courant2=0.2)")  # a cell's value is shown, too
+    expect(number).to_have_value("0.2")

@@ -1,4 +1,4 @@
-"""What a picture for a panel costs, against the same field as a figure of matplotlib. Needs the widgets extra."""
+"""What a picture for a panel costs, against the same field as a figure. Needs the widgets extra."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def pictures(scale: Scale) -> Iterator[Row]:
     sizes = {"bytes": 0, "figure": 0}
 
     def as_bytes() -> float:
+        """Time ours."""
         began = time.perf_counter()
         drawn, _ = draw(checkpoint, View("pressure"))
         taken = time.perf_counter() - began
@@ -33,6 +34,7 @@ def pictures(scale: Scale) -> Iterator[Row]:
         return taken
 
     def as_figure() -> float:
+        """Time the figure."""
         began = time.perf_counter()
         figure = plots.field(checkpoint).get_figure(root=True)
         assert figure is not None

@@ -1,4 +1,4 @@
-"""From a checkpoint to a picture on the page: when it is drawn, by which thread, what if it cannot be."""
+"""From a checkpoint to a picture on the page: when it is drawn, on which thread, what if it fails."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class FieldPanel(Panel):
             self._large = bool(args.get("on"))
             self._controller.note_use()
 
-    def view_of(self, e: CheckpointInfo | None = None) -> View:
+    def view_of(self) -> View:
         """Return how pictures are made now, of the selected actor."""
         actor = self.session.actors[self._controller.slot]
         names = fields_of(actor.stored_fields)

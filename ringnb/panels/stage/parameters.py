@@ -107,7 +107,9 @@ class ParametersPanel(Panel):
                 worker="storage",
                 slots=(slot,),
             )
-            return f"Disturbed cell {where} of actor {slot} by {amplitude:g}{at}; a snapshot follows"
+            return (
+                f"Disturbed cell {where} of actor {slot} by {amplitude:g}{at}; a snapshot follows"
+            )
 
         self.submit("Disturb", work, slots=(slot,))
 

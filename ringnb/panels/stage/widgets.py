@@ -1,4 +1,4 @@
-"""The stage's widgets: a picture as data without a view, and the views of it and of the live actor's dials."""
+"""The stage's widgets: a picture as data without a view, a view of it, and the live actor's dials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _PIXELS = (Path(core.__file__).parent / "static" / "pixels.js").read_text(encodi
 class Picture(Widget):
     """A picture as data, so that several views show it and one message brings it. A display."""
 
-    info = traitlets.Dict().tag(sync=True)  # what `pictures.draw` says of it; empty if there is none
+    info = traitlets.Dict().tag(
+        sync=True
+    )  # what `pictures.draw` says of it; empty if there is none
     pixels = traitlets.Bytes().tag(sync=True)
     more = traitlets.Bytes().tag(sync=True)  # a second one, for a swipe
     view = traitlets.Dict().tag(sync=True)  # how it is made: what the controls show

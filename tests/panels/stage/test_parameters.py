@@ -1,4 +1,4 @@
-"""The parameters panel: its dials act on the live actor, at most ten times a second, and show what it has."""
+"""The parameters panel: dials act on the live actor, ten times a second at most, and show its values."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ async function renderPicture(context, place) {
     const words = large ? "Smaller picture" : "Larger picture";
     if (larger.title !== words) { larger.title = words; larger.setAttribute("aria-label", words); larger.replaceChildren(icon(SYMBOLS[large ? "smaller" : "larger"])); }
     place.root.classList.toggle("rn-large", large);
-    place.root.closest(".ringnb-cockpit")?.classList.toggle("rn-large", large);
+    place.root.closest(".rn-cockpit")?.classList.toggle("rn-large", large);
     repaint();
     showNote();
   };
@@ -425,8 +425,8 @@ async function render({ model, el }) {
   const bar = make("div", { class: "rn-bar" });
   const pictures = make("div", { class: "rn-pics" });
   const below = make("div", { class: "rn-below" });
-  const root = make("div", { class: "rn-stage" }, bar, pictures, below);
-  el.classList.add("rn-stage-holder");
+  const root = make("div", { class: "rn-scene" }, bar, pictures, below);
+  el.classList.add("rn-scene-holder");
   el.append(root);
   const place = { root, bar, pictures, below };
   const context = { picture, compare, board, hand, subscriptions };
@@ -437,7 +437,11 @@ async function render({ model, el }) {
       const button = make("button", { type: "button", class: "rn-b rn-small rn-narrow", "aria-pressed": "false" }, icon(SYMBOLS.compare), make("span", {}, "Compare"));
       button.addEventListener("click", () => button.setAttribute("aria-pressed", String(beside.classList.toggle("rn-open"))));
       bar.querySelector(".rn-tools").append(button);
-    } else beside.classList.add("rn-open");
+    } else {
+      beside.classList.add("rn-open");
+      bar.remove();
+      below.remove();
+    }
   }
   keepShortcutsAway(root);
   return () => subscriptions.end();
