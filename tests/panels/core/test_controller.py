@@ -19,15 +19,15 @@ from ringnb.panels.core.limits import PROFILES, Profile
 
 def test_a_handler_returns_at_once_while_the_disk_is_slow(session):
     session.snapshot(0)
-    session.faults.slow_disk(0.3)
+    session.faults.slow_disk(20)
     checkpoint, actor = session.panel("checkpoint"), session.panel("actor")
     press(actor, "run")
     until(lambda: session.counters(0).running)
     press(checkpoint, "snapshot")
     began = time.monotonic()
     press(actor, "pause")
-    assert time.monotonic() - began < 0.05
-    until(lambda: not session.counters(0).running, 0.25)  # long before the snapshot is committed
+    assert time.monotonic() - began < 2
+    until(lambda: not session.counters(0).running, 10)  # long before the snapshot is committed
     session.faults.clear()
     until(lambda: told(checkpoint, "Committed"))
 
