@@ -57,10 +57,13 @@ def test_looking_around_in_an_old_store_loses_nothing(beside_a_runner):
         assert history[-1].startswith("checkpoint_0_step_15")  # not the new start
         assert s.restore(0, "latest") == 15
         assert pass_time(s) == history
-        s.restore(0, history[0])  # going back is news: the next process is to continue from there
+        # Going back is news: the next process is to continue from there. How far back that is depends
+        # on how many states were also saved by themselves.
+        back = s.restore(0, history[0])
         went_back = pass_time(s)
-        assert went_back == [*history, "checkpoint_0_step_5.2"]  # a run of its own
-        assert s.manager.load_latest(0).step == s.current_step(0) < 15
+        assert went_back[:-1] == history
+        assert went_back[-1].partition(".")[0] == f"checkpoint_0_step_{back}"  # a run of its own
+        assert s.manager.load_latest(0).step == s.current_step(0) == back < 15
         assert pass_time(s) == went_back
         again = s.remake()
         again.resume(1)
