@@ -1,15 +1,21 @@
-"""The whole cockpit: every panel, each usable alone, under one status line."""
+"""The cockpit: head, stage, message line, deck and side in one grid, over every panel of a session.
+
+A panel is put into the grid by its parts: what it shows (`Panel.body`) and its controls for the side
+(`Panel.aside`). The tabs change stage and side; message line and deck stay.
+"""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 from ipywidgets import Box, Widget
 
+from ringnb.panels.core.actor_picker import MOST_LISTED
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.head import Head
 from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
@@ -42,17 +48,14 @@ _PARTS: dict[str, type[Panel]] = {
 }
 PANELS: tuple[str, ...] = tuple(_PARTS)
 
-# A panel over the whole width, or a stack that is put beside the next one. The stacks of a pair are
-# about equally high, and on a narrow page, one below the other, they still make sense.
-_LAYOUT: tuple[str | tuple[str, ...], ...] = (
-    ("actor", "predict"),
-    ("checkpoint",),
-    "lifecycle",
-    ("timeline", "field"),
-    ("retention", "compare", "parameters"),
-    "faults",
-    "events",
-)
+# By tab: the panels on the stage, and those that stand in the side as a whole. After these, the side has
+# what the panels of the stage and of the deck have for it.
+_TABS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "explore": (("field", "compare"), ("parameters",)),
+    "keep": (("retention",), ("checkpoint",)),
+    "learn": (("lifecycle",), ("predict", "faults")),
+}
+_DECK = ("actor", "timeline")  # seen in every tab
 
 
 @final
@@ -63,20 +66,64 @@ class Cockpit(Panel):
     title = "ringnb cockpit"
 
     def build(self) -> Sequence[Widget]:
-        """Put the panels side by side."""
-        rows: list[Widget] = []
-        for place in _LAYOUT:
-            if isinstance(place, str):
-                part: Widget = _panel(self._controller, place)
-                part.add_class("ringnb-wide")
-            else:
-                part = Box([_panel(self._controller, name) for name in place])
-                part.add_class("ringnb-stack")
-            rows.append(part)
-        grid = Box(rows)
-        grid.add_class("ringnb-cockpit-grid")
-        self.add_class("ringnb-cockpit")
+        """Put the panels' parts into the grid, around the message line."""
+        actors = self._controller.state.actors
+        listed = actors if len(actors) <= MOST_LISTED else ()
+        self.head = Head(
+            board=self._controller.board,
+            hand=self._controller.hand,
+            actors=[(a.slot, a.kernel_id) for a in listed],
+            last=len(actors) - 1,
+            parts={key: kind.title for key, kind in _PARTS.items()},
+        )
+        self._controller.on_do("actor.choose", self._choose_actor)
+        stages, sides = [], []
+        for tab, (on_stage, whole) in _TABS.items():
+            stages.append(_box(f"rn-tab-{tab}", [self._part(name, tab) for name in on_stage]))
+            side = [self._part(name, tab) for name in whole]
+            beside = (*on_stage, *_DECK) if tab == "explore" else on_stage
+            side += [self._aside(name) for name in beside if self._find(name).aside]
+            sides.append(_box(f"rn-tab-{tab}", side))
+        grid = _box(
+            "rn",
+            [
+                self.head,
+                _box("rn-stage", stages),
+                self.line,
+                _box("rn-deck", [self._part(name, *_TABS) for name in _DECK]),
+                _box("rn-side", sides),
+            ],
+        )
+        self.add_class("rn-cockpit")
         return [grid]
+
+    def arrange(self) -> list[Widget]:
+        """Return the grid alone: the message line is in it."""
+        return self.body
+
+    def _find(self, name: str) -> Panel:
+        return _panel(self._controller, name)
+
+    def _part(self, name: str, *tabs: str) -> Box:
+        """Return what a panel shows in some tabs; in the side all of it, on stage and deck its body."""
+        panel = self._find(name)
+        panel.tabs = (*panel.tabs, *tabs)
+        whole = any(name in in_side for _, in_side in _TABS.values())
+        return _box(f"rn-in-{name} rn-card", [*panel.body, *(panel.aside if whole else ())])
+
+    def _aside(self, name: str) -> Box:
+        """Return a panel's controls for the side."""
+        return _box(f"rn-in-{name} rn-card", self._find(name).aside)
+
+    def _choose_actor(self, _action: str, args: Mapping[str, Any]) -> None:
+        self._controller.picker.value = int(args.get("slot", 0))
+
+
+def _box(classes: str, children: Sequence[Widget]) -> Box:
+    box = Box(list(children))
+    for one in classes.split():
+        box.add_class(one)
+    return box
 
 
 def _panel(controller: Controller, name: str) -> Panel:

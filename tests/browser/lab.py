@@ -210,7 +210,7 @@ def screenshot(target: Page | Locator, name: str) -> None:
 
 def panel_in(where: Page | Locator, name: str) -> Locator:
     """Return a panel's root by its name."""
-    return where.locator(f".ringnb-panel[data-ringnb-panel='{name}']")
+    return where.locator(f"[data-ringnb-panel='{name}']")
 
 
 def line_of(panel: Locator) -> Locator:

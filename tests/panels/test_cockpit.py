@@ -53,6 +53,48 @@ def test_a_panel_can_be_read_without_a_kernel(session):
     assert "Session on cpu: running, 1 checkpoint<" in shown
 
 
+def test_only_what_a_page_sees_is_fed(session):
+    cockpit = session.panel()
+    controller = cockpit._controller
+    hand = hand_of(cockpit)
+
+    def see(view, panel, what):
+        content = {"do": "say.seen", "view": view, "panel": panel, "what": what}
+        hand._handle_custom_msg(content, [])
+        return {name for name in PANELS if name in controller.views and controller.views[name].seen}
+
+    every = {name for name in PANELS if name in controller.views}
+    deck = {"actor", "timeline"}
+    assert {name for name in every if controller.views[name].seen} == every  # no page has told yet
+    assert see("a", "cockpit", "explore") == {"field", "compare", *deck}
+    assert see("a", "cockpit", "keep") == {"retention", "checkpoint", *deck}
+    assert see("b", "cockpit", "learn") == {
+        *("retention", "checkpoint", "lifecycle", "predict", "faults"),
+        *deck,
+    }
+    assert see("b", "cockpit", None) == {"retention", "checkpoint", *deck}
+    assert see("a", "cockpit", "") == set()  # scrolled away
+    assert see("c", "retention", "whole") == {"retention"}
+    beat = controller.board.beat
+    until(lambda: controller.board.beat > beat)
+    step = controller.board.actor["step"]
+    see("c", "retention", "")
+    session.run_steps(0, 3)
+    beat = controller.board.beat
+    until(lambda: controller.board.beat > beat)
+    assert controller.board.actor["step"] == step
+    see("a", "cockpit", "learn")
+    until(lambda: controller.board.actor["step"] == step + 3)
+
+
+def test_the_head_chooses_the_actor_of_every_panel(session):
+    cockpit = session.panel()
+    assert cockpit.head.actors == [(0, "fdtd_2d_0"), (1, "fdtd_2d_1")]
+    hand_of(cockpit)._handle_custom_msg({"do": "actor.choose", "slot": 1}, [])
+    assert cockpit._controller.picker.value == cockpit._controller.slot == 1
+    until(lambda: cockpit.line.board.actor["slot"] == 1)
+
+
 def test_a_cockpit_that_is_closed_leaves_no_widget(tmp_path):
     before = set(_instances)  # also of earlier sessions, which go in their own time
     for shape in ((8, 8), (6, 6, 6)):

@@ -41,6 +41,8 @@ __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "SessionGone", "View"]
 
 LET_THROUGH = "Let it through"  # the lifecycle panel's button that turns on until a request is done
 _BEAT_S = 1.0
+_COCKPIT = "cockpit"  # the key of the panel around all others
+_MOST_VIEWS = 16
 _STATE_S = 0.25  # between two states of a running actor on the page
 
 
@@ -56,6 +58,10 @@ class View(Protocol):
     """What a controller needs of a panel. It calls `dispose` on any thread, the rest on its loop's."""
 
     key: ClassVar[str]
+
+    @property
+    def seen(self) -> bool:
+        """Whether a page shows it."""
 
     def show(self, state: SessionState) -> None:
         """Put what the panel shows. An exception becomes the panel's message."""
@@ -82,6 +88,8 @@ class Controller:
         self.do, self.on_do, self.download = board.do, board.on_do, board.download
         self._used_at, self._state_at = time.monotonic(), 0.0
         self._beat, self._beat_at = 0, 0.0
+        # By a view of a page: its panel, and what of that is seen (a tab, "whole", or "" if nothing is).
+        self._seen: dict[str, tuple[str, str]] = {}
         self._parts: dict[str, str] = {}  # by a panel's key: the part of the history that is open
         self._rows_at = 0.0
         # Whether unused panels have asked for a pause; reset once all actors are paused.
@@ -99,6 +107,7 @@ class Controller:
             session.manager.reconfigure(retention=policy)
         self.on_do("choose", self._on_choose)
         self.on_do("say.history", self._on_history)
+        self.on_do("say.seen", self._on_seen)
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
@@ -218,6 +227,21 @@ class Controller:
         self._rows_at = 0.0
         self.display.poke()
 
+    def sees(self, key: str, tabs: Iterable[str]) -> bool:
+        """Return whether a page shows a panel, alone or in one of these tabs; True until one tells."""
+        views = list(self._seen.values())
+        own = [what for panel, what in views if panel == key]
+        tab = [what for panel, what in views if panel == _COCKPIT]
+        return not (own or tab) or any(own) or any(one in tabs for one in tab)
+
+    def _on_seen(self, _action: str, args: Mapping[str, Any]) -> None:
+        view, what = str(args.get("view", "")), args.get("what")
+        seen = {k: v for k, v in self._seen.items() if k != view}
+        if what is not None:  # None: it is not on the page any more
+            seen[view] = str(args.get("panel", "")), str(what)
+        # A page that was closed could not tell: its views go when others come.
+        self._seen = dict(list(seen.items())[-_MOST_VIEWS:])
+
     def _on_choose(self, key: str, args: Mapping[str, Any]) -> None:
         self.choose(key, str(args.get("name", "")))
 
@@ -239,7 +263,7 @@ class Controller:
         self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = self._beat + 1, now
-        for view in list(self.views.values()):
+        for view in [v for v in list(self.views.values()) if v.seen]:
             try:
                 view.show(state)
             except Exception as error:  # noqa: BLE001 - one panel's must not end the loop
@@ -264,6 +288,8 @@ class Controller:
             playhead=self._playhead(),
             **self.switchboard.traits(),
         )
+        if self._seen and not any(what for _, what in list(self._seen.values())):
+            return  # scrolled away: the page needs no more than the beat
         a = state.actors[min(self.slot, len(state.actors) - 1)]
         shown = self.board.actor
         calm = (a.slot, a.running) == (shown.get("slot"), shown.get("running"))
@@ -280,8 +306,15 @@ class Controller:
                 "rate": round(a.rate),
                 "running": a.running,
                 "budget": a.budget,
+                **self._guard(state, a.slot),
             },
         )
+
+    def _guard(self, state: SessionState, slot: int) -> dict[str, str]:
+        """Return the guard's mode, and which is the newest checkpoint if its state is not good."""
+        newest = next((e for e in reversed(state.histories[slot]) if not e.damaged), None)
+        bad = "" if newest is None or newest.good else newest.name
+        return {"guard": state.config.state_guard.mode, "bad": bad}
 
     def _playhead(self) -> dict[str, Any]:
         """Return what is looked at; no name if nothing is stored, or it was retired."""

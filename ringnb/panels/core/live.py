@@ -22,6 +22,7 @@ class Live:
     """Serves ``live.*``, and says which of its buttons can be used. A view without a widget."""
 
     key: ClassVar[str] = "live"
+    seen: bool = True  # its flags are those of buttons in any view
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller

@@ -66,16 +66,17 @@ class Panel(VBox):
             hand=controller.hand,
         )
         controller.on_do(self.key, lambda action, _: self._act(action))
-        body = self.build()
-        picker = [controller.picker] if len(actors) > 1 else []
+        self.tabs: tuple[str, ...] = ()  # of the cockpit, in which this panel is seen
+        self.body: list[Widget] = list(self.build())
+        self.aside: list[Widget] = list(self.side())
         if not pushes_reach_the_page():
             help_ = "This notebook shows changes only when it is asked"
-            body = [self.actions("Refresh", (_REFRESH, "Refresh", help_)), *body]
-        super().__init__([self.line, *picker, *body])
+            self.body.insert(0, self.actions("Refresh", (_REFRESH, "Refresh", help_)))
+        super().__init__(self.arrange())
         self.add_class("ringnb-panel")
 
     def build(self) -> Sequence[Widget]:
-        """Make the widgets below the message line.
+        """Make the widgets that show something, and their controls.
 
         Returns
         -------
@@ -83,6 +84,33 @@ class Panel(VBox):
             From top to bottom.
         """
         raise NotImplementedError
+
+    def side(self) -> Sequence[Widget]:
+        """Make the widgets that stand in the cockpit's side; alone, below the others.
+
+        Returns
+        -------
+        sequence of Widget
+            From top to bottom.
+        """
+        return ()
+
+    def arrange(self) -> list[Widget]:
+        """Return the panel's children, when it is alone.
+
+        Returns
+        -------
+        list of Widget
+            From top to bottom.
+        """
+        several = len(self._controller.state.actors) > 1
+        picker = [self._controller.picker] if several else []
+        return [self.line, *picker, *self.body, *self.aside]
+
+    @property
+    def seen(self) -> bool:
+        """Whether a page shows it, so that it needs what `show` puts."""
+        return self._controller.sees(self.key, self.tabs)
 
     def show(self, state: SessionState) -> None:
         """Put what is to be shown. On the display loop's thread.

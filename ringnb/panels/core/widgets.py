@@ -27,6 +27,7 @@ __all__ = [
     "Chooser",
     "Hand",
     "ONLY_ONE",
+    "STATIC",
     "Say",
     "View",
     "WHOLE_LABEL",
@@ -44,12 +45,12 @@ __all__ = [
 ONLY_ONE = "This session has only one actor"  # why a button for several is disabled
 WHOLE_LABEL = {"description_width": "initial"}  # the style of a control whose label is not cut off
 
-_STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parent / "static"
 
 
-def script(name: str, folder: Path = _STATIC) -> str:
+def script(name: str, folder: Path = STATIC) -> str:
     """Return the script of a widget, from the folder ``static`` of its package, with `common.js`."""
-    files = (_STATIC / "common.js", folder / f"{name}.js")
+    files = (STATIC / "common.js", folder / f"{name}.js")
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
@@ -150,7 +151,7 @@ class Say(View):
     """The head of a panel that is alone, and the message line; in another panel it shows nothing."""
 
     _esm = script("say")
-    _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
+    _css = (STATIC / "panel.css").read_text(encoding="utf-8")
     name = traitlets.Unicode().tag(sync=True)
     region = traitlets.Unicode().tag(sync=True)  # the panel's accessible name
     title = traitlets.Unicode().tag(sync=True)

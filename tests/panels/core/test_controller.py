@@ -143,7 +143,7 @@ def test_the_binder_profile_caps_the_store_and_pauses_actors_without_a_user(tmp_
 class Noted:
     """A view that is no widget."""
 
-    key = "noted"
+    key, seen = "noted", True
 
     def __init__(self):
         self.steps, self.disposed = [], threading.Event()

@@ -46,6 +46,8 @@ function send(board, hand, action, args = {}, node = null) {
   setTimeout(() => board.trigger("rn:waiting"), 1050);
   return id;
 }
+// Sends what no user waits for: it is not said to wait.
+function tell(hand, action, args) { hand.send({ ...args, do: action }); }
 // Whether an action waits for longer than a second to be heard.
 function isWaiting(board) {
   const now = performance.now();

@@ -239,6 +239,30 @@ async function render({ model, el }) {
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   });
 
+  // Tells the kernel what of the panel is seen, so that only that is fed: a tab, or the whole.
+  const view = Math.random().toString(36).slice(2);
+  const watchSight = () => {
+    let inView = true, told;
+    const report = () => {
+      const what = inView && document.visibilityState === "visible" ? (root.dataset.tab ?? "whole") : "";
+      if (what === told) return;
+      told = what;
+      tell(hand, "say.seen", { panel: name, view, what });
+    };
+    const sight = new IntersectionObserver((entries) => { inView = entries.at(-1).isIntersecting; report(); });
+    sight.observe(root);
+    const tabs = new MutationObserver(report);
+    tabs.observe(root, { attributes: true, attributeFilter: ["data-tab"] });
+    document.addEventListener("visibilitychange", report);
+    report();
+    subscriptions.atEnd(() => {
+      sight.disconnect();
+      tabs.disconnect();
+      document.removeEventListener("visibilitychange", report);
+      tell(hand, "say.seen", { panel: name, view, what: null });
+    });
+  };
+
   let tries = 0;
   const adopt = () => {
     const found = el.closest(".ringnb-panel");
@@ -257,6 +281,7 @@ async function render({ model, el }) {
       return;
     }
     root = found;
+    watchSight();
     root.closest(".jp-OutputArea, .jp-Cell, body")
       ?.querySelectorAll(".ringnb-summary")
       .forEach((node) => node.classList.add("ringnb-alive"));
