@@ -66,7 +66,7 @@ def test_only_what_a_page_sees_is_fed(session):
     every = {name for name in PANELS if name in controller.views}
     deck = {"actor", "timeline"}
     assert {name for name in every if controller.views[name].seen} == every  # no page has told yet
-    assert see("a", "cockpit", "explore") == {"field", "compare", *deck}
+    assert see("a", "cockpit", "explore") == {"field", "compare", "parameters", *deck}
     assert see("a", "cockpit", "keep") == {"retention", "checkpoint", *deck}
     assert see("b", "cockpit", "learn") == {
         *("retention", "checkpoint", "lifecycle", "predict", "faults"),
