@@ -28,6 +28,7 @@ from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
 from ringnb.panels.core.checkpoint_choices import CheckpointChoices
 from ringnb.panels.core.display_loop import DisplayLoop
+from ringnb.panels.core.extents import Extents
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
 from ringnb.panels.core.news import News
@@ -108,6 +109,7 @@ class Controller:
         self.on_do("choose", self._on_choose)
         self.on_do("say.history", self._on_history)
         self.on_do("say.seen", self._on_seen)
+        self.extents = Extents()
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}

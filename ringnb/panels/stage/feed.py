@@ -41,14 +41,20 @@ class Feed:
         draw: Callable[[], Drawn],
         *,
         follows: bool,
+        range_seen: object = None,
     ) -> None:
-        """Have it drawn unless that was asked for already."""
-        now, asked = time.monotonic(), (tuple((e.name, e.sequence) for e in checkpoints), settings)
+        """Have it drawn unless that was asked for already.
+
+        What follows the newest checkpoint, or a range that grows while others are read, waits; what
+        the user has just set does not.
+        """
+        now, names = time.monotonic(), tuple((e.name, e.sequence) for e in checkpoints)
+        asked = (names, settings, range_seen)
         if asked == self._asked:
             return
-        # What follows the newest checkpoint waits; what the user has just set does not.
-        same = self._asked is not None and settings == self._asked[1]
-        patient = follows and same and not self._controller.state.ended
+        before = self._asked or (None, None, None)
+        waits = settings == before[1] and (follows or names == before[0])
+        patient = waits and not self._controller.state.ended
         if patient and now - self._asked_at < self._controller.profile.follow_s:
             return
         self._asked, self._asked_at = asked, now

@@ -57,8 +57,8 @@ class FieldPanel(Panel):
         self.picture = self.feed.picture
         self.amplitude = 1.0  # what a click adds, see `ParametersPanel`
         self._large = False
-        # Lowest and highest value seen, by the kernel_id and the field.
-        self._extents: dict[tuple[str, str], Extent] = {}
+        self._covered: Extent | None = None  # the range that the newest picture takes in
+        self._range_seen: Extent | None = None  # the range that a picture was asked for last
         for action in ("field", "range", "slice", "larger"):
             self._controller.on_do(f"stage.{action}", self._do)
         self.observe(
@@ -133,20 +133,26 @@ class FieldPanel(Panel):
                 self.feed.say("this checkpoint was retired")
             return
         follows = choices.follows("main")
-        keeps = self.keeps_range
-        settings = (view, keeps, follows)
+        extents = self._controller.extents
+        extent = extents.of(info.kernel_id, view.field) if self.keeps_range else None
+        if extent != self._covered:  # else the picture that is there takes it in
+            self._range_seen = extent
         self.feed.want(
-            [info], settings, lambda: self._draw(info, view, keeps, follows), follows=follows
+            [info],
+            (view, self.keeps_range, follows),
+            lambda: self._draw(info, view, extent, follows),
+            follows=follows,
+            range_seen=self._range_seen,
         )
 
-    def _draw(self, e: CheckpointInfo, view: View, keeps_range: bool, follows: bool) -> Drawn:
+    def _draw(self, e: CheckpointInfo, view: View, extent: Extent | None, follows: bool) -> Drawn:
         """Draw it, on the drawer's thread."""
-        checkpoint = self.session.storage.load(e.name)
-        key = (checkpoint.kernel_id, view.field)
-        drawn, seen = draw(checkpoint, view, self._extents.get(key) if keeps_range else None)
+        drawn, seen = draw(self.session.storage.load(e.name), view, extent)
         if seen is not None:
-            low, high = self._extents.get(key, seen)
-            self._extents[key] = min(low, seen[0]), max(high, seen[1])
+            extents = self._controller.extents
+            extents.note(e.kernel_id, view.field, *seen)
+            if extent is None or (extent[0] <= seen[0] and seen[1] <= extent[1]):
+                self._covered = seen if extent is None else extent
         drawn.info["follows"] = follows
         return drawn
 

@@ -207,3 +207,16 @@ def test_closing_leaves_no_widget_behind(session):
     stage.layout.close()
     rn.panels.close_panels(session)
     assert len(_instances) <= before
+
+
+def test_a_range_that_grows_while_others_are_read_is_taken_up(session, names, monkeypatch):
+    monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.01, follow_s=0.05))
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    seen = []
+    field.picture.observe(lambda c: seen.append(c["new"]["high"]), "info")
+    field._controller.extents.note("fdtd_2d_0", "pressure", -9.0, 4.0)
+    until(lambda: field.picture.info["high"] == 9.0)
+    do(field, "stage.range", on=False)
+    until(lambda: field.picture.info["high"] < 5)
+    assert len(seen) == 2  # one for each, and none for the range that the first one had itself

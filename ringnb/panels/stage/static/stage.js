@@ -123,7 +123,7 @@ async function renderPicture(context, place) {
   const [yAxis, xAxis] = ["rn-ay", "rn-axx"].map((name) => make("div", { class: `rn-ax ${name}`, "aria-hidden": "true" }));
   const figure = make("figure", { class: "rn-pic" }, yAxis, box, colourBar, xAxis);
   place.pictures.prepend(figure);
-  const read = make("div", { class: "rn-read", "aria-live": "polite" });
+  const read = make("div", { class: "rn-read" });
   const axis = make("select", { "aria-label": "Slice along" });
   const plane = make("input", { type: "range", min: "0", step: "1", "aria-label": "Slice" });
   const planeNumber = make("input", { type: "number", min: "0", step: "1", "aria-label": "Slice, number" });
@@ -277,10 +277,13 @@ async function renderPicture(context, place) {
     if (info.index !== null) at.splice(info.axis, 0, info.index);
     send(board, hand, "live.inject", { slot: info.slot, cell: at }, box);
   };
-  box.addEventListener("pointermove", (event) => { if (shown) tell(cellAt(event)); });
+  box.addEventListener("pointermove", (event) => {
+    read.removeAttribute("aria-live"); // what a mouse passes over is not spoken
+    if (shown) tell(cellAt(event));
+  });
   box.addEventListener("pointerleave", () => setText(read, ""));
   box.addEventListener("click", (event) => {
-    if (!shown || !state().aim || larger.contains(event.target)) return;
+    if (!shown || !state().aim) return;
     share(picture, { cell: cellAt(event) });
     disturb(state().cell);
   });
@@ -293,6 +296,7 @@ async function renderPicture(context, place) {
       const far = event.shiftKey ? 10 : 1;
       const clamp = (v, n) => Math.max(0, Math.min(n - 1, v));
       share(picture, { cell: [clamp(cell[0] + far * by[0], nx), clamp(cell[1] + far * by[1], ny)] });
+      setAttribute(read, "aria-live", "polite");
       tell(state().cell);
     } else if (event.key === "Enter") {
       share(picture, { cell });
@@ -306,7 +310,8 @@ async function renderPicture(context, place) {
   field.addEventListener("change", () => send(board, hand, "stage.field", { name: field.value }, field));
   colours.addEventListener("change", () => share(picture, { colours: colours.value }));
   range.addEventListener("change", () => send(board, hand, "stage.range", { on: range.checked }, rangeLabel));
-  larger.addEventListener("click", () => {
+  larger.addEventListener("click", (event) => {
+    event.stopPropagation(); // it lies in the picture, where a click may disturb
     share(picture, { larger: !state().larger });
     send(board, hand, "stage.larger", { on: state().larger }, larger);
   });
