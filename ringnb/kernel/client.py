@@ -27,6 +27,7 @@ __all__ = ["KernelClient", "PendingCommand"]
 
 ReplySink = Callable[[Reply], None]
 
+_HELD = int(Command.HELD)
 _SPIN_NS = 20_000
 _POLL_S = 0.05
 _FULL_RING_POLL_S = 0.001
@@ -70,6 +71,8 @@ class KernelClient:
         self._load_locks = [threading.RLock() for _ in lanes]
         self._loads: list[PendingCommand | None] = [None for _ in lanes]
         self.replies = 0
+        # Called like a sink, with the replies that tell that an actor waits.
+        self.on_held: ReplySink = _nobody
 
     def submit(
         self,
@@ -281,7 +284,9 @@ class KernelClient:
                 # Applied before it is taken off the ring, and twice does no harm: a
                 # `KeyboardInterrupt` at any point here loses no reply.
                 pending = pendings.get(reply.command_id)
-                if pending is not None:
+                if reply.kind == _HELD:
+                    self.on_held(reply)
+                elif pending is not None:
                     if pending.sink is not None:
                         pending.sink(reply)
                     pending.reply = reply
@@ -301,6 +306,10 @@ class KernelClient:
         pushed = self.kernel.pushed(lane)
         waiting = list(self._pending[lane].values())
         return sum(p.command_id <= pushed and kind in (None, p.kind) for p in waiting)
+
+
+def _nobody(_: Reply) -> None:
+    """Take no note."""
 
 
 def _name(kind: int) -> str:

@@ -102,7 +102,11 @@ ACTOR_WORDS = LINE
     C_BUSY_NS,
     C_BLOCK_BYTES,  # bytes of the block that holds both level buffers
     C_SECOND,  # where the second of them begins in the block
-) = range(28)
+    C_EVERY,  # the actor waits at each multiple of so many steps; 0: at none
+    C_LET_GO,  # the one at which it waits no more
+    C_HOLDS,  # how often it has waited
+    C_TOLD,  # whether the host was told that it waits
+) = range(32)
 TABLE_COLUMNS = 32
 
 # Behind an actor's live parameters, written by the thread that steps it: what an update with checked

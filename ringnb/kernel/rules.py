@@ -14,7 +14,16 @@ from ringnb.errors import Status
 from ringnb.kernel import layout
 from ringnb.messages.commands import Command
 
-__all__ = ["NEVER", "apply_command", "inside", "plan_slice", "record_load", "record_steps"]
+__all__ = [
+    "NEVER",
+    "apply_command",
+    "inside",
+    "is_held",
+    "plan_slice",
+    "record_held",
+    "record_load",
+    "record_steps",
+]
 
 NEVER = 2**62  # a time, nanoseconds
 
@@ -32,6 +41,8 @@ _CREATE = int(Command.CREATE_ACTOR)
 _DESTROY = int(Command.DESTROY_ACTOR)
 _RESTART = int(Command.RESTART_ACTOR)
 _HEARTBEAT = int(Command.HEARTBEAT)
+_HOLD_EVERY = int(Command.HOLD_EVERY)
+_RELEASE = int(Command.RELEASE)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _RESTORE = int(Command.RESTORE)
 _OK = int(Status.OK)
@@ -77,6 +88,18 @@ def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
         else:
             table[row, layout.C_PACE_NS] = argument
             table[row, layout.C_NEXT_NS] = 0
+    elif kind == _HOLD_EVERY:
+        if argument < 0:
+            status = _BAD_ARGUMENT
+        else:
+            table[row, layout.C_EVERY] = argument
+            table[row, layout.C_TOLD] = 0
+            table[row, layout.C_LET_GO] = -1
+    elif kind == _RELEASE:
+        # The answer to an earlier wait, before a load, say, must not end the present one.
+        if table[row, layout.C_TOLD] != 0 and argument == table[row, layout.C_HOLDS]:
+            table[row, layout.C_TOLD] = 0
+            table[row, layout.C_LET_GO] = table[row, layout.C_STEP]
     elif kind in (_CREATE, _RESTART, _RESTORE):
         if kind == _CREATE and table[row, layout.C_EXISTS] != 0:
             status = _ACTOR_EXISTS
@@ -96,6 +119,24 @@ def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
     return status, value, left
 
 
+def is_held(table: Any, row: int) -> Any:
+    """Return whether an actor waits at its step, and the host is still to be told."""
+    every, step = table[row, layout.C_EVERY], table[row, layout.C_STEP]
+    return (
+        every > 0
+        and table[row, layout.C_TOLD] == 0
+        and table[row, layout.C_LET_GO] != step
+        and step % every == 0
+    )
+
+
+def record_held(table: Any, row: int) -> Any:
+    """Record that the host is told that an actor waits; return how often it has waited."""
+    table[row, layout.C_TOLD] = 1
+    table[row, layout.C_HOLDS] += 1
+    return table[row, layout.C_HOLDS]
+
+
 def inside(table: Any, row: int, z: int, y: int, x: int) -> Any:
     """Return whether a cell lies in the actor's grid."""
     return (
@@ -112,6 +153,8 @@ def record_load(table: Any, row: int, kind: int, step: int) -> None:
     table[row, layout.C_BUDGET] = 0
     table[row, layout.C_REPLY_DUE] = 0
     table[row, layout.C_EPOCH] += 1
+    table[row, layout.C_TOLD] = 0
+    table[row, layout.C_LET_GO] = -1  # the state is another, though its step may be the same
     if kind != _RESTORE:
         table[row, layout.C_FREE] = 0
     table[row, layout.C_EXISTS] = 1
@@ -126,9 +169,17 @@ def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
     budget = table[row, layout.C_BUDGET]
     if (budget == 0 and table[row, layout.C_FREE] == 0) or table[row, layout.C_STEP] >= MAX_STEP:
         return 0, NEVER
+    step, every = table[row, layout.C_STEP], table[row, layout.C_EVERY]
+    room = MAX_STEP - step
+    if every > 0:
+        beyond = step % every
+        if beyond == 0 and table[row, layout.C_LET_GO] != step:
+            return 0, NEVER  # until it is released
+        room = min(room, every - beyond)
     count = 1  # the first slice measures what a step costs
     if table[row, layout.C_STEP_NS] > 0:
         count = max(1, slice_ns // table[row, layout.C_STEP_NS])
+    count = min(count, room)
     pace = table[row, layout.C_PACE_NS]
     if pace > 0:
         due = table[row, layout.C_NEXT_NS]
@@ -140,7 +191,6 @@ def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
         table[row, layout.C_NEXT_NS] = due + count * pace
     if budget > 0:
         count = min(count, budget)
-    count = min(count, MAX_STEP - table[row, layout.C_STEP])
     return count, (table[row, layout.C_NEXT_NS] if pace > 0 else 0)
 
 

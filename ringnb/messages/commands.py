@@ -15,8 +15,8 @@ word  H2K (host to kernel)     K2H (kernel to host)
 7     sent, monotonic ns       stamp, monotonic ns
 ====  =======================  ==========================
 
-A reply's *value* is the staging index of a snapshot, the target step of ``RUN_STEPS``, and 0
-otherwise. A snapshot's checksum lies in the staging buffer behind the state, see
+A reply's *value* is the staging index of a snapshot, the target step of ``RUN_STEPS``, the number of a
+``HELD``, and 0 otherwise. A snapshot's checksum lies in the staging buffer behind the state, see
 `ringnb.kernel.layout`.
 """
 
@@ -46,10 +46,14 @@ class Command(IntEnum):
     DESTROY_ACTOR = 8
     RESTART_ACTOR = 9
     HEARTBEAT = 10
+    HOLD_EVERY = 11  # argument 0: the actor waits at each multiple of so many steps; 0: no more
+    RELEASE = 12  # argument 0: the value of the HELD that it answers; another lets nothing go
     SNAPSHOT = 20  # value: staging index
     RESTORE = 21  # argument 0: step of the state in the lane's restore buffer
     TERMINATE = 99
-    BUDGET_DONE = 100  # only ever a reply, unsolicited: a step budget was used up
+    # Only ever replies, unsolicited.
+    BUDGET_DONE = 100  # a step budget was used up
+    HELD = 101  # an actor waits at its step, see HOLD_EVERY; value: how often it has waited
 
 
 class Reply(NamedTuple):

@@ -18,7 +18,7 @@ from ringnb.actors.base import Actor
 from ringnb.errors import CommandRefused, KernelStopped, Status
 from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.kernel.client import KernelClient
-from ringnb.messages.commands import Command
+from ringnb.messages.commands import Command, Reply
 from ringnb.testing.mixer import Mixer, advance, captured, restored
 
 __all__ = ["KernelTests", "Mixer", "advance", "captured", "restored"]
@@ -134,6 +134,26 @@ class KernelTests:
             assert client.call(0, Command.HEARTBEAT).step == step
             state, _ = captured(client, 0)
             np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, step))
+
+    def test_an_actor_waits_at_every_multiple_until_it_is_released(self) -> None:
+        held: list[Reply] = []
+        with self.running(2, lanes=1) as client:
+            client.on_held = held.append
+            client.call(0, Command.HOLD_EVERY, (20,))
+            for slot in range(2):
+                client.call(slot, Command.RUN_STEPS, (50,))
+            for number, step in enumerate((0, 20, 40), 1):
+                assert client.wait_until(lambda number=number: len(held) == number, 30)  # type: ignore[misc]
+                reply = held[-1]
+                assert (reply.actor_slot, reply.step, reply.value) == (0, step, number)
+                state, at = captured(client, 0)
+                assert at.step == step
+                np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, step))
+                client.call(0, Command.RELEASE, (reply.value,))
+            assert client.wait_until(lambda: client.kernel.counters(0).step == 50, 30)
+            # The other actor of the lane did not wait.
+            assert client.wait_until(lambda: client.kernel.counters(1).step == 50, 30)
+            assert len(held) == 3
 
     def test_parameters_change_between_steps(self) -> None:
         with self.running() as client:

@@ -172,9 +172,9 @@ def test_create_where_an_actor_is_and_a_negative_step_are_refused():
 
 @pytest.mark.parametrize("kind", [Command.RESTORE, Command.RESTART_ACTOR, Command.CREATE_ACTOR])
 def test_a_load_sets_the_step_and_only_a_restore_lets_a_free_actor_run_on(kind):
-    table = row(step=9, cur=1, budget=3, reply_due=1, free=1, epoch=2)
+    table = row(step=9, cur=1, budget=3, reply_due=1, free=1, let_go=3, told=1, epoch=2)
     rules.record_load(table, 0, int(kind), 5)
-    expected = row(step=5, epoch=3, free=int(kind == Command.RESTORE))
+    expected = row(step=5, let_go=-1, epoch=3, free=int(kind == Command.RESTORE))
     np.testing.assert_array_equal(table, expected)
 
 
@@ -185,3 +185,51 @@ def test_a_cell_is_inside_as_numpy_sees_it(cell):
     assert bool(rules.inside(table, 0, *cell)) == all(
         0 <= i < n for i, n in zip(cell, shape, strict=True)
     )
+
+
+def hold(table):
+    """Tell the host of an actor that waits, as a leader does; return the ticket, None if it does not."""
+    return int(rules.record_held(table, 0)) if rules.is_held(table, 0) else None
+
+
+@given(every=st.integers(1, 400), start=st.integers(0, 1000), steps=st.integers(1, 3000))
+def test_an_actor_waits_at_every_multiple_until_it_is_released(every, start, steps):
+    table = row(step=start)
+    assert apply(table, Command.HOLD_EVERY, every)[0] is Status.OK
+    apply(table, Command.RUN_STEPS, steps)
+    waited = []
+    while True:
+        if (ticket := hold(table)) is not None:
+            waited.append(int(table[0, layout.C_STEP]))
+            assert hold(table) is None  # the host is told once
+            assert run(table) == []
+            assert apply(table, Command.RELEASE, ticket)[0] is Status.OK
+        if not run(table) and hold(table) is None:
+            break
+    assert waited == [n for n in range(start, start + steps + 1) if n % every == 0]
+    assert table[0, layout.C_STEP] == start + steps
+
+
+def test_a_release_of_before_a_load_lets_nothing_go():
+    table = row(step=10, free=1)
+    apply(table, Command.HOLD_EVERY, 10)
+    ticket = hold(table)
+    rules.record_load(table, 0, int(Command.RESTORE), 10)
+    apply(table, Command.RELEASE, ticket)
+    assert run(table) == []
+    assert hold(table) == ticket + 1
+    apply(table, Command.RELEASE, ticket)
+    assert run(table) == []
+    apply(table, Command.RELEASE, ticket + 1)
+    run(table)
+    assert table[0, layout.C_STEP] == 20
+
+
+def test_an_actor_that_is_to_wait_no_more_goes_on():
+    table = row(step=10, budget=25)
+    apply(table, Command.HOLD_EVERY, 10)
+    assert hold(table) is not None
+    assert apply(table, Command.HOLD_EVERY, -1)[0] is Status.BAD_ARGUMENT
+    apply(table, Command.HOLD_EVERY, 0)
+    run(table)
+    assert table[0, layout.C_STEP] == 35

@@ -28,16 +28,19 @@ from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.cpu.commands import drain, publish_actor
 from ringnb.kernel.cpu.team import publish_job, team_job
 from ringnb.kernel.ring import reply, room_to_reply
-from ringnb.kernel.rules import NEVER, plan_slice, record_steps
+from ringnb.kernel.rules import NEVER, is_held, plan_slice, record_held, record_steps
 from ringnb.messages.commands import Command
 
 __all__ = ["run_leader"]
 
 _FAULT = -1
 _BUDGET_DONE = int(Command.BUDGET_DONE)
+_HELD = int(Command.HELD)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _plan_slice = inner(plan_slice)
 _record_steps = inner(record_steps)
+_is_held = inner(is_held)
+_record_held = inner(record_held)
 
 
 @inner
@@ -81,6 +84,21 @@ def _slice(
             table[row, layout.C_EPOCH],
             table[row, layout.C_STEP],
             table[row, layout.C_STEP],
+        )
+    if _is_held(table, row) and room_to_reply(control, facts) > 0:
+        reply(
+            control,
+            k2h,
+            facts,
+            host,
+            scratch,
+            _HELD,
+            0,
+            table[row, layout.C_SLOT],
+            0,
+            table[row, layout.C_EPOCH],
+            table[row, layout.C_STEP],
+            _record_held(table, row),
         )
     begin = now_ns(scratch)
     count, again = _plan_slice(table, row, begin, facts[layout.F_SLICE_NS])

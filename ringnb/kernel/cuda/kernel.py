@@ -306,7 +306,7 @@ class CudaKernel(LaneKernel):
     def advance(self, lane: int) -> None:
         """Take the oldest reply off a lane's K2H ring."""
         reply = self._seen[lane]
-        if self._clock is not None and reply is not None and reply.kind != Command.BUDGET_DONE:
+        if self._clock is not None and reply is not None and reply.command_id:
             self._clock.answered(lane, reply.stamp_ns)
         self._seen[lane] = None
         super().advance(lane)

@@ -111,6 +111,7 @@ _LOOK = 32  # turns between looks at heartbeat and stop word
 _TERMINATE = int(Command.TERMINATE)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _BUDGET_DONE = int(Command.BUDGET_DONE)
+_HELD = int(Command.HELD)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _GATE_ANSWERS = int(Gate.ANSWERS)
 _OK = int(Status.OK)
@@ -123,6 +124,8 @@ _inside = intrinsics.function(rules.inside)
 _record_load = intrinsics.function(rules.record_load)
 _plan_slice = intrinsics.function(rules.plan_slice)
 _record_steps = intrinsics.function(rules.record_steps)
+_is_held = intrinsics.function(rules.is_held)
+_record_held = intrinsics.function(rules.record_held)
 
 
 @intrinsics.function
@@ -258,6 +261,8 @@ def _next_slice(m: Any, base: int, lane: int) -> Any:
         if due and _room(m, lane) > 0:
             table[row, layout.C_REPLY_DUE] = 0
             _answer(m, lane, row, _BUDGET_DONE, 0, _OK, table[row, layout.C_STEP])
+        if _is_held(table, row) and _room(m, lane) > 0:
+            _answer(m, lane, row, _HELD, 0, _OK, _record_held(table, row))
         count, _ = _plan_slice(table, row, begin, m.facts[cl.F_SLICE_NS])
         if count > 0:
             lanes[lane, cl.L_NEXT_ROW] = (place + 1) % rows
