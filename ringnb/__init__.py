@@ -30,6 +30,7 @@ from ringnb.checkpoint import (
     ZarrStorage,
     retention,
 )
+from ringnb.checkpoint.report import Report
 from ringnb.errors import (
     BackendUnavailable,
     CheckpointCorrupt,
@@ -65,6 +66,7 @@ __all__ = [
     "CheckpointWarning",
     "CommandRefused",
     "KernelStopped",
+    "Report",
     "RingnbError",
     "Session",
     "Snapshot",

@@ -3,7 +3,8 @@
 Start with `ringnb.checkpoint.manager`. One snapshot: `CheckpointManager.poll_due_snapshots` issues a
 request to every actor that the `schedule` says is due; the caller carries it to a kernel, and gives
 the answer to `complete_snapshot`, which checks it, saves it and applies `retention` (`committing`).
-`history` finds an actor's checkpoints. `ringnb.checkpoint.storage` keeps them.
+`history` finds an actor's checkpoints. `ringnb.checkpoint.storage` keeps them. Beside them, a
+`report_writer` keeps numbers recorded at every so many steps, which `report` reads.
 
 It imports `ringnb.messages`, `ringnb.errors` and `ringnb._support`, and never a kernel, an actor, a
 session or anything above.

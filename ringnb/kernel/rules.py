@@ -23,6 +23,7 @@ __all__ = [
     "record_held",
     "record_load",
     "record_steps",
+    "release",
 ]
 
 NEVER = 2**62  # a time, nanoseconds
@@ -42,7 +43,6 @@ _DESTROY = int(Command.DESTROY_ACTOR)
 _RESTART = int(Command.RESTART_ACTOR)
 _HEARTBEAT = int(Command.HEARTBEAT)
 _HOLD_EVERY = int(Command.HOLD_EVERY)
-_RELEASE = int(Command.RELEASE)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _RESTORE = int(Command.RESTORE)
 _OK = int(Status.OK)
@@ -95,11 +95,6 @@ def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
             table[row, layout.C_EVERY] = argument
             table[row, layout.C_TOLD] = 0
             table[row, layout.C_LET_GO] = -1
-    elif kind == _RELEASE:
-        # The answer to an earlier wait, before a load, say, must not end the present one.
-        if table[row, layout.C_TOLD] != 0 and argument == table[row, layout.C_HOLDS]:
-            table[row, layout.C_TOLD] = 0
-            table[row, layout.C_LET_GO] = table[row, layout.C_STEP]
     elif kind in (_CREATE, _RESTART, _RESTORE):
         if kind == _CREATE and table[row, layout.C_EXISTS] != 0:
             status = _ACTOR_EXISTS
@@ -135,6 +130,13 @@ def record_held(table: Any, row: int) -> Any:
     table[row, layout.C_TOLD] = 1
     table[row, layout.C_HOLDS] += 1
     return table[row, layout.C_HOLDS]
+
+
+def release(table: Any, row: int, number: int) -> None:
+    """Let an actor go that waits, if this is the number of its wait: not that of one before a load."""
+    if table[row, layout.C_TOLD] != 0 and number == table[row, layout.C_HOLDS]:
+        table[row, layout.C_TOLD] = 0
+        table[row, layout.C_LET_GO] = table[row, layout.C_STEP]
 
 
 def inside(table: Any, row: int, z: int, y: int, x: int) -> Any:

@@ -47,8 +47,9 @@ class Command(IntEnum):
     RESTART_ACTOR = 9
     HEARTBEAT = 10
     HOLD_EVERY = 11  # argument 0: the actor waits at each multiple of so many steps; 0: no more
-    RELEASE = 12  # argument 0: the value of the HELD that it answers; another lets nothing go
-    SNAPSHOT = 20  # value: staging index
+    # Argument 0: the value of a HELD, and that wait ends with the capture. 0, or the value of an earlier
+    # one, ends none. Value: staging index.
+    SNAPSHOT = 20
     RESTORE = 21  # argument 0: step of the state in the lane's restore buffer
     TERMINATE = 99
     # Only ever replies, unsolicited.

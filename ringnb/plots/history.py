@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from ringnb.checkpoint.state import State
 from ringnb.plots.style import (
+    LINE_COLOURS,
     Drawable,
     check_checkpoints,
     make_axes,
@@ -22,7 +23,6 @@ from ringnb.plots.style import (
 __all__ = ["series", "wave_energy"]
 
 Scalar = str | Callable[[Any], float]
-_COLOURS = ("#26456e", "#d1730f", "#5b8c5a", "#8c3b6b", "#6f6f6f")
 _MARKERS = "os^Dv"
 _STATISTICS: dict[str, Callable[[npt.NDArray[Any]], Any]] = {
     "mean": np.mean,
@@ -126,15 +126,15 @@ def series(
     if not scalars or not all(isinstance(s, str) or callable(s) for s in scalars):
         msg = f"scalar must be a name, a function, or several of them, got {scalar!r}"
         raise TypeError(msg)
-    if len(scalars) > len(_COLOURS):
-        msg = f"{len(scalars)} scalars are too many for one panel: at most {len(_COLOURS)}"
+    if len(scalars) > len(LINE_COLOURS):
+        msg = f"{len(scalars)} scalars are too many for one panel: at most {len(LINE_COLOURS)}"
         raise ValueError(msg)
     ax = make_axes(ax, 6.4, 4.0)
     # Models with a step length of exactly 1 have units of their own: they are drawn over the step.
     timed = all(c.time is not None and step_seconds(c) != 1.0 for c in history)
     x = np.array([c.time if timed else c.step for c in history], dtype=np.float64)
     starts = [i for i, c in enumerate(history) if i == 0 or not _continues(c, history[i - 1])]
-    for one, colour, marker in zip(scalars, _COLOURS, _MARKERS, strict=False):
+    for one, colour, marker in zip(scalars, LINE_COLOURS, _MARKERS, strict=False):
         y = np.array([_value(c, one, name) for c in history])
         label: str | None = one if isinstance(one, str) else getattr(one, "__name__", "value")
         for start, stop in zip(starts, [*starts[1:], len(history)], strict=True):

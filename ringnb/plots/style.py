@@ -25,6 +25,7 @@ __all__ = [
     "NOT_FINITE",
     "SEQUENTIAL",
     "Scale",
+    "LINE_COLOURS",
     "TWO_COLOURS",
     "ValueRange",
     "axis_label",
@@ -48,6 +49,7 @@ SEQUENTIAL = "viridis"
 DIVERGING = "PuOr_r"
 NOT_FINITE = "#d62728"
 LINE = "#26456e"
+LINE_COLOURS = ("#26456e", "#d1730f", "#5b8c5a", "#8c3b6b", "#6f6f6f")
 TWO_COLOURS = ListedColormap(["#f2ead8", LINE])
 _SI = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
 

@@ -6,6 +6,7 @@ the last, which uses it::
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
     live_copy         a copy of the live state that nobody commits
+    reporter          the thread that records numbers at every so many steps
     closing           the last checkpoint, and the end of everything
     live              which sessions are open; all are closed at the end of the interpreter
     signals           a checkpoint when a signal announces the end

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from ringnb._support.off_main import check_interrupted
+from ringnb.actors.base import Actor
+from ringnb.checkpoint.state import State
 from ringnb.errors import CommandRefused, SnapshotFailed, SnapshotTimeout, Status
 from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.client import KernelClient, PendingCommand
@@ -20,7 +22,7 @@ from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.session.staging import StagingLoan, fields_of
 from ringnb.session.transport import SnapshotTransport
 
-__all__ = ["LiveCopy", "copy_state"]
+__all__ = ["LiveCopy", "copy_state", "make_state"]
 
 _LOOK_AGAIN_S = 0.005
 
@@ -34,17 +36,37 @@ class LiveCopy(NamedTuple):
     clock: SimulatedTime | None
 
 
+def make_state(copied: LiveCopy, actor: Actor, slot: int, kernel_id: str) -> State:
+    """Return a copy with all that is known of its actor."""
+    return State(
+        copied.fields,
+        kernel_id=kernel_id,
+        kernel_type=actor.kernel_type,
+        actor_slot=slot,
+        step=copied.facts.step,
+        params=copied.params,
+        field_attrs=actor.field_attrs,
+        clock=copied.clock,
+    )
+
+
 def copy_state(
-    client: KernelClient, transport: SnapshotTransport, slot: int, timeout_s: float
+    client: KernelClient,
+    transport: SnapshotTransport,
+    slot: int,
+    timeout_s: float,
+    *,
+    held: int = 0,
 ) -> LiveCopy:
     """Have an actor's state captured at its next step boundary, and copy it. Any thread.
 
-    SnapshotTimeout if that is not done in time, SnapshotFailed if the copy is not what was captured;
-    KernelStopped and CommandRefused as `KernelClient.call`.
+    `held` is the number of a wait of the actor that ends with the capture. SnapshotTimeout if that is
+    not done in time, SnapshotFailed if the copy is not what was captured; KernelStopped and
+    CommandRefused as `KernelClient.call`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        loan = _capture(client, transport, slot, deadline, timeout_s)
+        loan = _capture(client, transport, slot, deadline, timeout_s, held)
         if loan is not None:
             break
     try:
@@ -70,10 +92,11 @@ def _capture(
     slot: int,
     deadline: float,
     timeout_s: float,
+    held: int,
 ) -> StagingLoan | None:
     """Return a captured state; None if another has taken the buffer that was free."""
     loan, command = transport.new_loan(slot)
-    send = partial(client.send, command, timeout_s=timeout_s)
+    send = partial(client.send, command, (held,), timeout_s=timeout_s)
     # Without the lock of the lane's senders while it waits: the service needs it to go on.
     while not transport.send_into_free(loan.lane, send):
         check_interrupted()

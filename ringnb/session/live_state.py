@@ -23,6 +23,7 @@ from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.reporter import Reporter
 from ringnb.session.restore import fill_buffers
 from ringnb.session.transport import SnapshotTransport
 
@@ -42,6 +43,7 @@ class LiveState:
         transport: SnapshotTransport,
         changes: ChangeTracker,
         log: EventLog,
+        reporter: Reporter,
     ) -> None:
         self._client = client
         self._kernel = client.kernel
@@ -49,6 +51,7 @@ class LiveState:
         self._transport = transport
         self._changes = changes
         self._log = log
+        self._reporter = reporter
         # The mappings are replaced, never changed.
         self._params = [a.start_params(slot) for slot, a in enumerate(self._kernel.actors)]
 
@@ -165,6 +168,7 @@ class LiveState:
             return
         self._params[slot] = params
         self._transport.clocks[slot] = clock
+        self._reporter.note_loaded(slot, checkpoint, reply)
         # What a snapshot answered before has captured is the old state, any other is of the new one.
         earlier = self._transport.captured()
         with contextlib.suppress(CheckpointError, ValueError):  # closed, or the actor unregistered

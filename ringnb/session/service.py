@@ -37,6 +37,7 @@ from ringnb.messages.events import Event, EventLog
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
+from ringnb.session.reporter import Reporter
 from ringnb.session.step_schedule import StepSchedule
 from ringnb.session.transport import Capture, RequestStatus, SnapshotTransport
 
@@ -67,6 +68,7 @@ class SnapshotService:
         self.manager = manager
         self.transport = SnapshotTransport(client, log, changes, self._wake_for_backlog)
         self.step_schedule = StepSchedule()
+        self.reporter = Reporter(client, self.transport, manager, self.keep_failure, self.warn)
         self._client = client
         self._kernel = client.kernel
         self._changes = changes
@@ -204,8 +206,9 @@ class SnapshotService:
                 schedule.mark_requested(slot)
         for lane, backlog in enumerate(self._backlog):  # a full lane delays no other
             # `send` does nothing if it was cancelled or has expired meanwhile.
+            spare = self.reporter.spare(lane)
             while backlog and self.transport.send_into_free(
-                lane, partial(self.transport.send, backlog[0])
+                lane, partial(self.transport.send, backlog[0]), spare=spare
             ):
                 backlog.popleft()
         tick_s = _STEP_TICK_S if by_steps else _TICK_S
@@ -292,6 +295,8 @@ class SnapshotService:
 
     def _commit(self, group: list[Capture]) -> None:
         """Commit answered requests, and tell the user how each ended. Writer thread only."""
+        # Where there is a checkpoint, all rows before it are durable.
+        self.reporter.settle_before([c.status.request.actor_slot for c in group])
         for capture, result in zip(group, self._complete(group), strict=True):
             if isinstance(result, KernelStopped):
                 continue  # every call raises it
@@ -345,6 +350,9 @@ class SnapshotService:
         for capture, result in zip(group, results, strict=True):
             if isinstance(result, str):
                 capture.status.name = result
+                if (version := capture.status.version) is not None:
+                    slot = capture.status.request.actor_slot
+                    self.reporter.note_commit(slot, version.epoch, result)
             failure = result if isinstance(result, Exception) else None
             if result is None:
                 failure = SnapshotFailed("the request was cancelled or has expired")

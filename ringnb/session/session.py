@@ -39,6 +39,7 @@ from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
+from ringnb.checkpoint.report import Report
 from ringnb.checkpoint.state import State
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -63,9 +64,10 @@ from ringnb.session.launching import (
     say_that_it_starts_fresh,
     warn_if_nothing_can_be_saved,
 )
-from ringnb.session.live_copy import copy_state
+from ringnb.session.live_copy import copy_state, make_state
 from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
+from ringnb.session.reporter import ReportFunction, check_report_functions
 from ringnb.session.restore import check_fits, find_checkpoint
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
@@ -191,7 +193,8 @@ class Session:
         self._manager = CheckpointManager(config, storage, observer=self._events.append)
         self._service = SnapshotService(self._client, self._manager, self._events, self._changes)
         self._live = LiveState(
-            self._client, self._manager, self._service.transport, self._changes, self._events
+            *(self._client, self._manager, self._service.transport, self._changes, self._events),
+            self._service.reporter,
         )
         try:
             # First, since it compiles: actors are due from when they are registered.
@@ -296,6 +299,8 @@ class Session:
             new._service.step_schedule.set(slot, self._service.step_schedule.interval(slot), 0)
             if new.pace(slot) != (pace := self.pace(slot)):
                 new.set_pace(pace, slot)
+        for slot, (every, functions) in self._service.reporter.wishes().items():
+            new.report(every, slot, **functions)
         # All predecessors point to the newest, not to each other: those between can be collected.
         new._predecessors.update((self, *self._predecessors))
         for earlier in new._predecessors:
@@ -614,17 +619,8 @@ class Session:
         limit = check_seconds(timeout, "timeout")
         self._check()
         copied = copy_state(self._client, self._service.transport, slot, limit)
-        actor = self._kernel.actors[slot]
-        return State(
-            copied.fields,
-            kernel_id=self._options["kernel_ids"][slot],
-            kernel_type=actor.kernel_type,
-            actor_slot=slot,
-            step=copied.facts.step,
-            params=copied.params,
-            field_attrs=actor.field_attrs,
-            clock=copied.clock,
-        )
+        kernel_id = self._options["kernel_ids"][slot]
+        return make_state(copied, self._kernel.actors[slot], slot, kernel_id)
 
     @off_main_if_handled
     def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:
@@ -766,6 +762,75 @@ class Session:
         limit = config.on_close_timeout_s if timeout is None else check_seconds(timeout, "timeout")
         self._check()
         return save_last(self._service, self._kernel, limit)
+
+    @off_main
+    def report(
+        self, every: int | None, slot: int | None = None, **functions: ReportFunction
+    ) -> None:
+        """Record numbers of the live state at every multiple of some steps; `reported` returns them.
+
+        Parameters
+        ----------
+        every : int or None
+            At which steps: at each multiple of this, exactly; None ends it.
+        slot : int, optional
+            The actor; all by default.
+        **functions : callable
+            By name, what to record: ``f(state)`` of a `State`, such as
+            ``energy=lambda s: (s["u"] ** 2).sum()``, returns a number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not allowed, or the session has no service thread.
+
+        Notes
+        -----
+        Rows are kept beside the checkpoints, in ``<store>.reports.zarr``, each within a second or so,
+        and before any later checkpoint is committed; those of a store that is no local directory in
+        memory. A restore begins a new line, which has the rows before the restored step, and not
+        those after it.
+
+        The functions run on a thread of their own, one after the other, while the actor steps on, as
+        far as the next multiple. They must not call the session. What one raises ends the report, and
+        is raised by the next call.
+        """
+        slots = self._slots(slot)
+        if every is not None:
+            every = check_int(every, "every", 1, MAX_STEP, why="or None, to end it")
+            check_report_functions(functions, service=self._service.running)
+        self._check()
+        for one in slots:
+            if every is None:
+                self._service.reporter.end(one)
+            else:
+                self._service.reporter.begin(one, every, functions)
+
+    @off_main
+    def reported(self, slot: int = 0) -> Report:
+        """Return what `report` has recorded of an actor, in this session and in earlier ones.
+
+        Parameters
+        ----------
+        slot : int, default 0
+            The actor.
+
+        Returns
+        -------
+        Report
+            Every row up to the present step; ``rn.plots.report`` draws it. Later, without a session:
+            ``rn.Report.open(store)``.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If nothing was recorded.
+        """
+        slot = self._slot(slot)
+        self._check()
+        self._service.reporter.catch_up(slot)
+        self._check()  # it may have failed meanwhile
+        return self._service.reporter.report(self._options["kernel_ids"][slot])
 
     @off_main
     def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:

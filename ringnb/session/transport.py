@@ -173,10 +173,10 @@ class SnapshotTransport:
             self._record("sent", request, sent_ns)
             return status
 
-    def send_into_free(self, lane: int, send: Callable[[], object]) -> bool:
-        """Send a SNAPSHOT command if a staging buffer is free for it; return whether it was."""
+    def send_into_free(self, lane: int, send: Callable[[], object], *, spare: int = 0) -> bool:
+        """Send a SNAPSHOT command if more than `spare` staging buffers are free; return if it was."""
         with self._sending[lane]:  # so that nobody else takes that buffer in between
-            if self.free_buffers(lane) <= 0:
+            if self.free_buffers(lane) <= spare:
                 return False
             send()
             return True

@@ -146,10 +146,11 @@ class KernelTests:
                 assert client.wait_until(lambda number=number: len(held) == number, 30)  # type: ignore[misc]
                 reply = held[-1]
                 assert (reply.actor_slot, reply.step, reply.value) == (0, step, number)
-                state, at = captured(client, 0)
+                early, _ = captured(client, 0)  # with the number of no wait: it goes on waiting
+                state, at = captured(client, 0, reply.value)
                 assert at.step == step
+                np.testing.assert_array_equal(early, state)
                 np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, step))
-                client.call(0, Command.RELEASE, (reply.value,))
             assert client.wait_until(lambda: client.kernel.counters(0).step == 50, 30)
             # The other actor of the lane did not wait.
             assert client.wait_until(lambda: client.kernel.counters(1).step == 50, 30)

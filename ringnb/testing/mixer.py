@@ -74,7 +74,7 @@ def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> np
     return np.stack([now, before]).astype(np.int32)
 
 
-def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
+def captured(client: KernelClient, slot: int, held: int = 0) -> tuple[npt.NDArray[Any], Reply]:
     """Take a snapshot, release its buffer, return a (levels * fields, *grid) copy and the reply.
 
     Parameters
@@ -83,9 +83,11 @@ def captured(client: KernelClient, slot: int) -> tuple[npt.NDArray[Any], Reply]:
         The kernel's.
     slot : int
         The actor.
+    held : int, default 0
+        The number of a wait that this ends.
     """
     kernel = client.kernel
-    reply = client.call(slot, Command.SNAPSHOT)
+    reply = client.call(slot, Command.SNAPSHOT, (held,))
     lane = kernel.lane_of(slot)
     view, facts = kernel.staged(lane, reply.value, slot)
     assert facts.checksum == kernel.staged_checksum(lane, reply.value, slot)

@@ -203,7 +203,7 @@ def test_an_actor_waits_at_every_multiple_until_it_is_released(every, start, ste
             waited.append(int(table[0, layout.C_STEP]))
             assert hold(table) is None  # the host is told once
             assert run(table) == []
-            assert apply(table, Command.RELEASE, ticket)[0] is Status.OK
+            rules.release(table, 0, ticket)
         if not run(table) and hold(table) is None:
             break
     assert waited == [n for n in range(start, start + steps + 1) if n % every == 0]
@@ -215,12 +215,12 @@ def test_a_release_of_before_a_load_lets_nothing_go():
     apply(table, Command.HOLD_EVERY, 10)
     ticket = hold(table)
     rules.record_load(table, 0, int(Command.RESTORE), 10)
-    apply(table, Command.RELEASE, ticket)
+    rules.release(table, 0, ticket)
     assert run(table) == []
     assert hold(table) == ticket + 1
-    apply(table, Command.RELEASE, ticket)
+    rules.release(table, 0, ticket)
     assert run(table) == []
-    apply(table, Command.RELEASE, ticket + 1)
+    rules.release(table, 0, ticket + 1)
     run(table)
     assert table[0, layout.C_STEP] == 20
 

@@ -47,6 +47,7 @@ _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 _apply_command = inner(rules.apply_command)
 _inside = inner(rules.inside)
 _record_load = inner(rules.record_load)
+_release = inner(rules.release)
 
 
 @inner
@@ -223,6 +224,7 @@ def drain(
                 if value < 0:
                     status, value = _STAGING_BUSY, 0
                 else:
+                    _release(table, row, args[0])
                     _wait_at_gate(control, facts, scratch)
             publish_actor(table, words, row)
             epoch, step = table[row, layout.C_EPOCH], table[row, layout.C_STEP]

@@ -126,6 +126,7 @@ _plan_slice = intrinsics.function(rules.plan_slice)
 _record_steps = intrinsics.function(rules.record_steps)
 _is_held = intrinsics.function(rules.is_held)
 _record_held = intrinsics.function(rules.record_held)
+_release = intrinsics.function(rules.release)
 
 
 @intrinsics.function
@@ -399,6 +400,7 @@ def finish_job(m: Any, base: int) -> None:
     else:
         value = mail[base + cl.M_BUFFER]
         _write_tail(m, base, row, begin, end)
+        _release(table, row, mail[base + cl.M_ARGUMENT])
     _publish(m, row)
     if kind == cl.JOB_CAPTURE and mail[base + cl.M_HOLD] != 0:
         m.lanes[lane, cl.L_HELD] = row + 1
