@@ -250,7 +250,18 @@ class Report:
         return joined
 
     def left_behind(self, line: ReportLine) -> npt.NDArray[np.bool_]:
-        """Return which rows of a line lie beyond a step that was restored, or are of another branch."""
+        """Return which rows of a line lie beyond a step that was restored, or are of another branch.
+
+        Parameters
+        ----------
+        line : ReportLine
+            One of `lines`.
+
+        Returns
+        -------
+        (n,) bool array
+            One per row.
+        """
         return self._left[line.number].copy()
 
     @property

@@ -4,8 +4,8 @@ Every function draws from `Checkpoint` objects alone (`timeline` from the event 
 `Report`), so what is stored is enough to make a figure later and elsewhere. A `State`, a copy of a
 live actor's, can take the place of a checkpoint.
 
-Functions that draw one panel take ``ax=`` and return the axes (``axes.figure`` is the figure); those that
-draw several return the figure. Either shows itself at the end of a notebook's cell. Nothing is
+Functions that draw one panel take ``ax=`` and return the axes (``axes.figure`` is the figure); those
+that draw several return the figure. Either shows itself at the end of a notebook's cell. Nothing is
 registered with pyplot: figures belong to the caller, and may be drawn from any thread.
 
 Start reading at `fields` (`field`, `film`, `difference`); `history` has `series`, `lifecycle` has
