@@ -338,7 +338,8 @@ def _read_line(folder: Path) -> ReportLine:
         # Its consolidated metadata, one file, says how long all its arrays are at one moment.
         group = zarr.open_group(folder, mode="r", use_consolidated=True)
         said: Any = group.attrs[ATTRIBUTE]
-        columns = {name: np.asarray(group[name][...]) for name in (*FIXED, *said["names"])}  # type: ignore[index]
+        arrays: Any = group  # which may hold groups as well, zarr's types say
+        columns = {name: np.asarray(arrays[name][...]) for name in (*FIXED, *said["names"])}
         origin = said["origin"]
         return ReportLine(
             number=int(said["line"]),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ class KernelTests:
             for slot in range(2):
                 client.call(slot, Command.RUN_STEPS, (50,))
             for number, step in enumerate((0, 20, 40), 1):
-                assert client.wait_until(lambda number=number: len(held) == number, 30)  # type: ignore[misc]
+                assert client.wait_until(partial(_has, held, number), 30)
                 reply = held[-1]
                 assert (reply.actor_slot, reply.step, reply.value) == (0, step, number)
                 early, _ = captured(client, 0)  # with the number of no wait: it goes on waiting
@@ -370,3 +371,7 @@ class KernelTests:
             assert [r.actor_slot for r in replies] == slots
             assert len({(r.actor_slot % 2, r.command_id) for r in replies}) == len(slots)
             assert client.outstanding == 0
+
+
+def _has(items: Sized, count: int) -> bool:
+    return len(items) == count
