@@ -84,6 +84,23 @@ def _parser() -> _Parser:
         action="store_true",
         help="copy the notebooks with the exercises solved as well, to DIR/solutions",
     )
+    course = commands.add_parser(
+        "course",
+        help="what a teacher needs: who has passed which check",
+        description="Read the notebooks of the course that learners have handed in.",
+    )
+    tasks = course.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=_Parser)
+    report = tasks.add_parser(
+        "report",
+        help="a table (CSV) of the checks that each learner has passed",
+        description=(
+            "Print a table (CSV): a row for each learner, a column for each check, with passed, failed, "
+            "not run or changed, empty where there is no notebook. Nothing is run."
+        ),
+    )
+    report.add_argument("folder", metavar="DIR", help="holds a directory for each learner")
+    report.add_argument("--out", metavar="FILE", help="where the table goes (default: printed)")
+
     run = commands.add_parser(
         "run",
         help="run a script under a time limit; it goes on when run again",
@@ -292,6 +309,10 @@ def _dispatch(argv: list[str]) -> int:
             from ringnb.cli import lab
 
             return lab.run(given.dir, passed_on, solutions=given.solutions)
+        case "course":
+            from ringnb.cli import course_report  # noqa: PLC0415
+
+            return course_report.report(given.folder, given.out)
         case "run":
             from ringnb.cli import run
 

@@ -30,11 +30,13 @@ from ringnb.course.lesson_02 import (
 )
 from ringnb.course.lesson_03 import Reads, check_03, count_reads, files_of, save_wave
 from ringnb.course.lesson_04 import (
+    Risk,
     Sweep,
     Trial,
     check_04,
     daly,
     lifetimes,
+    look_at_risk,
     measure_cost,
     simulate,
     steps_at_risk,
@@ -79,6 +81,7 @@ __all__ = [
     "PowerCuts",
     "Reads",
     "RingIndices",
+    "Risk",
     "Sweep",
     "Trial",
     "Words",
@@ -113,6 +116,7 @@ __all__ = [
     "kill_while_writing",
     "left_over",
     "lifetimes",
+    "look_at_risk",
     "measure_cost",
     "panel",
     "power_cuts",

@@ -10,6 +10,7 @@ optimum checkpoint interval", Communications of the ACM 17 (9), 1974.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -20,20 +21,24 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ringnb.actors import Heat2D
 from ringnb.checkpoint import CheckpointConfig, ZarrStorage
 from ringnb.course.checks import Passed, ask_number, require
+from ringnb.errors import RingnbError
 from ringnb.session.session import Session
 
 __all__ = [
+    "Risk",
     "Sweep",
     "Trial",
     "check_04",
     "daly",
     "lifetimes",
+    "look_at_risk",
     "measure_cost",
     "simulate",
     "steps_at_risk",
@@ -278,6 +283,67 @@ def steps_at_risk(session: Session, slot: int) -> int:
     step = session.current_step(slot)  # first: a commit that comes meanwhile makes the loss smaller
     newest = session.manager.load_latest(slot)
     return max(0, step - (newest.step if newest is not None else 0))
+
+
+class Risk(NamedTuple):
+    """What a kill at a random moment would have cost, and what the commits were like.
+
+    Attributes
+    ----------
+    apart_s : float
+        Median seconds from one copy of the state to the next.
+    latency_s : float
+        Median seconds from a copy to its commit.
+    lost_s : float
+        Mean loss, seconds of work.
+    """
+
+    apart_s: float
+    latency_s: float
+    lost_s: float
+
+
+def look_at_risk(session: Session, slot: int, seconds: float = 2.0) -> Risk:
+    """Look at a running actor at many moments: what would be lost if it were killed now?
+
+    Parameters
+    ----------
+    session : Session
+        It takes checkpoints by itself, several of them in this time.
+    slot : int
+        The actor, which runs.
+    seconds : float, default 2.0
+        For how long.
+
+    Returns
+    -------
+    Risk
+        What was found.
+
+    Raises
+    ------
+    RingnbError
+        If there were fewer than two commits.
+    """
+    losses = []
+    begin, first = time.monotonic_ns(), session.current_step(slot)
+    end = begin + round(seconds * 1e9)
+    while time.monotonic_ns() < end:
+        time.sleep(0.01)
+        losses.append(steps_at_risk(session, slot))
+    rate = (session.current_step(slot) - first) / ((time.monotonic_ns() - begin) / 1e9)
+    mine = [e for e in session.events if e.actor_slot == slot]
+    copied = {e.request_id: e.t_ns for e in mine if e.stage == "captured"}
+    commits = [e for e in mine if e.stage == "committed" and e.t_ns >= begin]
+    if len(commits) < 2 or rate <= 0:
+        msg = f"{len(commits)} commits in {seconds:g} s: use a shorter interval, or look longer"
+        raise RingnbError(msg)
+    times = sorted(copied[e.request_id] for e in commits)
+    return Risk(
+        statistics.median(b - a for a, b in itertools.pairwise(times)) / 1e9,
+        statistics.median(e.t_ns - copied[e.request_id] for e in commits) / 1e9,
+        statistics.fmean(losses) / rate,
+    )
 
 
 def _plate(store: Path) -> Session:

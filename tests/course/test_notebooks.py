@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 
 import nbformat
 import numpy as np
@@ -29,8 +30,8 @@ each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 after_the_quick_start = pytest.mark.parametrize("path", LESSONS[1:], ids=lambda p: p.stem)
 
 
-def test_there_are_a_quick_start_and_eight_lessons():
-    assert [p.name[:2] for p in LESSONS] == [f"0{n}" for n in range(9)]
+def test_there_are_a_quick_start_and_nine_lessons():
+    assert [p.name[:2] for p in LESSONS] == [f"0{n}" for n in range(10)]
 
 
 # -- how they are kept -------------------------------------------------------------------------------
@@ -53,6 +54,35 @@ def test_a_notebook_uses_names_that_exist(path):
             exec(ast.unparse(node), {})
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "course":
             assert node.attr in course.__all__
+
+
+@each_lesson
+def test_graders_find_exercise_and_check_by_their_metadata(path):
+    cells = nbformat.read(path, as_version=4).cells
+    marked = {c.metadata.nbgrader.grade_id: c for c in cells if "nbgrader" in c.metadata}
+    assert list(marked) == [f"exercise-{path.name[:2]}", f"check-{path.name[:2]}"]
+    task, check = marked.values()
+    assert (task.source, check.source) == exercise(nbformat.read(path, as_version=4))
+    assert (task.metadata.nbgrader.solution, task.metadata.nbgrader.grade) == (True, False)
+    assert (check.metadata.nbgrader.locked, check.metadata.nbgrader.points) == (True, 1)
+    assert (task.metadata.tags, check.metadata.tags) == (["exercise"], ["check"])
+
+
+@each_lesson
+def test_a_lesson_is_cut_into_slides_that_give_no_solution(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        kind = cell.metadata.slideshow.slide_type
+        if cell.cell_type == "markdown":
+            assert (kind == "slide") == any(line[:1] == "#" for line in cell.source.splitlines())
+        elif "SOLUTION" in cell.source or "course.check_" in cell.source:
+            assert kind == "skip"
+
+
+@each_lesson
+def test_a_lesson_says_how_long_it_takes(path):
+    first = nbformat.read(path, as_version=4).cells[0].source
+    (minutes,) = re.findall(r"^\*\*Time\.\*\* (\d+) minutes", first, re.MULTILINE)
+    assert int(minutes) <= 45
 
 
 @each_lesson
