@@ -97,6 +97,8 @@ def test_pictures_have_words_for_those_who_cannot_see_them(page):
     text = page.read_text(encoding="utf-8")
     for words, target in re.findall(r"!\[([^\]]+)\]\(([^)\s]+)\)", text):
         assert len(words) > 40
+        if "://" in target:  # a badge
+            continue
         assert matplotlib.image.imread(page.parent / target).size > 0
 
 
