@@ -310,7 +310,7 @@ def _dispatch(argv: list[str]) -> int:
 
             return lab.run(given.dir, passed_on, solutions=given.solutions)
         case "course":
-            from ringnb.cli import course_report  # noqa: PLC0415
+            from ringnb.cli import course_report
 
             return course_report.report(given.folder, given.out)
         case "run":
