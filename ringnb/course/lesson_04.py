@@ -304,7 +304,7 @@ class Risk(NamedTuple):
 
 
 def look_at_risk(session: Session, slot: int, seconds: float = 2.0) -> Risk:
-    """Look at a running actor at many moments: what would be lost if it were killed now?
+    """Ask at many moments what would be lost if a running actor were killed then.
 
     Parameters
     ----------
