@@ -26,9 +26,10 @@ from ringnb.panels.keep.schedule import CheckpointPanel
 from ringnb.panels.learn.faults import FaultPanel
 from ringnb.panels.learn.lifecycle import LifecyclePanel
 from ringnb.panels.learn.prediction import PredictPanel
-from ringnb.panels.stage.compare import ComparePanel
+from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
+from ringnb.panels.stage.widgets import Stage
 from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
@@ -79,7 +80,10 @@ class Cockpit(Panel):
         self._controller.on_do("actor.choose", self._choose_actor)
         stages, sides = [], []
         for tab, (on_stage, whole) in _TABS.items():
-            stages.append(_box(f"rn-tab-{tab}", [self._part(name, tab) for name in on_stage]))
+            parts = [self._part(name, tab) for name in on_stage]
+            if tab == "explore":  # one view of both: they share a row of tools
+                parts = [_box("rn-in-field", [self._stage()])]
+            stages.append(_box(f"rn-tab-{tab}", parts))
             side = [self._part(name, tab) for name in whole]
             beside = (*on_stage, *_DECK) if tab == "explore" else on_stage
             side += [self._aside(name) for name in beside if self._find(name).aside]
@@ -110,6 +114,12 @@ class Cockpit(Panel):
         panel.tabs = (*panel.tabs, *tabs)
         whole = any(name in in_side for _, in_side in _TABS.values())
         return _box(f"rn-in-{name} rn-card", [*panel.body, *(panel.aside if whole else ())])
+
+    def _stage(self) -> Stage:
+        field, compare = self._find(FieldPanel.key), self._find(ComparePanel.key)
+        assert isinstance(field, FieldPanel)
+        assert isinstance(compare, ComparePanel)
+        return stage_of(field, compare)
 
     def _aside(self, name: str) -> Box:
         """Return a panel's controls for the side."""
