@@ -90,6 +90,7 @@ def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
 
 def test_scrubbing_shows_the_right_checkpoint(notebook):
     views = 'display(session.panel("timeline"), session.panel("field"))'
+    notebook.page.set_viewport_size({"width": 1280, "height": 1800})  # what is seen is drawn
     notebook.open([cells.session(enabled=False), cells.STORED, views])
     notebook.run_all()
     facts = json.loads(
