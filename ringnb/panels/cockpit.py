@@ -29,7 +29,6 @@ from ringnb.panels.learn.prediction import PredictPanel
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
-from ringnb.panels.stage.widgets import Stage
 from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
@@ -80,10 +79,8 @@ class Cockpit(Panel):
         self._controller.on_do("actor.choose", self._choose_actor)
         stages, sides = [], []
         for tab, (on_stage, whole) in _TABS.items():
-            parts = [self._part(name, tab) for name in on_stage]
-            if tab == "explore":  # one view of both: they share a row of tools
-                parts = [_box("rn-in-field", [self._stage()])]
-            stages.append(_box(f"rn-tab-{tab}", parts))
+            parts = [] if tab == "explore" else [self._part(name, tab) for name in on_stage]
+            stages.append(_box(f"rn-tab-{tab}", parts or [self._pictures(tab)]))
             side = [self._part(name, tab) for name in whole]
             beside = (*on_stage, *_DECK) if tab == "explore" else on_stage
             side += [self._aside(name) for name in beside if self._find(name).aside]
@@ -115,11 +112,14 @@ class Cockpit(Panel):
         whole = any(name in in_side for _, in_side in _TABS.values())
         return _box(f"rn-in-{name} rn-card", [*panel.body, *(panel.aside if whole else ())])
 
-    def _stage(self) -> Stage:
+    def _pictures(self, tab: str) -> Box:
+        """Return one view of the field panel and of the comparison, which share a row of tools."""
         field, compare = self._find(FieldPanel.key), self._find(ComparePanel.key)
         assert isinstance(field, FieldPanel)
         assert isinstance(compare, ComparePanel)
-        return stage_of(field, compare)
+        for panel in (field, compare):
+            panel.tabs = (*panel.tabs, tab)
+        return _box("rn-in-field", [stage_of(field, compare)])
 
     def _aside(self, name: str) -> Box:
         """Return a panel's controls for the side."""
