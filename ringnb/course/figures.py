@@ -83,7 +83,7 @@ def chunk_costs(costs: Mapping[int, tuple[int, int]]) -> Figure:
     right.loglog(sizes, [costs[s][1] for s in sizes], "s--", color=_ORANGE)
     left.set_xticks(sizes, labels=[f"{s >> 10} KiB" for s in sizes], rotation=30)
     left.xaxis.set_minor_locator(NullLocator())
-    left.set_xlabel("chunk_bytes")
+    left.set_xlabel("size of a chunk (chunk_bytes)")
     left.set_ylabel("● files of a checkpoint", color=_BLUE)
     right.set_ylabel("■ bytes read for one row", color=_ORANGE)
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -283,7 +283,7 @@ def power_cuts(results: Mapping[str, PowerCuts]) -> Figure:
         A new figure, a column for each result.
     """
     most = max(len(one.operations) for one in results.values())
-    figure = make_figure(6.4 * len(results), 0.3 * most + 1.2)
+    figure = make_figure(5.2 * len(results), 0.3 * most + 1.0)
     for ax, (title, one) in zip(
         figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
     ):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from lessons import made_up_sweep, refuse
 
+import ringnb as rn
 from ringnb import course
+from ringnb.messages.events import Event
 
 WRONG = [
     (lambda cost, mtbf: math.sqrt(cost * mtbf) / 10, "your formula gives"),
@@ -99,6 +103,42 @@ def test_at_risk_is_what_was_computed_since_the_newest_commit(wave):
     assert course.steps_at_risk(wave, 0) == 7
     wave.restore(0, "latest")
     assert course.steps_at_risk(wave, 0) == 0
+
+
+class Clockwork:
+    """A session that steps once a millisecond; a copy every 40 ms is committed 10 ms later."""
+
+    def __init__(self):
+        self.began = time.monotonic_ns()
+        self.manager = self
+
+    def ms(self):
+        return (time.monotonic_ns() - self.began) / 1e6
+
+    def current_step(self, slot):
+        return round(self.ms())
+
+    def load_latest(self, slot):
+        copies = math.floor((self.ms() - 10) / 40)
+        return SimpleNamespace(step=40 * copies) if copies >= 0 else None
+
+    @property
+    def events(self):
+        for n in range(math.floor((self.ms() - 10) / 40) + 1):
+            for stage, ms in (("captured", 40 * n), ("committed", 40 * n + 10)):
+                yield Event(stage, 0, n + 1, t_ns=self.began + round(ms * 1e6))
+                yield Event(stage, 1, n + 1, t_ns=0)
+
+
+def test_what_is_at_risk_is_half_a_distance_and_the_latency():
+    risk = course.look_at_risk(Clockwork(), 0, seconds=0.4)
+    assert (risk.apart_s, risk.latency_s) == (pytest.approx(0.040), pytest.approx(0.010))
+    assert 0.005 < risk.lost_s < 0.06  # 0.030 on a machine that looks often enough
+
+
+def test_without_commits_there_is_no_risk_to_look_at(wave):
+    with pytest.raises(rn.RingnbError, match=r"0 commits in 0\.02 s"):
+        course.look_at_risk(wave, 0, seconds=0.02)
 
 
 @pytest.mark.slow
