@@ -23,6 +23,7 @@ class CheckpointChoices:
         self._chosen: dict[str, str] = {}
         self._verdicts: dict[str, str] = {}
         self._histories = histories
+        self._looked: tuple[str, int, int] = ("", 0, 0)
         self.slot = 0  # of the selected actor
 
     def update(self, histories: Histories) -> None:
@@ -43,6 +44,19 @@ class CheckpointChoices:
         """Choose a checkpoint by its name, or with "" the newest, whichever that is."""
         with self._lock:
             self._chosen[key] = name
+
+    def look(self, name: str, lane: int, step: int) -> None:
+        """Look at a step of a run's lane, and choose the checkpoint that shows it."""
+        with self._lock:
+            self._chosen["main"] = name
+            self._looked = name, lane, step
+
+    @property
+    def looked(self) -> tuple[int, int] | None:
+        """The lane and the step that are looked at; None if a checkpoint was chosen, or the newest."""
+        with self._lock:
+            name, *moment = self._looked
+            return (moment[0], moment[1]) if name and self._chosen.get("main") == name else None
 
     def follows(self, *keys: str) -> bool:
         """Return whether one of these choices is the newest, whichever that is."""

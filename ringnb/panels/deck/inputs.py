@@ -55,6 +55,12 @@ class Inputs:
             elif e.stage in ("disturbed", "adjusted"):
                 self._add(e)
 
+    def begin_session(self) -> None:
+        """Note that another session runs: what was done to the one before is not of its live state."""
+        for slot in self._inputs:
+            self._settle(slot, None, None)
+        self._base.clear()
+
     def _settle(self, slot: int, step: int | None, after: str | None) -> None:
         """Note what came after the inputs that are still of the live state."""
         for one in self._inputs.get(slot, ()):

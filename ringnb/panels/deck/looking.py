@@ -1,0 +1,142 @@
+"""The playhead: which moment of which run is looked at, and the checkpoint that shows it.
+
+`Looking` serves ``look.*``, so that a button in a message works whatever panels are open. It keeps the
+lanes of the selected actor. What is looked at is kept with the other choices, see `CheckpointChoices.look`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
+
+from ringnb.checkpoint.runs import Lineage
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.controller import Controller, SessionGone
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.deck.inputs import Inputs
+from ringnb.panels.deck.lanes import Lanes, RunNumbers, make_lanes
+from ringnb.session.session import Session
+
+__all__ = ["Looking"]
+
+_REST_S = 0.3
+_SAY_AGAIN_S = 30.0
+
+
+@final
+class Looking:
+    """Moves the playhead. A view without a widget.
+
+    Its public attributes are replaced on the display loop's thread, and may be read by any.
+    """
+
+    key: ClassVar[str] = "look"
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._numbers: dict[int, RunNumbers] = {}
+        # Weakly, as the controller: a panel must not keep a kernel running.
+        self._session: Callable[[], Session | None] = lambda: None
+        self._seen = 0  # events of the session
+        self._lineage: Lineage | None = None
+        self._rest: tuple[object, float] = (None, 0.0)  # where the playhead is, and since when
+        self._said_at = -_SAY_AGAIN_S
+        self.inputs = Inputs()
+        self.lanes = Lanes(())
+        self.slot = -1  # whose lanes they are
+        self.history: Sequence[CheckpointInfo] = ()
+        self.version = 0  # rises when there may be other marks
+        controller.on_do("look", self._do)
+
+    # -- on Jupyter's thread ---------------------------------------------------------------------
+
+    def _do(self, action: str, args: Mapping[str, Any]) -> None:
+        choices = self._controller.choices
+        if action == "newest":
+            choices.choose("main", "")
+        elif action == "to" and args.get("name"):
+            self._to_name(str(args["name"]))
+        elif action == "to":
+            self._to_step(int(args["lane"]), int(args["step"]))
+        self._controller.note_use()
+
+    def _to_name(self, name: str) -> None:
+        """Go to a checkpoint, such as one that a message names."""
+        found = next((e for e in self.history if e.name == name), None)
+        lane = None if found is None else self.lanes.of_run(found.run)
+        if found is None or lane is None:
+            self._controller.say("note", f"{name} is not there any more")
+            return
+        self._controller.choices.look(name, lane.number, found.step)
+
+    def _to_step(self, number: int, step: int) -> None:
+        """Go to a step of the way to a lane's end: what shows it is the checkpoint before it."""
+        found = self.lanes.nearest(number, step, self._controller.choices.sound)
+        if found is None:
+            self._controller.say("note", "Nothing is stored yet: there is nothing to look at")
+            return
+        self._controller.choices.look(found.name, number, step)
+
+    def number_of_live(self, session: Session) -> int:
+        """Return the number of the run that the selected actor goes on with now. Any thread."""
+        slot = self.slot
+        history, lineage = session.manager.history(slot), session.manager.lineage(slot)
+        return make_lanes(history, lineage, 0, self._numbers[slot]).live.number
+
+    # -- on the display loop's thread ------------------------------------------------------------
+
+    def show(self, state: SessionState) -> None:
+        """Take over which runs there are, and say what the playhead rests on."""
+        with contextlib.suppress(SessionGone):
+            self._read(self._controller.session, state)
+        self._rest_on()
+
+    def _read(self, session: Session, state: SessionState) -> None:
+        slot = min(self._controller.slot, len(state.actors) - 1)
+        if session is not self._session():
+            self._session, self._seen = weakref.ref(session), 0
+            self.inputs.begin_session()
+        new, self._seen = session.events.since(self._seen)
+        self.inputs.feed(new)
+        lineage, history = session.manager.lineage(slot), state.histories[slot]
+        same = slot == self.slot and lineage == self._lineage and history == self.history
+        if not same:
+            numbers = self._numbers.setdefault(slot, RunNumbers())
+            self.lanes = make_lanes(history, lineage, state.actors[slot].step, numbers)
+            self.slot, self._lineage, self.history = slot, lineage, history
+        if not same or any(e.stage in ("disturbed", "adjusted", "restored") for e in new):
+            self.version += 1
+
+    def _rest_on(self) -> None:
+        """Pass over what has turned out to be damaged; say it where what is shown is another step."""
+        choices = self._controller.choices
+        looked = choices.looked
+        if looked is None:
+            return
+        number, step = looked
+        found = self.lanes.nearest(number, step, choices.sound)
+        if found is None:
+            return
+        if found.name != choices.chosen.get("main"):
+            choices.look(found.name, number, step)
+        now = time.monotonic()
+        if self._rest[0] != looked:
+            self._rest = looked, now
+        apart = step - found.step
+        if apart and now - self._rest[1] >= _REST_S and now - self._said_at >= _SAY_AGAIN_S:
+            self._said_at = now
+            where = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
+            text = (
+                f"Step {step:,} of run {number} is not stored: shown is {found.name}, {where}. There is "
+                "no replay of the steps between checkpoints"
+            )
+            self._controller.say("note", text)
+
+    def show_history(self, part: str, rows: list[dict[str, Any]]) -> None:
+        """Show none: there is nothing to see of this view."""
+
+    def dispose(self) -> None:
+        """Close nothing: what it serves are other views' buttons."""

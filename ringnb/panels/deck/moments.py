@@ -1,0 +1,191 @@
+"""What can be done with the moment that is looked at: restore, branch, pin, check, download.
+
+`Moments` serves ``moment.*``, so that a button in a message works whatever panels are open.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from ringnb._support.text import counted
+from ringnb.checkpoint import ZarrStorage
+from ringnb.checkpoint.storage.archive import export_archive
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import ONLY_ONE, button_state
+from ringnb.panels.deck.looking import Looking
+from ringnb.session.session import Session
+
+__all__ = ["Moments"]
+
+_MOST_BYTES = 64 << 20  # through the notebook's own connection
+
+
+@final
+class Moments:
+    """Acts on the checkpoint that is looked at. A view without a widget."""
+
+    key: ClassVar[str] = "moment"
+
+    def __init__(self, controller: Controller, looking: Looking) -> None:
+        self._controller = controller
+        self._looking = looking
+        controller.on_do("moment", self._do)
+        controller.on_do("moment.undo", self._undo)
+
+    # -- on Jupyter's thread ---------------------------------------------------------------------
+
+    def _do(self, action: str, args: Mapping[str, Any]) -> None:
+        """Enqueue what a button does."""
+        choices = self._controller.choices
+        chosen = choices.resolve("main")
+        if chosen is None:
+            self._controller.say("note", choices.why_unresolved("main"))
+            return
+        name, slot = chosen.name, choices.slot
+        label = str(args.get("label") or "").strip() or "pinned in the panel"
+        calls: dict[str, tuple[str, Callable[[Session], object]]] = {
+            "pin": ("Pin", lambda s: self._pin(s, name, label)),
+            "unpin": ("Unpin", lambda s: self._unpin(s, name)),
+            "check": ("Check again", lambda s: self._check(s, [chosen])),
+            "check_all": ("Check all", lambda s: self._check(s, choices.of_actor())),
+            "download": ("Download", lambda s: self._download(s, [name])),
+        }
+        if action == "restore":
+            self._restore("Restore", slot, name)
+        elif action == "branch":
+            self._branch(slot, int(args.get("slot", slot)), name)
+        elif action in calls:
+            what, call = calls[action]
+            self._controller.submit(what, call, worker="storage")
+
+    def _branch(self, slot: int, into: int, name: str) -> None:
+        count = len(self._controller.state.actors)
+        if into == slot or not 0 <= into < count:
+            why = "that is the actor that you look at" if into == slot else "there is no such actor"
+            text = f"Branch into actor {into}: {why}; choose another one of 0 to {count - 1}"
+            self._controller.say("note", text)
+            return
+        self._restore("Branch", into, name)
+
+    def _undo(self, _action: str, args: Mapping[str, Any]) -> None:
+        self._restore("Undo", int(args["slot"]), str(args["name"]))
+
+    def _restore(self, what: str, slot: int, name: str) -> None:
+        def work(session: Session) -> None:
+            """Restore, and say so with the way back."""
+            text, before = self._keep_and_restore(session, slot, name)
+            undo = ("moment.undo", "Undo", {"slot": slot, "name": before})
+            self._controller.say("done", text, actions=[undo])
+
+        self._controller.submit(what, work, done="", worker="storage", slots=(slot,))
+
+    # -- on the storage worker -------------------------------------------------------------------
+
+    def _keep_and_restore(self, session: Session, slot: int, name: str) -> tuple[str, str]:
+        """Keep the live state as a checkpoint, then restore one; return what to say, and the kept one."""
+        checkpoint = session.storage.load(name)
+        checkpoint.verify()  # before anything is changed
+        counters = session.counters(slot)
+        ran_freely = counters.running and not counters.budget
+        session.pause(slot)
+        pin = checkpoint.pinned is None
+        if pin:
+            checkpoint.pin("being restored")  # or the next commit's retention could delete it
+        try:
+            before = session.snapshot(slot, timeout=30.0)
+            step = session.restore(slot, checkpoint)
+        finally:
+            if pin:
+                checkpoint.unpin()
+        if ran_freely:
+            session.resume(slot)
+        remark = session.events.select("restored", actor_slot=slot)[-1].detail
+        text = f"Actor {slot} continues from step {step:,} ({name})"
+        if slot == self._looking.slot:
+            run = self._looking.number_of_live(session)
+            text += f" as run {run}"
+        text += f". Its state before is kept: {before.name}"
+        return (f"{text}. Note: {remark}" if remark else text), before.name
+
+    def _pin(self, session: Session, name: str, label: str) -> str:
+        session.storage.pin(name, label)
+        return f"{name} is pinned: {label}"
+
+    def _unpin(self, session: Session, name: str) -> str:
+        session.storage.unpin(name)
+        return f"{name} is not pinned: the policy decides on it again"
+
+    def _check(self, session: Session, history: Sequence[CheckpointInfo]) -> str:
+        bad = []
+        for e in history:
+            try:
+                session.storage.load(e.name).verify()
+            except CheckpointCorrupt as error:
+                self._controller.choices.note_verdict(e.name, f"damaged: {error}")
+                bad.append(str(error) if len(history) == 1 else e.name)
+            except CheckpointNotFound:
+                if len(history) == 1:
+                    raise
+                continue  # retired meanwhile
+            else:
+                self._controller.choices.note_verdict(e.name)
+        if bad and len(history) == 1:
+            raise CheckpointCorrupt(bad[0])
+        if bad:
+            msg = f"{len(bad)} of {len(history)} damaged: {', '.join(bad)}; the others are sound"
+            raise CheckpointCorrupt(msg)
+        what = history[0].name if len(history) == 1 else counted(len(history), "checkpoint")
+        more = "" if len(history) == 1 else "; this actor has no others"
+        return f"{what} verified, every byte{more}"
+
+    def _download(self, session: Session, names: Sequence[str]) -> str:
+        storage = session.storage
+        if not isinstance(storage, ZarrStorage):
+            msg = f"only a ZarrStorage can be exported, this is {storage!r}"
+            raise TypeError(msg)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "checkpoint.zip"
+            export_archive(storage, target, names)
+            size = target.stat().st_size
+            if size > _MOST_BYTES:
+                msg = f"{size:,} bytes are too many for the notebook's connection: use `ringnb export`"
+                raise ValueError(msg)
+            self._controller.download(f"{names[0]}.zip", target.read_bytes())
+        return f"{names[0]} sent, {counted(size, 'byte')}"
+
+    # -- on the display loop's thread ------------------------------------------------------------
+
+    def show(self, state: SessionState) -> None:
+        """Say which buttons can be used."""
+        choices = self._controller.choices
+        e = choices.resolve("main")
+        missing = e is None
+        unusable = e is None or not choices.sound(e)
+        why = choices.why_unresolved("main") if missing else "This checkpoint is damaged"
+        why = state.life if state.ended else why
+        off = button_state(state.ended or unusable, why)
+        alone = len(state.actors) == 1
+        there = button_state(missing, choices.why_unresolved("main"))
+        self._controller.set_flags(
+            {
+                "moment.restore": off,
+                "moment.branch": button_state(True, ONLY_ONE) if alone else off,
+                "moment.pin": button_state(unusable, why),
+                "moment.unpin": there,
+                "moment.check": there,
+                "moment.check_all": there,
+                "moment.download": button_state(unusable, why),
+            }
+        )
+
+    def show_history(self, part: str, rows: list[dict[str, Any]]) -> None:
+        """Show none: there is nothing to see of this view."""
+
+    def dispose(self) -> None:
+        """Close nothing: what it serves are other views' buttons."""
