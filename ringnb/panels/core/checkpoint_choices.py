@@ -25,6 +25,7 @@ class CheckpointChoices:
         self._histories = histories
         self._looked: tuple[str, int, int] = ("", 0, 0)
         self.slot = 0  # of the selected actor
+        self.verdicts_changed = 0  # counts
 
     def update(self, histories: Histories) -> None:
         """Take over what is stored now; forget the verdicts on what is deleted."""
@@ -32,7 +33,9 @@ class CheckpointChoices:
         # The drawer and the workers add verdicts meanwhile.
         with self._lock:
             self._histories = histories
-            self._verdicts = {k: v for k, v in self._verdicts.items() if k in names}
+            if not names.issuperset(self._verdicts):
+                self._verdicts = {k: v for k, v in self._verdicts.items() if k in names}
+                self.verdicts_changed += 1
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -86,11 +89,13 @@ class CheckpointChoices:
         """Note what reading a checkpoint has shown."""
         with self._lock:
             self._verdicts[name] = verdict
+            self.verdicts_changed += 1
 
     def forget_verdict(self, name: str) -> None:
         """Forget what reading a checkpoint has shown: it was changed."""
         with self._lock:
             self._verdicts.pop(name, None)
+            self.verdicts_changed += 1
 
     def verdict(self, name: str, unread: str) -> str:
         """Return what reading a checkpoint has shown, or a word for one that was not read."""

@@ -22,6 +22,7 @@ class Profile:
     picture_bytes: int = 68_000  # the size that a picture aims at
     follow_s: float = 2.0  # between two pictures of the newest checkpoint
     scrub_s: float = 0.125  # between two pictures while the playhead is dragged
+    small_pictures: int = 60  # that a page gets at once
     # Free-running actors are paused after so many seconds without any use of the panels.
     idle_pause_s: float | None = None
     # At most so many bytes of checkpoints are kept per actor, whatever else the policy says.
@@ -37,6 +38,7 @@ PROFILES = {
         scrub_s=0.5,
         idle_pause_s=120.0,
         store_bytes=64 << 20,
+        small_pictures=12,
     ),
 }
 

@@ -103,6 +103,8 @@ class Looking:
         self.inputs.feed(new)
         lineage, history = session.manager.lineage(slot), state.histories[slot]
         same = slot == self.slot and lineage == self._lineage and history == self.history
+        if slot != self.slot and self.slot >= 0:
+            self._controller.choices.choose("main", "")  # what was looked at is another actor's
         if not same:
             numbers = self._numbers.setdefault(slot, RunNumbers())
             self.lanes = make_lanes(history, lineage, state.actors[slot].step, numbers)

@@ -168,8 +168,7 @@ class Moments:
         missing = e is None
         unusable = e is None or not choices.sound(e)
         why = choices.why_unresolved("main") if missing else "This checkpoint is damaged"
-        why = state.life if state.ended else why
-        off = button_state(state.ended or unusable, why)
+        off = button_state(state.ended or unusable, state.life if state.ended else why)
         alone = len(state.actors) == 1
         there = button_state(missing, choices.why_unresolved("main"))
         self._controller.set_flags(

@@ -1,153 +1,204 @@
-"""The timeline panel: look through an actor's checkpoints, restore one, download them."""
+"""The timeline panel: the line of an actor's steps with its checkpoints, and the moment looked at."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
-from ipywidgets import HTML, Widget
+from ipywidgets import Widget
 
-from ringnb._support.text import counted, facts_table
-from ringnb.checkpoint import ZarrStorage
-from ringnb.checkpoint.storage.archive import export_archive
+from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.core.actor_picker import slot_picker
+from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import button_state, row
-from ringnb.session.session import Session
+from ringnb.panels.deck.film import Film, Wish, small_picture
+from ringnb.panels.deck.lanes import Lane
+from ringnb.panels.deck.looking import Looking
+from ringnb.panels.deck.marks import Kind, MarkLog, make_marks
+from ringnb.panels.deck.widgets import Deck, Moment
 
 __all__ = ["TimelinePanel"]
 
-_MOST_BYTES = 64 << 20  # through the notebook's own connection
+_MOST_PICTURES = 64  # that a page may ask for at once
+_MOST_VALUES = 400
 
 
 @final
 class TimelinePanel(Panel):
-    """Chooses and restores checkpoints; see `Panel`."""
+    """Shows the line, and the moment that is looked at; see `Panel`."""
 
     key = "timeline"
     title = "Timeline"
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        actors = self._controller.state.actors
-        self.into = self.control(slot_picker(actors, "Into", none="its own slot"))
-        restore = "Pause, keep the present state as a checkpoint, restore this one"
-        bar = self.actions(
-            "Timeline",
-            ("restore", "Restore", restore),
-            ("verify", "Verify all", "Read every byte of this actor's checkpoints"),
-            ("download", "Download", "This actor's checkpoints as one zip file"),
-        )
-        self.overview = HTML()
-        self.checkpoints = self.chooser("main", "Checkpoint", scrub=True)
-        return [self.checkpoints, self.overview, row(self.into), bar]
+        controller = self._controller
+        looking = controller.views[Looking.key]
+        assert isinstance(looking, Looking)
+        self._looking = looking
+        self.film = Film()
+        self._marks = MarkLog()
+        self._shown: tuple[object, ...] = ()  # what the marks were made of
+        self._all_wanted = False  # a page has missed a version
+        self._lane_of: dict[str, int] = {}  # of each checkpoint that could be read once
+        self.deck = Deck(board=controller.board, hand=controller.hand)
+        self.moment = Moment(board=controller.board, hand=controller.hand)
+        controller.on_do("look.marks", self._want_all)
+        controller.on_do("look.film", self._want_film)
+        controller.on_do("look.about", self._want_about)
+        return [self.deck, self.moment]
 
-    def on_action(self, action: str) -> None:
-        """Enqueue what a button does."""
-        choices = self._controller.choices
-        chosen, into = choices.resolve("main"), int(self.into.value)
-        slot = choices.slot if into < 0 else into
-        if chosen is None:
-            self.refuse(choices.why_unresolved("main"))
+    # -- on Jupyter's thread ---------------------------------------------------------------------
+
+    def _want_all(self, _action: str, _args: Mapping[str, Any]) -> None:
+        self._all_wanted = True
+
+    def _want_film(self, _action: str, args: Mapping[str, Any]) -> None:
+        """Have the small pictures read that a page would show."""
+        most = self._controller.profile.small_pictures
+        wanted = [(key, True) for key in list(args.get("keys", ()))[: min(most, _MOST_PICTURES)]]
+        wanted += [(key, False) for key in list(args.get("traces", ()))[:_MOST_VALUES]]
+        by_name = {e.name: e for e in self._looking.history}
+        wishes = []
+        for key, picture in wanted:
+            mark = self._marks.mark(int(key))
+            info = None if mark is None else by_name.get(mark.about)
+            if info is not None and not info.damaged:
+                wishes.append(Wish(int(key), info, picture))
+        if self.film.wish(wishes):
+            self._controller.drawer.submit("film", self._read_next)
+
+    def _want_about(self, _action: str, args: Mapping[str, Any]) -> None:
+        """Put what is said of the mark under the pointer."""
+        key = int(args["key"])
+        mark = self._marks.mark(key)
+        if mark is None:
             return
-        history = choices.of_actor()
-        if action == "restore":
-            name, slots = chosen.name, (slot,)
-            self.submit("Restore", lambda s: _restore(s, slot, name), worker="storage", slots=slots)
-        elif action == "verify":
-            self.submit("Verify", lambda s: self._verify(s, history), worker="storage")
+        if mark.kind != Kind.CHECKPOINT:
+            at = f"step {mark.step:,} of run {mark.lane}"
+            lines = [mark.about] if mark.about else []
+            title = f"disturbed at {at}" if mark.kind == Kind.DISTURBED else at
         else:
-            names = [e.name for e in history if choices.sound(e)]
-            self.submit("Download", lambda s: self._download(s, names), worker="storage")
+            info = next((e for e in self._looking.history if e.name == mark.about), None)
+            title, lines = mark.about, [] if info is None else self._about(info)
+        self.put(self.deck, about={"key": key, "title": title, "lines": lines})
 
-    def _verify(self, session: Session, history: Sequence[CheckpointInfo]) -> str:
-        bad = []
-        for e in history:
-            try:
-                session.storage.load(e.name).verify()
-            except CheckpointCorrupt as error:
-                self._controller.choices.note_verdict(e.name, f"damaged: {error}")
-                bad.append(e.name)
-            except CheckpointNotFound:
-                continue  # retired meanwhile
-            else:
-                self._controller.choices.note_verdict(e.name)
-        if bad:
-            msg = f"{len(bad)} of {len(history)} damaged: {', '.join(bad)}; the others are sound"
-            raise CheckpointCorrupt(msg)
-        return (
-            f"{counted(len(history), 'checkpoint')} verified, every byte; this actor has no others"
-        )
+    def _about(self, e: CheckpointInfo) -> list[str]:
+        if e.damaged:
+            return ["damaged: its metadata cannot be read. The one before is shown instead"]
+        made = "" if e.created_at is None else f"{e.created_at:%H:%M:%S} UTC, "
+        lines = [f"{made}{format_bytes(e.nbytes)}"]
+        if e.pin is not None:
+            lines.append(f"pinned: {e.pin}")
+        if not e.good:
+            lines.append("its state is not good")
+        if not self._controller.choices.sound(e):
+            verdict = self._controller.choices.verdict(e.name, "damaged")
+            lines.append(f"{verdict}. The one before is shown instead")
+        return lines
 
-    def _download(self, session: Session, names: Sequence[str]) -> str:
-        storage = session.storage
-        if not isinstance(storage, ZarrStorage):
-            msg = f"only a ZarrStorage can be exported, this is {storage!r}"
-            raise TypeError(msg)
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "checkpoints.zip"
-            export_archive(storage, target, names)
-            size = target.stat().st_size
-            if size > _MOST_BYTES:
-                msg = f"{size:,} bytes are too many for the notebook's connection: use `ringnb export`"
-                raise ValueError(msg)
-            self._controller.download("checkpoints.zip", target.read_bytes())
-        return f"{counted(len(names), 'checkpoint')} sent, {counted(size, 'byte')}"
+    # -- on the drawer's thread ------------------------------------------------------------------
+
+    def _read_next(self) -> None:
+        """Read one small picture; what else waits for the drawer is served before the next."""
+        found = self.film.next()
+        if found is None:
+            return
+        wish, field = found
+        name = wish.info.name
+        try:
+            small = small_picture(self.session.storage.load(name), field)
+        except SessionGone:
+            return
+        except CheckpointCorrupt as error:
+            self._controller.note_damage(name, error)
+        except (CheckpointNotFound, KeyError, TypeError, OSError):
+            pass  # retired meanwhile, without this field, or of a storage of another kind
+        else:
+            self.film.add(wish, field, small)
+        self._controller.display.poke()
+        self._controller.drawer.submit("film", self._read_next)
+
+    # -- on the display loop's thread ------------------------------------------------------------
 
     def show(self, state: SessionState) -> None:
-        """Put the checkpoints, and what is known of the chosen one."""
-        choices = self._controller.choices
-        self.put(self.checkpoints, items=choices.items())
+        """Put lanes, marks, pictures that are done, and what is known of the moment."""
+        looking, choices = self._looking, self._controller.choices
+        slot, lanes = looking.slot, looking.lanes
+        if slot < 0:
+            return  # the session was gone before it was seen
+        if slot != self.deck.slot:
+            self._marks.restart()
+            self._lane_of = {}
+        made_of = (slot, looking.version, choices.verdicts_changed, self._controller.going)
+        if made_of != self._shown:
+            self._shown = made_of
+            self._lane_of |= {e.name: x.number for x in lanes.all for e in x.checkpoints}
+            runs = {e.name: e.run for e in looking.history if not e.damaged}
+            damaged = [(e.name, self._lane_of.get(e.name)) for e in looking.history if e.damaged]
+            inputs = looking.inputs.of(slot, runs)
+            marks = make_marks(lanes, damaged, inputs, self._controller.going, choices.sound)
+            change = self._marks.update(marks)
+            if change is not None:
+                self.put(self.deck, marks=change)
+        if self._all_wanted or slot != self.deck.slot:
+            self._all_wanted = False
+            self.put(self.deck, marks=self._marks.whole())
+        batch = self.film.take()
+        if batch is not None:
+            self.put(self.deck, film=batch)
+        self.put(
+            self.deck,
+            slot=slot,
+            lanes=[lane_row(lane) for lane in lanes.all],
+            actors={"count": len(state.actors), "selected": slot},
+        )
         e = choices.resolve("main")
+        self.put(self.moment, facts=self._facts(e), pinned=e is not None and e.pin is not None)
+
+    def _facts(self, e: CheckpointInfo | None) -> list[list[str]]:
+        """Say what is known of the moment that is looked at."""
+        choices = self._controller.choices
         if e is None:
             name = choices.chosen.get("main")
-            table = f"<p>{name} was retired.</p>" if name else "<p>No checkpoint yet.</p>"
-        elif e.damaged:
-            table = f"<p>{e.name} is damaged, it cannot be read.</p>"
+            return [["State", f"{name} was retired" if name else "Nothing stored"]]
+        if e.damaged:
+            return [["State", f"{e.name} is damaged: its metadata cannot be read"]]
+        lane = self._looking.lanes.of_run(e.run)
+        number, step = choices.looked or (0 if lane is None else lane.number, e.step)
+        facts = [["Step", f"{step:,} of run {number}"]]
+        apart = step - e.step
+        if apart:
+            where = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
+            facts.append(["State", f"not stored: the checkpoint {where} is shown, without replay"])
+        elif not choices.sound(e):
+            facts.append(["State", choices.verdict(e.name, "damaged")])
         else:
-            facts = {
-                "step": f"{e.step:,}",
-                "actor and run": f"{e.kernel_id}, run {e.run}",
-                "committed": f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC, number {e.sequence}",
-                "size": f"{e.nbytes:,} bytes",
-                "continues": e.parent or "nothing: the first of its run",
-                "code": e.code or "not recorded",
-                "bytes": choices.verdict(e.name, "complete, not read yet"),
-                "state": "good" if e.good else "not good: see the messages, or Checkpoint.bad",
-                "pinned": e.pin or "no",
-            }
-            table = facts_table(e.name, facts)
-        self.put(self.overview, value=table)
-        missing = choices.why_unresolved("main")
-        why = missing if e is None else "This checkpoint is damaged"
-        unusable = e is None or not choices.sound(e)
-        self.flags(
-            restore=button_state(state.ended or unusable, state.life if state.ended else why),
-            verify=button_state(e is None, missing),
-            download=button_state(e is None, missing),
-        )
+            facts.append(["State", f"stored, {'good' if e.good else 'not good: see History'}"])
+        facts.append(["From", e.name])
+        params = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.params)
+        if params:
+            facts.append(["With", params])
+        made = "" if e.created_at is None else f", committed {e.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        facts.append(["Size", f"{format_bytes(e.nbytes)}{made}"])
+        facts.append(["Bytes", choices.verdict(e.name, "complete, not read yet")])
+        facts.append(["Code", e.code or "not recorded"])
+        if e.pin is not None:
+            facts.append(["Pinned", e.pin])
+        return facts
 
 
-def _restore(session: Session, slot: int, name: str) -> str:
-    checkpoint = session.storage.load(name)
-    checkpoint.verify()  # before anything is changed
-    session.pause(slot)
-    pin = checkpoint.pinned is None
-    if pin:
-        checkpoint.pin("being restored")  # or the next commit's retention could delete it
-    try:
-        before = session.snapshot(slot, timeout=30.0)
-        step = session.restore(slot, checkpoint)
-    finally:
-        if pin:
-            checkpoint.unpin()
-    done = (
-        f"Slot {slot} is at step {step:,}, from {name}. The state before is kept as {before.name}"
-    )
-    remark = session.events.select("restored", actor_slot=slot)[-1].detail
-    return f"{done}. Note: {remark}" if remark else done
+def lane_row(lane: Lane) -> dict[str, Any]:
+    """Return what a page needs of a lane. The live edge goes by the board."""
+    return {
+        "n": lane.number,
+        "run": lane.run,
+        "words": lane.words,
+        "parent": lane.parent,
+        "fork": lane.fork,
+        "first": lane.first,
+        "last": max((e.step for e in lane.checkpoints), default=lane.first),
+        "live": lane.is_live,
+    }

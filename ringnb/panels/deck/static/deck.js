@@ -74,8 +74,8 @@ async function render({ model, el }) {
     if (drawing.dragged()) return;
     state.follows = Boolean(head.follows);
     state.name = head.name ?? "";
-    if (head.lane) state.leaf = head.lane;
-    else if (state.follows && live()) state.leaf = live().n;
+    const lane = state.lanes.find((one) => (head.lane ? one.n === head.lane : one.run === head.run)) ?? live();
+    if (lane) state.leaf = lane.n;
     if (head.step >= 0) state.step = head.step;
     if (state.follows) bringIntoView(state.step);
     drawPlayhead();
@@ -160,19 +160,21 @@ async function render({ model, el }) {
     later();
   };
   const takeLanes = () => {
-    state.lanes = model.get("lanes");
+    state.lanes = model.get("lanes").map((lane) => ({ ...lane }));
     if (!state.lanes.some((lane) => lane.n === state.leaf)) state.leaf = live()?.n ?? 0;
     takeActor();
+    takePlayhead();
     later();
   };
   const takeActor = () => {
     const actor = board.get("actor"), lane = live();
-    if (state.slot !== actor.slot) { halt(); state.slot = actor.slot; }
+    if (state.slot !== actor.slot) { halt(); state.slot = actor.slot; state.moved = 0; }
     if (!lane) return;
+    lane.base ??= lane.last;
     Object.assign(lane, { running: Boolean(actor.running), ended: board.get("life") !== "running" });
     if (model.get("slot") === actor.slot && actor.step !== undefined) {
       lane.edge = actor.step;
-      lane.last = Math.max(lane.last, actor.step);
+      lane.last = Math.max(lane.base, actor.step);
     }
     if (reachOut()) later();
     else drawing.liveEdge(lane);
