@@ -20,6 +20,8 @@ from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.deck.actors import ActorPanel
+from ringnb.panels.deck.looking import Looking
+from ringnb.panels.deck.moments import Moments
 from ringnb.panels.deck.timeline import TimelinePanel
 from ringnb.panels.keep.retention import RetentionPanel
 from ringnb.panels.keep.schedule import CheckpointPanel
@@ -186,6 +188,9 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
         if controller is None:
             controller = Controller(current)
             controller.views[Live.key] = Live(controller)
+            # Before the timeline, which shows what they have just found.
+            controller.views[Looking.key] = looking = Looking(controller)
+            controller.views[Moments.key] = Moments(controller, looking)
             _controllers.add(controller)
         current.on_displaced(close_panels)  # the output of the cell's next run replaces the panels
         controller.replace(current)  # a cell may have called `remake`

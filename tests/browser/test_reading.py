@@ -50,7 +50,7 @@ def test_names_contrast_and_narrow_page(notebook, cockpit):
     actor, timeline = panel_in(cockpit, "actor"), panel_in(cockpit, "timeline")
     actor.get_by_role("button", name="Restart", exact=True).click(force=True)
     expect(line_of(cockpit)).to_contain_text("Restart: The kernel runs")
-    timeline.get_by_role("button", name="Verify all", exact=True).click()
+    timeline.get_by_role("button", name="Check again", exact=True).click()
     expect(line_of(cockpit)).to_contain_text("verified, every byte")
     notebook.command("application:toggle-left-area")  # the list of files, half of a narrow page
     for theme in ("JupyterLab Light", "JupyterLab Dark"):

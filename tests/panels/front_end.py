@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from waiting import until
+
+from ringnb.panels.deck.marks import LAYOUT, Flag, Kind
+
 __all__ = [
     "actions_of",
     "below",
@@ -10,18 +14,36 @@ __all__ = [
     "flag",
     "flags",
     "hand_of",
+    "look",
+    "marks_of",
     "press",
     "said",
+    "squares_of",
     "told",
     "troubles",
 ]
 
 
-def press(panel, action):
+# The buttons that scripts of the deck draw.
+_DRAWN = {
+    "Deck": ("live.run", "live.pause", "live.step", "live.snapshot", "look.newest"),
+    "Moment": ("pin", "unpin", "check", "check_all", "download"),
+}
+_DRAWN["Transport"] = _DRAWN["Deck"][:4]
+_DRAWN["Deck"] += ("moment.restore", "moment.branch")
+_DRAWN["Moment"] = tuple(f"moment.{name}" for name in _DRAWN["Moment"])
+
+
+def press(panel, action, **args):
     """Send what a front end sends when a panel's button is pressed; the name may lack its first word."""
     names = [name for w in below(panel) for name, *_ in actions_of(w)]
     (name,) = {n for n in names if n == action or n.split(".")[-1] == action}
-    hand_of(panel)._handle_custom_msg({"do": name}, [])
+    hand_of(panel)._handle_custom_msg({"do": name, **args}, [])
+
+
+def look(panel, **args):
+    """Send where the playhead is moved to."""
+    hand_of(panel)._handle_custom_msg({"do": "look.to", **args}, [])
 
 
 def choose(panel, key, name):
@@ -31,6 +53,21 @@ def choose(panel, key, name):
 def do(panel, action, **args):
     """Send what a view sends."""
     hand_of(panel)._handle_custom_msg({"do": action, **args}, [])
+
+
+def marks_of(timeline):
+    """The marks that a page which has none gets: key, step, lane, kind and flags of each."""
+    hand_of(timeline)._handle_custom_msg({"do": "look.marks"}, [])
+    until(lambda: timeline.deck.marks["v"] == 0 or timeline.deck.marks["from"] == 0)
+    packed = LAYOUT.iter_unpack(timeline.deck.marks.get("add", b""))
+    return [
+        (key, int(step), lane, Kind(kind), Flag(flags)) for key, step, lane, kind, flags in packed
+    ]
+
+
+def squares_of(timeline):
+    """The flags of each checkpoint's mark, oldest first."""
+    return [flags for *_, kind, flags in marks_of(timeline) if kind == Kind.CHECKPOINT]
 
 
 def said(panel):
@@ -61,7 +98,8 @@ def flag(panel, action):
 
 
 def actions_of(widget):
-    return widget.actions if type(widget).__name__ == "Actions" else []
+    kind = type(widget).__name__
+    return widget.actions if kind == "Actions" else [(name,) for name in _DRAWN.get(kind, ())]
 
 
 def board_of(panel):

@@ -25,7 +25,9 @@ class CheckpointChoices:
         self._histories = histories
         self._looked: tuple[str, int, int] = ("", 0, 0)
         self.slot = 0  # of the selected actor
-        self.verdicts_changed = 0  # counts
+        self.damages = (
+            0  # rises whenever another checkpoint is known to be damaged, or is no longer
+        )
 
     def update(self, histories: Histories) -> None:
         """Take over what is stored now; forget the verdicts on what is deleted."""
@@ -33,9 +35,7 @@ class CheckpointChoices:
         # The drawer and the workers add verdicts meanwhile.
         with self._lock:
             self._histories = histories
-            if not names.issuperset(self._verdicts):
-                self._verdicts = {k: v for k, v in self._verdicts.items() if k in names}
-                self.verdicts_changed += 1
+            self._verdicts = {k: v for k, v in self._verdicts.items() if k in names}
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -85,17 +85,18 @@ class CheckpointChoices:
         """Return the selected actor's checkpoints, oldest first."""
         return self._histories[self.slot]
 
-    def note_verdict(self, name: str, verdict: str = _VERIFIED) -> None:
-        """Note what reading a checkpoint has shown."""
+    def note_verdict(self, name: str, verdict: str = _VERIFIED) -> bool:
+        """Note what reading a checkpoint has shown; return whether that is news."""
         with self._lock:
+            before = self._verdicts.get(name, _VERIFIED)
             self._verdicts[name] = verdict
-            self.verdicts_changed += 1
+            self.damages += verdict != before
+            return verdict != before
 
     def forget_verdict(self, name: str) -> None:
         """Forget what reading a checkpoint has shown: it was changed."""
         with self._lock:
-            self._verdicts.pop(name, None)
-            self.verdicts_changed += 1
+            self.damages += self._verdicts.pop(name, _VERIFIED) != _VERIFIED
 
     def verdict(self, name: str, unread: str) -> str:
         """Return what reading a checkpoint has shown, or a word for one that was not read."""

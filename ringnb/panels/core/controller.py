@@ -98,6 +98,8 @@ class Controller:
         self._follow(session)
         self.state = self._reader.read(session)
         self.choices = CheckpointChoices(self.state.histories)
+        # What the retention that is looked at would delete, by name; whoever previews it replaces it.
+        self.going: frozenset[str] = frozenset()
         # One widget, shown in several panels; its ``value`` is the slot that actions are about.
         self.picker = slot_picker(self.state.actors, "Actor")
         self.picker.add_class("ringnb-picker")
@@ -221,6 +223,17 @@ class Controller:
 
         self._workers[worker].submit(job)
 
+    def note_store(self) -> None:
+        """Have the store read again soon: it was changed by what no event tells. Any thread."""
+        self._reader.forget_store()
+        self.display.poke()
+
+    def note_damage(self, name: str, error: Exception) -> None:
+        """Note that reading a checkpoint has shown damage, and warn of it once. Any thread."""
+        if self.choices.note_verdict(name, f"damaged: {error}"):
+            text = f"{name} is damaged and passed over: {error}"
+            self.say("warning", text, key=f"damage:{name}")
+
     # -- what panels say -------------------------------------------------------------------------
 
     def open_history(self, view: str, part: str) -> None:
@@ -323,8 +336,11 @@ class Controller:
         e = self.choices.resolve("main")
         follows = self.choices.follows("main")
         if e is None:
-            return {"run": "", "step": -1, "name": "", "follows": follows}
-        return {"run": e.run, "step": e.step, "name": e.name, "follows": follows}
+            return {"run": "", "lane": 0, "step": -1, "name": "", "at": -1, "follows": follows}
+        # A step between checkpoints is shown by the one before it.
+        lane, step = self.choices.looked or (0, e.step)
+        head = {"run": e.run, "lane": lane, "step": step, "name": e.name, "at": e.step}
+        return {**head, "follows": follows}
 
     def _put_history(self, state: SessionState, now: float) -> None:
         """Put the rows of histories that are open, once a second at most."""

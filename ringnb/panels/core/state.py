@@ -83,6 +83,10 @@ class StateReader:
         self._histories: Histories = ()
         self._store_read = (-1, 0.0)  # the events logged by then, and when
 
+    def forget_store(self) -> None:
+        """Read the store at the next call: it was changed by what no event tells, such as a pin."""
+        self._store_read = (-1, 0.0)
+
     def read(self, session: Session) -> SessionState:
         """Return the state of a session: open, closed or with a dead kernel."""
         now = time.monotonic()

@@ -12,7 +12,8 @@ from ringnb._support.text import counted, rows_table
 from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import ActorState, SessionState
-from ringnb.panels.core.widgets import button_state, integer_field, number_field, row
+from ringnb.panels.core.widgets import number_field, row
+from ringnb.panels.deck.widgets import Transport
 
 __all__ = ["ActorPanel"]
 
@@ -28,7 +29,6 @@ class ActorPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self.steps = self.control(integer_field("Steps", 100))
         self.pace = self.control(
             number_field(
                 "Steps/s at most (0: no limit)",
@@ -43,16 +43,15 @@ class ActorPanel(Panel):
         self._controller.picker.observe(self._show_pace, "value")
         self.table = HTML()
         bar = self.actions(
-            "Actor",
-            ("live.run", "Run", "Let the actor step freely"),
-            ("live.pause", "Pause", "Stop the actor at its next step boundary"),
-            ("step", "Step", "Take as many steps as the field says"),
+            "All actors",
             ("live.run_all", "Run all", "Let every actor step freely"),
             ("live.pause_all", "Pause all", "Stop every actor"),
+            ("live.snapshot_all", "Snapshot all", "Checkpoint the live state of every actor"),
             ("live.stop", "Stop kernel", "Checkpoint every actor, then end the kernel"),
             ("live.restart", "Restart", "A new kernel, every actor from its newest checkpoint"),
         )
-        return [bar, row(self.steps, self.pace), self.table]
+        transport = Transport(board=self._controller.board, hand=self._controller.hand)
+        return [transport, row(self.pace), bar, self.table]
 
     def _show_pace(self, change: Any) -> None:
         """Show the limit of the actor that was selected, on the thread that serves the controls."""
@@ -67,11 +66,6 @@ class ActorPanel(Panel):
         allowed = f"at most {limit:g}" if limit else "any number of"
         done = f"Actor {slot} takes {allowed} steps/s"
         self.submit("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
-
-    def on_action(self, action: str) -> None:
-        """Enqueue what the one button does that needs the panel's field."""
-        if action == "step":
-            self._controller.do("live.step", n=int(self.steps.value))
 
     def show(self, state: SessionState) -> None:
         """Put the table, and which buttons can be used."""
@@ -100,7 +94,6 @@ class ActorPanel(Panel):
         ]
         header = ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots")
         self.put(self.table, value=rows_table(caption, header, rows))
-        self.flags(step=button_state(state.ended, state.life))
 
 
 def _state_word(actor: ActorState, state: SessionState) -> str:

@@ -1,7 +1,7 @@
 """The playhead: which moment of which run is looked at, and the checkpoint that shows it.
 
 `Looking` serves ``look.*``, so that a button in a message works whatever panels are open. It keeps the
-lanes of the selected actor. What is looked at is kept with the other choices, see `CheckpointChoices.look`.
+lanes of the selected actor. What is looked at is one of the session's choices: `CheckpointChoices.look`.
 """
 
 from __future__ import annotations

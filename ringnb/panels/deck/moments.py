@@ -88,7 +88,7 @@ class Moments:
     # -- on the storage worker -------------------------------------------------------------------
 
     def _keep_and_restore(self, session: Session, slot: int, name: str) -> tuple[str, str]:
-        """Keep the live state as a checkpoint, then restore one; return what to say, and the kept one."""
+        """Keep the live state, then restore; return what to say, and the name of what was kept."""
         checkpoint = session.storage.load(name)
         checkpoint.verify()  # before anything is changed
         counters = session.counters(slot)
@@ -115,10 +115,12 @@ class Moments:
 
     def _pin(self, session: Session, name: str, label: str) -> str:
         session.storage.pin(name, label)
+        self._controller.note_store()
         return f"{name} is pinned: {label}"
 
     def _unpin(self, session: Session, name: str) -> str:
         session.storage.unpin(name)
+        self._controller.note_store()
         return f"{name} is not pinned: the policy decides on it again"
 
     def _check(self, session: Session, history: Sequence[CheckpointInfo]) -> str:

@@ -10,7 +10,7 @@ from ipywidgets import Widget
 from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.core.controller import Controller, SessionGone
+from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.deck.film import Film, Wish, small_picture
@@ -109,14 +109,21 @@ class TimelinePanel(Panel):
         wish, field = found
         name = wish.info.name
         try:
-            small = small_picture(self.session.storage.load(name), field)
+            checkpoint = self.session.storage.load(name)
+            checkpoint.verify()  # also what is not shown: the playhead passes over what is damaged
+            small = small_picture(checkpoint, field)
         except SessionGone:
             return
         except CheckpointCorrupt as error:
             self._controller.note_damage(name, error)
-        except (CheckpointNotFound, KeyError, TypeError, OSError):
-            pass  # retired meanwhile, without this field, or of a storage of another kind
+        except CheckpointNotFound:
+            pass  # retired meanwhile
+        except Exception as error:  # noqa: BLE001 - nothing may end the drawer's thread
+            self._controller.say(
+                "problem", f"Pictures: {name}: {error!r}", key="film", repeats=False
+            )
         else:
+            self._controller.choices.note_verdict(name)
             self.film.add(wish, field, small)
         self._controller.display.poke()
         self._controller.drawer.submit("film", self._read_next)
@@ -132,7 +139,7 @@ class TimelinePanel(Panel):
         if slot != self.deck.slot:
             self._marks.restart()
             self._lane_of = {}
-        made_of = (slot, looking.version, choices.verdicts_changed, self._controller.going)
+        made_of = (slot, looking.version, choices.damages, self._controller.going)
         if made_of != self._shown:
             self._shown = made_of
             self._lane_of |= {e.name: x.number for x in lanes.all for e in x.checkpoints}
@@ -178,7 +185,9 @@ class TimelinePanel(Panel):
         else:
             facts.append(["State", f"stored, {'good' if e.good else 'not good: see History'}"])
         facts.append(["From", e.name])
-        params = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.params)
+        params = ", ".join(
+            f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.params
+        )
         if params:
             facts.append(["With", params])
         made = "" if e.created_at is None else f", committed {e.created_at:%Y-%m-%d %H:%M:%S} UTC"

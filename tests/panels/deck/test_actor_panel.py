@@ -18,8 +18,7 @@ def test_running_pausing_and_stepping(session):
     press(panel, "pause")
     until(lambda: not session.counters(0).running)
     at = session.current_step(0)
-    panel.steps.value = 25
-    press(panel, "step")
+    press(panel, "step", n=25)
     until(lambda: session.current_step(0) == at + 25)
     panel._controller.picker.value = 1
     press(panel, "run")
@@ -45,14 +44,13 @@ def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
         assert not hasattr(picker, "options")
         picker.value = 4000
         assert picker.value == 39  # the nearest that there is
-        press(actor, "step")
+        press(actor, "step", n=100)
         until(lambda: session.current_step(39) == 100)
         until(lambda: "life_39" in actor.table.value)
         assert "32 of 40 actors" in actor.table.value
         session.snapshot(39)
-        until(lambda: timeline.checkpoints.items)
-        timeline.into.value = 7
-        press(timeline, "restore")
+        until(lambda: flag(timeline, "branch").get("disabled") is False)
+        press(timeline, "branch", slot=7)
         until(lambda: session.current_step(7) == 100)
 
 

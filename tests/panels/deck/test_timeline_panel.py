@@ -1,4 +1,4 @@
-"""The timeline panel: restore, verify, and what is damaged."""
+"""The timeline panel: the playhead, restore and branch, what is damaged, what a page gets."""
 
 from __future__ import annotations
 
@@ -6,45 +6,93 @@ import shutil
 
 import numpy as np
 import pytest
-from front_end import choose, flag, press, told
+from front_end import choose, flag, hand_of, look, marks_of, press, said, squares_of, told, troubles
 from waiting import until
 
 import ringnb as rn
+from ringnb.panels.deck.marks import Flag, Kind
 
 
-def test_restoring_keeps_the_state_before_even_when_only_one_is_kept(session):
-    session.manager.reconfigure(max_snapshots=1)
-    session.run_steps(0, 10)
-    chosen = session.snapshot(0)
-    session.run_steps(0, 15)
+def facts(timeline):
+    return dict(timeline.moment.facts)
+
+
+def head(timeline):
+    return timeline.deck.board.playhead
+
+
+def stored(session, *steps):
+    """Return checkpoints of actor 0 at these steps."""
+    made = []
+    for step in steps:
+        session.run_steps(0, step - session.current_step(0))
+        made.append(session.snapshot(0))
+    return made
+
+
+def ready(session):
+    """Return the panel once its buttons can be used."""
     timeline = session.panel("timeline")
     until(lambda: flag(timeline, "restore").get("disabled") is False)
+    return timeline
+
+
+def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_brings_it_back(
+    session,
+):
+    session.manager.reconfigure(max_snapshots=1)
+    (chosen,) = stored(session, 10)
+    session.run_steps(0, 15)
+    before = session.state(0).numpy()["pressure"]
+    timeline = ready(session)
     press(timeline, "restore")
-    until(lambda: told(timeline, "is at step 10"), 20)
+    until(lambda: told(timeline, "continues from step 10"), 20)
     assert session.current_step(0) == 10
-    assert told(timeline, "kept as checkpoint_0_step_25")
+    assert told(timeline, "as run 2. Its state before is kept: checkpoint_0_step_25")
     assert session.storage.load("checkpoint_0_step_25").step == 25
     assert session.storage.load(chosen.name).pinned is None
+    until(lambda: len(timeline.deck.lanes) == 2)
+    lane = timeline.deck.lanes[0]
+    assert (lane["n"], lane["parent"], lane["fork"]) == (2, 1, 10)
+    (undo,) = [m["actions"] for m in timeline.deck.board.messages if m["actions"]][-1:]
+    do, label, args = undo[0]
+    assert label == "Undo"
+    hand_of(timeline)._handle_custom_msg({"do": do, **args}, [])
+    until(lambda: told(timeline, "continues from step 25"), 20)
+    assert np.array_equal(session.state(0).numpy()["pressure"], before)
 
 
-def test_a_fork_puts_one_actors_state_into_another(session):
-    session.run_steps(0, 12)
-    made = session.snapshot(0)
-    timeline = session.panel("timeline")
-    until(lambda: flag(timeline, "restore").get("disabled") is False)
-    timeline.into.value = 1
+def test_an_actor_that_ran_runs_on_from_the_restored_step(session):
+    stored(session, 10)
+    timeline = ready(session)
+    session.resume(0)
+    until(lambda: session.current_step(0) > 20)
     press(timeline, "restore")
-    until(lambda: told(timeline, "is at step 12"))
+    until(lambda: told(timeline, "continues from step 10"), 20)
+    assert session.counters(0).running
+
+
+def test_a_branch_puts_one_actors_state_into_another_and_leaves_the_live_one_alone(session):
+    made = stored(session, 12)[0]
+    timeline = ready(session)
+    session.resume(0)
+    press(timeline, "branch", slot=1)
+    until(lambda: told(timeline, "Actor 1 continues from step 12"))
+    assert session.counters(0).running
     fork = session.snapshot(1)
     assert fork.parent == made.name
     assert np.array_equal(fork.numpy()["pressure"], made.numpy()["pressure"])
+    press(timeline, "branch", slot=0)
+    until(lambda: told(timeline, "that is the actor that you look at"))
+    press(timeline, "branch", slot=2)
+    until(lambda: told(timeline, "there is no such actor; choose another one of 0 to 1"))
 
 
 @pytest.mark.filterwarnings("ignore::ringnb.CheckpointWarning")
 def test_the_code_of_a_checkpoint_is_shown_and_that_other_code_made_it_is_said(session):
     made = session.snapshot(0)
-    timeline = session.panel("timeline")
-    until(lambda: f">{made.code['fingerprint'][:8]}" in timeline.overview.value)
+    timeline = ready(session)
+    until(lambda: facts(timeline).get("Code", "").startswith(made.code["fingerprint"][:8]))
     actor = session.manager.registered[0]
     edited = {"fingerprint": "0" * 64, "update": "update", "functions": {}, "values": {"c": "1"}}
     session.manager.register_actor(0, actor.kernel_id, actor.kernel_type, code=edited)
@@ -52,34 +100,119 @@ def test_the_code_of_a_checkpoint_is_shown_and_that_other_code_made_it_is_said(s
     until(lambda: told(timeline, "was made by other code: `c` (1) is new"))
 
 
-def test_damage_is_seen_and_cannot_be_restored(session):
+def test_a_step_between_checkpoints_shows_the_one_before_and_says_so(session):
+    names = [made.name for made in stored(session, 10, 20, 30)]
+    timeline = ready(session)
+    look(timeline, lane=1, step=27)
+    until(lambda: head(timeline)["step"] == 27)
+    assert (head(timeline)["name"], head(timeline)["at"], head(timeline)["lane"]) == (
+        names[1],
+        20,
+        1,
+    )
+    until(lambda: told(timeline, f"shown is {names[1]}, 7 steps before it. There is no replay"))
+    assert facts(timeline)["State"].startswith("not stored: the checkpoint 7 steps before it")
+    look(timeline, lane=1, step=3)
+    until(lambda: head(timeline)["name"] == names[0])  # none before: the first
+    look(timeline, name=names[2])
+    until(lambda: facts(timeline)["From"] == names[2])
+    assert facts(timeline)["Step"] == "30 of run 1"
+    look(timeline, name="gone")
+    until(lambda: told(timeline, "gone is not there any more"))
+
+
+def test_a_commit_moves_the_playhead_only_if_it_follows_the_newest(session):
+    names = [made.name for made in stored(session, 10, 20)]
+    timeline = ready(session)
+    assert head(timeline)["follows"] is True
+    look(timeline, lane=1, step=10)
+    until(lambda: head(timeline)["name"] == names[0])
+    newest = stored(session, 30)[0].name
+    until(lambda: len(squares_of(timeline)) == 3)
+    assert (head(timeline)["name"], head(timeline)["follows"]) == (names[0], False)
+    press(timeline, "newest")
+    until(lambda: head(timeline)["name"] == newest)
+    assert head(timeline)["follows"] is True
+    timeline._controller.picker.value = 1  # which has no checkpoint
+    until(lambda: head(timeline)["name"] == "")
+    until(lambda: marks_of(timeline) == [])
+
+
+def test_what_was_done_to_the_live_actor_is_marked_at_its_step(session):
+    stored(session, 10)
+    session.inject(0, at=(3, 3))
     session.run_steps(0, 5)
-    good = session.snapshot(0)
-    session.run_steps(0, 5)
-    bad = session.snapshot(0)
+    session.set_params(0, damping=session.params(0)["damping"] + 0.5)
     timeline = session.panel("timeline")
+    until(lambda: timeline.deck.lanes)
+    assert [mark[1:4] for mark in marks_of(timeline)] == [
+        (0, 1, Kind.DISTURBED),  # by the fixture
+        (10, 1, Kind.DISTURBED),
+        (15, 1, Kind.ADJUSTED),
+        (10, 1, Kind.CHECKPOINT),
+    ]
+    key = marks_of(timeline)[1][0]
+    hand_of(timeline)._handle_custom_msg({"do": "look.about", "key": key}, [])
+    until(lambda: timeline.deck.about.get("key") == key)
+    assert timeline.deck.about["title"] == "disturbed at step 10 of run 1"
+    assert timeline.deck.about["lines"] == ["cell y 3, x 3 by 1"]
+
+
+def test_damage_found_while_reading_is_passed_over_with_one_warning_and_no_problem(session):
+    good, bad = stored(session, 10, 20)
     session.faults.corrupt(bad.name)
-    until(lambda: len(timeline.checkpoints.items) == 2)
-    press(timeline, "verify")
+    timeline = ready(session)
+    assert head(timeline)["name"] == bad.name  # nobody knows yet
+    keys = [key for key, *_, kind, _ in marks_of(timeline) if kind == Kind.CHECKPOINT]
+    hand_of(timeline)._handle_custom_msg({"do": "look.film", "keys": keys, "traces": []}, [])
+    until(lambda: squares_of(timeline) == [Flag(0), Flag.DAMAGED])
+    until(lambda: head(timeline)["name"] == good.name)
+    assert [item[0] for item in timeline.deck.film["items"]] == keys[:1]
+    assert [m["kind"] for m in timeline.deck.board.messages if m["open"]] == ["warning"]
+    look(timeline, lane=1, step=25)
+    until(lambda: head(timeline)["step"] == 25)
+    assert head(timeline)["name"] == good.name
+    hand_of(timeline)._handle_custom_msg({"do": "look.film", "keys": keys, "traces": []}, [])
+    until(lambda: timeline.deck.film["n"] > 1)
+    assert len(troubles(timeline)) == 1
+
+
+def test_a_checkpoint_that_was_seen_becomes_unusable_when_it_is_found_damaged(session):
+    good, bad = stored(session, 5, 10)
+    timeline = ready(session)
+    session.faults.corrupt(bad.name)
+    press(timeline, "check_all")
     until(lambda: told(timeline, "1 of 2 damaged"))
-    until(lambda: timeline.checkpoints.items[1]["bad"] == 1)
-    assert timeline.checkpoints.items[0]["bad"] == 0
+    until(lambda: squares_of(timeline) == [Flag(0), Flag.DAMAGED])
     choose(timeline, "main", bad.name)
     until(lambda: flag(timeline, "restore")["disabled"] is True)
+    assert facts(timeline)["State"].startswith("damaged: ")
+    press(timeline, "check")
+    until(lambda: any(t.startswith("Check again: ") for t in troubles(timeline)))
     choose(timeline, "main", "")
-    assert (
-        timeline._controller.choices.resolve("main").name == good.name
-    )  # the newest that is sound
+    until(lambda: facts(timeline)["From"] == good.name)  # the newest that is sound
+
+
+def test_pinning_and_unpinning_change_the_mark(session):
+    stored(session, 5)
+    timeline = ready(session)
+    press(timeline, "pin", label=" calm ")
+    until(lambda: timeline.moment.pinned)
+    assert facts(timeline)["Pinned"] == "calm"
+    assert squares_of(timeline) == [Flag.PINNED]
+    press(timeline, "unpin")
+    until(lambda: not timeline.moment.pinned)
+    assert said(timeline).endswith("is not pinned: the policy decides on it again")
 
 
 def test_a_users_copy_is_not_taken_for_a_checkpoint(session, tmp_path):
     first = session.snapshot(0)
     shutil.copytree(tmp_path / "s.zarr" / first.name, tmp_path / "s.zarr" / "my_backup")
     timeline = session.panel("timeline")
-    session.run_steps(0, 5)
-    second = session.snapshot(0)
-    until(lambda: len(timeline.checkpoints.items) >= 2)
-    assert [item["name"] for item in timeline.checkpoints.items] == [first.name, second.name]
+    stored(session, 5)
+    until(lambda: len(squares_of(timeline)) >= 2)
+    steps = [step for _, step, _, kind, _ in marks_of(timeline) if kind == Kind.CHECKPOINT]
+    assert steps == [0, 5]
 
 
 def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_damaged(tmp_path):
@@ -90,6 +223,6 @@ def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_dama
         assert names == ["x_life_0_0_step_0", "x_life_0_0_step_0.2"]
         (path / names[1] / "zarr.json").write_text('{"attributes": {"ringnb": {}}}')
         timeline = session.panel("timeline")
-        until(lambda: len(timeline.checkpoints.items) == 2)
+        until(lambda: squares_of(timeline) == [Flag(0), Flag.DAMAGED])
         with pytest.warns(rn.CheckpointWarning, match=r"step_0\.2"):
             assert session.restore(0, "latest") == 0
