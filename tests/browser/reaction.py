@@ -44,13 +44,11 @@ threading.Thread(target=watch, daemon=True).start()""",
 _WATCH = """() => {
   const bar = document.querySelector("[data-ringnb-panel='cockpit'] [data-ringnb-panel='actor']");
   window.clicked = []; window.shown = [];
-  for (const id of ["run", "pause"]) {
-    const button = bar.querySelector(`[data-action='${id}']`);
-    button.addEventListener("click", () => window.clicked.push(Date.now()), true);
-    new MutationObserver(() => {
-      if (button.getAttribute("aria-pressed") === "true") window.shown.push(Date.now());
-    }).observe(button, { attributes: true, attributeFilter: ["aria-pressed"] });
-  }
+  const button = bar.querySelector("[data-do='live.run']");
+  button.addEventListener("click", () => window.clicked.push(Date.now()), true);
+  new MutationObserver(() => window.shown.push(Date.now())).observe(button, {
+    attributes: true, attributeFilter: ["data-running"],
+  });
 }"""
 
 
@@ -70,13 +68,12 @@ def main() -> None:
         page = notebook.page
         notebook.run(0)
         panel = page.locator("[data-ringnb-panel='cockpit'] [data-ringnb-panel='actor']")
-        panel.locator("[data-action='run'][aria-pressed='true']").wait_for()
+        panel.locator("[data-do='live.run'][data-running='true']").wait_for()
         notebook.run(1)
         page.evaluate(_WATCH)
         notebook.start(2)
         for i in range(CLICKS):
-            action = "run" if i % 2 else "pause"
-            panel.locator(f"[data-action='{action}']").click()
+            panel.locator("[data-do='live.run']").click()
             page.wait_for_function(f"() => window.shown.length === {i + 1}")
             page.wait_for_timeout(150)
         notebook.wait_end(2)

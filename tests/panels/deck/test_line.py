@@ -95,7 +95,10 @@ def test_the_page_has_the_marks_of_every_version_or_asks_for_all():
 
 
 def test_a_step_shows_the_sound_checkpoint_before_it_on_its_way():
-    marks = whole(of_steps([100, 200, 300]), of_steps([250, 350], 2, {350: Flag.DAMAGED}))
+    disturbed = {"input": Mark(Kind.DISTURBED, 1, 20)}
+    marks = whole(
+        of_steps([100, 200, 300]), of_steps([250, 350], 2, {350: Flag.DAMAGED}), disturbed
+    )
     seen = evaluate(
         """const marks = makeMarks(); marks.take(load(given.marks));
         const way = wayOf(given.lanes, 2), step = (mark) => mark && mark.step;
@@ -103,6 +106,7 @@ def test_a_step_shows_the_sound_checkpoint_before_it_on_its_way():
         return [[380, 349, 249, 5].map((at) => step(nearestOf(marks, way, at))),
           [200, 250, 100].map(beside),
           [100, 200, 201].map((at) => laneAt(way, at).n),
+          step(neighbour(marks, way, -1, 1)),
           step(nearestOf(marks, wayOf(given.lanes, 1), 999)),
           spaced(marks, way, makeScale(0, 400, 0, 400), 60).map(step)];""",
         marks=marks,
@@ -110,8 +114,9 @@ def test_a_step_shows_the_sound_checkpoint_before_it_on_its_way():
     )
     assert seen == [
         [250, 250, 200, 100],
-        [[100, 250], [200, None], [None, 200]],
+        [[100, 250], [200, None], [20, 200]],
         [1, 1, 2],
+        20,
         300,
         [100, 200],
     ]

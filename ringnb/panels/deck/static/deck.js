@@ -50,7 +50,7 @@ async function render({ model, el }) {
     if (mark) moveTo(mark.step);
     return Boolean(mark);
   };
-  const toFirst = () => { const first = neighbour(marks, way(), -1, 1); if (first) moveTo(first.step); };
+  const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step); };
   const toNewest = () => {
     halt();
     state.moved = ask("look.newest", {}, transport.node("look.newest"));

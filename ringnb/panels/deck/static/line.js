@@ -84,10 +84,11 @@ function nearestOf(marks, way, step) {
     const own = marks.ofLane(lane.n);
     for (let i = lowerBound(own, Math.min(step, top) + 0.5) - 1; i >= 0; i--) if (isSound(own[i])) return own[i];
   }
-  return neighbour(marks, way, -1, 1);
+  return neighbour(marks, way, -1, 1, isSound);
 }
+const canRest = (mark) => mark.kind !== CHECKPOINT || isSound(mark);
 // The mark of a way next to a step, earlier (-1) or later (1); of checkpoints only the sound ones.
-function neighbour(marks, way, step, by) {
+function neighbour(marks, way, step, by, fits = canRest) {
   let best = null;
   for (const { lane, top } of way) {
     const own = marks.ofLane(lane.n);
@@ -95,7 +96,7 @@ function neighbour(marks, way, step, by) {
     for (; i >= 0 && i < own.length; i += by) {
       const mark = own[i];
       if (mark.step > top) break;
-      if (mark.kind === CHECKPOINT && !isSound(mark)) continue;
+      if (!fits(mark)) continue;
       if (!best || (by > 0 ? mark.step < best.step : mark.step > best.step)) best = mark;
       break;
     }

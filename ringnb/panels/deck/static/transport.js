@@ -99,6 +99,7 @@ function makeTransport(root, board, act) {
       const live = running();
       const toggle = nodes["live.run"];
       setText(toggle.text, live ? "Pause" : "Run");
+      setAttribute(toggle.node, "data-running", String(live));
       const path = toggle.node.querySelector("path");
       setAttribute(path, "d", live ? ICONS.pause : ICONS.run);
       const flag = live ? flags["live.pause"] : flags["live.run"];
