@@ -54,10 +54,10 @@ PANELS: tuple[str, ...] = tuple(_PARTS)
 # what the panels of the stage and of the deck have for it.
 _TABS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "explore": (("field", "compare"), ("parameters",)),
-    "keep": (("retention",), ("checkpoint",)),
+    "keep": (("retention",), ("checkpoint", "actor")),
     "learn": (("lifecycle",), ("predict", "faults")),
 }
-_DECK = ("actor", "timeline")  # seen in every tab
+_DECK = ("timeline",)  # seen in every tab
 
 
 @final

@@ -42,7 +42,7 @@ threading.Thread(target=watch, daemon=True).start()""",
     "while not time.sleep(0.1) and len(seen) < {clicks}: pass",
 ]
 _WATCH = """() => {
-  const bar = document.querySelector("[data-ringnb-panel='cockpit'] [data-ringnb-panel='actor']");
+  const bar = document.querySelector("[data-ringnb-panel='cockpit'] [data-ringnb-panel='timeline']");
   window.clicked = []; window.shown = [];
   const button = bar.querySelector("[data-do='live.run']");
   button.addEventListener("click", () => window.clicked.push(Date.now()), true);
@@ -67,7 +67,7 @@ def main() -> None:
     with lone_notebook(cells, 1280, 900) as notebook:
         page = notebook.page
         notebook.run(0)
-        panel = page.locator("[data-ringnb-panel='cockpit'] [data-ringnb-panel='actor']")
+        panel = page.locator("[data-ringnb-panel='cockpit'] [data-ringnb-panel='timeline']")
         panel.locator("[data-do='live.run'][data-running='true']").wait_for()
         notebook.run(1)
         page.evaluate(_WATCH)

@@ -47,11 +47,11 @@ def test_shortcuts_do_not_act(notebook, cockpit):
 def test_names_contrast_and_narrow_page(notebook, cockpit):
     assert unnamed_controls(cockpit) == []
     # The result of a click, or why there is none, is said in the one message line.
-    actor, timeline = panel_in(cockpit, "actor"), panel_in(cockpit, "timeline")
-    actor.get_by_role("button", name="Restart", exact=True).click(force=True)
-    expect(line_of(cockpit)).to_contain_text("Restart: The kernel runs")
-    timeline.get_by_role("button", name="Check again", exact=True).click()
+    cockpit.get_by_role("button", name="Check again", exact=True).click()
     expect(line_of(cockpit)).to_contain_text("verified, every byte")
+    cockpit.get_by_role("tab", name="Keep").click()
+    cockpit.get_by_role("button", name="Restart", exact=True).click(force=True)
+    expect(line_of(cockpit)).to_contain_text("Restart: The kernel runs")
     notebook.command("application:toggle-left-area")  # the list of files, half of a narrow page
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
@@ -76,11 +76,11 @@ def test_voila(voila_server, page, cockpit_notebook):
     page.goto(f"{voila_server.url}/voila/render/cockpit.ipynb", timeout=60_000)
     cockpit = panel_in(page, "cockpit")
     expect(cockpit).to_be_visible(timeout=30_000)
-    actor = panel_in(cockpit, "actor")
-    actor.get_by_role("button", name="Run", exact=True).click()
-    expect(actor.locator("tbody tr").first).to_contain_text("running")
-    actor.get_by_role("button", name="Pause", exact=True).click()
-    expect(actor.locator("tbody tr").first).to_contain_text("paused")
+    timeline = panel_in(cockpit, "timeline")
+    timeline.get_by_role("button", name="Run", exact=True).click()
+    expect(cockpit.locator(".rn-state")).to_contain_text("Running")
+    timeline.get_by_role("button", name="Pause", exact=True).click()
+    expect(cockpit.locator(".rn-state")).to_contain_text("Standing")
     cockpit.get_by_role("tab", name="Keep").click()
     checkpoint = panel_in(cockpit, "checkpoint")
     checkpoint.get_by_role("button", name="Snapshot now", exact=True).click()

@@ -34,6 +34,7 @@ class Looking:
     """
 
     key: ClassVar[str] = "look"
+    seen: bool = True  # what it finds is for any view
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller

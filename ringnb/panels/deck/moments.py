@@ -31,6 +31,7 @@ class Moments:
     """Acts on the checkpoint that is looked at. A view without a widget."""
 
     key: ClassVar[str] = "moment"
+    seen: bool = True  # its flags are those of buttons in any view
 
     def __init__(self, controller: Controller, looking: Looking) -> None:
         self._controller = controller

@@ -44,11 +44,15 @@ class TimelinePanel(Panel):
         self._all_wanted = False  # a page has missed a version
         self._lane_of: dict[str, int] = {}  # of each checkpoint that could be read once
         self.deck = Deck(board=controller.board, hand=controller.hand)
-        self.moment = Moment(board=controller.board, hand=controller.hand)
         controller.on_do("look.marks", self._want_all)
         controller.on_do("look.film", self._want_film)
         controller.on_do("look.about", self._want_about)
-        return [self.deck, self.moment]
+        return [self.deck]
+
+    def side(self) -> Sequence[Widget]:
+        """Make what says where the playhead is."""
+        self.moment = Moment(board=self._controller.board, hand=self._controller.hand)
+        return [self.moment]
 
     # -- on Jupyter's thread ---------------------------------------------------------------------
 

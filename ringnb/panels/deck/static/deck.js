@@ -9,7 +9,7 @@ const SEND_MS = 125; // between two playheads that are sent
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
-  const root = make("div", { class: "rn-deck" });
+  const root = make("div", { class: "rn-timeline" });
   const marks = makeMarks();
   const film = makeFilm();
   const state = {
