@@ -133,10 +133,10 @@ def main() -> None:
     """Compile all variants and print what is in them."""
     load(simulate=False)
     from ringnb.kernel.cuda.compile import launch_bounds, signature
-    from ringnb.kernel.cuda.program import build, cell_code
+    from ringnb.kernel.cuda.program import build, cell_codes
 
     for hosted, capabilities in variants(full="--full" in sys.argv[1:]):
-        body = build([cell_code(actor) for actor in hosted])
+        body = build([code for actor in hosted for code in cell_codes(actor)])
         bounds = launch_bounds(_THREADS)
         for capability, ptx in compiled(body, signature(), capabilities, bounds):
             found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}

@@ -8,6 +8,9 @@ function once per cell; it reads ``now`` at any cell, reads ``next`` at its own 
 cell's next value there. Then the levels swap. Until it is written, ``next`` holds the level before
 ``now``: a scheme of second order in time reads it, one of first order does not. Both move the same
 number of bytes, and the result cannot depend on the order in which cells are visited.
+
+A step may have several stages, each an update of its own. Every cell has gone through one before the
+next begins, and the levels swap after each.
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ from ringnb._support.checks import (
 )
 from ringnb.messages.simulated_time import SimulatedTime
 
-__all__ = ["MAX_PARAMS", "Actor", "FieldSpec"]
+__all__ = ["MAX_PARAMS", "MAX_STAGES", "Actor", "FieldSpec"]
 
 MAX_PARAMS = 16
+MAX_STAGES = 32
 _DIMS = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
@@ -152,6 +156,11 @@ class Actor(ABC):
     def dt_s(self) -> float | None:
         """Simulated seconds per step, or None where a step has no duration."""
         return self._params.get("dt")
+
+    @property
+    def stages(self) -> tuple[Callable[..., None], ...]:
+        """The functions of a step, in order: `update` alone, unless the model has several stages."""
+        return (self.update,)
 
     @property
     def start_step(self) -> int:

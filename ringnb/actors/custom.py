@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.checks import check_bool, check_name, check_slot
-from ringnb.actors.base import Actor, FieldSpec
+from ringnb.actors.base import MAX_STAGES, Actor, FieldSpec
 from ringnb.actors.checks import DTYPES, Start, check_dtype, check_start
 from ringnb.actors.trial import try_update
 from ringnb.actors.update_rules import check_references, check_text
@@ -31,6 +31,7 @@ class CellActor(Actor):
         ``now[field, y, x]`` at any cell and ``next`` at its own cell only, where it writes the cell's
         next value, ``next[field, y, x]``; until then, that holds the level before ``now``. It is
         compiled by Numba, so it may use numbers, NumPy functions and other compiled functions.
+        Left out where `stages` are given.
     shape : tuple of int
         Grid points per axis, one to three axes.
     fields : sequence of str or mapping of str to FieldSpec, default ("u",)
@@ -49,7 +50,12 @@ class CellActor(Actor):
     dtype : dtype-like, default "float32"
         One for all fields.
     levels : {1, 2}, default 1
-        2 if a step reads ``next``, as a scheme of second order in time does.
+        2 if a step reads ``next``, as a scheme of second order in time does. With `stages`, 2 if the
+        first stage reads it.
+    stages : sequence of callable, optional
+        Several updates that a step calls in turn, in place of `update`, at most 32; one may stand there
+        repeatedly. All cells have gone through a stage before the next begins, which finds in ``now``
+        what it wrote, and in ``next``, until the write, what it read. See the notes.
     kernel_type : str, optional
         The name of the model; by default the name of `update`.
     inject : callable, optional
@@ -82,6 +88,14 @@ class CellActor(Actor):
     first state is tried. A trial cannot see all: a fault in a branch that no tried cell takes shows in a
     run.
 
+    With `stages`, the levels swap after every stage. All stages of a step have the same ``step``, and
+    what stops, changes or captures an actor comes between two steps. A stage after the first may read
+    ``next`` at its own cell: the midpoint rule, for example, takes half a step in its first stage and
+    writes ``next[0, x] + dt * f(now)`` in its second. What is to last from
+    one stage to the one after the next goes into a field. A field that a stage leaves unwritten keeps
+    what the stage before has read, not what it wrote. With `levels` of 2, ``<field>_previous`` is what
+    the last stage of the step has read.
+
     For speed write the cell with one expression and choose neighbours by conditional expressions,
     ``now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]``: such a function runs as fast as the built-in
     models. An ``if`` around the assignment keeps the inner loop from being vectorised.
@@ -96,8 +110,8 @@ class CellActor(Actor):
 
     def __init__(
         self,
-        update: Callable[..., None],
-        shape: tuple[int, ...],
+        update: Callable[..., None] | None = None,
+        shape: tuple[int, ...] = (),
         *,
         fields: Sequence[str] | Mapping[str, FieldSpec] = ("u",),
         params: Mapping[str, float] | None = None,
@@ -107,6 +121,7 @@ class CellActor(Actor):
         dtype: npt.DTypeLike = "float32",
         levels: int = 1,
         kernel_type: str | None = None,
+        stages: Sequence[Callable[..., None]] | None = None,
         inject: Callable[..., None] | None = None,
         boundscheck: bool = False,
         replayable: bool = True,
@@ -115,7 +130,8 @@ class CellActor(Actor):
             msg = f"params must map names to numbers, such as {{'rate': 0.1}}, got {params!r}"
             raise TypeError(msg)
         super().__init__(shape, params or {}, start_step=start_step, start_time=start_time)
-        plain = _plain("update", update, ["now", "next", "params", "step", *self.dims])
+        wanted = ["now", "next", "params", "step", *self.dims]
+        self._stages = _stages(update, stages, wanted)
         if levels not in (1, 2) or isinstance(levels, bool):
             msg = f"levels must be 1 or 2, got {levels!r}"
             raise ValueError(msg)
@@ -133,28 +149,37 @@ class CellActor(Actor):
         if levels == 2 and any(f"{name}_previous" in specs for name in specs):
             msg = "a field name ending in '_previous' clashes with the stored previous level"
             raise ValueError(msg)
-        self.update = self._plain = plain
+        self.update = self._stages[0]
         if inject is not None:
             parameters = ["now", "before", "params", "z", "y", "x", "amplitude"]
             self.inject = _plain("inject", inject, parameters)  # type: ignore[method-assign]  # as the class allows
         self.fields = dict(specs)
         self.dtype = check_dtype(dtype)
         self.levels = levels
-        name = plain.__name__ if kernel_type is None else kernel_type
+        name = self.update.__name__ if kernel_type is None else kernel_type
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
         self._start = None if callable(start) else check_start(start, self, finite=False)
         self.boundscheck = check_bool(boundscheck, "boundscheck")
         self.replayable = check_bool(replayable, "replayable")
-        if self.replayable:
-            check_references(plain)
-        check_text(plain, stops=self.boundscheck)
+        for stage in dict.fromkeys(self._stages):
+            if self.replayable:
+                check_references(stage)
+            check_text(stage, stops=self.boundscheck)
         # A start that is called may draw from a generator: it is called when it is needed, not here.
         self._tried = self._make_start is None
         state = np.broadcast_to(np.zeros(1, self.dtype), self.state_shape)
-        try_update(
-            self, plain, (state if self._start is None else self._start) if self._tried else None
-        )
+        self._try((state if self._start is None else self._start) if self._tried else None)
+
+    @property
+    def stages(self) -> tuple[Callable[..., None], ...]:
+        """The functions of a step, in order."""
+        return self._stages
+
+    def _try(self, state: npt.NDArray[Any] | None) -> None:
+        """Try each stage once, the first one as such, and where it comes again as a later one."""
+        for update, later in dict.fromkeys((f, i > 0) for i, f in enumerate(self._stages)):
+            try_update(self, update, state, later=later)
 
     def start(self, slot: int = 0) -> npt.NDArray[Any]:
         """Return the state given, or zeros."""
@@ -165,14 +190,16 @@ class CellActor(Actor):
                 msg = f"start({slot}) returned None: it must return an array of {self.state_shape}"
                 raise ValueError(msg)
             if not self._tried:
-                try_update(self, self._plain, made)
+                self._try(made)
                 self._tried = True
             return made
         return np.zeros(self.state_shape, self.dtype) if self._start is None else self._start.copy()
 
 
 def from_arrays(
-    arrays: Mapping[str, npt.ArrayLike], update: Callable[..., None], **options: Any
+    arrays: Mapping[str, npt.ArrayLike],
+    update: Callable[..., None] | None = None,
+    **options: Any,
 ) -> CellActor:
     """Return an actor that goes on from the arrays of a simulation that you have.
 
@@ -183,8 +210,9 @@ def from_arrays(
     ----------
     arrays : mapping of str to array
         An array ``(*grid)`` for each field, all of one shape and one dtype. They are copied.
-    update : callable
-        Computes the next state of one cell, see `CellActor`; ``now[0]`` is the first field.
+    update : callable, optional
+        Computes the next state of one cell, see `CellActor`; ``now[0]`` is the first field. Left out
+        where ``stages=`` are given.
     **options : object
         Other parameters of `CellActor`, such as ``params={"dt": 0.01}``, ``start_step=500``,
         ``start_time=5.0``.
@@ -232,6 +260,22 @@ def from_arrays(
         "levels": 1 if len(names) == len(found) else 2,
     }
     return CellActor(update, first.shape, **(derived | options))
+
+
+def _stages(update: object, stages: object, wanted: list[str]) -> tuple[FunctionType, ...]:
+    """Return the plain functions of a step."""
+    if stages is None:
+        return (_plain("update", update, wanted),)
+    if update is not None:
+        msg = "update and stages are two ways to say what a step computes: give one of them"
+        raise TypeError(msg)
+    if not isinstance(stages, Sequence):
+        msg = f"stages must be a sequence of functions such as [f, g], got {stages!r}"
+        raise TypeError(msg)
+    if not 1 <= len(stages) <= MAX_STAGES:
+        msg = f"stages must hold 1 to {MAX_STAGES} functions, got {len(stages)}"
+        raise ValueError(msg)
+    return tuple(_plain(f"stages[{i}]", stage, wanted) for i, stage in enumerate(stages))
 
 
 def _plain(what: str, function: object, wanted: list[str]) -> FunctionType:

@@ -33,22 +33,23 @@ _OPTIONS = ("boundscheck", "error_model", "fastmath", "parallel")
 _MISSING = object()
 
 
-def code_of(update: Callable[..., None]) -> dict[str, Any]:
-    """Describe an update function as it is now, in JSON values.
+def code_of(*stages: Callable[..., None]) -> dict[str, Any]:
+    """Describe an actor's stages as they are now, in JSON values.
 
     Parameters
     ----------
-    update : callable
-        A plain function, or one that Numba has compiled.
+    *stages : callable
+        Plain functions, or such as Numba has compiled; most actors have one.
 
     Returns
     -------
     dict
-        ``fingerprint``, the SHA-256 of everything but the update's own name; ``update``, that name;
-        ``functions``, name to digest; ``values``, name to text. Names are relative to the update's
-        module. ``more`` counts functions and values beyond the first 32 of each.
+        ``fingerprint``, the SHA-256 of everything but the name of the one stage; ``update``, the name of
+        the first; ``functions``, name to digest; ``values``, name to text, among them ``stages``, their
+        names in order, if there are several. Names are relative to the first stage's module. ``more``
+        counts functions and values beyond the first 32 of each.
     """
-    walk = _Walk(_plain(update))
+    walk = _Walk([_plain(stage) for stage in stages])
     functions, values = walk.functions, walk.values
     others = sorted((name, digest) for name, digest in functions.items() if name != walk.update)
     content = json.dumps([functions[walk.update], others, sorted(values.items())])
@@ -64,14 +65,17 @@ def code_of(update: Callable[..., None]) -> dict[str, Any]:
 
 @final
 class _Walk:
-    """Visits a function and all that it refers to, each once."""
+    """Visits functions and all that they refer to, each once."""
 
-    def __init__(self, update: FunctionType) -> None:
+    def __init__(self, stages: list[FunctionType]) -> None:
         self.functions: dict[str, str] = {}  # name to digest, in the order of the visits
         self.values: dict[str, str] = {}
         self._names: dict[FunctionType, str] = {}
-        self._home = update.__module__
-        self.update = self._visit(update)
+        self._home = stages[0].__module__
+        names = [self._visit(stage) for stage in stages]
+        self.update = names[0]
+        if len(names) > 1:
+            self._take("stages", ", ".join(names))
 
     def _label(self, module: str | None, name: str) -> str:
         name = name.replace("<locals>.", "")
@@ -312,9 +316,12 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _of_functions(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], bool]:
     """Name the functions that differ, and say whether some cannot be compared."""
-    # The update is the same function under whatever name.
+    # An update is the same function under whatever name; the order of several is told by their names.
     old, new = (
-        {"" if name == code.get("update") else name: d for name, d in functions.items()}
+        {
+            "" if name == code.get("update") and "stages" not in _named(code, "values") else name: d
+            for name, d in functions.items()
+        }
         for code in (then, now)
         for functions in (_named(code, "functions"),)
     )

@@ -237,9 +237,17 @@ class _Trial:
     """An update, uncompiled, with the state and the parameters that it gets."""
 
     def __init__(
-        self, actor: Actor, update: FunctionType, now: npt.NDArray[Any], params: npt.NDArray[Any]
+        self,
+        actor: Actor,
+        update: FunctionType,
+        now: npt.NDArray[Any],
+        params: npt.NDArray[Any],
+        *,
+        later: bool = False,
     ) -> None:
         self.actor, self.names = actor, names_of(update)
+        # Before the write, a later stage finds in `next` what the stage before it has read.
+        self.stored = actor.levels == 2 or later
         self._update, self._code = uncompiled(update), update.__code__
         self.now, self._params = now.view(_Now), params.view(_Params)
         for array in (self.now, self._params):
@@ -278,12 +286,11 @@ class _Trial:
         `own` and `others` are for a second run, which must then give the same: if a checkpoint holds
         one level, ``next`` holds anything when a step begins.
         """
-        stored = self.actor.levels == 2
         for field, written in enumerate(cell.written):
-            if not written and not stored:
+            if not written and not self.stored:
                 where = place(self._code.co_filename, self._code.co_firstlineno)
                 raise _Fault(partial(self._keeps, step, at, field), where)
-        reads = [read for read in cell.reads if not (read[0] and stored)]
+        reads = [read for read in cell.reads if not (read[0] and self.stored)]
         if reads:
             is_own, filename, line = reads[0]
             try:
@@ -367,11 +374,18 @@ class _Trial:
         return self._trace
 
 
-def try_update(actor: Actor, update: FunctionType, state: npt.NDArray[Any] | None) -> None:
-    """Try an update on some cells of a state; `ValueError` with the line if something is wrong.
+def try_update(
+    actor: Actor,
+    update: FunctionType,
+    state: npt.NDArray[Any] | None,
+    *,
+    later: bool = False,
+) -> None:
+    """Try a stage on some cells of a state; `ValueError` with the line if something is wrong.
 
-    `state` is ``(levels * fields, *grid)``. Without one, where it is made later, only what no state
-    could make right is looked for.
+    `state` is ``(levels * fields, *grid)``; a stage `later` than the first gets it as well, though it
+    will find what the stages before it make of it. Without one, where it is made later, only what no
+    state could make right is looked for.
     """
     fields = len(actor.fields)
     shape = (fields, *actor.shape)
@@ -380,7 +394,7 @@ def try_update(actor: Actor, update: FunctionType, state: npt.NDArray[Any] | Non
     else:
         now, before = state[:fields], state[-fields:]
     params = np.array(list(actor.params.values()), np.float64)
-    trial = _Trial(actor, update, now, params)
+    trial = _Trial(actor, update, now, params, later=later)
     with trial.limited(_LIMIT_S):
         samples = list(_extremes(now))
         steps = [actor.start_step + k for k in _STEPS]
@@ -389,19 +403,20 @@ def try_update(actor: Actor, update: FunctionType, state: npt.NDArray[Any] | Non
             others = _different(second, [values_at(now, one) for one in samples], actor.dtype)
             cell = trial.run(step, at, own, second)
             if cell is not None and state is not None and actor.replayable:
-                trial.check_hidden(step, at, cell, own if actor.levels == 2 else others, others)
+                trial.check_hidden(step, at, cell, own if trial.stored else others, others)
 
 
 def explain(
     actor: Actor,
+    stage: int,
     now: npt.NDArray[Any],
     following: npt.NDArray[Any],
     params: npt.NDArray[np.float64],
     step: int,
     at: tuple[int, ...],
 ) -> str:
-    """Return what an update did wrong at a cell, by computing it again; empty if that cannot be seen."""
-    update = actor.update
+    """Return what a stage did wrong at a cell, by computing it again; empty if that cannot be seen."""
+    update = actor.stages[stage]
     assert isinstance(update, FunctionType)
     trial = _Trial(actor, update, now.view(), params.copy())
     trial.tells_exceptions = True

@@ -32,7 +32,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.actors.base import MAX_PARAMS, Actor
+from ringnb.actors.base import MAX_PARAMS, MAX_STAGES, Actor
 
 Words = npt.NDArray[np.int64]
 
@@ -84,7 +84,7 @@ ACTOR_WORDS = LINE
     C_NY,
     C_NX,
     C_ROWS,  # length of the leading grid axis
-    C_STEP_FN,
+    C_STAGES,  # stages of a step
     C_INJECT_FN,
     C_PARAMS,  # address of the live parameters
     C_TAIL,  # offset of the staging tail
@@ -107,12 +107,13 @@ ACTOR_WORDS = LINE
     C_HOLDS,  # how often it has waited
     C_TOLD,  # whether the host was told that it waits
 ) = range(32)
-TABLE_COLUMNS = 32
+C_STAGE_FNS = 40  # the first of MAX_STAGES columns: what computes each stage
+TABLE_COLUMNS = C_STAGE_FNS + MAX_STAGES
 
 # Behind an actor's live parameters, written by the thread that steps it: what an update with checked
-# indices did wrong. The cell plus 1, counted along the grid, or 0; and the step.
-P_FAULT_CELL, P_FAULT_STEP = MAX_PARAMS, MAX_PARAMS + 1
-PARAMS_COLUMNS = MAX_PARAMS + 2
+# indices did wrong. The cell plus 1, counted along the grid, or 0; the step, and the stage in it.
+P_FAULT_CELL, P_FAULT_STEP, P_FAULT_STAGE = range(MAX_PARAMS, MAX_PARAMS + 3)
+PARAMS_COLUMNS = MAX_PARAMS + 3
 
 # Fixed facts of a lane, for compiled code.
 (
@@ -159,6 +160,7 @@ def actor_columns(actor: Actor, slot: int) -> dict[int, int]:
         C_SLOT: slot,
         C_LEVEL_BYTES: state_nbytes(actor) // actor.levels,
         C_LEVELS: actor.levels,
+        C_STAGES: len(actor.stages),
         C_NF: len(actor.fields),
         C_NZ: nz,
         C_NY: ny,

@@ -201,7 +201,7 @@ def record_steps(table: Any, row: int, count: int, elapsed_ns: int) -> None:
     table[row, layout.C_STEP_NS] = max(1, elapsed_ns // count)
     table[row, layout.C_BUSY_NS] += elapsed_ns
     table[row, layout.C_STEP] += count
-    if count % 2 == 1:  # the levels have swapped an odd number of times
+    if count * table[row, layout.C_STAGES] % 2 == 1:  # the levels swap after every stage
         table[row, layout.C_CUR] = 1 - table[row, layout.C_CUR]
     if table[row, layout.C_BUDGET] > 0:
         table[row, layout.C_BUDGET] -= count

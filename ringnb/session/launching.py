@@ -94,7 +94,7 @@ def register_population(
     """Register the actors of a kernel that starts fresh; return the slots of those with a history."""
     with_history: set[int] = set()
     # As it is now, just compiled: what a function refers to may change at any time.
-    kinds = {(actor.update, actor.replayable) for actor in kernel.actors}
+    kinds = {(actor.stages, actor.replayable) for actor in kernel.actors}
     code = {kind: _describe(*kind, kernel) for kind in kinds}
     for slot, (actor, kernel_id) in enumerate(zip(kernel.actors, ids, strict=True)):
         manager.register_actor(
@@ -104,7 +104,7 @@ def register_population(
             params=actor.start_params(slot),
             backend=kernel.name,
             fields=actor.field_attrs,
-            code=code[actor.update, actor.replayable],
+            code=code[actor.stages, actor.replayable],
         )
         # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
         # changes: its start counts as saved.
@@ -115,11 +115,11 @@ def register_population(
 
 
 def _describe(
-    update: Callable[..., None], replayable: bool, kernel: AbstractKernel
+    stages: Sequence[Callable[..., None]], replayable: bool, kernel: AbstractKernel
 ) -> dict[str, Any]:
     """Return what a checkpoint records of the code that runs."""
-    code = {**code_of(update), **environment(), "backend": kernel.name}
-    if commit := git_commit(plain(update).__code__.co_filename):
+    code = {**code_of(*stages), **environment(), "backend": kernel.name}
+    if commit := git_commit(plain(stages[0]).__code__.co_filename):
         code["git"] = commit
     if not replayable:
         code["replayable"] = False

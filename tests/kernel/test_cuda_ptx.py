@@ -104,7 +104,7 @@ import ringnb as rn
 from ringnb.kernel.cuda.availability import load
 cuda = load(simulate=False)
 from ringnb.kernel.cuda.compile import compiled, signature
-from ringnb.kernel.cuda.program import build, cell_code
+from ringnb.kernel.cuda.program import build, cell_codes
 
 @numba.njit
 def inner(x):
@@ -124,7 +124,7 @@ def update(now, next, params, step, x):
 actor = rn.actors.CellActor(update, (8,), dtype=float)
 constants = (1.2345, 2.3456, 3.4567, 4.5678)
 for K, L in (constants[:2], constants[2:]):
-    ((_, ptx),) = compiled(build([cell_code(actor)]), signature(), ((9, 0),), (256, 4))
+    ((_, ptx),) = compiled(build(cell_codes(actor)), signature(), ((9, 0),), (256, 4))
     print([struct.pack(">d", number).hex() in ptx.lower() for number in constants])
 """
 

@@ -204,7 +204,7 @@ def test_a_process_compiles_the_same_function_once(text):
     def step_address(k):
         namespace = {"K": k, "np": np}
         exec(text, namespace)
-        return compile_actor(rn.actors.CellActor(namespace["f"], (4,))).step_address
+        return compile_actor(rn.actors.CellActor(namespace["f"], (4,))).step_addresses
 
     first, same, other, almost = map(step_address, (2.0, 2.0, 3.0, 2))
     assert first == same
@@ -216,12 +216,12 @@ def test_a_function_is_compiled_once_until_what_it_refers_to_changes(text):
     namespace = {"K": 2.0, "numba": numba, "types": types}
     exec(text, namespace)
     actor = rn.actors.CellActor(namespace["f"], (4,))
-    first = compile_actor(actor).step_address
-    assert compile_actor(actor).step_address == first
+    first = compile_actor(actor).step_addresses
+    assert compile_actor(actor).step_addresses == first
     namespace["K"] = 3.0
     if "mod" in namespace:
         namespace["mod"].K = 3.0
-    assert compile_actor(actor).step_address != first
+    assert compile_actor(actor).step_addresses != first
 
 
 def test_what_may_change_unseen_equals_nothing():

@@ -130,7 +130,7 @@ def test_buffers_of_a_lane_lie_apart_and_each_level_has_a_gap_behind_it():
 
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 def test_pools_of_a_cuda_launch_have_room_for_every_actor_and_buffer(lanes):
-    plan = cuda_layout.CudaPlan(ACTORS, range(len(ACTORS)), lanes)
+    plan = cuda_layout.CudaPlan(ACTORS, [[k] for k in range(len(ACTORS))], lanes)
     spans = []
     for slot, actor in enumerate(ACTORS):
         row = plan.table[plan.row(slot)]

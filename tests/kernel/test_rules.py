@@ -18,7 +18,7 @@ MS = 1_000_000
 def row(**columns):
     """Make a table with one actor that exists."""
     table = np.zeros((1, layout.TABLE_COLUMNS), np.int64)
-    table[0, layout.C_EXISTS] = 1
+    table[0, layout.C_EXISTS] = table[0, layout.C_STAGES] = 1
     for name, value in columns.items():
         table[0, getattr(layout, f"C_{name.upper()}")] = value
     return table

@@ -112,7 +112,9 @@ def _copy_after_steps(wave: actors.Wave2D, n: int, steps: int) -> Callable[[], f
         turn ^= 1
         pointers = (levels[0].ctypes.data, levels[1].ctypes.data, params.ctypes.data)
         target = targets[turn].ctypes.data
-        return float(_step_then_copy(code.step_address, *pointers, n, n, steps, target, scratch))
+        return float(
+            _step_then_copy(code.step_addresses[0], *pointers, n, n, steps, target, scratch)
+        )
 
     return memcpy
 

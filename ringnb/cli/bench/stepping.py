@@ -90,7 +90,7 @@ def against_plain_loops(scale: Scale) -> Iterator[Row]:
             return time_s(lambda: run_steps(client, steps))
 
         def plain() -> float:
-            return time_s(lambda: _same_loop(code.step_address, *pointers, *shape, steps))
+            return time_s(lambda: _same_loop(code.step_addresses[0], *pointers, *shape, steps))
 
         def by_hand() -> float:
             return time_s(lambda: _handwritten(a, b, params[0], params[1], steps))

@@ -20,9 +20,9 @@ def compile_wave(cc: tuple[int, int]) -> str:
     load(simulate=False)
     # These modules import numba.cuda, which `load` has just chosen.
     from ringnb.kernel.cuda.compile import launch_bounds, signature  # noqa: PLC0415 - see above
-    from ringnb.kernel.cuda.program import build, cell_code  # noqa: PLC0415 - see above
+    from ringnb.kernel.cuda.program import build, cell_codes  # noqa: PLC0415 - see above
 
-    body = build([cell_code(Wave2D((8, 8)))])
+    body = build(cell_codes(Wave2D((8, 8))))
     ((_, ptx),) = compiled(body, signature(), (cc,), launch_bounds(256))
     return ptx
 

@@ -89,19 +89,20 @@ _SOURCES = {
     ),
 }
 # Every index is checked. The first cell that raised is noted behind the parameters, for the leader, and
-# the state stays as it was before that step.
+# the state stays as it was before that stage.
 _CHECKED = """
 def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
     now = carray(now_p, {shape})
     next = carray(next_p, {shape})
     params = carray(params_p, (16,))
-    fault = carray(params_p, (18,))
+    fault = carray(params_p, (19,))
     per_row = {per_row}
     at = first * per_row
     while at < last * per_row and fault[16] == 0.0:
         try:
             cell(now, next, params, step, {place})
         except Exception:
+            fault[18] = {stage}
             fault[17] = step
             fault[16] = at + 1
         at += 1
@@ -122,7 +123,7 @@ def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
 class CompiledActor(NamedTuple):
     """Addresses of an actor's compiled functions, valid as long as this is referred to."""
 
-    step_address: int
+    step_addresses: tuple[int, ...]  # of each stage
     inject_address: int
     keep_alive: tuple[Any, ...]  # the Numba objects that own the code
 
@@ -132,24 +133,30 @@ _compile_lock = threading.Lock()
 
 
 def compile_actor(actor: Actor) -> CompiledActor:
-    """Compile an actor's update and inject functions, or take those of an earlier call.
+    """Compile the functions of an actor's stages and its inject, or take those of an earlier call.
 
-    A `TypeError` if `update` does not take ``(now, next, params, step, [[z,] y,] x)``, a `ValueError` if
+    A `TypeError` if a stage does not take ``(now, next, params, step, [[z,] y,] x)``, a `ValueError` if
     a function cannot be compiled.
     """
     ndim = len(actor.shape)
-    update, inject = plain(actor.update), plain(actor.inject)
-    _check_signature(update, ndim)
+    stages = [plain(stage) for stage in actor.stages]
+    for stage in stages:
+        _check_signature(stage, ndim)
     element = types.CPointer(numba.from_dtype(actor.dtype))
     arguments = (element, element, types.CPointer(types.float64), *((types.int64,) * 7))
     with _compile_lock:
-        source = _SOURCES[ndim]
-        if actor.boundscheck:
-            source = _CHECKED.replace("{place}", _PLACES[ndim])
-            source = source.replace("{per_row}", _CELLS_PER_ROW[ndim])
-        step = _function(f"step{ndim}", source, update, arguments, _SHAPES[ndim])
+        steps = []
+        for number, stage in enumerate(stages):
+            source = _SOURCES[ndim]
+            if actor.boundscheck:
+                source = _CHECKED.replace("{place}", _PLACES[ndim])
+                source = source.replace("{per_row}", _CELLS_PER_ROW[ndim])
+                source = source.replace("{stage}", str(number))
+            steps.append(_function(f"step{ndim}", source, stage, arguments, _SHAPES[ndim]))
+        inject = plain(actor.inject)
         disturb = _function("inject", _INJECT, inject, (*arguments, types.float64))
-        return CompiledActor(step.address, disturb.address, (step, disturb))
+        addresses = tuple(step.address for step in steps)
+        return CompiledActor(addresses, disturb.address, (*steps, disturb))
 
 
 def _function(

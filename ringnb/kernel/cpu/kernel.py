@@ -110,7 +110,8 @@ class CpuKernel(LaneKernel):
         fill_start(state_view(block, actor, int(facts[layout.C_SECOND])), actor, slot)
         params = list(actor.start_params(slot).values())
         memory.params[row, : len(params)] = params
-        facts[layout.C_STEP_FN] = self._code[slot].step_address
+        for stage, address in enumerate(self._code[slot].step_addresses):
+            facts[layout.C_STAGE_FNS + stage] = address
         facts[layout.C_INJECT_FN] = self._code[slot].inject_address
         facts[layout.C_EXISTS] = 1
         facts[layout.C_STEP] = actor.start_step
@@ -301,14 +302,14 @@ def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
             f"in slot {slot}, the update raised in step {begun} or one of the next (Numba has printed "
             "the exception, above): CellActor(..., boundscheck=True) names step, cell and line"
         )
-    step = int(params[layout.P_FAULT_STEP])
+    step, stage = int(params[layout.P_FAULT_STEP]), int(params[layout.P_FAULT_STAGE])
     at = np.unravel_index(int(params[layout.P_FAULT_CELL]) - 1, actor.shape)
     cell = tuple(int(i) for i in at)
     now, following = _levels(memory, row, actor)
-    # The table is still that of the slice's begin, and the levels swap with every step.
-    if (step - int(memory.table[row, layout.C_STEP])) % 2:
+    # The table is still that of the slice's begin, and the levels swap with every stage.
+    if ((step - int(memory.table[row, layout.C_STEP])) * len(actor.stages) + stage) % 2:
         now, following = following, now
-    why = explain(actor, now, following, params[: len(actor.params)], step, cell)
+    why = explain(actor, stage, now, following, params[: len(actor.params)], step, cell)
     return f"in slot {slot}, {why or f'the update raised in step {step}, at the cell {cell}'}"
 
 

@@ -1,8 +1,8 @@
 """The team of a lane: several threads that step one actor together.
 
 The leader (rank 0) publishes a job and takes part in it; members wait for jobs. A step is a job, or
-a run of many steps with a barrier after each. A capture (copying the state into a staging buffer, with
-its checksum) is split by bytes.
+a run of many steps, with a barrier after each stage. A capture (copying the state into a staging
+buffer, with its checksum) is split by bytes.
 
 Who waits spins for a while, then yields, and a member without work for `F_HOT_NS` sleeps on a pipe:
 other threads share the cores.
@@ -76,14 +76,15 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
     if table[actor, layout.C_CUR] != 0:
         now, following = following, now
     step = table[actor, layout.C_STEP]
-    for _ in range(count):
+    stages = table[actor, layout.C_STAGES]
+    for turn in range(count * stages):
         if last > first:
             done = call_step(
-                table[actor, layout.C_STEP_FN],
+                table[actor, layout.C_STAGE_FNS + turn % stages],
                 now,
                 following,
                 table[actor, layout.C_PARAMS],
-                step,
+                step + turn // stages,
                 table[actor, layout.C_NF],
                 table[actor, layout.C_NZ],
                 table[actor, layout.C_NY],
@@ -94,10 +95,9 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
             if done == 0:
                 params = carray(words_at(table[actor, layout.C_PARAMS]), (layout.P_FAULT_STEP,))
                 params[layout.P_FAULT_CELL] = _RAISED
-        step += 1
         now, following = following, now
         if width > 1:
-            # The next step reads what the neighbours wrote in this one, and writes what they read.
+            # The next stage reads what the neighbours wrote in this one, and writes what they read.
             _barrier(team, facts, rank)
 
 

@@ -128,10 +128,10 @@ class CudaKernel(LaneKernel):
         _check_alone(self.name)
         self._device: Device = SimulatedDevice() if simulate else GpuDevice()
         # Only now: these modules take the numba.cuda that is there.
-        from ringnb.kernel.cuda.program import build, cell_code
+        from ringnb.kernel.cuda.program import build, cell_codes
 
-        codes = [cell_code(actor) for actor in actors]
-        kinds = list(dict.fromkeys(codes))
+        codes = [cell_codes(actor) for actor in actors]
+        kinds = list(dict.fromkeys(code for own in codes for code in own))
         key = tuple(
             (all_it_reads(k.update), all_it_reads(k.inject), k.dtype, k.ndim) for k in kinds
         )
@@ -160,7 +160,7 @@ class CudaKernel(LaneKernel):
             cl.F_HOT_NS: _HOT_NS[simulate],
             cl.F_LEASE_NS: int(lease_s * 1e9),
         }
-        plan = CudaPlan(actors, [kinds.index(code) for code in codes], lanes)
+        plan = CudaPlan(actors, [[kinds.index(code) for code in own] for own in codes], lanes)
         try:
             self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
         except Exception as error:

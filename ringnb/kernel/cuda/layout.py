@@ -38,8 +38,9 @@ from ringnb.kernel.layout import LINE, Words, padded, staging_tail, state_nbytes
 
 __all__ = ["CudaLane", "CudaPlan", "Memory"]
 
-# Column: which of the kernel's update functions the actor has; a CPU kernel keeps an address there.
-C_KIND = layout.C_STEP_FN
+# Column: which of the kernel's inject functions the actor has. A CPU kernel keeps addresses there and in
+# the columns of the stages, which hold numbers of the kernel's update functions here.
+C_KIND = layout.C_INJECT_FN
 
 # Words of ``host``.
 HEARTBEAT = 0
@@ -140,12 +141,12 @@ class CudaLane:
 class CudaPlan:
     """Sizes and offsets, before anything is allocated.
 
-    `kinds` are the indices of the slots' update functions. `table` and `params` (a row per actor) and
+    `kinds` are, for each slot, the indices of its stages. `table` and `params` (a row per actor) and
     `lanes` (a row per lane) are as the kernel finds them; `state_words`, `staging_words` and
     `restore_words` are the sizes of the pools, `stage_words` that of one staging buffer, per lane.
     """
 
-    def __init__(self, actors: Sequence[Actor], kinds: Sequence[int], lanes: int) -> None:
+    def __init__(self, actors: Sequence[Actor], kinds: Sequence[Sequence[int]], lanes: int) -> None:
         self.table: Words = np.zeros((len(actors), layout.TABLE_COLUMNS), np.int64)
         self.lanes: Words = np.zeros((lanes, LANE_COLUMNS), np.int64)
         self.params: npt.NDArray[np.float64] = np.zeros((len(actors), MAX_PARAMS))
@@ -172,14 +173,15 @@ class CudaPlan:
                 self._place(row, slot, actors[slot], kinds[slot])
                 row += 1
 
-    def _place(self, row: int, slot: int, actor: Actor, kind: int) -> None:
+    def _place(self, row: int, slot: int, actor: Actor, kinds: Sequence[int]) -> None:
         level_words = padded(state_nbytes(actor) // actor.levels) // 8
         columns = layout.actor_columns(actor, slot) | {
             layout.C_A: self.state_words,
             layout.C_B: self.state_words + level_words,
             layout.C_EXISTS: 1,
             layout.C_STEP: actor.start_step,
-            C_KIND: kind,
+            C_KIND: kinds[0],
+            **{layout.C_STAGE_FNS + stage: kind for stage, kind in enumerate(kinds)},
         }
         for column, value in columns.items():
             self.table[row, column] = value

@@ -22,7 +22,7 @@ from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
-__all__ = ["CellCode", "build", "cell_code", "compile_cells"]
+__all__ = ["CellCode", "build", "cell_codes", "compile_cells"]
 
 _CELLS = """
 def cells(state, now_at, next_at, params, step, nf, nz, ny, nx, first, stride):
@@ -57,7 +57,7 @@ _PLACES = {1: "x", 2: "y, x", 3: "z, y, x"}
 
 
 class CellCode(NamedTuple):
-    """What makes two actors one kind: their plain functions, element type and number of axes."""
+    """What makes stages of two actors one kind: their plain functions, element type, number of axes."""
 
     update: Callable[..., None]
     inject: Callable[..., None]
@@ -65,9 +65,10 @@ class CellCode(NamedTuple):
     ndim: int
 
 
-def cell_code(actor: Actor) -> CellCode:
-    """Return an actor's kind."""
-    return CellCode(plain(actor.update), plain(actor.inject), actor.dtype.name, len(actor.shape))
+def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
+    """Return the kinds of an actor's stages."""
+    same = plain(actor.inject), actor.dtype.name, len(actor.shape)
+    return tuple(CellCode(plain(update), *same) for update in actor.stages)
 
 
 def _quiet(body: Callable[..., None]) -> Callable[..., None]:
@@ -184,7 +185,7 @@ def _load(m: Any, row: int, source: int, me: int, all_: int) -> None:
 
 
 def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
-    """Make the kernel that hosts actors of the given kinds; ``C_KIND`` of a row is an index into them.
+    """Make the kernel that hosts actors of the given kinds; a row's stages are indices into them.
 
     It is to be given to ``cuda.jit``, and takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
     ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
@@ -248,12 +249,17 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
             if kind == cl.JOB_STEP:
                 step = m.mail[base + cl.J_STEP]
                 own = intrinsics.grid(m.params, row * 16, np.float64, (16,))
-                which = m.table[row, cl.C_KIND]
-                for _ in range(m.mail[base + cl.J_COUNT]):
+                stages = m.table[row, layout.C_STAGES]
+                stage = 0
+                for _ in range(m.mail[base + cl.J_COUNT] * stages):
+                    which = m.table[row, layout.C_STAGE_FNS + stage]
                     nf, nz = m.table[row, layout.C_NF], m.table[row, layout.C_NZ]
                     ny, nx = m.table[row, layout.C_NY], m.table[row, layout.C_NX]
                     step_cells(which, m.state, now, other, own, step, nf, nz, ny, nx, me, everyone)
-                    step += 1
+                    stage += 1
+                    if stage == stages:
+                        stage = 0
+                        step += 1
                     now, other = other, now
                     generation += 1
                     _barrier(m.mail, base, width, generation)

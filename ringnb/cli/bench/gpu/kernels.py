@@ -14,7 +14,7 @@ from numba import cuda
 
 from ringnb.actors.base import Actor
 from ringnb.kernel.cuda import intrinsics as dev
-from ringnb.kernel.cuda.program import cell_code, compile_cells
+from ringnb.kernel.cuda.program import cell_codes, compile_cells
 
 __all__ = ["COPY_SIGNATURE", "ONE_STEP_SIGNATURE", "copy", "one_step"]
 
@@ -35,7 +35,7 @@ def one_step(actor: Actor) -> Callable[..., None]:
     Its arguments: the words of the state, where in them the two levels begin, the parameters, the step,
     the number of fields, and the grid's three lengths.
     """
-    cells = compile_cells(cell_code(actor))
+    cells = compile_cells(cell_codes(actor)[0])
 
     def step_once(
         state_: Any,
