@@ -524,7 +524,7 @@ def cannot_be_tried(now, next, params, step, y, x):
 def test_what_an_update_raised_is_named_with_its_line(update, told):
     actor = A.CellActor(update, SHAPE, boundscheck=True)
     now = np.full((1, *SHAPE), 3, np.float32)
-    said = explain(actor, now, now, np.zeros(0), 4, (2, 5))
+    said = explain(actor, 0, now, now, np.zeros(0), 4, (2, 5))
     if told is None:
         assert said == ""
     else:
