@@ -52,12 +52,12 @@ class CellActor(Actor):
     levels : {1, 2}, default 1
         2 if a step reads ``next``, as a scheme of second order in time does. With `stages`, 2 if the
         first stage reads it.
+    kernel_type : str, optional
+        The name of the model; by default the name of `update`.
     stages : sequence of callable, optional
         Several updates that a step calls in turn, in place of `update`, at most 32; one may stand there
         repeatedly. All cells have gone through a stage before the next begins, which finds in ``now``
         what it wrote, and in ``next``, until the write, what it read. See the notes.
-    kernel_type : str, optional
-        The name of the model; by default the name of `update`.
     inject : callable, optional
         ``inject(now, before, params, z, y, x, amplitude)``, see `Actor.inject`. By default the
         amplitude is added to the first field.
