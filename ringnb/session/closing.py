@@ -41,7 +41,10 @@ def close_parts(
         # Whoever waits no longer for the checkpoint still wants the store released.
         interrupt, deadline = error, time.monotonic()
         service.unsaved += map(service.name_of, service.changed())
-    service.reporter.stop(deadline + _GRACE_S)
+    try:
+        service.reporter.stop(deadline + _GRACE_S)
+    except KeyboardInterrupt as error:
+        interrupt, deadline = interrupt or error, time.monotonic()
     # A kernel that does not answer keeps the writer waiting, with nothing to write.
     if not service.stop(deadline + _GRACE_S) and service.depths()[2]:
         service.warn(

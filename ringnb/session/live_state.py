@@ -70,6 +70,7 @@ class LiveState:
         )
         what = f"cell {where} by {amplitude:g}"
         sink = partial(self._injected, slot, what)
+        self._reporter.take_waiting(slot)
         self._client.call(slot, Command.INJECT, (*cell, bits), sink=sink)
 
     def time(self, slot: int) -> float | None:
@@ -108,6 +109,7 @@ class LiveState:
             self._kernel.params_buffer(slot)[: len(params)] = list(params.values())
             return (), partial(self._params_set, slot, params)
 
+        self._reporter.take_waiting(slot)
         self._client.load(slot, Command.SET_PARAMS, fill)
         return dict(params)
 
@@ -152,6 +154,7 @@ class LiveState:
                 self._loaded, slot, checkpoint, params, clock, is_newest, remark
             )
 
+        self._reporter.take_waiting(slot)
         return self._client.load(slot, Command.RESTORE, fill).step
 
     def _loaded(

@@ -57,6 +57,7 @@ class _Wish:
     line: LineWriter | None = None
     ticket: int = 0  # of the last wait that was served
     epoch: int = -1  # of the state that the line is of
+    captured: tuple[int, int] = (-1, -1)  # epoch and step of the last row
 
 
 @final
@@ -80,7 +81,6 @@ class Reporter:
         # Calls, in the order of the kernel's replies. A SimpleQueue is put into by one call into C.
         self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._wishes: dict[int, _Wish] = {}  # by slot; changed on the reporter's thread only
-        self._told: dict[int, tuple[int, int]] = {}  # by slot: epoch and step of the last HELD
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._writer: ReportWriter | None = None
@@ -146,7 +146,7 @@ class Reporter:
 
     def catch_up(self, slot: int) -> None:
         """Wait until all rows of an actor's steps until now are taken, and on the disk."""
-        self._take_waiting(slot)
+        self.take_waiting(slot)
         self.settle()
 
     def report(self, kernel_id: str) -> Report:
@@ -163,13 +163,13 @@ class Reporter:
             raise CheckpointNotFound(msg)
         return Report.open(root, kernel_id)
 
-    def _take_waiting(self, slot: int) -> None:
-        """Wait until the thread knows that an actor waits, if it does."""
+    def take_waiting(self, slot: int) -> None:
+        """Wait until the row of an actor that waits is captured: what comes next changes it no more."""
         deadline = time.monotonic() + _PATIENCE_S
         while (wish := self._wishes.get(slot)) is not None and self._kernel.alive:
             now = self._kernel.counters(slot)
-            told = self._told.get(slot) == (now.epoch, now.step)
-            if now.step % wish.every or told or time.monotonic() > deadline:
+            captured = wish.captured == (now.epoch, now.step)
+            if now.step % wish.every or captured or time.monotonic() > deadline:
                 return
             check_interrupted()
             self._client.pump(_LOOK_S)
@@ -182,7 +182,7 @@ class Reporter:
         deadline_s = min(deadline_s, time.monotonic() + _PATIENCE_S)
         with contextlib.suppress(Exception):  # a kernel that is dead: nothing waits
             for slot in list(self._wishes):
-                self._take_waiting(slot)
+                self.take_waiting(slot)
         self._queue.put(None)
         while thread.is_alive() and time.monotonic() < deadline_s:
             check_interrupted()
@@ -194,11 +194,9 @@ class Reporter:
 
     def _on_held(self, reply: Reply) -> None:
         self._queue.put(partial(self._serve_held, reply))
-        self._told[reply.actor_slot] = (reply.epoch, reply.step)
 
     def _on_begun(self, slot: int, wish: _Wish, reply: Reply) -> None:
         if reply.ok:
-            self._told.pop(slot, None)
             self._queue.put(partial(self._begin, slot, wish, reply))
 
     def _on_ended(self, slot: int, reply: Reply) -> None:
@@ -287,6 +285,7 @@ class Reporter:
         copied = copy_state(self._client, self._transport, slot, math.inf, held=ticket)
         if (copied.facts.epoch, copied.facts.step) != (reply.epoch, reply.step):
             return  # it was loaded meanwhile, and waits again
+        wish.captured = (copied.facts.epoch, copied.facts.step)
         state = make_state(copied, self._kernel.actors[slot], slot, self._kernel_id(slot))
         try:
             values = [_number(name, f(state)) for name, f in wish.functions.items()]

@@ -788,8 +788,8 @@ class Session:
         -----
         Rows are kept beside the checkpoints, in ``<store>.reports.zarr``, each within a second or so,
         and before any later checkpoint is committed; those of a store that is no local directory in
-        memory. A restore begins a new line, which has the rows before the restored step, and not
-        those after it.
+        memory. A row shows the state before what changes it at that step. A restore begins a new
+        line, which has the rows before the restored step, and not those after it.
 
         The functions run on a thread of their own, one after the other, while the actor steps on, as
         far as the next multiple. They must not call the session. What one raises ends the report, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -26,6 +27,7 @@ MODULES = (
     "session/transport.py",
     "session/staging.py",
     "session/live_copy.py",
+    "session/reporter.py",
     "session/snapshot.py",
     "session/service.py",
     "session/change_tracking.py",
@@ -74,6 +76,11 @@ class Rig:
     def state(self):
         self.s.state(0)
 
+    def report(self):
+        self.s.report(10, 0, mean=lambda state: state["u"].mean())
+        with contextlib.suppress(rn.CheckpointNotFound):
+            self.s.reported(0)
+
     def turn_the_crank(self):
         self.s.send(self.s.manager.request_snapshot(0))
         for response in self.s.receive(timeout=10):
@@ -108,6 +115,7 @@ class Rig:
         (True, Rig.restore),
         (True, Rig.snapshot),
         (True, Rig.state),
+        (True, Rig.report),
         (False, Rig.set_params),
         (False, Rig.restore),
         (False, Rig.snapshot),

@@ -151,6 +151,20 @@ def test_what_lies_beyond_a_restored_step_is_abandoned_and_computed_again_with_t
     assert later.lines[0].run == checkpoint.run
 
 
+def test_a_row_shows_the_state_before_what_changes_it_at_its_step(session):
+    session.run_steps(0, 10)
+    checkpoint = session.snapshot(0)
+    session.report(10, 0, total=total)
+    for _ in range(10):
+        session.inject(0, (3, 4), 5)
+        session.run_steps(0, 10)
+        session.restore(0, checkpoint)
+    lines = session.reported(0).lines
+    assert [line.steps.tolist() for line in lines] == [[10, 20]] * 10 + [[10]]
+    assert {line.values["total"][0] for line in lines} == set(totals([10]))
+    assert len({line.values["total"][1] for line in lines[:-1]}) == 1
+
+
 def test_a_new_session_goes_on_with_the_line_of_the_checkpoint(opened, store):
     s = opened()
     s.report(10, total=total)
