@@ -89,6 +89,17 @@ def test_a_slow_function_holds_the_actor_at_the_next_multiple(session):
     assert session.reported(0)["slow"].tolist() == session.reported(0).steps.tolist()
 
 
+@pytest.mark.slow
+def test_every_row_is_of_its_step_in_the_simulator():
+    options = {"backend": "cudasim", "config": quiet(), "storage": memory()}
+    with rn.Session(Mixer(SHAPE), **options) as s:
+        s.report(4, total=total)
+        s.run_steps(0, 10)
+        assert s.state(0).step == 10
+        assert s.reported().steps.tolist() == [0, 4, 8]
+        assert s.reported()["total"].tolist() == totals([0, 4, 8])
+
+
 def test_it_ends_and_begins_again_on_the_same_line(session):
     session.report(10, 0, total=total)
     session.run_steps(0, 25)
