@@ -67,12 +67,13 @@ class LineWriter:
             self._written = -1
 
     def in_memory(self) -> ReportLine:
-        """Return the line with its rows, if it is kept in memory."""
+        """Return the line with its rows, if it is kept in memory. Any thread."""
+        rows = list(self._rows)  # to which another thread may append meanwhile
         return replace(
             self._line,
-            steps=np.array([r[0] for r in self._rows], np.int64),
-            times=np.array([r[1] for r in self._rows], np.float64),
-            values={n: self._column(i, self._rows) for i, n in enumerate(self._line.values)},
+            steps=np.array([r[0] for r in rows], np.int64),
+            times=np.array([r[1] for r in rows], np.float64),
+            values={n: self._column(i, rows) for i, n in enumerate(self._line.values)},
         )
 
     def _column(self, index: int, rows: Sequence[Row]) -> npt.NDArray[np.float64]:

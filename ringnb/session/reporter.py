@@ -232,6 +232,7 @@ class Reporter:
         elif origin is not None:
             origin = ReportOrigin(reply.step, None, origin.checkpoint, origin.run)
         self._wishes[slot] = wish
+        self._reserve()
         self._begin_line(slot, wish, reply.epoch, reply.step, origin)
 
     def _reload(self, slot: int, epoch: int, origin: ReportOrigin) -> None:
@@ -272,8 +273,12 @@ class Reporter:
 
     def _end(self, slot: int) -> None:
         self._wishes.pop(slot, None)
-        self._reserved = {self._kernel.lane_of(other) for other in self._wishes}
+        self._reserve()
         self._flush()
+
+    def _reserve(self) -> None:
+        """Reserve a staging buffer in the lanes of the actors that are reported."""
+        self._reserved = {self._kernel.lane_of(slot) for slot in self._wishes}
 
     def _serve_held(self, reply: Reply) -> None:
         """Take the row of an actor that waits, and let it go."""
@@ -290,8 +295,8 @@ class Reporter:
         try:
             values = [_number(name, f(state)) for name, f in wish.functions.items()]
         except BaseException:
-            self._wishes.pop(slot, None)
             self._client.submit(slot, Command.HOLD_EVERY, (0,))
+            self._end(slot)
             raise
         assert wish.line is not None  # begun with the wish
         wish.line.append(state.step, state.time, values)
