@@ -369,9 +369,18 @@ class _Trial:
             return None
         if event == "return" and frame.f_code is self._code:
             self._returned_at = frame.f_lineno
-        if time.thread_time() > self._deadline:
+        if time.thread_time() > self._deadline and self._is_users(frame):
             raise _Enough
         return self._trace
+
+    def _is_users(self, frame: FrameType | None) -> bool:
+        """Return whether a frame belongs to the function, and not to a finaliser that has cut in."""
+        while frame is not None and frame.f_code is not self._code:
+            # The garbage collector may run it at any point; an exception in it is lost, half done.
+            if frame.f_code.co_name == "__del__":
+                return False
+            frame = frame.f_back
+        return frame is not None
 
 
 def try_update(

@@ -530,3 +530,23 @@ def test_what_an_update_raised_is_named_with_its_line(update, told):
     else:
         assert re.search(told, said)
         assert f"function {update.__name__} raised in step 4, at the cell y = 2, x = 5" in said
+
+
+def test_the_end_of_a_trial_cuts_no_finaliser_short():
+    ended = []
+
+    class Costly:
+        def __del__(self):
+            until = time.thread_time() + 0.06  # beyond the limit of a trial
+            while time.thread_time() < until:
+                pass
+            ended.append(True)
+
+    garbage = [Costly()]
+
+    def update(now, before, params, step, y, x):
+        garbage.clear()  # as the garbage collector may, at any point
+        before[0, y, x] = now[0, y, x]
+
+    A.CellActor(update, (8, 8), replayable=False)
+    assert ended == [True]
