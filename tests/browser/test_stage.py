@@ -8,6 +8,7 @@ import time
 import pytest
 
 from . import cells
+from .audit import overflow, pale_texts, unnamed_controls
 from .driver import expect
 from .lab import panel_in, screenshot
 
@@ -47,6 +48,7 @@ _ZERO = """(canvas) => {
 
 def opened(notebook, made=None):
     """A notebook with the three panels; the field's picture is there."""
+    notebook.page.set_viewport_size({"width": 1280, "height": 1800})  # what is seen is drawn
     notebook.open([made or cells.session(enabled=False), cells.STORED, SHOW])
     notebook.run_all()
     panels = [panel_in(notebook.output(2), n) for n in ("field", "compare", "parameters")]
@@ -81,6 +83,24 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
         assert abs(zero - page) < 0.1, (theme, zero, page)
         screenshot(notebook.output(2), f"stage-{colours}")
         assert canvas.evaluate(_DIGEST) == notebook.python(f"print(expected({colours!r}))")
+
+
+def test_names_contrast_and_narrow_pages(notebook):
+    field, compare, parameters = opened(notebook)
+    notebook.command("application:toggle-left-area")
+    notebook.python("session.panel('compare').how = 'swipe'")
+    expect(compare.get_by_label("Swipe: how much")).to_be_visible()
+    parameters.get_by_role("button", name="2 more").click()
+    parameters.get_by_role("button", name="Disturb a cell").click()
+    for theme in ("Light", "Dark"):
+        notebook.theme(f"JupyterLab {theme}")
+        for width in (1180, 780, 560):
+            notebook.page.set_viewport_size({"width": width, "height": 1800})
+            for panel in (field, compare, parameters):
+                assert unnamed_controls(panel) == []
+                assert pale_texts(panel) == [], (theme, width)
+                assert overflow(panel) == [], (theme, width)
+            screenshot(notebook.output(2), f"stage-{theme}-{width}")
 
 
 LARGE = """

@@ -12,6 +12,7 @@ import traitlets
 from ipywidgets import Widget
 
 from ringnb.errors import RingnbError
+from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import button_state
@@ -44,10 +45,13 @@ class ParametersPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
-        self._lock = threading.Lock()  # guards the wishes: Jupyter's thread adds, the loop's takes
+        # Guards the wishes and what belongs to them: Jupyter's thread adds, the sender's takes.
+        self._lock = threading.Lock()
         self._wishes: dict[str, float] = {}
         self._wishes_slot = 0
-        self._changed_at = self._sent_at = self._read_at = 0.0
+        self._changed_at = self._read_at = 0.0
+        self._sends = False  # whether a thread is there that sends wishes
+        self._ended = threading.Event()
         # Of the selected actor, as the kernel has confirmed them; empty until they were read.
         self._known: dict[str, float] = {}
         self._slot = -1
@@ -74,12 +78,16 @@ class ParametersPanel(Panel):
             self._inject(slot, tuple(int(i) for i in args["cell"]))
 
     def _wish(self, changes: Mapping[str, float]) -> None:
-        """Note what a control was set to; the loop sends it on, at most ten times a second."""
+        """Note what a control was set to; a thread sends it on, at most ten times a second."""
+        # Not by the loop: it does not show what no page sees, and a wish must not wait for that.
         with self._lock:
             if self._controller.slot != self._wishes_slot:
                 self._wishes, self._wishes_slot = {}, self._controller.slot
             self._wishes.update({k: v for k, v in changes.items() if math.isfinite(v)})
             self._changed_at = time.monotonic()
+            start, self._sends = not self._sends, True
+        if start:
+            threading.Thread(target=self._run, name="ringnb-parameters", daemon=True).start()
         self._controller.note_use()
 
     def _set_pace(self, limit: float) -> None:
@@ -123,11 +131,8 @@ class ParametersPanel(Panel):
         if isinstance(field, FieldPanel):
             field.amplitude = self.amplitude
             self.put(self.dials, picture=field.picture)
-        if not state.ended:
-            self._send_wishes(now)
-            if slot != self._slot or now - self._read_at >= _READ_S:
-                self._read(slot, now)
-            self._tell(now, state.actors[slot].step)
+        if not state.ended and (slot != self._slot or now - self._read_at >= _READ_S):
+            self._read(slot, now)
         looked_at = choices.resolve("main")
         there = {} if looked_at is None else dict(looked_at.params)
         limits = self.session.actors[slot].limits_of(self._known) if self._known else {}
@@ -149,14 +154,36 @@ class ParametersPanel(Panel):
             looks_back=not choices.follows("main") and not state.ended,
         )
 
-    def _send_wishes(self, now: float) -> None:
-        if now - self._sent_at < _SEND_S:
-            return
+    def _read(self, slot: int, now: float) -> None:
+        """Read what the actor has, unless somebody is changing it."""
         with self._lock:
-            wishes, self._wishes, slot = self._wishes, {}, self._wishes_slot
-        if not wishes:
-            return
-        self._sent_at = now
+            if slot == self._slot and (self._wishes or now - self._changed_at < _REST_S):
+                return
+        self._read_at = now
+        try:
+            known, pace = self.session.params(slot), self.session.pace(slot)
+        except RingnbError:
+            return  # it ends just now
+        self._known, self._slot, self._pace = known, slot, pace or 0.0
+
+    # -- on the thread that sends wishes, from the first one until they rest ---------------------
+
+    def _run(self) -> None:
+        """Send what was wished, in steps of `_SEND_S`; once it rests, say what has changed."""
+        while not self._ended.is_set():
+            with self._lock:
+                wishes, self._wishes, slot = self._wishes, {}, self._wishes_slot
+                rests = not wishes and time.monotonic() - self._changed_at >= _REST_S
+                if rests:
+                    self._sends = False
+            if rests:
+                self._tell(slot)
+                return
+            if wishes:
+                self._set(slot, wishes)
+            self._ended.wait(_SEND_S)
+
+    def _set(self, slot: int, wishes: dict[str, float]) -> None:
         for name in wishes:
             self._before.setdefault(name, self._known.get(name, math.nan))
 
@@ -173,33 +200,23 @@ class ParametersPanel(Panel):
         what = f"Set {', '.join(f'{k} = {v:g}' for k, v in wishes.items())}"
         self.submit(what, work, done="", slots=(slot,), key=f"{slot}:parameters")
 
-    def _read(self, slot: int, now: float) -> None:
-        """Read what the actor has, unless somebody is changing it."""
-        with self._lock:
-            if slot == self._slot and (self._wishes or now - self._changed_at < _REST_S):
-                return
-        self._read_at = now
-        try:
-            known, pace = self.session.params(slot), self.session.pace(slot)
-        except RingnbError:
-            return  # it ends just now
-        self._known, self._slot, self._pace = known, slot, pace or 0.0
-
-    def _tell(self, now: float, step: int) -> None:
-        """Say what has changed, once it rests."""
-        with self._lock:
-            rests = not self._wishes and now - self._changed_at >= _REST_S
-        if not self._before or not rests:
-            return
+    def _tell(self, slot: int) -> None:
+        """Say what has changed."""
         before, self._before = self._before, {}
-        if self._slot != self._controller.slot:
-            return
-        known, slot = self._known, self._slot
+        try:
+            known = self.session.params(slot)
+            events = self.session.events.select("adjusted", actor_slot=slot)
+        except (RingnbError, SessionGone):
+            return  # it ends just now
         changed = [
             f"{k} {v:.4g} → {known[k]:.4g}" for k, v in before.items() if known.get(k, v) != v
         ]
         if changed:
-            done = self.session.events.select("adjusted", actor_slot=slot)
-            since = done[-1].step if done and done[-1].step is not None else step
-            text = f"{', '.join(changed)} in actor {slot}, from step {since:,} on"
-            self._controller.say("done", text)
+            since = events[-1].step if events else None
+            on = "" if since is None else f", from step {since:,} on"
+            self._controller.say("done", f"{', '.join(changed)} in actor {slot}{on}")
+
+    def dispose(self) -> None:
+        """Close every widget of this panel, and end its thread. Any thread."""
+        self._ended.set()
+        super().dispose()

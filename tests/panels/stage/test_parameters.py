@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -40,6 +41,16 @@ def test_a_dial_sets_the_live_actor_and_says_so_once_it_rests(session, panel):
     until(lambda: session.params(0)["courant2"] == 0.3)
     until(lambda: "courant2 0.25 → 0.3 in actor 0, from step 0 on" in said(panel))
     until(lambda: dial(panel, "courant2")["value"] == 0.3)
+
+
+def test_what_was_wished_is_set_also_when_no_page_sees_the_panel_any_more(
+    session, panel, monkeypatch
+):
+    monkeypatch.setattr(type(panel), "seen", False)
+    turn(panel, courant2=0.3)
+    until(lambda: session.params(0)["courant2"] == 0.3)
+    until(lambda: "courant2 0.25 → 0.3" in said(panel))
+    until(lambda: not any(t.name == "ringnb-parameters" for t in threading.enumerate()))
 
 
 def test_of_many_changes_at_most_ten_a_second_are_sent_and_the_last_one_holds(
