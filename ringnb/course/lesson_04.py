@@ -164,7 +164,7 @@ def sweep(
         The results.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # so that a child need not import everything
+    context.set_forkserver_preload([__name__, "ringnb.course.processes.preloaded"])
     ordered = sorted(intervals)
     stores = [place / f"interval-{index}.zarr" for index in range(len(ordered))]
     alive = [0.0] * len(ordered)
