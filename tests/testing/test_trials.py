@@ -119,6 +119,7 @@ FORGOTTEN = {
     ),
     "field": (("save",), lambda op: op.kind == "sync_directory" and op.path.name == "u"),
     "barrier": (("group",), lambda op: op.kind == "sync_filesystem"),
+    "save's barrier": (("save_behind",), lambda op: op.kind == "sync_filesystem"),
     "group": (("group",), lambda op: op.kind == "sync_directory" and op.path.name == "s.zarr"),
     "group's file": (("group_each",), lambda op: op.kind == "sync_file"),
     "deleted": (

@@ -115,7 +115,7 @@ def _outcome(
     if raised is None:
         # Retention logs what it could not delete.
         return replace(now, may={**before.must, **now.may}) if operation == "retire" else now
-    if operation in {"save", "share"} and not injector.lasting:
+    if operation in {"save", "save_behind", "share"} and not injector.lasting:
         return before
     if operation in {"group", "group_each"} and not injector.lasting:
         return replace(now, may=before.may)  # what is known not to have been committed is not there

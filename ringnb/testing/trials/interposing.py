@@ -2,7 +2,8 @@
 
 All changes to a local store go through `ringnb.checkpoint.storage.directory.files`; for the length of a
 ``with`` block `interposed` is called in its place. Meanwhile commits write their chunks one after the
-other, and every group has its barrier, so that operations come in the same order every time.
+other, groups have a barrier and single commits none, so that operations come in the same order every
+time.
 """
 
 from __future__ import annotations
@@ -55,10 +56,14 @@ def interposed(around: Around) -> Iterator[None]:
 
     with (
         mock.patch.object(directory, "_WORKERS", 1),
-        mock.patch.object(directory, "open_barrier", lambda folder, _: Barrier(folder)),
+        mock.patch.object(directory, "open_barrier", _barrier_of_group),
         files.interposing(intercept),
     ):
         yield
+
+
+def _barrier_of_group(folder: Path, commits: int) -> Barrier | None:
+    return Barrier(folder) if commits > 1 else None
 
 
 _BY_FD = {"write_data", "sync_file", "sync_filesystem"}

@@ -34,7 +34,8 @@ __all__ = ["as_markdown", "main", "run"]
 
 Task = tuple[Callable[..., Counter[str]], tuple[Any, ...], dict[str, Any]]
 _PREFIXES = (("save",), ("save", "save"), ("share", "share"), ("save", "group"))
-_CHANGES = ("save", "share", "group", "group_each", "delete", "pin", "quarantine", "retire")
+_OTHERWISE = ("save_behind", "group_each")  # the other way onto the disk, of "save" and of "group"
+_CHANGES = ("save", "share", "group", *_OTHERWISE, "delete", "pin", "quarantine", "retire")
 # Ordinary life: what had happened before, the operation that goes wrong, and what is done then.
 _ORDINARY = (
     (("save", "mine"), "delete", "reopen"),
@@ -72,8 +73,8 @@ def _upto(length: int) -> Iterator[tuple[str, ...]]:
 def _power(full: bool, seed: int) -> Iterator[Task]:
     for workload in _upto(3 if full else 2):
         yield cut_power, (workload,), {"seed": seed}
-    for prefix in ((), *_PREFIXES):
-        yield cut_power, ((*prefix, "group_each"),), {"seed": seed}
+    for prefix, change in itertools.product(((), *_PREFIXES), _OTHERWISE):
+        yield cut_power, ((*prefix, change),), {"seed": seed}
     for place in ("run/of/today/s.zarr",):
         for workload in _upto(2 if full else 1):
             yield cut_power, (workload,), {"seed": seed, "place": place}

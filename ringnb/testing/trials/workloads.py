@@ -25,6 +25,7 @@ from ringnb.checkpoint.retention import keep_last
 from ringnb.checkpoint.storage.adoption import adopt_directory
 from ringnb.checkpoint.storage.archive import import_archive
 from ringnb.checkpoint.storage.directory import backend as directory
+from ringnb.checkpoint.storage.directory.barrier import Barrier
 from ringnb.checkpoint.storage.directory.lock import WriteLock
 from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
@@ -217,6 +218,11 @@ class Runner:
             replace(before, must={**before.must, **kept}),
             lambda: (storage or self._plain).save(name, snapshot_of(k.number, k.run, k.parent)),
         )
+
+    def _save_behind(self) -> bool:
+        """Save one behind a barrier."""
+        with mock.patch.object(directory, "open_barrier", lambda folder, _: Barrier(folder)):
+            return self._save()
 
     def _share(self) -> bool:
         return self._save(self._sharing)

@@ -13,7 +13,7 @@ from ringnb.checkpoint.storage.directory import barrier, files
 if not files.can_sync_filesystem:
     pytest.skip("needs Linux's syncfs", allow_module_level=True)
 
-EXT4, NFS, FUSE = 0xEF53, 0x6969, 0x65735546
+EXT4, BTRFS, NFS, FUSE = 0xEF53, 0x9123683E, 0x6969, 0x65735546
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,15 @@ def test_it_waits_for_a_file_system_that_can_be_trusted(tmp_path):
 def test_a_file_system_that_may_not_wait_gets_fsyncs(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(barrier, "_type_of", lambda _: kind)
     assert not opened(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "alone"), [(EXT4, True), (BTRFS, False)])
+def test_one_commit_alone_waits_for_it_only_where_that_was_measured(
+    tmp_path, monkeypatch, kind, alone
+):
+    monkeypatch.setattr(barrier, "_type_of", lambda _: kind)
+    assert opened(tmp_path, 1) is alone
+    assert opened(tmp_path, 2)
 
 
 @pytest.mark.parametrize(("release", "trusted"), [("5.7.19", False), ("5.8.0", True), ("x", False)])

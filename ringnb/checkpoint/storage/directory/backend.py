@@ -6,8 +6,9 @@ Commit: chunks and documents are written to a staging directory and synced, with
 ``rename`` makes the name visible; the store's directory is synced. A kill, or a power cut, at any
 moment leaves the name either absent or complete. Small commits that come together are one group: one
 barrier takes the place of the syncs of all their files, one sync of the store's directory makes all
-their names durable, and what becomes of one of them is independent of the others. Removal goes the
-other way: the rename out of the store is made durable before the first file is unlinked.
+their names durable, and what becomes of one of them is independent of the others. A small commit that
+comes alone is a group of one. Removal goes the other way: the rename out of the store is made durable
+before the first file is unlinked.
 
 What a killed process left in staging or trash is removed by the next writer when it takes the lock,
 after a sync of the store's directory: a rename that was seen but not yet durable must be durable
@@ -328,7 +329,9 @@ class DirectoryBackend(Backend):
         check_lengths(self._path, trash / longest, self._path / commit.name / longest)
 
     def put(self, commit: Commit) -> SaveReceipt:
-        """Stage, sync, rename, sync."""
+        """Stage, sync, rename, sync; a small one as a group of one, for which a barrier may do."""
+        if self._is_small(commit):
+            return _one(self._put_group([commit]))
         self._check_lengths(commit)
         self._make_root()
         self._is_shared = is_shared(self._path)
@@ -346,7 +349,7 @@ class DirectoryBackend(Backend):
         results: list[SaveReceipt | Exception] = []
         for small, group in itertools.groupby(commits, self._is_small):
             together = list(group)
-            if not small or len(together) == 1:
+            if not small:
                 results += super().put_many(together)
                 continue
             try:
@@ -452,19 +455,21 @@ class DirectoryBackend(Backend):
         self, commits: Sequence[Commit], staged: Sequence[str], *, sync: bool
     ) -> list[CheckpointInfo | Exception]:
         each = commits, staged, itertools.count(self._lock.sequence + 1)
-        stage = partial(self._try_stage, sync=sync)
+        in_turn = partial(self._try_stage, partial(self._stage, sync=sync, run=_run_in_turn))
         if not sync:  # calls of microseconds: threads would pass the interpreter's lock to and fro
-            return list(map(stage, *each))
+            return list(map(in_turn, *each))
+        if len(commits) == 1:
+            return list(map(partial(self._try_stage, self._stage_by_itself), *each))
         with WorkerPool(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
-            return list(pool.map(stage, *each))
+            return list(pool.map(in_turn, *each))
 
     def _try_stage(
-        self, commit: Commit, staged: str, sequence: int, *, sync: bool
+        self, stage: Callable[..., CheckpointInfo], commit: Commit, staged: str, sequence: int
     ) -> CheckpointInfo | Exception:
         """Stage a small commit; an error is returned, so that the others of its group go on."""
         try:
             self._check_lengths(commit)
-            return self._stage(commit, staged, sequence, sync=sync, run=_run_in_turn)
+            return stage(commit, staged, sequence)
         except Exception as error:  # noqa: BLE001 - see above
             self._work_area.remove_tree(staged)
             return error
