@@ -329,20 +329,12 @@ class DirectoryBackend(Backend):
         check_lengths(self._path, trash / longest, self._path / commit.name / longest)
 
     def put(self, commit: Commit) -> SaveReceipt:
-        """Stage, sync, rename, sync; a small one as a group of one, for which a barrier may do."""
-        if self._is_small(commit):
-            return _one(self._put_group([commit]))
-        self._check_lengths(commit)
-        self._make_root()
-        self._is_shared = is_shared(self._path)
-        self.check_free(commit.name, taken=os.path.lexists(self._path / commit.name))
-        [staged] = self._work_area.new_staging(1)
-        sequence = self._lock.sequence + 1
-        if commit.place is not None:
-            sequence = commit.number_below(self._listing.first_sequence())
-        with self._removing([staged]):
-            info = self._stage_by_itself(commit, staged, sequence)
-            return _one(self._publish([commit], [staged], [info]))
+        """Stage, sync, rename, sync: a group of one."""
+        self._check_lengths(commit)  # before a store is made
+        [result] = self._put_group([commit])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def put_many(self, commits: Sequence[Commit]) -> list[SaveReceipt | Exception]:
         """Stage small ones together, sync, rename all, sync once; large ones by themselves."""
@@ -431,11 +423,12 @@ class DirectoryBackend(Backend):
     def _stage_group(
         self, commits: Sequence[Commit], staged: list[str]
     ) -> list[CheckpointInfo | Exception]:
-        """Stage small commits at the paths in `staged`, and wait until the disk has all of them.
+        """Stage a commit, or small ones, at the paths in `staged`, and wait until the disk has them.
 
         The paths are exchanged if it has to be done a second time.
         """
-        barrier = open_barrier(self._work_area.path, len(commits)) if self._durable else None
+        may_wait = self._durable and self._is_small(commits[0])
+        barrier = open_barrier(self._work_area.path, len(commits)) if may_wait else None
         if barrier is None:
             return self._stage_all(commits, staged, sync=self._durable)
         with contextlib.closing(barrier):
@@ -455,18 +448,18 @@ class DirectoryBackend(Backend):
         self, commits: Sequence[Commit], staged: Sequence[str], *, sync: bool
     ) -> list[CheckpointInfo | Exception]:
         each = commits, staged, itertools.count(self._lock.sequence + 1)
+        if len(commits) == 1 and (sync or not self._is_small(commits[0])):
+            return list(map(partial(self._try_stage, self._stage_by_itself), *each))
         in_turn = partial(self._try_stage, partial(self._stage, sync=sync, run=_run_in_turn))
         if not sync:  # calls of microseconds: threads would pass the interpreter's lock to and fro
             return list(map(in_turn, *each))
-        if len(commits) == 1:
-            return list(map(partial(self._try_stage, self._stage_by_itself), *each))
         with WorkerPool(_WORKERS, thread_name_prefix="ringnb-commit") as pool:
             return list(pool.map(in_turn, *each))
 
     def _try_stage(
         self, stage: Callable[..., CheckpointInfo], commit: Commit, staged: str, sequence: int
     ) -> CheckpointInfo | Exception:
-        """Stage a small commit; an error is returned, so that the others of its group go on."""
+        """Stage a commit; an error is returned, so that the others of its group go on."""
         try:
             self._check_lengths(commit)
             return stage(commit, staged, sequence)
@@ -476,6 +469,9 @@ class DirectoryBackend(Backend):
 
     def _stage_by_itself(self, commit: Commit, staged: str, sequence: int) -> CheckpointInfo:
         """Stage a commit of any size, several files at the same time: fsync waits for the disk."""
+        self.check_free(commit.name, taken=os.path.lexists(f"{self._path}/{commit.name}"))
+        if commit.place is not None:
+            sequence = commit.number_below(self._listing.first_sequence())
         copies = commit.is_lazy + self._incremental
         workers = commit.workers(_WORKERS, copies) if copies else _WORKERS
         with WorkerPool(workers, thread_name_prefix="ringnb-commit") as pool:
@@ -616,13 +612,6 @@ class DirectoryBackend(Backend):
     def close(self) -> None:
         """Give up the lock, if this storage had it."""
         self._lock.release(self)
-
-
-def _one(results: list[SaveReceipt | Exception]) -> SaveReceipt:
-    [result] = results
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 def _run_in_turn(work: Iterable[Callable[[], object]]) -> None:
