@@ -34,10 +34,11 @@ from ringnb._support.checks import (
 )
 from ringnb.messages.simulated_time import SimulatedTime
 
-__all__ = ["MAX_PARAMS", "MAX_STAGES", "Actor", "FieldSpec"]
+__all__ = ["MAX_ARRAYS", "MAX_PARAMS", "MAX_STAGES", "Actor", "FieldSpec"]
 
 MAX_PARAMS = 16
 MAX_STAGES = 32
+MAX_ARRAYS = 8
 _DIMS = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
@@ -88,6 +89,8 @@ class Actor(ABC):
     replayable : bool
         Whether a run from a checkpoint repeats the steps of the first run, bit for bit. False where an
         update draws random numbers that no checkpoint holds, say; restoring it then warns.
+    arrays : mapping of str to array
+        Arrays that the update reads and nothing changes, in the order of its last parameters.
     limits : mapping of str to (float, float) or None
         Between which values it is worth changing a parameter while the actor runs, for sliders; None if
         it is not. A parameter that is not named here has limits by its value, see `limits_of`.
@@ -105,6 +108,7 @@ class Actor(ABC):
     boundscheck: bool = False
     replayable: bool = True
     limits: Mapping[str, tuple[float, float] | None] = MappingProxyType({})
+    arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
     update: Callable[..., None]
     _start_step: int = 0
     _start_time: float | None = None

@@ -8,9 +8,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.actors.base import Actor
+from ringnb._support.checks import check_name
+from ringnb.actors.base import MAX_ARRAYS, Actor
 
-__all__ = ["DTYPES", "Start", "check_axes", "check_dtype", "check_positive", "check_start"]
+__all__ = [
+    "DTYPES",
+    "Start",
+    "check_arrays",
+    "check_axes",
+    "check_dtype",
+    "check_positive",
+    "check_start",
+]
 
 Start: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike] | None
 DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
@@ -72,6 +81,36 @@ def _stacked(start: Mapping[str, npt.ArrayLike], actor: Actor) -> npt.NDArray[An
             )
             raise ValueError(msg)
     return np.stack(arrays)
+
+
+def check_arrays(arrays: object) -> dict[str, npt.NDArray[Any]]:
+    """Return read-only copies of the arrays that an update is given; else `TypeError`, `ValueError`."""
+    if arrays is None:
+        return {}
+    if not isinstance(arrays, Mapping):
+        msg = f"arrays must map names to arrays, such as {{'depth': h}}, got {arrays!r}"
+        raise TypeError(msg)
+    if len(arrays) > MAX_ARRAYS:
+        msg = f"{len(arrays)} arrays are too many: an actor has at most {MAX_ARRAYS}"
+        raise ValueError(msg)
+    found = {}
+    for name, given in arrays.items():
+        array = np.array(given, order="C")
+        if array.dtype.name not in DTYPES:
+            msg = (
+                f"arrays[{name!r}] has dtype {array.dtype}, and no kernel reads that: make it one of "
+                f"{', '.join(DTYPES)}"
+            )
+            raise ValueError(msg)
+        if not 1 <= array.ndim <= 3 or not 0 < array.size < 2**31:
+            msg = (
+                f"arrays[{name!r}] must have one to three axes and values, got shape {array.shape}"
+            )
+            raise ValueError(msg)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        array.flags.writeable = False
+        found[check_name(name, "name of an array")] = array
+    return found
 
 
 def check_positive(params: dict[str, float], *names: str) -> None:

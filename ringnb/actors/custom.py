@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ringnb._support.checks import check_bool, check_name, check_slot
 from ringnb.actors.base import MAX_STAGES, Actor, FieldSpec
-from ringnb.actors.checks import DTYPES, Start, check_dtype, check_start
+from ringnb.actors.checks import DTYPES, Start, check_arrays, check_dtype, check_start
 from ringnb.actors.trial import try_update
 from ringnb.actors.update_rules import check_references, check_text
 
@@ -52,6 +52,10 @@ class CellActor(Actor):
     levels : {1, 2}, default 1
         2 if a step reads ``next``, as a scheme of second order in time does. With `stages`, 2 if the
         first stage reads it.
+    arrays : mapping of str to array, optional
+        Arrays of one to three axes that `update` reads and nothing changes, such as a depth or a mask:
+        its parameters after the coordinates of the cell, in this order, at most 8. Their dtypes are
+        their own. They are copied.
     kernel_type : str, optional
         The name of the model; by default the name of `update`.
     stages : sequence of callable, optional
@@ -120,6 +124,7 @@ class CellActor(Actor):
         start_time: float | None = None,
         dtype: npt.DTypeLike = "float32",
         levels: int = 1,
+        arrays: Mapping[str, npt.ArrayLike] | None = None,
         kernel_type: str | None = None,
         stages: Sequence[Callable[..., None]] | None = None,
         inject: Callable[..., None] | None = None,
@@ -130,7 +135,8 @@ class CellActor(Actor):
             msg = f"params must map names to numbers, such as {{'rate': 0.1}}, got {params!r}"
             raise TypeError(msg)
         super().__init__(shape, params or {}, start_step=start_step, start_time=start_time)
-        wanted = ["now", "next", "params", "step", *self.dims]
+        self._arrays = check_arrays(arrays)
+        wanted = ["now", "next", "params", "step", *self.dims, *self._arrays]
         self._stages = _stages(update, stages, wanted)
         if levels not in (1, 2) or isinstance(levels, bool):
             msg = f"levels must be 1 or 2, got {levels!r}"
@@ -164,8 +170,8 @@ class CellActor(Actor):
         self.replayable = check_bool(replayable, "replayable")
         for stage in dict.fromkeys(self._stages):
             if self.replayable:
-                check_references(stage)
-            check_text(stage, stops=self.boundscheck)
+                check_references(stage, arrays=len(self._arrays))
+            check_text(stage, arrays=len(self._arrays), stops=self.boundscheck)
         # A start that is called may draw from a generator: it is called when it is needed, not here.
         self._tried = self._make_start is None
         state = np.broadcast_to(np.zeros(1, self.dtype), self.state_shape)
@@ -175,6 +181,11 @@ class CellActor(Actor):
     def stages(self) -> tuple[Callable[..., None], ...]:
         """The functions of a step, in order."""
         return self._stages
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:  # type: ignore[override]  # read-only, too
+        """The read-only arrays, by name."""
+        return MappingProxyType(self._arrays)
 
     def _try(self, state: npt.NDArray[Any] | None) -> None:
         """Try each stage once, the first one as such, and where it comes again as a later one."""
@@ -198,6 +209,7 @@ class CellActor(Actor):
 
 def from_arrays(
     arrays: Mapping[str, npt.ArrayLike],
+    /,
     update: Callable[..., None] | None = None,
     **options: Any,
 ) -> CellActor:

@@ -17,6 +17,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 from numba import types
 
 from ringnb.actors.source import attribute, code_objects, plain_function, written
@@ -31,25 +32,30 @@ _LIBRARIES = {"builtins", "cuda", "llvmlite", "numba", "numba_cuda", "numpy"}
 _LIBRARIES |= sys.stdlib_module_names
 _OPTIONS = ("boundscheck", "error_model", "fastmath", "parallel")
 _MISSING = object()
+_NONE: Mapping[str, Any] = {}
 
 
-def code_of(*stages: Callable[..., None]) -> dict[str, Any]:
+def code_of(
+    *stages: Callable[..., None], arrays: Mapping[str, npt.NDArray[Any]] = _NONE
+) -> dict[str, Any]:
     """Describe an actor's stages as they are now, in JSON values.
 
     Parameters
     ----------
     *stages : callable
         Plain functions, or such as Numba has compiled; most actors have one.
+    arrays : mapping of str to array, optional
+        The read-only arrays that they are given.
 
     Returns
     -------
     dict
         ``fingerprint``, the SHA-256 of everything but the name of the one stage; ``update``, the name of
         the first; ``functions``, name to digest; ``values``, name to text, among them ``stages``, their
-        names in order, if there are several. Names are relative to the first stage's module. ``more``
-        counts functions and values beyond the first 32 of each.
+        names in order, if there are several, and a digest of each array. Names are relative to the
+        first stage's module. ``more`` counts functions and values beyond the first 32 of each.
     """
-    walk = _Walk([_plain(stage) for stage in stages])
+    walk = _Walk([_plain(stage) for stage in stages], arrays)
     functions, values = walk.functions, walk.values
     others = sorted((name, digest) for name, digest in functions.items() if name != walk.update)
     content = json.dumps([functions[walk.update], others, sorted(values.items())])
@@ -67,7 +73,7 @@ def code_of(*stages: Callable[..., None]) -> dict[str, Any]:
 class _Walk:
     """Visits functions and all that they refer to, each once."""
 
-    def __init__(self, stages: list[FunctionType]) -> None:
+    def __init__(self, stages: list[FunctionType], arrays: Mapping[str, Any]) -> None:
         self.functions: dict[str, str] = {}  # name to digest, in the order of the visits
         self.values: dict[str, str] = {}
         self._names: dict[FunctionType, str] = {}
@@ -76,6 +82,8 @@ class _Walk:
         self.update = names[0]
         if len(names) > 1:
             self._take("stages", ", ".join(names))
+        for name, array in arrays.items():
+            self._take(f"arrays[{name!r}]", array)
 
     def _label(self, module: str | None, name: str) -> str:
         name = name.replace("<locals>.", "")

@@ -33,6 +33,7 @@ from ringnb.actors.update_rules import (
     names_of,
     place,
     returns_a_value,
+    writes_an_array,
     writes_another,
     writes_now,
     writes_params,
@@ -84,6 +85,10 @@ class _Now(np.ndarray):
 
 class _Params(_Now):
     refusal = staticmethod(writes_params)
+
+
+class _Array(_Now):
+    refusal = staticmethod(writes_an_array)
 
 
 class _Cell:
@@ -245,12 +250,13 @@ class _Trial:
         *,
         later: bool = False,
     ) -> None:
-        self.actor, self.names = actor, names_of(update)
+        self.actor, self.names = actor, names_of(update, len(actor.arrays))
         # Before the write, a later stage finds in `next` what the stage before it has read.
         self.stored = actor.levels == 2 or later
         self._update, self._code = uncompiled(update), update.__code__
         self.now, self._params = now.view(_Now), params.view(_Params)
-        for array in (self.now, self._params):
+        self._arrays = [array.view(_Array) for array in actor.arrays.values()]
+        for array in (self.now, self._params, *self._arrays):
             array.flags.writeable = False
         self._returned_at = self._code.co_firstlineno
         self._deadline = 0.0
@@ -263,7 +269,7 @@ class _Trial:
         cell = _Cell(self.actor.dtype, at, own, others)
         whole = _Next(cell, [range(n) for n in self.now.shape])
         try:
-            returned = self._update(self.now, whole, self._params, step, *at)
+            returned = self._update(self.now, whole, self._params, step, *at, *self._arrays)
         except Exception as error:  # noqa: BLE001 - the compiler says better what cannot be compiled
             reason, where = str(error), _place_raised(error)
             if isinstance(error, IndexError) and "out of bounds" in reason:
@@ -310,6 +316,8 @@ class _Trial:
             f"{self.names.now} and {self.names.next} have the shape {self.now.shape} "
             f"(fields, *grid), {self.names.params} has {self._params.size}"
         )
+        for name, array in zip(self.names.arrays, self._arrays, strict=True):
+            shapes += f", {name} has {array.shape}"
         return f"leaves its arrays in {self._at(step, at)}: {reason}", shapes
 
     def _raises(self, step: int, at: tuple[int, ...], raised: str) -> tuple[str, str]:

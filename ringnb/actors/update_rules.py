@@ -28,6 +28,7 @@ __all__ = [
     "names_of",
     "place",
     "returns_a_value",
+    "writes_an_array",
     "writes_another",
     "writes_now",
     "writes_params",
@@ -50,6 +51,7 @@ class Names(NamedTuple):
     params: str
     step: str
     cell: tuple[str, ...]
+    arrays: tuple[str, ...]
 
     @property
     def target(self) -> str:
@@ -57,10 +59,13 @@ class Names(NamedTuple):
         return f"{self.next}[field, {', '.join(self.cell)}]"
 
 
-def names_of(update: FunctionType) -> Names:
-    """Return the names that an update function uses."""
+def names_of(update: FunctionType, arrays: int) -> Names:
+    """Return the names that an update function with so many read-only arrays uses."""
     now, following, params, step, *cell = inspect.signature(update).parameters
-    return Names(update.__name__, now, following, params, step, tuple(cell))
+    axes = len(cell) - arrays
+    return Names(
+        update.__name__, now, following, params, step, tuple(cell[:axes]), tuple(cell[axes:])
+    )
 
 
 def place(filename: str, line: int) -> str:
@@ -80,9 +85,9 @@ def place(filename: str, line: int) -> str:
 # -- what it refers to ---------------------------------------------------------------------------
 
 
-def check_references(update: FunctionType) -> None:
+def check_references(update: FunctionType, *, arrays: int = 0) -> None:
     """Refuse random numbers and clocks that no checkpoint holds; `ValueError` with the line."""
-    names = names_of(update)
+    names = names_of(update, arrays)
     for function, line, value in _references(update, set()):
         if (kind := _hidden_state(value)) is None:
             continue
@@ -169,13 +174,13 @@ def raises(_: Names) -> tuple[str, str]:
     return what, remedy
 
 
-def check_text(update: FunctionType, *, stops: bool = True) -> None:
+def check_text(update: FunctionType, *, arrays: int = 0, stops: bool = True) -> None:
     """Refuse an update whose text shows that it cannot be meant so; `ValueError` with the line.
 
-    It writes ``now``, ``params`` or another cell, returns a value, never writes ``next``, or raises
-    where an exception does not stop the kernel (`stops`).
+    It writes ``now``, ``params``, another cell or one of its last `arrays` parameters, returns a value,
+    never writes ``next``, or raises where an exception does not stop the kernel (`stops`).
     """
-    names = names_of(update)
+    names = names_of(update, arrays)
     tree = node_of(update)
     if not isinstance(tree, ast.FunctionDef):
         return
@@ -212,6 +217,8 @@ def check_text(update: FunctionType, *, stops: bool = True) -> None:
             refuse(node, *writes_now(names))
         elif base.id == names.params:
             refuse(node, *writes_params(names))
+        elif base.id in names.arrays:
+            refuse(node, *writes_an_array(names))
         elif base.id == names.next:
             writes = True
             if _is_another_cell(node, names, rebound):
@@ -250,6 +257,14 @@ def writes_params(names: Names) -> tuple[str, str]:
     return (
         f"writes {names.params}, which all cells share",
         "Keep what changes in a field of its own; session.set_params changes a parameter",
+    )
+
+
+def writes_an_array(names: Names) -> tuple[str, str]:
+    """Say what is wrong, and the remedy."""
+    return (
+        f"writes one of its arrays ({', '.join(names.arrays)}), which no checkpoint would hold",
+        "Keep what changes in a field of its own",
     )
 
 

@@ -217,6 +217,16 @@ def words_at(_typing: Any, address: Any) -> Any:
 
 
 @intrinsic
+def pointer_at(_typing: Any, address: Any, element: Any) -> Any:
+    """Turn an address into a pointer to values of a type, for ``numba.carray``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(element.instance_type)(types.int64, element), codegen
+
+
+@intrinsic
 def copy_and_sum(_typing: Any, target: Any, source: Any, nbytes: Any) -> Any:
     """Copy between two addresses past the caches; return the sum of all 8-byte words, modulo 2**64.
 

@@ -27,6 +27,7 @@ storage protects what it is given by CRC-32C and SHA-256.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -106,14 +107,17 @@ ACTOR_WORDS = LINE
     C_LET_GO,  # the one at which it waits no more
     C_HOLDS,  # how often it has waited
     C_TOLD,  # whether the host was told that it waits
-) = range(32)
+    C_ARRAYS,  # where the table of the actor's read-only arrays begins; on a GPU
+) = range(33)
 C_STAGE_FNS = 40  # the first of MAX_STAGES columns: what computes each stage
 TABLE_COLUMNS = C_STAGE_FNS + MAX_STAGES
 
 # Behind an actor's live parameters, written by the thread that steps it: what an update with checked
 # indices did wrong. The cell plus 1, counted along the grid, or 0; the step, and the stage in it.
 P_FAULT_CELL, P_FAULT_STEP, P_FAULT_STAGE = range(MAX_PARAMS, MAX_PARAMS + 3)
-PARAMS_COLUMNS = MAX_PARAMS + 3
+# And the bits of the address of its read-only arrays' table, see `array_table`.
+P_ARRAYS = MAX_PARAMS + 3
+PARAMS_COLUMNS = MAX_PARAMS + 4
 
 # Fixed facts of a lane, for compiled code.
 (
@@ -168,6 +172,17 @@ def actor_columns(actor: Actor, slot: int) -> dict[int, int]:
         C_ROWS: actor.shape[0],
         C_TAIL: staging_tail(actor),
     }
+
+
+ARRAY_WORDS = 4  # of an array in such a table: its place, and its lengths along up to three axes
+
+
+def array_table(actor: Actor, places: Sequence[int]) -> Words:
+    """Return the table of an actor's read-only arrays, which begin at these places."""
+    table = np.zeros((len(places), ARRAY_WORDS), np.int64)
+    for row, place, array in zip(table, places, actor.arrays.values(), strict=True):
+        row[0], row[1 : 1 + array.ndim] = place, array.shape
+    return table.reshape(-1)
 
 
 def state_view(
@@ -243,6 +258,7 @@ class LaneMemory:
         self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
         self.facts: Words = np.zeros(FACTS, np.int64)
         self.blocks: dict[int, npt.NDArray[np.uint8]] = {}
+        self.tables: list[tuple[Words, Actor]] = []
         largest_tail = largest_block = 0
         for row, (slot, actor) in enumerate(actors):
             level_bytes = state_nbytes(actor) // actor.levels
@@ -260,6 +276,10 @@ class LaneMemory:
                 C_SECOND: second,
                 C_PARAMS: self.params[row].ctypes.data,
             }
+            if actor.arrays:
+                places = array_table(actor, [a.ctypes.data for a in actor.arrays.values()])
+                self.tables.append((places, actor))  # and keep what it points to
+                self.params.view(np.int64)[row, P_ARRAYS] = places.ctypes.data
             for column, value in columns.items():
                 self.table[row, column] = value
             largest_tail = max(largest_tail, staging_tail(actor))

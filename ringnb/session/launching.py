@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,7 @@ def register_population(
     """Register the actors of a kernel that starts fresh; return the slots of those with a history."""
     with_history: set[int] = set()
     # As it is now, just compiled: what a function refers to may change at any time.
-    kinds = {(actor.stages, actor.replayable) for actor in kernel.actors}
-    code = {kind: _describe(*kind, kernel) for kind in kinds}
+    code = {_kind(actor): _describe(actor, kernel) for actor in _one_of_each(kernel.actors)}
     for slot, (actor, kernel_id) in enumerate(zip(kernel.actors, ids, strict=True)):
         manager.register_actor(
             slot,
@@ -104,7 +103,7 @@ def register_population(
             params=actor.start_params(slot),
             backend=kernel.name,
             fields=actor.field_attrs,
-            code=code[actor.stages, actor.replayable],
+            code=code[_kind(actor)],
         )
         # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
         # changes: its start counts as saved.
@@ -114,14 +113,22 @@ def register_population(
     return with_history
 
 
-def _describe(
-    stages: Sequence[Callable[..., None]], replayable: bool, kernel: AbstractKernel
-) -> dict[str, Any]:
+def _kind(actor: Actor) -> Hashable:
+    """Return what actors have in common that run the same code with the same arrays."""
+    return actor.stages, actor.replayable, *map(id, actor.arrays.values())
+
+
+def _one_of_each(actors: Sequence[Actor]) -> Iterable[Actor]:
+    """Return an actor of each kind."""
+    return {_kind(actor): actor for actor in actors}.values()
+
+
+def _describe(actor: Actor, kernel: AbstractKernel) -> dict[str, Any]:
     """Return what a checkpoint records of the code that runs."""
-    code = {**code_of(*stages), **environment(), "backend": kernel.name}
-    if commit := git_commit(plain(stages[0]).__code__.co_filename):
+    code = {**code_of(*actor.stages, arrays=actor.arrays), **environment(), "backend": kernel.name}
+    if commit := git_commit(plain(actor.update).__code__.co_filename):
         code["git"] = commit
-    if not replayable:
+    if not actor.replayable:
         code["replayable"] = False
     return code
 

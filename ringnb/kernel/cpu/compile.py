@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba import carray, config, njit, types
 from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
@@ -29,7 +30,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
 from ringnb.actors.base import Actor
-from ringnb.kernel.atomics import assume
+from ringnb.kernel import layout
+from ringnb.kernel.atomics import assume, pointer_at
 from ringnb.kernel.caching import DiskCache, all_it_reads, is_own, plain, without_constants
 
 __all__ = ["CompiledActor", "compile_actor"]
@@ -38,12 +40,12 @@ __all__ = ["CompiledActor", "compile_actor"]
 # are known to hold: the edge conditions of the update function vanish and the run vectorises.
 _ROW = """
     assume({row_in_grid})
-    cell(now, next, params, step, {lead}0)
+    cell(now, next, params, step, {lead}0{{more}})
     for x in range(1, nx - 1):
         assume(x > 0)
         assume(x < nx - 1)
-        cell(now, next, params, step, {lead}x)
-    cell(now, next, params, step, {lead}nx - 1)
+        cell(now, next, params, step, {lead}x{{more}})
+    cell(now, next, params, step, {lead}nx - 1{{more}})
 """
 
 
@@ -56,6 +58,7 @@ def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
     now = carray(now_p, {shape})
     next = carray(next_p, {shape})
     params = carray(params_p, (16,))
+{arrays}
 """
 _SOURCES = {
     1: (
@@ -64,7 +67,7 @@ _SOURCES = {
     for x in range(first, last):
         assume(x >= 0)
         assume(x < nx)
-        cell(now, next, params, step, x)
+        cell(now, next, params, step, x{more})
     return 1
 """
     ),
@@ -95,12 +98,13 @@ def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
     now = carray(now_p, {shape})
     next = carray(next_p, {shape})
     params = carray(params_p, (16,))
+{arrays}
     fault = carray(params_p, (19,))
     per_row = {per_row}
     at = first * per_row
     while at < last * per_row and fault[16] == 0.0:
         try:
-            cell(now, next, params, step, {place})
+            cell(now, next, params, step, {place}{more})
         except Exception:
             fault[18] = {stage}
             fault[17] = step
@@ -118,6 +122,25 @@ def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
     params = carray(params_p, (16,))
     cell(now, before, params, z, y, x, amplitude)
 """
+
+
+# How an update gets its read-only arrays: by the table whose address lies behind the parameters.
+_TABLE = f"""
+    behind = carray(params_p, ({layout.PARAMS_COLUMNS},)).view(np.int64)
+    table = carray(pointer_at(behind[{layout.P_ARRAYS}], np.int64), ({{words}},))"""
+_ARRAY = "\n    array{i} = carray(pointer_at(table[{at}], np.{element}), ({lengths}))"
+
+
+def _with_arrays(source: str, actor: Actor) -> str:
+    """Have a step's template hand an actor's read-only arrays to the update."""
+    arrays = list(actor.arrays.values())
+    lines = _TABLE.format(words=layout.ARRAY_WORDS * len(arrays)) if arrays else ""
+    for i, array in enumerate(arrays):
+        at = layout.ARRAY_WORDS * i
+        lengths = "".join(f"table[{at + 1 + axis}], " for axis in range(array.ndim))
+        lines += _ARRAY.format(i=i, at=at, element=array.dtype.name, lengths=lengths)
+    more = "".join(f", array{i}" for i in range(len(arrays)))
+    return source.replace("{arrays}", lines).replace("{more}", more)
 
 
 class CompiledActor(NamedTuple):
@@ -141,7 +164,7 @@ def compile_actor(actor: Actor) -> CompiledActor:
     ndim = len(actor.shape)
     stages = [plain(stage) for stage in actor.stages]
     for stage in stages:
-        _check_signature(stage, ndim)
+        _check_signature(stage, ndim, list(actor.arrays))
     element = types.CPointer(numba.from_dtype(actor.dtype))
     arguments = (element, element, types.CPointer(types.float64), *((types.int64,) * 7))
     with _compile_lock:
@@ -152,6 +175,7 @@ def compile_actor(actor: Actor) -> CompiledActor:
                 source = _CHECKED.replace("{place}", _PLACES[ndim])
                 source = source.replace("{per_row}", _CELLS_PER_ROW[ndim])
                 source = source.replace("{stage}", str(number))
+            source = _with_arrays(source, actor)
             steps.append(_function(f"step{ndim}", source, stage, arguments, _SHAPES[ndim]))
         inject = plain(actor.inject)
         disturb = _function("inject", _INJECT, inject, (*arguments, types.float64))
@@ -204,8 +228,8 @@ def _helpers_as_they_are(checked: bool) -> Iterator[None]:
             config.BOUNDSCHECK = as_set
 
 
-def _check_signature(update: Callable[..., None], ndim: int) -> None:
-    wanted = ["now", "next", "params", "step", *("z", "y", "x")[3 - ndim :]]
+def _check_signature(update: Callable[..., None], ndim: int, arrays: list[str]) -> None:
+    wanted = ["now", "next", "params", "step", *("z", "y", "x")[3 - ndim :], *arrays]
     got = list(inspect.signature(update).parameters)
     if len(got) != len(wanted):
         msg = (
@@ -228,6 +252,8 @@ def _compile(
         "__name__": __name__,
         "carray": carray,
         "assume": assume,
+        "np": np,
+        "pointer_at": pointer_at,
         "cell": without_constants(njit(forceinline=True, error_model="numpy")(cell)),
     }
     # The line number leads to a function's text: Numba asks for it, and Python 3.13 parses it.

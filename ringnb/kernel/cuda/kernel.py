@@ -133,7 +133,8 @@ class CudaKernel(LaneKernel):
         codes = [cell_codes(actor) for actor in actors]
         kinds = list(dict.fromkeys(code for own in codes for code in own))
         key = tuple(
-            (all_it_reads(k.update), all_it_reads(k.inject), k.dtype, k.ndim) for k in kinds
+            (all_it_reads(k.update), all_it_reads(k.inject), k.dtype, k.ndim, k.arrays)
+            for k in kinds
         )
         if simulate:
             threads = 2 if width is None else width

@@ -144,6 +144,7 @@ class CudaPlan:
     `kinds` are, for each slot, the indices of its stages. `table` and `params` (a row per actor) and
     `lanes` (a row per lane) are as the kernel finds them; `state_words`, `staging_words` and
     `restore_words` are the sizes of the pools, `stage_words` that of one staging buffer, per lane.
+    `constants` are words that belong into the pool of states, and where.
     """
 
     def __init__(self, actors: Sequence[Actor], kinds: Sequence[Sequence[int]], lanes: int) -> None:
@@ -151,6 +152,8 @@ class CudaPlan:
         self.lanes: Words = np.zeros((lanes, LANE_COLUMNS), np.int64)
         self.params: npt.NDArray[np.float64] = np.zeros((len(actors), MAX_PARAMS))
         self.stage_words: list[int] = []
+        self.constants: list[tuple[int, Words]] = []
+        self._tables: dict[int, int] = {}  # by the actor's id
         self.state_words = self.staging_words = self.restore_words = 0
         row = 0
         for lane in range(lanes):
@@ -188,6 +191,24 @@ class CudaPlan:
         params = list(actor.start_params(slot).values())
         self.params[row, : len(params)] = params
         self.state_words += 2 * level_words
+        self.table[row, layout.C_ARRAYS] = self._place_arrays(actor)
+
+    def _place_arrays(self, actor: Actor) -> int:
+        """Give an actor's read-only arrays a place in the pool of states, once; return their table's."""
+        if not actor.arrays:
+            return 0
+        if id(actor) not in self._tables:
+            sizes = [padded(array.nbytes) // 8 for array in actor.arrays.values()]
+            at = self.state_words + padded(8 * layout.ARRAY_WORDS * len(sizes)) // 8
+            places = [at + sum(sizes[:i]) for i in range(len(sizes))]
+            self._tables[id(actor)] = self.state_words
+            self.constants.append((self.state_words, layout.array_table(actor, places)))
+            for place, array in zip(places, actor.arrays.values(), strict=True):
+                words = np.zeros(padded(array.nbytes), np.uint8)
+                words[: array.nbytes] = array.reshape(-1).view(np.uint8)
+                self.constants.append((place, words.view(np.int64)))
+            self.state_words = at + sum(sizes)
+        return self._tables[id(actor)]
 
     def row(self, slot: int) -> int:
         """Return a slot's row in ``table``."""

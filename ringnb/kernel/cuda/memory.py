@@ -83,6 +83,11 @@ class CudaMemory:
         device.prepare(lanes * layout.STAGING_BUFFERS)
         for slot, actor in enumerate(actors):
             self._fill(slot, actor)
+        for at, words in plan.constants:
+            source = device.pinned(len(words))
+            source[:] = words
+            copy = device.upload(self._state, at, source)
+            self._await(copy, time.monotonic(), "the arrays of an actor to the device")
 
     def _lane(self, lane: int, capacity: int, views: Sequence[layout.Words]) -> CudaLane:
         control, h2k, k2h, words, params_in = views

@@ -25,17 +25,17 @@ from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 __all__ = ["CellCode", "build", "cell_codes", "compile_cells"]
 
 _CELLS = """
-def cells(state, now_at, next_at, params, step, nf, nz, ny, nx, first, stride):
+def cells(state, now_at, next_at, params, step, arrays_at, nf, nz, ny, nx, first, stride):
     # Lengths are below 2**31.
     nf, nz, ny, nx, first, stride = low(nf), low(nz), low(ny), low(nx), low(first), low(stride)
     now = grid(state, now_at, element, {shape})
     next = grid(state, next_at, element, {shape})
     own = private(params)
-    # No division per cell: the place moves on by a stride, with carries.
+{arrays}    # No division per cell: the place moves on by a stride, with carries.
     x, y, z = low(first % nx), low(first // nx % ny), low(first // nx // ny)
     dx, dy, dz = low(stride % nx), low(stride // nx % ny), low(stride // nx // ny)
     while z < nz:
-        update(now, next, own, step, {place})
+        update(now, next, own, step, {place}{more})
         x = low(x + dx)
         y = low(y + dy)
         z = low(z + dz)
@@ -56,18 +56,24 @@ _SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
 _PLACES = {1: "x", 2: "y, x", 3: "z, y, x"}
 
 
+_ARRAY = "    array{i} = grid(state, state[arrays_at + {at}], {element}, ({lengths}))\n"
+_LENGTH = "low(state[arrays_at + {at}]), "
+
+
 class CellCode(NamedTuple):
-    """What makes stages of two actors one kind: their plain functions, element type, number of axes."""
+    """What makes stages of two actors one kind: their plain functions, element type, axes, arrays."""
 
     update: Callable[..., None]
     inject: Callable[..., None]
     dtype: str
     ndim: int
+    arrays: tuple[tuple[str, int], ...]  # dtype and axes of each
 
 
 def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
     """Return the kinds of an actor's stages."""
-    same = plain(actor.inject), actor.dtype.name, len(actor.shape)
+    arrays = tuple((array.dtype.name, array.ndim) for array in actor.arrays.values())
+    same = plain(actor.inject), actor.dtype.name, len(actor.shape), arrays
     return tuple(CellCode(plain(update), *same) for update in actor.stages)
 
 
@@ -80,7 +86,15 @@ def _quiet(body: Callable[..., None]) -> Callable[..., None]:
 
 
 def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
-    text = source.format(shape=_SHAPES[kind.ndim], place=_PLACES[kind.ndim])
+    lines = ""
+    for i, (dtype, ndim) in enumerate(kind.arrays):
+        at = layout.ARRAY_WORDS * i
+        lengths = "".join(_LENGTH.format(at=at + 1 + axis) for axis in range(ndim))
+        lines += _ARRAY.format(i=i, at=at, element=dtype, lengths=lengths)
+        functions[dtype] = np.dtype(dtype).type
+    more = "".join(f", array{i}" for i in range(len(kind.arrays)))
+    where = {"shape": _SHAPES[kind.ndim], "place": _PLACES[kind.ndim]}
+    text = source.format(**where, arrays=lines, more=more)
     element = np.dtype(kind.dtype).type
     namespace: dict[str, Any] = {"element": element, "grid": intrinsics.grid, **functions}
     exec(text, namespace)  # noqa: S102 - our own template, with no text of the user's in it
@@ -255,7 +269,22 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
                     which = m.table[row, layout.C_STAGE_FNS + stage]
                     nf, nz = m.table[row, layout.C_NF], m.table[row, layout.C_NZ]
                     ny, nx = m.table[row, layout.C_NY], m.table[row, layout.C_NX]
-                    step_cells(which, m.state, now, other, own, step, nf, nz, ny, nx, me, everyone)
+                    arrays = m.table[row, layout.C_ARRAYS]
+                    step_cells(
+                        which,
+                        m.state,
+                        now,
+                        other,
+                        own,
+                        step,
+                        arrays,
+                        nf,
+                        nz,
+                        ny,
+                        nx,
+                        me,
+                        everyone,
+                    )
                     stage += 1
                     if stage == stages:
                         stage = 0

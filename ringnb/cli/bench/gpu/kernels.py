@@ -52,6 +52,6 @@ def one_step(actor: Actor) -> Callable[..., None]:
         state = dev.raw(state_)
         params = dev.grid(dev.raw(params_), 0, np.float64, (16,))
         me, all_ = cuda.grid(1), cuda.gridsize(1)
-        cells(state, now, before, params, step, nf, nz, ny, nx, me, all_)
+        cells(state, now, before, params, step, 0, nf, nz, ny, nx, me, all_)
 
     return step_once
