@@ -19,9 +19,9 @@ from ringnb.checkpoint.budget import StoreBudget
 from ringnb.checkpoint.committing import (
     EventEmitter,
     Saving,
+    delete_all,
     make_snapshot,
     release,
-    retire,
     retire_after,
     save_all,
 )
@@ -36,7 +36,13 @@ from ringnb.checkpoint.history import (
 )
 from ringnb.checkpoint.pruning import PrunedRun, check_discard, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.checkpoint.retention import Policy, RetentionPreview, check_policy, choose_in_run
+from ringnb.checkpoint.retention import (
+    Policy,
+    RetentionPreview,
+    check_policy,
+    check_preview,
+    preview_runs,
+)
 from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage, check_storage
@@ -685,40 +691,57 @@ class CheckpointManager:
             If it is not a policy.
         """
         policy = self._config.policy if policy is None else check_policy(policy, "policy")
-        keep: list[CheckpointInfo] = []
-        delete: list[CheckpointInfo] = []
-        for slot in self.registered:
-            history = self.history(slot)
-            run, kept = self._run(slot), self._always_kept(slot)
-            to_delete = choose_in_run(history, run, policy, self._storage.load, protect=kept)
-            names = {e.name for e in to_delete}
-            keep += [e for e in history if e.name not in names]
-            delete += to_delete
-        freed = self._storage.freed_by([e.name for e in delete]) if delete else 0
-        preview = RetentionPreview(policy, tuple(keep), tuple(delete), freed)
+        runs = [(self.history(s), self._run(s), self._always_kept(s)) for s in self.registered]
+        preview = preview_runs(self._storage, policy, runs)
         budget = self._config.store_budget
         return self._budget.preview(self._storage, budget, preview, self._live_lineages())
 
-    def apply_retention(self) -> list[str]:
+    def apply_retention(self, *, shown: RetentionPreview | None = None) -> list[str]:
         """Delete what policy and budget do not keep, without waiting for a commit.
+
+        Parameters
+        ----------
+        shown : RetentionPreview, optional
+            What somebody has seen and agreed to: its policy holds from now on, and exactly what it
+            deletes is deleted. By default what the configured policy deletes now.
 
         Returns
         -------
         list of str
             What was deleted. The newest checkpoint that verifies stays, whatever the policy says.
+
+        Raises
+        ------
+        CheckpointError
+            If other checkpoints would go by now than `shown` says. Nothing has changed then: neither
+            the policy nor the store.
         """
-        names = []
         self._check_open()
-        for slot, actor in self.registered.items():
-            run = self._run(slot)
-            if run is not None:  # else it was unregistered, or is fresh
-                policy = self._config.policy
-                kept = self._always_kept(slot)
-                key = (actor.name_prefix, actor.kernel_id, run)
-                retired = retire(self._storage, *key, policy, kept)
-                self._events.retired(slot, retired)
-                names += [e.name for e in retired]
-        return names + [e.name for e in self._keep_budget([], 0)]
+        if shown is None:
+            shown = self.preview_retention()
+        else:
+            self._adopt(shown)
+        slots = {(a.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
+        deleted = delete_all(self._storage, shown.delete)
+        for e in deleted:
+            self._events.retired(slots.get((e.name_prefix, e.kernel_id), e.actor_slot), [e])
+        return [e.name for e in (*deleted, *self._keep_budget([], 0))]
+
+    def _adopt(self, shown: RetentionPreview) -> None:
+        """Adopt the policy of a preview, or refuse."""
+        before = None
+        while True:
+            with self._lock:
+                now = self._completed, self._schedule.lineages(), self._config
+                # What has changed while it was looked may change what goes: then it looks again. A
+                # later commit deletes by the new policy, as it should; here only what was shown goes.
+                if now == before:
+                    self._check_open()
+                    self._config = self._config.changed(retention=shown.policy)
+                    self._budget.look_again()
+                    return
+            before = now
+            check_preview(shown, self.preview_retention(shown.policy))
 
     def discard(self, name: str, *, dry_run: bool = False) -> int:
         """Delete one checkpoint of a registered actor by hand, under retention's promises.

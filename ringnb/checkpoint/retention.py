@@ -28,11 +28,12 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 
 from ringnb._support.checks import check_int, check_seconds
-from ringnb._support.text import quote_names, rows_table
+from ringnb._support.text import counted, quote_names, rows_table
 from ringnb.checkpoint.notices import describe_error, warn
+from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
+from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = [
     "History",
@@ -581,3 +582,38 @@ class RetentionPreview:
             rows,
             classes=["ringnb-going" if e.name in deleted else "" for e in every],
         )
+
+
+def preview_runs(
+    storage: CheckpointStorage,
+    policy: Policy,
+    runs: Iterable[tuple[History, str | None, Collection[str]]],
+) -> RetentionPreview:
+    """Say what a policy does; of each actor: its history, the run it goes on with, names that stay."""
+    keep: list[CheckpointInfo] = []
+    delete: list[CheckpointInfo] = []
+    for history, run, stay in runs:
+        going = choose_in_run(history, run, policy, storage.load, protect=stay)
+        names = {e.name for e in going}
+        keep += [e for e in history if e.name not in names]
+        delete += going
+    freed = storage.freed_by([e.name for e in delete]) if delete else 0
+    return RetentionPreview(policy, tuple(keep), tuple(delete), freed)
+
+
+class PreviewOutdated(CheckpointError):
+    """What a preview has shown is not so any more."""
+
+
+def check_preview(shown: RetentionPreview, now: RetentionPreview) -> None:
+    """Raise PreviewOutdated unless what goes now is exactly what was shown."""
+    # By ids too: a name may have been given again.
+    then = {(e.name, e.id) for e in shown.delete}
+    if then == {(e.name, e.id) for e in now.delete}:
+        return
+    seen = {e.name for e in (*shown.keep, *shown.delete)}
+    there = {e.name for e in (*now.keep, *now.delete)}
+    changes = [(len(there - seen), "came"), (len(seen - there), "went")]
+    what = " and ".join(f"{counted(n, 'checkpoint')} {verb}" for n, verb in changes if n)
+    msg = f"{what or 'what would go has changed'} since; nothing was deleted: look again"
+    raise PreviewOutdated(msg)

@@ -352,6 +352,48 @@ def test_a_preview_changes_nothing_and_tells_what_apply_does(storage):
     assert name in storage.list()
 
 
+def test_what_was_shown_is_adopted_and_deleted_or_nothing_is(storage):
+    rig = rig_of(storage, max_snapshots=0)
+    for step in range(1, 7):
+        rig.commit(step=step)
+    shown = rig.m.preview_retention(keep_last(2))
+    rig.commit(step=7)
+    rig.commit(step=8)
+    before = storage.list(), rig.m.config
+    with pytest.raises(rn.CheckpointError, match="2 checkpoints came since; nothing was deleted"):
+        rig.m.apply_retention(shown=shown)
+    assert (storage.list(), rig.m.config) == before
+    shown = rig.m.preview_retention(keep_last(2))
+    storage.pin(shown.delete[0].name, "late")
+    with pytest.raises(rn.CheckpointError, match="what would go has changed since"):
+        rig.m.apply_retention(shown=shown)
+    assert storage.list() == before[0]
+    shown = rig.m.preview_retention(keep_last(2))
+    assert rig.m.apply_retention(shown=shown) == [e.name for e in shown.delete]
+    assert steps(rig) == [1, 7, 8]
+    assert rig.m.config.policy is shown.policy
+    assert [e.name for e in rig.log.select("retired")] == [e.name for e in shown.delete]
+
+
+def test_a_commit_between_the_look_and_the_adoption_is_looked_at_again(storage, monkeypatch):
+    rig = rig_of(storage, max_snapshots=0)
+    for step in range(1, 5):
+        rig.commit(step=step)
+    shown = rig.m.preview_retention(keep_last(2))
+    look = type(rig.m).preview_retention
+
+    def look_slowly(self, policy=None):
+        found = look(self, policy)
+        monkeypatch.undo()
+        rig.commit(step=5)
+        return found
+
+    monkeypatch.setattr(type(rig.m), "preview_retention", look_slowly)
+    with pytest.raises(rn.CheckpointError, match="1 checkpoint came since"):
+        rig.m.apply_retention(shown=shown)
+    assert steps(rig) == [1, 2, 3, 4, 5]
+
+
 def test_the_newest_that_verifies_stays_although_newer_ones_are_damaged():
     storage = MemoryStorage()
     rig = rig_of(storage, max_snapshots=0)
