@@ -70,12 +70,15 @@ class ReportOrigin:
         The line that it went on from, if it is known by its number.
     checkpoint, run : str or None
         The checkpoint that was restored, by id, and the run of that.
+    sequence : int or None
+        The number of its commit.
     """
 
     step: int
     line: int | None = None
     checkpoint: str | None = None
     run: str | None = None
+    sequence: int | None = None
 
 
 @final
@@ -95,6 +98,8 @@ class ReportLine:
         The run of the checkpoints that were committed meanwhile; None if there were none.
     origin : ReportOrigin or None
         What it goes on from; None if the actor started afresh.
+    after : int
+        The number of the actor's newest commit when it began; 0 if there was none.
     steps : (n,) int64 array
         The step of each row, rising.
     times : (n,) float64 array
@@ -109,6 +114,7 @@ class ReportLine:
     every: int
     run: str | None
     origin: ReportOrigin | None
+    after: int
     steps: npt.NDArray[np.int64]
     times: npt.NDArray[np.float64]
     values: Mapping[str, npt.NDArray[np.float64]]
@@ -178,11 +184,8 @@ class Report:
             found.setdefault(owner, []).append(document.parent)
         if kernel_id is None and len(found) == 1:
             (kernel_id,) = found
-        if kernel_id is None or kernel_id not in found:
-            has = f"it has those of {quote_names(sorted(found))}" if found else "there are none"
-            wanted = "which actor's is not said" if kernel_id is None else f"none of {kernel_id!r}"
-            msg = f"no report in {str(root)!r}: {wanted}; {has}"
-            raise CheckpointNotFound(msg)
+        if kernel_id not in found:
+            raise CheckpointNotFound(_why_none(root, kernel_id, sorted(found)))
         return cls([_read_line(folder) for folder in found[kernel_id]])
 
     def _sort_rows(self) -> None:
@@ -212,11 +215,17 @@ class Report:
         earlier = [line for line in self.lines if line.number < number]
         if origin.line is not None:
             return next((line for line in earlier if line.number == origin.line), None)
-        fitting = [line for line in reversed(earlier) if line.begin_step <= origin.step]
-        # A process that was killed right after its first commit could not say which run that began.
-        return next(
-            (x for x in fitting if x.run == origin.run and origin.run is not None), None
-        ) or (next((x for x in fitting if x.run is None), None))
+        fitting = [
+            line
+            for line in reversed(earlier)
+            if line.begin_step <= origin.step and (line.run is None or line.run == origin.run)
+        ]
+        # An actor's commits and its lines take turns: a commit belongs to the line that began last
+        # before it. Which run a line is of it cannot say before its first commit, nor if it is killed
+        # right after that.
+        if origin.sequence is not None and origin.sequence > 0:
+            return next((line for line in fitting if line.after < origin.sequence), None)
+        return next((line for line in fitting if line.run is not None), None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -321,6 +330,16 @@ class Report:
         )
 
 
+def _why_none(root: Path, kernel_id: str | None, owners: Sequence[str]) -> str:
+    """Say why there is no report of an actor, and what there is."""
+    if not owners:
+        return f"no report in {str(root)!r}: record one with session.report(every, name=f)"
+    has = f"{str(root)!r} has reports of {quote_names(owners)}"
+    if kernel_id is None:
+        return f"{has}: say which, Report.open(store, {owners[0]!r})"
+    return f"no report of actor {kernel_id!r}: {has}"
+
+
 def _column(line: ReportLine, name: str) -> npt.NDArray[np.float64]:
     found = line.values.get(name)
     return np.full(line.steps.size, np.nan) if found is None else found
@@ -348,6 +367,7 @@ def _read_line(folder: Path) -> ReportLine:
             every=int(said["every"]),
             run=said["run"],
             origin=None if origin is None else ReportOrigin(**origin),
+            after=int(said["after"]),
             steps=columns.pop("step"),
             times=columns.pop("time"),
             values=columns,

@@ -135,6 +135,7 @@ class LineWriter:
             "every": line.every,
             "run": line.run,
             "origin": None if line.origin is None else asdict(line.origin),
+            "after": line.after,
             "names": list(line.values),
             "version": VERSION,
         }
@@ -180,6 +181,7 @@ class ReportWriter:
         step: int,
         every: int,
         origin: ReportOrigin | None,
+        after: int = 0,
     ) -> LineWriter:
         """Begin a line; OSError if its directory cannot be made."""
         number, folder = len(self.kept) + 1, None
@@ -187,7 +189,7 @@ class ReportWriter:
             number, folder = self._new_folder(kernel_id)
         nothing = np.zeros(0)
         line = ReportLine(
-            *(number, kernel_id, step, every, None, origin),
+            *(number, kernel_id, step, every, None, origin, after),
             *(np.zeros(0, np.int64), nothing, dict.fromkeys(names, nothing)),
         )
         writer = LineWriter(folder, line)

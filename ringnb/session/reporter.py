@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -124,7 +124,9 @@ class Reporter:
     def note_loaded(self, slot: int, checkpoint: Checkpoint, reply: Reply) -> None:
         """Note that an actor was restored; call it as the reply comes in."""
         if self._thread is not None:
-            origin = ReportOrigin(reply.step, None, checkpoint.id, checkpoint.run)
+            origin = ReportOrigin(
+                reply.step, None, checkpoint.id, checkpoint.run, checkpoint.sequence
+            )
             self._queue.put(partial(self._reload, slot, reply.epoch, origin))
 
     def settle(self, timeout_s: float = _PATIENCE_S) -> bool:
@@ -230,7 +232,7 @@ class Reporter:
         if earlier is not None:  # an earlier report, which the same state has gone on from
             origin = ReportOrigin(reply.step, line=earlier.number)
         elif origin is not None:
-            origin = ReportOrigin(reply.step, None, origin.checkpoint, origin.run)
+            origin = replace(origin, step=reply.step)
         self._wishes[slot] = wish
         self._reserve()
         self._begin_line(slot, wish, reply.epoch, reply.step, origin)
@@ -249,23 +251,24 @@ class Reporter:
             self._writer = ReportWriter(self._root())
         kernel_id = self._kernel_id(slot)
         begin = partial(
-            self._writer.begin,
-            *(kernel_id, list(wish.functions)),
+            ReportWriter.begin,
+            kernel_id=kernel_id,
+            names=list(wish.functions),
             step=step,
             every=wish.every,
             origin=origin,
+            # No commit of this line is before it: the writer's thread settles before it commits.
+            after=self._newest_commit(slot),
         )
         try:
-            wish.line = begin()
+            wish.line = begin(self._writer)
         except OSError as error:
             self._warn(
                 f"the report of {kernel_id!r} cannot be written to {str(self._writer.root)!r}, and is "
                 f"kept in memory only: {error}"
             )
             self._writer = ReportWriter(None)
-            wish.line = self._writer.begin(
-                kernel_id, list(wish.functions), step=step, every=wish.every, origin=origin
-            )
+            wish.line = begin(self._writer)
         self._lines[slot, epoch] = wish.line
         self._lines.pop((slot, epoch - _REMEMBERED), None)
         self._unwritten.add(wish.line)
@@ -340,10 +343,15 @@ class Reporter:
         lineage = self._manager.lineage(slot)
         if lineage is None:
             return None
-        run = lineage.run
-        if run is None:  # restored, and not committed since
-            run = next((e.run for e in self._manager.history(slot) if e.id == lineage.id), None)
-        return ReportOrigin(0, None, lineage.id, run)
+        known = next((e for e in self._manager.history(slot) if e.id == lineage.id), None)
+        run, number = (lineage.run, None) if known is None else (known.run, known.sequence)
+        return ReportOrigin(0, None, lineage.id, run, number)
+
+    def _newest_commit(self, slot: int) -> int:
+        """Return the number of an actor's newest commit; 0 if there is none that can be read."""
+        with contextlib.suppress(CheckpointError, OSError):
+            return max((e.sequence for e in self._manager.history(slot)), default=0)
+        return 0
 
     def _kernel_id(self, slot: int) -> str:
         actor = self._manager.registered.get(slot)

@@ -106,9 +106,13 @@ def test_several_actors_and_strange_names(root):
         line.flush()
     for kernel_id in ("wave_0", ".hidden", "a/b", "a b"):
         assert len(Report.open(root, kernel_id)) == 2
-    with pytest.raises(rn.CheckpointNotFound, match=r"'\.hidden', 'a b', 'a/b', 'wave_0'"):
+    with pytest.raises(
+        rn.CheckpointNotFound, match=r"'\.hidden', 'a b', 'a/b', 'wave_0': say which"
+    ):
         Report.open(root)
-    with pytest.raises(rn.CheckpointNotFound, match="none of 'other'"):
+    with pytest.raises(rn.CheckpointNotFound, match=r"no report in .*session\.report"):
+        Report.open(root.with_name("other.zarr"))
+    with pytest.raises(rn.CheckpointNotFound, match=r"no report of actor 'other'.*'wave_0'"):
         Report.open(root, "other")
 
 
@@ -148,10 +152,29 @@ def test_the_current_line_goes_back_through_every_restore(root):
     assert "wave_0" in report._repr_html_()
 
 
-def test_a_line_whose_run_was_not_noted_in_time_is_found_by_its_steps(root):
-    fill(first := begin(root), range(0, 60, 10))  # killed right after its first commit
-    second = begin(root, step=20, origin=ReportOrigin(20, None, "1" * 16, "a" * 16))
-    fill(second, range(30, 50, 10))
+def test_a_line_whose_run_was_not_noted_in_time_is_found_by_when_it_began(root):
+    """Commits 1 to 3 are of the lines 1, 2 and 4; all but the first were killed right after them."""
+    fill(first := begin(root), range(0, 60, 10))
+    first.set_run("a" * 16)
+    origin = ReportOrigin(20, None, "1" * 16, "a" * 16, 1)
+    fill(second := begin(root, step=20, origin=origin, after=1), range(20, 50, 10), factor=2)
+    fill(left := begin(root, step=20, origin=origin, after=2), range(20, 90, 10), factor=9)
+    origin = ReportOrigin(40, None, "2" * 16, "a" * 16, 2)
+    fill(fourth := begin(root, step=40, origin=origin, after=2), range(50, 70, 10), factor=4)
+    origin = ReportOrigin(60, None, "3" * 16, "a" * 16, 3)
+    fill(fifth := begin(root, step=60, origin=origin, after=3), range(70, 80, 10), factor=5)
+    for line in (first, second, left, fourth, fifth):
+        line.flush()
+    report = Report.open(root)
+    assert report.steps.tolist() == list(range(0, 80, 10))
+    assert report["energy"].tolist() == [0, 10, 40, 60, 80, 200, 240, 350]
+
+
+def test_a_checkpoint_that_was_imported_is_found_by_its_run(root):
+    fill(first := begin(root, after=7), range(0, 60, 10))
+    first.set_run("a" * 16)
+    origin = ReportOrigin(20, None, "1" * 16, "a" * 16, -3)
+    fill(second := begin(root, step=20, origin=origin, after=9), range(30, 50, 10))
     first.flush()
     second.flush()
     assert Report.open(root).steps.tolist() == [0, 10, 20, 30, 40]

@@ -12,7 +12,7 @@ from ringnb.checkpoint.report import Report, ReportLine, ReportOrigin
 def line(number, steps, origin=None, dt=0.5, **values):
     steps = np.array(steps, np.int64)
     return ReportLine(
-        *(number, "wave_0", int(steps[0]), 10, "a" * 16, origin),
+        *(number, "wave_0", int(steps[0]), 10, "a" * 16, origin, 0),
         *(steps, steps * dt, {n: np.array(v, float) for n, v in values.items()}),
     )
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,3 +328,27 @@ def test_a_session_that_is_dropped_takes_its_reporter_along(opened):
     thread.join(10)
     assert not thread.is_alive()
     gc.collect()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_again_and_again_has_the_curve_of_one_that_is_not(tmp_path):
+    def start(store):
+        command = [sys.executable, Path(__file__).with_name("report_child.py"), tmp_path / store]
+        return subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, text=True)
+
+    with start("once.zarr") as once:
+        assert once.stdout.readline() == "0\n"
+    began = []
+    for seconds in (0.15, 0.25, 0.1, 0.2, None):
+        with start("often.zarr") as child:
+            began.append(int(child.stdout.readline()))
+            if seconds is not None:
+                time.sleep(seconds)
+                child.kill()
+        assert child.returncode == (0 if seconds is None else -signal.SIGKILL)
+    assert began[-1] > 0
+    reports = [rn.Report.open(tmp_path / store) for store in ("once.zarr", "often.zarr")]
+    assert reports[0].steps.tolist() == list(range(0, 3001, 50))
+    for column in ("steps", "times"):
+        assert getattr(reports[0], column).tobytes() == getattr(reports[1], column).tobytes()
+    assert reports[0]["v"].tobytes() == reports[1]["v"].tobytes()
