@@ -10,10 +10,12 @@ import contextlib
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, final
 
 from ringnb.checkpoint.runs import Lineage
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.deck.inputs import Inputs
@@ -44,6 +46,7 @@ class Looking:
         self._seen = 0  # events of the session
         self._lineage: Lineage | None = None
         self._rest: tuple[object, float] = (None, 0.0)  # where the playhead is, and since when
+        self._checked: object = None  # where it was when its checkpoint was read
         self._said_at = -_SAY_AGAIN_S
         self.inputs = Inputs()
         self.lanes = Lanes(())
@@ -125,18 +128,37 @@ class Looking:
             return
         if found.name != choices.chosen.get("main"):
             choices.look(found.name, number, step)
-        now = time.monotonic()
-        if self._rest[0] != looked:
-            self._rest = looked, now
+        now, where = time.monotonic(), (looked, found.name)
+        if self._rest[0] != where:
+            self._rest = where, now
+        if now - self._rest[1] < _REST_S:
+            return
+        if self._checked != where:
+            self._checked = where
+            self._controller.drawer.submit("check", partial(self._check, found.name))
         apart = step - found.step
-        if apart and now - self._rest[1] >= _REST_S and now - self._said_at >= _SAY_AGAIN_S:
+        if apart and now - self._said_at >= _SAY_AGAIN_S:
             self._said_at = now
-            where = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
+            side = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
             text = (
-                f"Step {step:,} of run {number} is not stored: shown is {found.name}, {where}. There is "
+                f"Step {step:,} of run {number} is not stored: shown is {found.name}, {side}. There is "
                 "no replay of the steps between checkpoints"
             )
             self._controller.say("note", text)
+
+    def _check(self, name: str) -> None:
+        """Read every byte of what is looked at. On the drawer's thread, which nothing may end."""
+        try:
+            self._controller.session.storage.load(name).verify()
+        except CheckpointCorrupt as error:
+            self._controller.note_damage(name, error)
+        except (CheckpointNotFound, SessionGone):
+            pass  # retired meanwhile
+        except Exception as error:  # noqa: BLE001 - shown, whatever it is
+            self._controller.say("problem", f"Reading {name}: {error!r}", key="look", repeats=False)
+        else:
+            self._controller.choices.note_verdict(name)
+        self._controller.display.poke()
 
     def show_history(self, part: str, rows: list[dict[str, Any]]) -> None:
         """Show none: there is nothing to see of this view."""

@@ -18,6 +18,7 @@ from ringnb.panels.deck.lanes import Lane
 from ringnb.panels.deck.looking import Looking
 from ringnb.panels.deck.marks import Kind, MarkLog, make_marks
 from ringnb.panels.deck.widgets import Deck, Moment
+from ringnb.plots.style import pick_field
 
 __all__ = ["TimelinePanel"]
 
@@ -128,6 +129,8 @@ class TimelinePanel(Panel):
             )
         else:
             self._controller.choices.note_verdict(name)
+            ends = (pick_field(checkpoint, field), small.low, small.high)
+            self._controller.extents.note(wish.info.kernel_id, *ends)
             self.film.add(wish, field, small)
         self._controller.display.poke()
         self._controller.drawer.submit("film", self._read_next)

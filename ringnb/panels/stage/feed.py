@@ -80,7 +80,7 @@ class Feed:
             if isinstance(error, CheckpointCorrupt):
                 for e in checkpoints:
                     if repr(e.name) in str(error):  # which of them it is about
-                        controller.choices.note_verdict(e.name, f"damaged: {error}")
+                        controller.note_damage(e.name, error)
             self.say(str(error.args[0]) if error.args else repr(error))
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
             controller.say("problem", f"Drawing: {error!r}", key=problem)

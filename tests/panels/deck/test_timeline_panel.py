@@ -177,6 +177,18 @@ def test_damage_found_while_reading_is_passed_over_with_one_warning_and_no_probl
     assert len(troubles(timeline)) == 1
 
 
+def test_what_the_playhead_rests_on_is_read_whole(session):
+    names = [made.name for made in stored(session, 10, 20)]
+    timeline = ready(session)
+    look(timeline, lane=1, step=10)
+    until(lambda: facts(timeline)["Bytes"] == "verified")
+    session.faults.corrupt(names[1])  # nobody has asked for its picture
+    look(timeline, lane=1, step=24)
+    until(lambda: told(timeline, f"{names[1]} is damaged and passed over"))
+    until(lambda: head(timeline)["name"] == names[0])
+    assert head(timeline)["step"] == 24
+
+
 def test_a_checkpoint_that_was_seen_becomes_unusable_when_it_is_found_damaged(session):
     good, bad = stored(session, 5, 10)
     timeline = ready(session)

@@ -27,7 +27,11 @@ async function render({ model, el }) {
   const tell = () => {
     clearTimeout(sending);
     const wait = sent + SEND_MS - performance.now();
-    if (wait > 0) { sending = setTimeout(tell, wait); return; }
+    if (wait > 0) {
+      state.moved = "is not sent yet"; // so that no answer to what was sent before takes the playhead back
+      sending = setTimeout(tell, wait);
+      return;
+    }
     sent = performance.now();
     state.moved = ask("look.to", { lane: state.leaf, step: state.step });
   };
@@ -53,6 +57,7 @@ async function render({ model, el }) {
   const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step); };
   const toNewest = () => {
     halt();
+    clearTimeout(sending);
     state.moved = ask("look.newest", {}, transport.node("look.newest"));
   };
   const hop = (by) => {

@@ -120,7 +120,8 @@ function makeDrawing(root, board, act, subscriptions) {
     label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, `run ${lane.n}`));
     if (narrow || !lane.words || scale.low > 0) label.append(shape("title", {}, lane.words || `run ${lane.n}`));
     found.push(label);
-    const end = scale.x(lane.last), from = lane.fork !== null && rows.has(lane.parent) ? scale.x(lane.fork) : scale.x(lane.first);
+    // A live one is drawn to its newest checkpoint: what follows moves with the live edge.
+    const end = scale.x(lane.live ? lane.base ?? lane.last : lane.last), from = lane.fork !== null && rows.has(lane.parent) ? scale.x(lane.fork) : scale.x(lane.first);
     if (lane.fork !== null && rows.has(lane.parent)) {
       const above = rows.get(lane.parent);
       inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${above}C${from + 4} ${above} ${from + 3} ${y} ${Math.min(from + 16, Math.max(end, from + 6))} ${y}H${end}` }));
@@ -212,8 +213,11 @@ function makeDrawing(root, board, act, subscriptions) {
     const at = lane.edge ?? lane.last;
     if (!G || !G.rows.has(lane.n) || at < G.scale.low || at > G.scale.high) { edge.replaceChildren(); return; }
     const x = G.scale.x(at), y = rowOf(lane.n), old = lane.ended;
+    const bend = lane.fork !== null && G.rows.has(lane.parent) ? G.scale.x(lane.fork) + 6 : 0;
+    const from = Math.max(G.scale.x(lane.base ?? at), bend, G.scale.left - 9);
     const word = old ? "ended" : lane.running ? "live" : "stands";
     edge.replaceChildren(
+      shape("path", { class: "rn-lane", stroke: colourOf(lane.n), d: from < x ? `M${from} ${y}H${x}` : "" }),
       shape("line", { class: "rn-live-line", x1: x, x2: x, y1: RULER + 2, y2: y }),
       shape("circle", { class: `rn-live-dot${lane.running && !old ? " rn-pulse" : ""}${old ? " rn-old" : ""}`, cx: x, cy: y, r: 5.4 }),
       shape("text", { class: "rn-live-word", x: x + 9 + 7 * word.length > G.width ? x - 9 : x + 9, y: y + 4, "text-anchor": x + 9 + 7 * word.length > G.width ? "end" : "start" }, word));

@@ -1,0 +1,228 @@
+"""The line in a page: damage, restore and branch, looking back, ten thousand checkpoints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from . import cells
+from .driver import expect
+from .lab import line_of, panel_in, screenshot
+
+SHOW = 'display(session.panel("timeline"), session.panel("field"))'
+FIVE = cells.STORED.replace("range(3)", "range(5)")
+SLOWER = 5  # times that a machine may be which other tests share
+
+
+def opened(notebook, stored=FIVE, **session):
+    """A notebook with timeline and field; the line is drawn."""
+    # High enough for both panels: what is not seen is not fed.
+    notebook.page.set_viewport_size({"width": 1280, "height": 1500})
+    notebook.open([cells.session(enabled=False, **session), stored, SHOW])
+    notebook.run_all()
+    timeline, field = (panel_in(notebook.output(2), name) for name in ("timeline", "field"))
+    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(5)
+    return timeline, field
+
+
+def shown(field, step):
+    """See that the field panel shows the checkpoint of a step."""
+    expect(field.locator(".rn-pic .rn-box")).to_have_attribute(
+        "data-name", f"checkpoint_0_step_{step}"
+    )
+
+
+def at(timeline, step, words=""):
+    slider = timeline.get_by_role("slider", name="Playhead")
+    expect(slider).to_have_attribute("aria-valuenow", str(step))
+    if words:
+        expect(slider).to_have_attribute("aria-valuetext", words)
+
+
+def drag(timeline, *steps):
+    """Drag the playhead to these steps, one after the other, by the ruler's scale."""
+    line = timeline.locator("svg.rn-line")
+    box = line.bounding_box()
+    # The places of two marks whose steps are known.
+    first, last = (
+        timeline.locator("[data-mark]:has(.rn-square)").nth(i).bounding_box() for i in (0, -1)
+    )
+    mouse = timeline.page.mouse
+    centre = {100: first["x"] + first["width"] / 2, 500: last["x"] + last["width"] / 2}
+    per_step = (centre[500] - centre[100]) / 400
+
+    def place(step):
+        return centre[100] + (step - 100) * per_step, first["y"] + first["height"] / 2
+
+    assert box["x"] < centre[100]
+    mouse.move(*place(steps[0]))
+    mouse.down()
+    for step in steps[1:]:
+        mouse.move(*place(step), steps=4)
+        timeline.page.wait_for_timeout(200)
+    mouse.up()
+
+
+def test_a_damaged_checkpoint_is_passed_over_without_a_problem(notebook):
+    timeline, field = opened(notebook)
+    notebook.python("session.faults.corrupt(stored[2].name)")
+    timeline.get_by_role("slider").press("Home")
+    at(timeline, 100)
+    shown(field, 100)
+    drag(timeline, 110, 250, 330)
+    shown(field, 200)
+    expect(timeline.locator("[data-mark] .rn-damaged")).to_have_count(1)
+    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(4)
+    expect(timeline.locator(".rn-moment")).to_contain_text("steps before it is shown")
+    timeline.get_by_role("slider").press("PageDown")
+    at(timeline, 400)
+    timeline.get_by_role("slider").press("PageUp")  # the damaged one is no place to rest on
+    at(timeline, 200, "step 200 of run 1, stored as checkpoint_0_step_200")
+    shown(field, 200)
+    screenshot(timeline, "deck-damaged")
+    said = json.loads(
+        notebook.python(
+            "import json; print(json.dumps([(m['kind'], m['text']) for m in "
+            "session.panel('timeline').deck.board.messages]))"
+        )
+    )
+    assert [kind for kind, _ in said if kind in ("problem", "warning")] == ["warning"]
+    assert any("checkpoint_0_step_300 is damaged and passed over" in text for _, text in said)
+
+
+def test_restore_begins_a_run_and_undo_brings_back_the_same_bits(notebook):
+    timeline, _ = opened(notebook, pace=200)
+    notebook.python("session.run_steps(0, 20); before = session.state(0).numpy()")
+    slider = timeline.get_by_role("slider")
+    slider.press("Home")
+    slider.press("PageDown")
+    at(timeline, 200)
+    timeline.get_by_role("button", name="Restore here").click()
+    line = line_of(timeline)
+    expect(line).to_contain_text("Actor 0 continues from step 200 (checkpoint_0_step_200) as run 2")
+    expect(timeline.locator(".rn-label", has_text="run 2")).to_have_count(1)
+    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(6)  # the state before is kept
+    assert notebook.python("print(session.current_step(0))").strip() == "200"
+    screenshot(timeline, "deck-restored")
+    line.get_by_role("button", name="Undo").click()
+    expect(line).to_contain_text("continues from step 520")
+    same = "all((before[k] == v).all() for k, v in session.state(0).numpy().items())"
+    assert notebook.python(f"print({same})").strip() == "True"
+
+
+def test_a_branch_leaves_the_live_actor_alone(notebook):
+    timeline, _ = opened(notebook, pace=200)
+    notebook.python("session.resume(0)")
+    timeline.get_by_role("slider").press("Home")
+    at(timeline, 100)
+    timeline.get_by_role("button", name="Branch…").click()
+    box = timeline.get_by_role("dialog", name="Branch into another actor")
+    expect(box.get_by_role("spinbutton")).to_be_focused()
+    expect(box.get_by_role("spinbutton")).to_have_value("1")
+    rate = (
+        "import time; a, t = session.current_step(0), time.monotonic(); time.sleep(1.5); "
+        "print((session.current_step(0) - a) / (time.monotonic() - t))"
+    )
+    before = float(notebook.python(rate))
+    box.get_by_role("button", name="Branch", exact=True).click()
+    expect(box).to_be_hidden()
+    expect(line_of(timeline)).to_contain_text("Actor 1 continues from step 100")
+    after = float(notebook.python(rate))
+    assert 0.7 < after / before < 1.4
+    assert notebook.python("print(session.current_step(1))").strip() == "100"
+
+
+def test_commits_do_not_move_a_playhead_that_looks_back_and_newest_follows_again(notebook):
+    timeline, field = opened(notebook)
+    slider = timeline.get_by_role("slider")
+    shown(field, 500)
+    slider.press("Home")
+    slider.press("PageDown")
+    shown(field, 200)
+    notebook.python("session.run_steps(0, 100); session.snapshot(0)")
+    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(6)
+    timeline.page.wait_for_timeout(500)
+    at(timeline, 200)
+    shown(field, 200)
+    newest = timeline.get_by_role("button", name="Newest")
+    expect(newest).to_have_attribute("aria-pressed", "false")
+    newest.click()
+    at(timeline, 600)
+    shown(field, 600)
+    notebook.python("session.run_steps(0, 100); session.snapshot(0)")
+    at(timeline, 700)
+    expect(newest).to_have_attribute("aria-pressed", "true")
+    # A step between two checkpoints is none to look at: the one before is shown, and that is said.
+    slider.press("ArrowLeft")
+    at(timeline, 699, "step 699 of run 1, not stored: the nearest is checkpoint_0_step_600")
+    shown(field, 600)
+    expect(line_of(timeline)).to_contain_text("There is no replay of the steps between")
+
+
+_MANY = """
+import tempfile, numpy as np, ringnb as rn, ringnb.panels
+from ringnb.testing.storages import make_snapshot
+path = tempfile.mkdtemp() + "/many.zarr"
+storage, before = rn.ZarrStorage(path, durable=False), None
+for i in range(10_000):
+    made = make_snapshot(
+        step=100 * i, kernel_id="life_0", kernel_type="life", actor_slot=0, run="a" * 16,
+        name_prefix="checkpoint", parent_id=before, fields={"alive": np.zeros((8, 8), np.uint8)},
+    )
+    storage.save(f"checkpoint_0_step_{100 * i}", made)
+    before = made.id
+storage.close()
+config = rn.CheckpointConfig(storage_path=path, enabled=False, max_snapshots=0)
+session = rn.Session(rn.actors.Life((8, 8)), config=config)
+"""
+_MOVES = """(svg) => {
+  const took = [];
+  for (let i = 0; i < 60; i++) {
+    const began = performance.now();
+    svg.dispatchEvent(new KeyboardEvent("keydown", { key: i % 3 ? "PageUp" : "ArrowLeft" }));
+    took.push(performance.now() - began);
+  }
+  return took.sort((a, b) => a - b);
+}"""
+_PANS = """async (svg) => {
+  const box = svg.getBoundingClientRect(), frames = [];
+  const zoom = { deltaY: -1, ctrlKey: true, clientX: box.x + box.width / 2, cancelable: true };
+  for (let i = 0; i < 8; i++) svg.dispatchEvent(new WheelEvent("wheel", zoom));
+  let before = 0;
+  for (let i = 0; i < 60; i++) {
+    const now = await new Promise(requestAnimationFrame);
+    if (before) frames.push(now - before);
+    before = now;
+    svg.dispatchEvent(new WheelEvent("wheel", { deltaX: 5, clientX: box.x, cancelable: true }));
+  }
+  return frames.sort((a, b) => a - b);
+}"""
+
+
+@pytest.mark.slow
+def test_ten_thousand_checkpoints(notebook, record_property):
+    notebook.open([_MANY, 'session.panel("timeline")'])
+    notebook.run(0)
+    page = notebook.page
+    began = page.evaluate("() => Date.now()")
+    notebook.run(1)
+    timeline = panel_in(notebook.output(1), "timeline")
+    expect(timeline.locator(".rn-bar").first).to_be_visible()
+    opened_ms = page.evaluate("() => Date.now()") - began
+    counts = timeline.locator("svg .rn-count").all_text_contents()
+    assert sum(int(text.replace(",", "")) for text in counts) == 10_000
+    screenshot(timeline, "deck-ten-thousand")
+    line = timeline.locator("svg.rn-line")
+    moves_ms, frames_ms = line.evaluate(_MOVES), line.evaluate(_PANS)
+    assert timeline.get_by_role("button", name="Zoom out").get_attribute("aria-disabled") == "false"
+    found = {
+        "opened_ms": opened_ms,
+        "move_ms": round(moves_ms[len(moves_ms) // 2], 2),
+        "frame_ms": round(frames_ms[len(frames_ms) // 2], 1),
+    }
+    record_property("ten_thousand", json.dumps(found))
+    print(found)
+    assert opened_ms < 1000 * SLOWER
+    assert found["move_ms"] < 16 * SLOWER
+    assert found["frame_ms"] < 17 * SLOWER
