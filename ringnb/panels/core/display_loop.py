@@ -23,7 +23,7 @@ __all__ = ["DisplayLoop"]
 # With many actors a flush may take longer than a period. Then the loop rests this many times the excess,
 # so that the user's cells get their share of the interpreter.
 _REST = 3.0
-_HEAVY = frozenset({"png", "film"})  # not sent twice over a slow connection
+_HEAVY = frozenset({"film", "more", "pixels"})  # not sent twice over a slow connection
 
 
 @final

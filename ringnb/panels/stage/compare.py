@@ -11,7 +11,7 @@ from ipywidgets import Widget
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.stage.feed import Feed
+from ringnb.panels.stage.feed import Feed, send_again
 from ringnb.panels.stage.fields import FieldPanel, fields_of
 from ringnb.panels.stage.pictures import Drawn, View, draw_against
 from ringnb.panels.stage.widgets import Stage
@@ -48,6 +48,7 @@ class ComparePanel(Panel):
         self.picture = self.feed.picture
         for action in ("against", "how", "hold"):
             self._controller.on_do(f"stage.{action}", self._do)
+        self._controller.on_do("stage.again", lambda _, args: send_again(self._controller, args))
         self.observe(lambda _: self._controller.note_use(), ["against", "how", "held"])
         self.checkpoints = self.chooser("main", "Checkpoint")
         board, hand = self._controller.board, self._controller.hand

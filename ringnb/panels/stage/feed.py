@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
@@ -13,7 +13,7 @@ from ringnb.panels.core.controller import Controller
 from ringnb.panels.stage.pictures import Drawn
 from ringnb.panels.stage.widgets import Picture
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "send_again"]
 
 
 @final
@@ -75,7 +75,7 @@ class Feed:
         controller, problem = self._controller, f"picture:{self._key}"
         try:
             drawn = draw()
-            self._put(info=drawn.info, pixels=drawn.pixels, more=drawn.more)
+            self._put(info=drawn.page_info(), pixels=drawn.pixels, more=drawn.more)
         except (CheckpointCorrupt, CheckpointNotFound, ValueError, KeyError, OSError) as error:
             if isinstance(error, CheckpointCorrupt):
                 for e in checkpoints:
@@ -88,6 +88,10 @@ class Feed:
             controller.settle(problem, "the next picture")
         self._drawn_at = time.monotonic()
         controller.display.poke()
+
+    def send_again(self) -> None:
+        """Send the picture once more, to a page that has missed it. Any thread."""
+        self.picture.send_state()
 
     def say(self, problem: str) -> None:
         """Leave the picture as it is, and say why it is old."""
@@ -103,3 +107,10 @@ class Feed:
     def _put(self, info: dict[str, Any], **traits: Any) -> None:
         self._info = info
         self._controller.display.put(self.picture, info=info, **traits)
+
+
+def send_again(controller: Controller, args: Mapping[str, Any]) -> None:
+    """Send a panel's picture once more: the page says that its pixels did not come. Any thread."""
+    feed = getattr(controller.views.get(str(args.get("of", ""))), "feed", None)
+    if isinstance(feed, Feed):
+        feed.send_again()

@@ -12,7 +12,7 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.pixels import MAPS
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.stage.feed import Feed
+from ringnb.panels.stage.feed import Feed, send_again
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
 from ringnb.plots.style import main_field
@@ -61,6 +61,7 @@ class FieldPanel(Panel):
         self._range_seen: Extent | None = None  # the range that a picture was asked for last
         for action in ("field", "range", "slice", "larger"):
             self._controller.on_do(f"stage.{action}", self._do)
+        self._controller.on_do("stage.again", lambda _, args: send_again(self._controller, args))
         self.observe(
             lambda _: self._controller.note_use(),
             ["field", "colours", "keeps_range", "axis", "slice"],

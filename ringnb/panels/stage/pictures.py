@@ -47,6 +47,11 @@ class Drawn(NamedTuple):
     pixels: bytes
     more: bytes = b""  # a second picture, of the same size and range
 
+    def page_info(self) -> dict[str, Any]:
+        """Return the info with the checksums of the pixels, by which the page knows that they came."""
+        parts = [self.pixels, self.more] if self.more else [self.pixels]
+        return {**self.info, "sums": [int.from_bytes(part[-4:], "big") for part in parts]}
+
 
 def draw(
     checkpoint: Checkpoint, view: View, extent: Extent | None = None

@@ -220,3 +220,15 @@ def test_a_range_that_grows_while_others_are_read_is_taken_up(session, names, mo
     do(field, "stage.range", on=False)
     until(lambda: field.picture.info["high"] < 5)
     assert len(seen) == 2  # one for each, and none for the range that the first one had itself
+
+
+def test_a_picture_that_did_not_come_is_sent_again(session, names, monkeypatch):
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    # The page compares this with the end of what came.
+    assert field.picture.info["sums"] == [int.from_bytes(field.picture.pixels[-4:], "big")]
+    sent = []
+    monkeypatch.setattr(type(field.picture), "send_state", lambda self, key=None: sent.append(self))
+    do(field, "stage.again", of="field")
+    assert field.picture in sent
+    do(field, "stage.again", of="compare")  # which is not open

@@ -36,6 +36,23 @@ function share(model, changes) {
   Object.assign(shared(model), changes);
   model.trigger("rn:shared");
 }
+// Whether the pixels are those that the words are about: of a flood of messages a front end drops some. A packed
+// picture ends with its checksum.
+function complete(model) {
+  const { sums } = model.get("info");
+  const parts = [model.get("pixels"), model.get("more")];
+  return (sums ?? []).every((sum, i) => {
+    const bytes = parts[i];
+    return bytes?.byteLength > 4 && new DataView(bytes.buffer, bytes.byteOffset + bytes.byteLength - 4).getUint32(0) === sum;
+  });
+}
+// Have what is shown sent once more, if its pixels do not come.
+function askAgain({ board, hand }, model, key) {
+  const { sums } = model.get("info");
+  setTimeout(() => {
+    if (model.get("info").sums === sums && !complete(model)) send(board, hand, "stage.again", { of: key });
+  }, 1000);
+}
 // The pixels of a data model, unpacked once for all its views.
 async function pixelsOf(model) {
   const packed = model.get("pixels");
@@ -211,11 +228,13 @@ async function renderPicture(context, place) {
     empty.hidden = Boolean(info.name);
     canvas.hidden = line.style.display = "";
     if (!info.name) { shown = null; return; }
+    if (!complete(picture)) { askAgain(context, picture, "field"); return; }
     const asked = picture.get("pixels");
+    if (shown?.info === info && shown.packed === asked) return; // it is there
     let found;
     try { found = await pixelsOf(picture); } catch (error) { setText(read, `This picture cannot be shown: ${error.message}`); return; }
     if (asked !== picture.get("pixels")) return; // a newer one is on its way
-    shown = { ...found, info };
+    shown = { ...found, info, packed: asked };
     canvas.classList.toggle("rn-flat", info.shape.length === 1);
     line.style.display = info.shape.length === 1 ? "" : "none";
     shape(box, info);
@@ -228,6 +247,8 @@ async function renderPicture(context, place) {
     showNote();
     larger.hidden = info.shape.length === 1;
     box.dataset.name = info.name;
+    board.rnShown = info.name; // whoever moves the playhead may wait for its picture
+    board.trigger("rn:shown");
   };
   const showView = () => {
     const view = picture.get("view");
@@ -325,7 +346,7 @@ async function renderPicture(context, place) {
   plane.addEventListener("change", () => toPlane(plane));
   planeNumber.addEventListener("change", () => toPlane(planeNumber));
   axis.addEventListener("change", () => send(board, hand, "stage.slice", { axis: Number(axis.value) }, slice));
-  subscriptions.on(picture, "change:info", showPicture);
+  for (const name of ["change:info", "change:pixels"]) subscriptions.on(picture, name, showPicture);
   subscriptions.on(picture, "change:view", showView);
   subscriptions.on(picture, "rn:shared", showShared);
   subscriptions.on(board, "change:beat", () => { board.rnBeatAt = performance.now(); });
@@ -381,6 +402,7 @@ async function renderCompare(context, place) {
     setText(empty.firstChild, info.problem || "Needs an earlier checkpoint");
     for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? ` · ${count(info.bad)} not finite` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? text : ""); node.title = there ? text : ""; }
     if (!there) { shown = null; for (const node of [two, edge, swipe, one]) node.hidden = true; return; }
+    if (!complete(compare)) { askAgain(context, compare, "compare"); return; }
     const asked = compare.get("pixels");
     let found;
     try { found = await pixelsOf(compare); } catch (error) { setText(verdict, `This cannot be shown: ${error.message}`); return; }
@@ -414,7 +436,7 @@ async function renderCompare(context, place) {
   };
   box.addEventListener("pointerdown", drag);
   box.addEventListener("pointermove", drag);
-  subscriptions.on(compare, "change:info", show);
+  for (const name of ["change:info", "change:pixels", "change:more"]) subscriptions.on(compare, name, show);
   subscriptions.on(compare, "change:view", showView);
   subscriptions.on(compare, "rn:shared", showSwipe);
   if (picture) subscriptions.on(picture, "rn:shared", repaint);
