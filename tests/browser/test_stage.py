@@ -85,6 +85,23 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
         assert canvas.evaluate(_DIGEST) == notebook.python(f"print(expected({colours!r}))")
 
 
+def test_a_picture_that_got_lost_is_asked_for_again(notebook):
+    field, _, _ = opened(notebook)
+    notebook.python(
+        "picture, asked = session.panel('field').picture, []\n"
+        "again = session.panel('field').feed.send_again\n"
+        "def counted(self):\n"
+        "    asked.append(1); again()\n"
+        "type(session.panel('field').feed).send_again = counted\n"
+        "info = {**picture.info, 'sums': [1], 'name': 'lost'}\n"
+        "picture.comm.send(data={'method': 'update', 'state': {'info': info}})"
+    )
+    expect(field.locator(".rn-what")).to_contain_text("lost")
+    expect(field.locator(".rn-what")).to_contain_text("checkpoint_0_step_300")
+    expect(field.locator(".rn-pic .rn-box")).to_have_attribute("data-name", "checkpoint_0_step_300")
+    assert notebook.python("print(len(asked))") == "1"
+
+
 def test_names_contrast_and_narrow_pages(notebook):
     field, compare, parameters = opened(notebook)
     notebook.command("application:toggle-left-area")
