@@ -83,6 +83,7 @@ class DirectoryBackend(Backend):
         self, path: Path, *, durable: bool, incremental: bool = False, read_only: bool = False
     ) -> None:
         self._path = Path(os.path.realpath(path))
+        self._document = self._path / DOCUMENT
         self._durable = durable
         self._incremental = incremental
         self._read_only = read_only
@@ -118,9 +119,9 @@ class DirectoryBackend(Backend):
             return self._is_created()
 
     def _is_created(self) -> bool:
-        marker = self._path / DOCUMENT
+        marker = self._document
         try:
-            stat = marker.stat()
+            stat = os.stat(marker)
         except (FileNotFoundError, NotADirectoryError):
             if self._path.exists() and not self._path.is_dir():
                 raise self.refused("it is a file") from None
@@ -222,7 +223,7 @@ class DirectoryBackend(Backend):
                 self.created()
             area = self._work_area.locate(self._lock.area)
             # Before anything is made.
-            fresh = self._lock.acquire_root(self._path / DOCUMENT, area / "lock")
+            fresh = self._lock.acquire_root(self._document, area / "lock")
             if not self._lock.held or not area.is_dir():
                 self._make_work_area()
             fresh |= self._lock.acquire(self._work_area.path / "lock", self)
@@ -273,7 +274,7 @@ class DirectoryBackend(Backend):
     def _make_root(self) -> None:
         if self._lost is not None:
             raise self._lost
-        if (self._path / DOCUMENT).exists():
+        if self._document.exists():
             return
         seen, self._checked_root = self._checked_root, None
         if seen is not None:
@@ -291,14 +292,14 @@ class DirectoryBackend(Backend):
             # another process may make the store at the same moment: the first one's document stays.
             share_like(self._path, staged)
             self._lock.acquire_root(staged, lock)
-            is_ours = files.place(staged, self._path / DOCUMENT)
+            is_ours = files.place(staged, self._document)
         if self._durable:
             files.sync_directory(self._path)
             files.sync_directory(self._path.parent)
         self.created()  # from now on, a store that is missing was removed
         if not is_ours:
             try:
-                self._lock.acquire_root(self._path / DOCUMENT, lock)
+                self._lock.acquire_root(self._document, lock)
                 self._take_over()
             except BaseException as error:
                 self._lost = error
@@ -540,7 +541,7 @@ class DirectoryBackend(Backend):
         """Stage, sync, rename, sync."""
         with self._staged(raw) as staged:
             self._lock.acquire_root(staged, self._work_area.path / "lock")  # before it can be seen
-            files.rename(staged, self._path / DOCUMENT)
+            files.rename(staged, self._document)
         if self._durable:
             files.sync_directory(self._path)
         self.created()
@@ -585,7 +586,7 @@ class DirectoryBackend(Backend):
     def _move_out(self, name: str, target: Path) -> None:
         try:
             with self._listing.changing() as note:
-                files.rename(self._path / name, target)
+                files.rename(f"{self._path}/{name}", target)
                 note(name, None)
         except FileNotFoundError:
             if os.path.lexists(self._path / name):

@@ -179,11 +179,11 @@ class WorkArea:
                 keys = _keys_of(source)
             for key in sorted((found & keys) - {DOCUMENT}):
                 if not key.endswith("/"):
-                    files.remove_file(path / key)
+                    files.remove_file(f"{path}/{key}")
             folders = {key.partition("/")[0] for key in keys - {DOCUMENT}}
             for folder in sorted(folders):
-                field = path / folder
-                if field.is_dir() and not field.is_symlink() and not os.listdir(field):
+                field = f"{path}/{folder}"
+                if os.path.isdir(field) and not os.path.islink(field) and not os.listdir(field):
                     files.remove_directory(field)
             rest = found - keys - {DOCUMENT} - {f"{folder}/" for folder in folders}
             if rest and not all(_NFS.match(os.path.basename(key)) for key in rest):
