@@ -112,7 +112,7 @@ class Listing:
                     self._known.pop(name, None)
                 else:
                     self._catalogue.put(info)
-                    self._known[name] = (self._document_stamp(name), info)
+                    self._known[name] = (_stamp(f"{self._store}/{name}/{DOCUMENT}"), info)
 
             yield note
             self._stamp = _stamp(self._store)
@@ -165,7 +165,7 @@ class Listing:
 
     def _look_at(self, name: str, known: tuple[Stamp | None, CheckpointInfo | None] | None) -> bool:
         """Read a document unless it is known; return whether there was anything new."""
-        stamp = self._document_stamp(name)
+        stamp = _stamp(f"{self._store}/{name}/{DOCUMENT}")
         if known is not None and known[0] == stamp and not (known[1] and known[1].damaged):
             self._known[name] = known
             return False
@@ -188,9 +188,6 @@ class Listing:
         else:
             self._known[name] = (stamp, entry)
         return self._known.get(name) != known
-
-    def _document_stamp(self, name: str) -> Stamp | None:
-        return _stamp(f"{self._store}/{name}/{DOCUMENT}")
 
 
 def _oldest_stamp(path: Path) -> datetime | None:
