@@ -7,6 +7,7 @@ costs the actor, is the same.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.state import State
 from ringnb.errors import CommandRefused, SnapshotFailed, SnapshotTimeout, Status
-from ringnb.kernel.base import SnapshotFacts
+from ringnb.kernel.base import QueueFull, SnapshotFacts
 from ringnb.kernel.client import KernelClient, PendingCommand
 from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.session.staging import StagingLoan, fields_of
@@ -96,21 +97,30 @@ def _capture(
 ) -> StagingLoan | None:
     """Return a captured state; None if another has taken the buffer that was free."""
     loan, command = transport.new_loan(slot)
-    send = partial(client.send, command, (held,), timeout_s=timeout_s)
-    # Without the lock of the lane's senders while it waits: the service needs it to go on.
-    while not transport.send_into_free(loan.lane, send):
+    # The lane's senders wait for each other, and the service must be able to go on: nothing is waited
+    # for in here.
+    send = partial(client.send, command, (held,), timeout_s=0)
+    while not _try(transport, loan.lane, send):
         check_interrupted()
         client.kernel.check_alive()
         left = deadline - time.monotonic()
         if left <= 0:
             msg = (
                 f"the live state of slot {slot} was not copied within {timeout_s:g} s: the staging "
-                "buffers of its lane hold snapshots that are not written yet. Wait, or complete the "
-                "responses that receive() has given out"
+                "buffers of its lane hold snapshots that are not written yet, or its H2K ring is full. "
+                "Wait, or complete the responses that receive() has given out"
             )
             raise SnapshotTimeout(msg)
         client.pump(min(_LOOK_AGAIN_S, left))
     return loan if _answered(client, command, slot, deadline, timeout_s) else None
+
+
+def _try(transport: SnapshotTransport, lane: int, send: Callable[[], object]) -> bool:
+    """Send a command if there is a staging buffer for it, and room on the ring; return whether."""
+    try:
+        return transport.send_into_free(lane, send)
+    except QueueFull:
+        return False
 
 
 def _answered(

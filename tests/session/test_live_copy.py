@@ -10,6 +10,8 @@ from session_rig import SHAPE, Gate, memory, quiet, reference
 
 import ringnb as rn
 from ringnb import plots
+from ringnb.kernel.base import Gate as Stop
+from ringnb.messages.commands import Command
 from ringnb.testing.kernels import Mixer
 
 
@@ -123,3 +125,25 @@ def test_a_slow_disk_leaves_a_buffer_to_look_with():
         assert s.state(0).step == 10
         gate.open.set()
         writer.join(30)
+
+
+def test_a_full_ring_holds_up_neither_the_senders_of_its_lane_nor_the_end():
+    options = {"config": quiet(), "storage": memory(), "ring_capacity": 2}
+    with rn.Session(Mixer(SHAPE), **options) as s:
+        s.kernel.set_gate(0, Stop.COMMANDS)
+        waiting = [s._client.submit(0, Command.HEARTBEAT) for _ in range(2)]
+        looking = threading.Thread(target=s.state, args=(0,))
+        looking.start()
+        with pytest.raises(rn.SnapshotTimeout, match="H2K ring is full"):
+            s.state(0, timeout=0.02)
+        sent = []
+        other = threading.Thread(
+            target=lambda: sent.append(s._service.transport.send_into_free(0, list))
+        )
+        other.start()
+        other.join(10)
+        assert sent == [True]
+        s.kernel.set_gate(0, Stop.OPEN)
+        looking.join(30)
+        assert all(s._client.wait_reply(one).ok for one in waiting)
+        assert s.state(0).step == 0
