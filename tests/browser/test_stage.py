@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from . import cells
 from .audit import overflow, pale_texts, unnamed_controls
@@ -83,6 +86,41 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
         assert abs(zero - page) < 0.1, (theme, zero, page)
         screenshot(notebook.output(2), f"stage-{colours}")
         assert canvas.evaluate(_DIGEST) == notebook.python(f"print(expected({colours!r}))")
+
+
+_PICTURES = """(cockpit) => {
+  const {left, top} = cockpit.getBoundingClientRect();
+  return [...cockpit.querySelectorAll('canvas, image, img')].map((node) => node.getBoundingClientRect())
+    .filter(({width}) => width).map((r) => [r.left - left, r.top - top, r.right - left, r.bottom - top]);
+}"""
+
+
+def test_a_dark_page_has_no_light_patch_outside_pictures(notebook):
+    notebook.page.set_viewport_size({"width": 1280, "height": 1400})
+    notebook.open([cells.session(interval=1.0), cells.STORED, "session.panel()"])
+    notebook.run_all()
+    notebook.theme("JupyterLab Dark")
+    cockpit = panel_in(notebook.output(2), "cockpit")
+    expect(cockpit.locator(".rn-pic .rn-box")).to_have_attribute(
+        "data-name", "checkpoint_0_step_300"
+    )
+    expect(cockpit.locator(".rn-beside .rn-box")).to_have_attribute("data-map", "berlin")
+    image = Image.open(io.BytesIO(cockpit.screenshot())).convert("L")
+    pixels = np.asarray(image).copy()
+    for left, top, right, bottom in cockpit.evaluate(_PICTURES):
+        edge = 4  # what is drawn around a picture belongs to it
+        rows = slice(max(0, int(top) - edge), int(bottom) + edge)
+        pixels[rows, max(0, int(left) - edge) : int(right) + edge] = 0
+    # Texts and lines are light; a figure or a box with a ground of its own would be so all over.
+    blocks = pixels[: len(pixels) // 8 * 8, : pixels.shape[1] // 8 * 8]
+    darkest = blocks.reshape(len(blocks) // 8, 8, -1, 8).min(axis=(1, 3))
+    light = [(int(8 * x), int(8 * y)) for y, x in np.argwhere(darkest > 140)]
+    assert light == []
+    for tab in ("Keep", "Learn"):
+        cockpit.get_by_role("tab", name=tab).click()
+        notebook.page.wait_for_timeout(500)
+        pixels = np.asarray(Image.open(io.BytesIO(cockpit.screenshot())).convert("L"))
+        assert np.median(pixels) < 80, tab
 
 
 def test_a_picture_that_got_lost_is_asked_for_again(notebook):
