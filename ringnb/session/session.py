@@ -1059,19 +1059,26 @@ class Session:
         return self.glance()
 
     @off_main
-    def glance(self) -> SessionStatistics:
+    def glance(self, slots: Sequence[int] | None = None) -> SessionStatistics:
         """Return what `statistics` returns, also of a session that is closed or whose kernel is dead.
+
+        Parameters
+        ----------
+        slots : sequence of int, optional
+            The actors whose counters and times are read, in this order; all by default.
 
         Returns
         -------
         SessionStatistics
             A frozen copy. An exception of a background thread is left for the next call to raise.
         """
+        if slots is None:
+            slots = range(len(self._kernel.actors))
         backlog, with_kernel, writing = self._service.depths()
         return SessionStatistics(
             kernel=self._kernel.statistics(),
-            actors=tuple(self._kernel.counters(s) for s in range(len(self._kernel.actors))),
-            times=tuple(map(self._live.glance_at_time, range(len(self._kernel.actors)))),
+            actors=tuple(map(self._kernel.counters, slots)),
+            times=tuple(map(self._live.glance_at_time, slots)),
             pending=self._manager.pending_count,
             completed=self._manager.total_completed,
             failed=self._manager.total_failed,

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.panels.core.state import Histories
+from ringnb.panels.core.histories import Histories
 
 __all__ = ["CheckpointChoices"]
 

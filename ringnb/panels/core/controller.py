@@ -208,14 +208,14 @@ class Controller:
                 said = work(session)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
                 # The session may have said it by an event: read first, so that it is not said twice.
-                self._news.read(session, tuple(a.running for a in self.state.actors))
+                self._news.read(session, self.state.actors)
                 text = f"{what}: {str(error) or type(error).__name__}"
                 self.say("problem", text, key=key, detail=_traceback(error), repeats=False)
                 if error is failure:
                     # Shown here, but it comes from the background: the next cell must raise it too.
                     session.keep_failure(error)
             else:
-                self._news.read(session, tuple(a.running for a in self.state.actors))
+                self._news.read(session, self.state.actors)
                 self.settle(key, f"a later {what!r}")
                 if done != "":
                     self.say("done", str(done or said or what))
@@ -272,8 +272,8 @@ class Controller:
             session = self._session()
             if session is None:
                 return False
-            self.state = state = self._reader.read(session)
-            self._news.read(session, tuple(a.running for a in state.actors))
+            self.state = state = self._reader.read(session, self.slot)
+            self._news.read(session, state.actors)
             self._news.look(session, state)
         self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
@@ -353,7 +353,7 @@ class Controller:
             view.show_history(part, rows)
 
     def _pause_when_idle(self, now: float) -> None:
-        if not any(a.running for a in self.state.actors):
+        if not self.state.any_running:
             self._pause_asked = False
             return
         limit_s = self.profile.idle_pause_s

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import final
 
 from ringnb.messages.events import Event
 from ringnb.panels.core.messages import Action, Kind, MessageLog
 from ringnb.panels.core.requests import stage_times
-from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.state import ActorState, SessionState
 from ringnb.session.session import Session
 
 __all__ = ["News", "snapshot_key"]
 
+_MOST_LOOKED_AT = 1000  # actors, for how many steps are lost
 _RESTART = ("live.restart", "Restart from the newest checkpoints")
 
 
@@ -30,15 +32,15 @@ class News:
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = session.events.appended
 
-    def read(self, session: Session, running: tuple[bool, ...]) -> None:
-        """Say what has happened since; ``running`` tells of each actor whether it runs."""
+    def read(self, session: Session, actors: Sequence[ActorState]) -> None:
+        """Say what has happened since."""
         with self._lock:
             new, self._seen = session.events.since(self._seen)
             committed = [e for e in new if e.stage == "committed"]
             for event in new:
                 key = snapshot_key(event.actor_slot)
                 if event.stage in ("failed", "expired"):
-                    self._say_failure(session, event, key, runs=running[event.actor_slot])
+                    self._say_failure(session, event, key, runs=actors[event.actor_slot].running)
                 elif event.stage == "committed":
                     self._messages.settle(key, str(event.name))
                 elif event.stage == "bad":
@@ -63,8 +65,8 @@ class News:
             return
         stored = sum(not e.damaged for h in state.histories for e in h)
         lost = [
-            a.step - max((e.step for e in h if not e.damaged), default=0)
-            for a, h in zip(state.actors, state.histories, strict=True)
+            a.step - max((e.step for e in state.histories[a.slot] if not e.damaged), default=0)
+            for a in state.actors[:_MOST_LOOKED_AT]
         ]
         text = (
             f"{state.life} All {stored:,} committed checkpoints are whole; at most "

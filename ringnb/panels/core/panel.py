@@ -27,6 +27,7 @@ from ringnb.session.session import Session
 
 __all__ = ["Panel"]
 
+_MOST_NAMED = 32  # actors, for the kinds in a panel's name
 _REFRESH = "refresh"
 
 
@@ -57,7 +58,7 @@ class Panel(VBox):
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         actors = controller.state.actors
-        kinds = ", ".join(sorted({a.kernel_type for a in actors}))
+        kinds = ", ".join(sorted({a.kernel_type for a in actors[:_MOST_NAMED]}))
         self.line = Say(
             name=self.key,
             title=self.title,

@@ -7,28 +7,29 @@ session that is closed or whose kernel is dead.
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from functools import partial
+from typing import final, overload
 
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.naming import damaged_name, expand_prefix
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
+from ringnb.panels.core.histories import MOST_READ, Histories
 from ringnb.session.session import Session
 from ringnb.session.statistics import SessionStatistics
 
-__all__ = ["ActorState", "Histories", "SessionState", "StateReader"]
-
-Histories = tuple[tuple[CheckpointInfo, ...], ...]
+__all__ = ["ActorState", "SessionState", "StateReader"]
 
 _STORE_READ_S = (
     2.0  # the store is read so often even without a new event: other processes may write it
 )
 _MOST_EVENTS = 400
 _RUNNING = "running"
+_FIRST = 32  # of very many actors, so many are looked at besides the selected one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,12 @@ class SessionState:
 
     life: str  # "running", or a sentence that says why nothing runs
     backend: str
-    actors: tuple[ActorState, ...]  # one per slot
+    actors: Sequence[ActorState]  # one per slot
+    any_running: bool  # of very many actors, only the first and the selected one are looked at
     config: CheckpointConfig
     statistics: SessionStatistics
     due_s: float | None  # seconds until the manager has something to do
-    histories: Histories  # per slot, oldest commit first, damaged ones of the slot at the front
+    histories: Histories
     events: tuple[Event, ...]  # the newest, oldest first
     appended: int  # events logged in all
     began_ns: int  # the stamp that the events' times are counted from
@@ -71,6 +73,35 @@ class SessionState:
 
 
 @final
+class _Actors(Sequence[ActorState]):
+    """The actors of a session that has very many: each is read when it is asked for, once."""
+
+    def __init__(
+        self, count: int, made: dict[int, ActorState], read: Callable[[int], ActorState]
+    ) -> None:
+        self._count, self._made, self._read = count, made, read
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._count
+
+    @overload
+    def __getitem__(self, slot: int) -> ActorState: ...
+
+    @overload
+    def __getitem__(self, slot: slice) -> tuple[ActorState, ...]: ...
+
+    def __getitem__(self, slot: int | slice) -> ActorState | tuple[ActorState, ...]:
+        """Return one, or those of a range of slots."""
+        if isinstance(slot, slice):
+            return tuple(self[i] for i in range(*slot.indices(self._count)))
+        slot = range(self._count)[slot]
+        if slot not in self._made:
+            self._made[slot] = self._read(slot)
+        return self._made[slot]
+
+
+@final
 class StateReader:
     """Reads `SessionState`; remembers what it needs for rates and to read the store seldom.
 
@@ -79,15 +110,16 @@ class StateReader:
 
     def __init__(self, rate_s: float = 1.0) -> None:
         self._rate_s = rate_s  # the window of the step rate
-        self._steps: deque[tuple[float, tuple[int, ...]]] = deque()
-        self._histories: Histories = ()
+        self._steps: deque[tuple[float, dict[int, int]]] = deque()
+        self._histories: Histories | None = None
+        self._kernel_ids: list[str] = []
         self._store_read = (-1, 0.0)  # the events logged by then, and when
 
     def forget_store(self) -> None:
         """Read the store at the next call: it was changed by what no event tells, such as a pin."""
         self._store_read = (-1, 0.0)
 
-    def read(self, session: Session) -> SessionState:
+    def read(self, session: Session, selected: int = 0) -> SessionState:
         """Return the state of a session: open, closed or with a dead kernel."""
         now = time.monotonic()
         life = _RUNNING
@@ -95,11 +127,31 @@ class StateReader:
             life = "The session is closed: its checkpoints are kept, nothing runs."
         elif (reason := session.kernel.stopped_because) is not None:
             life = f"The kernel does not run: {reason}."
-        statistics = session.glance()
-        actors = self._actors(session, statistics, now, alive=life == _RUNNING)
+        count = len(session.actors)
+        slots = range(count)
+        looked_at = slots if count <= MOST_READ else sorted({*slots[:_FIRST], selected})
+        statistics = session.glance(looked_at)
         appended = session.events.appended
-        if self._store_read[0] != appended or now - self._store_read[1] >= _STORE_READ_S:
-            self._read_store(session, actors, appended, now)
+        store_is_old = now - self._store_read[1] >= _STORE_READ_S
+        if store_is_old or not self._kernel_ids:
+            registered = session.manager.registered
+            self._kernel_ids = [
+                f"{actor.kernel_type}_{slot}"
+                if slot not in registered
+                else registered[slot].kernel_id
+                for slot, actor in enumerate(session.actors)
+            ]
+        self._steps.append((now, {}))
+        while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
+            self._steps.popleft()
+        # Weakly: displayed panels, which hold the state, must keep no session.
+        read = partial(self._read_actor, weakref.ref(session), now, alive=life == _RUNNING)
+        made = {slot: read(slot, statistics, at) for at, slot in enumerate(looked_at)}
+        actors: Sequence[ActorState] = tuple(made.values())
+        if count > MOST_READ:
+            actors = _Actors(count, made, read)
+        if self._store_read[0] != appended or store_is_old:
+            self._read_store(session, appended, now)
         try:
             due_s = session.manager.seconds_until_next()
         except CheckpointError:
@@ -108,66 +160,62 @@ class StateReader:
             life=life,
             backend=session.backend,
             actors=actors,
+            any_running=any(a.running for a in made.values()),
             config=session.manager.config,
             statistics=statistics,
             due_s=due_s,
-            histories=self._histories or tuple(() for _ in actors),
+            histories=self._histories or self._sort([], "", count),
             events=tuple(session.events)[-_MOST_EVENTS:],
             appended=appended,
             began_ns=session.events.began_ns,
         )
 
-    def _actors(
-        self, session: Session, statistics: SessionStatistics, now: float, *, alive: bool
-    ) -> tuple[ActorState, ...]:
-        self._steps.append((now, tuple(c.step for c in statistics.actors)))
-        while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
-            self._steps.popleft()
+    def _read_actor(
+        self,
+        ref: weakref.ref[Session],
+        now: float,
+        slot: int,
+        statistics: SessionStatistics | None = None,
+        at: int = 0,
+        *,
+        alive: bool,
+    ) -> ActorState:
+        """Read an actor, or take it from its place in the statistics."""
+        session = ref()
+        if session is None:
+            msg = "the session was deleted: create a new one"
+            raise LookupError(msg)
+        statistics = statistics or session.glance((slot,))
+        c, actor = statistics.actors[at], session.actors[slot]
+        if self._steps[-1][0] == now:
+            self._steps[-1][1][slot] = c.step
         then, steps_then = self._steps[0]
-        registered = session.manager.registered
-        actors = []
-        for slot, (c, actor) in enumerate(zip(statistics.actors, session.actors, strict=True)):
-            rate = (c.step - steps_then[slot]) / (now - then) if now > then and c.running else 0.0
-            entry = registered.get(slot)
-            kernel_id = f"{actor.kernel_type}_{slot}" if entry is None else entry.kernel_id
-            actors.append(
-                ActorState(
-                    slot=slot,
-                    kernel_id=kernel_id,
-                    kernel_type=actor.kernel_type,
-                    step=c.step,
-                    budget=c.budget,
-                    snapshots=c.snapshots,
-                    stall_ns=c.last_stall_ns,
-                    running=c.running and alive,
-                    rate=max(0.0, rate),  # a restore takes the step back
-                    every=session.snapshot_interval_steps(slot),
-                    dt_s=actor.dt_s,
-                    time_s=statistics.times[slot],
-                )
-            )
-        return tuple(actors)
+        rate = 0.0
+        if now > then and c.running and slot in steps_then:
+            rate = (c.step - steps_then[slot]) / (now - then)
+        return ActorState(
+            slot=slot,
+            kernel_id=self._kernel_ids[slot],
+            kernel_type=actor.kernel_type,
+            step=c.step,
+            budget=c.budget,
+            snapshots=c.snapshots,
+            stall_ns=c.last_stall_ns,
+            running=c.running and alive,
+            rate=max(0.0, rate),  # a restore takes the step back
+            every=session.snapshot_interval_steps(slot),
+            dt_s=actor.dt_s,
+            time_s=statistics.times[at],
+        )
 
-    def _read_store(
-        self, session: Session, actors: Sequence[ActorState], appended: int, now: float
-    ) -> None:
+    def _read_store(self, session: Session, appended: int, now: float) -> None:
         prefix = session.manager.config.name_prefix
         try:
             catalogue = session.storage.catalogue()
         except (CheckpointError, OSError):
             return  # tried again at the next refresh
-        own: dict[str, list[CheckpointInfo]] = {}
-        for e in sorted(catalogue, key=lambda e: e.sequence):
-            ours = not e.damaged and e.copy is None  # a copy is of no history
-            if ours and e.name_prefix == expand_prefix(prefix, e.kernel_id):
-                own.setdefault(e.kernel_id, []).append(e)
-        damaged = [e for e in catalogue if e.damaged]
-        self._histories = tuple(
-            (
-                *(e for e in damaged if its.fullmatch(e.name)),
-                *own.get(actor.kernel_id, ()),
-            )
-            for actor in actors
-            for its in [damaged_name(prefix, actor.slot, actor.kernel_id)]
-        )
+        self._histories = self._sort(catalogue, prefix, len(session.actors))
         self._store_read = appended, now
+
+    def _sort(self, catalogue: Sequence[CheckpointInfo], prefix: str, count: int) -> Histories:
+        return Histories(catalogue, prefix, count, self._kernel_ids.__getitem__)

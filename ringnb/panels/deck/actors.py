@@ -78,7 +78,7 @@ class ActorPanel(Panel):
             f"Kernel on {state.backend}, {counted(kernel.lanes, 'lane')} of "
             f"{counted(kernel.width, 'thread')}"
         )
-        if shown != state.actors:
+        if len(shown) < len(state.actors):
             caption += f"; {len(shown)} of {len(state.actors):,} actors"
         rows = [
             (

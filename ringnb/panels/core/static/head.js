@@ -100,7 +100,6 @@ async function render({ model, el }) {
     const title = actor.bad ? `${actor.bad} is not good: press to look at it` : "Every checkpoint is looked at";
     if (guard.title !== title) guard.title = title;
     setText(where, board.get("backend"));
-    if (root) root.toggleAttribute("data-old", look === "old");
   };
   for (const name of ["actor", "life", "backend"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);

@@ -76,6 +76,7 @@ async function render({ model, el }) {
   const showLine = () => {
     const m = choose(board, beats, hidden);
     shown = m;
+    root?.toggleAttribute("data-old", m.key === "silent");
     setAttribute(line, "data-kind", m.kind);
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
     setText(text, m.text);

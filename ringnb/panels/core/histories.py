@@ -1,0 +1,62 @@
+"""What is stored of each actor: found in the catalogue once, put together when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import final
+
+from ringnb.checkpoint.naming import damaged_name, expand_prefix
+from ringnb.checkpoint.storage.records import CheckpointInfo
+
+__all__ = ["Histories", "MOST_READ"]
+
+History = tuple[CheckpointInfo, ...]
+MOST_READ = 200  # actors, of which all is read at every refresh
+
+
+@final
+class Histories:
+    """The histories of a session's actors by slot, oldest commit first, damaged ones at the front.
+
+    Immutable but for what it remembers; any thread. ``kernel_id_of`` names the actor of a slot.
+    """
+
+    def __init__(
+        self,
+        catalogue: Iterable[CheckpointInfo],
+        prefix: str,
+        slots: int,
+        kernel_id_of: Callable[[int], str],
+    ) -> None:
+        self._prefix, self._slots, self._kernel_id_of = prefix, slots, kernel_id_of
+        self._own: dict[str, list[CheckpointInfo]] = {}
+        self._damaged: list[CheckpointInfo] = []
+        self._made: dict[int, History] = {}
+        for e in sorted(catalogue, key=lambda e: e.sequence):
+            if e.damaged:
+                self._damaged.append(e)
+            # A copy is of no history.
+            elif e.copy is None and e.name_prefix == expand_prefix(prefix, e.kernel_id):
+                self._own.setdefault(e.kernel_id, []).append(e)
+
+    def __len__(self) -> int:
+        """Return how many actors there are."""
+        return self._slots
+
+    def __getitem__(self, slot: int) -> History:
+        """Return one actor's checkpoints."""
+        made = self._made.get(slot)
+        if made is None:
+            kernel_id = self._kernel_id_of(slot)
+            damaged: list[CheckpointInfo] = []
+            if self._damaged:
+                its = damaged_name(self._prefix, slot, kernel_id)
+                damaged = [e for e in self._damaged if its.fullmatch(e.name)]
+            made = self._made[slot] = (*damaged, *self._own.get(kernel_id, ()))
+        return made
+
+    def __iter__(self) -> Iterator[History]:
+        """Yield the histories that are not empty; of very many actors, without the damaged ones."""
+        if self._slots > MOST_READ:
+            return (tuple(own) for own in self._own.values())
+        return (history for slot in range(self._slots) if (history := self[slot]))
