@@ -197,8 +197,9 @@ class TimelinePanel(Panel):
         )
         if params:
             facts.append(["With", params])
-        made = "" if e.created_at is None else f", committed {e.created_at:%Y-%m-%d %H:%M:%S} UTC"
-        facts.append(["Size", f"{format_bytes(e.nbytes)}{made}"])
+        facts.append(["Size", format_bytes(e.nbytes)])
+        if e.created_at is not None:
+            facts.append(["Made", f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC"])
         facts.append(["Bytes", choices.verdict(e.name, "complete, not read yet")])
         facts.append(["Code", e.code or "not recorded"])
         if e.pin is not None:

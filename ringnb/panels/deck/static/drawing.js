@@ -124,7 +124,8 @@ function makeDrawing(root, board, act, subscriptions) {
     const end = scale.x(lane.live ? lane.base ?? lane.last : lane.last), from = lane.fork !== null && rows.has(lane.parent) ? scale.x(lane.fork) : scale.x(lane.first);
     if (lane.fork !== null && rows.has(lane.parent)) {
       const above = rows.get(lane.parent);
-      inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${above}C${from + 4} ${above} ${from + 3} ${y} ${Math.min(from + 16, Math.max(end, from + 6))} ${y}H${end}` }));
+      const bend = Math.max(from + 6, Math.min(from + 16, end));
+      inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${above}C${from + 4} ${above} ${from + 3} ${y} ${bend} ${y}H${Math.max(bend, end)}` }));
     } else inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${y}H${end}` }));
     if (!lane.live) inside.append(shape("path", { d: `M${end} ${y - 6}V${y + 6}`, stroke: colour, "stroke-width": 2.4 }));
     // Beside the name if the lane begins far enough to the right, else it waits for the pointer.

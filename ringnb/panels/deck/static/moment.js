@@ -5,7 +5,7 @@ async function render({ model, el }) {
   const facts = make("dl");
   const label = make("input", { type: "text", maxlength: "200", placeholder: "why it is kept", "aria-label": "Label of the pin" });
   const buttons = [["moment.pin", "Pin", "Keep this checkpoint whatever the policy says"], ["moment.unpin", "Unpin", "Let the policy decide on it again"], ["moment.check", "Check again", "Read every byte of it"], ["moment.download", "Download", "This checkpoint as one zip file"]].map(([action, text, help]) => {
-    const node = make("button", { type: "button", class: "rn-b", title: help, "data-do": action }, text);
+    const node = make("button", { type: "button", class: "rn-b rn-small", title: help, "data-do": action }, text);
     node.addEventListener("click", () => {
       if (node.getAttribute("aria-disabled") === "true") sayHere(board, `${text}: ${node.title}`);
       else send(board, hand, action, action === "moment.pin" ? { label: label.value } : {}, node);
