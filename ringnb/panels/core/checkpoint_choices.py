@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import Any, final
 
 from ringnb._support.text import format_bytes
@@ -72,8 +73,9 @@ class CheckpointChoices:
         """
         if name := self.chosen.get(key):
             return next((e for h in self._histories for e in h if e.name == name), None)
-        sound = [e for e in self.of_actor() if self.sound(e)]
-        return sound[max(0, len(sound) - 1 - back)] if sound else None
+        newest_first = (e for e in reversed(self.of_actor()) if self.sound(e))
+        found = list(islice(newest_first, back + 1))
+        return found[-1] if found else None
 
     def why_unresolved(self, key: str) -> str:
         """Say why `resolve` has returned None, and what to do."""

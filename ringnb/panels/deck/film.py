@@ -79,14 +79,15 @@ class Film:
         self._wishes: deque[Wish] = deque()
         self._done: list[tuple[Wish, Small]] = []
         self._batches = 0
-        self._field: str | None = None
+        self.field: str | None = None  # which it shows; None for the first
 
     def show_field(self, field: str | None) -> None:
-        """Make pictures of another field from now on."""
+        """Make pictures of this field from now on, by default of the first one."""
         with self._lock:
-            self._field = field
-            self._wishes.clear()
-            self._done.clear()
+            if field != self.field:
+                self.field = field
+                self._wishes.clear()
+                self._done.clear()
 
     def wish(self, wishes: Iterable[Wish]) -> bool:
         """Take what a page asks for, in this order; it no longer waits for what it asked for before.
@@ -106,7 +107,7 @@ class Film:
     def next(self) -> tuple[Wish, str | None] | None:
         """Return what is to be read next, and of which field; None if nothing is."""
         with self._lock:
-            return (self._wishes.popleft(), self._field) if self._wishes else None
+            return (self._wishes.popleft(), self.field) if self._wishes else None
 
     def add(self, wish: Wish, field: str | None, small: Small) -> None:
         """Take a picture that was made."""
@@ -114,7 +115,7 @@ class Film:
             self._made[wish.info.name, wish.info.sequence, field] = small
             while len(self._made) > _MOST_KEPT:
                 self._made.popitem(last=False)
-            if field == self._field:
+            if field == self.field:
                 self._done.append((wish, small))
 
     def take(self) -> dict[str, Any] | None:
@@ -134,4 +135,4 @@ class Film:
         return {"n": batch, "items": items, "px": bytes(packed)}
 
     def _identity(self, info: CheckpointInfo) -> tuple[str, int, str | None]:
-        return info.name, info.sequence, self._field
+        return info.name, info.sequence, self.field

@@ -46,6 +46,7 @@ class Looking:
         self._seen = 0  # events of the session
         self._lineage: Lineage | None = None
         self._rest: tuple[object, float] = (None, 0.0)  # where the playhead is, and since when
+        self._found: tuple[object, CheckpointInfo | None] = (None, None)  # what shows it, and why
         self._checked: object = None  # where it was when its checkpoint was read
         self._said_at = -_SAY_AGAIN_S
         self.inputs = Inputs()
@@ -123,7 +124,10 @@ class Looking:
         if looked is None:
             return
         number, step = looked
-        found = self.lanes.nearest(number, step, choices.sound)
+        made_of = (looked, self.version, choices.damages)
+        if made_of != self._found[0]:  # with many checkpoints it is no work for every refresh
+            self._found = made_of, self.lanes.nearest(number, step, choices.sound)
+        found = self._found[1]
         if found is None:
             return
         if found.name != choices.chosen.get("main"):

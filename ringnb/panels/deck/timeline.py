@@ -43,6 +43,7 @@ class TimelinePanel(Panel):
         self._marks = MarkLog()
         self._shown: tuple[object, ...] = ()  # what the marks were made of
         self._all_wanted = False  # a page has missed a version
+        self._traced = ""  # the field whose low, mean and high are known
         self._lane_of: dict[str, int] = {}  # of each checkpoint that could be read once
         self.deck = Deck(board=controller.board, hand=controller.hand)
         controller.on_do("look.marks", self._want_all)
@@ -129,7 +130,8 @@ class TimelinePanel(Panel):
             )
         else:
             self._controller.choices.note_verdict(name)
-            ends = (pick_field(checkpoint, field), small.low, small.high)
+            self._traced = pick_field(checkpoint, field)
+            ends = (self._traced, small.low, small.high)
             self._controller.extents.note(wish.info.kernel_id, *ends)
             self.film.add(wish, field, small)
         self._controller.display.poke()
@@ -160,12 +162,16 @@ class TimelinePanel(Panel):
         if self._all_wanted or slot != self.deck.slot:
             self._all_wanted = False
             self.put(self.deck, marks=self._marks.whole())
+        # The field that the stage shows, if there is a stage.
+        self.film.show_field(getattr(self._controller.views.get("field"), "field", None) or None)
         batch = self.film.take()
         if batch is not None:
             self.put(self.deck, film=batch)
         self.put(
             self.deck,
             slot=slot,
+            field=self.film.field or "",
+            traced=self._traced,
             lanes=[lane_row(lane) for lane in lanes.all],
             actors={"count": len(state.actors), "selected": slot},
         )

@@ -42,7 +42,8 @@ class Deck(View):
     marks = traitlets.Dict({"v": 0}).tag(sync=True)  # what the version before lacks, see `MarkLog`
     film = traitlets.Dict().tag(sync=True)  # a batch of small pictures, see `Film.take`
     about = traitlets.Dict().tag(sync=True)  # key, title and lines of the mark under the pointer
-    field = traitlets.Unicode().tag(sync=True)  # whose values the trace shows
+    field = traitlets.Unicode().tag(sync=True)  # that pictures are of, "" for the first
+    traced = traitlets.Unicode().tag(sync=True)  # the name of the field whose values are known
 
 
 class Moment(View):

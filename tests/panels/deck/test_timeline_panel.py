@@ -177,6 +177,25 @@ def test_damage_found_while_reading_is_passed_over_with_one_warning_and_no_probl
     assert len(troubles(timeline)) == 1
 
 
+def test_small_pictures_are_of_the_field_that_the_stage_shows(session):
+    stored(session, 10)
+    timeline, field = ready(session), session.panel("field")
+    (key,) = [key for key, *_, kind, _ in marks_of(timeline) if kind == Kind.CHECKPOINT]
+
+    def values():
+        ask = {"do": "look.film", "keys": [key], "traces": []}
+        hand_of(timeline)._handle_custom_msg(ask, [])
+        n = timeline.deck.film.get("n", 0)
+        until(lambda: timeline.deck.film.get("n", 0) > n)
+        return timeline.deck.film["items"][0][4:7]
+
+    first = values()
+    assert timeline.deck.traced == "pressure"
+    field.field = "pressure_previous"
+    until(lambda: timeline.deck.field == "pressure_previous")
+    assert values() != first
+
+
 def test_what_the_playhead_rests_on_is_read_whole(session):
     names = [made.name for made in stored(session, 10, 20)]
     timeline = ready(session)

@@ -154,7 +154,7 @@ async function render({ model, el }) {
     }, REST_MS);
   };
 
-  const actions = { moveTo, toMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later };
+  const actions = { moveTo, toMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, fieldName: () => model.get("traced") };
   const transport = makeTransport(root, board, actions);
   const drawing = makeDrawing(root, board, actions, subscriptions);
   el.append(root);
@@ -188,7 +188,8 @@ async function render({ model, el }) {
   for (const [name, take] of [["marks", takeMarks], ["lanes", takeLanes], ["film", takeFilm]]) subscriptions.on(model, `change:${name}`, take);
   subscriptions.on(model, "change:about", () => drawing.showAbout(model.get("about")));
   subscriptions.on(model, "change:actors", () => transport.showActors(model.get("actors")));
-  subscriptions.on(model, "change:field", () => { film.clear(); later(); });
+  subscriptions.on(model, "change:field", () => { film.clear(); later(); }); // its pictures come when asked for
+  subscriptions.on(model, "change:traced", later);
   for (const name of ["actor", "life"]) subscriptions.on(board, `change:${name}`, takeActor);
   for (const name of ["playhead", "acknowledged"]) subscriptions.on(board, `change:${name}`, takePlayhead);
   subscriptions.on(board, "change:flags", drawPlayhead);
