@@ -125,7 +125,8 @@ def valley(measured: Sweep) -> Figure:
     ax.set_xscale("log")
     ax.set_xticks(x, labels=[f"{1000 * v:.0f} ms" for v in x])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_ylim(0, max(1.15 * max(t.wasted for t in measured.trials), 1.05 * model.max()))
+    # The formula is no fraction: for short intervals it gives more than all of the time.
+    ax.set_ylim(0, max(1.15 * max(t.wasted for t in measured.trials), min(1.05 * model.max(), 1)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     ax.set_xlabel("work between two checkpoints, T")
     ax.set_ylabel("time wasted")
@@ -181,7 +182,7 @@ def disk_filling(uses: Mapping[str, Sequence[int]], limit: int, *, every_s: floa
     matplotlib.figure.Figure
         A new figure, with a logarithmic axis.
     """
-    figure = make_figure(7.4, 4.2)
+    figure = make_figure(7.4, 4.8)
     ax = figure.subplots()
     colours = (_BLUE, _ORANGE, "#5b8c5a", "#8c3b6b", _GREY)
     for (name, use), colour, style in zip(
@@ -190,12 +191,19 @@ def disk_filling(uses: Mapping[str, Sequence[int]], limit: int, *, every_s: floa
         days = [(i + 1) * every_s / 86400 for i in range(len(use))]
         ax.plot(days, [n / 1e9 for n in use], style, color=colour, label=name, linewidth=2)
     ax.axhline(limit / 1e9, color="#b2182b", linewidth=1.5)
-    ax.annotate("the disk is full", (0, limit / 1e9), (4, 4), textcoords="offset points")
+    ax.annotate(
+        "the disk is full",
+        (1, limit / 1e9),
+        (-4, 4),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+    )
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f} GB"))
     ax.set_xlabel("time (days)")
     ax.set_ylabel("checkpoints on the disk")
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small")
     ax.grid(visible=True, alpha=0.3)
     return figure
 

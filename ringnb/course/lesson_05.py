@@ -172,7 +172,9 @@ def write_and_crash(
         raise ValueError(msg)
     store = _Crashing(LocalStore(place), after, hold_back=document == "last")
     with zarr.config.set({"async.concurrency": 1}), suppress(_Crash):
-        array = zarr.create_array(store, shape=state.shape, dtype=state.dtype, chunks=chunks)
+        array = zarr.create_array(
+            store, shape=state.shape, dtype=state.dtype, chunks=chunks, overwrite=True
+        )
         array[:] = state
 
 
