@@ -32,6 +32,7 @@ from ringnb._support.checks import (
     check_step,
     is_integer,
 )
+from ringnb.actors.reductions import Reduction
 from ringnb.messages.simulated_time import SimulatedTime
 
 __all__ = ["MAX_ARRAYS", "MAX_PARAMS", "MAX_STAGES", "Actor", "FieldSpec"]
@@ -91,6 +92,8 @@ class Actor(ABC):
         update draws random numbers that no checkpoint holds, say; restoring it then warns.
     arrays : mapping of str to array
         Arrays that the update reads and nothing changes, in the order of its last parameters.
+    reductions : mapping of str to Reduction
+        Numbers that the kernel computes from all cells before each step, and puts behind the parameters.
     limits : mapping of str to (float, float) or None
         Between which values it is worth changing a parameter while the actor runs, for sliders; None if
         it is not. A parameter that is not named here has limits by its value, see `limits_of`.
@@ -109,6 +112,7 @@ class Actor(ABC):
     replayable: bool = True
     limits: Mapping[str, tuple[float, float] | None] = MappingProxyType({})
     arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+    reductions: Mapping[str, Reduction] = MappingProxyType({})
     update: Callable[..., None]
     _start_step: int = 0
     _start_time: float | None = None
@@ -165,6 +169,11 @@ class Actor(ABC):
     def stages(self) -> tuple[Callable[..., None], ...]:
         """The functions of a step, in order: `update` alone, unless the model has several stages."""
         return (self.update,)
+
+    @property
+    def n_values(self) -> int:
+        """How many numbers `update` gets as ``params``: the parameters, then the reductions."""
+        return len(self._params) + len(self.reductions)
 
     @property
     def start_step(self) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.checks import check_bool, check_name, check_slot
-from ringnb.actors.base import MAX_STAGES, Actor, FieldSpec
+from ringnb.actors.base import MAX_PARAMS, MAX_STAGES, Actor, FieldSpec
 from ringnb.actors.checks import DTYPES, Start, check_arrays, check_dtype, check_start
-from ringnb.actors.trial import try_update
+from ringnb.actors.reductions import Reduction, check_reductions
+from ringnb.actors.trial import try_reduction, try_update
 from ringnb.actors.update_rules import check_references, check_text
 
 __all__ = ["CellActor", "from_arrays"]
@@ -62,6 +63,11 @@ class CellActor(Actor):
         Several updates that a step calls in turn, in place of `update`, at most 32; one may stand there
         repeatedly. All cells have gone through a stage before the next begins, which finds in ``now``
         what it wrote, and in ``next``, until the write, what it read. See the notes.
+    reduce : mapping of str to callable or (str, callable), optional
+        Numbers over all cells that the kernel computes from ``now`` before each step, at most 4: by name
+        a function ``f(now, params, step, y, x)`` of a cell, with the arrays behind, whose values are
+        summed; or a pair ``("min", f)`` or ``("max", f)``. `update` finds them in ``params`` behind the
+        parameters, in this order; `Session.state` and the guard by their names.
     inject : callable, optional
         ``inject(now, before, params, z, y, x, amplitude)``, see `Actor.inject`. By default the
         amplitude is added to the first field.
@@ -127,6 +133,7 @@ class CellActor(Actor):
         arrays: Mapping[str, npt.ArrayLike] | None = None,
         kernel_type: str | None = None,
         stages: Sequence[Callable[..., None]] | None = None,
+        reduce: Mapping[str, Callable[..., Any] | tuple[str, Callable[..., Any]]] | None = None,
         inject: Callable[..., None] | None = None,
         boundscheck: bool = False,
         replayable: bool = True,
@@ -136,6 +143,12 @@ class CellActor(Actor):
             raise TypeError(msg)
         super().__init__(shape, params or {}, start_step=start_step, start_time=start_time)
         self._arrays = check_arrays(arrays)
+        self._reductions = {
+            name: Reduction(operation, _plain(f"reduce[{name!r}]", value, self._of_a_cell))
+            for name, (operation, value) in check_reductions(
+                reduce, self.params, MAX_PARAMS
+            ).items()
+        }
         wanted = ["now", "next", "params", "step", *self.dims, *self._arrays]
         self._stages = _stages(update, stages, wanted)
         if levels not in (1, 2) or isinstance(levels, bool):
@@ -172,6 +185,9 @@ class CellActor(Actor):
             if self.replayable:
                 check_references(stage, arrays=len(self._arrays))
             check_text(stage, arrays=len(self._arrays), stops=self.boundscheck)
+        for _, value in self._reductions.values():
+            assert isinstance(value, FunctionType)
+            check_references(value, arrays=len(self._arrays), reduces=True)
         # A start that is called may draw from a generator: it is called when it is needed, not here.
         self._tried = self._make_start is None
         state = np.broadcast_to(np.zeros(1, self.dtype), self.state_shape)
@@ -187,10 +203,23 @@ class CellActor(Actor):
         """The read-only arrays, by name."""
         return MappingProxyType(self._arrays)
 
+    @property
+    def reductions(self) -> Mapping[str, Reduction]:  # type: ignore[override]  # read-only, too
+        """What the kernel computes from all cells before each step, by name."""
+        return MappingProxyType(self._reductions)
+
+    @property
+    def _of_a_cell(self) -> list[str]:
+        """What a reduction's function takes."""
+        return ["now", "params", "step", *self.dims, *self._arrays]
+
     def _try(self, state: npt.NDArray[Any] | None) -> None:
         """Try each stage once, the first one as such, and where it comes again as a later one."""
         for update, later in dict.fromkeys((f, i > 0) for i, f in enumerate(self._stages)):
             try_update(self, update, state, later=later)
+        for _, value in self._reductions.values():
+            assert isinstance(value, FunctionType)
+            try_reduction(self, value, state)
 
     def start(self, slot: int = 0) -> npt.NDArray[Any]:
         """Return the state given, or zeros."""

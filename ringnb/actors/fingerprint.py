@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from ringnb.actors.reductions import Reduction
 from ringnb.actors.source import attribute, code_objects, plain_function, written
 
 __all__ = ["code_of", "differences"]
@@ -36,7 +37,9 @@ _NONE: Mapping[str, Any] = {}
 
 
 def code_of(
-    *stages: Callable[..., None], arrays: Mapping[str, npt.NDArray[Any]] = _NONE
+    *stages: Callable[..., None],
+    arrays: Mapping[str, npt.NDArray[Any]] = _NONE,
+    reductions: Mapping[str, Reduction] = _NONE,
 ) -> dict[str, Any]:
     """Describe an actor's stages as they are now, in JSON values.
 
@@ -46,6 +49,8 @@ def code_of(
         Plain functions, or such as Numba has compiled; most actors have one.
     arrays : mapping of str to array, optional
         The read-only arrays that they are given.
+    reductions : mapping of str to Reduction, optional
+        What is computed from all cells for them.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def code_of(
         names in order, if there are several, and a digest of each array. Names are relative to the
         first stage's module. ``more`` counts functions and values beyond the first 32 of each.
     """
-    walk = _Walk([_plain(stage) for stage in stages], arrays)
+    walk = _Walk([_plain(stage) for stage in stages], arrays, reductions)
     functions, values = walk.functions, walk.values
     others = sorted((name, digest) for name, digest in functions.items() if name != walk.update)
     content = json.dumps([functions[walk.update], others, sorted(values.items())])
@@ -73,7 +78,12 @@ def code_of(
 class _Walk:
     """Visits functions and all that they refer to, each once."""
 
-    def __init__(self, stages: list[FunctionType], arrays: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        stages: list[FunctionType],
+        arrays: Mapping[str, Any],
+        reductions: Mapping[str, Reduction],
+    ) -> None:
         self.functions: dict[str, str] = {}  # name to digest, in the order of the visits
         self.values: dict[str, str] = {}
         self._names: dict[FunctionType, str] = {}
@@ -84,6 +94,8 @@ class _Walk:
             self._take("stages", ", ".join(names))
         for name, array in arrays.items():
             self._take(f"arrays[{name!r}]", array)
+        for name, (operation, value) in reductions.items():
+            self._take(f"reduce[{name!r}]", (operation, self._visit(_plain(value))))
 
     def _label(self, module: str | None, name: str) -> str:
         name = name.replace("<locals>.", "")

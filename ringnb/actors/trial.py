@@ -39,7 +39,7 @@ from ringnb.actors.update_rules import (
     writes_params,
 )
 
-__all__ = ["explain", "try_update"]
+__all__ = ["explain", "try_reduction", "try_update"]
 
 _OLD = (
     "The value of two steps before is there, which no checkpoint holds: a restored run would go on "
@@ -249,8 +249,11 @@ class _Trial:
         params: npt.NDArray[Any],
         *,
         later: bool = False,
+        reduces: bool = False,
     ) -> None:
-        self.actor, self.names = actor, names_of(update, len(actor.arrays))
+        self.actor = actor
+        self.names = names_of(update, len(actor.arrays), reduces=reduces)
+        self._reduces = reduces
         # Before the write, a later stage finds in `next` what the stage before it has read.
         self.stored = actor.levels == 2 or later
         self._update, self._code = uncompiled(update), update.__code__
@@ -269,7 +272,8 @@ class _Trial:
         cell = _Cell(self.actor.dtype, at, own, others)
         whole = _Next(cell, [range(n) for n in self.now.shape])
         try:
-            returned = self._update(self.now, whole, self._params, step, *at, *self._arrays)
+            levels = (self.now,) if self._reduces else (self.now, whole)
+            returned = self._update(*levels, self._params, step, *at, *self._arrays)
         except Exception as error:  # noqa: BLE001 - the compiler says better what cannot be compiled
             reason, where = str(error), _place_raised(error)
             if isinstance(error, IndexError) and "out of bounds" in reason:
@@ -280,9 +284,15 @@ class _Trial:
                 raised = type(error).__name__ + (f": {reason}" if reason else "")
                 raise _Fault(lambda _: self._raises(step, at, raised), where) from None
             return None
-        if returned is not None:
-            raise _Fault(returns_a_value, place(self._code.co_filename, self._returned_at))
+        if self._reduces:
+            if not isinstance(returned, float | int | np.number | np.bool_):
+                raise _Fault(partial(_returns_no_number, returned), self._line_returned())
+        elif returned is not None:
+            raise _Fault(returns_a_value, self._line_returned())
         return cell
+
+    def _line_returned(self) -> str:
+        return place(self._code.co_filename, self._returned_at)
 
     def check_hidden(
         self, step: int, at: tuple[int, ...], cell: _Cell, own: list[Any], others: list[Any]
@@ -312,8 +322,11 @@ class _Trial:
         return f"step {step}, at the cell {cell}"
 
     def _leaves(self, step: int, at: tuple[int, ...], reason: str) -> tuple[str, str]:
+        levels = f"{self.names.now} and {self.names.next} have"
+        if self._reduces:
+            levels = f"{self.names.now} has"
         shapes = (
-            f"{self.names.now} and {self.names.next} have the shape {self.now.shape} "
+            f"{levels} the shape {self.now.shape} "
             f"(fields, *grid), {self.names.params} has {self._params.size}"
         )
         for name, array in zip(self.names.arrays, self._arrays, strict=True):
@@ -410,8 +423,8 @@ def try_update(
         now = before = np.broadcast_to(np.ones(1, actor.dtype), shape)
     else:
         now, before = state[:fields], state[-fields:]
-    params = np.array(list(actor.params.values()), np.float64)
-    trial = _Trial(actor, update, now, params, later=later)
+    values = [*actor.params.values(), *(1.0 for _ in actor.reductions)]
+    trial = _Trial(actor, update, now, np.array(values, np.float64), later=later)
     with trial.limited(_LIMIT_S):
         samples = list(_extremes(now))
         steps = [actor.start_step + k for k in _STEPS]
@@ -421,6 +434,23 @@ def try_update(
             cell = trial.run(step, at, own, second)
             if cell is not None and state is not None and actor.replayable:
                 trial.check_hidden(step, at, cell, own if trial.stored else others, others)
+
+
+def try_reduction(actor: Actor, value: FunctionType, state: npt.NDArray[Any] | None) -> None:
+    """Try the function of a reduction on some cells of a state; `ValueError` if something is wrong."""
+    fields = len(actor.fields)
+    if state is None:
+        state = np.broadcast_to(np.ones(1, actor.dtype), (fields, *actor.shape))
+    # Without the numbers of the reductions: what one is may not depend on another, or on the last step.
+    params = np.array(list(actor.params.values()), np.float64)
+    trial = _Trial(actor, value, state[:fields], params, reduces=True)
+    with trial.limited(_LIMIT_S):
+        for at in dict.fromkeys(_places(actor.shape)):
+            trial.run(actor.start_step, at, [], [])
+
+
+def _returns_no_number(returned: object, _: Names) -> tuple[str, str]:
+    return f"returns {returned!r}, which is no number", "Return the value of the cell"
 
 
 def explain(

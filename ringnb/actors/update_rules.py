@@ -59,9 +59,12 @@ class Names(NamedTuple):
         return f"{self.next}[field, {', '.join(self.cell)}]"
 
 
-def names_of(update: FunctionType, arrays: int) -> Names:
+def names_of(update: FunctionType, arrays: int, *, reduces: bool = False) -> Names:
     """Return the names that an update function with so many read-only arrays uses."""
-    now, following, params, step, *cell = inspect.signature(update).parameters
+    parameters = list(inspect.signature(update).parameters)
+    if reduces:  # it has no ``next``
+        parameters.insert(1, "")
+    now, following, params, step, *cell = parameters
     axes = len(cell) - arrays
     return Names(
         update.__name__, now, following, params, step, tuple(cell[:axes]), tuple(cell[axes:])
@@ -85,9 +88,9 @@ def place(filename: str, line: int) -> str:
 # -- what it refers to ---------------------------------------------------------------------------
 
 
-def check_references(update: FunctionType, *, arrays: int = 0) -> None:
+def check_references(update: FunctionType, *, arrays: int = 0, reduces: bool = False) -> None:
     """Refuse random numbers and clocks that no checkpoint holds; `ValueError` with the line."""
-    names = names_of(update, arrays)
+    names = names_of(update, arrays, reduces=reduces)
     for function, line, value in _references(update, set()):
         if (kind := _hidden_state(value)) is None:
             continue

@@ -72,7 +72,8 @@ def make_snapshot(
         clock=getattr(response.data, "clock", None),
     )
     if guard.invariants:
-        broken = guard.broken(snapshot.fields, snapshot.step, snapshot.params)
+        reduced = getattr(response.data, "reduced", {})
+        broken = guard.broken(snapshot.fields, snapshot.step, {**snapshot.params, **reduced})
         snapshot = replace(snapshot, bad=broken)
     for name, array in snapshot.fields.items():
         dims = actor.fields.get(name, {}).get("dims")

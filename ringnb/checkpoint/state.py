@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -37,6 +38,8 @@ class State:
         Where it runs, and the step boundary of the copy.
     params : mapping of str to float
         Its parameters.
+    reduced : mapping of str to float, optional
+        What its reductions are of this state.
     field_attrs : mapping of str to mapping
         ``units``, ``long_name`` and ``dims`` of each field.
     clock : SimulatedTime, optional
@@ -57,6 +60,7 @@ class State:
         step: int,
         params: Mapping[str, float],
         field_attrs: Mapping[str, Mapping[str, Any]],
+        reduced: Mapping[str, float] = MappingProxyType({}),
         clock: SimulatedTime | None = None,
     ) -> None:
         self._arrays = dict(arrays)
@@ -69,6 +73,7 @@ class State:
         self.clock = clock
         self.taken_at = datetime.now(UTC)
         self._params = dict(params)
+        self.reduced = MappingProxyType(dict(reduced))
         self._field_attrs = {
             name: {"dims": tuple(f"{name}_{axis}" for axis in range(array.ndim))}
             | dict(field_attrs.get(name, {}))

@@ -263,6 +263,10 @@ class AbstractKernel(ABC):
         """Return the parameters that were captured with a snapshot, by name."""
 
     @abstractmethod
+    def staged_reductions(self, lane: int, index: int, slot: int) -> dict[str, float]:
+        """Return what an actor's reductions were of a captured state, by name."""
+
+    @abstractmethod
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:
         """Compute the checksum of a staging buffer as it is now."""
 

@@ -44,6 +44,7 @@ class _StagingViews(NamedTuple):
     state: npt.NDArray[Any]  # (levels, fields, *grid), read-only
     names: tuple[str, ...]  # of the parameters
     params: npt.NDArray[np.float64]  # as many as there are names
+    reduced: npt.NDArray[np.float64]  # what the reductions are, behind the parameters
     facts: layout.Words  # a `SnapshotFacts`
     address: int
     words: int  # that the checksum covers, from the address on
@@ -266,6 +267,11 @@ class LaneKernel(AbstractKernel):
         views = self._views_of(lane, index, slot)
         return dict(zip(views.names, views.params.tolist(), strict=True))
 
+    def staged_reductions(self, lane: int, index: int, slot: int) -> dict[str, float]:
+        """Return what an actor's reductions were of a captured state, by name."""
+        views = self._views_of(lane, index, slot)
+        return dict(zip(self.actors[slot].reductions, views.reduced.tolist(), strict=True))
+
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:
         """Compute the checksum of a staging buffer as it is now."""
         views = self._views_of(lane, index, slot)
@@ -282,6 +288,7 @@ class LaneKernel(AbstractKernel):
                 state=layout.state_view(block, actor),
                 names=tuple(actor.params),
                 params=layout.params_view(block, actor)[: len(actor.params)],
+                reduced=layout.params_view(block, actor)[len(actor.params) : actor.n_values],
                 facts=layout.tail_words(block, actor)[: len(SnapshotFacts._fields)],
                 address=block.ctypes.data,
                 words=layout.staging_tail(actor) // 8 + MAX_PARAMS,

@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import MAX_PARAMS, MAX_STAGES, Actor
+from ringnb.actors.reductions import MAX_REDUCTIONS
+from ringnb.kernel.reductions import partial_count
 
 Words = npt.NDArray[np.int64]
 
@@ -108,8 +110,13 @@ ACTOR_WORDS = LINE
     C_HOLDS,  # how often it has waited
     C_TOLD,  # whether the host was told that it waits
     C_ARRAYS,  # where the table of the actor's read-only arrays begins; on a GPU
-) = range(33)
-C_STAGE_FNS = 40  # the first of MAX_STAGES columns: what computes each stage
+    C_PARTIALS,  # where the partial results of its reductions begin; on a GPU
+    C_REDUCTIONS,  # how many there are
+) = range(35)
+C_REDUCE_FNS = 35  # the first of MAX_REDUCTIONS columns
+C_STAGE_FNS = (
+    C_REDUCE_FNS + MAX_REDUCTIONS
+)  # the first of MAX_STAGES columns: what computes each stage
 TABLE_COLUMNS = C_STAGE_FNS + MAX_STAGES
 
 # Behind an actor's live parameters, written by the thread that steps it: what an update with checked
@@ -117,7 +124,8 @@ TABLE_COLUMNS = C_STAGE_FNS + MAX_STAGES
 P_FAULT_CELL, P_FAULT_STEP, P_FAULT_STAGE = range(MAX_PARAMS, MAX_PARAMS + 3)
 # And the bits of the address of its read-only arrays' table, see `array_table`.
 P_ARRAYS = MAX_PARAMS + 3
-PARAMS_COLUMNS = MAX_PARAMS + 4
+P_PARTIALS = MAX_PARAMS + 4  # and of the address of its reductions' partial results
+PARAMS_COLUMNS = MAX_PARAMS + 5
 
 # Fixed facts of a lane, for compiled code.
 (
@@ -165,6 +173,7 @@ def actor_columns(actor: Actor, slot: int) -> dict[int, int]:
         C_LEVEL_BYTES: state_nbytes(actor) // actor.levels,
         C_LEVELS: actor.levels,
         C_STAGES: len(actor.stages),
+        C_REDUCTIONS: len(actor.reductions),
         C_NF: len(actor.fields),
         C_NZ: nz,
         C_NY: ny,
@@ -258,7 +267,7 @@ class LaneMemory:
         self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
         self.facts: Words = np.zeros(FACTS, np.int64)
         self.blocks: dict[int, npt.NDArray[np.uint8]] = {}
-        self.tables: list[tuple[Words, Actor]] = []
+        self.tables: list[tuple[npt.NDArray[Any], Actor]] = []
         largest_tail = largest_block = 0
         for row, (slot, actor) in enumerate(actors):
             level_bytes = state_nbytes(actor) // actor.levels
@@ -280,6 +289,10 @@ class LaneMemory:
                 places = array_table(actor, [a.ctypes.data for a in actor.arrays.values()])
                 self.tables.append((places, actor))  # and keep what it points to
                 self.params.view(np.int64)[row, P_ARRAYS] = places.ctypes.data
+            if actor.reductions:
+                partials = np.zeros(partial_count(actor))
+                self.tables.append((partials, actor))
+                self.params.view(np.int64)[row, P_PARTIALS] = partials.ctypes.data
             for column, value in columns.items():
                 self.table[row, column] = value
             largest_tail = max(largest_tail, staging_tail(actor))

@@ -154,6 +154,8 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
         this mapping is garbage-collected. So it may run on any thread.
     clock : SimulatedTime, optional
         What tells the simulated time of the capture; None if a step has no length.
+    reduced : mapping of str to float, optional
+        What the actor's reductions are of these fields.
 
     Notes
     -----
@@ -168,11 +170,13 @@ class StagedFields(Mapping[str, npt.NDArray[Any]]):
         params: Mapping[str, float] | None = None,
         lease: Callable[[], object] | None = None,
         clock: SimulatedTime | None = None,
+        reduced: Mapping[str, float] | None = None,
     ) -> None:
         self._fields: Fields | None = dict(fields)
         self._names = tuple(fields)
         self.params = dict(params) if params is not None else None
         self.clock = clock
+        self.reduced = dict(reduced or {})
         self._lease = lease
 
     def release(self) -> None:

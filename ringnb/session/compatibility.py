@@ -134,7 +134,7 @@ def _differing_params(
 
 def if_renamed(ckpt: Checkpoint, actor: Actor) -> str:
     """Return the remedy for a checkpoint of another type than the actor's."""
-    then, now = ckpt.code, code_of(*actor.stages, arrays=actor.arrays)
+    then, now = ckpt.code, code_of(*actor.stages, arrays=actor.arrays, reductions=actor.reductions)
     body = then.get("functions", {}).get(then.get("update"))
     if body is not None and body == now["functions"][now["update"]]:
         return (

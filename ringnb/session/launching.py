@@ -115,7 +115,8 @@ def register_population(
 
 def _kind(actor: Actor) -> Hashable:
     """Return what actors have in common that run the same code with the same arrays."""
-    return actor.stages, actor.replayable, *map(id, actor.arrays.values())
+    own = tuple(actor.reductions.items())
+    return actor.stages, actor.replayable, own, *map(id, actor.arrays.values())
 
 
 def _one_of_each(actors: Sequence[Actor]) -> Iterable[Actor]:
@@ -125,7 +126,11 @@ def _one_of_each(actors: Sequence[Actor]) -> Iterable[Actor]:
 
 def _describe(actor: Actor, kernel: AbstractKernel) -> dict[str, Any]:
     """Return what a checkpoint records of the code that runs."""
-    code = {**code_of(*actor.stages, arrays=actor.arrays), **environment(), "backend": kernel.name}
+    code = {
+        **code_of(*actor.stages, arrays=actor.arrays, reductions=actor.reductions),
+        **environment(),
+        "backend": kernel.name,
+    }
     if commit := git_commit(plain(actor.update).__code__.co_filename):
         code["git"] = commit
     if not actor.replayable:

@@ -33,6 +33,7 @@ class LiveCopy(NamedTuple):
 
     fields: dict[str, npt.NDArray[Any]]
     params: dict[str, float]
+    reduced: dict[str, float]
     facts: SnapshotFacts
     clock: SimulatedTime | None
 
@@ -46,6 +47,7 @@ def make_state(copied: LiveCopy, actor: Actor, slot: int, kernel_id: str) -> Sta
         actor_slot=slot,
         step=copied.facts.step,
         params=copied.params,
+        reduced=copied.reduced,
         field_attrs=actor.field_attrs,
         clock=copied.clock,
     )
@@ -76,13 +78,14 @@ def copy_state(
         state, facts = kernel.staged(loan.lane, index, slot)
         fields = {name: view.copy() for name, view in fields_of(actor, state).items()}
         params = kernel.staged_params(loan.lane, index, slot)
+        reduced = kernel.staged_reductions(loan.lane, index, slot)
         if kernel.staged_checksum(loan.lane, index, slot) != facts.checksum:
             msg = (
                 f"the live state of slot {slot} is not what the kernel captured (checksum mismatch): "
                 "something wrote to the staging buffer; ask again"
             )
             raise SnapshotFailed(msg)
-        return LiveCopy(fields, params, facts, loan.clock)
+        return LiveCopy(fields, params, reduced, facts, loan.clock)
     finally:
         loan.free()
 

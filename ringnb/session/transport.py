@@ -299,7 +299,10 @@ class SnapshotTransport:
         actor = self._kernel.actors[slot]
         fields = fields_of(actor, state)
         params = self._kernel.staged_params(lane, index, slot)
-        data = StagedFields(fields, params, give_back or capture.free, capture.clock)
+        reduced = self._kernel.staged_reductions(lane, index, slot)
+        data = StagedFields(
+            fields, params, give_back or capture.free, capture.clock, reduced=reduced
+        )
         return SnapshotResponse(request.request_id, slot, True, data, facts.step)
 
     def _free_buffer(self, lane: int, index: int) -> None:

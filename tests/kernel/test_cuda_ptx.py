@@ -129,6 +129,40 @@ for K, L in (constants[:2], constants[2:]):
 """
 
 
+MORE = """
+from ringnb.kernel.cuda.availability import load
+load(simulate=False)
+import numpy as np
+import ringnb as rn
+from ringnb.kernel.cuda.compile import compiled, signature
+from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
+
+def first(now, next, params, step, y, x, h, m):
+    next[0, y, x] = now[0, y, x] * h[y, x] + params[1] + m[x]
+
+def second(now, next, params, step, y, x, h, m):
+    next[0, y, x] = next[0, y, x] + params[2]
+
+def value(now, params, step, y, x, h, m):
+    return now[0, y, x]
+
+actor = rn.actors.CellActor(
+    stages=[first, second], shape=(8, 8), params={"a": 1}, reduce={"s": value, "t": ("max", value)},
+    arrays={"h": np.ones((8, 8)), "m": np.arange(8)},
+)
+body = build(cell_codes(actor), reduce_codes(actor))
+((_, ptx),) = compiled(body, signature(), ((9, 0),), (256, 4))
+print("fma" in ptx, "max.f64" in ptx or "setp.gt.f64" in ptx)
+"""
+
+
+def test_stages_arrays_and_reductions_compile_for_a_device():
+    done = subprocess.run(
+        [sys.executable, "-c", MORE], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.stdout == "False True\n", done.stderr[-2000:]
+
+
 def test_what_a_helper_refers_to_is_compiled_as_it_is_now():
     """Numba would take the helper's code of before."""
     done = subprocess.run(

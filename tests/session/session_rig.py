@@ -111,6 +111,9 @@ class FakeKernel:
         state = np.full((2, 1, *SHAPE), step, self.actors[slot].dtype)
         return state, SnapshotFacts(7, step, self.epochs[slot], 1_000, 2_000, slot)
 
+    def staged_reductions(self, lane, index, slot):
+        return {}
+
     def staged_params(self, lane, index, slot):
         return {"add": 0.5}
 

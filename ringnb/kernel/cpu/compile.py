@@ -33,6 +33,7 @@ from ringnb.actors.base import Actor
 from ringnb.kernel import layout
 from ringnb.kernel.atomics import assume, pointer_at
 from ringnb.kernel.caching import DiskCache, all_it_reads, is_own, plain, without_constants
+from ringnb.kernel.reductions import body, joined, start_of
 
 __all__ = ["CompiledActor", "compile_actor"]
 
@@ -143,11 +144,51 @@ def _with_arrays(source: str, actor: Actor) -> str:
     return source.replace("{arrays}", lines).replace("{more}", more)
 
 
+_REDUCE = """
+def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
+    now = carray(now_p, {shape})
+    params = carray(params_p, (16,))
+{arrays}
+    places = carray(params_p, ({columns},)).view(np.int64)
+    partials = carray(pointer_at(places[{partials}], np.float64), ({count} * nz * ny,))
+    stride = 1
+    {ranks}
+{body}
+    return 1
+"""
+# A rank has planes of a grid of three axes, each of `ny` rows, and all of the only row of a grid of one.
+_RANKS = {1: "", 2: "", 3: "first, last = first * ny, last * ny"}
+
+
+def _compile_reductions(actor: Actor, arguments: tuple[Any, ...]) -> list[Any]:
+    """Compile what reduces each of an actor's numbers, for the same call as a step."""
+    ndim, functions = len(actor.shape), []
+    for number, (operation, value) in enumerate(actor.reductions.values()):
+        more = "".join(f", array{i}" for i in range(len(actor.arrays)))
+        facts = {
+            "{columns}": str(layout.PARAMS_COLUMNS),
+            "{partials}": str(layout.P_PARTIALS),
+            "{count}": str(len(actor.reductions)),
+            "{ranks}": _RANKS[ndim],
+            "{body}": body(ndim, number, len(actor.params) + number, more),
+        }
+        source = _with_arrays(_REDUCE, actor)
+        for name, text in facts.items():
+            source = source.replace(name, text)
+        source += f"# {operation}" + ", each index checked: fault" * actor.boundscheck
+        cell = plain(value)
+        functions.append(
+            _function(f"reduce{ndim}", source, cell, arguments, _SHAPES[ndim], operation)
+        )
+    return functions
+
+
 class CompiledActor(NamedTuple):
     """Addresses of an actor's compiled functions, valid as long as this is referred to."""
 
     step_addresses: tuple[int, ...]  # of each stage
     inject_address: int
+    reduce_addresses: tuple[int, ...]
     keep_alive: tuple[Any, ...]  # the Numba objects that own the code
 
 
@@ -180,16 +221,23 @@ def compile_actor(actor: Actor) -> CompiledActor:
         inject = plain(actor.inject)
         disturb = _function("inject", _INJECT, inject, (*arguments, types.float64))
         addresses = tuple(step.address for step in steps)
-        return CompiledActor(addresses, disturb.address, (*steps, disturb))
+        reduced = _compile_reductions(actor, arguments)
+        sums = tuple(reduce.address for reduce in reduced)
+        return CompiledActor(addresses, disturb.address, sums, (*steps, disturb, *reduced))
 
 
 def _function(
-    name: str, source: str, cell: Callable[..., None], arguments: tuple[Any, ...], shape: str = ""
+    name: str,
+    source: str,
+    cell: Callable[..., None],
+    arguments: tuple[Any, ...],
+    shape: str = "",
+    operation: str = "sum",
 ) -> Any:
     """Compile a cell's function into its template, if it is not what it was before."""
     key = (name, source, arguments, all_it_reads(cell))
     if key not in _functions:
-        _functions[key] = _compile(name, source, cell, arguments, shape)
+        _functions[key] = _compile(name, source, cell, arguments, shape, operation)
     return _functions[key]
 
 
@@ -240,7 +288,12 @@ def _check_signature(update: Callable[..., None], ndim: int, arrays: list[str]) 
 
 
 def _compile(
-    name: str, source: str, cell: Callable[..., None], arguments: tuple[Any, ...], shape: str
+    name: str,
+    source: str,
+    cell: Callable[..., None],
+    arguments: tuple[Any, ...],
+    shape: str,
+    operation: str,
 ) -> Any:
     checked = "fault" in source
     own = is_own(cell) and not checked
@@ -248,13 +301,18 @@ def _compile(
     # The name is a symbol of the process. One that is loaded from disk must not equal one that is not.
     whose = re.sub(r"\W", "_", f"{cell.__module__}_{cell.__qualname__}") if own else "users"
     name = f"{name}_{element}_{whose}"
+    compiled_cell = without_constants(njit(forceinline=True, error_model="numpy")(cell))
     namespace: dict[str, Any] = {
         "__name__": __name__,
+        "float64": np.float64,
+        "initial": start_of(operation),
+        "join": njit(forceinline=True)(joined[operation]),
+        "value": compiled_cell,
         "carray": carray,
         "assume": assume,
         "np": np,
         "pointer_at": pointer_at,
-        "cell": without_constants(njit(forceinline=True, error_model="numpy")(cell)),
+        "cell": compiled_cell,
     }
     # The line number leads to a function's text: Numba asks for it, and Python 3.13 parses it.
     text = source.format(name=name, shape=shape).lstrip("\n")

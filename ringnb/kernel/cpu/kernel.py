@@ -112,6 +112,8 @@ class CpuKernel(LaneKernel):
         memory.params[row, : len(params)] = params
         for stage, address in enumerate(self._code[slot].step_addresses):
             facts[layout.C_STAGE_FNS + stage] = address
+        for number, address in enumerate(self._code[slot].reduce_addresses):
+            facts[layout.C_REDUCE_FNS + number] = address
         facts[layout.C_INJECT_FN] = self._code[slot].inject_address
         facts[layout.C_EXISTS] = 1
         facts[layout.C_STEP] = actor.start_step
@@ -309,7 +311,7 @@ def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
     # The table is still that of the slice's begin, and the levels swap with every stage.
     if ((step - int(memory.table[row, layout.C_STEP])) * len(actor.stages) + stage) % 2:
         now, following = following, now
-    why = explain(actor, stage, now, following, params[: len(actor.params)], step, cell)
+    why = explain(actor, stage, now, following, params[: actor.n_values], step, cell)
     return f"in slot {slot}, {why or f'the update raised in step {step}, at the cell {cell}'}"
 
 

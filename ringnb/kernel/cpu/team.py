@@ -65,12 +65,60 @@ def _barrier(team: Any, facts: Any, rank: int) -> None:
 
 
 @inner
+def _call(
+    table: Any, actor: int, function: int, now: int, following: int, step: int, span: Any
+) -> None:
+    """Call a compiled function for rows of the grid; note if it raised."""
+    done = call_step(
+        table[actor, function],
+        now,
+        following,
+        table[actor, layout.C_PARAMS],
+        step,
+        table[actor, layout.C_NF],
+        table[actor, layout.C_NZ],
+        table[actor, layout.C_NY],
+        table[actor, layout.C_NX],
+        span[0],
+        span[1],
+    )
+    if done == 0:
+        params = carray(words_at(table[actor, layout.C_PARAMS]), (layout.P_FAULT_STEP,))
+        params[layout.P_FAULT_CELL] = _RAISED
+
+
+@inner
+def _reduce(
+    table: Any, facts: Any, team: Any, actor: int, now: int, step: int, span: Any, rank: int
+) -> None:
+    """Put the actor's reductions of the level `now` behind its parameters, if it has any."""
+    count = table[actor, layout.C_REDUCTIONS]
+    if count == 0:
+        return
+    if span[1] > span[0]:
+        for k in range(count):
+            _call(table, actor, layout.C_REDUCE_FNS + k, now, now, step, span)
+    # All rows are there, and nobody is in the last step any more, which has read the numbers of before.
+    if facts[layout.F_WIDTH] > 1:
+        _barrier(team, facts, rank)
+    if rank == 0:
+        for k in range(count):
+            _call(table, actor, layout.C_REDUCE_FNS + k, now, now, step, (-1, -1))
+    if facts[layout.F_WIDTH] > 1:
+        _barrier(team, facts, rank)
+
+
+@inner
+def _span(table: Any, facts: Any, actor: int, rank: int) -> Any:
+    """Return the first of a rank's rows, and the first behind them."""
+    rows, width = table[actor, layout.C_ROWS], facts[layout.F_WIDTH]
+    return rows * rank // width, rows * (rank + 1) // width
+
+
+@inner
 def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: int) -> None:
     """Take this rank's rows of the grid through `count` steps."""
-    width = facts[layout.F_WIDTH]
-    rows = table[actor, layout.C_ROWS]
-    first = rows * rank // width
-    last = rows * (rank + 1) // width
+    span = _span(table, facts, actor, rank)
     now = table[actor, layout.C_A]
     following = table[actor, layout.C_B]
     if table[actor, layout.C_CUR] != 0:
@@ -78,31 +126,19 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
     step = table[actor, layout.C_STEP]
     stages = table[actor, layout.C_STAGES]
     for turn in range(count * stages):
-        if last > first:
-            done = call_step(
-                table[actor, layout.C_STAGE_FNS + turn % stages],
-                now,
-                following,
-                table[actor, layout.C_PARAMS],
-                step + turn // stages,
-                table[actor, layout.C_NF],
-                table[actor, layout.C_NZ],
-                table[actor, layout.C_NY],
-                table[actor, layout.C_NX],
-                first,
-                last,
-            )
-            if done == 0:
-                params = carray(words_at(table[actor, layout.C_PARAMS]), (layout.P_FAULT_STEP,))
-                params[layout.P_FAULT_CELL] = _RAISED
+        if turn % stages == 0:
+            _reduce(table, facts, team, actor, now, step + turn // stages, span, rank)
+        if span[1] > span[0]:
+            function = layout.C_STAGE_FNS + turn % stages
+            _call(table, actor, function, now, following, step + turn // stages, span)
         now, following = following, now
-        if width > 1:
+        if facts[layout.F_WIDTH] > 1:
             # The next stage reads what the neighbours wrote in this one, and writes what they read.
             _barrier(team, facts, rank)
 
 
 @inner
-def _capture_slab(table: Any, facts: Any, actor: int, target: int, rank: int) -> Any:
+def _capture_slab(table: Any, facts: Any, team: Any, actor: int, target: int, rank: int) -> Any:
     """Copy this rank's share of the stored levels to `target`; return its part of the checksum."""
     level_bytes = table[actor, layout.C_LEVEL_BYTES]
     stride = (level_bytes + 63) // 64 * 64
@@ -110,6 +146,8 @@ def _capture_slab(table: Any, facts: Any, actor: int, target: int, rank: int) ->
     second = table[actor, layout.C_B]
     if table[actor, layout.C_CUR] != 0:
         now, second = second, now
+    span = _span(table, facts, actor, rank)
+    _reduce(table, facts, team, actor, now, table[actor, layout.C_STEP], span, rank)
     width = facts[layout.F_WIDTH]
     n_words = stride // 8
     total = 0
@@ -141,7 +179,7 @@ def _run_job(
     if kind == layout.JOB_STEP:
         _step_slab(table, facts, team, actor, count, rank)
     elif kind == layout.JOB_CAPTURE:
-        part = _capture_slab(table, facts, actor, target, rank)
+        part = _capture_slab(table, facts, team, actor, target, rank)
         store_release(team, member_at(rank) + layout.M_PARTIAL, part)
         if facts[layout.F_WIDTH] > 1:
             _barrier(team, facts, rank)

@@ -128,18 +128,20 @@ class CudaKernel(LaneKernel):
         _check_alone(self.name)
         self._device: Device = SimulatedDevice() if simulate else GpuDevice()
         # Only now: these modules take the numba.cuda that is there.
-        from ringnb.kernel.cuda.program import build, cell_codes
+        from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
 
         codes = [cell_codes(actor) for actor in actors]
         kinds = list(dict.fromkeys(code for own in codes for code in own))
-        key = tuple(
-            (all_it_reads(k.update), all_it_reads(k.inject), k.dtype, k.ndim, k.arrays)
-            for k in kinds
+        sums = [reduce_codes(actor) for actor in actors]
+        reduced = list(dict.fromkeys(code for own in sums for code in own))
+        key = (
+            *((all_it_reads(k.update), all_it_reads(k.inject), *k[2:]) for k in kinds),
+            *((all_it_reads(r.value), r.operation, *r[2:]) for r in reduced),
         )
         if simulate:
             threads = 2 if width is None else width
         try:
-            self._device.compile(lambda: build(kinds), key, threads)
+            self._device.compile(lambda: build(kinds, reduced), key, threads)
         except Exception as error:
             if refusal := driver_error(error):
                 raise unavailable(self.name, refusal) from error
@@ -161,7 +163,12 @@ class CudaKernel(LaneKernel):
             cl.F_HOT_NS: _HOT_NS[simulate],
             cl.F_LEASE_NS: int(lease_s * 1e9),
         }
-        plan = CudaPlan(actors, [[kinds.index(code) for code in own] for own in codes], lanes)
+        plan = CudaPlan(
+            actors,
+            [[kinds.index(code) for code in own] for own in codes],
+            lanes,
+            [[reduced.index(code) for code in own] for own in sums],
+        )
         try:
             self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
         except Exception as error:
@@ -357,6 +364,11 @@ class CudaKernel(LaneKernel):
         """Return the parameters that were captured with a snapshot, by name."""
         self._arrived(lane, index)
         return super().staged_params(lane, index, slot)
+
+    def staged_reductions(self, lane: int, index: int, slot: int) -> dict[str, float]:
+        """Return what an actor's reductions were of a captured state, by name."""
+        self._arrived(lane, index)
+        return super().staged_reductions(lane, index, slot)
 
     def staged_checksum(self, lane: int, index: int, slot: int) -> int:
         """Compute the checksum of a staging buffer as it is now, on the host."""

@@ -35,6 +35,7 @@ import numpy.typing as npt
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.kernel import layout
 from ringnb.kernel.layout import LINE, Words, padded, staging_tail, state_nbytes
+from ringnb.kernel.reductions import partial_count
 
 __all__ = ["CudaLane", "CudaPlan", "Memory"]
 
@@ -141,13 +142,21 @@ class CudaLane:
 class CudaPlan:
     """Sizes and offsets, before anything is allocated.
 
-    `kinds` are, for each slot, the indices of its stages. `table` and `params` (a row per actor) and
+    `kinds` are, for each slot, the indices of its stages, `reductions` those of its reductions. `table`
+    and `params` (a row per actor) and
     `lanes` (a row per lane) are as the kernel finds them; `state_words`, `staging_words` and
     `restore_words` are the sizes of the pools, `stage_words` that of one staging buffer, per lane.
     `constants` are words that belong into the pool of states, and where.
     """
 
-    def __init__(self, actors: Sequence[Actor], kinds: Sequence[Sequence[int]], lanes: int) -> None:
+    def __init__(
+        self,
+        actors: Sequence[Actor],
+        kinds: Sequence[Sequence[int]],
+        lanes: int,
+        reductions: Sequence[Sequence[int]] = (),
+    ) -> None:
+        self._reductions = reductions or [()] * len(actors)
         self.table: Words = np.zeros((len(actors), layout.TABLE_COLUMNS), np.int64)
         self.lanes: Words = np.zeros((lanes, LANE_COLUMNS), np.int64)
         self.params: npt.NDArray[np.float64] = np.zeros((len(actors), MAX_PARAMS))
@@ -192,6 +201,10 @@ class CudaPlan:
         self.params[row, : len(params)] = params
         self.state_words += 2 * level_words
         self.table[row, layout.C_ARRAYS] = self._place_arrays(actor)
+        self.table[row, layout.C_PARTIALS] = self.state_words
+        self.state_words += padded(8 * partial_count(actor)) // 8
+        for number, kind in enumerate(self._reductions[slot]):
+            self.table[row, layout.C_REDUCE_FNS + number] = kind
 
     def _place_arrays(self, actor: Actor) -> int:
         """Give an actor's read-only arrays a place in the pool of states, once; return their table's."""

@@ -16,13 +16,13 @@ import numpy as np
 from numba import cuda
 
 from ringnb.actors.base import Actor
-from ringnb.kernel import layout
+from ringnb.kernel import layout, reductions
 from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
-__all__ = ["CellCode", "build", "cell_codes", "compile_cells"]
+__all__ = ["CellCode", "ReduceCode", "build", "cell_codes", "compile_cells", "reduce_codes"]
 
 _CELLS = """
 def cells(state, now_at, next_at, params, step, arrays_at, nf, nz, ny, nx, first, stride):
@@ -60,6 +60,16 @@ _ARRAY = "    array{i} = grid(state, state[arrays_at + {at}], {element}, ({lengt
 _LENGTH = "low(state[arrays_at + {at}]), "
 
 
+_REDUCE = """
+def reduce(state, now_at, params, step, arrays_at, partials_at, nf, nz, ny, nx, first, stride):
+    now = grid(state, now_at, element, {shape})
+    partials = grid(state, partials_at, float64, ({count} * nz * ny,))
+    last = nz * ny
+{arrays}
+{body}
+"""
+
+
 class CellCode(NamedTuple):
     """What makes stages of two actors one kind: their plain functions, element type, axes, arrays."""
 
@@ -77,6 +87,30 @@ def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
     return tuple(CellCode(plain(update), *same) for update in actor.stages)
 
 
+class ReduceCode(NamedTuple):
+    """What makes reductions of two actors one kind."""
+
+    operation: str
+    value: Callable[..., Any]
+    dtype: str
+    ndim: int
+    arrays: tuple[tuple[str, int], ...]
+    number: int  # of it, and of all of the actor
+    of: int
+    slot: int  # behind the parameters
+
+
+def reduce_codes(actor: Actor) -> tuple[ReduceCode, ...]:
+    """Return the kinds of an actor's reductions."""
+    arrays = tuple((array.dtype.name, array.ndim) for array in actor.arrays.values())
+    same = actor.dtype.name, len(actor.shape), arrays
+    found = actor.reductions.values()
+    return tuple(
+        ReduceCode(operation, plain(value), *same, i, len(found), len(actor.params) + i)
+        for i, (operation, value) in enumerate(found)
+    )
+
+
 def _quiet(body: Callable[..., None]) -> Callable[..., None]:
     def quiet(*arguments: Any) -> None:
         with np.errstate(all="ignore"):
@@ -85,7 +119,7 @@ def _quiet(body: Callable[..., None]) -> Callable[..., None]:
     return quiet
 
 
-def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
+def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: Any) -> Any:
     lines = ""
     for i, (dtype, ndim) in enumerate(kind.arrays):
         at = layout.ARRAY_WORDS * i
@@ -94,6 +128,9 @@ def _compile(source: str, name: str, kind: CellCode, **functions: Any) -> Any:
         functions[dtype] = np.dtype(dtype).type
     more = "".join(f", array{i}" for i in range(len(kind.arrays)))
     where = {"shape": _SHAPES[kind.ndim], "place": _PLACES[kind.ndim]}
+    if isinstance(kind, ReduceCode):
+        where["count"] = str(kind.of)
+        where["body"] = reductions.body(kind.ndim, kind.number, kind.slot, more)
     text = source.format(**where, arrays=lines, more=more)
     element = np.dtype(kind.dtype).type
     namespace: dict[str, Any] = {"element": element, "grid": intrinsics.grid, **functions}
@@ -108,6 +145,19 @@ def compile_cells(kind: CellCode) -> Any:
     functions = {"private": intrinsics.private, "low": intrinsics.low}
     update = intrinsics.function(kind.update)
     return _compile(_CELLS, "cells", kind, update=update, **functions)
+
+
+def _compile_reduction(kind: ReduceCode) -> Any:
+    return _compile(
+        _REDUCE,
+        "reduce",
+        kind,
+        value=intrinsics.function(kind.value),
+        join=intrinsics.function(reductions.joined[kind.operation]),
+        initial=reductions.start_of(kind.operation),
+        float64=np.float64,
+        low=intrinsics.low,
+    )
 
 
 def _disturb(kind: CellCode) -> Any:
@@ -198,13 +248,56 @@ def _load(m: Any, row: int, source: int, me: int, all_: int) -> None:
             state[b + i - n] = restore[source + i]
 
 
-def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
-    """Make the kernel that hosts actors of the given kinds; a row's stages are indices into them.
+def _make_reduce(reduce_rows: Any) -> Any:
+    @intrinsics.function
+    def reduce(
+        m: Any, base: int, generation: int, row: int, now: int, step: int, me: int, all_: int
+    ) -> Any:
+        """Put an actor's reductions behind its parameters; return the barriers passed until then."""
+        table, count = m.table, m.table[row, layout.C_REDUCTIONS]
+        if count > 0:
+            own = intrinsics.grid(m.params, row * 16, np.float64, (16,))
+            arrays, partials = table[row, layout.C_ARRAYS], table[row, layout.C_PARTIALS]
+            nf, nz = table[row, layout.C_NF], table[row, layout.C_NZ]
+            ny, nx = table[row, layout.C_NY], table[row, layout.C_NX]
+            first, stride = me, all_
+            # All threads take rows; then, when all rows are there, one thread joins them.
+            for turn in range(2):
+                if turn == 0 or me == 0:
+                    for k in range(count):
+                        which = table[row, layout.C_REDUCE_FNS + k]
+                        reduce_rows(
+                            which,
+                            m.state,
+                            now,
+                            own,
+                            step,
+                            arrays,
+                            partials,
+                            nf,
+                            nz,
+                            ny,
+                            nx,
+                            first,
+                            stride,
+                        )
+                first = -1
+                generation += 1
+                _barrier(m.mail, base, m.facts[cl.F_WIDTH], generation)
+        return generation
+
+    return reduce
+
+
+def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Callable[..., None]:
+    """Make the kernel that hosts actors of the given kinds; a row's stages are indices into them,
+    its reductions indices into `reduced`.
 
     It is to be given to ``cuda.jit``, and takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
     ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
     """
     step_cells = _choose([compile_cells(kind) for kind in kinds])
+    reduce = _make_reduce(_choose([_compile_reduction(kind) for kind in reduced]))
     inject = _make_inject(_choose([_disturb(kind) for kind in kinds]))
     find_job = make_find_job(make_commands(inject))
 
@@ -266,6 +359,8 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
                 stages = m.table[row, layout.C_STAGES]
                 stage = 0
                 for _ in range(m.mail[base + cl.J_COUNT] * stages):
+                    if stage == 0:
+                        generation = reduce(m, base, generation, row, now, step, me, everyone)
                     which = m.table[row, layout.C_STAGE_FNS + stage]
                     nf, nz = m.table[row, layout.C_NF], m.table[row, layout.C_NZ]
                     ny, nx = m.table[row, layout.C_NY], m.table[row, layout.C_NX]
@@ -296,6 +391,8 @@ def build(kinds: Sequence[CellCode]) -> Callable[..., None]:
                 if kind == cl.JOB_LOAD:
                     _load(m, row, target, me, everyone)
                 else:
+                    step = m.table[row, layout.C_STEP]
+                    generation = reduce(m, base, generation, row, now, step, me, everyone)
                     if cuda.threadIdx.x == 0:
                         shared_sum[0] = 0
                     cuda.syncthreads()
