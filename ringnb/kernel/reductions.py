@@ -33,11 +33,11 @@ def _add(a: Any, b: Any) -> Any:
 
 # A value that is no number stays, as in a sum.
 def _least(a: Any, b: Any) -> Any:
-    return a if a < b or a != a else b  # noqa: PLR0124
+    return a if a < b or math.isnan(a) else b
 
 
 def _greatest(a: Any, b: Any) -> Any:
-    return a if a > b or a != a else b  # noqa: PLR0124
+    return a if a > b or math.isnan(a) else b
 
 
 joined: dict[str, Callable[..., Any]] = {"sum": _add, "min": _least, "max": _greatest}
