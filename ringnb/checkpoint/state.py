@@ -38,10 +38,10 @@ class State:
         Where it runs, and the step boundary of the copy.
     params : mapping of str to float
         Its parameters.
-    reduced : mapping of str to float, optional
-        What its reductions are of this state.
     field_attrs : mapping of str to mapping
         ``units``, ``long_name`` and ``dims`` of each field.
+    reduced : mapping of str to float, optional
+        What its reductions are of this state.
     clock : SimulatedTime, optional
         What tells its simulated time; None if a step has no length.
 
