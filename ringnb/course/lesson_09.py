@@ -31,7 +31,8 @@ from ringnb.testing.trials.interposing import Operation, interposed
 __all__ = ["PLAN_STEPS", "PowerCuts", "check_09", "power_cuts", "record_commit", "try_plan"]
 
 _OLD, _NEW = "checkpoint_0_step_10", "checkpoint_0_step_20"
-_MOST_STATES = 30  # looked at after one operation; more are drawn at random
+_MOST_STATES = 30  # that are built as files and opened, after one operation
+_ALL = 1 << 20  # states of a plan: looked at where they are, all of them
 _COLOURS = {"nothing": "#d9d9d9", "whole": "#8fb3d9", "damaged": "#d1730f"}
 _MANY, _HATCH = "#dbe6f2", "//"
 
@@ -140,7 +141,7 @@ def record_commit(*, durable: bool = True) -> PowerCuts:
             disk.apply(operation)
         steps = [(_label(operation, base), [operation]) for operation in done[begin:]]
         # A file is made and written in one step: between the two there is nothing to see.
-        return _stop_after_each(disk, _together(steps), _Reader(Path(scratch)))
+        return _stop_after_each(disk, _together(steps), _Reader(Path(scratch)), _MOST_STATES)
 
 
 def try_plan(plan: Sequence[str]) -> PowerCuts:
@@ -166,8 +167,7 @@ def try_plan(plan: Sequence[str]) -> PowerCuts:
     for name in ("store", "beside"):
         disk.apply(Operation("make_directory", base / name))
     disk.apply(Operation("sync_directory", base))
-    steps = [(step, operations) for step, operations in _planned(plan, base)]
-    return _stop_after_each(disk, steps, _look_at_plan)
+    return _stop_after_each(disk, list(_planned(plan, base)), _look_at_plan, _ALL)
 
 
 def _snapshot(step: int) -> Snapshot:
@@ -212,14 +212,21 @@ def _together(steps: Sequence[tuple[str, list[Operation]]]) -> list[tuple[str, l
 
 
 def _stop_after_each(
-    disk: Disk, steps: Sequence[tuple[str, list[Operation]]], look: Callable[[State], str]
+    disk: Disk,
+    steps: Sequence[tuple[str, list[Operation]]],
+    look: Callable[[State], tuple[str, bool]],
+    most: int,
 ) -> PowerCuts:
-    """Do one step after the other; after each, look at what a kill and what a power cut leaves."""
+    """Do one step after the other; after each, look at what a kill and what a power cut leaves.
+
+    `look` returns what is left of the new checkpoint, and whether the older one is whole. `most` states
+    are looked at after each step, drawn at random if there are more.
+    """
     killed, power = [], []
     draw = random.Random(9)  # noqa: S311 - repeatable, no secret
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, tuple[str, bool]] = {}
 
-    def found(state: State) -> str:
+    def found(state: State) -> tuple[str, bool]:
         """Look at a state, once."""
         key = state.digest()
         if key not in seen:
@@ -229,15 +236,13 @@ def _stop_after_each(
     for _, operations in steps:
         for operation in operations:
             disk.apply(operation)
-        first, *others = itertools.islice(disk.states(draw), 50 * _MOST_STATES)
-        states = {s.digest(): s for s in others}
-        kept = list(states.values())
-        if len(kept) > _MOST_STATES:
-            kept = draw.sample(kept, _MOST_STATES)
-        killed.append(found(first))
-        everything = {s.digest(): s for s in (first, *kept)}.values()
-        power.append(dict(Counter(found(state) for state in everything)))
-    older_kept = not any("older" in what for what in seen.values())
+        states = list({s.digest(): s for s in disk.states(draw)}.values())
+        first, others = states[0], states[1:]  # the first is that of a kill
+        if len(others) > most:
+            others = draw.sample(others, most)
+        killed.append(found(first)[0])
+        power.append(dict(Counter(found(state)[0] for state in (first, *others))))
+    older_kept = all(older for _, older in seen.values())
     return PowerCuts(tuple(label for label, _ in steps), tuple(killed), tuple(power), older_kept)
 
 
@@ -248,8 +253,8 @@ class _Reader:
         self._scratch = scratch
         self._count = 0
 
-    def __call__(self, state: State) -> str:
-        """Return what a reader finds of the new checkpoint; add a word if the older one is not whole."""
+    def __call__(self, state: State) -> tuple[str, bool]:
+        """Return what a reader finds of the new checkpoint, and whether the older one is whole."""
         self._count += 1
         place = self._scratch / f"state-{self._count}"
         place.mkdir()
@@ -257,8 +262,7 @@ class _Reader:
         with ZarrStorage(place / "s.zarr") as storage:
             listed = storage.list()
             new = _verdict(storage, _NEW) if _NEW in listed else "nothing"
-            old = _verdict(storage, _OLD) if _OLD in listed else "nothing"
-        return new if old == "whole" else f"{new}, older {old}"
+            return new, _OLD in listed and _verdict(storage, _OLD) == "whole"
 
 
 def _verdict(storage: ZarrStorage, name: str) -> str:
@@ -379,14 +383,14 @@ def _planned(plan: Sequence[str], base: Path) -> Iterator[tuple[str, list[Operat
             yield step, [Operation("sync_file", place / what)]
 
 
-def _look_at_plan(state: State) -> str:
-    """Return what is in the store."""
+def _look_at_plan(state: State) -> tuple[str, bool]:
+    """Return what is in the store; there is no older checkpoint that could be lost."""
     store = state.tree.get("store")
     found = store.get("c1") if isinstance(store, dict) else None
     if found is None:
-        return "nothing"
+        return "nothing", True
     whole = {"chunk": _CHUNK, "document": _DOCUMENT}
-    return "whole" if found == whole else "damaged"
+    return "whole" if found == whole else "damaged", True
 
 
 def check_09(plan: object) -> Passed:

@@ -107,6 +107,13 @@ def test_a_power_cut_breaks_no_durable_commit_and_a_kill_none_at_all(commits):
         assert one.states == sum(sum(outcomes.values()) for outcomes in one.power)
 
 
+def test_an_older_checkpoint_that_is_lost_is_said(monkeypatch):
+    monkeypatch.setattr(lesson_09, "_look_at_plan", lambda state: ("whole", False))
+    result = course.try_plan(BEGIN)
+    assert not result.older_kept
+    assert result.may_leave(-1) == "whole"
+
+
 def test_the_document_of_a_checkpoint_is_written_last(commits):
     writes = [o for o in commits[0].operations if o.startswith("write")]
     assert writes[-1] == "write staging/zarr.json"
