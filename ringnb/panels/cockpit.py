@@ -19,6 +19,7 @@ from ringnb.panels.core.head import Head
 from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
+from ringnb.panels.core.state import SessionState
 from ringnb.panels.deck.actors import ActorPanel
 from ringnb.panels.deck.looking import Looking
 from ringnb.panels.deck.moments import Moments
@@ -28,6 +29,7 @@ from ringnb.panels.keep.schedule import CheckpointPanel
 from ringnb.panels.learn.faults import FaultPanel
 from ringnb.panels.learn.lifecycle import LifecyclePanel
 from ringnb.panels.learn.prediction import PredictPanel
+from ringnb.panels.overview import AllActors
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
@@ -54,7 +56,7 @@ PANELS: tuple[str, ...] = tuple(_PARTS)
 # what the panels of the stage and of the deck have for it.
 _TABS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "explore": (("field", "compare"), ("parameters",)),
-    "keep": (("retention",), ("checkpoint", "actor")),
+    "keep": (("retention",), ("checkpoint",)),
     "learn": (("lifecycle",), ("predict", "faults")),
 }
 _DECK = ("timeline",)  # seen in every tab
@@ -79,6 +81,7 @@ class Cockpit(Panel):
             parts={key: kind.title for key, kind in _PARTS.items()},
         )
         self._controller.on_do("actor.choose", self._choose_actor)
+        self._all_actors = AllActors(self._controller)
         stages, sides = [], []
         for tab, (on_stage, whole) in _TABS.items():
             parts = [] if tab == "explore" else [self._part(name, tab) for name in on_stage]
@@ -91,7 +94,7 @@ class Cockpit(Panel):
             "rn",
             [
                 self.head,
-                _box("rn-stage", stages),
+                _box("rn-stage", [*stages, self._all_actors.view]),
                 self.line,
                 _box("rn-deck", [self._part(name, *_TABS) for name in _DECK]),
                 _box("rn-side", sides),
@@ -103,6 +106,10 @@ class Cockpit(Panel):
     def arrange(self) -> list[Widget]:
         """Return the grid alone: the message line is in it."""
         return self.body
+
+    def show(self, state: SessionState) -> None:
+        """Put the cards of all actors, if they are open."""
+        self._all_actors.show(state)
 
     def _find(self, name: str) -> Panel:
         return _panel(self._controller, name)

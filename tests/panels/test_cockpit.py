@@ -193,3 +193,17 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
             {"do": "say.history", "panel": "events", "part": "problems"}, []
         )
         until(lambda: events.line.part == "problems" and events.line.rows == [])
+
+
+def test_all_actors_are_shown_with_pictures_while_that_is_open(session):
+    cockpit = session.panel()
+    session.run_steps(0, 5)
+    session.snapshot(0)
+    view, hand = cockpit._all_actors.view, hand_of(cockpit)
+    assert view.cards == []
+    hand._handle_custom_msg({"do": "actor.sheet", "open": True}, [])
+    until(lambda: [(c["slot"], c["state"], c["step"]) for c in view.cards] == [
+        (0, "standing", 5), (1, "standing", 0)
+    ])  # fmt: skip
+    until(lambda: view.pictures.keys() == {"0"})
+    assert view.pictures["0"]["rows"] == view.pictures["0"]["columns"] == 24

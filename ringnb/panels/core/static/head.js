@@ -60,9 +60,9 @@ async function render({ model, el }) {
     chooser.value = String(slot);
     send(board, hand, "actor.choose", { slot }, chooser);
   });
-  const all = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" }, icon(SHAPES.grid), make("span", {}, last > 23 ? "Many actors" : "All actors"));
+  const all = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" }, icon(SHAPES.grid), make("span", {}, "All actors"));
   all.hidden = last === 0;
-  all.addEventListener("click", () => el.dispatchEvent(new CustomEvent("rn-all", { bubbles: true })));
+  all.addEventListener("click", () => el.dispatchEvent(new CustomEvent("rn-all", { bubbles: true, detail: { button: all } })));
 
   // -- its state
   const pill = make("span", { class: "rn-pill rn-state" }), step = make("b", { class: "rn-num rn-step" }), rate = make("span", { class: "rn-soft rn-num rn-nowrap" });

@@ -40,6 +40,18 @@ function silence(board) {
   const s = (performance.now() - (board.rnHeardAt ?? performance.now())) / 1000;
   return over || s < SILENT_S ? 0 : Math.floor(s);
 }
+// While nothing comes from the kernel, what would act there is off; what the page holds can be looked at.
+function switchOff(board, silent) {
+  if (silent && !board.rnFlags) {
+    const why = "No sign of life: nothing would be heard";
+    board.rnFlags = board.get("flags");
+    const off = Object.entries(board.rnFlags).map(([name, flag]) => [name, /^(look|stage)\./.test(name) ? flag : { ...flag, disabled: true, why }]);
+    board.set("flags", Object.fromEntries(off));
+  } else if (!silent && board.rnFlags) {
+    board.set("flags", board.rnFlags);
+    board.rnFlags = null;
+  }
+}
 // What the line says: silence, then what waits, then what the user has just done, then what is open.
 function choose(board, beats, hidden) {
   const silent = beats ? silence(board) : 0;
@@ -77,6 +89,7 @@ async function render({ model, el }) {
     const m = choose(board, beats, hidden);
     shown = m;
     root?.toggleAttribute("data-old", m.key === "silent");
+    switchOff(board, m.key === "silent");
     setAttribute(line, "data-kind", m.kind);
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
     setText(text, m.text);

@@ -1,0 +1,115 @@
+// All actors at a glance: opens over the stage when the head's button is pressed, and sends what acts on all.
+const ACTS = [
+  ["live.run_all", "Run all", ""],
+  ["live.pause_all", "Pause all", ""],
+  ["live.snapshot_all", "Snapshot all", ""],
+  ["live.stop", "Stop kernel…", "rn-danger"],
+];
+async function render({ model, el }) {
+  const subscriptions = makeSubscriptions();
+  const [board, hand] = [await part(model, "board"), await part(model, "hand")];
+  const count = model.get("count"), number = count.toLocaleString("en-US");
+  const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors" });
+  const bar = make("div", { class: "rn-actorsbar" }, make("h4", {}, count > 24 ? `The first 24 of ${number} actors: choose others by their number` : `${number} actors`), make("span", { class: "rn-grow" }));
+  const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
+  const sure = make("div", { class: "rn-actorsbar", role: "group", "aria-label": "Stop the kernel?" });
+  const buttons = ACTS.map(([action, label, look]) => {
+    const button = make("button", { type: "button", class: `rn-b rn-small ${look}`, "data-action": action.split(".")[1] }, label);
+    button.addEventListener("click", () => {
+      if (button.getAttribute("aria-disabled") === "true") sayHere(board, `${label}: ${button.title}`);
+      else if (action === "live.stop") { sure.hidden = false; stop.focus(); }
+      else send(board, hand, action, {}, button);
+    });
+    bar.append(button);
+    return { action, button };
+  });
+  const stop = make("button", { type: "button", class: "rn-b rn-small rn-danger" }, "Stop it");
+  const keep = make("button", { type: "button", class: "rn-b rn-small" }, "Keep it running");
+  stop.addEventListener("click", () => { send(board, hand, "live.stop", {}, stop); sure.hidden = true; buttons.at(-1).button.focus(); });
+  keep.addEventListener("click", () => { sure.hidden = true; buttons.at(-1).button.focus(); });
+  sure.append(make("span", {}, "Stop the kernel? Every actor is checkpointed first"), stop, keep);
+  sure.hidden = true;
+  bar.append(close);
+  const grid = make("div", { class: "rn-actorgrid" });
+  box.append(bar, sure, grid);
+  box.hidden = true;
+  el.append(box);
+  el.classList.add("rn-overview");
+
+  const items = new Map(); // by slot
+  const itemOf = ({ slot, name }) => {
+    let item = items.get(slot);
+    if (item) return item;
+    const canvas = make("canvas", { "aria-hidden": "true", width: "64", height: "64" });
+    const words = make("span", { class: "rn-soft" });
+    const button = make("button", { type: "button", class: "rn-actorcard" }, canvas, make("b", {}, `${slot}: ${name}`), words);
+    button.addEventListener("click", () => { send(board, hand, "actor.choose", { slot }, button); shut(); });
+    item = { canvas, words, button, packed: null };
+    items.set(slot, item);
+    grid.append(button);
+    return item;
+  };
+  const show = () => {
+    if (box.hidden) return;
+    for (const card of model.get("cards")) {
+      const item = itemOf(card);
+      setText(item.words, `${card.state}${card.bad ? ", not finite" : ""} · step ${card.step.toLocaleString("en-US")}`);
+      setAttribute(item.button, "data-bad", String(card.bad));
+      setAttribute(item.button, "aria-current", String(card.slot === board.get("actor").slot));
+    }
+    for (const { action, button } of buttons) showFlag(button, board.get("flags")[action], "");
+    keepShortcutsAway(box);
+  };
+  const draw = async () => {
+    if (box.hidden) return;
+    for (const [slot, { rows, columns, packed, kind }] of Object.entries(model.get("pictures"))) {
+      const item = items.get(Number(slot));
+      if (!item) continue;
+      const data = await unpack(packed, rows, columns);
+      paint(item.canvas, data, rows, columns, mapFor(kind, item.canvas));
+    }
+  };
+  let opener = null;
+  const shut = () => {
+    if (box.hidden) return;
+    box.hidden = true;
+    setAttribute(opener, "aria-expanded", "false");
+    send(board, hand, "actor.sheet", { open: false });
+    opener.focus();
+  };
+  close.addEventListener("click", shut);
+  box.addEventListener("keydown", (event) => {
+    const cards = [...items.values()].map((item) => item.button), at = cards.indexOf(document.activeElement);
+    if (event.key === "Escape") { event.stopPropagation(); shut(); return; }
+    if (at < 0) return;
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: cards.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    cards[Math.max(0, Math.min(cards.length - 1, to))].focus();
+  });
+  for (const name of ["change:cards"]) subscriptions.on(model, name, () => { show(); draw(); });
+  subscriptions.on(model, "change:pictures", draw);
+  subscriptions.on(board, "change:flags", show);
+  subscriptions.on(board, "change:actor", show);
+  onThemeChange(subscriptions, draw);
+  let root = null, tries = 0;
+  const toggle = (event) => {
+    opener = event.detail.button;
+    if (!box.hidden) { shut(); return; }
+    box.hidden = false;
+    setAttribute(opener, "aria-expanded", "true");
+    send(board, hand, "actor.sheet", { open: true });
+    show();
+    draw();
+    buttons[0].button.focus();
+  };
+  const adopt = () => {
+    root = el.closest(".rn-cockpit");
+    if (!root) { if (tries++ < 200) setTimeout(adopt, 25); return; }
+    root.addEventListener("rn-all", toggle);
+    subscriptions.atEnd(() => root.removeEventListener("rn-all", toggle));
+  };
+  adopt();
+  return () => subscriptions.end();
+}
+export default { render };

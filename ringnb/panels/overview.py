@@ -1,0 +1,107 @@
+"""All actors at a glance: a card with a picture for each, of very many for the first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, final
+
+import traitlets
+
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.errors import CheckpointError
+from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.pixels import tables_script
+from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import STATIC, View, script
+from ringnb.panels.deck.film import small_picture
+
+__all__ = ["AllActors", "Overview"]
+
+_MOST_CARDS = 24
+_PERIOD_S = 1.0
+
+
+class Overview(View):
+    """The cards, over the stage while they are open."""
+
+    _esm = "\n".join(
+        [
+            tables_script(),
+            (STATIC / "pixels.js").read_text(encoding="utf-8"),
+            script("overview"),
+        ]
+    )
+    count = traitlets.Int().tag(sync=True)  # how many actors there are
+    cards: Any = traitlets.List().tag(sync=True)  # slot, kernel_id, state in a word, step
+    # By slot: rows, columns, packed bytes and kind of colours, see `film.Small`.
+    pictures = traitlets.Dict().tag(sync=True)
+
+
+@final
+class AllActors:
+    """Fills the overview, once a second while a page has it open."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self.view = Overview(
+            board=controller.board, hand=controller.hand, count=len(controller.state.actors)
+        )
+        self._open = False
+        self._filled_at = 0.0
+        self._drawn: dict[int, tuple[str, int]] = {}  # by slot: which checkpoint
+        self._pictures: dict[str, dict[str, Any]] = {}
+        controller.on_do("actor.sheet", self._on_sheet)
+
+    def _on_sheet(self, _action: str, args: Mapping[str, Any]) -> None:
+        self._open, self._filled_at = bool(args.get("open")), 0.0
+
+    def show(self, state: SessionState) -> None:
+        """Put the cards, and have pictures made of checkpoints that are new. On the loop's thread."""
+        now = time.monotonic()
+        if not self._open or now - self._filled_at < _PERIOD_S:
+            return
+        self._filled_at = now
+        actors = state.actors[:_MOST_CARDS]
+        word = "ended" if state.ended else "standing"
+        cards = [
+            {
+                "slot": a.slot,
+                "name": a.kernel_id,
+                "state": "running" if a.running else word,
+                "step": a.step,
+                "bad": bool(h) and not h[-1].good,
+            }
+            for a in actors
+            for h in [state.histories[a.slot]]
+        ]
+        self._controller.display.put(self.view, cards=cards)
+        sound = {
+            a.slot: [e for e in state.histories[a.slot] if self._controller.choices.sound(e)]
+            for a in actors
+        }
+        new = {
+            slot: history[-1]
+            for slot, history in sound.items()
+            if history and self._drawn.get(slot) != (history[-1].name, history[-1].sequence)
+        }
+        if new:
+            self._drawn.update({slot: (e.name, e.sequence) for slot, e in new.items()})
+            self._controller.drawer.submit("overview", lambda: self._draw(new))
+
+    def _draw(self, new: Mapping[int, CheckpointInfo]) -> None:
+        """Make the pictures. On the drawer's thread, which nothing that this raises may end."""
+        for slot, e in new.items():
+            try:
+                small = small_picture(self._controller.session.storage.load(e.name), None)
+            except (CheckpointError, OSError, LookupError, ValueError):
+                continue  # retired or damaged meanwhile: the older picture stays
+            if small.rows:
+                self._pictures[str(slot)] = {
+                    "rows": small.rows,
+                    "columns": small.columns,
+                    "packed": small.packed,
+                    "kind": small.kind,
+                }
+        self._controller.display.put(self.view, pictures=dict(self._pictures))
+        self._controller.display.poke()
