@@ -64,7 +64,7 @@ def test_only_what_a_page_sees_is_fed(session):
         return {name for name in PANELS if name in controller.views and controller.views[name].seen}
 
     every = {name for name in PANELS if name in controller.views}
-    deck, keep = {"timeline"}, {"retention", "checkpoint", "actor"}
+    deck, keep = {"timeline"}, {"retention", "checkpoint"}
     assert {name for name in every if controller.views[name].seen} == every  # no page has told yet
     assert see("a", "cockpit", "explore") == {"field", "compare", "parameters", *deck}
     assert see("a", "cockpit", "keep") == keep | deck
