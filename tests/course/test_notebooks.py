@@ -164,6 +164,18 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_a_learner_may_run_a_cell_again(number, tmp_path):
+    notebook = lesson(number)
+    *cells, last = notebook.cells
+    codes = [c for c in cells if c.cell_type == "code"]
+    twice = [each for c in codes for each in (c, nbformat.v4.new_code_cell(c.source))]
+    notebook.cells = [*twice, last]
+    execute(notebook, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
 def test_a_background_thread_that_dies_makes_the_notebook_fail(tmp_path):
     notebook = lesson(6)
     opens = next(i for i, c in enumerate(notebook.cells) if "session = rn.Session(" in c.source)
