@@ -293,18 +293,17 @@ class Controller:
         return not session.closed
 
     def _put_board(self, state: SessionState, now: float) -> None:
-        """Put what all views show."""
+        """Put what all views show; scrolled away, a page needs no more than the beat."""
+        self.display.put(self.board, beat=self._beat, life=state.life)
+        if self._seen and not any(what for _, what in list(self._seen.values())):
+            return
         self.display.put(
             self.board,
-            beat=self._beat,
-            life=state.life,
             backend=state.backend,
             chosen=self.choices.chosen,
             playhead=self._playhead(),
             **self.switchboard.traits(),
         )
-        if self._seen and not any(what for _, what in list(self._seen.values())):
-            return  # scrolled away: the page needs no more than the beat
         a = state.actors[min(self.slot, len(state.actors) - 1)]
         shown = self.board.actor
         calm = (a.slot, a.running) == (shown.get("slot"), shown.get("running"))

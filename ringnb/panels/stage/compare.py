@@ -99,7 +99,8 @@ class ComparePanel(Panel):
     def show(self, _state: SessionState) -> None:
         """Put what the controls show, and have the two drawn."""
         choices = self._controller.choices
-        self.put(self.checkpoints, items=choices.items())
+        if self._controller.sees(self.key, ()):  # in a cockpit the line takes its place
+            self.put(self.checkpoints, items=choices.items())
         options = self._options()
         view = {"options": options, "against": self.against, "how": self.how, "held": self.held}
         self.put(self.picture, view=view)

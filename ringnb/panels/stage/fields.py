@@ -108,7 +108,8 @@ class FieldPanel(Panel):
     def show(self, _state: SessionState) -> None:
         """Put what the controls show, and have the picture drawn."""
         choices = self._controller.choices
-        self.put(self.checkpoints, items=choices.items())
+        if self._controller.sees(self.key, ()):  # in a cockpit the line takes its place
+            self.put(self.checkpoints, items=choices.items())
         view = self.view_of()
         actor = self.session.actors[self._controller.slot]
         planes = actor.shape[view.slice.axis] if len(actor.shape) == 3 else 0

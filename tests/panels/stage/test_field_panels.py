@@ -232,3 +232,22 @@ def test_a_picture_that_did_not_come_is_sent_again(session, names, monkeypatch):
     do(field, "stage.again", of="field")
     assert field.picture in sent
     do(field, "stage.again", of="compare")  # which is not open
+
+
+def test_a_page_gets_only_what_it_sees(session, names):
+    cockpit = session.panel()
+    field, board = session.panel("field"), cockpit.line.board
+    until(lambda: shows(field, names[-1]) and field.checkpoints.items)
+    do(cockpit, "say.seen", view="a", panel="cockpit", what="explore")
+    newest = session.snapshot(0).name
+    choose(field, "main", newest)
+    until(lambda: shows(field, newest))
+    assert field.checkpoints.items[-1]["name"] == names[-1]  # the cockpit has the line instead
+    until(lambda: told(cockpit, f"Committed {newest}"))
+    do(cockpit, "say.seen", view="a", panel="cockpit", what="")
+    beat = board.beat
+    hidden = session.snapshot(0).name
+    until(lambda: board.beat > beat)
+    assert not told(cockpit, f"Committed {hidden}")
+    do(cockpit, "say.seen", view="a", panel="cockpit", what="explore")
+    until(lambda: told(cockpit, f"Committed {hidden}"))
