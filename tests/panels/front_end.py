@@ -50,7 +50,7 @@ def choose(panel, key, name):
     hand_of(panel)._handle_custom_msg({"do": f"choose.{key}", "name": name}, [])
 
 
-def do(panel, action, **args):
+def do(panel, action, /, **args):
     """Send what a view sends."""
     hand_of(panel)._handle_custom_msg({"do": action, **args}, [])
 
