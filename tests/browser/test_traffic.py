@@ -1,4 +1,4 @@
-"""What a cockpit sends, counted at the websocket: an actor is followed; nothing happens; nobody looks."""
+"""What a cockpit sends, counted at the websocket: when it is followed, at rest, and not looked at."""
 
 from __future__ import annotations
 

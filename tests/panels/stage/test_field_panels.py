@@ -11,6 +11,7 @@ from front_end import choose, do, told
 from waiting import until
 
 import ringnb as rn
+from ringnb.panels.core import controller
 from ringnb.panels.core.limits import PROFILES, Profile
 from ringnb.panels.stage.compare import stage_of
 
@@ -234,7 +235,8 @@ def test_a_picture_that_did_not_come_is_sent_again(session, names, monkeypatch):
     do(field, "stage.again", of="compare")  # which is not open
 
 
-def test_a_page_gets_only_what_it_sees(session, names):
+def test_a_page_gets_only_what_it_sees(session, names, monkeypatch):
+    monkeypatch.setattr(controller, "_BEAT_S", 0.02)
     cockpit = session.panel()
     field, board = session.panel("field"), cockpit.line.board
     until(lambda: shows(field, names[-1]) and field.checkpoints.items)
