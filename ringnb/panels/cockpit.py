@@ -52,12 +52,12 @@ _PARTS: dict[str, type[Panel]] = {
 }
 PANELS: tuple[str, ...] = tuple(_PARTS)
 
-# By tab: the panels on the stage, and those that stand in the side as a whole. After these, the side has
-# what the panels of the stage and of the deck have for it.
+# By tab: the panels on the stage, and those in the side, from top to bottom: of a panel that is on the
+# stage or in the deck what it has for the side, of any other one the whole.
 _TABS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "explore": (("field", "compare"), ("parameters",)),
-    "keep": (("retention",), ("checkpoint",)),
-    "learn": (("lifecycle",), ("predict", "faults")),
+    "explore": (("field", "compare"), ("parameters", "timeline")),
+    "keep": (("retention",), ("checkpoint", "retention")),
+    "learn": (("lifecycle",), ("predict", "lifecycle", "faults")),
 }
 _DECK = ("timeline",)  # seen in every tab
 
@@ -83,12 +83,13 @@ class Cockpit(Panel):
         self._controller.on_do("actor.choose", self._choose_actor)
         self._all_actors = AllActors(self._controller)
         stages, sides = [], []
-        for tab, (on_stage, whole) in _TABS.items():
+        for tab, (on_stage, in_side) in _TABS.items():
             parts = [] if tab == "explore" else [self._part(name, tab) for name in on_stage]
             stages.append(_box(f"rn-tab-{tab}", parts or [self._pictures(tab)]))
-            side = [self._part(name, tab) for name in whole]
-            beside = (*on_stage, *_DECK) if tab == "explore" else on_stage
-            side += [self._aside(name) for name in beside if self._find(name).aside]
+            side = [
+                self._aside(name) if name in (*on_stage, *_DECK) else self._part(name, tab)
+                for name in in_side
+            ]
             sides.append(_box(f"rn-tab-{tab}", side))
         grid = _box(
             "rn",
@@ -118,8 +119,8 @@ class Cockpit(Panel):
         """Return what a panel shows in some tabs; in the side all of it, on stage and deck its body."""
         panel = self._find(name)
         panel.tabs = (*panel.tabs, *tabs)
-        whole = any(name in in_side for _, in_side in _TABS.values())
-        return _box(f"rn-in-{name} rn-card", [*panel.body, *(panel.aside if whole else ())])
+        apart = name in _DECK or any(name in on_stage for on_stage, _ in _TABS.values())
+        return _box(f"rn-in-{name} rn-card", [*panel.body, *(() if apart else panel.aside)])
 
     def _pictures(self, tab: str) -> Box:
         """Return one view of the field panel and of the comparison, which share a row of tools."""

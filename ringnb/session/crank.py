@@ -36,10 +36,10 @@ _END = 99  # a stop beyond the last
 class PausedCommit:
     """A commit on a thread of its own, paused before its rename and after it.
 
-    The first stop is after the sync of the staged checkpoint's directory, the last thing before the
-    rename; the second after the sync of the store's directory, the first thing after it. Neither holds
-    a lock that readers need. Where there are no such syncs (another kind of store, or one that is not
-    durable) it does not stop.
+    The first stop is after the sync of the staged checkpoint's directory, or of its file system, the
+    last thing before the rename; the second after the sync of the store's directory, the first thing
+    after it. Neither holds a lock that readers need. Where there are no such syncs (another kind of
+    store, or one that is not durable) it does not stop.
     """
 
     def __init__(self, session: Session, response: SnapshotResponse) -> None:
@@ -96,10 +96,9 @@ class PausedCommit:
         """Do a file operation of any thread; pause this commit's thread after two of them."""
         done = call()
         if (
-            name == "sync_directory"
-            and threading.current_thread() is self._thread
+            threading.current_thread() is self._thread
             and self._folders
-            and self._is_stop(Path(arguments[0]))
+            and self._is_stop(name, arguments)
         ):
             with self._changed:
                 self._reached += 1
@@ -111,8 +110,14 @@ class PausedCommit:
                         break  # its last checkpoint waits for this commit
         return done
 
-    def _is_stop(self, directory: Path) -> bool:
-        store, work_area = self._folders
+    def _is_stop(self, name: str, arguments: tuple[Any, ...]) -> bool:
+        if (
+            name == "sync_filesystem"
+        ):  # in place of the syncs of a small commit, if the disk is idle
+            return self._reached == 0
+        if name != "sync_directory":
+            return False
+        directory, (store, work_area) = Path(arguments[0]), self._folders
         if self._reached == 0:
             return directory.parent == work_area / "staging"
         return self._reached == 1 and directory == store

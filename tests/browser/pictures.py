@@ -55,8 +55,8 @@ def main() -> None:
         notebook.run(1)
         crank = notebook.output(1).locator('[data-ringnb-panel="lifecycle"]')
         crank.wait_for()
-        for stage in range(3):
-            crank.locator(f'[data-action="s{stage}"][aria-disabled="false"]').click()
+        for stage in ("Request", "Send", "Capture"):
+            crank.get_by_role("button", name=f"Turn: {stage}").click()
             page.wait_for_timeout(1200)
         page.wait_for_timeout(1500)
         keep(crank.screenshot(), "crank.png")

@@ -18,11 +18,11 @@ def test_a_card_reveals_what_the_lesson_has_measured_since():
     card = course.predict("How many?", lambda: 11, unit="files")
     card.prediction = 12.0
     card.reveal()
-    assert "11 files" in card.result.value
+    assert "11 files" in card.result.answer
     card = course.predict("How long?", lambda: 138.00704, unit="ms")
     card.prediction = 12.0
     card.reveal()
-    assert "<strong>138 ms</strong>" in card.result.value
+    assert "measured: 138 ms." in card.result.answer
 
 
 def test_lessons_do_without_widgets(monkeypatch, wave):

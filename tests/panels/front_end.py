@@ -24,11 +24,18 @@ __all__ = [
 ]
 
 
-# The buttons that scripts of the deck draw.
+# The buttons that scripts draw.
 _DRAWN = {
     "Deck": ("live.run", "live.pause", "live.step", "live.snapshot", "look.newest"),
     "Moment": ("pin", "unpin", "check", "check_all", "download"),
 }
+_DRAWN["CrankHandle"] = tuple(
+    f"lifecycle.{name}" for name in (*(f"s{i}" for i in range(8)), "through", "cancel", "lose")
+)
+_DRAWN["FaultSwitches"] = tuple(
+    f"faults.{name}" for name in ("lose", "slow", "full", "corrupt", "kill", "clear")
+)
+_DRAWN["Question"] = ("predict.commit", "predict.reveal")
 _DRAWN["Transport"] = _DRAWN["Deck"][:4]
 _DRAWN["Deck"] += ("moment.restore", "moment.branch")
 _DRAWN["Moment"] = tuple(f"moment.{name}" for name in _DRAWN["Moment"])

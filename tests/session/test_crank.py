@@ -7,6 +7,8 @@ import time
 import pytest
 
 import ringnb as rn
+from ringnb.checkpoint.storage.directory import backend
+from ringnb.checkpoint.storage.directory.barrier import Barrier
 from ringnb.session.crank import POSITIONS, Crank
 
 
@@ -17,7 +19,11 @@ def opened(tmp_path, **kwargs):
     return rn.Session(rn.actors.Wave2D((24, 24)), config=config, service=False, **kwargs)
 
 
-def test_each_turn_moves_one_request_by_one_stage(tmp_path):
+@pytest.mark.parametrize("at_once", [False, True], ids=["each-file", "file-system"])
+def test_each_turn_moves_one_request_by_one_stage(tmp_path, monkeypatch, at_once):
+    # Which of the two it is depends on what else the disk has to do.
+    barrier = (lambda folder, _: Barrier(folder)) if at_once else lambda *_: None
+    monkeypatch.setattr(backend, "open_barrier", barrier)
     with opened(tmp_path) as session:
         session.resume()
         crank = Crank(session)

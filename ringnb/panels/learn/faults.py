@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import final
 
-from ipywidgets import HTML, Widget
+from ipywidgets import Widget
 
-from ringnb._support.text import counted, facts_table
+from ringnb._support.text import counted
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import button_state, number_field, row
+from ringnb.panels.learn.widgets import FaultSwitches
 from ringnb.session.session import Session
 
 __all__ = ["FaultPanel"]
@@ -20,7 +21,7 @@ _LESSONS = {
     "Lose an answer": "the request expires after its timeout; the actor is asked again",
     "Slow disk": "commits take longer; steps, commands and captures do not",
     "Full disk": "the commit fails as a whole; older checkpoints stay; it is retried",
-    "Corrupt a chunk": "reading it is an error that names it; restoring the latest passes it over",
+    "Flip a bit": "reading it is an error that names it; restoring the latest passes it over",
     "Kill the kernel": "what was not committed is lost; Restart goes on from the newest checkpoint",
 }
 
@@ -30,22 +31,14 @@ class FaultPanel(Panel):
     """Steers `ringnb.session.fault_injection.Faults`; see `Panel`."""
 
     key = "faults"
-    title = "Faults, on purpose"
+    title = "Break it, on purpose"
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
+        board, hand = self._controller.board, self._controller.hand
+        self.switches = FaultSwitches(board=board, hand=hand, lessons=list(_LESSONS.items()))
         self.delay = self.control(number_field("Seconds per write", 0.5, 0.01, 60.0, step=0.1))
-        bar = self.actions(
-            "Faults",
-            ("lose", "Lose an answer", "Throw away the next answer of the kernel"),
-            ("slow", "Slow disk", "Every write of a file takes longer"),
-            ("full", "Full disk", "Every write fails half-way with ENOSPC"),
-            ("corrupt", "Corrupt a chunk", "Flip a bit of the checkpoint chosen in the timeline"),
-            ("kill", "Kill the kernel", "End the kernel's threads now"),
-            ("clear", "All clear", "Set the switches back"),
-        )
-        self.overview = HTML()
-        return [bar, row(self.delay), self.overview]
+        return [self.switches, row(self.delay)]
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
@@ -69,12 +62,11 @@ class FaultPanel(Panel):
         return f"One bit was flipped: {where}. Verify or restore to see that it is noticed"
 
     def show(self, state: SessionState) -> None:
-        """Put which faults are set, and what each teaches."""
-        self.put(self.overview, value=facts_table("What the design does about it", _LESSONS))
+        """Put which faults are set."""
         faults, choices = self.session.faults, self._controller.choices
         ended, why = state.ended, state.life
         lost = faults.answers_to_lose
-        label = f"Lose an answer ({lost} to go)" if lost else "Lose an answer"
+        label = f"Loses {lost}" if lost else "Lose an answer"
         self.flags(
             lose=button_state(ended, why, pressed=lost > 0, label=label),
             slow=button_state(ended, why, pressed=faults.disk_delay_s > 0),

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from typing import final
 
-from ipywidgets import HTML, Widget
+from ipywidgets import Widget
 
-from ringnb._support.text import rows_table
 from ringnb.messages.events import ENDS
-from ringnb.panels.core.controller import LET_THROUGH, Controller
+from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import button_state
-from ringnb.panels.learn.lifecycle_scene import MOST_REQUESTS, scene_of, times_table_rows
-from ringnb.panels.learn.lifecycle_view import LifecycleView
+from ringnb.panels.learn.lifecycle_scene import MOST_REQUESTS, due_words, scene_of, times_of
+from ringnb.panels.learn.widgets import CrankHandle, LifeMap
 from ringnb.session.crank import POSITIONS, TURNS, Crank
 from ringnb.session.session import Session
 
 __all__ = ["LifecyclePanel"]
+
+_PERIOD_S = 0.2  # between two pictures: what a page needs to see chips move
 
 
 @final
@@ -51,28 +53,25 @@ class LifecyclePanel(Panel):
             return self._crank
 
     def build(self) -> Sequence[Widget]:
-        """Make the widgets."""
-        self.view = LifecycleView()
-        self.table = HTML()
-        if not self._by_hand:
-            return [self.view, self.table]
-        turns = self.actions(
-            "The crank",
-            *((f"s{i}", f"{i + 1} {name}", hint) for i, (_, name, hint) in enumerate(TURNS)),
-        )
-        others = self.actions(
-            "What can go wrong",
-            ("through", LET_THROUGH, "Turn until the selected request is done"),
-            ("cancel", "Cancel it", "Cancel the selected request; its answer will be ignored"),
-            ("lose", "Lose the answer", "Throw the answer away: the manager waits for its timeout"),
-        )
-        return [self.view, turns, others, self.table]
+        """Make the map with the measured times."""
+        self._shown_s = 0.0
+        board, hand = self._controller.board, self._controller.hand
+        self.view = LifeMap(board=board, hand=hand, scene=scene_of(self._controller.state))
+        return [self.view]
+
+    def side(self) -> Sequence[Widget]:
+        """Make the crank."""
+        turns = [(f"{self.key}.s{i}", name, hint) for i, (_, name, hint) in enumerate(TURNS)]
+        board, hand = self._controller.board, self._controller.hand
+        self.crank = CrankHandle(board=board, hand=hand, by_hand=self._by_hand, turns=turns)
+        return [self.crank]
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
         crank, slot = self._current_crank(), self._controller.slot
         if crank is None:
             return
+        stage = int(action[1:]) if action[1:].isdigit() else None
 
         def work(session: Session) -> str:
             """Turn the crank."""
@@ -81,6 +80,8 @@ class LifecyclePanel(Panel):
                 return "Cancelled" if crank.cancel() else "There is nothing to cancel"
             if action == "lose":
                 return crank.lose()
+            if stage is not None and POSITIONS[stage] != crank.position:
+                return f"{TURNS[stage][1]} was done already"  # by the press before
             said = crank.turn(slot)
             while action == "through" and crank.position != "idle":
                 said = crank.turn(slot)
@@ -100,7 +101,7 @@ class LifecyclePanel(Panel):
                 del last[next(iter(last))]
 
     def show(self, state: SessionState) -> None:
-        """Put the picture and the table."""
+        """Put the picture, the times, and what can be turned."""
         selected = None
         crank = self._current_crank()
         if crank is not None:
@@ -119,10 +120,16 @@ class LifecyclePanel(Panel):
             answered = position in ("in staging", "on the K2H ring", "received")
             flags["lose"] = button_state(not answered, "There is no answer to lose")
             self.flags(**flags)
-        self.put(self.view, scene=scene_of(state, selected, self._last_positions))
-        header, rows, classes = times_table_rows(state.events)
-        caption = "Measured times of the newest requests (in the picture each hop is slowed down)"
-        self.put(self.table, value=rows_table(caption, header, rows, classes=classes))
+        now = time.monotonic()
+        if not self._by_hand and now - self._shown_s < _PERIOD_S:
+            return
+        self._shown_s = now
+        self.put(
+            self.view,
+            scene=scene_of(state, selected, self._last_positions, self._controller.slot),
+            times=times_of(state.events),
+            due=due_words(state),
+        )
 
     def dispose(self) -> None:
         """Let a commit that is paused go on, then close the widgets."""

@@ -12,7 +12,7 @@ from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STATIONS, Event, Life
 from ringnb.panels.core.requests import requests_of, stage_times
 from ringnb.panels.core.state import SessionState
 
-__all__ = ["MOST_REQUESTS", "scene_of", "times_table_rows"]
+__all__ = ["MOST_REQUESTS", "due_words", "scene_of", "times_of"]
 
 MOST_REQUESTS = 8
 
@@ -22,29 +22,37 @@ _STOPS = {station.position: station for station in STATIONS if station.position}
 _UNDER_WAY = LifecycleStage("requested")  # no outcome, no mark
 
 
-def times_table_rows(events: Iterable[Event]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Return header, rows and CSS classes of the table of measured times, the newest request first."""
+def times_of(events: Iterable[Event]) -> dict[str, Any]:
+    """Return the measured times of the newest requests, the newest first.
+
+    That is ``headings`` (of the spans) and ``rows``: request, slot, step, ``ns`` (nanoseconds per
+    heading, None for what is not over), ``end`` and ``mark`` of the outcome, and the outcome in words.
+    """
     headings = [span.heading for span in SPANS]
-    rows, classes = [], []
+    rows = []
     for request, logged in reversed(list(requests_of(events).items())[-MOST_REQUESTS:]):
         own = _until_end(logged)
         times = dict(stage_times(own))
+        outcome = _outcome(own)
         rows.append(
-            [
-                str(request),
-                str(own[0].actor_slot),
-                *(_duration(times[one]) if one in times else "" for one in headings),
-                _outcome_words(own),
-            ]
+            {
+                "request": request,
+                "slot": own[0].actor_slot,
+                "step": next((e.step for e in own if e.step is not None), None),
+                "ns": [times.get(heading) for heading in headings],
+                "end": outcome.outcome,
+                "mark": outcome.mark[:1],
+                "words": _outcome_words(own),
+            }
         )
-        classes.append("ringnb-trouble" if _outcome(own).outcome == "bad" else "")
-    return ["request", "actor", *headings, "outcome"], rows, classes
+    return {"headings": headings, "rows": rows}
 
 
 def scene_of(
     state: SessionState,
     selected: tuple[int, str] | None = None,
     last_positions: Mapping[int, str] | None = None,
+    slot: int = 0,
 ) -> dict[str, Any]:
     """Return what the lifecycle view draws.
 
@@ -53,7 +61,9 @@ def scene_of(
     had come before they ended, and is None where service threads move them.
 
     That is ``stations``, ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
-    ``held`` (the station where everything is stopped) and ``note``.
+    ``held`` (the station where everything is stopped), ``note``, ``selected`` (a request), ``rings``
+    (how many messages lie on each), ``buffers`` (taken, and all), ``copied`` (how long the last capture
+    of the selected actor took, in words) and ``by_hand``.
     """
     by_service = last_positions is None
     tokens = []
@@ -90,12 +100,12 @@ def scene_of(
         if any(t["id"] == selected[0] and t["end"] == "bad" for t in tokens):
             note += " It has ended already: what the kernel answers will be ignored."
     slots = kernel.lanes * kernel.ring_capacity
+    stall_ns = state.actors[min(slot, len(state.actors) - 1)].stall_ns
     return {
         "stations": [{"id": at.key, "name": at.label, "where": at.where} for at in STATIONS],
         "tokens": tokens[-MOST_REQUESTS:],
         "fills": {
-            "requested": f"{waiting} to be sent"
-            + (f" of {s.pending} pending" if s.pending else ""),
+            "requested": f"{waiting} of {s.pending} to be sent" if s.pending else "none pending",
             "h2k": f"{sum(kernel.h2k_depth)} of {slots} slots",
             "staging": f"{sum(kernel.staging_taken)} of {kernel.lanes * 2} buffers",
             "k2h": f"{sum(kernel.k2h_depth)} of {slots} slots",
@@ -104,7 +114,19 @@ def scene_of(
         },
         "held": held,
         "note": note,
+        "selected": None if selected is None else selected[0],
+        "rings": {"h2k": sum(kernel.h2k_depth), "k2h": sum(kernel.k2h_depth)},
+        "buffers": [sum(kernel.staging_taken), kernel.lanes * 2],
+        "copied": _duration(stall_ns) if stall_ns else "",
+        "by_hand": not by_service,
     }
+
+
+def due_words(state: SessionState) -> str:
+    """Say when the manager has something to do next."""
+    if state.ended or not state.config.enabled or state.due_s is None:
+        return ""
+    return f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
 
 
 def _until_end(events: Sequence[Event]) -> list[Event]:

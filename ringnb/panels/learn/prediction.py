@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any, final
 
-from ipywidgets import HTML, FloatText, RadioButtons, VBox, Widget
+from ipywidgets import FloatText, RadioButtons, VBox, Widget
 
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.messages import Kind
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.switchboard import Switchboard
-from ringnb.panels.core.widgets import Actions, Say, button_state, serve_beside_cells
+from ringnb.panels.core.widgets import Say, button_state, serve_beside_cells
+from ringnb.panels.learn.widgets import Question
 
 __all__ = ["PredictCard", "PredictPanel", "predict"]
 
@@ -50,18 +50,11 @@ class PredictCard(VBox):
             self.field = RadioButtons(
                 options=list(options), value=None, layout={"width": "max-content"}
             )
+        self.field.add_class("rn-prediction")
         serve_beside_cells(self.field)
-        bar = Actions(
-            label="Prediction",
-            actions=[
-                ("predict.commit", "Commit", "Fix your prediction"),
-                ("predict.reveal", "Reveal", "Measure, and compare"),
-            ],
-            board=board,
-            hand=hand,
-        )
-        self.result = HTML()
-        body: list[Widget] = [HTML(f"<p>{escape(question)}</p>"), self.field, bar, self.result]
+        self.card = Question(board=board, hand=hand, asks=True, question=question)
+        self.result = Question(board=board, hand=hand)
+        body: list[Widget] = [self.card, self.field, self.result]
         if alone:
             self.line = Say(
                 name="predict",
@@ -71,8 +64,9 @@ class PredictCard(VBox):
                 board=board,
                 hand=hand,
             )
-            body.insert(0, self.line)
-        super().__init__(body)
+        asked = VBox(body)
+        asked.add_class("rn-predict")
+        super().__init__([self.line, asked] if alone else [asked])
         if alone:
             self.add_class("ringnb-panel")
         self._flag(reveal=button_state(True, "Commit your prediction first"))
@@ -116,9 +110,8 @@ class PredictCard(VBox):
             return
         self._switchboard.settle("predict", "the next measurement")
         self._say("done", "Revealed")
-        self.result.value = (
-            f"<p>You predicted <strong>{escape(self._with_unit(self.prediction))}</strong>; measured: "
-            f"<strong>{escape(self._with_unit(found))}</strong>.</p>"
+        self.result.answer = (
+            f"You predicted {self._with_unit(self.prediction)}; measured: {self._with_unit(found)}."
         )
 
     def _with_unit(self, value: Any) -> str:

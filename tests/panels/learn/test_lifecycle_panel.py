@@ -57,7 +57,7 @@ def test_a_cancelled_request_stays_where_it_was_cancelled(by_hand, turns, statio
         turn(by_hand, stage)
         until(lambda: by_hand.view.scene["tokens"][0]["end"] == "bad")
         seen.append(by_hand.view.scene["tokens"][0]["path"][-1])
-        seen.append(by_hand.table.value.count("✗ cancelled<"))
+        seen.append(sum(row["words"] == "✗ cancelled" for row in by_hand.view.times["rows"]))
     assert seen == [station, 1] * (6 - turns)
     assert by_hand.view.scene["tokens"][0]["note"] == "✗ cancelled"
 
@@ -70,7 +70,7 @@ def test_a_lost_answer_stays_where_it_was_lost(by_hand):
     (token, other) = by_hand.view.scene["tokens"]
     assert (token["path"][-1], token["note"]) == ("received", "? answer lost")
     assert other["path"][-1] == "requested"
-    assert by_hand.view.scene["fills"]["requested"] == "1 to be sent of 2 pending"
+    assert by_hand.view.scene["fills"]["requested"] == "1 of 2 to be sent"
     assert by_hand.view.scene["fills"]["writing"] == "0 waiting or under way"
 
 

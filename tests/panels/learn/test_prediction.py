@@ -17,8 +17,8 @@ def test_a_predict_card_reveals_only_after_a_commitment():
     press(card, "commit")
     card.field.value = 42.0  # too late
     press(card, "reveal")
-    until(lambda: "measured: <strong>42 steps" in card.result.value)
-    assert "<strong>40 steps" in card.result.value
+    until(lambda: "measured: 42 steps" in card.result.answer)
+    assert "You predicted 40 steps" in card.result.answer
     assert card.prediction == 40.0
     answers = iter([lambda: 1 / 0, lambda: 7])
     tried_twice = predict("How many?", lambda: next(answers)())

@@ -1,0 +1,70 @@
+"""Learn in a page: a request stands where the crank has stopped it, bars are the measured times."""
+
+from __future__ import annotations
+
+import json
+
+from .driver import expect
+from .lab import panel_in, screenshot
+
+BY_HAND = """
+import tempfile
+import ringnb as rn
+store = tempfile.mkdtemp() + "/s.zarr"
+config = rn.CheckpointConfig(interval=3600, max_snapshots=1, storage_path=store)
+session = rn.Session(rn.actors.Wave2D((32, 32)), config=config, service=False)
+"""
+TIMES = """
+import json
+from ringnb.panels.core.requests import requests_of, stage_times
+found = {r: dict(stage_times(e)) for r, e in requests_of(session.events).items()}
+first = "due → requested"
+print(json.dumps([[r, [t for h, t in times.items() if h != first]] for r, times in found.items()]))
+"""
+TURNS = {
+    "Request": "requested",
+    "Send": "h2k",
+    "Capture": "staging",
+    "Answer": "k2h",
+    "Receive": "received",
+    "Write": "writing",
+    "Publish": "committed",
+}
+
+
+def test_a_chip_stands_at_each_stage_and_bars_and_table_are_the_stage_times(notebook):
+    notebook.open([BY_HAND, 'session.panel("lifecycle")'])
+    notebook.run_all()
+    panel = panel_in(notebook.output(1), "lifecycle")
+    panel.get_by_label("slow motion").uncheck()
+    crank = panel.get_by_role("region", name="Hand crank")
+    for request in (1, 2):
+        chip = panel.locator(f".rn-map [data-request='{request}'][data-at]")
+        for turn, station in TURNS.items():
+            crank.get_by_role("button", name=f"Turn: {turn}").click()
+            expect(chip).to_have_attribute("data-at", station)
+            held = panel.locator(f".rn-map [data-station='{station}']")
+            expect(held).to_have_attribute("data-held", "true")
+        crank.get_by_role("button", name="Turn: Retire").click()
+        expect(crank.get_by_role("button", name="Turn: Request")).to_be_visible()
+    # The second has pushed the first out.
+    expect(panel.locator(".rn-map [data-request='1'][data-at]")).to_have_attribute(
+        "data-at", "retired"
+    )
+    screenshot(panel, "learn-by-hand")
+    measured = json.loads(notebook.python(TIMES))
+    read = "nodes => nodes.map(n => Number(n.dataset.ns))"
+    for request, times in measured:
+        bars = panel.locator(f".rn-bars rect[data-request='{request}']")
+        expect(bars).to_have_count(len(times))
+        assert bars.evaluate_all(read) == times
+    panel.get_by_role("button", name="As a table").click()
+    rows = panel.get_by_role("row")
+    expect(rows).to_have_count(3)
+    for request, times in measured:
+        cells = panel.locator(f"tbody tr:has(td:first-child:text-is('{request}')) td[data-ns]")
+        assert cells.evaluate_all(read)[-len(times) :] == times  # the first was due before
+    service = crank.get_by_role("button", name="Service")
+    expect(service).to_have_attribute("aria-pressed", "false")
+    service.click(force=True)
+    expect(panel.get_by_text("opened with service=False").last).to_be_visible()
