@@ -7,9 +7,11 @@ import time
 
 import numpy as np
 
+import ringnb as rn
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
+from ringnb.testing import MemoryStorage
 from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 
@@ -96,3 +98,37 @@ def test_other_streams_copy_and_launch_beside_a_live_kernel():
                 assert time.monotonic() < deadline, f"turn {turn}: the other stream waits"
             np.testing.assert_array_equal(target, 2 * source)
             assert client.wait_until(lambda: client.kernel.counters(0).step > before, 10)  # noqa: B023
+
+
+def _first(now, following, params, step, y, x, height):
+    left = now[0, y, x - 1 if x > 0 else now.shape[2] - 1]
+    following[0, y, x] = (now[0, y, x] + left * height[y, x]) / params[1]
+
+
+def _second(now, following, params, step, y, x, height):
+    below = now[0, y - 1 if y > 0 else now.shape[1] - 1, x]
+    following[0, y, x] = 0.5 * (following[0, y, x] + below) + params[2]
+
+
+def _value(now, params, step, y, x, height):
+    return now[0, y, x] * height[y, x]
+
+
+def test_stages_arrays_and_reductions_of_one_kernel_are_the_cpus():
+    height = np.random.default_rng(0).random((37, 53))
+    actor = rn.actors.CellActor(
+        stages=[_first, _second],
+        shape=height.shape,
+        params={"dt": 1.0},
+        start=height,
+        dtype="float64",
+        arrays={"height": height},
+        reduce={"total": _value, "most": ("max", _value)},
+    )
+    found = []
+    for backend in ("cpu", "cuda"):
+        with rn.Session(actor, backend=backend, storage=MemoryStorage()) as s:
+            s.run_steps(0, 25)
+            state = s.state(0)
+            found.append((state["u"].tobytes(), dict(state.reduced)))
+    assert found[0] == found[1]
