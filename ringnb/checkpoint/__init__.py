@@ -4,7 +4,8 @@ Start with `ringnb.checkpoint.manager`. One snapshot: `CheckpointManager.poll_du
 request to every actor that the `schedule` says is due; the caller carries it to a kernel, and gives
 the answer to `complete_snapshot`, which checks it, saves it and applies `retention` (`committing`).
 `history` finds an actor's checkpoints. `ringnb.checkpoint.storage` keeps them. Beside them, a
-`report_writer` keeps numbers recorded at every so many steps, which `report` reads.
+`report_writer` keeps numbers recorded at every so many steps, which `report` reads, and
+`coefficients` the read-only arrays of models.
 
 It imports `ringnb.messages`, `ringnb.errors` and `ringnb._support`, and never a kernel, an actor, a
 session or anything above.
@@ -13,6 +14,7 @@ session or anything above.
 from __future__ import annotations
 
 from ringnb.checkpoint import retention
+from ringnb.checkpoint.coefficients import load_arrays
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.state import State
@@ -31,5 +33,6 @@ __all__ = [
     "Snapshot",
     "State",
     "ZarrStorage",
+    "load_arrays",
     "retention",
 ]

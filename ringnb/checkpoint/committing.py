@@ -11,10 +11,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, final
 
+from ringnb.checkpoint.coefficients import keep_arrays
 from ringnb.checkpoint.guard import Guard
 from ringnb.checkpoint.notices import describe_error, warn
 from ringnb.checkpoint.registration import RegisteredActor
@@ -94,6 +95,7 @@ class Saving:
     lineage: Lineage | None
     response: SnapshotResponse
     snapshot: Snapshot
+    arrays: Mapping[str, Any] = field(default_factory=dict)  # to be kept beside the store
     name: str | None = None
     receipt: SaveReceipt | None = None
     error: BaseException | None = None
@@ -113,7 +115,10 @@ def save_all(storage: CheckpointStorage, saving: Sequence[Saving]) -> None:
 
     Names are ``{name_prefix}_{actor_slot}_step_{step}``, or that with the first free suffix.
     """
-    left = list(saving)
+    for s in saving:
+        with s.noting_error():
+            keep_arrays(storage, s.arrays, s.snapshot.code.get("arrays", {}))
+    left = [s for s in saving if s.error is None]
     for s in left:
         if s.lineage is not None and s.lineage.run is None:
             with s.noting_error():

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn, Self, final
 
+import numpy.typing as npt
+
 from ringnb._support.checks import check_json, check_slot, check_text, refuse_pickle
 from ringnb._support.text import facts_table
 from ringnb.checkpoint.budget import StoreBudget
@@ -138,6 +140,7 @@ class CheckpointManager:
         backend: str | None = None,
         fields: Mapping[str, Mapping[str, Any]] | None = None,
         code: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         """Register an actor; one that is registered in the slot already is replaced.
 
@@ -158,6 +161,9 @@ class CheckpointManager:
             Per field: ``units``, ``long_name`` and ``dims`` (one name per axis), all optional.
         code : mapping, optional
             What it runs, recorded with every checkpoint: JSON values by name.
+        arrays : mapping, optional
+            Arrays that it reads and never changes, kept once beside the store; their digests are in
+            ``code["arrays"]``, by name.
 
         Raises
         ------
@@ -172,6 +178,7 @@ class CheckpointManager:
             backend=backend,
             fields=fields,
             code=code,
+            arrays=arrays,
             name_prefix=self._config.name_prefix,
         )
         self._check_open()
@@ -475,7 +482,7 @@ class CheckpointManager:
                 self._schedule.fail(pending, self._clock())
             else:
                 # Entered first, so that whatever comes next, an interrupt too, finds it to be ended.
-                saving[place] = pending, Saving(pending.parent, response, snapshot)
+                saving[place] = pending, Saving(pending.parent, response, snapshot, actor.arrays)
                 self._saves.add(pending)
                 self._schedule.begin_save(pending, response.data)
         if pending is None:

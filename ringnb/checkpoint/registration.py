@@ -81,6 +81,7 @@ class RegisteredActor:
     fields: Mapping[str, Mapping[str, Any]]  # ``units``, ``long_name``, ``dims``, all optional
     code: Mapping[str, Any]  # what it runs, JSON values by name
     name_prefix: str  # of its checkpoints
+    arrays: Mapping[str, Any]  # that it only reads; `code` has their digests
 
     @classmethod
     def make(
@@ -93,6 +94,7 @@ class RegisteredActor:
         backend: object = None,
         fields: object = None,
         code: object = None,
+        arrays: Mapping[str, Any] | None = None,
         name_prefix: str = "checkpoint",
     ) -> RegisteredActor:
         """Check everything, and copy what could change later; raises TypeError or ValueError.
@@ -109,4 +111,5 @@ class RegisteredActor:
             fields=MappingProxyType(_field_attrs(fields)),
             code=check_json(code, "code"),
             name_prefix=expand_prefix(name_prefix, kernel_id),
+            arrays=MappingProxyType(dict(arrays or {})),
         )

@@ -12,6 +12,7 @@ from ringnb._support.checks import check_int, check_number, is_integer
 from ringnb._support.environment import environment, git_commit
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of
+from ringnb.checkpoint.coefficients import array_digest
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.notices import warn
 from ringnb.kernel.base import AbstractKernel
@@ -104,6 +105,7 @@ def register_population(
             backend=kernel.name,
             fields=actor.field_attrs,
             code=code[_kind(actor)],
+            arrays=actor.arrays,
         )
         # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
         # changes: its start counts as saved.
@@ -133,6 +135,8 @@ def _describe(actor: Actor, kernel: AbstractKernel) -> dict[str, Any]:
     }
     if commit := git_commit(plain(actor.update).__code__.co_filename):
         code["git"] = commit
+    if actor.arrays:
+        code["arrays"] = {name: array_digest(array) for name, array in actor.arrays.items()}
     if not actor.replayable:
         code["replayable"] = False
     return code

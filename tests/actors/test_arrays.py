@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ringnb as rn
+from ringnb.checkpoint import load_arrays
 from ringnb.testing import MemoryStorage
 
 RNG = np.random.default_rng(0)
@@ -112,3 +113,48 @@ def test_an_update_takes_as_many_as_there_are():
 def test_what_are_no_arrays_is_refused(arrays, error, message):
     with pytest.raises(error, match=message):
         rn.actors.CellActor(flow, (6, 9), arrays=arrays)
+
+
+def test_they_are_kept_once_beside_the_store(tmp_path):
+    store = tmp_path / "s.zarr"
+    config = rn.CheckpointConfig(storage_path=store, enabled=False, on_close=False)
+    for depth in (DEPTH, DEPTH, 2 * DEPTH):
+        with rn.Session(flowing(depth), config=config) as s:
+            assert len(list((tmp_path / "s.arrays.zarr").glob("*-*"))) in (0, 2)
+            checkpoints = [s.snapshot(0), s.snapshot(0)]
+    kept = sorted(p.name[:-17] for p in (tmp_path / "s.arrays.zarr").iterdir() if p.is_dir())
+    assert kept == ["depth", "depth", "source"]
+    with rn.ZarrStorage(store) as storage:  # which holds checkpoints only
+        assert {p.name for p in store.iterdir() if p.is_dir()} == set(storage.list())
+    found = load_arrays(store, checkpoints[-1])
+    assert [(n, a.dtype, a.tobytes()) for n, a in found.items()] == [
+        ("depth", np.float32, (2 * DEPTH).tobytes()),
+        ("source", np.int64, SOURCE.tobytes()),
+    ]
+
+
+def test_arrays_that_are_lost_or_changed_are_told(tmp_path):
+    store = tmp_path / "s.zarr"
+    config = rn.CheckpointConfig(storage_path=store, enabled=False)
+    with rn.Session(flowing(), config=config) as s:
+        checkpoint = s.snapshot(0)
+    folder = next((tmp_path / "s.arrays.zarr").glob("depth-*"))
+    chunk = folder / "c.0.0"
+    raw = bytearray(chunk.read_bytes())
+    raw[5] ^= 1
+    chunk.write_bytes(raw)
+    with pytest.raises(rn.CheckpointCorrupt, match=r"array 'depth' in .* cannot be read"):
+        load_arrays(store, checkpoint)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(rn.CheckpointNotFound, match="array 'depth' of checkpoint"):
+        load_arrays(store, checkpoint)
+
+
+def test_a_commit_whose_arrays_cannot_be_kept_fails(tmp_path):
+    config = rn.CheckpointConfig(storage_path=tmp_path / "s.zarr", enabled=False, on_close=False)
+    (tmp_path / "s.arrays.zarr").write_text("in the way")
+    with rn.Session(flowing(), config=config) as s:
+        with pytest.raises((OSError, rn.CheckpointError)):
+            s.snapshot(0)
+        (tmp_path / "s.arrays.zarr").unlink()
+        s.snapshot(0)
