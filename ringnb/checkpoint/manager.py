@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn, Self, final
 
-import numpy.typing as npt
-
 from ringnb._support.checks import check_json, check_slot, check_text, refuse_pickle
 from ringnb._support.text import facts_table
 from ringnb.checkpoint.budget import StoreBudget
@@ -140,7 +138,7 @@ class CheckpointManager:
         backend: str | None = None,
         fields: Mapping[str, Mapping[str, Any]] | None = None,
         code: Mapping[str, Any] | None = None,
-        arrays: Mapping[str, npt.NDArray[Any]] | None = None,
+        arrays: Mapping[str, Any] | None = None,
     ) -> None:
         """Register an actor; one that is registered in the slot already is replaced.
 
@@ -185,8 +183,7 @@ class CheckpointManager:
         history = read_history(
             self._storage, self._config.name_prefix, actor.actor_slot, actor.kernel_id
         )
-        newest = history[-1] if history else None
-        parent = None if newest is None else Lineage(newest.name, newest.id, newest.run)
+        parent = next((Lineage(info.name, info.id, info.run) for info in history[-1:]), None)
         with self._lock:
             self._check_open()
             dropped = self._schedule.add(actor, self._clock(), parent)
