@@ -201,9 +201,7 @@ class Panel(VBox):
         board, hand = self._controller.board, self._controller.hand
         return Actions(label=label, actions=named, board=board, hand=hand)
 
-    def chooser(
-        self, key: str, label: str, *, scrub: bool = False, follow: str = "the newest (follow)"
-    ) -> Chooser:
+    def chooser(self, key: str, label: str, *, follow: str = "the newest (follow)") -> Chooser:
         """Make a chooser of checkpoints, served by the controller.
 
         Parameters
@@ -212,8 +210,6 @@ class Panel(VBox):
             Which of the session's choices it makes.
         label : str
             Its accessible name.
-        scrub : bool, default False
-            With a slider.
         follow : str, default "the newest (follow)"
             The option that chooses none in particular.
 
@@ -223,7 +219,7 @@ class Panel(VBox):
             The widget.
         """
         board, hand = self._controller.board, self._controller.hand
-        return Chooser(key=key, label=label, scrub=scrub, follow=follow, board=board, hand=hand)
+        return Chooser(key=key, label=label, follow=follow, board=board, hand=hand)
 
     def _act(self, action: str) -> None:
         if action == _REFRESH:

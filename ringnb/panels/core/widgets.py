@@ -176,7 +176,6 @@ class Chooser(View):
     _esm = script("chooser")
     key = traitlets.Unicode().tag(sync=True)  # which of the board's ``chosen``
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
-    scrub = traitlets.Bool().tag(sync=True)  # a slider with a list, or a list alone
     # The text of the option that chooses none in particular.
     follow = traitlets.Unicode().tag(sync=True)
     items: Any = traitlets.List().tag(sync=True)  # checkpoints, oldest first: name, text, bad
