@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from front_end import do, said, troubles
+from front_end import do, said, told, troubles
 from waiting import until
 
 from ringnb.panels.stage import parameters
@@ -102,7 +102,7 @@ def test_a_click_disturbs_that_very_cell_by_the_amplitude_and_a_snapshot_follows
     before = session.snapshot(0)
     do(panel, "live.amplitude", by=0.75)
     do(panel, "live.inject", slot=0, cell=[3, 20])
-    until(lambda: "Disturbed cell y 3, x 20 of actor 0 by 0.75, at step 0" in said(panel))
+    until(lambda: told(panel, "Disturbed cell y 3, x 20 of actor 0 by 0.75, at step 0"))
     until(lambda: len(session.manager.list_checkpoints(0)) == 2)
     change = session.manager.load_latest(0)["pressure"][:] - before["pressure"][:]
     assert change[3, 20] == pytest.approx(0.75)
