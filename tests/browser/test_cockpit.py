@@ -1,0 +1,205 @@
+"""The cockpit as one screen: sizes, one message, keys, panels that agree, kernels that are gone."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from . import cells
+from .audit import overflow
+from .driver import expect, needs_subshells
+from .lab import line_of, panel_in, screenshot
+
+TABS = ("Explore", "Keep", "Learn")
+_PLACES = """(root) => {
+  const at = (selector) => {
+    const node = [...root.querySelectorAll(selector)].find((one) => one.checkVisibility());
+    return node ? node.getBoundingClientRect().top - root.getBoundingClientRect().top : null;
+  };
+  return {
+    height: root.getBoundingClientRect().height, line: at('.rn-say'), deck: at('.rn-deck'),
+    picture: at('.rn-stage canvas'),
+  };
+}"""
+_ORDER = """(root) => {
+  const all = [...root.querySelectorAll('.rn-stage canvas, .rn-deck svg, .rn-side input')];
+  const first = (selector) => all.findIndex((node) => node.closest(selector));
+  return [first('.rn-stage'), first('.rn-deck'), first('.rn-side')];
+}"""
+
+
+@pytest.fixture
+def cockpit(notebook):
+    notebook.open([cells.session(enabled=False), cells.STORED, "session.panel()"])
+    notebook.run_all()
+    notebook.command("application:toggle-left-area")
+    panel = panel_in(notebook.output(2), "cockpit")
+    expect(panel.locator(".rn-stage canvas").first).to_be_visible()
+    return panel
+
+
+def widen(panel, width):
+    panel.evaluate("(root, w) => { root.style.width = `${w}px`; root.style.flex = 'none'; }", width)
+    panel.page.wait_for_timeout(300)
+
+
+def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        notebook.theme(theme)
+        for width in (1100, 700, 480):
+            widen(cockpit, width)
+            seen = []
+            for tab in TABS:
+                cockpit.get_by_role("tab", name=tab).click()
+                notebook.page.wait_for_timeout(200)
+                name = "-".join(["one-screen", theme.split()[1], str(width), tab])
+                screenshot(cockpit, name.lower())
+                assert overflow(cockpit) == [], (theme, width, tab)
+                seen.append(cockpit.evaluate(_PLACES))
+            if width == 1100:
+                assert max(place["height"] for place in seen) <= 760
+                for part in ("line", "deck"):
+                    tops = [place[part] for place in seen]
+                    assert max(tops) - min(tops) <= 2, (part, tops)
+            assert seen[0]["picture"] <= 260, width
+    stage, deck, side = cockpit.evaluate(_ORDER)
+    assert -1 < stage < deck < side  # picture and line come before any parameter
+
+
+def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    style = ".rn-cockpit, .rn-cockpit * { font-family: 'DejaVu Sans' !important; }"
+    notebook.page.add_style_tag(content=style)
+    for width in (1100, 700, 480):
+        widen(cockpit, width)
+        for tab in TABS:
+            cockpit.get_by_role("tab", name=tab).click()
+            assert overflow(cockpit) == [], (width, tab)
+
+
+def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_restart(
+    notebook, cockpit
+):
+    notebook.python("session.faults.kill_kernel()")
+    line = line_of(cockpit)
+    expect(line).to_have_attribute("data-kind", "problem")
+    expect(line).to_contain_text("All 3 committed checkpoints are whole")
+    expect(cockpit.locator(".rn-state")).to_have_text("Ended")
+    run = cockpit.locator(".rn-deck").get_by_role("button", name="Run", exact=True)
+    expect(run).to_have_attribute("aria-disabled", "true")
+    run.click(force=True)
+    expect(line).to_contain_text("Run: The kernel does not run")  # and then the problem again
+    expect(line).to_contain_text("committed checkpoints are whole")
+    notebook.page.wait_for_timeout(1700)  # what was spoken is gone
+    text = cockpit.evaluate("node => node.textContent")
+    assert text.count("3 committed checkpoints are whole") == 1
+    line.get_by_role("button", name="Restart from the newest checkpoints").click()
+    expect(line).to_contain_text("A new session runs: actor 0 from step 300")
+    expect(cockpit.locator(".rn-state")).to_have_text("Standing")
+    for tab in TABS:
+        cockpit.get_by_role("tab", name=tab).click()
+        notebook.page.wait_for_timeout(300)
+        assert "does not run" not in cockpit.evaluate("node => node.textContent"), tab
+    line.get_by_role("button", name="History").click()
+    history = cockpit.get_by_role("dialog", name="History of messages and events")
+    expect(history).to_contain_text(re.compile(r"settled at [\d:]+ by the new session"))
+
+
+def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebook, cockpit):
+    notebook.restart_kernel()
+    expect(line_of(cockpit)).to_contain_text("No sign of life for", timeout=8000)
+    expect(cockpit.locator(".rn-state")).to_have_text("Not heard of")
+    expect(cockpit).to_have_attribute("data-old", "")
+    run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))
+    expect(run).to_have_attribute("aria-disabled", "true")
+    cockpit.get_by_role("tab", name="Keep").click()  # what the page holds can be looked at
+    expect(panel_in(cockpit, "retention")).to_be_visible()
+    notebook.run_all()
+    again = panel_in(notebook.output(2), "cockpit")
+    expect(again.locator(".rn-state")).to_have_text(re.compile("Standing|Running"))
+    expect(line_of(again)).not_to_contain_text("No sign of life")
+
+
+@needs_subshells
+def test_two_cockpits_agree_on_actor_playhead_and_messages(notebook):
+    view = "session.panel()"
+    notebook.open(
+        [cells.session(interval=30.0), cells.STORED, view, view, 'session.panel("actor")']
+    )
+    notebook.run_all()
+    one, two = (panel_in(notebook.output(i), "cockpit") for i in (2, 3))
+    one.get_by_label("Actor", exact=True).select_option("1")
+    expect(two.get_by_label("Actor", exact=True)).to_have_value("1")
+    two.get_by_label("Actor", exact=True).select_option("0")
+    expect(one.get_by_label("Actor", exact=True)).to_have_value("0")
+    two.get_by_role("tab", name="Keep").click()
+    expect(one.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
+    one.locator(".rn-deck").get_by_role("button", name="Run", exact=True).click()
+    for panel in (one, two, panel_in(notebook.output(4), "actor")):
+        expect(line_of(panel)).to_contain_text("Actor 0 runs")
+    expect(two.locator(".rn-state")).to_have_text("Running")
+    notebook.python("session.pause()")
+    for panel in (one, two):
+        expect(panel.locator(".rn-state")).to_have_text("Standing")
+
+
+def test_keys_alone_reach_tabs_history_and_all_actors(notebook, cockpit):
+    keys, count = notebook.page.keyboard, notebook.cell_count
+    cockpit.get_by_role("tab", name="Explore").focus()
+    keys.press("ArrowRight")
+    expect(cockpit.get_by_role("tab", name="Keep")).to_be_focused()
+    expect(cockpit).to_have_attribute("data-tab", "keep")
+    keys.press("End")
+    expect(cockpit.get_by_role("tab", name="Learn")).to_be_focused()
+    keys.press("Home")
+    keys.press("Tab")
+    expect(cockpit.get_by_label("Actor", exact=True)).to_be_focused()
+    keys.press("Tab")
+    keys.press("Enter")
+    dialog = cockpit.get_by_role("dialog", name="All actors")
+    expect(dialog.get_by_role("button", name="Run all")).to_be_focused()
+    card = dialog.get_by_role("button", name=re.compile("^1: "))
+    expect(card).to_contain_text("standing")
+    card.focus()
+    notebook.page.wait_for_timeout(1500)  # it is filled anew, and keeps the focus
+    expect(card).to_be_focused()
+    keys.press("ArrowLeft")
+    expect(dialog.get_by_role("button", name=re.compile("^0: "))).to_be_focused()
+    keys.press("ArrowRight")
+    keys.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(cockpit.get_by_role("button", name="All actors")).to_be_focused()
+    expect(cockpit.get_by_label("Actor", exact=True)).to_have_value("1")
+    line_of(cockpit).get_by_role("button", name="History").focus()
+    keys.press("Enter")
+    history = cockpit.get_by_role("dialog", name="History of messages and events")
+    expect(history.get_by_role("button", name="Everything")).to_be_focused()
+    for key in ("b", "d", "d"):
+        keys.press(key)
+    keys.press("Escape")
+    expect(history).to_be_hidden()
+    expect(line_of(cockpit).get_by_role("button", name="History")).to_be_focused()
+    assert notebook.cell_count == count
+    outline = "node => getComputedStyle(node).outlineStyle"
+    assert line_of(cockpit).get_by_role("button", name="History").evaluate(outline) != "none"
+
+
+def test_at_most_one_message_in_two_seconds_is_spoken(notebook, cockpit):
+    cockpit.evaluate(
+        """root => {
+          window.spoken = [];
+          for (const region of root.querySelectorAll('.rn-sr'))
+            new MutationObserver(() => {
+              if (region.textContent) window.spoken.push(performance.now());
+            }).observe(region, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    notebook.python(
+        "import time\nsession.resume()\nfor _ in range(40):\n    session.snapshot(0); time.sleep(0.1)"
+    )
+    spoken = notebook.page.evaluate("() => window.spoken")
+    assert len(spoken) >= 2
+    assert min(b - a for a, b in itertools.pairwise(spoken)) >= 1990
