@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -67,6 +68,8 @@ class Panel(VBox):
             hand=controller.hand,
         )
         controller.on_do(self.key, lambda action, _: self._act(action))
+        self._in_force: dict[Any, Any] = {}  # by a control: what the session had
+        self._reflecting: tuple[Any, int] | None = None  # the control, and the thread that sets it
         self.tabs: tuple[str, ...] = ()  # of the cockpit, in which this panel is seen
         self.body: list[Widget] = list(self.build())
         self.aside: list[Widget] = list(self.side())
@@ -177,9 +180,35 @@ class Panel(VBox):
             The same.
         """
         if handler is not None:
-            widget.observe(lambda change: handler(change["new"]), "value")
+
+            def changed(change: Any) -> None:
+                """Pass on what a user has set; not what `reflect` shows, on its own thread."""
+                if self._reflecting != (widget, threading.get_ident()):
+                    handler(change["new"])
+
+            widget.observe(changed, "value")
         serve_beside_cells(widget)
         return widget
+
+    def reflect(self, control: Any, value: Any) -> None:
+        """Show in a control what a cell has set since. On the display loop's thread.
+
+        Parameters
+        ----------
+        control : Widget
+            What `control` returned.
+        value : object
+            What is in force in the session. While that stays the same the control is the user's.
+        """
+        before = self._in_force.get(control, value)
+        self._in_force[control] = value
+        if value in (before, control.value):
+            return
+        self._reflecting = control, threading.get_ident()
+        try:
+            control.value = value
+        finally:
+            self._reflecting = None
 
     def actions(self, label: str, *actions: tuple[str, str, str]) -> Actions:
         """Make a row of buttons.

@@ -131,6 +131,12 @@ class CheckpointPanel(Panel):
 
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
+        every = state.actors[0].every
+        self.reflect(self.interval, state.config.interval_s)
+        self.reflect(self.timeout, state.config.request_timeout_s)
+        self.reflect(self.automatic, state.config.enabled or every is not None)
+        if every is not None:
+            self.reflect(self.steps, every)
         # One of the three intervals applies. (A control's layout is a display: the loop writes it.)
         for mode, field in self._by_mode.items():
             self.put(field.layout, display=None if mode == self.mode.value else "none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import press, told
+from front_end import press, said, told
 from waiting import until
 
 import ringnb as rn
@@ -16,6 +16,19 @@ def test_settings_take_effect_on_the_running_manager(session):
     until(lambda: session.manager.is_enabled)
     until(lambda: len(session.manager.list_checkpoints(1)) == 1)
     until(lambda: "every 7.5 s" in panel.overview.value)
+
+
+def test_the_controls_show_what_a_cell_has_set_and_send_nothing_back(session):
+    panel = session.panel("checkpoint")
+    until(lambda: panel.overview.value)
+    session.manager.reconfigure(interval=9.0, request_timeout=4.0)
+    until(lambda: (panel.interval.value, panel.timeout.value) == (9.0, 4.0))
+    beat = panel.line.board.beat
+    until(lambda: panel.line.board.beat > beat)
+    assert said(panel) == ""  # what is shown is not set again
+    panel.interval.value = 3.0  # and the control is the user's as before
+    until(lambda: session.manager.config.interval == 3.0)
+    assert panel.interval.value == 3.0
 
 
 def test_checkpoints_can_be_scheduled_by_steps(session):
