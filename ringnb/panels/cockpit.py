@@ -6,6 +6,7 @@ A panel is put into the grid by its parts: what it shows (`Panel.body`) and its 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, final
 
 from ipywidgets import Box, Widget
 
+from ringnb.errors import CheckpointError
 from ringnb.panels.core.actor_picker import MOST_LISTED
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.head import Head
@@ -33,6 +35,7 @@ from ringnb.panels.overview import AllActors
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
+from ringnb.panels.still import still_of
 from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
@@ -107,6 +110,15 @@ class Cockpit(Panel):
     def arrange(self) -> list[Widget]:
         """Return the grid alone: the message line is in it."""
         return self.body
+
+    def still(self) -> str:
+        """Return the newest checkpoint's picture, if there is one that can be drawn."""
+        e = self._controller.choices.resolve("main")
+        if e is None:
+            return ""
+        with contextlib.suppress(CheckpointError, OSError, ValueError, LookupError):
+            return still_of(self.session.storage.load(e.name))
+        return ""
 
     def show(self, state: SessionState) -> None:
         """Put the cards of all actors, if they are open."""

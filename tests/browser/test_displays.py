@@ -81,6 +81,8 @@ def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
     notebook.page.goto("about:blank")
     notebook.show()
     expect(notebook.output(2)).to_contain_text("as it was when it was saved")
+    expect(notebook.output(2).get_by_role("img", name="pressure of")).to_be_visible()
+    expect(notebook.output(2)).to_contain_text("Stored: checkpoint_0_step_300")
     expect(notebook.output(2)).to_contain_text("step 300, 3 checkpoints")
 
 

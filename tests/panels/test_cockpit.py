@@ -53,6 +53,18 @@ def test_a_panel_can_be_read_without_a_kernel(session):
     assert "Session on cpu: running, 1 checkpoint<" in shown
 
 
+def test_a_saved_cockpit_has_the_picture_its_words_and_the_facts(session):
+    cockpit = session.panel()
+    assert "<img" not in cockpit._repr_mimebundle_()["text/html"]  # nothing is stored
+    session.run_steps(0, 6)
+    name = session.snapshot(0).name
+    until(lambda: cockpit._controller.choices.resolve("main"))
+    html = cockpit._repr_mimebundle_()["text/html"]
+    assert "src='data:image/png;base64,iVBOR" in html
+    assert f"Stored: {name}. pressure of fdtd_2d_0 at step 6: 24 by 24 values" in html
+    assert "step 6, 1 checkpoint" in html.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_only_what_a_page_sees_is_fed(session):
     cockpit = session.panel()
     controller = cockpit._controller

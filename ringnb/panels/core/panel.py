@@ -134,6 +134,16 @@ class Panel(VBox):
             Its id.
         """
 
+    def still(self) -> str:
+        """Return a picture for a reader without a kernel.
+
+        Returns
+        -------
+        str
+            HTML; "" for none.
+        """
+        return ""
+
     def facts(self, state: SessionState) -> Mapping[str, object]:
         """Return what a reader without a kernel should know.
 
@@ -340,7 +350,7 @@ class Panel(VBox):
             text = "; ".join(f"{k}: {v}" for k, v in facts.items())
             data["text/plain"] = f"<ringnb panel {self.key!r}: {text}>"
             table = facts_table(f"{self.title} (as it was when it was saved)", facts)
-            data["text/html"] = f"<div class='ringnb-summary'>{table}</div>"
+            data["text/html"] = f"<div class='ringnb-summary'>{self.still()}{table}</div>"
         return data
 
     def _ipython_display_(self) -> None:
