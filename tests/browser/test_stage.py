@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 
 import numpy as np
@@ -209,6 +210,36 @@ def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
     assert json.loads(changed) == sorted(hit)
     notebook.page.keyboard.press("Escape")
     expect(parameters.get_by_role("button", name="Disturb a cell")).to_be_visible()
+
+
+CUBE = """
+import tempfile
+import ringnb as rn
+config = rn.CheckpointConfig(enabled=False, storage_path=tempfile.mkdtemp() + "/cube.zarr")
+session = rn.Session(rn.actors.Wave3D((10, 12, 14)), config=config)
+"""
+
+
+def test_a_click_in_a_slice_disturbs_the_cell_of_the_cube(notebook):
+    field, _, parameters = opened(notebook, CUBE)
+    field.get_by_label("Slice along").select_option("y")
+    expect(field.locator("canvas.rn-pixels")).to_have_attribute("aria-label", re.compile("y = 6"))
+    field.get_by_label("Slice, number").fill("4")
+    field.get_by_label("Slice, number").press("Enter")
+    canvas = field.locator("canvas.rn-pixels")
+    expect(canvas).to_have_attribute("aria-label", re.compile("y = 4"))
+    parameters.get_by_role("button", name="Disturb a cell").click()
+    canvas.focus()
+    notebook.page.keyboard.press("ArrowUp")
+    notebook.page.keyboard.press("Enter")
+    told = notebook.page.get_by_text("Disturbed cell z 6, y 4, x 7 of actor 0 by 1, at step 300")
+    expect(told.first).to_be_visible()
+    changed = notebook.python(
+        "import numpy as np\n"
+        "s = session.snapshot(0); d = s['pressure'][:] - stored[-1]['pressure'][:]\n"
+        "print(np.argwhere(d).tolist())"
+    )
+    assert json.loads(changed) == [[6, 4, 7]]
 
 
 def test_a_dragged_slider_sends_at_most_ten_a_second_and_its_last_value_holds(notebook):

@@ -113,9 +113,11 @@ def thin(
                 for at, n in zip(corners, values.shape, strict=True)
             ]
             plane = values[np.ix_(*middles)]
-    scale = 254.0 / (span.high - span.low)
+    # Halves: the difference of two huge values could not be held.
+    low = 0.5 * span.low
+    scale = 254.0 / (0.5 * span.high - low)
     with np.errstate(invalid="ignore", over="ignore"):
-        level = (plane.astype(np.float64) - span.low) * scale
+        level = (0.5 * plane.astype(np.float64) - low) * scale
         level = np.clip(np.rint(np.where(bad, 0.0, level)), 0.0, 254.0)
     data = level.astype(np.uint8) + np.uint8(1)
     data[bad] = 0

@@ -100,7 +100,10 @@ class FieldPanel(Panel):
         names = fields_of(actor.stored_fields)
         field = self.field if self.field in names else names[0]
         flat = len(actor.shape) < 3
-        at = Slice() if flat else Slice(self.axis, None if self.slice < 0 else self.slice)
+        last = 0 if flat else actor.shape[self.axis] - 1
+        at = (
+            Slice() if flat else Slice(self.axis, None if self.slice < 0 else min(self.slice, last))
+        )
         side = LARGE if self._large else SMALL
         most_bytes = self._controller.profile.picture_bytes * (side // SMALL) ** 2
         return View(field, at, side, most_bytes)

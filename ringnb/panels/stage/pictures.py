@@ -181,17 +181,21 @@ def _grid(checkpoint: Checkpoint, name: str, cut: Cut, plane: npt.NDArray[Any]) 
     stored = checkpoint[name]
     at = cut.words.removeprefix(", ")
     index = int(at.rsplit(" ", 1)[-1]) if at else None
+    places = [i for i, d in enumerate(stored.dims) if d not in cut.dims]
+    place = places[0] if places else None
     return {
         "name": checkpoint.name,
         "step": checkpoint.step,
         "run": checkpoint.run,
-        "slot": checkpoint.actor_slot,
+        "actor": checkpoint.kernel_id,
         "field": name,
         "quantity": quantity(checkpoint, name),
         "dims": list(cut.dims),
         "shape": list(plane.shape),
         "whole": list(stored.shape),
-        "axis": None if index is None else next(d for d in stored.dims if d not in cut.dims),
+        # Of a slice: its axis by name, that axis's place in an index of a cell, and where it lies.
+        "axis": None if place is None else stored.dims[place],
+        "place": place,
         "index": index,
         "cell": spacing(checkpoint) or 0.0,
         "at": f"{checkpoint.created_at:%H:%M:%S}" if checkpoint.created_at else "",

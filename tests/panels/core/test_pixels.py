@@ -86,9 +86,9 @@ def test_every_dtype_of_a_field_has_a_picture(dtype):
 
 
 def test_huge_values_do_not_overflow():
-    values = np.array([[-3e38, 3e38]], np.float32)
-    data, _ = pixels.thin(values, value_range([values]), 512)
-    np.testing.assert_array_equal(data, [[1, 255]])
+    for values in (np.array([[-3e38, 3e38]], np.float32), np.array([[-1.7e308, 1.7e308]])):
+        data, _ = pixels.thin(values, value_range([values]), 512)
+        np.testing.assert_array_equal(data, [[1, 255]])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (64, 48)])

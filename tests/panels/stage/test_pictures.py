@@ -83,7 +83,8 @@ def test_words_say_what_is_seen_and_what_is_not_finite(stored):
 def test_a_slice_says_where_it_lies(stored, axis):
     u = waves((5, 6, 7))
     drawn, _ = draw(stored(u), VIEW._replace(slice=Slice(axis, 3)))
-    assert (drawn.info["axis"], drawn.info["index"]) == ("zyx"[axis], 3)
+    info = drawn.info
+    assert (info["axis"], info["place"], info["index"]) == ("zyx"[axis], axis, 3)
     assert f"{'zyx'[axis]} = 3" in drawn.info["words"]
     direct, _ = draw(stored(np.ascontiguousarray(np.take(u, 3, axis=axis)), 8), VIEW)
     np.testing.assert_array_equal(pixels_of(drawn), pixels_of(direct))

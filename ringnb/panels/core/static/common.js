@@ -90,3 +90,17 @@ function keepShortcutsAway(root) {
   for (const node of root.querySelectorAll("button, input, select, textarea, summary, a[href], [tabindex]"))
     setAttribute(node, "data-lm-suppress-shortcuts", "true");
 }
+// Has a field's value taken when it is left, and by Enter: JupyterLab keeps that key from making a change.
+function onEntered(input, take) {
+  let entered = null;
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.stopPropagation();
+    entered = input.value;
+    take();
+  });
+  input.addEventListener("change", () => {
+    if (input.value !== entered) take();
+    entered = null;
+  });
+}

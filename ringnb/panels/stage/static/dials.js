@@ -34,6 +34,7 @@ function makeDial(name, help, set, scale) {
   const notch = make("i", { class: "rn-notch", hidden: "" });
   const row = make("div", { class: "rn-dial" }, label, make("div", { class: "rn-range" }, range, notch), number);
   let touchedAt = -Infinity;
+  let later = 0;
   let low = 0;
   let high = 1;
   const touch = (value, other) => {
@@ -47,7 +48,7 @@ function makeDial(name, help, set, scale) {
     const step = roundStep(high - low);
     touch(scale ? scale.value(at) : Math.min(high, Math.max(low, +(Math.round(at / step) * step).toPrecision(12))), number);
   });
-  number.addEventListener("change", () => {
+  onEntered(number, () => {
     const value = number.value === "" && scale ? 0 : Number(number.value);
     if (Number.isFinite(value) && (number.value !== "" || scale)) touch(value, range);
   });
@@ -64,7 +65,12 @@ function makeDial(name, help, set, scale) {
         notch.style.left = `calc(8px + (100% - 16px) * ${(there - low) / (high - low)})`;
         notch.title = `${four(there)} at the playhead`;
       }
-      if (performance.now() - touchedAt < HELD_MS) return;
+      clearTimeout(later);
+      const held = touchedAt + HELD_MS - performance.now();
+      if (held > 0) { // what came meanwhile is shown then: it comes once
+        later = setTimeout(() => this.show(value, ends, there), held + 10);
+        return;
+      }
       const at = String(scale ? scale.place(value) : value);
       if (range.value !== at) range.value = at;
       const words = scale ? scale.words(value) : four(value);
@@ -141,7 +147,7 @@ async function render({ model, el }) {
     if (aim.getAttribute("aria-disabled") === "true") { sayHere(board, `${words.textContent}: ${aim.title}`); return; }
     picture.rnAim?.();
   });
-  amplitude.addEventListener("change", () => {
+  onEntered(amplitude, () => {
     if (amplitude.value !== "" && Number.isFinite(Number(amplitude.value))) send(board, hand, "live.amplitude", { by: Number(amplitude.value) });
   });
   for (const name of ["dials", "pace", "amplitude", "looks_back"]) subscriptions.on(model, `change:${name}`, showRows);

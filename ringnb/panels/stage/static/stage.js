@@ -154,7 +154,7 @@ async function renderPicture(context, place) {
     const info = picture.get("info");
     const problem = info.problem ?? "";
     const old = Boolean(info.name) && (silent() || Boolean(problem));
-    const words = !info.name ? "Nothing stored" : old ? "Old picture" : "Stored";
+    const words = !info.name ? (problem ? "No picture" : "Nothing stored") : old ? "Old picture" : "Stored";
     if (tag.rnWords !== words) {
       tag.rnWords = words;
       tag.replaceChildren(icon(SYMBOLS[old ? "old" : "stored"]), make("span", {}, words));
@@ -167,7 +167,7 @@ async function renderPicture(context, place) {
     const running = board.get("life") === "running";
     let more = info.at;
     if (problem) more = problem;
-    else if (info.follows && actor.slot === info.slot) {
+    else if (info.follows && actor.kernel_id === info.actor) {
       const behind = actor.step - info.step;
       more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} behind live` : "newest";
     }
@@ -295,8 +295,10 @@ async function renderPicture(context, place) {
   const disturb = (cell) => {
     const { info } = shown;
     const at = info.dims.length === 1 ? [cell[0]] : [cell[1], cell[0]];
-    if (info.index !== null) at.splice(info.axis, 0, info.index);
-    send(board, hand, "live.inject", { slot: info.slot, cell: at }, box);
+    if (info.place !== null) at.splice(info.place, 0, info.index);
+    const flag = board.get("flags")["live.inject"];
+    if (flag?.disabled) sayHere(board, `Disturb a cell: ${flag.why}`);
+    else send(board, hand, "live.inject", { slot: board.get("actor").slot, cell: at }, box);
   };
   box.addEventListener("pointermove", (event) => {
     read.removeAttribute("aria-live"); // what a mouse passes over is not spoken
@@ -344,7 +346,7 @@ async function renderPicture(context, place) {
   };
   plane.addEventListener("input", () => { planeNumber.value = plane.value; });
   plane.addEventListener("change", () => toPlane(plane));
-  planeNumber.addEventListener("change", () => toPlane(planeNumber));
+  onEntered(planeNumber, () => toPlane(planeNumber));
   axis.addEventListener("change", () => send(board, hand, "stage.slice", { axis: Number(axis.value) }, slice));
   for (const name of ["change:info", "change:pixels"]) subscriptions.on(picture, name, showPicture);
   subscriptions.on(picture, "change:view", showView);
