@@ -136,7 +136,10 @@ def if_renamed(ckpt: Checkpoint, actor: Actor) -> str:
     """Return the remedy for a checkpoint of another type than the actor's."""
     then, now = ckpt.code, code_of(*actor.stages, arrays=actor.arrays, reductions=actor.reductions)
     body = then.get("functions", {}).get(then.get("update"))
-    if body is not None and body == now["functions"][now["update"]]:
+    same = body is not None and body == now["functions"][now["update"]]
+    if len(actor.stages) > 1 or "stages" in then.get("values", {}):
+        same = then.get("fingerprint") == now["fingerprint"]
+    if same:
         return (
             "its update function is the same but for the name, so make the actor with "
             f"kernel_type={ckpt.kernel_type!r}"

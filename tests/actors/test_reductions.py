@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -109,6 +110,31 @@ def test_a_row_is_reduced_whole_and_no_number_stays(backend):
             found = s.state(0).reduced
         for name, number in (("sum", first.sum()), ("max", first.max()), ("min", first.min())):
             np.testing.assert_equal(found[name], number)
+
+
+def far(now, params, step, x):
+    return now[0, x + (9 if step > 4 else 0)]
+
+
+def raises(now, params, step, x):
+    if step == 5:
+        raise ValueError("no")
+    return now[0, x]
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "said"),
+    [(far, {"boundscheck": True}, "IndexError"), (raises, {}, "ValueError")],
+)
+def test_one_that_raises_stops_the_kernel(value, options, said, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(repr(what.exc_value)))
+    actor = rn.actors.CellActor(still, (11,), reduce={"value": value}, **options)
+    config = rn.CheckpointConfig(enabled=False)
+    with rn.Session(actor, config=config, storage=MemoryStorage(), width=2) as s:
+        with pytest.raises(rn.KernelStopped, match=r"in slot 0, .*a reduction raised in step"):
+            s.run_steps(0, 20)
+    assert told[0].startswith(said)
 
 
 def beyond(now, params, step, x):

@@ -300,8 +300,13 @@ def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
     actor, params = actors[slot], memory.params[row]
     if params[layout.P_FAULT_CELL] < 0:
         begun = int(memory.table[row, layout.C_STEP])
+        if actor.boundscheck:
+            return (
+                f"in slot {slot}, a reduction raised in step {begun} or one of the next: see above"
+            )
+        what = "the update or a reduction" if actor.reductions else "the update"
         return (
-            f"in slot {slot}, the update raised in step {begun} or one of the next (Numba has printed "
+            f"in slot {slot}, {what} raised in step {begun} or one of the next (Numba has printed "
             "the exception, above): CellActor(..., boundscheck=True) names step, cell and line"
         )
     step, stage = int(params[layout.P_FAULT_STEP]), int(params[layout.P_FAULT_STAGE])
