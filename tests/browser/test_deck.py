@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_passed_over_without_a_problem(notebook):
         )
     )
     assert [kind for kind, _ in said if kind in ("problem", "warning")] == ["warning"]
-    assert any("checkpoint_0_step_300 is damaged and passed over" in text for _, text in said)
+    assert any("Passed over: checkpoint 'checkpoint_0_step_300'" in text for _, text in said)
 
 
 def test_restore_begins_a_run_and_undo_brings_back_the_same_bits(notebook):

@@ -231,8 +231,7 @@ class Controller:
     def note_damage(self, name: str, error: Exception) -> None:
         """Note that reading a checkpoint has shown damage, and warn of it once. Any thread."""
         if self.choices.note_verdict(name, f"damaged: {error}"):
-            text = f"{name} is damaged and passed over: {error}"
-            self.say("warning", text, key=f"damage:{name}")
+            self.say("warning", f"Passed over: {error}", key=f"damage:{name}")
 
     # -- what panels say -------------------------------------------------------------------------
 

@@ -203,7 +203,7 @@ def test_what_the_playhead_rests_on_is_read_whole(session):
     until(lambda: facts(timeline)["Bytes"] == "verified")
     session.faults.corrupt(names[1])  # nobody has asked for its picture
     look(timeline, lane=1, step=24)
-    until(lambda: told(timeline, f"{names[1]} is damaged and passed over"))
+    until(lambda: told(timeline, f"Passed over: checkpoint {names[1]!r} is damaged"))
     until(lambda: head(timeline)["name"] == names[0])
     assert head(timeline)["step"] == 24
 

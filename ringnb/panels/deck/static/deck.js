@@ -80,7 +80,7 @@ async function render({ model, el }) {
     state.follows = Boolean(head.follows);
     state.name = head.name ?? "";
     const lane = state.lanes.find((one) => (head.lane ? one.n === head.lane : one.run === head.run)) ?? live();
-    if (lane) state.leaf = lane.n;
+    if (lane && lane.n !== state.leaf) { state.leaf = lane.n; later(); } // its row, and the pictures of its way
     if (head.step >= 0) state.step = head.step;
     if (state.follows) bringIntoView(state.step);
     drawPlayhead();

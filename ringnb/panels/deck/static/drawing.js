@@ -271,6 +271,7 @@ function makeDrawing(root, board, act, subscriptions) {
     svg.setPointerCapture(event.pointerId);
     svg.focus();
     dragging = true;
+    tip.hidden = true;
     const lane = laneUnder(y) ?? act.state.lanes.find((one) => one.n === act.state.leaf);
     if (lane && lane.n !== act.state.leaf) { act.state.leaf = lane.n; act.later(); }
     act.moveTo(x < G.scale.left - 9 ? lane?.last ?? 0 : stepUnder(event, x));
