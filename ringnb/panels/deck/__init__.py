@@ -2,7 +2,7 @@
 
 Start reading at `timeline` (`TimelinePanel`: the line, and the moment that is looked at). What it shows:
 `lanes` (runs, and the way to a moment), `inputs` and `marks` (what stands on the line, and what of it a
-page lacks), `film` (small pictures). What moves: `looking` (the playhead) and `moments` (restore, branch,
+page lacks), `film` (small pictures). What moves: `looking` (the playhead), `moments` (restore, branch,
 pin), which serve the page whatever panels are open. `actors` is `ActorPanel`; `widgets` and the scripts
 in ``static/`` are the page's half.
 
