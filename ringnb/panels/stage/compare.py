@@ -113,7 +113,7 @@ class ComparePanel(Panel):
             self.feed.clear()
             if self.against != _BEFORE:
                 name = self.held if self.against == _HELD else self.against
-                self.feed.say(f"{name} is not there any more: choose another one")
+                self.feed.outdate(f"{name} is not there any more: choose another one")
             return
         how, made = self.how, self._view()
         self.feed.want(

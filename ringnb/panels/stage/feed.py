@@ -18,7 +18,7 @@ __all__ = ["Feed", "send_again"]
 
 @final
 class Feed:
-    """Keeps one picture up to date. `want` and `say` are called on the display loop's thread.
+    """Keeps one picture up to date. `want`, `outdate` and `clear` are the display loop's thread's.
 
     Pictures are drawn on the drawer's thread, the newest wish first, at most a few a second: while a
     playhead is dragged each wish replaces the one before, and the last one is drawn in any case.
@@ -81,7 +81,7 @@ class Feed:
                 for e in checkpoints:
                     if repr(e.name) in str(error):  # which of them it is about
                         controller.note_damage(e.name, error)
-            self.say(str(error.args[0]) if error.args else repr(error))
+            self._say(str(error.args[0]) if error.args else repr(error))
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
             controller.say("problem", f"Drawing: {error!r}", key=problem)
         else:
@@ -93,8 +93,12 @@ class Feed:
         """Send the picture once more, to a page that has missed it. Any thread."""
         self.picture.send_state()
 
-    def say(self, problem: str) -> None:
-        """Leave the picture as it is, and say why it is old."""
+    def outdate(self, why: str) -> None:
+        """Leave the picture as it is, and say why it is old; the next wish is drawn whatever it is."""
+        self._asked = None
+        self._say(why)
+
+    def _say(self, problem: str) -> None:
         self._put(info={**self._info, "problem": problem})
 
     def clear(self) -> None:

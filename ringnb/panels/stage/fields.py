@@ -135,7 +135,7 @@ class FieldPanel(Panel):
             if choices.follows("main"):
                 self.feed.clear()
             else:
-                self.feed.say("this checkpoint was retired")
+                self.feed.outdate("this checkpoint was retired")
             return
         follows = choices.follows("main")
         extents = self._controller.extents

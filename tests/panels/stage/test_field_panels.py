@@ -108,6 +108,16 @@ def test_a_retired_checkpoint_leaves_an_old_picture_that_says_why(session, names
     assert field.picture.info["name"] == names[0]
 
 
+def test_the_newest_is_shown_again_after_one_that_was_retired_before_it_was_drawn(session, names):
+    field = session.panel("field")
+    until(lambda: shows(field, names[-1]))
+    session.storage.delete(names[0])
+    choose(field, "main", names[0])
+    until(lambda: field.picture.info.get("problem"))
+    choose(field, "main", "")
+    until(lambda: shows(field, names[-1]))
+
+
 def test_a_damaged_checkpoint_leaves_an_old_picture_and_a_verdict(session, names):
     field = session.panel("field")
     until(lambda: shows(field, names[-1]))
