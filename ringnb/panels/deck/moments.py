@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 from ringnb._support.text import counted
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.archive import export_archive
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller
@@ -95,17 +96,11 @@ class Moments:
         counters = session.counters(slot)
         ran_freely = counters.running and not counters.budget
         session.pause(slot)
-        pin = checkpoint.pinned is None
-        if pin:
-            checkpoint.pin("being restored")  # or the next commit's retention could delete it
         try:
-            before = session.snapshot(slot, timeout=30.0)
-            step = session.restore(slot, checkpoint)
+            before, step = _swap(session, slot, checkpoint)
         finally:
-            if pin:
-                checkpoint.unpin()
-        if ran_freely:
-            session.resume(slot)
+            if ran_freely and not session.closed:  # also if it was not restored
+                session.resume(slot)
         remark = session.events.select("restored", actor_slot=slot)[-1].detail
         text = f"Actor {slot} continues from step {step:,} ({name})"
         if slot == self._looking.slot:
@@ -191,3 +186,16 @@ class Moments:
 
     def dispose(self) -> None:
         """Close nothing: what it serves are other views' buttons."""
+
+
+def _swap(session: Session, slot: int, checkpoint: Checkpoint) -> tuple[Checkpoint, int]:
+    """Keep a paused actor's state and restore another; return the kept one and the step restored."""
+    pin = checkpoint.pinned is None
+    if pin:
+        checkpoint.pin("being restored")  # or the next commit's retention could delete it
+    try:
+        before = session.snapshot(slot, timeout=30.0)
+        return before, session.restore(slot, checkpoint)
+    finally:
+        if pin:
+            checkpoint.unpin()

@@ -72,6 +72,19 @@ def test_an_actor_that_ran_runs_on_from_the_restored_step(session):
     assert session.counters(0).running
 
 
+def test_an_actor_whose_state_could_not_be_kept_runs_on_and_is_not_restored(session):
+    stored(session, 10)
+    timeline = ready(session)
+    session.resume(0)
+    until(lambda: session.current_step(0) > 20)
+    session.faults.fill_disk()
+    press(timeline, "restore")
+    until(lambda: any(t.startswith("Restore: ") for t in troubles(timeline)), 20)
+    session.faults.clear()
+    assert session.counters(0).running
+    assert session.current_step(0) > 20
+
+
 def test_a_branch_puts_one_actors_state_into_another_and_leaves_the_live_one_alone(session):
     made = stored(session, 12)[0]
     timeline = ready(session)

@@ -194,6 +194,7 @@ async function render({ model, el }) {
   for (const name of ["playhead", "acknowledged"]) subscriptions.on(board, `change:${name}`, takePlayhead);
   subscriptions.on(board, "change:flags", drawPlayhead);
   onThemeChange(subscriptions, later);
+  subscriptions.every(5000, wish); // another page's wishes may have taken the place of these
   const size = new ResizeObserver(later);
   size.observe(root);
   subscriptions.atEnd(() => { size.disconnect(); halt(); clearTimeout(resting); clearTimeout(sending); clearTimeout(wishing); cancelAnimationFrame(frame); });
