@@ -11,6 +11,7 @@ commits them as Zarr checkpoints, keeps as many as you want, and restores any of
         s.run_steps(0, 500)
         s.restore(0, checkpoint)
 
+A `Recorder` does the same for a loop of your own, in NumPy or whatever gives arrays.
 `ringnb.plots` draws stored checkpoints; ``ringnb.testing`` helps to test code built on this.
 """
 
@@ -49,6 +50,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 if TYPE_CHECKING:
     from ringnb import actors, plots
     from ringnb import panels as panels  # not in __all__: it needs an extra
+    from ringnb.session.recorder import Recorder
     from ringnb.session.session import Session
     from ringnb.session.signals import checkpoint_on_signal
 
@@ -66,6 +68,7 @@ __all__ = [
     "CheckpointWarning",
     "CommandRefused",
     "KernelStopped",
+    "Recorder",
     "Report",
     "RingnbError",
     "Session",
@@ -100,6 +103,10 @@ def __getattr__(name: str) -> Any:
         from ringnb.session import session  # noqa: PLC0415 - brings in Numba
 
         value: Any = session.Session
+    elif name == "Recorder":
+        from ringnb.session import recorder  # noqa: PLC0415 - likewise
+
+        value = recorder.Recorder
     elif name == "checkpoint_on_signal":
         from ringnb.session import signals  # noqa: PLC0415 - brings in Numba, as all of ringnb.session
 

@@ -243,10 +243,12 @@ class _Run:
     def _started(self, session: Any) -> None:
         """Continue a session from what an earlier process has left."""
         self._any_session = True
-        self._times[session] = CommitTimes(session.events, session.actors)
+        # A recorder has none, and goes on by itself: the script asks for its latest.
+        actors = getattr(session, "actors", ())
+        self._times[session] = CommitTimes(session.events, actors)
         session.events.subscribe(self._note_gain(), "restored", "committed")
         session.manager.reconfigure(on_close=True)
-        for slot in range(len(session.actors)):
+        for slot in range(len(actors)):
             history = session.manager.history(slot)
             written = history[-1].created_at if history else None
             if written is None or written >= self._since:

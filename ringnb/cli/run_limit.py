@@ -137,6 +137,8 @@ class CommitTimes:
         """Return what a commit of all actors takes, with room."""
         total = max(self._captured, default=_FIRST_S)
         known = max((max(times) for times in list(self._written.values())), default=None)
+        if not self._actors:  # a recorder: what is not known yet is a guess of nothing
+            return _ROOM * (total + sum(max(times) for times in list(self._written.values())))
         for slot, actor in enumerate(self._actors):
             if times := self._written.get(slot):
                 total += max(times)

@@ -1,7 +1,7 @@
 """A session: a running kernel, a checkpoint manager, and the threads that work between them.
 
 Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses these modules, except
-the last, which uses it::
+`recorder`, which does without it, and the last, which uses it::
 
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
@@ -20,6 +20,7 @@ the last, which uses it::
     failures          one warning for a full disk, not hundreds
     fault_injection   the switches behind `Session.faults`
     statistics        the counters behind `Session.statistics`
+    recorder          checkpoints of a loop that is no kernel of ours, by the same manager
     notebook          a cell that is run again closes the session of its last run
     crank             a snapshot moved by hand, stopped at every stage
 
@@ -55,7 +56,8 @@ the course or the command line. Panels are found by an entry point, and subscrib
 
 from __future__ import annotations
 
+from ringnb.session.recorder import Recorder
 from ringnb.session.session import Session
 from ringnb.session.signals import checkpoint_on_signal
 
-__all__ = ["Session", "checkpoint_on_signal"]
+__all__ = ["Recorder", "Session", "checkpoint_on_signal"]

@@ -142,10 +142,12 @@ def _describe(actor: Actor, kernel: AbstractKernel) -> dict[str, Any]:
     return code
 
 
-def say_that_it_starts_fresh(manager: CheckpointManager, slot: int, more: int) -> None:
+def say_that_it_starts_fresh(
+    manager: CheckpointManager, slot: int, more: int, remedy: str = ""
+) -> None:
     """Tell in one line of the log what the store holds of an actor, and how to go on from it.
 
-    `more` is the number of others of which the same is true.
+    `more` is the number of others of which the same is true; `remedy` is a session's by default.
     """
     runs = manager.runs(slot)
     if not runs:
@@ -154,14 +156,14 @@ def say_that_it_starts_fresh(manager: CheckpointManager, slot: int, more: int) -
     others = f" (and {more} more)" if more else ""
     logger.warning(
         "actor %r%s starts a new run: %r holds %d checkpoint(s) of its run %s, up to step %d. "
-        'To go on from there: session.restore(%d, "latest")',
+        "To go on from there: %s",
         manager.registered[slot].kernel_id,
         others,
         manager.storage,
         run.count,
         run.id,
         run.last_step,
-        slot,
+        remedy or f'session.restore({slot}, "latest")',
     )
 
 

@@ -332,3 +332,32 @@ def test_the_last_commits_fit_into_the_time_that_is_kept_for_them():
         begin = stop_at(100.0, 2.0, times.seconds())
         assert begin + last <= 98.0  # the margin is for the rest
         assert times.seconds() < 2 * slots * base + 1  # and not much more than is needed
+
+
+RECORDED = """
+import sys
+import numpy as np
+import ringnb as rn
+
+config = rn.CheckpointConfig(storage_path=sys.argv[1], interval=3600)
+end, late = int(sys.argv[2]), sys.argv[3]
+def last(rec):
+    rec.save(step, u=u)
+with rn.Recorder(config, name="loop", last=last) as rec:
+    step, state = rec.latest() or (0, {"u": np.zeros(3)})
+    u = state["u"]
+    print("from", step)
+    while step < end:
+        step, u = step + 1, u + 1
+        if rec.due(step):
+            rec.save(step, u=u)
+        exec(late)
+print("at", step, u[0])
+"""
+
+
+def test_a_loop_of_ones_own_ends_in_time_and_goes_on_where_it_was(job, tmp_path):
+    store = tmp_path / "loop.zarr"
+    late = "if step == 40: import os, signal; os.kill(os.getpid(), signal.SIGUSR1)"
+    assert job(RECORDED, str(store), "100", late)[:2] == (RUN_AGAIN, "from 0\n")
+    assert job(RECORDED, str(store), "100", "")[:2] == (0, "from 40\nat 100 100.0\n")

@@ -56,6 +56,7 @@ CASES: dict[str, Case] = {
     "stall": snapshots.stall,
     "rate": snapshots.with_checkpoints,
     "persisting": snapshots.persisting,
+    "recorder": snapshots.recording,
     "commits": stores.commits,
     "guard": stores.guards,
     "groups": stores.groups,

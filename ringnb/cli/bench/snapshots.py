@@ -33,11 +33,13 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
+from ringnb.session.recorder import Recorder
 from ringnb.session.session import Session
 
 __all__ = [
     "checkpointed_rates",
     "persisting",
+    "recording",
     "restoring",
     "stall",
     "whole_snapshot",
@@ -206,6 +208,51 @@ def persisting(scale: Scale) -> Iterator[Row]:
     )
     what = "lateness of a 1 ms tick of the main thread meanwhile: p99"
     yield Row("heartbeat", what, late, "ms", "<=", 10.0)
+
+
+def recording(scale: Scale) -> Iterator[Row]:
+    """What a loop of one's own waits for at a save of a `Recorder`, against a copy of its arrays."""
+    small = np.zeros(512)
+    config = CheckpointConfig(storage_path=scale.directory / "recorder.zarr", max_snapshots=2)
+    with Recorder(config, name="bench") as rec:
+
+        def save(**arrays: Any) -> float:
+            """Save, then wait for the commit, which is not measured."""
+            took = time_s(lambda: rec.save(1, **arrays))
+            rec.save_changes(timeout=60.0)
+            return took
+
+        taken = [save(u=small) * 1e6 for _ in range(scale.times(201, 51))]
+        what = "what a loop waits for at Recorder.save of 4 KiB: all but the copy"
+        yield Row("recorder_tiny", what, taken[1:], "us")
+        other = np.zeros(8 << 20)  # work of the loop that takes the last copy out of the caches
+        for mib in (16, 128)[: scale.times(2, 1)]:
+            u, v = np.random.default_rng(1).random((2, mib << 16))
+            copies = np.zeros((2, mib << 16))
+
+            def copy(u: Any = u, v: Any = v, copies: Any = copies) -> float:
+                """Copy the same arrays to where the last copy was."""
+                np.add(other, 1.0, out=other)
+                np.multiply(u, 1.5, out=v)
+                return time_s(functools.partial(_copy_both, copies, u, v))
+
+            def compute_and_save(u: Any = u, v: Any = v) -> float:
+                np.add(other, 1.0, out=other)
+                np.multiply(u, 1.5, out=v)
+                return save(u=u, v=v)
+
+            yield ratio_row(
+                f"recorder_{mib}",
+                f"what a loop waits for at Recorder.save, {mib} MiB / copy of its arrays",
+                interleaved(compute_and_save, copy, scale.times(31, 11) if mib < 100 else 9),
+                ("copy", 1e3, "ms"),
+                at_most=1.2,
+            )
+
+
+def _copy_both(copies: Any, u: Any, v: Any) -> None:
+    np.copyto(copies[0], u)
+    np.copyto(copies[1], v)
 
 
 def whole_snapshot(scale: Scale) -> Iterator[Row]:
