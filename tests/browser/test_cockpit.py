@@ -116,7 +116,7 @@ def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebo
     run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))
     expect(run).to_have_attribute("aria-disabled", "true")
     cockpit.get_by_role("tab", name="Keep").click()  # what the page holds can be looked at
-    expect(panel_in(cockpit, "retention")).to_be_visible()
+    expect(panel_in(cockpit, "retention").first).to_be_visible()
     notebook.run_all()
     again = panel_in(notebook.output(2), "cockpit")
     expect(again.locator(".rn-state")).to_have_text(re.compile("Standing|Running"))
