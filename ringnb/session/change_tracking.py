@@ -7,8 +7,10 @@ for is always taken.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, final
 
 from ringnb.kernel.base import ActorCounters
@@ -33,6 +35,7 @@ class ChangeTracker:
         self._modifications: Counter[int] = Counter()
         self._saved: dict[int, StateVersion] = {}
         self._expected: dict[int, StateVersion] = {}  # of loads that are not confirmed yet
+        self._saving: dict[int, StateVersion] = {}  # of commits that are not noted yet
 
     def mark_modified(self, slot: int) -> None:
         """Note that an actor was changed between two steps; call it as the kernel's reply comes in."""
@@ -48,6 +51,18 @@ class ChangeTracker:
         """Note the version of an actor that is in the newest checkpoint of its history."""
         with self._lock:
             self._saved[slot] = version
+
+    @contextlib.contextmanager
+    def saving(self, versions: Mapping[int, StateVersion]) -> Iterator[None]:
+        """Note, by slot, what the block commits; `mark_saved` comes before its end, if it succeeds."""
+        with self._lock:
+            self._saving.update(versions)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for slot in versions:
+                    self._saving.pop(slot, None)
 
     def expect_saved(self, slot: int, version: StateVersion) -> None:
         """Note a saved version that an actor is about to be loaded with."""
@@ -67,6 +82,15 @@ class ChangeTracker:
             version = StateVersion(now.step, now.epoch, self._modifications[slot])
             # Between the kernel's load and its reply both count, for which of them holds is not known.
             return version in (self._saved.get(slot), self._expected.get(slot))
+
+    def is_being_saved(self, slot: int, now: ActorCounters) -> bool:
+        """Return whether the state that an actor has now is saved, or is in a commit under way."""
+        # A commit ends, and its actor may be due again, a moment before `mark_saved` is called.
+        with self._lock:
+            version = StateVersion(now.step, now.epoch, self._modifications[slot])
+            if version == self._saving.get(slot):
+                return True
+        return self.is_saved(slot, now)
 
     def has_changed(self, slot: int, now: ActorCounters, start_step: int = 0) -> bool:
         """Return whether an actor has been stepped, loaded or changed, and its state is not saved."""

@@ -195,7 +195,7 @@ class SnapshotService:
 
     def turn(self) -> None:
         """Request what is due, send what fits, wait for answers for a tick at most, hand them over."""
-        for request in self.manager.poll_due_snapshots(unless=self._is_saved):
+        for request in self.manager.poll_due_snapshots(unless=self._is_being_saved):
             self._add(request)
         schedule, by_steps = self.step_schedule, self.step_schedule.active
         for slot in schedule.due(self._step_of) if by_steps else ():
@@ -217,9 +217,9 @@ class SnapshotService:
             self.transport.pump(tick_s if wait_s is None else min(max(wait_s, 0.001), tick_s))
         self._hand_over()
 
-    def _is_saved(self, slot: int) -> bool:
+    def _is_being_saved(self, slot: int) -> bool:
         # Runs under the manager's lock: it must not call the manager.
-        return self._changes.is_saved(slot, self._kernel.counters(slot))
+        return self._changes.is_being_saved(slot, self._kernel.counters(slot))
 
     def changed(self) -> list[int]:
         """Return the registered actors that have changed since they were saved."""
@@ -334,7 +334,13 @@ class SnapshotService:
                     places.append(place)
                 except Exception as error:  # noqa: BLE001 - of this one: the others go on
                     results[place] = error
-            completed = self.manager.complete_snapshots(responses)
+            versions = {
+                status.request.actor_slot: status.version
+                for status in (capture.status for capture in group)
+                if status.version is not None
+            }
+            with self._changes.saving(versions):
+                completed = self.manager.complete_snapshots(responses)
             for place, result in zip(places, completed, strict=True):
                 results[place] = result
         except BaseException as error:

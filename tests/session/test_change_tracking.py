@@ -71,6 +71,27 @@ def test_looking_around_in_an_old_store_loses_nothing(beside_a_runner):
             assert pass_time(again) == went_back
 
 
+def test_what_is_due_again_before_its_commit_is_noted_is_not_saved_twice(
+    beside_a_runner, monkeypatch
+):
+    asked = []
+    is_being_saved, mark_saved = ChangeTracker.is_being_saved, ChangeTracker.mark_saved
+
+    def noting(self, slot, now):
+        asked.append(slot)
+        return is_being_saved(self, slot, now)
+
+    def late(self, slot, version):
+        asks = asked.count(0)
+        until(lambda: slot != 0 or asked.count(0) > asks)
+        mark_saved(self, slot, version)
+
+    monkeypatch.setattr(ChangeTracker, "is_being_saved", noting)
+    monkeypatch.setattr(ChangeTracker, "mark_saved", late)
+    with beside_a_runner() as s:
+        assert pass_time(s) == ["checkpoint_0_step_0"]
+
+
 def counters(step, epoch=0):
     return ActorCounters(step, 0, False, epoch, True, 0, 0, 0)
 
@@ -105,6 +126,17 @@ def test_what_was_expected_of_a_load_that_did_not_happen_is_forgotten_with_the_n
     changes.expect_saved(0, StateVersion(5, 1, 0))
     changes.mark_loaded(0, 1, 5, saved=False)
     assert not changes.is_saved(0, counters(5, epoch=1))
+
+
+def test_a_version_is_being_saved_until_its_commit_ends():
+    changes = ChangeTracker()
+    with changes.saving({0: StateVersion(5, 0, 0)}):
+        assert changes.is_being_saved(0, counters(5))
+        assert not changes.is_being_saved(0, counters(6))
+        assert not changes.is_saved(0, counters(5))  # it may fail yet
+    assert not changes.is_being_saved(0, counters(5))
+    changes.mark_saved(0, StateVersion(5, 0, 0))
+    assert changes.is_being_saved(0, counters(5))
 
 
 def test_a_change_after_the_capture_is_not_saved():
