@@ -82,6 +82,7 @@ class Controller:
         self.profile = current_profile()
         self.views: dict[str, View] = {}
         self._session_lock = threading.Lock()
+        self._seen_lock = threading.Lock()
         self.switchboard = board = Switchboard(self._poke)
         self.board, self.hand, self._messages = board.board, board.hand, board.messages
         self.say, self.settle, self.set_flags = board.say, board.settle, board.set_flags
@@ -250,11 +251,12 @@ class Controller:
 
     def _on_seen(self, _action: str, args: Mapping[str, Any]) -> None:
         view, what = str(args.get("view", "")), args.get("what")
-        seen = {k: v for k, v in self._seen.items() if k != view}
-        if what is not None:  # None: it is not on the page any more
-            seen[view] = str(args.get("panel", "")), str(what)
-        # A page that was closed could not tell: its views go when others come.
-        self._seen = dict(list(seen.items())[-_MOST_VIEWS:])
+        with self._seen_lock:  # two pages may tell at once, each on a thread of its own
+            seen = {k: v for k, v in self._seen.items() if k != view}
+            if what is not None:  # None: it is not on the page any more
+                seen[view] = str(args.get("panel", "")), str(what)
+            # A page that was closed could not tell: its views go when others come.
+            self._seen = dict(list(seen.items())[-_MOST_VIEWS:])
 
     def _on_choose(self, key: str, args: Mapping[str, Any]) -> None:
         self.choose(key, str(args.get("name", "")))
