@@ -101,10 +101,10 @@ class CellActor(Actor):
     With `stages`, the levels swap after every stage. All stages of a step have the same ``step``, and
     what stops, changes or captures an actor comes between two steps. A stage after the first may read
     ``next`` at its own cell: the midpoint rule, for example, takes half a step in its first stage and
-    writes ``next[0, x] + dt * f(now)`` in its second. What is to last from
-    one stage to the one after the next goes into a field. A field that a stage leaves unwritten keeps
-    what the stage before has read, not what it wrote. With `levels` of 2, ``<field>_previous`` is what
-    the last stage of the step has read.
+    writes ``next[0, x] + dt * f(now)`` in its second. What is to last from one stage to the one after
+    the next goes into a field. A stage writes every field: one that it left out would keep what the
+    stage before has read, not what that wrote, and is refused. With `levels` of 2,
+    ``<field>_previous`` is what the last stage of the step has read.
 
     For speed write the cell with one expression and choose neighbours by conditional expressions,
     ``now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]``: such a function runs as fast as the built-in

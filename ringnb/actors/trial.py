@@ -45,6 +45,7 @@ _OLD = (
     "The value of two steps before is there, which no checkpoint holds: a restored run would go on "
     "from another"
 )
+_READ = "What the stage before this one has read is there, not what that stage wrote"
 _NUMPY = str(Path(np.__file__).parent)
 _STEPS = (0, 1)
 _LIBRARY = os.path.dirname(os.__file__)
@@ -255,7 +256,7 @@ class _Trial:
         self.names = names_of(update, len(actor.arrays), reduces=reduces)
         self._reduces = reduces
         # Before the write, a later stage finds in `next` what the stage before it has read.
-        self.stored = actor.levels == 2 or later
+        self._later, self.stored = later, actor.levels == 2 or later
         self._update, self._code = uncompiled(update), update.__code__
         self.now, self._params = now.view(_Now), params.view(_Params)
         self._arrays = [array.view(_Array) for array in actor.arrays.values()]
@@ -303,7 +304,7 @@ class _Trial:
         one level, ``next`` holds anything when a step begins.
         """
         for field, written in enumerate(cell.written):
-            if not written and not self.stored:
+            if not written and (self._later or not self.stored):
                 where = place(self._code.co_filename, self._code.co_firstlineno)
                 raise _Fault(partial(self._keeps, step, at, field), where)
         reads = [read for read in cell.reads if not (read[0] and self.stored)]
@@ -339,11 +340,13 @@ class _Trial:
 
     def _keeps(self, step: int, at: tuple[int, ...], field: int, names: Names) -> tuple[str, str]:
         value = f"[{field}, {', '.join(names.cell)}]"
-        what = f"does not write {names.next}{value} in {self._at(step, at)}. {_OLD}"
-        remedy = (
-            f"Write it in every case, {names.next}{value} = {names.now}{value} where nothing changes; "
-            f"or pass levels=2, and checkpoints hold it. {TAKEN_AS_IT_IS}"
-        )
+        what = f"does not write {names.next}{value} in {self._at(step, at)}. "
+        what += _READ if self._later else _OLD
+        kept = f"{names.next}{value} = {names.now}{value}"
+        remedy = f"Write it in every case, {kept} where nothing changes"
+        if not self._later:
+            remedy += "; or pass levels=2, and checkpoints hold it"
+        remedy += f". {TAKEN_AS_IT_IS}"
         return what, remedy
 
     def _reads_own(self, names: Names) -> tuple[str, str]:

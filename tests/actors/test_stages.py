@@ -93,6 +93,24 @@ def test_the_first_stage_finds_no_level_before_unless_checkpoints_hold_it():
     )
 
 
+def second_of_two(now, next, params, step, x):
+    next[0, x] = now[1, x]
+
+
+def first_of_two(now, next, params, step, x):
+    next[0, x] = now[1, x]
+    next[1, x] = now[0, x] + 1
+
+
+def test_a_later_stage_writes_every_field():
+    stages = [first_of_two, second_of_two]
+    with pytest.raises(
+        ValueError, match=r"second_of_two does not write next\[1, x\].*= now\[1, x\]"
+    ):
+        rn.actors.CellActor(stages=stages, shape=(N,), fields=["u", "v"])
+    rn.actors.CellActor(stages=stages, shape=(N,), fields=["u", "v"], replayable=False)
+
+
 def late(now, next, params, step, x):
     next[0, x] = now[0, x + 1]
 
