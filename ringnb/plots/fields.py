@@ -33,7 +33,7 @@ from ringnb.plots.style import (
     when,
 )
 
-__all__ = ["Comparison", "Cut", "compare", "cut_of", "difference", "field", "film"]
+__all__ = ["Comparison", "Cut", "compare", "cut_of", "difference", "field", "film", "size_for"]
 
 _PIXELS = 1024  # of n times as many cells along an axis, every n-th is drawn
 _MOST_PANELS = 24
@@ -137,7 +137,7 @@ def _colour_bar(figure: Any, axes: Any, scale: Scale, label: str) -> None:
         bar.formatter.set_useOffset(False)  # values themselves: nobody adds 1e-7 to 6e-1
 
 
-def _size_for(data: npt.NDArray[Any], height: float) -> tuple[float, float]:
+def size_for(data: npt.NDArray[Any], height: float) -> tuple[float, float]:
     """Return width and height in inches of a figure of one panel, which a long grid should fill."""
     width = 5.6
     if data.ndim != 2 or data.shape[0] == data.shape[1]:
@@ -194,7 +194,7 @@ def field(
     cut = cut_of(checkpoint, name, axis, index)
     data = checkpoint[name][cut.where]
     scale = scale_for([data], cmap=cmap, limits=limits)
-    ax = make_axes(ax, *_size_for(data, 4.8))
+    ax = make_axes(ax, *size_for(data, 4.8))
     _draw(ax, data, cut.dims, checkpoint, scale, quantity(checkpoint, name))
     ax.set_title(title_of(checkpoint) + cut.words)
     return ax
@@ -330,7 +330,7 @@ def difference(
     cut = cut_of(a, name, axis, index)
     whole, same, largest, rms, _ = compare(a, b, name)
     shown = whole[cut.where]
-    ax = make_axes(ax, *_size_for(shown, 5.0))
+    ax = make_axes(ax, *size_for(shown, 5.0))
     limit = largest if largest > 0 and math.isfinite(largest) else 1.0
     scale = scale_for([shown], cmap=DIVERGING, limits=(-limit, limit))
     label = f"difference of {quantity(a, name)}"
