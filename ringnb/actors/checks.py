@@ -69,6 +69,8 @@ def _stacked(start: Mapping[str, npt.ArrayLike], actor: Actor) -> npt.NDArray[An
             f"start has arrays {sorted(found)}, {type(actor).__name__} needs {list(actor.fields)}"
             f"{' and may have ' + str(list(names[len(actor.fields) :])) if actor.levels > 1 else ''}"
         )
+        if not unknown:
+            msg += f": add one of {actor.shape} for each of {missing}, of zeros if a step fills it"
         raise ValueError(msg)
     arrays = [
         found[name] if name in found else found[name.removesuffix("_previous")] for name in names

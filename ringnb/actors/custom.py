@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FunctionType, MappingProxyType
 from typing import Any, final
 
@@ -31,7 +31,8 @@ class CellActor(Actor):
         grids of one and three axes; the position of a parameter counts, not its name. It reads
         ``now[field, y, x]`` at any cell and ``next`` at its own cell only, where it writes the cell's
         next value, ``next[field, y, x]``; until then, that holds the level before ``now``. It is
-        compiled by Numba, so it may use numbers, NumPy functions and other compiled functions.
+        compiled by Numba, so it may use numbers, NumPy functions, and functions of your own that are
+        decorated with ``numba.njit``.
         Left out where `stages` are given.
     shape : tuple of int
         Grid points per axis, one to three axes.
@@ -58,7 +59,7 @@ class CellActor(Actor):
         its parameters after the coordinates of the cell, in this order, at most 8. Their dtypes are
         their own. They are copied.
     kernel_type : str, optional
-        The name of the model; by default the name of `update`.
+        The name of the model; by default the name of `update`, or of the first stage.
     stages : sequence of callable, optional
         Several updates that a step calls in turn, in place of `update`, at most 32; one may stand there
         repeatedly. All cells have gone through a stage before the next begins, which finds in ``now``
@@ -144,13 +145,15 @@ class CellActor(Actor):
         super().__init__(shape, params or {}, start_step=start_step, start_time=start_time)
         self._arrays = check_arrays(arrays)
         self._reductions = {
-            name: Reduction(operation, _plain(f"reduce[{name!r}]", value, self._of_a_cell))
+            name: Reduction(
+                operation, _plain(f"reduce[{name!r}]", value, self._of_a_cell, self._arrays)
+            )
             for name, (operation, value) in check_reductions(
                 reduce, self.params, MAX_PARAMS
             ).items()
         }
         wanted = ["now", "next", "params", "step", *self.dims, *self._arrays]
-        self._stages = _stages(update, stages, wanted)
+        self._stages = _stages(update, stages, wanted, self._arrays)
         if levels not in (1, 2) or isinstance(levels, bool):
             msg = f"levels must be 1 or 2, got {levels!r}"
             raise ValueError(msg)
@@ -303,10 +306,15 @@ def from_arrays(
     return CellActor(update, first.shape, **(derived | options))
 
 
-def _stages(update: object, stages: object, wanted: list[str]) -> tuple[FunctionType, ...]:
+def _stages(
+    update: object, stages: object, wanted: list[str], arrays: Collection[str]
+) -> tuple[FunctionType, ...]:
     """Return the plain functions of a step."""
     if stages is None:
-        return (_plain("update", update, wanted),)
+        if isinstance(update, list | tuple):
+            msg = f"update must be one function, got {update!r}: give several as stages=[f, g]"
+            raise TypeError(msg)
+        return (_plain("update", update, wanted, arrays),)
     if update is not None:
         msg = "update and stages are two ways to say what a step computes: give one of them"
         raise TypeError(msg)
@@ -316,10 +324,13 @@ def _stages(update: object, stages: object, wanted: list[str]) -> tuple[Function
     if not 1 <= len(stages) <= MAX_STAGES:
         msg = f"stages must hold 1 to {MAX_STAGES} functions, got {len(stages)}"
         raise ValueError(msg)
-    return tuple(_plain(f"stages[{i}]", stage, wanted) for i, stage in enumerate(stages))
+    return tuple(_plain(f"stages[{i}]", stage, wanted, arrays) for i, stage in enumerate(stages))
 
 
-def _plain(what: str, function: object, wanted: list[str]) -> FunctionType:
+def _plain(
+    what: str, function: object, wanted: list[str], arrays: Collection[str] = ()
+) -> FunctionType:
+    """Return the plain function, which takes what is wanted, and the arrays last."""
     plain = getattr(function, "py_func", function)  # a Numba dispatcher's
     if not isinstance(plain, FunctionType):
         msg = f"{what} must be a function made with def or lambda, got {function!r}"
@@ -327,5 +338,13 @@ def _plain(what: str, function: object, wanted: list[str]) -> FunctionType:
     got = list(inspect.signature(plain).parameters)
     if len(got) != len(wanted):
         msg = f"{what}({', '.join(got)}) does not fit: it must take ({', '.join(wanted)})"
+        raise TypeError(msg)
+    # A position counts, not a name: arrays that changed places would compute something else, in silence.
+    last = range(len(wanted) - len(arrays), len(wanted))
+    if any(got[i] in arrays and got[i] != wanted[i] for i in last):
+        msg = (
+            f"{what}({', '.join(got)}) takes its arrays in another order than `arrays` has them: it "
+            f"must take ({', '.join(wanted)})"
+        )
         raise TypeError(msg)
     return plain

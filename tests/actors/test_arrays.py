@@ -100,6 +100,23 @@ def test_an_update_takes_as_many_as_there_are():
     assert list(actor.arrays) == ["depth"]
 
 
+def swapped(now, next, params, step, y, x, source, depth):
+    next[0, y, x] = now[0, y, x] + source[y, x]
+
+
+def swapped_value(now, params, step, y, x, source, depth):
+    return now[0, y, x]
+
+
+def test_arrays_that_a_function_names_in_another_order_are_refused():
+    arrays = {"depth": DEPTH, "source": DEPTH}
+    with pytest.raises(TypeError, match=r"another order than .*step, y, x, depth, source\)"):
+        rn.actors.CellActor(swapped, (6, 9), arrays=arrays)
+    with pytest.raises(TypeError, match=r"reduce\['sum'\].*another order"):
+        flowing(reduce={"sum": swapped_value})
+    rn.actors.CellActor(swapped, (6, 9), arrays={"a": DEPTH, "b": DEPTH})  # names are free
+
+
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [

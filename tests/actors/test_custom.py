@@ -41,7 +41,7 @@ def test_a_previous_level_that_is_left_out_is_that_of_now():
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ({"u": U}, r"has arrays \['u'\].*needs \['u', 'v'\]"),
+        ({"u": U}, r"has arrays \['u'\].*needs.*: add one of \(3, 4\) for.*\['v'\], of zeros"),
         ({"u": U, "v": V, "w": V}, r"has arrays \['u', 'v', 'w'\]"),
         ({"u": U, "v": V[:2]}, r"start\['v'\] has shape \(2, 4\).*\(3, 4\)"),
     ],

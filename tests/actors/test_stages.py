@@ -130,6 +130,7 @@ def test_a_later_stage_is_tried_too():
         ({"stages": [half, 3]}, TypeError, r"stages\[1\] must be a function"),
         ({"stages": [half, lambda now: None]}, TypeError, r"stages\[1\]\(now\) does not fit"),
         ({}, TypeError, "update must be a function"),
+        ({"update": [half, full]}, TypeError, r"one function.*give several as stages=\[f, g\]"),
     ],
 )
 def test_what_are_no_stages_is_refused(options, error, message):
