@@ -783,7 +783,9 @@ class CheckpointManager:
             self._events.retired(slot, [info])
         return freed
 
-    def prune_runs(self, keep_runs: int = 1, *, dry_run: bool = False) -> list[PrunedRun]:
+    def prune_runs(
+        self, keep_runs: int = 1, *, dry_run: bool = False, only: Collection[str] | None = None
+    ) -> list[PrunedRun]:
         """Delete whole runs of the registered actors by hand, but the newest of each.
 
         The run that a live actor goes on with stays, and the checkpoint that it continues from.
@@ -794,6 +796,8 @@ class CheckpointManager:
             How many runs of each actor stay, those with the newest commits.
         dry_run : bool, default False
             Only say what would go.
+        only : collection of str, optional
+            Ids of the checkpoints that may go: those of a preview that was shown. By default all may.
 
         Returns
         -------
@@ -808,7 +812,9 @@ class CheckpointManager:
         slots = {(a.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
         self._check_open()
         stay = [x for live in self._live_lineages() for x in (live.run, live.name) if x]
-        pruned = prune_runs(self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay)
+        pruned = prune_runs(
+            self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay, only=only
+        )
         for run in [] if dry_run else pruned:
             self._events.retired(slots[run.name_prefix, run.kernel_id], run.delete)
         return pruned

@@ -11,10 +11,10 @@ import traitlets
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.film import small_picture
 from ringnb.panels.core.pixels import tables_script
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import STATIC, View, script
-from ringnb.panels.deck.film import small_picture
 
 __all__ = ["AllActors", "Overview"]
 

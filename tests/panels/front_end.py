@@ -35,6 +35,7 @@ _DRAWN["CrankHandle"] = tuple(
 _DRAWN["FaultSwitches"] = tuple(
     f"faults.{name}" for name in ("lose", "slow", "full", "corrupt", "kill", "clear")
 )
+_DRAWN["WhatStays"] = tuple(f"retention.{name}" for name in ("adopt", "runs", "consider"))
 _DRAWN["Question"] = ("predict.commit", "predict.reveal")
 _DRAWN["Transport"] = _DRAWN["Deck"][:4]
 _DRAWN["Deck"] += ("moment.restore", "moment.branch")

@@ -29,6 +29,7 @@ from ringnb.panels.core.actor_picker import slot_picker
 from ringnb.panels.core.checkpoint_choices import CheckpointChoices
 from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.extents import Extents
+from ringnb.panels.core.film import Pictures
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
 from ringnb.panels.core.news import News
@@ -99,8 +100,11 @@ class Controller:
         self._follow(session)
         self.state = self._reader.read(session)
         self.choices = CheckpointChoices(self.state.histories)
-        # What the retention that is looked at would delete, by name; whoever previews it replaces it.
-        self.going: frozenset[str] = frozenset()
+        # What the retention that is looked at would delete, by name, and the view that shows it.
+        self._going: tuple[View | None, frozenset[str]] = (None, frozenset())
+        self.pictures = Pictures()
+        # Numbers of the selected actor's runs, by their ids; who draws the runs replaces it.
+        self.runs: Mapping[str, int] = {}
         # One widget, shown in several panels; its ``value`` is the slot that actions are about.
         self.picker = slot_picker(self.state.actors, "Actor")
         self.picker.add_class("ringnb-picker")
@@ -223,6 +227,16 @@ class Controller:
             self.display.poke()
 
         self._workers[worker].submit(job)
+
+    @property
+    def going(self) -> frozenset[str]:
+        """The names of what would be deleted, while a page sees the preview."""
+        view, names = self._going
+        return names if view is not None and view.seen else frozenset()
+
+    def show_going(self, view: View, names: frozenset[str]) -> None:
+        """Have all views show what the preview of one of them would delete. Any thread."""
+        self._going = view, names
 
     def note_store(self) -> None:
         """Have the store read again soon: it was changed by what no event tells. Any thread."""

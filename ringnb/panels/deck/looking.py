@@ -114,6 +114,7 @@ class Looking:
             numbers = self._numbers.setdefault(slot, RunNumbers())
             self.lanes = make_lanes(history, lineage, state.actors[slot].step, numbers)
             self.slot, self._lineage, self.history = slot, lineage, history
+            self._controller.runs = {lane.run: lane.number for lane in self.lanes.all}
         if not same or any(e.stage in ("disturbed", "adjusted", "restored") for e in new):
             self.version += 1
 

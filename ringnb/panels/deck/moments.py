@@ -50,6 +50,7 @@ class Moments:
             self._controller.say("note", choices.why_unresolved("main"))
             return
         name, slot = chosen.name, choices.slot
+        sound = [e.name for e in choices.of_actor() if choices.sound(e)]
         label = str(args.get("label") or "").strip() or "pinned in the panel"
         calls: dict[str, tuple[str, Callable[[Session], object]]] = {
             "pin": ("Pin", lambda s: self._pin(s, name, label)),
@@ -57,6 +58,7 @@ class Moments:
             "check": ("Check again", lambda s: self._check(s, [chosen])),
             "check_all": ("Check all", lambda s: self._check(s, choices.of_actor())),
             "download": ("Download", lambda s: self._download(s, [name])),
+            "download_all": ("Download", lambda s: self._download(s, sound)),
         }
         if action == "restore":
             self._restore("Restore", slot, name)
@@ -155,7 +157,8 @@ class Moments:
                 msg = f"{size:,} bytes are too many for the notebook's connection: use `ringnb export`"
                 raise ValueError(msg)
             self._controller.download(f"{names[0]}.zip", target.read_bytes())
-        return f"{names[0]} sent, {counted(size, 'byte')}"
+        what = names[0] if len(names) == 1 else counted(len(names), "checkpoint")
+        return f"{what} sent, {counted(size, 'byte')}"
 
     # -- on the display loop's thread ------------------------------------------------------------
 
@@ -178,6 +181,7 @@ class Moments:
                 "moment.check": there,
                 "moment.check_all": there,
                 "moment.download": button_state(unusable, why),
+                "moment.download_all": there,
             }
         )
 

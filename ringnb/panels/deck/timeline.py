@@ -9,16 +9,14 @@ from ipywidgets import Widget
 
 from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
-from ringnb.panels.core.controller import SessionGone
+from ringnb.panels.core.film import Wish
+from ringnb.panels.core.film_reader import FilmReader
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.deck.film import Film, Wish, small_picture
 from ringnb.panels.deck.lanes import Lane
 from ringnb.panels.deck.looking import Looking
 from ringnb.panels.deck.marks import Kind, MarkLog, make_marks
 from ringnb.panels.deck.widgets import Deck, Moment
-from ringnb.plots.style import pick_field
 
 __all__ = ["TimelinePanel"]
 
@@ -39,11 +37,11 @@ class TimelinePanel(Panel):
         looking = controller.views[Looking.key]
         assert isinstance(looking, Looking)
         self._looking = looking
-        self.film = Film()
+        self._reader = FilmReader(controller, "film")
+        self.film = self._reader.film
         self._marks = MarkLog()
         self._shown: tuple[object, ...] = ()  # what the marks were made of
         self._all_wanted = False  # a page has missed a version
-        self._traced = ""  # the field whose low, mean and high are known
         self._lane_of: dict[str, int] = {}  # of each checkpoint that could be read once
         self.deck = Deck(board=controller.board, hand=controller.hand)
         controller.on_do("look.marks", self._want_all)
@@ -73,8 +71,7 @@ class TimelinePanel(Panel):
             info = None if mark is None else by_name.get(mark.about)
             if info is not None and not info.damaged:
                 wishes.append(Wish(int(key), info, picture))
-        if self.film.wish(wishes):
-            self._controller.drawer.submit("film", self._read_next)
+        self._reader.wish(wishes)
 
     def _want_about(self, _action: str, args: Mapping[str, Any]) -> None:
         """Put what is said of the mark under the pointer."""
@@ -104,38 +101,6 @@ class TimelinePanel(Panel):
             verdict = self._controller.choices.verdict(e.name, "damaged")
             lines.append(f"{verdict}. The one before is shown instead")
         return lines
-
-    # -- on the drawer's thread ------------------------------------------------------------------
-
-    def _read_next(self) -> None:
-        """Read one small picture; what else waits for the drawer is served before the next."""
-        found = self.film.next()
-        if found is None:
-            return
-        wish, field = found
-        name = wish.info.name
-        try:
-            checkpoint = self.session.storage.load(name)
-            checkpoint.verify()  # also what is not shown: the playhead passes over what is damaged
-            small = small_picture(checkpoint, field)
-        except SessionGone:
-            return
-        except CheckpointCorrupt as error:
-            self._controller.note_damage(name, error)
-        except CheckpointNotFound:
-            pass  # retired meanwhile
-        except Exception as error:  # noqa: BLE001 - nothing may end the drawer's thread
-            self._controller.say(
-                "problem", f"Pictures: {name}: {error!r}", key="film", repeats=False
-            )
-        else:
-            self._controller.choices.note_verdict(name)
-            self._traced = pick_field(checkpoint, field)
-            ends = (self._traced, small.low, small.high)
-            self._controller.extents.note(wish.info.kernel_id, *ends)
-            self.film.add(wish, field, small)
-        self._controller.display.poke()
-        self._controller.drawer.submit("film", self._read_next)
 
     # -- on the display loop's thread ------------------------------------------------------------
 
@@ -171,7 +136,7 @@ class TimelinePanel(Panel):
             self.deck,
             slot=slot,
             field=self.film.field or "",
-            traced=self._traced,
+            traced=self._reader.traced,
             lanes=[lane_row(lane) for lane in lanes.all],
             actors={"count": len(state.actors), "selected": slot},
         )

@@ -32,7 +32,8 @@ class Deck(View):
         [
             tables_script(),
             _text(_CORE / "pixels.js"),
-            _joined("line", "film", "transport", "drawing", "deck"),
+            _text(_CORE / "film.js"),
+            _joined("line", "transport", "drawing", "deck"),
         ]
     )
     _css = _text(_STATIC / "deck.css")

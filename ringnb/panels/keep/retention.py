@@ -1,210 +1,380 @@
-"""The retention panel: choose a policy, see what it would delete, then apply it; pin what must stay."""
+"""The retention panel: every checkpoint, what a policy would delete of them, and how the disk fills."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from html import escape
-from typing import final
+import itertools
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
-from ipywidgets import HTML, Text, Widget
+from ipywidgets import Widget
 
-from ringnb._support.text import counted, format_bytes, rows_table
-from ringnb.checkpoint import retention
+from ringnb._support.text import counted, format_bytes
+from ringnb.checkpoint import ZarrStorage, retention
 from ringnb.checkpoint.pruning import PrunedRun
-from ringnb.checkpoint.retention import Policy
-from ringnb.errors import CheckpointError
+from ringnb.checkpoint.retention import Policy, PreviewOutdated, RetentionPreview
+from ringnb.errors import CheckpointError, CheckpointNotFound, RingnbError
+from ringnb.panels.core.controller import SessionGone
+from ringnb.panels.core.film import Wish
+from ringnb.panels.core.film_reader import FilmReader
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import WHOLE_LABEL, dropdown, integer_field, row
+from ringnb.panels.core.widgets import button_state, dropdown, integer_field, row
+from ringnb.panels.keep.forecast import Cadence, forecast
+from ringnb.panels.keep.sheet import SheetLog, tiles_of
+from ringnb.panels.keep.widgets import Sheet, WhatStays
 from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]
 
+_NEWEST, _ALL, _IN_FORCE = "the newest N", "all", "as in force"
 _POLICIES: dict[str, Callable[[int], Policy]] = {
-    "the newest N": retention.keep_last,
-    "the first of every N steps, and the newest": lambda n: (
-        retention.keep_every(n) | retention.keep_last(1)
-    ),
+    _NEWEST: retention.keep_last,
+    "one per N steps and the newest": lambda n: retention.keep_every(n) | retention.keep_last(1),
     "thinned out with age, from N seconds on": lambda n: retention.keep_thinning(float(n)),
-    "what fits into N MiB per actor": lambda n: retention.keep_within(n << 20),
-    "all": lambda _: retention.keep_all(),
+    "what fits into N MiB": lambda n: retention.keep_within(n << 20),
+    _ALL: lambda _: retention.keep_all(),
 }
+_LOOK_S = 0.3  # between two looks at what a policy would delete
+_DISK_S = 5.0  # between two looks at the disk
+_RATE_S = 60.0  # over which the growth is measured
+_REMEMBERED = 8  # previews that a page may still show
 
 
 @final
 class RetentionPanel(Panel):
-    """Steers what is kept; see `Panel`."""
+    """Steers what is kept; see `Panel`.
+
+    What would go is found on the drawer's thread whenever something has changed. A page names the
+    preview that it shows, and the manager deletes exactly that, or nothing.
+    """
 
     key = "retention"
     title = "Retention"
 
     def build(self) -> Sequence[Widget]:
-        """Make the widgets."""
-        # What was previewed, and so may be done: the policy as it is written, one checkpoint's name, and
-        # what goes of runs that were left behind.
-        self._previewed_policy: str | None = None
-        self._previewed_deletion: str | None = None
-        self._previewed_runs: list[PrunedRun] = []
-        self.policy = self.control(dropdown("Keep", _POLICIES), self._forget_preview)
-        kept = max(1, self._controller.state.config.max_snapshots)
-        self.number = self.control(integer_field("N", kept), self._forget_preview)
-        bar = self.actions(
-            "Retention",
-            ("preview", "Preview deletion", "Show what would be deleted; nothing changes"),
-            ("apply", "Apply and delete", "Needs a preview of exactly this policy"),
-        )
-        self.label = self.control(
-            Text(placeholder="why it is kept", description="Label", style=WHOLE_LABEL)
-        )
-        one = self.actions(
-            "One checkpoint",
-            ("pin", "Pin", "Keep the chosen checkpoint whatever the policy says"),
-            ("unpin", "Unpin", "Let the policy decide on the chosen checkpoint again"),
-            ("consider", "Preview its deletion", "Show what deleting the chosen one would free"),
-            ("delete", "Delete it", "Needs a preview of exactly this checkpoint"),
-        )
-        runs = self.actions(
-            "Earlier runs",
-            (
-                "runs",
-                "Preview earlier runs",
-                "Show what deleting all but the newest run would take",
-            ),
-            ("prune", "Delete earlier runs", "Needs a preview of exactly these runs"),
-        )
-        self.checkpoints = self.chooser("kept", "Checkpoint to pin or delete")
-        self.table = HTML()
-        self.in_force = HTML()
-        return [
-            self.in_force,
-            row(self.policy, self.number),
-            bar,
-            self.table,
-            self.checkpoints,
-            row(self.label),
-            one,
-            runs,
-        ]
+        """Make the contact sheet."""
+        controller = self._controller
+        self._sheet_log = SheetLog()
+        self._reader = FilmReader(controller, "sheet")
+        self._infos: dict[str, Any] = {}  # the selected actor's checkpoints, by name
+        self._all_wanted = False  # a page has missed a version
+        self._slot = -1
+        self._looked: tuple[Any, float] = (None, 0.0)  # for what was looked, and when
+        self._number = itertools.count(1)
+        self._previews: dict[int, RetentionPreview] = {}  # the newest last
+        self._pruned: list[PrunedRun] = []
+        self._disk_at = -_DISK_S
+        self._usage: tuple[int, int] | None = None  # bytes in all, and free
+        self._own: deque[tuple[float, int]] = deque()
+        self._forecast_of: object = None
+        self.sheet = Sheet(board=controller.board, hand=controller.hand)
+        for name, handler in (
+            ("all", self._want_all),
+            ("pictures", self._want_pictures),
+            ("adopt", self._adopt),
+            ("delete", self._delete),
+        ):
+            controller.on_do(f"{self.key}.{name}", handler)
+        return [self.sheet]
+
+    def side(self) -> Sequence[Widget]:
+        """Make the choice of a policy, what it does, the disk, and one checkpoint."""
+        board, hand = self._controller.board, self._controller.hand
+        self.heading = WhatStays(board=board, hand=hand, heads=True)
+        config = self._controller.state.config
+        kept = config.max_snapshots
+        chosen = _IN_FORCE if config.retention is not None else _NEWEST if kept else _ALL
+        options = [*_POLICIES, _IN_FORCE]
+        self.policy = self.control(dropdown("Keep", options, value=chosen), self._choose)
+        self.number = self.control(integer_field("N", kept or 12), self._choose)
+        self.stays = WhatStays(board=board, hand=hand)
+        choice = row(self.policy, self.number)
+        choice.add_class("rn-policy")
+        return [self.heading, choice, self.stays]
+
+    # -- on Jupyter's thread ---------------------------------------------------------------------
+
+    def _choose(self, _: object) -> None:
+        self._controller.note_use()
 
     def _chosen_policy(self) -> Policy:
-        return _POLICIES[self.policy.value](int(self.number.value))
+        make = _POLICIES.get(self.policy.value)
+        number = int(self.number.value)
+        return self._controller.state.config.policy if make is None else make(number)
 
-    def _forget_preview(self, _: object) -> None:
-        self._previewed_policy = None
-        self._controller.note_use()
+    def _want_all(self, _action: str, _args: Mapping[str, Any]) -> None:
+        self._all_wanted = True
+        self._controller.display.poke()
+
+    def _want_pictures(self, _action: str, args: Mapping[str, Any]) -> None:
+        """Have the small pictures read that a page would show."""
+        most = self._controller.profile.small_pictures
+        wishes = []
+        for key in list(args.get("keys", ()))[:most]:
+            info = self._infos.get(self._sheet_log.name_of(int(key)) or "")
+            if info is not None and not info.damaged:
+                wishes.append(Wish(int(key), info, True))
+        self._reader.wish(wishes)
+
+    def _adopt(self, _action: str, args: Mapping[str, Any]) -> None:
+        shown = self._previews.get(int(args.get("shown", -1)))
+        if shown is None:
+            self._controller.say("warning", "Adopt: what was shown is not so any more; look again")
+            return
+
+        def work(session: Session) -> None:
+            """Adopt it."""
+            try:
+                deleted = session.manager.apply_retention(shown=shown)
+            except PreviewOutdated as error:
+                self._controller.say("warning", f"Adopt: {error}", key="adopt")
+                return
+            finally:
+                self._looked = (None, 0.0)
+            self._controller.settle("adopt", "a later adoption")
+            freed = f", {format_bytes(shown.freed_bytes)} free" if deleted else ""
+            text = f"{shown.policy!r} holds from now on; deleted {len(deleted)}{freed}"
+            self._controller.say("done", text)
+
+        self.submit("Adopt", work, done="", worker="storage")
+
+    def _delete(self, _action: str, args: Mapping[str, Any]) -> None:
+        name, id_ = str(args.get("name", "")), str(args.get("id", ""))
+
+        def work(session: Session) -> str:
+            """Delete one, if it is still the one that was asked about."""
+            if not any(
+                e.name == name and e.id == id_
+                for slot in session.manager.registered
+                for e in session.manager.history(slot)
+            ):
+                msg = f"{name} is not there any more"
+                raise CheckpointNotFound(msg)
+            freed = session.manager.discard(name)
+            if self._controller.choices.chosen.get("main") == name:
+                self._controller.choose("main", "")
+            self._controller.settle("delete", "its deletion")
+            return f"{name} is deleted, {format_bytes(freed)} free"
+
+        self.submit("Delete", work, worker="storage")
 
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
-        label, chosen = self.label.value.strip(), self._controller.choices.resolve("kept")
-        policy = self._chosen_policy()
-        if action == "preview":
-            self.submit("Preview", lambda s: self._preview(s, policy), worker="storage")
-        elif action == "apply":
-            if self._previewed_policy != repr(policy):
-                self.refuse("Apply: preview this policy first, so that you see what it deletes")
-                return
-            self.submit("Apply", lambda s: self._apply(s, policy), worker="storage")
-        elif action == "runs":
-            self.submit("Earlier runs", self._preview_runs, worker="storage")
+        if action == "runs":
+            self.submit("Earlier runs", self._ask_runs, done="", worker="storage")
         elif action == "prune":
-            if not self._previewed_runs:
-                self.refuse("Delete earlier runs: preview them first, so that you see what goes")
-                return
             self.submit("Earlier runs", self._prune, worker="storage")
-        elif chosen is None:
-            self.refuse(self._controller.choices.why_unresolved("kept"))
-        elif action == "pin":
-            why, name = label or "pinned in the panel", chosen.name
-            done = f"{name} is pinned: {why}"
-            self.submit("Pin", lambda s: s.storage.pin(name, why), done=done, worker="storage")
-        elif action == "unpin":
-            name = chosen.name
-            done = f"{name} is not pinned: the policy decides on it again"
-            self.submit("Unpin", lambda s: s.storage.unpin(name), done=done, worker="storage")
         elif action == "consider":
-            self.submit(
-                "Delete", lambda s: self._preview_deletion(s, chosen.name), worker="storage"
-            )
-        elif self._previewed_deletion != chosen.name:
-            self.refuse(f"Delete: preview the deletion of {chosen.name} first")
-        else:
-            self.submit("Delete", lambda s: self._delete(s, chosen.name), worker="storage")
+            chosen = self._controller.choices.resolve("main")
+            if chosen is None:
+                self.refuse(self._controller.choices.why_unresolved("main"))
+                return
 
-    def _preview_runs(self, session: Session) -> str:
+            def ask(session: Session) -> None:
+                """Ask whether it may go."""
+                freed = session.manager.discard(chosen.name, dry_run=True)
+                text = f"Delete {chosen.name}? It frees {format_bytes(freed)} and cannot be undone"
+                self._ask("delete", text, "it", {"name": chosen.name, "id": chosen.id})
+
+            self.submit("Delete", ask, done="", worker="storage")
+
+    def _ask(self, action: str, text: str, what: str, args: Mapping[str, Any]) -> None:
+        do = (f"{self.key}.{action}", f"Delete {what}", dict(args))
+        keep = ("say.dismiss", f"Keep {what}", {"key": action})
+        self._controller.say("warning", text, key=action, actions=[do, keep], repeats=False)
+
+    # -- on the storage worker -------------------------------------------------------------------
+
+    def _ask_runs(self, session: Session) -> None:
         pruned = session.manager.prune_runs(dry_run=True)
-        self._previewed_runs = pruned
+        self._pruned = pruned
         going = [e for run in pruned for e in run.delete]
-        self.put(self.table, value=_table_of(pruned) if pruned else "")
-        return (
-            f"Deleting {counted(len(pruned), 'earlier run')} would take "
-            f"{counted(len(going), 'checkpoint')}, {format_bytes(sum(e.nbytes for e in going))}"
+        if not going:
+            self.refuse("Earlier runs: there is nothing to delete of them")
+            return
+        size = format_bytes(sum(e.nbytes for e in going))
+        text = (
+            f"Delete {counted(len(going), 'checkpoint')} of {counted(len(pruned), 'earlier run')}, "
+            f"{size}? They are crossed out on the sheet. It cannot be undone"
         )
+        self._ask("prune", text, "them", {})
 
     def _prune(self, session: Session) -> str:
-        seen, self._previewed_runs = self._previewed_runs, []
-        if session.manager.prune_runs(dry_run=True) != seen:
-            msg = "the earlier runs have changed since the preview; nothing was deleted: preview again"
+        seen, self._pruned = self._pruned, []
+        if not seen or session.manager.prune_runs(dry_run=True) != seen:
+            msg = "the earlier runs have changed since; nothing was deleted: look again"
             raise CheckpointError(msg)
-        going = [e for run in session.manager.prune_runs() for e in run.delete]
-        self.put(self.table, value="")
+        ids = [e.id for run in seen for e in run.delete]
+        going = [e for run in session.manager.prune_runs(only=ids) for e in run.delete]
+        self._controller.settle("prune", "their deletion")
         return f"{counted(len(going), 'checkpoint')} of earlier runs deleted"
 
-    def _preview_deletion(self, session: Session, name: str) -> str:
-        freed = session.manager.discard(name, dry_run=True)
-        self._previewed_deletion = name
-        return f"Deleting {name} would free {freed:,} bytes on disk. It cannot be undone"
+    # -- on the drawer's thread ------------------------------------------------------------------
 
-    def _delete(self, session: Session, name: str) -> str:
-        self._previewed_deletion = None
-        freed = session.manager.discard(name)
-        self._controller.choose("kept", "")  # not the deleted one
-        return f"{name} is deleted, {freed:,} bytes on disk are free"
+    def _look(self, policy: Policy) -> None:
+        """Find out what a policy would delete now."""
+        try:
+            preview = self.session.manager.preview_retention(policy)
+        except SessionGone:
+            return
+        except (RingnbError, OSError):
+            return  # the store says so where it is read or written
+        except Exception as error:  # noqa: BLE001 - nothing may end the drawer's thread
+            self._controller.say("problem", f"Preview: {error!r}", key="preview", repeats=False)
+            return
+        newest = next(reversed(self._previews.values()), None)
+        if newest is None or repr(newest) != repr(preview) or newest != preview:
+            previews = {**self._previews, next(self._number): preview}
+            self._previews = dict(list(previews.items())[-_REMEMBERED:])
+        self._controller.display.poke()
 
-    def _preview(self, session: Session, policy: Policy) -> str:
-        preview = session.manager.preview_retention(policy)
-        self.put(self.table, value=preview._repr_html_())
-        self._previewed_policy = repr(policy)
-        return (
-            f"{policy!r} would keep {len(preview.keep)}, delete {len(preview.delete)} and free "
-            f"{preview.freed_bytes:,} bytes on disk"
-        )
+    def _look_at_disk(self) -> None:
+        """Ask how full the disk is: that may take long."""
+        try:
+            storage = self.session.storage
+            folders = storage.folders if isinstance(storage, ZarrStorage) else ()
+            usage = shutil.disk_usage(folders[0]) if folders else None
+        except (SessionGone, OSError):
+            return
+        self._usage = None if usage is None else (usage.total, usage.free)
+        self._controller.display.poke()
 
-    def _apply(self, session: Session, policy: Policy) -> str:
-        session.manager.reconfigure(retention=policy)
-        deleted = session.manager.apply_retention()
-        self._previewed_policy = None
-        self.put(self.table, value="")
-        names = ", ".join(deleted) or "nothing"
-        return f"{policy!r} applies from now on; deleted {len(deleted)}: {names}"
+    # -- on the display loop's thread ------------------------------------------------------------
 
     def show(self, state: SessionState) -> None:
-        """Put the current policy, and which buttons can be used."""
-        pinned = [e.pin is not None for h in state.histories for e in h]
-        self.put(
-            self.in_force,
-            value=f"<p>Current policy: <code>{escape(repr(state.config.policy))}</code>. "
-            f"Pinned: {sum(pinned)} of {len(pinned)}.</p>",
-        )
-        self.put(self.checkpoints, items=self._controller.choices.items())
-        chosen = self._controller.choices.resolve("kept")
+        """Put the sheet, what would go, the disk, and which buttons can be used."""
+        controller, choices, now = self._controller, self._controller.choices, time.monotonic()
+        policy = self._chosen_policy()
+        looks_for = (repr(policy), state.appended, state.histories, choices.damages)
+        if looks_for != self._looked[0] and now - self._looked[1] >= _LOOK_S:
+            self._looked = looks_for, now
+            controller.drawer.submit("retention", lambda: self._look(policy))
+        if now - self._disk_at >= _DISK_S:
+            self._disk_at = now
+            controller.drawer.submit("disk", self._look_at_disk)
+        number, preview = next(reversed(self._previews.items()), (0, None))
+        if preview is not None and repr(preview.policy) != repr(policy):
+            preview = None  # another one is on its way
+        going = frozenset() if preview is None else frozenset(e.name for e in preview.delete)
+        if controller.switchboard.messages.is_open("prune"):
+            going |= {e.name for run in self._pruned for e in run.delete}
+        controller.show_going(self, going)
+        self._show_sheet(state, going)
+        self._show_preview(number, preview, state)
+        self._show_disk(state, policy, now)
+        chosen = choices.resolve("main")
+        one = {} if chosen is None else {"name": chosen.name, "pin": chosen.pin}
+        self.put(self.stays, one=one)
+        self.put(self.heading, in_force=repr(state.config.policy))
+        ended, why = state.ended, state.life
+        pinned = chosen is not None and chosen.pin is not None
+        off = ended or chosen is None or pinned
+        unusable = "It is pinned" if pinned else choices.why_unresolved("main")
         self.flags(
-            apply={"disabled": self._previewed_policy != repr(self._chosen_policy())},
-            delete={"disabled": chosen is None or self._previewed_deletion != chosen.name},
-            prune={"disabled": not self._previewed_runs},
+            adopt=button_state(ended or preview is None, why if ended else "It is looked at"),
+            runs=button_state(ended, why),
+            consider=button_state(off, why if ended else unusable),
         )
 
-
-def _table_of(pruned: Sequence[PrunedRun]) -> str:
-    """Return the runs of which something goes, as a table."""
-    header = ("actor", "run", "steps", "goes", "stays")
-    rows = [
-        (
-            p.kernel_id,
-            p.run.id[:6],
-            f"{p.run.first_step:,} to {p.run.last_step:,}",
-            counted(len(p.delete), "checkpoint"),
-            ", ".join(f"{e.name} ({why})" for e, why in p.keep) or "nothing",
+    def _show_sheet(self, state: SessionState, going: frozenset[str]) -> None:
+        choices = self._controller.choices
+        slot = min(self._controller.slot, len(state.actors) - 1)
+        history = state.histories[slot]
+        self._infos = {e.name: e for e in history}
+        tiles = tiles_of(history, self._controller.runs, going, choices.sound, choices.verdict)
+        change = self._sheet_log.update(tiles)
+        if slot != self._slot or self._all_wanted:
+            self._slot, self._all_wanted = slot, False
+            change = self._sheet_log.whole()
+        if change is not None:
+            self.put(self.sheet, tiles=change)
+        view = self._controller.views.get("field")
+        self._reader.film.show_field(getattr(view, "field", None) or None)
+        batch = self._reader.film.take()
+        if batch is not None:
+            self.put(self.sheet, film=batch)
+        self.put(
+            self.sheet, actor=state.actors[slot].kernel_id, field=self._reader.film.field or ""
         )
-        for p in pruned
-    ]
-    return rows_table("Earlier runs", header, rows)
+
+    def _show_preview(
+        self, number: int, preview: RetentionPreview | None, state: SessionState
+    ) -> None:
+        if preview is None:
+            self.put(self.stays, preview={"id": 0, "going": 0, "words": "Looking …", "more": ""})
+            return
+        n = len(preview.delete)
+        pinned = sum(e.pin is not None for e in preview.keep)
+        words = (
+            f"{n:,} would go, {format_bytes(preview.freed_bytes)} freed"
+            if n
+            else "Nothing would go"
+        )
+        more = f"{len(preview.keep):,} stay, {pinned:,} pinned"
+        self.put(self.stays, preview={"id": number, "going": n, "words": words, "more": more})
+
+    def _show_disk(self, state: SessionState, policy: Policy, now: float) -> None:
+        own = sum(e.nbytes for h in state.histories for e in h)
+        if not self._own or now - self._own[-1][0] >= 1.0:
+            self._own.append((now, own))
+            while now - self._own[0][0] > _RATE_S:
+                self._own.popleft()
+        then, was = self._own[0]
+        rate = (own - was) / (now - then) if now - then >= 1.0 else 0.0
+        sign = "+" if rate >= 0 else "-"
+        disk: dict[str, Any] = {
+            "own_words": format_bytes(own),
+            "rate": f"{sign}{format_bytes(round(abs(rate)))}/s",
+        }
+        if self._usage is None:
+            disk["words"] = "free space not known"
+        else:
+            total, free = self._usage
+            disk |= {"own": own, "free": free, "all": total}
+            disk["words"] = f"{format_bytes(free)} of {format_bytes(total)} free"
+        self.put(self.stays, disk=disk)
+        cadence, slot = self._cadence(state), min(self._controller.slot, len(state.actors) - 1)
+        last = next((e for e in reversed(state.histories[slot]) if not e.damaged), None)
+        chosen = self.policy.value.replace("N", f"{int(self.number.value):,}")
+        made_of = (repr(policy), repr(state.config.policy), cadence, self._usage, last)
+        if made_of == self._forecast_of:
+            return
+        self._forecast_of = made_of
+        if last is None or cadence is None:
+            words = "No checkpoint comes by itself: the disk stays as it is" if last else None
+            self.put(self.sheet, forecast={} if words is None else {"words": words})
+            return
+        present = sum(e.run == last.run for e in state.histories[slot])
+        lines = [("in force", state.config.policy), (chosen, policy)]
+        if repr(policy) == repr(state.config.policy):
+            lines = lines[1:]
+        # On the drawer's thread, as policies are tried on many checkpoints.
+        usage, actors = self._usage, len(state.actors)
+        self._controller.drawer.submit(
+            "forecast",
+            lambda: self._put_forecast(lines, last, cadence, present, actors, own, usage),
+        )
+
+    def _cadence(self, state: SessionState) -> Cadence | None:
+        """Return how checkpoints of the selected actor come from now on; None if none does by itself."""
+        a = state.actors[min(self._controller.slot, len(state.actors) - 1)]
+        if state.ended:
+            return None
+        rate = float(f"{a.rate:.1g}")  # so that the forecast does not flicker
+        if state.config.enabled:
+            return Cadence(state.config.interval_s, rate * state.config.interval_s)
+        if a.every is not None and rate > 0:
+            return Cadence(a.every / rate, a.every)
+        return None
+
+    def _put_forecast(self, *of: Any) -> None:
+        """Try the policies and show what comes of it."""
+        try:
+            found = forecast(*of)
+        except Exception as error:  # noqa: BLE001 - a user's policy may raise anything
+            found = {"words": f"No forecast: {error!r}"}
+        self.put(self.sheet, forecast=found)
+        self._controller.display.poke()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from ipywidgets import HTML, Text, ToggleButton, Widget
+from ipywidgets import Checkbox, Text, ToggleButton, VBox, Widget
 
-from ringnb._support.text import counted, facts_table, format_bytes
+from ringnb._support.text import counted, format_bytes
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import SessionState
@@ -19,6 +19,8 @@ from ringnb.panels.core.widgets import (
     number_field,
     row,
 )
+from ringnb.panels.keep.forecast import young_s
+from ringnb.panels.keep.widgets import When
 from ringnb.session.session import Session
 
 __all__ = ["CheckpointPanel"]
@@ -67,6 +69,18 @@ class CheckpointPanel(Panel):
         self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
         timeout_s = state.config.request_timeout_s
         self.timeout = self._seconds_field("Request timeout (s)", "request_timeout", timeout_s)
+        mode_ = state.config.state_guard.mode
+        self.guard = self.control(
+            Checkbox(
+                value=mode_ == "pause",
+                description="Guard: pause when a value is not finite",
+                indent=False,
+                tooltip="It is looked for at every checkpoint",
+            ),
+            self._set_guard,
+        )
+        self.guard.add_class("rn-guard")
+        self._known: tuple[object, ...] = ()  # what the controls were last told of the manager
         self.label = self.control(
             Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL)
         )
@@ -77,26 +91,39 @@ class CheckpointPanel(Panel):
             ("live.snapshot_all", "Snapshot every actor", "Checkpoint all actors"),
             ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
         )
-        self.overview = HTML()
-        return [
-            row(self.automatic, self.mode, *self._by_mode.values(), self.timeout),
-            row(self.label),
-            bar,
-            self.overview,
-        ]
+        board, hand = self._controller.board, self._controller.hand
+        self.heading = When(board=board, hand=hand, heads=True)
+        self.words = When(board=board, hand=hand)
+        every = row(self.automatic, self.mode, *self._by_mode.values())
+        every.add_class("rn-when")
+        alone = VBox([row(self.timeout, self.label), bar])
+        alone.add_class("rn-alone")  # in the cockpit, the deck has the button
+        return [self.heading, every, self.guard, self.words, alone]
 
     def _seconds_field(self, description: str, setting: str, value: float) -> Any:
         """Make a field for one of the manager's settings, which follows it at once."""
 
         def change(seconds: float) -> None:
+            if seconds == getattr(self._controller.state.config, f"{setting}_s"):
+                return  # the field shows what is set
             new, done = {setting: float(seconds)}, f"{setting} is {float(seconds)} now"
             self.submit("Setting", lambda s: s.manager.reconfigure(**new), done=done)
 
         return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
 
-    def _submit_schedule(self, _: object) -> None:
+    def _set_guard(self, pauses: bool) -> None:
+        guard = self._controller.state.config.state_guard
+        if pauses == (guard.mode == "pause"):
+            return
+        new = ("pause" if pauses else "warn", *guard.invariants)
+        done = "A value that is not finite pauses the actor" if pauses else "It is only warned"
+        self.submit("Guard", lambda s: s.manager.reconfigure(guard=new), done=done)
+
+    def _submit_schedule(self, change: object) -> None:
         """Enqueue the schedule that the controls show together."""
         on, mode = self.automatic.value, self.mode.value
+        if change is on and on == _is_automatic(self._controller.state):
+            return  # the switch shows what is set
         steps, time_s = int(self.steps.value), float(self.time.value)
 
         def work(session: Session) -> str:
@@ -129,6 +156,25 @@ class CheckpointPanel(Panel):
         # The front end alone writes the field, so it cannot be emptied from here.
         self._controller.do("live.snapshot", label=self.label.value)
 
+    def _follow(self, state: SessionState) -> None:
+        """Have the controls show what a cell has set since."""
+        config = state.config
+        known = (
+            config.interval_s,
+            config.request_timeout_s,
+            config.state_guard.mode,
+            _is_automatic(state),
+        )
+        if known == self._known:
+            return
+        first, self._known = not self._known, known
+        if first:
+            return
+        self.put(self.interval, value=config.interval_s)
+        self.put(self.timeout, value=config.request_timeout_s)
+        self.put(self.guard, value=config.state_guard.mode == "pause")
+        self.put(self.automatic, value=_is_automatic(state))
+
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
         every = state.actors[0].every
@@ -140,10 +186,12 @@ class CheckpointPanel(Panel):
         # One of the three intervals applies. (A control's layout is a display: the loop writes it.)
         for mode, field in self._by_mode.items():
             self.put(field.layout, display=None if mode == self.mode.value else "none")
+        self._follow(state)
         s = state.statistics
         schedule, due = _schedule_words(state)
         sizes = [e.nbytes for h in state.histories for e in h]
         facts = {
+            "automatic": schedule,
             "next due": due,
             "last": _last_commit(state),
             "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
@@ -151,11 +199,38 @@ class CheckpointPanel(Panel):
             "done": f"{s.completed} committed, {s.failed} failed",
             "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
         }
-        self.put(self.overview, value=facts_table(f"Automatic snapshots are {schedule}", facts))
+        self.put(self.heading, due=f"next {due}" if due.startswith(("in ", "now")) else due)
+        stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns
+        rows = [list(fact) for fact in facts.items()]
+        self.put(self.words, cost=_cost_words(stall_ns, _last_ms(state)), facts=rows)
         self.flags(
             snapshot=button_state(state.ended, state.life),
             cancel=button_state(s.pending == 0, "Nothing is pending"),
         )
+
+
+def _is_automatic(state: SessionState) -> bool:
+    return state.config.enabled or any(a.every is not None for a in state.actors)
+
+
+def _last_ms(state: SessionState) -> float | None:
+    """Return how long the last commit took, from the request on."""
+    last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
+    if last is None:
+        return None
+    times = stage_times([e for e in state.events if e.request_id == last.request_id])
+    return sum(ns for _, ns in times) / 1e6
+
+
+def _cost_words(stall_ns: int, commit_ms: float | None) -> str:
+    """Say what a checkpoint costs, and which interval loses least."""
+    if not stall_ns or commit_ms is None:
+        return "What a checkpoint costs is measured at the first one"
+    best_s = young_s(stall_ns / 1e9)
+    return (
+        f"Stops the actor for {stall_ns / 1e3:,.0f} µs, is on disk after {commit_ms:.1f} ms. At one "
+        f"crash a day every {best_s:.2g} s loses least (Young)"
+    )
 
 
 def _schedule_words(state: SessionState) -> tuple[str, str]:
@@ -179,9 +254,7 @@ def _last_commit(state: SessionState) -> str:
     last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
     if last is None:
         return "none yet"
-    times = stage_times([e for e in state.events if e.request_id == last.request_id])
-    total_ns = sum(ns for _, ns in times)
-    return f"{last.name}, {total_ns / 1e6:.1f} ms from request to commit"
+    return f"{last.name}, {_last_ms(state):.1f} ms from request to commit"
 
 
 def _steps_of(session: Session, slot: int, time_s: float) -> int:

@@ -1,86 +1,126 @@
-"""The retention panel: nothing is deleted without a preview."""
+"""The retention panel: what is deleted is what was shown, or nothing."""
 
 from __future__ import annotations
 
-from front_end import choose, flag, press, told
+from front_end import do, flag, look, marks_of, press, told
 from waiting import until
 
 import ringnb as rn
+from ringnb.panels.deck.marks import Flag
 
 
-def test_retention_deletes_only_what_was_previewed(session):
+def names(session):
+    return session.storage.list()
+
+
+def fates(panel):
+    """What a page shows of each checkpoint, by its name."""
+    do(panel, "retention.all")
+    until(lambda: panel.sheet.tiles["from"] == 0)
+    return {tile[2]: tile[5] for tile in panel.sheet.tiles.get("add", ())}
+
+
+def shows(panel, going):
+    until(lambda: panel.stays.preview.get("going") == going)
+    return panel.stays.preview["id"]
+
+
+def test_what_is_adopted_is_what_sheet_and_line_show(session):
     for _ in range(4):
         session.run_steps(0, 1)
         session.snapshot(0)
+    timeline, panel = session.panel("timeline"), session.panel("retention")
+    panel.policy.value, panel.number.value = "the newest N", 2
+    shown = shows(panel, 2)
+    doomed = {e.name for e in session.manager.preview_retention(rn.retention.keep_last(2)).delete}
+    assert {name for name, fate in fates(panel).items() if fate == "goes"} == doomed
+    assert "2 would go" in panel.stays.preview["words"]
+    until(lambda: sum(bool(mark[4] & Flag.GOING) for mark in marks_of(timeline)) == 2)
+    do(panel, "retention.adopt", shown=shown)
+    until(lambda: len(names(session)) == 2)
+    assert not doomed & set(names(session))
+    until(lambda: told(panel, "keep_last(2) holds from now on; deleted 2"))
+    until(lambda: panel.heading.in_force == "keep_last(2)")
+    shows(panel, 0)
+
+
+def test_a_commit_after_the_preview_makes_its_adoption_refused(session):
+    session.manager.reconfigure(max_snapshots=0)
+    for _ in range(4):
+        session.snapshot(0)
     panel = session.panel("retention")
-    panel.number.value = 2
-    press(panel, "apply")
-    until(lambda: told(panel, "preview this policy first"))
-    assert len(session.storage.list()) == 4
-    press(panel, "preview")
-    until(lambda: flag(panel, "apply")["disabled"] is False)
-    assert "would delete 2" in panel.table.value
-    panel.number.value = 1  # another policy than the one that was previewed
-    until(lambda: flag(panel, "apply")["disabled"] is True)
-    panel.number.value = 2
-    press(panel, "preview")
-    until(lambda: flag(panel, "apply")["disabled"] is False)
-    press(panel, "apply")
-    until(lambda: len(session.storage.list()) == 2)
-    assert session.manager.config.retention == rn.retention.keep_last(2) or "keep_last(2)" in repr(
-        session.manager.config.retention
-    )
+    panel.policy.value, panel.number.value = "the newest N", 2
+    shown = shows(panel, 2)
+    for _ in range(2):
+        session.snapshot(0)
+    shows(panel, 4)
+    before = names(session)
+    do(panel, "retention.adopt", shown=shown)  # of a page that has not heard of it
+    until(lambda: told(panel, "Adopt: 2 checkpoints came since; nothing was deleted: look again"))
+    assert names(session) == before
+    assert "keep_last" not in repr(session.manager.config.policy)
+    do(panel, "retention.adopt", shown=10**6)
+    until(lambda: told(panel, "Adopt: what was shown is not so any more"))
+    assert names(session) == before
 
 
-def test_one_checkpoint_is_deleted_after_a_preview_but_never_the_newest_or_a_pinned_one(session):
+def test_one_checkpoint_is_deleted_after_a_question_but_never_the_newest_or_a_pinned_one(session):
     first, second, newest = [session.snapshot(0).name for _ in range(3)]
     session.storage.pin(second, "kept")
     panel = session.panel("retention")
-    until(lambda: len(panel.checkpoints.items) == 3)
 
-    def ask(name, *actions):
-        choose(panel, "kept", name)
-        for action in actions:
-            press(panel, action)
+    def choose(name):
+        until(lambda: (look(panel, name=name), panel.stays.one.get("name") == name)[1])
 
-    ask(first, "delete")
-    until(lambda: told(panel, f"preview the deletion of {first} first"))
-    ask(newest, "consider")
+    choose(newest)
+    press(panel, "consider")
     until(lambda: told(panel, "newest sound one"))
-    ask(second, "consider")
-    until(lambda: told(panel, "unpin it first"))
-    assert flag(panel, "delete")["disabled"]
-    ask(first, "consider")
-    until(lambda: flag(panel, "delete")["disabled"] is False)
-    choose(panel, "kept", second)  # another choice needs a preview of its own
-    until(lambda: flag(panel, "delete")["disabled"])
-    ask(first, "delete")
+    choose(second)
+    until(lambda: flag(panel, "consider")["disabled"])
+    assert panel.stays.one["pin"] == "kept"
+    choose(first)
+    press(panel, "consider")
+    until(lambda: told(panel, f"Delete {first}? It frees"))
+    question = next(m for m in panel.line.board.messages if m["key"] == "delete")
+    (delete, _, args), (keep, _, _) = question["actions"]
+    assert keep == "say.dismiss"
+    do(panel, delete, **{**args, "id": "another"})
+    until(lambda: told(panel, f"{first} is not there any more"))
+    do(panel, delete, **args)
     until(lambda: told(panel, f"{first} is deleted"))
     assert session.manager.list_checkpoints(0) == [second, newest]
     assert session.events.select("retired")[-1].name == first
-    until(lambda: panel.line.board.chosen["kept"] == "")  # what is gone is not the choice any more
-    ask(first, "pin")
-    until(lambda: told(panel, f"{first} is not there any more"))
+    until(lambda: panel.stays.one.get("name") == newest)  # what is gone is not the choice any more
 
 
-def test_earlier_runs_are_deleted_after_a_preview_of_exactly_these(session):
+def test_earlier_runs_are_deleted_after_a_question_about_exactly_these(session):
     first = [session.snapshot(0).name for _ in range(2)]
     session.restore(0, first[0])
     session.run_steps(0, 1)
     second = session.snapshot(0).name
     panel = session.panel("retention")
-    press(panel, "prune")
-    until(lambda: told(panel, "preview them first"))
+    do(panel, "retention.prune")
+    until(lambda: told(panel, "look again"))
     press(panel, "runs")
-    until(lambda: flag(panel, "prune")["disabled"] is False)
-    assert told(panel, "Deleting 1 earlier run would take 1 checkpoint")
-    assert f"{first[0]} (" in panel.table.value  # the other run branches from it
+    until(lambda: told(panel, "Delete 1 checkpoint of 1 earlier run"))
+    until(lambda: fates(panel).get(first[1]) == "goes")
     session.storage.pin(first[1], "kept")
-    press(panel, "prune")
-    until(lambda: told(panel, "changed since the preview"))
+    do(panel, "retention.prune")
+    until(lambda: told(panel, "changed since"))
     session.storage.unpin(first[1])
     press(panel, "runs")
-    until(lambda: flag(panel, "prune")["disabled"] is False)
-    press(panel, "prune")
+    until(lambda: told(panel, "Delete 1 checkpoint of 1 earlier run"))
+    do(panel, "retention.prune")
     until(lambda: told(panel, "1 checkpoint of earlier runs deleted"))
     assert session.manager.list_checkpoints(0) == [first[0], second]
+
+
+def test_the_disk_is_told_and_pictures_come_when_a_page_asks(session):
+    session.snapshot(0)
+    panel = session.panel("retention")
+    until(lambda: panel.stays.disk.get("all"))
+    assert "free" in panel.stays.disk["words"]
+    fates(panel)
+    do(panel, "retention.pictures", keys=[tile[0] for tile in panel.sheet.tiles["add"]])
+    until(lambda: panel.sheet.film.get("items"))
+    assert panel.sheet.film["items"][0][1:3] == [24, 24]

@@ -6,6 +6,11 @@ from front_end import press, said, told
 from waiting import until
 
 import ringnb as rn
+from ringnb.panels.keep.schedule import _cost_words
+
+
+def words(panel):
+    return "; ".join(f"{name}: {text}" for name, text in panel.words.facts)
 
 
 def test_settings_take_effect_on_the_running_manager(session):
@@ -15,7 +20,7 @@ def test_settings_take_effect_on_the_running_manager(session):
     panel.automatic.value = True
     until(lambda: session.manager.is_enabled)
     until(lambda: len(session.manager.list_checkpoints(1)) == 1)
-    until(lambda: "every 7.5 s" in panel.overview.value)
+    until(lambda: "every 7.5 s" in words(panel))
 
 
 def test_the_controls_show_what_a_cell_has_set_and_send_nothing_back(session):
@@ -40,10 +45,10 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     fields = (panel.interval, panel.steps, panel.time)
     until(lambda: [f.layout.display for f in fields] == ["none", None, "none"])
     assert not session.manager.is_enabled
-    until(lambda: "slot 1 at step 50" in panel.overview.value)
+    until(lambda: "slot 1 at step 50" in words(panel))
     session.run_steps(0, 60)
     until(lambda: len(session.manager.list_checkpoints(0)) == 1)
-    until(lambda: "slot 0 at step 100" in panel.overview.value)
+    until(lambda: "slot 0 at step 100" in words(panel))
     dt = session.params(0)["dt"]
     panel.time.value = 70.2 * dt
     panel.mode.value = "simulated time"
@@ -73,3 +78,23 @@ def test_a_labelled_snapshot_is_pinned(session):
     until(lambda: told(panel, "is pinned: calm"))
     (info,) = session.manager.history(0)
     assert info.pin == "calm"
+
+
+def test_controls_show_what_a_cell_has_set_and_set_nothing_by_that(session):
+    panel = session.panel("checkpoint")
+    until(lambda: panel.words.facts)
+    session.manager.reconfigure(interval=7.5, guard="pause", enabled=True)
+    until(
+        lambda: (
+            (panel.interval.value, panel.guard.value, panel.automatic.value) == (7.5, True, True)
+        )
+    )
+    until(lambda: panel.heading.due.startswith("next in "))
+    assert not told(panel, "interval is") and not told(panel, "from now on")
+    panel.guard.value = False
+    until(lambda: session.manager.config.state_guard.mode == "warn")
+
+
+def test_what_a_checkpoint_costs_is_said_with_the_interval_that_loses_least():
+    assert "At one crash a day every 1.6 s loses least" in _cost_words(15_000, 5.6)
+    assert "measured at the first one" in _cost_words(0, None)

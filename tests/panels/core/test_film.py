@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import ringnb as rn
-from ringnb.panels.deck.film import Film, Small, Wish, small_picture
+from ringnb.panels.core.film import Film, Small, Wish, small_picture
 from ringnb.testing.storages import make_snapshot
 
 SMALL = Small(2, 3, b"picture", -1.0, 0.5, 2.0, 0, "diverging")

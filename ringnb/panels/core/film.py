@@ -20,7 +20,7 @@ from ringnb.panels.core.pixels import pack, summarize, thin
 from ringnb.plots.fields import cut_of
 from ringnb.plots.style import ValueRange, pick_field, value_range
 
-__all__ = ["Film", "Small", "Wish", "small_picture"]
+__all__ = ["Film", "Pictures", "Small", "Wish", "small_picture"]
 
 _SIDE = 64
 _MOST_KEPT = 2000  # pictures, of about 3 kB each
@@ -70,12 +70,33 @@ def small_picture(checkpoint: Checkpoint, field: str | None) -> Small:
 
 
 @final
-class Film:
-    """The small pictures that were made, and the wishes that are not met yet. Any thread."""
+class Pictures:
+    """The small pictures that were made for any view of a session. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._made: OrderedDict[tuple[str, int, str | None], Small] = OrderedDict()
+
+    def find(self, info: CheckpointInfo, field: str | None) -> Small | None:
+        """Return a picture that was made, None if it was not."""
+        with self._lock:
+            return self._made.get((info.name, info.sequence, field))
+
+    def add(self, info: CheckpointInfo, field: str | None, small: Small) -> None:
+        """Keep a picture; the oldest go when there are too many."""
+        with self._lock:
+            self._made[info.name, info.sequence, field] = small
+            while len(self._made) > _MOST_KEPT:
+                self._made.popitem(last=False)
+
+
+@final
+class Film:
+    """The small pictures that were made, and the wishes that are not met yet. Any thread."""
+
+    def __init__(self, pictures: Pictures | None = None) -> None:
+        self._lock = threading.Lock()
+        self._pictures = Pictures() if pictures is None else pictures
         self._wishes: deque[Wish] = deque()
         self._done: list[tuple[Wish, Small]] = []
         self._batches = 0
@@ -97,7 +118,7 @@ class Film:
         with self._lock:
             self._wishes.clear()
             for one in wishes:
-                made = self._made.get(self._identity(one.info))
+                made = self._pictures.find(one.info, self.field)
                 if made is None:
                     self._wishes.append(one)
                 else:
@@ -112,9 +133,7 @@ class Film:
     def add(self, wish: Wish, field: str | None, small: Small) -> None:
         """Take a picture that was made."""
         with self._lock:
-            self._made[wish.info.name, wish.info.sequence, field] = small
-            while len(self._made) > _MOST_KEPT:
-                self._made.popitem(last=False)
+            self._pictures.add(wish.info, field, small)
             if field == self.field:
                 self._done.append((wish, small))
 
@@ -133,6 +152,3 @@ class Film:
             values = (small.low, small.mean, small.high, small.bad, small.kind)
             items.append([wish.key, small.rows, small.columns, len(data), *values])
         return {"n": batch, "items": items, "px": bytes(packed)}
-
-    def _identity(self, info: CheckpointInfo) -> tuple[str, int, str | None]:
-        return info.name, info.sequence, self.field

@@ -1,0 +1,60 @@
+"""The widgets of the tab Keep: displays, which send by the hand; see `ringnb.panels.core.widgets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import traitlets
+
+from ringnb.panels import core
+from ringnb.panels.core.pixels import tables_script
+from ringnb.panels.core.widgets import View, script
+
+__all__ = ["Sheet", "WhatStays", "When"]
+
+_STATIC = Path(__file__).parent / "static"
+_CSS = (_STATIC / "keep.css").read_text(encoding="utf-8")
+_CORE = Path(core.__file__).parent / "static"
+
+
+class Sheet(View):
+    """The contact sheet, a small picture per checkpoint, and the forecast of the disk below it."""
+
+    _esm = "\n".join(
+        [
+            tables_script(),
+            *((_CORE / f"{name}.js").read_text(encoding="utf-8") for name in ("pixels", "film")),
+            script("forecast", _STATIC),
+            (_STATIC / "sheet.js").read_text(encoding="utf-8"),
+        ]
+    )
+    _css = _CSS
+    actor = traitlets.Unicode().tag(sync=True)  # whose checkpoints they are
+    tiles = traitlets.Dict({"v": 0}).tag(sync=True)  # what the version before lacks, see `SheetLog`
+    film = traitlets.Dict().tag(sync=True)  # a batch of small pictures, see `Film.take`
+    field = traitlets.Unicode().tag(sync=True)  # which the pictures show; "" for the first
+    forecast = traitlets.Dict().tag(sync=True)  # see `retention.RetentionPanel`
+
+
+class WhatStays(View):
+    """The heading of what stays; or, below the choice of a policy, what it does, the disk, and one."""
+
+    _esm = script("stays", _STATIC)
+    _css = _CSS
+    heads = traitlets.Bool().tag(sync=True)
+    in_force = traitlets.Unicode().tag(sync=True)  # the policy, as it is written
+    preview = traitlets.Dict().tag(sync=True)  # going, words, more
+    disk = traitlets.Dict().tag(sync=True)  # own, free and all in bytes, words, rate
+    one = traitlets.Dict().tag(sync=True)  # name, pin (None if it is not pinned)
+
+
+class When(View):
+    """The heading of when; or, below the controls of the interval, what that costs."""
+
+    _esm = script("when", _STATIC)
+    _css = _CSS
+    heads = traitlets.Bool().tag(sync=True)
+    due = traitlets.Unicode().tag(sync=True)
+    cost = traitlets.Unicode().tag(sync=True)
+    facts: Any = traitlets.List().tag(sync=True)  # a name and a text each; not in the cockpit
