@@ -263,7 +263,7 @@ class RetentionPanel(Panel):
             going |= {e.name for run in self._pruned for e in run.delete}
         controller.show_going(self, going)
         self._show_sheet(state, going)
-        self._show_preview(number, preview, state)
+        self._show_preview(number, preview)
         self._show_disk(state, policy, now)
         chosen = choices.resolve("main")
         one = {} if chosen is None else {"name": chosen.name, "pin": chosen.pin}
@@ -300,9 +300,7 @@ class RetentionPanel(Panel):
             self.sheet, actor=state.actors[slot].kernel_id, field=self._reader.film.field or ""
         )
 
-    def _show_preview(
-        self, number: int, preview: RetentionPreview | None, state: SessionState
-    ) -> None:
+    def _show_preview(self, number: int, preview: RetentionPreview | None) -> None:
         if preview is None:
             self.put(self.stays, preview={"id": 0, "going": 0, "words": "Looking …", "more": ""})
             return
