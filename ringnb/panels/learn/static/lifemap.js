@@ -202,7 +202,7 @@ async function render({ model, el }) {
       chip.listed.title = token.note;
       for (const node of [chip.drawn, chip.listed]) { setAttribute(node, "data-end", ended ? token.end : ""); setAttribute(node, "data-at", at); }
       chip.drawn.style.transform = `translate(${x - 8 * place}px, ${y - 5 * place}px)`;
-      chip.drawn.style.display = place < 3 ? "" : "none";
+      chip.drawn.style.display = place < (ended ? 1 : 3) ? "" : "none"; // of what has ended the newest
       chip.drawn.style.transition = calm || chip.drawn.parentNode === null ? "none" : "";
       if (chip.drawn.parentNode === null) map.chips.prepend(chip.drawn);
       const row = list.rows[at]?.chips;
