@@ -70,7 +70,9 @@ def test_one_checkpoint_is_deleted_after_a_question_but_never_the_newest_or_a_pi
     panel = session.panel("retention")
 
     def choose(name):
-        until(lambda: (look(panel, name=name), panel.stays.one.get("name") == name)[1])
+        until(lambda: name in fates(panel))
+        look(panel, name=name)
+        until(lambda: panel.stays.one.get("name") == name)
 
     choose(newest)
     press(panel, "consider")
