@@ -80,7 +80,6 @@ class CheckpointPanel(Panel):
             self._set_guard,
         )
         self.guard.add_class("rn-guard")
-        self._known: tuple[object, ...] = ()  # what the controls were last told of the manager
         self.label = self.control(
             Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL)
         )
@@ -104,8 +103,6 @@ class CheckpointPanel(Panel):
         """Make a field for one of the manager's settings, which follows it at once."""
 
         def change(seconds: float) -> None:
-            if seconds == getattr(self._controller.state.config, f"{setting}_s"):
-                return  # the field shows what is set
             new, done = {setting: float(seconds)}, f"{setting} is {float(seconds)} now"
             self.submit("Setting", lambda s: s.manager.reconfigure(**new), done=done)
 
@@ -113,17 +110,13 @@ class CheckpointPanel(Panel):
 
     def _set_guard(self, pauses: bool) -> None:
         guard = self._controller.state.config.state_guard
-        if pauses == (guard.mode == "pause"):
-            return
         new = ("pause" if pauses else "warn", *guard.invariants)
         done = "A value that is not finite pauses the actor" if pauses else "It is only warned"
         self.submit("Guard", lambda s: s.manager.reconfigure(guard=new), done=done)
 
-    def _submit_schedule(self, change: object) -> None:
+    def _submit_schedule(self, _: object) -> None:
         """Enqueue the schedule that the controls show together."""
         on, mode = self.automatic.value, self.mode.value
-        if change is on and on == _is_automatic(self._controller.state):
-            return  # the switch shows what is set
         steps, time_s = int(self.steps.value), float(self.time.value)
 
         def work(session: Session) -> str:
@@ -156,37 +149,18 @@ class CheckpointPanel(Panel):
         # The front end alone writes the field, so it cannot be emptied from here.
         self._controller.do("live.snapshot", label=self.label.value)
 
-    def _follow(self, state: SessionState) -> None:
-        """Have the controls show what a cell has set since."""
-        config = state.config
-        known = (
-            config.interval_s,
-            config.request_timeout_s,
-            config.state_guard.mode,
-            _is_automatic(state),
-        )
-        if known == self._known:
-            return
-        first, self._known = not self._known, known
-        if first:
-            return
-        self.put(self.interval, value=config.interval_s)
-        self.put(self.timeout, value=config.request_timeout_s)
-        self.put(self.guard, value=config.state_guard.mode == "pause")
-        self.put(self.automatic, value=_is_automatic(state))
-
     def show(self, state: SessionState) -> None:
         """Put when the next is due, and how the last went."""
         every = state.actors[0].every
         self.reflect(self.interval, state.config.interval_s)
         self.reflect(self.timeout, state.config.request_timeout_s)
         self.reflect(self.automatic, state.config.enabled or every is not None)
+        self.reflect(self.guard, state.config.state_guard.mode == "pause")
         if every is not None:
             self.reflect(self.steps, every)
         # One of the three intervals applies. (A control's layout is a display: the loop writes it.)
         for mode, field in self._by_mode.items():
             self.put(field.layout, display=None if mode == self.mode.value else "none")
-        self._follow(state)
         s = state.statistics
         schedule, due = _schedule_words(state)
         sizes = [e.nbytes for h in state.histories for e in h]
@@ -207,10 +181,6 @@ class CheckpointPanel(Panel):
             snapshot=button_state(state.ended, state.life),
             cancel=button_state(s.pending == 0, "Nothing is pending"),
         )
-
-
-def _is_automatic(state: SessionState) -> bool:
-    return state.config.enabled or any(a.every is not None for a in state.actors)
 
 
 def _last_ms(state: SessionState) -> float | None:

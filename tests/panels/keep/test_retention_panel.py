@@ -16,7 +16,7 @@ def names(session):
 def fates(panel):
     """What a page shows of each checkpoint, by its name."""
     do(panel, "retention.all")
-    until(lambda: panel.sheet.tiles["from"] == 0)
+    until(lambda: panel.sheet.tiles.get("from") == 0)
     return {tile[2]: tile[5] for tile in panel.sheet.tiles.get("add", ())}
 
 
