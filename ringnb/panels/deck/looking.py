@@ -131,7 +131,10 @@ class Looking:
         found = self._found[1]
         if found is None:
             return
-        if found.name != choices.chosen.get("main"):
+        name = choices.chosen.get("main")
+        # Of several of one step, one may have been chosen by its name.
+        named = any(e.name == name and e.step == step and choices.sound(e) for e in self.history)
+        if found.name != name and not named:
             choices.look(found.name, number, step)
         now, where = time.monotonic(), (looked, found.name)
         if self._rest[0] != where:
