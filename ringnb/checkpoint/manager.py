@@ -721,17 +721,14 @@ class CheckpointManager:
             the policy nor the store.
         """
         self._check_open()
-        if shown is None:
-            shown = self.preview_retention()
-        else:
-            self._adopt(shown)
+        shown = self.preview_retention() if shown is None else self._adopt(shown)
         slots = {(a.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
         deleted = delete_all(self._storage, shown.delete)
         for e in deleted:
             self._events.retired(slots.get((e.name_prefix, e.kernel_id), e.actor_slot), [e])
         return [e.name for e in (*deleted, *self._keep_budget([], 0))]
 
-    def _adopt(self, shown: RetentionPreview) -> None:
+    def _adopt(self, shown: RetentionPreview) -> RetentionPreview:
         """Adopt the policy of a preview, or refuse."""
         before = None
         while True:
@@ -740,10 +737,9 @@ class CheckpointManager:
                 # What has changed while it was looked may change what goes: then it looks again. A
                 # later commit deletes by the new policy, as it should; here only what was shown goes.
                 if now == before:
-                    self._check_open()
                     self._config = self._config.changed(retention=shown.policy)
                     self._budget.look_again()
-                    return
+                    return shown
             before = now
             check_preview(shown, self.preview_retention(shown.policy))
 

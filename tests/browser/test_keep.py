@@ -1,0 +1,99 @@
+"""Keep in a page: what is crossed out is what goes, or nothing does; a full disk is told once."""
+
+from __future__ import annotations
+
+import json
+
+from . import cells
+from .driver import expect
+from .lab import panel_in, screenshot
+
+SIX = """
+for _ in range(6):
+    session.run_steps(0, 50)
+    session.snapshot(0)
+"""
+_GOING = "nodes => nodes.filter(n => n.dataset.fate === 'goes').map(n => n.dataset.name)"
+
+
+def opened(notebook):
+    """A cockpit whose tab Keep is seen; six checkpoints are stored."""
+    notebook.page.set_viewport_size({"width": 1500, "height": 1800})
+    made = cells.session(enabled=False).replace("max_snapshots=8", "max_snapshots=0")
+    notebook.open([made, SIX, "session.panel()"])
+    notebook.run_all()
+    cockpit = panel_in(notebook.output(2), "cockpit")
+    cockpit.get_by_role("tab", name="Keep").click()
+    return cockpit
+
+
+def stored(notebook):
+    return json.loads(notebook.python("import json; print(json.dumps(session.storage.list()))"))
+
+
+def test_what_is_crossed_out_is_what_goes_and_after_a_commit_nothing_does(notebook):
+    cockpit = opened(notebook)
+    tiles = cockpit.get_by_role("listbox", name="Checkpoints, newest first").get_by_role("option")
+    expect(tiles).to_have_count(6)
+    expect(cockpit.locator(".rn-line .rn-going")).to_have_count(0)
+    cockpit.get_by_role("combobox", name="Keep").select_option("the newest N")
+    number = cockpit.get_by_role("spinbutton", name="N", exact=True)
+    number.fill("2")
+    number.press("Enter")
+    adopt = cockpit.get_by_role("button", name="Adopt, delete 4")
+    expect(adopt).to_be_visible()
+    expected = json.loads(
+        notebook.python(
+            "import json; print(json.dumps([e.name for e in session.manager.preview_retention("
+            "rn.retention.keep_last(2)).delete]))"
+        )
+    )
+    expect(cockpit.locator(".rn-tile[data-fate='goes']")).to_have_count(4)
+    assert sorted(tiles.evaluate_all(_GOING)) == sorted(expected)
+    expect(cockpit.locator(".rn-line .rn-going")).to_have_count(4)
+    screenshot(cockpit, "keep")
+    # A commit that the page has not heard of: what is shown is not what would go any more.
+    cockpit.get_by_role("tab", name="Explore").click()
+    expect(cockpit.locator(".rn-line .rn-going")).to_have_count(0)
+    cockpit.get_by_role("tab", name="Keep").click()
+    notebook.python("panel = session.panel('retention'); late = panel.stays.preview['id']")
+    notebook.python("session.run_steps(0, 50); session.snapshot(0); session.snapshot(0)")
+    all_names = stored(notebook)
+    notebook.python("panel._controller.do('retention.adopt', shown=late)")
+    expect(
+        cockpit.get_by_text("Adopt: 2 checkpoints came since; nothing was deleted: look again")
+    ).to_be_visible()
+    assert stored(notebook) == all_names
+    cockpit.get_by_role("button", name="Adopt, delete 6").click()
+    expect(cockpit.get_by_text("keep_last(2) holds from now on; deleted 6").first).to_be_visible()
+    expect(tiles).to_have_count(2)
+    assert set(stored(notebook)) < set(all_names) - set(expected)
+    # A click on a tile moves the playhead there; arrows go on.
+    tiles.nth(1).click()
+    expect(tiles.nth(1)).to_have_attribute("aria-selected", "true")
+    notebook.page.keyboard.press("ArrowLeft")
+    expect(tiles.nth(0)).to_have_attribute("aria-selected", "true")
+    expect(tiles.nth(0)).to_be_focused()
+
+
+def test_a_full_disk_is_one_problem_with_a_count_that_the_next_commit_settles(notebook):
+    cockpit = opened(notebook)
+    notebook.python("session.faults.fill_disk(True)")
+    snapshot = cockpit.get_by_role("button", name="Snapshot now")
+    line = cockpit.locator(".rn-say").locator("visible=true")
+    for n in (1, 2):
+        snapshot.click()
+        expect(line).to_contain_text("no space left", ignore_case=True)
+        if n > 1:
+            expect(line).to_contain_text("×")
+    problem = line.locator(".rn-text")
+    assert cockpit.get_by_text(problem.inner_text()).locator("visible=true").count() == 1
+    cockpit.get_by_role("tab", name="Learn").click()
+    full = cockpit.get_by_role("switch", name="Full disk")
+    expect(full).to_have_attribute("aria-checked", "true")
+    cockpit.get_by_role("button", name="All clear").click()
+    expect(full).to_have_attribute("aria-checked", "false")
+    snapshot.click()
+    expect(line).to_contain_text("Committed")
+    cockpit.get_by_role("button", name="History").click()
+    expect(cockpit.locator(".rn-log")).to_contain_text("settled at")
