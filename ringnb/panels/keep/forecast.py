@@ -73,6 +73,7 @@ def growth_of(policy: Policy, last: CheckpointInfo, cadence: Cadence) -> Growth 
     """Try a policy on checkpoints to come that are like `last`; None if it would read them."""
 
     def load(_name: str) -> Any:
+        """Tell that it reads."""
         raise _Reads
 
     begin = datetime(2000, 1, 1, tzinfo=UTC) if last.created_at is None else last.created_at

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from front_end import do, flag, look, marks_of, press, told
 from waiting import until
 
 import ringnb as rn
 from ringnb.panels.deck.marks import Flag
+
+
+@pytest.fixture(autouse=True)
+def _patient(session):
+    session.manager.reconfigure(request_timeout=30.0)
 
 
 def names(session):
