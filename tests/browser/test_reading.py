@@ -80,10 +80,7 @@ def test_voila(voila_server, page, cockpit_notebook):
     expect(cockpit.locator(".rn-state")).to_contain_text("Running")
     timeline.get_by_role("button", name="Pause", exact=True).click()
     expect(cockpit.locator(".rn-state")).to_contain_text("Standing")
-    cockpit.get_by_role("tab", name="Keep").click()
-    checkpoint = panel_in(cockpit, "checkpoint")
-    checkpoint.get_by_role("button", name="Snapshot now", exact=True).click()
-    cockpit.get_by_role("tab", name="Explore").click()
+    timeline.get_by_role("button", name="Snapshot now", exact=True).click()
     expect(panel_in(cockpit, "field")).to_contain_text("Stored")
     assert unnamed_controls(cockpit) == []
     for width in (1280, 480):

@@ -126,6 +126,10 @@ class CheckpointPanel(Panel):
                 every = [steps for _ in slots]
             elif on and mode == _TIME:
                 every = [_steps_of(session, slot, time_s) for slot in slots]
+            if (
+                on and mode == _SECONDS
+            ):  # first: at no moment is it off, which the switch would show
+                session.manager.reconfigure(enabled=True)
             for slot, count in enumerate(every):
                 session.snapshot_every(count, slot)
             session.manager.reconfigure(enabled=on and mode == _SECONDS)
