@@ -54,7 +54,7 @@ def uniform(seed: Any, step: Any, cell: Any) -> Any:
     Parameters
     ----------
     seed, step, cell : int
-        Not negative, below 2**63.
+        Not negative, below 2**63. A float, as parameters are, loses its fraction.
 
     Returns
     -------
