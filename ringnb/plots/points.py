@@ -115,6 +115,12 @@ def particles(
         )
         _bar(ax, scale.norm, scale.cmap, label)
     ax.set_aspect("equal")
+    if placed.any():
+        ends = [(float(a[placed].min()), float(a[placed].max())) for a in (xs, ys)]
+        half = 0.55 * max(high - low for low, high in ends) or 0.5
+        middle_x, middle_y = ((low + high) / 2 for low, high in ends)
+        ax.set_xlim(middle_x - half, middle_x + half)
+        ax.set_ylim(middle_y - half, middle_y + half)
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
     ax.set_title(title_of(checkpoint))

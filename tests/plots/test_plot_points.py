@@ -32,6 +32,10 @@ def test_particles_are_where_two_fields_say_and_coloured_by_a_third(swarm):
     assert ax.get_xlabel() == "x (m)"
     assert bar_label(ax.figure) == "temperature (K)"
     assert "step 4" in ax.get_title()
+    x, y = ax.get_xlim(), ax.get_ylim()  # a square that holds all, so the bar is as high as it
+    assert x[1] - x[0] == pytest.approx(y[1] - y[0])
+    assert (x[0] < PLACES[:, 0]).all()
+    assert (PLACES[:, 1] < y[1]).all()
 
 
 def test_columns_of_one_field_are_places_as_well(swarm):
