@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name
+from ringnb._support.checks import check_name, check_number
 from ringnb.actors.base import MAX_ARRAYS, Actor
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "check_arrays",
     "check_axes",
     "check_dtype",
+    "check_limits",
     "check_positive",
     "check_start",
 ]
@@ -112,6 +113,33 @@ def check_arrays(arrays: object) -> dict[str, npt.NDArray[Any]]:
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         array.flags.writeable = False
         found[check_name(name, "name of an array")] = array
+    return found
+
+
+def check_limits(
+    limits: object, params: Mapping[str, float]
+) -> dict[str, tuple[float, float] | None]:
+    """Return the limits of parameters, lowest and highest of each; TypeError, ValueError."""
+    example = "such as {'rate': (0.0, 1.0)}, or None for no slider"
+    if not isinstance(limits, Mapping | None):
+        msg = f"limits must map names of parameters to pairs of numbers, {example}, got {limits!r}"
+        raise TypeError(msg)
+    found: dict[str, tuple[float, float] | None] = {}
+    for name, pair in (limits or {}).items():
+        if name not in params:
+            msg = f"limits names {name!r}, which is no parameter: use {', '.join(params) or 'none'}"
+            raise ValueError(msg)
+        if pair is None:
+            found[name] = None
+            continue
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            msg = f"limits[{name!r}] must be a pair of numbers, {example}, got {pair!r}"
+            raise TypeError(msg)
+        low, high = (check_number(value, f"limits[{name!r}]") for value in pair)
+        if low >= high:
+            msg = f"limits[{name!r}] must have the lower value first, got {pair!r}"
+            raise ValueError(msg)
+        found[name] = low, high
     return found
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ringnb._support.checks import check_bool, check_name, check_slot
 from ringnb.actors.base import MAX_PARAMS, MAX_STAGES, Actor, FieldSpec
-from ringnb.actors.checks import DTYPES, Start, check_arrays, check_dtype, check_start
+from ringnb.actors.checks import DTYPES, Start, check_arrays, check_dtype, check_limits, check_start
 from ringnb.actors.reductions import Reduction, check_reductions
 from ringnb.actors.trial import try_reduction, try_update
 from ringnb.actors.update_rules import check_references, check_text
@@ -78,6 +78,9 @@ class CellActor(Actor):
         for looking for a fault. On the CPU and in the simulator.
     replayable : bool, default True
         Refuse an update whose steps a restored run would not repeat. False lets it in.
+    limits : mapping of str to (float, float) or None, optional
+        Between which values a slider of the cockpit moves a parameter, None: it has no slider. One that
+        is not named here goes from a tenth of its value to ten times that. Code may set any value.
 
     Raises
     ------
@@ -138,11 +141,13 @@ class CellActor(Actor):
         inject: Callable[..., None] | None = None,
         boundscheck: bool = False,
         replayable: bool = True,
+        limits: Mapping[str, tuple[float, float] | None] | None = None,
     ) -> None:
         if not isinstance(params, Mapping | None):
             msg = f"params must map names to numbers, such as {{'rate': 0.1}}, got {params!r}"
             raise TypeError(msg)
         super().__init__(shape, params or {}, start_step=start_step, start_time=start_time)
+        self.limits = check_limits(limits, self.params)
         self._arrays = check_arrays(arrays)
         self._reductions = {
             name: Reduction(

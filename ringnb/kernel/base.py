@@ -241,6 +241,15 @@ class AbstractKernel(ABC):
     def counters(self, slot: int) -> ActorCounters:
         """Return an actor's counters without asking the kernel. Any thread."""
 
+    def progress(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return every actor's step, and whether it runs, by slot: copies. Any thread.
+
+        This default asks for the counters of each; override it where that is slow.
+        """
+        counters = [self.counters(slot) for slot in range(len(self.actors))]
+        steps = np.array([c.step for c in counters], np.int64)
+        return steps, np.array([c.running for c in counters], np.bool_)
+
     @abstractmethod
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
         """Return what a snapshot put into a staging buffer.

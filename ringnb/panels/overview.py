@@ -1,4 +1,4 @@
-"""All actors at a glance: a card with a picture for each, of very many for the first."""
+"""All actors at a glance: a card with a picture for each, or of many a map with a dot for each."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ringnb.panels.core.film import small_picture
 from ringnb.panels.core.pixels import tables_script
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import STATIC, View, script
+from ringnb.panels.dots import SHOWN, dots_of
 
 __all__ = ["AllActors", "Overview"]
 
@@ -28,7 +29,7 @@ class Overview(View):
     _esm = "\n".join(
         [
             tables_script(),
-            (STATIC / "pixels.js").read_text(encoding="utf-8"),
+            *((STATIC / name).read_text(encoding="utf-8") for name in ("pixels.js", "dots.js")),
             script("overview"),
         ]
     )
@@ -36,6 +37,8 @@ class Overview(View):
     cards: Any = traitlets.List().tag(sync=True)  # slot, kernel_id, state in a word, step
     # By slot: rows, columns, packed bytes and kind of colours, see `film.Small`.
     pictures = traitlets.Dict().tag(sync=True)
+    choices = traitlets.Dict(SHOWN).tag(sync=True)  # what the dots may show
+    dots = traitlets.Dict().tag(sync=True)  # see `dots_of`; with more actors than cards
 
 
 @final
@@ -49,20 +52,28 @@ class AllActors:
         )
         self._open = False
         self._filled_at = 0.0
+        self._shown = next(iter(SHOWN))
         self._drawn: dict[int, tuple[str, int]] = {}  # by slot: which checkpoint
         self._pictures: dict[str, dict[str, Any]] = {}
         controller.on_do("actor.sheet", self._on_sheet)
 
     def _on_sheet(self, _action: str, args: Mapping[str, Any]) -> None:
         self._open, self._filled_at = bool(args.get("open")), 0.0
+        if args.get("shown") in SHOWN:
+            self._shown = str(args["shown"])
+        self._controller.display.poke()
 
     def show(self, state: SessionState) -> None:
-        """Put the cards, and have pictures made of checkpoints that are new. On the loop's thread."""
+        """Put the map, or the cards, and have pictures made of checkpoints that are new. On the loop's thread."""
         now = time.monotonic()
         if not self._open or now - self._filled_at < _PERIOD_S:
             return
         self._filled_at = now
-        actors = state.actors[:_MOST_CARDS]
+        if len(state.actors) > _MOST_CARDS:
+            dots = dots_of(self._controller.session, state, self._shown)
+            self._controller.display.put(self.view, dots=dots)
+            return
+        actors = state.actors
         word = "ended" if state.ended else "standing"
         cards = [
             {

@@ -136,6 +136,15 @@ class KernelTests:
             state, _ = captured(client, 0)
             np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, step))
 
+    def test_the_progress_of_all_is_what_their_counters_say(self) -> None:
+        with self.running(3, lanes=2) as client:
+            for slot in range(3):
+                self.run(client, slot, 10 * slot + 1)
+            steps, running = client.kernel.progress()
+            assert (steps.tolist(), running.tolist()) == ([1, 11, 21], [False] * 3)
+            client.call(1, Command.RESUME)
+            assert client.kernel.progress()[1].tolist() == [False, True, False]
+
     def test_an_actor_waits_at_every_multiple_until_it_is_released(self) -> None:
         held: list[Reply] = []
         with self.running(2, lanes=1) as client:

@@ -98,3 +98,26 @@ def test_a_start_time_needs_steps_with_a_length():
         A.from_arrays({"u": U}, copy, start_time=2)
     with pytest.raises(ValueError, match="start_step"):
         A.Life((8, 8), start_step=-1)
+
+
+def test_limits_bound_the_sliders_of_ones_own_parameters():
+    params = {"rate": 0.1, "noise": 2.0, "seed": 5.0}
+    limits = {"rate": (0, 1), "seed": None}
+    actor = rn.actors.CellActor(copy, (4, 4), params=params, limits=limits)
+    assert actor.limits_of(actor.params) == {"rate": (0.0, 1.0), "noise": (0.2, 20.0)}
+    assert actor.limits_of({**params, "rate": 3.0})["rate"] == (0.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "error", "message"),
+    [
+        ([("rate", 0, 1)], TypeError, "limits must map names of parameters to pairs"),
+        ({"feed": (0, 1)}, ValueError, "limits names 'feed', which is no parameter: use rate"),
+        ({"rate": 1.0}, TypeError, r"limits\['rate'\] must be a pair of numbers"),
+        ({"rate": (1, 0)}, ValueError, r"limits\['rate'\] must have the lower value first"),
+        ({"rate": (0, float("inf"))}, ValueError, r"limits\['rate'\] must be finite"),
+    ],
+)
+def test_limits_that_do_not_fit_are_refused(limits, error, message):
+    with pytest.raises(error, match=message):
+        rn.actors.CellActor(copy, (4, 4), params={"rate": 0.1}, limits=limits)

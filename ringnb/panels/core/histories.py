@@ -32,12 +32,15 @@ class Histories:
         self._own: dict[str, list[CheckpointInfo]] = {}
         self._damaged: list[CheckpointInfo] = []
         self._made: dict[int, History] = {}
+        self._newest: dict[int, CheckpointInfo] | None = None
         for e in sorted(catalogue, key=lambda e: e.sequence):
             if e.damaged:
                 self._damaged.append(e)
             # A copy is of no history.
             elif e.copy is None and e.name_prefix == expand_prefix(prefix, e.kernel_id):
                 self._own.setdefault(e.kernel_id, []).append(e)
+        whole = [e.nbytes for own in self._own.values() for e in own]
+        self.totals = len(whole), sum(whole)  # how many there are, and their bytes
 
     def __len__(self) -> int:
         """Return how many actors there are."""
@@ -54,6 +57,15 @@ class Histories:
                 damaged = [e for e in self._damaged if its.fullmatch(e.name)]
             made = self._made[slot] = (*damaged, *self._own.get(kernel_id, ()))
         return made
+
+    def newest(self) -> dict[int, CheckpointInfo]:
+        """Return the newest checkpoint of each actor that has one, by slot. The work grows with the actors."""
+        if self._newest is None:
+            slots = {self._kernel_id_of(slot): slot for slot in range(self._slots)}
+            self._newest = {
+                slots[kernel_id]: own[-1] for kernel_id, own in self._own.items() if kernel_id in slots
+            }
+        return self._newest
 
     def __iter__(self) -> Iterator[History]:
         """Yield the histories that are not empty; of very many actors, without the damaged ones."""

@@ -60,7 +60,7 @@ async function render({ model, el }) {
     chooser.value = String(slot);
     send(board, hand, "actor.choose", { slot }, chooser);
   });
-  const all = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" }, icon(SHAPES.grid), make("span", {}, "All actors"));
+  const all = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" }, icon(SHAPES.grid), make("span", {}, last < 24 ? "All actors" : "Map"));
   all.hidden = last === 0;
   all.addEventListener("click", () => el.dispatchEvent(new CustomEvent("rn-all", { bubbles: true, detail: { button: all } })));
 

@@ -8,9 +8,9 @@ const ACTS = [
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
-  const count = model.get("count"), number = count.toLocaleString("en-US");
+  const count = model.get("count"), number = count.toLocaleString("en-US"), many = count > 24;
   const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors" });
-  const bar = make("div", { class: "rn-actorsbar" }, make("h4", {}, count > 24 ? `The first 24 of ${number} actors: choose others by their number` : `${number} actors`), make("span", { class: "rn-grow" }));
+  const bar = make("div", { class: "rn-actorsbar" }, make("h4", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
   const sure = make("div", { class: "rn-actorsbar", role: "group", "aria-label": "Stop the kernel?" });
   const buttons = ACTS.map(([action, label, look]) => {
@@ -31,7 +31,9 @@ async function render({ model, el }) {
   sure.hidden = true;
   bar.append(close);
   const grid = make("div", { class: "rn-actorgrid" });
-  box.append(bar, sure, grid);
+  const tell = (open) => send(board, hand, "actor.sheet", { open, shown: dots?.shown() ?? "" });
+  const dots = many ? makeDots(model, board, count, (slot, node) => send(board, hand, "actor.choose", { slot }, node), () => tell(true)) : null;
+  box.append(bar, sure, dots?.node ?? grid);
   box.hidden = true;
   el.append(box);
   el.classList.add("rn-overview");
@@ -57,11 +59,13 @@ async function render({ model, el }) {
       setAttribute(item.button, "data-bad", String(card.bad));
       setAttribute(item.button, "aria-current", String(card.slot === board.get("actor").slot));
     }
+    dots?.show();
     for (const { action, button } of buttons) showFlag(button, board.get("flags")[action], "");
     keepShortcutsAway(box);
   };
   const draw = async () => {
     if (box.hidden) return;
+    await dots?.draw();
     for (const [slot, { rows, columns, packed, kind }] of Object.entries(model.get("pictures"))) {
       const item = items.get(Number(slot));
       if (!item) continue;
@@ -74,7 +78,7 @@ async function render({ model, el }) {
     if (box.hidden) return;
     box.hidden = true;
     setAttribute(opener, "aria-expanded", "false");
-    send(board, hand, "actor.sheet", { open: false });
+    tell(false);
     opener.focus();
   };
   close.addEventListener("click", shut);
@@ -87,10 +91,10 @@ async function render({ model, el }) {
     event.preventDefault();
     cards[Math.max(0, Math.min(cards.length - 1, to))].focus();
   });
-  for (const name of ["change:cards"]) subscriptions.on(model, name, () => { show(); draw(); });
+  for (const name of ["change:cards", "change:dots"]) subscriptions.on(model, name, () => { show(); draw(); });
   subscriptions.on(model, "change:pictures", draw);
   subscriptions.on(board, "change:flags", show);
-  subscriptions.on(board, "change:actor", show);
+  subscriptions.on(board, "change:actor", () => { show(); if (!box.hidden) dots?.drawFrames(); });
   onThemeChange(subscriptions, draw);
   let root = null, tries = 0;
   const toggle = (event) => {
@@ -98,7 +102,8 @@ async function render({ model, el }) {
     if (!box.hidden) { shut(); return; }
     box.hidden = false;
     setAttribute(opener, "aria-expanded", "true");
-    send(board, hand, "actor.sheet", { open: true });
+    tell(true);
+    dots?.begin();
     show();
     draw();
     buttons[0].button.focus();

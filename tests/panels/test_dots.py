@@ -1,0 +1,65 @@
+"""The map of many actors: a byte each, troubles, and what it costs with very many."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.histories import Histories
+from ringnb.panels.dots import dots_of
+
+
+def unpacked(dots, count):
+    """What the page makes of the bytes, by slot."""
+    change = np.frombuffer(zlib.decompress(dots["packed"]), np.uint8)
+    change = change.reshape(dots["rows"], dots["columns"])
+    grid = np.cumsum(np.cumsum(change, axis=1, dtype=np.uint8), axis=0, dtype=np.uint8)
+    return grid[::-1].ravel()[:count]
+
+
+def seen(steps, running, infos=(), *, shown="behind", ended=False):
+    steps, running = np.asarray(steps), np.asarray(running)
+    kernel = SimpleNamespace(progress=lambda: (steps, running))
+    histories = Histories(infos, "checkpoint", len(steps), lambda slot: f"a_{slot}")
+    state = SimpleNamespace(ended=ended, histories=histories)
+    return dots_of(SimpleNamespace(kernel=kernel), state, shown)
+
+
+def stored(slot, sequence, *, good=True):
+    return CheckpointInfo(
+        f"c_{slot}_{sequence}", "checkpoint", f"a_{slot}", "life", slot, 5, sequence,
+        nbytes=1024, good=good,
+    )  # fmt: skip
+
+
+def test_the_fastest_is_light_and_what_is_not_finite_is_apart():
+    infos = [stored(2, 1, good=False), stored(3, 2, good=False), stored(3, 3)]
+    dots = seen([100, 0, 100, 50, 100], [True, True, False, True, True], infos)
+    assert unpacked(dots, 5).tolist() == [255, 1, 0, 128, 255]
+    assert dots["high"] == 100
+    assert dots["counts"] == {"running": 4, "standing": 1}
+    assert (dots["bad"], dots["troubles"]) == (1, [2])  # actor 3 has a good one since
+    assert dots["stored"] == "3, 3.0 KiB"
+
+
+def test_state_and_age_are_shown_in_its_place():
+    assert unpacked(seen([1, 1], [True, False], shown="state"), 2).tolist() == [255, 1]
+    dots = seen([1, 1], [True, False], shown="state", ended=True)
+    assert (unpacked(dots, 2).tolist(), dots["counts"]["ended"]) == ([1, 1], 2)
+    assert unpacked(seen([1, 1], [True, True], shown="age"), 2).tolist() == [1, 1]  # none is stored
+
+
+def test_a_hundred_thousand_cost_a_byte_each_and_little_time():
+    steps = np.random.default_rng(1).integers(0, 10**6, 100_000)
+    infos = [stored(slot, slot, good=slot != 42_017) for slot in range(0, 100_000, 1001)]
+    infos.append(stored(42_017, 10**6, good=False))
+    began = time.perf_counter()
+    dots = seen(steps, steps > 500, infos)
+    assert time.perf_counter() - began < 0.5
+    assert len(dots["packed"]) < 110_000
+    assert dots["troubles"] == [42_017]
+    assert unpacked(dots, 100_000)[42_017] == 0
