@@ -64,7 +64,7 @@ class AllActors:
         self._controller.display.poke()
 
     def show(self, state: SessionState) -> None:
-        """Put the map, or the cards, and have pictures made of checkpoints that are new. On the loop's thread."""
+        """Put the map, or cards, and have pictures made of new checkpoints. On the loop's thread."""
         now = time.monotonic()
         if not self._open or now - self._filled_at < _PERIOD_S:
             return

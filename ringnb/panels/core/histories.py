@@ -59,11 +59,13 @@ class Histories:
         return made
 
     def newest(self) -> dict[int, CheckpointInfo]:
-        """Return the newest checkpoint of each actor that has one, by slot. The work grows with the actors."""
+        """Return each actor's newest checkpoint by slot, if it has one; looks at every actor, once."""
         if self._newest is None:
             slots = {self._kernel_id_of(slot): slot for slot in range(self._slots)}
             self._newest = {
-                slots[kernel_id]: own[-1] for kernel_id, own in self._own.items() if kernel_id in slots
+                slots[kernel_id]: own[-1]
+                for kernel_id, own in self._own.items()
+                if kernel_id in slots
             }
         return self._newest
 
