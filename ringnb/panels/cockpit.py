@@ -35,7 +35,7 @@ from ringnb.panels.overview import AllActors
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
-from ringnb.panels.still import still_of
+from ringnb.panels.still import line_of, still_of
 from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
@@ -112,13 +112,14 @@ class Cockpit(Panel):
         return self.body
 
     def still(self) -> str:
-        """Return the newest checkpoint's picture, if there is one that can be drawn."""
+        """Return the picture of the checkpoint that is looked at, if it can be drawn, and the line."""
         e = self._controller.choices.resolve("main")
         if e is None:
             return ""
+        line = line_of(self._controller.choices.of_actor(), e.name)
         with contextlib.suppress(CheckpointError, OSError, ValueError, LookupError):
-            return still_of(self.session.storage.load(e.name))
-        return ""
+            return still_of(self.session.storage.load(e.name)) + line
+        return line
 
     def show(self, state: SessionState) -> None:
         """Put the cards of all actors, if they are open."""

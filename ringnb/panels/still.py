@@ -1,24 +1,70 @@
-"""A picture that needs no script: what a saved notebook shows of a checkpoint where no kernel runs."""
+"""Pictures that need no script: a checkpoint and the line, as a saved notebook shows them without a kernel."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 
 import matplotlib.image
 import numpy as np
 
+from ringnb._support.text import counted
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.pixels import lookup_tables, summarize, thin
 from ringnb.panels.stage.pictures import describe
 from ringnb.plots.fields import cut_of
 from ringnb.plots.style import ValueRange, pick_field, value_range
 
-__all__ = ["still_of"]
+__all__ = ["line_of", "still_of"]
 
 _SIDE = 256
 _MAPS = {"diverging": "PuOr_r", "two": "two"}  # of the kinds of values; of others viridis
+
+
+_MOST_RUNS = 5
+_MOST_MARKS = 400  # of a run
+
+
+def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
+    """Return an actor's checkpoints as an SVG, a lane per run, newest on top; "" if there is none.
+
+    ``shown`` is the name of the one in the picture.
+    """
+    runs: dict[str, list[CheckpointInfo]] = {}
+    for e in history:
+        if not e.damaged:
+            runs.setdefault(e.run, []).append(e)
+    if not runs:
+        return ""
+    numbered = list(enumerate(runs.values(), 1))[-_MOST_RUNS:][::-1]
+    steps = [e.step for _, run in numbered for e in run]
+    first, span = min(steps), max(1, max(steps) - min(steps))
+    marks = []
+    for lane, (number, run) in enumerate(numbered):
+        y = 14 + 22 * lane
+        at = [(70 + 560 * (e.step - first) / span, e) for e in run[-_MOST_MARKS:]]
+        marks.append(f"<text x='2' y='{y + 4}'>run {number}</text>")
+        marks.append(f"<path d='M{at[0][0]:.1f} {y}H{at[-1][0]:.1f}' stroke='currentColor'/>")
+        for x, e in at:
+            side = 12 if e.name == shown else 7
+            words = f"step {e.step:,}: {e.name}" + ("" if e.good else ", not good")
+            looks = "" if e.good else " fill='none' stroke='currentColor' stroke-dasharray='2'"
+            marks.append(
+                f"<rect x='{x - side / 2:.1f}' y='{y - side / 2:.1f}' width='{side}' height='{side}'{looks}>"
+                f"<title>{escape(words)}</title></rect>"
+            )
+    height = 22 * len(numbered) + 22
+    marks.append(f"<text x='70' y='{height - 5}'>step {first:,}</text>")
+    marks.append(f"<text x='640' y='{height - 5}' text-anchor='end'>step {max(steps):,}</text>")
+    words = f"{counted(len(steps), 'checkpoint')} of {counted(len(numbered), 'run')}; the large square is the one shown"
+    return (
+        f"<figure><svg viewBox='0 0 650 {height}' width='650' role='img' aria-label='{words}' "
+        f"fill='currentColor' font-size='11' font-family='sans-serif'>{''.join(marks)}</svg>"
+        f"<figcaption>As it was when it was saved: {words}.</figcaption></figure>"
+    )
 
 
 def still_of(checkpoint: Checkpoint) -> str:

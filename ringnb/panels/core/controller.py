@@ -32,7 +32,7 @@ from ringnb.panels.core.extents import Extents
 from ringnb.panels.core.film import Pictures
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
-from ringnb.panels.core.news import News
+from ringnb.panels.core.news import News, trouble_key
 from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.widgets import serve_beside_cells
@@ -215,7 +215,13 @@ class Controller:
                 # The session may have said it by an event: read first, so that it is not said twice.
                 self._news.read(session, self.state.actors)
                 text = f"{what}: {str(error) or type(error).__name__}"
-                self.say("problem", text, key=key, detail=_traceback(error), repeats=False)
+                self.say(
+                    "problem",
+                    text,
+                    key=trouble_key(key, text),
+                    detail=_traceback(error),
+                    repeats=False,
+                )
                 if error is failure:
                     # Shown here, but it comes from the background: the next cell must raise it too.
                     session.keep_failure(error)
@@ -321,7 +327,9 @@ class Controller:
         )
         a = state.actors[min(self.slot, len(state.actors) - 1)]
         shown = self.board.actor
-        calm = (a.slot, a.running) == (shown.get("slot"), shown.get("running"))
+        held = self._is_held(state, a.slot)
+        looks = a.slot, a.running, held
+        calm = looks == (shown.get("slot"), shown.get("running"), shown.get("stopped"))
         # A user waits to see what a click does; a step that counts by itself is read at 4 Hz.
         if calm and a.running and now - self._state_at < max(_STATE_S, self.profile.refresh_s):
             return
@@ -335,9 +343,20 @@ class Controller:
                 "rate": round(a.rate),
                 "running": a.running,
                 "budget": a.budget,
+                "stopped": held,
                 **self._guard(state, a.slot),
             },
         )
+
+    def _is_held(self, state: SessionState, slot: int) -> bool:
+        """Return whether the crank has stopped an actor's lane at a snapshot, all its actors with it."""
+        session = self._session()
+        if session is None or state.ended:
+            return False
+        lane = session.kernel.lane_of(slot)
+        # The gate alone stops nothing: the lane waits at it with a staging buffer that is filled.
+        taken = state.statistics.kernel.staging_taken[lane]
+        return bool(taken) and session.kernel.gate(lane) == Gate.ANSWERS
 
     def _guard(self, state: SessionState, slot: int) -> dict[str, str]:
         """Return the guard's mode, and which is the newest checkpoint if its state is not good."""

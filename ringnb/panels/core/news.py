@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Sequence
 from typing import final
@@ -12,15 +14,23 @@ from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import ActorState, SessionState
 from ringnb.session.session import Session
 
-__all__ = ["News", "snapshot_key"]
+__all__ = ["News", "snapshot_key", "trouble_key"]
 
 _MOST_LOOKED_AT = 1000  # actors, for how many steps are lost
+_DISK_FULL = "disk-full"
+_SNAPSHOT = ":snapshot"
+_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 _RESTART = ("live.restart", "Restart from the newest checkpoints")
 
 
 def snapshot_key(slot: int) -> str:
     """Return the key of what goes wrong with an actor's snapshots."""
-    return f"{slot}:snapshot"
+    return f"{slot}{_SNAPSHOT}"
+
+
+def trouble_key(key: str, why: str) -> str:
+    """Return the key of a problem: snapshots that a full disk fails are one, whichever actors'."""
+    return _DISK_FULL if key.endswith(_SNAPSHOT) and any(t in why for t in _FULL) else key
 
 
 @final
@@ -31,6 +41,7 @@ class News:
         self._messages = messages
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = session.events.appended
+        self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
 
     def read(self, session: Session, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
@@ -42,7 +53,9 @@ class News:
                 if event.stage in ("failed", "expired"):
                     self._say_failure(session, event, key, runs=actors[event.actor_slot].running)
                 elif event.stage == "committed":
-                    self._messages.settle(key, str(event.name))
+                    self._met.clear()
+                    for one in (key, _DISK_FULL):
+                        self._messages.settle(one, str(event.name))
                 elif event.stage == "bad":
                     self._say_bad(session, event)
                 elif event.stage == "restored":
@@ -82,8 +95,14 @@ class News:
             text = f"Snapshot of actor {slot} timed out: {event.detail}. {again}{steps_on}"
             self._messages.say("warning", text, key=key, by_itself=True)
             return
+        key = trouble_key(key, event.detail)
+        whose = f"Snapshot of actor {slot} failed"
+        if key == _DISK_FULL:
+            self._met.add(slot)
+            if len(self._met) > 1:
+                whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
         text = (
-            f"Snapshot of actor {slot} failed: {event.detail}. Older checkpoints are whole{steps_on}. "
+            f"{whose}: {event.detail}. Older checkpoints are whole{steps_on}. "
             f"{again}"
         )
         self._messages.say("problem", text, key=key, by_itself=True)

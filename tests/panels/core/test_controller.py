@@ -173,3 +173,16 @@ def test_a_controller_serves_any_view(session):
     until(lambda: not messages.is_open("0:Divide"))
     controller.dispose()
     assert view.disposed.is_set()
+
+
+def test_a_full_disk_is_one_problem_whichever_actors_meet_it(session):
+    actor = session.panel("actor")
+    session.faults.fill_disk()
+    for slot in (0, 1):
+        with pytest.raises(OSError, match="No space"):
+            session.snapshot(slot)
+    until(lambda: any("Snapshots of 2 actors failed" in text for text in troubles(actor)))
+    assert len(troubles(actor)) == 1
+    session.faults.clear()
+    session.snapshot(0)  # whichever actor's: there is room again
+    until(lambda: troubles(actor) == [])

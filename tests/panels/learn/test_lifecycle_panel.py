@@ -25,6 +25,8 @@ def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path
             ends.append(token["path"][-1])
             assert ends[-1] == station
             assert panel.view.scene["held"] == station
+            held = station == "staging"  # the lane waits there, with all its actors
+            until(lambda held=held: panel.line.board.actor["stopped"] == held)
         press(panel, "s7")
         until(lambda: session.manager.total_completed == 1)
         until(lambda: panel.view.scene["tokens"][0]["end"] == "good")
