@@ -1,4 +1,4 @@
-"""Pictures that need no script: a checkpoint and the line, as a saved notebook shows them without a kernel."""
+"""Pictures that need no script: what a saved notebook shows, where no kernel runs."""
 
 from __future__ import annotations
 
@@ -52,14 +52,16 @@ def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
             side = 12 if e.name == shown else 7
             words = f"step {e.step:,}: {e.name}" + ("" if e.good else ", not good")
             looks = "" if e.good else " fill='none' stroke='currentColor' stroke-dasharray='2'"
+            corner = f"x='{x - side / 2:.1f}' y='{y - side / 2:.1f}'"
             marks.append(
-                f"<rect x='{x - side / 2:.1f}' y='{y - side / 2:.1f}' width='{side}' height='{side}'{looks}>"
+                f"<rect {corner} width='{side}' height='{side}'{looks}>"
                 f"<title>{escape(words)}</title></rect>"
             )
     height = 22 * len(numbered) + 22
     marks.append(f"<text x='70' y='{height - 5}'>step {first:,}</text>")
     marks.append(f"<text x='640' y='{height - 5}' text-anchor='end'>step {max(steps):,}</text>")
-    words = f"{counted(len(steps), 'checkpoint')} of {counted(len(numbered), 'run')}; the large square is the one shown"
+    words = f"{counted(len(steps), 'checkpoint')} of {counted(len(numbered), 'run')}"
+    words += "; the large square is the one shown"
     return (
         f"<figure><svg viewBox='0 0 650 {height}' width='650' role='img' aria-label='{words}' "
         f"fill='currentColor' font-size='11' font-family='sans-serif'>{''.join(marks)}</svg>"

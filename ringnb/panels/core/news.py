@@ -101,10 +101,7 @@ class News:
             self._met.add(slot)
             if len(self._met) > 1:
                 whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
-        text = (
-            f"{whose}: {event.detail}. Older checkpoints are whole{steps_on}. "
-            f"{again}"
-        )
+        text = f"{whose}: {event.detail}. Older checkpoints are whole{steps_on}. {again}"
         self._messages.say("problem", text, key=key, by_itself=True)
 
     def _say_bad(self, session: Session, event: Event) -> None:
