@@ -198,7 +198,7 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
         press(faults, "clear")
         until(lambda: said(faults) == "No fault is set")
         press(actor, "step", n=1)
-        until(lambda: said(actor) == "1 step to take")
+        until(lambda: said(actor) == "Actor 0 takes 1 step")
         until(lambda: session.current_step(0) == 1)
         session.snapshot(0), session.snapshot(0)
         until(lambda: len(marks_of(timeline)) == 2)

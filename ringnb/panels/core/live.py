@@ -41,7 +41,7 @@ class Live:
             "step": (
                 "Step",
                 lambda s: s.run_steps(slot, steps, wait=False),
-                f"{counted(steps, 'step')} to take",
+                f"Actor {slot} takes {counted(steps, 'step')}",
                 one,
             ),
             "run_all": ("Run all", lambda s: s.resume(), "Every actor runs", every),

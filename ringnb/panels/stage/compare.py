@@ -66,7 +66,10 @@ class ComparePanel(Panel):
             with self.hold_trait_notifications():
                 self.held = e.name
                 self.against = _HELD
-            self._controller.say("note", f"Held for comparing: {e.name}")
+            text = f"Held for comparing: {e.name}"
+            if e.pin is None:
+                text += ", until it is retired. Pin what is to stay"
+            self._controller.say("note", text)
 
     def _other(self, this: CheckpointInfo) -> CheckpointInfo | None:
         """Return what it is compared with."""
@@ -113,7 +116,7 @@ class ComparePanel(Panel):
             self.feed.clear()
             if self.against != _BEFORE:
                 name = self.held if self.against == _HELD else self.against
-                self.feed.outdate(f"{name} is not there any more: choose another one")
+                self.feed.outdate(f"{name} was retired or is damaged: choose another one")
             return
         how, made = self.how, self._view()
         self.feed.want(

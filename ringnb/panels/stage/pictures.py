@@ -5,6 +5,7 @@ Functions of checkpoints: no widget, no thread. `static/stage.js` draws what the
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,11 +85,13 @@ def draw_against(this: Checkpoint, that: Checkpoint, view: View, how: str) -> Dr
     cut, plane = _read(this, view)
     found = compare(that, this, view.field)
     unit = this[view.field].attrs.get("units", "1")
-    verdict = (
-        "Equal in every bit"
-        if found.same
-        else f"Largest {found.largest:.3g}{'' if unit in ('1', '') else f' {unit}'}, rms {found.rms:.3g}"
-    )
+    if found.same:
+        verdict = "Equal in every bit"
+    elif math.isfinite(found.largest):
+        shown = "" if unit in ("1", "") else f" {unit}"
+        verdict = f"Largest {found.largest:.3g}{shown}, rms {found.rms:.3g}"
+    else:
+        verdict = "No cell is finite in both"
     if not found.same and found.largest == 0 and not found.bad:
         verdict += ": equal in value, not in every bit"
     names = {

@@ -101,7 +101,7 @@ def test_ten_restarts_in_a_row_leave_the_panel_alive(session, end, loop_waits, m
         until(lambda running=running: actor.session is not running)
         until(lambda: actor.line.board.life == "running")
         press(actor, "step", n=100)
-        until(lambda: told(actor, "steps to take"))
+        until(lambda: told(actor, "takes 100 steps"))
     assert session.panel("actor") is actor
     assert session.successor is actor.session
     assert actor.session.panel("actor") is actor  # the new one's panels are the same

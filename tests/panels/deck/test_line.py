@@ -179,3 +179,35 @@ def test_more_than_five_runs_fold_and_the_ways_to_live_edge_and_playhead_stay():
 )
 def test_ticks_are_round_and_far_enough_apart(high, tick):
     assert evaluate(f"return tickOf(makeScale(0, {high}, 0, 1000), 90);") == tick
+
+
+def stretches(*given):
+    """Return origin and end after each (first, last, running) in turn."""
+    return evaluate(
+        """let now = { origin: 0, reach: 100 };
+        return given.turns.map(([first, last, running]) => {
+          now = stretchOf(now, first, last, running);
+          return [now.origin, Math.round(now.origin + now.reach)];
+        });""",
+        turns=given,
+    )
+
+
+def test_the_line_begins_at_the_first_checkpoint_that_is_kept():
+    assert stretches((0, 1000, False)) == [[0, 1012]]  # nothing was deleted: from step 0 on
+    [[origin, end]] = stretches((50_000, 53_000, True))
+    assert 49_000 < origin < 50_000
+    assert 53_000 < end < 55_000
+    assert stretches((50_000, 53_000, True), (0, 53_000, True))[1][0] == 0  # all of it is asked for
+
+
+def test_marks_stand_still_from_commit_to_commit():
+    turns = [(50_000 + 100 * i, 53_000 + 100 * i, True) for i in range(12)]
+    seen = stretches(*turns)
+    assert len({tuple(pair) for pair in seen}) <= 3
+    assert all(origin <= turn[0] and end >= turn[1] for (origin, end), turn in zip(seen, turns, strict=True))
+
+
+def test_a_single_checkpoint_far_from_the_start_has_a_line():
+    [[origin, end]] = stretches((50_000, 50_000, False))
+    assert origin <= 50_000 < end <= 50_200

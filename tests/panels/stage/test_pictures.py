@@ -143,6 +143,9 @@ def test_what_is_not_finite_in_one_of_two_is_counted(stored):
     v[1, 2] = np.inf
     info = draw_against(stored(v, 2), stored(u, 1), VIEW, "difference").info
     assert (info["bad"], info["verdict"]) == (1, "Largest 0 Pa, rms 0")
+    v[:] = np.nan
+    info = draw_against(stored(v, 4), stored(u, 3), VIEW, "difference").info
+    assert (info["bad"], info["verdict"]) == (v.size, "No cell is finite in both")
 
 
 def test_that_one_and_a_swipe_share_a_range(stored):

@@ -14,7 +14,8 @@ async function render({ model, el }) {
   const film = makeFilm();
   const state = {
     lanes: [], leaf: 0, step: 0, name: "", follows: true, // where the playhead is
-    low: 0, zoom: 1, reach: 100, // what is seen: from step `low` on, `reach / zoom` steps
+    origin: 0, reach: 100, all: false, // the line: from `origin` on `reach` steps; `all`: from step 0 on
+    low: 0, zoom: 1, // what is seen of it: from step `low` on, `reach / zoom` steps
     playing: 0, moved: 0, slot: null,
   };
   const live = () => state.lanes.find((lane) => lane.live);
@@ -40,7 +41,8 @@ async function render({ model, el }) {
     if (!lane || nothing()) return;
     const end = lane.last;
     state.leaf = leaf;
-    state.step = Math.round(Math.max(0, Math.min(step, end)));
+    const first = neighbour(marks, wayOf(state.lanes, leaf), -1, 1, isSound).step; // before it nothing is kept
+    state.step = Math.round(Math.max(first, Math.min(step, end)));
     state.follows = false;
     state.name = "";
     bringIntoView(state.step);
@@ -101,27 +103,31 @@ async function render({ model, el }) {
   const end = () => Math.max(100, ...state.lanes.map((lane) => lane.last));
   const bringIntoView = (step) => {
     const span = state.reach / state.zoom;
-    if (step < state.low || step > state.low + span) state.low = Math.max(0, Math.min(step - span / 2, state.reach - span));
-    else return;
-    later();
+    if (step < state.low || step > state.low + span) pan(step - span / 2);
   };
   const zoomBy = (factor, at = state.step) => {
+    if (factor < 1 && state.zoom <= 1) state.all = true;
+    else if (state.all) { state.all = false; reachOut(); return later(); }
     const span = state.reach / state.zoom, part = Math.max(0, Math.min(1, (at - state.low) / span));
     state.zoom = Math.max(1, Math.min(state.zoom * factor, state.reach / 10));
     pan(at - (part * state.reach) / state.zoom);
   };
   const pan = (low) => {
-    state.low = Math.max(0, Math.min(low, state.reach - state.reach / state.zoom));
+    state.low = inside(low);
     later();
   };
-  // The edge goes ahead of the live step, so that marks stand still while it runs.
+  const inside = (low) => Math.max(state.origin, Math.min(low, state.origin + state.reach - state.reach / state.zoom));
+  const firstKept = () => {
+    if (state.all || !marks.size) return 0;
+    const kept = state.lanes.map((lane) => marks.ofLane(lane.n).find((mark) => mark.kind === CHECKPOINT)?.step ?? Infinity);
+    return Math.min(end(), state.follows ? Infinity : state.step, ...kept);
+  };
   const reachOut = () => {
-    const last = end();
-    if (last * 1.005 > state.reach || last * 1.25 < state.reach) {
-      state.reach = last * (live()?.running ? 1.06 : 1.012);
-      return true;
-    }
-    return false;
+    const { origin, reach } = stretchOf(state, firstKept(), end(), Boolean(live()?.running));
+    if (origin === state.origin && reach === state.reach) return false;
+    Object.assign(state, { origin, reach });
+    state.low = inside(state.low);
+    return true;
   };
   const folded = () => {
     const keep = [...way(), ...wayOf(state.lanes, live()?.n ?? 0)].map((one) => one.lane);
@@ -173,7 +179,7 @@ async function render({ model, el }) {
   };
   const takeActor = () => {
     const actor = board.get("actor"), lane = live();
-    if (state.slot !== actor.slot) { halt(); state.slot = actor.slot; state.moved = 0; }
+    if (state.slot !== actor.slot) { halt(); Object.assign(state, { slot: actor.slot, moved: 0, all: false, zoom: 1 }); }
     if (!lane) return;
     lane.base ??= lane.last;
     Object.assign(lane, { running: Boolean(actor.running), ended: board.get("life") !== "running" });

@@ -44,7 +44,7 @@ function makeDrawing(root, board, act, subscriptions) {
   const zoomIn = make("button", { type: "button", class: "rn-b", "aria-label": "Zoom in at the playhead", title: "Zoom in at the playhead (+)" }, "+");
   const zoomOut = make("button", { type: "button", class: "rn-b", "aria-label": "Zoom out", title: "Zoom out (−)" }, "−");
   zoomIn.addEventListener("click", () => act.zoomBy(2));
-  zoomOut.addEventListener("click", () => { if (act.state.zoom > 1) act.zoomBy(0.5); else sayHere(board, "Zoom out: all of it is shown"); });
+  zoomOut.addEventListener("click", () => { if (act.state.zoom > 1 || act.state.origin) act.zoomBy(0.5); else sayHere(board, "Zoom out: all of it is shown"); });
   const zoom = make("div", { class: "rn-zoom", role: "group", "aria-label": "Zoom of the line" }, zoomIn, zoomOut);
   const time = make("div", { class: "rn-time" }, canvas, svg, zoom, tip);
   const items = KEY.map(([text, draw]) => {
@@ -77,7 +77,7 @@ function makeDrawing(root, board, act, subscriptions) {
     for (const lane of folded) rows.set(lane.n, foldedRow);
     G = { scale, rows, width, height, narrow, laneHeight, lanesTop, shown, foldedRow, folded };
     for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) setAttribute(svg, name, String(value));
-    setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1));
+    setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1 && !state.origin));
     const home = narrow ? foot : time;
     if (zoom.parentElement !== home) home.prepend(zoom);
     root.classList.toggle("rn-narrow", narrow);

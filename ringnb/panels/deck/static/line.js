@@ -129,6 +129,19 @@ function makeScale(low, high, left, right) {
   const perStep = (right - left) / Math.max(high - low, 1e-9);
   return { low, high, left, right, perStep, x: (step) => left + (step - low) * perStep, step: (x) => low + (x - left) / perStep };
 }
+// Which steps the line shows, from `origin` on `reach` of them: those from the first checkpoint that is kept, for
+// what retention has deleted would leave the line empty. As long as it will do, what was there stays, so that
+// marks stand still while it runs; the end goes ahead of the live step.
+function stretchOf({ origin, reach }, first, last, running) {
+  const far = origin > 0 ? { ahead: 1.25, most: 1.6 } : { ahead: 1.06, most: 1.25 };
+  if (first < origin || first - origin > 0.4 * (last - origin)) {
+    const from = Math.max(0, Math.floor(first - 0.03 * (last - first)));
+    if (from !== origin) return stretchOf({ origin: from, reach: 0 }, first, last, running);
+  }
+  const length = Math.max(100, last - origin);
+  if (last - origin + 0.005 * length <= reach && reach <= far.most * length) return { origin, reach };
+  return { origin, reach: length * (running ? far.ahead : 1.012) };
+}
 // The distance of ticks: 1, 2 or 5 times a power of ten, at least so many pixels apart.
 function tickOf(scale, least) {
   const raw = least / scale.perStep;

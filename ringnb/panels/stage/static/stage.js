@@ -169,7 +169,7 @@ async function renderPicture(context, place) {
     if (problem) more = problem;
     else if (info.follows && actor.kernel_id === info.actor) {
       const behind = actor.step - info.step;
-      more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} behind live` : "newest";
+      more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} ago` : "newest";
     }
     what.append(make("b", {}, info.name), more ? ` · ${more}` : "");
     what.title = what.textContent;
@@ -377,6 +377,7 @@ async function renderCompare(context, place) {
   const names = make("span", { class: "rn-one rn-soft" });
   const params = make("span", { class: "rn-one rn-soft" });
   const row = make("div", { class: "rn-row" }, make("h4", {}, "Against"), against, hold);
+  for (const node of [edge, swipe]) node.hidden = true; // until a swipe is shown
   const beside = make("div", { class: "rn-beside" }, row, how, box, swipe, make("div", { class: "rn-verdict" }, verdict, bad, names, params));
   place.pictures.append(beside);
 
