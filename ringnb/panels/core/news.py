@@ -96,12 +96,13 @@ class News:
             self._messages.say("warning", text, key=key, by_itself=True)
             return
         key = trouble_key(key, event.detail)
-        whose = f"Snapshot of actor {slot} failed"
+        whose, why = f"Snapshot of actor {slot} failed", event.detail
         if key == _DISK_FULL:
             self._met.add(slot)
+            why = os.strerror(errno.ENOSPC)  # the path of a staging file is in "Every stage"
             if len(self._met) > 1:
                 whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
-        text = f"{whose}: {event.detail}. Older checkpoints are whole{steps_on}. {again}"
+        text = f"{whose}: {why}. Older checkpoints are whole{steps_on}. {again}"
         self._messages.say("problem", text, key=key, by_itself=True)
 
     def _say_bad(self, session: Session, event: Event) -> None:

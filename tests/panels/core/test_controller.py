@@ -39,6 +39,7 @@ def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
         session.manager.reconfigure(enabled=True)
         until(lambda: told(panel, "No space left"))
     assert all("No space left" in text for text in troubles(panel))
+    assert not any("Errno" in text or "zarr.json" in text for text in troubles(panel))
     session.faults.clear()
     until(lambda: not troubles(panel))  # made good by the retry
 

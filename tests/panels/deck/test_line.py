@@ -205,7 +205,10 @@ def test_marks_stand_still_from_commit_to_commit():
     turns = [(50_000 + 100 * i, 53_000 + 100 * i, True) for i in range(12)]
     seen = stretches(*turns)
     assert len({tuple(pair) for pair in seen}) <= 3
-    assert all(origin <= turn[0] and end >= turn[1] for (origin, end), turn in zip(seen, turns, strict=True))
+    assert all(
+        origin <= turn[0] and end >= turn[1]
+        for (origin, end), turn in zip(seen, turns, strict=True)
+    )
 
 
 def test_a_single_checkpoint_far_from_the_start_has_a_line():
