@@ -99,7 +99,8 @@ class News:
         whose, why = f"Snapshot of actor {slot} failed", event.detail
         if key == _DISK_FULL:
             self._met.add(slot)
-            why = os.strerror(errno.ENOSPC)  # the path of a staging file is in "Every stage"
+            # Without the path of a staging file, which "Every stage" has.
+            why = next((words for words in _FULL if words in why), why)
             if len(self._met) > 1:
                 whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
         text = f"{whose}: {why}. Older checkpoints are whole{steps_on}. {again}"
