@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+try:
+    from axe_playwright_python.base import AXE_SCRIPT
+except ImportError:  # the tests are skipped, see `driver.missing`
+    AXE_SCRIPT = ""
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-__all__ = ["overflow", "pale_texts", "unnamed_controls"]
+__all__ = ["overflow", "pale_texts", "unnamed_controls", "violations"]
 
 _PALE = """(root, least) => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
@@ -63,6 +68,12 @@ _WIDE = """(root) => {
   return out.map((node) => `${node.tagName.toLowerCase()}.${node.className}`);
 }"""
 
+_AXE = """async (root) => {
+  const { violations } = await axe.run(root, { resultTypes: ['violations'] });
+  return violations.flatMap(({ id, nodes }) => nodes.map(
+    ({ html, failureSummary }) => `${id}: ${html.slice(0, 200)} ${failureSummary.split('\\n')[1].trim()}`));
+}"""
+
 _CONTROLS = "button|checkbox|combobox|listbox|radio|slider|spinbutton|switch|textbox"
 _UNNAMED = re.compile(rf"^\s*- '?({_CONTROLS})(?! [\"/])")
 
@@ -82,3 +93,10 @@ def unnamed_controls(panel: Locator) -> list[str]:
     lines = panel.aria_snapshot().splitlines()
     assert any(re.match(rf"\s*- '?({_CONTROLS})", line) for line in lines), "no control at all"
     return [line.strip() for line in lines if _UNNAMED.match(line)]
+
+
+def violations(panel: Locator) -> list[str]:
+    """Return what axe finds wrong with a panel: the rule, the element, what is missing."""
+    if not panel.page.evaluate("() => 'axe' in window"):
+        panel.page.evaluate(AXE_SCRIPT)
+    return list(panel.evaluate(_AXE))

@@ -59,7 +59,14 @@ def missing() -> str:
     """Return what these tests need and this machine lacks, as a sentence; empty if nothing."""
     lacking = [
         package
-        for package in ("playwright", "jupyterlab", "voila", "ipywidgets", "anywidget")
+        for package in (
+            "axe_playwright_python",
+            "playwright",
+            "jupyterlab",
+            "voila",
+            "ipywidgets",
+            "anywidget",
+        )
         if importlib.util.find_spec(package) is None
     ]
     if lacking:

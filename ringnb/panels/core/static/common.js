@@ -8,6 +8,12 @@ function make(tag, attributes = {}, ...children) {
 }
 function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
 function setAttribute(node, name, value) { if (node.getAttribute(name) !== value) node.setAttribute(name, value); }
+// Hides a node; a focus in it goes to another one, not to the page.
+function hide(node, hidden, refuge) {
+  const had = hidden && !node.hidden && node.contains(document.activeElement);
+  node.hidden = hidden;
+  if (had) refuge.focus();
+}
 // A set of subscriptions that end with the view.
 function makeSubscriptions() {
   const stops = [];

@@ -94,7 +94,7 @@ async function render({ model, el }) {
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
     setText(text, m.text);
     if (text.title !== m.text) text.title = m.text;
-    dismiss.hidden = !m.open;
+    hide(dismiss, !m.open, toggle);
     const open = board.get("messages").filter((one) => one.open).length;
     setText(count, open ? `${open} open` : "");
     setAttribute(count, "data-bad", String(open > 0));
@@ -138,7 +138,6 @@ async function render({ model, el }) {
     hidden.add(`${shown.key} ${shown.at}`);
     send(board, hand, "say.dismiss", { key: shown.key });
     showLine();
-    if (dismiss.hidden) toggle.focus();
   });
 
   // -- the history
@@ -155,7 +154,7 @@ async function render({ model, el }) {
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
   const list = make("ol");
   const scroll = make("div", { class: "rn-rows", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Newest first" }, list);
-  const top = make("header", {}, make("h4", {}, "History"), parts, make("span", { class: "rn-grow" }), copy);
+  const top = make("div", { class: "rn-logbar" }, make("h4", {}, "History"), parts, make("span", { class: "rn-grow" }), copy);
   if (!stays) top.append(close);
   log.append(top, scroll);
   // What the kernel has put; what the line holds, while that has not come, or never will.
@@ -201,7 +200,12 @@ async function render({ model, el }) {
       let item = items.get(id);
       if (!item) { item = make("li"); items.set(id, item); }
       const text = JSON.stringify(row);
-      if (item.dataset.row !== text) { item.dataset.row = text; fillRow(item, row); }
+      if (item.dataset.row !== text) {
+        item.dataset.row = text;
+        const had = item.contains(document.activeElement);
+        fillRow(item, row);
+        if (had) (item.querySelector("button") ?? scroll).focus();
+      }
       if (item === before) before = before.nextSibling;
       else list.insertBefore(item, before);
     }

@@ -37,7 +37,8 @@ const KEY = [
 function makeDrawing(root, board, act, subscriptions) {
   const canvas = make("canvas", { class: "rn-film", "aria-hidden": "true" });
   const svg = shape("svg", { class: "rn-line", tabindex: "0", role: "slider", "aria-label": "Playhead", "aria-orientation": "horizontal", "aria-valuemin": "0" });
-  const still = shape("g"), edge = shape("g"), head = shape("g"), hover = shape("line", { class: "rn-hover" });
+  const drawn = () => shape("g", { "aria-hidden": "true" }); // the slider's value says it in words
+  const still = drawn(), edge = drawn(), head = drawn(), hover = shape("line", { class: "rn-hover", "aria-hidden": "true" });
   svg.append(still, edge, hover, head);
   const tip = make("div", { class: "rn-tip" });
   tip.hidden = true;

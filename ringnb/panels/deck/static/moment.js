@@ -30,8 +30,10 @@ async function render({ model, el }) {
     const flags = board.get("flags");
     for (const { action, node: button, help } of buttons) showFlag(button, flags[action], help);
     const pinned = model.get("pinned");
-    node("moment.pin").hidden = label.hidden = pinned;
-    node("moment.unpin").hidden = !pinned;
+    const [pin, unpin] = [node("moment.pin"), node("moment.unpin")];
+    (pinned ? unpin : pin).hidden = false;
+    if (pinned) for (const one of [pin, label]) hide(one, true, unpin);
+    else { label.hidden = false; hide(unpin, true, pin); }
   };
   subscriptions.on(model, "change:facts", showFacts);
   subscriptions.on(model, "change:pinned", showFlags);

@@ -101,7 +101,7 @@ async function render({ model, el }) {
   const amplitude = make("input", { type: "number", step: "any", "aria-label": "by how much" });
   const tools = make("div", { class: "rn-row" }, aim, make("label", {}, make("span", {}, "by"), amplitude), more);
   const hint = make("p", { class: "rn-soft rn-hint" }, "You look at the past; this acts on the live actor.");
-  const root = make("div", { class: "rn-scene rn-dialbox" }, head, rows, pace.row, tools, hint);
+  const root = make("section", { class: "rn-scene rn-dialbox", "aria-label": "Change the live actor" }, head, rows, pace.row, tools, hint);
   el.append(root);
   let dials = {};
   let open = false;

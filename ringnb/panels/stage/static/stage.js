@@ -225,8 +225,8 @@ async function renderPicture(context, place) {
   const showPicture = async () => {
     const info = picture.get("info");
     showProvenance();
-    empty.hidden = Boolean(info.name);
     canvas.hidden = line.style.display = "";
+    hide(empty, Boolean(info.name), canvas);
     if (!info.name) { shown = null; return; }
     if (!complete(picture)) { askAgain(context, picture, "field"); return; }
     const asked = picture.get("pixels");

@@ -1,0 +1,245 @@
+"""Whoever cannot see, or cannot use a mouse: axe, what a screen reader is given, keys, colours, large text."""
+
+from __future__ import annotations
+
+from ringnb.panels.cockpit import PANELS
+
+from . import cells
+from .audit import overflow, violations
+from .driver import expect
+from .lab import line_of, panel_in, screenshot
+
+TABS = ("Explore", "Keep", "Learn")
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+
+
+def opened(notebook, *more, height=1000, view="session.panel()"):
+    """A notebook with a cockpit of two actors, after these cells."""
+    notebook.page.set_viewport_size({"width": 1300, "height": height})
+    notebook.open([cells.session(enabled=False), *more, view])
+    notebook.run_all()
+    notebook.command("application:toggle-left-area")
+    return panel_in(notebook.output(1 + len(more)), "cockpit")
+
+
+def choose(cockpit, tab):
+    cockpit.get_by_role("tab", name=tab).click()
+    cockpit.page.wait_for_timeout(300)
+
+
+def test_axe_finds_nothing_in_any_state(notebook):
+    cockpit = opened(notebook)
+    line, found = line_of(cockpit), []
+
+    def look(state):
+        for theme in THEMES:
+            notebook.theme(theme)
+            notebook.page.wait_for_timeout(300)
+            screenshot(cockpit, f"access-{state}-{theme.split()[1]}".lower().replace(" ", "-"))
+            found.extend(f"{state}, {theme}: {one}" for one in violations(cockpit))
+
+    expect(cockpit.get_by_text("Nothing stored yet").first).to_be_visible()
+    look("empty store")
+    notebook.python(cells.STORED)
+    expect(cockpit.locator("[data-mark] .rn-square")).to_have_count(3)
+    for tab in TABS:
+        choose(cockpit, tab)
+        look(tab)
+    choose(cockpit, "Explore")
+    cockpit.get_by_role("slider", name="Playhead").press("Home")
+    look("looking back")
+    line.get_by_role("button", name="History").click()
+    look("history")
+    notebook.page.keyboard.press("Escape")
+    cockpit.get_by_role("button", name="All actors").click()
+    look("all actors")
+    notebook.page.keyboard.press("Escape")
+    notebook.python("session.faults.fill_disk()")
+    cockpit.get_by_role("button", name="Snapshot now", exact=True).first.click()
+    expect(line).to_have_attribute("data-kind", "problem")
+    look("disk full")
+    notebook.python("session.faults.clear(); session.faults.kill_kernel()")
+    expect(cockpit.locator(".rn-state")).to_have_text("Ended")
+    for tab in TABS:
+        choose(cockpit, tab)
+        look(f"killed {tab}")
+    assert not found, "\n".join(found)
+
+
+_REACHED = """(root) => {
+  const name = (node) => node.getAttribute('aria-label') || node.labels?.[0]?.textContent
+    || node.textContent || node.title;
+  const all = [...root.querySelectorAll('*')];
+  const node = document.activeElement;
+  return root.contains(node) ? [all.indexOf(node), name(node).trim(), node.matches(':focus-visible')
+    && getComputedStyle(node).outlineStyle !== 'none'] : null;
+}"""
+# Section by section what Tab reaches; what is within a group of radio buttons or tabs, arrows do.
+EXPLORE = """Explore; Actor; All actors; Field; Colours; one range; Larger picture; Compare with; Hold;
+Difference; That one; Swipe; History; Run; Step; How many steps; Snapshot now; Earlier mark; One step
+back; Step to look at; One step on; Later mark; Play back; Newest; Restore here; Branch…; Playhead; Zoom
+in at the playhead; Zoom out; pace; pace, number; Disturb a cell; by how much; Label of the pin; Pin;
+Check again; Download"""
+KEEP = "Keep; History; Run; Playhead; Pin"
+LEARN = "Learn; History; Run; Playhead; Reveal; As a table; Lose an answer; Full disk; Kill the kernel"
+
+
+def tabbed(notebook, cockpit):
+    """Return what Tab goes through from the chosen tab on: place in the DOM, name, is the focus seen."""
+    cockpit.locator("[role=tab][aria-selected=true]").focus()
+    notebook.page.keyboard.press("Shift+Tab")
+    found = []
+    for _ in range(150):
+        notebook.page.keyboard.press("Tab")
+        at = cockpit.evaluate(_REACHED)
+        if at is None:
+            return found
+        found.append(at)
+    raise AssertionError(found)
+
+
+def test_tab_goes_through_everything_in_the_order_of_the_page(notebook):
+    cockpit = opened(notebook, cells.STORED)
+    expect(cockpit.locator(".rn-pic .rn-box[data-name]")).to_be_visible()
+    for tab, wanted in (("Explore", EXPLORE), ("Keep", KEEP), ("Learn", LEARN)):
+        choose(cockpit, tab)
+        found = tabbed(notebook, cockpit)
+        places, names = [at for at, _, _ in found], [name for _, name, _ in found]
+        assert places == sorted(places), names
+        missing = {" ".join(one.split()) for one in wanted.split(";")} - set(names)
+        assert not missing, (tab, missing, names)
+        assert [name for _, name, seen in found if not seen] == [], tab
+
+
+def test_an_update_takes_no_focus(notebook):
+    cockpit = opened(notebook)
+    page = notebook.page
+    snapshot = cockpit.locator(".rn-empty").get_by_role("button", name="Snapshot now")
+    snapshot.press("Enter")
+    expect(snapshot).to_be_hidden()  # the picture has come
+    expect(cockpit.locator("canvas.rn-pixels[tabindex='0']")).to_be_focused()
+    cockpit.get_by_role("button", name="Pin", exact=True).press("Enter")
+    unpin = cockpit.get_by_role("button", name="Unpin", exact=True)
+    expect(unpin).to_be_focused()
+    unpin.press("Enter")
+    expect(cockpit.get_by_role("button", name="Pin", exact=True)).to_be_focused()
+    notebook.python("session.faults.fill_disk()")
+    snapshot = cockpit.locator(".rn-deck").get_by_role("button", name="Snapshot now")
+    snapshot.press("Enter")
+    line = line_of(cockpit)
+    expect(line).to_have_attribute("data-kind", "problem")
+    expect(snapshot).to_be_focused()
+    line.get_by_role("button", name="Dismiss this message").focus()
+    notebook.python("session.faults.clear(); session.snapshot(0)")
+    expect(line).to_have_attribute("data-kind", "done")
+    expect(line.get_by_role("button", name="History")).to_be_focused()
+    # A run, and what comes with it, leaves the focus wherever it was.
+    places = cockpit.locator("button:visible, input:visible, select:visible, [tabindex='0']:visible")
+    notebook.python("session.resume()")
+    for at in range(0, places.count(), 6):
+        place = places.nth(at).element_handle()
+        place.focus()
+        notebook.python("session.snapshot(0)")
+        page.wait_for_timeout(250)
+        assert place.evaluate("node => document.activeElement === node"), place.evaluate(
+            "node => node.outerHTML.slice(0, 200)"
+        )
+
+
+LINE = """
+- group "Live actor":
+  - button "Run"
+  - button "Step"
+  - spinbutton "How many steps": "100"
+  - button "Snapshot now"
+- group "Playhead":
+  - button "Earlier mark"
+  - button "One step back"
+  - spinbutton "Step to look at": "{step}"
+  - button "One step on"
+  - button "Later mark"
+  - button "Play back"
+  - button "Newest"
+- group "From here":
+  - button "Restore here"
+  - button "Branch…"
+- slider "Playhead"
+- group "Zoom of the line":
+  - button "Zoom in at the playhead"
+  - button "Zoom out" [disabled]
+"""
+
+
+def test_what_a_screen_reader_is_given_of_the_line(notebook):
+    cockpit = opened(notebook, cells.STORED)
+    timeline = panel_in(cockpit, "timeline").first
+    playhead = timeline.get_by_role("slider", name="Playhead")
+    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(3)
+    for key, step, words in (
+        ("Home", 100, "step 100 of run 1, stored as checkpoint_0_step_100"),
+        ("PageDown", 200, "step 200 of run 1, stored as checkpoint_0_step_200"),
+        ("ArrowRight", 201, "step 201 of run 1, not stored: the nearest is checkpoint_0_step_200"),
+    ):
+        playhead.press(key)
+        expect(playhead).to_have_attribute("aria-valuetext", words)
+        expect(timeline).to_match_aria_snapshot(LINE.format(step=step))
+    playhead.press("End")
+    expect(timeline.get_by_role("button", name="Newest", pressed=True)).to_be_visible()
+
+
+# Twice the size of every text, and nothing else, as a browser's own setting does it.
+_TWICE = """(root) => {
+  const all = [...root.querySelectorAll('*')];
+  const sizes = all.map((node) => parseFloat(getComputedStyle(node).fontSize));
+  all.forEach((node, i) => node.style.setProperty('font-size', `${2 * sizes[i]}px`, 'important'));
+}"""
+_CUT = """(root) => [...root.querySelectorAll('button')].filter((node) => node.checkVisibility()
+  && (node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 1)
+).map((node) => node.getAttribute('aria-label') || node.textContent)"""
+
+
+def test_text_at_200_percent_and_a_page_at_200_percent(notebook):
+    cockpit = opened(notebook, cells.STORED)
+    for tab in TABS:
+        choose(cockpit, tab)
+        cockpit.evaluate(_TWICE)
+        screenshot(cockpit, f"access-twice-{tab.lower()}")
+        assert overflow(cockpit) == [], tab
+        assert cockpit.evaluate(_CUT) == [], tab
+
+
+def test_forced_colours_and_reduced_motion(notebook):
+    cockpit = opened(notebook, cells.STORED)
+    notebook.page.emulate_media(forced_colors="active", reduced_motion="reduce")
+    notebook.python("session.resume()")
+    expect(cockpit.locator(".rn-state")).to_have_text("Running")
+    moving = "root => document.getAnimations().filter((one) => root.contains(one.effect.target)).length"
+    for tab in TABS:
+        choose(cockpit, tab)
+        screenshot(cockpit, f"access-forced-{tab.lower()}")
+        assert cockpit.evaluate(moving) == 0, tab
+        assert violations(cockpit) == [], tab
+        chosen = cockpit.locator("[role=tab][aria-selected=true]")
+        assert chosen.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    notebook.page.emulate_media(forced_colors="none", reduced_motion="no-preference")
+    assert cockpit.evaluate(moving) > 0  # otherwise this would prove nothing
+
+
+def test_each_panel_alone_works_and_shares_playhead_and_messages(notebook):
+    notebook.page.set_viewport_size({"width": 1300, "height": 6000})  # what is seen is fed
+    alone = f"display(*map(session.panel, {PANELS!r}))"
+    notebook.open([cells.session(enabled=False), cells.STORED, alone])
+    notebook.run_all()
+    panels = {name: panel_in(notebook.output(2), name) for name in PANELS}
+    field = panels["field"].locator(".rn-pic .rn-box")
+    expect(field).to_have_attribute("data-name", "checkpoint_0_step_300")
+    panels["timeline"].get_by_role("slider", name="Playhead").press("Home")
+    expect(field).to_have_attribute("data-name", "checkpoint_0_step_100")
+    panels["actor"].get_by_role("button", name="Snapshot now").click()
+    for name, panel in panels.items():
+        assert panel.get_attribute("role") == "region", name
+        expect(line_of(panel)).to_have_count(1)
+        expect(line_of(panel)).to_contain_text("Committed checkpoint_0_step_300.2")
+        screenshot(panel, f"alone-{name}")
+        assert violations(panel) == [], name
+        assert overflow(panel) == [], name
