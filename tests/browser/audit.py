@@ -70,8 +70,9 @@ _WIDE = """(root) => {
 
 _AXE = """async (root) => {
   const { violations } = await axe.run(root, { resultTypes: ['violations'] });
-  return violations.flatMap(({ id, nodes }) => nodes.map(
-    ({ html, failureSummary }) => `${id}: ${html.slice(0, 200)} ${failureSummary.split('\\n')[1].trim()}`));
+  const told = ({ html, failureSummary }) =>
+    `${html.slice(0, 200)} ${failureSummary.split('\\n')[1].trim()}`;
+  return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${told(node)}`));
 }"""
 
 _CONTROLS = "button|checkbox|combobox|listbox|radio|slider|spinbutton|switch|textbox"

@@ -137,10 +137,10 @@ def test_two_cockpits_agree_on_actor_playhead_and_messages(notebook):
     expect(one.get_by_label("Actor", exact=True)).to_have_value("0")
     playheads = [panel.get_by_role("slider", name="Playhead") for panel in (one, two)]
     for moved, seen in (playheads, playheads[::-1]):
-        for key, step in (("Home", "100"), ("PageDown", "200")):
+        for key, step in (("Home", "0"), ("PageDown", "100")):
             moved.press(key)
             expect(seen).to_have_attribute("aria-valuenow", step)
-    expect(one.get_by_label("Step to look at")).to_have_value("200")
+    expect(one.get_by_label("Step to look at")).to_have_value("100")
     two.get_by_role("tab", name="Keep").click()
     expect(one.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
     one.locator(".rn-deck").get_by_role("button", name="Run", exact=True).click()

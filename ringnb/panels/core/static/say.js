@@ -22,9 +22,13 @@ function nameControls(root) {
     setAttribute(node, "aria-pressed", String(node.classList.contains("mod-active")));
   }
   for (const node of root.querySelectorAll("input, select, textarea")) {
-    if (node.labels?.length || node.hasAttribute("aria-label")) continue;
+    // A label that is not shown is none.
+    const named = [...node.labels ?? []].some((one) => one.contains(node) || one.checkVisibility()) || node.hasAttribute("aria-label");
+    if (named && node.dataset.rnNamed === undefined) continue;
     const label = node.closest(".jupyter-widgets")?.querySelector(".widget-label, .widget-label-basic");
-    if (label?.textContent) node.setAttribute("aria-label", label.textContent);
+    if (!label?.textContent) continue;
+    node.dataset.rnNamed = "";
+    setAttribute(node, "aria-label", label.textContent); // which may have changed since
   }
 }
 const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);

@@ -4,7 +4,7 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   if (model.get("heads")) {
     const code = make("code");
-    el.append(make("div", { class: "rn-part" }, make("header", {}, make("h4", {}, "What stays"), make("span", { class: "rn-soft" }, "in force: ", code))));
+    el.append(make("section", { class: "rn-part", "aria-label": "What stays" }, make("header", {}, make("h4", {}, "What stays"), make("span", { class: "rn-soft" }, "in force: ", code))));
     const show = () => setText(code, model.get("in_force"));
     subscriptions.on(model, "change:in_force", show);
     show();

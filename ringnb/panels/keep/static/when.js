@@ -3,7 +3,7 @@ async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   if (model.get("heads")) {
     const due = make("span", { class: "rn-soft rn-num" });
-    el.append(make("div", { class: "rn-part" }, make("header", {}, make("h4", {}, "When"), due)));
+    el.append(make("section", { class: "rn-part", "aria-label": "When" }, make("header", {}, make("h4", {}, "When"), due)));
     const show = () => setText(due, model.get("due"));
     subscriptions.on(model, "change:due", show);
     show();
