@@ -194,6 +194,7 @@ def test_what_a_screen_reader_is_given_of_the_line(notebook):
 # Twice the size of every text, and nothing else, as a browser's own setting does it.
 _TWICE = """(root) => {
   const all = [...root.querySelectorAll('*')];
+  for (const node of all) node.style.removeProperty('font-size'); // of the tab before
   const sizes = all.map((node) => parseFloat(getComputedStyle(node).fontSize));
   all.forEach((node, i) => node.style.setProperty('font-size', `${2 * sizes[i]}px`, 'important'));
 }"""
@@ -202,7 +203,7 @@ _CUT = """(root) => [...root.querySelectorAll('button')].filter((node) => node.c
 ).map((node) => node.getAttribute('aria-label') || node.textContent)"""
 
 
-def test_text_at_200_percent_and_a_page_at_200_percent(notebook):
+def test_text_at_200_percent(notebook):
     cockpit = opened(notebook, cells.STORED)
     for tab in TABS:
         choose(cockpit, tab)
