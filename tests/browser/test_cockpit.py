@@ -209,3 +209,42 @@ def test_at_most_one_message_in_two_seconds_is_spoken(notebook, cockpit):
     spoken = notebook.page.evaluate("() => window.spoken")
     assert len(spoken) >= 2
     assert min(b - a for a, b in itertools.pairwise(spoken)) >= 1990
+
+
+MANY = """
+import tempfile
+import warnings
+from pathlib import Path
+import ringnb as rn
+config = rn.CheckpointConfig(enabled=False, storage_path=Path(tempfile.mkdtemp()) / "many.zarr")
+session = rn.Session(rn.actors.Wave2D((8, 8)), actors=600, config=config)
+session.inject(417, at=(3, 3), amplitude=1e39)
+session.run_steps(417, 3)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", rn.CheckpointWarning)
+    session.snapshot(417)
+"""
+
+
+def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):
+    notebook.open([MANY, "session.panel()"])
+    notebook.run_all()
+    cockpit = panel_in(notebook.output(1), "cockpit")
+    cockpit.get_by_role("button", name="Map").click()
+    chosen = cockpit.get_by_label("Actor, 0 to 599")
+    expect(cockpit.get_by_role("button", name="Actor 417, not good")).to_be_visible()
+    cockpit.get_by_role("button", name="Next with trouble").click()
+    expect(chosen).to_have_value("417")
+    expect(cockpit.get_by_role("button", name="Not finite")).to_be_visible()
+    field, keys = cockpit.get_by_role("spinbutton", name="arrows move"), notebook.page.keyboard
+    expect(field).to_have_attribute("aria-valuetext", re.compile("actor 417: .*not good"))
+    field.focus()
+    keys.press("ArrowRight")
+    expect(field).to_have_attribute("aria-valuenow", "418")
+    keys.press("ArrowUp")
+    expect(field).to_have_attribute("aria-valuenow", "393")  # 25 in a row
+    keys.press("Enter")
+    expect(chosen).to_have_value("393")
+    screenshot(cockpit, "many-actors")
+    keys.press("Escape")
+    expect(cockpit.get_by_role("button", name="Map")).to_be_focused()

@@ -348,6 +348,11 @@ class Controller:
             },
         )
 
+    def why_unheard(self, state: SessionState, slot: int) -> str:
+        """Return why an actor's lane would not answer; "" if it would. Any thread."""
+        session = self._session()
+        return "" if session is None or state.ended else _why_unheard(session, slot)
+
     def _is_held(self, state: SessionState, slot: int) -> bool:
         """Return whether the crank has stopped an actor's lane at a snapshot, all its actors with it."""
         session = self._session()
@@ -421,10 +426,15 @@ def _check_lane_open(session: Session, slot: int) -> None:
 
     It would not answer, and the storage worker that waits for it could not turn the crank.
     """
+    if why := _why_unheard(session, slot):
+        raise LaneStopped(why)
+
+
+def _why_unheard(session: Session, slot: int) -> str:
     kernel = session.kernel
-    if kernel.gate(kernel.lane_of(slot)) != Gate.OPEN:
-        msg = (
-            f"the crank has stopped the lane of actor {slot}, which would not answer. Press "
-            f"{LET_THROUGH!r} in the panel 'lifecycle' (in code: crank.close()), then try again"
-        )
-        raise LaneStopped(msg)
+    if kernel.gate(kernel.lane_of(slot)) == Gate.OPEN:
+        return ""
+    return (
+        f"the crank has stopped the lane of actor {slot}, which would not answer. Press "
+        f"{LET_THROUGH!r} in the panel 'lifecycle' (in code: crank.close()), then try again"
+    )

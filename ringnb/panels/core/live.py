@@ -114,14 +114,16 @@ class Live:
         """Say which buttons can be used."""
         selected = state.actors[min(self._controller.slot, len(state.actors) - 1)]
         ended, why = state.ended, state.life
+        unheard = "" if ended else self._controller.why_unheard(state, selected.slot)
+        off, reason = ended or bool(unheard), unheard or why
         only_one = len(state.actors) == 1
         several = button_state(only_one or ended, ONLY_ONE if only_one else why)
         self._controller.set_flags(
             {
-                "live.run": button_state(ended, why, pressed=selected.running),
-                "live.pause": button_state(ended, why, pressed=not selected.running and not ended),
-                "live.step": button_state(ended, why),
-                "live.snapshot": button_state(ended, why),
+                "live.run": button_state(off, reason, pressed=selected.running),
+                "live.pause": button_state(off, reason, pressed=not selected.running and not ended),
+                "live.step": button_state(off, reason),
+                "live.snapshot": button_state(off, reason),
                 "live.run_all": several,
                 "live.pause_all": several,
                 "live.snapshot_all": several,

@@ -27,6 +27,9 @@ def test_the_lifecycle_view_shows_a_request_at_every_stage_of_the_crank(tmp_path
             assert panel.view.scene["held"] == station
             held = station == "staging"  # the lane waits there, with all its actors
             until(lambda held=held: panel.line.board.actor["stopped"] == held)
+            if held:
+                why = panel.line.board.flags["live.pause"]["why"]
+                assert "the crank has stopped the lane of actor 0, which would not answer" in why
         press(panel, "s7")
         until(lambda: session.manager.total_completed == 1)
         until(lambda: panel.view.scene["tokens"][0]["end"] == "good")

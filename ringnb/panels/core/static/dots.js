@@ -87,8 +87,9 @@ function makeDots(model, board, count, choose, onShown) {
   };
   const go = (slot, button) => { move(slot); choose(cursor, button); drawFrames(); };
   next.addEventListener("click", () => {
-    const list = model.get("dots").troubles ?? [], chosen = board.get("actor").slot ?? -1;
-    if (!list.length) sayHere(board, "Next with trouble: the newest checkpoint of every actor is good");
+    const list = model.get("dots").troubles, chosen = board.get("actor").slot ?? -1;
+    if (!list) sayHere(board, "Next with trouble: the map has not come yet");
+    else if (!list.length) sayHere(board, "Next with trouble: the newest checkpoint of every actor is good");
     else go(list.find((slot) => slot > chosen) ?? list[0], next);
   });
   const slotAt = (event) => {
