@@ -83,11 +83,14 @@ def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
 def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_restart(
     notebook, cockpit
 ):
+    cockpit.get_by_role("button", name="Disturb a cell", exact=True).click()
+    expect(cockpit.locator(".rn-aim")).to_have_count(1)
     notebook.python("session.faults.kill_kernel()")
     line = line_of(cockpit)
     expect(line).to_have_attribute("data-kind", "problem")
     expect(line).to_contain_text("All 3 committed checkpoints are whole")
     expect(cockpit.locator(".rn-state")).to_have_text("Ended")
+    expect(cockpit.locator(".rn-aim")).to_have_count(0)  # no click would reach it
     run = cockpit.locator(".rn-deck").get_by_role("button", name="Run", exact=True)
     expect(run).to_have_attribute("aria-disabled", "true")
     run.click(force=True)

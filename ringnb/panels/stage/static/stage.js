@@ -351,6 +351,9 @@ async function renderPicture(context, place) {
   for (const name of ["change:info", "change:pixels"]) subscriptions.on(picture, name, showPicture);
   subscriptions.on(picture, "change:view", showView);
   subscriptions.on(picture, "rn:shared", showShared);
+  subscriptions.on(board, "change:flags", () => { // a kernel that has ended takes no click
+    if (state().aim && board.get("flags")["live.inject"]?.disabled) share(picture, { aim: false });
+  });
   subscriptions.on(board, "change:beat", () => { board.rnBeatAt = performance.now(); });
   for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
   board.rnBeatAt ??= performance.now();
