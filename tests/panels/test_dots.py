@@ -46,6 +46,14 @@ def test_the_fastest_is_light_and_what_is_not_finite_is_apart():
     assert dots["stored"] == "3, 3.0 KiB"
 
 
+def test_an_actor_that_sits_in_another_slot_now_is_found_by_its_name():
+    moved = stored(2, 1, good=False)._replace(actor_slot=0)
+    other = stored(0, 2)
+    assert seen([1, 1, 1], [True] * 3, [moved, other])["troubles"] == [2]
+    foreign = stored(7, 3, good=False)  # of a larger session
+    assert seen([1, 1, 1], [True] * 3, [moved, other, foreign])["troubles"] == [2]
+
+
 def test_state_and_age_are_shown_in_its_place():
     assert unpacked(seen([1, 1], [True, False], shown="state"), 2).tolist() == [255, 1]
     dots = seen([1, 1], [True, False], shown="state", ended=True)

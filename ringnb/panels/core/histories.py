@@ -59,14 +59,19 @@ class Histories:
         return made
 
     def newest(self) -> dict[int, CheckpointInfo]:
-        """Return each actor's newest checkpoint by slot, if it has one; looks at every actor, once."""
+        """Return each actor's newest checkpoint by slot, if it has one."""
         if self._newest is None:
-            slots = {self._kernel_id_of(slot): slot for slot in range(self._slots)}
-            self._newest = {
-                slots[kernel_id]: own[-1]
-                for kernel_id, own in self._own.items()
-                if kernel_id in slots
+            # Most are where they were: only the others need that every actor is asked for its name.
+            place = {e.actor_slot: e for e in (own[-1] for own in self._own.values())}
+            found = {
+                slot: e
+                for slot, e in place.items()
+                if 0 <= slot < self._slots and self._kernel_id_of(slot) == e.kernel_id
             }
+            if len(found) < len(self._own):
+                slots = {self._kernel_id_of(slot): slot for slot in range(self._slots)}
+                found = {slots[k]: own[-1] for k, own in self._own.items() if k in slots}
+            self._newest = found
         return self._newest
 
     def __iter__(self) -> Iterator[History]:
