@@ -51,7 +51,7 @@ class Moments:
             return
         name, slot = chosen.name, choices.slot
         sound = [e.name for e in choices.of_actor() if choices.sound(e)]
-        label = str(args.get("label") or "").strip() or "pinned in the panel"
+        label = str(args.get("label") or "").strip() or "by hand"
         calls: dict[str, tuple[str, Callable[[Session], object]]] = {
             "pin": ("Pin", lambda s: self._pin(s, name, label)),
             "unpin": ("Unpin", lambda s: self._unpin(s, name)),

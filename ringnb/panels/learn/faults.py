@@ -59,7 +59,7 @@ class FaultPanel(Panel):
             return choices.why_unresolved("main")
         where = session.faults.corrupt(chosen.name)
         choices.forget_verdict(chosen.name)
-        return f"One bit was flipped: {where}. Verify or restore to see that it is noticed"
+        return f"One bit was flipped: {where}. Check all or restore it to see that it is noticed"
 
     def show(self, state: SessionState) -> None:
         """Put which faults are set."""

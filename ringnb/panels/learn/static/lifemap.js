@@ -219,7 +219,7 @@ async function render({ model, el }) {
     if (actor.step !== undefined) fills.captured = `actor ${actor.slot} ${stands}${stands === "steps on" ? ":" : ""} ${count(actor.step)}${scene.copied ? `; the copy took ${scene.copied}` : ""}`;
     map.show(scene, fills);
     list.show(scene, fills);
-    setText(note, scene.note || (scene.by_hand ? "No request is on its way: turn the crank" : "a service thread moves it; each hop takes 0.4 s on the screen"));
+    setText(note, note.title = scene.note || (scene.by_hand ? "No request is on its way: turn the crank" : "a service thread moves it; here each hop is slowed down"));
     setAttribute(note, "data-held", String(Boolean(scene.held)));
     setAttribute(map.root, "aria-label", `The way of a snapshot request. ${note.textContent}`);
     if (!slow.checked) tick();
