@@ -79,5 +79,5 @@ def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
     until(lambda: "closed" in actor.line.board.life)
     assert "checkpoint_0_step_4" in session.storage.list()
     checkpoint = session.panel("checkpoint")
-    until(lambda: "nothing runs that could be saved" in checkpoint.overview.value)
+    until(lambda: "nothing runs that could be saved" in str(checkpoint.words.facts))
     assert "closed" in flag(checkpoint, "snapshot")["why"]
