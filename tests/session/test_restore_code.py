@@ -165,10 +165,10 @@ def test_parameters_changed_by_hand_are_taken_back_without_a_word(storage, made)
 def test_a_state_restored_with_other_parameters_counts_as_changed(storage, made):
     with opened(storage, params={"rate": 0.25}) as session:
         session.restore(0, "latest", params="current")
-        assert not session._service._is_saved(0)
+        assert session._service.changed() == [0]
     with opened(storage) as session:
         session.restore(0, "latest", params="current")
-        assert session._service._is_saved(0)
+        assert not session._service.changed()
 
 
 @pytest.mark.parametrize(
