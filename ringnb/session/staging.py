@@ -52,7 +52,11 @@ class StagingLoan:
 
     def __del__(self) -> None:
         """Give the buffer back if that was not done."""
-        if self.index is not None:
+        try:
+            owned = self.index is not None
+        except AttributeError:  # an interrupt in the constructor
+            return
+        if owned:
             self.abandon()
 
 

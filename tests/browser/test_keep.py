@@ -86,6 +86,7 @@ def test_a_full_disk_is_one_problem_with_a_count_that_the_next_commit_settles(no
         expect(line).to_contain_text("no space left", ignore_case=True)
         if n > 1:
             expect(line).to_contain_text("\N{MULTIPLICATION SIGN}")
+    notebook.page.wait_for_timeout(1700)  # what was spoken is gone
     problem = line.locator(".rn-text")
     assert cockpit.get_by_text(problem.inner_text()).locator("visible=true").count() == 1
     cockpit.get_by_role("tab", name="Learn").click()

@@ -23,7 +23,7 @@ from ringnb.testing.trials.judging import Loss, loss_after
 __all__ = ["end_in_time"]
 
 _RUN_AGAIN = 85
-_SHORTEST_S, _LONGEST_S = 15.0, 30.0  # with the start of the process, a second or two, within
+_SHORTEST_S = 15.0  # with the start of the process, a second or two, within
 _SCRIPT = """
 import random, sys, time
 import ringnb as rn
@@ -55,7 +55,9 @@ finally:
 """
 
 
-def end_in_time(seeds: Sequence[int], *, folder: Path | None = None) -> Counter[str]:
+def end_in_time(
+    seeds: Sequence[int], *, longest_s: float = 30.0, folder: Path | None = None
+) -> Counter[str]:
     """Run two jobs per seed, one after the other on one store, all seeds at once; return counts.
 
     Raise `Loss` if a job misses its limit, ends with another status, leaves anything but a state of its
@@ -67,15 +69,15 @@ def end_in_time(seeds: Sequence[int], *, folder: Path | None = None) -> Counter[
     ):
         script = Path(name, "job.py")
         script.write_text(_SCRIPT, encoding="utf-8")
-        return sum(pool.map(lambda seed: _jobs(script, seed), seeds), Counter[str]())
+        return sum(pool.map(lambda seed: _jobs(script, seed, longest_s), seeds), Counter[str]())
 
 
-def _jobs(script: Path, seed: int) -> Counter[str]:
+def _jobs(script: Path, seed: int, longest_s: float) -> Counter[str]:
     rng = random.Random(seed)  # noqa: S311 - repeatable, no secret
     store, counts = script.with_name(f"{seed}.zarr"), Counter[str]()
     saved: dict[int, int] = {}
     for _ in range(2):
-        limit_s = round(rng.uniform(_SHORTEST_S, _LONGEST_S), 2)
+        limit_s = round(rng.uniform(_SHORTEST_S, longest_s), 2)
         with loss_after(f"seed {seed}, limit {limit_s} s"):
             saved, unused_s, gained = _job(script, store, seed, limit_s, saved)
         counts += Counter(limits=1, unused_ms=round(1000 * unused_s), too_short=not gained)
