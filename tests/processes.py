@@ -9,10 +9,17 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+from multiprocessing import forkserver
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# A process has one such server; lesson 4 starts its children from it, too.
+# A process has one such server; lesson 4 starts its children from it, too, and would have code compiled
+# in it if it were the first to do so: see `start_server`.
 _CONTEXT.set_forkserver_preload(["pytest", "ringnb.testing.storages", "ringnb.course.lesson_04"])
+
+
+def start_server():
+    """Start what processes are forked from, while it has compiled nothing."""
+    forkserver.ensure_running()
 
 
 @contextlib.contextmanager

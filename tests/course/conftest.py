@@ -1,11 +1,17 @@
-"""A wave in a session of its own, for the lessons that look at one."""
+"""A wave in a session of its own, for the lessons that look at one; other processes for lesson 4."""
 
 from __future__ import annotations
 
+import processes
 import pytest
 import zarr
 
 import ringnb as rn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server():
+    processes.start_server()
 
 
 @pytest.fixture
