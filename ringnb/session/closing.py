@@ -69,6 +69,19 @@ def close_parts(
 
 def save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) -> bool:
     """Commit what has changed since the last checkpoint, warn of what failed; return if all is saved."""
+    deadline = time.monotonic() + limit_s
+    # One at a time: by hand, a signal handler's would cancel the request of the one it came into.
+    while not service.saving_last.acquire(timeout=_POLL_S):
+        check_interrupted()
+        if time.monotonic() >= deadline:
+            return not service.changed()
+    try:
+        return _save_last(service, kernel, max(0.0, deadline - time.monotonic()))
+    finally:
+        service.saving_last.release()
+
+
+def _save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) -> bool:
     manager, deadline = service.manager, time.monotonic() + limit_s
     if not kernel.alive or not service.changed():
         return True

@@ -84,6 +84,7 @@ class SnapshotService:
         nbytes = map(state_nbytes, self._kernel.actors)
         self._together = [n if n <= most else 0 for n in nbytes]  # by slot, see `_nbytes_together`
         self.unsaved: list[str] = []  # actors whose last state could not be saved at the end
+        self.saving_last = threading.Lock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         log.subscribe(self._on_bad, "bad")
