@@ -71,12 +71,14 @@ def save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) 
     """Commit what has changed since the last checkpoint, warn of what failed; return if all is saved."""
     deadline = time.monotonic() + limit_s
     # One at a time: by hand, a signal handler's would cancel the request of the one it came into.
-    while not service.saving_last.acquire(timeout=_POLL_S):
-        check_interrupted()
-        if time.monotonic() >= deadline:
-            return not service.changed()
+    if not service.saving_last.acquire(blocking=False):
+        while not service.saving_last.acquire(timeout=_POLL_S):
+            check_interrupted()
+            if time.monotonic() >= deadline:
+                return not service.changed()
+        limit_s = max(0.0, deadline - time.monotonic())
     try:
-        return _save_last(service, kernel, max(0.0, deadline - time.monotonic()))
+        return _save_last(service, kernel, limit_s)
     finally:
         service.saving_last.release()
 
