@@ -145,7 +145,6 @@ class Recorder:
         self._last = last
         self._ending = threading.RLock()
         self._closing = False
-        self._on_displaced: list[Callable[[Recorder], object]] = []
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
         if close_previous(run, store, [name]):
             say("The recorder that an earlier run of this cell made was closed.")
@@ -549,21 +548,8 @@ class Recorder:
         if not getattr(self, "_closed", True) and os.getpid() == self._pid:
             live.end_later(self._manager.close)
 
-    def on_displaced(self, callback: Callable[[Recorder], object]) -> None:
-        """Have a function called when a later run of the same notebook cell has closed this recorder.
-
-        Parameters
-        ----------
-        callback : callable
-            Called once with this recorder, on the thread that runs the cell.
-        """
-        if callback not in self._on_displaced:
-            self._on_displaced.append(callback)
-
     def tell_displaced(self) -> None:
-        """Call what was given to `on_displaced`. Once."""
-        while self._on_displaced:
-            self._on_displaced.pop(0)(self)
+        """Nobody looks at a recorder who would have to hear that a later run of its cell closed it."""
 
     def _check(self) -> None:
         """Raise what a commit has met, once, or that the recorder is closed."""
