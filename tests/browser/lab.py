@@ -185,6 +185,8 @@ class Notebook:
             }""",
             arg="Dark" in name,
         )
+        # Its splash, a logo and what circles around it, fades above the page that is there already.
+        self.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
 
 
 @contextmanager

@@ -96,6 +96,15 @@ _PICTURES = """(cockpit) => {
 }"""
 
 
+def picture_of(cockpit):
+    """Return its screenshot in grey, and where in it pictures are: both of one layout."""
+    while True:
+        places = cockpit.evaluate(_PICTURES)
+        image = Image.open(io.BytesIO(cockpit.screenshot())).convert("L")
+        if cockpit.evaluate(_PICTURES) == places:
+            return np.asarray(image).copy(), places
+
+
 def test_a_dark_page_has_no_light_patch_outside_pictures(notebook):
     notebook.page.set_viewport_size({"width": 1280, "height": 1400})
     notebook.open([cells.session(interval=1.0), cells.STORED, "session.panel()"])
@@ -106,9 +115,8 @@ def test_a_dark_page_has_no_light_patch_outside_pictures(notebook):
         "data-name", "checkpoint_0_step_300"
     )
     expect(cockpit.locator(".rn-beside .rn-box")).to_have_attribute("data-map", "berlin")
-    image = Image.open(io.BytesIO(cockpit.screenshot())).convert("L")
-    pixels = np.asarray(image).copy()
-    for left, top, right, bottom in cockpit.evaluate(_PICTURES):
+    pixels, places = picture_of(cockpit)
+    for left, top, right, bottom in places:
         edge = 4  # what is drawn around a picture belongs to it
         rows = slice(max(0, int(top) - edge), int(bottom) + edge)
         pixels[rows, max(0, int(left) - edge) : int(right) + edge] = 0
@@ -120,8 +128,7 @@ def test_a_dark_page_has_no_light_patch_outside_pictures(notebook):
     for tab in ("Keep", "Learn"):
         cockpit.get_by_role("tab", name=tab).click()
         notebook.page.wait_for_timeout(500)
-        pixels = np.asarray(Image.open(io.BytesIO(cockpit.screenshot())).convert("L"))
-        assert np.median(pixels) < 80, tab
+        assert np.median(picture_of(cockpit)[0]) < 80, tab
 
 
 def test_a_picture_that_got_lost_is_asked_for_again(notebook):
