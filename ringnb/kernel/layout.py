@@ -112,8 +112,13 @@ ACTOR_WORDS = LINE
     C_ARRAYS,  # where the table of the actor's read-only arrays begins; on a GPU
     C_PARTIALS,  # where the partial results of its reductions begin; on a GPU
     C_REDUCTIONS,  # how many there are
-) = range(35)
-C_REDUCE_FNS = 35  # the first of MAX_REDUCTIONS columns
+    C_TEAM,  # threads that step it, see `ringnb.kernel.cpu.sizing`; on a CPU, as the next four
+    C_TEAM_NS,  # what a step costs with so many
+    C_TRY_NS,  # when another number is tried
+    C_TRY_GAP_NS,  # how long to wait after a trial that failed
+    C_TRY_FEWER,  # whether the next trial is of fewer threads
+) = range(40)
+C_REDUCE_FNS = 40  # the first of MAX_REDUCTIONS columns
 C_STAGE_FNS = (
     C_REDUCE_FNS + MAX_REDUCTIONS
 )  # the first of MAX_STAGES columns: what computes each stage
@@ -139,15 +144,24 @@ PARAMS_COLUMNS = MAX_PARAMS + 5
     F_RESTORE_BYTES,
     F_SLICE_NS,
     F_HOT_NS,
-) = range(10)
+    F_CHOOSES,  # whether the leader chooses how many of the team step an actor
+) = range(11)
 FACTS = 16
 
-# Team words. Leader writes the job lines; every member writes its own ARRIVE, PARTIAL and ASLEEP line.
-(J_GO, J_KIND, J_ACTOR, J_COUNT, J_TARGET) = range(5)
+# Team words. The leader writes the job line and every member's GO line, which holds the number of the
+# last job that the member has a part in; each member writes its own ARRIVE, PARTIAL and ASLEEP line.
+(J_NUMBER, J_KIND, J_ACTOR, J_COUNT, J_TARGET, J_SIZE) = range(6)
 JOB_STEP, JOB_CAPTURE, JOB_EXIT = 1, 2, 3
 TEAM_MEMBERS = LINE  # first member line
-M_ARRIVE, M_PARTIAL, M_ASLEEP, M_FD, M_FD_WRITE = 0, LINE, 2 * LINE, 3 * LINE, 3 * LINE + 1
-MEMBER_WORDS = 4 * LINE
+M_ARRIVE, M_PARTIAL, M_ASLEEP, M_FD, M_FD_WRITE, M_GO = (
+    0,
+    LINE,
+    2 * LINE,
+    3 * LINE,
+    3 * LINE + 1,
+    4 * LINE,
+)
+MEMBER_WORDS = 5 * LINE
 
 
 def state_nbytes(actor: Actor) -> int:

@@ -101,8 +101,9 @@ class Session:
         `receive`.
     lanes, width : int, optional
         Kernel lanes and threads per lane; on a GPU groups of blocks and blocks per group. By default the
-        CPU gets a lane per core but one, at most one per actor, and one thread for each; a GPU gets one
-        lane, of as many blocks as the largest actor can use.
+        CPU gets a thread per core, on three cores and more one less, in at most one lane per actor; how
+        many threads of its lane step an actor is then measured while it runs. A `width` holds for all.
+        A GPU gets one lane, of as many blocks as the largest actor can use.
     threads : int, optional
         Threads per block, on a GPU only; 256 by default.
     ring_capacity : int, default 64

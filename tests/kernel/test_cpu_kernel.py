@@ -116,6 +116,35 @@ def test_numbers_of_the_wrong_type_are_refused():
         CpuKernel([])
 
 
+@pytest.mark.parametrize(
+    ("cores", "actors", "lanes", "width"),
+    [(1, 9, 1, 1), (2, 1, 1, 2), (2, 9, 2, 1), (4, 1, 1, 3), (9, 2, 2, 4), (1000, 1, 1, 256)],
+)
+def test_by_default_the_cores_are_shared_out(monkeypatch, cores, actors, lanes, width):
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.available_cores", lambda: cores)
+    found = CpuKernel([Mixer((8, 8))] * actors).statistics()
+    assert (found.lanes, found.width) == (lanes, width)
+
+
+def test_the_result_does_not_depend_on_how_many_threads_are_chosen(monkeypatch):
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.available_cores", lambda: 4)
+    shape = (150, 160)  # worth more than one thread
+    kernel = CpuKernel([Mixer(shape)])
+    kernel.launch()
+    try:
+        client = KernelClient(kernel)
+        # Some slices are a trial of more threads, and some of fewer, whatever this machine does.
+        step = client.call(0, Command.RUN_STEPS, (500,)).value
+        assert client.wait_until(lambda: kernel.counters(0).step == step, 30)
+        tried = kernel._memory[0].table[0, layout.C_TRY_NS]
+        np.testing.assert_array_equal(
+            captured(client, 0)[0], advance(Mixer(shape).start(0), 0, step)
+        )
+    finally:
+        kernel.stop()
+    assert tried > 0
+
+
 def test_a_kernel_is_launched_once_and_not_asked_before():
     kernel = CpuKernel([Mixer((8, 8))])
     with pytest.raises(KernelStopped, match="never launched"):

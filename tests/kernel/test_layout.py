@@ -80,7 +80,8 @@ def test_a_control_word_shares_its_line_with_words_of_its_writer_only():
 
 def test_what_members_of_a_team_write_lies_in_lines_of_their_own():
     lines = [
-        m // layout.LINE for m in (layout.M_ARRIVE, layout.M_PARTIAL, layout.M_ASLEEP, layout.M_FD)
+        m // layout.LINE
+        for m in (layout.M_ARRIVE, layout.M_PARTIAL, layout.M_ASLEEP, layout.M_FD, layout.M_GO)
     ]
     assert len(set(lines)) == len(lines)
     assert layout.MEMBER_WORDS % layout.LINE == layout.TEAM_MEMBERS % layout.LINE == 0

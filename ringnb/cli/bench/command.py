@@ -24,6 +24,7 @@ from ringnb.cli.bench import (
     startup,
     stepping,
     stores,
+    teams,
 )
 from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.errors import RingnbError
@@ -53,6 +54,7 @@ CASES: dict[str, Case] = {
     "loops": stepping.against_plain_loops,
     "memory": stepping.against_memory,
     "models": stepping.models,
+    "teams": teams.teams,
     "stall": snapshots.stall,
     "rate": snapshots.with_checkpoints,
     "persisting": snapshots.persisting,

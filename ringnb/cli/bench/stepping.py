@@ -84,7 +84,7 @@ def against_plain_loops(scale: Scale) -> Iterator[Row]:
     a, b, _block = levels_of(shape)
     steps = int(scale.times(500, 250) / 1000 * 3e9 / (shape[0] * shape[1]))
     pointers = (a.ctypes.data, b.ctypes.data, params.ctypes.data)
-    with running(CpuKernel([wave])) as client:
+    with running(CpuKernel([wave], width=1)) as client:
 
         def persistent() -> float:
             return time_s(lambda: run_steps(client, steps))
@@ -126,7 +126,7 @@ def against_memory(scale: Scale) -> Iterator[Row]:
         for _ in range(4):
             np.copyto(target, source)
 
-    kernel = CpuKernel([actors.Wave2D(shape)])
+    kernel = CpuKernel([actors.Wave2D(shape)], width=1)
     with running(kernel) as client:
 
         def wave() -> float:
@@ -159,7 +159,7 @@ def models(scale: Scale) -> Iterator[Row]:
         "ising_2d": actors.Ising2D((512, 512)),
     }
     for name, actor in population.items():
-        kernel = CpuKernel([actor])
+        kernel = CpuKernel([actor], width=1)
         with running(kernel) as client:
             client.call(0, Command.RESUME)
             time.sleep(0.05)

@@ -81,9 +81,10 @@ def _capture(
     if buffer < 0:
         return -1
     target = facts[layout.F_STAGE0 + buffer]
-    team_job(table, facts, team, scratch, layout.JOB_CAPTURE, row, 0, target)
+    size = table[row, layout.C_TEAM]
+    team_job(table, team, scratch, layout.JOB_CAPTURE, row, 0, target, size)
     checksum = 0
-    for rank in range(facts[layout.F_WIDTH]):
+    for rank in range(size):
         checksum += load_acquire(team, member_at(rank) + layout.M_PARTIAL)
     end = now_ns(scratch)
     tail = carray(words_at(target + table[row, layout.C_TAIL] + 128), (layout.TAIL_WORDS,))

@@ -51,8 +51,10 @@ _LONGEST_SLEEP_MS = 100  # so that the main thread serves Ctrl-C
 class CpuKernel(LaneKernel):
     """Hosts actors in Numba threads.
 
-    `lanes` is by default one per core but one, at most one per actor; `width` is the number of threads
-    per lane, by default 1; `capacity` is the number of slots per ring, a power of two.
+    `lanes` is by default one per actor, at most as many as there are `_kernel_threads`; `width` is the
+    number of threads per lane, all of which step every actor; by default those threads are shared out,
+    and how many of its lane's step an actor is measured while it runs. `capacity` is the number of slots
+    per ring, a power of two.
 
     Raises `BackendUnavailable` on a system without POSIX pipes and ``poll``, `ValueError` if a number
     is out of range or an actor's function cannot be compiled.
@@ -83,15 +85,20 @@ class CpuKernel(LaneKernel):
             raise BackendUnavailable(msg)
         actors = tuple(actors)
         if lanes is None:
-            lanes = min(len(actors), max(1, available_cores() - 1)) or 1
+            lanes = min(len(actors), _kernel_threads()) or 1
         check_sizes(actors, lanes, capacity)
-        width = 1 if width is None else check_int(width, "width", 1, 256, why="threads of a team")
+        chooses = width is None
+        if width is None:
+            width = max(1, _kernel_threads() // lanes)
+        width = check_int(width, "width", 1, 256, why="threads of a team")
         self._code = [compile_actor(actor) for actor in actors]  # and keep it loaded
         super().__init__(actors, lanes, width, capacity)
         self._memory = []
         for lane in range(lanes):
             own = [(slot, actors[slot]) for slot in range(lane, len(actors), lanes)]
             memory = LaneMemory(own, width, capacity)
+            memory.facts[layout.F_CHOOSES] = chooses and width > 1
+            memory.table[:, layout.C_TEAM] = 1 if chooses else width
             for row, (slot, actor) in enumerate(own):
                 self._fill(memory, row, slot, actor)
             self._memory.append(memory)
@@ -274,6 +281,15 @@ class CpuKernel(LaneKernel):
         return _levels(memory, row, actor)[: actor.levels]
 
 
+def _kernel_threads() -> int:
+    """How many threads step by default: a core is left for Python, but of two none.
+
+    There the notebook shares a core with the kernel: a team does without the thread that is held up.
+    """
+    cores = available_cores()
+    return min(256, cores if cores <= 2 else cores - 1)
+
+
 def _levels(memory: LaneMemory, row: int, actor: Actor) -> tuple[npt.NDArray[Any], ...]:
     """Return read-only views of both levels, (fields, *grid) each, ``now`` first."""
     facts = memory.table[row]
@@ -331,7 +347,7 @@ def _run_thread(
     scratch = np.zeros(8, np.int64)
     try:
         if rank > 0:
-            run_member(memory.table, memory.facts, memory.team, scratch, rank)
+            run_member(memory.control, memory.table, memory.facts, memory.team, scratch, rank)
         else:
             run_leader(
                 memory.control,
@@ -351,6 +367,8 @@ def _run_thread(
             if fault and (owner := kernel()) is not None:
                 owner.fail(fault)
     except BaseException as error:
+        if rank == 0:  # members look for it when they wake; nobody else tells them
+            store_word(memory.control, layout.STATE, layout.LANE_STOPPED)
         owner = kernel()
         if owner is not None:
             owner.fail(f"kernel thread {threading.current_thread().name} died: {error!r}")

@@ -26,7 +26,8 @@ from ringnb.kernel.atomics import (
 from ringnb.kernel.base import Gate
 from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.cpu.commands import drain, publish_actor
-from ringnb.kernel.cpu.team import publish_job, team_job
+from ringnb.kernel.cpu.sizing import record_size, team_size
+from ringnb.kernel.cpu.team import end_team, team_job
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.kernel.rules import NEVER, is_held, plan_slice, record_held, record_steps
 from ringnb.messages.commands import Command
@@ -41,6 +42,8 @@ _plan_slice = inner(plan_slice)
 _record_steps = inner(record_steps)
 _is_held = inner(is_held)
 _record_held = inner(record_held)
+_team_size = inner(team_size)
+_record_size = inner(record_size)
 
 
 @inner
@@ -104,10 +107,15 @@ def _slice(
     count, again = _plan_slice(table, row, begin, facts[layout.F_SLICE_NS])
     if count == 0:
         return again
-    team_job(table, facts, team, scratch, layout.JOB_STEP, row, count, 0)
+    width, chooses = facts[layout.F_WIDTH], facts[layout.F_CHOOSES]
+    size = _team_size(table, row, count, begin, width) if chooses else width
+    team_job(table, team, scratch, layout.JOB_STEP, row, count, 0, size)
     if params[row, layout.P_FAULT_CELL] != 0.0:
         return _FAULT  # unpublished: nobody may take these steps for done
-    _record_steps(table, row, count, now_ns(scratch) - begin)
+    end = now_ns(scratch)
+    if chooses:
+        _record_size(table, row, count, size, begin, end)
+    _record_steps(table, row, count, end - begin)
     publish_actor(table, words, row)
     return again
 
@@ -200,6 +208,5 @@ def run_leader(
             poll_fd(scratch, facts[layout.F_WAKE_FD], wait_ms)
             read_fd(scratch, facts[layout.F_WAKE_FD])
         store_release(control, layout.ASLEEP, 0)
-    if facts[layout.F_WIDTH] > 1:
-        publish_job(facts, team, scratch, layout.JOB_EXIT, 0, 0, 0)
+    end_team(facts, team, scratch)
     store_release(control, layout.STATE, layout.LANE_STOPPED)

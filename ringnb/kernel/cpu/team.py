@@ -1,8 +1,9 @@
 """The team of a lane: several threads that step one actor together.
 
-The leader (rank 0) publishes a job and takes part in it; members wait for jobs. A step is a job, or
-a run of many steps, with a barrier after each stage. A capture (copying the state into a staging
-buffer, with its checksum) is split by bytes.
+The leader (rank 0) publishes a job and takes part in it; members wait for jobs. A job may be for some
+of the team only, those of the lowest ranks. A step is a job, or a run of many steps, with a barrier
+after each stage. A capture (copying the state into a staging buffer, with its checksum) is split by
+bytes.
 
 Who waits spins for a while, then yields, and a member without work for `F_HOT_NS` sleeps on a pipe:
 other threads share the cores.
@@ -35,7 +36,7 @@ from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.checksum import checksum_words
 from ringnb.kernel.layout import BLOCK_WORDS
 
-__all__ = ["member_at", "publish_job", "run_member", "team_job"]
+__all__ = ["end_team", "member_at", "run_member", "team_job"]
 
 _SPINS = 512
 _RAISED = 0xBFF0000000000000  # the float -1.0: it raised, and nobody knows at which cell
@@ -48,12 +49,13 @@ def member_at(rank: int) -> Any:
 
 
 @inner
-def _barrier(team: Any, facts: Any, rank: int) -> None:
-    # A member's ARRIVE counts the barriers that it has reached; that member alone writes it.
+def _barrier(team: Any, size: int, rank: int) -> None:
+    # A member's ARRIVE counts the barriers that it has reached, from the job's number on, so that those
+    # who had no part in the last job count alike; that member alone writes it.
     mine = member_at(rank) + layout.M_ARRIVE
     count = load_acquire(team, mine) + 1
     store_release(team, mine, count)
-    for other in range(facts[layout.F_WIDTH]):
+    for other in range(size):
         theirs = member_at(other) + layout.M_ARRIVE
         spins = 0
         while load_acquire(team, theirs) < count:
@@ -89,7 +91,7 @@ def _call(
 
 @inner
 def _reduce(
-    table: Any, facts: Any, team: Any, actor: int, now: int, step: int, span: Any, rank: int
+    table: Any, team: Any, size: int, actor: int, now: int, step: int, span: Any, rank: int
 ) -> None:
     """Put the actor's reductions of the level `now` behind its parameters, if it has any."""
     count = table[actor, layout.C_REDUCTIONS]
@@ -99,26 +101,26 @@ def _reduce(
         for k in range(count):
             _call(table, actor, layout.C_REDUCE_FNS + k, now, now, step, span)
     # All rows are there, and nobody is in the last step any more, which has read the numbers of before.
-    if facts[layout.F_WIDTH] > 1:
-        _barrier(team, facts, rank)
+    if size > 1:
+        _barrier(team, size, rank)
     if rank == 0:
         for k in range(count):
             _call(table, actor, layout.C_REDUCE_FNS + k, now, now, step, (-1, -1))
-    if facts[layout.F_WIDTH] > 1:
-        _barrier(team, facts, rank)
+    if size > 1:
+        _barrier(team, size, rank)
 
 
 @inner
-def _span(table: Any, facts: Any, actor: int, rank: int) -> Any:
+def _span(table: Any, size: int, actor: int, rank: int) -> Any:
     """Return the first of a rank's rows, and the first behind them."""
-    rows, width = table[actor, layout.C_ROWS], facts[layout.F_WIDTH]
-    return rows * rank // width, rows * (rank + 1) // width
+    rows = table[actor, layout.C_ROWS]
+    return rows * rank // size, rows * (rank + 1) // size
 
 
 @inner
-def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: int) -> None:
+def _step_slab(table: Any, team: Any, size: int, actor: int, count: int, rank: int) -> None:
     """Take this rank's rows of the grid through `count` steps."""
-    span = _span(table, facts, actor, rank)
+    span = _span(table, size, actor, rank)
     now = table[actor, layout.C_A]
     following = table[actor, layout.C_B]
     if table[actor, layout.C_CUR] != 0:
@@ -127,18 +129,18 @@ def _step_slab(table: Any, facts: Any, team: Any, actor: int, count: int, rank: 
     stages = table[actor, layout.C_STAGES]
     for turn in range(count * stages):
         if turn % stages == 0:
-            _reduce(table, facts, team, actor, now, step + turn // stages, span, rank)
+            _reduce(table, team, size, actor, now, step + turn // stages, span, rank)
         if span[1] > span[0]:
             function = layout.C_STAGE_FNS + turn % stages
             _call(table, actor, function, now, following, step + turn // stages, span)
         now, following = following, now
-        if facts[layout.F_WIDTH] > 1:
+        if size > 1:
             # The next stage reads what the neighbours wrote in this one, and writes what they read.
-            _barrier(team, facts, rank)
+            _barrier(team, size, rank)
 
 
 @inner
-def _capture_slab(table: Any, facts: Any, team: Any, actor: int, target: int, rank: int) -> Any:
+def _capture_slab(table: Any, team: Any, size: int, actor: int, target: int, rank: int) -> Any:
     """Copy this rank's share of the stored levels to `target`; return its part of the checksum."""
     level_bytes = table[actor, layout.C_LEVEL_BYTES]
     stride = (level_bytes + 63) // 64 * 64
@@ -146,9 +148,8 @@ def _capture_slab(table: Any, facts: Any, team: Any, actor: int, target: int, ra
     second = table[actor, layout.C_B]
     if table[actor, layout.C_CUR] != 0:
         now, second = second, now
-    span = _span(table, facts, actor, rank)
-    _reduce(table, facts, team, actor, now, table[actor, layout.C_STEP], span, rank)
-    width = facts[layout.F_WIDTH]
+    span = _span(table, size, actor, rank)
+    _reduce(table, team, size, actor, now, table[actor, layout.C_STEP], span, rank)
     n_words = stride // 8
     total = 0
     for level in range(table[actor, layout.C_LEVELS]):
@@ -156,8 +157,8 @@ def _capture_slab(table: Any, facts: Any, team: Any, actor: int, target: int, ra
         # behind a level in its own buffer is the gap, which is zero: that pads the last words.
         source = (now if level == 0 else second) - level * stride
         # Whole lines of 8 words for every rank.
-        at = level * n_words + n_words // 8 * rank // width * 8
-        last = level * n_words + n_words // 8 * (rank + 1) // width * 8
+        at = level * n_words + n_words // 8 * rank // size * 8
+        last = level * n_words + n_words // 8 * (rank + 1) // size * 8
         while at < last:
             end = min((at // BLOCK_WORDS + 1) * BLOCK_WORDS, last)
             block = copy_and_sum(target + 8 * at, source + 8 * at, 8 * (end - at))
@@ -173,32 +174,41 @@ def _capture_slab(table: Any, facts: Any, team: Any, actor: int, target: int, ra
 
 @inner
 def _run_job(
-    table: Any, facts: Any, team: Any, kind: int, actor: int, count: int, target: int, rank: int
+    table: Any, team: Any, kind: int, actor: int, count: int, target: int, size: int, rank: int
 ) -> None:
     """Do one rank's share of a job, up to and including its last barrier."""
+    if (
+        size > 1
+    ):  # a leader alone lets its ARRIVE be: a member may not have left the last barrier yet
+        store_release(team, member_at(rank) + layout.M_ARRIVE, team[layout.J_NUMBER] << 32)
     if kind == layout.JOB_STEP:
-        _step_slab(table, facts, team, actor, count, rank)
+        _step_slab(table, team, size, actor, count, rank)
     elif kind == layout.JOB_CAPTURE:
-        part = _capture_slab(table, facts, team, actor, target, rank)
+        part = _capture_slab(table, team, size, actor, target, rank)
         store_release(team, member_at(rank) + layout.M_PARTIAL, part)
-        if facts[layout.F_WIDTH] > 1:
-            _barrier(team, facts, rank)
+        if size > 1:
+            _barrier(team, size, rank)
 
 
 @inner
-def publish_job(
-    facts: Any, team: Any, scratch: Any, kind: int, actor: int, count: int, target: int
+def _publish_job(
+    team: Any, scratch: Any, kind: int, actor: int, count: int, target: int, size: int
 ) -> None:
-    """Leader: hand a job to the members, and wake those that sleep."""
-    # Members read these words after they acquire J_GO. The leader writes them again only after the
-    # job's last barrier, which every member has passed by then.
+    """Leader: hand a job to the first `size` of the team, and wake those of them that sleep."""
+    # Members read these words after they acquire their GO. The leader writes them again only after the
+    # job's last barrier, which every member that has a part in it has passed by then; the others do
+    # not look at them.
+    number = team[layout.J_NUMBER] + 1
+    team[layout.J_NUMBER] = number
     team[layout.J_KIND] = kind
     team[layout.J_ACTOR] = actor
     team[layout.J_COUNT] = count
     team[layout.J_TARGET] = target
-    store_release(team, layout.J_GO, load_acquire(team, layout.J_GO) + 1)
+    team[layout.J_SIZE] = size
+    for rank in range(1, size):
+        store_release(team, member_at(rank) + layout.M_GO, number)
     fence()  # store, fence, look, as in `ringnb.kernel.ring.push`
-    for rank in range(1, facts[layout.F_WIDTH]):
+    for rank in range(1, size):
         member = member_at(rank)
         if load_acquire(team, member + layout.M_ASLEEP) != 0:
             write_fd(scratch, team[member + layout.M_FD_WRITE])
@@ -206,24 +216,30 @@ def publish_job(
 
 @inner
 def team_job(
-    table: Any, facts: Any, team: Any, scratch: Any, kind: int, row: int, count: int, target: int
+    table: Any, team: Any, scratch: Any, kind: int, row: int, count: int, target: int, size: int
 ) -> None:
-    """Leader: do a job with the whole team, itself included."""
-    if facts[layout.F_WIDTH] > 1:
-        publish_job(facts, team, scratch, kind, row, count, target)
-    _run_job(table, facts, team, kind, row, count, target, 0)
+    """Leader: do a job with the first `size` of the team, itself included."""
+    if size > 1:
+        _publish_job(team, scratch, kind, row, count, target, size)
+    _run_job(table, team, kind, row, count, target, size, 0)
+
+
+@inner
+def end_team(facts: Any, team: Any, scratch: Any) -> None:
+    """Leader: tell all members to return."""
+    _publish_job(team, scratch, layout.JOB_EXIT, 0, 0, 0, facts[layout.F_WIDTH])
 
 
 @entry_point(nogil=True)
-def run_member(table: Any, facts: Any, team: Any, scratch: Any, rank: int) -> None:
-    """Body of a member thread: do jobs until told to exit."""
+def run_member(control: Any, table: Any, facts: Any, team: Any, scratch: Any, rank: int) -> None:
+    """Body of a member thread: do jobs until told to exit, or until the leader is no more."""
     member = member_at(rank)
     flush_subnormals()
     seen = 0
     while True:
         idle_since = now_ns(scratch)
         spins = 0
-        while load_acquire(team, layout.J_GO) == seen:
+        while load_acquire(team, member + layout.M_GO) == seen:
             spins += 1
             cpu_pause()
             if spins % _SPINS == 0:
@@ -231,21 +247,23 @@ def run_member(table: Any, facts: Any, team: Any, scratch: Any, rank: int) -> No
                 if now_ns(scratch) - idle_since > facts[layout.F_HOT_NS]:
                     store_release(team, member + layout.M_ASLEEP, 1)
                     fence()
-                    if load_acquire(team, layout.J_GO) == seen:
+                    if load_acquire(team, member + layout.M_GO) == seen:
                         poll_fd(scratch, team[member + layout.M_FD], 1000)
                         read_fd(scratch, team[member + layout.M_FD])
+                        if load_acquire(control, layout.STATE) == layout.LANE_STOPPED:
+                            return
                     store_release(team, member + layout.M_ASLEEP, 0)
-        seen += 1
+        seen = load_acquire(team, member + layout.M_GO)
         kind = team[layout.J_KIND]
         if kind == layout.JOB_EXIT:
             return
         _run_job(
             table,
-            facts,
             team,
             kind,
             team[layout.J_ACTOR],
             team[layout.J_COUNT],
             team[layout.J_TARGET],
+            team[layout.J_SIZE],
             rank,
         )

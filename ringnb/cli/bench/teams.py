@@ -1,0 +1,81 @@
+"""Cases about many cores: what a kernel chooses by itself, against the best that a user could set."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ringnb import actors
+from ringnb._support.machine import available_cores
+from ringnb.actors.base import Actor
+from ringnb.cli.bench.measuring import Row, Scale, ratio_row, running
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.messages.commands import Command
+
+__all__ = ["teams"]
+
+
+def teams(scale: Scale) -> Iterator[Row]:
+    """The number of lanes and threads that a kernel takes by default, against each that makes sense."""
+    sizes = (64, 512, 128, 1024, 2048, 4096)[: scale.times(6, 2)]
+    cases: dict[str, tuple[str, list[Actor]]] = {
+        f"team_{n}": (f"one wave of {n} x {n}", [actors.Wave2D((n, n))]) for n in sizes
+    }
+    cases["team_two"] = ("two waves of 512 x 512", [actors.Wave2D((512, 512))] * 2)
+    cases["team_hundred"] = ("a hundred waves of 64 x 64", [actors.Wave2D((64, 64))] * 100)
+    for key, (what, population) in cases.items():
+        yield _compared(scale, key, what, population)
+
+
+def _compared(scale: Scale, key: str, what: str, population: Sequence[Actor]) -> Row:
+    """Measure a population as it is hosted by default, and in every other way, in turn."""
+    cores = available_cores()
+    ways = {f"lanes={n}, width={cores // n}": (n, cores // n) for n in {1, cores}}
+    ways["lanes=1, width=1"] = (1, 1)
+    with contextlib.ExitStack() as stack:
+
+        def hosted(lanes: int | None, width: int | None) -> KernelClient:
+            """Launch a kernel that lives as long as the others."""
+            return stack.enter_context(running(CpuKernel(population, lanes=lanes, width=width)))
+
+        default = hosted(None, None)
+        others = {name: hosted(*way) for name, way in ways.items() if way[0] <= len(population)}
+        found: dict[str, list[float]] = {name: [] for name in others}
+        ours = []
+        for _ in range(scale.times(11, 2)):
+            ours.append(_rate(default, scale))
+            for name, client in others.items():
+                found[name].append(_rate(client, scale))
+    best = max(found, key=lambda name: statistics.median(found[name]))
+    return ratio_row(
+        key,
+        f"{what}: threads chosen by default / the best setting",
+        list(zip(ours, found[best], strict=True)),
+        (best, 1, "Gcells/s"),
+        at_least=0.95,
+    )
+
+
+def _rate(client: KernelClient, scale: Scale) -> float:
+    """Return the cells that all actors of a kernel update in a nanosecond, running freely."""
+    kernel = client.kernel
+    slots, cells = range(len(kernel.actors)), int(np.prod(kernel.actors[0].shape))
+
+    def steps() -> int:
+        """Count them."""
+        return sum(kernel.counters(slot).step for slot in slots)
+
+    for slot in slots:
+        client.call(slot, Command.RESUME)
+    time.sleep(scale.times(100, 20) / 1000)  # until the team is chosen, and its caches are full
+    first, began = steps(), time.perf_counter_ns()
+    time.sleep(scale.times(300, 50) / 1000)
+    rate = (steps() - first) * cells / (time.perf_counter_ns() - began)
+    for slot in slots:
+        client.call(slot, Command.PAUSE)
+    return rate

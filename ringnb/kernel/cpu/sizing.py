@@ -1,0 +1,63 @@
+"""How many threads of a lane's team step an actor: chosen by what each number was seen to cost.
+
+A barrier costs a small actor more than a second thread gains, and a core that Python or another process
+takes meanwhile holds up the whole team. No rule knows either beforehand. So the leader tries, now and
+then, half or twice as many threads for one slice, and goes on with what is faster. A trial that failed
+is repeated after a pause, twice as long each time; a team that is suddenly slow is tried with fewer
+threads at once.
+
+Plain Python over the actor table of `ringnb.kernel.layout`, which the leader compiles. What is computed
+does not depend on the number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringnb.kernel import layout
+
+__all__ = ["record_size", "team_size"]
+
+_WORTH_NS = 100_000  # less is done by the leader alone: a member that sleeps takes as long to come
+_SHORTEST_GAP_NS = 4_000_000
+_LONGEST_GAP_NS = 256_000_000
+_GAP_PER_TRIAL = 64  # trials take at most a sixty-fourth of the time
+
+
+def team_size(table: Any, row: int, count: int, begin: int, width: int) -> Any:
+    """Return how many of `width` threads are to take an actor through `count` steps now."""
+    size = table[row, layout.C_TEAM]
+    if count * table[row, layout.C_STEP_NS] < _WORTH_NS:
+        return 1
+    if table[row, layout.C_TEAM_NS] == 0 or begin < table[row, layout.C_TRY_NS]:
+        return size
+    if size == 1 or (size < width and table[row, layout.C_TRY_FEWER] == 0):
+        return min(2 * size, width)
+    return (size + 1) // 2
+
+
+def record_size(table: Any, row: int, count: int, size: int, begin: int, end: int) -> None:
+    """Record what `count` steps with so many threads have cost, before `rules.record_steps`."""
+    if count * table[row, layout.C_STEP_NS] < _WORTH_NS:
+        return
+    cost, known = max(1, (end - begin) // count), table[row, layout.C_TEAM_NS]
+    if size == table[row, layout.C_TEAM]:
+        table[row, layout.C_TEAM_NS] = cost if known == 0 else (known + cost) // 2
+        if size > 1 and 2 * cost > 3 * known > 0:  # somebody has taken a core
+            table[row, layout.C_TRY_FEWER] = 1
+            table[row, layout.C_TRY_NS] = end
+        return
+    fewer = size < table[row, layout.C_TEAM]
+    if cost < known - known // 32:
+        table[row, layout.C_TEAM] = size
+        table[row, layout.C_TEAM_NS] = cost
+        table[row, layout.C_TRY_FEWER] = 0
+        if fewer:  # perhaps a core was taken for a moment only
+            table[row, layout.C_TRY_GAP_NS] = _SHORTEST_GAP_NS
+            end += _SHORTEST_GAP_NS
+        table[row, layout.C_TRY_NS] = end
+        return
+    gap = min(max(2 * table[row, layout.C_TRY_GAP_NS], _SHORTEST_GAP_NS), _LONGEST_GAP_NS)
+    table[row, layout.C_TRY_GAP_NS] = gap
+    table[row, layout.C_TRY_FEWER] = 0 if fewer else 1
+    table[row, layout.C_TRY_NS] = end + max(gap, _GAP_PER_TRIAL * (end - begin))

@@ -1,0 +1,94 @@
+"""How many threads step an actor, by a clock of the tests: what a step costs is told, not measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ringnb.kernel import layout, rules
+from ringnb.kernel.cpu import sizing
+
+MS = 1_000_000
+SECOND = 1000 * MS
+BARRIER_NS = 300
+
+
+class Leader:
+    """Steps one actor, in slices, on a team of `width`; `cost(now, size)` is what a step takes."""
+
+    def __init__(self, width, cost):
+        self.width, self.cost = width, cost
+        self.table = np.zeros((1, layout.TABLE_COLUMNS), np.int64)
+        for column in ("EXISTS", "STAGES", "TEAM", "FREE"):
+            self.table[0, getattr(layout, f"C_{column}")] = 1
+        self.now = 1
+        self.sizes = []
+
+    def slice(self):
+        count, _ = rules.plan_slice(self.table, 0, self.now, MS)
+        size = int(sizing.team_size(self.table, 0, count, self.now, self.width))
+        end = self.now + int(count * self.cost(self.now, size))
+        sizing.record_size(self.table, 0, count, size, self.now, end)
+        rules.record_steps(self.table, 0, count, end - self.now)
+        self.now = end
+        self.sizes.append(size)
+
+    def rate(self, until):
+        """Step until then; return steps per second."""
+        step, began = int(self.table[0, layout.C_STEP]), self.now
+        while self.now < until:
+            self.slice()
+        return (int(self.table[0, layout.C_STEP]) - step) / (self.now - began) * SECOND
+
+
+def shared(step_ns):
+    """Return the cost of a step that can be shared out, with a barrier for all but one thread."""
+    return lambda now, size: step_ns / size + BARRIER_NS * (size > 1)
+
+
+@pytest.mark.parametrize("width", [2, 3, 16])
+@pytest.mark.parametrize("step_ns", [100, 250, 700, 4_000, 60_000, 10 * MS])
+def test_the_rate_is_that_of_the_best_number_of_threads(width, step_ns):
+    cost = shared(step_ns)
+    leader = Leader(width, cost)
+    leader.rate(SECOND)
+    best = max(SECOND / cost(0, size) for size in (1, 2, 4, 8, 16, width) if size <= width)
+    assert leader.rate(3 * SECOND) >= 0.95 * best
+
+
+def test_a_team_without_one_of_its_cores_gives_way_and_comes_back():
+    def cost(now, size):
+        stolen = SECOND <= now < 3 * SECOND
+        return shared(50_000)(now, size) * (4 if stolen and size > 1 else 1)
+
+    leader = Leader(2, cost)
+    leader.rate(SECOND)
+    assert leader.rate(3 * SECOND) >= 0.9 * SECOND / 50_000  # one thread's rate
+    leader.rate(3 * SECOND + SECOND // 2)
+    assert leader.rate(5 * SECOND) >= 0.95 * 2 * SECOND / 50_600
+
+
+def test_a_core_that_is_taken_now_and_then_for_a_moment_costs_little():
+    def cost(now, size):
+        stolen = now % (100 * MS) < 4 * MS
+        return shared(50_000)(now, size) * (4 if stolen and size > 1 else 1)
+
+    leader = Leader(2, cost)
+    leader.rate(SECOND)
+    assert leader.rate(5 * SECOND) >= 0.85 * 2 * SECOND / 50_600
+
+
+def test_a_job_of_a_few_microseconds_wakes_nobody():
+    leader = Leader(4, shared(10_000))
+    leader.table[0, layout.C_FREE] = 0
+    for _ in range(1000):
+        leader.table[0, layout.C_BUDGET] = 3
+        leader.slice()
+        leader.now += MS
+    assert set(leader.sizes) == {1}
+
+
+def test_the_first_step_of_all_is_the_leaders_alone():
+    leader = Leader(8, shared(20 * MS))
+    leader.slice()
+    assert leader.sizes == [1]
