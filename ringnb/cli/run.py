@@ -31,6 +31,7 @@ from ringnb.cli.run_limit import (
     parse_until,
     parse_walltime,
     process_began,
+    slowdown_since,
     stop_at,
 )
 from ringnb.errors import CheckpointNotFound, RingnbError
@@ -158,7 +159,9 @@ class _Run:
         self._end = end
         self._margin_s = 0.0
         if end is not None:
-            self._margin_s = margin_of(end - began) if margin_s is None else margin_s
+            if margin_s is None:
+                margin_s = margin_of(end - began, slowdown_since(began))
+            self._margin_s = margin_s
         self._times: weakref.WeakKeyDictionary[Any, CommitTimes] = weakref.WeakKeyDictionary()
         self._before: dict[int, Any] = {}
         self._why = ""

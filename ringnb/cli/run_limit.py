@@ -24,6 +24,7 @@ __all__ = [
     "parse_until",
     "parse_walltime",
     "process_began",
+    "slowdown_since",
     "stop_at",
 ]
 
@@ -99,9 +100,18 @@ def end_of(
     return min(ends, default=None)
 
 
-def margin_of(whole_s: float) -> float:
-    """Return the seconds that are kept beside what the commits take: for the end of the process."""
-    return min(30.0, max(2.0, 0.05 * whole_s))
+def slowdown_since(began: float) -> float:
+    """Return how many times longer than its work this process has taken since it began, at least 1."""
+    return max(1.0, (time.time() - began) / max(time.process_time(), 0.01))
+
+
+def margin_of(whole_s: float, slowdown: float = 1.0) -> float:
+    """Return the seconds that are kept beside what the commits take: for the end of the process.
+
+    A process that shares its core with four others takes five times as long to end, too; but it must
+    have the most of its time for computing.
+    """
+    return min(30.0, max(2.0, 0.05 * whole_s, min(2.0 * slowdown, whole_s / 3)))
 
 
 @final

@@ -24,6 +24,7 @@ from ringnb.cli.run_limit import (
     parse_until,
     parse_walltime,
     process_began,
+    slowdown_since,
     stop_at,
 )
 from ringnb.messages.events import Event, EventLog
@@ -298,6 +299,13 @@ def test_ends_are_read_and_the_earliest_counts():
     assert 0 < time.time() - process_began() < 86_400
     assert margin_of(10) == 2
     assert margin_of(100 * 3600) == 30
+    # On a machine that is shared, it takes longer to end; but two thirds of the time are for computing.
+    assert margin_of(600, slowdown=20.0) == margin_of(120, slowdown=15.0) == 30
+    assert margin_of(24, slowdown=3.0) == 6
+    assert margin_of(24, slowdown=20.0) == 8
+    now = time.time()
+    assert slowdown_since(now - 3 * time.process_time()) == pytest.approx(3, rel=0.1)
+    assert slowdown_since(now) == 1
 
 
 def test_commits_are_measured_without_the_wait_for_each_other():

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ringnb._support.children import child_environment
+from ringnb._support.children import child_environment, run_python
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.testing.trials.judging import Loss, loss_after
 
@@ -54,6 +54,14 @@ finally:
     print("end", *(s.kernel.counters(slot).step for slot in range(actors)), flush=True)
 """
 
+_FIRST_STEP = """
+import sys
+import ringnb as rn
+
+with rn.Session(rn.actors.Life((16, 16)), storage=rn.ZarrStorage(sys.argv[1])) as s:
+    s.run_steps(0, 1)
+"""
+
 
 def end_in_time(
     seeds: Sequence[int], *, longest_s: float = 30.0, folder: Path | None = None
@@ -69,6 +77,8 @@ def end_in_time(
     ):
         script = Path(name, "job.py")
         script.write_text(_SCRIPT, encoding="utf-8")
+        # It fills the cache: jobs that all compile at once use up their limits with it.
+        run_python("-c", _FIRST_STEP, Path(name, "first.zarr"), check=True)
         return sum(pool.map(lambda seed: _jobs(script, seed, longest_s), seeds), Counter[str]())
 
 
