@@ -108,9 +108,7 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["the process printed no error"])[-1]
 
 
-def bare_kernel(
-    backend: str, actor: Actor, *, capacity: int = 4, lease_s: float = 2.0
-) -> CudaKernel:
+def bare_kernel(backend: str, actor: Actor, *, capacity: int = 4) -> CudaKernel:
     """Launch the CUDA kernel alone: no session, no thread that reads replies.
 
     Parameters
@@ -121,8 +119,6 @@ def bare_kernel(
         The actor in slot 0.
     capacity : int, default 4
         Slots of each ring.
-    lease_s : float, default 2.0
-        As for `CudaKernel`.
 
     Returns
     -------
@@ -131,21 +127,10 @@ def bare_kernel(
     """
     while _bare:
         _bare.pop().stop()
-    kernel = CudaKernel([actor], simulate=backend == "cudasim", capacity=capacity, lease_s=lease_s)
-    # Compiling holds the interpreter's lock for longer than a lease, and with it the heartbeat.
-    _compile_ring_code()
+    kernel = CudaKernel([actor], simulate=backend == "cudasim", capacity=capacity)
     kernel.launch()
     _bare.append(kernel)
     return kernel
-
-
-def _compile_ring_code() -> None:
-    """Call each function of the host's ring code once."""
-    control, slots, scratch = _ring(2)
-    ring.push(control, slots, scratch, 2, 1, 0, 0, 0, 0, 0, 0)
-    ring.store_word(control, layout.K2H_HEAD, ring.load_word(control, layout.H2K_HEAD))
-    ring.peek(control, slots, scratch)
-    ring.advance(control)
 
 
 def _ring(capacity: int) -> tuple[layout.Words, layout.Words, layout.Words]:
@@ -199,10 +184,10 @@ _WORDS = {
     "TAKEN": _Word("kernel", "staging buffers filled", layout.TAKEN),
     "RETURNED": _Word("host", "staging buffers given back", layout.RETURNED),
     "LOOPS": _Word("kernel", "passes of the leader's loop", layout.LOOPS),
-    "HEARTBEAT": _Word("host", "counts up while the host is alive", None),
+    "LAUNCHES": _Word("host", "launches of the grid (a counter of the host's own)", None),
     "STOP": _Word("host", "1: the kernel must end", layout.STOP),
     "STATE": _Word("kernel", "2: it has ended", layout.STATE),
-    "STATE_REASON": _Word("kernel", "why: 1 STOP, 2 TERMINATE, 3 lease", cuda_layout.STATE_REASON),
+    "STATE_REASON": _Word("kernel", "why: 1 STOP, 2 TERMINATE", cuda_layout.STATE_REASON),
 }
 
 
@@ -272,7 +257,7 @@ def words(kernel: AbstractKernel, since: Words | None = None) -> Words:
             int(control[at + b * layout.LINE]) for b in range(layout.STAGING_BUFFERS)
         )
     values["W_STEP"] = kernel.counters(0).step
-    values["HEARTBEAT"] = kernel.heartbeat
+    values["LAUNCHES"] = kernel.launches
     return Words({name: values[name] for name in _WORDS}, since)
 
 

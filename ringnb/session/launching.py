@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,10 +172,12 @@ def make_kernel(
     population: list[Actor],
     lanes: int | None,
     width: int | None,
-    threads: int | None,
     capacity: int,
+    on_gpu: Mapping[str, int | None],
 ) -> AbstractKernel:
     """Return a kernel that is not launched yet; it chooses the numbers that are None.
+
+    `on_gpu` are those that only a `CudaKernel` takes, by name.
 
     Raises BackendUnavailable if it cannot run here, ValueError if there is no such backend, or a number
     is out of range.
@@ -183,6 +185,7 @@ def make_kernel(
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
+    given = {name: number for name, number in on_gpu.items() if number is not None}
     if backend in ("cuda", "cudasim"):
         from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415 - loaded when needed
 
@@ -190,12 +193,12 @@ def make_kernel(
             population,
             lanes=lanes,
             width=width,
-            threads=threads,
             capacity=capacity,
             simulate=backend == "cudasim",
+            **given,
         )
-    if threads is not None:
-        msg = f"threads={threads!r} is for GPUs: on the CPU use width"
+    for name, number in given.items():
+        msg = f"{name}={number!r} is for GPUs: on the CPU there are lanes and width"
         raise ValueError(msg)
     if backend == "auto":
         notice_fallback()

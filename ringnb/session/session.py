@@ -90,7 +90,7 @@ class Session:
     actors : int, optional
         How many slots. By default 1, or the length of the sequence.
     backend : {"auto", "cpu", "cuda", "cudasim"}, default "auto"
-        Where the kernel runs: Numba threads, one CUDA launch on an NVIDIA GPU, or the CUDA kernel in
+        Where the kernel runs: Numba threads, one CUDA grid on an NVIDIA GPU, or the CUDA kernel in
         Numba's simulator (slow; small grids). "auto" is "cpu".
     config : CheckpointConfig, optional
         When to checkpoint, what to keep, where.
@@ -104,8 +104,9 @@ class Session:
         CPU gets a thread per core, on three cores and more one less, in at most one lane per actor; how
         many threads of its lane step an actor is then measured while it runs. A `width` holds for all.
         A GPU gets one lane, of as many blocks as the largest actor can use.
-    threads : int, optional
-        Threads per block, on a GPU only; 256 by default.
+    threads, device, reserve : int, optional
+        On a GPU only: threads per block, by default what fills a multiprocessor; the number of the GPU, 0
+        by default; multiprocessors that stay free for other work, 1 by default.
     ring_capacity : int, default 64
         Slots of each ring, a power of two.
     max_steps_per_second : float, optional
@@ -152,6 +153,8 @@ class Session:
         lanes: int | None = None,
         width: int | None = None,
         threads: int | None = None,
+        device: int | None = None,
+        reserve: int | None = None,
         ring_capacity: int = 64,
         max_steps_per_second: float | None = None,
         kernel_ids: Sequence[str] | None = None,
@@ -171,14 +174,15 @@ class Session:
         period_ns_of(max_steps_per_second)  # which refuses a bad pace, before anything has started
         check_bool(service, "service")
         config = CheckpointConfig() if config is None else config
+        on_gpu = {"threads": threads, "device": device, "reserve": reserve}
         self._options: dict[str, Any] = {
+            **on_gpu,
             "actor": population,
             "backend": backend,
             "storage": storage,
             "service": service,
             "lanes": lanes,
             "width": width,
-            "threads": threads,
             "ring_capacity": ring_capacity,
             "max_steps_per_second": max_steps_per_second,
             "kernel_ids": ids,
@@ -186,7 +190,7 @@ class Session:
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
         if close_previous(run, store, ids):
             say("The session that an earlier run of this cell made was closed.")
-        self._kernel = make_kernel(backend, population, lanes, width, threads, ring_capacity)
+        self._kernel = make_kernel(backend, population, lanes, width, ring_capacity, on_gpu)
         self._client = KernelClient(self._kernel)
         self._paces: list[float | None] = [None] * len(population)
         self._changes = ChangeTracker()

@@ -9,13 +9,10 @@ import sys
 import time
 
 import ringnb as rn
-from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import MemoryStorage
-
-LEASE_S = 2.0
 
 
 def wave(backend):
@@ -56,17 +53,18 @@ def block(backend):
 
 
 def hold(backend):
-    """Have a kernel with a short lease, and tell when it has gone."""
-    kernel = CudaKernel([wave(backend)], simulate=backend == "cudasim", lease_s=LEASE_S)
+    """Have a kernel until a line comes in, and tell how far it went meanwhile, by its own counters."""
+    kernel = CudaKernel([wave(backend)], simulate=backend == "cudasim")
     kernel.launch()
     client = KernelClient(kernel)
     client.call(0, Command.RESUME)
     print("running", flush=True)
-    try:
-        client.wait_until(lambda: False, None)
-    except KernelStopped as stopped:
-        print(stopped, flush=True)
-        kernel.stop()
+    sys.stdin.readline()
+    before = kernel.counters(0)
+    assert client.wait_until(lambda: kernel.counters(0).step > before.step, 30)
+    paused = client.call(0, Command.PAUSE)
+    print(kernel.alive, paused.step - before.step, kernel.counters(0).busy_ns / 1e9, flush=True)
+    kernel.stop()
 
 
 def rate(backend):

@@ -16,6 +16,7 @@ def started(mode, backend):
     """Start a child and wait until its kernel steps."""
     process = subprocess.Popen(
         [sys.executable, str(CHILD), mode, backend],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -27,10 +28,10 @@ def started(mode, backend):
     return process
 
 
-def ended(process):
+def ended(process, said=None):
     """Return exit status, standard output and error of a child that has to end promptly."""
     try:
-        out, err = process.communicate(timeout=PROMPTLY_S)
+        out, err = process.communicate(said, timeout=PROMPTLY_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -49,6 +50,15 @@ def killed(backend):
     process = started("hold", backend)
     process.kill()
     return ended(process)
+
+
+def stopped_for(seconds, backend):
+    """Stop a child by SIGSTOP for some time; return what `ended` does."""
+    process = started("hold", backend)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)  # the time is the point
+    process.send_signal(signal.SIGCONT)
+    return ended(process, "\n")
 
 
 def measured_rate(backend):

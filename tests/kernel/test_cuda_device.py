@@ -1,8 +1,9 @@
 """The host's half of a run on a GPU, over a card that is played by the simulator and watches every call.
 
-Each trap that would make host and kernel wait for one another is a rule here: while the kernel lives,
-nothing is allocated, freed, loaded or synchronised; copies go between device and pinned memory, on
-streams that do not wait for the NULL stream; the launch gets nothing that lies on the host.
+Each trap that would make one wait for the other is a rule here: while the kernel lives, nothing is
+allocated, freed, loaded or synchronised; copies go between device and pinned memory, on streams that do not
+wait for the NULL stream; a launch gets nothing that lies on the host; and whatever device other code has
+chosen for a thread, all goes to the kernel's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Card:
         self.broken = []
         self.log = []
         self.pinned = []
-        self.thread = None
+        self.threads = []
+        self.chosen = threading.local()
         self.cleanup_held = False
         self.memory_needed = []
 
@@ -74,15 +76,20 @@ class Card:
 
     @property
     def alive(self):
-        return self.thread is not None and self.thread.is_alive()
+        return bool(self.threads) and self.threads[-1].is_alive()
+
+    def here(self, what):
+        self.rule(getattr(self.chosen, "depth", 0) > 0, f"{what} on the device that the thread has")
 
     def copies(self, host, stream):
         self.log.append("copy")
+        self.here("a copy")
         self.rule(isinstance(stream, Stream), "a copy on the NULL stream, or a blocking one")
         inside = any(np.shares_memory(host, block) for block in self.pinned)
         self.rule(inside or not self.alive, "a copy of memory that is not pinned")
 
     def allocate(self, array, what):
+        self.here(what)
         self.rule(not self.alive, f"{what} allocated while the kernel lives")
 
         def freed():
@@ -109,8 +116,15 @@ class Card:
         self.rule(isinstance(stream, Stream), "an allocation on the NULL stream")
         return self.allocate(self.array(np.full(n, 77, dtype)), "device memory")
 
-    def get_current_device(self):
-        return SimpleNamespace(MULTIPROCESSOR_COUNT=1)
+    @property
+    def gpus(self):
+        return [None, SimpleNamespace(get_primary_context=lambda: self, MULTIPROCESSOR_COUNT=1)]
+
+    def push(self):
+        self.chosen.depth = getattr(self.chosen, "depth", 0) + 1
+
+    def pop(self):
+        self.chosen.depth -= 1
 
     @contextlib.contextmanager
     def defer_cleanup(self):
@@ -149,9 +163,16 @@ class Kernel:
             card.rule(card.cleanup_held, "Numba may free while the kernel lives")
             on_card = all(isinstance(a, card.array) for a in arguments)
             card.rule(on_card, "an argument on the host is copied back after the launch")
-            body = self.kernel[blocks, 2]
-            card.thread = threading.Thread(target=body, args=arguments, daemon=True)
-            card.thread.start()
+            card.here("a launch")
+            before = card.threads[-1:]
+
+            def body():
+                for thread in before:
+                    thread.join()
+                self.kernel[blocks, 2](*arguments)
+
+            card.threads.append(threading.Thread(target=body, name="ringnb-cudasim", daemon=True))
+            card.threads[-1].start()
             card.log.append("launch")
 
         return launch
@@ -169,21 +190,25 @@ class Stream:
 
     def record(self, event):
         event.left = 3  # polls until a copy is done
-        event.end = self.card.log[-1:] == ["launch"]
+        event.end = self.card.threads[-1] if self.card.log[-1:] == ["launch"] else None
         self.card.log.append("record")
         return event
 
 
 class Event:
     def __init__(self, card):
-        self.card, self.left, self.end = card, 0, False
+        self.card, self.left, self.end = card, 0, None
 
     @property
     def is_done(self):
         if self.end:
-            return not self.card.alive
+            return not self.end.is_alive()
         self.left -= 1
         return self.left < 0
+
+
+def on_card(actors, **options):
+    return CudaKernel(actors, device=1, **options)
 
 
 @pytest.fixture
@@ -193,14 +218,13 @@ def card(monkeypatch):
 
     made = Card(cuda)
     core = SimpleNamespace(
-        device_id=0,
-        set_current=lambda: None,
+        set_current=lambda: made.here("a stream"),
         create_stream=lambda options: Stream(made, options),
         create_event=lambda: Event(made),
     )
-    monkeypatch.setattr("cuda.core.Device", lambda: core)
+    monkeypatch.setattr("cuda.core.Device", {1: core}.__getitem__)
     monkeypatch.setattr(cuda_device, "load", lambda simulate: made)
-    monkeypatch.setattr(cuda_device, "why_unavailable", lambda: None)
+    monkeypatch.setattr(cuda_device, "why_unavailable", {1: None}.__getitem__)
     monkeypatch.setattr(cuda_compile, "ieee_arithmetic", contextlib.nullcontext)
     now_ns = intrinsics.now_ns
     monkeypatch.setattr(intrinsics, "now_ns", lambda: now_ns() + ELSEWHERE_NS)
@@ -208,7 +232,7 @@ def card(monkeypatch):
 
 
 def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
-    kernel = CudaKernel([Mixer(SHAPE)])
+    kernel = on_card([Mixer(SHAPE)], launch_s=0.02)
     assert kernel.name == "cuda"
     kernel.launch()
     try:
@@ -224,16 +248,17 @@ def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
         np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 3, 4))
         client.call(0, Command.RESUME)
         assert card.cleanup_held
+        assert client.wait_until(lambda: kernel.launches > 3, 20)
     finally:
         kernel.stop()
     assert not card.alive
     assert not card.cleanup_held
-    assert card.log.count("launch") == 1
+    assert card.log.count("launch") == kernel.launches
     assert card.broken == []
 
 
 def test_stamps_come_on_the_hosts_clock_and_never_too_late(card):
-    kernel = CudaKernel([Mixer(SHAPE)])
+    kernel = on_card([Mixer(SHAPE)])
     kernel.launch()
     try:
         client = KernelClient(kernel)
@@ -252,7 +277,7 @@ def test_stamps_come_on_the_hosts_clock_and_never_too_late(card):
 
 
 def test_a_card_that_fails_is_told_and_can_be_closed(card):
-    kernel = CudaKernel([Mixer(SHAPE)])
+    kernel = on_card([Mixer(SHAPE)])
     kernel.launch()
 
     class Broken:
@@ -260,7 +285,7 @@ def test_a_card_that_fails_is_told_and_can_be_closed(card):
         def is_done(self):
             raise RuntimeError("an illegal memory access was encountered")
 
-    end, kernel._device._end = kernel._device._end, Broken()
+    kernel._device._ends.append(Broken())
     client = KernelClient(kernel)
     with pytest.raises(KernelStopped, match="CUDA kernel died: RuntimeError: an illegal memory"):
         client.wait_until(lambda: False, 10)
@@ -268,24 +293,26 @@ def test_a_card_that_fails_is_told_and_can_be_closed(card):
     kernel.release_staging(0, 0)  # asks a dead card nothing
     kernel.stop()
     assert time.monotonic() - began < 2
-    card.thread.join(10)
-    assert end.is_done
+    card.threads[-1].join(10)
+    assert not card.alive
 
 
 def test_a_grid_that_does_not_fit_is_refused_with_the_cards_size(card):
     with pytest.raises(
-        ValueError, match=r"1 lanes of 2 blocks are 2 blocks of 64 threads.* holds 1 "
+        ValueError, match=r"1 lanes of 2 blocks are 2 blocks of 64 threads.* may be 1 .*reserve=0"
     ):
-        CudaKernel([Mixer(SHAPE)], width=2, threads=64)
+        on_card([Mixer(SHAPE)], width=2, threads=64)
     with pytest.raises(ValueError, match=r"threads must lie in 32\.\.1024"):
-        CudaKernel([Mixer(SHAPE)], threads=16)
+        on_card([Mixer(SHAPE)], threads=16)
 
 
+@pytest.mark.parametrize("reserve", [0, 2])
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("width", [None, 1, 3])
 def test_the_grid_is_what_was_asked_for_or_what_the_largest_actor_can_use(
-    card, monkeypatch, lanes, width
+    card, monkeypatch, lanes, width, reserve
 ):
+    """With a reserve there is one block on each of the other multiprocessors."""
     monkeypatch.setattr(
         Kernel, "__init__", lambda self, card, body: vars(self).update(
             card=card,
@@ -293,11 +320,20 @@ def test_the_grid_is_what_was_asked_for_or_what_the_largest_actor_can_use(
             overloads={(): SimpleNamespace(max_cooperative_grid_blocks=lambda threads: 132)},
         )
     )  # fmt: skip
-    card.get_current_device = lambda: SimpleNamespace(MULTIPROCESSOR_COUNT=66)
-    big = CudaKernel([Mixer((64, 64))] * 2, lanes=lanes, width=width, threads=32)
-    blocks = (130 // lanes if 130 // lanes < 128 else 128) if width is None else width
+    processors = SimpleNamespace(get_primary_context=lambda: card, MULTIPROCESSOR_COUNT=66)
+    monkeypatch.setattr(Card, "gpus", [None, processors])
+    big = on_card([Mixer((64, 64))] * 2, lanes=lanes, width=width, threads=32, reserve=reserve)
+    most = 132 if reserve == 0 else 64
+    blocks = min(most // lanes, 128) if width is None else width
     assert big.statistics().width == blocks
     assert big._grid == lanes * blocks
+
+
+@pytest.mark.parametrize(("shape", "threads"), [((5, 7), 64), ((64, 64), 1024)])
+def test_a_small_actor_has_a_small_block(card, shape, threads):
+    kernel = on_card([Mixer(shape)])
+    assert kernel._device._threads == threads
+    assert kernel.statistics().width == 1
 
 
 def test_what_was_compiled_serves_the_next_kernel_of_the_same_code(card, monkeypatch):
@@ -313,11 +349,11 @@ def test_what_was_compiled_serves_the_next_kernel_of_the_same_code(card, monkeyp
 
         return rn.actors.CellActor(update, (8,), kernel_type="add")
 
-    CudaKernel([add(1.0)], threads=64)
-    CudaKernel([add(1.0)] * 3, threads=64)
+    on_card([add(1.0)], threads=64)
+    on_card([add(1.0)] * 3, threads=64)
     assert len(made) == 1
-    CudaKernel([add(2.0)], threads=64)  # the same text, but it refers to another number
-    CudaKernel([add(1.0)], threads=32)  # and bounds are compiled in
+    on_card([add(2.0)], threads=64)  # the same text, but it refers to another number
+    on_card([add(1.0)], threads=32)  # and bounds are compiled in
     assert len(made) == 3
 
 

@@ -181,7 +181,7 @@ def test_a_kernel_that_nobody_holds_ends(cyclic):
     del kernel
     gc.collect()
     assert gone() is None
-    assert leftovers() == [] or nothing_is_left(1.0)  # long before the lease
+    assert leftovers() == [] or nothing_is_left(1.0)
 
 
 def test_a_session_that_nobody_holds_ends():
@@ -240,14 +240,23 @@ def test_a_collector_inside_a_fetch_may_give_a_buffer_back():
         kernel.stop()
 
 
-def test_the_kernel_outlives_a_pause_of_its_host_shorter_than_the_lease(monkeypatch):
-    launched().stop()  # whatever the host has to compile takes longer than this lease
-    monkeypatch.setattr("ringnb.kernel.cuda.kernel._BEAT_S", 0.3)
-    kernel = launched(lease_s=0.6)
-    client = KernelClient(kernel)
-    until = time.monotonic() + 1.0
-    client.wait_until(lambda: time.monotonic() > until, 5)
-    assert client.call(0, Command.HEARTBEAT).ok
+def test_a_kernel_is_stopped_while_it_stands_between_two_launches():
+    kernel = launched(launch_s=0.005)
+    kernel.hold_launches()
+    assert KernelClient(kernel).wait_until(lambda: kernel.idle, 20)
+    kernel.stop()
+    assert leftovers() == []
+
+
+def test_a_launch_that_fails_later_is_told_to_the_next_call(monkeypatch):
+    kernel = launched(launch_s=0.005)
+
+    def refuse():
+        raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
+
+    monkeypatch.setattr(kernel._device, "launch", refuse)
+    with pytest.raises(KernelStopped, match=r"CUDA kernel died: CUDA_ERROR_LAUNCH_FAILED"):
+        KernelClient(kernel).wait_until(lambda: False, 20)
     kernel.stop()
 
 

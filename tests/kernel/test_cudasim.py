@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import ringnb as rn
-from ringnb.errors import BackendUnavailable, KernelStopped
+from ringnb.errors import BackendUnavailable
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import KernelTests, Mixer
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
 from ringnb.testing.tolerance import TOLERANCE
 
 pytest.importorskip("numba_cuda")
@@ -20,7 +20,8 @@ class TestSimulatedCudaKernel(KernelTests):
     shape = (5, 7)
 
     def make(self, actors, **options):
-        return CudaKernel(actors, simulate=True, **options)
+        # Short launches: what holds must hold from one to the next.
+        return CudaKernel(actors, simulate=True, launch_s=0.02, **options)
 
 
 ACTORS = [
@@ -96,21 +97,38 @@ def test_a_session_passes_the_grid_on_and_remakes_it():
         assert one.statistics().kernel.width == 1
 
 
-def test_a_lost_heartbeat_ends_the_kernel():
-    # The first command of a process may find functions of the host uncompiled: longer than the lease.
-    for lease_s in (60.0, 0.5):
-        kernel = CudaKernel([Mixer((5, 7))], simulate=True, lease_s=lease_s)
-        kernel.launch()
+def test_a_kernel_that_is_not_launched_stands_and_goes_on_where_it_was():
+    """As in a process that is stopped for a while: nothing is lost, nothing is done twice."""
+    kernel = CudaKernel([Mixer((5, 7))], simulate=True, launch_s=0.01)
+    kernel.launch()
+    try:
         client = KernelClient(kernel)
-        client.call(0, Command.RESUME)
-        if lease_s > 1:
-            kernel.stop()
-    beats = kernel.heartbeat
-    kernel.stop_heartbeat()
-    with pytest.raises(KernelStopped, match=r"no heartbeat of this process for 0\.5 s"):
-        client.wait_until(lambda: False, 20)
-    assert kernel.heartbeat <= beats + 1
-    kernel.stop()
+        client.call(0, Command.RUN_STEPS, (5,))
+        assert client.wait_until(lambda: kernel.counters(0).step == 5, 20)
+        for round_ in range(1, 4):
+            kernel.hold_launches()
+            assert client.wait_until(lambda: kernel.idle, 20)
+            launches, loops = kernel.launches, kernel.statistics().loops
+            waiting = [client.submit(0, Command.RUN_STEPS, (1,)) for _ in range(3)]
+            assert kernel.statistics().h2k_depth == (3,)
+            kernel.look()
+            assert kernel.alive
+            assert (kernel.launches, kernel.statistics().loops) == (launches, loops)
+            kernel.hold_launches(False)
+            targets = [client.wait_reply(pending).value for pending in waiting]
+            assert targets == [5 + 3 * round_ - left for left in (2, 1, 0)]
+            assert client.wait_until(lambda: kernel.counters(0).budget == 0, 20)  # noqa: B023
+        state, reply = captured(client, 0)
+        assert reply.step == 14
+        np.testing.assert_array_equal(state, advance(Mixer((5, 7)).start(0), 0, 14))
+    finally:
+        kernel.stop()
+
+
+@pytest.mark.parametrize("launch_s", [0.001, 61.0, float("nan")])
+def test_a_launch_lasts_for_milliseconds_to_a_minute(launch_s):
+    with pytest.raises(ValueError, match="launch_s must"):
+        CudaKernel([Mixer((5, 7))], simulate=True, launch_s=launch_s)
 
 
 def test_a_second_kernel_is_refused_while_one_runs():

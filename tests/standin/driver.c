@@ -2,13 +2,13 @@
  *
  * Device memory and pinned memory are pages without a name, mapped at a fixed address. Code is what
  * assembler.py made of PTX. A cooperative launch starts a process (machine.c) that maps the same pages at the
- * same address: like a device, it runs beside the host and outlives it. Copies, events and launches that end
- * are done in their order by one thread, each a little later than it was asked for. Calls are logged, with
- * whether the kernel lives.
+ * same address, when the one before has ended: like a device, it runs beside the host and outlives it. Copies,
+ * events and other launches are done in their order by one thread, each a little later than it was asked
+ * for. Calls are logged, with whether the kernel lives.
  *
  * Stricter than a driver where that finds mistakes: what would wait for the living kernel fails at once and is
- * logged as "waits"; memory is never zero; a copy must lie within one allocation; a thread without a context
- * is told so. What this cannot show: timing, how the memories of a real device order what is written
+ * logged as "waits", but with STANDIN_PATIENT it waits as a driver does, holding the context's lock; memory is
+ * never zero; a copy must lie within one allocation; a thread without a context is told so. What this cannot show: timing, how the memories of a real device order what is written
  * to them, and whatever else is a device's own.
  */
 #define _GNU_SOURCE
@@ -16,6 +16,7 @@
 
 #include <dlfcn.h>
 #include <elf.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,18 +27,25 @@
     do {                                                                                                 \
         if (alive()) {                                                                                   \
             note("waits: %s", name);                                                                     \
-            return CUDA_ERROR_LAUNCH_TIMEOUT;                                                            \
+            if (!getenv("STANDIN_PATIENT")) return CUDA_ERROR_LAUNCH_TIMEOUT;                            \
+            long number = last_launch();                                                                 \
+            pthread_mutex_lock(&context);                                                                \
+            wait_until(number);                                                                          \
+            pthread_mutex_unlock(&context);                                                              \
         }                                                                                                \
     } while (0)
 #define NEEDS_CONTEXT                                                                                    \
     do {                                                                                                 \
         if (!current) return CUDA_ERROR_INVALID_CONTEXT;                                                 \
+        pthread_mutex_lock(&context);                                                                    \
+        pthread_mutex_unlock(&context);                                                                  \
         if (broken()) return CUDA_ERROR_ILLEGAL_ADDRESS;                                                 \
     } while (0)
 
 struct library { void *handle; int code; };
 
 static __thread CUcontext current; /* each thread has its own */
+static pthread_mutex_t context = PTHREAD_MUTEX_INITIALIZER; /* held by a call that waits for the kernel */
 static int retained;
 static long handles = 0x1000;
 static int eager; /* read once, as a driver does */
@@ -218,18 +226,18 @@ CALL(cuEventDestroy, CUevent old) { return CUDA_SUCCESS; }
 CALL(cuEventRecord, CUevent event, CUstream stream) {
     note("cuEventRecord stream=%p", (void *)stream);
     if (!stream) LIVE_WITHOUT_IT("cuEventRecord");
-    ((struct event *)event)->behind_the_kernel = with_the_kernel(stream);
+    ((struct event *)event)->behind = with_the_kernel(stream) ? last_launch() : 0;
     enqueue((struct work){.event = (struct event *)event});
     return CUDA_SUCCESS;
 }
 CALL(cuEventQuery, CUevent event) {
     struct event *e = (struct event *)event;
     if (broken()) return CUDA_ERROR_ILLEGAL_ADDRESS;
-    if (e->behind_the_kernel && alive()) return CUDA_ERROR_NOT_READY;
+    if (!ended_until(e->behind)) return CUDA_ERROR_NOT_READY;
     return __atomic_load_n(&e->pending, __ATOMIC_ACQUIRE) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 CALL(cuEventSynchronize, CUevent event) {
-    if (((struct event *)event)->behind_the_kernel) LIVE_WITHOUT_IT("cuEventSynchronize");
+    if (((struct event *)event)->behind) LIVE_WITHOUT_IT("cuEventSynchronize");
     note("cuEventSynchronize");
     drain();
     return broken() ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
@@ -300,13 +308,11 @@ CALL(cuLaunchKernelEx, const CUlaunchConfig *config, CUfunction f, void **parame
             cooperative = config->attrs[i].value.cooperative;
     note("cuLaunchKernelEx grid=%u block=%u cooperative=%d stream=%p", config->gridDimX, config->blockDimX,
          cooperative, (void *)config->hStream);
-    if (cooperative || !config->hStream) LIVE_WITHOUT_IT("cuLaunchKernelEx");
+    if (!config->hStream || (cooperative && !with_the_kernel(config->hStream))) LIVE_WITHOUT_IT("cuLaunchKernelEx");
     struct launch *launch = launch_of(config, (struct function *)f, parameters);
-    if (cooperative) {
-        drain();
-        start_device(launch, config->hStream);
-        free(launch);
-    } else if (graph && config->hStream == captures) {
+    if (cooperative)
+        launch_on_device(launch, config->hStream);
+    else if (graph && config->hStream == captures) {
         if (graph->n == 4096) return CUDA_ERROR_NOT_SUPPORTED;
         graph->launches[graph->n++] = launch;
     } else

@@ -3,7 +3,6 @@
 #include "engine.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -20,25 +19,38 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *arena;
 static int pages = -1;
-static pid_t device;
-static int device_ended = 1, device_broke;
+static struct launch *launches[16]; /* on the device, by number: from ended on to launched */
+static long launched, ended;
+static int device_broke;
 static CUstream device_stream;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 /* -- the device's process ---------------------------------------------------------------------------- */
 
-int alive(void) {
-    int status;
+int ended_until(long number) {
     pthread_mutex_lock(&lock);
-    if (!device_ended) {
-        pid_t found = waitpid(device, &status, WNOHANG);
-        if (found == device) device_broke = status != 0;
-        device_ended = found == device || (found < 0 && errno == ECHILD);
-    }
-    int lives = !device_ended;
+    int found = ended >= number;
     pthread_mutex_unlock(&lock);
-    return lives;
+    return found;
 }
-int broken(void) { return !alive() && device_broke; }
+long last_launch(void) {
+    pthread_mutex_lock(&lock);
+    long number = launched;
+    pthread_mutex_unlock(&lock);
+    return number;
+}
+void wait_until(long number) {
+    pthread_mutex_lock(&lock);
+    while (ended < number) pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+int alive(void) { return !ended_until(last_launch()); }
+int broken(void) {
+    pthread_mutex_lock(&lock);
+    int found = device_broke;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
 
 void note(const char *format, ...) {
     char line[512];
@@ -70,17 +82,14 @@ struct launch *launch_of(const CUlaunchConfig *config, struct function *f, void 
     return made;
 }
 
-void start_device(const struct launch *l, CUstream stream) {
+static int run_device(const struct launch *l) {
     char numbers[5][24];
     int words = memfd_create("arguments", 0);
     if (write(words, l->given, PARAMETERS) < 0) abort();
     int values[] = {pages, l->function->code, words, l->blocks, l->threads};
     for (int i = 0; i < 5; i++) snprintf(numbers[i], sizeof *numbers, "%d", values[i]);
     const char *log_name = getenv("STANDIN_LOG"), *program = getenv("STANDIN_DEVICE");
-    pthread_mutex_lock(&lock);
-    device_ended = device_broke = 0;
-    device_stream = stream;
-    device = vfork();
+    pid_t device = vfork();
     if (device == 0) {
         setsid(); /* no signal to the host's terminal or group reaches a device */
         int log = open(log_name ? log_name : "/dev/null", O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -90,11 +99,41 @@ void start_device(const struct launch *l, CUstream stream) {
               (char *)NULL);
         _exit(127);
     }
-    pthread_mutex_unlock(&lock);
     close(words);
+    int status = 1;
+    waitpid(device, &status, 0);
+    return status;
+}
+static _Noreturn void *run_devices(void *nothing) {
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        while (ended == launched) pthread_cond_wait(&changed, &lock);
+        struct launch *l = launches[ended % 16];
+        int lost = device_broke; /* nothing runs after a kernel that a fault has ended */
+        pthread_mutex_unlock(&lock);
+        int status = lost ? 1 : run_device(l);
+        free(l);
+        pthread_mutex_lock(&lock);
+        device_broke = status != 0;
+        ended++;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+    }
+}
+void launch_on_device(struct launch *l, CUstream stream) {
+    pthread_mutex_lock(&lock);
+    if (launched - ended == 16) abort();
+    if (launched == 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, run_devices, NULL)) abort();
+    }
+    device_stream = stream;
+    launches[launched++ % 16] = l;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
 }
 
-int with_the_kernel(CUstream stream) { return device && stream == device_stream; }
+int with_the_kernel(CUstream stream) { return last_launch() && stream == device_stream; }
 
 /* -- memory ------------------------------------------------------------------------------------------ */
 

@@ -1,6 +1,7 @@
 """Run by test_standin.py with a weak memory: fails soon if an order that the kernel rests on is missing.
 
-``orders.py SECONDS``: how long the kernel may take; longer than that, it is stuck.
+``orders.py SECONDS LAUNCH``: how long the kernel may take, longer than that, it is stuck; and how long a launch
+lasts. A new launch sees all that was written before, so only a long one shows that the orders are there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ ENOUGH_S = int(sys.argv[1])
 
 def main():
     signal.signal(signal.SIGALRM, lambda *_: os._exit(3))  # stuck: as good a notice as any
-    kernel = CudaKernel([Mixer(SHAPE), proofs.counter((20, 20))], width=4)
+    actors = [Mixer(SHAPE), proofs.counter((20, 20))]
+    kernel = CudaKernel(actors, width=4, threads=256, launch_s=float(sys.argv[2]))
     kernel.launch()
     signal.alarm(ENOUGH_S)
     client = KernelClient(kernel)
@@ -41,7 +43,7 @@ def main():
         assert kernel.staged_checksum(0, reply.value, 1) == facts.checksum
         kernel.release_staging(0, reply.value)
     kernel.stop()
-    print("held", flush=True)
+    print("held", kernel.launches, flush=True)
 
 
 if __name__ == "__main__":

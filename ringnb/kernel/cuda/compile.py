@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 __all__ = [
+    "RESIDENT",
     "compiled",
     "helpers_as_they_are",
     "ieee_arithmetic",
@@ -17,7 +18,7 @@ __all__ = [
     "signature",
 ]
 
-_RESIDENT = 1024  # threads of a multiprocessor that are to be there together
+RESIDENT = 1024  # threads of a multiprocessor that are to be there together
 _KEPT = 8  # kernels that stay compiled and loaded
 _compiled: dict[Hashable, Any] = {}
 _compiling = threading.Lock()
@@ -136,7 +137,7 @@ def launch_bounds(threads: int) -> tuple[int, int]:
     # leaves room for 512 threads, usually too few to keep the memory busy. With twice as many it has to
     # spill some, all in the leader's part, none in the loop over cells (seen in the machine code for
     # capability 9.0). Which is faster was not yet measured on a device.
-    return threads, max(1, _RESIDENT // threads)
+    return threads, max(1, RESIDENT // threads)
 
 
 def signature() -> Any:
@@ -145,4 +146,4 @@ def signature() -> Any:
 
     line = types.int64[::1]
     table = types.int64[:, ::1]
-    return types.void(*(line,) * 6, table, line, table, *(line,) * 5)
+    return types.void(*(line,) * 5, table, line, table, *(line,) * 5)

@@ -1,8 +1,9 @@
-"""Memory, copies and the launch, on a GPU and in the simulator, behind one small seam.
+"""Memory, copies and launches, on a GPU and in the simulator, behind one small seam.
 
-On a GPU nothing here allocates, frees, loads a module or waits while the kernel lives: it would wait for
-the kernel, which waits for the host. All that is done before the launch or after the end. Nor does
-anything here ``synchronize``; ``print`` in the kernel would show nothing before its end.
+A launch ends by itself after some time, and the next one, which was enqueued behind it, goes on. On a GPU
+nothing here allocates, frees, loads a module or waits while the kernel lives: it would wait for all
+launches that are enqueued, a quarter of a second. All that is done before the first or after the last. Nor
+does anything here ``synchronize``; ``print`` in the kernel would show nothing before a launch's end.
 
 The GPU half follows the documentation of numba-cuda 0.30 and CUDA. It was not yet run on a device; the
 tests run it, and the compiled kernel, on a card in software whose driver refuses what would wait.
@@ -15,7 +16,8 @@ import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, final
 
 import numpy as np
@@ -25,13 +27,18 @@ from ringnb.kernel.cuda.availability import load, why_unavailable
 from ringnb.kernel.cuda.compile import kept
 from ringnb.kernel.layout import Words
 
-__all__ = ["Device", "GpuDevice", "SimulatedDevice"]
+__all__ = ["LAUNCHES_AHEAD", "Device", "GpuDevice", "SimulatedDevice"]
 
+LAUNCHES_AHEAD = 3  # at most: while one runs, two wait
 _SWITCH_S = 1e-4
+_SIMULATOR = "ringnb-cudasim"  # name of its threads
 
 
 class Device(ABC):
-    """Where the kernel's arrays lie and its blocks run."""
+    """Where the kernel's arrays lie and its blocks run.
+
+    What allocates, frees, compiles or copies is called within `current`.
+    """
 
     blocks_at_most: int
     """How many blocks of this kernel can be on the device together."""
@@ -40,13 +47,20 @@ class Device(ABC):
 
     @abstractmethod
     def compile(
-        self, build: Callable[[], Callable[..., None]], key: Hashable, threads: int
+        self, build: Callable[[], Callable[..., None]], key: Hashable, bound: int, threads: int
     ) -> None:
-        """Compile the kernel that `build` makes, if no kernel of this `key` was compiled before."""
+        """Compile the kernel that `build` makes, if no kernel of this `key` was compiled before.
+
+        For blocks of up to `bound` threads; they will have `threads`.
+        """
 
     @abstractmethod
     def prepare(self, copies: int) -> None:
         """Make ready for this many copies at a time, before the launch."""
+
+    @abstractmethod
+    def current(self) -> contextlib.AbstractContextManager[object]:
+        """Make it this thread's device for a while, whatever other code has chosen for the thread."""
 
     @abstractmethod
     def mapped(self, n: int) -> Any:
@@ -77,8 +91,16 @@ class Device(ABC):
         """Return whether a copy is done. Any thread."""
 
     @abstractmethod
-    def launch(self, blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Start the kernel and return at once."""
+    def prepare_launches(self, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Make ready to launch this grid, once."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Enqueue one launch behind those before, and return at once. One thread at a time."""
+
+    @abstractmethod
+    def launches_ahead(self) -> int:
+        """Return how many launches have not ended; raise what ended the kernel. The launching thread."""
 
     @abstractmethod
     def runs_on_this_thread(self) -> bool:
@@ -86,11 +108,11 @@ class Device(ABC):
 
     @abstractmethod
     def ended(self) -> bool:
-        """Return whether the kernel has ended, or was never launched; raise what ended it, if any."""
+        """Return whether all launches have ended; raise what ended them, if anything did. Any thread."""
 
     @abstractmethod
     def release(self) -> None:
-        """Undo what the launch held, after the end."""
+        """Undo what the launches held, after the last one's end."""
 
 
 @final
@@ -104,20 +126,25 @@ class SimulatedDevice(Device):
         self.blocks_at_most = 1
         self._switch_s: float | None = None
         self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: deque[threading.Thread] = deque()
 
     def compile(
         self,
         build: Callable[[], Callable[..., None]],
         key: Hashable,  # noqa: ARG002 - a GPU keeps what it has compiled
+        bound: int,  # noqa: ARG002 - nothing is compiled
         threads: int,
     ) -> None:
         """Wrap the kernel; there is nothing to compile."""
         self._kernel = self._cuda.jit(build())
-        self._threads = threads
+        self._width = threads
 
     def prepare(self, copies: int) -> None:
         """Do nothing: copies are made at once."""
+
+    def current(self) -> contextlib.AbstractContextManager[object]:
+        """Do nothing: there is one."""
+        return contextlib.nullcontext()
 
     def mapped(self, n: int) -> Any:
         """Return zeroed words."""
@@ -149,34 +176,51 @@ class SimulatedDevice(Device):
         """Return True: copies are made at once."""
         return True
 
-    def launch(self, blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Start a thread that runs the simulator."""
-
-        def run() -> None:
-            """Run the kernel to its end."""
-            try:
-                self._kernel[blocks, self._threads](*arguments)
-            except BaseException as error:  # noqa: BLE001 - `ended` raises it
-                self._error = error
-
+    def prepare_launches(self, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Keep what a launch needs."""
+        self._blocks, self._arguments = blocks, arguments
         # The simulator's manager polls its threads under the interpreter's lock.
         self._switch_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
-        self._thread = threading.Thread(target=run, name="ringnb-cudasim", daemon=True)
-        self._thread.start()
+
+    def launch(self) -> None:
+        """Start a thread that runs the simulator once the thread before it has ended."""
+        before = self._threads[-1] if self._threads else None
+
+        def run() -> None:
+            """Run one launch to its end."""
+            if before is not None:
+                before.join()
+            try:
+                if self._error is None:  # a card does nothing after a kernel that died
+                    self._kernel[self._blocks, self._width](*self._arguments)
+            except BaseException as error:  # noqa: BLE001 - `ended` raises it
+                self._error = error
+
+        thread = threading.Thread(target=run, name=_SIMULATOR, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def launches_ahead(self) -> int:
+        """Count the threads that are there."""
+        self.ended()
+        # The last one stays: `launch` and `ended` want it.
+        while len(self._threads) > 1 and not self._threads[0].is_alive():
+            self._threads.popleft()
+        return sum(thread.is_alive() for thread in self._threads)
 
     def runs_on_this_thread(self) -> bool:
-        """Return whether this is the simulator's thread, or plays one of the kernel's."""
+        """Return whether this is a simulator's thread, or plays one of the kernel's."""
         from numba.cuda.simulator.kernel import BlockThread
 
         me = threading.current_thread()
-        return me is self._thread or isinstance(me, BlockThread)
+        return me.name == _SIMULATOR or isinstance(me, BlockThread)
 
     def ended(self) -> bool:
-        """Return whether the thread has ended."""
+        """Return whether the last thread has ended; each waits for the one before it."""
         if self._error is not None:
             raise self._error
-        return self._thread is None or not self._thread.is_alive()
+        return not self._threads or not self._threads[-1].is_alive()
 
     def release(self) -> None:
         """Give the interpreter its switch interval back."""
@@ -186,12 +230,12 @@ class SimulatedDevice(Device):
 
 @final
 class GpuDevice(Device):
-    """The current CUDA device."""
+    """The CUDA device of this number, of which `reserve` multiprocessors stay free."""
 
     has_hosts_clock = False
 
-    def __init__(self) -> None:
-        reason = why_unavailable()
+    def __init__(self, number: int = 0, reserve: int = 1) -> None:
+        reason = why_unavailable(number)
         if reason is not None:
             msg = f"backend 'cuda' cannot be used here: {reason}; or use backend='cpu'"
             raise BackendUnavailable(msg)
@@ -199,32 +243,50 @@ class GpuDevice(Device):
         from cuda.core import Device as CoreDevice
         from cuda.core import StreamOptions
 
-        self._core = core = CoreDevice()
-        core.set_current()
-        # Work on the NULL stream, and on what numba.cuda.stream() makes, would wait for the kernel: so
-        # the streams are non-blocking, and the launch and every copy name one.
-        aside = StreamOptions(nonblocking=True)
-        self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
-        self._make_event = core.create_event
+        self._number, self._reserve = number, reserve
+        self._context = self._cuda.gpus[number].get_primary_context()
+        with self.current():
+            core = CoreDevice(number)
+            core.set_current()  # it makes no stream before
+            # Work on the NULL stream, and on what numba.cuda.stream() makes, would wait for the kernel: so
+            # the streams are non-blocking, and every launch and copy names one.
+            aside = StreamOptions(nonblocking=True)
+            self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
+            self._make_event = core.create_event
+            self._uploaded = core.create_event()
         self._events: dict[int, Any] = {}
-        self._end, self._uploaded = core.create_event(), core.create_event()
-        self._launched = False
+        # One behind each launch that is enqueued, oldest first, and those that are free.
+        self._ends: deque[Any] = deque()
+        self._free_ends: deque[Any] = deque()
         self._held = contextlib.ExitStack()
         self.blocks_at_most = 0
 
     def compile(
-        self, build: Callable[[], Callable[..., None]], key: Hashable, threads: int
+        self, build: Callable[[], Callable[..., None]], key: Hashable, bound: int, threads: int
     ) -> None:
         """Compile and load the kernel, before anything runs, or take one of before."""
         self._threads = threads
-        self._kernel = kept(self._cuda, build, (self._core.device_id, key), threads)
-        (definition,) = self._kernel.overloads.values()
-        per_card = definition.max_cooperative_grid_blocks(threads)
-        device = self._cuda.get_current_device()
-        # One multiprocessor stays free: fills and copies that other streams make on the device may need
-        # one. Whether they do is not yet tried on a device.
-        spare = per_card // device.MULTIPROCESSOR_COUNT
-        self.blocks_at_most = max(1, per_card - spare)
+        with self.current():
+            self._kernel = kept(self._cuda, build, (self._number, key), bound)
+            (definition,) = self._kernel.overloads.values()
+            self.blocks_at_most = definition.max_cooperative_grid_blocks(threads)
+        # A card places blocks breadth first, one on each multiprocessor before a second on any. So only a grid
+        # of fewer blocks than multiprocessors leaves some of them free, for copies and fills that other
+        # streams make on the device, and for other kernels. Not yet tried on a device.
+        if self._reserve > 0:
+            processors = self._cuda.gpus[self._number].MULTIPROCESSOR_COUNT
+            self.blocks_at_most = max(1, min(self.blocks_at_most, processors - self._reserve))
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        """Make it this thread's device, and the one of before again."""
+        # A thread that has chosen none would get the first device, one on which other code has chosen
+        # another would keep that.
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
 
     def mapped(self, n: int) -> Any:
         """Return zeroed pinned words, mapped into the device's address space."""
@@ -259,13 +321,15 @@ class GpuDevice(Device):
 
     def upload(self, target: Any, at: int, source: Words) -> Any:
         """Enqueue the copy on the stream of restores."""
-        target[at : at + len(source)].copy_to_device(source, stream=self._up)
-        return self._up.record(self._uploaded)
+        with self.current():
+            target[at : at + len(source)].copy_to_device(source, stream=self._up)
+            return self._up.record(self._uploaded)
 
     def download(self, source: Any, at: int, target: Words, event: int) -> Any:
         """Enqueue the copy on the stream of snapshots."""
-        source[at : at + len(target)].copy_to_host(target, stream=self._down)
-        return self._down.record(self._events[event])
+        with self.current():
+            source[at : at + len(target)].copy_to_host(target, stream=self._down)
+            return self._down.record(self._events[event])
 
     def prepare(self, copies: int) -> None:
         """Make one event per staging buffer."""
@@ -276,8 +340,8 @@ class GpuDevice(Device):
         # Not Numba's event: it logs an error whenever the answer is no.
         return bool(copy.is_done)
 
-    def launch(self, blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Enqueue the one launch."""
+    def prepare_launches(self, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Choose the grid and its stream, and make the events behind the launches."""
         # To free memory, as the garbage collector does, would wait for the kernel: Numba puts it off.
         self._held.enter_context(self._cuda.defer_cleanup())
         from numba.cuda.core.errors import NumbaPerformanceWarning
@@ -285,19 +349,33 @@ class GpuDevice(Device):
         with warnings.catch_warnings():
             # It warns of grids below 128 blocks, which is what small actors need.
             warnings.simplefilter("ignore", NumbaPerformanceWarning)
-            configured = self._kernel[blocks, self._threads, self._run]
-        self._launched = True
+            self._configured = self._kernel[blocks, self._threads, self._run]
         # All arguments lie on the device or are mapped: Numba would copy others back after the launch.
-        configured(*arguments)
-        self._run.record(self._end)
+        self._arguments = arguments
+        self._free_ends.extend(self._make_event() for _ in range(LAUNCHES_AHEAD + 1))
+
+    def launch(self) -> None:
+        """Enqueue the launch and an event behind it."""
+        # Of those that are free the one that ended first: a thread that asks `ended` may hold the last.
+        end = self._free_ends.popleft()
+        with self.current():
+            self._configured(*self._arguments)
+            self._run.record(end)
+        self._ends.append(end)
+
+    def launches_ahead(self) -> int:
+        """Ask the events behind the launches."""
+        while len(self._ends) > 1 and self._ends[0].is_done:
+            self._free_ends.append(self._ends.popleft())
+        return len(self._ends) - self.ended()
 
     def runs_on_this_thread(self) -> bool:
         """Return False: they are the card's."""
         return False
 
     def ended(self) -> bool:
-        """Ask the event behind the launch; a kernel that crashed raises here."""
-        return not self._launched or bool(self._end.is_done)
+        """Ask the event behind the last launch; a kernel that crashed raises here."""
+        return not self._ends or bool(self._ends[-1].is_done)
 
     def release(self) -> None:
         """Let Numba free again."""

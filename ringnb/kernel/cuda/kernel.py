@@ -1,4 +1,4 @@
-"""The CUDA backend: one launch hosts all actors for the whole run; the same source in the simulator.
+"""The CUDA backend: one grid hosts all actors for the whole run; the same source in the simulator.
 
 The host never synchronises with the device while the kernel lives. It writes commands into mapped
 memory, polls replies there, and asks events whether a copy is done. A snapshot's answer tells that
@@ -6,16 +6,20 @@ the state lies in a staging buffer of the device; `CudaKernel.peek` then has the
 it, and `staged` hands it out once it has arrived. A restore goes the other way: to the device
 first, then the command.
 
+A launch ends by itself after `launch_s` seconds, between two jobs, and the next one, which a thread of the host
+has enqueued meanwhile, goes on with what lies in the device's memory. So nothing waits for the kernel for
+longer than the launches that are enqueued take: neither other CUDA code of the process, nor a display on the same
+card and its watchdog. A process that was killed leaves no busy GPU behind; one that is stopped (a
+debugger, SIGSTOP) stops its kernel, which goes on when the process does.
+
 The kernel ends by its stop words (`stop`, the end of the interpreter, an exception that ends a
-session, Ctrl-C), which a full ring cannot delay as it delays a TERMINATE command; or by its lease: a
-thread of the host counts a heartbeat up ten times a second, and a kernel that has not seen it change
-for `lease_s` seconds ends, so that a process that was killed leaves no spinning GPU behind. A process
-that is stopped (a debugger, SIGSTOP) for longer loses its kernel in the same way.
+session, Ctrl-C), which a full ring cannot delay as it delays a TERMINATE command.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import weakref
@@ -25,7 +29,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_int
+from ringnb._support.checks import check_int, check_number
 from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
@@ -34,20 +38,20 @@ from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.caching import all_it_reads
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.clock import DeviceClock
-from ringnb.kernel.cuda.device import Device, GpuDevice, SimulatedDevice
+from ringnb.kernel.cuda.compile import RESIDENT
+from ringnb.kernel.cuda.device import LAUNCHES_AHEAD, Device, GpuDevice, SimulatedDevice
 from ringnb.kernel.cuda.errors import death, driver_error, first_line, out_of_memory, unavailable
 from ringnb.kernel.cuda.layout import CudaPlan
 from ringnb.kernel.cuda.memory import CudaMemory
 from ringnb.kernel.host import LaneKernel, check_sizes
 from ringnb.kernel.layout import state_view
-from ringnb.kernel.ring import load_word, spin_for_reply, store_word
+from ringnb.kernel.ring import load_word, spin_for_reply
 from ringnb.messages.commands import Command, Reply
 
 __all__ = ["CudaKernel"]
 
 _SLICE_NS = {True: 20_000_000, False: 200_000}  # in the simulator, on a GPU
 _HOT_NS = {True: 2_000_000, False: 10_000_000}
-_BEAT_S = 0.1
 _NAP_S = 20e-6
 _LOADS = (Command.CREATE_ACTOR, Command.RESTART_ACTOR, Command.RESTORE)
 
@@ -56,7 +60,7 @@ _one = threading.Lock()
 
 @final
 class CudaKernel(LaneKernel):
-    """Hosts actors in one CUDA launch.
+    """Hosts actors in one CUDA grid, launched again and again.
 
     Parameters
     ----------
@@ -66,15 +70,21 @@ class CudaKernel(LaneKernel):
         Rings and groups of blocks. One lane gives every actor the whole card in turn; more let small
         actors step side by side.
     width : int, optional
-        Blocks per lane; by default as many as the largest actor has work for, of those that fit on the
-        card together less one multiprocessor's. In the simulator, whose grid has one block, its threads,
-        by default 2.
-    threads : int, default 256
-        Threads per block. The simulator takes `width` instead.
+        Blocks per lane; by default as many as the largest actor has work for, of those that may be on the
+        card together. In the simulator, whose grid has one block, its threads, by default 2.
+    threads : int, optional
+        Threads per block, 32 to 1024; by default what fills a multiprocessor, or fewer for small actors. The
+        simulator takes `width` instead.
     capacity : int, default 64
         Slots per ring, a power of two.
-    lease_s : float, default 10
-        Seconds without a heartbeat of the host after which the kernel ends.
+    launch_s : float, default 0.08
+        Seconds after which a launch ends and the next one goes on, 0.005 to 60. Up to three are enqueued, and
+        whatever waits for the device waits for these.
+    device : int, default 0
+        Number of the GPU, as CUDA counts those that `CUDA_VISIBLE_DEVICES` lets this process see.
+    reserve : int, default 1
+        Multiprocessors that stay free for other work on the card; the grid then has one block on each of
+        the others. With 0 it has as many blocks as fit.
     simulate : bool, default False
         Run in Numba's simulator.
 
@@ -82,9 +92,9 @@ class CudaKernel(LaneKernel):
     -----
     `BackendUnavailable` says what is missing on this machine or in this process.
 
-    While it runs, other code of the process that uses this GPU must have loaded its kernels before
-    (``CUDA_MODULE_LOADING=EAGER``), must use non-blocking streams, and must not allocate, free or
-    synchronise: each of these waits until this kernel ends.
+    Other code of the process may use this GPU meanwhile. Where it waits for the device, as an allocation, a
+    first use of a kernel and ``synchronize`` do, it waits for the launches that are enqueued; so do the actors
+    if it holds the CUDA context while it waits.
 
     Products and sums are not fused, so that a built-in actor's state has the bits that the CPU kernel
     gives it; `ringnb.testing.tolerance` says how far that goes. Not yet compared on a device.
@@ -98,21 +108,25 @@ class CudaKernel(LaneKernel):
         width: int | None = None,
         threads: int | None = None,
         capacity: int = layout.RING_CAPACITY,
-        lease_s: float = 10.0,
+        launch_s: float = 0.08,
+        device: int = 0,
+        reserve: int = 1,
         simulate: bool = False,
     ) -> None:
         actors = tuple(actors)
         lanes = 1 if lanes is None else lanes
-        threads = 256 if threads is None else threads
         check_sizes(actors, lanes, capacity)
         if width is not None:
             most = (
                 (256, "threads of the simulated block") if simulate else (2**20, "blocks of a lane")
             )
             check_int(width, "width", 1, most[0], why=most[1])
-        check_int(threads, "threads", 32, 1024, why="threads of a block")
-        if not 0.5 <= lease_s <= 3600:
-            msg = f"lease_s must lie in 0.5..3600 seconds, got {lease_s!r}"
+        if threads is not None:
+            check_int(threads, "threads", 32, 1024, why="threads of a block")
+        check_int(device, "device", 0, 1023, why="number of a GPU")
+        check_int(reserve, "reserve", 0, 1023, why="multiprocessors that stay free")
+        if not 0.005 <= check_number(launch_s, "launch_s") <= 60:
+            msg = f"launch_s must lie in 0.005..60 seconds, got {launch_s!r}"
             raise ValueError(msg)
         checked = [a.kernel_type for a in actors if a.boundscheck]
         if checked and not simulate:  # the simulator's arrays check every index anyway
@@ -124,9 +138,9 @@ class CudaKernel(LaneKernel):
         self.name = "cudasim" if simulate else "cuda"
         if not simulate:
             self.lost_in_fork = "CUDA contexts"
-        self._lease_s = float(lease_s)
+        self._launch_s = float(launch_s)
         _check_alone(self.name)
-        self._device: Device = SimulatedDevice() if simulate else GpuDevice()
+        self._device: Device = SimulatedDevice() if simulate else GpuDevice(device, reserve)
         # Only now: these modules take the numba.cuda that is there.
         from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
 
@@ -138,10 +152,13 @@ class CudaKernel(LaneKernel):
             *((all_it_reads(k.update), all_it_reads(k.inject), *k[2:]) for k in kinds),
             *((all_it_reads(r.value), r.operation, *r[2:]) for r in reduced),
         )
+        bound = RESIDENT if threads is None else threads
         if simulate:
             threads = 2 if width is None else width
+        elif threads is None:  # a barrier of fewer is quicker
+            threads = min(bound, -(-max(math.prod(a.shape) for a in actors) // 32) * 32)
         try:
-            self._device.compile(lambda: build(kinds, reduced), key, threads)
+            self._device.compile(lambda: build(kinds, reduced), key, bound, threads)
         except Exception as error:
             if refusal := driver_error(error):
                 raise unavailable(self.name, refusal) from error
@@ -161,7 +178,7 @@ class CudaKernel(LaneKernel):
             cl.F_WIDTH: blocks,
             cl.F_SLICE_NS: _SLICE_NS[simulate],
             cl.F_HOT_NS: _HOT_NS[simulate],
-            cl.F_LEASE_NS: int(lease_s * 1e9),
+            cl.F_LAUNCH_NS: int(launch_s * 1e9),
         }
         plan = CudaPlan(
             actors,
@@ -170,7 +187,8 @@ class CudaKernel(LaneKernel):
             [[reduced.index(code) for code in own] for own in sums],
         )
         try:
-            self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
+            with self._device.current():
+                self._arrays = CudaMemory(self._device, actors, plan, capacity, groups, facts)
         except Exception as error:
             if (refusal := driver_error(error)) is None:
                 raise
@@ -181,11 +199,13 @@ class CudaKernel(LaneKernel):
         self._memory = self._arrays.lanes
         self._controls = [lane.control for lane in self._memory]
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
-        self._heart_stops = threading.Event()
-        self._heart = threading.Thread(
-            target=_beat,
-            args=(weakref.ref(self), self._arrays.host, self._heart_stops),
-            name="ringnb-heartbeat",
+        self._launches = 0
+        self._on_hold = False
+        self._no_more = threading.Event()
+        self._launcher = threading.Thread(
+            target=_launch_on,
+            args=(weakref.ref(self), self._no_more, launch_s / 4),
+            name="ringnb-launches",
             daemon=True,
         )
         self._awake = False
@@ -202,8 +222,9 @@ class CudaKernel(LaneKernel):
         width = 1 if width is None else width
         if lanes * width > most:
             msg = (
-                f"{lanes} lanes of {width} blocks are {lanes * width} blocks of {threads} threads; this "
-                f"card holds {most} of this kernel at a time. Use fewer lanes or a smaller width"
+                f"{lanes} lanes of {width} blocks are {lanes * width} blocks of {threads} threads; of this "
+                f"kernel there may be {most} on this card together. Use fewer lanes, a smaller width, or "
+                "reserve=0"
             )
             raise ValueError(msg)
         return width
@@ -214,26 +235,49 @@ class CudaKernel(LaneKernel):
         with _one:
             _check_alone(self.name, but=self)
             try:
-                self._device.launch(self._grid, tuple(self._arrays.arguments))
+                with self._device.current():
+                    self._device.prepare_launches(self._grid, tuple(self._arrays.arguments))
+                self._device.launch()
             except Exception as error:
                 if refusal := driver_error(error):
                     raise unavailable(self.name, refusal) from error
                 raise
-        self._heart.start()
+        self._launches = 1
+        self._launcher.start()
+
+    def _launch_more(self) -> None:
+        """Enqueue launches while few are ahead. On the launching thread."""
+        try:
+            while not (self._no_more.is_set() or self._on_hold or self._stopped_by_itself()):
+                if self._device.launches_ahead() >= LAUNCHES_AHEAD:
+                    break
+                self._device.launch()
+                self._launches += 1
+        except Exception as error:  # noqa: BLE001 - whatever the driver, or its bindings, raise
+            self._no_more.set()
+            self.fail(death(error))
+
+    def _stopped_by_itself(self) -> bool:
+        """Return whether the kernel serves no lane any more: a launch would end at once."""
+        states = (load_word(control, layout.STATE) for control in self._controls)
+        return all(state == layout.LANE_STOPPED for state in states)
 
     def _end(self) -> None:
+        self._no_more.set()
         until = time.monotonic() + self.patience_s
         # The garbage collector may end a kernel on any thread, in the simulator on one of the kernel's
         # own: that one ends by the stop word when it goes on, and cannot wait for itself.
-        while not self._device.runs_on_this_thread() and not self._ended():
+        while not self._device.runs_on_this_thread() and not (self._launched_all() and self._ended()):
             if time.monotonic() > until:
                 raise self._never_ends("the kernel")
             check_interrupted()
             time.sleep(0.0005)
-        self._heart_stops.set()
-        if self._heart.is_alive() and self._heart is not threading.current_thread():
-            self._heart.join()
         self._device.release()
+
+    def _launched_all(self) -> bool:
+        """Return whether no launch can follow, which was asked for."""
+        # The launching thread itself may drop the last reference to the kernel, and come here.
+        return self._launcher is threading.current_thread() or not self._launcher.is_alive()
 
     def _ended(self) -> bool:
         try:
@@ -254,24 +298,29 @@ class CudaKernel(LaneKernel):
             self.check_alive()  # which raises
 
     def look(self) -> None:
-        """Find out whether the kernel has ended by itself, and record why."""
-        if not self._ended():
-            return
-        reasons = {int(load_word(m.control, cl.STATE_REASON)) for m in self._memory}
-        if cl.BY_LEASE in reasons:
-            self.fail(
-                f"the GPU saw no heartbeat of this process for {self._lease_s:g} s and ended the "
-                "kernel. The process was stopped, or some code held the interpreter's lock"
-            )
+        """Find out whether the kernel has died, and record why."""
+        self._ended()
 
     @property
-    def heartbeat(self) -> int:
-        """How often this process has told the kernel that it lives."""
-        return int(self._arrays.host[cl.HEARTBEAT])
+    def launches(self) -> int:
+        """How often the grid was launched."""
+        return self._launches
 
-    def stop_heartbeat(self) -> None:
-        """Stop the heartbeat, as if this process had died: the lease will run out."""
-        self._heart_stops.set()
+    @property
+    def idle(self) -> bool:
+        """Whether every launch has ended: nothing of the kernel is on the device but its memory."""
+        return self._ended()
+
+    def hold_launches(self, hold: bool = True) -> None:
+        """Launch no more, as if this process were stopped, or go on.
+
+        Parameters
+        ----------
+        hold : bool, default True
+            Whether to hold. The launches that are enqueued end one after the other; then the kernel is
+            `idle`, until this is called with False.
+        """
+        self._on_hold = hold
 
     # -- rings -----------------------------------------------------------------------------------
 
@@ -406,7 +455,15 @@ def _check_alone(name: str, but: CudaKernel | None = None) -> None:
         raise BackendUnavailable(msg)
 
 
-def _beat(owner: weakref.ref[CudaKernel], host: layout.Words, done: threading.Event) -> None:
-    """Count the heartbeat up until the kernel has ended or no variable refers to it."""
-    while not done.wait(_BEAT_S) and owner() is not None:
-        store_word(host, cl.HEARTBEAT, int(host[cl.HEARTBEAT]) + 1)
+def _launch_on(
+    owner: weakref.ref[CudaKernel], no_more: threading.Event, period_s: float
+) -> None:
+    """Launch again and again, until the kernel is stopped or no variable refers to it."""
+    while not no_more.wait(period_s):
+        # Held only during the call, so that the kernel can go. The garbage collector cannot end it in the
+        # middle of a launch either.
+        kernel = owner()
+        if kernel is None:
+            return
+        kernel._launch_more()
+        del kernel

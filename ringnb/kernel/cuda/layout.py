@@ -11,7 +11,6 @@ array          shape                       written by
 ``k2h``        lanes * capacity * 8        the lane's leader
 ``words``      actors * ACTOR_WORDS        the lane's leader
 ``params_in``  actors * 16                 host
-``host``       LINE                        host: the heartbeat
 =============  ==========================  ======================================================
 
 Device memory: ``table`` and ``params`` (the leader of the row's lane alone writes them), ``lanes``,
@@ -21,6 +20,9 @@ in ``state``. The host keeps a pinned copy of each staging and restore buffer; t
 between the two while the kernel steps on.
 
 Rows of one lane follow each other in ``table``, ``words`` and ``params``.
+
+A launch lasts for ``F_LAUNCH_NS`` and finds all of this as the one before it has left it: what a leader or a
+barrier must know in the next launch is a word of these arrays, never a variable of the kernel.
 """
 
 from __future__ import annotations
@@ -43,12 +45,9 @@ __all__ = ["CudaLane", "CudaPlan", "Memory"]
 # the columns of the stages, which hold numbers of the kernel's update functions here.
 C_KIND = layout.C_INJECT_FN
 
-# Words of ``host``.
-HEARTBEAT = 0
-
 # A lane's reason to have stopped, in its STATE line behind the state.
 STATE_REASON = layout.STATE + 1
-BY_STOP, BY_TERMINATE, BY_LEASE = 1, 2, 3
+BY_STOP, BY_TERMINATE = 1, 2
 
 # Columns of ``lanes``. The first five are fixed, the leader owns the rest. Among them are its own mapped
 # words once more: a load over the bus takes a microsecond.
@@ -82,8 +81,8 @@ LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
     J_TARGET,  # offset of the staging or restore buffer
 ) = range(7)
 (
-    M_BEAT,
-    M_BEAT_AT,
+    M_GENERATION,  # of the barrier, when the last launch ended
+    M_BUSY_AT,  # when there was work, by the device's clock
     M_NEXT_LANE,
     M_LANE,
     M_COMMAND,
@@ -99,7 +98,7 @@ MAIL_WORDS = 4 * LINE
 JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD = range(4)
 
 # ``facts``: fixed.
-(F_CAPACITY, F_WIDTH, F_SLICE_NS, F_HOT_NS, F_LEASE_NS) = range(5)
+(F_CAPACITY, F_WIDTH, F_SLICE_NS, F_HOT_NS, F_LAUNCH_NS) = range(5)
 FACTS = 8
 
 
@@ -112,7 +111,6 @@ class Memory(NamedTuple):
     k2h: Any
     words: Any
     params_in: Any
-    host: Any
     # Device memory.
     table: Any
     params: Any

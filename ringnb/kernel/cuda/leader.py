@@ -2,7 +2,7 @@
 
 A *group* is the blocks that serve a lane (or several, in turn, where there are fewer groups than lanes).
 All its threads but the leader wait in the group's barrier. The leader looks at its lanes until it has a
-job for all of them: some steps, a capture, a load, or the end. Commands that touch one word or one cell
+job for all of them: some steps, a capture, a load, or the end of the launch. Commands that touch one word or one cell
 it carries out itself; the others see the result after the next barrier.
 
 The leader never waits for room on a ring, for a staging buffer or at a gate: it refuses, or looks
@@ -107,7 +107,7 @@ def _stop_lane(m: Any, lane: int, reason: int) -> None:
 
 
 _DRAIN = 8  # commands per look at a ring
-_LOOK = 32  # turns between looks at heartbeat and stop word
+_LOOK = 32  # turns between looks at the stop word
 _TERMINATE = int(Command.TERMINATE)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _BUDGET_DONE = int(Command.BUDGET_DONE)
@@ -149,7 +149,7 @@ def _post(m: Any, base: int, kind: int, row: int, count: int, target: int) -> No
     mail[base + cl.J_STEP] = table[row, layout.C_STEP]
     mail[base + cl.J_TARGET] = target
     mail[base + cl.M_SUM] = 0
-    mail[base + cl.M_BEGIN] = intrinsics.now_ns()
+    mail[base + cl.M_BEGIN] = mail[base + cl.M_BUSY_AT] = intrinsics.now_ns()
 
 
 @intrinsics.function
@@ -295,27 +295,22 @@ def make_find_job(commands: Any) -> Any:
     """
 
     @intrinsics.function
-    def find_job(m: Any, group: int, groups: int) -> None:
-        """Look at the lanes in turn until there is a job."""
+    def find_job(m: Any, group: int, groups: int, began: int) -> None:
+        """Look at the lanes in turn until there is a job; the launch has begun at `began`."""
         mail, lanes = m.mail, m.lanes
         base = group * cl.MAIL_WORDS
         per_group = (lanes.shape[0] - group + groups - 1) // groups
-        idle_since = intrinsics.now_ns()
         turn = -1
         while True:
             now = intrinsics.now_ns()
             turn += 1
-            # A host that is dead, or wants an end, must not find a spinning kernel (the lease). It is
-            # looked for before the first job and then now and then: each load over the bus would add a
-            # microsecond to the answer to a command.
+            # Between two jobs all that the next launch needs lies in memory: the one place to end this one.
+            if now - began > m.facts[cl.F_LAUNCH_NS]:
+                mail[base + cl.J_KIND] = cl.JOB_EXIT
+                return
+            # The stop word is looked at before the first job and then now and then: each load over the bus
+            # would add a microsecond to the answer to a command.
             look = turn % _LOOK == 0
-            lapsed = False
-            if look:
-                beat = intrinsics.ld_relaxed_sys(m.host, cl.HEARTBEAT)
-                if beat != mail[base + cl.M_BEAT] or mail[base + cl.M_BEAT_AT] == 0:
-                    mail[base + cl.M_BEAT] = beat
-                    mail[base + cl.M_BEAT_AT] = now
-                lapsed = now - mail[base + cl.M_BEAT_AT] > m.facts[cl.F_LEASE_NS]
             running = 0
             busy = False
             start = mail[base + cl.M_NEXT_LANE]
@@ -324,9 +319,6 @@ def make_find_job(commands: Any) -> Any:
                 lane = group + place * groups
                 ctl = lane * layout.CTL_WORDS
                 if lanes[lane, cl.L_STOPPED] != 0:
-                    continue
-                if lapsed:
-                    _stop_lane(m, lane, cl.BY_LEASE)
                     continue
                 if look and intrinsics.ld_relaxed_sys(m.control, ctl + layout.STOP) != 0:
                     _stop_lane(m, lane, cl.BY_STOP)
@@ -347,8 +339,8 @@ def make_find_job(commands: Any) -> Any:
                 mail[base + cl.J_KIND] = cl.JOB_EXIT
                 return
             if busy:
-                idle_since = now
-            elif now - idle_since > m.facts[cl.F_HOT_NS]:
+                mail[base + cl.M_BUSY_AT] = now
+            elif now - mail[base + cl.M_BUSY_AT] > m.facts[cl.F_HOT_NS]:
                 intrinsics.rest()
             else:
                 intrinsics.pause()

@@ -20,7 +20,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.device import Device
 from ringnb.kernel.cuda.layout import CudaLane, CudaPlan
-from ringnb.kernel.layout import LINE, fill_start, padded, state_nbytes, state_view
+from ringnb.kernel.layout import fill_start, padded, state_nbytes, state_view
 
 __all__ = ["CudaMemory"]
 
@@ -30,7 +30,7 @@ _NAP_S = 20e-6
 
 @final
 class CudaMemory:
-    """The memory of one launch: `lanes` and `host` are the host's views, `arguments` the kernel's.
+    """The memory of one kernel: `lanes` are the host's views, `arguments` the grid's.
 
     `groups` is the number of groups of blocks; `facts` are words of the array of that name.
     """
@@ -56,10 +56,9 @@ class CudaMemory:
                 slots,
                 n * layout.ACTOR_WORDS,
                 n * MAX_PARAMS,
-                LINE,
             )
         ]
-        *views, self.host = (np.asarray(m) for m in mapped)
+        views = [np.asarray(m) for m in mapped]
         told = np.zeros(cl.FACTS, np.int64)
         for word, value in facts.items():
             told[word] = value

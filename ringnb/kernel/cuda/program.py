@@ -1,4 +1,4 @@
-"""The one CUDA kernel: a grid that lives for the whole run, in groups of blocks that serve lanes.
+"""The one CUDA kernel: a grid that is launched again and again, in groups of blocks that serve lanes.
 
 There is no barrier of the whole grid; each group has one of its own.
 
@@ -307,7 +307,6 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         k2h: Any,
         words: Any,
         params_in: Any,
-        host: Any,
         table: Any,
         params: Any,
         lanes: Any,
@@ -317,7 +316,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         staging: Any,
         restore: Any,
     ) -> None:
-        """Serve the lanes of this block's group until the end."""
+        """Serve the lanes of this block's group until this launch's time is up."""
         cuda.cg.this_grid()  # makes the launch cooperative: all blocks are on the card together
         shared_sum = cuda.shared.array(1, np.int64)
         m = cl.Memory(
@@ -326,7 +325,6 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
             k2h,
             words,
             params_in,
-            host,
             intrinsics.raw(table),
             intrinsics.raw(params),
             intrinsics.raw(lanes),
@@ -342,16 +340,21 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         me = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
         everyone = width * cuda.blockDim.x
         base = group * cl.MAIL_WORDS
-        generation = 0
+        began = intrinsics.now_ns()
+        # The barrier's counter goes on where the launch before has left it.
+        generation = m.mail[base + cl.M_GENERATION]
         while True:
             if me == 0:
-                find_job(m, group, groups)
+                find_job(m, group, groups, began)
             generation += 1
             _barrier(m.mail, base, width, generation)
             kind, row = m.mail[base + cl.J_KIND], m.mail[base + cl.J_ROW]
             now, other = m.mail[base + cl.J_NOW], m.mail[base + cl.J_OTHER]
             target = m.mail[base + cl.J_TARGET]
             if kind == cl.JOB_EXIT:
+                # All blocks have read the old one: they have come through the barrier.
+                if me == 0:
+                    m.mail[base + cl.M_GENERATION] = generation
                 break
             if kind == cl.JOB_STEP:
                 step = m.mail[base + cl.J_STEP]
