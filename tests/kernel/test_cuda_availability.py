@@ -16,7 +16,7 @@ from ringnb.errors import BackendUnavailable
 from ringnb.kernel.cuda import availability
 from ringnb.testing.kernels import Mixer
 
-FIT = availability._Gpu("Fake 9000", (9, 0), (7, 5), False, True, True, False)
+FIT = availability._Gpu("Fake 9000", (9, 0), (7, 5), True, True)
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def gpu(monkeypatch):
     """Pretend that everything is there; a test takes one thing away."""
     monkeypatch.setattr(availability, "load", lambda simulate: None)
     monkeypatch.setattr(availability, "_library_found", lambda name: True)
-    monkeypatch.setattr(availability, "_look_at_gpu", lambda cuda: FIT)
+    monkeypatch.setattr(availability, "_look_at_gpu", lambda cuda, number: FIT)
     monkeypatch.setattr(availability, "driver_present", lambda: True)
-    monkeypatch.setenv("CUDA_MODULE_LOADING", "EAGER")
+    monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     for name, _ in availability._HARMFUL:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -41,60 +41,49 @@ def test_nothing_keeps_it_from_a_fit_gpu(gpu):
     [
         ({"capability": (7, 0)}, ["Fake 9000", "7.0", "7.5", "cuda12"]),
         ({"capability": (6, 1), "lowest": (7, 0)}, ["6.1", "7.0"]),
-        ({"watchdog": True}, ["Fake 9000", "watchdog", "CUDA_VISIBLE_DEVICES"]),
         ({"cooperative": False}, ["Fake 9000", "cooperatively", "another GPU"]),
         ({"maps_host_memory": False}, ["map memory", "another GPU"]),
-        ({"lazy": True}, ["first use", "CUDA_MODULE_LOADING=EAGER"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_a_gpu_that_is_not_fit_is_refused_with_fact_and_remedy(gpu, change, words):
-    gpu.setattr(availability, "_look_at_gpu", lambda cuda: FIT._replace(**change))
+    gpu.setattr(availability, "_look_at_gpu", lambda cuda, number: FIT._replace(**change))
     with pytest.raises(BackendUnavailable, match="use backend='cpu'") as caught:
         rn.Session(Mixer((5, 7)), backend="cuda")
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_watchdog_is_read_off_the_device(gpu, monkeypatch):
-    """The seam itself, over a driver and a device that are fake."""
+def test_the_device_that_was_asked_for_is_looked_at(gpu, monkeypatch):
+    """The seam itself, over a device that is fake."""
     from types import SimpleNamespace
 
-    from cuda.bindings import driver
-
     gpu.undo()
-    mode = driver.CUmoduleLoadingMode
-    fake = SimpleNamespace(
-        is_available=lambda: True,
-        get_current_device=lambda: SimpleNamespace(
-            name="Fake 9000",
-            compute_capability=(9, 0),
-            KERNEL_EXEC_TIMEOUT=1,
-            COOPERATIVE_LAUNCH=1,
-            CAN_MAP_HOST_MEMORY=1,
-        ),
+    second = SimpleNamespace(
+        name="Fake 9000", compute_capability=(9, 0), COOPERATIVE_LAUNCH=1, CAN_MAP_HOST_MEMORY=1
     )
+    fake = SimpleNamespace(is_available=lambda: True, gpus=[None, second])
     nvrtc = SimpleNamespace(get_supported_ccs=lambda: [(7, 5), (9, 0)])
     monkeypatch.setitem(sys.modules, "numba.cuda.cudadrv.nvrtc", nvrtc)
     monkeypatch.setattr("numba.cuda.cudadrv.nvrtc", nvrtc, raising=False)
-    for answer, lazy in (
-        (mode.CU_MODULE_EAGER_LOADING, False),
-        (mode.CU_MODULE_LAZY_LOADING, True),
-    ):
-        monkeypatch.setattr(driver, "cuModuleGetLoadingMode", lambda a=answer: (None, a))
-        found = availability._look_at_gpu(fake)
-        assert found == FIT._replace(watchdog=True, lazy=lazy)
+    assert availability._look_at_gpu(fake, 1) == FIT
+    assert availability._look_at_gpu(fake, 2) == 2
     fake.is_available = lambda: False
-    assert availability._look_at_gpu(fake) is None
+    assert availability._look_at_gpu(fake, 0) == 0
+
+
+def test_a_number_that_no_gpu_has_is_refused_with_how_many_there_are(gpu):
+    gpu.setattr(availability, "_look_at_gpu", lambda cuda, number: 2)
+    assert "no GPU 5 here: this process sees 2" in availability.why_unavailable(5)
 
 
 def test_no_device_and_a_driver_that_fails_are_told_apart(gpu):
-    gpu.setattr(availability, "_look_at_gpu", lambda cuda: None)
+    gpu.setattr(availability, "_look_at_gpu", lambda cuda, number: 0)
     with_driver = availability.why_unavailable()
     gpu.setattr(availability, "driver_present", lambda: False)
     without = availability.why_unavailable()
 
-    def broken(cuda):
+    def broken(cuda, number):
         raise RuntimeError("error 803,\n and its meaning")
 
     gpu.setattr(availability, "_look_at_gpu", broken)
@@ -153,17 +142,17 @@ def test_without_numba_cuda_the_package_to_install_is_named(monkeypatch, backend
     assert ("ringnb[cuda13]" in str(caught.value)) == (backend == "cuda")
 
 
-def test_modules_are_loaded_eagerly_from_before_the_first_import_of_cuda(gpu):
-    gpu.delenv("CUDA_MODULE_LOADING")
+def test_there_are_queues_enough_from_before_the_first_import_of_cuda(gpu):
+    name = "CUDA_DEVICE_MAX_CONNECTIONS"
+    gpu.delenv(name)
     seen = []
-    gpu.setattr(
-        availability, "load", lambda simulate: seen.append(os.environ.get("CUDA_MODULE_LOADING"))
-    )
-    availability.why_unavailable()
-    assert seen == ["EAGER"]
-    gpu.setenv("CUDA_MODULE_LOADING", "LAZY")  # the user's word stands, and is refused: see above
-    availability.why_unavailable()
-    assert seen[1] == "LAZY"
+    gpu.setattr(availability, "load", lambda simulate: seen.append(os.environ.get(name)))
+    assert availability.why_unavailable() is None
+    for given in ("8", "1", "many"):
+        gpu.setenv(name, given)
+        said = availability.why_unavailable()
+        assert said is None if given == "8" else said.startswith(f"{name}={given} is set")
+    assert seen == ["32", "8"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")

@@ -22,9 +22,10 @@ __all__ = ["driver_present", "load", "notice_fallback", "why_unavailable"]
 
 _LOG = logging.getLogger("ringnb")
 _HARMFUL = (
-    ("CUDA_LAUNCH_BLOCKING", "every launch would wait for the kernel's end, which never comes"),
-    ("NV_NSIGHT_INJECTION_TRANSPORT_TYPE", "a profiler that replays kernels waits for their end"),
+    ("CUDA_LAUNCH_BLOCKING", "every launch would wait for its end, and copies wait with it"),
+    ("NV_NSIGHT_INJECTION_TRANSPORT_TYPE", "a kernel that answers its host cannot be replayed"),
 )
+_CONNECTIONS = 8, 32  # queues to the card: fewest with which streams do not wait for each other, most there are
 _LIBRARIES = ("nvrtc", "nvvm", "cudadevrt")
 _LOWEST = (7, 0)  # loads and stores with a scope and an order
 _INSTALL = "pip install 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]'"
@@ -90,13 +91,18 @@ def driver_present() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 
 
-def why_unavailable() -> str | None:
-    """Say in one line what keeps the GPU kernel from running here, and the remedy; None if nothing."""
+def why_unavailable(number: int = 0) -> str | None:
+    """Say in one line what keeps the kernel from running on a GPU here, and the remedy; None if nothing."""
     for name, why in _HARMFUL:
         if os.environ.get(name) and os.environ[name] != "0":
             return f"{name}={os.environ[name]} is set: {why}. Unset it"
     # Before anything of CUDA is imported: the driver reads it once, when it is initialised.
-    os.environ.setdefault("CUDA_MODULE_LOADING", "EAGER")
+    given = os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", str(_CONNECTIONS[1]))
+    if not given.isdecimal() or int(given) < _CONNECTIONS[0]:
+        return (
+            f"CUDA_DEVICE_MAX_CONNECTIONS={given} is set: copies would wait in a queue behind the kernel. "
+            f"Unset it, or set {_CONNECTIONS[0]} or more"
+        )
     try:
         cuda = load(simulate=False)
     except BackendUnavailable as error:
@@ -105,10 +111,14 @@ def why_unavailable() -> str | None:
     if missing:
         return f"the toolkit libraries {' and '.join(missing)} are not found: {_INSTALL}"
     try:
-        gpu = _look_at_gpu(cuda)
+        gpu = _look_at_gpu(cuda, number)
     except Exception as error:  # noqa: BLE001 - what the driver says is the finding
         return _no_driver(f" ({type(error).__name__}: {' '.join(str(error).split())})")
-    return _no_driver() if gpu is None else _why_unfit(gpu)
+    if isinstance(gpu, int):
+        if gpu == 0:
+            return _no_driver()
+        return f"there is no GPU {number} here: this process sees {gpu}, counted from 0"
+    return _why_unfit(gpu)
 
 
 def _no_driver(trouble: str = "") -> str:
@@ -123,29 +133,23 @@ class _Gpu(NamedTuple):
     name: str
     capability: tuple[int, int]
     lowest: tuple[int, int]  # that the installed toolkit compiles for
-    watchdog: bool
     cooperative: bool
     maps_host_memory: bool
-    lazy: bool  # whether the driver loads modules at their first use
 
 
-def _look_at_gpu(cuda: Any) -> _Gpu | None:
-    """Ask the driver about the current device; None if it has none. Initialises it."""
-    if not cuda.is_available():
-        return None
-    from cuda.bindings import driver
+def _look_at_gpu(cuda: Any, number: int) -> _Gpu | int:
+    """Ask the driver about a device; return how many there are if it is none of them. Initialises it."""
+    if not cuda.is_available() or number >= len(cuda.gpus):
+        return len(cuda.gpus) if cuda.is_available() else 0
     from numba.cuda.cudadrv import nvrtc
 
-    device = cuda.get_current_device()
-    _, mode = driver.cuModuleGetLoadingMode()
+    device = cuda.gpus[number]
     return _Gpu(
         name=device.name.decode() if isinstance(device.name, bytes) else device.name,
         capability=tuple(device.compute_capability),
         lowest=max(_LOWEST, min(tuple(cc[:2]) for cc in nvrtc.get_supported_ccs())),
-        watchdog=bool(device.KERNEL_EXEC_TIMEOUT),
         cooperative=bool(device.COOPERATIVE_LAUNCH),
         maps_host_memory=bool(device.CAN_MAP_HOST_MEMORY),
-        lazy=mode == driver.CUmoduleLoadingMode.CU_MODULE_LAZY_LOADING,
     )
 
 
@@ -157,20 +161,9 @@ def _why_unfit(gpu: _Gpu) -> str | None:
             " (CUDA 13 dropped it: pip install 'ringnb[cuda12]')" if gpu.lowest > _LOWEST else ""
         )
         return f"{gpu.name} has compute capability {has}, needed is {needs} or more{older}"
-    if gpu.watchdog:
-        return (
-            f"{gpu.name} drives a display, and its watchdog ends any kernel after seconds: use a GPU "
-            "without a display (CUDA_VISIBLE_DEVICES), or switch the watchdog off"
-        )
     if not (gpu.cooperative and gpu.maps_host_memory):
         lacks = "map memory of the host" if gpu.cooperative else "launch cooperatively"
         return f"{gpu.name} cannot {lacks}, as this machine has it set up: use another GPU"
-    if gpu.lazy:
-        return (
-            "the CUDA driver of this process loads modules at their first use, and that waits for this "
-            "kernel, for ever: make the session before anything else uses CUDA, or start the process "
-            "with CUDA_MODULE_LOADING=EAGER"
-        )
     return None
 
 
