@@ -51,6 +51,7 @@ _NO_ACTOR = int(Status.NO_ACTOR)
 _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 _ACTOR_EXISTS = int(Status.ACTOR_EXISTS)
 
+_TICK_NS = 1024  # the coarsest clock
 _CATCH_UP_NS = 100_000_000  # a paced actor that is later than this does not catch up
 
 
@@ -198,7 +199,9 @@ def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
 
 def record_steps(table: Any, row: int, count: int, elapsed_ns: int) -> None:
     """Record that an actor took `count` steps."""
-    table[row, layout.C_STEP_NS] = max(1, elapsed_ns // count)
+    # A GPU's clock may count in microseconds, and then measures 0 for what took nearly one. Taken for
+    # less than two ticks, a few quick steps would make the next slice a thousand times too long.
+    table[row, layout.C_STEP_NS] = max(1, max(elapsed_ns, 2 * _TICK_NS) // count)
     table[row, layout.C_BUSY_NS] += elapsed_ns
     table[row, layout.C_STEP] += count
     if count * table[row, layout.C_STAGES] % 2 == 1:  # the levels swap after every stage

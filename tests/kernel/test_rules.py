@@ -70,6 +70,24 @@ def test_budgets_add_up_and_are_taken_exactly(budgets, step_ns, start):
 
 
 @given(
+    budgets=st.lists(st.integers(1, 5000), min_size=1, max_size=20),
+    step_ns=st.integers(50, 3000),
+    begun=st.integers(0, 1023),
+)
+def test_a_clock_that_counts_in_microseconds_makes_no_slice_long(budgets, step_ns, begun):
+    """What takes less than one of its ticks may be measured as nothing."""
+    table, now, slice_ns = row(), begun, 200_000
+    for budget in budgets:
+        apply(table, Command.RUN_STEPS, budget)
+        while table[0, layout.C_BUDGET] > 0:
+            count, _ = rules.plan_slice(table, 0, now, slice_ns)
+            took = int(count) * step_ns
+            assert took <= 1.6 * slice_ns
+            rules.record_steps(table, 0, count, ((now + took) // 1024 - now // 1024) * 1024)
+            now += took
+
+
+@given(
     pace=st.integers(1, 50 * MS), step_ns=st.integers(1, 5 * MS), slice_ns=st.integers(1, 5 * MS)
 )
 def test_a_pace_is_a_limit_and_is_kept_where_steps_are_quick(pace, step_ns, slice_ns):

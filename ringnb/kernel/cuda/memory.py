@@ -80,6 +80,10 @@ class CudaMemory:
         # Per lane: copies under way or done and when each began, by staging buffer.
         self._copies: list[dict[int, tuple[Any, float]]] = [{} for _ in range(lanes)]
         device.prepare(lanes * layout.STAGING_BUFFERS)
+        # A driver may set up what a copy in a direction needs at the first one, and wait for the device
+        # then.
+        self.fetch(0, 0)
+        self.arrived(0, 0)
         for slot, actor in enumerate(actors):
             self._fill(slot, actor)
         for at, words in plan.constants:
