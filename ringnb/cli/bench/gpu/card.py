@@ -18,7 +18,7 @@ from ringnb._support.version import installed_version
 from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, RingnbError
 from ringnb.kernel.cuda.availability import load, why_unavailable
-from ringnb.kernel.cuda.compile import ieee_arithmetic
+from ringnb.kernel.cuda.compile import ieee_arithmetic, launch_bounds
 from ringnb.kernel.cuda.kernel import CudaKernel
 
 __all__ = ["Card", "DriverError", "Sizes", "checked"]
@@ -28,6 +28,7 @@ _PACKAGES = (
     *("nvidia-nvvm", "nvidia-cuda-nvcc-cu12"),
 )
 _WAIT_S = 60.0
+_THREADS = 256  # of a block that is launched for comparison
 
 
 class DriverError(RingnbError):
@@ -144,17 +145,22 @@ class Card:
     # -- launches ----------------------------------------------------------------------------------
 
     def compile(self, body: Callable[..., None], signature: str) -> Any:
-        """Compile and load a kernel, with the persistent kernel's arithmetic."""
+        """Compile and load a kernel, with the persistent kernel's arithmetic and registers."""
         with ieee_arithmetic():
-            return self._cuda.jit(signature)(body)
+            return self._cuda.jit(signature, launch_bounds=launch_bounds(_THREADS))(body)
 
     def launcher(self, kernel: Any, threads_needed: int) -> Callable[..., None]:
-        """Return a function of the kernel's arguments that enqueues a launch of one thread per item."""
-        blocks = max(1, -(-threads_needed // 256))
+        """Return a function of the kernel's arguments that enqueues a launch of so many threads at most.
+
+        There are no more than are on the card together: then each has many items, as in the persistent
+        kernel, and what it does before the first is as rare.
+        """
+        together = self._cuda.get_current_device().MULTIPROCESSOR_COUNT * launch_bounds(_THREADS)[1]
+        blocks = max(1, min(-(-threads_needed // _THREADS), together))
         with warnings.catch_warnings():
             # Numba takes a grid of fewer than 128 blocks for a beginner's mistake.
             warnings.filterwarnings("ignore", message="Grid size")
-            configured = kernel[blocks, 256, self._stream]
+            configured = kernel[blocks, _THREADS, self._stream]
         launch: Callable[..., None] = configured
         return launch
 
