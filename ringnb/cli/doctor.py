@@ -193,11 +193,15 @@ def _sync_directory(path: Path) -> None:
 
 
 def _gpu() -> Iterator[Finding]:
-    from ringnb.kernel.cuda.availability import why_unavailable
+    from ringnb.kernel.cuda.availability import toolkit_versions, why_unavailable
 
     reason = why_unavailable()
+    if reason is None:
+        from ringnb.kernel.cuda.self_test import why_not_trusted
+
+        reason = why_not_trusted()
     yield (
-        Finding("ok", "backend 'cuda'", "usable")
+        Finding("ok", "backend 'cuda'", "usable: a small kernel ran on it, with the CPU's bits")
         if reason is None
         else Finding("--", "backend 'cuda'", f"not usable, the CPU is: {reason}")
     )
@@ -210,6 +214,9 @@ def _gpu() -> Iterator[Finding]:
     yield Finding(
         "--", "numba-cuda", "not installed" if version is None else f"{version} installed"
     )
+    if parts := toolkit_versions():
+        found = ", ".join(f"{name} {version}" for name, version in parts.items())
+        yield Finding("--", "CUDA toolkit", found)
 
 
 def _ask_driver(program: str) -> str:

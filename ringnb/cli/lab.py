@@ -83,8 +83,7 @@ def run(folder: str, arguments: Sequence[str] = (), *, solutions: bool = False) 
     first = start_in / notebooks[0].name if notebooks else start_in
     if importlib.util.find_spec("numba_cuda") is None:
         say(
-            "Lesson 8 needs one more package; the others do not: pip install 'numba-cuda>=0.30,<0.31' "
-            "'numpy<2.5'"
+            "Lesson 8 needs one more package; the others do not: pip install 'numba-cuda>=0.30,<0.31'"
         )
     command = [sys.executable, "-m", "jupyterlab", *arguments, str(first.resolve())]
     process = subprocess.Popen(command)  # noqa: S603 - our own interpreter, no shell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from ringnb.actors.fingerprint import code_of
 from ringnb.checkpoint.coefficients import array_digest
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.notices import warn
+from ringnb.errors import BackendUnavailable
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.caching import plain
-from ringnb.kernel.cuda.availability import notice_fallback
+from ringnb.kernel.cuda.availability import gpu_for_auto, notice_fallback
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
@@ -172,8 +173,8 @@ def make_kernel(
     population: list[Actor],
     lanes: int | None,
     width: int | None,
-    capacity: int,
-    on_gpu: Mapping[str, int | None],
+    ring_capacity: int,
+    **on_gpu: int | None,
 ) -> AbstractKernel:
     """Return a kernel that is not launched yet; it chooses the numbers that are None.
 
@@ -186,25 +187,32 @@ def make_kernel(
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)
     given = {name: number for name, number in on_gpu.items() if number is not None}
-    if backend in ("cuda", "cudasim"):
+    if backend in ("cuda", "cudasim") or (
+        backend == "auto" and gpu_for_auto(check_int(given.get("device", 0), "device", 0))
+    ):
         from ringnb.kernel.cuda.kernel import CudaKernel  # noqa: PLC0415 - loaded when needed
 
-        return CudaKernel(
-            population,
-            lanes=lanes,
-            width=width,
-            capacity=capacity,
-            simulate=backend == "cudasim",
-            **given,
-        )
-    for name, number in given.items():
+        try:
+            return CudaKernel(
+                population,
+                lanes=lanes,
+                width=width,
+                capacity=ring_capacity,
+                simulate=backend == "cudasim",
+                **given,
+            )
+        except (BackendUnavailable, ValueError, MemoryError) as error:
+            if backend != "auto":
+                raise
+            # These actors are not for this card; a number that is out of range is refused below as well.
+            notice_fallback(str(error))
+    if given and backend == "cpu":
+        name, number = next(iter(given.items()))
         msg = f"{name}={number!r} is for GPUs: on the CPU there are lanes and width"
         raise ValueError(msg)
-    if backend == "auto":
-        notice_fallback()
     from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
 
-    return CpuKernel(population, lanes=lanes, width=width, capacity=capacity)
+    return CpuKernel(population, lanes=lanes, width=width, capacity=ring_capacity)
 
 
 def warn_if_nothing_can_be_saved(manager: CheckpointManager) -> None:

@@ -91,7 +91,8 @@ class Session:
         How many slots. By default 1, or the length of the sequence.
     backend : {"auto", "cpu", "cuda", "cudasim"}, default "auto"
         Where the kernel runs: Numba threads, one CUDA grid on an NVIDIA GPU, or the CUDA kernel in
-        Numba's simulator (slow; small grids). "auto" is "cpu".
+        Numba's simulator (slow; small grids). "auto" is "cuda" where a GPU has passed all checks and
+        run a small kernel with the CPU's bits, else "cpu", and the log says why.
     config : CheckpointConfig, optional
         When to checkpoint, what to keep, where.
     storage : CheckpointStorage, optional
@@ -105,8 +106,8 @@ class Session:
         many threads of its lane step an actor is then measured while it runs. A `width` holds for all.
         A GPU gets one lane, of as many blocks as the largest actor can use.
     threads, device, reserve : int, optional
-        On a GPU only: threads per block, by default what fills a multiprocessor; the number of the GPU, 0
-        by default; multiprocessors that stay free for other work, 1 by default.
+        On a GPU only: threads per block, by default what fills a multiprocessor; the number of the GPU,
+        0 by default; multiprocessors that stay free for other work, 1 by default.
     ring_capacity : int, default 64
         Slots of each ring, a power of two.
     max_steps_per_second : float, optional
@@ -174,23 +175,21 @@ class Session:
         period_ns_of(max_steps_per_second)  # which refuses a bad pace, before anything has started
         check_bool(service, "service")
         config = CheckpointConfig() if config is None else config
-        on_gpu = {"threads": threads, "device": device, "reserve": reserve}
+        grid: dict[str, Any] = {"lanes": lanes, "width": width, "ring_capacity": ring_capacity}
+        grid |= {"threads": threads, "device": device, "reserve": reserve}
         self._options: dict[str, Any] = {
-            **on_gpu,
+            **grid,
             "actor": population,
             "backend": backend,
             "storage": storage,
             "service": service,
-            "lanes": lanes,
-            "width": width,
-            "ring_capacity": ring_capacity,
             "max_steps_per_second": max_steps_per_second,
             "kernel_ids": ids,
         }
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
         if close_previous(run, store, ids):
             say("The session that an earlier run of this cell made was closed.")
-        self._kernel = make_kernel(backend, population, lanes, width, ring_capacity, on_gpu)
+        self._kernel = make_kernel(backend, population, **grid)
         self._client = KernelClient(self._kernel)
         self._paces: list[float | None] = [None] * len(population)
         self._changes = ChangeTracker()

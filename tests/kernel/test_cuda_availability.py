@@ -13,7 +13,8 @@ import pytest
 
 import ringnb as rn
 from ringnb.errors import BackendUnavailable
-from ringnb.kernel.cuda import availability
+from ringnb.kernel.cuda import availability, self_test
+from ringnb.kernel.cuda import kernel as cuda_kernel  # now, with what no test has put in its place
 from ringnb.testing.kernels import Mixer
 
 FIT = availability._Gpu("Fake 9000", (9, 0), (7, 5), True, True)
@@ -26,6 +27,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(availability, "_library_found", lambda name: True)
     monkeypatch.setattr(availability, "_look_at_gpu", lambda cuda, number: FIT)
     monkeypatch.setattr(availability, "driver_present", lambda: True)
+    monkeypatch.setattr(availability, "_why_nothing_is_built", lambda cuda, number: None)
     monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     for name, _ in availability._HARMFUL:
         monkeypatch.delenv(name, raising=False)
@@ -184,8 +186,7 @@ def test_whichever_numba_cuda_came_first_the_other_is_refused_with_the_remedy():
     [
         (False, False, False, None),
         (False, True, False, None),  # numba-cuda alone: the simulator's
-        (True, True, True, "backend='cuda'"),
-        (True, False, False, "ringnb[cuda13]"),
+        (True, True, True, "the reason"),
         (False, True, True, "no NVIDIA driver is loaded"),
     ],
 )
@@ -195,6 +196,7 @@ def test_auto_says_once_why_it_takes_the_cpu_where_something_speaks_for_a_gpu(
     monkeypatch.setattr(availability, "driver_present", lambda: driver)
     monkeypatch.setattr(availability, "_numba_cuda_installed", lambda: numba_cuda)
     monkeypatch.setattr(availability, "_extra_installed", lambda: extra)
+    monkeypatch.setattr(availability, "why_unavailable", lambda number: "the reason")
     monkeypatch.setattr(availability, "_noticed", set())
     with caplog.at_level(logging.DEBUG, "ringnb"):
         for _ in range(2):
@@ -223,3 +225,92 @@ def test_the_extra_is_told_from_what_the_simulator_needs(monkeypatch):
     assert availability._extra_installed()
     monkeypatch.setattr(availability, "_numba_cuda_installed", lambda: False)
     assert not availability._extra_installed()
+
+
+def test_auto_takes_a_gpu_that_has_passed_the_checks_and_run_a_small_kernel(monkeypatch, caplog):
+    monkeypatch.setattr(availability, "driver_present", lambda: True)
+    monkeypatch.setattr(availability, "why_unavailable", {1: None}.__getitem__)
+    monkeypatch.setattr(availability, "_noticed", set())
+    for found in (None, "computed 7 words otherwise"):
+        monkeypatch.setattr(self_test, "why_not_trusted", {1: found}.__getitem__)
+        with caplog.at_level(logging.DEBUG, "ringnb"):
+            assert availability.gpu_for_auto(1) == (found is None)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "computed 7 words otherwise" in line
+
+
+def test_auto_takes_the_cpu_for_an_actor_that_is_not_for_the_card_and_says_why(monkeypatch, caplog):
+    from ringnb.session import launching
+
+    def refuse(*_, **options):
+        assert options["threads"] == 64
+        raise MemoryError("the actors need 9 TiB on the card")
+
+    monkeypatch.setattr(launching, "gpu_for_auto", lambda number: True)
+    monkeypatch.setattr(cuda_kernel, "CudaKernel", refuse)
+    monkeypatch.setattr(availability, "_noticed", set())
+    with caplog.at_level(logging.WARNING, "ringnb"):
+        with rn.Session(
+            Mixer((5, 7)), storage=rn.ZarrStorage("memory://auto"), service=False, threads=64
+        ) as session:
+            assert session.backend == "cpu"
+    assert "9 TiB" in caplog.text
+
+
+class TestSelfTest:
+    """The small kernel itself, in the simulator."""
+
+    @pytest.fixture
+    def why(self, monkeypatch):
+        pytest.importorskip("numba_cuda")
+
+        class Simulated(cuda_kernel.CudaKernel):
+            def __init__(self, actors, **options):
+                super().__init__(actors, simulate=True, **options)
+
+        monkeypatch.setattr(cuda_kernel, "CudaKernel", Simulated)
+        monkeypatch.setattr(self_test, "_SHAPE", (5, 7))
+        self_test._tried.cache_clear()
+        yield self_test.why_not_trusted
+        self_test._tried.cache_clear()
+
+    def test_nothing_is_wrong_with_a_right_one(self, why):
+        assert why() is None
+
+    def test_a_wrong_bit_is_told(self, why, monkeypatch):
+        staged = cuda_kernel.LaneKernel.staged
+
+        def changed(self, *where):
+            view, facts = staged(self, *where)
+            if self.name == "cudasim":
+                view = view.copy()
+                view[0, 0, 2, 3] += 1
+            return view, facts
+
+        monkeypatch.setattr(cuda_kernel.LaneKernel, "staged", changed)
+        assert "1 of 70 words otherwise than the CPU" in why()
+
+    def test_a_kernel_that_is_there_already_is_told_and_not_remembered(self, why):
+        kernel = cuda_kernel.CudaKernel([Mixer((5, 7))])
+        kernel.launch()
+        assert "runs in this process already" in why()
+        kernel.stop()
+        assert why() is None
+
+
+def test_parts_of_a_toolkit_that_do_not_fit_are_told_with_their_versions():
+    from ringnb.kernel.cuda.errors import does_not_fit, is_of_toolkit
+
+    class nvJitLinkError(Exception):  # noqa: N801 - as its bindings have it
+        pass
+
+    error = nvJitLinkError(
+        "ERROR_PTX_COMPILE (4)\nUnsupported .version 8.8; current version is 8.5"
+    )
+    assert is_of_toolkit(error)
+    assert not is_of_toolkit(TypeError("no implementation of function sin for unicode_type"))
+    said = does_not_fit(error, {"NVVM": "12.9.86", "nvJitLink": "12.6.85"})
+    assert "NVVM 12.9.86, nvJitLink 12.6.85" in said
+    assert "Unsupported .version 8.8" in said
+    assert "ringnb[cuda12]" in said
+    assert "\n" not in said

@@ -1,9 +1,9 @@
 """The host's half of a run on a GPU, over a card that is played by the simulator and watches every call.
 
 Each trap that would make one wait for the other is a rule here: while the kernel lives, nothing is
-allocated, freed, loaded or synchronised; copies go between device and pinned memory, on streams that do not
-wait for the NULL stream; a launch gets nothing that lies on the host; and whatever device other code has
-chosen for a thread, all goes to the kernel's.
+allocated, freed, loaded or synchronised; copies go between device and pinned memory, on streams that do
+not wait for the NULL stream; a launch gets nothing that lies on the host; and whatever device other
+code has chosen for a thread, all goes to the kernel's.
 """
 
 from __future__ import annotations

@@ -37,11 +37,15 @@ def leftovers():
     ]
 
 
-def nothing_is_left(timeout_s=5.0):
+def becomes(condition, timeout_s=5.0):
     deadline = time.monotonic() + timeout_s
-    while leftovers() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.005)
-    return leftovers() == []
+    return condition()
+
+
+def nothing_is_left(timeout_s=5.0):
+    return becomes(lambda: leftovers() == [], timeout_s)
 
 
 def launched(actor=None, **options):
@@ -62,7 +66,7 @@ def _nothing_before_and_after():
     assert leftovers() == []
     yield
     assert nothing_is_left()
-    assert sys.getswitchinterval() == switch_s
+    assert becomes(lambda: sys.getswitchinterval() == switch_s)  # by a thread that waited for these
 
 
 def test_close_ends_a_busy_kernel():

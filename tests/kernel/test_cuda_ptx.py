@@ -46,7 +46,7 @@ def test_every_actor_compiles_for_every_capability(reports):
 
 def test_polls_are_repeated_and_ordered_and_counters_stay_integers(reports):
     for report in reports:
-        assert report["ld.relaxed.sys.b64"] >= 3  # head, stop word, heartbeat
+        assert report["ld.relaxed.sys.b64"] >= 3  # head, stop word, gate
         assert report["ld.relaxed.gpu.b64"] >= 1  # the barrier
         # The compiler looks once before each spin loop, and again in every turn of it: a load that
         # was hoisted would leave the short loop without one.

@@ -1,4 +1,4 @@
-"""Run by test_standin.py: CUDA code that knows nothing of the kernel, and does all that waits for a device.
+"""Run by test_standin.py: CUDA code that knows nothing of the kernel, and waits for the device.
 
 Prints the seconds that the slowest of it took, and how many steps the actor made meanwhile.
 """
@@ -18,7 +18,7 @@ from ringnb.testing.kernels import captured
 
 
 def neighbour():
-    """Compile, load, allocate, copy pageable memory, launch on the NULL stream, synchronise: yield before each."""
+    """Do what waits for a device, and yield before each."""
 
     @cuda.jit("void(int64[::1])", lto=False)
     def twice(a):

@@ -1,7 +1,8 @@
 """Run by test_standin.py with a weak memory: fails soon if an order that the kernel rests on is missing.
 
-``orders.py SECONDS LAUNCH``: how long the kernel may take, longer than that, it is stuck; and how long a launch
-lasts. A new launch sees all that was written before, so only a long one shows that the orders are there.
+``orders.py SECONDS LAUNCH``: how long the kernel may take, longer than that, it is stuck; and how long
+a launch lasts. A new launch sees all that was written before, so only a long one shows that the orders
+are there.
 """
 
 from __future__ import annotations

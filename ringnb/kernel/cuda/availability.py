@@ -6,31 +6,55 @@ first; after that the other one takes a new process.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ringnb._support.version import installed_version
 from ringnb.errors import BackendUnavailable
+from ringnb.kernel.cuda.errors import does_not_fit
 
-__all__ = ["driver_present", "load", "notice_fallback", "why_unavailable"]
+__all__ = [
+    "driver_present",
+    "gpu_for_auto",
+    "load",
+    "notice_fallback",
+    "toolkit_versions",
+    "why_unavailable",
+]
 
 _LOG = logging.getLogger("ringnb")
 _HARMFUL = (
     ("CUDA_LAUNCH_BLOCKING", "every launch would wait for its end, and copies wait with it"),
     ("NV_NSIGHT_INJECTION_TRANSPORT_TYPE", "a kernel that answers its host cannot be replayed"),
 )
-_CONNECTIONS = 8, 32  # queues to the card: fewest with which streams do not wait for each other, most there are
+_CONNECTIONS = (
+    8,
+    32,
+)  # queues to the card: fewest with which streams do not wait for each other, most there are
+_PARTS = {
+    "NVVM": ("nvidia-nvvm", "nvidia-cuda-nvcc-cu12"),
+    "NVRTC": ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12"),
+    "nvJitLink": ("nvidia-nvjitlink", "nvidia-nvjitlink-cu12"),
+    "cudadevrt": ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12"),
+}
 _LIBRARIES = ("nvrtc", "nvvm", "cudadevrt")
+_DRIVER_FILES = (
+    *("/proc/driver/nvidia/version", "/dev/nvidiactl"),
+    "/usr/lib/wsl/lib/libcuda.so.1",  # of WSL 2, where Windows has the driver
+)
 _LOWEST = (7, 0)  # loads and stores with a scope and an order
 _INSTALL = "pip install 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]'"
 _REMEDY = "; or use backend='cpu'"
-_NUMPY_TOO_NEW = (2, 5)
 _noticed: set[str] = set()
 
 
@@ -41,15 +65,9 @@ def load(*, simulate: bool) -> Any:
     """
     backend = "cudasim" if simulate else "cuda"
     if not _numba_cuda_installed():
-        plain = "pip install 'numba-cuda>=0.30,<0.31' 'numpy<2.5'" if simulate else _INSTALL
+        plain = "pip install 'numba-cuda>=0.30,<0.31'" if simulate else _INSTALL
         msg = (
             f"backend {backend!r} needs the package numba-cuda, which is missing: {plain}{_REMEDY}"
-        )
-        raise BackendUnavailable(msg)
-    if tuple(int(n) for n in np.__version__.split(".")[:2]) >= _NUMPY_TOO_NEW:
-        msg = (
-            f"backend {backend!r}: numba-cuda 0.30 does not work with NumPy {np.__version__}: "
-            f"pip install 'numpy<2.5'{_REMEDY}"
         )
         raise BackendUnavailable(msg)
     from numba import config
@@ -57,7 +75,8 @@ def load(*, simulate: bool) -> Any:
     if "numba.cuda" not in sys.modules and simulate:
         config.ENABLE_CUDASIM = 1  # read by numba.cuda when it is imported, and never again
     try:
-        from numba import cuda
+        with _row_stack():
+            from numba import cuda
     except ImportError as error:
         msg = f"backend {backend!r}: numba.cuda cannot be imported: {error}. {_INSTALL}{_REMEDY}"
         raise BackendUnavailable(msg) from error
@@ -86,13 +105,26 @@ def load(*, simulate: bool) -> Any:
     return cuda
 
 
+@contextlib.contextmanager
+def _row_stack() -> Iterator[None]:
+    """Lend NumPy 2.5 its old name of `vstack`, which numba-cuda 0.30 asks for when it is imported."""
+    if hasattr(np, "row_stack"):
+        yield
+        return
+    vars(np)["row_stack"] = np.vstack
+    try:
+        yield
+    finally:
+        vars(np).pop("row_stack", None)
+
+
 def driver_present() -> bool:
     """Return whether the NVIDIA kernel driver is loaded; asks the file system only."""
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+    return any(map(os.path.exists, _DRIVER_FILES))
 
 
 def why_unavailable(number: int = 0) -> str | None:
-    """Say in one line what keeps the kernel from running on a GPU here, and the remedy; None if nothing."""
+    """Say in one line what keeps a GPU here from running the kernel, and the remedy; None if nothing."""
     for name, why in _HARMFUL:
         if os.environ.get(name) and os.environ[name] != "0":
             return f"{name}={os.environ[name]} is set: {why}. Unset it"
@@ -100,7 +132,7 @@ def why_unavailable(number: int = 0) -> str | None:
     given = os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", str(_CONNECTIONS[1]))
     if not given.isdecimal() or int(given) < _CONNECTIONS[0]:
         return (
-            f"CUDA_DEVICE_MAX_CONNECTIONS={given} is set: copies would wait in a queue behind the kernel. "
+            f"CUDA_DEVICE_MAX_CONNECTIONS={given} is set: copies would wait behind the kernel. "
             f"Unset it, or set {_CONNECTIONS[0]} or more"
         )
     try:
@@ -118,7 +150,35 @@ def why_unavailable(number: int = 0) -> str | None:
         if gpu == 0:
             return _no_driver()
         return f"there is no GPU {number} here: this process sees {gpu}, counted from 0"
-    return _why_unfit(gpu)
+    return _why_unfit(gpu) or _why_nothing_is_built(cuda, number)
+
+
+def toolkit_versions() -> dict[str, str]:
+    """Return the installed parts of the CUDA toolkit that make code for a GPU, by name."""
+    found = {}
+    for part, packages in _PARTS.items():
+        versions = [version for name in packages if (version := installed_version(name))]
+        if versions:
+            found[part] = versions[0]
+    return found
+
+
+@functools.cache
+def _why_nothing_is_built(cuda: Any, number: int) -> str | None:
+    """Compile, link and load a kernel that does nothing; say what keeps that from working, or None."""
+
+    def nothing(words: Any) -> None:
+        cuda.cg.this_grid()  # cooperative, so the library cudadevrt is linked as well
+        words[0] = 0
+
+    try:
+        with cuda.gpus[number]:
+            kernel = cuda.jit("void(int64[::1])", lto=False)(nothing)
+            for definition in kernel.overloads.values():
+                definition.bind()
+    except Exception as error:  # noqa: BLE001 - the compilers have several, and what they say is the finding
+        return does_not_fit(error, toolkit_versions())
+    return None
 
 
 def _no_driver(trouble: str = "") -> str:
@@ -194,22 +254,32 @@ def _extra_installed() -> bool:
     return _numba_cuda_installed()
 
 
-def notice_fallback() -> None:
-    """Log once why ``backend="auto"`` takes the CPU, where a driver or a cuda extra is installed.
+def gpu_for_auto(number: int = 0) -> bool:
+    """Return whether ``backend="auto"`` takes a GPU, which has passed all checks and run a small kernel.
 
-    Nothing of CUDA is imported.
+    Where a driver or a cuda extra speaks for a GPU that it does not take, the log says once why. Where
+    nothing does, nothing of CUDA is imported.
     """
     if driver_present():
-        # It becomes the choice of "auto" once it has been seen to run on a device.
-        reason = "the GPU kernel is used when it is asked for, with backend='cuda'"
-        if not _numba_cuda_installed():
-            reason = f"the GPU kernel needs numba-cuda: {_INSTALL}"
+        reason = why_unavailable(number)
+        if reason is None:
+            from ringnb.kernel.cuda.self_test import why_not_trusted
+
+            reason = why_not_trusted(number)
+        if reason is None:
+            return True
     elif _extra_installed():
         reason = _no_driver()
     else:
-        return
-    if (
-        reason not in _noticed
-    ):  # a log record: a warning may end a program that makes errors of them
+        return False
+    notice_fallback(reason)
+    return False
+
+
+def notice_fallback(reason: str) -> None:
+    """Log once why ``backend="auto"`` takes the CPU."""
+    # A log record: a warning may end a program that makes errors of them.
+    reason = reason.removesuffix(_REMEDY)
+    if reason not in _noticed:
         _noticed.add(reason)
         _LOG.warning("backend='auto' uses the CPU: %s. ringnb doctor says more", reason)

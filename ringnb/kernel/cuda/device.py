@@ -1,9 +1,10 @@
 """Memory, copies and launches, on a GPU and in the simulator, behind one small seam.
 
-A launch ends by itself after some time, and the next one, which was enqueued behind it, goes on. On a GPU
-nothing here allocates, frees, loads a module or waits while the kernel lives: it would wait for all
-launches that are enqueued, a quarter of a second. All that is done before the first or after the last. Nor
-does anything here ``synchronize``; ``print`` in the kernel would show nothing before a launch's end.
+A launch ends by itself after some time, and the next one, which was enqueued behind it, goes on. On a
+GPU nothing here allocates, frees, loads a module or waits while the kernel lives: it would wait for all
+launches that are enqueued, a quarter of a second. All that is done before the first or after the last.
+Nor does anything here ``synchronize``; ``print`` in the kernel would show nothing before a launch's
+end.
 
 The GPU half follows the documentation of numba-cuda 0.30 and CUDA. It was not yet run on a device; the
 tests run it, and the compiled kernel, on a card in software whose driver refuses what would wait.
@@ -248,8 +249,8 @@ class GpuDevice(Device):
         with self.current():
             core = CoreDevice(number)
             core.set_current()  # it makes no stream before
-            # Work on the NULL stream, and on what numba.cuda.stream() makes, would wait for the kernel: so
-            # the streams are non-blocking, and every launch and copy names one.
+            # Work on the NULL stream, and on what numba.cuda.stream() makes, would wait for the kernel:
+            # so the streams are non-blocking, and every launch and copy names one.
             aside = StreamOptions(nonblocking=True)
             self._run, self._down, self._up = (core.create_stream(options=aside) for _ in range(3))
             self._make_event = core.create_event
@@ -270,9 +271,9 @@ class GpuDevice(Device):
             self._kernel = kept(self._cuda, build, (self._number, key), bound)
             (definition,) = self._kernel.overloads.values()
             self.blocks_at_most = definition.max_cooperative_grid_blocks(threads)
-        # A card places blocks breadth first, one on each multiprocessor before a second on any. So only a grid
-        # of fewer blocks than multiprocessors leaves some of them free, for copies and fills that other
-        # streams make on the device, and for other kernels. Not yet tried on a device.
+        # A card places blocks breadth first, one on each multiprocessor before a second on any. So only
+        # a grid of fewer blocks than multiprocessors leaves some of them free, for copies and fills
+        # that other streams make on the device, and for other kernels. Not yet tried on a device.
         if self._reserve > 0:
             processors = self._cuda.gpus[self._number].MULTIPROCESSOR_COUNT
             self.blocks_at_most = max(1, min(self.blocks_at_most, processors - self._reserve))

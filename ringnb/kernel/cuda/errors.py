@@ -7,10 +7,19 @@ of the process fails with the same error, whichever comes first. So there is one
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ringnb.errors import BackendUnavailable
 
-__all__ = ["death", "driver_error", "first_line", "out_of_memory", "unavailable"]
+__all__ = [
+    "death",
+    "does_not_fit",
+    "driver_error",
+    "first_line",
+    "is_of_toolkit",
+    "out_of_memory",
+    "unavailable",
+]
 
 _ASTRAY = (
     "CUDA_ERROR_ILLEGAL_ADDRESS",
@@ -32,6 +41,27 @@ def unavailable(name: str, refusal: str) -> BackendUnavailable:
     return BackendUnavailable(
         f"backend {name!r}: the CUDA driver refuses: {refusal}. If a kernel of this process died "
         "before, restart the process; or use backend='cpu'"
+    )
+
+
+def is_of_toolkit(error: BaseException) -> bool:
+    """Return whether an error is the CUDA toolkit's own, and not about the code that it was given."""
+    # Each library's bindings have a type of their own; what they share is that they name the library.
+    found = f"{type(error).__name__} {error}"
+    return (
+        re.search(r"nvjitlink|nvvm|libdevice|Unsupported \.version", found, re.IGNORECASE)
+        is not None
+    )
+
+
+def does_not_fit(error: BaseException, versions: Mapping[str, str]) -> str:
+    """Say that the parts of the CUDA toolkit do not work together; `versions` are theirs, by name."""
+    parts = ", ".join(f"{name} {version}" for name, version in versions.items())
+    words = " ".join(str(error).split())
+    return (
+        f"the parts of the CUDA toolkit do not work together ({parts or 'of unknown versions'}): "
+        f"{type(error).__name__}: {words[:300]}. They must have one version, which "
+        "pip install --upgrade 'ringnb[cuda13]' (driver 580 or newer) or 'ringnb[cuda12]' gives them"
     )
 
 

@@ -6,11 +6,11 @@ the state lies in a staging buffer of the device; `CudaKernel.peek` then has the
 it, and `staged` hands it out once it has arrived. A restore goes the other way: to the device
 first, then the command.
 
-A launch ends by itself after `launch_s` seconds, between two jobs, and the next one, which a thread of the host
-has enqueued meanwhile, goes on with what lies in the device's memory. So nothing waits for the kernel for
-longer than the launches that are enqueued take: neither other CUDA code of the process, nor a display on the same
-card and its watchdog. A process that was killed leaves no busy GPU behind; one that is stopped (a
-debugger, SIGSTOP) stops its kernel, which goes on when the process does.
+A launch ends by itself after `launch_s` seconds, between two jobs, and the next one, which a thread of
+the host has enqueued meanwhile, goes on with what lies in the device's memory. So nothing waits for the
+kernel for longer than the launches that are enqueued take: neither other CUDA code of the process, nor
+a display on the same card and its watchdog. A process that was killed leaves no busy GPU behind; one
+that is stopped (a debugger, SIGSTOP) stops its kernel, which goes on when the process does.
 
 The kernel ends by its stop words (`stop`, the end of the interpreter, an exception that ends a
 session, Ctrl-C), which a full ring cannot delay as it delays a TERMINATE command.
@@ -37,10 +37,19 @@ from ringnb.kernel import layout, registry
 from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.caching import all_it_reads
 from ringnb.kernel.cuda import layout as cl
+from ringnb.kernel.cuda.availability import toolkit_versions
 from ringnb.kernel.cuda.clock import DeviceClock
 from ringnb.kernel.cuda.compile import RESIDENT
 from ringnb.kernel.cuda.device import LAUNCHES_AHEAD, Device, GpuDevice, SimulatedDevice
-from ringnb.kernel.cuda.errors import death, driver_error, first_line, out_of_memory, unavailable
+from ringnb.kernel.cuda.errors import (
+    death,
+    does_not_fit,
+    driver_error,
+    first_line,
+    is_of_toolkit,
+    out_of_memory,
+    unavailable,
+)
 from ringnb.kernel.cuda.layout import CudaPlan
 from ringnb.kernel.cuda.memory import CudaMemory
 from ringnb.kernel.host import LaneKernel, check_sizes
@@ -70,16 +79,16 @@ class CudaKernel(LaneKernel):
         Rings and groups of blocks. One lane gives every actor the whole card in turn; more let small
         actors step side by side.
     width : int, optional
-        Blocks per lane; by default as many as the largest actor has work for, of those that may be on the
-        card together. In the simulator, whose grid has one block, its threads, by default 2.
+        Blocks per lane; by default as many as the largest actor has work for, of those that may be on
+        the card together. In the simulator, whose grid has one block, its threads, by default 2.
     threads : int, optional
-        Threads per block, 32 to 1024; by default what fills a multiprocessor, or fewer for small actors. The
-        simulator takes `width` instead.
+        Threads per block, 32 to 1024; by default what fills a multiprocessor, or fewer for small
+        actors. The simulator takes `width` instead.
     capacity : int, default 64
         Slots per ring, a power of two.
     launch_s : float, default 0.08
-        Seconds after which a launch ends and the next one goes on, 0.005 to 60. Up to three are enqueued, and
-        whatever waits for the device waits for these.
+        Seconds after which a launch ends and the next one goes on, 0.005 to 60. Up to three are
+        enqueued, and whatever waits for the device waits for these.
     device : int, default 0
         Number of the GPU, as CUDA counts those that `CUDA_VISIBLE_DEVICES` lets this process see.
     reserve : int, default 1
@@ -92,9 +101,9 @@ class CudaKernel(LaneKernel):
     -----
     `BackendUnavailable` says what is missing on this machine or in this process.
 
-    Other code of the process may use this GPU meanwhile. Where it waits for the device, as an allocation, a
-    first use of a kernel and ``synchronize`` do, it waits for the launches that are enqueued; so do the actors
-    if it holds the CUDA context while it waits.
+    Other code of the process may use this GPU meanwhile. Where it waits for the device, as an
+    allocation, a first use of a kernel and ``synchronize`` do, it waits for the launches that are
+    enqueued; so do the actors if it holds the CUDA context while it waits.
 
     Products and sums are not fused, so that a built-in actor's state has the bits that the CPU kernel
     gives it; `ringnb.testing.tolerance` says how far that goes. Not yet compared on a device.
@@ -162,6 +171,9 @@ class CudaKernel(LaneKernel):
         except Exception as error:
             if refusal := driver_error(error):
                 raise unavailable(self.name, refusal) from error
+            if is_of_toolkit(error):
+                msg = f"backend {self.name!r}: {does_not_fit(error, toolkit_versions())}"
+                raise BackendUnavailable(msg) from error
             names = ", ".join(sorted({a.kernel_type for a in actors}))
             msg = (
                 f"the update function of {names} cannot be compiled for the GPU: "
@@ -222,9 +234,9 @@ class CudaKernel(LaneKernel):
         width = 1 if width is None else width
         if lanes * width > most:
             msg = (
-                f"{lanes} lanes of {width} blocks are {lanes * width} blocks of {threads} threads; of this "
-                f"kernel there may be {most} on this card together. Use fewer lanes, a smaller width, or "
-                "reserve=0"
+                f"{lanes} lanes of {width} blocks are {lanes * width} blocks of {threads} threads; "
+                f"there may be {most} on this card together. Use fewer lanes, a smaller "
+                "width, or reserve=0"
             )
             raise ValueError(msg)
         return width
@@ -267,7 +279,9 @@ class CudaKernel(LaneKernel):
         until = time.monotonic() + self.patience_s
         # The garbage collector may end a kernel on any thread, in the simulator on one of the kernel's
         # own: that one ends by the stop word when it goes on, and cannot wait for itself.
-        while not self._device.runs_on_this_thread() and not (self._launched_all() and self._ended()):
+        while not self._device.runs_on_this_thread() and not (
+            self._launched_all() and self._ended()
+        ):
             if time.monotonic() > until:
                 raise self._never_ends("the kernel")
             check_interrupted()
@@ -455,13 +469,11 @@ def _check_alone(name: str, but: CudaKernel | None = None) -> None:
         raise BackendUnavailable(msg)
 
 
-def _launch_on(
-    owner: weakref.ref[CudaKernel], no_more: threading.Event, period_s: float
-) -> None:
+def _launch_on(owner: weakref.ref[CudaKernel], no_more: threading.Event, period_s: float) -> None:
     """Launch again and again, until the kernel is stopped or no variable refers to it."""
     while not no_more.wait(period_s):
-        # Held only during the call, so that the kernel can go. The garbage collector cannot end it in the
-        # middle of a launch either.
+        # Held only during the call, so that the kernel can go. The garbage collector cannot end it in
+        # the middle of a launch either.
         kernel = owner()
         if kernel is None:
             return

@@ -21,8 +21,8 @@ between the two while the kernel steps on.
 
 Rows of one lane follow each other in ``table``, ``words`` and ``params``.
 
-A launch lasts for ``F_LAUNCH_NS`` and finds all of this as the one before it has left it: what a leader or a
-barrier must know in the next launch is a word of these arrays, never a variable of the kernel.
+A launch lasts for ``F_LAUNCH_NS`` and finds all of this as the one before it has left it: what a leader
+or a barrier must know in the next launch is a word of these arrays, never a variable of the kernel.
 """
 
 from __future__ import annotations

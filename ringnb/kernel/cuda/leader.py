@@ -2,8 +2,8 @@
 
 A *group* is the blocks that serve a lane (or several, in turn, where there are fewer groups than lanes).
 All its threads but the leader wait in the group's barrier. The leader looks at its lanes until it has a
-job for all of them: some steps, a capture, a load, or the end of the launch. Commands that touch one word or one cell
-it carries out itself; the others see the result after the next barrier.
+job for all of them: some steps, a capture, a load, or the end of the launch. Commands that touch one
+word or one cell it carries out itself; the others see the result after the next barrier.
 
 The leader never waits for room on a ring, for a staging buffer or at a gate: it refuses, or looks
 again later. What commands mean is in `ringnb.kernel.rules`.
@@ -304,12 +304,13 @@ def make_find_job(commands: Any) -> Any:
         while True:
             now = intrinsics.now_ns()
             turn += 1
-            # Between two jobs all that the next launch needs lies in memory: the one place to end this one.
+            # Between two jobs all that the next launch needs lies in memory: the one place to end this
+            # one.
             if now - began > m.facts[cl.F_LAUNCH_NS]:
                 mail[base + cl.J_KIND] = cl.JOB_EXIT
                 return
-            # The stop word is looked at before the first job and then now and then: each load over the bus
-            # would add a microsecond to the answer to a command.
+            # The stop word is looked at before the first job and then now and then: each load over the
+            # bus would add a microsecond to the answer to a command.
             look = turn % _LOOK == 0
             running = 0
             busy = False
