@@ -4,54 +4,115 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.text import format_bytes
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.pixels import pack
 from ringnb.panels.core.state import SessionState
 from ringnb.session.session import Session
 
-__all__ = ["SHOWN", "dots_of"]
+__all__ = ["SHOWN", "Largest", "dots_of"]
 
 # What the dots may show: its key, and how the page calls it.
 SHOWN = {
     "behind": "steps behind the fastest",
     "state": "running or standing",
+    "largest": "largest value, newest checkpoint",
     "age": "age of the newest checkpoint",
 }
 _MOST_TROUBLES = 1000  # listed, and framed on the map
 
 
-def dots_of(session: Session, state: SessionState, shown: str) -> dict[str, Any]:
+@final
+class Largest:
+    """The largest magnitude in newest checkpoints: each is read once, as nothing else tells it.
+
+    The drawer's thread calls `read`, the display loop's the other.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Of which field, and by a checkpoint's name its number and value. Replaced with the field, so
+        # that what the drawer still reads of the one before goes nowhere.
+        self._found: tuple[str | None, dict[str, tuple[int, float]]] = None, {}
+
+    def look(
+        self, newest: Mapping[int, CheckpointInfo], field: str | None
+    ) -> tuple[dict[int, float], list[CheckpointInfo]]:
+        """Return what is known by slot, and what is still to be read."""
+        if field != self._found[0]:
+            self._found = field, {}
+        found, known, lacking = self._found[1], {}, []
+        for slot, e in newest.items():
+            sequence, value = found.get(e.name, (None, 0.0))
+            if sequence == e.sequence:
+                known[slot] = value
+            else:
+                lacking.append(e)
+        if len(found) > 2 * len(newest):  # mostly of what was retired since
+            names = {e.name for e in newest.values()}
+            self._found = field, {name: of for name, of in found.copy().items() if name in names}
+        return known, lacking
+
+    def read(
+        self,
+        wanted: Iterable[CheckpointInfo],
+        largest: Callable[[CheckpointInfo, str | None], float],
+        limit_s: float,
+    ) -> None:
+        """Read one after the other until a time limit."""
+        (field, found), end = self._found, self._clock() + limit_s
+        for e in wanted:
+            found[e.name] = e.sequence, largest(e, field)
+            if self._clock() >= end:
+                return
+
+
+def dots_of(
+    session: Session, state: SessionState, shown: str, largest: Mapping[int, float] | None = None
+) -> dict[str, Any]:
     """Return the map of all actors, and what is listed beside it.
 
     ``packed`` unpacks (`static/pixels.js`) to bytes (rows, columns), the last row first; slot 0 is the
-    first of the first row. A byte is 0 for an actor whose newest checkpoint is not good, 1 to 255 for
-    ``low`` to ``high``; what lies behind the last actor is undefined.
+    first of the first row. A byte is 0 for an actor whose newest checkpoint is not good, 1 for one of
+    which nothing is known, and up to 255 the lighter the better: the fewer steps behind, the newer, the
+    larger. What lies behind the last actor is undefined. ``largest`` is what is known by slot.
     """
     steps, running = session.kernel.progress()
     if state.ended:
         running = np.zeros_like(running)
     newest = state.histories.newest()
     bad = [slot for slot, e in newest.items() if not e.good]
+    values, kind, more = np.full(len(steps), np.nan), "", {}
     if shown == "state":
         values, kind = running.astype(np.float64), "two"
+    elif shown == "largest":
+        known = largest or {}
+        values[list(known)] = list(known.values())
+        more = {"read": f"{len(known):,} of {len(newest):,}"}
     elif shown == "age":
         now = time.time()
-        values, kind = np.full(len(steps), np.nan), ""
         for slot, e in newest.items():
             if e.created_at is not None:
                 values[slot] = max(0.0, now - e.created_at.timestamp())
     else:
-        values, kind = (steps.max(initial=0) - steps).astype(np.float64), ""
-    known = np.isfinite(values)
-    high = max(1.0, float(values.max(initial=0.0, where=known)))
-    # Light is good: the fastest, the running, the newest. What has no checkpoint is as old as can be.
-    level = values / high if shown == "state" else 1.0 - np.where(known, values, high) / high
-    data = np.rint(254.0 * level).astype(np.uint8) + np.uint8(1)
+        values = (steps.max(initial=0) - steps).astype(np.float64)
+    there = np.isfinite(values)
+    high = float(values.max(initial=0.0, where=there))
+    low = min(high, float(values.min(initial=np.inf, where=there))) if shown == "largest" else 0.0
+    if high <= low:
+        high = low + 1.0
+    level = (np.where(there, values, low) - low) / (high - low)
+    if shown in ("behind", "age"):
+        level = 1.0 - level
+    least = 1 if there.all() else 2
+    data = np.rint((255 - least) * level).astype(np.uint8) + np.uint8(least)
+    data[~there] = 1
     data[bad] = 0
     moving = int(np.count_nonzero(running))
     counts = {"running": moving, "ended" if state.ended else "standing": len(steps) - moving}
@@ -59,8 +120,11 @@ def dots_of(session: Session, state: SessionState, shown: str) -> dict[str, Any]
     return {
         "shown": shown,
         "kind": kind,
+        "low": low,
         "high": high,
+        "least": least,
         "counts": counts,
+        "more": more,
         "bad": len(bad),
         "troubles": sorted(bad)[:_MOST_TROUBLES],
         "stored": f"{stored[0]:,}, {format_bytes(stored[1])}",

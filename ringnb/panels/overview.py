@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, final
 
+import numpy as np
 import traitlets
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
-from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.film import small_picture
-from ringnb.panels.core.pixels import tables_script
+from ringnb.panels.core.pixels import summarize, tables_script
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import STATIC, View, script
-from ringnb.panels.dots import SHOWN, dots_of
+from ringnb.panels.dots import SHOWN, Largest, dots_of
+from ringnb.plots.style import pick_field
 
 __all__ = ["AllActors", "Overview"]
 
 _MOST_CARDS = 24
 _PERIOD_S = 1.0
+_READ_S = 0.3  # so long others of the drawer's pictures wait for values that are read
 
 
 class Overview(View):
@@ -53,6 +58,7 @@ class AllActors:
         self._open = False
         self._filled_at = 0.0
         self._shown = next(iter(SHOWN))
+        self._largest = Largest()
         self._drawn: dict[int, tuple[str, int]] = {}  # by slot: which checkpoint
         self._pictures: dict[str, dict[str, Any]] = {}
         controller.on_do("actor.sheet", self._on_sheet)
@@ -70,7 +76,8 @@ class AllActors:
             return
         self._filled_at = now
         if len(state.actors) > _MOST_CARDS:
-            dots = dots_of(self._controller.session, state, self._shown)
+            known = self._read_values(state) if self._shown == "largest" else None
+            dots = dots_of(self._controller.session, state, self._shown, known)
             self._controller.display.put(self.view, dots=dots)
             return
         actors = state.actors
@@ -99,6 +106,24 @@ class AllActors:
         if new:
             self._drawn.update({slot: (e.name, e.sequence) for slot, e in new.items()})
             self._controller.drawer.submit("overview", lambda: self._draw(new))
+
+    def _read_values(self, state: SessionState) -> Mapping[int, float]:
+        """Return the largest values that are known, by slot, and have some more read."""
+        field = getattr(self._controller.views.get("field"), "field", None) or None
+        known, lacking = self._largest.look(state.histories.newest(), field)
+        if lacking:
+            read = partial(self._largest.read, lacking, self._largest_of, _READ_S)
+            self._controller.drawer.submit("largest", read)
+        return known
+
+    def _largest_of(self, e: CheckpointInfo, field: str | None) -> float:
+        """Read the largest magnitude of a checkpoint; NaN if it has none, or cannot be read."""
+        try:
+            checkpoint = self._controller.session.storage.load(e.name)
+            found = summarize(np.asarray(checkpoint[pick_field(checkpoint, field)]))
+        except (CheckpointError, SessionGone, OSError, LookupError, ValueError, TypeError):
+            return math.nan
+        return max(abs(found.low), abs(found.high))
 
     def _draw(self, new: Mapping[int, CheckpointInfo]) -> None:
         """Make the pictures. On the drawer's thread, which nothing that this raises may end."""

@@ -29,9 +29,10 @@ _MOST_MARKS = 400  # of a run
 
 
 def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
-    """Return an actor's checkpoints as an SVG, a lane per run, newest on top; "" if there is none.
+    """Return an actor's checkpoints as a picture, a lane per run, newest on top; "" if there is none.
 
-    ``shown`` is the name of the one in the picture.
+    ``shown`` is the name of the one in the picture. It is an SVG as an image: front ends take its
+    elements out of a notebook that they do not trust, and leave the words. So it has its own ground.
     """
     runs: dict[str, list[CheckpointInfo]] = {}
     for e in history:
@@ -62,9 +63,14 @@ def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
     marks.append(f"<text x='640' y='{height - 5}' text-anchor='end'>step {max(steps):,}</text>")
     words = f"{counted(len(steps), 'checkpoint')} of {counted(len(numbered), 'run')}"
     words += "; the large square is the one shown"
+    drawn = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 650 {height}' width='650' color='#222' "
+        f"fill='currentColor' font-size='11' font-family='sans-serif'>"
+        f"<rect width='650' height='{height}' rx='6' fill='#fff'/>{''.join(marks)}</svg>"
+    )
+    data = base64.b64encode(drawn.encode()).decode("ascii")
     return (
-        f"<figure><svg viewBox='0 0 650 {height}' width='650' role='img' aria-label='{words}' "
-        f"fill='currentColor' font-size='11' font-family='sans-serif'>{''.join(marks)}</svg>"
+        f"<figure><img alt='{words}' width='650' src='data:image/svg+xml;base64,{data}'>"
         f"<figcaption>As it was when it was saved: {words}.</figcaption></figure>"
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .servers import Server
 
-__all__ = ["Notebook", "line_of", "lone_notebook", "panel_in", "screenshot"]
+__all__ = ["Notebook", "line_of", "lone_notebook", "panel_in", "screenshot", "widen"]
 
 _numbers = itertools.count(1)
 
@@ -79,10 +79,22 @@ class Notebook:
         (self._server.root / END).unlink(missing_ok=True)
         self.show()
 
-    def show(self) -> None:
-        """Open the notebook as it was saved; its kernel is started unless it runs."""
+    def show(self, *, kernel: bool = True) -> None:
+        """Open the notebook as it was saved; its kernel is started unless it runs, or is not wanted."""
+        if not kernel:  # the request for one is never answered
+            self.page.route(
+                "**/api/sessions*",
+                lambda route: None if route.request.method == "POST" else route.continue_(),
+            )
         self.page.goto(f"{self._server.url}/lab/tree/{self.name}?reset")
-        self.wait_idle()
+        if kernel:
+            self.wait_idle()
+        else:
+            self.page.wait_for_function(
+                "name => window.jupyterapp?.shell?.currentWidget?.context?.path === name"
+                " && jupyterapp.shell.currentWidget.context.isReady",
+                arg=self.name,
+            )
 
     def reload(self) -> None:
         """Save, and load the page again; the kernel goes on."""
@@ -213,6 +225,12 @@ def screenshot(target: Page | Locator, name: str) -> None:
 def panel_in(where: Page | Locator, name: str) -> Locator:
     """Return a panel's root by its name."""
     return where.locator(f"[data-ringnb-panel='{name}']")
+
+
+def widen(panel: Locator, width: int) -> None:
+    """Give a panel a width, whatever the page's."""
+    panel.evaluate("(root, w) => { root.style.width = `${w}px`; root.style.flex = 'none'; }", width)
+    panel.page.wait_for_timeout(300)
 
 
 def line_of(panel: Locator) -> Locator:

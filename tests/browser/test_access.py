@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from ringnb.panels.cockpit import PANELS
 
 from . import cells
 from .audit import overflow, violations
 from .driver import expect
-from .lab import line_of, panel_in, screenshot
+from .lab import line_of, panel_in, screenshot, widen
 
 TABS = ("Explore", "Keep", "Learn")
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
@@ -31,12 +33,14 @@ def test_axe_finds_nothing_in_any_state(notebook):
     cockpit = opened(notebook)
     line, found = line_of(cockpit), []
 
-    def look(state):
-        for theme in THEMES:
+    def look(state, *widths):
+        """In both themes, and in the dark one in these widths, too."""
+        for theme, width in [(THEMES[0], 1100), *((THEMES[1], w) for w in (*widths, 1100))]:
             notebook.theme(theme)
-            notebook.page.wait_for_timeout(300)
-            screenshot(cockpit, f"access-{state}-{theme.split()[1]}".lower().replace(" ", "-"))
-            found.extend(f"{state}, {theme}: {one}" for one in violations(cockpit))
+            widen(cockpit, width)
+            where = f"{state} {theme.split()[1]} {width}"
+            screenshot(cockpit, f"access-{where}".lower().replace(" ", "-"))
+            found.extend(f"{where}: {one}" for one in violations(cockpit))
 
     expect(cockpit.get_by_text("Nothing stored yet").first).to_be_visible()
     look("empty store")
@@ -44,20 +48,23 @@ def test_axe_finds_nothing_in_any_state(notebook):
     expect(cockpit.locator("[data-mark] .rn-square")).to_have_count(3)
     for tab in TABS:
         choose(cockpit, tab)
-        look(tab)
+        look(tab, 700, 480)
     choose(cockpit, "Explore")
     cockpit.get_by_role("slider", name="Playhead").press("Home")
     look("looking back")
     line.get_by_role("button", name="History").click()
-    look("history")
+    look("history", 480)
     notebook.page.keyboard.press("Escape")
     cockpit.get_by_role("button", name="All actors").click()
-    look("all actors")
+    look("all actors", 700, 480)
+    notebook.page.keyboard.press("Escape")
+    cockpit.get_by_role("button", name="Branch…").click()
+    look("branch", 700, 480)
     notebook.page.keyboard.press("Escape")
     notebook.python("session.faults.fill_disk()")
     cockpit.get_by_role("button", name="Snapshot now", exact=True).first.click()
     expect(line).to_have_attribute("data-kind", "problem")
-    look("disk full")
+    look("disk full", 480)
     notebook.python("session.faults.clear(); session.faults.kill_kernel()")
     expect(cockpit.locator(".rn-state")).to_have_text("Ended")
     for tab in TABS:
@@ -79,7 +86,7 @@ EXPLORE = """Explore; Actor; All actors; Field; Colours; one range; Larger pictu
 Difference; That one; Swipe; History; Run; Step; How many steps; Snapshot now; Earlier mark; One step
 back; Step to look at; One step on; Later mark; Play back; Newest; Restore here; Branch…; Playhead; Zoom
 in at the playhead; Zoom out; pace; pace, number; Disturb a cell; by how much; Label of the pin; Pin;
-Check again; Download"""
+Check again; Download; Name the run…"""
 KEEP = "Keep; History; Run; Playhead; Snapshot now; Adopt; Earlier runs…; Pin; Delete…"
 LEARN = (
     "Learn; History; Run; Playhead; Reveal; As a table; Lose an answer; Full disk; Kill the kernel"
@@ -191,27 +198,65 @@ def test_what_a_screen_reader_is_given_of_the_line(notebook):
     expect(timeline.get_by_role("button", name="Newest", pressed=True)).to_be_visible()
 
 
-# Twice the size of every text, and nothing else, as a browser's own setting does it.
-_TWICE = """(root) => {
-  const all = [...root.querySelectorAll('*')];
-  for (const node of all) node.style.removeProperty('font-size'); // of the tab before
-  const sizes = all.map((node) => parseFloat(getComputedStyle(node).fontSize));
-  all.forEach((node, i) => node.style.setProperty('font-size', `${2 * sizes[i]}px`, 'important'));
+# Twice the size of every text, and of nothing else, as a browser does that enlarges texts alone: also of
+# texts that are drawn later, since what is doubled are the sizes in style sheets.
+_TWICE = """() => {
+  const twice = (rules) => {
+    for (const rule of rules) {
+      for (const name of rule.style ?? []) {
+        const value = rule.style.getPropertyValue(name).trim();
+        const priority = rule.style.getPropertyPriority(name);
+        const [, before, size, after] = value.match(/^(calc\\()?([0-9.]+)px(.*)$/) ?? [];
+        if (size && /font-size/.test(name))
+          rule.style.setProperty(name, `${before ?? ''}${2 * size}px${after}`, priority);
+      }
+      if (rule.cssRules) twice(rule.cssRules);
+    }
+  };
+  for (const sheet of document.styleSheets) twice(sheet.cssRules);
 }"""
-_CUT = """(root) => [...root.querySelectorAll('button')].filter((node) => node.checkVisibility()
-  && (node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 1)
+_CUT = """(root) => [...root.querySelectorAll('button, input[type=number], select')].filter((node) =>
+  node.checkVisibility() && (node.scrollWidth > node.clientWidth + 1
+    || (node.tagName === 'BUTTON' && node.scrollHeight > node.clientHeight + 1))
 ).map((node) => node.getAttribute('aria-label') || node.textContent)"""
+# Texts of drawings that lie on each other, or outside.
+_COVERED = """(root) => {
+  const found = [];
+  for (const svg of root.querySelectorAll('svg')) {
+    if (!svg.checkVisibility()) continue;
+    const around = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll('text:not(.rn-hidden)')]
+      .map((node) => [node.textContent.trim(), node.getBoundingClientRect()])
+      .filter(([text, box]) => text && box.width);
+    texts.forEach(([text, a], i) => {
+      if (a.left < around.left - 2 || a.right > around.right + 2) found.push(`${text} is cut`);
+      for (const [other, b] of texts.slice(i + 1))
+        if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+          && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3)
+          found.push(`${text} and ${other}`);
+    });
+  }
+  return found;
+}"""
 
 
 def test_text_at_200_percent(notebook):
-    cockpit = opened(notebook, cells.STORED)
-    for tab in TABS:
-        choose(cockpit, tab)
-        cockpit.evaluate(_TWICE)
-        screenshot(cockpit, f"access-twice-{tab.lower()}")
-        # What is drawn in SVG has a place of its own, and is said in words elsewhere.
-        assert [one for one in overflow(cockpit) if "SVG" not in one] == [], tab
-        assert cockpit.evaluate(_CUT) == [], tab
+    cockpit = opened(notebook, cells.STORED, height=1800)
+    expect(cockpit.locator("[data-mark] .rn-square")).to_have_count(3)
+    tick = cockpit.locator(".rn-line .rn-label").first
+    height = tick.bounding_box()["height"]
+    notebook.page.evaluate(_TWICE)
+    expect(cockpit.locator(".rn-timeline")).to_have_class(re.compile("rn-narrow"))
+    assert tick.bounding_box()["height"] > 1.8 * height
+    for width in (1300, 1100, 700):
+        notebook.page.set_viewport_size({"width": 2 * width, "height": 2400})
+        widen(cockpit, width)
+        for tab in TABS:
+            choose(cockpit, tab)
+            screenshot(cockpit, f"access-twice-{width}-{tab.lower()}")
+            assert overflow(cockpit) == [], (width, tab)
+            assert cockpit.evaluate(_CUT) == [], (width, tab)
+            assert cockpit.evaluate(_COVERED) == [], (width, tab)
 
 
 def test_forced_colours_and_reduced_motion(notebook):

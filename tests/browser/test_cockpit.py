@@ -8,9 +8,9 @@ import re
 import pytest
 
 from . import cells
-from .audit import overflow
+from .audit import overflow, violations
 from .driver import expect, needs_subshells
-from .lab import line_of, panel_in, screenshot
+from .lab import line_of, panel_in, screenshot, widen
 
 TABS = ("Explore", "Keep", "Learn")
 _PLACES = """(root) => {
@@ -38,11 +38,6 @@ def cockpit(notebook):
     panel = panel_in(notebook.output(2), "cockpit")
     expect(panel.locator(".rn-stage canvas").first).to_be_visible()
     return panel
-
-
-def widen(panel, width):
-    panel.evaluate("(root, w) => { root.style.width = `${w}px`; root.style.flex = 'none'; }", width)
-    panel.page.wait_for_timeout(300)
 
 
 def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
@@ -155,7 +150,7 @@ def test_two_cockpits_agree_on_actor_playhead_and_messages(notebook):
         expect(panel.locator(".rn-state")).to_have_text("Standing")
 
 
-def test_keys_alone_reach_tabs_history_and_all_actors(notebook, cockpit):
+def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, cockpit):
     keys, count = notebook.page.keyboard, notebook.cell_count
     cockpit.get_by_role("tab", name="Explore").focus()
     keys.press("ArrowRight")
@@ -191,6 +186,52 @@ def test_keys_alone_reach_tabs_history_and_all_actors(notebook, cockpit):
     keys.press("Escape")
     expect(history).to_be_hidden()
     expect(line_of(cockpit).get_by_role("button", name="History")).to_be_focused()
+    # Into which actor to branch: the box takes the focus, and gives it back.
+    branch = cockpit.get_by_role("button", name="Branch…")
+    box = cockpit.get_by_role("dialog", name="Branch into another actor")
+    slot = box.get_by_role("spinbutton", name="Branch into actor")
+    cockpit.get_by_label("Actor", exact=True).select_option("0")
+    expect(branch).to_have_attribute("aria-disabled", "false")
+    for leave in (["Escape"], ["Tab", "Tab", "Enter"]):  # the second by Cancel
+        branch.press("Enter")
+        expect(slot).to_be_focused()
+        for key in leave:
+            keys.press(key)
+        expect(box).to_be_hidden()
+        expect(branch).to_be_focused()
+    branch.press("Enter")
+    keys.press("ArrowUp")  # there is no actor 2
+    expect(slot).to_have_value("1")
+    keys.press("Enter")
+    expect(line_of(cockpit)).to_contain_text("Actor 1 continues from step 300")
+    expect(branch).to_be_focused()
+    # The name of a run, from the line and from the moment.
+    playhead = cockpit.get_by_role("slider", name="Playhead")
+    playhead.press("F2")
+    naming = cockpit.get_by_role("textbox", name="Name of run 1")
+    expect(naming).to_be_focused()
+    keys.type("calm d")
+    keys.press("Enter")
+    expect(cockpit.locator(".rn-line [data-run='1']")).to_contain_text("calm d")
+    expect(playhead).to_be_focused()
+    expect(playhead).to_have_attribute(
+        "aria-valuetext", re.compile(r"^step 300 of run 1 \(calm d\)")
+    )
+    name = cockpit.get_by_role("button", name="Name the run…")
+    name.press("Enter")
+    keys.type("wild")
+    keys.press("Escape")
+    expect(name).to_be_focused()
+    expect(cockpit.locator(".rn-line [data-run='1']")).to_contain_text("calm d")
+    # The sheet is one stop; arrows go through it, and the playhead with them.
+    cockpit.get_by_role("tab", name="Keep").press("Enter")
+    tiles = cockpit.get_by_role("listbox", name="Checkpoints, newest first").get_by_role("option")
+    expect(tiles).to_have_count(3)
+    tiles.nth(0).focus()
+    for key, at in (("End", 2), ("ArrowLeft", 1), ("Home", 0), ("ArrowRight", 1), ("Enter", 1)):
+        keys.press(key)
+        expect(tiles.nth(at)).to_be_focused()
+        expect(playhead).to_have_attribute("aria-valuenow", str(300 - 100 * at))
     assert notebook.cell_count == count
     outline = "node => getComputedStyle(node).outlineStyle"
     assert line_of(cockpit).get_by_role("button", name="History").evaluate(outline) != "none"
@@ -248,6 +289,26 @@ def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):
     expect(field).to_have_attribute("aria-valuenow", "393")  # 25 in a row
     keys.press("Enter")
     expect(chosen).to_have_value("393")
-    screenshot(cockpit, "many-actors")
+    keys.press("End")
+    expect(field).to_have_attribute("aria-valuenow", "599")
+    keys.press("Home")
+    expect(field).to_have_attribute("aria-valuetext", re.compile("^actor 0: about 3 steps behind"))
+    shown = cockpit.get_by_label("Shown")
+    shown.select_option("largest")
+    expect(field).to_have_attribute("aria-valuetext", "actor 0: not read yet, or nothing stored")
+    notebook.python(
+        "session.snapshot(0); session.inject(5, at=(3, 3), amplitude=7); session.snapshot(5)"
+    )
+    expect(cockpit.locator(".rn-dotscale")).to_have_text("light: 7 · dark: 0, or not known")
+    for key in ("ArrowRight",) * 5:
+        keys.press(key)
+    expect(field).to_have_attribute("aria-valuetext", "actor 5: at most about 7 in size")
+    notebook.theme("JupyterLab Dark")
+    for width in (1100, 700, 480):
+        widen(cockpit, width)
+        screenshot(cockpit, f"many-actors-{width}")
+        assert overflow(cockpit) == [], width
+        assert violations(cockpit) == [], width
+    field.focus()
     keys.press("Escape")
     expect(cockpit.get_by_role("button", name="Map")).to_be_focused()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 
+import nbformat
+
 from . import cells
 from .driver import expect, needs_subshells
-from .lab import panel_in
+from .lab import panel_in, screenshot
 
 _DIGEST = """async (canvas) => {
   const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -73,17 +75,36 @@ def test_reload_restores_the_panel(notebook):
 
 
 def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
+    """Saved and opened again by whom it trusts and by others, without a kernel."""
     notebook.open([cells.session(enabled=False), cells.STORED, "session.panel()"])
     notebook.run_all()
+    summary = notebook.page.locator(".ringnb-summary")
     expect(panel_in(notebook.output(2), "cockpit")).to_be_visible()
+    expect(summary).to_be_hidden()  # the panel says it
     notebook.save()
     lab_server.end_sessions()
-    notebook.page.goto("about:blank")
-    notebook.show()
-    expect(notebook.output(2)).to_contain_text("as it was when it was saved")
-    expect(notebook.output(2).get_by_role("img", name="pressure of")).to_be_visible()
-    expect(notebook.output(2)).to_contain_text("Stored: checkpoint_0_step_300")
-    expect(notebook.output(2)).to_contain_text("step 300, 3 checkpoints")
+    saved = lab_server.root / notebook.name
+    for whose in ("mine", "another's"):
+        notebook.page.goto("about:blank")
+        if whose != "mine":  # what no user of this server has signed
+            book = nbformat.read(saved, as_version=4)
+            book.cells[2].outputs[0]["data"]["text/plain"] += " changed"
+            nbformat.write(book, saved)
+        notebook.show(kernel=False)
+        expect(summary).to_contain_text("as it was when it was saved")
+        expect(summary).to_contain_text("Stored: checkpoint_0_step_300")
+        expect(summary).to_contain_text("step 300, 3 checkpoints")
+        assert "run 1" not in summary.inner_text()  # words of the line, without the line
+        pictures = summary.get_by_role("img")
+        expect(pictures).to_have_count(2)
+        expect(pictures.nth(0)).to_have_attribute("alt", re.compile("^pressure of .* at step 300"))
+        expect(pictures.nth(1)).to_have_attribute("alt", re.compile("^3 checkpoints of 1 run"))
+        drawn = "nodes => nodes.map(node => node.complete && node.naturalWidth)"
+        notebook.page.wait_for_function(
+            "() => [...document.querySelectorAll('.ringnb-summary img')].every(n => n.complete)"
+        )
+        assert pictures.evaluate_all(drawn) == [256, 650]
+        screenshot(notebook.output(2), f"saved-{whose.split(chr(39))[0]}")
 
 
 def test_scrubbing_shows_the_right_checkpoint(notebook):

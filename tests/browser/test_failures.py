@@ -14,6 +14,100 @@ def texts(panel, pattern):
     return len(re.findall(pattern, panel.evaluate("node => node.textContent")))
 
 
+def said_once(panel):
+    """See that the text of the problem in the line is nowhere else in the panel."""
+    spoken = panel.locator(".rn-sr")
+    for i in range(spoken.count()):
+        expect(spoken.nth(i)).to_have_text("")  # what was spoken is gone
+    text = line_of(panel).locator(".rn-text").inner_text()
+    assert panel.evaluate("node => node.textContent").count(text) == 1, text
+
+
+def test_states_of_a_session_that_runs(notebook):
+    """Nothing stored, following, looking back, retired, an answer lost, not finite, no room."""
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    notebook.open([cells.session(enabled=False), "session.panel()"])
+    notebook.run_all()
+    cockpit = panel_in(notebook.output(1), "cockpit")
+    line, state = line_of(cockpit), cockpit.locator(".rn-state")
+    tag, what = cockpit.locator(".rn-tag"), cockpit.locator(".rn-what")
+    side = cockpit.locator(".rn-side")
+
+    def button(name, where=cockpit.locator(".rn-deck")):
+        return where.get_by_role("button", name=name, exact=True)
+
+    # Nothing is stored yet.
+    expect(state).to_have_text("Standing")
+    expect(tag).to_have_text("Nothing stored")
+    expect(button("Snapshot now", cockpit.locator(".rn-empty"))).to_be_visible()
+    expect(line).to_contain_text("Nothing is stored yet: none is made without being asked for")
+    for name in ("Restore here", "Branch…", "Earlier mark", "Play back"):
+        expect(button(name)).to_have_attribute("aria-disabled", "true")
+        button(name).click(force=True)
+        expect(line).to_contain_text(
+            re.compile(f"{name}: (Nothing is stored yet|There is no sound)")
+        )
+    # It follows the newest, and then it looks back.
+    notebook.python(cells.STORED)
+    notebook.python("session.resume(0)")
+    expect(state).to_have_text("Running")
+    expect(tag).to_have_text("Stored")
+    expect(what).to_contain_text(re.compile(r"checkpoint_0_step_300 · newest, [\d,]+ steps ago"))
+    hint = side.get_by_text("You look at the past; this acts on the live actor")
+    expect(hint).to_be_hidden()
+    notebook.python("session.pause()")
+    cockpit.get_by_role("slider", name="Playhead").press("Home")
+    expect(hint).to_be_visible()
+    expect(what).to_contain_text("checkpoint_0_step_100")
+    expect(tag).to_have_text("Stored")
+    expect(button("Restore here")).to_have_attribute("aria-disabled", "false")
+    # What is looked at is retired: the nearest that is left takes its place, and says so.
+    notebook.python("session.manager.discard(stored[0].name)")
+    expect(what).to_contain_text("checkpoint_0_step_200")
+    expect(side.locator(".rn-moment")).to_contain_text("the checkpoint 100 steps after it is shown")
+    button("Newest").click()
+    expect(what).to_contain_text("checkpoint_0_step_300")
+    # An answer is lost: a warning, and the actor steps on.
+    notebook.python(
+        "session.manager.reconfigure(request_timeout=0.3); session.faults.lose_answers()"
+    )
+    button("Snapshot now").click()
+    expect(line).to_have_attribute("data-kind", "warning")
+    expect(line).to_contain_text("Snapshot of actor 0 timed out")
+    said_once(cockpit)
+    notebook.python("session.manager.reconfigure(request_timeout=30.0); session.snapshot(0)")
+    expect(line).to_have_attribute("data-kind", "done")
+    # The guard pauses the actor.
+    notebook.python(
+        "session.manager.reconfigure(guard='pause')\n"
+        "session.inject(0, at=(40, 40), amplitude=1e39); session.run_steps(0, 3)\n"
+        "import warnings; warnings.simplefilter('ignore'); session.resume(0); session.snapshot(0)"
+    )
+    expect(line).to_contain_text(re.compile("Guard paused actor 0 .* not finite.* between step"))
+    expect(state).to_have_text("Standing")
+    expect(button("Not finite", cockpit.locator(".rn-head"))).to_be_visible()
+    expect(cockpit.locator(".rn-box .rn-note")).to_contain_text("values are not finite (striped)")
+    expect(cockpit.locator(".rn-line .rn-octagon")).to_have_count(1)
+    said_once(cockpit)
+    screenshot(cockpit, "state-guard")
+    button("Show it", line).click()
+    expect(hint).to_be_visible()
+    button("Restore the last good", line).click()
+    expect(line).to_contain_text("Actor 0 continues from step")
+    notebook.python("session.snapshot(0)")
+    expect(button("All finite", cockpit.locator(".rn-head"))).to_be_visible()
+    # There is no room on the disk: a problem that leads to Keep.
+    notebook.python("session.faults.fill_disk()")
+    button("Snapshot now").click()
+    expect(line).to_contain_text("No space left")
+    said_once(cockpit)
+    button("Make room", line).click()
+    expect(cockpit.get_by_role("tab", name="Keep")).to_be_focused()
+    expect(cockpit).to_have_attribute("data-tab", "keep")
+    notebook.python("session.faults.clear(); session.snapshot(0)")
+    expect(line).to_have_attribute("data-kind", "done")
+
+
 def test_restarted_kernel_shows_the_panel_as_dead(notebook):
     notebook.open([cells.session(), 'session.panel("actor")'])
     notebook.run_all()

@@ -8,6 +8,7 @@ from ringnb.panels.deck.marks import LAYOUT, Flag, Kind
 
 __all__ = [
     "actions_of",
+    "board_of",
     "below",
     "choose",
     "do",

@@ -10,7 +10,7 @@ import numpy as np
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.histories import Histories
-from ringnb.panels.dots import dots_of
+from ringnb.panels.dots import Largest, dots_of
 
 
 def unpacked(dots, count):
@@ -21,12 +21,12 @@ def unpacked(dots, count):
     return grid[::-1].ravel()[:count]
 
 
-def seen(steps, running, infos=(), *, shown="behind", ended=False):
+def seen(steps, running, infos=(), *, shown="behind", ended=False, largest=None):
     steps, running = np.asarray(steps), np.asarray(running)
     kernel = SimpleNamespace(progress=lambda: (steps, running))
     histories = Histories(infos, "checkpoint", len(steps), lambda slot: f"a_{slot}")
     state = SimpleNamespace(ended=ended, histories=histories)
-    return dots_of(SimpleNamespace(kernel=kernel), state, shown)
+    return dots_of(SimpleNamespace(kernel=kernel), state, shown, largest)
 
 
 def stored(slot, sequence, *, good=True):
@@ -59,6 +59,36 @@ def test_state_and_age_are_shown_in_its_place():
     dots = seen([1, 1], [True, False], shown="state", ended=True)
     assert (unpacked(dots, 2).tolist(), dots["counts"]["ended"]) == ([1, 1], 2)
     assert unpacked(seen([1, 1], [True, True], shown="age"), 2).tolist() == [1, 1]  # none is stored
+
+
+def test_the_largest_values_are_read_once_each_until_the_time_is_up():
+    clock, read = iter(range(100)), []
+
+    def largest(e, field):
+        read.append((e.name, field))
+        return float(e.sequence)
+
+    values = Largest(clock=lambda: next(clock))
+    newest = {slot: stored(slot, slot + 1) for slot in range(3)}
+    known, lacking = values.look(newest, "u")
+    assert (known, lacking) == ({}, [*newest.values()])
+    values.read(lacking, largest, 2)
+    known, lacking = values.look(newest, "u")
+    assert (known, lacking) == ({0: 1.0, 1: 2.0}, [newest[2]])
+    newest[0] = stored(0, 9)
+    assert values.look(newest, "u") == ({1: 2.0}, [newest[0], newest[2]])
+    assert values.look(newest, "v") == ({}, [*newest.values()])  # of another field
+    assert read == [("c_0_1", "u"), ("c_1_2", "u")]
+
+
+def test_the_largest_is_light_and_what_is_not_read_is_apart():
+    infos = [stored(slot, slot + 1, good=slot != 3) for slot in range(4)]
+    known = {0: 5.0, 1: 10.0, 3: float("nan")}
+    dots = seen([1] * 5, [True] * 5, infos, shown="largest", largest=known)
+    assert unpacked(dots, 5).tolist() == [2, 255, 1, 0, 1]
+    assert (dots["low"], dots["high"], dots["least"]) == (5.0, 10.0, 2)
+    assert dots["more"] == {"read": "3 of 4"}
+    assert unpacked(seen([1, 1], [True] * 2, shown="largest"), 2).tolist() == [1, 1]
 
 
 def test_a_hundred_thousand_cost_a_byte_each_and_little_time():

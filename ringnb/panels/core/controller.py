@@ -363,11 +363,12 @@ class Controller:
         taken = state.statistics.kernel.staging_taken[lane]
         return bool(taken) and session.kernel.gate(lane) == Gate.ANSWERS
 
-    def _guard(self, state: SessionState, slot: int) -> dict[str, str]:
-        """Return the guard's mode, and which is the newest checkpoint if its state is not good."""
+    def _guard(self, state: SessionState, slot: int) -> dict[str, Any]:
+        """Return what the guard looks for, and which is the newest checkpoint if it is not good."""
         newest = next((e for e in reversed(state.histories[slot]) if not e.damaged), None)
         bad = "" if newest is None or newest.good else newest.name
-        return {"guard": state.config.state_guard.mode, "bad": bad}
+        guard = state.config.state_guard
+        return {"guard": guard.mode, "more": bool(guard.invariants), "bad": bad}
 
     def _playhead(self) -> dict[str, Any]:
         """Return what is looked at; no name if nothing is stored, or it was retired."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 from ringnb.checkpoint.naming import damaged_name, expand_prefix
 from ringnb.checkpoint.storage.records import CheckpointInfo
 
-__all__ = ["Histories", "MOST_READ"]
+__all__ = ["Histories", "MOST_READ", "when_it_went_bad"]
 
 History = tuple[CheckpointInfo, ...]
 MOST_READ = 200  # actors, of which all is read at every refresh
@@ -79,3 +79,15 @@ class Histories:
         if self._slots > MOST_READ:
             return (tuple(own) for own in self._own.values())
         return (history for slot in range(self._slots) if (history := self[slot]))
+
+
+def when_it_went_bad(way: Sequence[CheckpointInfo]) -> str:
+    """Say between which steps a state went bad, from the checkpoints up to a bad one, oldest first."""
+    good = max((i for i, e in enumerate(way) if e.good), default=-1)
+    first = way[good + 1].step
+    if good < 0:
+        return f"It went bad at step {first:,} or before: no good checkpoint is left before it"
+    last = way[good].step
+    if last + 1 == first:
+        return f"It went bad at step {first:,} exactly"
+    return f"It went bad between step {last:,} and {first:,}; more is not known without replay"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import final
 
 from ringnb.messages.events import Event
+from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.core.messages import Action, Kind, MessageLog
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import ActorState, SessionState
@@ -21,6 +22,7 @@ _DISK_FULL = "disk-full"
 _SNAPSHOT = ":snapshot"
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 _RESTART = ("live.restart", "Restart from the newest checkpoints")
+_MAKE_ROOM = ("page.tab", "Make room", {"tab": "keep"})
 
 
 def snapshot_key(slot: int) -> str:
@@ -42,6 +44,7 @@ class News:
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = session.events.appended
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
+        self._empty_told = False
 
     def read(self, session: Session, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
@@ -65,6 +68,13 @@ class News:
 
     def look(self, session: Session, state: SessionState) -> None:
         """Say how the session is: what stopped a background thread, why nothing runs."""
+        if not (self._empty_told or state.ended or state.histories.totals[0]):
+            self._empty_told = True
+            due = "none is made without being asked for"
+            if state.config.enabled and state.due_s is not None:
+                when = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
+                due = f"the first checkpoint is due {when}"
+            self._messages.say("note", f"Nothing is stored yet: {due}", by_itself=True)
         failure = session.failure
         if failure is None:
             self._messages.settle("background", "being raised in a cell")
@@ -97,21 +107,28 @@ class News:
             return
         key = trouble_key(key, event.detail)
         whose, why = f"Snapshot of actor {slot} failed", event.detail
+        actions: list[Action] = []
         if key == _DISK_FULL:
             self._met.add(slot)
+            actions.append(_MAKE_ROOM)
             # Without the path of a staging file, which "Every stage" has.
             why = next((words for words in _FULL if words in why), why)
             if len(self._met) > 1:
                 whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
         text = f"{whose}: {why}. Older checkpoints are whole{steps_on}. {again}"
-        self._messages.say("problem", text, key=key, by_itself=True)
+        self._messages.say("problem", text, key=key, actions=actions, by_itself=True)
 
     def _say_bad(self, session: Session, event: Event) -> None:
         slot, paused = event.actor_slot, session.manager.config.state_guard.mode == "pause"
         what = f"Guard paused actor {slot}" if paused else f"Actor {slot} is not good"
         actions: list[Action] = [("look.to", "Show it", {"name": event.name})]
         actions.append(("live.restore_good", "Restore the last good", {"slot": slot}))
+        history = [e for e in session.manager.history(slot) if not e.damaged]
+        found = next((i for i, e in enumerate(history) if e.name == event.name), None)
         text = f"{what} at step {event.step or 0:,}: {event.detail}"
+        if found is not None:  # else it was deleted meanwhile
+            run = history[found].run
+            text += f". {when_it_went_bad([e for e in history[: found + 1] if e.run == run])}"
         kind: Kind = "problem" if paused else "warning"
         self._messages.say(kind, text, key=f"{slot}:guard", actions=actions, by_itself=True)
 

@@ -26,6 +26,7 @@ __all__ = ["Looking"]
 
 _REST_S = 0.3
 _SAY_AGAIN_S = 30.0
+_LONGEST_NAME = 40  # of a run
 
 
 @final
@@ -54,6 +55,8 @@ class Looking:
         self.slot = -1  # whose lanes they are
         self.history: Sequence[CheckpointInfo] = ()
         self.version = 0  # rises when there may be other marks
+        # What a user calls runs, by slot and number. Replaced, as the loop reads it meanwhile.
+        self._names: Mapping[tuple[int, int], str] = {}
         controller.on_do("look", self._do)
 
     # -- on Jupyter's thread ---------------------------------------------------------------------
@@ -62,6 +65,11 @@ class Looking:
         choices = self._controller.choices
         if action == "newest":
             choices.choose("main", "")
+        elif action == "name":
+            named = {
+                (int(args["slot"]), int(args["lane"])): str(args.get("name", ""))[:_LONGEST_NAME]
+            }
+            self._names = {**self._names, **named}
         elif action == "to" and args.get("name"):
             self._to_name(str(args["name"]))
         elif action == "to":
@@ -84,6 +92,10 @@ class Looking:
             self._controller.say("note", "Nothing is stored yet: there is nothing to look at")
             return
         self._controller.choices.look(found.name, number, step)
+
+    def name_of(self, number: int) -> str:
+        """Return what a user calls a run of the selected actor; "" if nothing in particular."""
+        return self._names.get((self.slot, number), "")
 
     def number_of_live(self, session: Session) -> int:
         """Return the number of the run that the selected actor goes on with now. Any thread."""

@@ -11,6 +11,7 @@ from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, final
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.deck.inputs import Input
 from ringnb.panels.deck.lanes import Lane, Lanes, step_in_name
 
@@ -113,6 +114,8 @@ def _seen_in_checkpoints(
     bad = next((e for e in lane.checkpoints if not e.good), None)
     if bad is not None:
         about = f"{bad.name} is the first of run {lane.number} whose state is not good"
+        way = [e for e in lanes.checkpoints(lane.number, lambda _: True) if e.step <= bad.step]
+        about += f". {when_it_went_bad(way)}"
         yield ("not good", lane.run), Mark(Kind.NOT_GOOD, lane.number, bad.step, about=about)
     before: CheckpointInfo | None = None
     if lane.fork is not None and lane.parent is not None:

@@ -137,7 +137,7 @@ class TimelinePanel(Panel):
             slot=slot,
             field=self.film.field or "",
             traced=self._reader.traced,
-            lanes=[lane_row(lane) for lane in lanes.all],
+            lanes=[lane_row(lane, looking.name_of(lane.number)) for lane in lanes.all],
             actors={"count": len(state.actors), "selected": slot},
         )
         e = choices.resolve("main")
@@ -153,7 +153,8 @@ class TimelinePanel(Panel):
             return [["State", f"{e.name} is damaged: its metadata cannot be read"]]
         lane = self._looking.lanes.of_run(e.run)
         number, step = choices.looked or (0 if lane is None else lane.number, e.step)
-        facts = [["Step", f"{step:,} of run {number}"]]
+        name = self._looking.name_of(number)
+        facts = [["Step", f"{step:,} of run {number}" + (f" ({name})" if name else "")]]
         apart = step - e.step
         if apart:
             where = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
@@ -178,11 +179,12 @@ class TimelinePanel(Panel):
         return facts
 
 
-def lane_row(lane: Lane) -> dict[str, Any]:
+def lane_row(lane: Lane, name: str) -> dict[str, Any]:
     """Return what a page needs of a lane. The live edge goes by the board."""
     return {
         "n": lane.number,
         "run": lane.run,
+        "name": name,
         "words": lane.words,
         "parent": lane.parent,
         "fork": lane.fork,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import hand_of
+from front_end import hand_of, told
 from waiting import until
 
 from ringnb.messages.events import Event
@@ -26,10 +26,12 @@ def test_the_history_of_a_panel_is_sent_while_it_is_open(session):
     panel = session.panel("actor")
     line, hand = panel.line, hand_of(panel)
     hand._handle_custom_msg({"do": "live.pause"}, [])
-    until(lambda: line.board.messages)
+    until(lambda: told(panel, "is paused"))
     assert line.rows == []
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "everything"}, [])
-    until(lambda: [row["text"] for row in line.rows] == ["Actor 0 is paused"])
+    until(lambda: [row["text"] for row in line.rows] == [
+        "Actor 0 is paused", "Nothing is stored yet: none is made without being asked for",
+    ])  # fmt: skip
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "problems"}, [])
     until(lambda: line.part == "problems" and line.rows == [])
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": ""}, [])

@@ -36,9 +36,25 @@ def test_a_checkpoints_mark_says_what_is_known_of_it():
         Mark(Kind.CHECKPOINT, 1, 40, Flag.NOT_GOOD, d.name),
         Mark(
             Kind.NOT_GOOD, 1, 40,
-            about=f"{d.name} is the first of run 1 whose state is not good",
+            about=f"{d.name} is the first of run 1 whose state is not good. It went bad between step 30 "
+            "and 40; more is not known without replay",
         ),
     ]  # fmt: skip
+
+
+def test_the_step_at_which_a_run_went_bad_is_as_exact_as_its_checkpoints():
+    def told(*history):
+        (mark,) = (m for m in marks_of(history) if m.kind == Kind.NOT_GOOD)
+        return mark.step, mark.about.split(". ", 1)[1]
+
+    good, bad = commit(1, 10), commit(2, 11, good=False)
+    assert told(good, bad) == (11, "It went bad at step 11 exactly")
+    branch = commit(2, 30, "B", "id 1", good=False)
+    assert told(good, branch)[1].startswith("It went bad between step 10 and 30; more")
+    assert told(bad) == (
+        11,
+        "It went bad at step 11 or before: no good checkpoint is left before it",
+    )
 
 
 def test_a_checkpoint_that_cannot_be_read_stands_where_it_was_or_where_it_may_have_been():

@@ -6,7 +6,19 @@ import shutil
 
 import numpy as np
 import pytest
-from front_end import choose, flag, hand_of, look, marks_of, press, said, squares_of, told, troubles
+from front_end import (
+    choose,
+    do,
+    flag,
+    hand_of,
+    look,
+    marks_of,
+    press,
+    said,
+    squares_of,
+    told,
+    troubles,
+)
 from waiting import until
 
 import ringnb as rn
@@ -235,6 +247,20 @@ def test_a_checkpoint_that_was_seen_becomes_unusable_when_it_is_found_damaged(se
     until(lambda: any(t.startswith("Check again: ") for t in troubles(timeline)))
     choose(timeline, "main", "")
     until(lambda: facts(timeline)["From"] == good.name)  # the newest that is sound
+
+
+def test_a_run_is_called_what_a_user_calls_it_whoever_shows_it(session):
+    stored(session, 10)
+    timeline = ready(session)
+    do(timeline, "look.name", slot=0, lane=1, name="calm")
+    until(lambda: timeline.deck.lanes[0]["name"] == "calm")
+    until(lambda: facts(timeline)["Step"] == "10 of run 1 (calm)")
+    session.panel()
+    do(timeline, "actor.choose", slot=1)  # whose run has the same number
+    until(lambda: timeline.deck.slot == 1 and timeline.deck.lanes[0]["name"] == "")
+    do(timeline, "actor.choose", slot=0)
+    do(timeline, "look.name", slot=0, lane=1, name="")
+    until(lambda: timeline.deck.slot == 0 and facts(timeline)["Step"] == "10 of run 1")
 
 
 def test_pinning_and_unpinning_change_the_mark(session):

@@ -24,6 +24,19 @@ function makeSubscriptions() {
     atEnd(stop) { stops.push(stop); },
   };
 }
+// How much larger texts are than they were written (a reader's browser may enlarge them alone), as a function; `onChange`
+// is called when that changes. It is measured: what a style says of a size need not be what is drawn.
+function textScale(root, subscriptions, onChange) {
+  const text = make("i", { class: "rn-probe-text" }, "0"), box = make("i", { class: "rn-probe", "aria-hidden": "true" }, text);
+  root.append(box);
+  const size = new ResizeObserver(onChange);
+  size.observe(text);
+  subscriptions.atEnd(() => size.disconnect());
+  return () => {
+    const scale = text.getBoundingClientRect().height / (box.getBoundingClientRect().height || 1);
+    return scale > 0 ? Math.max(1, Math.round(20 * scale) / 20) : 1;
+  };
+}
 // The model that a view holds by reference: await part(model, "board").
 async function part(model, name) {
   const reference = model.get(name);

@@ -1,7 +1,7 @@
 // Many actors, a dot each. The dots are a picture (`dots.py`); those in trouble, the chosen one and the cursor
 // are framed by a layer above. `choose(slot)` selects an actor, `onShown()` tells that other dots are wanted.
 function makeDots(model, board, count, choose, onShown) {
-  const say = (slot) => Number(slot).toLocaleString("en-US");
+  const say = (slot) => Number(slot).toLocaleString("en-US"), short = (value) => String(+value.toPrecision(3));
   const data = make("canvas", { "aria-hidden": "true" }), layer = make("canvas", { "aria-hidden": "true" });
   const field = make("div", { class: "rn-dots", role: "spinbutton", tabindex: "0", "aria-label": "Actor: arrows move, Enter chooses", "aria-valuemin": "0", "aria-valuemax": String(count - 1) }, data, layer);
   const shown = make("select", {}, ...Object.entries(model.get("choices")).map(([key, text]) => make("option", { value: key }, text)));
@@ -17,10 +17,12 @@ function makeDots(model, board, count, choose, onShown) {
     if (!bytes) return here;
     const dots = model.get("dots"), byte = bytes[(rows - 1 - Math.floor(slot / columns)) * columns + (slot % columns)];
     if (!byte) return `${here}: its newest checkpoint is not good`;
-    const part = (byte - 1) / 254;
+    if (byte < dots.least) return `${here}: ${dots.shown === "largest" ? "not read yet, or nothing stored" : "nothing stored"}`;
+    const part = (byte - dots.least) / (255 - dots.least);
     if (dots.shown === "state") return `${here}: ${part > 0.5 ? "running" : "not running"}`;
-    const value = Math.round((1 - part) * dots.high);
-    return dots.shown === "age" ? `${here}: its newest checkpoint is about ${say(value)} s old, if it has one` : `${here}: about ${say(value)} steps behind`;
+    if (dots.shown === "largest") return `${here}: at most about ${short(dots.low + part * (dots.high - dots.low))} in size`;
+    const value = say(Math.round((1 - part) * dots.high));
+    return dots.shown === "age" ? `${here}: its newest checkpoint is about ${value} s old` : `${here}: about ${value} steps behind`;
   };
   const frame = (pen, slot, size, colour, ratio) => {
     const side = size / columns, middle = [(slot % columns + 0.5) * side, (Math.floor(slot / columns) + 0.5) * side];
@@ -60,11 +62,11 @@ function makeDots(model, board, count, choose, onShown) {
   const show = () => {
     const dots = model.get("dots");
     if (!dots.counts) return;
-    const rowsShown = [...Object.entries(dots.counts).map(([word, n]) => [word, say(n)]), ["not good", say(dots.bad)], ["checkpoints", dots.stored]];
+    const rowsShown = [...Object.entries(dots.counts).map(([word, n]) => [word, say(n)]), ["not good", say(dots.bad)], ["checkpoints", dots.stored], ...Object.entries(dots.more)];
     const same = facts.querySelectorAll("dd");
     if (same.length === rowsShown.length && [...facts.querySelectorAll("dt")].every((term, i) => term.textContent === rowsShown[i][0])) rowsShown.forEach(([, text], i) => setText(same[i], text));
     else facts.replaceChildren(...rowsShown.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
-    setText(scale, { state: "light: running · dark: not", age: `light: new · dark: ${say(Math.round(dots.high))} s old, or none` }[dots.shown] ?? `light: the fastest · dark: ${say(dots.high)} steps behind`);
+    setText(scale, { state: "light: running · dark: not", age: `light: new · dark: ${say(Math.round(dots.high))} s old, or none`, largest: `light: ${short(dots.high)} · dark: ${short(dots.low)}, or not known` }[dots.shown] ?? `light: the fastest · dark: ${say(dots.high)} steps behind`);
     setAttribute(next, "aria-disabled", dots.bad ? "false" : "true");
     const slots = dots.troubles.slice(0, 12);
     if (list.dataset.slots !== slots.join()) {

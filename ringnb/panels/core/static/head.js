@@ -72,7 +72,7 @@ async function render({ model, el }) {
   guard.addEventListener("click", () => {
     const { bad, guard: mode } = board.get("actor");
     if (bad) send(board, hand, "look.to", { name: bad }, guard);
-    else sayHere(board, mode === "off" ? "The guard is off: nobody looks whether values are finite" : "Every checkpoint is looked at: all values are finite");
+    else sayHere(board, mode === "off" ? "The guard is off: nobody looks whether values are finite" : `Every checkpoint is looked at: all values are finite${board.get("actor").more ? ", and your own rules hold" : ""}`);
   });
   const stateOf = (actor) => {
     const over = board.get("life").startsWith("The session is closed");
@@ -95,8 +95,9 @@ async function render({ model, el }) {
     setText(step, actor.step.toLocaleString("en-US"));
     setText(rate, `${(look === "run" ? actor.rate : 0).toLocaleString("en-US")} steps/s`);
     if (document.activeElement !== chooser) chooser.value = String(actor.slot);
-    if (actor.bad) fill(guard, "bad", "problem", "Not finite");
-    else fill(guard, "", SHAPES.shield, actor.guard === "off" ? "Guard off" : "All finite");
+    const [good, bad] = actor.more ? ["Good", "Not good"] : ["All finite", "Not finite"]; // a user's own rules, too
+    if (actor.bad) fill(guard, "bad", "problem", bad);
+    else fill(guard, "", SHAPES.shield, actor.guard === "off" ? "Guard off" : good);
     const title = actor.bad ? `${actor.bad} is not good: press to look at it` : "Every checkpoint is looked at";
     if (guard.title !== title) guard.title = title;
     setText(where, board.get("backend"));

@@ -55,7 +55,7 @@ async function render({ model, el }) {
     if (box.hidden) return;
     for (const card of model.get("cards")) {
       const item = itemOf(card);
-      setText(item.words, `${card.state}${card.bad ? ", not finite" : ""} · step ${card.step.toLocaleString("en-US")}`);
+      setText(item.words, `${card.state}${card.bad ? ", not good" : ""} · step ${card.step.toLocaleString("en-US")}`);
       setAttribute(item.button, "data-bad", String(card.bad));
       setAttribute(item.button, "aria-current", String(card.slot === board.get("actor").slot));
     }

@@ -102,16 +102,19 @@ async function render({ model, el }) {
     const open = board.get("messages").filter((one) => one.open).length;
     setText(count, open ? `${open} open` : "");
     setAttribute(count, "data-bad", String(open > 0));
-    const what = JSON.stringify([m.kind, m.count, m.key, m.actions]);
+    const what = JSON.stringify([m.kind, m.count, m.key, m.actions, root === null]);
+    const tabOf = (args) => root?.querySelector(`.rn-head [role=tab][data-tab="${args.tab}"]`); // none in a panel alone
     if (what !== drawn) {
       drawn = what;
       const had = acts.contains(document.activeElement);
       kind.replaceChildren(icon(m.kind), WORDS[m.kind] + (m.count > 1 ? ` ×${m.count}` : ""));
-      acts.replaceChildren(...(m.actions ?? []).map(([action, label, args], at) => {
+      const usable = (m.actions ?? []).filter(([action, , args]) => action !== "page.tab" || tabOf(args));
+      acts.replaceChildren(...usable.map(([action, label, args], at) => {
         const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, "data-action": action.split(".").at(-1) }, label);
         button.addEventListener("click", () => {
           const flag = board.get("flags")[action];
-          if (flag?.disabled) sayHere(board, `${label}: ${flag.why}`);
+          if (action === "page.tab") { tabOf(args).click(); tabOf(args).focus(); }
+          else if (flag?.disabled) sayHere(board, `${label}: ${flag.why}`);
           else send(board, hand, action, args ?? {}, button);
         });
         return button;

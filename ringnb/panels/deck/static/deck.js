@@ -92,7 +92,7 @@ async function render({ model, el }) {
   const spoken = () => {
     if (nothing()) return "nothing stored";
     const lane = laneAt(way(), state.step);
-    const at = `step ${words(state.step)} of run ${lane?.n ?? "?"}`;
+    const at = `step ${words(state.step)} of run ${lane?.n ?? "?"}${lane?.name ? ` (${lane.name})` : ""}`;
     const near = nearestOf(marks, way(), state.step);
     if (!near || near.step === state.step) return `${at}${state.name ? `, stored as ${state.name}` : ", stored"}`;
     return `${at}, not stored: the nearest is ${state.name || `step ${words(near.step)}`}`;

@@ -31,7 +31,7 @@ const KEY = [
   ["checkpoint", () => checkpointShape(0, colourOf(3))], ["pinned", () => shape("path", { class: "rn-pin", d: PIN, transform: "translate(0 6.5)" })],
   ["would go", () => checkpointShape(GOING, colourOf(1))], ["damaged", () => checkpointShape(DAMAGED)],
   ["disturbed", () => { const node = disturbedShape(); node.setAttribute("transform", "translate(0 6.5)"); return node; }], ["parameter", adjustedShape],
-  ["restored or branched", branchShape], ["not finite, or not good", notGoodShape],
+  ["restored or branched", branchShape], ["first that is not good", notGoodShape],
 ];
 
 function makeDrawing(root, board, act, subscriptions) {
@@ -47,7 +47,8 @@ function makeDrawing(root, board, act, subscriptions) {
   zoomIn.addEventListener("click", () => act.zoomBy(2));
   zoomOut.addEventListener("click", () => { if (act.state.zoom > 1 || act.state.origin) act.zoomBy(0.5); else sayHere(board, "Zoom out: all of it is shown"); });
   const zoom = make("div", { class: "rn-zoom", role: "group", "aria-label": "Zoom of the line" }, zoomIn, zoomOut);
-  const time = make("div", { class: "rn-time" }, canvas, svg, zoom, tip);
+  const naming = make("input", { type: "text", class: "rn-naming", maxlength: "40", hidden: "" });
+  const time = make("div", { class: "rn-time" }, canvas, svg, zoom, tip, naming);
   const items = KEY.map(([text, draw]) => {
     const sign = shape("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" });
     sign.append(draw());
@@ -61,32 +62,35 @@ function makeDrawing(root, board, act, subscriptions) {
   root.append(time, legend, foot);
 
   const clipId = `rn-clip-${Math.random().toString(36).slice(2)}`; // one page may hold several lines
+  const scaleOfText = textScale(time, subscriptions, () => act.later());
+  let K = 1; // of texts, and of what has room for them
   let G = null; // what was drawn last: scale, rows, width
   let want = { pictures: [], values: [] };
   const rowOf = (number) => G.rows.get(number);
 
   const draw = ({ state, marks, film, way, live, shown, folded }) => {
-    const width = Math.max(240, Math.floor(time.clientWidth - 24)), narrow = width < NARROW;
-    const left = narrow ? 62 : 92, right = narrow ? 34 : 42;
-    const laneHeight = narrow ? LANE_NARROW : LANE;
-    const filmTop = RULER + 3, lanesTop = filmTop + (narrow ? 4 : FILM + 7);
+    K = scaleOfText();
+    const width = Math.max(240, Math.floor(time.clientWidth - 24)), narrow = width < NARROW * K;
+    const left = (narrow ? 62 : 92) * K, right = (narrow ? 34 : 42) * K;
+    const laneHeight = (narrow ? LANE_NARROW : LANE) * K, ruler = RULER * K, trace = TRACE * K;
+    const filmTop = ruler + 3, lanesTop = filmTop + (narrow ? 4 : FILM + 7);
     const count = Math.max(3, shown.length + (folded.length ? 1 : 0));
-    const traceTop = lanesTop + count * laneHeight + 4, height = traceTop + (narrow ? 3 : TRACE + 3);
+    const traceTop = lanesTop + count * laneHeight + 4, height = traceTop + (narrow ? 3 : trace + 3);
     const scale = makeScale(state.low, state.low + state.reach / state.zoom, left, width - right);
     const rows = new Map(shown.map((lane, i) => [lane.n, lanesTop + i * laneHeight + laneHeight / 2 + 3]));
     const foldedRow = lanesTop + shown.length * laneHeight + laneHeight / 2 + 3;
     for (const lane of folded) rows.set(lane.n, foldedRow);
-    G = { scale, rows, width, height, narrow, laneHeight, lanesTop, shown, foldedRow, folded };
+    G = { scale, rows, width, height, narrow, laneHeight, ruler, trace, lanesTop, shown, foldedRow, folded };
     for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) setAttribute(svg, name, String(value));
     setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1 && !state.origin));
     const home = narrow ? foot : time;
     if (zoom.parentElement !== home) home.prepend(zoom);
     root.classList.toggle("rn-narrow", narrow);
     const found = [];
-    const tick = tickOf(scale, 90);
-    found.push(shape("text", { x: 2, y: 13 }, "step"));
+    const tick = tickOf(scale, 90 * K);
+    found.push(shape("text", { x: 2, y: 13 * K }, "step"));
     for (let at = Math.ceil(scale.low / tick) * tick; at <= scale.high; at += tick) {
-      found.push(shape("line", { class: "rn-grid", x1: scale.x(at), x2: scale.x(at), y1: RULER, y2: height - 2 }), shape("text", { class: "rn-tick", x: scale.x(at), y: 13, "text-anchor": "middle" }, words(at)));
+      found.push(shape("line", { class: "rn-grid", x1: scale.x(at), x2: scale.x(at), y1: ruler, y2: height - 2 }), shape("text", { class: "rn-tick", x: scale.x(at), y: 13 * K, "text-anchor": "middle" }, words(at)));
     }
     const clip = shape("clipPath", { id: clipId });
     clip.append(shape("rect", { x: left - 9, y: 0, width: width - left + 9, height }));
@@ -95,11 +99,11 @@ function makeDrawing(root, board, act, subscriptions) {
     for (const lane of shown) drawLane(found, inside, state, lane, rows, onWay, narrow);
     if (folded.length) {
       const counted = folded.length === 1 ? "1 more run" : `${folded.length} more runs`;
-      found.push(shape("text", { class: "rn-label", x: 6, y: foldedRow + 4 }, narrow ? `${folded.length} more` : counted));
+      found.push(shape("text", { class: "rn-label", x: 6, y: foldedRow + 4 * K }, narrow ? `${folded.length} more` : counted));
     }
     const top = shape("g", { "clip-path": `url(#${clipId})` });
     for (const lane of shown) drawMarks(inside, top, state, marks.ofLane(lane.n), lane, tick);
-    if (!marks.size) found.push(shape("text", { class: "rn-label", x: left + 8, y: filmTop + 22 }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
+    if (!marks.size) found.push(shape("text", { class: "rn-label", x: left + 8, y: filmTop + 22 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
     const values = narrow ? [] : spaced(marks, way, scale, 6);
     const pictures = narrow ? [] : spaced(marks, way, scale, FILM + 3).slice(0, 60);
     want = { pictures: pictures.map((mark) => mark.key), values: values.map((mark) => mark.key) };
@@ -108,7 +112,7 @@ function makeDrawing(root, board, act, subscriptions) {
     still.replaceChildren(clip, ...found, inside, top);
     hover.setAttribute("x1", -9);
     hover.setAttribute("x2", -9);
-    hover.setAttribute("y1", RULER);
+    hover.setAttribute("y1", ruler);
     hover.setAttribute("y2", height - 2);
     if (live) drawEdge(live);
     else edge.replaceChildren();
@@ -117,9 +121,10 @@ function makeDrawing(root, board, act, subscriptions) {
   const drawLane = (found, inside, state, lane, rows, onWay, narrow) => {
     const y = rows.get(lane.n), colour = colourOf(lane.n), { scale, width, laneHeight } = G;
     found.push(shape("rect", { class: lane.n === state.leaf ? "rn-row rn-chosen" : "rn-row", x: 0, y: y - laneHeight / 2, width, height: laneHeight, rx: 4 }));
-    const label = shape("text", { class: lane.n === state.leaf ? "rn-label rn-chosen" : "rn-label", x: 6, y: y + 4 });
-    label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, `run ${lane.n}`));
-    if (narrow || !lane.words || scale.low > 0) label.append(shape("title", {}, lane.words || `run ${lane.n}`));
+    const label = shape("text", { class: lane.n === state.leaf ? "rn-label rn-chosen" : "rn-label", x: 6, y: y + 4 * K, "data-run": lane.n });
+    const name = runName(lane), room = narrow ? 6 : 11;
+    label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, name.length > room ? `${name.slice(0, room - 1)}…` : name));
+    label.append(shape("title", {}, [`run ${lane.n}`, lane.name, lane.words].filter(Boolean).join(": ") + ". A double click, or F2, names it"));
     found.push(label);
     // A live one is drawn to its newest checkpoint: what follows moves with the live edge.
     const end = scale.x(lane.live ? lane.base ?? lane.last : lane.last), from = lane.fork !== null && rows.has(lane.parent) ? scale.x(lane.fork) : scale.x(lane.first);
@@ -130,16 +135,17 @@ function makeDrawing(root, board, act, subscriptions) {
     } else inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${y}H${end}` }));
     if (!lane.live) inside.append(shape("path", { d: `M${end} ${y - 6}V${y + 6}`, stroke: colour, "stroke-width": 2.4 }));
     // Beside the name if the lane begins far enough to the right, else it waits for the pointer.
-    if (!narrow && lane.words && from - 66 > 6 * lane.words.length) found.push(shape("text", { class: "rn-words", x: 62, y: y + 4 }, lane.words));
+    const beside = (22 + 6.4 * Math.max(6, Math.min(room, name.length))) * K;
+    if (!narrow && lane.words && from - beside - 4 > 6 * K * lane.words.length) found.push(shape("text", { class: "rn-words", x: beside, y: y + 4 * K }, lane.words));
   };
 
   const drawMarks = (inside, top, state, own, lane, tick) => {
     const { scale } = G, y = rowOf(lane.n), colour = colourOf(lane.n);
     const { single, bars } = binsOf(own, scale, tick);
     for (const { from, to, count } of bars) {
-      inside.append(shape("rect", { class: "rn-square rn-bar", fill: colour, x: from - 4, y: y - 5, width: to - from + 8, height: 10, rx: 1.5 }));
+      inside.append(shape("rect", { class: "rn-square rn-bar", fill: colour, x: from - 4, y: y - 5 * K, width: to - from + 8, height: 10 * K, rx: 1.5 }));
       const text = words(count);
-      if (to - from + 8 > 6.4 * text.length + 2) inside.append(shape("text", { class: "rn-count", x: (from + to) / 2, y: y + 3.8, "text-anchor": "middle" }, text));
+      if (to - from + 8 > 6.4 * K * text.length + 2) inside.append(shape("text", { class: "rn-count", x: (from + to) / 2, y: y + 3.8 * K, "text-anchor": "middle" }, text));
     }
     for (const { mark, x, onBar } of single) {
       const group = checkpointShape(mark.flags, colour, !onBar && mark.step === state.step && state.leaf === lane.n);
@@ -171,7 +177,7 @@ function makeDrawing(root, board, act, subscriptions) {
     canvas.style.top = `${filmTop}px`;
     [canvas.style.width, canvas.style.height] = [`${width}px`, `${FILM}px`];
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(FILM * ratio)];
-    if (pictures.length) found.push(shape("text", { x: 2, y: filmTop + FILM / 2 + 4 }, "pictures"));
+    if (pictures.length) found.push(shape("text", { x: 2, y: filmTop + FILM / 2 + 4 * K }, "pictures"));
     const here = pictures.map((mark) => film.get(mark.key)).filter((item) => item && item.low !== null);
     let low = Math.min(...here.map((item) => item.low)), high = Math.max(...here.map((item) => item.high));
     // One range and one map for all of them, as for a film of figures.
@@ -200,15 +206,15 @@ function makeDrawing(root, board, act, subscriptions) {
   const drawTrace = (found, inside, film, values, top, state, width) => {
     const points = values.map((mark) => ({ x: G.scale.x(mark.step), ...film.get(mark.key) })).filter((item) => item.mean !== undefined && item.mean !== null);
     const name = act.fieldName();
-    found.push(shape("text", { x: 2, y: top + 11 }, name ? `${name.slice(0, 12)}: low,` : "low,"), shape("text", { x: 2, y: top + 24 }, "mean, high"));
+    found.push(shape("text", { x: 2, y: top + 11 * K }, name ? `${name.slice(0, 12)}: low,` : "low,"), shape("text", { x: 2, y: top + 24 * K }, "mean, high"));
     if (points.length < 2) return;
     const high = Math.max(...points.map((p) => p.high)), low = Math.min(...points.map((p) => p.low));
-    const y = (value) => top + TRACE - 3 - ((TRACE - 6) * (value - low)) / (high - low || 1);
+    const y = (value) => top + G.trace - 3 - ((G.trace - 6) * (value - low)) / (high - low || 1);
     const path = (list, key) => list.map((p) => `${p.x.toFixed(1)} ${y(p[key]).toFixed(1)}`).join("L");
     const colour = colourOf(state.leaf);
     inside.append(shape("path", { class: "rn-band", fill: colour, d: `M${path(points, "high")}L${path([...points].reverse(), "low")}z` }), shape("path", { class: "rn-mean", stroke: colour, d: `M${path(points, "mean")}` }));
     const short = (value) => Number(value.toPrecision(3)).toString();
-    found.push(shape("text", { x: width - 2, y: top + 11, "text-anchor": "end" }, short(high)), shape("text", { x: width - 2, y: top + 24, "text-anchor": "end" }, short(low)));
+    found.push(shape("text", { x: width - 2, y: top + 11 * K, "text-anchor": "end" }, short(high)), shape("text", { x: width - 2, y: top + 24 * K, "text-anchor": "end" }, short(low)));
   };
 
   const drawEdge = (lane) => {
@@ -217,12 +223,12 @@ function makeDrawing(root, board, act, subscriptions) {
     const x = G.scale.x(at), y = rowOf(lane.n), old = lane.ended;
     const bend = lane.fork !== null && G.rows.has(lane.parent) ? G.scale.x(lane.fork) + 6 : 0;
     const from = Math.max(G.scale.x(lane.base ?? at), bend, G.scale.left - 9);
-    const word = old ? "ended" : lane.running ? "live" : "stands";
+    const word = old ? "ended" : lane.running ? "live" : "stands", left = x + 9 + 7 * K * word.length > G.width;
     edge.replaceChildren(
       shape("path", { class: "rn-lane", stroke: colourOf(lane.n), d: from < x ? `M${from} ${y}H${x}` : "" }),
-      shape("line", { class: "rn-live-line", x1: x, x2: x, y1: RULER + 2, y2: y }),
+      shape("line", { class: "rn-live-line", x1: x, x2: x, y1: G.ruler + 2, y2: y }),
       shape("circle", { class: `rn-live-dot${lane.running && !old ? " rn-pulse" : ""}${old ? " rn-old" : ""}`, cx: x, cy: y, r: 5.4 }),
-      shape("text", { class: "rn-live-word", x: x + 9 + 7 * word.length > G.width ? x - 9 : x + 9, y: y + 4, "text-anchor": x + 9 + 7 * word.length > G.width ? "end" : "start" }, word));
+      shape("text", { class: "rn-live-word", x: left ? x - 9 : x + 9, y: y + 4 * K, "text-anchor": left ? "end" : "start" }, word));
   };
 
   const playhead = ({ state, lane, near, nothing }) => {
@@ -234,14 +240,14 @@ function makeDrawing(root, board, act, subscriptions) {
       before.at(-1)?.frame.classList.add("rn-shown");
     }
     if (nothing || state.step < G.scale.low || state.step > G.scale.high) { head.replaceChildren(); return; }
-    const x = G.scale.x(state.step), text = words(state.step), w = text.length * 6.8 + 14;
+    const x = G.scale.x(state.step), text = words(state.step), w = text.length * 6.8 * K + 14;
     const at = Math.max(w / 2, Math.min(G.width - w / 2, x));
-    for (const label of still.querySelectorAll(".rn-tick")) label.classList.toggle("rn-hidden", Math.abs(Number(label.getAttribute("x")) - at) < w / 2 + 20);
+    for (const label of still.querySelectorAll(".rn-tick")) label.classList.toggle("rn-hidden", Math.abs(Number(label.getAttribute("x")) - at) < w / 2 + 20 * K);
     const parts = [
-      shape("line", { class: "rn-head", x1: x, x2: x, y1: 16, y2: G.height - 2 }),
-      shape("rect", { class: "rn-head-box", x: at - w / 2, y: 0, width: w, height: 18, rx: 4 }),
-      shape("path", { class: "rn-head-box", d: `M${x - 5} 17h10l-5 5z` }),
-      shape("text", { class: "rn-head-text", x: at, y: 13, "text-anchor": "middle" }, text),
+      shape("line", { class: "rn-head", x1: x, x2: x, y1: 16 * K, y2: G.height - 2 }),
+      shape("rect", { class: "rn-head-box", x: at - w / 2, y: 0, width: w, height: 18 * K, rx: 4 }),
+      shape("path", { class: "rn-head-box", d: `M${x - 5} ${18 * K - 1}h10l-5 5z` }),
+      shape("text", { class: "rn-head-text", x: at, y: 13 * K, "text-anchor": "middle" }, text),
     ];
     if (lane && G.rows.has(lane.n)) {
       parts.push(shape("circle", { class: "rn-head-dot", cx: x, cy: rowOf(lane.n), r: 3.6 }));
@@ -301,12 +307,42 @@ function makeDrawing(root, board, act, subscriptions) {
       PageUp: () => act.toMark(-1), PageDown: () => act.toMark(1), Home: () => act.toFirst(), End: () => act.toNewest(),
       ArrowUp: () => act.hop(-1), ArrowDown: () => act.hop(1), "+": () => act.zoomBy(2), "=": () => act.zoomBy(2), "-": () => act.zoomBy(0.5),
     }[event.key];
-    if (!todo || event.ctrlKey || event.metaKey) return;
-    if (event.key !== "End") act.halt();
-    todo();
+    if (event.key === "F2") openName(act.state.leaf, svg);
+    if ((!todo && event.key !== "F2") || event.ctrlKey || event.metaKey) return;
+    todo?.();
     event.preventDefault();
     event.stopPropagation();
   });
+
+  // -- the name of a run -------------------------------------------------------------------------
+  let named = 0, opener = svg;
+  const openName = (number, back) => {
+    const lane = act.state.lanes.find((one) => one.n === number);
+    if (!lane || !G.rows.has(number)) return;
+    [named, opener] = [number, back];
+    naming.value = lane.name;
+    naming.placeholder = `run ${number}`;
+    setAttribute(naming, "aria-label", `Name of run ${number}`);
+    naming.style.top = `${rowOf(number) - G.laneHeight / 2}px`;
+    naming.hidden = false;
+    naming.focus();
+    naming.select();
+  };
+  const closeName = (take) => {
+    if (naming.hidden) return;
+    if (take) act.ask("look.name", { slot: act.state.slot, lane: named, name: naming.value.trim() });
+    hide(naming, true, opener);
+  };
+  naming.addEventListener("blur", () => closeName(true));
+  naming.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" || event.key === "Escape") closeName(event.key === "Enter");
+  });
+  svg.addEventListener("dblclick", (event) => {
+    const [x, y] = place(event), lane = G && x < G.scale.left - 9 ? laneUnder(y) : null;
+    if (lane) openName(lane.n, svg);
+  });
+  svg.addEventListener("rn-name", (event) => openName(act.state.leaf, event.detail));
 
   // -- what is under the pointer -----------------------------------------------------------------
   let rest = 0, about = {};
@@ -319,7 +355,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const [title, lines] = key && about.key === key ? [about.title, about.lines] : [`step ${words(key ? act.marks.get(key)?.step ?? 0 : G.scale.step(x))}${lane ? ` of run ${lane.n}` : ""}`, []];
     tip.replaceChildren(make("b", {}, title), ...lines.map((line) => make("div", {}, line)));
     tip.hidden = false;
-    tip.style.left = `${Math.min(x + 30, G.width - 220)}px`;
+    tip.style.left = `${Math.min(x + 30, Math.max(0, G.width - 220 * K))}px`;
     tip.style.bottom = `${G.height - y + 16}px`;
     if (key === hovered) return;
     hovered = key;

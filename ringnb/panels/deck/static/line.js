@@ -74,6 +74,7 @@ function wayOf(lanes, number) {
   }
   return found;
 }
+const runName = (lane) => lane.name || `run ${lane.n}`;
 // Which lane of a way a step lies on.
 function laneAt(way, step) {
   return (way.find((one, i) => i === way.length - 1 || one.lane.fork === null || step > one.lane.fork) ?? way[0])?.lane;

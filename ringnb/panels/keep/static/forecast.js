@@ -5,8 +5,9 @@ function svg(tag, attributes = {}, text = null) {
   if (text !== null) node.textContent = text;
   return node;
 }
-function drawForecast(root, forecast) {
-  const narrow = root.clientWidth > 0 && root.clientWidth < 600;
+function drawForecast(root, forecast, scaleOfText) {
+  const narrow = root.clientWidth > 0 && root.clientWidth < 600 * scaleOfText;
+  root.style.setProperty("--rn-text", scaleOfText); // the whole picture is scaled, its texts are not once more
   const W = narrow ? 460 : 740, H = 104, x0 = 58, x1 = W - (narrow ? 132 : 150), y0 = 14, y1 = H - 18;
   setAttribute(root, "viewBox", `0 0 ${W} ${H}`);
   if (!forecast.lines) {

@@ -1,5 +1,5 @@
 // The contact sheet: a tile per checkpoint, newest first. Pictures are asked for as they come into view.
-const FATES = { damaged: "damaged", goes: "✗ goes", bad: "not finite", pinned: "pinned" };
+const FATES = { damaged: "damaged", goes: "✗ goes", bad: "not good", pinned: "pinned" };
 const MORE = 240; // tiles shown at first, and with each press
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
@@ -37,7 +37,7 @@ async function render({ model, el }) {
     setAttribute(tile.node, "data-fate", tile.fate);
     setAttribute(tile.node, "title", tile.words);
     setAttribute(tile.node, "data-name", tile.name);
-    const said = { goes: "would go", damaged: "damaged", bad: "not finite", pinned: "pinned", "": "stays" }[tile.fate];
+    const said = { goes: "would go", damaged: "damaged", bad: "not good", pinned: "pinned", "": "stays" }[tile.fate];
     setAttribute(tile.node, "aria-label", `step ${tile.step.toLocaleString("en-US")}, run ${tile.run || "?"}, ${said}`);
   };
   const order = () => [...tiles.values()].sort((a, b) => b.sequence - a.sequence);
@@ -124,7 +124,9 @@ async function render({ model, el }) {
   const takeFilm = () => film.take(model.get("film")).then((isNew) => { if (isNew) later(); });
 
   let wide = 0;
-  const size = new ResizeObserver(() => { if (Math.abs(wide - root.clientWidth) > 8) { wide = root.clientWidth; drawForecast(picture, model.get("forecast")); } });
+  const showForecast = () => drawForecast(picture, model.get("forecast"), scaleOfText());
+  const scaleOfText = textScale(root, subscriptions, () => showForecast());
+  const size = new ResizeObserver(() => { if (Math.abs(wide - root.clientWidth) > 8) { wide = root.clientWidth; showForecast(); } });
   size.observe(root);
   const flags = () => {
     const flags = board.get("flags");
@@ -135,13 +137,13 @@ async function render({ model, el }) {
   subscriptions.on(model, "change:actor", arrange);
   subscriptions.on(model, "change:field", () => { film.clear(); later(); });
   subscriptions.on(model, "change:film", takeFilm);
-  subscriptions.on(model, "change:forecast", () => drawForecast(picture, model.get("forecast")));
+  subscriptions.on(model, "change:forecast", showForecast);
   subscriptions.on(board, "change:playhead", select);
   subscriptions.on(board, "change:flags", flags);
   onThemeChange(subscriptions, later);
   subscriptions.every(5000, later); // a message may be lost
   subscriptions.atEnd(() => { seen.disconnect(); size.disconnect(); clearTimeout(timer); });
-  drawForecast(picture, model.get("forecast"));
+  showForecast();
   flags();
   tell(hand, "retention.all", {});
   take();

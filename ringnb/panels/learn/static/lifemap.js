@@ -226,11 +226,14 @@ async function render({ model, el }) {
   };
   let narrow = false;
   const showTimes = () => { drawBars(bars, model.get("times"), narrow); fillTable(table, model.get("times")); };
-  const size = new ResizeObserver(() => {
-    if (narrow === (root.clientWidth < 600)) return;
+  const measure = () => {
+    root.style.setProperty("--rn-text", scaleOfText()); // pictures are scaled whole, their texts not once more
+    if (narrow === (root.clientWidth < 600 * scaleOfText())) return;
     narrow = !narrow;
     showTimes();
-  });
+  };
+  const scaleOfText = textScale(root, subscriptions, measure);
+  const size = new ResizeObserver(measure);
   size.observe(root);
   subscriptions.atEnd(() => size.disconnect());
   for (const name of ["scene", "due"]) subscriptions.on(model, `change:${name}`, show);
