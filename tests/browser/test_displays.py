@@ -84,7 +84,7 @@ def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
     notebook.save()
     lab_server.end_sessions()
     notebook.page.goto("about:blank")
-    # As from somebody else: what no user of this server has signed is shown without scripts and drawings.
+    # As from somebody else: what no user of this server has signed is shown without drawings.
     saved = lab_server.root / notebook.name
     book = nbformat.read(saved, as_version=4)
     book.cells[2].outputs[0]["data"]["text/plain"] += " changed"

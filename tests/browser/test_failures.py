@@ -40,7 +40,7 @@ def test_states_of_a_session_that_runs(notebook):
     expect(state).to_have_text("Standing")
     expect(tag).to_have_text("Nothing stored")
     expect(button("Snapshot now", cockpit.locator(".rn-empty"))).to_be_visible()
-    expect(line).to_contain_text("Nothing is stored yet: none is made without being asked for")
+    expect(line).to_contain_text("Nothing is stored yet: checkpoints are made only when asked for")
     for name in ("Restore here", "Branch…", "Earlier mark", "Play back"):
         expect(button(name)).to_have_attribute("aria-disabled", "true")
         button(name).click(force=True)

@@ -70,7 +70,7 @@ class News:
         """Say how the session is: what stopped a background thread, why nothing runs."""
         if not (self._empty_told or state.ended or state.histories.totals[0]):
             self._empty_told = True
-            due = "none is made without being asked for"
+            due = "checkpoints are made only when asked for"
             if state.config.enabled and state.due_s is not None:
                 when = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
                 due = f"the first checkpoint is due {when}"

@@ -30,7 +30,7 @@ def test_the_history_of_a_panel_is_sent_while_it_is_open(session):
     assert line.rows == []
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "everything"}, [])
     until(lambda: [row["text"] for row in line.rows] == [
-        "Actor 0 is paused", "Nothing is stored yet: none is made without being asked for",
+        "Actor 0 is paused", "Nothing is stored yet: checkpoints are made only when asked for",
     ])  # fmt: skip
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "problems"}, [])
     until(lambda: line.part == "problems" and line.rows == [])

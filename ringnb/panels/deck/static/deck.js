@@ -118,9 +118,9 @@ async function render({ model, el }) {
   };
   const inside = (low) => Math.max(state.origin, Math.min(low, state.origin + state.reach - state.reach / state.zoom));
   const firstKept = () => {
-    if (state.all || !marks.size) return 0;
-    const kept = state.lanes.map((lane) => marks.ofLane(lane.n).find((mark) => mark.kind === CHECKPOINT)?.step ?? Infinity);
-    return Math.min(end(), state.follows ? Infinity : state.step, ...kept);
+    const kept = Math.min(...state.lanes.map((lane) => marks.ofLane(lane.n).find((mark) => mark.kind === CHECKPOINT)?.step ?? Infinity));
+    if (state.all || kept === Infinity) return 0;
+    return Math.min(end(), state.follows ? Infinity : state.step, kept);
   };
   const reachOut = () => {
     const { origin, reach } = stretchOf(state, firstKept(), end(), Boolean(live()?.running));

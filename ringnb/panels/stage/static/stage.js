@@ -227,7 +227,11 @@ async function renderPicture(context, place) {
     showProvenance();
     canvas.hidden = line.style.display = "";
     hide(empty, Boolean(info.name), canvas);
-    if (!info.name) { shown = null; return; }
+    if (!info.name) {
+      shown = null;
+      colourBar.hidden = larger.hidden = true;
+      return;
+    }
     if (!complete(picture)) { askAgain(context, picture, "field"); return; }
     const asked = picture.get("pixels");
     if (shown?.info === info && shown.packed === asked) return; // it is there
