@@ -35,11 +35,12 @@ from ringnb._support.checks import (
 from ringnb.actors.reductions import Reduction
 from ringnb.messages.simulated_time import SimulatedTime
 
-__all__ = ["MAX_ARRAYS", "MAX_PARAMS", "MAX_STAGES", "Actor", "FieldSpec"]
+__all__ = ["MAX_ARRAYS", "MAX_PARAMS", "MAX_REACH", "MAX_STAGES", "Actor", "FieldSpec"]
 
 MAX_PARAMS = 16
 MAX_STAGES = 32
 MAX_ARRAYS = 8
+MAX_REACH = 64
 _DIMS = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
@@ -85,6 +86,9 @@ class Actor(ABC):
         Levels that a checkpoint holds: 2 if a step needs the level before ``now``, else 1.
     diverging : bool
         Whether the values are signed about zero, which decides the colour map.
+    reach : int or None
+        How many cells away, along each axis and across joined edges, an update may read ``now``; None if
+        that is not known. Where it is, a kernel may take a part of the grid through several steps.
     boundscheck : bool
         Whether every index of the update is checked in every step, see `CellActor`.
     replayable : bool
@@ -108,6 +112,7 @@ class Actor(ABC):
     fields: Mapping[str, FieldSpec]
     dtype: np.dtype[Any]
     levels: int = 1
+    reach: int | None = None
     boundscheck: bool = False
     replayable: bool = True
     limits: Mapping[str, tuple[float, float] | None] = MappingProxyType({})

@@ -10,8 +10,8 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_bool, check_name, check_slot
-from ringnb.actors.base import MAX_PARAMS, MAX_STAGES, Actor, FieldSpec
+from ringnb._support.checks import check_bool, check_int, check_name, check_slot
+from ringnb.actors.base import MAX_PARAMS, MAX_REACH, MAX_STAGES, Actor, FieldSpec
 from ringnb.actors.checks import DTYPES, Start, check_arrays, check_dtype, check_limits, check_start
 from ringnb.actors.reductions import Reduction, check_reductions
 from ringnb.actors.trial import try_reduction, try_update
@@ -72,6 +72,10 @@ class CellActor(Actor):
     inject : callable, optional
         ``inject(now, before, params, z, y, x, amplitude)``, see `Actor.inject`. By default the
         amplitude is added to the first field.
+    reach : int, optional
+        How many cells away `update` may read ``now``, along each axis, at most 64; across an edge too,
+        where opposite edges are joined. Large grids are then stepped faster than memory could be read
+        once a step. Left out, it may read any cell. See the notes.
     boundscheck : bool, default False
         Check every index of `update`, and of what it calls, in every step: the first that lies outside
         its array, or the first exception, stops the kernel with the line, the step and the cell. Slow;
@@ -110,6 +114,9 @@ class CellActor(Actor):
     stage before has read, not what that wrote, and is refused. With `levels` of 2,
     ``<field>_previous`` is what the last stage of the step has read.
 
+    With `reach`, all reads of ``now`` in the cells that are tried are followed: one that is farther away
+    is refused, and so is one that is no single value ``now[field, y, x]``. Results do not depend on it.
+
     For speed write the cell with one expression and choose neighbours by conditional expressions,
     ``now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]``: such a function runs as fast as the built-in
     models. An ``if`` around the assignment keeps the inner loop from being vectorised.
@@ -139,6 +146,7 @@ class CellActor(Actor):
         stages: Sequence[Callable[..., None]] | None = None,
         reduce: Mapping[str, Callable[..., Any] | tuple[str, Callable[..., Any]]] | None = None,
         inject: Callable[..., None] | None = None,
+        reach: int | None = None,
         boundscheck: bool = False,
         replayable: bool = True,
         limits: Mapping[str, tuple[float, float] | None] | None = None,
@@ -187,6 +195,8 @@ class CellActor(Actor):
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
         self._start = None if callable(start) else check_start(start, self, finite=False)
+        if reach is not None:
+            self.reach = check_int(reach, "reach", 0, MAX_REACH, why="cells")
         self.boundscheck = check_bool(boundscheck, "boundscheck")
         self.replayable = check_bool(replayable, "replayable")
         for stage in dict.fromkeys(self._stages):

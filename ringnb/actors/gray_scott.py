@@ -55,6 +55,7 @@ class GrayScott(Actor):
         "v": FieldSpec("1", "concentration of V"),
     }
     dtype = np.dtype(np.float32)
+    reach = 1
     limits = {  # noqa: RUF012 - read only
         "feed": (0.0, 0.1),
         "kill": (0.0, 0.1),

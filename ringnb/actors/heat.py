@@ -45,6 +45,7 @@ class Heat2D(Actor):
     kernel_type = "heat_2d"
     fields = {"temperature": FieldSpec("K", "temperature above the rim")}  # noqa: RUF012 - read only
     dtype = np.dtype(np.float32)
+    reach = 1
     limits = {  # noqa: RUF012 - read only
         "diffusion_number": (0.01, 0.25),
         "alpha": (1e-7, 2e-4),

@@ -53,6 +53,7 @@ class Ising2D(Actor):
     kernel_type = "ising_2d"
     fields = {"spin": FieldSpec("1", "spin")}  # noqa: RUF012 - read only
     dtype = np.dtype(np.int8)
+    reach = 1
     limits = {"temperature": (0.5, 5.0), "field": (-1.0, 1.0), "seed": None}  # noqa: RUF012 - read only
 
     def __init__(

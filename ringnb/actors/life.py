@@ -36,6 +36,7 @@ class Life(Actor):
     kernel_type = "life"
     fields = {"alive": FieldSpec("1", "alive")}  # noqa: RUF012 - read only
     dtype = np.dtype(np.uint8)
+    reach = 1
 
     def __init__(self, shape: tuple[int, int], *, start: Start = None, start_step: int = 0) -> None:
         super().__init__(shape, {}, start_step=start_step)

@@ -25,7 +25,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ringnb.actors.base import Actor
+from ringnb._support.checks import is_integer
+from ringnb._support.text import counted
+from ringnb.actors.base import MAX_REACH, Actor
 from ringnb.actors.uncompiled import uncompiled
 from ringnb.actors.update_rules import (
     TAKEN_AS_IT_IS,
@@ -50,6 +52,7 @@ _NUMPY = str(Path(np.__file__).parent)
 _STEPS = (0, 1)
 _LIBRARY = os.path.dirname(os.__file__)
 _LIMIT_S = 0.03  # of this thread's own time
+_LONGER_S = 0.2  # where what is not tried is refused
 _LONGEST_READ = 4096  # values that an update reads of `next` at once
 _MOST_FIELDS = 8  # whose least and greatest values are looked for
 _SAMPLES = {1: 4096, 2: 64, 3: 16}  # per axis
@@ -73,8 +76,11 @@ class _Now(np.ndarray):
     """An array that is only read. Integers are Python's: like Numba's, they do not wrap at 8 bits."""
 
     refusal = staticmethod(writes_now)
+    follow: Callable[[Any], None] | None = None  # is told every index
 
     def __getitem__(self, index: Any) -> Any:
+        if self.follow is not None:
+            self.follow(index)
         value = super().__getitem__(index)
         return value.item() if isinstance(value, np.integer) else value
 
@@ -264,12 +270,14 @@ class _Trial:
             array.flags.writeable = False
         self._returned_at = self._code.co_firstlineno
         self._deadline = 0.0
+        self._cell: tuple[int, tuple[int, ...]] = 0, ()  # that is being run, behind its step
         self.tells_exceptions = False  # by `_Fault`, also those that say nothing of the arrays
 
     def run(
         self, step: int, at: tuple[int, ...], own: list[Any], others: list[Any]
     ) -> _Cell | None:
         """Compute one cell; None if that cannot be done here. Raises `_Fault`."""
+        self._cell = step, at
         cell = _Cell(self.actor.dtype, at, own, others)
         whole = _Next(cell, [range(n) for n in self.now.shape])
         try:
@@ -294,6 +302,25 @@ class _Trial:
 
     def _line_returned(self) -> str:
         return place(self._code.co_filename, self._returned_at)
+
+    def follow(self, index: Any) -> None:
+        """Raise `_Fault` if a read of ``now`` goes farther than the actor's reach, or may do so."""
+        step, at = self._cell
+        where = _place_of(_users_frame())
+        indices = index if isinstance(index, tuple) else (index,)
+        if len(indices) != self.now.ndim or not all(map(is_integer, indices)):
+            raise _Fault(self._reads_several, where)
+        farthest = 0
+        for i, own, n in zip(indices[1:], at, self.actor.shape, strict=True):
+            apart = (operator.index(i) - own) % n
+            farthest = max(farthest, min(apart, n - apart))
+        if farthest > (self.actor.reach or 0):
+            raise _Fault(partial(self._reads_far, step, at, indices, farthest), where)
+
+    def untried(self, step: int, at: tuple[int, ...]) -> _Fault:
+        """Return the refusal of a reach that cannot be checked."""
+        where = place(self._code.co_filename, self._code.co_firstlineno)
+        return _Fault(partial(self._reaches_unseen, step, at), where)
 
     def check_hidden(
         self, step: int, at: tuple[int, ...], cell: _Cell, own: list[Any], others: list[Any]
@@ -338,6 +365,24 @@ class _Trial:
         what = f"raised in {self._at(step, at)}. That cell again, in plain Python: {raised}"
         return what, "Correct the function, and go on from the last checkpoint"
 
+    def _reads_several(self, names: Names) -> tuple[str, str]:
+        what = f"reads more of {names.now} than one value, and with reach each read is followed"
+        remedy = f"Read {names.now}[0, {', '.join(names.cell)}] and its neighbours one by one"
+        return what, f"{remedy}; or leave reach out"
+
+    def _reads_far(
+        self, step: int, at: tuple[int, ...], indices: tuple[Any, ...], far: int, names: Names
+    ) -> tuple[str, str]:
+        read = f"{names.now}[{', '.join(map(str, indices))}]"
+        away = f"{counted(far, 'cell')} away, and reach is {self.actor.reach}"
+        what = f"reads {read} in {self._at(step, at)}: {away}"
+        remedy = f"Pass reach={far}, or leave reach out" if far <= MAX_REACH else "Leave reach out"
+        return what, f"{remedy}: it then may read any cell"
+
+    def _reaches_unseen(self, step: int, at: tuple[int, ...], _: Names) -> tuple[str, str]:
+        what = f"cannot be run as plain Python in {self._at(step, at)}, so reach cannot be checked"
+        return what, "Leave reach out"
+
     def _keeps(self, step: int, at: tuple[int, ...], field: int, names: Names) -> tuple[str, str]:
         value = f"[{field}, {', '.join(names.cell)}]"
         what = f"does not write {names.next}{value} in {self._at(step, at)}. "
@@ -365,7 +410,7 @@ class _Trial:
 
     @contextlib.contextmanager
     def limited(self, limit_s: float) -> Iterator[None]:
-        """End what runs in the block after a time, in silence, be it an endless loop."""
+        """End what runs in the block after a time, be it an endless loop; in silence but for reach."""
         self._deadline = time.thread_time() + limit_s
         traced = sys.gettrace() is None  # else a debugger, or coverage, is at work
         try:
@@ -378,9 +423,10 @@ class _Trial:
                 finally:
                     if traced:
                         sys.settrace(None)
-        except _Enough:
-            pass
-        except _Fault as fault:
+        except (_Enough, _Fault) as end:
+            if isinstance(end, _Enough) and self.now.follow is None:
+                return
+            fault = end if isinstance(end, _Fault) else self.untried(*self._cell)
             what, remedy = fault.say(self.names)
             where = f" ({fault.where})" if fault.where else ""
             msg = f"function {self.names.function} {what}{where}. {remedy}"
@@ -428,13 +474,17 @@ def try_update(
         now, before = state[:fields], state[-fields:]
     values = [*actor.params.values(), *(1.0 for _ in actor.reductions)]
     trial = _Trial(actor, update, now, np.array(values, np.float64), later=later)
-    with trial.limited(_LIMIT_S):
+    if actor.reach is not None:
+        trial.now.follow = trial.follow
+    with trial.limited(_LIMIT_S if actor.reach is None else _LONGER_S):
         samples = list(_extremes(now))
         steps = [actor.start_step + k for k in _STEPS]
         for step, at in itertools.product(steps, dict.fromkeys((*_places(actor.shape), *samples))):
             own, second = values_at(before, at), values_at(now, at)
             others = _different(second, [values_at(now, one) for one in samples], actor.dtype)
             cell = trial.run(step, at, own, second)
+            if cell is None and actor.reach is not None:
+                raise trial.untried(step, at)
             if cell is not None and state is not None and actor.replayable:
                 trial.check_hidden(step, at, cell, own if trial.stored else others, others)
 

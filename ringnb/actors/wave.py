@@ -19,6 +19,7 @@ class _Wave(Actor):
     dtype = np.dtype(np.float32)
     levels = 2
     ndim = 2
+    reach = 1
     limits = {  # noqa: RUF012 - read only
         "courant2": (0.01, 0.5),
         "damping": (0.0, 0.1),

@@ -117,8 +117,11 @@ ACTOR_WORDS = LINE
     C_TRY_NS,  # when another number is tried
     C_TRY_GAP_NS,  # how long to wait after a trial that failed
     C_TRY_FEWER,  # whether the next trial is of fewer threads
-) = range(40)
-C_REDUCE_FNS = 40  # the first of MAX_REDUCTIONS columns
+    C_REACH,  # a `ringnb.kernel.cpu.passes.Pass`, in three columns
+    C_DEPTH,
+    C_TILE,
+) = range(43)
+C_REDUCE_FNS = 43  # the first of MAX_REDUCTIONS columns
 C_STAGE_FNS = (
     C_REDUCE_FNS + MAX_REDUCTIONS
 )  # the first of MAX_STAGES columns: what computes each stage

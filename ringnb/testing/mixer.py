@@ -35,6 +35,7 @@ class Mixer(Actor):
     fields = {"u": FieldSpec("1", "scrambled integers")}  # noqa: RUF012 - read only
     dtype = np.dtype(np.int32)
     levels = 2
+    reach = 1
 
     def __init__(self, shape: tuple[int, int], add: int = 7, start_step: int = 0) -> None:
         super().__init__(shape, {"add": add}, start_step=start_step)

@@ -1,5 +1,7 @@
 """A state of one's own: arrays by name, with a step and a time."""
 
+# ruff: noqa: A002 - what users write
+
 from __future__ import annotations
 
 import numpy as np
@@ -121,3 +123,58 @@ def test_limits_bound_the_sliders_of_ones_own_parameters():
 def test_limits_that_do_not_fit_are_refused(limits, error, message):
     with pytest.raises(error, match=message):
         rn.actors.CellActor(copy, (4, 4), params={"rate": 0.1}, limits=limits)
+
+
+def near(now, next, params, step, y, x):
+    ny, nx = now.shape[1], now.shape[2]
+    west = now[0, y, x - 1] if x > 0 else now[0, y, nx - 1]
+    south = now[0, y + 1, x] if y < ny - 1 else 0
+    next[0, y, x] = west + south - now[0, y - 1, x - 1]  # -1 is the last one
+
+
+def two_away(now, next, params, step, y, x):
+    next[0, y, x] = now[0, y, x] + (now[0, y, x - 2] if x > 1 else 0)
+
+
+def the_first(now, next, params, step, y, x):
+    next[0, y, x] = now[0, y, x] - now[0, 0, 0]
+
+
+def a_row(now, next, params, step, y, x):
+    next[0, y, x] = now[0, y].sum()
+
+
+def endless(now, next, params, step, y, x):
+    next[0, y, x] = 0
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("update", "reach", "message"),
+    [
+        (
+            two_away,
+            1,
+            r"reads now\[0, 0, 5\] in step 0.*2 cells away, and reach is 1 .*x - 2.*reach=2",
+        ),
+        (near, 0, "1 cell away, and reach is 0"),
+        (the_first, 2, r"reads now\[0, 0, 0\].*Pass reach=\d, or leave"),
+        (a_row, 1, r"reads more of now than one value.*one by one"),
+        (endless, 1, "endless cannot be run as plain Python in step 0.*reach cannot be checked"),
+    ],
+)
+def test_a_reach_is_checked_when_the_actor_is_made(update, reach, message):
+    with pytest.raises(ValueError, match=message):
+        A.CellActor(update, (9, 8), reach=reach)
+
+
+def test_a_reach_that_is_right_is_accepted():
+    assert A.CellActor(near, (9, 8), reach=1).reach == 1
+    assert A.CellActor(two_away, (9, 8), reach=2).reach == 2
+    assert A.CellActor(the_first, (9, 8)).reach is None
+    for wrong in (-1, 65):
+        with pytest.raises(ValueError, match=r"reach must lie in 0\.\.64 \(cells\)"):
+            A.CellActor(near, (9, 8), reach=wrong)
+    with pytest.raises(TypeError, match="reach must be an integer"):
+        A.CellActor(near, (9, 8), reach=1.0)

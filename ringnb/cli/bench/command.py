@@ -55,6 +55,7 @@ CASES: dict[str, Case] = {
     "memory": stepping.against_memory,
     "models": stepping.models,
     "teams": teams.teams,
+    "passes": teams.passes,
     "stall": snapshots.stall,
     "rate": snapshots.with_checkpoints,
     "persisting": snapshots.persisting,

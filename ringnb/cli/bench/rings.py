@@ -77,15 +77,23 @@ def session_calls(scale: Scale) -> Iterator[Row]:
 
 def busy_answers(scale: Scale) -> Iterator[Row]:
     """A command to a kernel whose lane steps a large actor without a pause."""
-    with running(CpuKernel([actors.Wave2D((512, 512))])) as client:
-        client.call(0, Command.RESUME)
-        time.sleep(0.2)
-        batches = [
-            [t / 1e3 for t in time_each_us(lambda: client.call(0, Command.HEARTBEAT), 200)]
-            for _ in range(scale.times(15, 4))
-        ]
-    what = "answer of a kernel that steps 512 x 512 without a pause"
-    yield from median_and_p99("busy", what, batches, "ms", "per 200 commands", (2.0, 2.0))
+    for key, n, command, most in (
+        ("busy", 512, Command.HEARTBEAT, 2.0),
+        ("busy_boundary", 512, Command.RESUME, 2.0),
+        ("busy_large", 2048, Command.HEARTBEAT, 2.0),
+        ("busy_large_boundary", 2048, Command.RESUME, None),
+    ):
+        with running(CpuKernel([actors.Wave2D((n, n))])) as client:
+            client.call(0, Command.RESUME)
+            time.sleep(0.2)
+            call = functools.partial(client.call, 0, command)
+            batches = [
+                [t / 1e3 for t in time_each_us(call, 200)] for _ in range(scale.times(15, 3))
+            ]
+        what = f"answer of a kernel that steps {n} x {n} without a pause"
+        if command is Command.RESUME:
+            what += ", at a step boundary"
+        yield from median_and_p99(key, what, batches, "ms", "per 200 commands", (most, most))
 
 
 def idling(scale: Scale) -> Iterator[Row]:

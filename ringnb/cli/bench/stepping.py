@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 
-__all__ = ["against_memory", "against_plain_loops", "levels_of", "models"]
+__all__ = ["against_memory", "against_plain_loops", "copying", "levels_of", "models"]
 
 
 @njit(nogil=True)
@@ -114,18 +114,23 @@ def against_plain_loops(scale: Scale) -> Iterator[Row]:
     )
 
 
+def copying(nbytes: int) -> Callable[[], float]:
+    """Return what measures memcpy of so many bytes: GB/s, two bytes moved per byte copied."""
+    source, target = np.ones(nbytes, np.uint8), np.zeros(nbytes, np.uint8)
+
+    def copy_four_times() -> None:
+        """Copy."""
+        for _ in range(4):
+            np.copyto(target, source)
+
+    return lambda: 2 * nbytes * 4 / time_s(copy_four_times) / 1e9
+
+
 def against_memory(scale: Scale) -> Iterator[Row]:
     """A wave larger than the caches that we may count on, against memcpy, one thread each."""
     shape = (2048, 2048)
     steps = 24
     nbytes = 4 * shape[0] * shape[1]
-    source, target = np.ones(4 * nbytes, np.uint8), np.zeros(4 * nbytes, np.uint8)
-
-    def copy_four_times() -> None:
-        """Copy what is twice as large as the wave."""
-        for _ in range(4):
-            np.copyto(target, source)
-
     kernel = CpuKernel([actors.Wave2D(shape)], width=1)
     with running(kernel) as client:
 
@@ -134,11 +139,7 @@ def against_memory(scale: Scale) -> Iterator[Row]:
             run_steps(client, steps)
             return 3 * nbytes * steps / (kernel.counters(0).busy_ns - began)
 
-        def memcpy() -> float:
-            # Read and write: two bytes moved per byte copied.
-            return 2 * source.nbytes * 4 / time_s(copy_four_times) / 1e9
-
-        pairs = interleaved(wave, memcpy, scale.times(21, 7))
+        pairs = interleaved(wave, copying(4 * nbytes), scale.times(21, 7))
     yield ratio_row(
         "memory",
         "stepping 2048 x 2048, 12 bytes moved per cell / memcpy bandwidth",

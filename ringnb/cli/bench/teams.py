@@ -12,12 +12,19 @@ import numpy as np
 from ringnb import actors
 from ringnb._support.machine import available_cores
 from ringnb.actors.base import Actor
-from ringnb.cli.bench.measuring import Row, Scale, ratio_row, running
+from ringnb.cli.bench.measuring import Row, Scale, interleaved, ratio_row, running
+from ringnb.cli.bench.stepping import copying
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 
-__all__ = ["teams"]
+__all__ = ["passes", "teams"]
+
+
+class _StepByStep(actors.Wave2D):
+    """A wave whose kernel does not know how far it reads."""
+
+    reach = None  # type: ignore[assignment]  # as the base class allows
 
 
 def teams(scale: Scale) -> Iterator[Row]:
@@ -30,6 +37,39 @@ def teams(scale: Scale) -> Iterator[Row]:
     cases["team_hundred"] = ("a hundred waves of 64 x 64", [actors.Wave2D((64, 64))] * 100)
     for key, (what, population) in cases.items():
         yield _compared(scale, key, what, population)
+
+
+def passes(scale: Scale) -> Iterator[Row]:
+    """Several steps in one pass over a grid that does not fit the caches, against one; all cores."""
+    for n in (2048, 4096)[: scale.times(2, 1)]:
+        with (
+            running(CpuKernel([actors.Wave2D((n, n))])) as several,
+            running(CpuKernel([_StepByStep((n, n))])) as one,
+        ):
+            pairs = interleaved(
+                lambda client=several: _rate(client, scale),  # type: ignore[misc]  # bound here
+                lambda client=one: _rate(client, scale),  # type: ignore[misc]  # bound here
+                scale.times(11, 2),
+            )
+            memcpy = copying(16 * n * n)
+            moved = interleaved(
+                lambda client=several: 12 * _rate(client, scale),  # type: ignore[misc]  # bound here
+                memcpy,
+                scale.times(11, 2),
+            )
+        yield ratio_row(
+            f"passes_{n}",
+            f"a wave of {n} x {n}, several steps in a pass / one, all cores",
+            pairs,
+            ("one", 1, "Gcells/s"),
+            at_least=2.0,
+        )
+        yield ratio_row(
+            f"passes_{n}_memory",
+            "the same as if 12 bytes were moved per cell and step / memcpy bandwidth, one thread",
+            moved,
+            ("memcpy", 1, "GB/s"),
+        )
 
 
 def _compared(scale: Scale, key: str, what: str, population: Sequence[Actor]) -> Row:

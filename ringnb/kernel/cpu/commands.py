@@ -26,6 +26,7 @@ from ringnb.kernel.atomics import (
 )
 from ringnb.kernel.base import Gate
 from ringnb.kernel.caching import inner
+from ringnb.kernel.cpu.answers import row_of
 from ringnb.kernel.cpu.team import member_at, team_job
 from ringnb.kernel.layout import LINE
 from ringnb.kernel.ring import reply, room_to_reply
@@ -67,10 +68,9 @@ def publish_actor(table: Any, words: Any, row: int) -> None:
 
 
 @inner
-def _capture(
-    control: Any, table: Any, words: Any, facts: Any, team: Any, scratch: Any, row: int
-) -> Any:
+def _capture(link: Any, table: Any, words: Any, team: Any, scratch: Any, row: int) -> Any:
     """Copy an actor's state into a free staging buffer; return its index, or -1 if none is free."""
+    control, facts = link[0], link[3]
     begin = now_ns(scratch)
     buffer = -1
     for b in range(layout.STAGING_BUFFERS):
@@ -82,7 +82,7 @@ def _capture(
         return -1
     target = facts[layout.F_STAGE0 + buffer]
     size = table[row, layout.C_TEAM]
-    team_job(table, team, scratch, layout.JOB_CAPTURE, row, 0, target, size)
+    team_job(link, table, team, scratch, layout.JOB_CAPTURE, row, 0, target, size)
     checksum = 0
     for rank in range(size):
         checksum += load_acquire(team, member_at(rank) + layout.M_PARTIAL)
@@ -185,6 +185,7 @@ def drain(
 
     Takes what `ringnb.kernel.cpu.leader.run_leader` takes.
     """
+    link = control, h2k, k2h, facts, host
     done = 0
     while (
         done < _DRAIN
@@ -202,10 +203,7 @@ def drain(
             args[j] = h2k[i, 3 + j]
         store_release(control, layout.H2K_TAIL, tail + 1)  # the host may now overwrite the slot
         done += 1
-        row = -1
-        for r in range(table.shape[0]):
-            if table[r, layout.C_SLOT] == slot:
-                row = r
+        row = row_of(table, slot)
         status, value, epoch, step = _OK, 0, 0, 0
         if kind == _TERMINATE:
             done = -1
@@ -221,7 +219,7 @@ def drain(
                 _load_state(table, params, params_in, facts, row)
                 _record_load(table, row, kind, args[0])
             elif left == rules.CAPTURE:
-                value = _capture(control, table, words, facts, team, scratch, row)
+                value = _capture(link, table, words, team, scratch, row)
                 if value < 0:
                     status, value = _STAGING_BUSY, 0
                 else:

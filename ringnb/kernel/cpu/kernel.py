@@ -32,6 +32,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.base import Gate
 from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel.cpu.leader import run_leader
+from ringnb.kernel.cpu.passes import pass_of
 from ringnb.kernel.cpu.team import run_member
 from ringnb.kernel.host import LaneKernel, check_sizes
 from ringnb.kernel.layout import LaneMemory, fill_start, state_view
@@ -121,6 +122,7 @@ class CpuKernel(LaneKernel):
             facts[layout.C_STAGE_FNS + stage] = address
         for number, address in enumerate(self._code[slot].reduce_addresses):
             facts[layout.C_REDUCE_FNS + number] = address
+        facts[layout.C_REACH], facts[layout.C_DEPTH], facts[layout.C_TILE] = pass_of(actor)
         facts[layout.C_INJECT_FN] = self._code[slot].inject_address
         facts[layout.C_EXISTS] = 1
         facts[layout.C_STEP] = actor.start_step
@@ -347,7 +349,17 @@ def _run_thread(
     scratch = np.zeros(8, np.int64)
     try:
         if rank > 0:
-            run_member(memory.control, memory.table, memory.facts, memory.team, scratch, rank)
+            run_member(
+                memory.control,
+                memory.h2k,
+                memory.k2h,
+                memory.table,
+                memory.team,
+                memory.facts,
+                host,
+                scratch,
+                rank,
+            )
         else:
             run_leader(
                 memory.control,

@@ -26,6 +26,7 @@ from ringnb.kernel.atomics import (
 from ringnb.kernel.base import Gate
 from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.cpu.commands import drain, publish_actor
+from ringnb.kernel.cpu.passes import slice_of
 from ringnb.kernel.cpu.sizing import record_size, team_size
 from ringnb.kernel.cpu.team import end_team, team_job
 from ringnb.kernel.ring import reply, room_to_reply
@@ -42,6 +43,7 @@ _plan_slice = inner(plan_slice)
 _record_steps = inner(record_steps)
 _is_held = inner(is_held)
 _record_held = inner(record_held)
+_slice_of = inner(slice_of)
 _team_size = inner(team_size)
 _record_size = inner(record_size)
 
@@ -49,6 +51,7 @@ _record_size = inner(record_size)
 @inner
 def _slice(
     control: Any,
+    h2k: Any,
     k2h: Any,
     table: Any,
     words: Any,
@@ -104,12 +107,14 @@ def _slice(
             _record_held(table, row),
         )
     begin = now_ns(scratch)
-    count, again = _plan_slice(table, row, begin, facts[layout.F_SLICE_NS])
+    slice_ns = _slice_of(table, row, facts[layout.F_SLICE_NS])
+    count, again = _plan_slice(table, row, begin, slice_ns)
     if count == 0:
         return again
     width, chooses = facts[layout.F_WIDTH], facts[layout.F_CHOOSES]
     size = _team_size(table, row, count, begin, width) if chooses else width
-    team_job(table, team, scratch, layout.JOB_STEP, row, count, 0, size)
+    link = control, h2k, k2h, facts, host
+    team_job(link, table, team, scratch, layout.JOB_STEP, row, count, 0, size)
     if params[row, layout.P_FAULT_CELL] != 0.0:
         return _FAULT  # unpublished: nobody may take these steps for done
     end = now_ns(scratch)
@@ -152,7 +157,9 @@ def run_leader(
         for row in range(-1, table.shape[0]):
             # Row -1: a look at the ring before the first slice, and one after every slice.
             if row >= 0:
-                at = _slice(control, k2h, table, words, params, team, facts, host, scratch, row)
+                at = _slice(
+                    control, h2k, k2h, table, words, params, team, facts, host, scratch, row
+                )
                 if at == _FAULT:
                     handled = -1
                     break

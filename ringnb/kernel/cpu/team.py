@@ -13,11 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import carray
-
 from ringnb.kernel import layout
 from ringnb.kernel.atomics import (
-    call_step,
     copy_and_sum,
     copy_bytes,
     cpu_pause,
@@ -28,18 +25,18 @@ from ringnb.kernel.atomics import (
     poll_fd,
     read_fd,
     store_release,
-    words_at,
     write_fd,
     yield_thread,
 )
 from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.checksum import checksum_words
+from ringnb.kernel.cpu.passes import call_rows, step_edges, step_tiles, steps_of_pass
 from ringnb.kernel.layout import BLOCK_WORDS
 
 __all__ = ["end_team", "member_at", "run_member", "team_job"]
 
 _SPINS = 512
-_RAISED = 0xBFF0000000000000  # the float -1.0: it raised, and nobody knows at which cell
+_steps_of_pass = inner(steps_of_pass)
 
 
 @inner
@@ -67,29 +64,6 @@ def _barrier(team: Any, size: int, rank: int) -> None:
 
 
 @inner
-def _call(
-    table: Any, actor: int, function: int, now: int, following: int, step: int, span: Any
-) -> None:
-    """Call a compiled function for rows of the grid; note if it raised."""
-    done = call_step(
-        table[actor, function],
-        now,
-        following,
-        table[actor, layout.C_PARAMS],
-        step,
-        table[actor, layout.C_NF],
-        table[actor, layout.C_NZ],
-        table[actor, layout.C_NY],
-        table[actor, layout.C_NX],
-        span[0],
-        span[1],
-    )
-    if done == 0:
-        params = carray(words_at(table[actor, layout.C_PARAMS]), (layout.P_FAULT_STEP,))
-        params[layout.P_FAULT_CELL] = _RAISED
-
-
-@inner
 def _reduce(
     table: Any, team: Any, size: int, actor: int, now: int, step: int, span: Any, rank: int
 ) -> None:
@@ -99,13 +73,13 @@ def _reduce(
         return
     if span[1] > span[0]:
         for k in range(count):
-            _call(table, actor, layout.C_REDUCE_FNS + k, now, now, step, span)
+            call_rows(table, actor, layout.C_REDUCE_FNS + k, now, now, step, span)
     # All rows are there, and nobody is in the last step any more, which has read the numbers of before.
     if size > 1:
         _barrier(team, size, rank)
     if rank == 0:
         for k in range(count):
-            _call(table, actor, layout.C_REDUCE_FNS + k, now, now, step, (-1, -1))
+            call_rows(table, actor, layout.C_REDUCE_FNS + k, now, now, step, (-1, -1))
     if size > 1:
         _barrier(team, size, rank)
 
@@ -118,25 +92,34 @@ def _span(table: Any, size: int, actor: int, rank: int) -> Any:
 
 
 @inner
-def _step_slab(table: Any, team: Any, size: int, actor: int, count: int, rank: int) -> None:
-    """Take this rank's rows of the grid through `count` steps."""
+def _step_slab(
+    link: Any, scratch: Any, table: Any, team: Any, size: int, actor: int, count: int, rank: int
+) -> None:
+    """Take this rank's rows of the grid through `count` steps, in passes of one or several."""
     span = _span(table, size, actor, rank)
     now = table[actor, layout.C_A]
     following = table[actor, layout.C_B]
     if table[actor, layout.C_CUR] != 0:
         now, following = following, now
-    step = table[actor, layout.C_STEP]
     stages = table[actor, layout.C_STAGES]
-    for turn in range(count * stages):
+    turn = 0
+    while turn < count * stages:
+        step = table[actor, layout.C_STEP] + turn // stages
         if turn % stages == 0:
-            _reduce(table, team, size, actor, now, step + turn // stages, span, rank)
-        if span[1] > span[0]:
-            function = layout.C_STAGE_FNS + turn % stages
-            _call(table, actor, function, now, following, step + turn // stages, span)
-        now, following = following, now
+            _reduce(table, team, size, actor, now, step, span, rank)
+        function = layout.C_STAGE_FNS + turn % stages
+        steps = _steps_of_pass(table, actor, size, count * stages - turn)
+        step_tiles(link, scratch, table, actor, function, now, following, step, span, steps, rank)
         if size > 1:
             # The next stage reads what the neighbours wrote in this one, and writes what they read.
             _barrier(team, size, rank)
+        if steps > 1:
+            step_edges(table, actor, function, now, following, step, span[1], steps)
+            if size > 1:
+                _barrier(team, size, rank)
+        if steps % 2 == 1:
+            now, following = following, now
+        turn += steps
 
 
 @inner
@@ -174,7 +157,16 @@ def _capture_slab(table: Any, team: Any, size: int, actor: int, target: int, ran
 
 @inner
 def _run_job(
-    table: Any, team: Any, kind: int, actor: int, count: int, target: int, size: int, rank: int
+    link: Any,
+    scratch: Any,
+    table: Any,
+    team: Any,
+    kind: int,
+    actor: int,
+    count: int,
+    target: int,
+    size: int,
+    rank: int,
 ) -> None:
     """Do one rank's share of a job, up to and including its last barrier."""
     if (
@@ -182,7 +174,7 @@ def _run_job(
     ):  # a leader alone lets its ARRIVE be: a member may not have left the last barrier yet
         store_release(team, member_at(rank) + layout.M_ARRIVE, team[layout.J_NUMBER] << 32)
     if kind == layout.JOB_STEP:
-        _step_slab(table, team, size, actor, count, rank)
+        _step_slab(link, scratch, table, team, size, actor, count, rank)
     elif kind == layout.JOB_CAPTURE:
         part = _capture_slab(table, team, size, actor, target, rank)
         store_release(team, member_at(rank) + layout.M_PARTIAL, part)
@@ -216,12 +208,23 @@ def _publish_job(
 
 @inner
 def team_job(
-    table: Any, team: Any, scratch: Any, kind: int, row: int, count: int, target: int, size: int
+    link: Any,
+    table: Any,
+    team: Any,
+    scratch: Any,
+    kind: int,
+    row: int,
+    count: int,
+    target: int,
+    size: int,
 ) -> None:
-    """Leader: do a job with the first `size` of the team, itself included."""
+    """Leader: do a job with the first `size` of the team, itself included.
+
+    `link` is what `ringnb.kernel.cpu.answers.answer_meanwhile` takes.
+    """
     if size > 1:
         _publish_job(team, scratch, kind, row, count, target, size)
-    _run_job(table, team, kind, row, count, target, size, 0)
+    _run_job(link, scratch, table, team, kind, row, count, target, size, 0)
 
 
 @inner
@@ -231,8 +234,19 @@ def end_team(facts: Any, team: Any, scratch: Any) -> None:
 
 
 @entry_point(nogil=True)
-def run_member(control: Any, table: Any, facts: Any, team: Any, scratch: Any, rank: int) -> None:
+def run_member(
+    control: Any,
+    h2k: Any,
+    k2h: Any,
+    table: Any,
+    team: Any,
+    facts: Any,
+    host: Any,
+    scratch: Any,
+    rank: int,
+) -> None:
     """Body of a member thread: do jobs until told to exit, or until the leader is no more."""
+    link = control, h2k, k2h, facts, host  # the leader's own, which members do not touch
     member = member_at(rank)
     flush_subnormals()
     seen = 0
@@ -258,6 +272,8 @@ def run_member(control: Any, table: Any, facts: Any, team: Any, scratch: Any, ra
         if kind == layout.JOB_EXIT:
             return
         _run_job(
+            link,
+            scratch,
             table,
             team,
             kind,
