@@ -49,6 +49,24 @@ _record_size = inner(record_size)
 
 
 @inner
+def _tell(
+    control: Any,
+    k2h: Any,
+    table: Any,
+    facts: Any,
+    host: Any,
+    scratch: Any,
+    row: int,
+    kind: int,
+    value: int,
+) -> None:
+    """Tell the host what no command asks for: something that an actor has come to."""
+    slot, epoch = table[row, layout.C_SLOT], table[row, layout.C_EPOCH]
+    step = table[row, layout.C_STEP]
+    reply(control, k2h, facts, host, scratch, kind, 0, slot, 0, epoch, step, value)
+
+
+@inner
 def _slice(
     control: Any,
     h2k: Any,
@@ -77,35 +95,11 @@ def _slice(
         and room_to_reply(control, facts) > 0
     ):
         table[row, layout.C_REPLY_DUE] = 0
-        reply(
-            control,
-            k2h,
-            facts,
-            host,
-            scratch,
-            _BUDGET_DONE,
-            0,
-            table[row, layout.C_SLOT],
-            0,
-            table[row, layout.C_EPOCH],
-            table[row, layout.C_STEP],
-            table[row, layout.C_STEP],
-        )
+        step = table[row, layout.C_STEP]
+        _tell(control, k2h, table, facts, host, scratch, row, _BUDGET_DONE, step)
     if _is_held(table, row) and room_to_reply(control, facts) > 0:
-        reply(
-            control,
-            k2h,
-            facts,
-            host,
-            scratch,
-            _HELD,
-            0,
-            table[row, layout.C_SLOT],
-            0,
-            table[row, layout.C_EPOCH],
-            table[row, layout.C_STEP],
-            _record_held(table, row),
-        )
+        held_at = _record_held(table, row)
+        _tell(control, k2h, table, facts, host, scratch, row, _HELD, held_at)
     begin = now_ns(scratch)
     slice_ns = _slice_of(table, row, facts[layout.F_SLICE_NS])
     count, again = _plan_slice(table, row, begin, slice_ns)
