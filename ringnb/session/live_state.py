@@ -15,20 +15,23 @@ from typing import final
 
 import numpy as np
 
+from ringnb._support.off_main import warn_caller
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointError
+from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient, ReplySink
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 from ringnb.session.reporter import Reporter
-from ringnb.session.restore import fill_buffers
+from ringnb.session.restore import Restore, fill_buffers
 from ringnb.session.transport import SnapshotTransport
 
 __all__ = ["LiveState"]
 
+_PAUSE_S = 0.7  # an interrupted call ends within a second, see `off_main`
 _SETTLE_S = 0.1  # the kernel answers within a slice, of about a millisecond, or within one step
 
 
@@ -126,57 +129,57 @@ class LiveState:
                 what = ", ".join(f"{k} {before[k]:g} → {params[k]:g}" for k in changed)
                 self._log.append(Event("adjusted", slot, step=reply.step, detail=what))
 
-    def restore(
-        self,
-        slot: int,
-        checkpoint: Checkpoint,
-        params: dict[str, float],
-        *,
-        is_newest: bool,
-        remark: str = "",
-    ) -> int:
-        """Load a checkpoint that fits, and checked parameters; return the step that the actor has then.
+    def pause_interrupted(self, slot: int) -> None:
+        """Pause an actor whose `run_steps` was interrupted; warn if its step does not end."""
+        try:
+            self._client.call(slot, Command.PAUSE, timeout_s=_PAUSE_S)
+        except (TimeoutError, QueueFull):
+            config, step = self._manager.config, self._kernel.counters(slot).step
+            limit = 2 + self._kernel.patience_s + config.on_close_timeout_s * config.on_close
+            text = (
+                f"slot {slot} was interrupted at step {step}, and has not ended the next one within "
+                f"{_PAUSE_S:g} s. It pauses when that step ends. If it never does, as the update loops "
+                "for ever, end this process (in a notebook: restart the kernel). close() and the end of "
+                f"the program leave it running after about {limit:g} s"
+            )
+            warn_caller(text, RuntimeWarning)
 
-        `is_newest`: whether it is the newest of the actor's history; `remark` is for the log. Raises as
-        `fill_buffers`, with the actor untouched.
+    def restore(self, slot: int, restore: Restore) -> int:
+        """Load a checkpoint and parameters, as prepared; return the step that the actor has then.
+
+        Raises as `fill_buffers`, with the actor untouched.
         """
+        checkpoint, params = restore.checkpoint, restore.params
 
         def fill() -> tuple[Sequence[int], ReplySink]:
             """Put state and parameters to where RESTORE takes them from."""
             fill_buffers(self._kernel, slot, checkpoint, params)
-            if is_newest:
+            if restore.is_newest:
                 epoch = self._kernel.counters(slot).epoch + 1
                 modifications = self._changes.modifications(slot)
                 version = StateVersion(checkpoint.step, epoch, modifications)
                 self._changes.expect_saved(slot, version)
             clock = self._clock_of(slot, checkpoint, params)
-            return (checkpoint.step,), partial(
-                self._loaded, slot, checkpoint, params, clock, is_newest, remark
-            )
+            return (checkpoint.step,), partial(self._loaded, slot, restore, clock)
 
         self._reporter.take_waiting(slot)
         return self._client.load(slot, Command.RESTORE, fill).step
 
     def _loaded(
-        self,
-        slot: int,
-        checkpoint: Checkpoint,
-        params: dict[str, float],
-        clock: SimulatedTime | None,
-        is_newest: bool,
-        remark: str,
-        reply: Reply,
+        self, slot: int, restore: Restore, clock: SimulatedTime | None, reply: Reply
     ) -> None:
         if not reply.ok:
             return
-        self._params[slot] = params
+        checkpoint = restore.checkpoint
+        self._params[slot] = restore.params
         self._transport.clocks[slot] = clock
         self._reporter.note_loaded(slot, checkpoint, reply)
         # What a snapshot answered before has captured is the old state, any other is of the new one.
         earlier = self._transport.captured()
         with contextlib.suppress(CheckpointError, ValueError):  # closed, or the actor unregistered
             self._manager.note_restored(slot, checkpoint, earlier=earlier)
-        self._changes.mark_loaded(slot, reply.epoch, reply.step, saved=is_newest)
+        self._changes.mark_loaded(slot, reply.epoch, reply.step, saved=restore.is_newest)
+        remark = "; ".join(restore.remarks)
         self._log.append(
             Event("restored", slot, step=reply.step, name=checkpoint.name, detail=remark)
         )

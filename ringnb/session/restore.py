@@ -1,20 +1,64 @@
-"""Restoring: a checkpoint's bytes, verified, into the buffer that a live actor is loaded from."""
+"""Restoring: which checkpoint, with what, and its verified bytes into the buffer of a live actor."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
-from ringnb.session.compatibility import copies_of, if_renamed, newest_of_another_name
+from ringnb.session.compatibility import (
+    copies_of,
+    differences_to_tell,
+    if_renamed,
+    newest_of_another_name,
+    params_to_load,
+)
 
-__all__ = ["check_fits", "fill_buffers", "find_checkpoint"]
+__all__ = ["Restore", "fill_buffers", "prepare_restore"]
 
 
-def find_checkpoint(
-    manager: CheckpointManager, slot: int, checkpoint: object, actor: Actor
-) -> Checkpoint:
+class Restore(NamedTuple):
+    """A checkpoint that fits an actor, and how the actor goes on from it."""
+
+    checkpoint: Checkpoint
+    params: dict[str, float]
+    is_newest: bool  # whether the actor will be in the state of the newest of its history
+    remarks: list[str]  # what the user should know
+
+
+def prepare_restore(
+    manager: CheckpointManager,
+    slot: int,
+    actor: Actor,
+    checkpoint: object,
+    params: object,
+    present: Callable[[int], dict[str, float]],
+) -> Restore:
+    """Find a checkpoint and the parameters to go on with; nothing of the actor changes.
+
+    `params` is ``"stored"`` or ``"current"``; `present` returns those that a slot's actor has now.
+    Raises as ``Session.restore``.
+    """
+    ckpt = _find(manager, slot, checkpoint, actor)
+    _check_fits(ckpt, actor, slot)
+    now = present(slot)
+    loaded = params_to_load(params, ckpt, actor, slot, now)
+    registered = manager.registered.get(slot)
+    code = {} if registered is None else registered.code
+    remarks = differences_to_tell(ckpt, actor, slot, code, loaded, now)
+    newest = manager.history(slot)[-1:]
+    # With other parameters it is a state that no checkpoint has.
+    is_newest = loaded == ckpt.params and any(
+        (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest
+    )
+    return Restore(ckpt, loaded, is_newest, remarks)
+
+
+def _find(manager: CheckpointManager, slot: int, checkpoint: object, actor: Actor) -> Checkpoint:
     """Return one that is given as such, by its name, or as ``"latest"`` or ``"latest-good"``.
 
     Raises TypeError if it is neither, CheckpointNotFound and CheckpointCorrupt as the manager does.
@@ -30,7 +74,7 @@ def find_checkpoint(
     if checkpoint not in ("latest", "latest-good"):
         return manager.storage.load(checkpoint)
     good = checkpoint == "latest-good"
-    latest = manager.load_latest(slot, fits=lambda c: why_not(c, actor, slot), good=good)
+    latest = manager.load_latest(slot, fits=lambda c: _why_not(c, actor, slot), good=good)
     if latest is None:
         kernel_id = manager.registered[slot].kernel_id
         of = " of a good state" if good else ""
@@ -43,16 +87,16 @@ def find_checkpoint(
     return latest
 
 
-def check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
+def _check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
     """Raise ValueError, naming both sides, if a checkpoint is not a state of this actor."""
-    why = why_not(ckpt, actor, slot)
+    why = _why_not(ckpt, actor, slot)
     if why is not None:
         remedy = "" if ckpt.kernel_type == actor.kernel_type else f": {if_renamed(ckpt, actor)}"
         msg = f"checkpoint {ckpt.name!r} cannot be restored: {why}{remedy}"
         raise ValueError(msg)
 
 
-def why_not(ckpt: Checkpoint, actor: Actor, slot: int) -> str | None:
+def _why_not(ckpt: Checkpoint, actor: Actor, slot: int) -> str | None:
     """Say why a checkpoint cannot be a state of this actor, naming both sides; None if it can."""
     here = f"slot {slot} runs {actor.kernel_type!r}"
     if ckpt.kernel_type != actor.kernel_type:

@@ -44,7 +44,7 @@ from ringnb.checkpoint.state import State
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointWarning, KernelStopped
-from ringnb.kernel.base import AbstractKernel, ActorCounters, QueueFull
+from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.messages.events import EventLog
@@ -52,7 +52,6 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.closing import close_parts, save_last
-from ringnb.session.compatibility import differences_to_tell, params_to_load
 from ringnb.session.fault_injection import Faults
 from ringnb.session.launching import (
     check_cell,
@@ -68,7 +67,7 @@ from ringnb.session.live_copy import copy_state, make_state
 from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
 from ringnb.session.reporter import ReportFunction, check_report_functions
-from ringnb.session.restore import check_fits, find_checkpoint
+from ringnb.session.restore import prepare_restore
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
@@ -76,7 +75,6 @@ from ringnb.session.statistics import SessionStatistics, session_table
 __all__ = ["Session"]
 
 _LOG = logging.getLogger("ringnb")
-_PAUSE_S = 0.7  # an interrupted call ends within a second, see `off_main`
 
 
 @final
@@ -446,23 +444,9 @@ class Session:
                 )
                 raise TimeoutError(msg)
         except KeyboardInterrupt:
-            self._pause_interrupted(slot)
+            self._live.pause_interrupted(slot)
             raise
         return self.current_step(slot)
-
-    def _pause_interrupted(self, slot: int) -> None:
-        try:
-            self._client.call(slot, Command.PAUSE, timeout_s=_PAUSE_S)
-        except (TimeoutError, QueueFull):
-            config = self._manager.config
-            limit = 2 + self._kernel.patience_s + config.on_close_timeout_s * config.on_close
-            text = (
-                f"slot {slot} was interrupted at step {self.current_step(slot)}, and has not ended the "
-                f"next one within {_PAUSE_S:g} s. It pauses when that step ends. If it never does, as "
-                "the update loops for ever, end this process (in a notebook: restart the kernel). "
-                f"close() and the end of the program leave it running after about {limit:g} s"
-            )
-            warn_caller(text, RuntimeWarning)
 
     def resume(self, slot: int | None = None) -> None:
         """Let actors run freely.
@@ -934,24 +918,12 @@ class Session:
         """
         slot = self._slot(slot)
         self._check()
-        actor = self._kernel.actors[slot]
-        ckpt = find_checkpoint(self._manager, slot, checkpoint, actor)
-        check_fits(ckpt, actor, slot)
-        present = self._live.params(slot)
-        loaded = params_to_load(params, ckpt, actor, slot, present)
-        registered = self._manager.registered.get(slot)
-        code = {} if registered is None else registered.code
-        remarks = differences_to_tell(ckpt, actor, slot, code, loaded, present)
-        for remark in remarks:
+        actor, present = self._kernel.actors[slot], self._live.params
+        restore = prepare_restore(self._manager, slot, actor, checkpoint, params, present)
+        for remark in restore.remarks:
             warn_caller(remark, CheckpointWarning)
-        newest = self._manager.history(slot)[-1:]
-        # With other parameters it is a state that no checkpoint has.
-        is_newest = loaded == ckpt.params and any(
-            (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest
-        )
-        remark = "; ".join(remarks)
         self._fresh.discard(slot)
-        return self._live.restore(slot, ckpt, loaded, is_newest=is_newest, remark=remark)
+        return self._live.restore(slot, restore)
 
     # -- the crank, by hand ---------------------------------------------------------------------
 
