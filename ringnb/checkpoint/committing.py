@@ -1,8 +1,9 @@
 """What the manager does to the store and for its observer, without holding its lock.
 
-`CheckpointManager.complete_snapshots` calls them in this order: `make_snapshot` joins each answer with
-what was registered, `save_all` commits them under free names, `release` gives borrowed data back, and
-`retire_after` deletes what retention no longer keeps. An `EventEmitter` reports each stage.
+`CheckpointManager.complete_snapshots` calls them in this order: `check_response` and `check_slots` look
+at each answer, `make_snapshot` joins it with what was registered, `save_all` commits them under free
+names, `release` gives borrowed data back, and `retire_after` deletes what retention no longer keeps. An
+`EventEmitter` reports each stage.
 """
 
 from __future__ import annotations
@@ -23,24 +24,53 @@ from ringnb.checkpoint.retention import Policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, continue_run
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
-from ringnb.errors import CheckpointError, CheckpointNotFound, StoreLocked
+from ringnb.errors import CheckpointError, CheckpointNotFound, SnapshotFailed, StoreLocked
 from ringnb.messages.events import Event, EventSink
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
 __all__ = [
     "EventEmitter",
     "Saving",
+    "check_response",
+    "check_slots",
     "delete_all",
     "make_snapshot",
     "release",
     "retire",
     "retire_after",
     "save_all",
+    "snapshot_failed",
 ]
 
 _MAX_ATTEMPTS = 100
 _NO_GUARD = Guard("off")
 logger = logging.getLogger("ringnb.checkpoint")
+
+
+def check_response(response: object) -> None:
+    """Raise TypeError for what is no answer to a request."""
+    if not isinstance(response, SnapshotResponse):
+        msg = f"response must be a SnapshotResponse, got {response!r} ({type(response).__name__})"
+        raise TypeError(msg)
+
+
+def check_slots(response: SnapshotResponse, actor: RegisteredActor) -> None:
+    """Raise ValueError if an answer comes from another slot than its request was issued to."""
+    if actor.actor_slot != response.actor_slot:
+        msg = (
+            f"response {response.request_id} comes from slot {response.actor_slot}, but its request "
+            f"was issued to slot {actor.actor_slot}: carry each response back under the request_id of "
+            "its own request"
+        )
+        raise ValueError(msg)
+
+
+def snapshot_failed(actor: RegisteredActor, why: str) -> SnapshotFailed:
+    """Return the error of a snapshot that the kernel could not take."""
+    return SnapshotFailed(
+        f"the snapshot of actor {actor.kernel_id!r} in slot {actor.actor_slot} failed: {why}; it is "
+        "retried, or request it again with request_snapshot"
+    )
 
 
 def make_snapshot(
@@ -210,15 +240,15 @@ def retire_after(
     `protect` has one more name that stays for each. Return what was deleted, with the actors' slots.
     """
     slots: dict[str, int] = {}
-    doomed: list[CheckpointInfo] = []
+    to_delete: list[CheckpointInfo] = []
     for s, name in zip(saved, protect, strict=True):
         snapshot = s.snapshot
         key = (snapshot.name_prefix, snapshot.kernel_id, snapshot.run)
         keep = [n for n in (s.name, name) if n is not None]
         found = _to_retire(storage, *key, policy, keep, s.receipt)
         slots.update((info.name, snapshot.actor_slot) for info in found)
-        doomed += found
-    return [(slots[info.name], info) for info in delete_all(storage, doomed)]
+        to_delete += found
+    return [(slots[info.name], info) for info in delete_all(storage, to_delete)]
 
 
 def _to_retire(
@@ -264,10 +294,10 @@ def _to_retire(
 
 
 def delete_all(
-    storage: CheckpointStorage, doomed: Sequence[CheckpointInfo]
+    storage: CheckpointStorage, to_delete: Sequence[CheckpointInfo]
 ) -> list[CheckpointInfo]:
     """Delete checkpoints; return those that were. A failure is logged: the next commit tries again."""
-    names = [info.name for info in doomed]
+    names = [info.name for info in to_delete]
     try:
         if len(names) == 1:
             storage.delete(names[0])
@@ -277,7 +307,7 @@ def delete_all(
     except Exception as error:  # noqa: BLE001 - logged below
         errors = [error] * len(names)
     retired = []
-    for info, why in zip(doomed, errors, strict=True):
+    for info, why in zip(to_delete, errors, strict=True):
         if why is None:
             retired.append(info)
         elif not isinstance(why, CheckpointNotFound):  # else another manager retired it first

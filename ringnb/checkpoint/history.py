@@ -19,7 +19,15 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
-__all__ = ["Fits", "find_latest", "fits_type", "newest_verified", "of_actor", "read_history"]
+__all__ = [
+    "Fits",
+    "find_latest",
+    "fits_type",
+    "newest_sound",
+    "newest_verified",
+    "of_actor",
+    "read_history",
+]
 
 Fits: TypeAlias = Callable[[Checkpoint], str | None]  # why it does not fit, None if it does
 _MAX_READS = 5
@@ -112,6 +120,17 @@ def newest_verified(
         )
         raise CheckpointCorrupt(msg)
     return None, corrupt, misfits
+
+
+def newest_sound(
+    storage: CheckpointStorage, name_prefix: str, actor_slot: int, kernel_id: str | None
+) -> list[str]:
+    """Return the name of an actor's newest checkpoint that verifies, in a list; [] if none does."""
+    try:
+        found, _, _ = newest_verified(storage, name_prefix, actor_slot, kernel_id)
+    except CheckpointCorrupt:
+        return []
+    return [] if found is None else [found.name]
 
 
 def fits_type(kernel_type: str | None) -> Fits:

@@ -19,22 +19,25 @@ from ringnb.checkpoint.budget import StoreBudget
 from ringnb.checkpoint.committing import (
     EventEmitter,
     Saving,
+    check_response,
+    check_slots,
     delete_all,
     make_snapshot,
     release,
     retire_after,
     save_all,
+    snapshot_failed,
 )
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import (
     find_latest,
     fits_type,
-    newest_verified,
+    newest_sound,
     of_actor,
     read_history,
 )
-from ringnb.checkpoint.pruning import PrunedRun, check_discard, prune_runs
+from ringnb.checkpoint.pruning import PrunedRun, check_discard, find_by_name, prune_runs
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import (
     Policy,
@@ -50,12 +53,7 @@ from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.document import describe_bad
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.errors import (
-    CheckpointCorrupt,
-    CheckpointError,
-    CheckpointNotFound,
-    SnapshotFailed,
-)
+from ringnb.errors import CheckpointError
 from ringnb.messages.events import EventSink
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
@@ -448,24 +446,14 @@ class CheckpointManager:
         saving: dict[int, tuple[PendingRequest, Saving]],
     ) -> None:
         """Check an answer and add it to those that are being saved, unless no request waits for it."""
-        if not isinstance(response, SnapshotResponse):
-            msg = (
-                f"response must be a SnapshotResponse, got {response!r} ({type(response).__name__})"
-            )
-            raise TypeError(msg)
+        check_response(response)
         with self._lock:
             pending = self._schedule.waiting(response.request_id)
         if pending is None:
             self._ignore(response)
             return
         actor, parent = pending.scheduled.actor, pending.parent
-        if actor.actor_slot != response.actor_slot:
-            msg = (
-                f"response {response.request_id} comes from slot {response.actor_slot}, but its "
-                f"request was issued to slot {actor.actor_slot}: carry each response back under the "
-                "request_id of its own request"
-            )
-            raise ValueError(msg)
+        check_slots(response, actor)
         snapshot = None  # as it stays if the kernel could not take it
         if response.success:
             guard = self._config.state_guard
@@ -489,11 +477,7 @@ class CheckpointManager:
             release(response.data)
             why = response.error or "the kernel gave no reason"
             self._events.failed(response, why)
-            msg = (
-                f"the snapshot of actor {actor.kernel_id!r} in slot {actor.actor_slot} failed: "
-                f"{why}; it is retried, or request it again with request_snapshot"
-            )
-            raise SnapshotFailed(msg)
+            raise snapshot_failed(actor, why)
 
     def _ignore(self, response: SnapshotResponse) -> None:
         """Release an answer that no request waits for; then CheckpointError if the manager is closed."""
@@ -765,13 +749,7 @@ class CheckpointManager:
         CheckpointError
             If it is pinned, or the newest of its actor that verifies.
         """
-        for slot in self.registered:
-            info = next((e for e in self.history(slot) if e.name == name), None)
-            if info is not None:
-                break
-        else:
-            msg = f"no registered actor has a checkpoint {name!r}: see list_checkpoints()"
-            raise CheckpointNotFound(msg)
+        slot, info = find_by_name(name, ((s, self.history(s)) for s in self.registered))
         check_discard(info, self._newest_sound(slot))
         freed = self._storage.freed_by([name])
         if not dry_run:
@@ -830,12 +808,7 @@ class CheckpointManager:
         return [*([] if live is None else [live.name]), *self._newest_sound(slot)]
 
     def _newest_sound(self, slot: int) -> list[str]:
-        """Return the name of an actor's newest checkpoint that verifies, in a list; [] if none does."""
-        try:
-            found, _, _ = newest_verified(self._storage, *self._actor_key(slot))
-        except CheckpointCorrupt:
-            return []
-        return [] if found is None else [found.name]
+        return newest_sound(self._storage, *self._actor_key(slot))
 
     def _actor_key(self, actor_slot: int) -> tuple[str, int, str | None]:
         """Return prefix, slot and identity, by which the store knows a slot's checkpoints."""

@@ -1,4 +1,4 @@
-"""Delete whole runs by hand: those that an actor has left behind.
+"""Delete by hand: whole runs, those that an actor has left behind, or one checkpoint.
 
 Retention works within a run, so the runs of earlier starts stay until a user deletes them. A preview
 and the deletion are the same function, so that both say the same.
@@ -6,7 +6,7 @@ and the deletion are the same function, so that both say the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -18,7 +18,7 @@ from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
-__all__ = ["PrunedRun", "check_discard", "prune_runs"]
+__all__ = ["PrunedRun", "check_discard", "find_by_name", "prune_runs"]
 
 
 @final
@@ -163,13 +163,25 @@ def _why_kept(
     return "the live state continues from it" if e.name in stay else None
 
 
-def _delete(storage: CheckpointStorage, doomed: Sequence[CheckpointInfo]) -> Run:
+def _delete(storage: CheckpointStorage, to_delete: Sequence[CheckpointInfo]) -> Run:
     """Delete checkpoints, and return those that were; raise the first failure after that."""
-    errors = storage.delete_many([e.name for e in doomed]) if doomed else []
+    errors = storage.delete_many([e.name for e in to_delete]) if to_delete else []
     for error in errors:
         if error is not None and not isinstance(error, CheckpointNotFound):
             raise error
-    return [e for e, error in zip(doomed, errors, strict=True) if error is None]
+    return [e for e, error in zip(to_delete, errors, strict=True) if error is None]
+
+
+def find_by_name(
+    name: str, histories: Iterable[tuple[int, Iterable[CheckpointInfo]]]
+) -> tuple[int, CheckpointInfo]:
+    """Find a checkpoint in the histories of slots, and return the slot too; CheckpointNotFound."""
+    for slot, history in histories:
+        for info in history:
+            if info.name == name:
+                return slot, info
+    msg = f"no registered actor has a checkpoint {name!r}: see list_checkpoints()"
+    raise CheckpointNotFound(msg)
 
 
 def check_discard(info: CheckpointInfo, newest: Collection[str]) -> None:
