@@ -9,20 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from ringnb._support.checks import is_integer
 from ringnb.plots.style import (
     DIVERGING,
     LINE,
-    NOT_FINITE,
     Drawable,
     Scale,
     axis_label,
     check_checkpoint,
     check_checkpoints,
+    count_lost,
+    draw_colour_bar,
     make_axes,
     make_figure,
     pick_field,
@@ -91,7 +90,7 @@ def _draw(
     if data.ndim == 2:
         _image(ax, data, dims, checkpoint, scale)
         if colour_bar:
-            _colour_bar(ax.figure, ax, scale, label)
+            draw_colour_bar(ax, scale, label)
         return
     dx = spacing(checkpoint) or 1.0
     ax.plot((np.arange(data.size) + 0.5) * dx, data, color=LINE)
@@ -117,24 +116,7 @@ def _image(
     )
     ax.set_xlabel(axis_label(checkpoint, dims[1]))
     ax.set_ylabel(axis_label(checkpoint, dims[0]))
-    bad = int(data.size - np.isfinite(data).sum())
-    if bad:
-        ax.text(
-            0.02,
-            0.98,
-            f"{bad:,} of {data.size:,} values are not finite (red)",
-            transform=ax.transAxes,
-            va="top",
-            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": NOT_FINITE},
-        )
-
-
-def _colour_bar(figure: Any, axes: Any, scale: Scale, label: str) -> None:
-    bar = figure.colorbar(ScalarMappable(scale.norm, scale.cmap), ax=axes, label=label)
-    if scale.ticks:
-        bar.set_ticks([v for v, _ in scale.ticks], labels=[text for _, text in scale.ticks])
-    elif isinstance(bar.formatter, ScalarFormatter):
-        bar.formatter.set_useOffset(False)  # values themselves: nobody adds 1e-7 to 6e-1
+    count_lost(ax, np.isfinite(data), "values", "are not finite (red)")
 
 
 def size_for(data: npt.NDArray[Any], height: float) -> tuple[float, float]:
@@ -260,7 +242,7 @@ def film(
         ax.set_title(when(one).replace(", ", "\n"), fontsize="medium")
         ax.label_outer()
     figure.suptitle(f"{history[0].kernel_id}: {name}{cuts[0].words}")
-    _colour_bar(figure, grid.ravel().tolist(), scale, quantity(history[0], name))
+    draw_colour_bar(grid.ravel().tolist(), scale, quantity(history[0], name))
     return figure
 
 

@@ -8,18 +8,18 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 
 from ringnb._support.checks import check_int, is_integer
 from ringnb.plots.fields import cut_of, size_for
 from ringnb.plots.style import (
     LINE,
     LINE_COLOURS,
-    NOT_FINITE,
     Drawable,
     axis_label,
     check_checkpoint,
     check_checkpoints,
+    count_lost,
+    draw_colour_bar,
     make_axes,
     pick_field,
     quantity,
@@ -113,7 +113,7 @@ def particles(
             norm=scale.norm,
             plotnonfinite=True,
         )
-        _bar(ax, scale.norm, scale.cmap, label)
+        draw_colour_bar(ax, scale, label)
     ax.set_aspect("equal")
     if placed.any():
         ends = [(float(a[placed].min()), float(a[placed].max())) for a in (xs, ys)]
@@ -124,26 +124,8 @@ def particles(
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
     ax.set_title(title_of(checkpoint))
-    _tell_lost(ax, placed, "particles", "have no finite place")
+    count_lost(ax, placed, "particles", "have no finite place")
     return ax
-
-
-def _bar(ax: Axes, norm: Any, cmap: Any, label: str) -> None:
-    figure: Any = ax.figure
-    figure.colorbar(ScalarMappable(norm, cmap), ax=ax, label=label)
-
-
-def _tell_lost(ax: Axes, whole: npt.NDArray[np.bool_], things: str, what: str) -> None:
-    lost = int(whole.size - whole.sum())
-    if lost:
-        ax.text(
-            0.02,
-            0.98,
-            f"{lost:,} of {whole.size:,} {things} {what}",
-            transform=ax.transAxes,
-            va="top",
-            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": NOT_FINITE},
-        )
 
 
 def vectors(
@@ -238,14 +220,14 @@ def vectors(
             density=most / 24,
             linewidth=1.0,
         )
-    _bar(ax, scale.norm, scale.cmap, f"magnitude of {quantity(checkpoint, u)}, {v}")
+    draw_colour_bar(ax, scale, f"magnitude of {quantity(checkpoint, u)}, {v}")
     ax.set_xlim(0, nx * dx)
     ax.set_ylim(0, ny * dx)
     ax.set_aspect("equal")
     ax.set_xlabel(axis_label(checkpoint, cuts[0].dims[1]))
     ax.set_ylabel(axis_label(checkpoint, cuts[0].dims[0]))
     ax.set_title(title_of(checkpoint) + cuts[0].words)
-    _tell_lost(ax, np.isfinite(speed), "vectors", "are not finite")
+    count_lost(ax, np.isfinite(speed), "vectors", "are not finite")
     return ax
 
 

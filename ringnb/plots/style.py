@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from ringnb._support.checks import is_number
 from ringnb.checkpoint.state import State
@@ -31,6 +33,8 @@ __all__ = [
     "axis_label",
     "check_checkpoint",
     "check_checkpoints",
+    "count_lost",
+    "draw_colour_bar",
     "main_field",
     "make_axes",
     "make_figure",
@@ -237,6 +241,30 @@ def scale_for(
         return Scale(TWO_COLOURS, norm, labels)
     colours = matplotlib.colormaps[cmap or (DIVERGING if kind == "diverging" else SEQUENTIAL)]
     return Scale(colours.with_extremes(bad=NOT_FINITE), Normalize(low, high))
+
+
+def draw_colour_bar(axes: Any, scale: Scale, label: str) -> None:
+    """Draw the colours of a scale beside axes, one or a list of them."""
+    figure: Any = (axes[0] if isinstance(axes, list) else axes).figure
+    bar = figure.colorbar(ScalarMappable(scale.norm, scale.cmap), ax=axes, label=label)
+    if scale.ticks:
+        bar.set_ticks([v for v, _ in scale.ticks], labels=[text for _, text in scale.ticks])
+    elif isinstance(bar.formatter, ScalarFormatter):
+        bar.formatter.set_useOffset(False)  # values themselves: nobody adds 1e-7 to 6e-1
+
+
+def count_lost(ax: Axes, whole: npt.NDArray[np.bool_], things: str, what: str) -> None:
+    """Say in a panel of how many things, those that are not `whole`, something is true; if of any."""
+    lost = int(whole.size - whole.sum())
+    if lost:
+        ax.text(
+            0.02,
+            0.98,
+            f"{lost:,} of {whole.size:,} {things} {what}",
+            transform=ax.transAxes,
+            va="top",
+            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": NOT_FINITE},
+        )
 
 
 def _check_limits(limits: Any) -> tuple[float, float]:
