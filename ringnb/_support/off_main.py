@@ -41,6 +41,7 @@ __all__ = [
     "hand_over",
     "off_main",
     "off_main_if_handled",
+    "placed",
     "prepare",
     "warn_caller",
 ]
@@ -48,6 +49,8 @@ __all__ = [
 _SPARE = 3  # a call, one in its handler, and one in a handler that interrupts that
 _PATIENCE_S = 1.0  # an interrupted call ends within so long, or is left to its helper
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+_Place = tuple[str, int, dict[str, Any]]  # a file, a line, and the global names there
+_NOWHERE: _Place = ("<ringnb>", 1, {"__name__": "ringnb"})
 
 # A handler that is no Python function runs no Python, and one of these is none.
 _RUNS_NO_PYTHON = frozenset((None, int(signal.SIG_DFL), int(signal.SIG_IGN)))
@@ -76,7 +79,7 @@ class _Call(_Interruptible):
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function: Callable[[], Any] = function
-        self.caller = _users_line()
+        self.caller = _place()
         self.context = contextvars.copy_context()
         self.done = _thread.allocate_lock()
         self.done.acquire()
@@ -195,21 +198,47 @@ def check_interrupted() -> None:
         raise KeyboardInterrupt
 
 
+def placed(function: Callable[[], object]) -> Callable[[], object]:
+    """Make a thread's body of a function: what it warns of is shown at the user's line of now."""
+    file, line, names = _place()
+    # A thread must not hold what the user's module does: it would keep an abandoned session alive.
+    place = file, line, {"__name__": names.get("__name__")}
+
+    def body() -> None:
+        """Run on the thread."""
+        _current.place = place
+        function()
+
+    return body
+
+
 def warn_caller(text: str, category: type[Warning]) -> None:
-    """Warn at the user's line that has made the call, also on the helper that carries it out."""
-    call: _Interruptible | None = getattr(_current, "call", None)
-    file, line, names = call.caller if isinstance(call, _Call) else _users_line()
+    """Warn at the user's line that has made the call, also on the helper that carries it out.
+
+    On a thread of the package's, at the line that has made it start (`placed`).
+    """
+    file, line, names = _place()
     registry = names.setdefault("__warningregistry__", {})
     module = names.get("__name__") or "<unknown>"  # with None the warning would be dropped
     warnings.warn_explicit(text, category, file, line, module, registry)
 
 
-def _users_line() -> tuple[str, int, dict[str, Any]]:
-    """Return file, line and global names of the innermost caller that is not of the package."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+def _place() -> _Place:
+    """Return the user's line for which this thread works."""
+    call: _Interruptible | None = getattr(_current, "call", None)
+    if isinstance(call, _Call):
+        return call.caller
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        names = frame.f_globals
+        module = str(names.get("__name__")).partition(".")[0]
+        file = frame.f_code.co_filename
+        # `threading` calls what a thread of the user's runs, `contextlib` what ends a block.
+        if not file.startswith(_PACKAGE) and module not in sys.stdlib_module_names:
+            return file, frame.f_lineno, names
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals
+    place: _Place = getattr(_current, "place", _NOWHERE)
+    return place
 
 
 def _carry_out(call: _Call) -> Any:

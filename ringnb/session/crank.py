@@ -1,8 +1,8 @@
 """One snapshot request moved by hand, stage by stage, with everything stopped in between.
 
-`Crank` drives a `Session` that was opened with ``service=False``. Nothing of it is a simulation: the
-request lies on the real H2K ring, whose lane does not read it; the state lies in the real staging
-buffer, and the kernel keeps the answer back; the commit is paused between its last fsync and its rename.
+`Crank` drives a `Session` that was opened with ``service=False``. Nothing is simulated: the request
+lies on the real H2K ring, whose lane does not read it; the state lies in the real staging buffer, and
+the kernel keeps the answer back; the commit is paused between its last fsync and its rename.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+from ringnb._support.off_main import placed
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.directory import files
 from ringnb.errors import SnapshotFailed
@@ -56,7 +57,7 @@ class PausedCommit:
         self._allowed = 0  # stops that it may go on from
         self._done = False
         self._changed = threading.Condition()  # guards the three above
-        self._thread = threading.Thread(target=self._run, name="ringnb-crank", daemon=True)
+        self._thread = threading.Thread(target=placed(self._run), name="ringnb-crank", daemon=True)
         self._thread.start()
 
     @property
@@ -111,9 +112,8 @@ class PausedCommit:
         return done
 
     def _is_stop(self, name: str, arguments: tuple[Any, ...]) -> bool:
-        if (
-            name == "sync_filesystem"
-        ):  # in place of the syncs of a small commit, if the disk is idle
+        # It takes the place of the syncs of a small commit, if the disk is idle.
+        if name == "sync_filesystem":
             return self._reached == 0
         if name != "sync_directory":
             return False

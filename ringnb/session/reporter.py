@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, final
 
 from ringnb._support.checks import check_name, is_number
-from ringnb._support.off_main import check_interrupted
+from ringnb._support.off_main import check_interrupted, placed
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.report import RESERVED, Report, ReportOrigin, reports_beside
 from ringnb.checkpoint.report_writer import LineWriter, ReportWriter
@@ -98,7 +98,7 @@ class Reporter:
             if self._thread is None:
                 self._client.on_held = self._on_held
                 self._thread = threading.Thread(
-                    target=self._serve, name="ringnb-reporter", daemon=True
+                    target=placed(self._serve), name="ringnb-reporter", daemon=True
                 )
                 self._thread.start()
         wish = _Wish(every, dict(functions), self._present_origin(slot))

@@ -21,12 +21,12 @@ import math
 import queue
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import final
 
+from ringnb._support.off_main import placed, warn_caller
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
 from ringnb.kernel.base import QueueFull
@@ -99,7 +99,7 @@ class SnapshotService:
     def start(self) -> None:
         """Start the service thread and the writer thread."""
         for name, body in (("service", self._serve), ("writer", self._write)):
-            thread = threading.Thread(target=body, name=f"ringnb-{name}", daemon=True)
+            thread = threading.Thread(target=placed(body), name=f"ringnb-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -390,7 +390,7 @@ class SnapshotService:
     def warn(self, text: str) -> None:
         """Warn; where warnings are errors, the next `check` raises it."""
         try:
-            warnings.warn(text, CheckpointWarning, stacklevel=3)
+            warn_caller(text, CheckpointWarning)
         except CheckpointWarning as raised:
             self.keep_failure(raised)
 

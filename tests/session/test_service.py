@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import threading
 import time
 import warnings
@@ -64,7 +65,9 @@ def test_rule_06_an_automatic_failure_is_an_event_a_warning_and_a_retry():
     gate = Gate(memory())
     gate.error = FULL
     config = rn.CheckpointConfig(interval=0.2)
-    with pytest.warns(rn.CheckpointWarning, match=r"'mixer_0'.*will be retried.*No space left"):
+    with pytest.warns(
+        rn.CheckpointWarning, match=r"'mixer_0'.*will be retried.*No space left"
+    ) as told:
         with rn.Session(Mixer(SHAPE), config=config, storage=gate) as s:
             deadline = time.monotonic() + 10
             while not s.events.select("failed") and time.monotonic() < deadline:
@@ -74,6 +77,9 @@ def test_rule_06_an_automatic_failure_is_an_event_a_warning_and_a_retry():
                 time.sleep(0.005)
             assert s.statistics().completed >= 1
             assert s.statistics().failed >= 1
+    # Of all that is in a thread's stack, nothing is the user's: it is shown where that was started.
+    assert {w.filename for w in told} == {__file__}
+    assert "with rn.Session(" in linecache.getline(__file__, told[0].lineno)
 
 
 def test_rule_12_a_failed_commit_of_an_unregistered_actor_ends_no_thread():

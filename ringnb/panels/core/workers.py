@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import final
 
+from ringnb._support.off_main import placed
+
 __all__ = ["BackgroundThread", "Drawer", "Worker"]
 
 Job = Callable[[], None]
@@ -24,7 +26,7 @@ class BackgroundThread(ABC):
     """A thread that runs from `start` on until `stop`. What it does handles its own exceptions."""
 
     def __init__(self, name: str) -> None:
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=placed(self._run), name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""

@@ -21,7 +21,6 @@ import contextlib
 import itertools
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ringnb._support.machine import available_cores
+from ringnb._support.off_main import warn_caller
 from ringnb._support.pool import WorkerPool
 from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.directory import files
@@ -262,7 +262,7 @@ class DirectoryBackend(Backend):
     def _settle(self) -> None:
         """Make durable what a killed writer may have renamed and not synced; and the trash.
 
-        A user's files in a checkpoint that is deleted go through the trash: it must outlive the power.
+        A user's files in a checkpoint that is deleted go through the trash: no power cut may take it.
         """
         if self._durable:
             files.sync_directory(self._work_area.path)
@@ -278,11 +278,10 @@ class DirectoryBackend(Backend):
             return
         seen, self._checked_root = self._checked_root, None
         if seen is not None:
-            warnings.warn(
+            warn_caller(
                 f"the store {str(self._path)!r} was removed while it was in use, moved away, or covered "
                 "by a mount, and its checkpoints with it; a new store is created",
                 CheckpointWarning,
-                stacklevel=2,
             )
         with contextlib.suppress(FileExistsError):
             files.make_directory(self._path)
@@ -556,12 +555,12 @@ class DirectoryBackend(Backend):
         """Rename all out of the store, sync once, then unlink."""
         return [explain(self._path, result) for result in self._discard(list(names.items()))]
 
-    def _discard(self, doomed: Sequence[tuple[str, set[str] | None]]) -> list[Exception | None]:
+    def _discard(self, to_delete: Sequence[tuple[str, set[str] | None]]) -> list[Exception | None]:
         """Remove checkpoints; return what came of each. Without keys, their documents know them."""
-        results: list[Exception | None] = [None] * len(doomed)
+        results: list[Exception | None] = [None] * len(to_delete)
         moved: dict[int, Path] = {}
         try:
-            for place, (name, _) in enumerate(doomed):
+            for place, (name, _) in enumerate(to_delete):
                 trash = self._work_area.new_trash(name)
                 try:
                     self._move_out(name, trash)
@@ -580,7 +579,7 @@ class DirectoryBackend(Backend):
             self._work_area.littered = True
             raise
         for place, trash in moved.items():
-            self._work_area.remove_checkpoint(trash, doomed[place][1])
+            self._work_area.remove_checkpoint(trash, to_delete[place][1])
         return results
 
     def _move_out(self, name: str, target: Path) -> None:
