@@ -14,7 +14,7 @@ Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses
     compatibility     what differs between a checkpoint and that actor: code, parameters
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread
-    staging           a staging buffer on loan; whoever loses it gives it back
+    staging           a staging buffer on loan, given back when nothing refers to it any more
     step_schedule     when the service requests a snapshot by the step count
     change_tracking   which actors have nothing new to save
     failures          one warning for a full disk, not hundreds
@@ -46,8 +46,8 @@ service the caller does it all: `take_snapshot` calls `send`, `pump` and `comple
 
 An automatic snapshot begins in `service.turn`, where the manager is polled. If its commit fails, the
 manager sets a time for the retry, and the writer thread warns. A restore runs on the caller's thread:
-`find_checkpoint`, `check_fits`, `differences_to_tell`, then `fill_buffers`, which reads and verifies
-every byte; only then is the command sent.
+`prepare_restore` finds the checkpoint, checks that it fits and says what differs, then `fill_buffers`
+reads and verifies every byte; only then is the command sent.
 
 The package imports `ringnb.checkpoint`, `ringnb.kernel` and what lies below them; never panels, plots,
 the course or the command line. Panels are found by an entry point, and subscribe to

@@ -1,7 +1,7 @@
 """The end of a session: a last checkpoint of what has changed, then everything is released.
 
-`close_parts` is what ``Session.close`` does. Nothing that goes wrong with the last checkpoint keeps the
-session from being closed, and nothing of it hides the exception for which it is closed.
+`close_parts` is what ``Session.close`` does. A last checkpoint that fails neither keeps the session from
+being closed nor hides the exception that has ended the ``with`` block.
 """
 
 from __future__ import annotations

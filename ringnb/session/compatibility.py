@@ -115,10 +115,8 @@ def _differing_params(
     params: Mapping[str, float],
     live: Mapping[str, float],
 ) -> str:
-    start, there = (
-        actor.start_params(slot),
-        actor.start_params(ckpt.actor_slot),
-    )  # seeds differ by slot
+    # Seeds differ by slot.
+    start, there = (actor.start_params(s) for s in (slot, ckpt.actor_slot))
     # What has changed since the start was changed by hand: to go back is then what is wanted.
     others = [n for n, v in params.items() if v not in (start[n], there[n]) and live[n] == start[n]]
     if not others:

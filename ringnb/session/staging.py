@@ -1,4 +1,4 @@
-"""A staging buffer on loan from the kernel: whoever loses it gives it back by that."""
+"""A staging buffer on loan from the kernel: it goes back when nothing refers to the loan any more."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Snapshots by the step count: which actors have passed a step at which one is wanted.
 
-The checkpoint manager schedules by the clock. `StepSchedule` adds the other habit of simulations, a
-checkpoint every so many steps. The service asks it at each turn. It knows no kernel and no manager.
+The checkpoint manager schedules by the clock. `StepSchedule` adds the other schedule that simulations
+use: a checkpoint every so many steps. The service asks it at each turn. It knows no kernel and no
+manager.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class SnapshotTransport:
         # The simulated time of each actor, as the kernel has confirmed it, in the order of its replies.
         self.clocks = [actor.clock for actor in client.kernel.actors]
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
-        log.subscribe(self._on_commit, "committed")  # before who waits for it goes on
+        log.subscribe(self._on_commit, "committed")  # before those who wait for it go on
         log.subscribe(self._on_end, *_ENDED)
 
     def _on_end(self, event: Event) -> None:

@@ -26,9 +26,8 @@ class CheckpointChoices:
         self._histories = histories
         self._looked: tuple[str, int, int] = ("", 0, 0)
         self.slot = 0  # of the selected actor
-        self.damages = (
-            0  # rises whenever another checkpoint is known to be damaged, or is no longer
-        )
+        # Rises whenever another checkpoint is known to be damaged, or is no longer.
+        self.damages = 0
 
     def update(self, histories: Histories) -> None:
         """Take over what is stored now; forget the verdicts on what is deleted."""

@@ -1,7 +1,7 @@
 """What panels say: one list for a session, in which a problem is counted, and settled when it is mended.
 
 A message without a key is said and passes. A problem's key is an actor and a kind of trouble: it is
-*open* until it is settled or dismissed; said again, it raises its count instead of standing there twice.
+*open* until it is settled or dismissed; said again, it counts up instead of appearing twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures as one byte per cell: 0 is a value that is not finite, 1 to 255 are low to high.
 
 The page colours them (`static/pixels.js`), so that another colour map needs no message and a picture
-fits the page's theme. A byte is packed as its difference from what its neighbours let expect, then
+fits the page's theme. A byte is packed as its difference from what its neighbours predict, then
 deflated: a third of the time of a PNG, and no larger.
 """
 

@@ -24,9 +24,8 @@ from ringnb.session.statistics import SessionStatistics
 
 __all__ = ["ActorState", "SessionState", "StateReader"]
 
-_STORE_READ_S = (
-    2.0  # the store is read so often even without a new event: other processes may write it
-)
+# The store is read so often even without a new event: other processes may write it.
+_STORE_READ_S = 2.0
 _MOST_EVENTS = 400
 _RUNNING = "running"
 _FIRST = 32  # of very many actors, so many are looked at besides the selected one

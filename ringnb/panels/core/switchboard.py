@@ -41,9 +41,9 @@ class Switchboard:
         self.hand.connect(self._receive)
 
     def on_do(self, name: str, handler: Handler) -> None:
-        """Have one action (``"live.param"``) or all of a word (``"live"``) served.
+        """Have a handler serve one action (``"live.param"``) or all actions of a word (``"live"``).
 
-        The handler gets what is behind the first dot, and the page's message. It is called on Jupyter's
+        It gets what is behind the first dot, and the page's message. It is called on Jupyter's
         thread, and only enqueues. A later one of the same name replaces it.
         """
         self._handlers[name] = handler

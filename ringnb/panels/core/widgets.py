@@ -7,7 +7,7 @@ Two kinds, never mixed, so that every widget has one writer:
 * the one *control*, `Hand`: the page writes it, the kernel never.
 
 A view holds board and hand of its session: what it shows comes from the one, what it asks for goes by
-the other. ``common.js`` says how: ``part(model, "board")``, ``sender(...)``.
+the other. ``common.js`` says how: ``part(model, "board")``, ``send(board, hand, ...)``.
 """
 
 from __future__ import annotations

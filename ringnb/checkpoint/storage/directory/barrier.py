@@ -27,7 +27,7 @@ _TRUSTED = frozenset(
         *(0x794C7630, 0x01021994),
     ]
 )
-# Where it was measured that one commit alone gains, too: btrfs, say, commits much else at a barrier.
+# Where it was measured that one commit alone gains, too: btrfs, for example, commits much else at one.
 _QUICK = frozenset([0xEF53])
 _REPORTING_LINUX = (5, 8)  # since then, syncfs reports a write that failed
 # A commit's own fsyncs take milliseconds: in that time a disk writes more than this. As long as no more

@@ -1,8 +1,8 @@
 """What a local store holds, remembered between calls and kept up to date cheaply.
 
 `Listing` reads a checkpoint's document when it is new, notices from the directory's time stamp that
-another process changed something, and takes the changes of this process over without looking at the
-rest, so that a commit costs the same in a store of ten and of ten thousand.
+another process changed something, and notes this process's own changes without looking at the rest, so
+that a commit costs the same in a store of ten and of ten thousand.
 
 Documents that were exchanged or damaged in place are noticed as well: each look examines the time
 stamps of those it returns, up to 250 of them; a longer list is gone through in turns. No look is

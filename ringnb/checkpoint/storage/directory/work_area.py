@@ -1,4 +1,4 @@
-"""The directory beside a local store in which ringnb works: in the store lie checkpoints only.
+"""The directory beside a local store in which ringnb works: the store itself holds only checkpoints.
 
 What is staged here is renamed into the store, so it has to be on the store's own file system. It lies
 beside the store, and inside only where the store's parent cannot be written, or is another file
@@ -121,7 +121,7 @@ class WorkArea:
         for folder in reversed(missing):
             with contextlib.suppress(FileExistsError):
                 files.make_directory(folder)
-            # A durable store in a directory that is lost is lost.
+            # A power cut must not take the directory, and a durable store with it.
             files.sync_directory(folder.parent)
         area = self.locate(None)
         for folder in (area, *(area / name for name in _EMPTIED)):
