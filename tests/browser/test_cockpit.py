@@ -225,6 +225,12 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     keys.press("Escape")
     expect(name).to_be_focused()
     expect(cockpit.locator(".rn-line [data-run='1']")).to_contain_text("calm d")
+    name.press("Enter")
+    keys.type("wild")
+    keys.press("Enter")
+    expect(naming).to_be_hidden()
+    expect(name).to_be_focused()
+    expect(cockpit.locator(".rn-line [data-run='1']")).to_contain_text("wild")
     # The sheet is one stop; arrows go through it, and the playhead with them.
     cockpit.get_by_role("tab", name="Keep").press("Enter")
     tiles = cockpit.get_by_role("listbox", name="Checkpoints, newest first").get_by_role("option")

@@ -105,6 +105,8 @@ def test_restore_begins_a_run_and_undo_brings_back_the_same_bits(notebook):
     expect(timeline.locator("[data-mark] .rn-square")).to_have_count(6)  # the state before is kept
     assert notebook.python("print(session.current_step(0))").strip() == "200"
     screenshot(timeline, "deck-restored")
+    notebook.python("session.snapshot(1)")  # what comes by itself does not take the way back
+    timeline.page.wait_for_timeout(4500)
     line.get_by_role("button", name="Undo").click()
     expect(line).to_contain_text("continues from step 520")
     same = "all((before[k] == v).all() for k, v in session.state(0).numpy().items())"

@@ -56,7 +56,8 @@ function switchOff(board, silent) {
     board.rnFlags = null;
   }
 }
-// What the line says: silence, then what waits, then what the user has just done, then what is open.
+// What the line says: silence, then what waits, then what the user has just done, then what is open, then what can
+// still be undone: a commit that follows by itself does not take that away.
 function choose(board, beats, hidden) {
   const silent = beats ? silence(board) : 0;
   if (silent) return { kind: "problem", key: "silent", count: 1, actions: [], text: `No sign of life for ${silent} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected` };
@@ -66,7 +67,10 @@ function choose(board, beats, hidden) {
   if (note && now - note.at < 8 && !(newest && !newest.byItself && newest.at > note.at)) return note;
   const asked = messages.filter((m) => !m.byItself).at(-1);
   if (asked && now - asked.at < 4) return asked;
-  return messages.filter((m) => m.open).at(-1) ?? newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
+  const open = messages.filter((m) => m.open).at(-1);
+  if (open) return open;
+  if (asked?.actions.length && now - asked.at < 60) return asked;
+  return newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
 }
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();

@@ -337,7 +337,9 @@ function makeDrawing(root, board, act, subscriptions) {
   naming.addEventListener("blur", () => closeName(true));
   naming.addEventListener("keydown", (event) => {
     event.stopPropagation();
-    if (event.key === "Enter" || event.key === "Escape") closeName(event.key === "Enter");
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault(); // else it presses the button that gets the focus
+    closeName(event.key === "Enter");
   });
   svg.addEventListener("dblclick", (event) => {
     const [x, y] = place(event), lane = G && x < G.scale.left - 9 ? laneUnder(y) : null;
