@@ -74,7 +74,7 @@ def run_within(
             if peak > limit:
                 end(process)
                 sys.exit(f"more than {limit >> 20} MiB: {' '.join(command)}")
-            time.sleep(0.02)
+            time.sleep(0.1)  # a look takes milliseconds of the tests beside it
         if visiting is not None:
             served = process.poll() is None
             end(process)
