@@ -7,14 +7,16 @@ the same store, see what the first one sees. This module knows no schedule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TypeAlias
 
 from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
 from ringnb.checkpoint.naming import damaged_name, expand_prefix
+from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
@@ -23,6 +25,7 @@ __all__ = [
     "Fits",
     "find_latest",
     "fits_type",
+    "newest_of",
     "newest_sound",
     "newest_verified",
     "of_actor",
@@ -31,6 +34,7 @@ __all__ = [
 
 Fits: TypeAlias = Callable[[Checkpoint], str | None]  # why it does not fit, None if it does
 _MAX_READS = 5
+_FEW = 32  # actors, for whose histories one after the other is asked
 
 
 def read_history(
@@ -43,6 +47,16 @@ def read_history(
     if kernel_id is not None:
         return storage.history(expand_prefix(name_prefix, kernel_id), kernel_id)
     return of_actor(storage.catalogue(), name_prefix, actor_slot, None)
+
+
+def newest_of(
+    storage: CheckpointStorage, actors: Sequence[RegisteredActor]
+) -> list[CheckpointInfo | None]:
+    """Return each actor's newest checkpoint that is not damaged; of many, the store is read once."""
+    history = storage.history
+    if len(actors) > _FEW:
+        history = Catalogue(storage.catalogue()).history
+    return [next(iter(history(a.name_prefix, a.kernel_id)[-1:]), None) for a in actors]
 
 
 def of_actor(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NoReturn, Self, final
 
 from ringnb._support.checks import check_json, check_slot, check_text, refuse_pickle
@@ -33,6 +32,7 @@ from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import (
     find_latest,
     fits_type,
+    newest_of,
     newest_sound,
     of_actor,
     read_history,
@@ -177,14 +177,30 @@ class CheckpointManager:
             arrays=arrays,
             name_prefix=self._config.name_prefix,
         )
+        self.register_all([actor])
+
+    def register_all(self, actors: Sequence[RegisteredActor]) -> None:
+        """Register actors, checked already, as `register_actor` does; of many, the store is read once.
+
+        Parameters
+        ----------
+        actors : sequence of RegisteredActor
+            The actors.
+
+        Raises
+        ------
+        ValueError
+            If the identity of one is registered in another slot. Those before it are registered then.
+        """
         self._check_open()
-        history = read_history(
-            self._storage, self._config.name_prefix, actor.actor_slot, actor.kernel_id
-        )
-        parent = next((Lineage(info.name, info.id, info.run) for info in history[-1:]), None)
+        found = newest_of(self._storage, actors)
+        dropped: list[SnapshotRequest] = []
         with self._lock:
             self._check_open()
-            dropped = self._schedule.add(actor, self._clock(), parent)
+            now = self._clock()
+            for actor, last in zip(actors, found, strict=True):
+                parent = None if last is None else Lineage(last.name, last.id, last.run)
+                dropped += self._schedule.add(actor, now, parent)
         self._events.ended("cancelled", dropped, "the actor was replaced in its slot")
 
     def unregister_actor(self, actor_slot: int) -> None:
@@ -904,7 +920,7 @@ class CheckpointManager:
     def registered(self) -> Mapping[int, RegisteredActor]:
         """The registered actors by slot, a read-only copy."""
         with self._lock:
-            return MappingProxyType(self._schedule.actors())
+            return self._schedule.actors()
 
     @property
     def total_completed(self) -> int:

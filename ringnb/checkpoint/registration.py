@@ -6,7 +6,7 @@ The manager calls `RegisteredActor.make`. This module knows no storage and no sc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, final
 
@@ -112,4 +112,17 @@ class RegisteredActor:
             code=check_json(code, "code"),
             name_prefix=expand_prefix(name_prefix, kernel_id),
             arrays=MappingProxyType(dict(arrays or {})),
+        )
+
+    def like_this(
+        self, actor_slot: object, kernel_id: object, params: object, name_prefix: str
+    ) -> RegisteredActor:
+        """Return another actor of the same kind, which was checked already; raises as `make`."""
+        kernel_id = check_text(kernel_id, "kernel_id")
+        return replace(
+            self,
+            actor_slot=check_slot(actor_slot),
+            kernel_id=kernel_id,
+            params=MappingProxyType(check_params(params)),
+            name_prefix=expand_prefix(name_prefix, kernel_id),
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, final
 
 from ringnb.checkpoint.registration import RegisteredActor
@@ -117,6 +118,7 @@ class Schedule:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._actors: dict[int, ScheduledActor] = {}
+        self._copy: Mapping[int, RegisteredActor] | None = None  # for `actors`, until one changes
         self._slot_of: dict[str, int] = {}
         self._due = DueQueue()
         # In order of issue, which is the order of expiry, because the timeout is the same for all. An
@@ -146,7 +148,7 @@ class Schedule:
             raise ValueError(msg)
         dropped = self.remove(slot)
         scheduled = ScheduledActor(actor, parent, now, "nothing" if parent is None else "interval")
-        self._actors[slot] = scheduled
+        self._actors[slot], self._copy = scheduled, None
         self._slot_of[actor.kernel_id] = slot
         self._due.set(slot, scheduled.due_s(self._interval_s))
         return dropped
@@ -156,6 +158,7 @@ class Schedule:
         scheduled = self._actors.pop(slot, None)
         if scheduled is None:
             return []
+        self._copy = None
         del self._slot_of[scheduled.actor.kernel_id]
         self._due.discard(slot)
         # A save goes on, but without its actor: `_end` sees that, and `pending` does not count it.
@@ -169,9 +172,11 @@ class Schedule:
         scheduled = self._actors.get(slot)
         return None if scheduled is None else scheduled.actor
 
-    def actors(self) -> dict[int, RegisteredActor]:
-        """Return a copy: all registered actors by slot."""
-        return {slot: s.actor for slot, s in self._actors.items()}
+    def actors(self) -> Mapping[int, RegisteredActor]:
+        """Return a read-only copy: all registered actors by slot. The same one until that changes."""
+        if self._copy is None:
+            self._copy = MappingProxyType({slot: s.actor for slot, s in self._actors.items()})
+        return self._copy
 
     def note_restored(
         self, slot: int, parent: Lineage | None, earlier: Collection[int] | None

@@ -24,6 +24,7 @@ __all__ = [
     "ActorCounters",
     "Gate",
     "KernelStatistics",
+    "Progress",
     "QueueFull",
     "SharedWords",
     "SnapshotFacts",
@@ -74,6 +75,22 @@ class ActorCounters(NamedTuple):
     snapshots: int
     last_stall_ns: int
     busy_ns: int
+
+
+class Progress(NamedTuple):
+    """Where all actors are, by slot, as the kernel last published it.
+
+    Attributes
+    ----------
+    steps, epochs : (actors,) int64 array
+        As in `ActorCounters`.
+    running : (actors,) bool array
+        Whether each runs freely or has steps to go.
+    """
+
+    steps: npt.NDArray[np.int64]
+    epochs: npt.NDArray[np.int64]
+    running: npt.NDArray[np.bool_]
 
 
 class SnapshotFacts(NamedTuple):
@@ -241,14 +258,17 @@ class AbstractKernel(ABC):
     def counters(self, slot: int) -> ActorCounters:
         """Return an actor's counters without asking the kernel. Any thread."""
 
-    def progress(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return every actor's step, and whether it runs, by slot: copies. Any thread.
+    def progress(self) -> Progress:
+        """Return where every actor is, by slot: copies. Any thread.
 
         This default asks for the counters of each; override it where that is slow.
         """
         counters = [self.counters(slot) for slot in range(len(self.actors))]
-        steps = np.array([c.step for c in counters], np.int64)
-        return steps, np.array([c.running for c in counters], np.bool_)
+        return Progress(
+            np.array([c.step for c in counters], np.int64),
+            np.array([c.epoch for c in counters], np.int64),
+            np.array([c.running for c in counters], np.bool_),
+        )
 
     @abstractmethod
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:

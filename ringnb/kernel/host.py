@@ -24,6 +24,7 @@ from ringnb.kernel.base import (
     ActorCounters,
     Gate,
     KernelStatistics,
+    Progress,
     QueueFull,
     SharedWords,
     SnapshotFacts,
@@ -246,16 +247,17 @@ class LaneKernel(AbstractKernel):
             busy_ns=load_word(words, base + layout.W_BUSY_NS),
         )
 
-    def progress(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return every actor's step, and whether it runs, by slot: copies. Any thread."""
-        steps, running = np.zeros((2, len(self.actors)), np.int64)
+    def progress(self) -> Progress:
+        """Return where every actor is, by slot: copies. Any thread."""
+        steps, epochs, running = np.zeros((3, len(self.actors)), np.int64)
         for lane in range(self._n_lanes):
             to = slice(lane, None, self._n_lanes)  # the slots of a lane, see `_row`
             n = len(steps[to])
             # Plain loads: an aligned word is never torn, and the next look comes in a second.
             words = self._memory[lane].words[: n * layout.ACTOR_WORDS].reshape(n, -1)
-            steps[to], running[to] = words[:, layout.W_STEP], words[:, layout.W_RUNNING]
-        return steps, running != 0
+            steps[to], epochs[to] = words[:, layout.W_STEP], words[:, layout.W_EPOCH]
+            running[to] = words[:, layout.W_RUNNING]
+        return Progress(steps, epochs, running != 0)
 
     def shared(self, lane: int) -> SharedWords:
         """Return read-only views of the words that host and kernel write; also of a kernel that ended.

@@ -27,6 +27,8 @@ storage protects what it is given by CRC-32C and SHA-256.
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -169,7 +171,7 @@ MEMBER_WORDS = 5 * LINE
 
 def state_nbytes(actor: Actor) -> int:
     """Bytes of the state that a snapshot of this actor holds, without padding and parameters."""
-    return int(np.prod(actor.state_shape)) * actor.dtype.itemsize
+    return math.prod(actor.state_shape) * actor.dtype.itemsize
 
 
 def padded(nbytes: int) -> int:
@@ -255,11 +257,41 @@ def tail_words(block: npt.NDArray[np.uint8], actor: Actor) -> Words:
     return block[tail : tail + 8 * TAIL_WORDS].view(np.int64)
 
 
-def _aligned(nbytes: int, align: int = 4096) -> npt.NDArray[np.uint8]:
-    """Zeroed bytes at an aligned address; pages are touched only when used."""
-    raw = np.zeros(nbytes + align, dtype=np.uint8)
-    start = -raw.ctypes.data % align
+_PAGE = 4096
+_PAGES = 16 << 20  # bytes that small blocks are cut from
+_SMALL_BLOCK = 1 << 20
+
+
+def _aligned(nbytes: int) -> npt.NDArray[np.uint8]:
+    """Zeroed bytes that begin with a page; of many, pages are touched only when used."""
+    raw = np.zeros(nbytes + _PAGE, dtype=np.uint8)
+    start = -raw.ctypes.data % _PAGE
     return raw[start : start + nbytes]
+
+
+def _fresh_pages(nbytes: int) -> npt.NDArray[np.uint8]:
+    """Zeroed pages from the system, none of them touched.
+
+    NumPy would take what others have freed, and clear it: of a hundred thousand small actors, whose
+    blocks are mostly the gaps between their levels, that is sixteen gigabytes.
+    """
+    return np.frombuffer(mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+
+def _table_row(actor: Actor) -> Words:
+    """Return an actor's row of the table, but for its slot and where its memory lies."""
+    level_bytes = state_nbytes(actor) // actor.levels
+    row_bytes = level_bytes // len(actor.fields) // actor.shape[0]
+    # A gap of some rows between the two levels. The vectorised inner loop tests at run time that what
+    # it reads and what it writes are some rows apart, and falls back to a scalar loop (measured: 3.5
+    # times slower) if not. The odd 2112 bytes keep the levels from sharing their low twelve address
+    # bits, which makes stores delay later loads.
+    second = padded(level_bytes) + padded(4 * row_bytes) + 65536 + 2112
+    row: Words = np.zeros(TABLE_COLUMNS, np.int64)
+    for column, value in actor_columns(actor, 0).items():
+        row[column] = value
+    row[C_BLOCK_BYTES], row[C_SECOND] = 2 * second, second
+    return row
 
 
 @final
@@ -285,22 +317,23 @@ class LaneMemory:
         self.facts: Words = np.zeros(FACTS, np.int64)
         self.blocks: dict[int, npt.NDArray[np.uint8]] = {}
         self.tables: list[tuple[npt.NDArray[Any], Actor]] = []
+        self._pages = np.zeros(0, np.uint8)  # from which the next small blocks are taken
         largest_tail = largest_block = 0
+        of_kind: dict[
+            int, Words
+        ] = {}  # by an actor's id, what its rows of the table have in common
+        params_at, params_bytes = self.params.ctypes.data, self.params.strides[0]
         for row, (slot, actor) in enumerate(actors):
-            level_bytes = state_nbytes(actor) // actor.levels
-            row_bytes = level_bytes // len(actor.fields) // actor.shape[0]
-            # A gap of some rows between the two levels. The vectorised inner loop tests at run time
-            # that what it reads and what it writes are some rows apart, and falls back to a scalar
-            # loop (measured: 3.5 times slower) if not. The odd 2112 bytes keep the levels from
-            # sharing their low twelve address bits, which makes stores delay later loads.
-            second = padded(level_bytes) + padded(4 * row_bytes) + 65536 + 2112
+            if id(actor) not in of_kind:
+                of_kind[id(actor)] = _table_row(actor)
+            self.table[row] = of_kind[id(actor)]
+            second = int(self.table[row, C_SECOND])
             base = self._add_block(2 * second)
-            columns = actor_columns(actor, slot) | {
+            columns = {
+                C_SLOT: slot,
                 C_A: base,
                 C_B: base + second,
-                C_BLOCK_BYTES: 2 * second,
-                C_SECOND: second,
-                C_PARAMS: self.params[row].ctypes.data,
+                C_PARAMS: params_at + row * params_bytes,
             }
             if actor.arrays:
                 places = array_table(actor, [a.ctypes.data for a in actor.arrays.values()])
@@ -312,7 +345,7 @@ class LaneMemory:
                 self.params.view(np.int64)[row, P_PARTIALS] = partials.ctypes.data
             for column, value in columns.items():
                 self.table[row, column] = value
-            largest_tail = max(largest_tail, staging_tail(actor))
+            largest_tail = max(largest_tail, int(self.table[row, C_TAIL]))
             largest_block = max(largest_block, 2 * second)
         size = largest_tail + 8 * (MAX_PARAMS + TAIL_WORDS)
         self.staging = [_aligned(size) for _ in range(STAGING_BUFFERS)]
@@ -326,9 +359,16 @@ class LaneMemory:
         self.facts[F_RESTORE_BYTES] = largest_block
 
     def _add_block(self, nbytes: int) -> int:
-        block = _aligned(nbytes)
-        self.blocks[block.ctypes.data] = block
-        return block.ctypes.data
+        if nbytes > _SMALL_BLOCK:
+            block = _aligned(nbytes)
+        else:
+            size = -(-nbytes // _PAGE) * _PAGE
+            if size > len(self._pages):
+                self._pages = _fresh_pages(_PAGES)
+            block, self._pages = self._pages[:nbytes], self._pages[size:]
+        base = block.ctypes.data
+        self.blocks[base] = block
+        return base
 
     def release(self) -> None:
         """Let go of all state; no thread of the kernel may be left. Views that are held keep theirs."""

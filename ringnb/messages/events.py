@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, NamedTuple, final
 
 from ringnb._support.text import counted, rows_table
@@ -325,8 +326,9 @@ class EventLog:
             What to ask with the next time.
         """
         with self._lock:  # both of one moment: another thread may append in between
-            new = min(self._appended - appended, len(self._events))
-            return list(self._events)[len(self._events) - new :], self._appended
+            new = max(0, min(self._appended - appended, len(self._events)))
+            newest = list(islice(reversed(self._events), new))  # asked often: all would be copied
+            return newest[::-1], self._appended
 
     def __iter__(self) -> Iterator[Event]:
         """Iterate over a copy, oldest first."""

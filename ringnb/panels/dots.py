@@ -83,7 +83,7 @@ def dots_of(
     which nothing is known, and up to 255 the lighter the better: the fewer steps behind, the newer, the
     larger. What lies behind the last actor is undefined. ``largest`` is what is known by slot.
     """
-    steps, running = session.kernel.progress()
+    steps, _, running = session.kernel.progress()
     if state.ended:
         running = np.zeros_like(running)
     newest = state.histories.newest()

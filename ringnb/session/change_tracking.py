@@ -47,6 +47,11 @@ class ChangeTracker:
         """Return how often an actor was changed between two steps."""
         return self._modifications[slot]
 
+    def modified(self) -> set[int]:
+        """Return the slots of the actors that were changed between two steps."""
+        with self._lock:
+            return set(self._modifications)
+
     def mark_saved(self, slot: int, version: StateVersion) -> None:
         """Note the version of an actor that is in the newest checkpoint of its history."""
         with self._lock:

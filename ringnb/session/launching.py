@@ -15,6 +15,7 @@ from ringnb.actors.fingerprint import code_of
 from ringnb.checkpoint.coefficients import array_digest
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.notices import warn
+from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.caching import plain
@@ -97,17 +98,26 @@ def register_population(
     with_history: set[int] = set()
     # As it is now, just compiled: what a function refers to may change at any time.
     code = {_kind(actor): _describe(actor, kernel) for actor in _one_of_each(kernel.actors)}
+    prefix = manager.config.name_prefix
+    checked: dict[int, RegisteredActor] = {}  # by the id of an actor that is in several slots
+    registered = []
     for slot, (actor, kernel_id) in enumerate(zip(kernel.actors, ids, strict=True)):
-        manager.register_actor(
-            slot,
-            kernel_id,
-            actor.kernel_type,
-            params=actor.start_params(slot),
-            backend=kernel.name,
-            fields=actor.field_attrs,
-            code=code[_kind(actor)],
-            arrays=actor.arrays,
-        )
+        params = actor.start_params(slot)
+        if id(actor) not in checked:
+            checked[id(actor)] = RegisteredActor.make(
+                slot,
+                kernel_id,
+                actor.kernel_type,
+                params=params,
+                backend=kernel.name,
+                fields=actor.field_attrs,
+                code=code[_kind(actor)],
+                arrays=actor.arrays,
+                name_prefix=prefix,
+            )
+        registered.append(checked[id(actor)].like_this(slot, kernel_id, params, prefix))
+    manager.register_all(registered)
+    for slot, actor in enumerate(kernel.actors):
         # The state is new: it continues from no checkpoint. An actor with a history keeps that until it
         # changes: its start counts as saved.
         if manager.note_restored(slot, None) is not None:

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import final
 
+import numpy as np
+
 from ringnb._support.off_main import placed, warn_caller
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointError, CheckpointWarning, KernelStopped, SnapshotFailed
@@ -81,6 +83,7 @@ class SnapshotService:
         self._kept: deque[BaseException] = deque()
         self._failures = RepeatedFailures()
         most = getattr(manager.storage, "group_bytes", 0)
+        self._start_steps = np.array([actor.start_step for actor in self._kernel.actors], np.int64)
         nbytes = map(state_nbytes, self._kernel.actors)
         self._together = [n if n <= most else 0 for n in nbytes]  # by slot, see `_nbytes_together`
         self.unsaved: list[str] = []  # actors whose last state could not be saved at the end
@@ -224,10 +227,14 @@ class SnapshotService:
 
     def changed(self) -> list[int]:
         """Return the registered actors that have changed since they were saved."""
+        registered, progress = self.manager.registered, self._kernel.progress()
+        # Of very many actors most may be as they began: these need no look at each.
+        begun = (progress.steps != self._start_steps) | (progress.epochs != 0)
         return [
             slot
-            for slot in self.manager.registered
-            if self._changes.has_changed(
+            for slot in sorted({*np.flatnonzero(begun).tolist(), *self._changes.modified()})
+            if slot in registered
+            and self._changes.has_changed(
                 slot, self._kernel.counters(slot), self._kernel.actors[slot].start_step
             )
         ]

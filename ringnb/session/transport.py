@@ -103,6 +103,7 @@ class SnapshotTransport:
         self._on_buffer_free = on_buffer_free
         self._lock = threading.RLock()
         self._statuses: dict[int, RequestStatus] = {}
+        self._most_statuses = _MOST_STATUSES
         self._inbox: deque[Capture] = deque()
         self._sending = [threading.RLock() for _ in range(client.kernel.lanes)]
         # The simulated time of each actor, as the kernel has confirmed it, in the order of its replies.
@@ -145,10 +146,12 @@ class SnapshotTransport:
             status.awaited -= 1
 
     def _forget_old(self) -> None:
-        if len(self._statuses) > _MOST_STATUSES:
-            for request_id, old in list(self._statuses.items())[: _MOST_STATUSES // 2]:
+        if len(self._statuses) > self._most_statuses:
+            for request_id, old in list(self._statuses.items())[: -_MOST_STATUSES // 2]:
                 if old.done.is_set() and not old.awaited:
                     del self._statuses[request_id]
+            # Of very many requests that have not ended, not all are looked at for each new one.
+            self._most_statuses = max(_MOST_STATUSES, 2 * len(self._statuses))
 
     def send(self, request: SnapshotRequest) -> RequestStatus:
         """Push the SNAPSHOT command of a request, whether a staging buffer is free or not; once."""

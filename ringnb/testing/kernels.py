@@ -140,10 +140,11 @@ class KernelTests:
         with self.running(3, lanes=2) as client:
             for slot in range(3):
                 self.run(client, slot, 10 * slot + 1)
-            steps, running = client.kernel.progress()
+            steps, epochs, running = client.kernel.progress()
             assert (steps.tolist(), running.tolist()) == ([1, 11, 21], [False] * 3)
+            assert epochs.tolist() == [client.kernel.counters(slot).epoch for slot in range(3)]
             client.call(1, Command.RESUME)
-            assert client.kernel.progress()[1].tolist() == [False, True, False]
+            assert client.kernel.progress().running.tolist() == [False, True, False]
 
     def test_an_actor_waits_at_every_multiple_until_it_is_released(self) -> None:
         held: list[Reply] = []

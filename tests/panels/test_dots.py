@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.kernel.base import Progress
 from ringnb.panels.core.histories import Histories
 from ringnb.panels.dots import Largest, dots_of
 
@@ -23,7 +24,8 @@ def unpacked(dots, count):
 
 def seen(steps, running, infos=(), *, shown="behind", ended=False, largest=None):
     steps, running = np.asarray(steps), np.asarray(running)
-    kernel = SimpleNamespace(progress=lambda: (steps, running))
+    progress = Progress(steps, np.zeros_like(steps), running)
+    kernel = SimpleNamespace(progress=lambda: progress)
     histories = Histories(infos, "checkpoint", len(steps), lambda slot: f"a_{slot}")
     state = SimpleNamespace(ended=ended, histories=histories)
     return dots_of(SimpleNamespace(kernel=kernel), state, shown, largest)

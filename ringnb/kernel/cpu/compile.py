@@ -18,7 +18,7 @@ import contextlib
 import inspect
 import re
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -35,7 +35,7 @@ from ringnb.kernel.atomics import assume, pointer_at
 from ringnb.kernel.caching import DiskCache, all_it_reads, is_own, plain, without_constants
 from ringnb.kernel.reductions import body, joined, start_of
 
-__all__ = ["CompiledActor", "compile_actor"]
+__all__ = ["CompiledActor", "compile_actor", "compile_actors"]
 
 # Cells of a row are visited in three runs, so that in the long middle one `x > 0` and `x < nx - 1`
 # are known to hold: the edge conditions of the update function vanish and the run vectorises.
@@ -224,6 +224,21 @@ def compile_actor(actor: Actor) -> CompiledActor:
         reduced = _compile_reductions(actor, arguments)
         sums = tuple(reduce.address for reduce in reduced)
         return CompiledActor(addresses, disturb.address, sums, (*steps, disturb, *reduced))
+
+
+def compile_actors(actors: Sequence[Actor]) -> list[CompiledActor]:
+    """Compile the functions of each actor, of those that are alike once; raises as `compile_actor`."""
+    compiled: dict[Hashable, CompiledActor] = {}
+    found = []
+    for actor in actors:
+        arrays = tuple((name, a.dtype, a.ndim) for name, a in actor.arrays.items())
+        numbers = len(actor.params), tuple(actor.reductions.items())
+        functions = actor.stages, actor.inject, actor.boundscheck
+        key = functions, arrays, numbers, actor.dtype, len(actor.shape)
+        if key not in compiled:
+            compiled[key] = compile_actor(actor)
+        found.append(compiled[key])
+    return found
 
 
 def _function(

@@ -30,7 +30,7 @@ from ringnb.actors.trial import explain
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout
 from ringnb.kernel.base import Gate
-from ringnb.kernel.cpu.compile import compile_actor
+from ringnb.kernel.cpu.compile import compile_actors
 from ringnb.kernel.cpu.leader import run_leader
 from ringnb.kernel.cpu.passes import pass_of
 from ringnb.kernel.cpu.team import run_member
@@ -92,7 +92,7 @@ class CpuKernel(LaneKernel):
         if width is None:
             width = max(1, _kernel_threads() // lanes)
         width = check_int(width, "width", 1, 256, why="threads of a team")
-        self._code = [compile_actor(actor) for actor in actors]  # and keep it loaded
+        self._code = compile_actors(actors)  # and keep it loaded
         super().__init__(actors, lanes, width, capacity)
         self._memory = []
         for lane in range(lanes):
