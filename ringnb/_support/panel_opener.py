@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,6 +21,17 @@ def set_default_opener(opener: PanelOpener) -> None:
     _default = opener
 
 
+@functools.cache
+def _installed(
+    entry_points: Callable[..., Iterable[importlib.metadata.EntryPoint]],
+) -> PanelOpener | None:
+    """Return the entry point; looked for once, as every installed distribution is asked."""
+    for entry in entry_points(group=PANELS_GROUP, name="open_panel"):
+        opener: PanelOpener = entry.load()
+        return opener
+    return None
+
+
 def find_panel_opener(
     entry_points: Callable[..., Iterable[importlib.metadata.EntryPoint]] = (
         importlib.metadata.entry_points
@@ -30,8 +42,7 @@ def find_panel_opener(
     A source tree that is not installed has no entry points, nor has an editable install that was made
     before there were any. Raises ImportError if the widgets are missing.
     """
-    for entry in entry_points(group=PANELS_GROUP, name="open_panel"):
-        opener: PanelOpener = entry.load()
+    if (opener := _installed(entry_points)) is not None:
         return opener
     if _default is None:
         msg = f"nothing opens panels: no entry point in {PANELS_GROUP!r}; import ringnb first"

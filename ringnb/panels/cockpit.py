@@ -22,6 +22,7 @@ from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import box
 from ringnb.panels.deck.actors import ActorPanel
 from ringnb.panels.deck.looking import Looking
 from ringnb.panels.deck.moments import Moments
@@ -71,6 +72,7 @@ class Cockpit(Panel):
 
     key = "cockpit"
     title = "ringnb cockpit"
+    classes = ("ringnb-panel", "rn-cockpit")
 
     def build(self) -> Sequence[Widget]:
         """Put the panels' parts into the grid, around the message line."""
@@ -88,23 +90,22 @@ class Cockpit(Panel):
         stages, sides = [], []
         for tab, (on_stage, in_side) in _TABS.items():
             parts = [] if tab == "explore" else [self._part(name, tab) for name in on_stage]
-            stages.append(_box(f"rn-tab-{tab}", parts or [self._pictures(tab)]))
+            stages.append(box(f"rn-tab-{tab}", parts or [self._pictures(tab)]))
             side = [
                 self._aside(name) if name in (*on_stage, *_DECK) else self._part(name, tab)
                 for name in in_side
             ]
-            sides.append(_box(f"rn-tab-{tab}", side))
-        grid = _box(
+            sides.append(box(f"rn-tab-{tab}", side))
+        grid = box(
             "rn",
             [
                 self.head,
-                _box("rn-stage", [*stages, self._all_actors.view]),
+                box("rn-stage", [*stages, self._all_actors.view]),
                 self.line,
-                _box("rn-deck", [self._part(name, *_TABS) for name in _DECK]),
-                _box("rn-side", sides),
+                box("rn-deck", [self._part(name, *_TABS) for name in _DECK]),
+                box("rn-side", sides),
             ],
         )
-        self.add_class("rn-cockpit")
         return [grid]
 
     def arrange(self) -> list[Widget]:
@@ -133,7 +134,7 @@ class Cockpit(Panel):
         panel = self._find(name)
         panel.tabs = (*panel.tabs, *tabs)
         apart = name in _DECK or any(name in on_stage for on_stage, _ in _TABS.values())
-        return _box(f"rn-in-{name} rn-card", [*panel.body, *(() if apart else panel.aside)])
+        return box(f"rn-in-{name} rn-card", [*panel.body, *(() if apart else panel.aside)])
 
     def _pictures(self, tab: str) -> Box:
         """Return one view of the field panel and of the comparison, which share a row of tools."""
@@ -142,21 +143,15 @@ class Cockpit(Panel):
         assert isinstance(compare, ComparePanel)
         for panel in (field, compare):
             panel.tabs = (*panel.tabs, tab)
-        return _box("rn-in-field", [stage_of(field, compare)])
+        board, hand = self._controller.board, self._controller.hand
+        return box("rn-in-field", [stage_of(field, compare, board, hand)])
 
     def _aside(self, name: str) -> Box:
         """Return a panel's controls for the side."""
-        return _box(f"rn-in-{name} rn-card", self._find(name).aside)
+        return box(f"rn-in-{name} rn-card", self._find(name).aside)
 
     def _choose_actor(self, _action: str, args: Mapping[str, Any]) -> None:
         self._controller.picker.value = int(args.get("slot", 0))
-
-
-def _box(classes: str, children: Sequence[Widget]) -> Box:
-    box = Box(list(children))
-    for one in classes.split():
-        box.add_class(one)
-    return box
 
 
 def _panel(controller: Controller, name: str) -> Panel:
@@ -216,6 +211,7 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
         current.on_displaced(close_panels)  # the output of the cell's next run replaces the panels
         controller.replace(current)  # a cell may have called `remake`
         panel = _panel(controller, Cockpit.key if name is None else name)
+        panel.complete()
     controller.display.poke()
     return panel
 

@@ -15,9 +15,9 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.film import small_picture
-from ringnb.panels.core.pixels import summarize, tables_script
+from ringnb.panels.core.pixels import summarize
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import STATIC, View, script
+from ringnb.panels.core.widgets import View
 from ringnb.panels.dots import SHOWN, Largest, dots_of
 from ringnb.plots.style import pick_field
 
@@ -31,13 +31,7 @@ _READ_S = 0.3  # so long others of the drawer's pictures wait for values that ar
 class Overview(View):
     """The cards, over the stage while they are open."""
 
-    _esm = "\n".join(
-        [
-            tables_script(),
-            *((STATIC / name).read_text(encoding="utf-8") for name in ("pixels.js", "dots.js")),
-            script("overview"),
-        ]
-    )
+    shows = traitlets.Unicode("overview").tag(sync=True)
     count = traitlets.Int().tag(sync=True)  # how many actors there are
     cards: Any = traitlets.List().tag(sync=True)  # slot, kernel_id, state in a word, step
     # By slot: rows, columns, packed bytes and kind of colours, see `film.Small`.

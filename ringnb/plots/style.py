@@ -42,6 +42,7 @@ __all__ = [
     "quantity",
     "scale_for",
     "spacing",
+    "simulated",
     "step_seconds",
     "title_of",
     "value_range",
@@ -140,7 +141,8 @@ def seconds(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g} s"
     factor, unit = next(((f, u) for f, u in reversed(_SI) if abs(value) >= f), _SI[0])
-    return f"{value / factor:.4g} {unit}"
+    shown = value / factor
+    return f"{shown:,.0f} {unit}" if abs(shown) >= 9999.5 else f"{shown:.4g} {unit}"
 
 
 def _param(checkpoint: Drawable, name: str) -> float | None:
@@ -153,14 +155,18 @@ def step_seconds(checkpoint: Drawable) -> float | None:
     return _param(checkpoint, "dt")
 
 
+def simulated(time: float | None, per_step: object) -> str:
+    """Say a simulated time, of a model with so many seconds per step; "" where a step has no length."""
+    if time is None:
+        return ""
+    # A step length of exactly 1 is that of a model in units of its own.
+    return f"t = {time:,.12g}" if per_step == 1.0 else f"t = {seconds(time)}"
+
+
 def when(checkpoint: Drawable) -> str:
     """Say at which step, and simulated time, a checkpoint was taken."""
-    time = checkpoint.time
-    if time is None:
-        return f"step {checkpoint.step:,}"
-    # A step length of exactly 1 is that of a model in units of its own.
-    shown = f"{time:,.12g}" if step_seconds(checkpoint) == 1.0 else seconds(time)
-    return f"step {checkpoint.step:,}, t = {shown}"
+    time = simulated(checkpoint.time, step_seconds(checkpoint))
+    return f"step {checkpoint.step:,}, {time}" if time else f"step {checkpoint.step:,}"
 
 
 def title_of(checkpoint: Drawable) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import comm.base_comm
@@ -17,19 +17,20 @@ from ringnb.cli.bench.measuring import Row, Scale
 from ringnb.panels import close_panels
 from ringnb.session.session import Session
 
-__all__ = ["cockpit"]
+__all__ = ["FrontEnd", "cockpit"]
 
 
-class _FrontEnd(comm.base_comm.BaseComm):
-    """Takes what a kernel sends, and packs it as the kernel's socket would."""
+class FrontEnd(comm.base_comm.BaseComm):
+    """Takes what a kernel sends, packs it as the kernel's socket would, and counts the bytes."""
+
+    sent: ClassVar[int] = 0  # of all of them
 
     def publish_msg(
         self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any
     ) -> None:
         """Pack a message; no browser reads it."""
-        json.dumps([msg_type, data, metadata], default=str)
-        for buffer in buffers or ():
-            bytes(buffer)
+        size = len(json.dumps([msg_type, data, metadata], default=str))
+        FrontEnd.sent += size + sum(len(bytes(buffer)) for buffer in buffers or ())
 
 
 def cockpit(scale: Scale) -> Iterator[Row]:
@@ -39,7 +40,7 @@ def cockpit(scale: Scale) -> Iterator[Row]:
         interval=1.0, storage_path=scale.directory / "cockpit.zarr", max_snapshots=5
     )
     with (
-        mock.patch("comm.create_comm", _FrontEnd),
+        mock.patch("comm.create_comm", FrontEnd),
         Session(actors.Wave2D((512, 512)), actors=2, lanes=1, config=config) as session,
     ):
         session.resume()

@@ -46,6 +46,16 @@ def _cockpit(scale: Scale) -> Iterator[Row]:
     yield from pictures(scale)
 
 
+def _openings(scale: Scale) -> Iterator[Row]:
+    """Very many actors, and a long history: the session, its cockpit (needs the widgets extra)."""
+    try:
+        from ringnb.cli.bench.openings import openings
+    except ImportError as error:
+        say(f"not measured: {error}")
+        return
+    yield from openings(scale)
+
+
 CASES: dict[str, Case] = {
     "idle-answers": rings.idle_answers,
     "calls": rings.session_calls,
@@ -71,6 +81,7 @@ CASES: dict[str, Case] = {
     "large": large.large,
     "polls": scheduling.polls,
     "cockpit": _cockpit,
+    "openings": _openings,
     "import": startup.imports,
     "first-step": startup.first_step,
 }

@@ -23,7 +23,7 @@ def slot_picker(
 ) -> Dropdown | BoundedIntText:
     """Make a control whose ``value`` is a slot; -1 may be chosen if `none` says what that means."""
     if len(actors) > MOST_LISTED:
-        last = actors[-1].slot
+        last = len(actors) - 1
         also = "" if none is None else f", -1: {none}"
         lowest = 0 if none is None else -1
         return BoundedIntText(

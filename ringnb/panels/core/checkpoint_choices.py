@@ -24,6 +24,7 @@ class CheckpointChoices:
         self._chosen: dict[str, str] = {}
         self._verdicts: dict[str, str] = {}
         self._histories = histories
+        self._by_name = {e.name: e for history in histories for e in history}
         self._looked: tuple[str, int, int] = ("", 0, 0)
         self.slot = 0  # of the selected actor
         # Rises whenever another checkpoint is known to be damaged, or is no longer.
@@ -31,11 +32,13 @@ class CheckpointChoices:
 
     def update(self, histories: Histories) -> None:
         """Take over what is stored now; forget the verdicts on what is deleted."""
-        names = {e.name for history in histories for e in history}
+        if histories is self._histories:
+            return
+        by_name = {e.name: e for history in histories for e in history}
         # The drawer and the workers add verdicts meanwhile.
         with self._lock:
-            self._histories = histories
-            self._verdicts = {k: v for k, v in self._verdicts.items() if k in names}
+            self._histories, self._by_name = histories, by_name
+            self._verdicts = {k: v for k, v in self._verdicts.items() if k in by_name}
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -71,7 +74,7 @@ class CheckpointChoices:
         None if there is none, or the chosen one was retired.
         """
         if name := self.chosen.get(key):
-            return next((e for h in self._histories for e in h if e.name == name), None)
+            return self._by_name.get(name)
         newest_first = (e for e in reversed(self.of_actor()) if self.sound(e))
         found = list(islice(newest_first, back + 1))
         return found[-1] if found else None

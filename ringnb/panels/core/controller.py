@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
@@ -44,6 +44,7 @@ __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "SessionGone", "View"]
 LET_THROUGH = "Let it through"  # the lifecycle panel's button that turns on until a request is done
 _BEAT_S = 1.0
 _COCKPIT = "cockpit"  # the key of the panel around all others
+_FIRST_TAB = "explore"  # that it shows
 _MOST_VIEWS = 16
 _STATE_S = 0.25  # between two states of a running actor on the page
 
@@ -262,12 +263,17 @@ class Controller:
         self._rows_at = 0.0
         self.display.poke()
 
-    def sees(self, key: str, tabs: Iterable[str]) -> bool:
-        """Return whether a page shows a panel, alone or in one of these tabs; True until one tells."""
+    def sees(self, key: str, tabs: Collection[str], *, alone: bool) -> bool:
+        """Return whether a page shows a panel, alone or in one of these tabs of a cockpit.
+
+        Until a page tells, it is taken to show the first tab, and what was made to be `alone`.
+        """
         views = list(self._seen.values())
         own = [what for panel, what in views if panel == key]
         tab = [what for panel, what in views if panel == _COCKPIT]
-        return not (own or tab) or any(own) or any(one in tabs for one in tab)
+        if not (own or tab):
+            return alone or _FIRST_TAB in tabs
+        return any(own) or any(one in tabs for one in tab)
 
     def _on_seen(self, _action: str, args: Mapping[str, Any]) -> None:
         view, what = str(args.get("view", "")), args.get("what")
@@ -340,6 +346,7 @@ class Controller:
                 "slot": a.slot,
                 "kernel_id": a.kernel_id,
                 "step": a.step,
+                "time": a.time,
                 "rate": round(a.rate),
                 "running": a.running,
                 "budget": a.budget,

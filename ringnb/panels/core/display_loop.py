@@ -23,6 +23,7 @@ __all__ = ["DisplayLoop"]
 # With many actors a flush may take longer than a period. Then the loop rests this many times the excess,
 # so that the user's cells get their share of the interpreter.
 _REST = 3.0
+_SOONEST_S = 0.02  # between two flushes, however many pokes come
 _HEAVY = frozenset({"film", "more", "pixels"})  # not sent twice over a slow connection
 
 
@@ -83,7 +84,8 @@ class DisplayLoop(BackgroundThread):
             self._poked.wait(self._period_s if changes or not self.settled else None)
             # After a poke it flushes early, but not so early that many pokes become a flood.
             too_long_s = max(0.0, ended - began - self._period_s)
-            earliest = max(began + self._period_s / 5, ended + _REST * too_long_s)
+            apart_s = min(self._period_s / 5, _SOONEST_S)
+            earliest = max(began + apart_s, ended + _REST * too_long_s)
             self._stopping.wait(max(0.0, earliest - time.monotonic()))
             self._poked.clear()
             began = time.monotonic()

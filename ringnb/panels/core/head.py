@@ -6,7 +6,7 @@ from typing import Any
 
 import traitlets
 
-from ringnb.panels.core.widgets import STATIC, View, script
+from ringnb.panels.core.widgets import View
 
 __all__ = ["Head"]
 
@@ -14,8 +14,7 @@ __all__ = ["Head"]
 class Head(View):
     """Shows tabs and state, and names the parts of the cockpit's grid."""
 
-    _esm = script("head")
-    _css = (STATIC / "cockpit.css").read_text(encoding="utf-8")
+    shows = traitlets.Unicode("head").tag(sync=True)
     # Slot and kernel id of each actor, or of none if they are too many to list: then the last slot.
     actors: Any = traitlets.List().tag(sync=True)
     last = traitlets.Int().tag(sync=True)

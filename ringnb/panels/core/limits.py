@@ -16,7 +16,9 @@ __all__ = ["PROFILES", "Profile", "current_profile"]
 class Profile:
     """Limits for panels."""
 
-    refresh_s: float = 0.1  # between two refreshes of what panels show
+    refresh_s: float = (
+        0.25  # between two refreshes of what panels show, unless a click asks for one
+    )
     quiet_s: float = 2.0  # a display that has not changed for so long is sent a second time
     rate_s: float = 1.0  # the time that the rate of steps is measured over
     picture_bytes: int = 68_000  # the size that a picture aims at

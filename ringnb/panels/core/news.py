@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import final
 
+from ringnb._support.text import counted, format_bytes
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.core.messages import Action, Kind, MessageLog
@@ -44,7 +45,7 @@ class News:
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = session.events.appended
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
-        self._empty_told = False
+        self._began = False  # whether it was said what is stored
 
     def read(self, session: Session, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
@@ -67,14 +68,11 @@ class News:
                 self._say_commit(session, committed)
 
     def look(self, session: Session, state: SessionState) -> None:
-        """Say how the session is: what stopped a background thread, why nothing runs."""
-        if not (self._empty_told or state.ended or state.histories.totals[0]):
-            self._empty_told = True
-            due = "checkpoints are made only when asked for"
-            if state.config.enabled and state.due_s is not None:
-                when = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
-                due = f"the first checkpoint is due {when}"
-            self._messages.say("note", f"Nothing is stored yet: {due}", by_itself=True)
+        """Say how the session is: what is stored, what stopped a background thread, why nothing runs."""
+        if state.store_is_known and not self._began:
+            self._began = True
+            if not (state.histories.totals[0] and self._messages.newest()):
+                self._messages.say("note", _stored(state), by_itself=True)
         failure = session.failure
         if failure is None:
             self._messages.settle("background", "being raised in a cell")
@@ -140,3 +138,19 @@ class News:
         if len(committed) > 1:
             text += f" (and {len(committed) - 1} before it)"
         self._messages.say("done", text, by_itself=True)
+
+
+def _stored(state: SessionState) -> str:
+    """Say what there is when the first panel opens."""
+    count, nbytes = state.histories.totals
+    newest = max(state.histories.newest().values(), key=lambda e: e.sequence, default=None)
+    if newest is not None:
+        made = "" if newest.created_at is None else f", made at {newest.created_at:%H:%M:%S} UTC"
+        stored = f"{counted(count, 'checkpoint')} stored, {format_bytes(nbytes)}"
+        return f"{stored}; the newest is {newest.name}{made}"
+    if state.ended:
+        return "Nothing is stored yet"
+    if state.due_s is None or not state.config.enabled:
+        return "Nothing is stored yet: checkpoints are made only when asked for"
+    due = f"in {state.due_s:.1f} s" if state.due_s >= 0.05 else "now"
+    return f"Nothing is stored yet: the first checkpoint is due {due}"

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
-from ipywidgets import VBox, Widget
+from ipywidgets import Layout, VBox, Widget
 
 from ringnb._support.checks import refuse_pickle
 from ringnb._support.text import counted, facts_table
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.library import library
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import (
     Actions,
@@ -45,7 +46,7 @@ class Panel(VBox):
     key, title : str
         Its name, as ``session.panel(name)`` takes it, and its heading.
     line : Say
-        Its head and message line; in the cockpit it shows nothing.
+        Its head and message line, made when it is asked for: in a cockpit only the cockpit has one.
 
     Notes
     -----
@@ -55,18 +56,13 @@ class Panel(VBox):
 
     key: ClassVar[str]
     title: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]] = ("ringnb-panel",)  # of its root, for styles
+    children: Any  # ipywidgets has no types
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
-        actors = controller.state.actors
-        kinds = ", ".join(sorted({a.kernel_type for a in actors[:_MOST_NAMED]}))
-        self.line = Say(
-            name=self.key,
-            title=self.title,
-            region=f"{self.title}: {kinds}",
-            board=controller.board,
-            hand=controller.hand,
-        )
+        self._line: Say | None = None
+        self.alone = False  # whether it was completed, to be shown by itself
         controller.on_do(self.key, lambda action, _: self._act(action))
         self._in_force: dict[Any, Any] = {}  # by a control: what the session had
         self._reflecting: tuple[Any, int] | None = None  # the control, and the thread that sets it
@@ -76,8 +72,28 @@ class Panel(VBox):
         if not pushes_reach_the_page():
             help_ = "This notebook shows changes only when it is asked"
             self.body.insert(0, self.actions("Refresh", (_REFRESH, "Refresh", help_)))
-        super().__init__(self.arrange())
-        self.add_class("ringnb-panel")
+        super().__init__(_dom_classes=self.classes, layout=library().layout)
+
+    def complete(self) -> None:
+        """Take in what the panel consists of, before it is shown by itself; idempotent."""
+        if not self.alone:
+            self.layout = Layout()  # a user may set it
+            self.alone, self.children = True, self.arrange()
+
+    @property
+    def line(self) -> Say:
+        """Its head and message line."""
+        if self._line is None:
+            actors = self._controller.state.actors
+            kinds = ", ".join(sorted({a.kernel_type for a in actors[:_MOST_NAMED]}))
+            self._line = Say(
+                name=self.key,
+                title=self.title,
+                region=f"{self.title}: {kinds}",
+                board=self._controller.board,
+                hand=self._controller.hand,
+            )
+        return self._line
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets that show something, and their controls.
@@ -100,7 +116,7 @@ class Panel(VBox):
         return ()
 
     def arrange(self) -> list[Widget]:
-        """Return the panel's children, when it is alone.
+        """Return the panel's children, when it is alone; make those that it has only then.
 
         Returns
         -------
@@ -114,7 +130,12 @@ class Panel(VBox):
     @property
     def seen(self) -> bool:
         """Whether a page shows it, so that it needs what `show` puts."""
-        return self._controller.sees(self.key, self.tabs)
+        return self._controller.sees(self.key, self.tabs, alone=self.alone)
+
+    @property
+    def seen_alone(self) -> bool:
+        """Whether a page shows it by itself, not in a cockpit."""
+        return self._controller.sees(self.key, (), alone=self.alone)
 
     def show(self, state: SessionState) -> None:
         """Put what is to be shown. On the display loop's thread.
@@ -161,8 +182,15 @@ class Panel(VBox):
             "session": f"{counted(len(state.actors), 'actor')} on {state.backend}",
             "state": state.life,
             **{
-                f"actor {a.slot}": f"{a.kernel_id}, step {a.step:,}, "
-                + counted(len(state.histories[a.slot]), "checkpoint")
+                f"actor {a.slot}": ", ".join(
+                    part
+                    for part in (
+                        f"{a.kernel_id}, step {a.step:,}",
+                        a.time,
+                        counted(len(state.histories[a.slot]), "checkpoint"),
+                    )
+                    if part
+                )
                 for a in state.actors[:8]
             },
         }
@@ -339,7 +367,8 @@ class Panel(VBox):
         rows : list of dict
             Newest first.
         """
-        self.put(self.line, part=part, rows=rows)
+        if self._line is not None:
+            self.put(self._line, part=part, rows=rows)
 
     # -- notebooks -------------------------------------------------------------------------------
 
@@ -375,4 +404,5 @@ class Panel(VBox):
 
     def dispose(self) -> None:
         """Close every widget of this panel. Any thread."""
-        close_all(self)
+        for widget in (*self.body, *self.aside, self):
+            close_all(widget)

@@ -6,19 +6,22 @@ session that is closed or whose kernel is dead.
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import final, overload
+from typing import Any, final, overload
 
+from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import MOST_READ, Histories
+from ringnb.plots.style import simulated
 from ringnb.session.session import Session
 from ringnb.session.statistics import SessionStatistics
 
@@ -26,6 +29,7 @@ __all__ = ["ActorState", "SessionState", "StateReader"]
 
 # The store is read so often even without a new event: other processes may write it.
 _STORE_READ_S = 2.0
+_CHANGES_STORE = frozenset({"committed", "retired"})  # what is logged when it was changed
 _MOST_EVENTS = 400
 _RUNNING = "running"
 _FIRST = 32  # of very many actors, so many are looked at besides the selected one
@@ -48,6 +52,11 @@ class ActorState:
     dt_s: float | None  # simulated seconds per step, if the model says
     time_s: float | None  # simulated time, if a step has a length
 
+    @property
+    def time(self) -> str:
+        """The simulated time in words; "" if a step has no length."""
+        return simulated(self.time_s, self.dt_s)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
@@ -61,6 +70,7 @@ class SessionState:
     statistics: SessionStatistics
     due_s: float | None  # seconds until the manager has something to do
     histories: Histories
+    store_is_known: bool  # False until the store could be read
     events: tuple[Event, ...]  # the newest, oldest first
     appended: int  # events logged in all
     began_ns: int  # the stamp that the events' times are counted from
@@ -111,12 +121,14 @@ class StateReader:
         self._rate_s = rate_s  # the window of the step rate
         self._steps: deque[tuple[float, dict[int, int]]] = deque()
         self._histories: Histories | None = None
-        self._kernel_ids: list[str] = []
-        self._store_read = (-1, 0.0)  # the events logged by then, and when
+        self._made_of: tuple[Any, ...] = ()  # what the histories were
+        self._store_at = -math.inf  # when the store was read
+        self._events: tuple[Event, ...] = ()
+        self._appended = 0  # events logged by then
 
     def forget_store(self) -> None:
         """Read the store at the next call: it was changed by what no event tells, such as a pin."""
-        self._store_read = (-1, 0.0)
+        self._store_at = -math.inf
 
     def read(self, session: Session, selected: int = 0) -> SessionState:
         """Return the state of a session: open, closed or with a dead kernel."""
@@ -130,27 +142,25 @@ class StateReader:
         slots = range(count)
         looked_at = slots if count <= MOST_READ else sorted({*slots[:_FIRST], selected})
         statistics = session.glance(looked_at)
-        appended = session.events.appended
-        store_is_old = now - self._store_read[1] >= _STORE_READ_S
-        if store_is_old or not self._kernel_ids:
-            registered = session.manager.registered
-            self._kernel_ids = [
-                f"{actor.kernel_type}_{slot}"
-                if slot not in registered
-                else registered[slot].kernel_id
-                for slot, actor in enumerate(session.actors)
-            ]
+        new, self._appended = session.events.since(self._appended)
+        if new:
+            self._events = (*self._events, *new)[-_MOST_EVENTS:]
+        if any(e.stage in _CHANGES_STORE for e in new):
+            self.forget_store()
+        kernel_id_of = partial(_kernel_id, session.manager.registered, session.actors)
         self._steps.append((now, {}))
         while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
             self._steps.popleft()
         # Weakly: displayed panels, which hold the state, must keep no session.
-        read = partial(self._read_actor, weakref.ref(session), now, alive=life == _RUNNING)
+        read = partial(
+            self._read_actor, weakref.ref(session), now, kernel_id_of, alive=life == _RUNNING
+        )
         made = {slot: read(slot, statistics, at) for at, slot in enumerate(looked_at)}
         actors: Sequence[ActorState] = tuple(made.values())
         if count > MOST_READ:
             actors = _Actors(count, made, read)
-        if self._store_read[0] != appended or store_is_old:
-            self._read_store(session, appended, now)
+        if now - self._store_at >= _STORE_READ_S:
+            self._read_store(session, now, kernel_id_of)
         try:
             due_s = session.manager.seconds_until_next()
         except CheckpointError:
@@ -163,9 +173,10 @@ class StateReader:
             config=session.manager.config,
             statistics=statistics,
             due_s=due_s,
-            histories=self._histories or self._sort([], "", count),
-            events=tuple(session.events)[-_MOST_EVENTS:],
-            appended=appended,
+            histories=self._histories or Histories((), "", count, kernel_id_of),
+            store_is_known=self._histories is not None,
+            events=self._events,
+            appended=self._appended,
             began_ns=session.events.began_ns,
         )
 
@@ -173,6 +184,7 @@ class StateReader:
         self,
         ref: weakref.ref[Session],
         now: float,
+        kernel_id_of: Callable[[int], str],
         slot: int,
         statistics: SessionStatistics | None = None,
         at: int = 0,
@@ -194,7 +206,7 @@ class StateReader:
             rate = (c.step - steps_then[slot]) / (now - then)
         return ActorState(
             slot=slot,
-            kernel_id=self._kernel_ids[slot],
+            kernel_id=kernel_id_of(slot),
             kernel_type=actor.kernel_type,
             step=c.step,
             budget=c.budget,
@@ -207,14 +219,23 @@ class StateReader:
             time_s=statistics.times[at],
         )
 
-    def _read_store(self, session: Session, appended: int, now: float) -> None:
-        prefix = session.manager.config.name_prefix
+    def _read_store(self, session: Session, now: float, kernel_id_of: Callable[[int], str]) -> None:
         try:
             catalogue = session.storage.catalogue()
         except (CheckpointError, OSError):
             return  # tried again at the next refresh
-        self._histories = self._sort(catalogue, prefix, len(session.actors))
-        self._store_read = appended, now
+        self._store_at = now
+        registered = session.manager.registered  # the same mapping as long as nothing changes
+        if self._made_of and registered is self._made_of[0] and catalogue == self._made_of[1]:
+            return  # and the histories stay the same object, by which panels know it
+        prefix, count = session.manager.config.name_prefix, len(session.actors)
+        self._histories = Histories(catalogue, prefix, count, kernel_id_of)
+        self._made_of = registered, catalogue
 
-    def _sort(self, catalogue: Sequence[CheckpointInfo], prefix: str, count: int) -> Histories:
-        return Histories(catalogue, prefix, count, self._kernel_ids.__getitem__)
+
+def _kernel_id(
+    registered: Mapping[int, RegisteredActor], actors: Sequence[Actor], slot: int
+) -> str:
+    """Return an actor's identity, or what it would be by default."""
+    actor = registered.get(slot)
+    return f"{actors[slot].kernel_type}_{slot}" if actor is None else actor.kernel_id

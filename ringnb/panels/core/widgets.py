@@ -1,4 +1,4 @@
-"""The widgets that ipywidgets does not have, as anywidgets with their script in ``static/``.
+"""The widgets that ipywidgets does not have, as anywidgets; `library` says where their scripts are.
 
 Two kinds, never mixed, so that every widget has one writer:
 
@@ -13,13 +13,23 @@ the other. ``common.js`` says how: ``part(model, "board")``, ``send(board, hand,
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
-from ipywidgets import BoundedFloatText, BoundedIntText, Box, Dropdown, Widget, widget_serialization
+from ipywidgets import (
+    BoundedFloatText,
+    BoundedIntText,
+    Box,
+    Dropdown,
+    Layout,
+    Widget,
+    widget_serialization,
+)
+
+from ringnb.panels.core.library import Library, library
 
 __all__ = [
     "Actions",
@@ -27,10 +37,10 @@ __all__ = [
     "Chooser",
     "Hand",
     "ONLY_ONE",
-    "STATIC",
     "Say",
     "View",
     "WHOLE_LABEL",
+    "box",
     "button_state",
     "close_all",
     "dropdown",
@@ -38,20 +48,12 @@ __all__ = [
     "number_field",
     "pushes_reach_the_page",
     "row",
-    "script",
     "serve_beside_cells",
 ]
 
 ONLY_ONE = "This session has only one actor"  # why a button for several is disabled
+_VIEW = (Path(__file__).parent / "view.js").read_text(encoding="utf-8")
 WHOLE_LABEL = {"description_width": "initial"}  # the style of a control whose label is not cut off
-
-STATIC = Path(__file__).parent / "static"
-
-
-def script(name: str, folder: Path = STATIC) -> str:
-    """Return the script of a widget, from the folder ``static`` of its package, with `common.js`."""
-    files = (STATIC / "common.js", folder / f"{name}.js")
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def serve_beside_cells(widget: Widget) -> None:
@@ -71,9 +73,13 @@ def pushes_reach_the_page() -> bool:
 
 def row(*widgets: Widget) -> Box:
     """Put widgets side by side, wrapping on a narrow page."""
-    box = Box(widgets)
-    box.add_class("ringnb-row")
-    return box
+    return box("ringnb-row", widgets)
+
+
+def box(classes: str, children: Sequence[Widget]) -> Box:
+    """Put widgets into a box of these classes."""
+    # At once: `add_class` sends another message.
+    return Box(list(children), _dom_classes=tuple(classes.split()), layout=library().layout)
 
 
 def integer_field(description: str, value: int, least: int = 1, most: int = 10**9) -> Any:
@@ -105,7 +111,7 @@ def close_all(widget: Widget) -> None:
     for child in getattr(widget, "children", ()):
         close_all(child)
     for looks in (getattr(widget, "layout", None), getattr(widget, "style", None)):
-        if isinstance(looks, Widget):
+        if isinstance(looks, Widget) and looks is not library().layout:
             looks.close()
     widget.close()
 
@@ -113,6 +119,7 @@ def close_all(widget: Widget) -> None:
 class Board(Widget):
     """What every view of one session shows. The kernel writes it, no view of its own; see `Say`."""
 
+    library = traitlets.Instance(Library).tag(sync=True, **widget_serialization)
     beat = traitlets.Int().tag(sync=True)  # counts up once a second while the panels' threads live
     life = traitlets.Unicode("running").tag(sync=True)  # "running", or why nothing runs
     backend = traitlets.Unicode().tag(sync=True)
@@ -123,6 +130,10 @@ class Board(Widget):
     chosen = traitlets.Dict().tag(sync=True)  # names, by a chooser's key; "" for the newest
     # Ids of the newest messages that the kernel has received from controls.
     acknowledged: Any = traitlets.List().tag(sync=True)
+
+    @traitlets.default("library")
+    def _find_library(self) -> Library:
+        return library()
 
 
 class Hand(Widget):
@@ -141,17 +152,32 @@ class Hand(Widget):
 
 
 class View(anywidget.AnyWidget):
-    """A widget that shows the board and sends by the hand."""
+    """A widget that shows the board and sends by the hand; a script of the library draws it."""
 
+    _esm = traitlets.Unicode(_VIEW).tag(sync=True)
+    _anywidget_id = traitlets.Unicode("ringnb.View").tag(sync=True)
+    shows = traitlets.Unicode().tag(sync=True)  # by its name, which script
     board = traitlets.Instance(Board).tag(sync=True, **widget_serialization)
     hand = traitlets.Instance(Hand).tag(sync=True, **widget_serialization)
+
+    @traitlets.default("layout")
+    def _share_layout(self) -> Layout:
+        return library().layout
+
+    def add_traits(self, **more: Any) -> None:
+        """Add those that the class lacks: for each, traitlets makes this widget a class of its own.
+
+        anywidget asks for what is above, which would be a third of the time in which a cockpit opens.
+        """
+        new = {name: trait for name, trait in more.items() if not self.has_trait(name)}
+        if new:
+            super().add_traits(**new)
 
 
 class Say(View):
     """The head of a panel that is alone, and the message line; in another panel it shows nothing."""
 
-    _esm = script("say")
-    _css = (STATIC / "panel.css").read_text(encoding="utf-8")
+    shows = traitlets.Unicode("say").tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
     region = traitlets.Unicode().tag(sync=True)  # the panel's accessible name
     title = traitlets.Unicode().tag(sync=True)
@@ -165,7 +191,7 @@ class Say(View):
 class Actions(View):
     """A row of buttons, which show the board's ``flags``."""
 
-    _esm = script("actions")
+    shows = traitlets.Unicode("actions").tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)  # the row's accessible name
     actions: Any = traitlets.List().tag(sync=True)  # name, label and help of each
 
@@ -173,7 +199,7 @@ class Actions(View):
 class Chooser(View):
     """Chooses one of its ``items``."""
 
-    _esm = script("chooser")
+    shows = traitlets.Unicode("chooser").tag(sync=True)
     key = traitlets.Unicode().tag(sync=True)  # which of the board's ``chosen``
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
     # The text of the option that chooses none in particular.

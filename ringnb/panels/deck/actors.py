@@ -86,13 +86,14 @@ class ActorPanel(Panel):
                 a.kernel_id,
                 _state_word(a, state),
                 a.step,
+                a.time,
                 round(a.rate),
                 f"{a.stall_ns / 1e3:,.0f} µs",
                 a.snapshots,
             )
             for a in shown
         ]
-        header = ("slot", "actor", "state", "step", "steps/s", "last stall", "snapshots")
+        header = ("slot", "actor", "state", "step", "time", "steps/s", "last stall", "snapshots")
         self.put(self.table, value=rows_table(caption, header, rows))
 
 

@@ -119,7 +119,8 @@ class Looking:
         new, self._seen = session.events.since(self._seen)
         self.inputs.feed(new)
         lineage, history = session.manager.lineage(slot), state.histories[slot]
-        same = slot == self.slot and lineage == self._lineage and history == self.history
+        same = slot == self.slot and lineage == self._lineage
+        same = same and (history is self.history or history == self.history)
         if slot != self.slot and self.slot >= 0:
             self._controller.choices.choose("main", "")  # what was looked at is another actor's
         if not same:

@@ -17,6 +17,7 @@ from ringnb.panels.deck.lanes import Lane
 from ringnb.panels.deck.looking import Looking
 from ringnb.panels.deck.marks import Kind, MarkLog, make_marks
 from ringnb.panels.deck.widgets import Deck, Moment
+from ringnb.plots.style import simulated
 
 __all__ = ["TimelinePanel"]
 
@@ -41,6 +42,7 @@ class TimelinePanel(Panel):
         self.film = self._reader.film
         self._marks = MarkLog()
         self._shown: tuple[object, ...] = ()  # what the marks were made of
+        self._rows_of: tuple[object, list[dict[str, Any]]] = (None, [])
         self._all_wanted = False  # a page has missed a version
         self._lane_of: dict[str, int] = {}  # of each checkpoint that could be read once
         self.deck = Deck(board=controller.board, hand=controller.hand)
@@ -92,7 +94,9 @@ class TimelinePanel(Panel):
         if e.damaged:
             return ["damaged: its metadata cannot be read. The one before is shown instead"]
         made = "" if e.created_at is None else f"{e.created_at:%H:%M:%S} UTC, "
-        lines = [f"{made}{format_bytes(e.nbytes)}"]
+        time = simulated(e.time, dict(e.params).get("dt"))
+        lines = [time] if time else []
+        lines.append(f"{made}{format_bytes(e.nbytes)}")
         if e.pin is not None:
             lines.append(f"pinned: {e.pin}")
         if not e.good:
@@ -132,12 +136,16 @@ class TimelinePanel(Panel):
         batch = self.film.take()
         if batch is not None:
             self.put(self.deck, film=batch)
+        names = [looking.name_of(lane.number) for lane in lanes.all]
+        if self._rows_of[0] != (lanes, names):
+            rows = [lane_row(lane, name) for lane, name in zip(lanes.all, names, strict=True)]
+            self._rows_of = (lanes, names), rows
         self.put(
             self.deck,
             slot=slot,
             field=self.film.field or "",
             traced=self._reader.traced,
-            lanes=[lane_row(lane, looking.name_of(lane.number)) for lane in lanes.all],
+            lanes=self._rows_of[1],
             actors={"count": len(state.actors), "selected": slot},
         )
         e = choices.resolve("main")
@@ -153,9 +161,10 @@ class TimelinePanel(Panel):
             return [["State", f"{e.name} is damaged: its metadata cannot be read"]]
         lane = self._looking.lanes.of_run(e.run)
         number, step = choices.looked or (0 if lane is None else lane.number, e.step)
-        name = self._looking.name_of(number)
-        facts = [["Step", f"{step:,} of run {number}" + (f" ({name})" if name else "")]]
-        apart = step - e.step
+        time, apart = simulated(e.time, dict(e.params).get("dt")), step - e.step
+        of_state, name = f", {time}" if time else "", self._looking.name_of(number)
+        called = f"{step:,} of run {number}" + (f" ({name})" if name else "")
+        facts = [["Step", f"{called}{'' if apart else of_state}"]]
         if apart:
             where = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
             facts.append(["State", f"not stored: the checkpoint {where} is shown, without replay"])
@@ -163,7 +172,7 @@ class TimelinePanel(Panel):
             facts.append(["State", choices.verdict(e.name, "damaged")])
         else:
             facts.append(["State", f"stored, {'good' if e.good else 'not good: see History'}"])
-        facts.append(["From", e.name])
+        facts.append(["From", f"{e.name}{of_state if apart else ''}"])
         params = ", ".join(
             f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.params
         )

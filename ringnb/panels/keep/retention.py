@@ -21,10 +21,11 @@ from ringnb.panels.core.film import Wish
 from ringnb.panels.core.film_reader import FilmReader
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.widgets import button_state, dropdown, integer_field, row
+from ringnb.panels.core.widgets import box, button_state, dropdown, integer_field
 from ringnb.panels.keep.forecast import Cadence, forecast
 from ringnb.panels.keep.sheet import SheetLog, tiles_of
 from ringnb.panels.keep.widgets import Sheet, WhatStays
+from ringnb.plots.style import simulated
 from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]
@@ -59,6 +60,7 @@ class RetentionPanel(Panel):
         controller = self._controller
         self._sheet_log = SheetLog()
         self._reader = FilmReader(controller, "sheet")
+        self._shown_of: tuple[Any, ...] = ()  # what the tiles were made of
         self._infos: dict[str, Any] = {}  # the selected actor's checkpoints, by name
         self._all_wanted = False  # a page has missed a version
         self._slot = -1
@@ -91,8 +93,7 @@ class RetentionPanel(Panel):
         self.policy = self.control(dropdown("Keep", options, value=chosen), self._choose)
         self.number = self.control(integer_field("N", kept or 12), self._choose)
         self.stays = WhatStays(board=board, hand=hand)
-        choice = row(self.policy, self.number)
-        choice.add_class("rn-policy")
+        choice = box("ringnb-row rn-policy", [self.policy, self.number])
         return [self.heading, choice, self.stays]
 
     # -- on Jupyter's thread ---------------------------------------------------------------------
@@ -266,7 +267,10 @@ class RetentionPanel(Panel):
         self._show_preview(number, preview)
         self._show_disk(state, policy, now)
         chosen = choices.resolve("main")
-        one = {} if chosen is None else {"name": chosen.name, "pin": chosen.pin}
+        one: dict[str, Any] = {}
+        if chosen is not None:
+            at = simulated(chosen.time, dict(chosen.params).get("dt"))
+            one = {"name": chosen.name, "pin": chosen.pin, "time": at}
         self.put(self.stays, one=one)
         self.put(self.heading, in_force=repr(state.config.policy))
         ended, why = state.ended, state.life
@@ -283,9 +287,13 @@ class RetentionPanel(Panel):
         choices = self._controller.choices
         slot = min(self._controller.slot, len(state.actors) - 1)
         history = state.histories[slot]
-        self._infos = {e.name: e for e in history}
-        tiles = tiles_of(history, self._controller.runs, going, choices.sound, choices.verdict)
-        change = self._sheet_log.update(tiles)
+        made_of = (history, self._controller.runs, going, choices.damages)
+        change = None
+        if made_of != self._shown_of:
+            self._shown_of = made_of
+            self._infos = {e.name: e for e in history}
+            tiles = tiles_of(history, self._controller.runs, going, choices.sound, choices.verdict)
+            change = self._sheet_log.update(tiles)
         if slot != self._slot or self._all_wanted:
             self._slot, self._all_wanted = slot, False
             change = self._sheet_log.whole()
@@ -315,7 +323,7 @@ class RetentionPanel(Panel):
         self.put(self.stays, preview={"id": number, "going": n, "words": words, "more": more})
 
     def _show_disk(self, state: SessionState, policy: Policy, now: float) -> None:
-        own = sum(e.nbytes for h in state.histories for e in h)
+        own = state.histories.totals[1]
         if not self._own or now - self._own[-1][0] >= 1.0:
             self._own.append((now, own))
             while now - self._own[0][0] > _RATE_S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from ipywidgets import Checkbox, Text, ToggleButton, VBox, Widget
+from ipywidgets import Checkbox, Text, Widget
 
 from ringnb._support.text import counted, format_bytes
 from ringnb.panels.core.panel import Panel
@@ -13,6 +13,7 @@ from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import (
     WHOLE_LABEL,
+    box,
     button_state,
     dropdown,
     integer_field,
@@ -40,9 +41,10 @@ class CheckpointPanel(Panel):
         state = self._controller.state
         every, dt_s = state.actors[0].every, state.actors[0].dt_s
         self.automatic = self.control(
-            ToggleButton(
+            Checkbox(
                 value=state.config.enabled or every is not None,
                 description="Automatic",
+                indent=False,
                 tooltip="Checkpoint without being asked",
             ),
             self._submit_schedule,
@@ -67,8 +69,6 @@ class CheckpointPanel(Panel):
             self._submit_schedule,
         )
         self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
-        timeout_s = state.config.request_timeout_s
-        self.timeout = self._seconds_field("Request timeout (s)", "request_timeout", timeout_s)
         mode_ = state.config.state_guard.mode
         self.guard = self.control(
             Checkbox(
@@ -80,6 +80,16 @@ class CheckpointPanel(Panel):
             self._set_guard,
         )
         self.guard.add_class("rn-guard")
+        board, hand = self._controller.board, self._controller.hand
+        self.heading = When(board=board, hand=hand, heads=True)
+        self.words = When(board=board, hand=hand)
+        every = box("ringnb-row rn-when", [self.automatic, self.mode, *self._by_mode.values()])
+        return [self.heading, every, self.guard, self.words]
+
+    def arrange(self) -> list[Widget]:
+        """Make what a snapshot by hand needs: in a cockpit, the deck has the button."""
+        timeout_s = self._controller.state.config.request_timeout_s
+        self.timeout = self._seconds_field("Request timeout (s)", "request_timeout", timeout_s)
         self.label = self.control(
             Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL)
         )
@@ -90,14 +100,8 @@ class CheckpointPanel(Panel):
             ("live.snapshot_all", "Snapshot every actor", "Checkpoint all actors"),
             ("cancel", "Cancel pending", "Cancel every request that is not being saved"),
         )
-        board, hand = self._controller.board, self._controller.hand
-        self.heading = When(board=board, hand=hand, heads=True)
-        self.words = When(board=board, hand=hand)
-        every = row(self.automatic, self.mode, *self._by_mode.values())
-        every.add_class("rn-when")
-        alone = VBox([row(self.timeout, self.label), bar])
-        alone.add_class("rn-alone")  # in the cockpit, the deck has the button
-        return [self.heading, every, self.guard, self.words, alone]
+        self.body += [row(self.timeout, self.label), bar]
+        return super().arrange()
 
     def _seconds_field(self, description: str, setting: str, value: float) -> Any:
         """Make a field for one of the manager's settings, which follows it at once."""
@@ -157,7 +161,8 @@ class CheckpointPanel(Panel):
         """Put when the next is due, and how the last went."""
         every = state.actors[0].every
         self.reflect(self.interval, state.config.interval_s)
-        self.reflect(self.timeout, state.config.request_timeout_s)
+        if self.alone:
+            self.reflect(self.timeout, state.config.request_timeout_s)
         self.reflect(self.automatic, state.config.enabled or every is not None)
         self.reflect(self.guard, state.config.state_guard.mode == "pause")
         if every is not None:
@@ -167,7 +172,7 @@ class CheckpointPanel(Panel):
             self.put(field.layout, display=None if mode == self.mode.value else "none")
         s = state.statistics
         schedule, due = _schedule_words(state)
-        sizes = [e.nbytes for h in state.histories for e in h]
+        count, nbytes = state.histories.totals
         facts = {
             "automatic": schedule,
             "next due": due,
@@ -175,7 +180,7 @@ class CheckpointPanel(Panel):
             "pending": f"{s.pending} ({s.waiting_to_send} wait for a buffer, "
             f"{s.with_kernel} in the kernel, {s.being_written} being written)",
             "done": f"{s.completed} committed, {s.failed} failed",
-            "stored": f"{counted(len(sizes), 'checkpoint')}, {format_bytes(sum(sizes))}",
+            "stored": f"{counted(count, 'checkpoint')}, {format_bytes(nbytes)}",
         }
         self.put(self.heading, due=f"next {due}" if due.startswith(("in ", "now")) else due)
         stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, final
 
 from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.plots.style import simulated
 
 __all__ = ["SheetLog", "Tile", "tiles_of"]
 
@@ -36,6 +37,8 @@ def tiles_of(
         else:
             fate = "" if e.pin is None else "pinned"
         words = [e.name]
+        if time := simulated(e.time, dict(e.params).get("dt")):
+            words.append(time)
         if e.created_at is not None:
             words.append(f"{e.created_at:%H:%M:%S} UTC, {format_bytes(e.nbytes)}")
         if e.pin is not None:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import traitlets
 
-from ringnb.panels import core
-from ringnb.panels.core.pixels import tables_script
-from ringnb.panels.core.widgets import View, script
+from ringnb.panels.core.widgets import View
 
 __all__ = ["Sheet", "WhatStays", "When"]
-
-_STATIC = Path(__file__).parent / "static"
-_CSS = (_STATIC / "keep.css").read_text(encoding="utf-8")
-_CORE = Path(core.__file__).parent / "static"
 
 
 class Sheet(View):
     """The contact sheet, a small picture per checkpoint, and the forecast of the disk below it."""
 
-    _esm = "\n".join(
-        [
-            tables_script(),
-            *((_CORE / f"{name}.js").read_text(encoding="utf-8") for name in ("pixels", "film")),
-            script("forecast", _STATIC),
-            (_STATIC / "sheet.js").read_text(encoding="utf-8"),
-        ]
-    )
-    _css = _CSS
+    shows = traitlets.Unicode("sheet").tag(sync=True)
     actor = traitlets.Unicode().tag(sync=True)  # whose checkpoints they are
     tiles = traitlets.Dict({"v": 0}).tag(sync=True)  # what the version before lacks, see `SheetLog`
     film = traitlets.Dict().tag(sync=True)  # a batch of small pictures, see `Film.take`
@@ -40,8 +25,7 @@ class Sheet(View):
 class WhatStays(View):
     """The heading of what stays; or, below the choice of a policy, what it does, the disk, and one."""
 
-    _esm = script("stays", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("stays").tag(sync=True)
     heads = traitlets.Bool().tag(sync=True)
     in_force = traitlets.Unicode().tag(sync=True)  # the policy, as it is written
     preview = traitlets.Dict().tag(sync=True)  # going, words, more
@@ -52,8 +36,7 @@ class WhatStays(View):
 class When(View):
     """The heading of when; or, below the controls of the interval, what that costs."""
 
-    _esm = script("when", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("when").tag(sync=True)
     heads = traitlets.Bool().tag(sync=True)
     due = traitlets.Unicode().tag(sync=True)
     cost = traitlets.Unicode().tag(sync=True)

@@ -22,7 +22,7 @@ from ringnb.session.session import Session
 
 __all__ = ["LifecyclePanel"]
 
-_PERIOD_S = 0.2  # between two pictures: what a page needs to see chips move
+_PERIOD_S = 0.15  # between two pictures at least: a page needs no more to see chips move
 
 
 @final

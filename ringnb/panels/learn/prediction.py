@@ -13,7 +13,7 @@ from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.messages import Kind
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.switchboard import Switchboard
-from ringnb.panels.core.widgets import Say, button_state, serve_beside_cells
+from ringnb.panels.core.widgets import Say, box, button_state, serve_beside_cells
 from ringnb.panels.learn.widgets import Question
 
 __all__ = ["PredictCard", "PredictPanel", "predict"]
@@ -58,14 +58,13 @@ class PredictCard(VBox):
         if alone:
             self.line = Say(
                 name="predict",
-                title="Predict",
+                title="Predict first",
                 region=f"Predict: {question}",
                 beats=False,
                 board=board,
                 hand=hand,
             )
-        asked = VBox(body)
-        asked.add_class("rn-predict")
+        asked = box("rn-predict", body)
         super().__init__([self.line, asked] if alone else [asked])
         if alone:
             self.add_class("ringnb-panel")
@@ -152,7 +151,7 @@ class PredictPanel(Panel):
     """Asks how long a snapshot stops an actor; see `Panel`."""
 
     key = "predict"
-    title = "Predict"
+    title = "Predict first"
 
     def __init__(self, controller: Controller) -> None:
         def stall_us() -> float:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import traitlets
 
-from ringnb.panels.core.widgets import View, script
+from ringnb.panels.core.widgets import View
 
 __all__ = ["CrankHandle", "FaultSwitches", "LifeMap", "Question"]
-
-_STATIC = Path(__file__).parent / "static"
-_CSS = (_STATIC / "learn.css").read_text(encoding="utf-8")
 
 
 class LifeMap(View):
     """The stations of a snapshot request, the requests on their way, and how long each took."""
 
-    _esm = script("lifemap", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("lifemap").tag(sync=True)
     scene = traitlets.Dict().tag(sync=True)  # see `ringnb.panels.learn.lifecycle_scene.scene_of`
     due = traitlets.Unicode().tag(sync=True)  # when the next is due, in words
     times = traitlets.Dict().tag(sync=True)  # see `lifecycle_scene.times_of`
@@ -28,8 +23,7 @@ class LifeMap(View):
 class CrankHandle(View):
     """The stages that a hand turns, or that a service thread does."""
 
-    _esm = script("crank", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("crank").tag(sync=True)
     by_hand = traitlets.Bool().tag(sync=True)
     turns: Any = traitlets.List().tag(sync=True)  # action, name and help of each stage
 
@@ -37,16 +31,14 @@ class CrankHandle(View):
 class FaultSwitches(View):
     """The switches that break a session, and what the design does about each."""
 
-    _esm = script("faults", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("faults").tag(sync=True)
     lessons: Any = traitlets.List().tag(sync=True)  # the fault's name, and what is to be learnt
 
 
 class Question(View):
     """What stands above the field for a prediction, the question; or below it, buttons and answer."""
 
-    _esm = script("question", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("question").tag(sync=True)
     asks = traitlets.Bool().tag(sync=True)
     question = traitlets.Unicode().tag(sync=True)
     answer = traitlets.Unicode().tag(sync=True)

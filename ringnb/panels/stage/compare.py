@@ -11,6 +11,7 @@ from ipywidgets import Widget
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.widgets import Board, Hand
 from ringnb.panels.stage.feed import Feed, send_again
 from ringnb.panels.stage.fields import FieldPanel, fields_of
 from ringnb.panels.stage.pictures import Drawn, View, draw_against
@@ -44,15 +45,22 @@ class ComparePanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
+        self._made_of: tuple[Any, ...] = ()  # what is below
+        self._found: tuple[list[tuple[str, str]], CheckpointInfo | None] = ([], None)
         self.feed = Feed(self._controller, self.key)
         self.picture = self.feed.picture
         for action in ("against", "how", "hold"):
             self._controller.on_do(f"stage.{action}", self._do)
         self._controller.on_do("stage.again", lambda _, args: send_again(self._controller, args))
         self.observe(lambda _: self._controller.note_use(), ["against", "how", "held"])
+        return []
+
+    def arrange(self) -> list[Widget]:
+        """Make chooser and stage: a cockpit has a line, and one stage for two panels."""
         self.checkpoints = self.chooser("main", "Checkpoint")
         board, hand = self._controller.board, self._controller.hand
-        return [self.checkpoints, Stage(compare=self.picture, board=board, hand=hand)]
+        self.body += [self.checkpoints, Stage(compare=self.picture, board=board, hand=hand)]
+        return super().arrange()
 
     def _do(self, action: str, args: Mapping[str, Any]) -> None:
         """Note what a control asks for. On Jupyter's thread."""
@@ -102,16 +110,19 @@ class ComparePanel(Panel):
     def show(self, _state: SessionState) -> None:
         """Put what the controls show, and have the two drawn."""
         choices = self._controller.choices
-        if self._controller.sees(self.key, ()):  # in a cockpit the line takes its place
+        if self.seen_alone:  # in a cockpit the line takes its place
             self.put(self.checkpoints, items=choices.items())
-        options = self._options()
+        this = choices.resolve("main")
+        made_of = (choices.of_actor(), choices.damages, this, self.against, self.held)
+        if made_of != self._made_of:
+            self._made_of = made_of
+            self._found = self._options(), None if this is None else self._other(this)
+        options, that = self._found
         view = {"options": options, "against": self.against, "how": self.how, "held": self.held}
         self.put(self.picture, view=view)
-        this = choices.resolve("main")
         if this is None:
             self.feed.clear()
             return
-        that = self._other(this)
         if that is None:
             self.feed.clear()
             if self.against != _BEFORE:
@@ -146,7 +157,6 @@ class ComparePanel(Panel):
         self.picture.close()
 
 
-def stage_of(field: FieldPanel, compare: ComparePanel) -> Stage:
+def stage_of(field: FieldPanel, compare: ComparePanel, board: Board, hand: Hand) -> Stage:
     """Return one view of both panels, side by side, for the cockpit."""
-    line = field.line
-    return Stage(picture=field.picture, compare=compare.picture, board=line.board, hand=line.hand)
+    return Stage(picture=field.picture, compare=compare.picture, board=board, hand=hand)

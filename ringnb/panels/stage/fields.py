@@ -66,9 +66,14 @@ class FieldPanel(Panel):
             lambda _: self._controller.note_use(),
             ["field", "colours", "keeps_range", "axis", "slice"],
         )
+        return []
+
+    def arrange(self) -> list[Widget]:
+        """Make chooser and stage: a cockpit has a line, and one stage for two panels."""
         self.checkpoints = self.chooser("main", "Checkpoint")
         board, hand = self._controller.board, self._controller.hand
-        return [self.checkpoints, Stage(picture=self.picture, board=board, hand=hand)]
+        self.body += [self.checkpoints, Stage(picture=self.picture, board=board, hand=hand)]
+        return super().arrange()
 
     @traitlets.validate("field")
     def _check_field(self, proposal: Any) -> str:
@@ -111,7 +116,7 @@ class FieldPanel(Panel):
     def show(self, _state: SessionState) -> None:
         """Put what the controls show, and have the picture drawn."""
         choices = self._controller.choices
-        if self._controller.sees(self.key, ()):  # in a cockpit the line takes its place
+        if self.seen_alone:  # in a cockpit the line takes its place
             self.put(self.checkpoints, items=choices.items())
         view = self.view_of()
         actor = self.session.actors[self._controller.slot]

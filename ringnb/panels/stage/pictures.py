@@ -14,7 +14,15 @@ import numpy.typing as npt
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.panels.core.pixels import Summary, pack, summarize, thin
 from ringnb.plots.fields import Cut, compare, cut_of
-from ringnb.plots.style import ValueRange, quantity, spacing, value_range
+from ringnb.plots.style import (
+    ValueRange,
+    quantity,
+    simulated,
+    spacing,
+    step_seconds,
+    value_range,
+    when,
+)
 
 __all__ = ["LARGE", "SMALL", "Drawn", "Extent", "Slice", "View", "describe", "draw", "draw_against"]
 
@@ -135,7 +143,7 @@ def describe(
 ) -> str:
     """Say in words what a field looks like; the same values give the same words."""
     size = " by ".join(map(str, shape))
-    head = f"{name} of {checkpoint.kernel_id} at step {checkpoint.step:,}{cut.words}: {size} values"
+    head = f"{name} of {checkpoint.kernel_id} at {when(checkpoint)}{cut.words}: {size} values"
     if np.isnan(summary.low):
         return f"{head}, none of them finite"
     where = ", ".join(f"{d} = {i}" for d, i in zip(cut.dims, summary.peak, strict=True))
@@ -189,6 +197,7 @@ def _grid(checkpoint: Checkpoint, name: str, cut: Cut, plane: npt.NDArray[Any]) 
     return {
         "name": checkpoint.name,
         "step": checkpoint.step,
+        "time": simulated(checkpoint.time, step_seconds(checkpoint)),
         "run": checkpoint.run,
         "actor": checkpoint.kernel_id,
         "field": name,

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import traitlets
 from ipywidgets import Widget, widget_serialization
 
-from ringnb.panels import core
-from ringnb.panels.core.pixels import tables_script
-from ringnb.panels.core.widgets import View, script
+from ringnb.panels.core.widgets import View
 
 __all__ = ["Dials", "Picture", "Stage"]
-
-_STATIC = Path(__file__).parent / "static"
-_CSS = (_STATIC / "stage.css").read_text(encoding="utf-8")
-_PIXELS = (Path(core.__file__).parent / "static" / "pixels.js").read_text(encoding="utf-8")
 
 
 class Picture(Widget):
@@ -33,8 +26,7 @@ class Picture(Widget):
 class Stage(View):
     """Shows a picture, or what it is compared with, or both side by side."""
 
-    _esm = "\n".join([tables_script(), _PIXELS, script("stage", _STATIC)])
-    _css = _CSS
+    shows = traitlets.Unicode("stage").tag(sync=True)
     picture = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)
     compare = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)
 
@@ -42,8 +34,7 @@ class Stage(View):
 class Dials(View):
     """Shows the live actor's parameters, each with a slider."""
 
-    _esm = script("dials", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("dials").tag(sync=True)
     dials: Any = traitlets.List().tag(sync=True)  # name, value, low, high, and what it was (there)
     pace = traitlets.Float().tag(sync=True)  # steps per second at most; 0: no limit
     amplitude = traitlets.Float(1.0).tag(sync=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from javascript import NODE
 
 from ringnb.panels import deck
 from ringnb.panels.deck.marks import Flag, Kind, Mark, MarkLog
@@ -17,16 +16,6 @@ from ringnb.panels.deck.marks import Flag, Kind, Mark, MarkLog
 LINE = Path(deck.__file__).parent / "static" / "line.js"
 
 
-def _node():
-    """Return a JavaScript engine: one that is installed, or the one that Playwright brings."""
-    if found := shutil.which("node"):
-        return found
-    package = find_spec("playwright")
-    brought = Path(package.origin).parent / "driver" / "node" if package else None
-    return str(brought) if brought is not None and brought.exists() else None
-
-
-NODE = _node()
 pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")
 
 

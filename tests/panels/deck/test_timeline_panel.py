@@ -137,11 +137,13 @@ def test_a_step_between_checkpoints_shows_the_one_before_and_says_so(session):
     )
     until(lambda: told(timeline, f"shown is {names[1]}, 7 steps before it. There is no replay"))
     assert facts(timeline)["State"].startswith("not stored: the checkpoint 7 steps before it")
+    assert facts(timeline)["Step"] == "27 of run 1"  # the time is that of what is shown
+    assert facts(timeline)["From"] == f"{names[1]}, t = 291.5 µs"
     look(timeline, lane=1, step=3)
     until(lambda: head(timeline)["name"] == names[0])  # none before: the first
     look(timeline, name=names[2])
     until(lambda: facts(timeline)["From"] == names[2])
-    assert facts(timeline)["Step"] == "30 of run 1"
+    assert facts(timeline)["Step"] == "30 of run 1, t = 437.3 µs"
     look(timeline, name="gone")
     until(lambda: told(timeline, "gone is not there any more"))
 

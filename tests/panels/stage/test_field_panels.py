@@ -12,6 +12,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.panels.core import controller
+from ringnb.panels.core.library import library
 from ringnb.panels.core.limits import PROFILES, Profile
 from ringnb.panels.stage.compare import stage_of
 
@@ -214,12 +215,12 @@ def test_the_comparison_is_of_the_field_that_is_shown(session, names):
 def test_closing_leaves_no_widget_behind(session):
     from ipywidgets.widgets.widget import _instances
 
+    library()  # of the kernel: it stays
     before = len(_instances)
     field, compare = session.panel("field"), session.panel("compare")
-    stage = stage_of(field, compare)
+    stage = stage_of(field, compare, field.line.board, field.line.hand)
     assert stage.picture is field.picture
     stage.close()
-    stage.layout.close()
     rn.panels.close_panels(session)
     assert len(_instances) <= before
 

@@ -25,4 +25,4 @@ async function render({ model, el }) {
   el.prepend(bar);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.actions = render;

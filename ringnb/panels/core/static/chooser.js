@@ -37,4 +37,4 @@ async function render({ model, el }) {
   fill();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.chooser = render;

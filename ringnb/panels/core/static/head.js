@@ -65,7 +65,7 @@ async function render({ model, el }) {
   all.addEventListener("click", () => el.dispatchEvent(new CustomEvent("rn-all", { bubbles: true, detail: { button: all } })));
 
   // -- its state
-  const pill = make("span", { class: "rn-pill rn-state" }), step = make("b", { class: "rn-num rn-step" }), rate = make("span", { class: "rn-soft rn-num rn-nowrap" });
+  const pill = make("span", { class: "rn-pill rn-state" }), step = make("b", { class: "rn-num rn-step" }), rate = make("span", { class: "rn-soft rn-num rn-nowrap" }), time = make("span", { class: "rn-soft rn-num rn-nowrap rn-simulated" });
   const guard = make("button", { type: "button", class: "rn-pill rn-guard" }), place = make("span", { class: "rn-place" }, icon(SHAPES.host));
   const where = make("span");
   place.append(where);
@@ -93,6 +93,7 @@ async function render({ model, el }) {
     const [look, shape, words] = stateOf(actor);
     fill(pill, look, shape, words);
     setText(step, actor.step.toLocaleString("en-US"));
+    setText(time, actor.time ?? "");
     setText(rate, `${(look === "run" ? actor.rate : 0).toLocaleString("en-US")} steps/s`);
     if (document.activeElement !== chooser) chooser.value = String(actor.slot);
     const [good, bad] = actor.more ? ["Good", "Not good"] : ["All finite", "Not finite"]; // a user's own rules, too
@@ -104,7 +105,7 @@ async function render({ model, el }) {
   };
   for (const name of ["actor", "life", "backend"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);
-  el.append(logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, rate), guard, make("span", { class: "rn-grow" }), place);
+  el.append(logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, time, rate), guard, make("span", { class: "rn-grow" }), place);
 
   // -- the grid: names of its parts, which come one after the other
   const nameParts = () => {
@@ -147,4 +148,4 @@ async function render({ model, el }) {
   adopt();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.head = render;

@@ -117,4 +117,4 @@ async function render({ model, el }) {
   adopt();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.overview = render;

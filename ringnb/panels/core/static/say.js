@@ -18,9 +18,6 @@ function nameControls(root) {
       node.setAttribute("aria-label", label.textContent);
     }
   }
-  for (const node of root.querySelectorAll(".widget-toggle-button")) {
-    setAttribute(node, "aria-pressed", String(node.classList.contains("mod-active")));
-  }
   for (const node of root.querySelectorAll("input, select, textarea")) {
     // A label that is not shown is none.
     const named = [...node.labels ?? []].some((one) => one.contains(node) || one.checkVisibility()) || node.hasAttribute("aria-label");
@@ -314,8 +311,13 @@ async function render({ model, el }) {
     root.closest(".jp-OutputArea, .jp-Cell, body")
       ?.querySelectorAll(".ringnb-summary")
       .forEach((node) => node.classList.add("ringnb-alive"));
-    nameControls(root);
-    const observer = new MutationObserver(() => nameControls(root));
+    const tidy = () => {
+      nameControls(root);
+      // What a panel is called alone is what its part of a cockpit is called there: once will do.
+      for (const heading of root.querySelectorAll("h4")) if (heading.textContent === title.textContent) heading.hidden = true;
+    };
+    tidy();
+    const observer = new MutationObserver(tidy);
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     subscriptions.atEnd(() => observer.disconnect());
     if (!root.classList.contains("rn-cockpit")) return;
@@ -328,4 +330,4 @@ async function render({ model, el }) {
   adopt();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.say = render;

@@ -1,9 +1,5 @@
-// The deck: the transport above, the line of steps below. Pieces of it: transport.js, line.js, drawing.js.
-const FILM = 38; // pixels of a small picture
-const LANE = 23, LANE_NARROW = 26, RULER = 20, TRACE = 29;
+// The deck: the transport above, the line of steps below. Its parts: transport.js, line.js, drawing.js.
 const MOST_LANES = 5;
-const NARROW = 600;
-const REST_MS = 150; // after which a playhead is said to rest
 const SEND_MS = 125; // between two playheads that are sent
 
 async function render({ model, el }) {
@@ -212,4 +208,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.deck = render;

@@ -1,5 +1,9 @@
 // Draws the line into an SVG, its small pictures into a canvas below it, and takes pointer and keys.
 const SVG = "http://www.w3.org/2000/svg";
+const FILM = 38; // pixels of a small picture
+const LANE = 23, LANE_NARROW = 26, RULER = 20, TRACE = 29;
+const NARROW = 600;
+const REST_MS = 150; // after which a playhead, or a pointer, is said to rest
 function shape(tag, attributes = {}, text = null) {
   const node = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);

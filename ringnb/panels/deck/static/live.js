@@ -12,4 +12,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.live = render;

@@ -45,4 +45,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.moment = render;

@@ -150,4 +150,4 @@ async function render({ model, el }) {
   takeFilm();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.sheet = render;

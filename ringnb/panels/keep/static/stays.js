@@ -33,7 +33,8 @@ async function render({ model, el }) {
   const label = make("input", { type: "text", maxlength: "200", placeholder: "why it is kept", "aria-label": "Label of the pin" });
   const pin = button("moment.pin", "Pin", "Keep this checkpoint whatever the policy says");
   const drop = button("retention.consider", "Delete…", "Delete this checkpoint; first it is asked");
-  const one = make("section", { class: "rn-part", "aria-label": "One checkpoint" }, make("header", {}, name), make("div", { class: "rn-buttons" }, label, pin.node, drop.node));
+  const time = make("span", { class: "rn-soft rn-num rn-nowrap" });
+  const one = make("section", { class: "rn-part", "aria-label": "One checkpoint" }, make("header", {}, name, time), make("div", { class: "rn-buttons" }, label, pin.node, drop.node));
   const root = make("div", { class: "rn-stays" }, make("div", { class: "rn-preview-row" }, preview, adopt.node), make("div", { class: "rn-buttons" }, runs.node), disk, one);
   el.append(root);
   press(adopt, () => ({ shown: model.get("preview").id }));
@@ -52,6 +53,7 @@ async function render({ model, el }) {
     adopt.node.classList.toggle("rn-danger", n > 0);
     const chosen = model.get("one"), pinned = chosen.pin !== null && chosen.pin !== undefined;
     setText(name, chosen.name || "None chosen");
+    setText(time, chosen.time ?? "");
     setText(pin.words, pinned ? "Unpin" : "Pin");
     pin.action = pinned ? "moment.unpin" : "moment.pin";
     if (label.dataset.of !== `${chosen.name} ${chosen.pin}`) { label.dataset.of = `${chosen.name} ${chosen.pin}`; label.value = chosen.pin ?? ""; }
@@ -78,4 +80,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.stays = render;

@@ -19,4 +19,4 @@ async function render({ model, el }) {
   show();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.when = render;

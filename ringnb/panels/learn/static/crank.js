@@ -45,4 +45,4 @@ async function render({ model, el }) {
   update();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.crank = render;

@@ -246,4 +246,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.lifemap = render;

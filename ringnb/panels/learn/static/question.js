@@ -29,4 +29,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.question = render;

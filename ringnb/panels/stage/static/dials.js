@@ -132,7 +132,7 @@ async function render({ model, el }) {
   };
   const showLive = () => {
     const actor = board.get("actor");
-    setText(live, actor.step === undefined ? "" : `step ${actor.step.toLocaleString("en-US")}`);
+    setText(live, actor.step === undefined ? "" : [`step ${actor.step.toLocaleString("en-US")}`, actor.time].filter(Boolean).join(", "));
   };
   const takePicture = async () => {
     const found = await part(model, "picture");
@@ -160,4 +160,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.dials = render;

@@ -171,7 +171,7 @@ async function renderPicture(context, place) {
       const behind = actor.step - info.step;
       more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} ago` : "newest";
     }
-    what.append(make("b", {}, info.name), more ? ` · ${more}` : "");
+    what.append(make("b", {}, info.name), ...[more, info.time].filter(Boolean).map((text) => ` · ${text}`));
     what.title = what.textContent;
   };
   const showNote = () => {
@@ -483,4 +483,4 @@ async function render({ model, el }) {
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.stage = render;
