@@ -21,7 +21,7 @@ from ipywidgets import Layout, Widget
 
 from ringnb.panels.core.pixels import tables_script
 
-__all__ = ["Library", "library"]
+__all__ = ["Library", "is_shared", "library"]
 
 _PACKAGES = Path(__file__).parents[1]
 _FIRST = ("common.js", "panel.css")  # what the others of its kind build on
@@ -50,6 +50,11 @@ def library() -> Library:
         if not _made or _made[-1].comm is None:
             _made[:] = [Library()]
         return _made[-1]
+
+
+def is_shared(layout: Widget) -> bool:
+    """Return whether it is the library's layout, which stays when a view is closed."""
+    return any(layout is one.layout for one in _made)
 
 
 @functools.cache

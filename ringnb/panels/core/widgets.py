@@ -29,7 +29,7 @@ from ipywidgets import (
     widget_serialization,
 )
 
-from ringnb.panels.core.library import Library, library
+from ringnb.panels.core.library import Library, is_shared, library
 
 __all__ = [
     "Actions",
@@ -111,7 +111,7 @@ def close_all(widget: Widget) -> None:
     for child in getattr(widget, "children", ()):
         close_all(child)
     for looks in (getattr(widget, "layout", None), getattr(widget, "style", None)):
-        if isinstance(looks, Widget) and looks is not library().layout:
+        if isinstance(looks, Widget) and not is_shared(looks):
             looks.close()
     widget.close()
 

@@ -256,13 +256,15 @@ def test_a_run_is_called_what_a_user_calls_it_whoever_shows_it(session):
     timeline = ready(session)
     do(timeline, "look.name", slot=0, lane=1, name="calm")
     until(lambda: timeline.deck.lanes[0]["name"] == "calm")
-    until(lambda: facts(timeline)["Step"] == "10 of run 1 (calm)")
+    until(lambda: facts(timeline)["Step"].startswith("10 of run 1 (calm), t = "))
     session.panel()
     do(timeline, "actor.choose", slot=1)  # whose run has the same number
     until(lambda: timeline.deck.slot == 1 and timeline.deck.lanes[0]["name"] == "")
     do(timeline, "actor.choose", slot=0)
     do(timeline, "look.name", slot=0, lane=1, name="")
-    until(lambda: timeline.deck.slot == 0 and facts(timeline)["Step"] == "10 of run 1")
+    until(
+        lambda: timeline.deck.slot == 0 and facts(timeline)["Step"].startswith("10 of run 1, t = ")
+    )
 
 
 def test_pinning_and_unpinning_change_the_mark(session):

@@ -119,4 +119,4 @@ def test_the_aim_is_at_the_field_panel_s_picture_also_if_that_is_opened_later(se
     field = session.panel("field")
     until(lambda: panel.dials.picture is field.picture)
     panel.amplitude = 0.5
-    until(lambda: field.picture.view["amplitude"] == panel.dials.amplitude == 0.5)
+    until(lambda: field.picture.view.get("amplitude") == panel.dials.amplitude == 0.5)
