@@ -65,7 +65,7 @@ def slice_of(table: Any, row: int, slice_ns: int) -> Any:
     if depth <= 1:
         return slice_ns
     # One step more than fits: in a longer pass each may cost less, and the next slice knows.
-    return max(slice_ns, min(depth * step_ns, _LONGEST_NS + step_ns))
+    return max(slice_ns, min(depth * step_ns, max(_LONGEST_NS, step_ns) + step_ns))
 
 
 def steps_of_pass(table: Any, actor: int, size: int, left: int) -> Any:
