@@ -60,6 +60,19 @@ def _drift(now: Any, before: Any, params: Any, step: int, x: int) -> None:
     before[0, x] = now[0, x - 1 if x > 0 else now.shape[1] - 1] + params[0]
 
 
+def hosted_alone() -> tuple[Actor, ...]:
+    """Return one of each kind of actor."""
+    return (
+        actors.Wave2D((8, 8)),
+        actors.Wave3D((8, 8, 8)),
+        actors.Heat2D((8, 8)),
+        actors.GrayScott((8, 8)),
+        actors.Life((8, 8)),
+        actors.Ising2D((8, 8)),
+        actors.CellActor(_drift, (8,), params={"by": 1.0}, dtype=np.float64),
+    )
+
+
 def variants(*, full: bool) -> list[Variant]:
     """Return what is compiled.
 
@@ -73,21 +86,13 @@ def variants(*, full: bool) -> list[Variant]:
     list of Variant
         All six actors, and one of a user's with another element type and number of axes.
     """
-    every = (
-        actors.Wave2D((8, 8)),
-        actors.Wave3D((8, 8, 8)),
-        actors.Heat2D((8, 8)),
-        actors.GrayScott((8, 8)),
-        actors.Life((8, 8)),
-        actors.Ising2D((8, 8)),
-        actors.CellActor(_drift, (8,), params={"by": 1.0}, dtype=np.float64),
-    )
+    every = hosted_alone()
     alone = [Variant((a,), ((9, 0),) if i else CAPABILITIES) for i, a in enumerate(every)]
     return [Variant(every, CAPABILITIES), *(alone if full else ())]
 
 
-def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
-    """Assemble and link a kernel, and return what it uses.
+def linked(ptx: str, capability: tuple[int, int]) -> tuple[bytes, dict[str, int]]:
+    """Assemble and link a kernel.
 
     Parameters
     ----------
@@ -98,8 +103,9 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
 
     Returns
     -------
-    dict of str to int
-        ``registers`` per thread; ``spills``, ``stack`` and ``shared``, in bytes.
+    bytes, dict of str to int
+        The machine code, and what it uses: ``registers`` per thread; ``spills``, ``stack`` and ``shared``, in
+        bytes.
     """
     from cuda.core import Linker, LinkerOptions, ObjectCode
     from numba.cuda.cudadrv.libs import get_cudalib
@@ -109,7 +115,7 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
     linker = Linker(
         ObjectCode.from_ptx(ptx.encode()), ObjectCode.from_library(runtime), options=options
     )
-    linker.link("cubin")
+    cubin = bytes(linker.link("cubin").code)
     log = linker.get_info_log()
     linker.close()
     (entry,) = re.findall(r"\.visible \.entry (\w+)\(", ptx)
@@ -121,7 +127,7 @@ def linked(ptx: str, capability: tuple[int, int]) -> dict[str, int]:
     )
     assert used is not None, log
     registers, stack, shared, _ = map(int, used.groups())
-    return {
+    return cubin, {
         "registers": registers,
         "spills": sum(int(a) + int(b) for a, b in spills),
         "stack": stack,
@@ -152,9 +158,7 @@ def main() -> None:
                 for bits in ("32", "64")
             }
             found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
-            untyped = ptx.replace("st.global.f32", "st.global.b32")  # as NVVM has it from 10.0 on
-            found["lines of the loops over cells"] = _tightest_loop(untyped, "st.global.b32")
-            found |= linked(ptx, capability)
+            found |= linked(ptx, capability)[1]
             sys.stdout.write(json.dumps(found) + "\n")
     _baselines()
 
@@ -169,7 +173,7 @@ def _baselines() -> None:
         ("wave_3d", kernels.one_step(actors.Wave3D((8, 8, 8))), kernels.ONE_STEP_SIGNATURE),
     ):
         for capability, ptx in compiled(body, types, CAPABILITIES, _THREADS):
-            found = {"baseline": name, "cc": capability, **linked(ptx, capability)}
+            found = {"baseline": name, "cc": capability, **linked(ptx, capability)[1]}
             sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -195,7 +195,7 @@ def test_each_of_these_orders_is_needed(stand_in):
         r"ld\.acquire\.gpu=>ld.relaxed.gpu",
         r"ld\.acquire\.sys=>ld.relaxed.sys",
         r"st\.release\.sys=>st.relaxed.sys",
-        r"membar\.gl;=>",
+        r"red\.release\.gpu=>red.relaxed.gpu",
     ]
 
     def status(mutation):

@@ -18,7 +18,7 @@ __all__ = [
     "signature",
 ]
 
-RESIDENT = 1024  # threads of a multiprocessor that are to be there together
+RESIDENT = 512  # threads of a multiprocessor that are to be there together
 _KEPT = 8  # kernels that stay compiled and loaded
 _compiled: dict[Hashable, Any] = {}
 _compiling = threading.Lock()
@@ -133,10 +133,9 @@ def ieee_arithmetic() -> Iterator[None]:
 
 def launch_bounds(threads: int) -> tuple[int, int]:
     """Return what the kernel is compiled for: threads of a block, blocks of a multiprocessor."""
-    # Without bounds the compiler gives a thread the 112 registers that the leader's part takes, which
-    # leaves room for 512 threads, usually too few to keep the memory busy. With twice as many it has to
-    # spill some, all in the leader's part, none in the loop over cells (seen in the machine code for
-    # capability 9.0). Which is faster was not yet measured on a device.
+    # So many threads leave each of them 128 registers: enough for the cells that it computes together and
+    # for the leader's part, with none spilled. Each has several loads on their way, so that fewer threads
+    # keep the memory busy. Not yet measured on a device.
     return threads, max(1, RESIDENT // threads)
 
 

@@ -30,6 +30,7 @@ def _signed(value: int) -> int:
 
 
 if SIMULATED:
+    WARP = 1  # each thread is one of its own
     _lock = threading.Lock()
 
     def function(body: Callable[..., Any]) -> Any:
@@ -77,6 +78,24 @@ if SIMULATED:
         """Return the number."""
         return number
 
+    def assume(condition: bool) -> None:
+        """Do nothing."""
+
+    def window_of(fields: int) -> tuple[Any, Any]:
+        """Make the functions that load one cell of all fields, as an array, and that store it."""
+
+        def window(array: Any, place: tuple[int, ...]) -> Any:
+            """Return an array with the grid's shape, in which every cell is this one."""
+            own = array[(slice(None), *place)].copy()
+            strides = (own.itemsize, *(0 for _ in place))
+            return np.ndarray(array.shape, array.dtype, own, 0, strides)
+
+        def put(cell: Any, array: Any, place: tuple[int, ...]) -> None:
+            """Store the cell."""
+            array[(slice(None), *place)] = cell[(slice(None), *place)]
+
+        return window, put
+
     def weigh(total: int, word: int, weight: int) -> int:
         """Return ``total + word * weight`` modulo 2**64."""
         return _signed(int(total) + int(word) * int(weight))
@@ -92,11 +111,18 @@ if SIMULATED:
         with _lock:
             words[index] = _signed(int(words[index]) + int(value))
 
+    red_release_gpu = add
+
 else:
+    import operator
+
     from llvmlite import ir
     from numba.cuda import cgutils, types
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import core_models, intrinsic, lower_builtin, register_model
+    from numba.cuda.np import arrayobj
     from numba.cuda.np.arrayobj import populate_array
+
+    WARP = 32
 
     def function(body: Callable[..., Any]) -> Any:
         """Compile a device function into its callers."""
@@ -148,6 +174,18 @@ else:
     ld_acquire_gpu = _load_as("acquire.gpu")
     st_relaxed_sys = _store_as("relaxed.sys")
     st_release_sys = _store_as("release.sys")
+
+    @intrinsic
+    def red_release_gpu(typing: Any, words: Any, index: Any, value: Any) -> Any:
+        """Add to a word of the device; what came before is seen by who sees it."""
+        text = "red.release.gpu.global.add.u64 [$0], $1;"
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            at = _pointer(context, builder, signature.args[0], *arguments[:2])
+            _asm(builder, ir.VoidType(), [at, arguments[2]], text, "l,l,~{memory}")
+            return context.get_dummy_value()
+
+        return types.void(words, types.intp, types.int64), codegen
 
     @intrinsic
     def now_ns(typing: Any) -> Any:
@@ -251,6 +289,114 @@ else:
             return builder.zext(builder.trunc(arguments[0], ir.IntType(32)), ir.IntType(64))
 
         return types.int64(types.int64), codegen
+
+    @intrinsic
+    def assume(typing: Any, condition: Any) -> Any:
+        """Tell the compiler that a condition holds."""
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.assume")
+            builder.call(function, arguments)
+            return context.get_dummy_value()
+
+        return types.void(types.boolean), codegen
+
+    class Window(types.Array):  # type: ignore[misc]  # Numba has no types
+        """One cell of all fields in registers, as an array of the grid's shape: the place is not looked at.
+
+        With strides of 0 an array shows the same; but such an index is computed in memory.
+        """
+
+        def __init__(self, dtype: Any, ndim: int) -> None:
+            super().__init__(dtype, ndim, "A", name=f"Window({dtype}, {ndim})")
+
+    register_model(Window)(core_models.ArrayModel)
+
+    def _item(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
+        """Return where an item of a window lies, or None if its index is not one of integers."""
+        window, index = kinds
+        if len(index) != window.ndim or not all(isinstance(i, types.Integer) for i in index):
+            return None
+        made = context.make_array(window)(context, builder, arguments[0])
+        field = builder.extract_value(arguments[1], 0)
+        field = context.cast(builder, field, index[0], types.intp)
+        return builder.gep(made.data, [arrayobj.fix_integer_index(
+            context, builder, types.intp, field, builder.extract_value(made.shape, 0))])
+
+    @lower_builtin(operator.getitem, Window, types.BaseTuple)
+    def _get(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Read an item."""
+        at = _item(context, builder, signature.args, arguments)
+        if at is None:
+            return arrayobj.getitem_array_tuple(context, builder, signature, arguments)
+        return arrayobj.load_item(context, builder, signature.args[0], at)
+
+    @lower_builtin(operator.setitem, Window, types.BaseTuple, types.Any)
+    def _set(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Write an item."""
+        window, index, kind = signature.args
+        at = _item(context, builder, (window, index), arguments)
+        if at is None or isinstance(kind, types.Buffer):
+            return arrayobj.setitem_array(context, builder, signature, arguments)
+        value = context.cast(builder, arguments[2], kind, window.dtype)
+        arrayobj.store_item(context, builder, window, value, at)
+        return context.get_dummy_value()
+
+    def window_of(fields: int) -> tuple[Any, Any]:
+        """Make the functions that load one cell of all fields, as an array, and that store it."""
+
+        def items(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            """Yield where each field of a cell lies in a grid."""
+            array, place = signature.args[-2:]
+            view = context.make_array(array)(context, builder, arguments[-2])
+            where = cgutils.unpack_tuple(builder, arguments[-1], len(place))
+            for field in range(fields):
+                at = [context.get_constant(types.intp, field), *where]
+                yield field, cgutils.get_item_pointer(context, builder, array, view, at)
+
+        @intrinsic
+        def window(typing: Any, array: Any, place: Any) -> Any:
+            """Return an array with the grid's shape, in which every cell is this one."""
+            made = Window(array.dtype, array.ndim)
+
+            def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                data = context.get_data_type(array.dtype)
+                own = cgutils.alloca_once(builder, ir.ArrayType(data, fields))
+                zero = ir.IntType(32)(0)
+                first = builder.gep(own, [zero, zero])
+                for field, at in items(context, builder, signature, arguments):
+                    value = builder.load(at)
+                    builder.store(value, builder.gep(first, [ir.IntType(64)(field)]))
+                view = context.make_array(array)(context, builder, arguments[0])
+                itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data))
+                none = context.get_constant(types.intp, 0)
+                cell = context.make_array(made)(context, builder)
+                populate_array(
+                    cell,
+                    data=first,
+                    shape=cgutils.unpack_tuple(builder, view.shape, array.ndim),
+                    strides=[itemsize, *[none] * (array.ndim - 1)],
+                    itemsize=itemsize,
+                    meminfo=None,
+                )
+                return cell._getvalue()
+
+            return made(array, place), codegen
+
+        @intrinsic
+        def put(typing: Any, cell: Any, array: Any, place: Any) -> Any:
+            """Store the cell."""
+
+            def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                own = context.make_array(cell)(context, builder, arguments[0]).data
+                for field, at in items(context, builder, signature, arguments):
+                    builder.store(builder.load(builder.gep(own, [ir.IntType(64)(field)])), at)
+                return context.get_dummy_value()
+
+            return types.void(cell, array, place), codegen
+
+        return window, put
 
     @function
     def raw(array: Any) -> Any:

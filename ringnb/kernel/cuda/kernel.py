@@ -82,7 +82,7 @@ class CudaKernel(LaneKernel):
         Blocks per lane; by default as many as the largest actor has work for, of those that may be on
         the card together. In the simulator, whose grid has one block, its threads, by default 2.
     threads : int, optional
-        Threads per block, 32 to 1024; by default what fills a multiprocessor, or fewer for small
+        Threads per block, a multiple of 32 up to 1024; by default what fills a multiprocessor, or fewer for small
         actors. The simulator takes `width` instead.
     capacity : int, default 64
         Slots per ring, a power of two.
@@ -132,6 +132,9 @@ class CudaKernel(LaneKernel):
             check_int(width, "width", 1, most[0], why=most[1])
         if threads is not None:
             check_int(threads, "threads", 32, 1024, why="threads of a block")
+            if threads % 32:
+                msg = f"threads={threads} must be a multiple of 32, the threads of a warp"
+                raise ValueError(msg)
         check_int(device, "device", 0, 1023, why="number of a GPU")
         check_int(reserve, "reserve", 0, 1023, why="multiprocessors that stay free")
         if not 0.005 <= check_number(launch_s, "launch_s") <= 60:

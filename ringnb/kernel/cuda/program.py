@@ -9,6 +9,7 @@ module because the simulator exchanges it while the kernel runs; therefore no ho
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,28 +25,89 @@ from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
 __all__ = ["CellCode", "ReduceCode", "build", "cell_codes", "compile_cells", "reduce_codes"]
 
+# A warp takes columns as wide as it has threads, and goes along them some cells at a time. These are loaded
+# together, computed in registers and then stored, so that no load waits behind a store.
 _CELLS = """
-def cells(state, now_at, next_at, params, step, arrays_at, nf, nz, ny, nx, first, stride):
+def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, stride):
     # Lengths are below 2**31.
-    nf, nz, ny, nx, first, stride = low(nf), low(nz), low(ny), low(nx), low(first), low(stride)
+    nz, ny, nx, first, stride = low(nz), low(ny), low(nx), low(first), low(stride)
     now = grid(state, now_at, element, {shape})
     next = grid(state, next_at, element, {shape})
-    own = private(params)
-{arrays}    # No division per cell: the place moves on by a stride, with carries.
-    x, y, z = low(first % nx), low(first // nx % ny), low(first // nx // ny)
-    dx, dy, dz = low(stride % nx), low(stride // nx % ny), low(stride // nx // ny)
-    while z < nz:
-        update(now, next, own, step, {place}{more})
-        x = low(x + dx)
-        y = low(y + dy)
-        z = low(z + dz)
-        if x >= nx:
-            x = low(x - nx)
-            y = low(y + 1)
-        if y >= ny:
-            y = low(y - ny)
-            z = low(z + 1)
+{arrays}    lane, warp, warps = low(first % WARP), low(first // WARP), low(stride // WARP)
+    length, lines, columns = {walk}
+    # A column is cut into parts where there are fewer than keep all warps busy.
+    pieces = low((length + {many} - 1) // {many})
+    parts = low(min(pieces, low({enough} * warps // low(lines * columns) + 1)))
+    span = low(low((pieces + parts - 1) // parts) * {many})
+    # No division per part: the place moves on by a stride, with carries.
+    line, column, part = low(warp % lines), low(warp // lines), 0
+    column, part = low(column % columns), low(column // columns)
+    dline, dcolumn, dpart = low(warps % lines), low(warps // lines), 0
+    dcolumn, dpart = low(dcolumn % columns), low(dcolumn // columns)
+    while low(part * span) < length:
+        x, y = low(column * WARP + lane), line
+        at, end = low(part * span), min(length, low(low(part + 1) * span))
+        while at < end:
+            # The first cells lie at an edge, and so may the last.
+            stop = min(end, length - {many}) if 0 < at and {inside} else at
+            while at < stop:
+{in_the_grid}
+                at += {many}
+            if at < end and {mine}:
+{at_an_edge}
+            at += {many}
+        line, column, part = low(line + dline), low(column + dcolumn), low(part + dpart)
+        if line >= lines:
+            line, column = low(line - lines), low(column + 1)
+        if column >= columns:
+            column, part = low(column - columns), low(part + 1)
 """
+_ENOUGH = 8  # parts of columns for each warp
+_REGISTER_BYTES = 32  # for what a thread writes of the cells that it computes together
+
+
+class _Walk(NamedTuple):
+    """How a grid of some number of axes is walked through."""
+
+    axes: str  # the first is walked along
+    lengths: str  # of a column, and how many there are along the other axes
+    step: str  # between cells that are computed together
+    inside: str  # beside what holds along the column
+    mine: str  # whether the thread has a cell
+
+
+_COLUMNS = "low(low(nx + WARP - 1) // WARP)"
+_INSIDE = "0 < column and low(low(column + 1) * WARP) < nx"
+_WALKS = {
+    1: _Walk("x", "nx, 1, 1", "WARP", "True", "at + lane < end"),
+    2: _Walk("yx", f"ny, 1, {_COLUMNS}", "1", _INSIDE, "x < nx"),
+    3: _Walk("zyx", f"nz, ny, {_COLUMNS}", "1", f"{_INSIDE} and 0 < y < ny - 1", "x < nx"),
+}
+
+
+def _together(walk: _Walk, count: int, more: str, *, known: bool) -> str:
+    """Return the source that computes `count` cells; `known` if none lies at an edge of the grid."""
+    lead, *others = walk.axes
+    first = "at + lane" if lead == "x" else "at"
+    places = [", ".join((f"{lead}{k}", *others)) for k in range(count)]
+    source = []
+    for k in range(count):
+        source.append(f"{lead}{k} = {first} + {k} * {walk.step}")
+        if not known and k:
+            # Beyond the end the first cell again, from the same values: the result is the same.
+            source.append(f"{lead}{k} = {lead}{k} if {lead}{k} < end else {lead}0")
+    if known:
+        at = [*others, *(f"{lead}{k}" for k in range(count))]
+        source += [f"assume(0 < {i})\nassume({i} < n{i[0]} - 1)" for i in at]
+    if count > 1:
+        source += [f"cell{k} = window(next, ({place},))" for k, place in enumerate(places)]
+        source += [f"update(now, cell{k}, own, step, {p}{more})" for k, p in enumerate(places)]
+        source += [f"put(cell{k}, next, ({place},))" for k, place in enumerate(places)]
+    else:
+        source.append(f"update(now, next, own, step, {places[0]}{more})")
+    return textwrap.indent("\n".join(source), " " * 16)
+
+
 _INJECT = """
 def disturb(state, now_at, before_at, params, nf, nz, ny, nx, z, y, x, amplitude):
     now = grid(state, now_at, element, (nf, nz, ny, nx))
@@ -53,7 +115,6 @@ def disturb(state, now_at, before_at, params, nf, nz, ny, nx, z, y, x, amplitude
     inject(now, before, params, z, y, x, amplitude)
 """
 _SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
-_PLACES = {1: "x", 2: "y, x", 3: "z, y, x"}
 
 
 _ARRAY = "    array{i} = grid(state, state[arrays_at + {at}], {element}, ({lengths}))\n"
@@ -78,13 +139,26 @@ class CellCode(NamedTuple):
     dtype: str
     ndim: int
     arrays: tuple[tuple[str, int], ...]  # dtype and axes of each
+    fields: int
+    together: int  # cells that a thread computes at a time
 
 
 def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
     """Return the kinds of an actor's stages."""
     arrays = tuple((array.dtype.name, array.ndim) for array in actor.arrays.values())
-    same = plain(actor.inject), actor.dtype.name, len(actor.shape), arrays
-    return tuple(CellCode(plain(update), *same) for update in actor.stages)
+    same = plain(actor.inject), actor.dtype.name, len(actor.shape), arrays, len(actor.fields)
+    return tuple(
+        CellCode(plain(update), *same, together(actor, update)) for update in actor.stages
+    )
+
+
+def together(actor: Actor, update: Callable[..., None]) -> int:
+    """Return how many cells a thread computes at a time with an update."""
+    # One that is not replayable may read ``next`` of other cells.
+    if not actor.replayable:
+        return 1
+    own = len(actor.fields) * actor.dtype.itemsize
+    return next((n for n in (4, 2) if n * own <= _REGISTER_BYTES), 1)
 
 
 class ReduceCode(NamedTuple):
@@ -127,8 +201,20 @@ def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: A
         lines += _ARRAY.format(i=i, at=at, element=dtype, lengths=lengths)
         functions[dtype] = np.dtype(dtype).type
     more = "".join(f", array{i}" for i in range(len(kind.arrays)))
-    where = {"shape": _SHAPES[kind.ndim], "place": _PLACES[kind.ndim]}
-    if isinstance(kind, ReduceCode):
+    where = {"shape": _SHAPES[kind.ndim]}
+    if isinstance(kind, CellCode):
+        walk = _WALKS[kind.ndim]
+        many = kind.together if walk.step == "1" else f"{kind.together} * {walk.step}"
+        where |= {
+            "walk": walk.lengths,
+            "many": f"({many})",
+            "enough": str(_ENOUGH),
+            "inside": walk.inside,
+            "mine": walk.mine,
+            "in_the_grid": _together(walk, kind.together, more, known=True),
+            "at_an_edge": _together(walk, kind.together, more, known=False),
+        }
+    else:
         where["count"] = str(kind.of)
         where["body"] = reductions.body(kind.ndim, kind.number, kind.slot, more)
     text = source.format(**where, arrays=lines, more=more)
@@ -142,9 +228,18 @@ def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: A
 
 def compile_cells(kind: CellCode) -> Any:
     """Return the device function that steps a share of the cells of actors of a kind."""
-    functions = {"private": intrinsics.private, "low": intrinsics.low}
-    update = intrinsics.function(kind.update)
-    return _compile(_CELLS, "cells", kind, update=update, **functions)
+    window, put = intrinsics.window_of(kind.fields)
+    return _compile(
+        _CELLS,
+        "cells",
+        kind,
+        update=intrinsics.function(kind.update),
+        low=intrinsics.low,
+        assume=intrinsics.assume,
+        window=window,
+        put=put,
+        WARP=intrinsics.WARP,
+    )
 
 
 def _compile_reduction(kind: ReduceCode) -> Any:
@@ -212,14 +307,44 @@ def _barrier(mail: Any, base: int, width: int, generation: int) -> None:
     cuda.syncthreads()
     if width > 1:
         if cuda.threadIdx.x == 0:  # arrives for its block, and polls
-            cuda.threadfence()  # what the block wrote is out before the others see it arrive
             # The counter only grows, so no block can leave before the last has arrived, nor find the
-            # counter reset. They all arrive because the launch is cooperative: all blocks run.
-            cuda.atomic.add(mail, base + cl.M_ARRIVED, 1)
+            # counter reset. They all arrive because the launch is cooperative: all blocks run. Released:
+            # what the block wrote is out before the others see it arrive.
+            intrinsics.red_release_gpu(mail, base + cl.M_ARRIVED, 1)
             while intrinsics.ld_relaxed_gpu(mail, base + cl.M_ARRIVED) < generation * width:
-                intrinsics.pause()
+                pass  # no nap: all arrive within about a step
             intrinsics.ld_acquire_gpu(mail, base + cl.M_ARRIVED)
         cuda.syncthreads()
+
+
+def _make_steps(cells: Any) -> Any:
+    @intrinsics.function
+    def steps(
+        m: Any,
+        base: int,
+        generation: int,
+        row: int,
+        now: int,
+        other: int,
+        step: int,
+        count: int,
+        me: int,
+        all_: int,
+    ) -> None:
+        """Take this thread's share of `count` steps, each followed by a barrier."""
+        own = intrinsics.private(intrinsics.grid(m.params, row * 16, np.float64, (16,)))
+        arrays = m.table[row, layout.C_ARRAYS]
+        nf, nz = m.table[row, layout.C_NF], m.table[row, layout.C_NZ]
+        ny, nx = m.table[row, layout.C_NY], m.table[row, layout.C_NX]
+        width = m.facts[cl.F_WIDTH]
+        for _ in range(count):
+            cells(m.state, now, other, own, step, arrays, nf, nz, ny, nx, me, all_)
+            step += 1
+            now, other = other, now
+            generation += 1
+            _barrier(m.mail, base, width, generation)
+
+    return steps
 
 
 @intrinsics.function
@@ -296,7 +421,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
     It is to be given to ``cuda.jit``, and takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
     ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
     """
-    step_cells = _choose([compile_cells(kind) for kind in kinds])
+    steps = _choose([_make_steps(compile_cells(kind)) for kind in kinds])
     reduce = _make_reduce(_choose([_compile_reduction(kind) for kind in reduced]))
     inject = _make_inject(_choose([_disturb(kind) for kind in kinds]))
     find_job = make_find_job(make_commands(inject))
@@ -357,39 +482,32 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
                     m.mail[base + cl.M_GENERATION] = generation
                 break
             if kind == cl.JOB_STEP:
-                step = m.mail[base + cl.J_STEP]
-                own = intrinsics.grid(m.params, row * 16, np.float64, (16,))
+                step, left = m.mail[base + cl.J_STEP], m.mail[base + cl.J_COUNT]
                 stages = m.table[row, layout.C_STAGES]
-                stage = 0
-                for _ in range(m.mail[base + cl.J_COUNT] * stages):
-                    if stage == 0:
-                        generation = reduce(m, base, generation, row, now, step, me, everyone)
-                    which = m.table[row, layout.C_STAGE_FNS + stage]
-                    nf, nz = m.table[row, layout.C_NF], m.table[row, layout.C_NZ]
-                    ny, nx = m.table[row, layout.C_NY], m.table[row, layout.C_NX]
-                    arrays = m.table[row, layout.C_ARRAYS]
-                    step_cells(
-                        which,
-                        m.state,
-                        now,
-                        other,
-                        own,
-                        step,
-                        arrays,
-                        nf,
-                        nz,
-                        ny,
-                        nx,
-                        me,
-                        everyone,
-                    )
-                    stage += 1
-                    if stage == stages:
-                        stage = 0
-                        step += 1
-                    now, other = other, now
-                    generation += 1
-                    _barrier(m.mail, base, width, generation)
+                # An actor of one stage that reduces nothing stays in its loop over steps.
+                alone = stages == 1 and m.table[row, layout.C_REDUCTIONS] == 0
+                count = left if alone else 1
+                while left > 0:
+                    generation = reduce(m, base, generation, row, now, step, me, everyone)
+                    for stage in range(stages):
+                        which = m.table[row, layout.C_STAGE_FNS + stage]
+                        steps(
+                            which,
+                            m,
+                            base,
+                            generation,
+                            row,
+                            now,
+                            other,
+                            step,
+                            count,
+                            me,
+                            everyone,
+                        )
+                        generation += count
+                        now, other = other, now  # of no interest after the last
+                    step += count
+                    left -= count
             else:
                 if kind == cl.JOB_LOAD:
                     _load(m, row, target, me, everyone)

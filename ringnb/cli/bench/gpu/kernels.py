@@ -50,8 +50,8 @@ def one_step(actor: Actor) -> Callable[..., None]:
     ) -> None:
         """Step this thread's cells."""
         state = dev.raw(state_)
-        params = dev.grid(dev.raw(params_), 0, np.float64, (16,))
+        own = dev.private(dev.grid(dev.raw(params_), 0, np.float64, (16,)))
         me, all_ = cuda.grid(1), cuda.gridsize(1)
-        cells(state, now, before, params, step, 0, nf, nz, ny, nx, me, all_)
+        cells(state, now, before, own, step, 0, nf, nz, ny, nx, me, all_)
 
     return step_once

@@ -1,0 +1,189 @@
+"""Count the machine instructions that a step takes per cell, as the assembler makes them.
+
+``python tests/sass.py`` compiles each actor in a kernel of its own, with no device, for some capabilities,
+and prints a JSON line for each; with ``--keep`` it writes them to ``tests/kernel/instructions.json``, which
+a test holds against its limits and the sources. It takes minutes, and the disassembler of the package
+nvidia-cuda-nvdisasm (extra ``sass``).
+
+Counted is the shortest way round the loop over cells on which a thread stores all that it computes at a
+time: what a warp issues for a cell away from the edges of the grid.
+"""
+
+from __future__ import annotations
+
+import heapq
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+KEPT = Path(__file__).parent / "kernel" / "instructions.json"
+CAPABILITIES = ((7, 5), (9, 0), (12, 0))
+_WIDTHS = {1: ".U8", 2: ".U16", 4: "", 8: ".64"}
+_INTEGER = "IADD IADD3 IMAD IMNMX VIADD VIMNMX ISETP LEA LOP3 SHF SEL PRMT IABS MOV UIADD3 UIMAD ULEA UMOV"
+
+
+def disassembler() -> str | None:
+    """Return the path of nvdisasm, or None."""
+    try:
+        files = importlib.metadata.files("nvidia-cuda-nvdisasm") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [str(f.locate()) for f in files if f.name in ("nvdisasm", "nvdisasm.exe")]
+    return found[0] if found else shutil.which("nvdisasm")
+
+
+def disassembled(cubin: bytes) -> str:
+    """Return the machine code of all kernels as text, with labels."""
+    program = disassembler()
+    assert program is not None
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [program, "-c", file.name]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+class Code:
+    """A kernel's instructions, and which may follow each.
+
+    Parameters
+    ----------
+    sass : str
+        What `disassembled` returned.
+    entry : str
+        The name of the kernel.
+    """
+
+    def __init__(self, sass: str, entry: str) -> None:
+        _, _, text = sass.partition(f"\n.text.{entry}:\n")
+        assert text, entry
+        text = re.split(r"\n\t\.section\t", text)[0]
+        self.lines: list[str] = []
+        labels: dict[str, int] = {}
+        for line in text.splitlines():
+            if label := re.match(r"(\.L_\w+):", line):
+                labels[label[1]] = len(self.lines)
+            elif code := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;", line):
+                self.lines.append(code[1])
+        self.next = [self._after(i, labels) for i in range(len(self.lines))]
+
+    def name(self, i: int) -> str:
+        """Return an instruction's name with its modifiers."""
+        return re.sub(r"^@!?U?P\w+ +", "", self.lines[i]).split()[0]
+
+    def _after(self, i: int, labels: dict[str, int]) -> list[int]:
+        name = self.name(i).split(".")[0]
+        ends = name in ("BRA", "JMP", "EXIT", "RET", "BRX", "JMX")
+        always = not self.lines[i].startswith("@") and not re.search(r"\bU?P\d", self.lines[i])
+        found = [] if ends and always else [i + 1]
+        if name in ("BRA", "JMP"):
+            target = re.search(r"\((\.L_\w+)\)", self.lines[i])
+            assert target is not None, self.lines[i]
+            found.append(labels[target[1]])
+        return [j for j in found if j < len(self.lines)]
+
+    def way_round(self, stores: int, width: int) -> list[int]:
+        """Return the shortest way from an instruction back to it with so many stores of a width."""
+        is_store = [
+            self.name(i).startswith("STG.E")
+            and re.sub(r"STG\.E|\.STRONG|\.SYS|\.GPU", "", self.name(i)) == _WIDTHS[width]
+            for i in range(len(self.lines))
+        ]
+        heads = {j for i, after in enumerate(self.next) for j in after if j <= i}
+        ways = [way for head in heads if (way := self._way(head, stores, is_store))]
+        assert ways, "no loop stores so much"
+        return min(ways, key=len)
+
+    def _way(self, head: int, stores: int, is_store: list[bool]) -> list[int] | None:
+        came: dict[tuple[int, int], tuple[int, int] | None] = {}
+        ahead: list[tuple[int, tuple[int, int], tuple[int, int] | None]] = [(0, (head, 0), None)]
+        while ahead:
+            length, here, before = heapq.heappop(ahead)
+            if here in came or length > 2000:
+                continue
+            came[here] = before
+            i, done = here
+            if i == head and done == stores and before is not None:
+                way = []
+                at = before
+                while at is not None:
+                    way.append(at[0])
+                    at = came[at]
+                return way[::-1]
+            done += is_store[i]
+            if done <= stores:
+                for j in self.next[i]:
+                    heapq.heappush(ahead, (length + 1, (j, done), here))
+        return None
+
+
+def counted(sass: str, entry: str, together: int, fields: int, width: int) -> dict[str, Any]:
+    """Return the instructions per cell of a kernel of one actor.
+
+    Parameters
+    ----------
+    sass : str
+        What `disassembled` returned.
+    entry : str
+        The kernel's name.
+    together, fields, width : int
+        Cells that a thread computes at a time, fields of each, bytes of an element.
+
+    Returns
+    -------
+    dict of str to float
+        ``instructions`` per cell, those of them that are ``integer`` arithmetic, ``loads`` and ``stores``.
+    """
+    code = Code(sass, entry)
+    names = [code.name(i) for i in code.way_round(together * fields, width)]
+    kinds = [name.split(".")[0] for name in names]
+    return {
+        "instructions": len(names) / together,
+        "integer": sum(kind in _INTEGER.split() for kind in kinds) / together,
+        "loads": sum(kind in ("LD", "LDG") for kind in kinds) / together,
+        "stores": sum(kind in ("ST", "STG") for kind in kinds) / together,
+        "local": sum(kind in ("LDL", "STL") for kind in kinds) / together,
+    }
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """Compile every actor alone and yield what was counted, for each capability."""
+    from ptx import hosted_alone, linked
+
+    from ringnb.kernel.cuda.compile import compiled, launch_bounds, signature
+    from ringnb.kernel.cuda.program import build, cell_codes
+
+    for actor in hosted_alone():
+        (code,) = cell_codes(actor)
+        body = build([code])
+        for capability, ptx in compiled(body, signature(), CAPABILITIES, launch_bounds(512)):
+            cubin, used = linked(ptx, capability)
+            (entry,) = re.findall(r"\.visible \.entry (\w+)\(", ptx)
+            found = counted(
+                disassembled(cubin), entry, code.together, code.fields, actor.dtype.itemsize
+            )
+            yield {"actor": actor.kernel_type, "cc": capability, **found, **used}
+
+
+def main() -> None:
+    """Print all rows, and keep them if asked to."""
+    from ringnb.kernel.cuda.availability import load
+
+    load(simulate=False)
+    found = []
+    for row in rows():
+        print(json.dumps(row), flush=True)
+        found.append(row)
+    if "--keep" in sys.argv[1:]:
+        KEPT.write_text(json.dumps({"digest": digest(), "rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
