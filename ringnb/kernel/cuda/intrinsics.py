@@ -81,6 +81,10 @@ if SIMULATED:
     def assume(condition: bool) -> None:
         """Do nothing."""
 
+    def anew(number: int) -> int:
+        """Return the number."""
+        return number
+
     def window_of(fields: int) -> tuple[Any, Any]:
         """Make the functions that load one cell of all fields, as an array, and that store it."""
 
@@ -222,13 +226,54 @@ else:
 
         return types.float64(types.int64), codegen
 
+    class Grid(types.Array):  # type: ignore[misc]  # Numba has no types
+        """A contiguous array, whose items are reached axis by axis: rows are then shared by neighbours."""
+
+        def __init__(self, dtype: Any, ndim: int) -> None:
+            super().__init__(dtype, ndim, "C", name=f"Grid({dtype}, {ndim})")
+
+    class Window(types.Array):  # type: ignore[misc]  # Numba has no types
+        """One cell of all fields in registers, as an array of the grid's shape: the place is not looked at.
+
+        With strides of 0 an array shows the same; but such an index is computed in memory.
+        """
+
+        def __init__(self, dtype: Any, ndim: int) -> None:
+            super().__init__(dtype, ndim, "A", name=f"Window({dtype}, {ndim})")
+
+    register_model(Grid)(core_models.ArrayModel)
+    register_model(Window)(core_models.ArrayModel)
+
+    def _item(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
+        """Return where an item of a grid or window lies, or None if its index is not one of integers."""
+        array, index = kinds
+        if len(index) != array.ndim or not all(isinstance(i, types.Integer) for i in index):
+            return None
+        made = context.make_array(array)(context, builder, arguments[0])
+        lengths = cgutils.unpack_tuple(builder, made.shape, array.ndim)
+        strides = cgutils.unpack_tuple(builder, made.strides, array.ndim)
+        at = made.data
+        # A kernel walks along the second axis, so that all else comes first: it stays the same.
+        axes = [0] if isinstance(array, Window) else [0, *range(2, array.ndim), 1]
+        for axis in axes:
+            i = builder.extract_value(arguments[1], axis)
+            i = context.cast(builder, i, index[axis], types.intp)
+            i = arrayobj.fix_integer_index(context, builder, types.intp, i, lengths[axis])
+            if axis < array.ndim - 1 and isinstance(array, Grid):
+                row = builder.bitcast(at, ir.IntType(8).as_pointer())
+                row = builder.gep(row, [builder.mul(i, strides[axis])])
+                at = builder.bitcast(row, at.type)
+            else:
+                at = builder.gep(at, [i])
+        return at
+
     @intrinsic
     def grid(typing: Any, words: Any, at: Any, element: Any, shape: Any) -> Any:
         """View the words from `at` on as an array of another element type.
 
         Slicing, ``view`` and ``reshape`` would do, but the last is a call of a function with a stack.
         """
-        view = types.Array(element.instance_type, len(shape), "C")
+        view = Grid(element.instance_type, len(shape))
 
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             words_type, _, _, shape_type = signature.args
@@ -237,7 +282,10 @@ else:
             itemsize = context.get_constant(types.intp, element.instance_type.bitwidth // 8)
             strides = [itemsize]
             for length in reversed(lengths[1:]):
-                strides.insert(0, builder.mul(strides[0], length))
+                # Nobody is to know that it is a product, and to take it apart.
+                product = builder.mul(strides[0], length)
+                kind = ir.FunctionType(product.type, [product.type])
+                strides.insert(0, builder.call(ir.InlineAsm(kind, "mov.b64 $0, $1;", "=l,l"), [product]))
             made = context.make_array(view)(context, builder)
             populate_array(
                 made,
@@ -291,6 +339,18 @@ else:
         return types.int64(types.int64), codegen
 
     @intrinsic
+    def anew(typing: Any, number: Any) -> Any:
+        """Return the number, of which the compiler then knows nothing.
+
+        What is computed of it is computed here, and takes no registers before.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return _asm(builder, ir.IntType(64), arguments, "mov.b64 $0, $1;", "=l,l")
+
+        return types.int64(types.int64), codegen
+
+    @intrinsic
     def assume(typing: Any, condition: Any) -> Any:
         """Tell the compiler that a condition holds."""
 
@@ -302,28 +362,7 @@ else:
 
         return types.void(types.boolean), codegen
 
-    class Window(types.Array):  # type: ignore[misc]  # Numba has no types
-        """One cell of all fields in registers, as an array of the grid's shape: the place is not looked at.
-
-        With strides of 0 an array shows the same; but such an index is computed in memory.
-        """
-
-        def __init__(self, dtype: Any, ndim: int) -> None:
-            super().__init__(dtype, ndim, "A", name=f"Window({dtype}, {ndim})")
-
-    register_model(Window)(core_models.ArrayModel)
-
-    def _item(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
-        """Return where an item of a window lies, or None if its index is not one of integers."""
-        window, index = kinds
-        if len(index) != window.ndim or not all(isinstance(i, types.Integer) for i in index):
-            return None
-        made = context.make_array(window)(context, builder, arguments[0])
-        field = builder.extract_value(arguments[1], 0)
-        field = context.cast(builder, field, index[0], types.intp)
-        return builder.gep(made.data, [arrayobj.fix_integer_index(
-            context, builder, types.intp, field, builder.extract_value(made.shape, 0))])
-
+    @lower_builtin(operator.getitem, Grid, types.BaseTuple)
     @lower_builtin(operator.getitem, Window, types.BaseTuple)
     def _get(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Read an item."""
@@ -332,6 +371,7 @@ else:
             return arrayobj.getitem_array_tuple(context, builder, signature, arguments)
         return arrayobj.load_item(context, builder, signature.args[0], at)
 
+    @lower_builtin(operator.setitem, Grid, types.BaseTuple, types.Any)
     @lower_builtin(operator.setitem, Window, types.BaseTuple, types.Any)
     def _set(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Write an item."""
@@ -349,11 +389,12 @@ else:
         def items(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             """Yield where each field of a cell lies in a grid."""
             array, place = signature.args[-2:]
-            view = context.make_array(array)(context, builder, arguments[-2])
-            where = cgutils.unpack_tuple(builder, arguments[-1], len(place))
+            kinds = array, types.UniTuple(types.intp, array.ndim)
             for field in range(fields):
-                at = [context.get_constant(types.intp, field), *where]
-                yield field, cgutils.get_item_pointer(context, builder, array, view, at)
+                where = [context.get_constant(types.intp, field)]
+                where += cgutils.unpack_tuple(builder, arguments[-1], len(place))
+                index = context.make_tuple(builder, kinds[1], where)
+                yield field, _item(context, builder, kinds, (arguments[-2], index))
 
         @intrinsic
         def window(typing: Any, array: Any, place: Any) -> Any:

@@ -462,13 +462,14 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         width = m.facts[cl.F_WIDTH]
         group = cuda.blockIdx.x // width
         groups = cuda.gridDim.x // width
-        me = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
-        everyone = width * cuda.blockDim.x
-        base = group * cl.MAIL_WORDS
+        first = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
         began = intrinsics.now_ns()
         # The barrier's counter goes on where the launch before has left it.
-        generation = m.mail[base + cl.M_GENERATION]
+        generation = m.mail[group * cl.MAIL_WORDS + cl.M_GENERATION]
         while True:
+            # What a job's cells need leaves no registers for what the leader needs.
+            me, everyone = intrinsics.anew(first), intrinsics.anew(width * cuda.blockDim.x)
+            base = intrinsics.anew(group * cl.MAIL_WORDS)
             if me == 0:
                 find_job(m, group, groups, began)
             generation += 1
@@ -525,6 +526,6 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
                 generation += 1
                 _barrier(m.mail, base, width, generation)
             if me == 0:
-                finish_job(m, base)
+                finish_job(m, intrinsics.anew(base))
 
     return ringnb_kernel
