@@ -9,8 +9,11 @@ module because the simulator exchanges it while the kernel runs; therefore no ho
 
 from __future__ import annotations
 
+import dis
+import math
 import textwrap
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType, CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,12 +51,7 @@ def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, s
         x, y = low(column * WARP + lane), line
         at, end = low(part * span), min(length, low(low(part + 1) * span))
         while at < end:
-            # The first cells lie at an edge, and so may the last.
-            stop = min(end, length - {many}) if 0 < at and {inside} else at
-            while at < stop:
-{in_the_grid}
-                at += {many}
-            if at < end and {mine}:
+{in_the_grid}            if at < end and {mine}:
 {at_an_edge}
             at += {many}
         line, column, part = low(line + dline), low(column + dcolumn), low(part + dpart)
@@ -62,8 +60,15 @@ def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, s
         if column >= columns:
             column, part = low(column - columns), low(part + 1)
 """
+_IN_THE_GRID = """
+            # The first cells lie at an edge, and so may the last.
+            stop = min(end, length - {many}) if 0 < at and {inside} else at
+            while at < stop:
+{cells}
+                at += {many}
+"""
 _ENOUGH = 8  # parts of columns for each warp
-_REGISTER_BYTES = 32  # for what a thread writes of the cells that it computes together
+_REGISTER_BYTES = 16  # for what a thread writes of the cells that it computes together
 
 
 class _Walk(NamedTuple):
@@ -155,10 +160,29 @@ def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
 def together(actor: Actor, update: Callable[..., None]) -> int:
     """Return how many cells a thread computes at a time with an update."""
     # One that is not replayable may read ``next`` of other cells.
-    if not actor.replayable:
+    if not actor.replayable or not _is_short(update):
         return 1
     own = len(actor.fields) * actor.dtype.itemsize
     return next((n for n in (4, 2) if n * own <= _REGISTER_BYTES), 1)
+
+
+def _is_short(function: Callable[..., Any]) -> bool:
+    """Return whether a function has no loop, and calls no function of mathematics, nor what it calls.
+
+    Several copies of another would take minutes to compile.
+    """
+    code = plain(function).__code__
+    names = [code.co_names, *(c.co_names for c in code.co_consts if isinstance(c, CodeType))]
+    cells = (c.cell_contents for c in plain(function).__closure__ or ())
+    scope = plain(function).__globals__
+    called = [*cells, *(scope[name] for many in names for name in many if name in scope)]
+    if any(isinstance(getattr(np, name, None), np.ufunc) for many in names for name in many):
+        return False
+    if any(i.opname.startswith(("FOR_ITER", "JUMP_BACKWARD")) for i in dis.get_instructions(code)):
+        return False
+    if any(f is math or isinstance(f, BuiltinFunctionType | np.ufunc) for f in called):
+        return False
+    return all(_is_short(f) for f in called if hasattr(f, "py_func"))
 
 
 class ReduceCode(NamedTuple):
@@ -205,15 +229,12 @@ def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: A
     if isinstance(kind, CellCode):
         walk = _WALKS[kind.ndim]
         many = kind.together if walk.step == "1" else f"{kind.together} * {walk.step}"
-        where |= {
-            "walk": walk.lengths,
-            "many": f"({many})",
-            "enough": str(_ENOUGH),
-            "inside": walk.inside,
-            "mine": walk.mine,
-            "in_the_grid": _together(walk, kind.together, more, known=True),
-            "at_an_edge": _together(walk, kind.together, more, known=False),
-        }
+        where |= {"walk": walk.lengths, "mine": walk.mine, "many": f"({many})"}
+        where |= {"enough": str(_ENOUGH), "in_the_grid": ""}
+        where["at_an_edge"] = _together(walk, kind.together, more, known=False)
+        if kind.together > 1:
+            inner = _together(walk, kind.together, more, known=True)
+            where["in_the_grid"] = _IN_THE_GRID.format(inside=walk.inside, cells=inner, **where)
     else:
         where["count"] = str(kind.of)
         where["body"] = reductions.body(kind.ndim, kind.number, kind.slot, more)
