@@ -104,8 +104,8 @@ def linked(ptx: str, capability: tuple[int, int]) -> tuple[bytes, dict[str, int]
     Returns
     -------
     bytes, dict of str to int
-        The machine code, and what it uses: ``registers`` per thread; ``spills``, ``stack`` and ``shared``, in
-        bytes.
+        The machine code, and what it uses: ``registers`` per thread; ``spills``, ``stack`` and
+        ``shared``, in bytes.
     """
     from cuda.core import Linker, LinkerOptions, ObjectCode
     from numba.cuda.cudadrv.libs import get_cudalib

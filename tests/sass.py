@@ -1,9 +1,9 @@
 """Count the machine instructions that a step takes per cell, as the assembler makes them.
 
-``python tests/sass.py`` compiles each actor in a kernel of its own, with no device, for some capabilities,
-and prints a JSON line for each; with ``--keep`` it writes them to ``tests/kernel/instructions.json``, which
-a test holds against its limits and the sources. It takes minutes, and the disassembler of the package
-nvidia-cuda-nvdisasm (extra ``sass``).
+``python tests/sass.py`` compiles actors in kernels of their own, with no device, and prints a JSON line
+for each; with ``--keep`` it writes them to ``tests/kernel/instructions.json``, which a test holds
+against limits. It takes minutes, and the disassembler nvdisasm (extra ``sass``).
+``python tests/sass.py 7.5 12.0`` does it for other capabilities than 9.0.
 
 Counted is the shortest way round the loop over cells on which a thread stores all that it computes at a
 time: what a warp issues for a cell away from the edges of the grid.
@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 KEPT = Path(__file__).parent / "kernel" / "instructions.json"
-CAPABILITIES = ((7, 5), (9, 0), (12, 0))
+COUNTED = ("fdtd_2d", "fdtd_3d", "heat_2d", "gray_scott", "life")
 _WIDTHS = {1: ".U8", 2: ".U16", 4: "", 8: ".64"}
-_INTEGER = "IADD IADD3 IMAD IMNMX VIADD VIMNMX ISETP LEA LOP3 SHF SEL PRMT IABS MOV UIADD3 UIMAD ULEA UMOV"
+_INTEGER = (
+    "IADD IADD3 IMAD IMNMX VIADD VIMNMX ISETP LEA LOP3 SHF SEL PRMT IABS MOV UIADD3 UIMAD ULEA UMOV"
+)
 
 
 def disassembler() -> str | None:
@@ -139,7 +141,8 @@ def counted(sass: str, entry: str, together: int, fields: int, width: int) -> di
     Returns
     -------
     dict of str to float
-        ``instructions`` per cell, those of them that are ``integer`` arithmetic, ``loads`` and ``stores``.
+        Per cell: ``instructions``, those of them that are ``integer`` arithmetic, ``loads``, ``stores``,
+        and both of ``local`` memory.
     """
     code = Code(sass, entry)
     names = [code.name(i) for i in code.way_round(together * fields, width)]
@@ -153,22 +156,23 @@ def counted(sass: str, entry: str, together: int, fields: int, width: int) -> di
     }
 
 
-def rows() -> Iterator[dict[str, Any]]:
+def rows(capabilities: tuple[tuple[int, int], ...]) -> Iterator[dict[str, Any]]:
     """Compile every actor alone and yield what was counted, for each capability."""
     from ptx import hosted_alone, linked
 
-    from ringnb.kernel.cuda.compile import compiled, launch_bounds, signature
+    from ringnb.kernel.cuda.compile import RESIDENT, compiled, launch_bounds, signature
     from ringnb.kernel.cuda.program import build, cell_codes
 
     for actor in hosted_alone():
+        if actor.kernel_type not in COUNTED:
+            continue
         (code,) = cell_codes(actor)
-        body = build([code])
-        for capability, ptx in compiled(body, signature(), CAPABILITIES, launch_bounds(512)):
+        bounds = launch_bounds(RESIDENT)
+        for capability, ptx in compiled(build([code]), signature(), capabilities, bounds):
             cubin, used = linked(ptx, capability)
             (entry,) = re.findall(r"\.visible \.entry (\w+)\(", ptx)
-            found = counted(
-                disassembled(cubin), entry, code.together, code.fields, actor.dtype.itemsize
-            )
+            sass = disassembled(cubin)
+            found = counted(sass, entry, code.together, code.fields, actor.dtype.itemsize)
             yield {"actor": actor.kernel_type, "cc": capability, **found, **used}
 
 
@@ -177,12 +181,13 @@ def main() -> None:
     from ringnb.kernel.cuda.availability import load
 
     load(simulate=False)
+    numbers = [tuple(map(int, a.split("."))) for a in sys.argv[1:] if a[0].isdigit()]
     found = []
-    for row in rows():
+    for row in rows(tuple(numbers) or ((9, 0),)):
         print(json.dumps(row), flush=True)
         found.append(row)
     if "--keep" in sys.argv[1:]:
-        KEPT.write_text(json.dumps({"digest": digest(), "rows": found}, indent=1) + "\n")
+        KEPT.write_text("[\n" + ",\n".join(map(json.dumps, found)) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -227,15 +227,16 @@ else:
         return types.float64(types.int64), codegen
 
     class Grid(types.Array):  # type: ignore[misc]  # Numba has no types
-        """A contiguous array, whose items are reached axis by axis: rows are then shared by neighbours."""
+        """A contiguous array; where an item lies is computed so that neighbours share most of it."""
 
         def __init__(self, dtype: Any, ndim: int) -> None:
             super().__init__(dtype, ndim, "C", name=f"Grid({dtype}, {ndim})")
 
     class Window(types.Array):  # type: ignore[misc]  # Numba has no types
-        """One cell of all fields in registers, as an array of the grid's shape: the place is not looked at.
+        """One cell of all fields in registers, as an array of the grid's shape.
 
-        With strides of 0 an array shows the same; but such an index is computed in memory.
+        Of an index only the field is looked at. With strides of 0 an array shows the same; but such an
+        index is computed in memory.
         """
 
         def __init__(self, dtype: Any, ndim: int) -> None:
@@ -285,7 +286,9 @@ else:
                 # Nobody is to know that it is a product, and to take it apart.
                 product = builder.mul(strides[0], length)
                 kind = ir.FunctionType(product.type, [product.type])
-                strides.insert(0, builder.call(ir.InlineAsm(kind, "mov.b64 $0, $1;", "=l,l"), [product]))
+                strides.insert(
+                    0, builder.call(ir.InlineAsm(kind, "mov.b64 $0, $1;", "=l,l"), [product])
+                )
             made = context.make_array(view)(context, builder)
             populate_array(
                 made,

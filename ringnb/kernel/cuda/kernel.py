@@ -82,8 +82,8 @@ class CudaKernel(LaneKernel):
         Blocks per lane; by default as many as the largest actor has work for, of those that may be on
         the card together. In the simulator, whose grid has one block, its threads, by default 2.
     threads : int, optional
-        Threads per block, a multiple of 32 up to 1024; by default what fills a multiprocessor, or fewer for small
-        actors. The simulator takes `width` instead.
+        Threads per block, a multiple of 32 up to 1024; by default what fills a multiprocessor, or
+        fewer for small actors. The simulator takes `width` instead.
     capacity : int, default 64
         Slots per ring, a power of two.
     launch_s : float, default 0.08

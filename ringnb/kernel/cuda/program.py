@@ -28,8 +28,8 @@ from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 
 __all__ = ["CellCode", "ReduceCode", "build", "cell_codes", "compile_cells", "reduce_codes"]
 
-# A warp takes columns as wide as it has threads, and goes along them some cells at a time. These are loaded
-# together, computed in registers and then stored, so that no load waits behind a store.
+# A warp takes columns as wide as it has threads, and goes along them some cells at a time. These are
+# loaded together, computed in registers and then stored, so that no load waits behind a store.
 _CELLS = """
 def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, stride):
     # Lengths are below 2**31.
@@ -92,7 +92,7 @@ _WALKS = {
 
 def _together(walk: _Walk, count: int, more: str, *, known: bool) -> str:
     """Return the source that computes `count` cells; `known` if none lies at an edge of the grid."""
-    lead, *others = walk.axes
+    lead, others = walk.axes[0], walk.axes[1:]
     first = "at + lane" if lead == "x" else "at"
     places = [", ".join((f"{lead}{k}", *others)) for k in range(count)]
     source = []
@@ -152,9 +152,7 @@ def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
     """Return the kinds of an actor's stages."""
     arrays = tuple((array.dtype.name, array.ndim) for array in actor.arrays.values())
     same = plain(actor.inject), actor.dtype.name, len(actor.shape), arrays, len(actor.fields)
-    return tuple(
-        CellCode(plain(update), *same, together(actor, update)) for update in actor.stages
-    )
+    return tuple(CellCode(plain(update), *same, together(actor, update)) for update in actor.stages)
 
 
 def together(actor: Actor, update: Callable[..., None]) -> int:

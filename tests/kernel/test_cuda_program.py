@@ -1,0 +1,95 @@
+"""How the CUDA kernel goes over cells, and in how many machine instructions; see tests/sass.py."""
+
+from __future__ import annotations
+
+import json
+
+import numba
+import numpy as np
+import pytest
+import sass
+
+pytest.importorskip("numba_cuda")
+
+import ringnb as rn
+from ringnb.kernel.cuda.availability import load
+
+# Per cell, for capability 9.0, away from the edges.
+AT_MOST = {"fdtd_3d": 42, "fdtd_2d": 33, "heat_2d": 28, "gray_scott": 75, "life": 45}
+
+
+def test_a_cell_takes_few_instructions_and_nothing_is_spilled():
+    kept = [row for row in json.loads(sass.KEPT.read_text()) if row["cc"] == [9, 0]]
+    assert {row["actor"] for row in kept} == set(AT_MOST)
+    for row in kept:
+        assert row["loads"] + row["stores"] < row["instructions"] <= AT_MOST[row["actor"]], row
+        assert row["spills"] == row["local"] == 0, row
+        assert row["registers"] <= 128, row
+
+
+CODE = """
+\t.section\t.text.other,"ax"
+.text.other:
+        /*0000*/                   STG.E desc[UR4][R2.64], R5 ;
+\t.section\t.text.kernel,"ax"
+.text.kernel:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/                   LDG.E R5, desc[UR4][R2.64] ;
+        /*0020*/              @!P0 BRA `(.L_x_2) ;
+        /*0030*/                   FADD R5, R5, R5 ;
+        /*0040*/                   FADD R5, R5, R5 ;
+.L_x_2:
+        /*0050*/                   STG.E desc[UR4][R2.64], R5 ;
+        /*0060*/                   STG.E.64 desc[UR4][R2.64], R6 ;
+        /*0070*/                   STG.E desc[UR4][R2.64+0x4], R5 ;
+        /*0080*/               @P1 BRA `(.L_x_1) ;
+        /*0090*/                   EXIT ;
+"""
+
+
+def test_the_way_round_a_loop_is_the_shortest_that_stores_so_much():
+    code = sass.Code(CODE, "kernel")
+    assert code.way_round(2, 4) == [1, 2, 5, 6, 7, 8]
+    assert code.way_round(1, 8) == [1, 2, 5, 6, 7, 8]
+    with pytest.raises(AssertionError, match="no loop stores so much"):
+        code.way_round(1, 1)
+    found = sass.counted(CODE, "kernel", together=2, fields=1, width=4)
+    assert (found["instructions"], found["loads"], found["stores"]) == (3, 0.5, 1.5)
+
+
+@numba.njit
+def looped(a):
+    for _ in range(3):
+        a = a * a
+    return a
+
+
+def short(now, after, params, step, y, x):
+    after[0, y, x] = now[0, y, x] * params[0]
+
+
+def long(now, after, params, step, y, x):
+    after[0, y, x] = np.exp(now[0, y, x])
+
+
+def far(now, after, params, step, y, x):
+    after[0, y, x] = looped(now[0, y, x])
+
+
+@pytest.mark.parametrize(
+    ("update", "options", "expected"),
+    [
+        (short, {}, 4),
+        (short, {"dtype": float}, 2),
+        (short, {"replayable": False}, 1),
+        (long, {}, 1),
+        (far, {}, 1),
+    ],
+)
+def test_so_many_cells_are_computed_together(update, options, expected):
+    load(simulate=True)
+    from ringnb.kernel.cuda.program import cell_codes
+
+    actor = rn.actors.CellActor(update, (8, 8), params={"a": 1}, **options)
+    assert [code.together for code in cell_codes(actor)] == [expected]
