@@ -50,8 +50,9 @@ CODE = """
 
 def test_the_way_round_a_loop_is_the_shortest_that_stores_so_much():
     code = sass.Code(CODE, "kernel")
-    assert code.way_round(2, 4) == [1, 2, 5, 6, 7, 8]
-    assert code.way_round(1, 8) == [1, 2, 5, 6, 7, 8]
+    assert code.way_round(2, 4) == ([1, 2, 5, 6, 7, 8], 1)
+    assert code.way_round(1, 4) == ([1, 2, 5, 6, 7, 8], 2)
+    assert code.way_round(1, 8) == ([1, 2, 5, 6, 7, 8], 1)
     with pytest.raises(AssertionError, match="no loop stores so much"):
         code.way_round(1, 1)
     found = sass.counted(CODE, "kernel", together=2, fields=1, width=4)
