@@ -21,7 +21,7 @@ import numpy.typing as npt
 from numba import types
 
 from ringnb.actors.reductions import Reduction
-from ringnb.actors.source import attribute, code_objects, plain_function, written
+from ringnb.actors.source import attribute, code_objects, written
 
 __all__ = ["code_of", "differences"]
 
@@ -172,7 +172,7 @@ def _plain(value: Any) -> Any:
     """Return the function that a compiled, wrapped or bound one was made from; others as they are."""
     if isinstance(value, FunctionType | type | ModuleType):
         return value
-    inner = (plain_function(value), *(attribute(value, n) for n in ("__wrapped__", "__func__")))
+    inner = (attribute(value, name) for name in ("__wrapped__", "__func__"))  # Numba sets the first
     return next((found for found in inner if isinstance(found, FunctionType)), value)
 
 
