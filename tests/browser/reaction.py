@@ -17,6 +17,7 @@ import numpy as np
 
 from ringnb.cli.bench.report import machine
 
+from .cells import BEGUN
 from .lab import lone_notebook
 
 RESULT = Path(__file__).parents[2] / "ringnb" / "cli" / "bench" / "results" / "reaction.json"
@@ -39,7 +40,9 @@ def watch():
             was = now
         time.sleep(0.0005)
 threading.Thread(target=watch, daemon=True).start()""",
-    "while not time.sleep(0.1) and len(seen) < {clicks}: pass",
+    f"""from pathlib import Path
+Path({BEGUN!r}).touch()  # `Notebook.start` waits for it
+while not time.sleep(0.1) and len(seen) < {CLICKS}: pass""",
 ]
 _WATCH = """() => {
   const bar = document.querySelector("[data-ringnb-panel='cockpit'] [data-ringnb-panel='timeline']");
@@ -63,8 +66,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Click, and see when the actor and the page have changed."""
-    cells = [CELLS[0], CELLS[1], CELLS[2].format(clicks=CLICKS)]
-    with lone_notebook(cells, 1280, 900) as notebook:
+    with lone_notebook(CELLS, 1280, 900) as notebook:
         page = notebook.page
         notebook.run(0)
         panel = page.locator("[data-ringnb-panel='cockpit'] [data-ringnb-panel='timeline']")
