@@ -168,6 +168,13 @@ class DiskCache(NullCache):  # type: ignore[misc]  # Numba has no types
         key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:16]
         return None if directory is None else directory / f"{self._name}-{key}"
 
+    def _loaded(self, target_context: Any, content: bytes) -> Any:
+        return CompileResult._rebuild(target_context, *pickle.loads(content))  # noqa: S301 - ours
+
+    def _stored(self, data: Any) -> bytes:
+        content: bytes = dumps(data._reduce())
+        return content
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function, or None."""
         target_context.refresh()  # compiling needs it as well
@@ -178,7 +185,7 @@ class DiskCache(NullCache):  # type: ignore[misc]  # Numba has no types
             stored = file.read_bytes()
             if hashlib.sha256(stored[32:]).digest() != stored[:32]:
                 return None
-            return CompileResult._rebuild(target_context, *pickle.loads(stored[32:]))  # noqa: S301 - ours
+            return self._loaded(target_context, stored[32:])
         except Exception as error:  # noqa: BLE001 - then it is compiled
             _LOG.debug("%s is compiled anew: %r", self._name, error)
             return None
@@ -190,7 +197,7 @@ class DiskCache(NullCache):  # type: ignore[misc]  # Numba has no types
             if file is None:
                 return
             file.parent.mkdir(mode=0o700, exist_ok=True)  # another process may have pruned it
-            content = dumps(data._reduce())
+            content = self._stored(data)
             draft = file.with_name(f".{file.name}.{os.getpid()}")
             try:
                 draft.write_bytes(hashlib.sha256(content).digest() + content)

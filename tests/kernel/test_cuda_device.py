@@ -133,13 +133,12 @@ class Card:
         self.rule(not self.alive, "frees allowed while the kernel lives")
         self.cleanup_held = False
 
-    def jit(self, signature, **options):
-        self.rule(signature is not None, "compiled at its first launch")
+    def jit(self, body, **options):
         self.rule(
             options.get("debug") is False, "debug: an error code is read back after the launch"
         )
         self.rule(options.get("lto") is False, "not the PTX that was checked")
-        return lambda body: Kernel(self, body)
+        return Kernel(self, body)
 
     def __getattr__(self, name):
         raise AssertionError(f"numba.cuda.{name} is not for use beside a kernel that lives")
@@ -151,7 +150,11 @@ class Kernel:
         per_card = SimpleNamespace(max_cooperative_grid_blocks=lambda threads: 1)
         self.overloads = {(): per_card}
 
+    def compile(self, signature):
+        self.compiled = True
+
     def __getitem__(self, configuration):
+        self.card.rule(self.compiled, "compiled at its first launch")
         from numba.cuda.core.errors import NumbaPerformanceWarning
 
         warnings.warn(NumbaPerformanceWarning("a small grid"), stacklevel=2)

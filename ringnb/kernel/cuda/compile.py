@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import threading
 from collections.abc import Callable, Hashable, Iterator
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
+
+from ringnb.kernel.caching import DiskCache
+from ringnb.kernel.cuda.availability import toolkit_versions
 
 __all__ = [
     "RESIDENT",
@@ -50,11 +55,34 @@ def compiled(
         yield capability, ptx
 
 
-def kept(cuda: Any, build: Callable[[], Callable[..., None]], key: Hashable, threads: int) -> Any:
+class _Binaries(DiskCache):
+    """Keeps a kernel that is made of the package's functions alone: what the card loads."""
+
+    def _loaded(self, target_context: Any, content: bytes) -> Any:  # noqa: ARG002 - a kernel has none
+        from numba.cuda.dispatcher import _Kernel
+
+        return _Kernel._rebuild(**pickle.loads(content))  # noqa: S301 - ours
+
+    def _stored(self, data: Any) -> bytes:
+        from numba.cuda.serialize import dumps
+
+        data.library._llvm_strs = []  # megabytes, of which everything has been made
+        content: bytes = dumps(data._reduce_states())
+        return content
+
+
+def kept(
+    cuda: Any,
+    build: Callable[[], Callable[..., None]],
+    key: Hashable,
+    threads: int,
+    name: str | None = None,
+) -> Any:
     """Compile and load the persistent kernel, or return the dispatcher of an earlier call. Any thread.
 
     `build` makes the kernel's function if it is needed; two kernels with the same `key`, which says for
-    which device, are the same. To be called while no kernel lives: loading waits for its end.
+    which device, are the same. One with a `name`, which says of which functions of the package it is
+    made, is kept on disk as well. To be called while no kernel lives: loading waits for its end.
     """
     whole_key = (key, threads)
     with _compiling:
@@ -64,8 +92,14 @@ def kept(cuda: Any, build: Callable[[], Callable[..., None]], key: Hashable, thr
             # No link-time optimisation: the PTX is then what was checked, and final.
             options = {"debug": False, "lineinfo": False, "opt": True, "lto": False}
             with ieee_arithmetic(), helpers_as_they_are():
-                jitted = cuda.jit(signature(), launch_bounds=launch_bounds(threads), **options)
-                _compiled[whole_key] = jitted(build())
+                # Called with the function: as a decorator alone it forgets `lto`.
+                made = cuda.jit(build(), launch_bounds=launch_bounds(threads), **options)
+                if name is not None:
+                    what = repr((name, launch_bounds(threads), sorted(toolkit_versions().items())))
+                    made._cache = _Binaries(f"cuda-{sha256(what.encode()).hexdigest()[:16]}")
+                made.compile(signature())
+                made._specialized = True  # a launch looks for no other signature
+                _compiled[whole_key] = made
         return _compiled[whole_key]
 
 

@@ -48,11 +48,16 @@ class Device(ABC):
 
     @abstractmethod
     def compile(
-        self, build: Callable[[], Callable[..., None]], key: Hashable, bound: int, threads: int
+        self,
+        build: Callable[[], Callable[..., None]],
+        key: Hashable,
+        bound: int,
+        threads: int,
+        name: str | None = None,
     ) -> None:
         """Compile the kernel that `build` makes, if no kernel of this `key` was compiled before.
 
-        For blocks of up to `bound` threads; they will have `threads`.
+        For blocks of up to `bound` threads; they will have `threads`. For `name` see `kept`.
         """
 
     @abstractmethod
@@ -135,6 +140,7 @@ class SimulatedDevice(Device):
         key: Hashable,  # noqa: ARG002 - a GPU keeps what it has compiled
         bound: int,  # noqa: ARG002 - nothing is compiled
         threads: int,
+        name: str | None = None,  # noqa: ARG002 - as above
     ) -> None:
         """Wrap the kernel; there is nothing to compile."""
         self._kernel = self._cuda.jit(build())
@@ -263,12 +269,17 @@ class GpuDevice(Device):
         self.blocks_at_most = 0
 
     def compile(
-        self, build: Callable[[], Callable[..., None]], key: Hashable, bound: int, threads: int
+        self,
+        build: Callable[[], Callable[..., None]],
+        key: Hashable,
+        bound: int,
+        threads: int,
+        name: str | None = None,
     ) -> None:
         """Compile and load the kernel, before anything runs, or take one of before."""
         self._threads = threads
         with self.current():
-            self._kernel = kept(self._cuda, build, (self._number, key), bound)
+            self._kernel = kept(self._cuda, build, (self._number, key), bound, name)
             (definition,) = self._kernel.overloads.values()
             self.blocks_at_most = definition.max_cooperative_grid_blocks(threads)
         # A card places blocks breadth first, one on each multiprocessor before a second on any. So only

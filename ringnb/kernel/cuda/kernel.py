@@ -35,7 +35,7 @@ from ringnb.actors.base import Actor
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout, registry
 from ringnb.kernel.base import SnapshotFacts
-from ringnb.kernel.caching import all_it_reads
+from ringnb.kernel.caching import all_it_reads, is_own
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.availability import toolkit_versions
 from ringnb.kernel.cuda.clock import DeviceClock
@@ -170,7 +170,8 @@ class CudaKernel(LaneKernel):
         elif threads is None:  # a barrier of fewer is quicker
             threads = min(bound, -(-max(math.prod(a.shape) for a in actors) // 32) * 32)
         try:
-            self._device.compile(lambda: build(kinds, reduced), key, bound, threads)
+            name = _name([(k.update, k.inject, *k[2:]) for k in kinds]) if not reduced else None
+            self._device.compile(lambda: build(kinds, reduced), key, bound, threads, name)
         except Exception as error:
             if refusal := driver_error(error):
                 raise unavailable(self.name, refusal) from error
@@ -452,6 +453,16 @@ class CudaKernel(LaneKernel):
     def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
         """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
         return state_view(self._row(slot)[0].restore, self.actors[slot])
+
+
+def _name(kinds: Sequence[tuple[Any, ...]]) -> str | None:
+    """Return what functions of the package a kernel is made of, and for what; None if of others too."""
+    functions = [part for kind in kinds for part in kind[:2]]
+    if not all(map(is_own, functions)):
+        return None  # no name could tell all that a user's function depends on
+    return repr(
+        [(f"{u.__module__}.{u.__qualname__}", i.__qualname__, *more) for u, i, *more in kinds]
+    )
 
 
 def _check_alone(name: str, but: CudaKernel | None = None) -> None:
