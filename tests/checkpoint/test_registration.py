@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.registration import RegisteredActor
+from ringnb.messages.snapshots import SnapshotResponse
+from ringnb.testing import ManualClock, MemoryStorage
 
 
 @pytest.mark.parametrize(
@@ -62,3 +66,26 @@ def test_a_registration_says_nothing_that_was_not_given():
     actor = RegisteredActor.make(np.int8(3), "k", "t")
     assert (actor.actor_slot, type(actor.actor_slot)) == (3, int)
     assert (dict(actor.params), actor.backend, dict(actor.fields)) == ({}, None, {})
+
+
+def test_of_many_actors_the_store_is_read_once(monkeypatch):
+    storage = MemoryStorage()
+    reads = []
+    catalogue = storage.catalogue
+    monkeypatch.setattr(storage, "catalogue", lambda: reads.append(1) or catalogue())
+    with CheckpointManager(CheckpointConfig(), storage, clock=ManualClock()) as manager:
+        manager.register_actor(7, "k7", "t", params={"a": 7})
+        request = manager.request_snapshot(7)
+        answer = SnapshotResponse(request.request_id, 7, True, {"u": np.zeros(3)}, 5)
+        name = manager.complete_snapshot(answer)
+        first = RegisteredActor.make(0, "k0", "t", params={"a": 0}, name_prefix="checkpoint")
+        many = [first.like_this(i, f"k{i}", {"a": i}, "checkpoint") for i in range(100)]
+        reads.clear()
+        manager.register_all(many)
+        assert reads == [1]
+        assert {i: a.params["a"] for i, a in manager.registered.items()} == {
+            i: i for i in range(100)
+        }
+        assert manager.registered is manager.registered  # not copied for each look
+        assert manager.lineage(7).name == name
+        assert manager.lineage(8) is None

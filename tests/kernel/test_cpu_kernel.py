@@ -12,10 +12,12 @@ import time
 import numpy as np
 import pytest
 
+from ringnb.actors import Life, Wave2D
 from ringnb.errors import CommandRefused, KernelStopped
 from ringnb.kernel import layout
 from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cpu import compile as compiling
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cpu.leader import run_leader
 from ringnb.messages.commands import Command
@@ -401,3 +403,16 @@ def test_stopping_a_stopped_kernel_touches_nothing(monkeypatch):
     monkeypatch.setattr("ringnb.kernel.host.store_word", lambda *_: pytest.fail("touched"))
     kernel.stop("second")
     assert "first" in kernel.stopped_because
+
+
+def test_actors_that_are_alike_are_compiled_once(monkeypatch):
+    compiled = []
+    compile_one = compiling.compile_actor
+    monkeypatch.setattr(
+        compiling, "compile_actor", lambda actor: compiled.append(actor) or compile_one(actor)
+    )
+    life, other, wave = Life((8, 8)), Life((9, 5)), Wave2D((8, 8))
+    found = compiling.compile_actors([life, life, other, wave, life])
+    assert compiled == [life, wave]
+    assert found[0] is found[2] is found[4]
+    assert found[3].step_addresses != found[0].step_addresses

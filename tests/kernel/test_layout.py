@@ -166,3 +166,17 @@ def test_a_start_of_another_shape_than_promised_is_refused_and_nothing_is_writte
     with pytest.raises(ValueError, match=r"shape \(2, 5, 6\); it must return \(1, 5, 6\)"):
         layout.fill_start(layout.state_view(block, actor), actor, 0)
     assert not block.any()
+
+
+def test_blocks_of_many_small_actors_are_apart_and_begin_with_a_page_of_zeros():
+    actors = [Life((3, 70)), *[Wave2D((5, 7))] * 300]
+    memory = layout.LaneMemory(list(enumerate(actors)), 1, 64)
+    assert memory.table[:, layout.C_SLOT].tolist() == list(range(301))
+    spans = apart((base, base + len(block)) for base, block in memory.blocks.items())
+    assert len(spans) == 302  # and one to restore
+    assert all(base % 4096 == 0 for base, _ in spans)
+    for row in memory.table:
+        block = memory.blocks[int(row[layout.C_A])]
+        assert len(block) == row[layout.C_BLOCK_BYTES]
+        assert not block.any()
+    assert memory.table[5, layout.C_PARAMS] == memory.params[5].ctypes.data

@@ -22,6 +22,7 @@ def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_pa
         panel = session.panel("actor")
         until(lambda: board_of(panel).beat > 1)
         assert not told(panel, "Nothing is stored yet")
+        assert told(panel, "1 checkpoint stored, 64 B; the newest is checkpoint_0_step_0, made at")
 
 
 def test_a_bad_state_says_between_which_steps_it_went_bad(session):

@@ -40,3 +40,12 @@ def test_a_page_gets_what_it_lacks_and_a_new_one_all():
     assert [tile[2] for tile in log.whole()["add"]] == ["c2", "c3"]
     assert log.name_of(change["add"][1][0]) == "c3"
     assert log.name_of(first["add"][0][0]) is None
+
+
+def test_a_tile_says_the_simulated_time_of_its_step():
+    (tile,) = tiles(info(1, time=0.0025, params=(("dt", 0.00025),))).values()
+    assert "t = 2.5 ms" in tile[4]
+    (tile,) = tiles(info(1, time=12.0, params=(("dt", 1.0),))).values()
+    assert "t = 12;" in f"{tile[4]};"  # a model in units of its own
+    (tile,) = tiles(info(1)).values()
+    assert "t =" not in tile[4]
