@@ -12,11 +12,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, final
 
-from ringnb.checkpoint.coefficients import keep_arrays
 from ringnb.checkpoint.guard import Guard
 from ringnb.checkpoint.notices import describe_error, warn
 from ringnb.checkpoint.registration import RegisteredActor
@@ -101,6 +100,7 @@ def make_snapshot(
         code=actor.code,
         examine=guard.mode != "off",
         clock=getattr(response.data, "clock", None),
+        arrays=actor.arrays,
     )
     if guard.invariants:
         reduced = getattr(response.data, "reduced", {})
@@ -125,7 +125,6 @@ class Saving:
     lineage: Lineage | None
     response: SnapshotResponse
     snapshot: Snapshot
-    arrays: Mapping[str, Any] = field(default_factory=dict)  # to be kept beside the store
     name: str | None = None
     receipt: SaveReceipt | None = None
     error: BaseException | None = None
@@ -145,10 +144,7 @@ def save_all(storage: CheckpointStorage, saving: Sequence[Saving]) -> None:
 
     Names are ``{name_prefix}_{actor_slot}_step_{step}``, or that with the first free suffix.
     """
-    for s in saving:
-        with s.noting_error():
-            keep_arrays(storage, s.arrays, s.snapshot.code.get("arrays", {}))
-    left = [s for s in saving if s.error is None]
+    left = list(saving)
     for s in left:
         if s.lineage is not None and s.lineage.run is None:
             with s.noting_error():

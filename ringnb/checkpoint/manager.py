@@ -483,7 +483,7 @@ class CheckpointManager:
                 self._schedule.fail(pending, self._clock())
             else:
                 # Entered first, so that whatever comes next, an interrupt too, finds it to be ended.
-                saving[place] = pending, Saving(pending.parent, response, snapshot, actor.arrays)
+                saving[place] = pending, Saving(pending.parent, response, snapshot)
                 self._saves.add(pending)
                 self._schedule.begin_save(pending, response.data)
         if pending is None:

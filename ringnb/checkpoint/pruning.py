@@ -6,6 +6,7 @@ and the deletion are the same function, so that both say the same.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -19,6 +20,8 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 __all__ = ["PrunedRun", "check_discard", "find_by_name", "prune_runs"]
+
+logger = logging.getLogger("ringnb.checkpoint")
 
 
 @final
@@ -62,7 +65,7 @@ def prune_runs(
     stay: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> list[PrunedRun]:
-    """Delete whole runs, but the newest of each actor.
+    """Delete whole runs, but the newest of each actor, and the read-only arrays that only they name.
 
     Pinned checkpoints stay, those from which a run that stays branches, and the newest of each actor
     that verifies, also the newest such of a good state. Copies, what is damaged, and what ringnb did
@@ -128,7 +131,19 @@ def prune_runs(
                 delete = _delete(storage, delete)
             if delete:
                 pruned.append(PrunedRun(*key, describe_run(run, known), tuple(delete), tuple(keep)))
+    if pruned and not dry_run:
+        _sweep_arrays(storage)  # last: no checkpoint that is there may lack what it names
     return pruned
+
+
+def _sweep_arrays(storage: CheckpointStorage) -> None:
+    try:
+        storage.sweep_arrays()
+    except Exception:
+        logger.warning(
+            "read-only arrays that no checkpoint names were not removed; the next prune tries again",
+            exc_info=True,
+        )
 
 
 def _newest(storage: CheckpointStorage, key: tuple[str, str]) -> list[str] | None:

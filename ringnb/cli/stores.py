@@ -10,7 +10,8 @@ from __future__ import annotations
 import shlex
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from ringnb._support.text import counted, format_bytes, format_table, say
 from ringnb.checkpoint.pruning import PrunedRun, prune_runs
 from ringnb.checkpoint.storage.adoption import adopt_directory
 from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
+from ringnb.checkpoint.storage.arrays import array_keys
 from ringnb.checkpoint.storage.locations import is_remote, local_path
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cli import listing
@@ -80,6 +82,7 @@ def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) 
         say(f"{path}: a ringnb store without checkpoints, nothing to verify")
         return 0
     intact = damaged = nbytes = 0
+    named: Counter[str] = Counter()  # read-only arrays, by how many checkpoints name them
     with tqdm(wanted, desc="verify", unit="checkpoint", leave=False, disable=None) as bar:
         for name in bar:
             try:
@@ -96,14 +99,29 @@ def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) 
                 continue
             intact += 1
             nbytes += checkpoint.nbytes
+            named.update(array_keys(checkpoint.code).values())
+    arrays, bad_arrays = _verify_arrays(storage, named)
     storage.close()
     if damaged:
         say(f"{damaged} of {counted(intact + damaged, 'checkpoint')} damaged, {intact} intact")
+    if damaged or bad_arrays:
         return 1
-    say(
-        f"{counted(intact, 'checkpoint')} verified, {format_bytes(nbytes)}: every byte as committed"
-    )
+    also = f", and {counted(len(named), 'read-only array')}" if named else ""
+    size = format_bytes(nbytes + arrays)
+    say(f"{counted(intact, 'checkpoint')}{also} verified, {size}: every byte as committed")
     return 0
+
+
+def _verify_arrays(storage: ZarrStorage, named: Mapping[str, int]) -> tuple[int, int]:
+    """Read the read-only arrays that checkpoints name; return bytes, and how many are damaged."""
+    nbytes = bad = 0
+    for key, count in named.items():
+        try:
+            nbytes += storage.read_array(key).nbytes
+        except (CheckpointCorrupt, CheckpointNotFound) as error:
+            bad += 1
+            say(f"damaged  {_one_line(error)}. {counted(count, 'checkpoint')} of these name it")
+    return nbytes, bad
 
 
 def pin(path: str, name: str, label: str) -> int:

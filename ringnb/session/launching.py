@@ -12,10 +12,10 @@ from ringnb._support.checks import check_int, check_number, is_integer
 from ringnb._support.environment import environment, git_commit
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of
-from ringnb.checkpoint.coefficients import array_digest
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.registration import RegisteredActor
+from ringnb.checkpoint.storage.arrays import array_digest
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.caching import plain

@@ -1,126 +1,108 @@
 """A storage that lives in a dict, and fails when a test says so.
 
 Tests of the manager pass it as ``storage=``; several managers may share one, and a manager that is
-"restarted" simply gets the same one again. It is no zarr store: `MemoryCheckpoint` offers what the
-manager and its tests read of a `Checkpoint`, and nothing more.
+"restarted" simply gets the same one again. What it hands out are checkpoints as any other, of the same
+bytes, so that a session restores them.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import numpy.typing as npt
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
 
+from ringnb._support.version import VERSION
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.catalogue import Catalogue
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.document import parse_info, render_document, revise_document
 from ringnb.checkpoint.storage.format import (
+    DOCUMENT,
     EncodedChunk,
     Nonfinite,
     layout_fields,
     summarise_nonfinite,
 )
-from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, code_label
+from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
+from ringnb.checkpoint.storage.source import Buffers, OnPiece, Source
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ringnb.checkpoint.storage.checkpoint import Checkpoint
-
-__all__ = ["MemoryCheckpoint", "MemoryStorage"]
+__all__ = ["MemoryStorage"]
 
 
 @final
 @dataclass(slots=True, eq=False)
-class MemoryCheckpoint:
-    """A checkpoint in a `MemoryStorage`.
+class _Kept(Source):
+    """A checkpoint in a `MemoryStorage`: its files, by their keys, and what the model has read only."""
 
-    Attributes
-    ----------
-    name : str
-        Its name.
-    sequence : int
-        Its place in commit order.
-    snapshot : Snapshot
-        What was saved, with copies of the arrays.
-    corrupt : bool
-        Whether `verify` is to fail.
-    deleted : bool
-        Whether it has been deleted since.
-    pinned : str or None
-        The label of its pin.
-    created_at : datetime.datetime
-        When it was saved.
-    """
+    files: dict[str, bytes]
+    info: CheckpointInfo
+    arrays: Mapping[str, npt.NDArray[Any]]
 
-    name: str
-    sequence: int
-    snapshot: Snapshot
-    corrupt: bool = False
-    deleted: bool = False
-    pinned: str | None = None
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    def read(self, key: str, limit: int) -> bytes | None:
+        found = self.files.get(key)
+        return None if found is None else found[: limit + 1]
 
-    @property
-    def nbytes(self) -> int:
-        """Logical bytes of all fields."""
-        return sum(array.nbytes for array in self.snapshot.fields.values())
+    def size(self, key: str) -> int | None:
+        found = self.files.get(key)
+        return None if found is None else len(found)
 
-    @property
-    def good(self) -> bool:
-        """Whether nothing is known to be wrong with the state."""
-        return not self.found_bad
+    def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
+        found = self.files.get(key)
+        if found is None or len(found) != sum(b.nbytes for b in buffers):
+            return None if found is None else False
+        at = 0
+        for buffer in buffers:
+            buffer[:] = found[at : at + buffer.nbytes]
+            at += buffer.nbytes
+            on_piece(buffer)
+        return True
 
-    @property
-    def found_bad(self) -> tuple[Mapping[str, Any], ...]:
-        """What is wrong with the state."""
-        s = self.snapshot
-        layouts = layout_fields(s.fields, s.field_attrs)
-        found: list[Nonfinite] = []
-        for layout in layouts if s.examine else ():
-            for number in range(layout.n_chunks):
-                EncodedChunk(s.fields[layout.name], layout, layout.chunk(number), found).whole()
-        return (*summarise_nonfinite(layouts, found), *s.bad)
+    def keys(self) -> set[str]:
+        return set(self.files)
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what the snapshot recorded: ``step``, ``kernel_id``, ``parent``, …."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.snapshot, name)
+    def group(self) -> zarr.Group:
+        make = default_buffer_prototype().buffer.from_bytes
+        return zarr.open_group(MemoryStore({k: make(v) for k, v in self.files.items()}), mode="r")
 
-    def numpy(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the fields after checking them.
+    def __reduce__(self) -> Any:
+        msg = "a checkpoint in the memory of this process cannot be pickled: pickle its arrays"
+        raise TypeError(msg)
 
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            Copies.
-        """
-        self.verify()
-        return {name: array.copy() for name, array in self.snapshot.fields.items()}
 
-    def verify(self) -> None:
-        """Do nothing, or raise if a test damaged this checkpoint.
-
-        Raises
-        ------
-        CheckpointNotFound
-            If it was deleted.
-        CheckpointCorrupt
-            If it was damaged.
-        """
-        if self.deleted:
-            msg = f"checkpoint {self.name!r} was retired"
-            raise CheckpointNotFound(msg)
-        if self.corrupt:
-            msg = f"checkpoint {self.name!r} was damaged by a test"
-            raise CheckpointCorrupt(msg)
+def _encode(
+    name: str, snapshot: Snapshot, number: Callable[[], int]
+) -> tuple[_Kept, tuple[Mapping[str, Any], ...]]:
+    """Encode a snapshot as every storage does; return it, and what is wrong with its state."""
+    layouts = layout_fields(snapshot.fields, snapshot.field_attrs)
+    files: dict[str, bytes] = {}
+    crcs: dict[str, builtins.list[int]] = {}
+    found: builtins.list[Nonfinite] | None = [] if snapshot.examine else None
+    for layout in layouts:
+        files[f"{layout.name}/{DOCUMENT}"] = layout.raw
+        crcs[layout.name] = []
+        for chunk in map(layout.chunk, range(layout.n_chunks)):
+            encoded = EncodedChunk(snapshot.fields[layout.name], layout, chunk, found)
+            files[f"{layout.name}/{chunk.key}"] = bytes(encoded.whole())
+            crcs[layout.name].append(encoded.crc)
+    bad = (*summarise_nonfinite(layouts, found or ()), *snapshot.bad)
+    about: Sequence[Any] = (snapshot, layouts, crcs, number())
+    raw, info = render_document(*about, name=name, store=None, version=VERSION, bad=bad)
+    files[DOCUMENT] = raw
+    copies = {n: np.array(a, copy=True) for n, a in snapshot.arrays.items()}
+    return _Kept(files, info, copies), bad
 
 
 @final
@@ -153,7 +135,7 @@ class MemoryStorage(CheckpointStorage):
     def __post_init__(self) -> None:
         """Start empty."""
         self._lock = threading.Lock()
-        self._entries: dict[str, MemoryCheckpoint | None] = {}  # None: metadata damaged
+        self._entries: dict[str, _Kept | None] = {}  # None: metadata damaged
         self._sequence = 0
 
     def save(self, name: str, snapshot: Snapshot) -> SaveReceipt:
@@ -162,19 +144,19 @@ class MemoryStorage(CheckpointStorage):
             self.before_save(name)
         if self.fail_save is not None:
             raise self.fail_save
-        copies = {n: np.array(a, copy=True) for n, a in snapshot.fields.items()}
-        copied = replace(snapshot, fields=copies)
         with self._lock:
             if name in self._entries:
                 msg = f"checkpoint {name!r} exists already: choose another name"
                 raise CheckpointError(msg)
             written_ns = time.monotonic_ns()
-            self._sequence += 1
-            entry = self._entries[name] = MemoryCheckpoint(name, self._sequence, copied)
+            kept, bad = _encode(name, snapshot, self._next)
+            self._entries[name] = kept
             self.calls.append(("save", name))
-        nbytes = sum(a.nbytes for a in copied.fields.values())
-        bad = entry.found_bad
-        return SaveReceipt(written_ns, time.monotonic_ns(), nbytes, bad=bad)
+        return SaveReceipt(written_ns, time.monotonic_ns(), kept.info.nbytes, bad=bad)
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
 
     def load(self, name: str) -> Checkpoint:
         """Return what is kept under a name; see `CheckpointStorage.load`."""
@@ -185,7 +167,7 @@ class MemoryStorage(CheckpointStorage):
         if entry is None:
             msg = f"the metadata of checkpoint {name!r} was damaged by a test"
             raise CheckpointCorrupt(msg)
-        return cast("Checkpoint", entry)
+        return Checkpoint.from_source(name, entry, storage=self)
 
     def list(self) -> list[str]:
         """Return all names, those with damaged metadata first; see `CheckpointStorage.list`."""
@@ -200,31 +182,7 @@ class MemoryStorage(CheckpointStorage):
         infos = [
             CheckpointInfo(name, damaged=True) for name, kept in entries.items() if kept is None
         ]
-        for name, kept in entries.items():
-            if kept is not None:
-                s = kept.snapshot
-                infos.append(
-                    CheckpointInfo(
-                        name,
-                        s.name_prefix,
-                        s.kernel_id,
-                        s.kernel_type,
-                        s.actor_slot,
-                        s.step,
-                        kept.sequence,
-                        created_at=kept.created_at,
-                        nbytes=kept.nbytes,
-                        pin=kept.pinned,
-                        id=s.id,
-                        run=s.run,
-                        parent=s.parent,
-                        parent_id=s.parent_id,
-                        good=kept.good,
-                        code=code_label(s.code),
-                        params=tuple(s.params.items()),
-                        time=s.time,
-                    )
-                )
+        infos += [kept.info for kept in entries.values() if kept is not None]
         return Catalogue(infos).entries()
 
     def delete(self, name: str) -> None:
@@ -235,11 +193,11 @@ class MemoryStorage(CheckpointStorage):
             raise self.fail_delete
         with self._lock:
             entry = self._entry(name)
-            if entry is not None and entry.pinned is not None:
-                msg = f"checkpoint {name!r} is pinned ({entry.pinned!r}): unpin it first"
+            if entry is not None and entry.info.pin is not None:
+                msg = f"checkpoint {name!r} is pinned ({entry.info.pin!r}): unpin it first"
                 raise CheckpointError(msg)
             if entry is not None:
-                entry.deleted = True
+                entry.files.clear()  # of what was handed out nothing can be read any more
             del self._entries[name]
             self.calls.append(("delete", name))
 
@@ -256,7 +214,18 @@ class MemoryStorage(CheckpointStorage):
         with self._lock:
             entry = self._entry(name)
             if entry is not None:
-                entry.pinned = label
+                pin = (
+                    None if label is None else {"label": label, "at": datetime.now(UTC).isoformat()}
+                )
+                raw = revise_document(entry.files[DOCUMENT], pin=pin)
+                entry.files[DOCUMENT] = raw
+                entry.info = parse_info(name, raw)
+
+    def read_arrays(self, checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what was saved; see `CheckpointStorage.read_arrays`."""
+        with self._lock:
+            entry = self._entry(checkpoint.name)
+        return {} if entry is None else {n: a.copy() for n, a in entry.arrays.items()}
 
     def exists(self, name: str) -> bool:
         """Return whether a name is taken; see `CheckpointStorage.exists`."""
@@ -278,7 +247,8 @@ class MemoryStorage(CheckpointStorage):
         with self._lock:
             entry = self._entry(name)
             if entry is not None:
-                entry.corrupt = True
+                for key in [key for key in entry.files if not key.endswith(DOCUMENT)]:
+                    entry.files[key] = bytes(b ^ 1 for b in entry.files[key])
 
     def damage_metadata(self, name: str) -> None:
         """Make a checkpoint's metadata untrustworthy: nothing but its name remains.
@@ -292,7 +262,7 @@ class MemoryStorage(CheckpointStorage):
             self._entry(name)
             self._entries[name] = None
 
-    def _entry(self, name: str) -> MemoryCheckpoint | None:
+    def _entry(self, name: str) -> _Kept | None:
         try:
             return self._entries[name]
         except KeyError:

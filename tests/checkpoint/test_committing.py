@@ -23,6 +23,7 @@ from ringnb.errors import (
 )
 from ringnb.messages.snapshots import SnapshotResponse, StagedFields
 from ringnb.testing.memory_storage import MemoryStorage
+from ringnb.testing.storages import make_snapshot as small_snapshot
 
 
 def test_rule_08_success(rig):
@@ -712,7 +713,7 @@ def test_rule_08_an_interrupt_among_several_leaves_none_pending(rig, at, monkeyp
 def test_rule_08_a_name_that_is_taken_meanwhile_gets_a_suffix_also_among_several(rig):
     def take(name):
         rig.storage.before_save = None
-        rig.storage.save(name, rig.storage.load("checkpoint_0_step_0").snapshot)
+        rig.storage.save(name, small_snapshot(5))
 
     for slot in range(2):
         rig.add(slot)

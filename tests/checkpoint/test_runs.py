@@ -199,9 +199,7 @@ def test_rule_33_metadata_of_ones_own_is_recorded_and_checked_before_the_commit(
     request = rig.m.request_snapshot(0, attrs=attrs)
     attrs["mass"] = 2.0
     name = rig.complete(request, step=1)
-    loaded = storage.load(name)
-    found = loaded.user if isinstance(storage, rn.ZarrStorage) else loaded.attrs
-    assert found == {"mass": 1.5, "tags": ["a", {"b": None}]}
+    assert storage.load(name).user == {"mass": 1.5, "tags": ["a", {"b": None}]}
     for bad, error in (
         ({"x": object()}, TypeError),
         ({"x": float("nan")}, ValueError),

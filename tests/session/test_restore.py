@@ -9,6 +9,7 @@ import pytest
 from session_rig import SHAPE, memory, quiet, reference, state_of
 
 import ringnb as rn
+from ringnb.testing import MemoryStorage
 from ringnb.testing.kernels import Mixer, advance
 
 
@@ -190,3 +191,19 @@ def test_where_all_were_renamed_latest_names_them_and_what_makes_them_count(tmp_
         assert s.restore(0, "KEEP_this") == 3
         s.storage.adopt(["KEEP_this"])
         assert s.restore(0, "latest") == 3
+
+
+def test_a_session_goes_on_from_what_the_storage_for_tests_has_kept():
+    storage = MemoryStorage()
+    with rn.Session(Mixer(SHAPE), config=quiet(), storage=storage) as session:
+        session.run_steps(0, 5)
+        checkpoint = session.snapshot(0)
+        session.run_steps(0, 2)
+        expected = state_of(session.snapshot(0))
+        session.restore(0, checkpoint)
+        session.run_steps(0, 2)
+        np.testing.assert_array_equal(state_of(session.snapshot(0)), expected)
+    storage.damage_fields(storage.list()[-1])
+    session = rn.Session(Mixer(SHAPE), config=quiet(), storage=storage)
+    with session, pytest.warns(rn.CheckpointWarning, match="damaged"):
+        assert session.restore(0, "latest") == 7

@@ -194,6 +194,12 @@ def _as_committed(raw, **changes):
     return document.revise_document(document.dump(document._committed(json.loads(raw))), **changes)
 
 
+def _arrays_last(self, commit):
+    receipt = self._backend.put(commit)
+    self._keep(commit.arrays)
+    return receipt
+
+
 BROKEN = {
     "a user's files are removed": (
         ("save", "mine", "delete"),
@@ -229,6 +235,16 @@ BROKEN = {
         ("save", "mark", "pin"),
         (zarr_storage, "revise_document", _as_committed),
         "the user's attribute None",
+    ),
+    "read-only arrays go before what names them": (
+        ("fresh", "save", "fresh", "save", "prune"),
+        (zarr_storage.ZarrStorage, "_unnamed", lambda _, keys: sorted(keys)),
+        "array 'depth'",
+    ),
+    "a checkpoint comes before its read-only arrays": (
+        ("fresh", "save"),
+        (zarr_storage.ZarrStorage, "_put", _arrays_last),
+        "array 'depth'",
     ),
     "what another process has committed is not seen": (
         ("save", "other", "save"),

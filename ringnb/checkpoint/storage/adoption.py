@@ -77,7 +77,8 @@ def adopt_directory(
                 continue  # it stays a copy, which does no harm
             known.add(entry.id)
         entries = storage.catalogue()
-    ours = [e.name for e in entries if not e.damaged and e.copy is None]
+        ours = [e.name for e in entries if not e.damaged and e.copy is None]
+        storage.adopt_arrays(ours)
     return ours, [e.name for e in entries if e.copy is not None]
 
 

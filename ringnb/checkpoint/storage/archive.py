@@ -7,24 +7,33 @@ delete or replace anything: it is written once, whole, and no storage to commit 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
+import numpy.typing as npt
 from zarr.storage import ZipStore
 
+from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
+from ringnb.checkpoint.storage.arrays import GROUP_DOCUMENT, array_files, array_keys
 from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.directory import files
-from ringnb.checkpoint.storage.format import DOCUMENT, root_document
+from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, root_document
 from ringnb.checkpoint.storage.permissions import name_full
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.errors import CheckpointCorrupt, CheckpointError
+from ringnb.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    CheckpointWarning,
+)
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -99,6 +108,7 @@ def export_archive(
     try:
         with zipfile.ZipFile(staged, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
             archive.writestr(DOCUMENT, root_document(storage.id))
+            keys = _add_arrays(archive, storage, checkpoints)
             for checkpoint in checkpoints:
                 _add(archive, checkpoint)
         with open(staged, "rb") as written:
@@ -106,6 +116,8 @@ def export_archive(
         written_storage = open_archive(staged)
         for name in wanted:
             written_storage.load(name).verify()
+        for key in keys:
+            written_storage.read_array(key)
         if os.path.lexists(target):
             raise _exists(target)
         files.rename(staged, target)
@@ -122,6 +134,31 @@ def export_archive(
 
 def _exists(target: Path) -> CheckpointError:
     return CheckpointError(f"{str(target)!r} exists: choose another name, nothing is overwritten")
+
+
+def _add_arrays(
+    archive: zipfile.ZipFile, storage: ZarrStorage, checkpoints: Sequence[Checkpoint]
+) -> list[str]:
+    """Add the read-only arrays that checkpoints name, and return their keys; warn of lost ones."""
+    named = {key: None for c in checkpoints for key in array_keys(c.code).values()}
+    added: list[str] = []
+    lost: list[str] = []
+    for key in named:
+        try:
+            array = storage.read_array(key)
+        except CheckpointNotFound:
+            lost.append(key)
+            continue
+        if not added:
+            for folder in (WORK_AREA, f"{WORK_AREA}/arrays"):
+                archive.writestr(f"{folder}/{DOCUMENT}", GROUP_DOCUMENT)
+        for name, buffers in array_files(key[:-17], array).items():
+            archive.writestr(f"{WORK_AREA}/arrays/{key}/{name}", b"".join(buffers))
+        added.append(key)
+    if lost:
+        text = f"read-only arrays are not there, and are left out: {quote_names(lost)}"
+        warn_caller(text, CheckpointWarning)
+    return added
 
 
 def _add(archive: zipfile.ZipFile, checkpoint: Checkpoint) -> None:
@@ -220,17 +257,26 @@ def import_archive(
     ]
     done: dict[str, str] = {}
     damaged: dict[str, CheckpointCorrupt] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}  # by key: most checkpoints have the same
     # The newest first, as each goes below the lowest number: whatever ends this, those that are there
     # are in the order of the archive, and another try adds what is older.
     for place in range(len(fresh), 0, -1):
         entry = fresh[place - 1]
         name = free_name(entry.name, storage.exists)
         try:
+            checkpoint = archive.load(entry.name)
+            for key in array_keys(checkpoint.code).values():
+                if key not in arrays:
+                    with contextlib.suppress(
+                        CheckpointNotFound
+                    ):  # an archive of an earlier version
+                        arrays[key] = archive.read_array(key)
             storage.copy_from(
-                archive.load(entry.name),
+                checkpoint,
                 name=name,
                 place=0 if held else place,
                 as_copy=entry.copy is not None,
+                arrays={k: arrays[k] for k in array_keys(checkpoint.code).values() if k in arrays},
             )
         except CheckpointCorrupt as error:
             damaged[entry.name] = error

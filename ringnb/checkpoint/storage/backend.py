@@ -13,13 +13,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ringnb._support.text import counted, quote_names
+from ringnb.checkpoint.storage.arrays import ArrayShelf
 from ringnb.checkpoint.storage.base import try_each
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
@@ -69,6 +71,8 @@ class Commit:
     place: int | None = None
     # Values that are not finite are told here, from several threads; None: nothing looks for them.
     nonfinite: list[Nonfinite] | None = None
+    # Read-only arrays that the checkpoint names, by their keys: kept before it can be seen.
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     bad: Sequence[Mapping[str, Any]] = ()  # what is known to be wrong with the state
 
     def found_bad(self) -> tuple[Mapping[str, Any], ...]:
@@ -276,6 +280,11 @@ class Backend(ABC):
     @abstractmethod
     def quarantine(self, name: str) -> str:
         """Move what lies under a name out of the listing, undeleted; return where it went."""
+
+    @property
+    @abstractmethod
+    def arrays(self) -> ArrayShelf:
+        """Where read-only arrays are kept; to be changed within `writing`."""
 
     @abstractmethod
     def freed_by(self, names: Collection[str]) -> int:

@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Self
 
+import numpy.typing as npt
+
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, code_label
@@ -307,6 +309,47 @@ class CheckpointStorage(ABC):
             f"{self!r} knows no pins{f' ({label!r})' if label else ''}, so {name!r} is as it was: "
             "use a ZarrStorage"
         )
+
+    def read_arrays(self, checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
+        """Read the read-only arrays that a checkpoint was computed with.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            One of this storage.
+
+        Returns
+        -------
+        dict of str to array
+            By name; empty if there were none.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If they are not kept here; this default keeps none.
+        CheckpointCorrupt
+            If one is not what the checkpoint records.
+        """
+        names = checkpoint.code.get("arrays")
+        if names:
+            msg = f"{self!r} keeps no arrays, so those of {checkpoint.name!r} are not there"
+            raise CheckpointNotFound(msg)
+        return {}
+
+    def sweep_arrays(self) -> builtins.list[str]:
+        """Remove the read-only arrays that no checkpoint names any more; `prune_runs` calls it.
+
+        Returns
+        -------
+        list of str
+            What was removed; nothing by this default.
+
+        Raises
+        ------
+        CheckpointError, OSError
+            If the storage cannot be written. Nothing that a checkpoint names is gone.
+        """
+        return []
 
     def why_unwritable(self) -> str | None:
         """Return why nothing can be saved here, as far as can be seen without writing.

@@ -37,10 +37,10 @@ from ringnb.messages.simulated_time import SimulatedTime
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Checkpoint", "PinStorage"]
+__all__ = ["Checkpoint", "HomeStorage"]
 
 
-class PinStorage(Protocol):
+class HomeStorage(Protocol):
     """What a checkpoint needs of the storage that it was opened through."""
 
     def pin(self, name: str, label: str) -> None:
@@ -48,6 +48,9 @@ class PinStorage(Protocol):
 
     def unpin(self, name: str) -> None:
         """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
+
+    def read_arrays(self, checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
+        """Read what it was computed with; see `CheckpointStorage.read_arrays`."""
 
 
 @final
@@ -75,7 +78,7 @@ class Checkpoint:
     unpickled. One that lies in the memory of this process cannot be pickled (`TypeError`).
     """
 
-    _storage: PinStorage | None = None
+    _storage: HomeStorage | None = None
 
     def __init__(self, zarr_group: zarr.Group) -> None:
         if not isinstance(zarr_group, zarr.Group):
@@ -92,7 +95,7 @@ class Checkpoint:
             self._open(Reader(path.rsplit("/", 1)[-1] or "checkpoint", StoreSource(store, path)))
 
     @classmethod
-    def from_source(cls, name: str, source: Source, *, storage: PinStorage | None = None) -> Self:
+    def from_source(cls, name: str, source: Source, *, storage: HomeStorage | None = None) -> Self:
         """Open a checkpoint without zarr. Errors as the constructor.
 
         Parameters
@@ -101,8 +104,8 @@ class Checkpoint:
             Its name.
         source : Source
             Where its bytes are.
-        storage : PinStorage, optional
-            What pins it.
+        storage : HomeStorage, optional
+            What pins it, and keeps its arrays.
         """
         checkpoint = cls.__new__(cls)
         checkpoint._open(Reader(name, source))
@@ -334,6 +337,25 @@ class Checkpoint:
         """
         self._reader.read_field(field, out)
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Read and check the read-only arrays that it was computed with, such as a depth or a mask.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            By name, as `CellActor` takes them; empty if there were none.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If they are not kept with its store.
+        CheckpointCorrupt
+            If one is not what the checkpoint records.
+        CheckpointError
+            If the checkpoint was opened without its storage.
+        """
+        return self._home.read_arrays(self)
+
     def to_xarray(self) -> xarray.Dataset:
         """Read and check all fields as an xarray dataset.
 
@@ -393,7 +415,7 @@ class Checkpoint:
         CheckpointError
             If it was not opened through a storage, or another process writes the store.
         """
-        self._pinning.pin(self.name, label)
+        self._home.pin(self.name, label)
         self._open(Reader(self.name, self._reader.source))
 
     def unpin(self) -> None:
@@ -404,15 +426,15 @@ class Checkpoint:
         CheckpointNotFound, CheckpointError
             As `pin`.
         """
-        self._pinning.unpin(self.name)
+        self._home.unpin(self.name)
         self._open(Reader(self.name, self._reader.source))
 
     @property
-    def _pinning(self) -> PinStorage:
+    def _home(self) -> HomeStorage:
         if self._storage is None:
             msg = (
                 f"checkpoint {self.name!r} was opened from a zarr group: open it with "
-                "ZarrStorage(...).load(name) to pin it"
+                "ZarrStorage(...).load(name) for that"
             )
             raise CheckpointError(msg)
         return self._storage

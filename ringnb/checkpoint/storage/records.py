@@ -90,6 +90,9 @@ class Snapshot:
         What is known to be wrong with the state; each has ``why``.
     clock : SimulatedTime or None
         What tells the simulated time of the state; None if a step has no length.
+    arrays : mapping of str to numpy.ndarray
+        What the actor reads and never changes. A storage keeps them once, by the digests in
+        ``code["arrays"]``.
 
     Raises
     ------
@@ -116,6 +119,7 @@ class Snapshot:
     examine: bool = True
     bad: Sequence[Mapping[str, Any]] = ()
     clock: SimulatedTime | None = None
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @property
     def time(self) -> float | None:

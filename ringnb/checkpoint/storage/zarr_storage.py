@@ -17,10 +17,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, final
 
+import numpy.typing as npt
 from zarr.abc.store import Store
 
 from ringnb._support.checks import check_int, check_label
+from ringnb._support.off_main import warn_caller
+from ringnb._support.text import quote_names
 from ringnb._support.version import VERSION
+from ringnb.checkpoint.storage.arrays import array_files, array_keys, read_array
 from ringnb.checkpoint.storage.backend import Commit, number_below
 from ringnb.checkpoint.storage.base import CheckpointStorage, try_each
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -39,9 +43,14 @@ from ringnb.checkpoint.storage.format import (
 )
 from ringnb.checkpoint.storage.locations import open_backend
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
-from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
+from ringnb.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    CheckpointWarning,
+)
 
-__all__ = ["ZarrStorage"]
+__all__ = ["ZarrStorage", "load_arrays"]
 
 # A chunk is shared whole or not at all: smaller ones find more that did not change.
 _INCREMENTAL_CHUNK_BYTES = 1 << 20
@@ -141,7 +150,22 @@ class ZarrStorage(CheckpointStorage):
         """
         commit = self._commit_of(name, snapshot)
         with self._writing():
-            return self._backend.put(commit)
+            return self._put(commit)
+
+    def _put(self, commit: Commit) -> SaveReceipt:
+        """Commit, the arrays that it names first; within `_writing`."""
+        self._keep(commit.arrays)
+        receipt = self._backend.put(commit)
+        if not self._backend.arrays.one_writer:
+            # Another process may have looked for what is named before this was, and removed them since.
+            self._keep(commit.arrays)
+        return receipt
+
+    def _keep(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Keep the read-only arrays that are not there yet."""
+        for key, array in arrays.items():
+            if self._backend.arrays.source(key).size(DOCUMENT) is None:
+                self._backend.arrays.put(key, array_files(key[:-17], array))
 
     def save_many(
         self, snapshots: Iterable[tuple[str, Snapshot]]
@@ -156,7 +180,13 @@ class ZarrStorage(CheckpointStorage):
         if not good:
             return [error for error in commits if isinstance(error, Exception)]
         with self._writing():
-            saved = iter(self._backend.put_many(good))
+            kept = try_each(lambda commit: self._keep(commit.arrays), zip(good, strict=True))
+            ready = [commit for commit, why in zip(good, kept, strict=True) if why is None]
+            done = iter(self._backend.put_many(ready) if ready else [])
+            if not self._backend.arrays.one_writer:
+                for commit in ready:
+                    self._keep(commit.arrays)  # see `_put`
+        saved = iter([next(done) if why is None else why for why in kept])
         return [next(saved) if isinstance(commit, Commit) else commit for commit in commits]
 
     def _commit_of(self, name: str, snapshot: Snapshot) -> Commit:
@@ -183,6 +213,11 @@ class ZarrStorage(CheckpointStorage):
             *(name, layouts, snapshot.fields, render, actor_key),
             nonfinite=[] if snapshot.examine else None,
             bad=snapshot.bad,
+            arrays={
+                key: snapshot.arrays[field]
+                for field, key in array_keys(snapshot.code).items()
+                if field in snapshot.arrays
+            },
         )
         return commit
 
@@ -193,6 +228,7 @@ class ZarrStorage(CheckpointStorage):
         name: str | None = None,
         place: int = 0,
         as_copy: bool = False,
+        arrays: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> SaveReceipt:
         """Commit a copy of a checkpoint of another store, checked on the way, in bounded memory.
 
@@ -211,6 +247,8 @@ class ZarrStorage(CheckpointStorage):
             on from there: then it counts as if it had been committed here.
         as_copy : bool, default False
             Leave it the user's copy that the original is in its own store: no part of any history.
+        arrays : mapping of str to array, optional
+            The read-only arrays that it names, by their keys, to be kept first.
         """
         document = checkpoint.document
         name = check_checkpoint_name(checkpoint.name if name is None else name)
@@ -229,8 +267,9 @@ class ZarrStorage(CheckpointStorage):
         layouts = tuple(document.fields.values())
         fields = {field: checkpoint[field] for field in checkpoint.fields}
         actor_key = (checkpoint.name_prefix, checkpoint.kernel_id)
+        commit = Commit(*(name, layouts, fields, render, actor_key, place), arrays=arrays or {})
         with self._writing():
-            return self._backend.put(Commit(name, layouts, fields, render, actor_key, place))
+            return self._put(commit)
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
@@ -409,6 +448,7 @@ class ZarrStorage(CheckpointStorage):
                 ids.add(new)
                 numbers.add(sequence)
                 adopted.append(entry.name)
+            self.adopt_arrays(adopted)
         return adopted[::-1]
 
     def _revise(self, name: str, **changes: Any) -> None:
@@ -416,6 +456,104 @@ class ZarrStorage(CheckpointStorage):
             document = self.load(name).document
             if {key: document.record.get(key) for key in changes} != changes:
                 self._backend.replace_document(name, revise_document(document.raw, **changes))
+
+    # -- the read-only arrays of models ------------------------------------------------------------
+
+    def read_arrays(self, checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
+        """Read what a checkpoint was computed with; see `CheckpointStorage.read_arrays`."""
+        keys = array_keys(checkpoint.code)
+        return {name: self.read_array(key) for name, key in keys.items()}
+
+    def read_array(self, key: str) -> npt.NDArray[Any]:
+        """Read one read-only array, and check every byte.
+
+        Parameters
+        ----------
+        key : str
+            Its key, as `arrays.array_keys` gives it.
+
+        Returns
+        -------
+        array
+            Read-only.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If it is not kept here.
+        CheckpointCorrupt
+            If it is not what its key says.
+        """
+        return read_array(key, self._backend.arrays.source(key))[0]
+
+    def sweep_arrays(self) -> builtins.list[str]:
+        """Remove the arrays that nothing names any more; see `CheckpointStorage.sweep_arrays`.
+
+        All stay while metadata is damaged: it may name some.
+        """
+        shelf = self._backend.arrays
+        if not shelf.keys():
+            return []
+        with self._writing():
+            unused = self._unnamed(shelf.keys())
+            parts = {}
+            if not shelf.one_writer:
+                for key in unused:
+                    with contextlib.suppress(CheckpointNotFound, CheckpointCorrupt):
+                        parts[key] = read_array(key, shelf.source(key))[1]
+            shelf.remove(unused)
+            # Another process may have committed between the look and the removal.
+            for key in set(parts) - set(self._unnamed(parts)) if parts else ():
+                shelf.put(key, parts[key])
+        return unused
+
+    def _unnamed(self, keys: Iterable[str]) -> builtins.list[str]:
+        """Return those of some arrays whose digests no document in the store holds."""
+        catalogue = self._backend.catalogue()
+        if any(e.damaged for e in catalogue):
+            return []
+        left = set(keys)
+        for name in [e.name for e in catalogue] + [name for name, _ in self._backend.foreign()]:
+            if not left:
+                break
+            with contextlib.suppress(CheckpointCorrupt):  # a foreign one that cannot be read
+                raw = self._backend.source(name).read(DOCUMENT, MAX_DOCUMENT_BYTES) or b""
+                left = {key for key in left if key[-16:].encode() not in raw}
+        return sorted(left)
+
+    def adopt_arrays(self, names: Iterable[str]) -> None:
+        """Keep the read-only arrays of checkpoints that a user has copied into the store with them.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The checkpoints. The arrays are looked for in directories ``*.arrays.zarr``.
+
+        Warns
+        -----
+        CheckpointWarning
+            If some are neither kept already nor there.
+        """
+        with self._writing():
+            keys = {
+                key: name for name in names for key in array_keys(self.load(name).code).values()
+            }
+            missing = []
+            for key in keys:
+                if self._backend.arrays.source(key).size(DOCUMENT) is not None:
+                    continue
+                loose = self._backend.arrays.loose(key)
+                if loose is None:
+                    missing.append(key)
+                else:
+                    self._backend.arrays.put(key, read_array(key, loose)[1])
+        if missing:
+            text = (
+                f"checkpoint {keys[missing[0]]!r} was computed with arrays that are not there "
+                f"({quote_names(missing)}): copy the directory *.arrays.zarr of its store into this one "
+                "before you adopt, or beside it under this store's name"
+            )
+            warn_caller(text, CheckpointWarning)
 
     def quarantine(self, name: str) -> str:
         """Move what lies under a name out of the store, undeleted, and return where it is now.
@@ -452,3 +590,30 @@ class ZarrStorage(CheckpointStorage):
     def __repr__(self) -> str:
         """Name the place."""
         return f"ZarrStorage({self._backend.url!r})"
+
+
+def load_arrays(
+    store: str | os.PathLike[str] | Store, checkpoint: Checkpoint
+) -> dict[str, npt.NDArray[Any]]:
+    """Read the read-only arrays that a checkpoint was computed with; see `Checkpoint.arrays`.
+
+    Parameters
+    ----------
+    store : str, os.PathLike or zarr.abc.store.Store
+        The store of the checkpoint, as for `ZarrStorage`.
+    checkpoint : Checkpoint
+        The checkpoint.
+
+    Returns
+    -------
+    dict of str to array
+        By name, as `CellActor` takes them; empty if there were none.
+
+    Raises
+    ------
+    CheckpointNotFound
+        If they are not kept with the store.
+    CheckpointCorrupt
+        If one is not what the checkpoint records.
+    """
+    return ZarrStorage(store).read_arrays(checkpoint)

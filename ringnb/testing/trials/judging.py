@@ -20,7 +20,7 @@ from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
 from ringnb.testing.trials.users import User
-from ringnb.testing.trials.workloads import Expectation, Kept, snapshot_of
+from ringnb.testing.trials.workloads import Expectation, Kept, arrays_of, snapshot_of
 
 __all__ = ["Loss", "loss_after", "judge", "settle"]
 
@@ -120,6 +120,7 @@ def _judge_content(storage: ZarrStorage, expected: Expectation, place: Any) -> i
         kept = everything[entry.name]
         checkpoint = storage.load(entry.name)
         _judge_state(checkpoint, kept)
+        _judge_arrays(checkpoint, kept)
         if checkpoint.pinned != entry.pin:
             msg = f"{entry.name} is pinned as {checkpoint.pinned!r} and listed as {entry.pin!r}"
             raise Loss(msg)
@@ -166,6 +167,15 @@ def _judge_state(checkpoint: Checkpoint, kept: Kept) -> None:
     )
     if not same or checkpoint.params != dict(original.params):
         msg = f"{checkpoint.name} is not what was committed"
+        raise Loss(msg)
+
+
+def _judge_arrays(checkpoint: Checkpoint, kept: Kept) -> None:
+    found, original = checkpoint.arrays(), arrays_of(kept.run)
+    if found.keys() != original.keys() or any(
+        not np.array_equal(found[name], array) for name, array in original.items()
+    ):
+        msg = f"{checkpoint.name}: its arrays are {found}"
         raise Loss(msg)
 
 

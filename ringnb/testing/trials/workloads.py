@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 from zarr.abc.store import Store
 
 from ringnb.checkpoint.committing import retire
@@ -24,6 +25,7 @@ from ringnb.checkpoint.pruning import prune_runs
 from ringnb.checkpoint.retention import keep_last
 from ringnb.checkpoint.storage.adoption import adopt_directory
 from ringnb.checkpoint.storage.archive import import_archive
+from ringnb.checkpoint.storage.arrays import array_digest
 from ringnb.checkpoint.storage.directory import backend as directory
 from ringnb.checkpoint.storage.directory.barrier import Barrier
 from ringnb.checkpoint.storage.directory.lock import WriteLock
@@ -38,6 +40,7 @@ __all__ = [
     "Kept",
     "Runner",
     "archive",
+    "arrays_of",
     "snapshot_of",
     "workloads",
 ]
@@ -55,6 +58,7 @@ _ARCHIVED = (901, 902)  # the numbers of the states in the archive, oldest first
 
 def snapshot_of(number: int, run: int = 0, parent: int | None = None) -> Snapshot:
     """Return the state that is committed as the n-th: two fields, three chunks, one unchanged."""
+    arrays = arrays_of(run)
     u = np.arange(320, dtype="<f4").reshape(40, 8)
     u[32:] += number
     return Snapshot(
@@ -66,10 +70,17 @@ def snapshot_of(number: int, run: int = 0, parent: int | None = None) -> Snapsho
         step=number,
         request_id=number,
         params={"number": number},
+        code={"arrays": {name: array_digest(array) for name, array in arrays.items()}},
+        arrays=arrays,
         run=_id(run),
         id=_id(number),
         parent_id=None if parent is None else _id(parent),
     )
+
+
+def arrays_of(run: int) -> dict[str, npt.NDArray[np.int16]]:
+    """Return what all states of a run were computed with; those of the first one with nothing."""
+    return {"depth": np.array([[run, 1], [2, 3]], "<i2")} if run else {}
 
 
 def _id(number: int) -> str:

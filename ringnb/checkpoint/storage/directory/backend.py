@@ -33,6 +33,7 @@ from ringnb._support.off_main import warn_caller
 from ringnb._support.pool import WorkerPool
 from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
 from ringnb.checkpoint.storage.directory import files
+from ringnb.checkpoint.storage.directory.array_shelf import DirectoryShelf
 from ringnb.checkpoint.storage.directory.barrier import open_barrier
 from ringnb.checkpoint.storage.directory.dedup import Dedup
 from ringnb.checkpoint.storage.directory.lock import lock_of
@@ -206,6 +207,11 @@ class DirectoryBackend(Backend):
                     stat = os.lstat(self._path / name / key)
                     links[stat.st_ino, stat.st_nlink, stat.st_size] += 1
         return sum(size for (_, nlink, size), seen in links.items() if seen == nlink)
+
+    @property
+    def arrays(self) -> DirectoryShelf:
+        """The directory of read-only arrays."""
+        return DirectoryShelf(self._path)
 
     # -- writing ---------------------------------------------------------------------------------
 

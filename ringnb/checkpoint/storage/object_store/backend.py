@@ -38,6 +38,7 @@ from ringnb.checkpoint.storage.format import (
     is_stray,
     root_document,
 )
+from ringnb.checkpoint.storage.object_store.array_shelf import StoreShelf
 from ringnb.checkpoint.storage.object_store.claims import Claims
 from ringnb.checkpoint.storage.object_store.probe import check_lists, check_takes_checkpoints
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, new_id
@@ -205,6 +206,11 @@ class ObjectStoreBackend(Backend):
             source = self.source(name)
             total += sum(source.size(key) or 0 for key in sorted(source.parts()))
         return total
+
+    @property
+    def arrays(self) -> StoreShelf:
+        """The prefix of read-only arrays."""
+        return StoreShelf(self._store)
 
     # -- writing ---------------------------------------------------------------------------------
 
