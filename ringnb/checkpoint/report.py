@@ -175,18 +175,39 @@ class Report:
             If it is damaged.
         """
         root = reports_beside(store)
-        found: dict[str, list[Path]] = {}
-        for document in sorted(root.glob("*/*/zarr.json")):
-            try:
-                owner = str(_attributes(document.parent)["kernel_id"])
-            except _MALFORMED as error:
-                raise _corrupt(document.parent) from error
-            found.setdefault(owner, []).append(document.parent)
+        found = _folders(root)
         if kernel_id is None and len(found) == 1:
             (kernel_id,) = found
         if kernel_id not in found:
             raise CheckpointNotFound(_why_none(root, kernel_id, sorted(found)))
         return cls([_read_line(folder) for folder in found[kernel_id]])
+
+    @classmethod
+    def open_all(cls, store: str | os.PathLike[str]) -> dict[str, Self]:
+        """Read the reports of all actors that lie beside a store of checkpoints.
+
+        Parameters
+        ----------
+        store : path
+            As for `open`.
+
+        Returns
+        -------
+        dict of str to Report
+            By the actors' ``kernel_id``.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If there is none.
+        CheckpointCorrupt
+            If one is damaged.
+        """
+        root = reports_beside(store)
+        found = _folders(root)
+        if not found:
+            raise CheckpointNotFound(_why_none(root, None, []))
+        return {owner: cls([_read_line(one) for one in lines]) for owner, lines in found.items()}
 
     def _sort_rows(self) -> None:
         """Find, by line, which rows belong to the state that the newest line ends with."""
@@ -328,6 +349,18 @@ class Report:
                 "abandoned": f"{self.abandoned:,} rows of earlier branches",
             },
         )
+
+
+def _folders(root: Path) -> dict[str, list[Path]]:
+    """Return the directories of all lines, by their actors."""
+    found: dict[str, list[Path]] = {}
+    for document in sorted(root.glob("*/*/zarr.json")):
+        try:
+            owner = str(_attributes(document.parent)["kernel_id"])
+        except _MALFORMED as error:
+            raise _corrupt(document.parent) from error
+        found.setdefault(owner, []).append(document.parent)
+    return found
 
 
 def _why_none(root: Path, kernel_id: str | None, owners: Sequence[str]) -> str:

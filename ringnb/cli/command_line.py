@@ -215,6 +215,23 @@ def _add_store_commands(commands: Any) -> None:
         help="move what is damaged into quarantine; nothing is deleted",
     )
 
+    report = command(
+        "report",
+        "numbers that were recorded of actors, as a table or CSV",
+        "Show what session.report has recorded beside a store: a line per actor, or the newest rows of "
+        "one.",
+    )
+    report.add_argument(
+        "store", metavar="STORE", help="the store's directory, or that of the reports"
+    )
+    report.add_argument("actor", metavar="ACTOR", nargs="?", help="one, by its kernel_id")
+    report.add_argument("--csv", action="store_true", help="all rows, with every digit")
+    report.add_argument(
+        "--all",
+        action="store_true",
+        help="also rows beyond a step that was restored (current is 0)",
+    )
+
     pin = command(
         "pin",
         "keep a checkpoint whatever retention says",
@@ -331,6 +348,12 @@ def _dispatch(argv: list[str]) -> int:
             from ringnb.cli import doctor
 
             return doctor.run()
+        case "report":
+            from ringnb.cli import reports
+
+            return reports.report_store(
+                given.store, given.actor, as_csv=given.csv, everything=given.all
+            )
     from ringnb.cli import stores
 
     match given.command:
