@@ -17,8 +17,9 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, final
 
@@ -36,14 +37,36 @@ from ringnb.messages.commands import Command, Reply
 from ringnb.session.live_copy import copy_state, make_state
 from ringnb.session.transport import SnapshotTransport
 
-__all__ = ["ReportFunction", "Reporter", "check_report_functions"]
+__all__ = ["RecentRows", "ReportFunction", "Reporter", "check_report_functions"]
 
 ReportFunction = Callable[[State], float]
+Row = tuple[int, float | None, tuple[float, ...]]
 
 _FLUSH_S = 1.0  # so old may a row be that is not on the disk
 _PATIENCE_S = 10.0  # how long a commit waits for the rows before it
 _LOOK_S = 0.002
+_RECENT = 1000  # rows of an actor that are kept in memory
 _REMEMBERED = 8  # so many loads after a capture, it may still be committed
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RecentRows:
+    """The newest rows of an actor, of its present line, since its report began.
+
+    Attributes
+    ----------
+    every : int
+        Steps between two rows.
+    names : tuple of str
+        Names of the numbers.
+    rows : tuple of (int, float or None, tuple of float)
+        Step, simulated time and the numbers of each, at most 1,000.
+    """
+
+    every: int
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
 
 
 @final
@@ -58,6 +81,7 @@ class _Wish:
     ticket: int = 0  # of the last wait that was served
     epoch: int = -1  # of the state that the line is of
     captured: tuple[int, int] = (-1, -1)  # epoch and step of the last row
+    recent: deque[Row] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
 
 @final
@@ -116,6 +140,14 @@ class Reporter:
     def wishes(self) -> dict[int, tuple[int, Mapping[str, ReportFunction]]]:
         """Return what is reported, by slot: every so many steps, which functions."""
         return {slot: (wish.every, wish.functions) for slot, wish in list(self._wishes.items())}
+
+    def recent(self, slot: int) -> RecentRows | None:
+        """Return the newest rows of an actor, from memory; None if it is not reported."""
+        wish = self._wishes.get(slot)
+        if wish is None:
+            return None
+        # One call into C: the reporter's thread may append meanwhile.
+        return RecentRows(wish.every, tuple(wish.functions), tuple(wish.recent))
 
     def spare(self, lane: int) -> int:
         """Return how many staging buffers of a lane snapshots leave free: a slow disk delays no row."""
@@ -240,6 +272,8 @@ class Reporter:
     def _reload(self, slot: int, epoch: int, origin: ReportOrigin) -> None:
         wish = self._wishes.get(slot)
         if wish is not None and epoch > wish.epoch:
+            while wish.recent and wish.recent[-1][0] > origin.step:
+                wish.recent.pop()
             self._begin_line(slot, wish, epoch, origin.step, origin)
 
     def _begin_line(
@@ -303,6 +337,10 @@ class Reporter:
             raise
         assert wish.line is not None  # begun with the wish
         wish.line.append(state.step, state.time, values)
+        if (
+            not wish.recent or wish.recent[-1][0] < state.step
+        ):  # once, if it was restored right there
+            wish.recent.append((state.step, state.time, tuple(values)))
         self._unwritten.add(wish.line)
 
     def _flush(self, then: Callable[[], object] = lambda: None) -> None:

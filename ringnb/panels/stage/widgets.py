@@ -9,7 +9,7 @@ from ipywidgets import Widget, widget_serialization
 
 from ringnb.panels.core.widgets import View
 
-__all__ = ["Dials", "Picture", "Stage"]
+__all__ = ["Curves", "Dials", "Picture", "Stage"]
 
 
 class Picture(Widget):
@@ -29,6 +29,15 @@ class Stage(View):
     shows = traitlets.Unicode("stage").tag(sync=True)
     picture = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)
     compare = traitlets.Instance(Picture, allow_none=True).tag(sync=True, **widget_serialization)
+
+
+class Curves(View):
+    """Shows numbers that are reported, as curves."""
+
+    _esm = script("curves", _STATIC)
+    _css = _CSS
+    curves: Any = traitlets.List().tag(sync=True)  # name, newest, range and points of each
+    words = traitlets.Unicode().tag(sync=True)  # which rows they are of
 
 
 class Dials(View):
