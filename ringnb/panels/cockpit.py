@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from ipywidgets import Box, Widget
+from ipywidgets import HTML, Box, Widget
 
 from ringnb.errors import CheckpointError
 from ringnb.panels.core.actor_picker import MOST_LISTED
@@ -22,6 +22,7 @@ from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import NO_KERNEL, Watched
 from ringnb.panels.core.widgets import box
 from ringnb.panels.deck.actors import ActorPanel
 from ringnb.panels.deck.looking import Looking
@@ -36,6 +37,7 @@ from ringnb.panels.overview import AllActors
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
+from ringnb.panels.stage.reported import ReportPanel
 from ringnb.panels.still import line_of, still_of
 from ringnb.session.session import Session
 
@@ -50,6 +52,7 @@ _PARTS: dict[str, type[Panel]] = {
     "retention": RetentionPanel,
     "compare": ComparePanel,
     "parameters": ParametersPanel,
+    "report": ReportPanel,
     "events": EventsPanel,
     "faults": FaultPanel,
     "predict": PredictPanel,
@@ -59,11 +62,14 @@ PANELS: tuple[str, ...] = tuple(_PARTS)
 # By tab: the panels on the stage, and those in the side, from top to bottom: of a panel that is on the
 # stage or in the deck what it has for the side, of any other one the whole.
 _TABS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "explore": (("field", "compare"), ("parameters", "timeline")),
+    "explore": (("field", "compare"), ("parameters", "timeline", "report")),
     "keep": (("retention",), ("checkpoint", "retention")),
     "learn": (("lifecycle",), ("predict", "lifecycle", "faults")),
 }
 _DECK = ("timeline",)  # seen in every tab
+_NOTHING_TO_LEARN = f"""<p><b>{NO_KERNEL}.</b></p>
+<p>This tab follows a snapshot through a running kernel. To see it, open a session beside your loop:
+<code>rn.Session(rn.actors.Wave2D((256, 256))).panel()</code></p>"""
 
 
 @final
@@ -85,12 +91,20 @@ class Cockpit(Panel):
             last=len(actors) - 1,
             parts={key: kind.title for key, kind in _PARTS.items()},
         )
+        live = self._controller.state.has_kernel
         self._controller.on_do("actor.choose", self._choose_actor)
         self._all_actors = AllActors(self._controller)
         stages, sides = [], []
-        for tab, (on_stage, in_side) in _TABS.items():
-            parts = [] if tab == "explore" else [self._part(name, tab) for name in on_stage]
-            stages.append(box(f"rn-tab-{tab}", parts or [self._pictures(tab)]))
+        for tab, names in _TABS.items():
+            on_stage, in_side = ([n for n in some if _shows(n, live)] for some in names)
+            parts: list[Widget] = []
+            if tab == "explore":
+                parts = [self._pictures(tab)]
+            elif on_stage:
+                parts = [self._part(name, tab) for name in on_stage]
+            else:
+                parts = [box("rn-card", [HTML(_NOTHING_TO_LEARN)])]
+            stages.append(box(f"rn-tab-{tab}", parts))
             side = [
                 self._aside(name) if name in (*on_stage, *_DECK) else self._part(name, tab)
                 for name in in_side
@@ -119,7 +133,7 @@ class Cockpit(Panel):
             return ""
         line = line_of(self._controller.choices.of_actor(), e.name)
         with contextlib.suppress(CheckpointError, OSError, ValueError, LookupError):
-            return still_of(self.session.storage.load(e.name)) + line
+            return still_of(self.watched.storage.load(e.name)) + line
         return line
 
     def show(self, state: SessionState) -> None:
@@ -154,6 +168,11 @@ class Cockpit(Panel):
         self._controller.picker.value = int(args.get("slot", 0))
 
 
+def _shows(name: str, live: bool) -> bool:
+    """Return whether there is a panel where a kernel runs, or does not."""
+    return live or not _PARTS[name].needs_kernel
+
+
 def _panel(controller: Controller, name: str) -> Panel:
     """Return a panel of a controller, made if it was not there."""
     panel = controller.views.get(name)
@@ -169,19 +188,19 @@ _controllers: weakref.WeakSet[Controller] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
-def _controller_of(session: Session) -> Controller | None:
+def _controller_of(watched: Watched) -> Controller | None:
     """Return the controller of a session or, after a restart, of its successor."""
-    candidates = (session,) if session.successor is None else (session.successor, session)
+    candidates = (watched,) if watched.successor is None else (watched.successor, watched)
     return next((c for one in candidates for c in _controllers if c.serves(one)), None)
 
 
-def open_panel(session: Session, name: str | None = None) -> Panel:
-    """Return a panel over a session; see ``Session.panel``.
+def open_panel(watched: Watched, name: str | None = None) -> Panel:
+    """Return a panel over a session or a recorder; see ``Session.panel``.
 
     Parameters
     ----------
-    session : Session
-        Open or closed. One that was restarted has the panels of its successor.
+    watched : Session or Recorder
+        Open or closed. A session that was restarted has the panels of its successor.
     name : str, optional
         One of `PANELS`; the cockpit by default.
 
@@ -193,14 +212,19 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is none of that name, or it needs a kernel.
     """
     if name is not None and name not in _PARTS:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"
         raise ValueError(msg)
+    live = isinstance(watched, Session)
+    if name is not None and not _shows(name, live):
+        there = ", ".join(n for n in PANELS if _shows(n, live))
+        msg = f"{NO_KERNEL}, so there is no panel {name!r}: use one of {there}, or None for the cockpit"
+        raise ValueError(msg)
     with _lock:
-        current = session.successor or session
-        controller = _controller_of(session)
+        current = watched.successor or watched
+        controller = _controller_of(watched)
         if controller is None:
             controller = Controller(current)
             controller.views[Live.key] = Live(controller)
@@ -216,16 +240,16 @@ def open_panel(session: Session, name: str | None = None) -> Panel:
     return panel
 
 
-def close_panels(session: Session) -> None:
+def close_panels(watched: Watched) -> None:
     """End the threads of a session's panels and close their widgets. Idempotent, any thread.
 
     Parameters
     ----------
-    session : Session
-        The session.
+    watched : Session or Recorder
+        The session, or the recorder.
     """
     with _lock:
-        controller = _controller_of(session)
+        controller = _controller_of(watched)
         if controller is None:
             return
         _controllers.discard(controller)

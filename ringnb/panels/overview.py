@@ -113,7 +113,7 @@ class AllActors:
     def _largest_of(self, e: CheckpointInfo, field: str | None) -> float:
         """Read the largest magnitude of a checkpoint; NaN if it has none, or cannot be read."""
         try:
-            checkpoint = self._controller.session.storage.load(e.name)
+            checkpoint = self._controller.watched.storage.load(e.name)
             found = summarize(np.asarray(checkpoint[pick_field(checkpoint, field)]))
         except (CheckpointError, SessionGone, OSError, LookupError, ValueError, TypeError):
             return math.nan
@@ -123,7 +123,7 @@ class AllActors:
         """Make the pictures. On the drawer's thread, which nothing that this raises may end."""
         for slot, e in new.items():
             try:
-                small = small_picture(self._controller.session.storage.load(e.name), None)
+                small = small_picture(self._controller.watched.storage.load(e.name), None)
             except (CheckpointError, OSError, LookupError, ValueError):
                 continue  # retired or damaged meanwhile: the older picture stays
             if small.rows:

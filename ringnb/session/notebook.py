@@ -12,17 +12,20 @@ cell that goes on keeps the kernel from hearing it: then SIGTERM comes, and SIGK
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
 from ringnb.session import live
 
-__all__ = ["close_at_sigterm", "close_previous", "current_run", "remember"]
+__all__ = ["close_at_sigterm", "close_previous", "current_run", "remember", "tell_all"]
+
+_LOG = logging.getLogger("ringnb")
 
 
 class _Displaceable(Protocol):
@@ -75,6 +78,16 @@ def remember(
             del _made[key]
     if run is not None:
         _made[(run[0], store, tuple(kernel_ids))] = (run[1], weakref.ref(session))
+
+
+def tell_all(callbacks: list[Callable[[Any], object]], displaced: object) -> None:
+    """Call what was given to ``on_displaced``, each once; what it raises is logged."""
+    while callbacks:
+        callback = callbacks.pop(0)
+        try:
+            callback(displaced)
+        except Exception:  # noqa: BLE001 - the subscriber's: logged, whatever it is
+            _LOG.exception("a callback of on_displaced failed")
 
 
 def close_at_sigterm() -> None:

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, final
@@ -27,6 +27,7 @@ import numpy.typing as npt
 from ringnb._support.checks import (
     check_int,
     check_json,
+    check_label,
     check_number,
     check_seconds,
     check_step,
@@ -40,6 +41,7 @@ from ringnb._support.off_main import (
     off_main_if_handled,
     prepare,
 )
+from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import facts_table, say
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
@@ -47,17 +49,27 @@ from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointError, CheckpointNotFound, SnapshotFailed
+from ringnb.kernel.base import ActorCounters, KernelStatistics
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.messages.snapshots import SnapshotResponse, StagedFields, normalise_fields
 from ringnb.session import live
 from ringnb.session.launching import say_that_it_starts_fresh
-from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
+from ringnb.session.notebook import (
+    close_at_sigterm,
+    close_previous,
+    current_run,
+    remember,
+    tell_all,
+)
+from ringnb.session.statistics import SessionStatistics
 
 __all__ = ["Recorder"]
 
 _LOOK_S = 0.1  # how late a change of the configuration is seen by `due`
 _SLOT = 0
+_BACKEND = "python"
+_NO_KERNEL = KernelStatistics(0, 0, 0, (), (), (), (), ())
 
 Fields = dict[str, npt.NDArray[Any]]
 
@@ -160,9 +172,9 @@ class Recorder:
                 name,
                 kernel_type,
                 params=params,
-                backend="python",
+                backend=_BACKEND,
                 fields=fields,
-                code={**environment(), "backend": "python"},
+                code={**environment(), "backend": _BACKEND},
             )
             # The state is new: it continues from no checkpoint, until it is taken from one.
             self._fresh = self._manager.note_restored(_SLOT, None) is not None
@@ -177,7 +189,13 @@ class Recorder:
         self._look_s = -math.inf  # by the clock; before, nothing is due
         self._mark: int | None = None  # the step from which `every` counts
         self._given: int | None = None  # the step of the state that was saved, or restored, last
-        self._asked = False  # whether a signal handler wants a checkpoint
+        self._asked = False  # whether a signal handler, or a panel, wants a checkpoint
+        self._label: str | None = None  # under which that one is pinned
+        # For panels, which look while the loop runs.
+        self._at = 0  # the newest step that the loop has told
+        self._time_s: float | None = None  # the simulated time that was saved last
+        self._stall_ns = 0  # how long the last copy took
+        self._on_displaced: list[Callable[[Recorder], object]] = []
         self._checkpoint: Checkpoint | None = None
         self._closed = False
         remember(run, store, [name], self)
@@ -210,16 +228,18 @@ class Recorder:
             If the recorder is closed.
         """
         # Of each step: nothing here takes a lock, or asks the system for more than the time.
+        self._at = step
         if self._kept or self._closed:
             self._check()
         if step == self._given:
             return False
         if self._asked:
             return True
-        if self._every is not None:
+        every = self._every  # a panel may change it right here
+        if every is not None:
             if self._mark is None or step < self._mark:
                 self._mark = step
-            return step // self._every > self._mark // self._every
+            return step // every > self._mark // every
         if self._copy.locked():
             return False
         now = self._clock()
@@ -279,9 +299,7 @@ class Recorder:
             msg = f"data must be a mapping of field name to array, got {type(data).__name__}"
             raise TypeError(msg)
         given = {**(data or {}), **arrays}
-        fields = normalise_fields(
-            {k: a if isinstance(a, np.ndarray) else np.asarray(a) for k, a in given.items()}
-        )
+        fields = given if self._fits(given) else _normalised(given)
         clock = None if time is None else SimulatedTime(check_number(time, "time"), step)
         attrs = None if attrs is None else check_json(attrs, "attrs")
         self._check()
@@ -293,11 +311,13 @@ class Recorder:
             self._say_if_fresh()
             self._fill(fields)
             staged = StagedFields({name: self._arrays[name] for name in fields}, clock=clock)
-            commit = partial(self._commit, step, staged, attrs)
+            label, self._label = self._label, None
+            commit = partial(self._commit, step, staged, attrs, label)
         except BaseException:
             self._copy.release()
             raise
-        self._given = self._mark = step
+        self._given = self._mark = self._at = step
+        self._time_s = time
         self._asked = False
         try:
             hand_over(commit)
@@ -312,8 +332,20 @@ class Recorder:
             check_interrupted()
         return True
 
+    def _fits(self, given: Mapping[str, Any]) -> bool:
+        """Return whether a state has the form of the last one, which was checked."""
+        kept = self._arrays
+        for name, array in given.items():
+            last = kept.get(name)
+            if type(array) is not np.ndarray or last is None or len(kept) != len(given):
+                return False
+            if array.shape != last.shape or array.dtype != last.dtype:
+                return False
+        return bool(given)
+
     def _fill(self, fields: Fields) -> None:
         """Copy a state to where the last one was, if it has the same form."""
+        began_ns = time.perf_counter_ns()
         for name, array in fields.items():
             kept = self._arrays.get(name)
             if kept is None or (kept.shape, kept.dtype) != (array.shape, array.dtype):
@@ -322,20 +354,31 @@ class Recorder:
                 np.copyto(kept, array)
         for name in self._arrays.keys() - fields.keys():
             del self._arrays[name]
+        self._stall_ns = time.perf_counter_ns() - began_ns
 
-    def _commit(self, step: int, staged: StagedFields, attrs: Mapping[str, Any] | None) -> None:
+    def _commit(
+        self,
+        step: int,
+        staged: StagedFields,
+        attrs: Mapping[str, Any] | None,
+        label: str | None,
+    ) -> None:
         """Commit the copy, then give it up. On a helper thread."""
         try:
             request = self._manager.request_snapshot(_SLOT, attrs=attrs)
-            name = request and self._manager.complete_snapshot(
-                SnapshotResponse(request.request_id, _SLOT, True, staged, step)
-            )
+            name = None
+            if request is not None:
+                name = self._manager.complete_snapshot(
+                    SnapshotResponse(request.request_id, _SLOT, True, staged, step)
+                )
             if name is None:
                 msg = (
                     f"the checkpoint of step {step} of {self.name!r} was not written: somebody has "
                     "cancelled its request, or unregistered it from its manager"
                 )
                 raise SnapshotFailed(msg)
+            if label is not None:
+                self.storage.pin(name, label)
         except BaseException as error:  # noqa: BLE001 - raised by the next call
             self._given = None  # it may be saved again
             self._kept.append(error)
@@ -435,7 +478,8 @@ class Recorder:
         self._manager.note_restored(_SLOT, checkpoint)
         self._fresh = False
         self._checkpoint = checkpoint
-        self._given = self._mark = checkpoint.step
+        self._given = self._mark = self._at = checkpoint.step
+        self._time_s = checkpoint.time
         self._events.append(Event("restored", _SLOT, step=checkpoint.step, name=checkpoint.name))
         return checkpoint.step, state
 
@@ -548,8 +592,146 @@ class Recorder:
         if not getattr(self, "_closed", True) and os.getpid() == self._pid:
             live.end_later(self._manager.close)
 
+    # -- for panels, on any thread ----------------------------------------------------------------
+
+    def panel(self, name: str | None = None) -> Any:
+        """Return a panel over this recorder, for a notebook to display.
+
+        Parameters
+        ----------
+        name : str, optional
+            "checkpoint", "timeline", "field", "retention", "compare" or "events"; the whole cockpit by
+            default. Panels of what a kernel does are refused.
+
+        Returns
+        -------
+        Panel
+            The same one at every call. It follows the loop, also while its cell runs, and stays when the
+            recorder is closed.
+
+        Raises
+        ------
+        ImportError
+            If the widgets are not installed.
+        ValueError
+            If there is no such panel, or it needs a kernel.
+        """
+        return find_panel_opener()(self, name)
+
+    def request_save(self, label: str | None = None) -> None:
+        """Make the next step of the loop due, as a panel's button does. Any thread.
+
+        Parameters
+        ----------
+        label : str, optional
+            The checkpoint is pinned under it.
+        """
+        self._label = label if label is None else check_label(label)
+        self._asked = True
+
+    def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:  # noqa: ARG002 - as of a session
+        """Have checkpoints due by the count of steps, or with None by the clock again. Any thread.
+
+        Parameters
+        ----------
+        steps : int or None
+            Steps between two checkpoints, in place of ``every``.
+        slot : int, optional
+            As for a session; a recorder is its one actor.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no integer >= 1.
+        """
+        self._every = None if steps is None else check_int(steps, "steps", 1)
+
+    def snapshot_interval_steps(self, slot: int = _SLOT) -> int | None:  # noqa: ARG002 - as of a session
+        """Return the steps between two checkpoints; None if the clock decides.
+
+        Parameters
+        ----------
+        slot : int, optional
+            As for a session; a recorder is its one actor.
+
+        Returns
+        -------
+        int or None
+            As `snapshot_every`, or ``every``, has set them.
+        """
+        return self._every
+
+    @off_main
+    def glance(self, slots: Sequence[int] | None = None) -> SessionStatistics:  # noqa: ARG002 - as of a session
+        """Return counters as a session has them: the step that the loop has told, what was committed.
+
+        Parameters
+        ----------
+        slots : sequence of int, optional
+            As for a session; a recorder is its one actor.
+
+        Returns
+        -------
+        SessionStatistics
+            Without a kernel. The stall is the time of the last copy. Also of a recorder that is closed.
+        """
+        manager, writing = self._manager, int(self._copy.locked())
+        counters = ActorCounters(
+            step=self._at,
+            budget=0,
+            running=not self._closed,
+            epoch=0,
+            exists=True,
+            snapshots=manager.total_completed,
+            last_stall_ns=self._stall_ns,
+            busy_ns=0,
+        )
+        return SessionStatistics(
+            kernel=_NO_KERNEL,
+            actors=(counters,),
+            times=(self._time_s,),
+            pending=manager.pending_count,
+            completed=manager.total_completed,
+            failed=manager.total_failed,
+            waiting_to_send=0,
+            with_kernel=0,
+            being_written=writing,
+            replies=0,
+            events=self._events.appended,
+        )
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What a commit has met, and no call has raised yet; None if there is nothing."""
+        with contextlib.suppress(IndexError):
+            return self._kept[0]
+        return None
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Have an exception raised by the next call.
+
+        Parameters
+        ----------
+        error : BaseException
+            The exception.
+        """
+        self._kept.append(error)
+
+    def on_displaced(self, callback: Callable[[Recorder], object]) -> None:
+        """Have a function called when a later run of the same notebook cell has closed this recorder.
+
+        Parameters
+        ----------
+        callback : callable
+            Called once with this recorder, on the thread that runs the cell. Hold the recorder weakly
+            in it. What it raises is logged. Giving the same function again changes nothing.
+        """
+        if callback not in self._on_displaced:
+            self._on_displaced.append(callback)
+
     def tell_displaced(self) -> None:
-        """Nobody looks at a recorder who would have to hear that a later run of its cell closed it."""
+        """Call what was given to `on_displaced`."""
+        tell_all(self._on_displaced, self)
 
     def _check(self) -> None:
         """Raise what a commit has met, once, or that the recorder is closed."""
@@ -571,6 +753,21 @@ class Recorder:
     def closed(self) -> bool:
         """Whether the recorder was closed."""
         return self._closed
+
+    @property
+    def backend(self) -> str:
+        """Where the steps are computed: in Python, by the loop."""
+        return _BACKEND
+
+    @property
+    def service_runs(self) -> bool:
+        """Whether a thread asks for snapshots again that failed: False, the loop does."""
+        return False
+
+    @property
+    def successor(self) -> None:
+        """What goes on in its place after a restart: None, the loop does."""
+        return None
 
     @property
     def manager(self) -> CheckpointManager:
@@ -627,3 +824,10 @@ class Recorder:
                 "storage": self.storage,
             },
         )
+
+
+def _normalised(given: Mapping[str, Any]) -> Fields:
+    """Return checked, little-endian arrays; TypeError or ValueError if there are none."""
+    return normalise_fields(
+        {k: a if isinstance(a, np.ndarray) else np.asarray(a) for k, a in given.items()}
+    )

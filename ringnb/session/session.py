@@ -12,7 +12,6 @@ work.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import weakref
@@ -65,16 +64,20 @@ from ringnb.session.launching import (
 )
 from ringnb.session.live_copy import copy_state, make_state
 from ringnb.session.live_state import LiveState
-from ringnb.session.notebook import close_at_sigterm, close_previous, current_run, remember
-from ringnb.session.reporter import ReportFunction, check_report_functions
+from ringnb.session.notebook import (
+    close_at_sigterm,
+    close_previous,
+    current_run,
+    remember,
+    tell_all,
+)
+from ringnb.session.reporter import RecentRows, ReportFunction, check_report_functions
 from ringnb.session.restore import prepare_restore
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
 
 __all__ = ["Session"]
-
-_LOG = logging.getLogger("ringnb")
 
 
 @final
@@ -333,12 +336,8 @@ class Session:
     def tell_displaced(self) -> None:
         """Call what was given to `on_displaced`, of this session and of its successor. Once."""
         for session in (self, self._successor):
-            while session is not None and session._on_displaced:
-                callback = session._on_displaced.pop(0)
-                try:
-                    callback(session)
-                except Exception:  # noqa: BLE001 - the subscriber's: logged, whatever it is
-                    _LOG.exception("a callback of on_displaced failed")
+            if session is not None:
+                tell_all(session._on_displaced, session)
 
     @property
     def closed(self) -> bool:
@@ -819,6 +818,21 @@ class Session:
         self._service.reporter.catch_up(slot)
         self._check()  # it may have failed meanwhile
         return self._service.reporter.report(self._options["kernel_ids"][slot])
+
+    def recent_reported(self, slot: int = 0) -> RecentRows | None:
+        """Return the newest rows of what is being reported, from memory, without waiting for any.
+
+        Parameters
+        ----------
+        slot : int, default 0
+            The actor.
+
+        Returns
+        -------
+        RecentRows or None
+            Up to 1,000 rows of the present line since `report` was called; None if nothing is reported.
+        """
+        return self._service.reporter.recent(self._slot(slot))
 
     @off_main
     def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:

@@ -83,7 +83,7 @@ def test_only_what_a_page_sees_is_fed(session):
         return {name for name in PANELS if name in controller.views and controller.views[name].seen}
 
     deck, keep = {"timeline"}, {"retention", "checkpoint"}
-    explore = {"field", "compare", "parameters", *deck}
+    explore = {"field", "compare", "parameters", "report", *deck}
     # No page has told yet, and will begin with this tab.
     assert {name for name in PANELS if (v := controller.views.get(name)) and v.seen} == explore
     assert see("a", "cockpit", "explore") == explore

@@ -1,4 +1,4 @@
-"""What the panels of one session share: its threads, its choices, its messages.
+"""What the panels of one session, or recorder, share: its threads, its choices, its messages.
 
 A `Controller` is made with the first panel of a session. Its threads:
 
@@ -35,6 +35,7 @@ from ringnb.panels.core.limits import current_profile
 from ringnb.panels.core.news import News, trouble_key
 from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.switchboard import Switchboard
+from ringnb.panels.core.watched import Watched, session_of
 from ringnb.panels.core.widgets import serve_beside_cells
 from ringnb.panels.core.workers import BackgroundThread, Drawer, Worker
 from ringnb.session.session import Session
@@ -78,9 +79,9 @@ class View(Protocol):
 
 @final
 class Controller:
-    """Shared by the panels of one session, which it holds weakly. Any thread may call any method."""
+    """Shared by the panels of one session or recorder, held weakly. Any thread, any method."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, watched: Watched) -> None:
         self.profile = current_profile()
         self.views: dict[str, View] = {}
         self._session_lock = threading.Lock()
@@ -98,8 +99,8 @@ class Controller:
         self._rows_at = 0.0
         # Whether unused panels have asked for a pause; reset once all actors are paused.
         self._pause_asked = False
-        self._follow(session)
-        self.state = self._reader.read(session)
+        self._follow(watched)
+        self.state = self._reader.read(watched)
         self.choices = CheckpointChoices(self.state.histories)
         # What the retention that is looked at would delete, by name, and the view that shows it.
         self._going: tuple[View | None, frozenset[str]] = (None, frozenset())
@@ -112,8 +113,8 @@ class Controller:
         self.picker.observe(self._pick, "value")
         serve_beside_cells(self.picker)
         if self.profile.store_bytes is not None:
-            policy = session.manager.config.policy & retention.keep_within(self.profile.store_bytes)
-            session.manager.reconfigure(retention=policy)
+            policy = watched.manager.config.policy & retention.keep_within(self.profile.store_bytes)
+            watched.manager.reconfigure(retention=policy)
         self.on_do("choose", self._on_choose)
         self.on_do("say.history", self._on_history)
         self.on_do("say.seen", self._on_seen)
@@ -127,35 +128,40 @@ class Controller:
 
     # -- the session -----------------------------------------------------------------------------
 
-    def _follow(self, session: Session) -> None:
-        self._session = weakref.ref(session)
-        self._finalizer = weakref.finalize(session, hand_over, self.dispose)
+    def _follow(self, watched: Watched) -> None:
+        self._watched = weakref.ref(watched)
+        self._finalizer = weakref.finalize(watched, hand_over, self.dispose)
         self._finalizer.atexit = False  # at exit the threads, all daemons, end without it
         self._reader = StateReader(self.profile.rate_s)
-        self._news = News(session, self._messages)
+        self._news = News(watched, self._messages)
+
+    @property
+    def watched(self) -> Watched:
+        """The session or recorder, or SessionGone if it was collected."""
+        watched = self._watched()
+        if watched is None:
+            msg = "the session was deleted: create a new one"
+            raise SessionGone(msg)
+        return watched
 
     @property
     def session(self) -> Session:
-        """The session, or SessionGone if it was collected."""
-        session = self._session()
-        if session is None:
-            msg = "the session was deleted: create a new one"
-            raise SessionGone(msg)
-        return session
+        """The session; NoKernel if it is a recorder, SessionGone if it was collected."""
+        return session_of(self.watched)
 
-    def replace(self, session: Session) -> None:
+    def replace(self, watched: Watched) -> None:
         """Go on with another session, such as the successor after a restart."""
         with self._session_lock:
-            if self._session() is session:
+            if self._watched() is watched:
                 return
             self._finalizer.detach()
-            self._follow(session)
+            self._follow(watched)
         self._messages.settle_all("the new session")  # nothing speaks of the old kernel any more
         self.display.poke()
 
-    def serves(self, session: Session) -> bool:
+    def serves(self, watched: Watched) -> bool:
         """Return whether this controller is about a session; False once that was replaced."""
-        return self._session() is session
+        return self._watched() is watched
 
     # -- what panels ask for ---------------------------------------------------------------------
 
@@ -186,35 +192,32 @@ class Controller:
     def submit(
         self,
         what: str,
-        work: Callable[[Session], object],
+        work: Callable[[Watched], object],
         *,
         done: str | None = None,
         worker: Literal["commands", "storage"] = "commands",
-        slots: Iterable[int] = (),
         key: str = "",
     ) -> None:
         """Have something done on a worker thread, and say what came of it.
 
         That is ``done``, or what ``work`` returns, or the action's name ``what``; nothing if ``done`` is
-        "". ``slots`` are the actors that the kernel is asked about. ``key`` is that of the problem which
-        this may have and, when it succeeds, settle; the actor and ``what`` by default.
+        "". ``key`` is that of the problem which this may have and, when it succeeds, settle; the actor
+        and ``what`` by default.
         """
         self.note_use()
         key = key or f"{self.slot}:{what}"
 
         def job() -> None:
             """Do it; nothing that it raises may end the worker."""
-            session = self._session()
-            if session is None:
+            watched = self._watched()
+            if watched is None:
                 return
-            failure = session.failure
+            failure = watched.failure
             try:
-                for slot in slots:
-                    _check_lane_open(session, slot)
-                said = work(session)
+                said = work(watched)
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
                 # The session may have said it by an event: read first, so that it is not said twice.
-                self._news.read(session, self.state.actors)
+                self._news.read(watched, self.state.actors)
                 text = f"{what}: {str(error) or type(error).__name__}"
                 self.say(
                     "problem",
@@ -225,15 +228,37 @@ class Controller:
                 )
                 if error is failure:
                     # Shown here, but it comes from the background: the next cell must raise it too.
-                    session.keep_failure(error)
+                    watched.keep_failure(error)
             else:
-                self._news.read(session, self.state.actors)
+                self._news.read(watched, self.state.actors)
                 self.settle(key, f"a later {what!r}")
                 if done != "":
                     self.say("done", str(done or said or what))
             self.display.poke()
 
         self._workers[worker].submit(job)
+
+    def steer(
+        self,
+        what: str,
+        work: Callable[[Session], object],
+        *,
+        slots: Iterable[int] = (),
+        **options: Any,
+    ) -> None:
+        """Have something done that needs a kernel, as by `submit`.
+
+        ``slots`` are the actors that the kernel is asked about; refused if a crank has stopped one.
+        """
+
+        def check_and_do(watched: Watched) -> object:
+            """Do it, if there is a kernel that answers."""
+            session = session_of(watched)
+            for slot in slots:
+                _check_lane_open(session, slot)
+            return work(session)
+
+        self.submit(what, check_and_do, **options)
 
     @property
     def going(self) -> frozenset[str]:
@@ -296,12 +321,12 @@ class Controller:
         """Have every panel show the session's state; return whether it changes by itself."""
         now = time.monotonic()
         with self._session_lock:  # else the reader made for a new session could read the old one
-            session = self._session()
-            if session is None:
+            watched = self._watched()
+            if watched is None:
                 return False
-            self.state = state = self._reader.read(session, self.slot)
-            self._news.read(session, state.actors)
-            self._news.look(session, state)
+            self.state = state = self._reader.read(watched, self.slot)
+            self._news.read(watched, state.actors)
+            self._news.look(watched, state)
         self.choices.update(state.histories)
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = self._beat + 1, now
@@ -317,7 +342,7 @@ class Controller:
         self._put_history(state, now)
         self._pause_when_idle(now)
         # A closed session changes no more by itself; its panels have just been told.
-        return not session.closed
+        return not watched.closed
 
     def _put_board(self, state: SessionState, now: float) -> None:
         """Put what all views show; scrolled away, a page needs no more than the beat."""
@@ -357,13 +382,15 @@ class Controller:
 
     def why_unheard(self, state: SessionState, slot: int) -> str:
         """Return why an actor's lane would not answer; "" if it would. Any thread."""
-        session = self._session()
-        return "" if session is None or state.ended else _why_unheard(session, slot)
+        session = self._watched()
+        if not isinstance(session, Session) or state.ended:
+            return ""
+        return _why_unheard(session, slot)
 
     def _is_held(self, state: SessionState, slot: int) -> bool:
         """Return whether the crank has stopped an actor's lane at a snapshot, all its actors with it."""
-        session = self._session()
-        if session is None or state.ended:
+        session = self._watched()
+        if not isinstance(session, Session) or state.ended:
             return False
         lane = session.kernel.lane_of(slot)
         # The gate alone stops nothing: the lane waits at it with a staging buffer that is filled.
@@ -399,7 +426,7 @@ class Controller:
             view.show_history(part, rows)
 
     def _pause_when_idle(self, now: float) -> None:
-        if not self.state.any_running:
+        if not (self.state.any_running and self.state.has_kernel):
             self._pause_asked = False
             return
         limit_s = self.profile.idle_pause_s
@@ -407,7 +434,7 @@ class Controller:
             return
         self._pause_asked = True
         what = f"Paused: the panels were not used for {limit_s:g} s"
-        self.submit(what, lambda s: s.pause())
+        self.steer(what, lambda s: s.pause())
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class FilmReader:
         wish, field = found
         name, controller = wish.info.name, self._controller
         try:
-            checkpoint = controller.session.storage.load(name)
+            checkpoint = controller.watched.storage.load(name)
             checkpoint.verify()  # also what is not shown: the playhead passes over what is damaged
             small = small_picture(checkpoint, field)
         except SessionGone:

@@ -1,4 +1,7 @@
-"""What acts on the live actors: run, pause, step, snapshot, stop, restart; from any view."""
+"""What acts on the live actors: run, pause, step, snapshot, stop, restart; from any view.
+
+Of a recorder only the snapshot: its loop is asked for one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from ringnb.errors import RingnbError
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.news import snapshot_key
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import NO_KERNEL, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
+from ringnb.session.recorder import Recorder
 from ringnb.session.session import Session
 
 __all__ = ["Live"]
@@ -48,18 +53,18 @@ class Live:
             "pause_all": ("Pause all", lambda s: s.pause(), "Every actor is paused", every),
         }
         if action == "restart":
-            controller.submit("Restart", self._restart, worker="storage")
+            controller.steer("Restart", self._restart, worker="storage")
         elif action == "stop":
             what, call, done, slots = calls["pause_all"]
             # The pause is quick; the storage worker may still be busy.
-            controller.submit(what, call, done=done, slots=slots)
-            controller.submit("Stop kernel", _stop, worker="storage", slots=every)
+            controller.steer(what, call, done=done, slots=slots)
+            controller.steer("Stop kernel", _stop, worker="storage", slots=every)
         elif action == "snapshot_all":
             for each in every:
                 self._take(each, "")
         elif action in calls:
             what, call, done, slots = calls[action]
-            controller.submit(what, call, done=done, slots=slots)
+            controller.steer(what, call, done=done, slots=slots)
 
     def _snapshot(self, _action: str, args: Mapping[str, Any]) -> None:
         self._take(self._controller.slot, str(args.get("label", "")).strip())
@@ -70,13 +75,13 @@ class Live:
             made = session.snapshot(slot, timeout=30.0, label=label or None)
             return f"{made.name} is pinned: {label}"
 
-        self._controller.submit(
-            "Snapshot",
-            work,
-            done=None if label else "",
-            worker="storage",
-            slots=(slot,),
-            key=snapshot_key(slot),
+        key = snapshot_key(slot)
+        if not self._controller.state.has_kernel:
+            self._controller.submit("Snapshot", lambda rec: _ask_loop(rec, label), key=key)
+            return
+        done = None if label else ""
+        self._controller.steer(
+            "Snapshot", work, done=done, worker="storage", slots=(slot,), key=key
         )
 
     def _restore_good(self, _action: str, args: Mapping[str, Any]) -> None:
@@ -91,7 +96,7 @@ class Live:
             step = session.restore(slot, good[-1].name)
             return f"Actor {slot} continues from step {step:,} ({good[-1].name})"
 
-        self._controller.submit(
+        self._controller.steer(
             "Restore the last good", work, worker="storage", slots=(slot,), key=f"{slot}:guard"
         )
 
@@ -113,9 +118,10 @@ class Live:
     def show(self, state: SessionState) -> None:
         """Say which buttons can be used."""
         selected = state.actors[min(self._controller.slot, len(state.actors) - 1)]
-        ended, why = state.ended, state.life
+        ended, why, loop = state.ended, state.life, not state.has_kernel
         unheard = "" if ended else self._controller.why_unheard(state, selected.slot)
-        off, reason = ended or bool(unheard), unheard or why
+        unusable = button_state(ended or bool(unheard), unheard or why)
+        off, reason = ended or loop or bool(unheard), NO_KERNEL if loop else unheard or why
         only_one = len(state.actors) == 1
         several = button_state(only_one or ended, ONLY_ONE if only_one else why)
         self._controller.set_flags(
@@ -123,12 +129,14 @@ class Live:
                 "live.run": button_state(off, reason, pressed=selected.running),
                 "live.pause": button_state(off, reason, pressed=not selected.running and not ended),
                 "live.step": button_state(off, reason),
-                "live.snapshot": button_state(off, reason),
+                "live.snapshot": unusable,
                 "live.run_all": several,
                 "live.pause_all": several,
                 "live.snapshot_all": several,
-                "live.stop": button_state(ended, why),
-                "live.restart": button_state(not ended, "The kernel runs"),
+                "live.stop": button_state(ended or loop, NO_KERNEL if loop else why),
+                "live.restart": button_state(
+                    not ended or loop, NO_KERNEL if loop else "The kernel runs"
+                ),
             }
         )
 
@@ -137,6 +145,13 @@ class Live:
 
     def dispose(self) -> None:
         """Close nothing: its buttons are other views'."""
+
+
+def _ask_loop(recorder: Watched, label: str) -> str:
+    """Ask a loop of one's own for its state."""
+    assert isinstance(recorder, Recorder)
+    recorder.request_save(label or None)
+    return "The loop is asked: it saves at its next rec.due(step)"
 
 
 def _stop(session: Session) -> str:

@@ -14,6 +14,7 @@ from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.core.messages import Action, Kind, MessageLog
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import ActorState, SessionState
+from ringnb.panels.core.watched import Watched
 from ringnb.session.session import Session
 
 __all__ = ["News", "snapshot_key", "trouble_key"]
@@ -38,42 +39,42 @@ def trouble_key(key: str, why: str) -> str:
 
 @final
 class News:
-    """Turns a session's events into messages. Any thread may call any method."""
+    """Turns the events of a session, or a recorder, into messages. Any thread may call any method."""
 
-    def __init__(self, session: Session, messages: MessageLog) -> None:
+    def __init__(self, watched: Watched, messages: MessageLog) -> None:
         self._messages = messages
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
-        self._seen = session.events.appended
+        self._seen = watched.events.appended
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
         self._began = False  # whether it was said what is stored
 
-    def read(self, session: Session, actors: Sequence[ActorState]) -> None:
+    def read(self, watched: Watched, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
         with self._lock:
-            new, self._seen = session.events.since(self._seen)
+            new, self._seen = watched.events.since(self._seen)
             committed = [e for e in new if e.stage == "committed"]
             for event in new:
                 key = snapshot_key(event.actor_slot)
                 if event.stage in ("failed", "expired"):
-                    self._say_failure(session, event, key, runs=actors[event.actor_slot].running)
+                    self._say_failure(watched, event, key, runs=actors[event.actor_slot].running)
                 elif event.stage == "committed":
                     self._met.clear()
                     for one in (key, _DISK_FULL):
                         self._messages.settle(one, str(event.name))
                 elif event.stage == "bad":
-                    self._say_bad(session, event)
+                    self._say_bad(watched, event)
                 elif event.stage == "restored":
                     self._messages.settle(f"{event.actor_slot}:guard", "the restore")
             if committed:
-                self._say_commit(session, committed)
+                self._say_commit(watched, committed)
 
-    def look(self, session: Session, state: SessionState) -> None:
+    def look(self, watched: Watched, state: SessionState) -> None:
         """Say how the session is: what is stored, what stopped a background thread, why nothing runs."""
         if state.store_is_known and not self._began:
             self._began = True
             if not (state.histories.totals[0] and self._messages.newest()):
                 self._messages.say("note", _stored(state), by_itself=True)
-        failure = session.failure
+        failure = watched.failure
         if failure is None:
             self._messages.settle("background", "being raised in a cell")
         elif not self._messages.is_open("background"):
@@ -81,7 +82,7 @@ class News:
             self._messages.say("problem", text, key="background")
         if not state.ended or self._messages.knows("kernel"):
             return
-        if session.closed:
+        if watched.closed:
             self._messages.say("note", state.life, key="kernel")
             return
         stored = sum(not e.damaged for h in state.histories for e in h)
@@ -95,10 +96,10 @@ class News:
         )
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 
-    def _say_failure(self, session: Session, event: Event, key: str, *, runs: bool) -> None:
+    def _say_failure(self, watched: Watched, event: Event, key: str, *, runs: bool) -> None:
         slot = event.actor_slot
         steps_on = ", the actor steps on" if runs else ""
-        again = "It is tried again" if session.service_runs else "It is due again later"
+        again = "It is tried again" if watched.service_runs else "It is due again later"
         if event.stage == "expired":
             text = f"Snapshot of actor {slot} timed out: {event.detail}. {again}{steps_on}"
             self._messages.say("warning", text, key=key, by_itself=True)
@@ -116,12 +117,15 @@ class News:
         text = f"{whose}: {why}. Older checkpoints are whole{steps_on}. {again}"
         self._messages.say("problem", text, key=key, actions=actions, by_itself=True)
 
-    def _say_bad(self, session: Session, event: Event) -> None:
-        slot, paused = event.actor_slot, session.manager.config.state_guard.mode == "pause"
+    def _say_bad(self, watched: Watched, event: Event) -> None:
+        slot, live = event.actor_slot, isinstance(watched, Session)
+        # A loop of one's own ends with an exception instead, which `look` shows too.
+        paused = live and watched.manager.config.state_guard.mode == "pause"
         what = f"Guard paused actor {slot}" if paused else f"Actor {slot} is not good"
         actions: list[Action] = [("look.to", "Show it", {"name": event.name})]
-        actions.append(("live.restore_good", "Restore the last good", {"slot": slot}))
-        history = [e for e in session.manager.history(slot) if not e.damaged]
+        if live:
+            actions.append(("live.restore_good", "Restore the last good", {"slot": slot}))
+        history = [e for e in watched.manager.history(slot) if not e.damaged]
         found = next((i for i, e in enumerate(history) if e.name == event.name), None)
         text = f"{what} at step {event.step or 0:,}: {event.detail}"
         if found is not None:  # else it was deleted meanwhile
@@ -130,9 +134,9 @@ class News:
         kind: Kind = "problem" if paused else "warning"
         self._messages.say(kind, text, key=f"{slot}:guard", actions=actions, by_itself=True)
 
-    def _say_commit(self, session: Session, committed: list[Event]) -> None:
+    def _say_commit(self, watched: Watched, committed: list[Event]) -> None:
         last = committed[-1]
-        own = [e for e in session.events if e.request_id == last.request_id]
+        own = [e for e in watched.events if e.request_id == last.request_id]
         total_ns = sum(ns for _, ns in stage_times(own))
         text = f"Committed {last.name}: {total_ns / 1e6:.1f} ms from request to safe on disk"
         if len(committed) > 1:

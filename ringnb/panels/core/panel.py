@@ -17,6 +17,7 @@ from ringnb._support.text import counted, facts_table
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.library import library
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import Watched
 from ringnb.panels.core.widgets import (
     Actions,
     Chooser,
@@ -34,7 +35,7 @@ _REFRESH = "refresh"
 
 
 class Panel(VBox):
-    """A view over one session.
+    """A view over one session, or one recorder.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ class Panel(VBox):
     ----------
     key, title : str
         Its name, as ``session.panel(name)`` takes it, and its heading.
+    needs_kernel : bool
+        Whether it is about what a kernel does, so that a recorder has none.
     line : Say
         Its head and message line, made when it is asked for: in a cockpit only the cockpit has one.
 
@@ -58,6 +61,7 @@ class Panel(VBox):
     title: ClassVar[str]
     classes: ClassVar[tuple[str, ...]] = ("ringnb-panel",)  # of its root, for styles
     children: Any  # ipywidgets has no types
+    needs_kernel: ClassVar[bool] = False
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -178,8 +182,9 @@ class Panel(VBox):
         mapping of str to object
             Names and values.
         """
+        what = f"{counted(len(state.actors), 'actor')} on {state.backend}"
         return {
-            "session": f"{counted(len(state.actors), 'actor')} on {state.backend}",
+            **({"session": what} if state.has_kernel else {"recorder": state.actors[0].kernel_id}),
             "state": state.life,
             **{
                 f"actor {a.slot}": ", ".join(
@@ -196,8 +201,13 @@ class Panel(VBox):
         }
 
     @property
+    def watched(self) -> Watched:
+        """The session or recorder that this panel is about: another one after a restart."""
+        return self._controller.watched
+
+    @property
     def session(self) -> Session:
-        """The session that this panel steers: another one after a restart."""
+        """The session that this panel steers; `NoKernel` if it is about a recorder."""
         return self._controller.session
 
     # -- controls --------------------------------------------------------------------------------
@@ -297,11 +307,10 @@ class Panel(VBox):
     def submit(
         self,
         what: str,
-        work: Callable[[Session], object],
+        work: Callable[[Watched], object],
         *,
         done: str | None = None,
         worker: Literal["commands", "storage"] = "commands",
-        slots: Iterable[int] = (),
         key: str = "",
     ) -> None:
         """Have something done on a worker thread, and say what came of it. Any thread.
@@ -311,17 +320,38 @@ class Panel(VBox):
         what : str
             The action, in words.
         work : callable
-            Gets the session; may return what to say.
+            Gets the session or recorder; may return what to say.
         done : str, optional
             What to say then, instead of what `work` returns; "" to say nothing.
         worker : {"commands", "storage"}
             Whether it takes microseconds or a disk.
-        slots : iterable of int, optional
-            The actors that the kernel is asked about: if a crank has stopped one, it is refused.
         key : str, optional
             That of the problem which this may have, and settles; by default the actor's and `what`.
         """
-        self._controller.submit(what, work, done=done, worker=worker, slots=slots, key=key)
+        self._controller.submit(what, work, done=done, worker=worker, key=key)
+
+    def steer(
+        self,
+        what: str,
+        work: Callable[[Session], object],
+        *,
+        slots: Iterable[int] = (),
+        **options: Any,
+    ) -> None:
+        """Have something done that needs a kernel, as by `submit`. Any thread.
+
+        Parameters
+        ----------
+        what : str
+            The action, in words.
+        work : callable
+            Gets the session; may return what to say.
+        slots : iterable of int, optional
+            The actors that the kernel is asked about: if a crank has stopped one, it is refused.
+        **options : object
+            As `submit` takes them.
+        """
+        self._controller.steer(what, work, slots=slots, **options)
 
     def refuse(self, why: str) -> None:
         """Say why what was asked for is not done. Any thread.

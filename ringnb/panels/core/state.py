@@ -1,4 +1,4 @@
-"""What a session looks like at one moment: read once, then shown by every panel.
+"""What a session, or a recorder, looks like at one moment: read once, then shown by every panel.
 
 `SessionState` is immutable, so that panels and threads can share it. `StateReader` reads it, also from a
 session that is closed or whose kernel is dead.
@@ -6,6 +6,7 @@ session that is closed or whose kernel is dead.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import weakref
@@ -21,11 +22,12 @@ from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import MOST_READ, Histories
+from ringnb.panels.core.watched import Watched
 from ringnb.plots.style import simulated
 from ringnb.session.session import Session
 from ringnb.session.statistics import SessionStatistics
 
-__all__ = ["ActorState", "SessionState", "StateReader"]
+__all__ = ["ActorState", "Forms", "SessionState", "StateReader"]
 
 # The store is read so often even without a new event: other processes may write it.
 _STORE_READ_S = 2.0
@@ -33,6 +35,10 @@ _CHANGES_STORE = frozenset({"committed", "retired"})  # what is logged when it w
 _MOST_EVENTS = 400
 _RUNNING = "running"
 _FIRST = 32  # of very many actors, so many are looked at besides the selected one
+_LOOP_S = 10.0  # a loop of one's own counts as running for so long after a step
+
+# By stored field: its shape, and the names of its axes.
+Forms = Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class ActorState:
     every: int | None  # steps between two checkpoints, if it is checkpointed by its step count
     dt_s: float | None  # simulated seconds per step, if the model says
     time_s: float | None  # simulated time, if a step has a length
+    forms: Forms  # of a recorder, as in its newest checkpoint
 
     @property
     def time(self) -> str:
@@ -60,9 +67,10 @@ class ActorState:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session at one moment."""
+    """A session, or a recorder, at one moment."""
 
     life: str  # "running", or a sentence that says why nothing runs
+    has_kernel: bool  # else the user's own loop takes the steps
     backend: str
     actors: Sequence[ActorState]  # one per slot
     any_running: bool  # of very many actors, only the first and the selected one are looked at
@@ -74,6 +82,7 @@ class SessionState:
     events: tuple[Event, ...]  # the newest, oldest first
     appended: int  # events logged in all
     began_ns: int  # the stamp that the events' times are counted from
+    fields: frozenset[str]  # names of all actors' fields
 
     @property
     def ended(self) -> bool:
@@ -125,64 +134,83 @@ class StateReader:
         self._store_at = -math.inf  # when the store was read
         self._events: tuple[Event, ...] = ()
         self._appended = 0  # events logged by then
+        self._forms: dict[int, Forms] = {}
+        self._names: frozenset[str] | None = None
+        self._forms_of = ""  # the id of the checkpoint that a recorder's are of
+        self._moved = (-1, 0.0)  # the step at which a recorder's loop was last, and since when
 
     def forget_store(self) -> None:
         """Read the store at the next call: it was changed by what no event tells, such as a pin."""
         self._store_at = -math.inf
 
-    def read(self, session: Session, selected: int = 0) -> SessionState:
-        """Return the state of a session: open, closed or with a dead kernel."""
-        now = time.monotonic()
+    def read(self, watched: Watched, selected: int = 0) -> SessionState:
+        """Return the state of a session or a recorder: open, closed or with a dead kernel."""
+        now, session = time.monotonic(), watched if isinstance(watched, Session) else None
         life = _RUNNING
-        if session.closed:
-            life = "The session is closed: its checkpoints are kept, nothing runs."
-        elif (reason := session.kernel.stopped_because) is not None:
+        if watched.closed:
+            what = "session" if session else "recorder"
+            life = f"The {what} is closed: its checkpoints are kept, nothing runs."
+        elif session and (reason := session.kernel.stopped_because) is not None:
             life = f"The kernel does not run: {reason}."
-        count = len(session.actors)
+        count = len(session.actors) if session else 1
         slots = range(count)
         looked_at = slots if count <= MOST_READ else sorted({*slots[:_FIRST], selected})
-        statistics = session.glance(looked_at)
-        new, self._appended = session.events.since(self._appended)
+        statistics = watched.glance(looked_at)
+        new, self._appended = watched.events.since(self._appended)
         if new:
             self._events = (*self._events, *new)[-_MOST_EVENTS:]
         if any(e.stage in _CHANGES_STORE for e in new):
             self.forget_store()
-        kernel_id_of = partial(_kernel_id, session.manager.registered, session.actors)
+        kernel_id_of = partial(
+            _kernel_id, watched.manager.registered, session.actors if session else ()
+        )
         self._steps.append((now, {}))
         while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
             self._steps.popleft()
+        if now - self._store_at >= _STORE_READ_S:
+            self._read_store(watched, now, count, kernel_id_of)
         # Weakly: displayed panels, which hold the state, must keep no session.
         read = partial(
-            self._read_actor, weakref.ref(session), now, kernel_id_of, alive=life == _RUNNING
+            self._read_actor, weakref.ref(watched), now, kernel_id_of, alive=life == _RUNNING
         )
         made = {slot: read(slot, statistics, at) for at, slot in enumerate(looked_at)}
         actors: Sequence[ActorState] = tuple(made.values())
         if count > MOST_READ:
             actors = _Actors(count, made, read)
-        if now - self._store_at >= _STORE_READ_S:
-            self._read_store(session, now, kernel_id_of)
         try:
-            due_s = session.manager.seconds_until_next()
+            due_s = watched.manager.seconds_until_next()
         except CheckpointError:
             due_s = None  # the manager is closed
+        config = watched.manager.config
+        if session is None and actors[0].every is not None:
+            config, due_s = config.changed(enabled=False), None  # steps take the interval's place
         return SessionState(
             life=life,
-            backend=session.backend,
+            has_kernel=session is not None,
+            backend=watched.backend,
             actors=actors,
             any_running=any(a.running for a in made.values()),
-            config=session.manager.config,
+            config=config,
             statistics=statistics,
             due_s=due_s,
             histories=self._histories or Histories((), "", count, kernel_id_of),
             store_is_known=self._histories is not None,
             events=self._events,
             appended=self._appended,
-            began_ns=session.events.began_ns,
+            began_ns=watched.events.began_ns,
+            fields=self._names_of(session),
         )
+
+    def _names_of(self, session: Session | None) -> frozenset[str]:
+        if session is None:
+            return frozenset(self._forms.get(0, ()))
+        if self._names is None:  # of a session's actors they stay as they are
+            self._names = frozenset(n for a in session.actors for n in a.stored_fields)
+        return self._names
 
     def _read_actor(
         self,
-        ref: weakref.ref[Session],
+        ref: weakref.ref[Watched],
         now: float,
         kernel_id_of: Callable[[int], str],
         slot: int,
@@ -192,43 +220,70 @@ class StateReader:
         alive: bool,
     ) -> ActorState:
         """Read an actor, or take it from its place in the statistics."""
-        session = ref()
-        if session is None:
+        watched = ref()
+        if watched is None:
             msg = "the session was deleted: create a new one"
             raise LookupError(msg)
-        statistics = statistics or session.glance((slot,))
-        c, actor = statistics.actors[at], session.actors[slot]
+        statistics = statistics or watched.glance((slot,))
+        c = statistics.actors[at]
         if self._steps[-1][0] == now:
             self._steps[-1][1][slot] = c.step
         then, steps_then = self._steps[0]
         rate = 0.0
         if now > then and c.running and slot in steps_then:
             rate = (c.step - steps_then[slot]) / (now - then)
+        running = c.running and alive
+        if isinstance(watched, Session):
+            actor = watched.actors[slot]
+            kernel_type, dt_s = actor.kernel_type, actor.dt_s
+            if slot not in self._forms:
+                self._forms[slot] = dict.fromkeys(actor.stored_fields, (actor.shape, actor.dims))
+        else:
+            kernel_type, dt_s = watched.manager.registered[slot].kernel_type, None
+            if c.step != self._moved[0]:
+                self._moved = c.step, now
+            running = running and now - self._moved[1] < _LOOP_S
+            self._read_forms(watched, slot)
         return ActorState(
             slot=slot,
             kernel_id=kernel_id_of(slot),
-            kernel_type=actor.kernel_type,
+            kernel_type=kernel_type,
             step=c.step,
             budget=c.budget,
             snapshots=c.snapshots,
             stall_ns=c.last_stall_ns,
-            running=c.running and alive,
+            running=running,
             rate=max(0.0, rate),  # a restore takes the step back
-            every=session.snapshot_interval_steps(slot),
-            dt_s=actor.dt_s,
+            every=watched.snapshot_interval_steps(slot),
+            dt_s=dt_s,
             time_s=statistics.times[at],
+            forms=self._forms.get(slot, {}),
         )
 
-    def _read_store(self, session: Session, now: float, kernel_id_of: Callable[[int], str]) -> None:
+    def _read_forms(self, watched: Watched, slot: int) -> None:
+        """Read what the newest checkpoint holds; what cannot be read leaves what is known."""
+        history = self._histories[slot] if self._histories else ()
+        newest = next((e for e in reversed(history) if not e.damaged), None)
+        if newest is None or newest.id == self._forms_of:
+            return
+        with contextlib.suppress(CheckpointError, OSError):
+            checkpoint = watched.storage.load(newest.name)
+            layouts = checkpoint.document.fields
+            self._forms[slot] = {n: (one.shape, one.dims) for n, one in layouts.items()}
+            self._forms_of = newest.id
+
+    def _read_store(
+        self, watched: Watched, now: float, count: int, kernel_id_of: Callable[[int], str]
+    ) -> None:
         try:
-            catalogue = session.storage.catalogue()
+            catalogue = watched.storage.catalogue()
         except (CheckpointError, OSError):
             return  # tried again at the next refresh
         self._store_at = now
-        registered = session.manager.registered  # the same mapping as long as nothing changes
+        registered = watched.manager.registered  # the same mapping as long as nothing changes
         if self._made_of and registered is self._made_of[0] and catalogue == self._made_of[1]:
             return  # and the histories stay the same object, by which panels know it
-        prefix, count = session.manager.config.name_prefix, len(session.actors)
+        prefix = watched.manager.config.name_prefix
         self._histories = Histories(catalogue, prefix, count, kernel_id_of)
         self._made_of = registered, catalogue
 

@@ -26,6 +26,7 @@ class ActorPanel(Panel):
 
     key = "actor"
     title = "Actors"
+    needs_kernel = True
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
@@ -65,7 +66,7 @@ class ActorPanel(Panel):
                 return  # the field was set to the present limit
         allowed = f"at most {limit:g}" if limit else "any number of"
         done = f"Actor {slot} takes {allowed} steps/s"
-        self.submit("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
+        self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
 
     def show(self, state: SessionState) -> None:
         """Put the table, and which buttons can be used."""

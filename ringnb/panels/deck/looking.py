@@ -18,9 +18,9 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import Watched
 from ringnb.panels.deck.inputs import Inputs
 from ringnb.panels.deck.lanes import Lanes, RunNumbers, make_lanes
-from ringnb.session.session import Session
 
 __all__ = ["Looking"]
 
@@ -43,7 +43,7 @@ class Looking:
         self._controller = controller
         self._numbers: dict[int, RunNumbers] = {}
         # Weakly, as the controller: a panel must not keep a kernel running.
-        self._session: Callable[[], Session | None] = lambda: None
+        self._watched: Callable[[], Watched | None] = lambda: None
         self._seen = 0  # events of the session
         self._lineage: Lineage | None = None
         self._rest: tuple[object, float] = (None, 0.0)  # where the playhead is, and since when
@@ -97,10 +97,10 @@ class Looking:
         """Return what a user calls a run of the selected actor; "" if nothing in particular."""
         return self._names.get((self.slot, number), "")
 
-    def number_of_live(self, session: Session) -> int:
+    def number_of_live(self, watched: Watched) -> int:
         """Return the number of the run that the selected actor goes on with now. Any thread."""
         slot = self.slot
-        history, lineage = session.manager.history(slot), session.manager.lineage(slot)
+        history, lineage = watched.manager.history(slot), watched.manager.lineage(slot)
         return make_lanes(history, lineage, 0, self._numbers[slot]).live.number
 
     # -- on the display loop's thread ------------------------------------------------------------
@@ -108,17 +108,17 @@ class Looking:
     def show(self, state: SessionState) -> None:
         """Take over which runs there are, and say what the playhead rests on."""
         with contextlib.suppress(SessionGone):
-            self._read(self._controller.session, state)
+            self._read(self._controller.watched, state)
         self._rest_on()
 
-    def _read(self, session: Session, state: SessionState) -> None:
+    def _read(self, watched: Watched, state: SessionState) -> None:
         slot = min(self._controller.slot, len(state.actors) - 1)
-        if session is not self._session():
-            self._session, self._seen = weakref.ref(session), 0
+        if watched is not self._watched():
+            self._watched, self._seen = weakref.ref(watched), 0
             self.inputs.begin_session()
-        new, self._seen = session.events.since(self._seen)
+        new, self._seen = watched.events.since(self._seen)
         self.inputs.feed(new)
-        lineage, history = session.manager.lineage(slot), state.histories[slot]
+        lineage, history = watched.manager.lineage(slot), state.histories[slot]
         same = slot == self.slot and lineage == self._lineage
         same = same and (history is self.history or history == self.history)
         if slot != self.slot and self.slot >= 0:
@@ -170,7 +170,7 @@ class Looking:
     def _check(self, name: str) -> None:
         """Read every byte of what is looked at. On the drawer's thread, which nothing may end."""
         try:
-            self._controller.session.storage.load(name).verify()
+            self._controller.watched.storage.load(name).verify()
         except CheckpointCorrupt as error:
             self._controller.note_damage(name, error)
         except (CheckpointNotFound, SessionGone):

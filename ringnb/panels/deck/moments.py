@@ -18,6 +18,7 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import NO_KERNEL, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
 from ringnb.panels.deck.looking import Looking
 from ringnb.session.session import Session
@@ -52,7 +53,7 @@ class Moments:
         name, slot = chosen.name, choices.slot
         sound = [e.name for e in choices.of_actor() if choices.sound(e)]
         label = str(args.get("label") or "").strip() or "by hand"
-        calls: dict[str, tuple[str, Callable[[Session], object]]] = {
+        calls: dict[str, tuple[str, Callable[[Watched], object]]] = {
             "pin": ("Pin", lambda s: self._pin(s, name, label)),
             "unpin": ("Unpin", lambda s: self._unpin(s, name)),
             "check": ("Check again", lambda s: self._check(s, [chosen])),
@@ -87,7 +88,7 @@ class Moments:
             undo = ("moment.undo", "Undo", {"slot": slot, "name": before})
             self._controller.say("done", text, actions=[undo])
 
-        self._controller.submit(what, work, done="", worker="storage", slots=(slot,))
+        self._controller.steer(what, work, done="", worker="storage", slots=(slot,))
 
     # -- on the storage worker -------------------------------------------------------------------
 
@@ -111,21 +112,21 @@ class Moments:
         text += f". Its state before is kept: {before.name}"
         return (f"{text}. Note: {remark}" if remark else text), before.name
 
-    def _pin(self, session: Session, name: str, label: str) -> str:
-        session.storage.pin(name, label)
+    def _pin(self, watched: Watched, name: str, label: str) -> str:
+        watched.storage.pin(name, label)
         self._controller.note_store()
         return f"{name} is pinned: {label}"
 
-    def _unpin(self, session: Session, name: str) -> str:
-        session.storage.unpin(name)
+    def _unpin(self, watched: Watched, name: str) -> str:
+        watched.storage.unpin(name)
         self._controller.note_store()
         return f"{name} is not pinned: the policy decides on it again"
 
-    def _check(self, session: Session, history: Sequence[CheckpointInfo]) -> str:
+    def _check(self, watched: Watched, history: Sequence[CheckpointInfo]) -> str:
         bad = []
         for e in history:
             try:
-                session.storage.load(e.name).verify()
+                watched.storage.load(e.name).verify()
             except CheckpointCorrupt as error:
                 self._controller.choices.note_verdict(e.name, f"damaged: {error}")
                 bad.append(str(error) if len(history) == 1 else e.name)
@@ -144,8 +145,8 @@ class Moments:
         more = "" if len(history) == 1 else "; this actor has no others"
         return f"{what} verified, every byte{more}"
 
-    def _download(self, session: Session, names: Sequence[str]) -> str:
-        storage = session.storage
+    def _download(self, watched: Watched, names: Sequence[str]) -> str:
+        storage = watched.storage
         if not isinstance(storage, ZarrStorage):
             msg = f"only a ZarrStorage can be exported, this is {storage!r}"
             raise TypeError(msg)
@@ -170,6 +171,10 @@ class Moments:
         unusable = e is None or not choices.sound(e)
         why = choices.why_unresolved("main") if missing else "This checkpoint is damaged"
         off = button_state(state.ended or unusable, state.life if state.ended else why)
+        if not state.has_kernel and e is not None:
+            off = button_state(
+                True, f"{NO_KERNEL}. In a cell: step, state = rec.restore({e.name!r})"
+            )
         alone = len(state.actors) == 1
         there = button_state(missing, choices.why_unresolved("main"))
         self._controller.set_flags(

@@ -21,12 +21,12 @@ from ringnb.panels.core.film import Wish
 from ringnb.panels.core.film_reader import FilmReader
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import Watched
 from ringnb.panels.core.widgets import box, button_state, dropdown, integer_field
 from ringnb.panels.keep.forecast import Cadence, forecast
 from ringnb.panels.keep.sheet import SheetLog, tiles_of
 from ringnb.panels.keep.widgets import Sheet, WhatStays
 from ringnb.plots.style import simulated
-from ringnb.session.session import Session
 
 __all__ = ["RetentionPanel"]
 
@@ -126,10 +126,10 @@ class RetentionPanel(Panel):
             self._controller.say("warning", "Adopt: what was shown is not so any more; look again")
             return
 
-        def work(session: Session) -> None:
+        def work(watched: Watched) -> None:
             """Adopt it."""
             try:
-                deleted = session.manager.apply_retention(shown=shown)
+                deleted = watched.manager.apply_retention(shown=shown)
             except PreviewOutdated as error:
                 self._controller.say("warning", f"Adopt: {error}", key="adopt")
                 return
@@ -145,16 +145,16 @@ class RetentionPanel(Panel):
     def _delete(self, _action: str, args: Mapping[str, Any]) -> None:
         name, id_ = str(args.get("name", "")), str(args.get("id", ""))
 
-        def work(session: Session) -> str:
+        def work(watched: Watched) -> str:
             """Delete one, if it is still the one that was asked about."""
             if not any(
                 e.name == name and e.id == id_
-                for slot in session.manager.registered
-                for e in session.manager.history(slot)
+                for slot in watched.manager.registered
+                for e in watched.manager.history(slot)
             ):
                 msg = f"{name} is not there any more"
                 raise CheckpointNotFound(msg)
-            freed = session.manager.discard(name)
+            freed = watched.manager.discard(name)
             if self._controller.choices.chosen.get("main") == name:
                 self._controller.choose("main", "")
             self._controller.settle("delete", "its deletion")
@@ -174,9 +174,9 @@ class RetentionPanel(Panel):
                 self.refuse(self._controller.choices.why_unresolved("main"))
                 return
 
-            def ask(session: Session) -> None:
+            def ask(watched: Watched) -> None:
                 """Ask whether it may go."""
-                freed = session.manager.discard(chosen.name, dry_run=True)
+                freed = watched.manager.discard(chosen.name, dry_run=True)
                 text = f"Delete {chosen.name}? It frees {format_bytes(freed)} and cannot be undone"
                 self._ask("delete", text, "it", {"name": chosen.name, "id": chosen.id})
 
@@ -189,8 +189,8 @@ class RetentionPanel(Panel):
 
     # -- on the storage worker -------------------------------------------------------------------
 
-    def _ask_runs(self, session: Session) -> None:
-        pruned = session.manager.prune_runs(dry_run=True)
+    def _ask_runs(self, watched: Watched) -> None:
+        pruned = watched.manager.prune_runs(dry_run=True)
         self._pruned = pruned
         going = [e for run in pruned for e in run.delete]
         if not going:
@@ -203,13 +203,13 @@ class RetentionPanel(Panel):
         )
         self._ask("prune", text, "them", {})
 
-    def _prune(self, session: Session) -> str:
+    def _prune(self, watched: Watched) -> str:
         seen, self._pruned = self._pruned, []
-        if not seen or session.manager.prune_runs(dry_run=True) != seen:
+        if not seen or watched.manager.prune_runs(dry_run=True) != seen:
             msg = "the earlier runs have changed since; nothing was deleted: look again"
             raise CheckpointError(msg)
         ids = [e.id for run in seen for e in run.delete]
-        going = [e for run in session.manager.prune_runs(only=ids) for e in run.delete]
+        going = [e for run in watched.manager.prune_runs(only=ids) for e in run.delete]
         self._controller.settle("prune", "their deletion")
         return f"{counted(len(going), 'checkpoint')} of earlier runs deleted"
 
@@ -218,7 +218,7 @@ class RetentionPanel(Panel):
     def _look(self, policy: Policy) -> None:
         """Find out what a policy would delete now."""
         try:
-            preview = self.session.manager.preview_retention(policy)
+            preview = self.watched.manager.preview_retention(policy)
         except SessionGone:
             return
         except (RingnbError, OSError):
@@ -235,7 +235,7 @@ class RetentionPanel(Panel):
     def _look_at_disk(self) -> None:
         """Ask how full the disk is: that may take long."""
         try:
-            storage = self.session.storage
+            storage = self.watched.storage
             folders = storage.folders if isinstance(storage, ZarrStorage) else ()
             usage = shutil.disk_usage(folders[0]) if folders else None
         except (SessionGone, OSError):

@@ -11,6 +11,7 @@ from ringnb._support.text import counted, format_bytes
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import Watched
 from ringnb.panels.core.widgets import (
     WHOLE_LABEL,
     box,
@@ -123,24 +124,24 @@ class CheckpointPanel(Panel):
         on, mode = self.automatic.value, self.mode.value
         steps, time_s = int(self.steps.value), float(self.time.value)
 
-        def work(session: Session) -> str:
-            slots = range(len(session.actors))
+        def work(watched: Watched) -> str:
+            slots = sorted(watched.manager.registered)
             every: list[int | None] = [None for _ in slots]
             if on and mode == _STEPS:
                 every = [steps for _ in slots]
             elif on and mode == _TIME:
-                every = [_steps_of(session, slot, time_s) for slot in slots]
+                every = [_steps_of(watched, slot, time_s) for slot in slots]
             if (
                 on and mode == _SECONDS
             ):  # first: at no moment is it off, which the switch would show
-                session.manager.reconfigure(enabled=True)
-            for slot, count in enumerate(every):
-                session.snapshot_every(count, slot)
-            session.manager.reconfigure(enabled=on and mode == _SECONDS)
+                watched.manager.reconfigure(enabled=True)
+            for slot, count in zip(slots, every, strict=True):
+                watched.snapshot_every(count, slot)
+            watched.manager.reconfigure(enabled=on and mode == _SECONDS)
             if not on:
                 return "Checkpoints are made only when asked for"
             each = {
-                _SECONDS: f"{session.manager.config.interval_s:g} s",
+                _SECONDS: f"{watched.manager.config.interval_s:g} s",
                 _STEPS: f"{steps:,} steps",
                 _TIME: f"{time_s:g} s of simulated time",
             }[mode]
@@ -236,13 +237,11 @@ def _last_commit(state: SessionState) -> str:
     return f"{last.name}, {_last_ms(state):.1f} ms from request to commit"
 
 
-def _steps_of(session: Session, slot: int, time_s: float) -> int:
+def _steps_of(watched: Watched, slot: int, time_s: float) -> int:
     """Return how many steps of an actor come nearest to a simulated time, at least one."""
-    dt = session.params(slot).get("dt")
+    dt = watched.params(slot).get("dt") if isinstance(watched, Session) else None
     if not dt:
-        msg = (
-            f"actor {session.actors[slot].kernel_type!r} (slot {slot}) has no time step: choose "
-            f"{_STEPS!r}"
-        )
+        kernel_type = watched.manager.registered[slot].kernel_type
+        msg = f"actor {kernel_type!r} (slot {slot}) has no time step: choose {_STEPS!r}"
         raise ValueError(msg)
     return max(1, round(time_s / dt))

@@ -32,6 +32,7 @@ class FaultPanel(Panel):
 
     key = "faults"
     title = "Break it, on purpose"
+    needs_kernel = True
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
@@ -51,7 +52,7 @@ class FaultPanel(Panel):
             "kill": _kill,
             "clear": _clear,
         }
-        self.submit(action.capitalize(), work[action])
+        self.steer(action.capitalize(), work[action])
 
     def _corrupt(self, session: Session, chosen: CheckpointInfo | None) -> str:
         choices = self._controller.choices

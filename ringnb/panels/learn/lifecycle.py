@@ -31,6 +31,7 @@ class LifecyclePanel(Panel):
 
     key = "lifecycle"
     title = "The life of a snapshot"
+    needs_kernel = True
 
     def __init__(self, controller: Controller) -> None:
         self._by_hand = not controller.session.service_runs
@@ -87,7 +88,7 @@ class LifecyclePanel(Panel):
                 said = crank.turn(slot)
             return said
 
-        self.submit("Crank", work, worker="storage")
+        self.steer("Crank", work, worker="storage")
 
     def _note_position(self, session: Session, crank: Crank) -> None:
         """Note how far the selected request has come, unless it has ended: its chip stays there."""

@@ -152,6 +152,7 @@ class PredictPanel(Panel):
 
     key = "predict"
     title = "Predict first"
+    needs_kernel = True
 
     def __init__(self, controller: Controller) -> None:
         def stall_us() -> float:

@@ -13,7 +13,7 @@ from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import Board, Hand
 from ringnb.panels.stage.feed import Feed, send_again
-from ringnb.panels.stage.fields import FieldPanel, fields_of
+from ringnb.panels.stage.fields import FieldPanel, fields_of, forms_of
 from ringnb.panels.stage.pictures import Drawn, View, draw_against
 from ringnb.panels.stage.widgets import Stage
 
@@ -120,7 +120,7 @@ class ComparePanel(Panel):
         options, that = self._found
         view = {"options": options, "against": self.against, "how": self.how, "held": self.held}
         self.put(self.picture, view=view)
-        if this is None:
+        if this is None or not forms_of(self._controller):
             self.feed.clear()
             return
         if that is None:
@@ -142,13 +142,12 @@ class ComparePanel(Panel):
         field = self._controller.views.get(FieldPanel.key)
         if isinstance(field, FieldPanel):
             return field.view_of()
-        actor = self.session.actors[self._controller.slot]
-        most_bytes = self._controller.profile.picture_bytes
-        return View(fields_of(actor.stored_fields)[0], most_bytes=most_bytes)
+        names = fields_of(list(forms_of(self._controller)))
+        return View(names[0], most_bytes=self._controller.profile.picture_bytes)
 
     def _draw(self, this: CheckpointInfo, that: CheckpointInfo, view: View, how: str) -> Drawn:
         """Draw them, on the drawer's thread."""
-        storage = self.session.storage
+        storage = self.watched.storage
         return draw_against(storage.load(this.name), storage.load(that.name), view, how)
 
     def dispose(self) -> None:

@@ -9,15 +9,23 @@ import traitlets
 from ipywidgets import Widget
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.pixels import MAPS
-from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.state import Forms, SessionState
 from ringnb.panels.stage.feed import Feed, send_again
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
 from ringnb.plots.style import main_field
 
-__all__ = ["FieldPanel", "fields_of"]
+__all__ = ["FieldPanel", "fields_of", "forms_of"]
+
+
+def forms_of(controller: Controller) -> Forms:
+    """Return the shapes of the selected actor's fields, of those that can be drawn if there are any."""
+    forms = controller.state.actors[controller.slot].forms
+    drawn = {name: form for name, form in forms.items() if 1 <= len(form[0]) <= 3}
+    return drawn or forms
 
 
 def fields_of(names: Sequence[str]) -> list[str]:
@@ -78,7 +86,7 @@ class FieldPanel(Panel):
     @traitlets.validate("field")
     def _check_field(self, proposal: Any) -> str:
         name = str(proposal["value"])
-        known = {n for a in self.session.actors for n in a.stored_fields}
+        known = self._controller.state.fields
         if name and name not in known:
             msg = f"there is no field {name!r}: use one of {', '.join(sorted(known))}"
             raise traitlets.TraitError(msg)
@@ -101,11 +109,12 @@ class FieldPanel(Panel):
 
     def view_of(self) -> View:
         """Return how pictures are made now, of the selected actor."""
-        actor = self.session.actors[self._controller.slot]
-        names = fields_of(actor.stored_fields)
+        forms = forms_of(self._controller)
+        names = fields_of(list(forms))
         field = self.field if self.field in names else names[0]
-        flat = len(actor.shape) < 3
-        last = 0 if flat else actor.shape[self.axis] - 1
+        shape, _ = forms[field]
+        flat = len(shape) < 3
+        last = 0 if flat else shape[self.axis] - 1
         at = (
             Slice() if flat else Slice(self.axis, None if self.slice < 0 else min(self.slice, last))
         )
@@ -118,17 +127,21 @@ class FieldPanel(Panel):
         choices = self._controller.choices
         if self.seen_alone:  # in a cockpit the line takes its place
             self.put(self.checkpoints, items=choices.items())
+        forms = forms_of(self._controller)
+        if not forms:  # a recorder's are known from its first checkpoint on
+            self.feed.clear()
+            return
         view = self.view_of()
-        actor = self.session.actors[self._controller.slot]
-        planes = actor.shape[view.slice.axis] if len(actor.shape) == 3 else 0
+        shape, dims = forms[view.field]
+        planes = shape[view.slice.axis] if len(shape) == 3 else 0
         self.put(
             self.picture,
             view={
-                "fields": fields_of(actor.stored_fields),
+                "fields": fields_of(list(forms)),
                 "field": view.field,
                 "colours": self.colours,
                 "one_range": self.keeps_range,
-                "axes": list(actor.dims),
+                "axes": list(dims),
                 "axis": view.slice.axis,
                 "planes": planes,
                 "index": planes // 2 if view.slice.at is None else view.slice.at,
@@ -157,7 +170,7 @@ class FieldPanel(Panel):
 
     def _draw(self, e: CheckpointInfo, view: View, extent: Extent | None, follows: bool) -> Drawn:
         """Draw it, on the drawer's thread."""
-        drawn, seen = draw(self.session.storage.load(e.name), view, extent)
+        drawn, seen = draw(self.watched.storage.load(e.name), view, extent)
         if seen is not None:
             extents = self._controller.extents
             extents.note(e.kernel_id, view.field, *seen)

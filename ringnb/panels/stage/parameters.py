@@ -41,6 +41,7 @@ class ParametersPanel(Panel):
 
     key = "parameters"
     title = "Change the live actor"
+    needs_kernel = True
     amplitude = traitlets.Float(1.0)
 
     def build(self) -> Sequence[Widget]:
@@ -95,7 +96,7 @@ class ParametersPanel(Panel):
         allowed = f"at most {limit:g}" if limit else "any number of"
         done = f"Actor {slot} takes {allowed} steps/s"
         self._read_at = 0.0
-        self.submit("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
+        self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
 
     def _inject(self, slot: int, cell: tuple[int, ...]) -> None:
         amplitude = self.amplitude
@@ -108,7 +109,7 @@ class ParametersPanel(Panel):
             done = session.events.select("disturbed", actor_slot=slot)
             at = f", at step {done[-1].step:,}" if done and done[-1].step is not None else ""
             # The picture is of checkpoints: without one more it would not show what was done.
-            self._controller.submit(
+            self._controller.steer(
                 "Snapshot",
                 lambda s: s.snapshot(slot, timeout=30.0),
                 done="",
@@ -119,7 +120,7 @@ class ParametersPanel(Panel):
                 f"Disturbed cell {where} of actor {slot} by {amplitude:g}{at}; a snapshot follows"
             )
 
-        self.submit("Disturb", work, slots=(slot,))
+        self.steer("Disturb", work, slots=(slot,))
 
     # -- on the display loop's thread ------------------------------------------------------------
 
@@ -198,7 +199,7 @@ class ParametersPanel(Panel):
                 self._known = known
 
         what = f"Set {', '.join(f'{k} = {v:g}' for k, v in wishes.items())}"
-        self.submit(what, work, done="", slots=(slot,), key=f"{slot}:parameters")
+        self.steer(what, work, done="", slots=(slot,), key=f"{slot}:parameters")
 
     def _tell(self, slot: int) -> None:
         """Say what has changed."""

@@ -34,8 +34,7 @@ class Stage(View):
 class Curves(View):
     """Shows numbers that are reported, as curves."""
 
-    _esm = script("curves", _STATIC)
-    _css = _CSS
+    shows = traitlets.Unicode("curves").tag(sync=True)
     curves: Any = traitlets.List().tag(sync=True)  # name, newest, range and points of each
     words = traitlets.Unicode().tag(sync=True)  # which rows they are of
 

@@ -75,7 +75,7 @@ async function render({ model, el }) {
     else sayHere(board, mode === "off" ? "The guard is off: nobody looks whether values are finite" : `Every checkpoint is looked at: all values are finite${board.get("actor").more ? ", and your own rules hold" : ""}`);
   });
   const stateOf = (actor) => {
-    const over = board.get("life").startsWith("The session is closed");
+    const over = /^The (session|recorder) is closed/.test(board.get("life"));
     if (!over && performance.now() - (board.rnHeardAt ?? performance.now()) > SILENT_S * 1000) return ["old", "waiting", "Not heard of"];
     if (board.get("life") !== "running") return ["bad", "problem", "Ended"];
     if (actor.stopped) return ["bad", SHAPES.pause, "Stopped by the crank"];

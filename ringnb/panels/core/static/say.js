@@ -37,7 +37,7 @@ function ageOf(at) {
 }
 // How long nothing has come from the kernel, in seconds; 0 while something comes, or nothing is expected.
 function silence(board) {
-  const over = board.get("life").startsWith("The session is closed");
+  const over = /^The (session|recorder) is closed/.test(board.get("life"));
   const s = (performance.now() - (board.rnHeardAt ?? performance.now())) / 1000;
   return over || s < SILENT_S ? 0 : Math.floor(s);
 }

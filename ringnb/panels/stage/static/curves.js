@@ -28,4 +28,4 @@ async function render({ model, el }) {
   show();
   return () => subscriptions.end();
 }
-export default { render };
+VIEWS.curves = render;
