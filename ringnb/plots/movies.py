@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -91,10 +91,10 @@ def movie(
 
     figure, writer = make_figure(*size), kind(fps=rate)
     # Beside the target, under a name that nobody takes for the film, until it is complete.
-    handle, part = tempfile.mkstemp(suffix=target.suffix, prefix=".", dir=target.parent)
-    os.close(handle)
+    # A temporary file of Python's would be the user's alone to read.
+    part = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:12]}{target.suffix}")
     try:
-        with writer.saving(figure, part, 100):
+        with writer.saving(figure, str(part), 100):
             for one in history:
                 figure.clear()
                 draw(one, figure.subplots())

@@ -30,6 +30,8 @@ def test_a_film_has_a_picture_per_checkpoint(history, tmp_path):
     assert [ms for ms, _ in shown] == [50, 50, 50]
     assert not np.array_equal(shown[0][1], shown[1][1])
     assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # others may read it
 
 
 def test_all_pictures_have_one_scale(history, tmp_path, monkeypatch):
