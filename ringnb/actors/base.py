@@ -53,10 +53,13 @@ class FieldSpec(NamedTuple):
         Units of the values; ``"1"`` for a pure number.
     long_name : str
         What the values are, in words.
+    dtype : dtype-like, optional
+        Of this field of a `CellActor`, where it is not that of the others.
     """
 
     units: str = "1"
     long_name: str = ""
+    dtype: npt.DTypeLike | None = None
 
 
 class Actor(ABC):
@@ -81,7 +84,7 @@ class Actor(ABC):
     fields : mapping of str to FieldSpec
         The fields in the order of the first axis of ``now``.
     dtype : numpy.dtype
-        One for all fields.
+        One for all fields. Where they differ, a structured one that names that of each field.
     levels : int
         Levels that a checkpoint holds: 2 if a step needs the level before ``now``, else 1.
     diverging : bool
@@ -206,6 +209,13 @@ class Actor(ABC):
         return (self.levels * len(self.fields), *self._shape)
 
     @property
+    def dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """The dtype of each field."""
+        if self.dtype.names is None:
+            return (self.dtype,) * len(self.fields)
+        return tuple(self.dtype[name] for name in self.fields)
+
+    @property
     def field_attrs(self) -> dict[str, dict[str, Any]]:
         """Units, long name and dimension names of every stored field."""
         attrs = {}
@@ -218,7 +228,7 @@ class Actor(ABC):
         return attrs
 
     @abstractmethod
-    def start(self, slot: int = 0) -> npt.NDArray[Any]:
+    def start(self, slot: int = 0) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
         """Return the state that an actor in this slot starts from.
 
         Parameters
@@ -229,7 +239,8 @@ class Actor(ABC):
         Returns
         -------
         (levels * fields, *grid) array of `dtype`
-            All fields of ``now``, then, if `levels` is 2, all of the level before it.
+            All fields of ``now``, then, if `levels` is 2, all of the level before it. Where the fields
+            have several dtypes, an array ``(*grid)`` for each name in `stored_fields` instead.
         """
 
     def start_params(self, slot: int = 0) -> dict[str, float]:
@@ -374,7 +385,8 @@ class Actor(ABC):
         Parameters
         ----------
         now, before : (fields, nz, ny, nx) array
-            The levels, always with three grid axes; missing ones have length 1. ``before`` is what
+            The levels, always with three grid axes; missing ones have length 1. As in an update,
+            the first index is a field. ``before`` is what
             the update gets as ``next``: only if `levels` is 2 does it hold anything.
         params : (16,) float64 array
             The actor's parameters.

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.checks import check_name, check_number
-from ringnb.actors.base import MAX_ARRAYS, Actor
+from ringnb.actors.base import MAX_ARRAYS, Actor, FieldSpec
 
 __all__ = [
     "DTYPES",
     "Start",
+    "State",
     "check_arrays",
     "check_axes",
     "check_dtype",
+    "check_fields",
     "check_limits",
     "check_positive",
     "check_start",
+    "check_state",
+    "state_of",
 ]
 
+State: TypeAlias = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]  # as `Actor.start` returns it
 Start: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike] | None
 DTYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
 
@@ -36,7 +41,10 @@ def check_start(start: Start, actor: Actor, *, finite: bool = True) -> npt.NDArr
     """
     if start is None:
         return None
-    given = _stacked(start, actor) if isinstance(start, Mapping) else np.asarray(start)
+    if isinstance(start, Mapping):
+        given = np.stack(list(_by_name(start, actor).values()))
+    else:
+        given = np.asarray(start)
     if given.shape == actor.shape and len(actor.fields) == 1:
         given = np.stack([given] * actor.levels)
     if given.shape != actor.state_shape:
@@ -45,23 +53,48 @@ def check_start(start: Start, actor: Actor, *, finite: bool = True) -> npt.NDArr
             f"{actor.state_shape} (levels * fields, *grid)"
         )
         raise ValueError(msg)
+    return _converted(given, actor.dtype, "start", finite=finite)
+
+
+def check_state(start: Start, actor: Actor) -> State | None:
+    """Return what `check_start` does, or arrays by name where fields have several dtypes."""
+    if actor.dtype.names is None or start is None:
+        return check_start(start, actor, finite=False)
+    if not isinstance(start, Mapping):
+        msg = (
+            "start must map names to arrays where fields have several dtypes, here "
+            f"{', '.join(f'{n}: {d}' for n, d in zip(actor.fields, actor.dtypes, strict=True))}; "
+            f"got {type(start).__name__}"
+        )
+        raise TypeError(msg)
+    arrays, kinds = _by_name(start, actor), actor.dtypes * actor.levels
+    return {
+        name: _converted(array, dtype, f"start[{name!r}]", finite=False)
+        for (name, array), dtype in zip(arrays.items(), kinds, strict=True)
+    }
+
+
+def _converted(
+    given: npt.NDArray[Any], dtype: np.dtype[Any], what: str, *, finite: bool
+) -> npt.NDArray[Any]:
+    """Return a copy of what is given in a dtype that can hold its values."""
     if given.dtype.kind not in "biuf":
-        msg = f"start has dtype {given.dtype}, needed is something that fits {actor.dtype}"
+        msg = f"{what} has dtype {given.dtype}, needed is something that fits {dtype}"
         raise ValueError(msg)
     with np.errstate(over="ignore", invalid="ignore"):  # the result is checked below
-        state = given.astype(actor.dtype)
-    if actor.dtype.kind in "iu" and not np.array_equal(state, given):
-        msg = f"start holds values that {actor.dtype} cannot hold"
+        state = given.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(state, given):
+        msg = f"{what} holds values that {dtype} cannot hold"
         raise ValueError(msg)
     if finite and not np.isfinite(state).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(state))[0])
-        msg = f"start must be finite as {actor.dtype}, got {given[at]!r} at {at}"
+        msg = f"{what} must be finite as {dtype}, got {given[at]!r} at {at}"
         raise ValueError(msg)
     return state
 
 
-def _stacked(start: Mapping[str, npt.ArrayLike], actor: Actor) -> npt.NDArray[Any]:
-    """Return the arrays of a start by name as one, in the order of a state."""
+def _by_name(start: Mapping[str, npt.ArrayLike], actor: Actor) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a start by stored name, in the order of a state."""
     names, found = actor.stored_fields, {str(name): np.asarray(a) for name, a in start.items()}
     missing = [name for name in actor.fields if name not in found]
     unknown = [name for name in found if name not in names]
@@ -83,7 +116,15 @@ def _stacked(start: Mapping[str, npt.ArrayLike], actor: Actor) -> npt.NDArray[An
                 f"{actor.shape}"
             )
             raise ValueError(msg)
-    return np.stack(arrays)
+    return dict(zip(names, arrays, strict=True))
+
+
+def state_of(actor: Actor, make: Callable[..., npt.NDArray[Any]]) -> State:
+    """Return a state of arrays that `make` returns for a shape and a dtype, as `Actor.start` does."""
+    if actor.dtype.names is None:
+        return make(actor.state_shape, actor.dtype)
+    kinds = zip(actor.stored_fields, actor.dtypes * actor.levels, strict=True)
+    return {name: make(actor.shape, dtype) for name, dtype in kinds}
 
 
 def check_arrays(arrays: object) -> dict[str, npt.NDArray[Any]]:
@@ -156,6 +197,26 @@ def check_axes(actor: Actor, ndim: int) -> None:
     if len(actor.shape) != ndim:
         msg = f"{type(actor).__name__} needs a shape of {ndim} axes, got {actor.shape}"
         raise ValueError(msg)
+
+
+def check_fields(
+    fields: Sequence[str] | Mapping[str, Any], dtype: np.dtype[Any]
+) -> dict[str, tuple[FieldSpec, np.dtype[Any]]]:
+    """Return what each field is, and its dtype, which is `dtype` unless it has its own.
+
+    A `TypeError` or `ValueError` names the field that is neither a `FieldSpec` nor a dtype.
+    """
+    given = fields if isinstance(fields, Mapping) else dict.fromkeys(fields)
+    found = {}
+    for name, what in given.items():
+        check_name(name, "field name")
+        spec = what if isinstance(what, FieldSpec) else FieldSpec(dtype=what)
+        try:
+            found[name] = spec, dtype if spec.dtype is None else check_dtype(spec.dtype)
+        except (TypeError, ValueError) as error:
+            msg = f"fields[{name!r}] must be a FieldSpec or a dtype, got {what!r}: {error}"
+            raise type(error)(msg) from None
+    return found
 
 
 def check_dtype(dtype: object) -> np.dtype[Any]:

@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from ringnb._support.checks import check_bool, check_int, check_name, check_slot
 from ringnb.actors.base import MAX_PARAMS, MAX_REACH, MAX_STAGES, Actor, FieldSpec
-from ringnb.actors.checks import DTYPES, Start, check_arrays, check_dtype, check_limits, check_start
+from ringnb.actors.checks import (
+    DTYPES,
+    Start,
+    State,
+    check_arrays,
+    check_dtype,
+    check_fields,
+    check_limits,
+    check_state,
+    state_of,
+)
 from ringnb.actors.reductions import Reduction, check_reductions
 from ringnb.actors.trial import try_reduction, try_update
 from ringnb.actors.update_rules import check_references, check_text
@@ -36,8 +46,9 @@ class CellActor(Actor):
         Left out where `stages` are given.
     shape : tuple of int
         Grid points per axis, one to three axes.
-    fields : sequence of str or mapping of str to FieldSpec, default ("u",)
-        Names of the fields, in the order of the first axis of ``now``.
+    fields : sequence of str, or mapping of str to FieldSpec or dtype-like, default ("u",)
+        Names of the fields, in the order of the first axis of ``now``; what each is; or the dtype of
+        each, ``{"u": "float64", "wall": "uint8"}``.
     params : mapping of str to float, optional
         ``params[0]`` is the first. At most 16. ``dt`` (seconds per step) and ``dx`` (metres per cell),
         if there are any of these names, label the axes of plots.
@@ -50,7 +61,7 @@ class CellActor(Actor):
     start_time : float, optional
         The simulated time of the start state, seconds; by default `start_step` times ``dt``.
     dtype : dtype-like, default "float32"
-        One for all fields.
+        Of all fields that `fields` gives none of their own. See the notes.
     levels : {1, 2}, default 1
         2 if a step reads ``next``, as a scheme of second order in time does. With `stages`, 2 if the
         first stage reads it.
@@ -117,6 +128,11 @@ class CellActor(Actor):
     With `reach`, all reads of ``now`` in the cells that are tried are followed: one that is farther away
     is refused, and so is one that is no single value ``now[field, y, x]``. Results do not depend on it.
 
+    Fields may have several dtypes. ``now[1, y, x]`` has that of field 1 then; a field whose number is
+    computed, as in a loop over fields, is read in the dtype that can hold the values of all, which is
+    float64 for integers of 32 bits beside floats. The number of a field is an integer or constant, no
+    slice. `start` is a mapping of names then.
+
     For speed write the cell with one expression and choose neighbours by conditional expressions,
     ``now[0, y - 1, x] if y > 0 else now[0, ny - 1, x]``: such a function runs as fast as the built-in
     models. An ``if`` around the assignment keeps the inner loop from being vectorised.
@@ -134,7 +150,7 @@ class CellActor(Actor):
         update: Callable[..., None] | None = None,
         shape: tuple[int, ...] = (),
         *,
-        fields: Sequence[str] | Mapping[str, FieldSpec] = ("u",),
+        fields: Sequence[str] | Mapping[str, FieldSpec | npt.DTypeLike] = ("u",),
         params: Mapping[str, float] | None = None,
         start: Start | Callable[[int], Start] = None,
         start_step: int = 0,
@@ -172,12 +188,7 @@ class CellActor(Actor):
             raise ValueError(msg)
         if isinstance(fields, str):
             fields = (fields,)
-        specs = fields if isinstance(fields, Mapping) else {name: FieldSpec() for name in fields}
-        for name, spec in specs.items():
-            check_name(name, "field name")
-            if not isinstance(spec, FieldSpec):
-                msg = f"fields[{name!r}] must be a FieldSpec, got {spec!r}"
-                raise TypeError(msg)
+        specs = check_fields(fields, check_dtype(dtype))
         if not specs:
             msg = "fields is empty: an actor has at least one field"
             raise ValueError(msg)
@@ -188,13 +199,15 @@ class CellActor(Actor):
         if inject is not None:
             parameters = ["now", "before", "params", "z", "y", "x", "amplitude"]
             self.inject = _plain("inject", inject, parameters)  # type: ignore[method-assign]  # as the class allows
-        self.fields = dict(specs)
-        self.dtype = check_dtype(dtype)
+        self.fields = {name: spec for name, (spec, _) in specs.items()}
+        kinds = [(name, kind) for name, (_, kind) in specs.items()]
+        several = len({kind for _, kind in kinds}) > 1
+        self.dtype = np.dtype(kinds) if several else kinds[0][1]
         self.levels = levels
         name = self.update.__name__ if kernel_type is None else kernel_type
         self.kernel_type = check_name(name.strip("<>"), "kernel_type")
         self._make_start = start if callable(start) else None
-        self._start = None if callable(start) else check_start(start, self, finite=False)
+        self._start = None if callable(start) else check_state(start, self)
         if reach is not None:
             self.reach = check_int(reach, "reach", 0, MAX_REACH, why="cells")
         self.boundscheck = check_bool(boundscheck, "boundscheck")
@@ -208,8 +221,10 @@ class CellActor(Actor):
             check_references(value, arrays=len(self._arrays), reduces=True)
         # A start that is called may draw from a generator: it is called when it is needed, not here.
         self._tried = self._make_start is None
-        state = np.broadcast_to(np.zeros(1, self.dtype), self.state_shape)
-        self._try((state if self._start is None else self._start) if self._tried else None)
+        state = self._start
+        if state is None:
+            state = state_of(self, lambda n, dtype: np.broadcast_to(np.zeros(1, dtype), n))
+        self._try(state if self._tried else None)
 
     @property
     def stages(self) -> tuple[Callable[..., None], ...]:
@@ -231,7 +246,7 @@ class CellActor(Actor):
         """What a reduction's function takes."""
         return ["now", "params", "step", *self.dims, *self._arrays]
 
-    def _try(self, state: npt.NDArray[Any] | None) -> None:
+    def _try(self, state: State | None) -> None:
         """Try each stage once, the first one as such, and where it comes again as a later one."""
         for update, later in dict.fromkeys((f, i > 0) for i, f in enumerate(self._stages)):
             try_update(self, update, state, later=later)
@@ -239,11 +254,11 @@ class CellActor(Actor):
             assert isinstance(value, FunctionType)
             try_reduction(self, value, state)
 
-    def start(self, slot: int = 0) -> npt.NDArray[Any]:
+    def start(self, slot: int = 0) -> State:
         """Return the state given, or zeros."""
         check_slot(slot, "slot")
         if self._make_start is not None:
-            made = check_start(self._make_start(slot), self, finite=False)
+            made = check_state(self._make_start(slot), self)
             if made is None:
                 msg = f"start({slot}) returned None: it must return an array of {self.state_shape}"
                 raise ValueError(msg)
@@ -251,7 +266,11 @@ class CellActor(Actor):
                 self._try(made)
                 self._tried = True
             return made
-        return np.zeros(self.state_shape, self.dtype) if self._start is None else self._start.copy()
+        if self._start is None:
+            return state_of(self, np.zeros)
+        if isinstance(self._start, dict):
+            return {name: array.copy() for name, array in self._start.items()}
+        return self._start.copy()
 
 
 def from_arrays(
@@ -268,13 +287,13 @@ def from_arrays(
     Parameters
     ----------
     arrays : mapping of str to array
-        An array ``(*grid)`` for each field, all of one shape and one dtype. They are copied.
+        An array ``(*grid)`` for each field, all of one shape. They are copied.
     update : callable, optional
         Computes the next state of one cell, see `CellActor`; ``now[0]`` is the first field. Left out
         where ``stages=`` are given.
     **options : object
         Other parameters of `CellActor`, such as ``params={"dt": 0.01}``, ``start_step=500``,
-        ``start_time=5.0``.
+        ``start_time=5.0``. A ``dtype=`` is for all fields.
 
     Returns
     -------
@@ -284,7 +303,7 @@ def from_arrays(
     Raises
     ------
     TypeError, ValueError
-        If shapes or dtypes differ, or as `CellActor`.
+        If shapes differ, or as `CellActor`.
 
     Examples
     --------
@@ -297,28 +316,26 @@ def from_arrays(
         msg = f"arrays must map names to arrays, such as {{'u': u}}, got {arrays!r}"
         raise TypeError(msg)
     found = {str(name): np.asarray(array) for name, array in arrays.items()}
-    for what, values in (
-        ("shapes", {name: a.shape for name, a in found.items()}),
-        ("dtypes", {name: a.dtype.name for name, a in found.items()}),
-    ):
-        if len(set(values.values())) > 1:
-            msg = f"the arrays have different {what}, {values}: an actor has one for all its fields"
-            raise ValueError(msg)
-    first = next(iter(found.values()))
-    if first.dtype.name not in DTYPES and "dtype" not in options:
+    shapes = {name: a.shape for name, a in found.items()}
+    if len(set(shapes.values())) > 1:
         msg = (
-            f"the arrays have dtype {first.dtype}, and no kernel computes with that: give one of "
-            f"dtype={', '.join(map(repr, DTYPES))}"
+            f"the arrays have different shapes, {shapes}: an actor has one grid for all its fields"
         )
         raise ValueError(msg)
+    for name, array in found.items():
+        if array.dtype.name not in DTYPES and "dtype" not in options:
+            msg = (
+                f"the array {name!r} has dtype {array.dtype}, and no kernel computes with that: make it "
+                f"one of {', '.join(DTYPES)} ({name}.astype('uint8'), say), or give dtype= for all"
+            )
+            raise ValueError(msg)
     names = [n for n in found if not n.endswith("_previous") or n[: -len("_previous")] not in found]
     derived: dict[str, Any] = {
-        "fields": names,
+        "fields": names if "dtype" in options else {name: found[name].dtype for name in names},
         "start": found,
-        "dtype": first.dtype,
         "levels": 1 if len(names) == len(found) else 2,
     }
-    return CellActor(update, first.shape, **(derived | options))
+    return CellActor(update, found[names[0]].shape, **(derived | options))
 
 
 def _stages(

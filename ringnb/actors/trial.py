@@ -27,7 +27,10 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ringnb._support.checks import is_integer
 from ringnb._support.text import counted
+from ringnb.actors import levels
 from ringnb.actors.base import MAX_REACH, Actor
+from ringnb.actors.checks import State, state_of
+from ringnb.actors.levels import level_of
 from ringnb.actors.uncompiled import uncompiled
 from ringnb.actors.update_rules import (
     TAKEN_AS_IT_IS,
@@ -48,6 +51,7 @@ _OLD = (
     "from another"
 )
 _READ = "What the stage before this one has read is there, not what that stage wrote"
+_OWN = (__file__, levels.__file__)
 _NUMPY = str(Path(np.__file__).parent)
 _STEPS = (0, 1)
 _LIBRARY = os.path.dirname(os.__file__)
@@ -102,9 +106,13 @@ class _Cell:
     """What an update does with ``next``: its own cell there, and a value per field for all others."""
 
     def __init__(
-        self, dtype: np.dtype[Any], at: tuple[int, ...], own: list[Any], others: list[Any]
+        self,
+        dtypes: Sequence[np.dtype[Any]],
+        at: tuple[int, ...],
+        own: list[Any],
+        others: list[Any],
     ) -> None:
-        self.dtype, self.at, self.others = dtype, at, others
+        self.dtypes, self.at, self.others = dtypes, at, others
         self.values = list(own)
         self.written = [False] * len(own)
         self.reads: list[tuple[bool, str, int]] = []  # whether of its own cell, and the line
@@ -121,19 +129,21 @@ class _Cell:
         """Write one value, as compiled code does."""
         if index[1:] != self.at:
             raise _Fault(writes_another, _place_of(_users_frame()))
-        if self.dtype.kind in "iu":
-            bits = 8 * self.dtype.itemsize
+        dtype = self.dtypes[index[0]]
+        if dtype.kind in "iu":
+            bits = 8 * dtype.itemsize
             value = int(value) % 2**bits
-            if self.dtype.kind == "i" and value >= 2 ** (bits - 1):
+            if dtype.kind == "i" and value >= 2 ** (bits - 1):
                 value -= 2**bits
         else:
-            value = self.dtype.type(value)
+            value = dtype.type(value)
         self.values[index[0]] = value
         self.written[index[0]] = True
 
     def bits(self) -> bytes:
         """Return what the cell holds after the step."""
-        return np.array(self.values, self.dtype).tobytes()
+        pairs = zip(self.values, self.dtypes, strict=True)
+        return b"".join(np.array(value, dtype).tobytes() for value, dtype in pairs)
 
 
 class _Next(NDArrayOperatorsMixin):
@@ -142,7 +152,7 @@ class _Next(NDArrayOperatorsMixin):
     def __init__(self, cell: _Cell, axes: Sequence[range | int]) -> None:
         self._cell, self._axes = cell, axes
         self.shape = tuple(len(axis) for axis in axes if isinstance(axis, range))
-        self.ndim, self.dtype = len(self.shape), cell.dtype
+        self.ndim, self.dtype = len(self.shape), np.result_type(*cell.dtypes)
 
     @property
     def size(self) -> int:
@@ -213,7 +223,7 @@ def _array(value: Any) -> Any:
 def _users_frame() -> FrameType:
     """Return the frame outside this module that is being run."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename == __file__:
+    while frame is not None and frame.f_code.co_filename in _OWN:
         frame = frame.f_back
     assert frame is not None
     return frame
@@ -228,7 +238,7 @@ def _place_raised(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if name != __file__ and not name.startswith(_NUMPY):
+        if name not in _OWN and not name.startswith(_NUMPY):
             found = place(name, trace.tb_lineno)
         trace = trace.tb_next
     return found
@@ -252,7 +262,7 @@ class _Trial:
         self,
         actor: Actor,
         update: FunctionType,
-        now: npt.NDArray[Any],
+        now: Any,
         params: npt.NDArray[Any],
         *,
         later: bool = False,
@@ -264,13 +274,17 @@ class _Trial:
         # Before the write, a later stage finds in `next` what the stage before it has read.
         self._later, self.stored = later, actor.levels == 2 or later
         self._update, self._code = uncompiled(update), update.__code__
-        self.now, self._params = now.view(_Now), params.view(_Params)
+        fields = [now] if isinstance(now, np.ndarray) else list(now)
+        seen = [field.view(_Now) for field in fields]
+        self.now = seen[0] if isinstance(now, np.ndarray) else level_of(seen)
+        self._params = params.view(_Params)
         self._arrays = [array.view(_Array) for array in actor.arrays.values()]
-        for array in (self.now, self._params, *self._arrays):
+        for array in (*seen, self._params, *self._arrays):
             array.flags.writeable = False
         self._returned_at = self._code.co_firstlineno
         self._deadline = 0.0
         self._cell: tuple[int, tuple[int, ...]] = 0, ()  # that is being run, behind its step
+        self._follows = False
         self.tells_exceptions = False  # by `_Fault`, also those that say nothing of the arrays
 
     def run(
@@ -278,7 +292,7 @@ class _Trial:
     ) -> _Cell | None:
         """Compute one cell; None if that cannot be done here. Raises `_Fault`."""
         self._cell = step, at
-        cell = _Cell(self.actor.dtype, at, own, others)
+        cell = _Cell(self.actor.dtypes, at, own, others)
         whole = _Next(cell, [range(n) for n in self.now.shape])
         try:
             levels = (self.now,) if self._reduces else (self.now, whole)
@@ -303,12 +317,21 @@ class _Trial:
     def _line_returned(self) -> str:
         return place(self._code.co_filename, self._returned_at)
 
+    def follow_reads(self) -> None:
+        """Have `follow` told every index of ``now`` from here on."""
+        self._follows = True
+        if isinstance(self.now, _Now):
+            self.now.follow = self.follow
+            return
+        for field in self.now:  # which do not see the number of their field
+            field.follow = lambda index: self.follow((0, *np.index_exp[index]))
+
     def follow(self, index: Any) -> None:
         """Raise `_Fault` if a read of ``now`` goes farther than the actor's reach, or may do so."""
         step, at = self._cell
         where = _place_of(_users_frame())
         indices = index if isinstance(index, tuple) else (index,)
-        if len(indices) != self.now.ndim or not all(map(is_integer, indices)):
+        if len(indices) != len(self.now.shape) or not all(map(is_integer, indices)):
             raise _Fault(self._reads_several, where)
         farthest = 0
         for i, own, n in zip(indices[1:], at, self.actor.shape, strict=True):
@@ -424,7 +447,7 @@ class _Trial:
                     if traced:
                         sys.settrace(None)
         except (_Enough, _Fault) as end:
-            if isinstance(end, _Enough) and self.now.follow is None:
+            if isinstance(end, _Enough) and not self._follows:
                 return
             fault = end if isinstance(end, _Fault) else self.untried(*self._cell)
             what, remedy = fault.say(self.names)
@@ -435,7 +458,7 @@ class _Trial:
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
         # What the standard library does here may be the callback of a weak reference: an exception is
         # lost there, and the callback is left half done.
-        if frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(_LIBRARY):
+        if frame.f_code.co_filename in _OWN or frame.f_code.co_filename.startswith(_LIBRARY):
             return None
         if event == "return" and frame.f_code is self._code:
             self._returned_at = frame.f_lineno
@@ -456,32 +479,27 @@ class _Trial:
 def try_update(
     actor: Actor,
     update: FunctionType,
-    state: npt.NDArray[Any] | None,
+    state: State | None,
     *,
     later: bool = False,
 ) -> None:
     """Try a stage on some cells of a state; `ValueError` with the line if something is wrong.
 
-    `state` is ``(levels * fields, *grid)``; a stage `later` than the first gets it as well, though it
+    `state` is as `Actor.start` returns it; a stage `later` than the first gets it as well, though it
     will find what the stages before it make of it. Without one, where it is made later, only what no
     state could make right is looked for.
     """
-    fields = len(actor.fields)
-    shape = (fields, *actor.shape)
-    if state is None:
-        now = before = np.broadcast_to(np.ones(1, actor.dtype), shape)
-    else:
-        now, before = state[:fields], state[-fields:]
+    now, before = _levels_of(actor, state)
     values = [*actor.params.values(), *(1.0 for _ in actor.reductions)]
     trial = _Trial(actor, update, now, np.array(values, np.float64), later=later)
     if actor.reach is not None:
-        trial.now.follow = trial.follow
+        trial.follow_reads()
     with trial.limited(_LIMIT_S if actor.reach is None else _LONGER_S):
         samples = list(_extremes(now))
         steps = [actor.start_step + k for k in _STEPS]
         for step, at in itertools.product(steps, dict.fromkeys((*_places(actor.shape), *samples))):
             own, second = values_at(before, at), values_at(now, at)
-            others = _different(second, [values_at(now, one) for one in samples], actor.dtype)
+            others = _different(second, [values_at(now, one) for one in samples], actor.dtypes)
             cell = trial.run(step, at, own, second)
             if cell is None and actor.reach is not None:
                 raise trial.untried(step, at)
@@ -489,14 +507,20 @@ def try_update(
                 trial.check_hidden(step, at, cell, own if trial.stored else others, others)
 
 
-def try_reduction(actor: Actor, value: FunctionType, state: npt.NDArray[Any] | None) -> None:
-    """Try the function of a reduction on some cells of a state; `ValueError` if something is wrong."""
+def _levels_of(actor: Actor, state: State | None) -> tuple[Any, Any]:
+    """Return the two levels of a state, which are one if it has no other; without a state, of ones."""
     fields = len(actor.fields)
     if state is None:
-        state = np.broadcast_to(np.ones(1, actor.dtype), (fields, *actor.shape))
+        state = state_of(actor, lambda shape, dtype: np.broadcast_to(np.ones(1, dtype), shape))
+    arrays = list(state.values()) if isinstance(state, dict) else state
+    return level_of(arrays[:fields]), level_of(arrays[-fields:])
+
+
+def try_reduction(actor: Actor, value: FunctionType, state: State | None) -> None:
+    """Try the function of a reduction on some cells of a state; `ValueError` if something is wrong."""
     # Without the numbers of the reductions: what one is may not depend on another, or on the last step.
     params = np.array(list(actor.params.values()), np.float64)
-    trial = _Trial(actor, value, state[:fields], params, reduces=True)
+    trial = _Trial(actor, value, _levels_of(actor, state)[0], params, reduces=True)
     with trial.limited(_LIMIT_S):
         for at in dict.fromkeys(_places(actor.shape)):
             trial.run(actor.start_step, at, [], [])
@@ -509,8 +533,8 @@ def _returns_no_number(returned: object, _: Names) -> tuple[str, str]:
 def explain(
     actor: Actor,
     stage: int,
-    now: npt.NDArray[Any],
-    following: npt.NDArray[Any],
+    now: Any,
+    following: Any,
     params: npt.NDArray[np.float64],
     step: int,
     at: tuple[int, ...],
@@ -518,7 +542,7 @@ def explain(
     """Return what a stage did wrong at a cell, by computing it again; empty if that cannot be seen."""
     update = actor.stages[stage]
     assert isinstance(update, FunctionType)
-    trial = _Trial(actor, update, now.view(), params.copy())
+    trial = _Trial(actor, update, now, params.copy())
     trial.tells_exceptions = True
     try:
         with trial.limited(1.0):
@@ -528,17 +552,17 @@ def explain(
     return ""
 
 
-def values_at(level: npt.NDArray[Any], at: tuple[int, ...]) -> list[Any]:
+def values_at(level: Any, at: tuple[int, ...]) -> list[Any]:
     """Return the fields of a cell; integers are Python's."""
-    index: Any = (slice(None), *at)
-    values = level[index]
-    return values.tolist() if level.dtype.kind in "iu" else list(values)
+    return [field[at].item() if field.dtype.kind in "iu" else field[at] for field in level]
 
 
-def _different(first: list[Any], samples: list[list[Any]], dtype: np.dtype[Any]) -> list[Any]:
+def _different(
+    first: list[Any], samples: list[list[Any]], dtypes: Sequence[np.dtype[Any]]
+) -> list[Any]:
     """Return another value for each field, from the state itself if it holds one."""
     found = []
-    for field, value in enumerate(first):
+    for field, (value, dtype) in enumerate(zip(first, dtypes, strict=True)):
         choices = [*(sample[field] for sample in samples), dtype.type(1), dtype.type(0)]
         bits = np.array(value, dtype).tobytes()
         other = next(c for c in choices if np.array(c, dtype).tobytes() != bits)
@@ -555,7 +579,7 @@ def _places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
             yield (*middle[:axis], i, *middle[axis + 1 :])
 
 
-def _extremes(now: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
+def _extremes(now: Any) -> Iterator[tuple[int, ...]]:
     """Yield where the fields have their least and greatest values, among some cells of the grid."""
     grid = now.shape[1:]
     strides = [-(-n // _SAMPLES[len(grid)]) for n in grid]

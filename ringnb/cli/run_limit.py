@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import final
 
 from ringnb.actors.base import Actor
+from ringnb.kernel.layout import state_nbytes
 from ringnb.messages.events import Event, EventLog
 
 __all__ = [
@@ -153,8 +154,7 @@ class CommitTimes:
             if times := self._written.get(slot):
                 total += max(times)
             else:
-                cells = math.prod(actor.shape) * len(actor.stored_fields)
-                guess = _FIRST_S + cells * actor.dtype.itemsize / _BYTES_PER_S
+                guess = _FIRST_S + state_nbytes(actor) / _BYTES_PER_S
                 total += guess if known is None else known
         return _ROOM * total
 

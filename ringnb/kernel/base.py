@@ -271,7 +271,7 @@ class AbstractKernel(ABC):
         )
 
     @abstractmethod
-    def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
+    def staged(self, lane: int, index: int, slot: int) -> tuple[Any, SnapshotFacts]:
         """Return what a snapshot put into a staging buffer.
 
         Parameters
@@ -282,7 +282,8 @@ class AbstractKernel(ABC):
         Returns
         -------
         state : (levels, fields, *grid) array
-            A read-only view; it stays as it is until `release_staging`.
+            A read-only view; it stays as it is until `release_staging`. Where fields have several
+            dtypes, ``state[level, field]`` is an array ``(*grid)``.
         facts : SnapshotFacts
             What the kernel recorded.
         """
@@ -304,7 +305,7 @@ class AbstractKernel(ABC):
         """Give a staging buffer back to the kernel. Any thread, once per snapshot."""
 
     @abstractmethod
-    def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
+    def restore_buffer(self, slot: int) -> Any:
         """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable.
 
         It is one buffer per lane: own it (`KernelClient.loading`) from asking for it until the reply

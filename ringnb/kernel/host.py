@@ -42,7 +42,7 @@ _NO_ARGUMENTS = (0, 0, 0, 0)
 class _StagingViews(NamedTuple):
     """A staging buffer as the snapshots of one actor lie in it, see `ringnb.kernel.layout`."""
 
-    state: npt.NDArray[Any]  # (levels, fields, *grid), read-only
+    state: Any  # (levels, fields, *grid), read-only
     names: tuple[str, ...]  # of the parameters
     params: npt.NDArray[np.float64]  # as many as there are names
     reduced: npt.NDArray[np.float64]  # what the reductions are, behind the parameters
@@ -270,7 +270,7 @@ class LaneKernel(AbstractKernel):
             view.flags.writeable = False
         return SharedWords(*views)
 
-    def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
+    def staged(self, lane: int, index: int, slot: int) -> tuple[Any, SnapshotFacts]:
         """Return what a snapshot put into a staging buffer, ``(levels, fields, *grid)``."""
         views = self._views_of(lane, index, slot)
         return views.state, SnapshotFacts._make(views.facts.tolist())
@@ -296,7 +296,8 @@ class LaneKernel(AbstractKernel):
         if views is None:
             if not self._memory[lane].staging:
                 self.check_alive()  # the memory was released
-            block, actor = self._memory[lane].staging[index], self.actors[slot]
+            block, actor = self._memory[lane].staging[index].view(), self.actors[slot]
+            block.flags.writeable = False  # nor are views of it, then
             views = self._views[index, slot] = _StagingViews(
                 state=layout.state_view(block, actor),
                 names=tuple(actor.params),
@@ -306,7 +307,6 @@ class LaneKernel(AbstractKernel):
                 address=block.ctypes.data,
                 words=layout.staging_tail(actor) // 8 + MAX_PARAMS,
             )
-            views.state.flags.writeable = False
         return views
 
     def release_staging(self, lane: int, index: int) -> None:

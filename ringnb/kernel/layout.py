@@ -3,7 +3,8 @@
 A *lane* is one H2K ring, one K2H ring, the actors that it owns and a team of threads. Every shared
 word has exactly one writer, named below. Nothing here is compiled; compiled code reads the constants.
 
-An actor's state is two level buffers ``A`` and ``B``, each ``(fields, *grid)``. The column ``C_CUR``
+An actor's state is two level buffers ``A`` and ``B``, each ``(fields, *grid)``, or an array ``(*grid)``
+for each field where these have several dtypes (`ringnb.kernel.levels`). The column ``C_CUR``
 says which of them is ``now``.
 
 The restore buffer is a block like an actor's own: level ``now`` at its start, the second level where
@@ -36,7 +37,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import MAX_PARAMS, MAX_STAGES, Actor
+from ringnb.actors.levels import level_of
 from ringnb.actors.reductions import MAX_REDUCTIONS
+from ringnb.kernel.levels import PADDED, field_offsets, mixed_dtypes
 from ringnb.kernel.reductions import partial_count
 
 Words = npt.NDArray[np.int64]
@@ -171,12 +174,15 @@ MEMBER_WORDS = 5 * LINE
 
 def state_nbytes(actor: Actor) -> int:
     """Bytes of the state that a snapshot of this actor holds, without padding and parameters."""
-    return math.prod(actor.state_shape) * actor.dtype.itemsize
+    cells = math.prod(actor.shape)
+    if dtypes := mixed_dtypes(actor):
+        return actor.levels * field_offsets(dtypes, cells)[-1]
+    return actor.levels * len(actor.fields) * cells * actor.dtype.itemsize
 
 
 def padded(nbytes: int) -> int:
     """Round up to the next multiple of 64, the stride of a level in a staging buffer."""
-    return -(-nbytes // 64) * 64
+    return -(-nbytes // PADDED) * PADDED
 
 
 def staging_tail(actor: Actor) -> int:
@@ -213,13 +219,27 @@ def array_table(actor: Actor, places: Sequence[int]) -> Words:
     return table.reshape(-1)
 
 
-def state_view(
-    block: npt.NDArray[np.uint8], actor: Actor, second: int | None = None
-) -> npt.NDArray[Any]:
+def level_view(block: npt.NDArray[np.uint8], actor: Actor, at: int = 0) -> Any:
+    """View the level that begins at so many bytes: (fields, *grid), or a `MixedLevel`."""
+    dtypes = mixed_dtypes(actor)
+    if not dtypes:
+        return np.ndarray((len(actor.fields), *actor.shape), actor.dtype, buffer=block, offset=at)
+    offsets = field_offsets(dtypes, math.prod(actor.shape))
+    return level_of(
+        np.ndarray(actor.shape, dtype, buffer=block, offset=at + offset)
+        for dtype, offset in zip(dtypes, offsets, strict=False)
+    )
+
+
+def state_view(block: npt.NDArray[np.uint8], actor: Actor, second: int | None = None) -> Any:
     """View the levels in a staging or restore buffer as one (levels, fields, *grid) array.
 
+    Where fields have several dtypes, as a level of levels, which takes an index ``[level, field]``.
     `second` is the offset of the second level, bytes; by default right behind the first, padded.
     """
+    if actor.dtype.names is not None:
+        stride = state_nbytes(actor) // actor.levels if second is None else second
+        return level_of(level_view(block, actor, i * stride) for i in range(actor.levels))
     per_level = (len(actor.fields), *actor.shape)
     strides = [actor.dtype.itemsize]
     for n in reversed(per_level[1:]):
@@ -230,12 +250,18 @@ def state_view(
     )
 
 
-def fill_start(levels: npt.NDArray[Any], actor: Actor, slot: int) -> None:
+def fill_start(levels: Any, actor: Actor, slot: int) -> None:
     """Write an actor's start into a `state_view`.
 
     Raises `ValueError`, and writes nothing, if `Actor.start` returns another shape than it says.
     """
-    state = np.ascontiguousarray(actor.start(slot), dtype=actor.dtype)
+    start = actor.start(slot)
+    if isinstance(start, dict):
+        n = len(actor.fields)
+        for i, name in enumerate(actor.stored_fields):
+            levels[i // n, i % n][...] = start[name]
+        return
+    state = np.ascontiguousarray(start, dtype=actor.dtype)
     if state.shape != actor.state_shape:
         msg = (
             f"{actor!r}.start() returned an array of shape {state.shape}; it must return "

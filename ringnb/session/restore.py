@@ -106,12 +106,13 @@ def _why_not(ckpt: Checkpoint, actor: Actor, slot: int) -> str | None:
             f"it holds fields {sorted(ckpt.fields)}, but {here} with fields "
             f"{sorted(actor.stored_fields)}"
         )
-    for name in actor.stored_fields:
+    dtypes = actor.dtypes * actor.levels
+    for name, dtype in zip(actor.stored_fields, dtypes, strict=True):
         array = ckpt[name]
-        if tuple(array.shape) != actor.shape or array.dtype != actor.dtype:
+        if tuple(array.shape) != actor.shape or array.dtype != dtype:
             return (
                 f"its field {name!r} has shape {tuple(array.shape)} and dtype {array.dtype}, but {here} "
-                f"with shape {actor.shape} and dtype {actor.dtype}"
+                f"with shape {actor.shape} and dtype {dtype}"
             )
     return None
 

@@ -60,7 +60,7 @@ class StagingLoan:
             self.abandon()
 
 
-def fields_of(actor: Actor, state: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """View a (levels, fields, *grid) state as the fields that a checkpoint stores."""
+def fields_of(actor: Actor, state: Any) -> dict[str, npt.NDArray[Any]]:
+    """View a state, as `AbstractKernel.staged` returns it, as the fields that a checkpoint stores."""
     n = len(actor.fields)
     return {name: state[i // n, i % n] for i, name in enumerate(actor.stored_fields)}

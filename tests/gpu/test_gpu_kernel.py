@@ -132,3 +132,34 @@ def test_stages_arrays_and_reductions_of_one_kernel_are_the_cpus():
             state = s.state(0)
             found.append((state["u"].tobytes(), dict(state.reduced)))
     assert found[0] == found[1]
+
+
+def _masked(now, following, params, step, y, x):
+    left = now[0, y, x - 1 if x > 0 else now.shape[2] - 1]
+    following[0, y, x] = now[0, y, x] if now[1, y, x] else 0.5 * (now[0, y, x] + left)
+    following[1, y, x] = now[1, y - 1 if y > 0 else now.shape[1] - 1, x]
+    following[2, y, x] = -now[2, y, x]
+
+
+def _signed(now, params, step, y, x):
+    return now[0, y, x] * now[2, y, x]
+
+
+def test_fields_of_several_dtypes_of_one_kernel_are_the_cpus(tmp_path):
+    rng = np.random.default_rng(0)
+    start = {
+        "u": rng.random((37, 53)),
+        "wall": rng.integers(0, 2, (37, 53)).astype("uint8"),
+        "spin": rng.choice(np.array([-1, 1], "int8"), (37, 53)),
+    }
+    actor = rn.actors.from_arrays(start, _masked, reduce={"total": _signed})
+    found = []
+    for backend in ("cpu", "cuda"):
+        config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / f"{backend}.zarr")
+        with rn.Session(actor, backend=backend, config=config) as s:
+            s.run_steps(0, 25)
+            s.restore(0, s.snapshot(0))
+            s.run_steps(0, 5)
+            state = s.state(0)
+            found.append(({n: a.tobytes() for n, a in state.numpy().items()}, dict(state.reduced)))
+    assert found[0] == found[1]

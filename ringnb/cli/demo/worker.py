@@ -29,6 +29,7 @@ from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cli.demo.process import Job
 from ringnb.errors import RingnbError
+from ringnb.kernel.layout import state_nbytes
 from ringnb.session.session import Session
 
 __all__ = ["main"]
@@ -149,7 +150,7 @@ def _work(job: Job, speak: _Speaker) -> None:
                 {
                     "kernel_id": f"{a.kernel_type}_{slot}",
                     "kernel_type": a.kernel_type,
-                    "nbytes": a.start(slot).nbytes,
+                    "nbytes": state_nbytes(a),
                 }
                 for slot, a in enumerate(session.actors)
             ],

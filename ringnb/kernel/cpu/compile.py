@@ -19,6 +19,7 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba
@@ -28,11 +29,13 @@ from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
+from numba.extending import overload, overload_attribute
 
 from ringnb.actors.base import Actor
 from ringnb.kernel import layout
 from ringnb.kernel.atomics import assume, pointer_at
 from ringnb.kernel.caching import DiskCache, all_it_reads, is_own, plain, without_constants
+from ringnb.kernel.levels import define, mixed_dtypes, view_maker
 from ringnb.kernel.reductions import body, joined, start_of
 
 __all__ = ["CompiledActor", "compile_actor", "compile_actors"]
@@ -56,8 +59,8 @@ def _indent(text: str, by: int) -> str:
 
 _HEAD = """
 def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
-    now = carray(now_p, {shape})
-    next = carray(next_p, {shape})
+    now = level(now_p, {shape})
+    next = level(next_p, {shape})
     params = carray(params_p, (16,))
 {arrays}
 """
@@ -96,8 +99,8 @@ _SOURCES = {
 # the state stays as it was before that stage.
 _CHECKED = """
 def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
-    now = carray(now_p, {shape})
-    next = carray(next_p, {shape})
+    now = level(now_p, {shape})
+    next = level(next_p, {shape})
     params = carray(params_p, (16,))
 {arrays}
     fault = carray(params_p, (19,))
@@ -118,8 +121,8 @@ _PLACES = {1: "at", 2: "at // nx, at % nx", 3: "at // (ny * nx), at // nx % ny, 
 _SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
 _INJECT = """
 def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
-    now = carray(now_p, (nf, nz, ny, nx))
-    before = carray(before_p, (nf, nz, ny, nx))
+    now = level(now_p, (nf, nz, ny, nx))
+    before = level(before_p, (nf, nz, ny, nx))
     params = carray(params_p, (16,))
     cell(now, before, params, z, y, x, amplitude)
 """
@@ -146,7 +149,7 @@ def _with_arrays(source: str, actor: Actor) -> str:
 
 _REDUCE = """
 def {name}(now_p, next_p, params_p, step, nf, nz, ny, nx, first, last):
-    now = carray(now_p, {shape})
+    now = level(now_p, {shape})
     params = carray(params_p, (16,))
 {arrays}
     places = carray(params_p, ({columns},)).view(np.int64)
@@ -178,7 +181,15 @@ def _compile_reductions(actor: Actor, arguments: tuple[Any, ...]) -> list[Any]:
         source += f"# {operation}" + ", each index checked: fault" * actor.boundscheck
         cell = plain(value)
         functions.append(
-            _function(f"reduce{ndim}", source, cell, arguments, _SHAPES[ndim], operation)
+            _function(
+                f"reduce{ndim}",
+                source,
+                cell,
+                arguments,
+                mixed_dtypes(actor),
+                _SHAPES[ndim],
+                operation,
+            )
         )
     return functions
 
@@ -206,7 +217,9 @@ def compile_actor(actor: Actor) -> CompiledActor:
     stages = [plain(stage) for stage in actor.stages]
     for stage in stages:
         _check_signature(stage, ndim, list(actor.arrays))
-    element = types.CPointer(numba.from_dtype(actor.dtype))
+    dtypes = mixed_dtypes(actor)
+    # Where fields have several dtypes a level is an address, of what `view_maker` makes of it.
+    element = types.int64 if dtypes else types.CPointer(numba.from_dtype(actor.dtype))
     arguments = (element, element, types.CPointer(types.float64), *((types.int64,) * 7))
     with _compile_lock:
         steps = []
@@ -217,9 +230,9 @@ def compile_actor(actor: Actor) -> CompiledActor:
                 source = source.replace("{per_row}", _CELLS_PER_ROW[ndim])
                 source = source.replace("{stage}", str(number))
             source = _with_arrays(source, actor)
-            steps.append(_function(f"step{ndim}", source, stage, arguments, _SHAPES[ndim]))
+            steps.append(_function(f"step{ndim}", source, stage, arguments, dtypes, _SHAPES[ndim]))
         inject = plain(actor.inject)
-        disturb = _function("inject", _INJECT, inject, (*arguments, types.float64))
+        disturb = _function("inject", _INJECT, inject, (*arguments, types.float64), dtypes)
         addresses = tuple(step.address for step in steps)
         reduced = _compile_reductions(actor, arguments)
         sums = tuple(reduce.address for reduce in reduced)
@@ -246,14 +259,27 @@ def _function(
     source: str,
     cell: Callable[..., None],
     arguments: tuple[Any, ...],
+    dtypes: tuple[str, ...],
     shape: str = "",
     operation: str = "sum",
 ) -> Any:
     """Compile a cell's function into its template, if it is not what it was before."""
-    key = (name, source, arguments, all_it_reads(cell))
+    key = (name, source, arguments, dtypes, all_it_reads(cell))
     if key not in _functions:
-        _functions[key] = _compile(name, source, cell, arguments, shape, operation)
+        _functions[key] = _compile(name, source, cell, arguments, dtypes, shape, operation)
     return _functions[key]
+
+
+@cache
+def _level_of(dtypes: tuple[str, ...], checked: bool) -> Any:
+    """Return the compiled function that makes a level of an address and a shape (fields, *grid)."""
+    view = "carray(pointer_at(address + {at}, {dtype}), {shape})"
+    made = view_maker(dtypes, "address, shape", view, 1, checked)
+    made.__globals__.update(carray=carray, pointer_at=pointer_at)
+    return njit(forceinline=True)(made)
+
+
+define(overload, overload_attribute, types, raises=True)
 
 
 def _origin() -> None:
@@ -307,12 +333,13 @@ def _compile(
     source: str,
     cell: Callable[..., None],
     arguments: tuple[Any, ...],
+    dtypes: tuple[str, ...],
     shape: str,
     operation: str,
 ) -> Any:
     checked = "fault" in source
     own = is_own(cell) and not checked
-    element = arguments[0].dtype
+    element = "_".join(dtypes) or arguments[0].dtype
     # The name is a symbol of the process. One that is loaded from disk must not equal one that is not.
     whose = re.sub(r"\W", "_", f"{cell.__module__}_{cell.__qualname__}") if own else "users"
     name = f"{name}_{element}_{whose}"
@@ -324,6 +351,7 @@ def _compile(
         "join": njit(forceinline=True)(joined[operation]),
         "value": compiled_cell,
         "carray": carray,
+        "level": _level_of(dtypes, checked) if dtypes else carray,
         "assume": assume,
         "np": np,
         "pointer_at": pointer_at,

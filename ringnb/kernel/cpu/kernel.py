@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
-import numpy.typing as npt
 from numba import config
 
 from ringnb._support.checks import check_int
@@ -35,7 +34,7 @@ from ringnb.kernel.cpu.leader import run_leader
 from ringnb.kernel.cpu.passes import pass_of
 from ringnb.kernel.cpu.team import run_member
 from ringnb.kernel.host import LaneKernel, check_sizes
-from ringnb.kernel.layout import LaneMemory, fill_start, state_view
+from ringnb.kernel.layout import LaneMemory, fill_start, level_view, state_view
 from ringnb.kernel.ring import load_word, sleep_for_reply, spin_for_reply, store_word, wake_lane
 
 __all__ = ["CpuKernel"]
@@ -260,7 +259,7 @@ class CpuKernel(LaneKernel):
 
     # -- state -----------------------------------------------------------------------------------
 
-    def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
+    def restore_buffer(self, slot: int) -> Any:
         """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
         memory, row = self._row(slot)
         if not memory.blocks:
@@ -269,7 +268,7 @@ class CpuKernel(LaneKernel):
             memory.restore, self.actors[slot], int(memory.table[row, layout.C_SECOND])
         )
 
-    def live_levels(self, slot: int) -> tuple[npt.NDArray[Any], ...]:
+    def live_levels(self, slot: int) -> tuple[Any, ...]:
         """Return read-only views of the memory that the kernel steps, ``now`` first.
 
         As many (fields, *grid) arrays as a snapshot holds. A race by design, to show what one does: the
@@ -292,19 +291,14 @@ def _kernel_threads() -> int:
     return min(256, cores if cores <= 2 else cores - 1)
 
 
-def _levels(memory: LaneMemory, row: int, actor: Actor) -> tuple[npt.NDArray[Any], ...]:
+def _levels(memory: LaneMemory, row: int, actor: Actor) -> tuple[Any, ...]:
     """Return read-only views of both levels, (fields, *grid) each, ``now`` first."""
     facts = memory.table[row]
-    block = memory.blocks[int(facts[layout.C_A])]
-    shape = (len(actor.fields), *actor.shape)
-    levels = [
-        np.ndarray(shape, actor.dtype, buffer=block, offset=offset)
-        for offset in (0, int(facts[layout.C_SECOND]))
-    ]
+    block = memory.blocks[int(facts[layout.C_A])].view()
+    block.flags.writeable = False  # nor are views of it, then
+    levels = [level_view(block, actor, at) for at in (0, int(facts[layout.C_SECOND]))]
     if facts[layout.C_CUR]:
         levels.reverse()
-    for level in levels:
-        level.flags.writeable = False
     return tuple(levels)
 
 

@@ -50,7 +50,7 @@ class Pass(NamedTuple):
 
 def pass_of(actor: Actor) -> Pass:
     """Return how to go over an actor's rows; one step at a time where each needs the whole grid."""
-    row_bytes = len(actor.fields) * math.prod(actor.shape[1:]) * actor.dtype.itemsize
+    row_bytes = math.prod(actor.shape[1:]) * sum(dtype.itemsize for dtype in actor.dtypes)
     rows = max(1, _CACHE_BYTES // (2 * row_bytes))
     reach, depth = actor.reach or 0, 1
     whole = len(actor.stages) > 1 or actor.reductions or actor.boundscheck

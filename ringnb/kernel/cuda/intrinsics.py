@@ -16,10 +16,13 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import config, cuda
+
+from ringnb.kernel.levels import define, view_maker
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
@@ -122,7 +125,14 @@ else:
 
     from llvmlite import ir
     from numba.cuda import cgutils, types
-    from numba.cuda.extending import core_models, intrinsic, lower_builtin, register_model
+    from numba.cuda.extending import (
+        core_models,
+        intrinsic,
+        lower_builtin,
+        overload,
+        overload_attribute,
+        register_model,
+    )
     from numba.cuda.np import arrayobj
     from numba.cuda.np.arrayobj import populate_array
 
@@ -442,6 +452,8 @@ else:
 
         return window, put
 
+    define(overload, overload_attribute, types, raises=False)
+
     @function
     def raw(array: Any) -> Any:
         """Return the array."""
@@ -456,3 +468,15 @@ else:
     def add(words: Any, index: Any, value: Any) -> None:
         """Add to a word of the device modulo 2**64, atomically."""
         cuda.atomic.add(words, index, value)
+
+
+@cache
+def mixed_level(dtypes: tuple[str, ...]) -> Any:
+    """Return the function that views words as a level of fields of several dtypes.
+
+    It takes what `grid` takes, with any element, and the shape (fields, *grid).
+    """
+    view = "words_as(words, start + {at}, {dtype}, {shape})"
+    made = view_maker(dtypes, "words, start, element, shape", view, 8, False)
+    made.__globals__["words_as"] = grid
+    return function(made)

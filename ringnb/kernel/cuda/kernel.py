@@ -450,7 +450,7 @@ class CudaKernel(LaneKernel):
                 self._arrived(lane, index)
         super().release_staging(lane, index)
 
-    def restore_buffer(self, slot: int) -> npt.NDArray[Any]:
+    def restore_buffer(self, slot: int) -> Any:
         """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
         return state_view(self._row(slot)[0].restore, self.actors[slot])
 

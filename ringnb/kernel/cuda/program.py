@@ -25,6 +25,7 @@ from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
+from ringnb.kernel.levels import mixed_dtypes
 
 __all__ = ["CellCode", "ReduceCode", "build", "cell_codes", "compile_cells", "reduce_codes"]
 
@@ -34,8 +35,8 @@ _CELLS = """
 def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, stride):
     # Lengths are below 2**31.
     nz, ny, nx, first, stride = low(nz), low(ny), low(nx), low(first), low(stride)
-    now = grid(state, now_at, element, {shape})
-    next = grid(state, next_at, element, {shape})
+    now = level(state, now_at, element, {shape})
+    next = level(state, next_at, element, {shape})
 {arrays}    lane, warp, warps = low(first % WARP), low(first // WARP), low(stride // WARP)
     length, lines, columns = {walk}
     # A column is cut into parts where there are fewer than keep all warps busy.
@@ -115,8 +116,8 @@ def _together(walk: _Walk, count: int, more: str, *, known: bool) -> str:
 
 _INJECT = """
 def disturb(state, now_at, before_at, params, nf, nz, ny, nx, z, y, x, amplitude):
-    now = grid(state, now_at, element, (nf, nz, ny, nx))
-    before = grid(state, before_at, element, (nf, nz, ny, nx))
+    now = level(state, now_at, element, (nf, nz, ny, nx))
+    before = level(state, before_at, element, (nf, nz, ny, nx))
     inject(now, before, params, z, y, x, amplitude)
 """
 _SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
@@ -128,7 +129,7 @@ _LENGTH = "low(state[arrays_at + {at}]), "
 
 _REDUCE = """
 def reduce(state, now_at, params, step, arrays_at, partials_at, nf, nz, ny, nx, first, stride):
-    now = grid(state, now_at, element, {shape})
+    now = level(state, now_at, element, {shape})
     partials = grid(state, partials_at, float64, ({count} * nz * ny,))
     last = nz * ny
 {arrays}
@@ -141,7 +142,7 @@ class CellCode(NamedTuple):
 
     update: Callable[..., None]
     inject: Callable[..., None]
-    dtype: str
+    dtype: str | tuple[str, ...]  # of each field, if there are several
     ndim: int
     arrays: tuple[tuple[str, int], ...]  # dtype and axes of each
     fields: int
@@ -151,14 +152,15 @@ class CellCode(NamedTuple):
 def cell_codes(actor: Actor) -> tuple[CellCode, ...]:
     """Return the kinds of an actor's stages."""
     arrays = tuple((array.dtype.name, array.ndim) for array in actor.arrays.values())
-    same = plain(actor.inject), actor.dtype.name, len(actor.shape), arrays, len(actor.fields)
+    dtypes = mixed_dtypes(actor) or actor.dtype.name
+    same = plain(actor.inject), dtypes, len(actor.shape), arrays, len(actor.fields)
     return tuple(CellCode(plain(update), *same, together(actor, update)) for update in actor.stages)
 
 
 def together(actor: Actor, update: Callable[..., None]) -> int:
     """Return how many cells a thread computes at a time with an update."""
-    # One that is not replayable may read ``next`` of other cells.
-    if not actor.replayable or not _is_short(update):
+    # One that is not replayable may read ``next`` of other cells; a window is of one dtype.
+    if mixed_dtypes(actor) or not actor.replayable or not _is_short(update):
         return 1
     own = len(actor.fields) * actor.dtype.itemsize
     return next((n for n in (4, 2) if n * own <= _REGISTER_BYTES), 1)
@@ -188,7 +190,7 @@ class ReduceCode(NamedTuple):
 
     operation: str
     value: Callable[..., Any]
-    dtype: str
+    dtype: str | tuple[str, ...]  # of each field, if there are several
     ndim: int
     arrays: tuple[tuple[str, int], ...]
     number: int  # of it, and of all of the actor
@@ -199,7 +201,7 @@ class ReduceCode(NamedTuple):
 def reduce_codes(actor: Actor) -> tuple[ReduceCode, ...]:
     """Return the kinds of an actor's reductions."""
     arrays = tuple((array.dtype.name, array.ndim) for array in actor.arrays.values())
-    same = actor.dtype.name, len(actor.shape), arrays
+    same = mixed_dtypes(actor) or actor.dtype.name, len(actor.shape), arrays
     found = actor.reductions.values()
     return tuple(
         ReduceCode(operation, plain(value), *same, i, len(found), len(actor.params) + i)
@@ -237,8 +239,13 @@ def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: A
         where["count"] = str(kind.of)
         where["body"] = reductions.body(kind.ndim, kind.number, kind.slot, more)
     text = source.format(**where, arrays=lines, more=more)
-    element = np.dtype(kind.dtype).type
-    namespace: dict[str, Any] = {"element": element, "grid": intrinsics.grid, **functions}
+    element, level = None, intrinsics.grid
+    if isinstance(kind.dtype, tuple):
+        level = intrinsics.mixed_level(kind.dtype)
+    else:
+        element = np.dtype(kind.dtype).type
+    namespace: dict[str, Any] = {"element": element, "grid": intrinsics.grid, "level": level}
+    namespace |= functions
     exec(text, namespace)  # noqa: S102 - our own template, with no text of the user's in it
     body = namespace[name]
     # A GPU has no floating-point warnings; NumPy's scalars do.
