@@ -101,10 +101,11 @@ def make_snapshot(
         examine=guard.mode != "off",
         clock=getattr(response.data, "clock", None),
         arrays=actor.arrays,
+        reduced=getattr(response.data, "reduced", {}),
     )
     if guard.invariants:
-        reduced = getattr(response.data, "reduced", {})
-        broken = guard.broken(snapshot.fields, snapshot.step, {**snapshot.params, **reduced})
+        numbers = {**snapshot.params, **snapshot.reduced}
+        broken = guard.broken(snapshot.fields, snapshot.step, numbers)
         snapshot = replace(snapshot, bad=broken)
     for name, array in snapshot.fields.items():
         dims = actor.fields.get(name, {}).get("dims")

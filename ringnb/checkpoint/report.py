@@ -320,7 +320,7 @@ class Report:
         names = dict.fromkeys(name for line in self.lines for name in line.values)
         columns = {n: np.concatenate([_column(line, n) for line in self.lines]) for n in names}
         said = {"kernel_id": self.kernel_id, "every": self.lines[-1].every}
-        dataset = make_dataset({n: (["row"], c, {}) for n, c in columns.items()}, said, {})
+        dataset = make_dataset({n: (["row"], c, {}) for n, c in columns.items()}, said, {}, {})
         return dataset.assign_coords(
             step=("row", np.concatenate([line.steps for line in self.lines])),
             time=("row", np.concatenate([line.times for line in self.lines]), {"units": "s"}),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.text import facts_table
-from ringnb.checkpoint.storage.dataset import make_dataset
+from ringnb.checkpoint.storage.dataset import make_dataset, reductions_fact
 from ringnb.messages.simulated_time import SimulatedTime
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class State:
             "time": self.time,
             "taken_at": self.taken_at.isoformat(),
         }
-        return make_dataset(variables, said, self._params)
+        return make_dataset(variables, said, self._params, self.reduced)
 
     def _facts(self) -> dict[str, object]:
         time = {} if self.time is None else {"simulated time": f"{self.time:g} s"}
@@ -176,6 +176,7 @@ class State:
             "step": self.step,
             **time,
             "parameters": ", ".join(f"{k} = {v:g}" for k, v in self._params.items()) or "none",
+            **reductions_fact(self.reduced),
             "fields": ", ".join(
                 f"{n}: {' x '.join(map(str, a.shape))} {a.dtype.name}"
                 for n, a in self._arrays.items()

@@ -85,6 +85,7 @@ def copy_state(
                 "something wrote to the staging buffer; ask again"
             )
             raise SnapshotFailed(msg)
+        transport.note_reduced(slot, facts, reduced)
         return LiveCopy(fields, params, reduced, facts, loan.clock)
     finally:
         loan.free()

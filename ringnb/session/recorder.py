@@ -690,6 +690,7 @@ class Recorder:
             kernel=_NO_KERNEL,
             actors=(counters,),
             times=(self._time_s,),
+            reduced=(None,),
             pending=manager.pending_count,
             completed=manager.total_completed,
             failed=manager.total_failed,

@@ -1069,6 +1069,7 @@ class Session:
             kernel=self._kernel.statistics(),
             actors=tuple(map(self._kernel.counters, slots)),
             times=tuple(map(self._live.glance_at_time, slots)),
+            reduced=tuple(map(self._service.transport.reduced.get, slots)),
             pending=self._manager.pending_count,
             completed=self._manager.total_completed,
             failed=self._manager.total_failed,

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ringnb._support.text import counted, facts_table, rows_table
 from ringnb.actors.base import Actor
 from ringnb.kernel.base import ActorCounters, KernelStatistics
 
-__all__ = ["SessionStatistics"]
+__all__ = ["CapturedNumbers", "SessionStatistics"]
+
+_MOST_SHOWN = 8  # actors
+
+
+class CapturedNumbers(NamedTuple):
+    """What the reductions of an actor were of a state that was captured.
+
+    Attributes
+    ----------
+    step : int
+        The step of that state.
+    values : mapping of str to float
+        The numbers by name.
+    captured_ns : int
+        When it was captured, by the clock of `time.monotonic_ns`.
+    """
+
+    step: int
+    values: Mapping[str, float]
+    captured_ns: int = 0
+
+    def __str__(self) -> str:
+        """Return the numbers in words."""
+        told = ", ".join(f"{name} = {value:.6g}" for name, value in self.values.items())
+        return f"{told} at step {self.step:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +50,9 @@ class SessionStatistics:
         One per slot.
     times : tuple of float or None
         The simulated time of each, seconds; None where a step has no length.
+    reduced : tuple of CapturedNumbers or None
+        What the reductions of each were when its state was captured last, for a checkpoint or by
+        `Session.state`; None where it was not, or where there are none.
     pending : int
         Snapshot requests that the manager has issued and not seen answered.
     completed, failed : int
@@ -43,6 +72,7 @@ class SessionStatistics:
     kernel: KernelStatistics
     actors: tuple[ActorCounters, ...]
     times: tuple[float | None, ...]
+    reduced: tuple[CapturedNumbers | None, ...]
     pending: int
     completed: int
     failed: int
@@ -69,6 +99,11 @@ class SessionStatistics:
                 f"(K2H), {k.ring_capacity} slots each",
                 "staging buffers on loan": sum(k.staging_taken),
                 "events": f"{self.events:,}",
+                **{
+                    f"reductions of slot {slot}": str(numbers)
+                    for slot, numbers in enumerate(self.reduced[:_MOST_SHOWN])
+                    if numbers is not None
+                },
             },
         )
 

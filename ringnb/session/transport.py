@@ -11,12 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, final
 
 from ringnb.errors import SnapshotFailed, SnapshotTimeout, Status
+from ringnb.kernel.base import SnapshotFacts
 from ringnb.kernel.client import KernelClient, PendingCommand
 from ringnb.kernel.layout import STAGING_BUFFERS
 from ringnb.messages.commands import Command, Reply
@@ -24,6 +25,7 @@ from ringnb.messages.events import Event, EventLog, Stage
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 from ringnb.session.staging import StagingLoan, fields_of
+from ringnb.session.statistics import CapturedNumbers
 
 __all__ = ["Capture", "RequestStatus", "SnapshotTransport"]
 
@@ -108,6 +110,8 @@ class SnapshotTransport:
         self._sending = [threading.RLock() for _ in range(client.kernel.lanes)]
         # The simulated time of each actor, as the kernel has confirmed it, in the order of its replies.
         self.clocks = [actor.clock for actor in client.kernel.actors]
+        # What reductions were of the state captured last, by slot. They are replaced, never changed.
+        self.reduced: dict[int, CapturedNumbers] = {}
         self.answers_to_lose = 0  # a fault switch: so many are thrown away as they come in
         log.subscribe(self._on_commit, "committed")  # before those who wait for it go on
         log.subscribe(self._on_end, *_ENDED)
@@ -303,10 +307,17 @@ class SnapshotTransport:
         fields = fields_of(actor, state)
         params = self._kernel.staged_params(lane, index, slot)
         reduced = self._kernel.staged_reductions(lane, index, slot)
+        self.note_reduced(slot, facts, reduced)
         data = StagedFields(
             fields, params, give_back or capture.free, capture.clock, reduced=reduced
         )
         return SnapshotResponse(request.request_id, slot, True, data, facts.step)
+
+    def note_reduced(self, slot: int, facts: SnapshotFacts, reduced: Mapping[str, float]) -> None:
+        """Note what an actor's reductions were, unless a later capture's are known. Any thread."""
+        before = self.reduced.get(slot)
+        if reduced and (before is None or before.captured_ns <= facts.end_ns):
+            self.reduced[slot] = CapturedNumbers(facts.step, reduced, facts.end_ns)
 
     def _free_buffer(self, lane: int, index: int) -> None:
         self._kernel.release_staging(lane, index)

@@ -88,8 +88,15 @@ def test_a_restored_run_goes_on_with_the_same_bits(runs, tmp_path):
         s.set_params(0, dt=0.2)
         s.run_steps(0, 3)
         assert s.state(0)["u"].tobytes() == runs["cpu", 1, 5][0].tobytes()
+        now = s.statistics().reduced[0]
+        assert (now.step, now.values) == (5, runs["cpu", 1, 5][1])
+        assert "least = " in s.statistics()._repr_html_()
     assert guarded[0] == (2, runs["cpu", 1, 2][1]["total"], 0.1)
     assert checkpoint.params == {"dt": 0.1}
+    assert checkpoint.reduced == runs["cpu", 1, 2][1]
+    assert rn.ZarrStorage(tmp_path / "s.zarr").load(checkpoint.name).reduced == checkpoint.reduced
+    assert checkpoint.to_xarray().attrs["reduced_total"] == checkpoint.reduced["total"]
+    assert "total = " in checkpoint._repr_html_()
 
 
 def still(now, next, params, step, x):
@@ -106,8 +113,12 @@ def test_a_row_is_reduced_whole_and_no_number_stays(backend):
     for first in (start, np.where(start == 4, np.nan, start)):
         reduce = {"sum": value, "max": ("max", value), "min": ("min", value)}
         actor = rn.actors.CellActor(still, (11,), start=first, dtype="float64", reduce=reduce)
-        with rn.Session(actor, storage=MemoryStorage(), backend=backend, width=2) as s:
+        config = rn.CheckpointConfig(guard="off")
+        with rn.Session(
+            actor, storage=MemoryStorage(), backend=backend, width=2, config=config
+        ) as s:
             found = s.state(0).reduced
+            np.testing.assert_equal(s.snapshot(0).reduced, dict(found))
         for name, number in (("sum", first.sum()), ("max", first.max()), ("min", first.min())):
             np.testing.assert_equal(found[name], number)
 

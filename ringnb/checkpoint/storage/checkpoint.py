@@ -19,11 +19,12 @@ import zarr
 from zarr.storage import LocalStore
 
 from ringnb._support.text import facts_table
-from ringnb.checkpoint.storage.dataset import make_dataset
+from ringnb.checkpoint.storage.dataset import make_dataset, reductions_fact
 from ringnb.checkpoint.storage.document import (
     Document,
     checkpoint_id,
     describe_bad,
+    reduced_of,
     run_of,
     time_of,
 )
@@ -189,6 +190,11 @@ class Checkpoint:
     def params(self) -> dict[str, Any]:
         """The actor's parameters at the capture (a copy)."""
         return dict(self._record["params"])
+
+    @property
+    def reduced(self) -> dict[str, float]:
+        """What the actor's reductions were of this state (a copy); see ``CellActor(reduce=...)``."""
+        return reduced_of(self._record)
 
     @property
     def parent(self) -> str | None:
@@ -382,7 +388,7 @@ class Checkpoint:
             *("created_at", "request_id", "parent", "backend", "version"),
         ]
         attrs = {"name": self.name, "time": self.time, **{key: self._record[key] for key in keys}}
-        return make_dataset(variables, attrs, self.params)
+        return make_dataset(variables, attrs, self.params, self.reduced)
 
     def verify(self) -> None:
         """Check every stored byte, in bounded memory; other files that lie beside them do not matter.
@@ -464,6 +470,7 @@ class Checkpoint:
                     for k, v in self.params.items()
                 )
                 or "none",
+                **reductions_fact(self.reduced),
                 "fields": ", ".join(
                     f"{n}: {' x '.join(map(str, self[n].shape))} {self[n].dtype.name}"
                     for n in self.fields

@@ -1,4 +1,4 @@
-"""An xarray dataset of the fields of a state, stored or live."""
+"""What a state, stored or live, has in common to show: a dataset of its fields, its reductions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from ringnb._support.checks import is_number
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["make_dataset"]
+__all__ = ["make_dataset", "reductions_fact"]
+
+
+def reductions_fact(reduced: Mapping[str, float]) -> dict[str, str]:
+    """Return the entry of a table of facts that tells the reductions; none where there are none."""
+    told = ", ".join(f"{name} = {value:.6g}" for name, value in reduced.items())
+    return {"reductions": told} if told else {}
 
 
 def make_dataset(
     variables: Mapping[str, tuple[Sequence[str], npt.NDArray[Any], Mapping[str, Any]]],
     attrs: Mapping[str, Any],
     params: Mapping[str, Any],
+    reduced: Mapping[str, float],
 ) -> xarray.Dataset:
-    """Return fields (dimensions, array, attributes) with the identity and parameters of their state.
+    """Return fields (dimensions, array, attributes) with the identity and numbers of their state.
 
     Where the model has a cell size ``dx``, the centres of the cells are coordinates. ImportError if
     xarray is not installed.
@@ -34,6 +41,7 @@ def make_dataset(
     # What is null is left out: netCDF, for one, has no such attribute.
     said = {key: value for key, value in attrs.items() if value is not None}
     said |= {f"param_{key}": value for key, value in params.items()}
+    said |= {f"reduced_{key}": value for key, value in reduced.items()}
     dataset = xarray.Dataset(dict(variables), attrs=said)
     dx = params.get("dx")
     if is_number(dx) and dx > 0:

@@ -45,6 +45,7 @@ __all__ = [
     "describe_bad",
     "parse_document",
     "parse_info",
+    "reduced_of",
     "render_document",
     "revise_document",
     "run_of",
@@ -53,6 +54,7 @@ __all__ = [
 
 MAX_DOCUMENT_BYTES = 64 << 20
 _ZEROS = "0" * 64
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
 _NUMBER = re.compile(rb'"sequence":(-?\d{1,18})[,}]')
 _TIME = re.compile(rb'"created_at":"([^"]{1,40})"')
@@ -126,7 +128,11 @@ def render_document(
         record["clock"] = {"time": seconds, "step": since, "dt": dt}
     if snapshot.examine:
         record["good"] = not bad
-    optional = {"bad": bad, "user": snapshot.attrs, "code": snapshot.code}
+    # JSON has no word for what is not finite: a text then, as zarr has it for fill values.
+    reduced = {
+        k: v if math.isfinite(v) else _NOT_FINITE[str(v)] for k, v in snapshot.reduced.items()
+    }
+    optional = {"bad": bad, "user": snapshot.attrs, "code": snapshot.code, "reduced": reduced}
     record |= {key: value for key, value in optional.items() if value}
     record["digests"] = {  # last, as `_swap_digest` expects
         "chunk_algorithm": "crc32c",
@@ -242,6 +248,11 @@ def time_of(record: Mapping[str, Any]) -> float | None:
     """Return the simulated time of a checkpoint's state, seconds; None where a step has no length."""
     clock = SimulatedTime.from_record(record)
     return None if clock is None else clock.at(record["step"])
+
+
+def reduced_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the actor's reductions were of a checkpoint's state."""
+    return {name: float(value) for name, value in record.get("reduced", {}).items()}
 
 
 def _derived_id(record: Mapping[str, Any], *keys: str) -> str:
@@ -386,7 +397,7 @@ _RECORD_TYPES: dict[str, Any] = {
 # What earlier versions did not record.
 _OPTIONAL_TYPES: dict[str, Any] = {
     **dict.fromkeys(("id", "name", "store", "run", "parent_id"), str),
-    **dict.fromkeys(("user", "code"), dict),
+    **dict.fromkeys(("user", "code", "reduced"), dict),
     "good": bool,
     "bad": list,
     "time": float,
@@ -407,6 +418,7 @@ def _check_record(name: str, record: Any) -> datetime:
         raise _corrupt(name, "its pin has an impossible label")
     created_at = datetime.fromisoformat(record["created_at"])
     time_of(record)  # which is malformed if this raises
+    reduced_of(record)  # likewise
     if created_at.tzinfo is None:
         raise _corrupt(name, f"its created_at {record['created_at']!r} has no time zone")
     return created_at

@@ -21,6 +21,7 @@ from ringnb._support.checks import (
     check_params,
     check_slot,
     check_step,
+    check_text,
 )
 from ringnb.checkpoint.storage.format import check_checkpoint_name
 from ringnb.messages.simulated_time import SimulatedTime
@@ -93,6 +94,8 @@ class Snapshot:
     arrays : mapping of str to numpy.ndarray
         What the actor reads and never changes. A storage keeps them once, by the digests in
         ``code["arrays"]``.
+    reduced : mapping of str to float
+        What the actor's reductions are of the state; they may be no finite numbers.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class Snapshot:
     bad: Sequence[Mapping[str, Any]] = ()
     clock: SimulatedTime | None = None
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    reduced: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def time(self) -> float | None:
@@ -147,6 +151,8 @@ class Snapshot:
         set_(self, "params", check_params(self.params))
         set_(self, "attrs", check_json(self.attrs, "attrs"))
         set_(self, "code", check_json(self.code, "code"))
+        reduced = {check_text(k, "a name in reduced"): float(v) for k, v in self.reduced.items()}
+        set_(self, "reduced", reduced)
         set_(self, "fields", normalise_fields(self.fields))
         if self.clock is not None:
             seconds = check_number(self.clock.seconds, "clock.seconds")

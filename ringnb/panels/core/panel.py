@@ -193,6 +193,7 @@ class Panel(VBox):
                         f"{a.kernel_id}, step {a.step:,}",
                         a.time,
                         counted(len(state.histories[a.slot]), "checkpoint"),
+                        "" if a.reduced is None else str(a.reduced),
                     )
                     if part
                 )

@@ -25,7 +25,7 @@ from ringnb.panels.core.histories import MOST_READ, Histories
 from ringnb.panels.core.watched import Watched
 from ringnb.plots.style import simulated
 from ringnb.session.session import Session
-from ringnb.session.statistics import SessionStatistics
+from ringnb.session.statistics import CapturedNumbers, SessionStatistics
 
 __all__ = ["ActorState", "Forms", "SessionState", "StateReader"]
 
@@ -58,6 +58,7 @@ class ActorState:
     dt_s: float | None  # simulated seconds per step, if the model says
     time_s: float | None  # simulated time, if a step has a length
     forms: Forms  # of a recorder, as in its newest checkpoint
+    reduced: CapturedNumbers | None = None  # of the state captured last
 
     @property
     def time(self) -> str:
@@ -258,6 +259,7 @@ class StateReader:
             dt_s=dt_s,
             time_s=statistics.times[at],
             forms=self._forms.get(slot, {}),
+            reduced=statistics.reduced[at],
         )
 
     def _read_forms(self, watched: Watched, slot: int) -> None:
