@@ -87,10 +87,10 @@ __all__ = [
 ]
 
 
-def _open_panel(session: Session, name: str | None = None) -> panels.Panel:
+def _open_panel(session: Session, name: str | None = None, **options: Any) -> panels.Panel:
     from ringnb.panels import open_panel  # noqa: PLC0415 - needs an extra: imported when used
 
-    return open_panel(session, name)
+    return open_panel(session, name, **options)
 
 
 # `Session.panel` finds it through an entry point; a source tree that is not installed has none.

@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["PANELS_GROUP", "PanelOpener", "find_panel_opener", "set_default_opener"]
 
 PANELS_GROUP = "ringnb.panels"
-PanelOpener = Callable[[Any, str | None], Any]  # of a session and a panel's name
+PanelOpener = Callable[..., Any]  # of a session, a panel's name, and what the field panel draws
 
 _default: PanelOpener | None = None
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from ipywidgets import HTML, Box, Widget
 
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointError
 from ringnb.panels.core.actor_picker import MOST_LISTED
 from ringnb.panels.core.controller import Controller
@@ -194,7 +195,12 @@ def _controller_of(watched: Watched) -> Controller | None:
     return next((c for one in candidates for c in _controllers if c.serves(one)), None)
 
 
-def open_panel(watched: Watched, name: str | None = None) -> Panel:
+def open_panel(
+    watched: Watched,
+    name: str | None = None,
+    *,
+    draw: Callable[[Checkpoint, Any], object] | None = None,
+) -> Panel:
     """Return a panel over a session or a recorder; see ``Session.panel``.
 
     Parameters
@@ -203,6 +209,8 @@ def open_panel(watched: Watched, name: str | None = None) -> Panel:
         Open or closed. A session that was restarted has the panels of its successor.
     name : str, optional
         One of `PANELS`; the cockpit by default.
+    draw : callable, optional
+        What the field panel draws, see `FieldPanel`; by default what it drew until now.
 
     Returns
     -------
@@ -211,8 +219,9 @@ def open_panel(watched: Watched, name: str | None = None) -> Panel:
 
     Raises
     ------
-    ValueError
-        If there is none of that name, or it needs a kernel.
+    TypeError, ValueError
+        If there is none of that name, or it needs a kernel; if `draw` is no function, or given for
+        another panel.
     """
     if name is not None and name not in _PARTS:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"
@@ -221,6 +230,12 @@ def open_panel(watched: Watched, name: str | None = None) -> Panel:
     if name is not None and not _shows(name, live):
         there = ", ".join(n for n in PANELS if _shows(n, live))
         msg = f"{NO_KERNEL}, so there is no panel {name!r}: use one of {there}, or None for the cockpit"
+        raise ValueError(msg)
+    if draw is not None and not callable(draw):
+        msg = f"draw must be a function draw(checkpoint, ax), got {draw!r}"
+        raise TypeError(msg)
+    if draw is not None and name not in (None, FieldPanel.key):
+        msg = f"draw is for the panel {FieldPanel.key!r} and the cockpit, not for {name!r}"
         raise ValueError(msg)
     with _lock:
         current = watched.successor or watched
@@ -236,6 +251,10 @@ def open_panel(watched: Watched, name: str | None = None) -> Panel:
         controller.replace(current)  # a cell may have called `remake`
         panel = _panel(controller, Cockpit.key if name is None else name)
         panel.complete()
+        if draw is not None:
+            field = _panel(controller, FieldPanel.key)
+            assert isinstance(field, FieldPanel)
+            field.show_own(draw)
     controller.display.poke()
     return panel
 

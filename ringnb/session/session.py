@@ -1062,8 +1062,7 @@ class Session:
         SessionStatistics
             A frozen copy. An exception of a background thread is left for the next call to raise.
         """
-        if slots is None:
-            slots = range(len(self._kernel.actors))
+        slots = range(len(self._kernel.actors)) if slots is None else slots
         backlog, with_kernel, writing = self._service.depths()
         return SessionStatistics(
             kernel=self._kernel.statistics(),
@@ -1080,13 +1079,18 @@ class Session:
             events=self._events.appended,
         )
 
-    def panel(self, name: str | None = None) -> Any:
+    def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:
         """Return a panel over this session, for a notebook to display.
 
         Parameters
         ----------
         name : str, optional
             One of ``ringnb.panels.PANELS``, such as "retention"; the whole cockpit by default.
+        draw : callable, optional
+            Your own picture in the panel "field", and in the cockpit: ``draw(checkpoint, ax)`` draws
+            the checkpoint that is looked at into empty axes of matplotlib, as for `ringnb.plots.movie`.
+            A thread of the panel calls it: use these axes, and not pyplot. What it raises is told in
+            the message line.
 
         Returns
         -------
@@ -1098,10 +1102,10 @@ class Session:
         ------
         ImportError
             If the widgets are not installed.
-        ValueError
-            If there is no such panel.
+        TypeError, ValueError
+            If there is no such panel, or `draw` is no function, or given for another panel.
         """
-        return find_panel_opener()(self, name)
+        return find_panel_opener()(self, name, draw=draw)
 
     def _repr_html_(self) -> str:
         """Show actors and counters as a table."""

@@ -89,6 +89,36 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
         assert canvas.evaluate(_DIGEST) == notebook.python(f"print(expected({colours!r}))")
 
 
+_OWN = """
+def row(checkpoint, ax):
+    ax.plot(checkpoint["pressure"][48])
+    ax.set(title=f"row 48 at step {checkpoint.step}", xlabel="x")
+session.panel("field", draw=row)
+"""
+
+
+def test_a_drawing_of_ones_own_is_an_image_on_either_page(notebook):
+    field, _, _ = opened(notebook)
+    notebook.python(_OWN)
+    drawn, canvas = field.locator("img.rn-own"), field.locator(".rn-pic canvas.rn-pixels")
+    expect(drawn).to_have_attribute("alt", "row() of fdtd_2d_0 at step 300")
+    assert drawn.evaluate("(img) => img.decode().then(() => img.naturalWidth)") > 600
+    expect(canvas).to_be_hidden()
+    expect(field.get_by_label("Colours")).to_be_hidden()
+    for theme in ("Dark", "Light"):
+        notebook.theme(f"JupyterLab {theme}")
+        screenshot(field, f"own-{theme}")
+    notebook.python("session.panel('field', draw=lambda checkpoint, ax: 1 / 0)")
+    told = field.locator(".rn-text")
+    expect(told).to_contain_text("<lambda>() raised ZeroDivisionError: division by zero")
+    expect(field.get_by_text("Old picture")).to_be_visible()
+    screenshot(field, "own-failed")
+    field.get_by_label("Field").select_option("pressure")
+    expect(canvas).to_be_visible()
+    expect(drawn).to_be_hidden()
+    expect(field.get_by_text("1 open")).to_be_hidden()
+
+
 _PICTURES = """(cockpit) => {
   const {left, top} = cockpit.getBoundingClientRect();
   return [...cockpit.querySelectorAll('canvas, image, img')].map((node) => node.getBoundingClientRect())

@@ -42,6 +42,8 @@ def test_panels_open_where_no_distribution_has_an_entry_point():
     with rn.Session(rn.actors.Life((8, 8)), storage=rn.ZarrStorage("memory://opener")) as session:
         panel = opener(session, "events")
         assert panel is session.panel("events")
+        draw = print
+        assert opener(session, "field", draw=draw).draw is draw
         rn.panels.close_panels(session)
 
 

@@ -10,6 +10,7 @@ from typing import Any, final
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.stage.own_drawing import DrawingError
 from ringnb.panels.stage.pictures import Drawn
 from ringnb.panels.stage.widgets import Picture
 
@@ -82,6 +83,9 @@ class Feed:
                     if repr(e.name) in str(error):  # which of them it is about
                         controller.note_damage(e.name, error)
             self._say(str(error.args[0]) if error.args else repr(error))
+        except DrawingError as error:
+            self._say("your drawing failed")
+            controller.say("problem", f"Drawing: {error}", key=problem)
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
             controller.say("problem", f"Drawing: {error!r}", key=problem)
         else:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import traitlets
 from ipywidgets import Widget
 
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.pixels import MAPS
 from ringnb.panels.core.state import Forms, SessionState
 from ringnb.panels.stage.feed import Feed, send_again
+from ringnb.panels.stage.own_drawing import draw_own
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
 from ringnb.plots.style import main_field
@@ -41,7 +43,10 @@ class FieldPanel(Panel):
     Attributes
     ----------
     field : str
-        The field; empty for the first in the list.
+        The field; empty for the first in the list, which is your own drawing if there is one.
+    draw : callable or None
+        Your own drawing: ``draw(checkpoint, ax)`` draws into empty axes. Called on the drawer's thread,
+        with every checkpoint that is looked at.
     colours : str
         A colour map (see `ringnb.panels.core.pixels.MAPS`), or "fits" for one that fits the values. The
         page may have chosen another one since.
@@ -54,6 +59,7 @@ class FieldPanel(Panel):
     key = "field"
     title = "Field, from a stored checkpoint"
     field = traitlets.Unicode("")
+    draw: Any = traitlets.Callable(None, allow_none=True)
     colours = traitlets.Enum(["fits", *MAPS], "fits")
     keeps_range = traitlets.Bool(True)
     axis = traitlets.Int(0, min=0, max=2)
@@ -72,7 +78,7 @@ class FieldPanel(Panel):
         self._controller.on_do("stage.again", lambda _, args: send_again(self._controller, args))
         self.observe(
             lambda _: self._controller.note_use(),
-            ["field", "colours", "keeps_range", "axis", "slice"],
+            ["field", "draw", "colours", "keeps_range", "axis", "slice"],
         )
         return []
 
@@ -86,7 +92,7 @@ class FieldPanel(Panel):
     @traitlets.validate("field")
     def _check_field(self, proposal: Any) -> str:
         name = str(proposal["value"])
-        known = self._controller.state.fields
+        known = {*self._controller.state.fields, *self._own()}
         if name and name not in known:
             msg = f"there is no field {name!r}: use one of {', '.join(sorted(known))}"
             raise traitlets.TraitError(msg)
@@ -106,6 +112,15 @@ class FieldPanel(Panel):
         else:
             self._large = bool(args.get("on"))
             self._controller.note_use()
+
+    def show_own(self, draw: Callable[[Checkpoint, Any], object]) -> None:
+        """Show a drawing of the user's own. Any thread."""
+        with self.hold_trait_notifications():
+            self.draw, self.field = draw, ""
+
+    def _own(self) -> list[str]:
+        """Return what the list calls the user's drawing: no name of a field has brackets."""
+        return [] if self.draw is None else [f"{getattr(self.draw, '__name__', 'draw')}()"]
 
     def view_of(self) -> View:
         """Return how pictures are made now, of the selected actor."""
@@ -131,19 +146,22 @@ class FieldPanel(Panel):
         if not forms:  # a recorder's are known from its first checkpoint on
             self.feed.clear()
             return
-        view = self.view_of()
+        view, draw = self.view_of(), self.draw
+        own, names = self._own(), fields_of(list(forms))
+        if self.field in names:
+            draw = None
         shape, dims = forms[view.field]
         planes = shape[view.slice.axis] if len(shape) == 3 else 0
         self.put(
             self.picture,
             view={
-                "fields": fields_of(list(forms)),
-                "field": view.field,
+                "fields": [*own, *names],
+                "field": view.field if draw is None else own[0],
                 "colours": self.colours,
                 "one_range": self.keeps_range,
                 "axes": list(dims),
                 "axis": view.slice.axis,
-                "planes": planes,
+                "planes": planes if draw is None else 0,
                 "index": planes // 2 if view.slice.at is None else view.slice.at,
                 "amplitude": self.amplitude,
             },
@@ -156,6 +174,14 @@ class FieldPanel(Panel):
                 self.feed.outdate("this checkpoint was retired")
             return
         follows = choices.follows("main")
+        if draw is not None:
+            self.feed.want(
+                [info],
+                (draw, view.side, follows),
+                lambda: self._draw_own(info, draw, view, follows),
+                follows=follows,
+            )
+            return
         extents = self._controller.extents
         extent = extents.of(info.kernel_id, view.field) if self.keeps_range else None
         if extent != self._covered:  # else the picture that is there takes it in
@@ -176,6 +202,14 @@ class FieldPanel(Panel):
             extents.note(e.kernel_id, view.field, *seen)
             if extent is None or (extent[0] <= seen[0] and seen[1] <= extent[1]):
                 self._covered = seen if extent is None else extent
+        drawn.info["follows"] = follows
+        return drawn
+
+    def _draw_own(
+        self, e: CheckpointInfo, draw: Callable[..., object], view: View, follows: bool
+    ) -> Drawn:
+        """Have the user's function draw it, on the drawer's thread."""
+        drawn = draw_own(self.watched.storage.load(e.name), draw, view)
         drawn.info["follows"] = follows
         return drawn
 

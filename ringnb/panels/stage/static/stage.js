@@ -120,7 +120,8 @@ async function renderPicture(context, place) {
   const colours = make("select", { "aria-label": "Colours" }, ...Object.entries(MAPS).map(([name, words]) => option(name, words)));
   const range = make("input", { type: "checkbox" });
   const rangeLabel = make("label", { title: "The same range for every step" }, range, make("span", {}, "one range"));
-  const tools = make("div", { class: "rn-tools" }, labelled("Field", field), labelled("Colours", colours), rangeLabel);
+  const coloursLabel = labelled("Colours", colours);
+  const tools = make("div", { class: "rn-tools" }, labelled("Field", field), coloursLabel, rangeLabel);
   place.bar.append(make("div", { class: "rn-prov" }, tag, what), tools);
 
   const canvas = make("canvas", { class: "rn-pixels", tabindex: "0", role: "img", "aria-label": "Nothing stored yet" });
@@ -128,12 +129,13 @@ async function renderPicture(context, place) {
   line.setAttribute("class", "rn-line1");
   line.setAttribute("preserveAspectRatio", "none");
   line.setAttribute("aria-hidden", "true");
+  const own = make("img", { class: "rn-own", hidden: "", alt: "" }); // what a function of the user's has drawn
   const larger = make("button", { type: "button", class: "rn-b rn-max" });
   const note = make("div", { class: "rn-note", hidden: "" });
   const cross = make("i", { class: "rn-cross", hidden: "" });
   const snapshot = make("button", { type: "button", class: "rn-b rn-main" }, make("span", {}, "Snapshot now"));
   const empty = make("div", { class: "rn-empty" }, make("b", {}, "Nothing stored yet"), make("span", {}, "Pictures come from checkpoints."), snapshot);
-  const box = make("div", { class: "rn-box" }, canvas, line, cross, note, empty, larger);
+  const box = make("div", { class: "rn-box" }, canvas, line, own, cross, note, empty, larger);
   const bar = make("canvas", { width: "1", height: "255" });
   const barTicks = make("div", { class: "rn-ticks" });
   const colourBar = make("div", { class: "rn-cbar", "aria-hidden": "true" }, bar, barTicks);
@@ -222,17 +224,52 @@ async function renderPicture(context, place) {
     if (info.shape.length === 1) drawLine(line, data, info);
     else { paint(canvas, data, info.rows, info.columns, map); paintBar(bar, map); }
   };
+  const ends = () => {
+    if (own.src) URL.revokeObjectURL(own.src);
+    own.removeAttribute("src");
+    own.hidden = true;
+  };
+  // A drawing of the user's is an image as it is: it has no cells, no colours of ours, no scales.
+  const showOwn = (info) => {
+    const png = picture.get("pixels");
+    if (own.rnPixels !== png || own.hidden) {
+      ends();
+      own.rnPixels = png;
+      own.src = URL.createObjectURL(new Blob([new Uint8Array(png.buffer, png.byteOffset, png.byteLength - 4)], { type: "image/png" }));
+    }
+    shown = null;
+    own.hidden = false;
+    for (const label of [coloursLabel, rangeLabel]) hide(label, true, field);
+    own.alt = info.words;
+    canvas.hidden = colourBar.hidden = true;
+    line.style.display = "none";
+    for (const scale of [xAxis, yAxis]) scale.replaceChildren();
+    box.style.setProperty("--rn-ratio", info.ratio);
+    box.style.setProperty("--rn-part", Math.min(1, info.ratio));
+    place.root.classList.remove("rn-wide");
+    larger.hidden = false;
+    showShared();
+    showNote();
+    box.dataset.name = board.rnShown = info.name;
+    board.trigger("rn:shown");
+  };
   const showPicture = async () => {
     const info = picture.get("info");
     showProvenance();
-    canvas.hidden = line.style.display = "";
+    line.style.display = "";
     hide(empty, Boolean(info.name), canvas);
     if (!info.name) {
+      ends();
       shown = null;
+      canvas.hidden = false;
       colourBar.hidden = larger.hidden = true;
       return;
     }
     if (!complete(picture)) { askAgain(context, picture, "field"); return; }
+    if (info.own) { showOwn(info); return; }
+    ends();
+    for (const label of [coloursLabel, rangeLabel]) label.hidden = false;
+    canvas.hidden = false;
     const asked = picture.get("pixels");
     if (shown?.info === info && shown.packed === asked) return; // it is there
     let found;
@@ -269,6 +306,11 @@ async function renderPicture(context, place) {
     showNote();
   };
   const showShared = () => {
+    if (state().aim && picture.get("info").own) {
+      share(picture, { aim: false });
+      sayHere(board, "Disturb a cell: your own drawing has no cells; choose a field");
+      return;
+    }
     const { colours: wanted, larger: large } = state();
     if (colours.value !== wanted) colours.value = wanted;
     const words = large ? "Smaller picture" : "Larger picture";
