@@ -310,7 +310,7 @@ def test_ends_are_read_and_the_earliest_counts():
 
 def test_commits_are_measured_without_the_wait_for_each_other():
     log = EventLog()
-    actor = SimpleNamespace(shape=(1000, 1000), stored_fields=("a", "b"), dtype=np.dtype("f8"))
+    actor = SimpleNamespace(shape=(1000, 1000), fields=("a", "b"), levels=1, dtype=np.dtype("f8"))
     times = CommitTimes(log, [actor] * 3)
     first = times.seconds()
     assert first > 3 * 16e6 / 20e6  # nothing is known but the size
@@ -328,7 +328,7 @@ def test_the_last_commits_fit_into_the_time_that_is_kept_for_them():
     ms = 1_000_000
     for _ in range(200):
         log, slots, base = EventLog(), rng.randint(1, 8), rng.uniform(0.01, 5)
-        actor = SimpleNamespace(shape=(100,), stored_fields=("a",), dtype=np.dtype("f8"))
+        actor = SimpleNamespace(shape=(100,), fields=("a",), levels=1, dtype=np.dtype("f8"))
         times = CommitTimes(log, [actor] * slots)
         request, now = 0, 0.0
         for slot in rng.choices(range(slots), k=rng.randint(1, 30)):
