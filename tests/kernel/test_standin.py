@@ -161,7 +161,7 @@ def test_every_stream_is_non_blocking(life):
 # -- the tests of a device -----------------------------------------------------------------------
 
 
-@pytest.mark.timeout(600)  # a minute and a half alone, and several on a busy machine
+@pytest.mark.timeout(1500)  # a minute and a half alone; ten on a busy machine half as fast
 def test_what_is_tested_on_a_device_holds_with_a_weak_memory(stand_in):
     """All kernels' contract, restores bit for bit, checkpoints to the CPU and back, functions."""
     # Left out: what takes minutes here, what measures a clock, most of what compiles one actor alone.
@@ -171,7 +171,7 @@ def test_what_is_tested_on_a_device_holds_with_a_weak_memory(stand_in):
     )
     files = [HERE / "gpu" / f"test_gpu_{name}.py" for name in ("kernel", "math", "restore")]
     options = ("-q", "-p", "no:cacheprovider", "-m", "gpu", "-k", chosen)
-    done, log = stand_in.run("-m", "pytest", *options, *files, weak=True, timeout=580)
+    done, log = stand_in.run("-m", "pytest", *options, *files, weak=True, timeout=1450)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 30
     assert "skipped" not in done.stdout

@@ -292,8 +292,8 @@ def test_a_disk_that_is_full_loses_no_row(opened, store):
     blocked.rename(hidden)
     with pytest.warns(rn.CheckpointWarning, match="rows of a report could not be written"):
         s.run_steps(0, 10)
+        s._service.reporter.catch_up(0)
         assert not s._service.reporter.settle()
-        s._service.reporter.settle()
     hidden.rename(blocked)
     assert s.reported().steps.tolist() == [0, 10, 20]
 

@@ -87,8 +87,8 @@ def test_rule_12_a_failed_commit_of_an_unregistered_actor_ends_no_thread():
     gate.open.clear()
     gate.error = FULL
     config = rn.CheckpointConfig(interval=3600.0)
-    with rn.Session(Mixer(SHAPE), actors=2, config=config, storage=gate) as s:
-        assert gate.entered.wait(10)
+    with rn.Session(Mixer(SHAPE), actors=2, config=config, storage=gate, lanes=1) as s:
+        assert gate.entered.wait(10)  # actor 0 is the first of the lane
         s.manager.unregister_actor(0)
         with pytest.warns(rn.CheckpointWarning, match=r"snapshot of slot 0 failed"):
             gate.open.set()
