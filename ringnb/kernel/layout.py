@@ -117,16 +117,17 @@ ACTOR_WORDS = LINE
     C_ARRAYS,  # where the table of the actor's read-only arrays begins; on a GPU
     C_PARTIALS,  # where the partial results of its reductions begin; on a GPU
     C_REDUCTIONS,  # how many there are
-    C_TEAM,  # threads that step it, see `ringnb.kernel.cpu.sizing`; on a CPU, as the next four
+    C_TEAM,  # threads that step it, see `ringnb.kernel.cpu.sizing`; on a CPU, as the next five
     C_TEAM_NS,  # what a step costs with so many
     C_TRY_NS,  # when another number is tried
     C_TRY_GAP_NS,  # how long to wait after a trial that failed
     C_TRY_FEWER,  # whether the next trial is of fewer threads
+    C_GREW_NS,  # when more were chosen last
     C_REACH,  # a `ringnb.kernel.cpu.passes.Pass`, in three columns
     C_DEPTH,
     C_TILE,
-) = range(43)
-C_REDUCE_FNS = 43  # the first of MAX_REDUCTIONS columns
+) = range(44)
+C_REDUCE_FNS = 44  # the first of MAX_REDUCTIONS columns
 C_STAGE_FNS = (
     C_REDUCE_FNS + MAX_REDUCTIONS
 )  # the first of MAX_STAGES columns: what computes each stage
@@ -170,6 +171,8 @@ M_ARRIVE, M_PARTIAL, M_ASLEEP, M_FD, M_FD_WRITE, M_GO = (
     4 * LINE,
 )
 MEMBER_WORDS = 5 * LINE
+# What ARRIVE holds before the member runs, and when it has died: more than any barrier's number.
+MEMBER_STARTING, MEMBER_GONE = -1, 2**62
 
 
 def state_nbytes(actor: Actor) -> int:

@@ -32,9 +32,7 @@ from ringnb.kernel.cpu.answers import answer_meanwhile
 
 __all__ = ["Pass", "call_rows", "pass_of", "slice_of", "step_edges", "step_tiles", "steps_of_pass"]
 
-_CACHE_BYTES = (
-    1 << 19
-)  # of both levels of a tile, in all steps of a pass: a part of a core's own cache
+_CACHE_BYTES = 1 << 19  # of both levels of a tile in all steps of a pass: a part of a core's cache
 _DEEPEST = 8  # beyond that, a core computes more slowly than its memory brings rows
 _LONGEST_NS = 8_000_000  # a command that changes an actor waits for the end of a pass
 _RAISED = 0xBFF0000000000000  # the float -1.0: it raised, and nobody knows at which cell
@@ -62,8 +60,8 @@ def pass_of(actor: Actor) -> Pass:
 def slice_of(table: Any, row: int, slice_ns: int) -> Any:
     """Return how long a slice is to be, nanoseconds: long enough for a pass, if that is not too long."""
     depth, step_ns = table[row, layout.C_DEPTH], table[row, layout.C_STEP_NS]
-    if depth <= 1:
-        return slice_ns
+    if depth <= 1 or table[row, layout.C_ROWS] <= table[row, layout.C_TILE]:
+        return slice_ns  # where all rows stay in the cache, a pass gains too little to wait for
     # One step more than fits: in a longer pass each may cost less, and the next slice knows.
     return max(slice_ns, min(depth * step_ns, max(_LONGEST_NS, step_ns) + step_ns))
 

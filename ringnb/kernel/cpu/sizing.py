@@ -21,6 +21,7 @@ __all__ = ["record_size", "team_size"]
 _WORTH_NS = 100_000  # less is done by the leader alone: a member that sleeps takes as long to come
 _SHORTEST_GAP_NS = 4_000_000
 _LONGEST_GAP_NS = 256_000_000
+_LASTING_NS = 32_000_000  # more threads that are given up sooner were chosen by luck
 _GAP_PER_TRIAL = 64  # trials take at most a sixty-fourth of the time
 
 
@@ -48,16 +49,18 @@ def record_size(table: Any, row: int, count: int, size: int, begin: int, end: in
             table[row, layout.C_TRY_NS] = end
         return
     fewer = size < table[row, layout.C_TEAM]
+    gap = min(max(2 * table[row, layout.C_TRY_GAP_NS], _SHORTEST_GAP_NS), _LONGEST_GAP_NS)
     if cost < known - known // 32:
         table[row, layout.C_TEAM] = size
         table[row, layout.C_TEAM_NS] = cost
         table[row, layout.C_TRY_FEWER] = 0
-        if fewer:  # perhaps a core was taken for a moment only
-            table[row, layout.C_TRY_GAP_NS] = _SHORTEST_GAP_NS
-            end += _SHORTEST_GAP_NS
-        table[row, layout.C_TRY_NS] = end
-        return
-    gap = min(max(2 * table[row, layout.C_TRY_GAP_NS], _SHORTEST_GAP_NS), _LONGEST_GAP_NS)
+        if not fewer:
+            table[row, layout.C_GREW_NS] = table[row, layout.C_TRY_NS] = end
+            return
+        if begin - table[row, layout.C_GREW_NS] > _LASTING_NS:
+            gap = _SHORTEST_GAP_NS  # perhaps a core was taken for a moment only
+        table[row, layout.C_TRY_NS] = end + gap
+    else:
+        table[row, layout.C_TRY_FEWER] = 0 if fewer else 1
+        table[row, layout.C_TRY_NS] = end + max(gap, _GAP_PER_TRIAL * (end - begin))
     table[row, layout.C_TRY_GAP_NS] = gap
-    table[row, layout.C_TRY_FEWER] = 0 if fewer else 1
-    table[row, layout.C_TRY_NS] = end + max(gap, _GAP_PER_TRIAL * (end - begin))
