@@ -92,6 +92,7 @@ class Actor(ABC):
     reach : int or None
         How many cells away, along each axis and across joined edges, an update may read ``now``; None if
         that is not known. Where it is, a kernel may take a part of the grid through several steps.
+        It is said of one update: a subclass with its own `update` has None unless it says more.
     boundscheck : bool
         Whether every index of the update is checked in every step, see `CellActor`.
     replayable : bool
@@ -124,6 +125,12 @@ class Actor(ABC):
     update: Callable[..., None]
     _start_step: int = 0
     _start_time: float | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take `reach` from a subclass that brings an update of its own, and does not say its reach."""
+        super().__init_subclass__(**options)
+        if "reach" not in vars(cls) and not {"update", "stages"}.isdisjoint(vars(cls)):
+            cls.reach = None
 
     def __init__(
         self,

@@ -126,7 +126,9 @@ class CellActor(Actor):
     ``<field>_previous`` is what the last stage of the step has read.
 
     With `reach`, all reads of ``now`` in the cells that are tried are followed: one that is farther away
-    is refused, and so is one that is no single value ``now[field, y, x]``. Results do not depend on it.
+    is refused, and so is one that is no single value ``now[field, y, x]``. Results do not depend on it,
+    unless an update reads farther in a run than in the trial, because a parameter or the state decides
+    where: leave it out there.
 
     Fields may have several dtypes. ``now[1, y, x]`` has that of field 1 then; a field whose number is
     computed, as in a loop over fields, is read in the dtype that can hold the values of all, which is

@@ -59,6 +59,7 @@ _LIMIT_S = 0.03  # of this thread's own time
 _LONGER_S = 0.2  # where what is not tried is refused
 _LONGEST_READ = 4096  # values that an update reads of `next` at once
 _MOST_FIELDS = 8  # whose least and greatest values are looked for
+_SIZES = ("shape", "ndim", "size", "dtype")  # of an array, and of no cell
 _SAMPLES = {1: 4096, 2: 64, 3: 16}  # per axis
 
 
@@ -80,11 +81,8 @@ class _Now(np.ndarray):
     """An array that is only read. Integers are Python's: like Numba's, they do not wrap at 8 bits."""
 
     refusal = staticmethod(writes_now)
-    follow: Callable[[Any], None] | None = None  # is told every index
 
     def __getitem__(self, index: Any) -> Any:
-        if self.follow is not None:
-            self.follow(index)
         value = super().__getitem__(index)
         return value.item() if isinstance(value, np.integer) else value
 
@@ -100,6 +98,39 @@ class _Params(_Now):
 
 class _Array(_Now):
     refusal = staticmethod(writes_an_array)
+
+
+class _Followed:
+    """``now``, of which single values can be read and nothing else; `follow` is told each index."""
+
+    def __init__(self, level: Any, follow: Callable[[Any], None]) -> None:
+        self._level, self._follow = level, follow
+
+    def __getitem__(self, index: Any) -> Any:
+        self._follow(index)
+        return self._level[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise _Fault(writes_now, _place_of(_users_frame()))
+
+    def __len__(self) -> int:
+        return len(self._level)
+
+    def __getattr__(self, name: str) -> Any:
+        # What a method returns, a mean or another view, would be of cells that nobody has followed.
+        if name.startswith("__"):  # else NumPy would take the memory, and ask nobody
+            raise AttributeError(name)
+        if name not in _SIZES:
+            self._follow(...)
+        return getattr(self._level, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._follow(...)
+        return iter(self._level)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:  # what functions of NumPy ask for
+        self._follow(...)
+        return self._level
 
 
 class _Cell:
@@ -223,10 +254,15 @@ def _array(value: Any) -> Any:
 def _users_frame() -> FrameType:
     """Return the frame outside this module that is being run."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename in _OWN:
+    while frame is not None and _is_between(frame.f_code.co_filename):
         frame = frame.f_back
     assert frame is not None
     return frame
+
+
+def _is_between(file: str) -> bool:
+    """Return whether code of this file, or of NumPy, lies between the user's function and an array."""
+    return file in _OWN or file.startswith(_NUMPY)
 
 
 def _place_of(frame: FrameType) -> str:
@@ -238,7 +274,7 @@ def _place_raised(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if name not in _OWN and not name.startswith(_NUMPY):
+        if not _is_between(name):
             found = place(name, trace.tb_lineno)
         trace = trace.tb_next
     return found
@@ -320,30 +356,26 @@ class _Trial:
     def follow_reads(self) -> None:
         """Have `follow` told every index of ``now`` from here on."""
         self._follows = True
-        if isinstance(self.now, _Now):
-            self.now.follow = self.follow
-            return
-        for field in self.now:  # which do not see the number of their field
-            field.follow = lambda index: self.follow((0, *np.index_exp[index]))
+        self.now = _Followed(self.now, self.follow)
 
     def follow(self, index: Any) -> None:
         """Raise `_Fault` if a read of ``now`` goes farther than the actor's reach, or may do so."""
         step, at = self._cell
-        where = _place_of(_users_frame())
         indices = index if isinstance(index, tuple) else (index,)
         if len(indices) != len(self.now.shape) or not all(map(is_integer, indices)):
-            raise _Fault(self._reads_several, where)
+            raise _Fault(self._reads_several, _place_of(_users_frame()))
         farthest = 0
         for i, own, n in zip(indices[1:], at, self.actor.shape, strict=True):
             apart = (operator.index(i) - own) % n
             farthest = max(farthest, min(apart, n - apart))
         if farthest > (self.actor.reach or 0):
-            raise _Fault(partial(self._reads_far, step, at, indices, farthest), where)
+            far = partial(self._reads_far, step, at, indices, farthest)
+            raise _Fault(far, _place_of(_users_frame()))
 
-    def untried(self, step: int, at: tuple[int, ...]) -> _Fault:
+    def untried(self, step: int, at: tuple[int, ...], why: str) -> _Fault:
         """Return the refusal of a reach that cannot be checked."""
         where = place(self._code.co_filename, self._code.co_firstlineno)
-        return _Fault(partial(self._reaches_unseen, step, at), where)
+        return _Fault(partial(self._reaches_unseen, step, at, why), where)
 
     def check_hidden(
         self, step: int, at: tuple[int, ...], cell: _Cell, own: list[Any], others: list[Any]
@@ -402,8 +434,10 @@ class _Trial:
         remedy = f"Pass reach={far}, or leave reach out" if far <= MAX_REACH else "Leave reach out"
         return what, f"{remedy}: it then may read any cell"
 
-    def _reaches_unseen(self, step: int, at: tuple[int, ...], _: Names) -> tuple[str, str]:
-        what = f"cannot be run as plain Python in {self._at(step, at)}, so reach cannot be checked"
+    def _reaches_unseen(
+        self, step: int, at: tuple[int, ...], why: str, _: Names
+    ) -> tuple[str, str]:
+        what = f"{why} as plain Python in {self._at(step, at)}, so reach cannot be checked"
         return what, "Leave reach out"
 
     def _keeps(self, step: int, at: tuple[int, ...], field: int, names: Names) -> tuple[str, str]:
@@ -449,7 +483,8 @@ class _Trial:
         except (_Enough, _Fault) as end:
             if isinstance(end, _Enough) and not self._follows:
                 return
-            fault = end if isinstance(end, _Fault) else self.untried(*self._cell)
+            slow = self.untried(*self._cell, "takes too long")
+            fault = end if isinstance(end, _Fault) else slow
             what, remedy = fault.say(self.names)
             where = f" ({fault.where})" if fault.where else ""
             msg = f"function {self.names.function} {what}{where}. {remedy}"
@@ -502,7 +537,7 @@ def try_update(
             others = _different(second, [values_at(now, one) for one in samples], actor.dtypes)
             cell = trial.run(step, at, own, second)
             if cell is None and actor.reach is not None:
-                raise trial.untried(step, at)
+                raise trial.untried(step, at, "cannot be run")
             if cell is not None and state is not None and actor.replayable:
                 trial.check_hidden(step, at, cell, own if trial.stored else others, others)
 

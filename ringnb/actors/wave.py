@@ -19,7 +19,6 @@ class _Wave(Actor):
     dtype = np.dtype(np.float32)
     levels = 2
     ndim = 2
-    reach = 1
     limits = {  # noqa: RUF012 - read only
         "courant2": (0.01, 0.5),
         "damping": (0.0, 0.1),
@@ -119,6 +118,7 @@ class Wave2D(_Wave):
 
     kernel_type = "fdtd_2d"
     ndim = 2
+    reach = 1
 
     @staticmethod
     def update(now: Any, next: Any, params: Any, step: int, y: int, x: int) -> None:
@@ -167,6 +167,7 @@ class Wave3D(_Wave):
 
     kernel_type = "fdtd_3d"
     ndim = 3
+    reach = 1
     limits = {**_Wave.limits, "courant2": (0.01, 0.33)}  # noqa: RUF012 - read only
 
     @staticmethod

@@ -172,6 +172,27 @@ def a_row(now, next, params, step, y, x):
     next[0, y, x] = now[0, y].sum()
 
 
+def a_mean(now, next, params, step, y, x):
+    next[0, y, x] = now.mean()
+
+
+def a_view(now, next, params, step, y, x):
+    next[0, y, x] = now.T[0, 0, 0]
+
+
+def a_sum(now, next, params, step, y, x):
+    next[0, y, x] = np.sum(now)
+
+
+def a_difference(now, next, params, step, y, x):
+    next[0, y, x] = np.subtract(now, 1)[0, 0, 0]
+
+
+def a_loop(now, next, params, step, y, x):
+    for field in now:
+        next[0, y, x] = field[0, 0]
+
+
 def endless(now, next, params, step, y, x):
     next[0, y, x] = 0
     while True:
@@ -188,8 +209,15 @@ def endless(now, next, params, step, y, x):
         ),
         (near, 0, "1 cell away, and reach is 0"),
         (the_first, 2, r"reads now\[0, 0, 0\].*Pass reach=\d, or leave"),
-        (a_row, 1, r"reads more of now than one value.*one by one"),
-        (endless, 1, "endless cannot be run as plain Python in step 0.*reach cannot be checked"),
+        *(
+            (
+                update,
+                1,
+                rf"{update.__name__} reads more of now than one value.*test_custom.*one by one",
+            )
+            for update in (a_row, a_mean, a_view, a_sum, a_difference, a_loop)
+        ),
+        (endless, 1, "endless takes too long as plain Python in step 0.*reach cannot be checked"),
     ],
 )
 def test_a_reach_is_checked_when_the_actor_is_made(update, reach, message):

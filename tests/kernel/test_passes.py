@@ -132,12 +132,33 @@ def test_where_a_step_needs_the_whole_grid_it_is_a_pass_of_its_own():
 
 @pytest.mark.parametrize("step_ns", [10, 100_000, MS, 3 * MS, 50 * MS])
 def test_a_slice_holds_a_pass_if_that_is_not_too_long(step_ns):
-    facts = table(depth=8, step_ns=step_ns)
+    facts = table(depth=8, step_ns=step_ns, rows=100, tile=20)
     length = slice_of(facts, 0, MS)
     assert length >= min(8 * step_ns, 8 * MS)
     assert length <= max(MS, 8 * MS + step_ns, 2 * step_ns)
-    facts[0, layout.C_DEPTH] = 1
-    assert slice_of(facts, 0, MS) == MS
+    for short in ({"C_DEPTH": 1}, {"C_TILE": 100}):  # no pass, or one that no cache needs
+        facts = table(depth=8, step_ns=step_ns, rows=100, tile=20)
+        for column, value in short.items():
+            facts[0, getattr(layout, column)] = value
+        assert slice_of(facts, 0, MS) == MS
+
+
+class Diffusing(Wave2D):
+    @staticmethod
+    def update(now, next, params, step, y, x):
+        next[0, y, x] = now[0, y - 4 if y > 3 else y, x]
+
+
+def test_a_subclass_with_its_own_update_reads_as_far_as_it_says():
+    class Still(Wave2D):
+        kernel_type = "still"
+
+    class Near(Diffusing):
+        reach = 4
+
+    shape = (64, 4096)
+    assert [kind(shape).reach for kind in (Wave2D, Still, Diffusing, Near)] == [1, 1, None, 4]
+    assert pass_of(Diffusing(shape)).depth == 1
 
 
 def long(now, next, params, step, y, x):
