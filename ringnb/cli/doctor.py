@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ringnb._support.machine import available_cores
+from ringnb._support.machine import available_cores, cpu_quota
 from ringnb._support.text import say
 from ringnb._support.version import VERSION, installed_version
 
@@ -104,6 +104,8 @@ def _machine() -> Iterator[Finding]:
     yield Finding("ok", "platform", f"{platform.platform()} ({platform.machine()})")
     usable = available_cores()
     note = "" if usable > 1 else "; kernel and writer share one: stepping slows during commits"
+    if (quota := cpu_quota()) is not None:
+        note = f", by a quota of {quota:g} cores on this container{note}"
     yield Finding("ok" if usable > 1 else "--", "CPU cores", f"{usable} usable{note}")
     yield _compiled_code()
 

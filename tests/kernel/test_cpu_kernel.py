@@ -7,19 +7,22 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from ringnb.actors import Life, Wave2D
-from ringnb.errors import CommandRefused, KernelStopped
+from ringnb.errors import BackendUnavailable, CommandRefused, KernelStopped
 from ringnb.kernel import layout
 from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import compile as compiling
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cpu.leader import run_leader
+from ringnb.kernel.cpu.team import run_member
+from ringnb.kernel.ring import store_word
 from ringnb.messages.commands import Command
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, restored
 
@@ -124,12 +127,37 @@ def test_numbers_of_the_wrong_type_are_refused():
 )
 def test_by_default_the_cores_are_shared_out(monkeypatch, cores, actors, lanes, width):
     monkeypatch.setattr("ringnb.kernel.cpu.kernel.available_cores", lambda: cores)
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.cpu_quota", lambda: None)
     found = CpuKernel([Mixer((8, 8))] * actors).statistics()
     assert (found.lanes, found.width) == (lanes, width)
 
 
+@pytest.mark.parametrize(
+    ("quota", "width"), [(0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (2.5, 2), (8.0, 7)]
+)
+def test_of_a_quota_something_is_left_for_the_notebook(monkeypatch, quota, width):
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.cpu_quota", lambda: quota)
+    assert CpuKernel([Mixer((8, 8))]).statistics().width == width
+
+
+def test_a_thread_that_the_system_refuses_is_a_problem_with_a_remedy(monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    kernel = CpuKernel([Mixer((8, 8))], width=3)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(BackendUnavailable, match=r"thread 3 of 3.*can't start.*lanes=1, width=1"):
+        kernel.launch()
+    assert not any(thread.is_alive() for thread in started)
+
+
 def test_the_result_does_not_depend_on_how_many_threads_are_chosen(monkeypatch):
-    monkeypatch.setattr("ringnb.kernel.cpu.kernel.available_cores", lambda: 4)
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel._kernel_threads", lambda: 3)
     shape = (150, 160)  # worth more than one thread
     kernel = CpuKernel([Mixer(shape)])
     kernel.launch()
@@ -157,14 +185,16 @@ def test_a_kernel_is_launched_once_and_not_asked_before():
     kernel.stop()
 
 
-def test_no_deadline_runs_while_the_threads_compile(monkeypatch):
+@pytest.mark.parametrize("loop", [run_leader, run_member])
+def test_no_deadline_runs_while_the_threads_compile(monkeypatch, loop):
     def slow(*args):
         time.sleep(0.3)
-        return run_leader(*args)
+        return loop(*args)
 
-    monkeypatch.setattr("ringnb.kernel.cpu.kernel.run_leader", slow)
-    kernel = launched()
+    monkeypatch.setattr(f"ringnb.kernel.cpu.kernel.{loop.__name__}", slow)
+    kernel = launched(width=2)
     client = KernelClient(kernel)
+    client.wait_reply(client.submit(0, Command.RUN_STEPS, (1,)), 0.2)
     client.wait_reply(client.submit(0, Command.HEARTBEAT), 0.2)
     kernel.stop()
 
@@ -182,6 +212,30 @@ def test_a_thread_that_dies_is_told_to_every_caller(monkeypatch):
     with pytest.raises(KernelStopped, match="boom"):
         client.call(0, Command.HEARTBEAT)
     kernel.stop()
+
+
+def test_a_member_that_dies_keeps_nobody_at_a_barrier(monkeypatch):
+    has_work = threading.Event()
+
+    def explode(control, h2k, k2h, table, team, facts, host, scratch, rank):
+        at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
+        store_word(team, at + layout.M_ARRIVE, 0)
+        has_work.wait(10)
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.run_member", explode)
+    monkeypatch.setattr("threading.excepthook", lambda args: None)
+    kernel = launched(width=2)
+    client = KernelClient(kernel)
+    client.submit(0, Command.RUN_STEPS, (3,))
+    while kernel._memory[0].team[layout.J_NUMBER] == 0:
+        time.sleep(0.001)
+    has_work.set()
+    with pytest.raises(KernelStopped, match=r"ringnb-lane0-1 died: RuntimeError\('boom'\)"):
+        client.wait_until(lambda: False, 10)
+    kernel.stop()
+    assert kernel.counters(0).step == 0  # of these steps nobody knows what they are
+    assert not any(thread.is_alive() for thread in kernel._threads)
 
 
 def test_an_abandoned_kernel_stops_its_threads():

@@ -9,6 +9,7 @@ variable refers to the kernel any more.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ import numpy as np
 from numba import config
 
 from ringnb._support.checks import check_int
-from ringnb._support.machine import available_cores
+from ringnb._support.machine import available_cores, cpu_quota
 from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
 from ringnb.actors.trial import explain
@@ -144,6 +145,7 @@ class CpuKernel(LaneKernel):
                     at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
                     fds = self._pipe()
                     memory.team[at + layout.M_FD], memory.team[at + layout.M_FD_WRITE] = fds
+                    memory.team[at + layout.M_ARRIVE] = layout.MEMBER_STARTING
                 threads.append(
                     threading.Thread(
                         target=_run_thread,
@@ -155,13 +157,20 @@ class CpuKernel(LaneKernel):
                     )
                 )
         for thread in threads:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                msg = (
+                    f"thread {len(self._threads) + 1} of {len(threads)} of the kernel was refused "
+                    f"({error}): the system limits how many a user or a container may have. Ask for "
+                    "fewer, such as Session(lanes=1, width=1)"
+                )
+                raise BackendUnavailable(msg) from error
             self._threads.append(thread)
         # The first kernel of a process compiles or loads code, for seconds: no command's deadline may
         # run meanwhile.
-        for control in self._controls:
-            while load_word(control, layout.STATE) == layout.LANE_STARTING and self.alive:
-                time.sleep(_START_POLL_S)
+        while self.alive and not all(map(_has_started, self._memory)):
+            time.sleep(_START_POLL_S)
 
     def _pipe(self) -> tuple[int, int]:
         fds = os.pipe()
@@ -286,9 +295,24 @@ def _kernel_threads() -> int:
     """How many threads step by default: a core is left for Python, but of two none.
 
     There the notebook shares a core with the kernel: a team does without the thread that is held up.
+    Where a quota is used up all threads stop, the notebook's as well: they take less than that.
     """
+    if (quota := cpu_quota()) is not None:
+        return min(256, max(1, math.ceil(quota) - 1))
     cores = available_cores()
     return min(256, cores if cores <= 2 else cores - 1)
+
+
+def _has_started(memory: LaneMemory) -> bool:
+    """Return whether all threads of a lane run their loops."""
+    if load_word(memory.control, layout.STATE) == layout.LANE_STARTING:
+        return False
+    members = range(
+        layout.TEAM_MEMBERS + layout.MEMBER_WORDS, memory.team.size, layout.MEMBER_WORDS
+    )
+    return all(
+        load_word(memory.team, at + layout.M_ARRIVE) != layout.MEMBER_STARTING for at in members
+    )
 
 
 def _levels(memory: LaneMemory, row: int, actor: Actor) -> tuple[Any, ...]:
@@ -378,4 +402,11 @@ def _run_thread(
         owner = kernel()
         if owner is not None:
             owner.fail(f"kernel thread {threading.current_thread().name} died: {error!r}")
+        if rank > 0:
+            # The others may wait at a barrier for this one, which has arrived at all of them now. What
+            # they have computed is not shown to anybody: the leader finds a fault, and ends.
+            memory.params[:, layout.P_FAULT_CELL] = -1.0
+            store_word(memory.control, layout.STOP, 1)
+            at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
+            store_word(memory.team, at + layout.M_ARRIVE, layout.MEMBER_GONE)
         raise

@@ -169,9 +169,8 @@ def _run_job(
     rank: int,
 ) -> None:
     """Do one rank's share of a job, up to and including its last barrier."""
-    if (
-        size > 1
-    ):  # a leader alone lets its ARRIVE be: a member may not have left the last barrier yet
+    # A leader alone lets its ARRIVE be: a member may not have left the last barrier yet.
+    if size > 1:
         store_release(team, member_at(rank) + layout.M_ARRIVE, team[layout.J_NUMBER] << 32)
     if kind == layout.JOB_STEP:
         _step_slab(link, scratch, table, team, size, actor, count, rank)
@@ -249,6 +248,7 @@ def run_member(
     link = control, h2k, k2h, facts, host  # the leader's own, which members do not touch
     member = member_at(rank)
     flush_subnormals()
+    store_release(team, member + layout.M_ARRIVE, 0)  # it runs, and the host waits for that
     seen = 0
     while True:
         idle_since = now_ns(scratch)
