@@ -193,7 +193,7 @@ class Recorder:
         self._label: str | None = None  # under which that one is pinned
         # For panels, which look while the loop runs.
         self._at = 0  # the newest step that the loop has told
-        self._time_s: float | None = None  # the simulated time that was saved last
+        self._time: tuple[int, float | None] = (-1, None)  # of the state saved last, and its step
         self._stall_ns = 0  # how long the last copy took
         self._on_displaced: list[Callable[[Recorder], object]] = []
         self._checkpoint: Checkpoint | None = None
@@ -217,8 +217,8 @@ class Recorder:
         bool
             True if the configured interval has passed since the last checkpoint. False while a commit
             is under way, so that the `save` that follows never waits. With ``every``, True if a multiple
-            of it was passed: then `save` waits for the commit before. Always False for the step that
-            was saved last.
+            of it was passed, and always True once somebody has asked (`request_save`, `save_changes`):
+            then `save` waits for the commit before. Always False for the step that was saved last.
 
         Raises
         ------
@@ -311,14 +311,14 @@ class Recorder:
             self._say_if_fresh()
             self._fill(fields)
             staged = StagedFields({name: self._arrays[name] for name in fields}, clock=clock)
+            self._asked = False  # before the label: what is asked for from now on is another one
             label, self._label = self._label, None
             commit = partial(self._commit, step, staged, attrs, label)
         except BaseException:
             self._copy.release()
             raise
         self._given = self._mark = self._at = step
-        self._time_s = time
-        self._asked = False
+        self._time = step, None if clock is None else clock.seconds
         try:
             hand_over(commit)
         except RuntimeError:  # no thread can be started
@@ -479,7 +479,7 @@ class Recorder:
         self._fresh = False
         self._checkpoint = checkpoint
         self._given = self._mark = self._at = checkpoint.step
-        self._time_s = checkpoint.time
+        self._time = checkpoint.step, checkpoint.time
         self._events.append(Event("restored", _SLOT, step=checkpoint.step, name=checkpoint.name))
         return checkpoint.step, state
 
@@ -537,17 +537,19 @@ class Recorder:
             self._closing = True
             config = self._manager.config
             deadline = time.monotonic() + config.on_close_timeout_s if config.on_close else math.inf
-            interrupt = ended = None
+            interrupt: KeyboardInterrupt | None = None
+            owned = False
             try:
                 # First, for it may fail: then `last` saves that state again.
-                ended = self._own_copy(deadline)
-                if ended and config.on_close and self._last is not None:
+                owned = self._own_copy(deadline)
+                if owned and config.on_close and self._last is not None:
+                    owned = False
                     self._copy.release()
                     self._save_last(self._last)
-                    ended = self._own_copy(deadline)
+                    owned = self._own_copy(deadline)
             except KeyboardInterrupt as error:  # whoever waits no longer wants the store released
-                interrupt = error
-            if not ended:
+                interrupt, owned = error, self._copy.acquire(blocking=False)
+            if not owned:
                 warn(
                     f"recorder {self.name!r} was closed while a checkpoint was still being written: it "
                     "is committed if the process lives long enough. "
@@ -555,8 +557,12 @@ class Recorder:
                 )
             self._closed = True
             self._arrays = {}
-            self._manager.close()  # the storage right after the last commit
-            live.leave(self, [] if ended else [f"recorder {self.name!r}"])
+            try:
+                self._manager.close()  # the storage right after the last commit
+            finally:
+                live.leave(self, [] if owned else [f"recorder {self.name!r}"])
+                if owned:
+                    self._copy.release()  # a `save` that waits for it finds the recorder closed
         if interrupt is not None:
             raise interrupt
         if self._kept:
@@ -594,7 +600,7 @@ class Recorder:
 
     # -- for panels, on any thread ----------------------------------------------------------------
 
-    def panel(self, name: str | None = None) -> Any:
+    def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:
         """Return a panel over this recorder, for a notebook to display.
 
         Parameters
@@ -602,6 +608,8 @@ class Recorder:
         name : str, optional
             "checkpoint", "timeline", "field", "retention", "compare" or "events"; the whole cockpit by
             default. Panels of what a kernel does are refused.
+        draw : callable, optional
+            Your own picture in the panel "field", and in the cockpit, as for `Session.panel`.
 
         Returns
         -------
@@ -613,10 +621,11 @@ class Recorder:
         ------
         ImportError
             If the widgets are not installed.
-        ValueError
-            If there is no such panel, or it needs a kernel.
+        TypeError, ValueError
+            If there is no such panel, or it needs a kernel; if `draw` is no function, or given for
+            another panel.
         """
-        return find_panel_opener()(self, name)
+        return find_panel_opener()(self, name, draw=draw)
 
     def request_save(self, label: str | None = None) -> None:
         """Make the next step of the loop due, as a panel's button does. Any thread.
@@ -673,11 +682,13 @@ class Recorder:
         Returns
         -------
         SessionStatistics
-            Without a kernel. The stall is the time of the last copy. Also of a recorder that is closed.
+            Without a kernel. The stall is the time of the last copy; the simulated time is known at a
+            step that was saved. Also of a recorder that is closed.
         """
         manager, writing = self._manager, int(self._copy.locked())
+        at, (timed, time_s) = self._at, self._time
         counters = ActorCounters(
-            step=self._at,
+            step=at,
             budget=0,
             running=not self._closed,
             epoch=0,
@@ -689,7 +700,7 @@ class Recorder:
         return SessionStatistics(
             kernel=_NO_KERNEL,
             actors=(counters,),
-            times=(self._time_s,),
+            times=(time_s if timed == at else None,),  # only `save` tells it
             reduced=(None,),
             pending=manager.pending_count,
             completed=manager.total_completed,

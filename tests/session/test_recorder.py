@@ -273,6 +273,33 @@ def test_close_waits_no_longer_than_configured():
     until(lambda: storage.list() == ["checkpoint_0_step_1"])
 
 
+def test_who_waits_for_the_copy_does_not_wait_for_ever_once_it_is_closed():
+    rec = recorder()
+    rec.save(1, u=[1])
+    rec.close()
+    assert rec.glance().being_written == 0
+    rec = recorder(last=lambda rec: interrupt())
+    rec.save(1, u=[1])
+    with pytest.raises(KeyboardInterrupt):
+        rec.close()
+    assert rec.glance().being_written == 0
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_a_simulated_time_is_told_of_the_step_that_it_was_saved_with():
+    with recorder() as rec:
+        rec.save(8, time=1.0, u=[1])
+        assert rec.glance().times == (1.0,)
+        settle(rec)
+        rec.due(9)
+        assert rec.glance().times == (None,)
+        rec.latest()
+        assert rec.glance().times == (1.0,)
+
+
 def test_a_dropped_recorder_is_collected_and_its_store_is_free(tmp_path):
     config = rn.CheckpointConfig(storage_path=tmp_path / "loop.zarr")
     rec = rn.Recorder(config, name="loop")
