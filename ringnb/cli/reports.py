@@ -6,7 +6,6 @@ It only reads, and works beside a running session.
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -87,11 +86,14 @@ def _names(reports: Sequence[Report]) -> list[str]:
 def _rows(report: Report, names: Sequence[str], *, everything: bool) -> Iterator[list[Any]]:
     """Yield step, time and the numbers of each row; with `everything` its line, and 1 if it counts."""
     if not everything:
-        columns = [report.steps, report.times, *(report[name] for name in names)]
-        yield from (list(row) for row in zip(*(c.tolist() for c in columns), strict=True))
+        own = _names([report])  # of several reports each may have others
+        nothing = [math.nan] * len(report)
+        values = [report[n].tolist() if n in own else nothing for n in names]
+        rows = zip(report.steps.tolist(), report.times.tolist(), *values, strict=True)
+        yield from map(list, rows)
         return
     for line in report.lines:
-        nothing = itertools.repeat(math.nan, line.steps.size)
+        nothing = [math.nan] * line.steps.size
         values = [line.values[n].tolist() if n in line.values else nothing for n in names]
         counts = (1 - report.left_behind(line)).tolist()
         rows = zip(line.steps.tolist(), line.times.tolist(), *values, counts, strict=True)

@@ -29,7 +29,8 @@ def store(tmp_path):
     origin = ReportOrigin(20, line=1)
     second = writer.begin("wave_0", ["energy", "odd"], step=20, every=10, origin=origin)
     fill(second, range(30, 60, 10), 0.3)
-    fill(writer.begin("wave_1", ["mass", "odd"], step=0, every=1000, origin=None), [0, 1000], 1.5)
+    names = ["mass", "count"]
+    fill(writer.begin("wave_1", names, step=0, every=1000, origin=None), [0, 1000], 1.5)
     return str(store)
 
 
@@ -64,9 +65,15 @@ def test_csv_has_every_row_and_digit(store, capsys):
     ]
     assert cli.main(["report", store, "--csv", "--all"]) == 0
     rows = table(capsys.readouterr().out)
-    assert rows[0] == ["actor", "step", "time", "energy", "odd", "mass", "line", "current"]
+    names = ["energy", "odd", "mass", "count"]
+    assert rows[0] == ["actor", "step", "time", *names, "line", "current"]
     assert len(rows) == 1 + 8 + 2
-    assert rows[-1] == ["wave_1", "1000", "10.0", "nan", "nan", "1500.0", "1", "1"]
+    assert rows[-1] == ["wave_1", "1000", "10.0", "nan", "nan", "1500.0", "nan", "1", "1"]
+    assert cli.main(["report", store, "--csv"]) == 0
+    rows = table(capsys.readouterr().out)
+    assert rows[0] == ["actor", "step", "time", *names]
+    assert len(rows) == 1 + 6 + 2
+    assert rows[-1] == ["wave_1", "1000", "10.0", "nan", "nan", "1500.0", "nan"]
 
 
 def test_what_is_not_there_is_said_in_a_line(store, tmp_path, capsys):
