@@ -141,7 +141,8 @@ def _sweep_arrays(storage: CheckpointStorage) -> None:
         storage.sweep_arrays()
     except Exception:
         logger.warning(
-            "read-only arrays that no checkpoint names were not removed; the next prune tries again",
+            "read-only arrays that no checkpoint names were not removed; the next time that runs are "
+            "pruned they are looked for again",
             exc_info=True,
         )
 

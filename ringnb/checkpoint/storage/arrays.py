@@ -57,6 +57,7 @@ class ArrayShelf(ABC):
     """Where a place keeps read-only arrays, by their keys. Only its writer changes anything."""
 
     one_writer: bool  # whether no other process may change anything meanwhile
+    shared: bool = False  # whether another store keeps its arrays there, too
 
     @abstractmethod
     def source(self, key: str) -> Source:

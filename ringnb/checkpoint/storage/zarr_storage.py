@@ -489,10 +489,11 @@ class ZarrStorage(CheckpointStorage):
     def sweep_arrays(self) -> builtins.list[str]:
         """Remove the arrays that nothing names any more; see `CheckpointStorage.sweep_arrays`.
 
-        All stay while metadata is damaged: it may name some.
+        All stay while metadata is damaged, or where another store keeps its arrays in the same place:
+        they may name some.
         """
         shelf = self._backend.arrays
-        if not shelf.keys():
+        if shelf.shared or not shelf.keys():
             return []
         with self._writing():
             unused = self._unnamed(shelf.keys())

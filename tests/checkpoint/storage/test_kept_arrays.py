@@ -179,6 +179,17 @@ def test_what_may_name_them_keeps_them(tmp_path):
         assert (tmp_path / "s.arrays.zarr" / key / "mine.txt").exists()
 
 
+def test_what_two_stores_keep_in_one_directory_stays(tmp_path):
+    with rn.ZarrStorage(tmp_path / "s.zarr") as one, rn.ZarrStorage(tmp_path / "s") as other:
+        checkpoint = save(one, 1)
+        save(other, 1, depth=2 * DEPTH)
+        save(other, 2, run=1, depth=3 * DEPTH)
+        prune_runs(other)
+        assert other.list() == ["checkpoint_0_step_2"]
+        assert other.sweep_arrays() == one.sweep_arrays() == []
+        assert holds(checkpoint)
+
+
 def test_another_process_that_commits_meanwhile_loses_none(monkeypatch):
     store = MemoryStore()
     here, there = rn.ZarrStorage(store), rn.ZarrStorage(store)

@@ -48,6 +48,13 @@ class DirectoryShelf(ArrayShelf):
         beside = store.with_name(f"{store.name.removesuffix('.zarr')}{_SUFFIX}")
         self.path = area / "arrays" if area.parent == store else beside
 
+    @property
+    def shared(self) -> bool:
+        """Whether another store has this directory, too: ``waves`` and ``waves.zarr`` do."""
+        name = self._store.name
+        other = name.removesuffix(".zarr") if name.endswith(".zarr") else f"{name}.zarr"
+        return self.path.parent == self._store.parent and self._store.with_name(other).is_dir()
+
     def source(self, key: str) -> DirectorySource:
         """Return the files of an array."""
         return DirectorySource(self.path / key)
