@@ -103,7 +103,7 @@ class AllActors:
 
     def _read_values(self, state: SessionState) -> Mapping[int, float]:
         """Return the largest values that are known, by slot, and have some more read."""
-        field = getattr(self._controller.views.get("field"), "field", None) or None
+        field = self._controller.shown_field
         known, lacking = self._largest.look(state.histories.newest(), field)
         if lacking:
             read = partial(self._largest.read, lacking, self._largest_of, _READ_S)

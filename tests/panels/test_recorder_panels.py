@@ -49,11 +49,26 @@ def test_each_panel_that_needs_no_kernel_works_alone(rec):
         rec.panel("nonsense")
 
 
+def test_a_function_of_the_users_draws_what_the_loop_has_saved(rec):
+    panel = rec.panel("field", draw=lambda checkpoint, ax: ax.plot(checkpoint["u"][0]))
+    save(rec, 1)
+    until(lambda: panel.picture.info.get("own"))
+    assert panel.picture.info["step"] == 1
+
+
+def test_it_is_said_when_the_first_is_made_by_steps(tmp_path):
+    config = rn.CheckpointConfig(storage_path=tmp_path / "s.zarr")
+    with rn.Recorder(config, name="mine", every=1000) as rec:
+        panel = rec.panel("checkpoint")
+        until(lambda: told(panel, "a checkpoint is made every 1,000 steps"))
+
+
 def test_the_cockpit_follows_the_loop(rec):
     cockpit = rec.panel()
     board = cockpit.line.board
     until(lambda: board.actor)
     assert (board.life, board.backend, board.actor["kernel_id"]) == ("running", "python", "mine")
+    assert not board.actor["running"]  # no step was heard of
     field = rec.panel("field")
     assert field.picture.info == {}
     save(rec, 10)

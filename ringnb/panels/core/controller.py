@@ -170,6 +170,12 @@ class Controller:
         """The slot of the selected actor, readable from any thread."""
         return self.choices.slot
 
+    @property
+    def shown_field(self) -> str | None:
+        """The field on the stage; None for the first one, and under a drawing of the user's."""
+        field = getattr(self.views.get("field"), "field", None)
+        return field if field in self.state.fields else None
+
     def _pick(self, change: Any) -> None:
         self.choices.slot = int(change["new"])
         self.note_use()

@@ -98,7 +98,8 @@ class News:
 
     def _say_failure(self, watched: Watched, event: Event, key: str, *, runs: bool) -> None:
         slot = event.actor_slot
-        steps_on = ", the actor steps on" if runs else ""
+        # A loop of one's own ends with the failure, which its next call raises.
+        steps_on = ", the actor steps on" if runs and isinstance(watched, Session) else ""
         again = "It is tried again" if watched.service_runs else "It is due again later"
         if event.stage == "expired":
             text = f"Snapshot of actor {slot} timed out: {event.detail}. {again}{steps_on}"
@@ -154,6 +155,8 @@ def _stored(state: SessionState) -> str:
         return f"{stored}; the newest is {newest.name}{made}"
     if state.ended:
         return "Nothing is stored yet"
+    if (steps := next((a.every for a in state.actors[:1]), None)) is not None:
+        return f"Nothing is stored yet: a checkpoint is made every {steps:,} steps"
     if state.due_s is None or not state.config.enabled:
         return "Nothing is stored yet: checkpoints are made only when asked for"
     due = f"in {state.due_s:.1f} s" if state.due_s >= 0.05 else "now"

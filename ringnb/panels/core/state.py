@@ -241,8 +241,8 @@ class StateReader:
                 self._forms[slot] = dict.fromkeys(actor.stored_fields, (actor.shape, actor.dims))
         else:
             kernel_type, dt_s = watched.manager.registered[slot].kernel_type, None
-            if c.step != self._moved[0]:
-                self._moved = c.step, now
+            if c.step != self._moved[0]:  # where it was found first, it may stand
+                self._moved = c.step, now if self._moved[0] >= 0 else -math.inf
             running = running and now - self._moved[1] < _LOOP_S
             self._read_forms(watched, slot)
         return ActorState(

@@ -131,8 +131,7 @@ class TimelinePanel(Panel):
         if self._all_wanted or slot != self.deck.slot:
             self._all_wanted = False
             self.put(self.deck, marks=self._marks.whole())
-        # The field that the stage shows, if there is a stage.
-        self.film.show_field(getattr(self._controller.views.get("field"), "field", None) or None)
+        self.film.show_field(self._controller.shown_field)
         batch = self.film.take()
         if batch is not None:
             self.put(self.deck, film=batch)

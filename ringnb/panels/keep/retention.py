@@ -30,6 +30,7 @@ from ringnb.plots.style import simulated
 
 __all__ = ["RetentionPanel"]
 
+_AT_ONCE = 240  # tiles that a page gets at first
 _NEWEST, _ALL, _IN_FORCE = "the newest N", "all", "as in force"
 _POLICIES: dict[str, Callable[[int], Policy]] = {
     _NEWEST: retention.keep_last,
@@ -63,6 +64,7 @@ class RetentionPanel(Panel):
         self._shown_of: tuple[Any, ...] = ()  # what the tiles were made of
         self._infos: dict[str, Any] = {}  # the selected actor's checkpoints, by name
         self._all_wanted = False  # a page has missed a version
+        self._most = _AT_ONCE  # tiles
         self._slot = -1
         self._looked: tuple[Any, float] = (None, 0.0)  # for what was looked, and when
         self._number = itertools.count(1)
@@ -75,6 +77,7 @@ class RetentionPanel(Panel):
         self.sheet = Sheet(board=controller.board, hand=controller.hand)
         for name, handler in (
             ("all", self._want_all),
+            ("more", self._want_more),
             ("pictures", self._want_pictures),
             ("adopt", self._adopt),
             ("delete", self._delete),
@@ -108,6 +111,10 @@ class RetentionPanel(Panel):
 
     def _want_all(self, _action: str, _args: Mapping[str, Any]) -> None:
         self._all_wanted = True
+        self._controller.display.poke()
+
+    def _want_more(self, _action: str, args: Mapping[str, Any]) -> None:
+        self._most = max(self._most, int(args.get("most", 0)))
         self._controller.display.poke()
 
     def _want_pictures(self, _action: str, args: Mapping[str, Any]) -> None:
@@ -287,25 +294,30 @@ class RetentionPanel(Panel):
         choices = self._controller.choices
         slot = min(self._controller.slot, len(state.actors) - 1)
         history = state.histories[slot]
-        made_of = (history, self._controller.runs, going, choices.damages)
+        if slot != self._slot:
+            self._most = _AT_ONCE
+        made_of = (history, self._controller.runs, going, choices.damages, self._most)
         change = None
         if made_of != self._shown_of:
             self._shown_of = made_of
             self._infos = {e.name: e for e in history}
-            tiles = tiles_of(history, self._controller.runs, going, choices.sound, choices.verdict)
+            newest = history[-self._most :]
+            tiles = tiles_of(newest, self._controller.runs, going, choices.sound, choices.verdict)
             change = self._sheet_log.update(tiles)
         if slot != self._slot or self._all_wanted:
             self._slot, self._all_wanted = slot, False
             change = self._sheet_log.whole()
         if change is not None:
             self.put(self.sheet, tiles=change)
-        view = self._controller.views.get("field")
-        self._reader.film.show_field(getattr(view, "field", None) or None)
+        self._reader.film.show_field(self._controller.shown_field)
         batch = self._reader.film.take()
         if batch is not None:
             self.put(self.sheet, film=batch)
         self.put(
-            self.sheet, actor=state.actors[slot].kernel_id, field=self._reader.film.field or ""
+            self.sheet,
+            actor=state.actors[slot].kernel_id,
+            count=len(history),
+            field=self._reader.film.field or "",
         )
 
     def _show_preview(self, number: int, preview: RetentionPreview | None) -> None:

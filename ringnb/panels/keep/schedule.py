@@ -71,10 +71,11 @@ class CheckpointPanel(Panel):
         )
         self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
         mode_ = state.config.state_guard.mode
+        does = "pause" if state.has_kernel else "stop the loop"
         self.guard = self.control(
             Checkbox(
                 value=mode_ == "pause",
-                description="Guard: pause when a value is not finite",
+                description=f"Guard: {does} when a value is not finite",
                 indent=False,
                 tooltip="It is looked for at every checkpoint",
             ),
@@ -114,9 +115,10 @@ class CheckpointPanel(Panel):
         return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
 
     def _set_guard(self, pauses: bool) -> None:
-        guard = self._controller.state.config.state_guard
-        new = ("pause" if pauses else "warn", *guard.invariants)
-        done = "A value that is not finite pauses the actor" if pauses else "It is only warned"
+        state = self._controller.state
+        new = ("pause" if pauses else "warn", *state.config.state_guard.invariants)
+        does = "pauses the actor" if state.has_kernel else "ends the loop with an exception"
+        done = f"A value that is not finite {does}" if pauses else "It is only warned"
         self.submit("Guard", lambda s: s.manager.reconfigure(guard=new), done=done)
 
     def _submit_schedule(self, _: object) -> None:

@@ -16,6 +16,7 @@ class Sheet(View):
 
     shows = traitlets.Unicode("sheet").tag(sync=True)
     actor = traitlets.Unicode().tag(sync=True)  # whose checkpoints they are
+    count = traitlets.Int().tag(sync=True)  # how many there are: the newest have tiles
     tiles = traitlets.Dict({"v": 0}).tag(sync=True)  # what the version before lacks, see `SheetLog`
     film = traitlets.Dict().tag(sync=True)  # a batch of small pictures, see `Film.take`
     field = traitlets.Unicode().tag(sync=True)  # which the pictures show; "" for the first

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.panels.stage.pictures import LARGE, Drawn, View
-from ringnb.plots.style import make_figure
+from ringnb.plots.style import make_figure, simulated, step_seconds, when
 
 __all__ = ["DrawingError", "draw_own"]
 
@@ -48,12 +48,13 @@ def draw_own(checkpoint: Checkpoint, function: Callable[..., object], view: View
         "own": True,
         "name": checkpoint.name,
         "step": checkpoint.step,
+        "time": simulated(checkpoint.time, step_seconds(checkpoint)),
         "run": checkpoint.run,
         "actor": checkpoint.kernel_id,
         "field": f"{name}()",
         "ratio": width / height,
         "at": f"{checkpoint.created_at:%H:%M:%S}" if checkpoint.created_at else "",
-        "words": f"{name}() of {checkpoint.kernel_id} at step {checkpoint.step:,}",
+        "words": f"{name}() of {checkpoint.kernel_id} at {when(checkpoint)}",
     }
     # Like every picture it ends with its checksum, by which the page knows that it has come.
     return Drawn(info, png + zlib.crc32(png).to_bytes(4, "big"))

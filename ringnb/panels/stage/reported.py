@@ -31,21 +31,17 @@ class ReportPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the curves."""
-        self._shown: object = None
-        self._shown_at = 0.0
+        self._shown: tuple[int, float] = (-1, 0.0)  # of which actor, and when
         self.curves = Curves(board=self._controller.board, hand=self._controller.hand)
         return [self.curves]
 
     def show(self, state: SessionState) -> None:
         """Put the newest rows, once a second."""
         slot, now = min(self._controller.slot, len(state.actors) - 1), time.monotonic()
-        found = self.session.recent_reported(slot)
-        shown = (slot, found and (found.names, len(found.rows), found.rows[-1:]))
-        of_another = self._shown is None or shown[0] != self._shown
-        if not of_another and now - self._shown_at < _PERIOD_S:
+        if slot == self._shown[0] and now - self._shown[1] < _PERIOD_S:
             return
-        self._shown, self._shown_at = slot, now
-        self.put(self.curves, **_traits(found))
+        self._shown = slot, now
+        self.put(self.curves, **_traits(self.session.recent_reported(slot)))
 
 
 def _traits(found: RecentRows | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.panels.deck.marks import Flag
+from ringnb.panels.keep import retention
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +122,20 @@ def test_earlier_runs_are_deleted_after_a_question_about_exactly_these(session):
     do(panel, "retention.prune")
     until(lambda: told(panel, "1 checkpoint of earlier runs deleted"))
     assert session.manager.list_checkpoints(0) == [first[0], second]
+
+
+def test_of_a_long_history_a_page_gets_the_newest_and_more_when_it_asks(session, monkeypatch):
+    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    session.manager.reconfigure(max_snapshots=0)
+    made = [session.snapshot(0).name for _ in range(4)]
+    panel = session.panel("retention")
+    until(lambda: panel.sheet.count == 4)
+    assert list(fates(panel)) == made[2:]
+    do(panel, "retention.more", most=3)
+    until(lambda: [tile[2] for tile in panel.sheet.tiles["add"]] == made[1:2])
+    made.append(session.snapshot(0).name)
+    until(lambda: panel.sheet.count == 5)
+    assert list(fates(panel)) == made[2:]
 
 
 def test_the_disk_is_told_and_pictures_come_when_a_page_asks(session):

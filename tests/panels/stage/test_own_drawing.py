@@ -70,8 +70,10 @@ def test_the_fields_can_still_be_chosen_and_it_can_be_taken_away(session, names)
     until(lambda: shows(panel, names[-1], "half_red()"))
     do(panel, "stage.field", name="pressure")
     until(lambda: shows(panel, names[-1], "pressure"))
+    assert panel._controller.shown_field == "pressure"
     do(panel, "stage.field", name="half_red()")
     until(lambda: shows(panel, names[-1], "half_red()"))
+    assert panel._controller.shown_field is None  # of small pictures, which it does not draw
     panel.draw, panel.field = None, ""
     until(lambda: shows(panel, names[-1], "pressure"))
     assert panel.picture.view["fields"] == ["pressure", "pressure_previous"]

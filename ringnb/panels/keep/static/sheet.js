@@ -1,6 +1,6 @@
 // The contact sheet: a tile per checkpoint, newest first. Pictures are asked for as they come into view.
 const FATES = { damaged: "damaged", goes: "✗ goes", bad: "not good", pinned: "pinned" };
-const MORE = 240; // tiles shown at first, and with each press
+const MORE = 240; // tiles, with each press
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
@@ -16,7 +16,7 @@ async function render({ model, el }) {
   fetchAll.addEventListener("click", () => send(board, hand, "moment.download_all", {}, fetchAll));
   const film = makeFilm();
   const tiles = new Map(); // by key: {key, sequence, name, step, run, fate, words, node}
-  let version = 0, most = MORE;
+  let version = 0;
 
   // -- tiles
   const go = (tile) => { send(board, hand, "look.to", { name: tile.name }, tile.node); };
@@ -42,7 +42,7 @@ async function render({ model, el }) {
   };
   const order = () => [...tiles.values()].sort((a, b) => b.sequence - a.sequence);
   const arrange = () => {
-    const sorted = order(), shown = sorted.slice(0, most);
+    const shown = order(), count = Math.max(model.get("count"), shown.length), left = count - shown.length;
     shown.forEach((tile, i) => {
       tile.node ??= newNode(tile);
       fill(tile);
@@ -50,9 +50,9 @@ async function render({ model, el }) {
       seen.observe(tile.node);
     });
     while (list.children.length > shown.length) list.lastChild.remove();
-    more.hidden = sorted.length <= most;
-    setText(more, `Show ${Math.min(MORE, sorted.length - most)} of ${(sorted.length - most).toLocaleString("en-US")} more`);
-    setText(heading, `${sorted.length.toLocaleString("en-US")} ${sorted.length === 1 ? "checkpoint" : "checkpoints"} of ${model.get("actor")}, newest first`);
+    hide(more, !left, list.lastElementChild ?? root);
+    setText(more, `Show ${Math.min(MORE, left)} of ${left.toLocaleString("en-US")} more`);
+    setText(heading, `${count.toLocaleString("en-US")} ${count === 1 ? "checkpoint" : "checkpoints"} of ${model.get("actor")}, newest first`);
     select();
     later();
     keepShortcutsAway(root);
@@ -90,7 +90,7 @@ async function render({ model, el }) {
     select();
     go(tiles.get(Number(node.dataset.key)));
   });
-  more.addEventListener("click", () => { most += MORE; arrange(); });
+  more.addEventListener("click", () => send(board, hand, "retention.more", { most: tiles.size + MORE }, more));
 
   // -- pictures
   const inView = new Set();
@@ -134,7 +134,7 @@ async function render({ model, el }) {
     showFlag(fetchAll, flags["moment.download_all"], "This actor's checkpoints as one zip file");
   };
   subscriptions.on(model, "change:tiles", take);
-  subscriptions.on(model, "change:actor", arrange);
+  for (const name of ["actor", "count"]) subscriptions.on(model, `change:${name}`, arrange);
   subscriptions.on(model, "change:field", () => { film.clear(); later(); });
   subscriptions.on(model, "change:film", takeFilm);
   subscriptions.on(model, "change:forecast", showForecast);

@@ -4,9 +4,9 @@ function curveOf({ name, newest, range, points }, words) {
   const said = `${name}: newest ${newest}, between ${range[0]} and ${range[1]}; ${words}`;
   for (const [key, value] of Object.entries({ viewBox: "-8 -40 1016 1080", preserveAspectRatio: "none", role: "img", "aria-label": said })) svg.setAttribute(key, value);
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  let pen = "M";
-  const drawn = points.map(([x, y]) => { if (y === null) { pen = "M"; return ""; } const at = `${pen}${x} ${1000 - y}`; pen = "L"; return at; });
-  path.setAttribute("d", points.length === 1 ? `${drawn[0]}h1` : drawn.join(""));
+  let down = false; // a point alone is a dash
+  const drawn = points.map(([x, y]) => { const was = down; down = y !== null; return !down ? "" : was ? `L${x} ${1000 - y}` : `M${x} ${1000 - y}h1`; });
+  path.setAttribute("d", drawn.join(""));
   svg.append(path);
   return make("div", { class: "rn-curve" },
     make("div", { class: "rn-curve-name" }, make("b", {}, name), make("span", { class: "rn-num" }, newest)),

@@ -229,6 +229,7 @@ async function renderPicture(context, place) {
     own.removeAttribute("src");
     own.hidden = true;
   };
+  subscriptions.atEnd(ends);
   // A drawing of the user's is an image as it is: it has no cells, no colours of ours, no scales.
   const showOwn = (info) => {
     const png = picture.get("pixels");
@@ -241,6 +242,7 @@ async function renderPicture(context, place) {
     own.hidden = false;
     for (const label of [coloursLabel, rangeLabel]) hide(label, true, field);
     own.alt = info.words;
+    setText(read, "");
     canvas.hidden = colourBar.hidden = true;
     line.style.display = "none";
     for (const scale of [xAxis, yAxis]) scale.replaceChildren();
