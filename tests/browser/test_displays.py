@@ -92,7 +92,7 @@ def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
     notebook.show(kernel=False)
     expect(summary).to_contain_text("as it was when it was saved")
     expect(summary).to_contain_text("Stored: checkpoint_0_step_300")
-    expect(summary).to_contain_text("step 300, 3 checkpoints")
+    expect(summary).to_contain_text(re.compile("step 300, t = [^,]+, 3 checkpoints"))
     assert "run 1" not in summary.inner_text()  # words of the line, without the line
     pictures = summary.get_by_role("img")
     expect(pictures).to_have_count(2)
@@ -127,7 +127,8 @@ def test_scrubbing_shows_the_right_checkpoint(notebook):
         name, step, extent = facts[at]
         expect(box).to_have_attribute("data-name", name)
         expect(field).to_contain_text(name)
-        expect(canvas).to_have_attribute("aria-label", re.compile(rf"at step {step}: .*{extent}"))
+        said = re.compile(rf"at step {step}, t = [^:]+: .*{extent}")
+        expect(canvas).to_have_attribute("aria-label", said)
         expect(timeline).to_contain_text(name)
         digests.setdefault(at, set()).add(canvas.evaluate(_DIGEST))
     # Of one range: what is seen is the field's own, whatever was shown before. It may still grow.
