@@ -23,7 +23,7 @@ def rec(tmp_path, monkeypatch):
 
 
 def state(step):
-    return {"scalar": step, "u": np.full((6, 9), step, np.float32)}
+    return {"u": np.full((6, 9), step, np.float32), "scalar": step}
 
 
 def save(rec, step):
@@ -75,6 +75,7 @@ def test_the_cockpit_follows_the_loop(rec):
     until(lambda: field.picture.info.get("step") == 10)
     assert field.picture.view["fields"] == ["u"]  # what can be drawn
     assert len(field.picture.view["axes"]) == 2
+    until(lambda: cockpit._controller.shown_field == "u")
     for step in range(11, 15):
         assert not rec.due(step)  # a step is told by the loop, not by the store
     until(lambda: board.actor["step"] == 14)

@@ -38,6 +38,7 @@ from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.watched import Watched, session_of
 from ringnb.panels.core.widgets import serve_beside_cells
 from ringnb.panels.core.workers import BackgroundThread, Drawer, Worker
+from ringnb.plots.style import main_field
 from ringnb.session.session import Session
 
 __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "SessionGone", "View"]
@@ -172,9 +173,14 @@ class Controller:
 
     @property
     def shown_field(self) -> str | None:
-        """The field on the stage; None for the first one, and under a drawing of the user's."""
+        """The field on the stage; None for the first one, also while a drawing of the user's is there."""
         field = getattr(self.views.get("field"), "field", None)
-        return field if field in self.state.fields else None
+        if field in self.state.fields:
+            return field
+        # A recorder's checkpoints may end with what is no picture, a number say.
+        forms = {} if self.state.has_kernel else self.state.actors[self.slot].forms
+        drawn = [name for name, (shape, _) in forms.items() if 1 <= len(shape) <= 3]
+        return main_field(drawn) if drawn else None
 
     def _pick(self, change: Any) -> None:
         self.choices.slot = int(change["new"])

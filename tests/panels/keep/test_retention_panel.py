@@ -132,10 +132,9 @@ def test_of_a_long_history_a_page_gets_the_newest_and_more_when_it_asks(session,
     until(lambda: panel.sheet.count == 4)
     assert list(fates(panel)) == made[2:]
     do(panel, "retention.more", most=3)
-    until(lambda: [tile[2] for tile in panel.sheet.tiles["add"]] == made[1:2])
+    until(lambda: made[1] in [tile[2] for tile in panel.sheet.tiles["add"]])
     made.append(session.snapshot(0).name)
-    until(lambda: panel.sheet.count == 5)
-    assert list(fates(panel)) == made[2:]
+    until(lambda: list(fates(panel)) == made[2:])
 
 
 def test_the_disk_is_told_and_pictures_come_when_a_page_asks(session):
