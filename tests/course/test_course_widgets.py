@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ringnb import course
+from ringnb._support import panel_opener
 
 
 def test_a_card_reveals_what_the_lesson_has_measured_since():
@@ -27,5 +28,6 @@ def test_a_card_reveals_what_the_lesson_has_measured_since():
 
 def test_lessons_do_without_widgets(monkeypatch, wave):
     monkeypatch.setitem(sys.modules, "ringnb.panels", None)
+    panel_opener._installed.cache_clear()  # another test may have opened panels
     assert repr(course.predict("Which?", lambda: 1, options=["a", "b"])) == "Which? (a / b)"
     assert "No panel here" in repr(course.panel(wave, "actor"))

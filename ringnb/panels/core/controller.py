@@ -173,7 +173,7 @@ class Controller:
 
     @property
     def shown_field(self) -> str | None:
-        """The field on the stage; None for the first one, also while a drawing of the user's is there."""
+        """The field on the stage; None for the first one, or where the user's drawing is."""
         field = getattr(self.views.get("field"), "field", None)
         if field in self.state.fields:
             return field
