@@ -57,7 +57,11 @@ class ArrayShelf(ABC):
     """Where a place keeps read-only arrays, by their keys. Only its writer changes anything."""
 
     one_writer: bool  # whether no other process may change anything meanwhile
-    shared: bool = False  # whether another store keeps its arrays there, too
+
+    @property
+    def shared(self) -> bool:
+        """Whether another store keeps its arrays there, too."""
+        return False
 
     @abstractmethod
     def source(self, key: str) -> Source:

@@ -174,7 +174,7 @@ class Controller:
     @property
     def shown_field(self) -> str | None:
         """The field on the stage; None for the first one, or where the user's drawing is."""
-        field = getattr(self.views.get("field"), "field", None)
+        field: str = getattr(self.views.get("field"), "field", "")
         if field in self.state.fields:
             return field
         # A recorder's checkpoints may end with what is no picture, a number say.
