@@ -158,6 +158,23 @@ def test_there_are_queues_enough_from_before_the_first_import_of_cuda(gpu):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
+def test_numba_cuda_is_imported_beside_a_newer_numpy_and_where_warnings_are_errors():
+    code = """
+        import numpy as np
+        vars(np).pop("row_stack", None)  # NumPy 2.5 has none, and numba-cuda asks for it
+        from ringnb.kernel.cuda.availability import load
+        load(simulate=False)
+        import ringnb.kernel.cuda.program
+        assert not hasattr(np, "row_stack")
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=60, env=_without_simulator(), check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
 def test_whichever_numba_cuda_came_first_the_other_is_refused_with_the_remedy():
     code = """
         import sys
@@ -298,8 +315,42 @@ class TestSelfTest:
         assert why() is None
 
 
+def test_what_the_driver_refuses_for_now_is_told_as_that_and_not_remembered():
+    import contextlib
+    from types import SimpleNamespace
+
+    class Cuda:
+        gpus = (contextlib.nullcontext(),)
+        full = True
+
+        def jit(self, signature, lto):
+            if self.full:
+                raise RuntimeError("Call to cuLibraryLoadData results in CUDA_ERROR_OUT_OF_MEMORY")
+            return lambda kernel: SimpleNamespace(overloads={})
+
+    cuda = Cuda()
+    said = availability._why_nothing_is_built(cuda, 0)
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in said
+    assert "toolkit" not in said
+    cuda.full = False
+    assert availability._why_nothing_is_built(cuda, 0) is None
+
+
+def test_a_driver_that_refuses_at_once_is_told_with_the_remedy(monkeypatch):
+    def refuse(number, reserve):
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: after a kernel that died")
+
+    monkeypatch.setattr(cuda_kernel, "GpuDevice", refuse)
+    with pytest.raises(
+        BackendUnavailable, match=r"CUDA_ERROR_ILLEGAL_ADDRESS.*restart the process"
+    ):
+        rn.Session(Mixer((5, 7)), backend="cuda")
+
+
 def test_parts_of_a_toolkit_that_do_not_fit_are_told_with_their_versions():
-    from ringnb.kernel.cuda.errors import does_not_fit, is_of_toolkit
+    from numba.core.errors import TypingError
+
+    from ringnb.kernel.cuda.errors import is_of_toolkit, why_not_built
 
     class nvJitLinkError(Exception):  # noqa: N801 - as its bindings have it
         pass
@@ -309,7 +360,10 @@ def test_parts_of_a_toolkit_that_do_not_fit_are_told_with_their_versions():
     )
     assert is_of_toolkit(error)
     assert not is_of_toolkit(TypeError("no implementation of function sin for unicode_type"))
-    said = does_not_fit(error, {"NVVM": "12.9.86", "nvJitLink": "12.6.85"})
+    assert not is_of_toolkit(TypingError("no match for sin: File numba/cuda/libdeviceimpl.py"))
+    driver = RuntimeError("results in CUDA_ERROR_UNSUPPORTED_PTX_VERSION")
+    assert "do not work together" in why_not_built(driver, {})
+    said = why_not_built(error, {"NVVM": "12.9.86", "nvJitLink": "12.6.85"})
     assert "NVVM 12.9.86, nvJitLink 12.6.85" in said
     assert "Unsupported .version 8.8" in said
     assert "ringnb[cuda12]" in said

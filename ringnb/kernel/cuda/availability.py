@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ import numpy as np
 
 from ringnb._support.version import installed_version
 from ringnb.errors import BackendUnavailable
-from ringnb.kernel.cuda.errors import does_not_fit
+from ringnb.kernel.cuda.errors import why_not_built
 
 __all__ = [
     "driver_present",
@@ -75,8 +77,11 @@ def load(*, simulate: bool) -> Any:
     if "numba.cuda" not in sys.modules and simulate:
         config.ENABLE_CUDASIM = 1  # read by numba.cuda when it is imported, and never again
     try:
-        with _row_stack():
+        with _older_numpy():
             from numba import cuda
+
+            if not simulate and getattr(cuda, "implementation", None) == "NVIDIA":
+                importlib.import_module("numba.cuda.np.arrayobj")  # what is compiled needs it
     except ImportError as error:
         msg = f"backend {backend!r}: numba.cuda cannot be imported: {error}. {_INSTALL}{_REMEDY}"
         raise BackendUnavailable(msg) from error
@@ -106,16 +111,19 @@ def load(*, simulate: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _row_stack() -> Iterator[None]:
-    """Lend NumPy 2.5 its old name of `vstack`, which numba-cuda 0.30 asks for when it is imported."""
-    if hasattr(np, "row_stack"):
-        yield
-        return
-    vars(np)["row_stack"] = np.vstack
+def _older_numpy() -> Iterator[None]:
+    """Show numba-cuda 0.30, while it is imported, what it knows NumPy to be before 2.5."""
+    lent = not hasattr(np, "row_stack")
+    if lent:
+        vars(np)["row_stack"] = np.vstack
     try:
-        yield
+        with warnings.catch_warnings():
+            # Its times without a unit; where warnings are errors it could not be imported.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
-        vars(np).pop("row_stack", None)
+        if lent:
+            vars(np).pop("row_stack", None)
 
 
 def driver_present() -> bool:
@@ -163,22 +171,27 @@ def toolkit_versions() -> dict[str, str]:
     return found
 
 
-@functools.cache
 def _why_nothing_is_built(cuda: Any, number: int) -> str | None:
-    """Compile, link and load a kernel that does nothing; say what keeps that from working, or None."""
+    """Say what keeps a kernel that does nothing from being compiled and loaded, or None."""
+    try:
+        _build_nothing(cuda, number)
+    except Exception as error:  # noqa: BLE001 - the compilers have several, and what they say is the finding
+        return why_not_built(error, toolkit_versions())
+    return None
+
+
+@functools.cache
+def _build_nothing(cuda: Any, number: int) -> None:
+    """Compile, link and load a kernel that does nothing; a failure is not kept, it may go by."""
 
     def nothing(words: Any) -> None:
         cuda.cg.this_grid()  # cooperative, so the library cudadevrt is linked as well
         words[0] = 0
 
-    try:
-        with cuda.gpus[number]:
-            kernel = cuda.jit("void(int64[::1])", lto=False)(nothing)
-            for definition in kernel.overloads.values():
-                definition.bind()
-    except Exception as error:  # noqa: BLE001 - the compilers have several, and what they say is the finding
-        return does_not_fit(error, toolkit_versions())
-    return None
+    with cuda.gpus[number]:
+        kernel = cuda.jit("void(int64[::1])", lto=False)(nothing)
+        for definition in kernel.overloads.values():
+            definition.bind()
 
 
 def _no_driver(trouble: str = "") -> str:

@@ -6,8 +6,9 @@ of the process fails with the same error, whichever comes first. So there is one
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ringnb.errors import BackendUnavailable
 
@@ -18,7 +19,9 @@ __all__ = [
     "first_line",
     "is_of_toolkit",
     "out_of_memory",
+    "refusals_told",
     "unavailable",
+    "why_not_built",
 ]
 
 _ASTRAY = (
@@ -27,6 +30,8 @@ _ASTRAY = (
     "CUDA_ERROR_LAUNCH_FAILED",
     "CUDA_ERROR_MISALIGNED_ADDRESS",
 )
+# What a driver calls code that it does not understand.
+_OTHER_CODE = re.compile(r"PTX|NO_BINARY|INVALID_(IMAGE|SOURCE)|SHARED_OBJECT|JIT_COMPILER")
 
 
 def driver_error(error: BaseException) -> str | None:
@@ -44,13 +49,41 @@ def unavailable(name: str, refusal: str) -> BackendUnavailable:
     )
 
 
+@contextlib.contextmanager
+def refusals_told(name: str) -> Iterator[None]:
+    """Turn what the CUDA driver refuses into `BackendUnavailable`, for the backend of this name."""
+    try:
+        yield
+    except BackendUnavailable:  # which may name a refusal in words of its own
+        raise
+    except Exception as error:
+        if refusal := driver_error(error):
+            raise unavailable(name, refusal) from error
+        raise
+
+
 def is_of_toolkit(error: BaseException) -> bool:
     """Return whether an error is the CUDA toolkit's own, and not about the code that it was given."""
+    from numba.core.errors import NumbaError
+
+    if isinstance(error, NumbaError):  # it lists files of Numba's, also those named after a library
+        return False
     # Each library's bindings have a type of their own; what they share is that they name the library.
     found = f"{type(error).__name__} {error}"
     return (
         re.search(r"nvjitlink|nvvm|libdevice|Unsupported \.version", found, re.IGNORECASE)
         is not None
+    )
+
+
+def why_not_built(error: BaseException, versions: Mapping[str, str]) -> str:
+    """Say why a kernel that does nothing cannot be built; `versions` as in `does_not_fit`."""
+    refusal = driver_error(error)
+    if refusal is None or _OTHER_CODE.search(refusal):
+        return does_not_fit(error, versions)
+    return (
+        f"the CUDA driver refuses to load a kernel: {refusal}. Another program may fill the card, or "
+        "have it for itself (nvidia-smi lists them); if a kernel of this process died, restart it"
     )
 
 

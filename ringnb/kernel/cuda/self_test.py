@@ -35,7 +35,7 @@ def why_not_trusted(number: int = 0) -> str | None:
     """
     try:
         return _tried(number)
-    except BackendUnavailable as error:  # not kept: another kernel may be there, and end
+    except (BackendUnavailable, MemoryError) as error:  # not kept: what is there now may end
         return first_line(error).removesuffix("; or use backend='cpu'")
 
 
@@ -48,9 +48,9 @@ def _tried(number: int) -> str | None:
     try:
         there = _stepped(CudaKernel([wave], device=number, threads=256))
         here = _stepped(CpuKernel([wave]))
-    except BackendUnavailable:
+    except (BackendUnavailable, MemoryError):
         raise
-    except (RingnbError, ValueError, MemoryError, TimeoutError) as error:
+    except (RingnbError, ValueError, TimeoutError) as error:
         return f"a small kernel failed on the GPU: {first_line(error)}"
     except Exception as error:  # noqa: BLE001 - whatever it was, the CPU is there
         _LOG.debug("the self-test of the GPU failed", exc_info=True)
