@@ -14,7 +14,7 @@ from ringnb.kernel import caching
 ROOT = Path(ringnb.__file__).parent
 # Imported by the kernel's modules, for host code only: no value of theirs is in machine code.
 HOST_ONLY = {"_support/machine.py", "_support/text.py", "_support/__init__.py"}
-HOST_ONLY |= {"__init__.py", "_support/off_main.py"}
+HOST_ONLY |= {"__init__.py", "_support/off_main.py", "_support/version.py"}
 
 
 def relative(paths):

@@ -23,7 +23,7 @@ from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda import compile as cuda_compile
 from ringnb.kernel.cuda import device as cuda_device
-from ringnb.kernel.cuda import intrinsics
+from ringnb.kernel.cuda.availability import load
 from ringnb.kernel.cuda.clock import DeviceClock
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
@@ -217,9 +217,9 @@ def on_card(actors, **options):
 @pytest.fixture
 def card(monkeypatch):
     monkeypatch.setattr(cuda_compile, "_compiled", {})  # by another test's card
-    from numba import cuda
+    made = Card(load(simulate=True))
+    from ringnb.kernel.cuda import intrinsics
 
-    made = Card(cuda)
     core = SimpleNamespace(
         set_current=lambda: made.here("a stream"),
         create_stream=lambda options: Stream(made, options),
@@ -325,14 +325,14 @@ def test_the_grid_is_what_was_asked_for_or_what_the_largest_actor_can_use(
     )  # fmt: skip
     processors = SimpleNamespace(get_primary_context=lambda: card, MULTIPROCESSOR_COUNT=66)
     monkeypatch.setattr(Card, "gpus", [None, processors])
-    big = on_card([Mixer((64, 64))] * 2, lanes=lanes, width=width, threads=32, reserve=reserve)
+    big = on_card([Mixer((64, 256))] * 2, lanes=lanes, width=width, threads=32, reserve=reserve)
     most = 132 if reserve == 0 else 64
     blocks = min(most // lanes, 128) if width is None else width
     assert big.statistics().width == blocks
     assert big._grid == lanes * blocks
 
 
-@pytest.mark.parametrize(("shape", "threads"), [((5, 7), 64), ((64, 64), 1024)])
+@pytest.mark.parametrize(("shape", "threads"), [((5, 7), 32), ((64, 64), 512)])
 def test_a_small_actor_has_a_small_block(card, shape, threads):
     kernel = on_card([Mixer(shape)])
     assert kernel._device._threads == threads

@@ -10,6 +10,7 @@ from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
+from ringnb._support.version import installed_version
 from ringnb.kernel.caching import DiskCache
 from ringnb.kernel.cuda.availability import toolkit_versions
 
@@ -32,10 +33,12 @@ _compiling = threading.Lock()
 def compiled(
     body: Callable[..., None],
     signature: Any,
-    capabilities: tuple[tuple[int, int], ...],
+    capabilities: tuple[tuple[int | str, ...], ...],
     bounds: tuple[int, int] | int,
-) -> Iterator[tuple[tuple[int, int], str]]:
+) -> Iterator[tuple[tuple[int | str, ...], str]]:
     """Compile a kernel to PTX with no device; yields each capability with its PTX.
+
+    A capability is (major, minor), or (major, minor, "a") for that architecture alone.
 
     `bounds` are the launch bounds: threads of a block, and blocks of a multiprocessor.
     """
@@ -95,7 +98,8 @@ def kept(
                 # Called with the function: as a decorator alone it forgets `lto`.
                 made = cuda.jit(build(), launch_bounds=launch_bounds(threads), **options)
                 if name is not None:
-                    what = repr((name, launch_bounds(threads), sorted(toolkit_versions().items())))
+                    versions = {"numba-cuda": installed_version("numba-cuda"), **toolkit_versions()}
+                    what = repr((name, launch_bounds(threads), sorted(versions.items())))
                     made._cache = _Binaries(f"cuda-{sha256(what.encode()).hexdigest()[:16]}")
                 made.compile(signature())
                 made._specialized = True  # a launch looks for no other signature

@@ -265,7 +265,7 @@ else:
         strides = cgutils.unpack_tuple(builder, made.strides, array.ndim)
         at = made.data
         # A kernel walks along the second axis, so that all else comes first: it stays the same.
-        axes = [0] if isinstance(array, Window) else [0, *range(2, array.ndim), 1]
+        axes = [0] if isinstance(array, Window) else [0, *range(2, array.ndim), 1][: array.ndim]
         for axis in axes:
             i = builder.extract_value(arguments[1], axis)
             i = context.cast(builder, i, index[axis], types.intp)

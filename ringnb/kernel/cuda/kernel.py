@@ -19,7 +19,6 @@ session, Ctrl-C), which a full ring cannot delay as it delays a TERMINATE comman
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 import weakref
@@ -48,6 +47,7 @@ from ringnb.kernel.cuda.errors import (
     first_line,
     is_of_toolkit,
     out_of_memory,
+    refusals_told,
     unavailable,
 )
 from ringnb.kernel.cuda.layout import CudaPlan
@@ -152,23 +152,30 @@ class CudaKernel(LaneKernel):
             self.lost_in_fork = "CUDA contexts"
         self._launch_s = float(launch_s)
         _check_alone(self.name)
-        self._device: Device = SimulatedDevice() if simulate else GpuDevice(device, reserve)
+        with refusals_told(self.name):  # as after a kernel that died
+            self._device: Device = SimulatedDevice() if simulate else GpuDevice(device, reserve)
         # Only now: these modules take the numba.cuda that is there.
-        from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
+        from ringnb.kernel.cuda.program import build, busy_threads, cell_codes, reduce_codes
 
-        codes = [cell_codes(actor) for actor in actors]
-        kinds = list(dict.fromkeys(code for own in codes for code in own))
-        sums = [reduce_codes(actor) for actor in actors]
-        reduced = list(dict.fromkeys(code for own in sums for code in own))
+        different = {id(actor): actor for actor in actors}  # one may be in very many slots
+        codes = {at: cell_codes(actor) for at, actor in different.items()}
+        kinds = list(dict.fromkeys(code for own in codes.values() for code in own))
+        sums = {at: reduce_codes(actor) for at, actor in different.items()}
+        reduced = list(dict.fromkeys(code for own in sums.values() for code in own))
         key = (
             *((all_it_reads(k.update), all_it_reads(k.inject), *k[2:]) for k in kinds),
             *((all_it_reads(r.value), r.operation, *r[2:]) for r in reduced),
+        )
+        busy = max(
+            busy_threads(actor.shape, code.together)
+            for at, actor in different.items()
+            for code in codes[at]
         )
         bound = RESIDENT if threads is None else threads
         if simulate:
             threads = 2 if width is None else width
         elif threads is None:  # a barrier of fewer is quicker
-            threads = min(bound, -(-max(math.prod(a.shape) for a in actors) // 32) * 32)
+            threads = min(bound, -(-busy // 32) * 32)
         try:
             name = _name([(k.update, k.inject, *k[2:]) for k in kinds]) if not reduced else None
             self._device.compile(lambda: build(kinds, reduced), key, bound, threads, name)
@@ -185,7 +192,7 @@ class CudaKernel(LaneKernel):
                 "decorated with numba.njit (the full report is the cause of this error)"
             )
             raise ValueError(msg) from error
-        blocks = 1 if simulate else self._blocks(actors, lanes, width, threads)
+        blocks = 1 if simulate else self._blocks(lanes, width, threads, busy)
         super().__init__(actors, lanes, threads if simulate else blocks, capacity)
         groups = 1 if simulate else lanes
         self._grid = groups * blocks
@@ -198,9 +205,9 @@ class CudaKernel(LaneKernel):
         }
         plan = CudaPlan(
             actors,
-            [[kinds.index(code) for code in own] for own in codes],
+            [[kinds.index(code) for code in codes[id(actor)]] for actor in actors],
             lanes,
-            [[reduced.index(code) for code in own] for own in sums],
+            [[reduced.index(code) for code in sums[id(actor)]] for actor in actors],
         )
         try:
             with self._device.current():
@@ -229,12 +236,11 @@ class CudaKernel(LaneKernel):
         self._fetched = [0] * lanes
         self._seen: list[Reply | None] = [None] * lanes
 
-    def _blocks(self, actors: Sequence[Actor], lanes: int, width: int | None, threads: int) -> int:
+    def _blocks(self, lanes: int, width: int | None, threads: int, busy: int) -> int:
         """Choose the blocks of a lane; all of the grid must be on the card together."""
         most = self._device.blocks_at_most
         if width is None and lanes <= most:
-            cells = max(int(np.prod(actor.shape)) for actor in actors)
-            return max(1, min(most // lanes, -(-cells // threads)))
+            return max(1, min(most // lanes, -(-busy // threads)))
         width = 1 if width is None else width
         if lanes * width > most:
             msg = (
@@ -250,14 +256,10 @@ class CudaKernel(LaneKernel):
     def _start(self) -> None:
         with _one:
             _check_alone(self.name, but=self)
-            try:
+            with refusals_told(self.name):
                 with self._device.current():
                     self._device.prepare_launches(self._grid, tuple(self._arrays.arguments))
                 self._device.launch()
-            except Exception as error:
-                if refusal := driver_error(error):
-                    raise unavailable(self.name, refusal) from error
-                raise
         self._launches = 1
         self._launcher.start()
 

@@ -162,8 +162,12 @@ class CudaMemory:
             return  # a forked child must not ask the driver; the kernel refuses what comes next
         # From its begin on: who asks again for one that is overdue waits no second time.
         until = began + _COPY_TIMEOUT_S
-        while not self._device.finished(copy):
-            if time.monotonic() > until:
+        while True:
+            # Read before asking: a process may be stopped here, and the copy done when it goes on.
+            overdue = time.monotonic() > until
+            if self._device.finished(copy):
+                return
+            if overdue:
                 msg = (
                     f"copying {what} took more than {_COPY_TIMEOUT_S:g} s: the GPU does not answer"
                 )

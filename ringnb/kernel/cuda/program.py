@@ -27,7 +27,15 @@ from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
 from ringnb.kernel.levels import mixed_dtypes
 
-__all__ = ["CellCode", "ReduceCode", "build", "cell_codes", "compile_cells", "reduce_codes"]
+__all__ = [
+    "CellCode",
+    "ReduceCode",
+    "build",
+    "busy_threads",
+    "cell_codes",
+    "compile_cells",
+    "reduce_codes",
+]
 
 # A warp takes columns as wide as it has threads, and goes along them some cells at a time. These are
 # loaded together, computed in registers and then stored, so that no load waits behind a store.
@@ -166,11 +174,23 @@ def together(actor: Actor, update: Callable[..., None]) -> int:
     return next((n for n in (4, 2) if n * own <= _REGISTER_BYTES), 1)
 
 
-def _is_short(function: Callable[..., Any]) -> bool:
+def busy_threads(shape: tuple[int, ...], together: int) -> int:
+    """Return how many threads have cells to compute in a grid, `together` at a time each."""
+    warp, length = intrinsics.WARP, shape[0]
+    if len(shape) == 1:  # a column is a warp wide, and a thread's cells lie a warp apart
+        return -(-length // (together * warp)) * warp
+    columns = math.prod(shape[1:-1]) * -(-shape[-1] // warp)
+    return columns * -(-length // together) * warp
+
+
+def _is_short(function: Callable[..., Any], within: tuple[object, ...] = ()) -> bool:
     """Return whether a function has no loop, and calls no function of mathematics, nor what it calls.
 
-    Several copies of another would take minutes to compile.
+    Several copies of another would take minutes to compile. `within` are the functions that call it.
     """
+    if plain(function) in within:  # it calls itself
+        return False
+    within = (*within, plain(function))
     code = plain(function).__code__
     names = [code.co_names, *(c.co_names for c in code.co_consts if isinstance(c, CodeType))]
     cells = (c.cell_contents for c in plain(function).__closure__ or ())
@@ -182,7 +202,7 @@ def _is_short(function: Callable[..., Any]) -> bool:
         return False
     if any(f is math or isinstance(f, BuiltinFunctionType | np.ufunc) for f in called):
         return False
-    return all(_is_short(f) for f in called if hasattr(f, "py_func"))
+    return all(_is_short(f, within) for f in called if hasattr(f, "py_func"))
 
 
 class ReduceCode(NamedTuple):
