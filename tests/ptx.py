@@ -6,8 +6,9 @@ in a kernel of its own for one capability, and one actor for the others. Numba's
 kernel, NVVM's and the assembler's once per capability. The kernels of ``ringnb bench --gpu`` follow.
 
 Registers, spills and shared memory are the assembler's, of nvJitLink, which links the kernel to the
-same runtime library as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). The kernel is
-compiled for 256 threads per block, as it is launched by default.
+same runtime library as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). Kernels are
+compiled for as many threads as by default, and from 9.0 on for one architecture alone ("a"), as
+numba-cuda does it for the device that is there.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ringnb.kernel.cuda.compile import compiled
 
 __all__ = ["CAPABILITIES", "Variant", "linked", "variants"]
 
-CAPABILITIES = ((7, 5), (8, 0), (9, 0), (12, 0))
-_THREADS = 256
+CAPABILITIES = ((7, 5), (8, 0), (9, 0, "a"), (10, 0, "a"), (12, 0, "a"))
+_THREADS = 256  # of a block of the benchmark's kernels
 _COUNTED = (
     "ld.relaxed.sys.b64",
     "ld.acquire.sys.b64",
@@ -48,12 +49,12 @@ class Variant(NamedTuple):
     ----------
     hosted : tuple of Actor
         One of each kind that the kernel hosts.
-    capabilities : tuple of (int, int)
-        Major and minor.
+    capabilities : tuple of tuple
+        Major, minor, and "a" where it is for this architecture alone.
     """
 
     hosted: tuple[Actor, ...]
-    capabilities: tuple[tuple[int, int], ...]
+    capabilities: tuple[tuple[int | str, ...], ...]
 
 
 def _drift(now: Any, before: Any, params: Any, step: int, x: int) -> None:
@@ -87,11 +88,16 @@ def variants(*, full: bool) -> list[Variant]:
         All six actors, and one of a user's with another element type and number of axes.
     """
     every = hosted_alone()
-    alone = [Variant((a,), ((9, 0),) if i else CAPABILITIES) for i, a in enumerate(every)]
+    alone = [Variant((a,), ((9, 0, "a"),) if i else CAPABILITIES) for i, a in enumerate(every)]
     return [Variant(every, CAPABILITIES), *(alone if full else ())]
 
 
-def linked(ptx: str, capability: tuple[int, int]) -> tuple[bytes, dict[str, int]]:
+def architecture(capability: tuple[int | str, ...]) -> str:
+    """Return the assembler's name of a capability, such as ``sm_90a``."""
+    return "sm_" + "".join(map(str, capability))
+
+
+def linked(ptx: str, capability: tuple[int | str, ...]) -> tuple[bytes, dict[str, int]]:
     """Assemble and link a kernel.
 
     Parameters
@@ -111,7 +117,7 @@ def linked(ptx: str, capability: tuple[int, int]) -> tuple[bytes, dict[str, int]
     from numba.cuda.cudadrv.libs import get_cudalib
 
     runtime = Path(get_cudalib("cudadevrt", static=True)).read_bytes()
-    options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
+    options = LinkerOptions(arch=architecture(capability), verbose=True, ptxas_options=["-v"])
     linker = Linker(
         ObjectCode.from_ptx(ptx.encode()), ObjectCode.from_library(runtime), options=options
     )
@@ -138,16 +144,16 @@ def linked(ptx: str, capability: tuple[int, int]) -> tuple[bytes, dict[str, int]
 def main() -> None:
     """Compile all variants and print what is in them."""
     load(simulate=False)
-    from ringnb.kernel.cuda.compile import launch_bounds, signature
+    from ringnb.kernel.cuda.compile import RESIDENT, launch_bounds, signature
     from ringnb.kernel.cuda.program import build, cell_codes
 
     for hosted, capabilities in variants(full="--full" in sys.argv[1:]):
         body = build([code for actor in hosted for code in cell_codes(actor)])
-        bounds = launch_bounds(_THREADS)
+        bounds = launch_bounds(RESIDENT)
         for capability, ptx in compiled(body, signature(), capabilities, bounds):
             found: dict[str, Any] = {text: ptx.count(text) for text in _COUNTED}
             found["actors"], found["cc"] = [a.kernel_type for a in hosted], capability
-            found["target"] = ".target sm_{}{}".format(*capability) in ptx
+            found["target"] = f".target {architecture(capability)}" in ptx
             found["float compares of converted integers"] = len(
                 re.findall(r"cvt\.rn\.f64\.[us]64", ptx)
             )

@@ -2,7 +2,8 @@
 
 ``python tests/sass.py`` compiles actors in kernels of their own, with no device, and prints a JSON line
 for each; with ``--keep`` it writes them to ``tests/kernel/instructions.json``, which a test holds
-against limits. It takes minutes, and the disassembler nvdisasm (extra ``sass``).
+against limits, and against the sources that were counted. It takes minutes, and the disassembler
+nvdisasm (extra ``sass``).
 ``python tests/sass.py 7.5 12.0`` does it for other capabilities than 9.0.
 
 Counted is the shortest way round the loop over cells on which a thread stores all that it computes at a
@@ -11,8 +12,10 @@ time: what a warp issues for a cell away from the edges of the grid.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import importlib.metadata
+import inspect
 import json
 import re
 import shutil
@@ -29,6 +32,19 @@ _WIDTHS = {1: ".U8", 2: ".U16", 4: "", 8: ".64"}
 _INTEGER = (
     "IADD IADD3 IMAD IMNMX VIADD VIMNMX ISETP LEA LOP3 SHF SEL PRMT IABS MOV UIADD3 UIMAD ULEA UMOV"
 )
+
+
+def sources() -> str:
+    """Digest the code that the instructions come from, but not its comments and blank lines."""
+    from ptx import hosted_alone
+
+    cuda = Path(__file__).parents[1] / "ringnb" / "kernel" / "cuda"
+    texts = [(cuda / name).read_text() for name in ("program.py", "intrinsics.py")]
+    counted = [actor for actor in hosted_alone() if actor.kernel_type in COUNTED]
+    texts += [inspect.getsource(stage) for actor in counted for stage in actor.stages]
+    lines = [line for text in texts for line in text.splitlines()]
+    code = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
 
 
 def disassembler() -> str | None:
@@ -170,7 +186,7 @@ def counted(sass: str, entry: str, together: int, fields: int, width: int) -> di
     }
 
 
-def rows(capabilities: tuple[tuple[int, int], ...]) -> Iterator[dict[str, Any]]:
+def rows(capabilities: tuple[tuple[int | str, ...], ...]) -> Iterator[dict[str, Any]]:
     """Compile every actor alone and yield what was counted, for each capability."""
     from ptx import hosted_alone, linked
 
@@ -201,7 +217,8 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         found.append(row)
     if "--keep" in sys.argv[1:]:
-        KEPT.write_text("[\n" + ",\n".join(map(json.dumps, found)) + "\n]\n")
+        lines = ",\n".join(map(json.dumps, found))
+        KEPT.write_text(f'{{"sources": "{sources()}", "rows": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ AT_MOST = {"fdtd_3d": 42, "fdtd_2d": 33, "heat_2d": 28, "gray_scott": 75, "life"
 
 
 def test_a_cell_takes_few_instructions_and_nothing_is_spilled():
-    kept = [row for row in json.loads(sass.KEPT.read_text()) if row["cc"] == [9, 0]]
+    counted = json.loads(sass.KEPT.read_text())
+    assert counted["sources"] == sass.sources(), "count anew: python tests/sass.py --keep"
+    kept = [row for row in counted["rows"] if row["cc"] == [9, 0]]
     assert {row["actor"] for row in kept} == set(AT_MOST)
     for row in kept:
         assert row["loads"] + row["stores"] < row["instructions"] <= AT_MOST[row["actor"]], row
@@ -78,6 +80,15 @@ def far(now, after, params, step, y, x):
     after[0, y, x] = looped(now[0, y, x])
 
 
+@numba.njit
+def again(a):
+    return a if a < 1 else again(a - 1)
+
+
+def recursive(now, after, params, step, y, x):
+    after[0, y, x] = again(now[0, y, x])
+
+
 @pytest.mark.parametrize(
     ("update", "options", "expected"),
     [
@@ -86,6 +97,7 @@ def far(now, after, params, step, y, x):
         (short, {"replayable": False}, 1),
         (long, {}, 1),
         (far, {}, 1),
+        (recursive, {}, 1),
     ],
 )
 def test_so_many_cells_are_computed_together(update, options, expected):
@@ -94,3 +106,43 @@ def test_so_many_cells_are_computed_together(update, options, expected):
 
     actor = rn.actors.CellActor(update, (8, 8), params={"a": 1}, **options)
     assert [code.together for code in cell_codes(actor)] == [expected]
+
+
+def mark_1(now, after, params, step, x):
+    after[0, x] = 1
+
+
+def mark_2(now, after, params, step, y, x):
+    after[0, y, x] = 1
+
+
+def mark_3(now, after, params, step, z, y, x):
+    after[0, z, y, x] = 1
+
+
+@pytest.mark.parametrize(
+    ("update", "shape", "dtype"),
+    [
+        (mark_1, (13,), np.float32),
+        (mark_1, (16,), np.float64),
+        (mark_2, (9, 7), np.float32),
+        (mark_2, (3, 4), np.float64),
+        (mark_3, (5, 3, 3), np.float32),
+    ],
+)
+def test_as_many_threads_are_busy_as_have_cells_and_they_have_all(update, shape, dtype):
+    load(simulate=True)  # whose warps are of one thread
+    from ringnb.kernel.cuda.program import busy_threads, cell_codes, compile_cells
+
+    actor = rn.actors.CellActor(update, shape, dtype=dtype)
+    (code,) = cell_codes(actor)
+    cells = compile_cells(code)
+    state, n = np.zeros(1024, np.int64), int(np.prod(shape))
+    lengths = (1,) * (3 - len(shape)) + shape
+    marked, busy = 0, 0
+    for first in range(100):
+        state[:] = 0
+        cells(state, 0, 512, None, 0, 0, 1, *lengths, first, 100)
+        mine = np.count_nonzero(state[512:].view(dtype))
+        marked, busy = marked + mine, busy + (mine > 0)
+    assert (marked, busy) == (n, busy_threads(shape, code.together))
