@@ -8,8 +8,9 @@
  *
  * Stricter than a driver where that finds mistakes: what would wait for the living kernel fails at once and is
  * logged as "waits", but with STANDIN_PATIENT it waits as a driver does, holding the context's lock; memory is
- * never zero; a copy must lie within one allocation; a thread without a context is told so. What this cannot show: timing, how the memories of a real device order what is written
- * to them, and whatever else is a device's own.
+ * never zero; a copy must lie within one allocation; a thread without a context is told so. What this cannot
+ * show: timing, how the memories of a real device order what is written to them, and whatever else is a device's
+ * own.
  */
 #define _GNU_SOURCE
 #include "engine.h"
@@ -203,6 +204,7 @@ CALL(cuMemcpyDtoDAsync, CUdeviceptr t, CUdeviceptr s, size_t n, CUstream stream)
     return copied("cuMemcpyDtoDAsync", (void *)t, (void *)s, n, stream, 1);
 }
 CALL(cuStreamCreateWithPriority, CUstream *made, unsigned flags, int priority) {
+    NEEDS_CONTEXT;
     NEXT(made);
     note("cuStreamCreate %p flags=%u", (void *)*made, flags);
     return CUDA_SUCCESS;
@@ -219,6 +221,7 @@ CALL(cuStreamGetCtx, CUstream stream, CUcontext *found) { *found = current; retu
 CALL(cuStreamGetFlags, CUstream stream, unsigned *flags) { *flags = 1; return CUDA_SUCCESS; }
 CALL(cuStreamWaitEvent, CUstream stream, CUevent event, unsigned flags) { return CUDA_SUCCESS; }
 CALL(cuEventCreate, CUevent *made, unsigned flags) {
+    NEEDS_CONTEXT;
     *made = (CUevent)calloc(1, sizeof(struct event));
     return CUDA_SUCCESS;
 }

@@ -5,6 +5,7 @@ Numba's part and NVVM's stay as they are: what is assembled is the PTX that they
 
 import importlib.abc
 import importlib.util
+import os
 import sys
 
 
@@ -34,9 +35,26 @@ class _Linker:
         pass
 
 
+def _of_stand_in(self):
+    """Return what code that is kept on disk is for: no GPU loads it, and no other memory."""
+    return "stand-in", os.environ.get("STANDIN_FLAGS"), os.environ.get("STANDIN_MUTATION")
+
+
+def _replace_linker(module):
+    module.Linker = _Linker
+
+
+def _name_code(module):
+    module.JITCUDACodegen.magic_tuple = _of_stand_in
+
+
+_CHANGED = {".cudadrv.driver": _replace_linker, ".cuda.codegen": _name_code}
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if not name.endswith(".cudadrv.driver"):
+        change = next((_CHANGED[end] for end in _CHANGED if name.endswith(end)), None)
+        if change is None:
             return None
         sys.meta_path.remove(self)
         try:
@@ -47,7 +65,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             load(module)
-            module.Linker = _Linker
+            change(module)
 
         spec.loader.exec_module = exec_module
         return spec
