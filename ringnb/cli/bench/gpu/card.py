@@ -145,9 +145,10 @@ class Card:
     # -- launches ----------------------------------------------------------------------------------
 
     def compile(self, body: Callable[..., None], signature: str) -> Any:
-        """Compile and load a kernel, with the persistent kernel's arithmetic and registers."""
+        """Compile and load a kernel, in the persistent kernel's way: its arithmetic and registers."""
+        bounds = launch_bounds(_THREADS)
         with ieee_arithmetic():
-            return self._cuda.jit(signature, launch_bounds=launch_bounds(_THREADS))(body)
+            return self._cuda.jit(signature, launch_bounds=bounds, lto=False)(body)
 
     def launcher(self, kernel: Any, threads_needed: int) -> Callable[..., None]:
         """Return a function of the kernel's arguments that enqueues a launch of so many threads at most.
