@@ -357,6 +357,7 @@ def test_storage_rule_09_a_change_between_checksum_and_file_does_not_reach_the_f
                 storage.load(f"a_0_step_{step}").verify()
 
 
+@pytest.mark.filterwarnings("ignore:Setting the (shape|dtype) on a NumPy array:DeprecationWarning")
 def test_storage_rule_09_a_dtype_or_shape_that_its_owner_changes_does_not_matter(storage):
     array = np.arange(12.0)
     snapshot = make_snapshot(fields={"u": array}, field_attrs={})
