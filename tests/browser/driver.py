@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import ipykernel
 import pytest
 
-PATIENCE_MS = 15_000  # for what has no limit of its own: other tests may share the machine
+PATIENCE_MS = 45_000  # for what has no limit of its own: other tests may share a slow machine
 
 try:
     from playwright.sync_api import expect, sync_playwright

@@ -29,8 +29,10 @@ def test_shortcuts_do_not_act(notebook, cockpit):
     tried = 0
     for tab in ("Learn", "Keep", "Explore"):
         cockpit.get_by_role("tab", name=tab).click()
-        for place in cockpit.locator(_FOCUSABLE).all():
-            place.focus()
+        for place in cockpit.locator(_FOCUSABLE).element_handles():
+            if not place.evaluate("n => n.isConnected"):
+                continue  # what can be undone, say, goes by itself while the others are tried
+            place.evaluate("n => n.focus()")
             for key in ("b", "d", "d", "x"):
                 keys.press(key)
             tried += 1
