@@ -96,11 +96,12 @@ def _outcome(
         service.transport.stop_awaiting(status)
     if not ended:
         stage = status.stage  # before the cancel, which ends it
-        fate = (
-            "the request was cancelled"
-            if manager.cancel_pending(status.request.request_id)
-            else "it is still being written and may yet be committed"
-        )
+        if status.awaited:  # by another call, with a deadline of its own: a signal handler's, say
+            fate = "another call still waits for it, and it may yet be committed"
+        elif manager.cancel_pending(status.request.request_id):
+            fate = "the request was cancelled"
+        else:
+            fate = "it is still being written and may yet be committed"
         msg = (
             f"snapshot of slot {slot} was not committed within {limit_s:g} s "
             f"(last stage: {stage}); {fate}. Allow a longer timeout, or look at "

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from session_rig import SHAPE, Gate, memory, quiet, reference, state_of
+from waiting import until
 
 import ringnb as rn
 from ringnb.testing.kernels import Mixer
@@ -88,6 +89,24 @@ def test_rule_02_a_snapshot_that_is_not_committed_in_time_is_cancelled():
         writer.join(30)
         assert s.manager.pending_count == 0
         assert s.snapshot(1).step == 0
+
+
+def test_a_call_that_gives_up_cancels_no_request_that_another_one_waits_for(session):
+    session.faults.lose_answers(1)
+    ended = []
+
+    def wait_longer():
+        with pytest.raises(rn.SnapshotTimeout, match="the request was cancelled") as error:
+            session.snapshot(0, timeout=2.0)
+        ended.append(error)
+
+    other = threading.Thread(target=wait_longer)
+    other.start()
+    until(lambda: session.manager.pending_count)
+    with pytest.raises(rn.SnapshotTimeout, match="another call still waits for it"):
+        session.snapshot(0, timeout=0.1)
+    other.join(30)
+    assert ended
 
 
 def test_a_manual_snapshot_raises_what_storage_raised():
