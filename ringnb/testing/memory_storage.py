@@ -32,7 +32,7 @@ from ringnb.checkpoint.storage.format import (
     summarise_nonfinite,
 )
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot
-from ringnb.checkpoint.storage.source import Buffers, OnPiece, Source
+from ringnb.checkpoint.storage.source import Buffers, OnPiece, Source, read_whole_into
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
 if TYPE_CHECKING:
@@ -60,15 +60,7 @@ class _Kept(Source):
         return None if found is None else len(found)
 
     def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
-        found = self.files.get(key)
-        if found is None or len(found) != sum(b.nbytes for b in buffers):
-            return None if found is None else False
-        at = 0
-        for buffer in buffers:
-            buffer[:] = found[at : at + buffer.nbytes]
-            at += buffer.nbytes
-            on_piece(buffer)
-        return True
+        return read_whole_into(self, key, buffers, on_piece)
 
     def keys(self) -> set[str]:
         return set(self.files)

@@ -29,7 +29,7 @@ from ringnb.checkpoint.storage.format import (
 from ringnb.checkpoint.storage.permissions import why_denied
 from ringnb.errors import CheckpointCorrupt
 
-__all__ = ["DirectorySource", "Source", "StoreSource", "fetch"]
+__all__ = ["DirectorySource", "Source", "StoreSource", "fetch", "read_whole_into"]
 
 Buffers = Sequence[memoryview]
 OnPiece = Callable[[memoryview], None]
@@ -86,6 +86,23 @@ class Source(ABC):
     @abstractmethod
     def group(self) -> zarr.Group:
         """Open the checkpoint with zarr, read only."""
+
+
+def read_whole_into(source: Source, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
+    """Do what `Source.read_into` does, for a source whose `read` has the value in memory as a whole."""
+    wanted = sum(b.nbytes for b in buffers)
+    value = source.read(key, wanted)
+    if value is None:
+        return None
+    raw = memoryview(value)
+    if raw.nbytes != wanted:
+        return False
+    at = 0
+    for buffer in buffers:
+        buffer[:] = raw[at : at + buffer.nbytes]
+        at += buffer.nbytes
+        on_piece(buffer)
+    return True
 
 
 @final
@@ -239,19 +256,7 @@ class StoreSource(Source):
 
     def read_into(self, key: str, buffers: Buffers, on_piece: OnPiece) -> bool | None:
         """Copy a value into memory."""
-        wanted = sum(b.nbytes for b in buffers)
-        value = sync(fetch(self._store, self._key(key), wanted))
-        if value is None:
-            return None
-        raw = memoryview(value)
-        if raw.nbytes != wanted:
-            return False
-        at = 0
-        for buffer in buffers:
-            buffer[:] = raw[at : at + buffer.nbytes]
-            at += buffer.nbytes
-            on_piece(buffer)
-        return True
+        return read_whole_into(self, key, buffers, on_piece)
 
     def keys(self) -> set[str]:
         """List the keys below the prefix."""

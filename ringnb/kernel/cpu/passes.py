@@ -124,10 +124,8 @@ def step_tiles(
             rows = (max(begin - reach * k, first + reach * k), end - reach * k)
             if rows[0] >= rows[1]:
                 continue
-            if k % 2 == 0:
-                call_rows(table, actor, function, now, following, step + k, rows)
-            else:
-                call_rows(table, actor, function, following, now, step + k, rows)
+            source, target = (now, following) if k % 2 == 0 else (following, now)
+            call_rows(table, actor, function, source, target, step + k, rows)
         begin = end
         if rank == 0:
             answer_meanwhile(link, table, scratch)
