@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from lessons import refuse
@@ -12,6 +13,7 @@ from lessons import refuse
 import ringnb as rn
 from ringnb import course
 from ringnb.course import lesson_08 as gpu
+from ringnb.kernel.cuda.availability import load
 from ringnb.messages.commands import Command
 
 WRONG = [
@@ -132,8 +134,7 @@ def test_without_the_package_the_lesson_says_in_one_line_what_to_install(monkeyp
 
 def test_a_process_with_the_other_numba_cuda_is_told_what_to_do(monkeypatch):
     pytest.importorskip("numba_cuda")
-    import numba.cuda
-
+    load(simulate=True)
     assert course.gpu_or_simulator()[1].endswith("this process has the simulator's numba.cuda")
     monkeypatch.setattr(numba.config, "ENABLE_CUDASIM", 0)
     monkeypatch.setattr(gpu, "driver_present", lambda: False)
