@@ -113,6 +113,7 @@ class Status(IntEnum):
     STAGING_BUSY = 4
     BAD_ARGUMENT = 5
     ACTOR_EXISTS = 6
+    STEP_PASSED = 7
 
     @property
     def sentence(self) -> str:
@@ -131,4 +132,5 @@ _SENTENCES = {
     ),
     Status.BAD_ARGUMENT: "an argument of the command is out of range",
     Status.ACTOR_EXISTS: "the slot already holds an actor; destroy it first or restart it",
+    Status.STEP_PASSED: "the actor is past that step, or was restored; name a step ahead of it",
 }

@@ -206,7 +206,7 @@ def keep_every(steps: int) -> Policy:
 
     Notes
     -----
-    So it keeps what ``Session.snapshot_every(steps)`` takes, which comes soon after each multiple.
+    So it keeps what ``Session.snapshot_every(steps)`` takes, at multiples.
     """
     steps = check_int(steps, "steps", 1)
 

@@ -28,6 +28,7 @@ __all__ = ["KernelClient", "PendingCommand"]
 ReplySink = Callable[[Reply], None]
 
 _HELD = int(Command.HELD)
+_HELD_AT = int(Command.HELD_AT)
 _SPIN_NS = 20_000
 _POLL_S = 0.05
 _FULL_RING_POLL_S = 0.001
@@ -73,6 +74,7 @@ class KernelClient:
         self.replies = 0
         # Called like a sink, with the replies that tell that an actor waits.
         self.on_held: ReplySink = _nobody
+        self.on_held_at: ReplySink = _nobody
 
     def submit(
         self,
@@ -286,6 +288,8 @@ class KernelClient:
                 pending = pendings.get(reply.command_id)
                 if reply.kind == _HELD:
                     self.on_held(reply)
+                elif reply.kind == _HELD_AT:
+                    self.on_held_at(reply)
                 elif pending is not None:
                     if pending.sink is not None:
                         pending.sink(reply)

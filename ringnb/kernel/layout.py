@@ -114,6 +114,8 @@ ACTOR_WORDS = LINE
     C_LET_GO,  # the one at which it waits no more
     C_HOLDS,  # how often it has waited
     C_TOLD,  # whether the host was told that it waits
+    C_AT,  # a step at which the actor waits, once, whatever C_EVERY says; 0: none
+    C_AT_TOLD,  # whether the host was told of that; `rules.ENDING`: a capture now ends it
     C_ARRAYS,  # where the table of the actor's read-only arrays begins; on a GPU
     C_PARTIALS,  # where the partial results of its reductions begin; on a GPU
     C_REDUCTIONS,  # how many there are
@@ -126,8 +128,8 @@ ACTOR_WORDS = LINE
     C_REACH,  # a `ringnb.kernel.cpu.passes.Pass`, in three columns
     C_DEPTH,
     C_TILE,
-) = range(44)
-C_REDUCE_FNS = 44  # the first of MAX_REDUCTIONS columns
+) = range(46)
+C_REDUCE_FNS = 46  # the first of MAX_REDUCTIONS columns
 C_STAGE_FNS = (
     C_REDUCE_FNS + MAX_REDUCTIONS
 )  # the first of MAX_STAGES columns: what computes each stage

@@ -19,8 +19,10 @@ __all__ = [
     "apply_command",
     "inside",
     "is_held",
+    "is_held_at",
     "plan_slice",
     "record_held",
+    "record_held_at",
     "record_load",
     "record_steps",
     "release",
@@ -30,6 +32,8 @@ NEVER = 2**62  # a time, nanoseconds
 
 # What is left to do for a command that `apply_command` allowed.
 DONE, INJECT, SET_PARAMS, LOAD, CAPTURE = range(5)
+
+TOLD, ENDING = 1, 2  # of the column C_AT_TOLD
 
 # Numba types an enumeration member as an enumeration, which does not compare with a word of a ring.
 _RUN_STEPS = int(Command.RUN_STEPS)
@@ -43,6 +47,7 @@ _DESTROY = int(Command.DESTROY_ACTOR)
 _RESTART = int(Command.RESTART_ACTOR)
 _HEARTBEAT = int(Command.HEARTBEAT)
 _HOLD_EVERY = int(Command.HOLD_EVERY)
+_HOLD_AT = int(Command.HOLD_AT)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _RESTORE = int(Command.RESTORE)
 _OK = int(Status.OK)
@@ -50,15 +55,17 @@ _UNKNOWN = int(Status.UNKNOWN_COMMAND)
 _NO_ACTOR = int(Status.NO_ACTOR)
 _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 _ACTOR_EXISTS = int(Status.ACTOR_EXISTS)
+_STEP_PASSED = int(Status.STEP_PASSED)
 
 _TICK_NS = 1024  # the coarsest clock
 _CATCH_UP_NS = 100_000_000  # a paced actor that is later than this does not catch up
 
 
-def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
+def apply_command(table: Any, row: int, kind: int, argument: int, at: int) -> Any:
     """Check a command to an actor, and carry it out as far as it concerns the actor's row alone.
 
-    Returns the status, the value of the reply, and what is left to do.
+    `argument` and `at` are its first two arguments. Returns the status, the value of the reply, and what
+    is left to do.
     """
     status, value, left = _OK, 0, DONE
     if table[row, layout.C_EXISTS] == 0 and kind != _CREATE:
@@ -96,6 +103,14 @@ def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
             table[row, layout.C_EVERY] = argument
             table[row, layout.C_TOLD] = 0
             table[row, layout.C_LET_GO] = -1
+    elif kind == _HOLD_AT:
+        if argument < 0:
+            table[row, layout.C_AT] = 0
+        elif argument == 0 or argument < table[row, layout.C_STEP]:
+            status = _STEP_PASSED  # and an earlier one holds on
+        else:
+            table[row, layout.C_AT] = argument
+            table[row, layout.C_AT_TOLD] = 0
     elif kind in (_CREATE, _RESTART, _RESTORE):
         if kind == _CREATE and table[row, layout.C_EXISTS] != 0:
             status = _ACTOR_EXISTS
@@ -109,7 +124,15 @@ def apply_command(table: Any, row: int, kind: int, argument: int) -> Any:
         table[row, layout.C_BUDGET] = 0
         table[row, layout.C_REPLY_DUE] = 0
     elif kind == _SNAPSHOT:
-        left = CAPTURE
+        if at > 0 and (at != table[row, layout.C_STEP] or at != table[row, layout.C_AT]):
+            status = _STEP_PASSED
+        else:
+            left = CAPTURE
+            # Not yet ended: there may be no buffer for the capture.
+            if at > 0:
+                table[row, layout.C_AT_TOLD] = ENDING
+            elif table[row, layout.C_AT_TOLD] == ENDING:
+                table[row, layout.C_AT_TOLD] = TOLD
     else:
         status = _UNKNOWN
     return status, value, left
@@ -126,6 +149,17 @@ def is_held(table: Any, row: int) -> Any:
     )
 
 
+def is_held_at(table: Any, row: int) -> Any:
+    """Return whether an actor waits at the step of a HOLD_AT, and the host is still to be told."""
+    at = table[row, layout.C_AT]
+    return at > 0 and table[row, layout.C_AT_TOLD] == 0 and at == table[row, layout.C_STEP]
+
+
+def record_held_at(table: Any, row: int) -> None:
+    """Record that the host is told that an actor waits at the step of a HOLD_AT."""
+    table[row, layout.C_AT_TOLD] = TOLD
+
+
 def record_held(table: Any, row: int) -> Any:
     """Record that the host is told that an actor waits; return how often it has waited."""
     table[row, layout.C_TOLD] = 1
@@ -134,7 +168,13 @@ def record_held(table: Any, row: int) -> Any:
 
 
 def release(table: Any, row: int, number: int) -> None:
-    """Let an actor go that waits, if this is the number of its wait: not that of one before a load."""
+    """Let an actor go that was captured, where its snapshot was to end a wait.
+
+    `number` is that of a wait for HOLD_EVERY; one before a load has another.
+    """
+    if table[row, layout.C_AT_TOLD] == ENDING:
+        table[row, layout.C_AT] = 0
+        table[row, layout.C_AT_TOLD] = 0
     if table[row, layout.C_TOLD] != 0 and number == table[row, layout.C_HOLDS]:
         table[row, layout.C_TOLD] = 0
         table[row, layout.C_LET_GO] = table[row, layout.C_STEP]
@@ -158,6 +198,8 @@ def record_load(table: Any, row: int, kind: int, step: int) -> None:
     table[row, layout.C_EPOCH] += 1
     table[row, layout.C_TOLD] = 0
     table[row, layout.C_LET_GO] = -1  # the state is another, though its step may be the same
+    table[row, layout.C_AT] = 0
+    table[row, layout.C_AT_TOLD] = 0
     if kind != _RESTORE:
         table[row, layout.C_FREE] = 0
     table[row, layout.C_EXISTS] = 1
@@ -179,6 +221,11 @@ def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
         if beyond == 0 and table[row, layout.C_LET_GO] != step:
             return 0, NEVER  # until it is released
         room = min(room, every - beyond)
+    at = table[row, layout.C_AT]
+    if at > 0:
+        if at == step:
+            return 0, NEVER
+        room = min(room, at - step)
     count = 1  # the first slice measures what a step costs
     if table[row, layout.C_STEP_NS] > 0:
         count = max(1, slice_ns // table[row, layout.C_STEP_NS])

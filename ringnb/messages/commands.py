@@ -47,14 +47,19 @@ class Command(IntEnum):
     RESTART_ACTOR = 9
     HEARTBEAT = 10
     HOLD_EVERY = 11  # argument 0: the actor waits at each multiple of so many steps; 0: no more
+    HOLD_AT = (
+        12  # argument 0: the actor waits at this step, once; below 0: at none. One step at a time
+    )
     # Argument 0: the value of a HELD, and that wait ends with the capture. 0, or the value of an earlier
-    # one, ends none. Value: staging index.
+    # one, ends none. Argument 1: the step of HOLD_AT at which the actor waits, and that wait ends; 0: of
+    # whatever step, and none ends. Value: staging index.
     SNAPSHOT = 20
     RESTORE = 21  # argument 0: step of the state in the lane's restore buffer
     TERMINATE = 99
     # Only ever replies, unsolicited.
     BUDGET_DONE = 100  # a step budget was used up
     HELD = 101  # an actor waits at its step, see HOLD_EVERY; value: how often it has waited
+    HELD_AT = 102  # an actor waits at the step of HOLD_AT
 
 
 class Reply(NamedTuple):

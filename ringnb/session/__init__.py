@@ -15,7 +15,8 @@ Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread
     staging           a staging buffer on loan, given back when nothing refers to it any more
-    step_schedule     when the service requests a snapshot by the step count
+    step_holds        actors that the kernel holds at a step
+    step_schedule     snapshots at each multiple of a number of steps
     change_tracking   which actors have nothing new to save
     failures          one warning for a full disk, not hundreds
     fault_injection   the switches behind `Session.faults`

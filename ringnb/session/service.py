@@ -40,6 +40,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.failures import RepeatedFailures
 from ringnb.session.reporter import Reporter
+from ringnb.session.step_holds import StepHolds
 from ringnb.session.step_schedule import StepSchedule
 from ringnb.session.transport import Capture, RequestStatus, SnapshotTransport
 
@@ -47,7 +48,7 @@ __all__ = ["SnapshotService"]
 
 _LOG = logging.getLogger("ringnb")
 _TICK_S = 0.1  # a manager that is reconfigured does not wake the service: it looks so often
-_STEP_TICK_S = 0.01  # how late a snapshot by the step count may be requested
+_STEP_TICK_S = 0.01  # how soon after a commit an actor is held for the next by the step count
 _MOST_TOGETHER = 256  # the first of a group waits for the last
 _MOST_DETACHED_BYTES = 64 << 20  # of states that were copied and wait for the disk
 _LAST_ANSWERS_S = 2.0  # how long `stop` waits for answers to commands that were sent
@@ -69,7 +70,8 @@ class SnapshotService:
     ) -> None:
         self.manager = manager
         self.transport = SnapshotTransport(client, log, changes, self._wake_for_backlog)
-        self.step_schedule = StepSchedule()
+        self.holds = StepHolds(client)
+        self.step_schedule = StepSchedule(self.holds, client.kernel.counters, self._request_at)
         self.reporter = Reporter(client, self.transport, manager, self.keep_failure, self.warn)
         self._client = client
         self._kernel = client.kernel
@@ -201,13 +203,8 @@ class SnapshotService:
         """Request what is due, send what fits, wait for answers for a tick at most, hand them over."""
         for request in self.manager.poll_due_snapshots(unless=self._is_being_saved):
             self._add(request)
-        schedule, by_steps = self.step_schedule, self.step_schedule.active
-        for slot in schedule.due(self._step_of) if by_steps else ():
-            wanted = self.manager.request_snapshot(slot)
-            # A request that was sent earlier may have been captured before the multiple, and stays
-            # the actor's only one until it is committed: the actor stays due until it gets another.
-            if wanted is None or self._add(wanted).stage == "requested":
-                schedule.mark_requested(slot)
+        if by_steps := self.step_schedule.active:
+            self.step_schedule.turn()
         for lane, backlog in enumerate(self._backlog):  # a full lane delays no other
             # `send` does nothing if it was cancelled or has expired meanwhile.
             spare = self.reporter.spare(lane)
@@ -239,8 +236,18 @@ class SnapshotService:
             )
         ]
 
-    def _step_of(self, slot: int) -> int:
-        return self._kernel.counters(slot).step
+    def _request_at(self, slot: int, at: int) -> RequestStatus | bool | None:
+        """Request a snapshot of an actor that is held; see `StepSchedule`. Service thread only."""
+        wanted = self.manager.request_snapshot(slot)
+        if wanted is None:
+            return False
+        status = self._add(wanted)
+        if status.stage != "requested":
+            # It was sent earlier, may have been captured before the step, and stays the actor's only
+            # one until it is committed.
+            return None
+        status.at = at if self.holds.is_sole_at(slot, at) else 0
+        return status
 
     def _hand_over(self) -> None:
         """Give answered requests to the writer thread. Service thread only."""

@@ -301,7 +301,7 @@ class Session:
             self.close()
         new = Session(**self._options, config=self._manager.config)
         for slot in range(len(self._kernel.actors)):
-            new._service.step_schedule.set(slot, self._service.step_schedule.interval(slot), 0)
+            new._service.step_schedule.set(slot, self._service.step_schedule.interval(slot))
             if new.pace(slot) != (pace := self.pace(slot)):
                 new.set_pace(pace, slot)
         for slot, (every, functions) in self._service.reporter.wishes().items():
@@ -681,10 +681,11 @@ class Session:
         slot: int,
         timeout: float = 10.0,
         *,
+        at: int | None = None,
         label: str | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> Checkpoint:
-        """Take a snapshot now and commit it.
+        """Take a snapshot now, or at a step, and commit it.
 
         Parameters
         ----------
@@ -692,6 +693,9 @@ class Session:
             The actor.
         timeout : float, default 10.0
             Seconds until it must be committed.
+        at : int, optional
+            The step to capture the actor at, exactly: one that it is at, or comes to within `timeout`.
+            By default the next step boundary.
         label : str, optional
             Pins the checkpoint under this label: retention leaves it alone until it is unpinned.
         attrs : mapping, optional
@@ -706,10 +710,11 @@ class Session:
         Raises
         ------
         SnapshotTimeout
-            If it is not committed in time; the request is cancelled. Also if the kernel's answer does
-            not come within ``request_timeout`` of the configuration.
+            If it is not committed in time, or the actor does not come to `at`; the request is
+            cancelled. Also if the kernel's answer does not come within ``request_timeout`` of the
+            configuration.
         SnapshotFailed
-            If the kernel refused it, or somebody has cancelled the request.
+            If the kernel refused it, or somebody has cancelled the request; if the actor is past `at`.
         CheckpointError, OSError
             If storage failed.
         TypeError, ValueError
@@ -720,8 +725,9 @@ class Session:
         if label is not None:
             check_label(label)
         attrs = None if attrs is None else check_json(attrs, "attrs")
+        step = 0 if at is None else check_int(at, "at", 1, MAX_STEP)
         self._check()
-        checkpoint = take_snapshot(self._service, slot, limit, self._check, attrs)
+        checkpoint = take_snapshot(self._service, slot, limit, self._check, attrs, step)
         if label is not None:
             checkpoint.pin(label)
         return checkpoint
@@ -843,7 +849,7 @@ class Session:
         Parameters
         ----------
         steps : int or None
-            Whenever an actor has passed a multiple of so many steps; None ends it.
+            Whenever an actor has come to a multiple of so many steps; None ends it.
         slot : int, optional
             The actor; all by default.
 
@@ -854,11 +860,10 @@ class Session:
 
         Notes
         -----
-        The request goes out within about 10 ms of the multiple and the kernel answers it at a step
-        boundary, so the step of the checkpoint is the multiple or one soon after it; retention's
-        ``keep_every(steps)`` keeps it. An actor that passes several multiples meanwhile gets one
-        checkpoint. To leave it at these, switch the interval off:
-        ``session.manager.reconfigure(enabled=False)``.
+        The kernel holds the actor at the multiple until it is captured there, so the step of the
+        checkpoint is the multiple. The actor waits for that, and not for the disk: it runs past
+        multiples that come while its last checkpoint is being written, and these get none. To leave it
+        at these, switch the interval off: ``session.manager.reconfigure(enabled=False)``.
         """
         slots = self._slots(slot)
         if steps is not None:
@@ -871,7 +876,7 @@ class Session:
                 raise ValueError(msg)
         self._check()
         for one in slots:
-            self._service.step_schedule.set(one, steps, self._kernel.counters(one).step)
+            self._service.step_schedule.set(one, steps)
         self._kernel.wake()  # the service thread may be in a long wait
 
     def snapshot_interval_steps(self, slot: int) -> int | None:

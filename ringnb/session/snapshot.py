@@ -26,17 +26,19 @@ def take_snapshot(
     limit_s: float,
     check: Callable[[], None],
     attrs: Mapping[str, Any] | None = None,
+    at: int = 0,
 ) -> Checkpoint:
-    """Return a committed checkpoint of a state captured at or after this call.
+    """Return a committed checkpoint of a state captured at or after this call, or at a step.
 
     `check` raises if waiting is pointless: the kernel stopped, a background thread failed. Raises as
     ``Session.snapshot``; SnapshotFailed also if the slot is not registered.
     """
-    since_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
-    name = None
-    while name is None:
-        status = _request(service, slot, attrs)
-        name = _outcome(service, status, since_ns, deadline, limit_s, check)
+    deadline = time.monotonic() + limit_s
+    with service.holds.holding(slot, at, limit_s, check):
+        since_ns, name = time.monotonic_ns(), None
+        while name is None:
+            status = _request(service, slot, attrs, at)
+            name = _outcome(service, status, since_ns, deadline, limit_s, check)
     return service.manager.storage.load(name)
 
 
@@ -65,7 +67,10 @@ def save_changes(
 
 
 def _request(
-    service: SnapshotService, slot: int, attrs: Mapping[str, Any] | None = None
+    service: SnapshotService,
+    slot: int,
+    attrs: Mapping[str, Any] | None = None,
+    at: int = 0,
 ) -> RequestStatus:
     """Have a snapshot requested, with the caller counted as one who waits for it."""
     request = service.manager.request_snapshot(slot, attrs=attrs)
@@ -75,6 +80,8 @@ def _request(
             "register_actor it again, or open a new session"
         )
         raise SnapshotFailed(msg)
+    if at:  # before it can be sent
+        service.transport.open_status(request).at = at * service.holds.is_sole_at(slot, at)
     if service.running:
         return service.enqueue(request, awaited=True)
     return service.transport.open_status(request, awaited=True)

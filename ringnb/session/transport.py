@@ -43,6 +43,7 @@ class RequestStatus:
     stage: Literal["requested", "sent", "committed", "failed"] = "requested"
     command: PendingCommand | None = None  # what was sent last, if anything
     queued: bool = False  # whether it was put into the service's backlog
+    at: int = 0  # the step at which the actor is held, until it is captured there; 0: any
     settled: bool = False  # whether the manager has seen its outcome
     captured_ns: int | None = None  # time.monotonic_ns() when the kernel began the copy
     version: StateVersion | None = None  # what was captured
@@ -51,6 +52,11 @@ class RequestStatus:
     done: threading.Event = field(default_factory=threading.Event)
     awaited: int = 0  # how many callers wait for it
     raised: bool = False  # a caller waited when it ended: it raises the error, no warning is needed
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether the kernel has answered what was sent last."""
+        return self.command is not None and self.command.reply is not None
 
     def end(self, error: BaseException | None) -> None:
         """Note what came of the request, and wake the callers that wait; the first call counts."""
@@ -171,7 +177,7 @@ class SnapshotTransport:
             try:
                 status.command, status.stage = command, "sent"
                 sent_ns = time.monotonic_ns()
-                self._client.send(command)
+                self._client.send(command, (0, status.at) if status.at else ())
             except BaseException:
                 # It may have expired in the wait for room on the ring: then it is not sent again.
                 if not self._was_sent(command) and not status.done.is_set():

@@ -167,6 +167,41 @@ class KernelTests:
             assert client.wait_until(lambda: client.kernel.counters(1).step == 50, 30)
             assert len(held) == 3
 
+    def test_an_actor_waits_at_a_step_until_it_was_captured_there(self) -> None:
+        held: list[Reply] = []
+        with self.running(2, lanes=1) as client:
+            client.on_held_at = held.append
+            ahead = 30
+            client.call(0, Command.HOLD_AT, (ahead,))
+            for slot in range(2):
+                client.call(slot, Command.RESUME)
+            assert client.wait_until(partial(_has, held, 1), 30)
+            assert (held[0].actor_slot, held[0].step) == (0, ahead)
+            state, at = captured(client, 0)  # of no step in particular: it goes on waiting
+            assert at.step == client.call(0, Command.HEARTBEAT).step == ahead
+            np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 0, ahead))
+            for step in (ahead - 1, ahead + 1):
+                with pytest.raises(CommandRefused, match="past that step"):
+                    captured(client, 0, 0, step)
+            other = client.kernel.counters(1).step  # it did not wait
+            assert client.wait_until(lambda: client.kernel.counters(1).step > other, 30)
+            again, at = captured(client, 0, 0, ahead)
+            assert at.step == ahead
+            np.testing.assert_array_equal(again, state)
+            assert client.wait_until(lambda: client.kernel.counters(0).step > ahead, 30)
+            with pytest.raises(CommandRefused, match="past that step"):
+                client.call(0, Command.HOLD_AT, (ahead,))
+            # One that is withdrawn, or of before a load, holds nobody.
+            client.call(0, Command.PAUSE)
+            now = client.call(0, Command.HEARTBEAT).step
+            client.call(0, Command.HOLD_AT, (now + 1,))
+            client.call(0, Command.HOLD_AT, (-1,))
+            self.run(client, 0, 3)
+            client.call(0, Command.HOLD_AT, (now + 4,))
+            restored(client, 0, state, now + 3, 7.0)
+            self.run(client, 0, 3)
+            assert len(held) == 1
+
     def test_parameters_change_between_steps(self) -> None:
         with self.running() as client:
             self.run(client, 0, 4)

@@ -75,7 +75,9 @@ def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> np
     return np.stack([now, before]).astype(np.int32)
 
 
-def captured(client: KernelClient, slot: int, held: int = 0) -> tuple[npt.NDArray[Any], Reply]:
+def captured(
+    client: KernelClient, slot: int, held: int = 0, at: int = 0
+) -> tuple[npt.NDArray[Any], Reply]:
     """Take a snapshot, release its buffer, return a (levels * fields, *grid) copy and the reply.
 
     Parameters
@@ -86,9 +88,11 @@ def captured(client: KernelClient, slot: int, held: int = 0) -> tuple[npt.NDArra
         The actor.
     held : int, default 0
         The number of a wait that this ends.
+    at : int, default 0
+        The step of a ``HOLD_AT`` at which the actor waits; this ends that wait.
     """
     kernel = client.kernel
-    reply = client.call(slot, Command.SNAPSHOT, (held,))
+    reply = client.call(slot, Command.SNAPSHOT, (held, at))
     lane = kernel.lane_of(slot)
     view, facts = kernel.staged(lane, reply.value, slot)
     assert facts.checksum == kernel.staged_checksum(lane, reply.value, slot)

@@ -24,8 +24,8 @@ def row(**columns):
     return table
 
 
-def apply(table, kind, argument=0):
-    status, value, left = rules.apply_command(table, 0, int(kind), argument)
+def apply(table, kind, argument=0, at=0):
+    status, value, left = rules.apply_command(table, 0, int(kind), argument, at)
     return Status(status), int(value), left
 
 
@@ -190,7 +190,9 @@ def test_create_where_an_actor_is_and_a_negative_step_are_refused():
 
 @pytest.mark.parametrize("kind", [Command.RESTORE, Command.RESTART_ACTOR, Command.CREATE_ACTOR])
 def test_a_load_sets_the_step_and_only_a_restore_lets_a_free_actor_run_on(kind):
-    table = row(step=9, cur=1, budget=3, reply_due=1, free=1, let_go=3, told=1, epoch=2)
+    table = row(
+        step=9, cur=1, budget=3, reply_due=1, free=1, let_go=3, told=1, epoch=2, at=9, at_told=1
+    )
     rules.record_load(table, 0, int(kind), 5)
     expected = row(step=5, let_go=-1, epoch=3, free=int(kind == Command.RESTORE))
     np.testing.assert_array_equal(table, expected)
@@ -251,3 +253,41 @@ def test_an_actor_that_is_to_wait_no_more_goes_on():
     apply(table, Command.HOLD_EVERY, 0)
     run(table)
     assert table[0, layout.C_STEP] == 35
+
+
+@given(
+    every=st.integers(0, 30),
+    ats=st.lists(st.integers(1, 300), max_size=5),
+    steps=st.integers(1, 300),
+)
+def test_an_actor_waits_at_a_step_beside_the_multiples(every, ats, steps):
+    table, waited = row(), []
+    apply(table, Command.HOLD_EVERY, every)
+    apply(table, Command.RUN_STEPS, steps)
+    for at in sorted(ats):
+        assert apply(table, Command.HOLD_AT, at)[0] is Status.OK
+        while True:
+            if (ticket := hold(table)) is not None:
+                rules.release(table, 0, ticket)
+            if not run(table) and hold(table) is None:
+                break
+        if rules.is_held_at(table, 0):
+            rules.record_held_at(table, 0)
+            assert not rules.is_held_at(table, 0)  # the host is told once
+            waited.append(int(table[0, layout.C_STEP]))
+    assert waited == [at for at in sorted(ats) if at <= steps]
+
+
+def test_only_the_capture_of_its_step_ends_a_wait_at_a_step():
+    table = row(step=7, free=1)
+    assert apply(table, Command.HOLD_AT, 6)[0] is Status.STEP_PASSED
+    assert apply(table, Command.HOLD_AT, 7)[0] is Status.OK
+    assert apply(table, Command.SNAPSHOT, at=8)[0] is Status.STEP_PASSED
+    for at, left in ((7, rules.CAPTURE), (0, rules.CAPTURE)):  # the first found no free buffer
+        assert apply(table, Command.SNAPSHOT, at=at) == (Status.OK, 0, left)
+    rules.release(table, 0, 0)
+    assert rules.plan_slice(table, 0, 1, MS) == (0, rules.NEVER)
+    apply(table, Command.SNAPSHOT, at=7)
+    rules.release(table, 0, 0)
+    assert rules.plan_slice(table, 0, 1, MS)[0] == 1
+    assert apply(table, Command.SNAPSHOT, at=7)[0] is Status.STEP_PASSED  # it waits no more

@@ -87,6 +87,7 @@ class FakeKernel:
         self.actors = (Mixer(SHAPE),) * slots
         self.steps = [0] * slots
         self.epochs = [0] * slots
+        self.holds = {}  # by slot, see HOLD_AT
         self.taken = [{} for _ in range(lanes)]  # by lane: staging buffer -> the step captured
         self.spoilt = False  # whether something has written to the staging buffers
         self.wakes = 0
@@ -105,6 +106,9 @@ class FakeKernel:
 
     def counters(self, slot):
         return ActorCounters(self.steps[slot], 0, False, self.epochs[slot], True, 0, 0, 0)
+
+    def check_alive(self):
+        pass
 
     def staged(self, lane, index, slot):
         step = self.taken[lane][index]
@@ -137,10 +141,31 @@ class FakeClient:
         self.answers_at_once = False
         self.pumped_s = []
 
-    def send(self, command):
+    def send(self, command, arguments=()):
         if self.error is not None:
             raise self.error
         self.sent.append((command.slot, command))
+        self.at = arguments[1] if arguments else 0  # the step that was asked for last
+
+    def submit(self, slot, kind, arguments=(), *, sink):
+        """Answer a HOLD_AT, as a kernel would."""
+        assert kind == Command.HOLD_AT
+        at, kernel = arguments[0], self.kernel
+        status = Status.OK if at < 0 or at >= kernel.steps[slot] else Status.STEP_PASSED
+        if status == Status.OK:
+            kernel.holds[slot] = at
+        reply = Reply(kind, 1, slot, status, kernel.epochs[slot], kernel.steps[slot], 0, 0)
+        sink(reply)
+        self.step(slot, 0)
+
+    def step(self, slot, steps):
+        """Take steps, as far as the actor is let."""
+        kernel = self.kernel
+        before, hold = kernel.steps[slot], kernel.holds.get(slot, -1)
+        kernel.steps[slot] = before + steps if hold < before else min(before + steps, hold)
+        if kernel.steps[slot] == hold:
+            told = Reply(Command.HELD_AT, 0, slot, Status.OK, kernel.epochs[slot], hold, 0, 0)
+            self.on_held_at(told)
 
     def is_under_way(self, command):
         return any(command is sent for _, sent in self.sent)
@@ -151,6 +176,8 @@ class FakeClient:
     def answer(self, status=Status.OK, times=1):
         slot, command = self.sent.pop(0)
         index = self.kernel.capture(slot) if status == Status.OK else 0
+        if self.at and status == Status.OK:
+            self.kernel.holds[slot] = -1
         step = self.kernel.steps[slot]
         for _ in range(times):
             command.reply = Reply(Command.SNAPSHOT, 1, slot, status, 0, step, index, 0)

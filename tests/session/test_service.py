@@ -206,7 +206,7 @@ def test_a_turn_waits_for_a_tick_at_most_and_a_request_of_its_own_ends_no_wait()
     service.turn()
     assert len(client.sent) == 2
     assert client.kernel.wakes == 0  # it would end the wait for their answers
-    service.step_schedule.set(0, 100, 0)
+    service.step_schedule.set(0, 100)
     service.turn()
     assert client.pumped_s == [0.1, 0.01]
 

@@ -1,4 +1,4 @@
-"""Snapshots by the step count: which are due, and that none is skipped."""
+"""Snapshots by the step count: exactly at multiples, and nobody waits for the disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from session_rig import memory, quiet, service_of_a_fake
 from waiting import until
 
 import ringnb as rn
-from ringnb.session.step_schedule import StepSchedule
+from ringnb.errors import SnapshotFailed, Status
 
 
 def test_snapshots_by_the_step_count():
@@ -40,96 +40,123 @@ def test_snapshots_by_the_step_count():
             s.snapshot_every(10)
 
 
-def test_what_is_taken_by_the_step_count_is_kept_by_the_step_count():
-    config = quiet(retention=rn.retention.keep_every(100))
-    with rn.Session(
-        rn.actors.Life((16, 16)), config=config, storage=memory(), max_steps_per_second=3000
-    ) as s:
+def test_a_free_running_actor_is_captured_exactly_at_multiples():
+    with rn.Session(rn.actors.Life((16, 16)), config=quiet(max_snapshots=0), storage=memory()) as s:
 
         def committed():
-            return {e.step // 100 for e in s.events.select("committed")}
+            return [e.step for e in s.events.select("committed")]
 
-        s.snapshot_every(100)
         s.resume(0)
-        until(lambda: len(committed()) >= 5)  # one that comes late shares a hundred with the next
-        s.pause(0)
+        s.snapshot_every(1000)
+        until(lambda: len(committed()) >= 3)
+        s.snapshot_every(70)  # by far fewer steps than it takes before it hears of a hold
+        until(lambda: len(committed()) >= 6)
         s.snapshot_every(None)
         s.snapshot(0)  # all earlier requests have been answered by then
-        assert {e.step // 100 for e in s.manager.history(0)} == committed()
+        *steps, _ = committed()
+        every = [1000 if step % 1000 == 0 else 70 for step in steps]
+        assert [step % n for step, n in zip(steps, every, strict=True)] == [0] * len(steps)
+        assert steps == sorted(set(steps))
+        step = s.current_step(0)
+        until(lambda: s.current_step(0) > step)  # nothing holds it any more
 
 
-def test_an_actor_is_due_when_a_multiple_was_passed_and_once():
-    schedule, steps = StepSchedule(), {0: 100, 1: 0}
-    schedule.set(0, 100, 100)  # the step that it has now is not due
-    schedule.set(1, 30, 0)
-    assert schedule.due(steps.get) == []
-    steps.update({0: 199, 1: 95})  # several multiples at once: one snapshot
-    assert schedule.due(steps.get) == [1]
-    schedule.mark_requested(1)
-    assert schedule.due(steps.get) == []
-    steps[0] = 200
-    assert schedule.due(steps.get) == [0]
-
-
-def test_an_actor_is_due_until_a_snapshot_was_requested():
-    schedule = StepSchedule()
-    schedule.set(0, 10, 0)
-    assert [schedule.due(lambda _, s=s: s) for s in (10, 11, 12)] == [[0]] * 3
-    schedule.mark_requested(0)
-    assert schedule.due(lambda _: 13) == []
-
-
-def test_an_actor_restored_to_an_earlier_step_is_due_at_the_next_multiple():
-    schedule = StepSchedule()
-    schedule.set(0, 10, 25)
-    assert schedule.due(lambda _: 7) == []
-    assert schedule.due(lambda _: 9) == []
-    assert schedule.due(lambda _: 10) == [0]
-
-
-def test_a_schedule_that_ends_is_due_no_more():
-    schedule = StepSchedule()
-    schedule.set(0, 10, 0)
-    assert schedule.active
-    assert schedule.due(lambda _: 10) == [0]
-    schedule.set(0, None, 10)
-    assert (schedule.active, schedule.interval(0)) == (False, None)
-    assert schedule.due(lambda _: 30) == []
-
-
-def test_a_multiple_is_not_skipped_while_the_snapshot_before_is_being_written():
-    """Its request is then still the actor's only one, and was captured before the multiple."""
+def scheduled(every=100):
+    """Return a service by the step count, over a kernel that answers when told to, and its client."""
     service, client = service_of_a_fake(slots=1)
-    service.step_schedule.set(0, 100, 0)
-    client.kernel.steps[0] = 100
+    service.step_schedule.set(0, every)
     service.turn()
+    return service, client
+
+
+def commit(service, client):
+    """Have the kernel answer, and the answer committed; return the name."""
     client.answer()
-    first = service.transport.take()
-    client.kernel.steps[0] = 200
+    return service.complete(service.transport.take())
+
+
+def test_an_actor_steps_on_from_its_capture_and_is_held_again_when_that_is_committed():
+    service, client = scheduled()
+    client.step(0, 1000)
+    assert client.kernel.steps == [100]
     service.turn()
+    client.step(0, 1000)
+    assert client.kernel.steps == [100]  # captured first
+    client.answer()
+    capture = service.transport.take()
+    client.step(0, 250)  # past 200 and 300, while the disk is slow
     service.turn()
     assert client.sent == []
-    assert service.complete(first) == "checkpoint_0_step_100"
+    assert service.complete(capture) == "checkpoint_0_step_100"
+    service.turn()
+    client.step(0, 1000)
+    assert client.kernel.steps == [400]
+    service.turn()
+    assert commit(service, client) == "checkpoint_0_step_400"
+
+
+def test_a_multiple_at_which_an_actor_stands_when_the_disk_is_ready_is_not_skipped():
+    service, client = scheduled()
+    client.step(0, 100)
     service.turn()
     client.answer()
-    second = service.transport.take()
-    assert service.complete(second) == "checkpoint_0_step_200"
-    service.turn()
+    capture = service.transport.take()
+    client.step(0, 100)
+    service.complete(capture)
+    for _ in range(2):
+        service.turn()
+    assert commit(service, client) == "checkpoint_0_step_200"
+    for _ in range(3):
+        service.turn()  # and once
     assert client.sent == []
 
 
-def test_a_request_that_waits_to_be_sent_serves_the_multiple_as_well():
-    service, client = service_of_a_fake(slots=1)
-    service.step_schedule.set(0, 100, 0)
-    for index in (0, 1):
-        client.kernel.taken[0][index] = 0  # no staging buffer is free
+def test_an_earlier_request_is_waited_for_and_one_that_is_not_sent_yet_serves_the_multiple():
+    service, client = scheduled()
     service.enqueue(service.manager.request_snapshot(0))
-    client.kernel.steps[0] = 100
+    service.turn()
+    client.answer()
+    earlier = service.transport.take()  # of step 0
+    client.step(0, 100)
+    for _ in range(3):
+        service.turn()
+    assert client.sent == []
+    assert service.complete(earlier) == "checkpoint_0_step_0"
+    client.kernel.taken[0].update({0: 0, 1: 0})  # no staging buffer is free
+    service.enqueue(service.manager.request_snapshot(0))
     service.turn()
     client.kernel.taken[0].clear()
     service.turn()
-    client.answer()
-    first = service.transport.take()
-    assert service.complete(first) == "checkpoint_0_step_100"
+    assert commit(service, client) == "checkpoint_0_step_100"
     service.turn()
     assert client.sent == []
+
+
+def test_a_failed_capture_a_restore_and_the_end_of_the_schedule_let_the_actor_go():
+    service, client = scheduled()
+    client.step(0, 100)
+    service.turn()
+    client.answer(Status.NO_ACTOR)
+    with pytest.raises(SnapshotFailed):
+        service.complete(service.transport.take())
+    service.turn()
+    client.step(0, 1000)
+    assert client.kernel.steps == [200]
+    client.kernel.steps, client.kernel.epochs, client.kernel.holds = [100], [1], {}  # restored
+    service.turn()
+    client.step(0, 1000)
+    assert client.kernel.steps == [200]  # not where it was restored
+    service.step_schedule.set(0, None)
+    client.step(0, 1000)
+    assert client.kernel.steps == [1200]
+    assert (service.step_schedule.active, service.step_schedule.interval(0)) == (False, None)
+
+
+def test_an_actor_without_a_manager_is_not_held():
+    service, client = scheduled()
+    service.manager.unregister_actor(0)
+    client.step(0, 100)
+    for _ in range(2):
+        service.turn()
+    client.step(0, 50)
+    assert client.kernel.steps == [150]

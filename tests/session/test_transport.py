@@ -198,7 +198,7 @@ def test_a_request_whose_sender_was_interrupted_is_with_the_kernel_or_can_be_sen
 ):
     send = client.send
 
-    def interrupted(command):
+    def interrupted(command, _=()):
         if pushed:
             send(command)
         raise KeyboardInterrupt

@@ -210,7 +210,7 @@ def drain(
         elif row < 0:
             status = _BAD_SLOT
         else:
-            status, value, left = _apply_command(table, row, kind, args[0])
+            status, value, left = _apply_command(table, row, kind, args[0], args[1])
             if left == rules.INJECT:
                 status = _inject(table, row, args)
             elif left == rules.SET_PARAMS:

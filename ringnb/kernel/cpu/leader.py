@@ -30,7 +30,15 @@ from ringnb.kernel.cpu.passes import slice_of
 from ringnb.kernel.cpu.sizing import record_size, team_size
 from ringnb.kernel.cpu.team import end_team, team_job
 from ringnb.kernel.ring import reply, room_to_reply
-from ringnb.kernel.rules import NEVER, is_held, plan_slice, record_held, record_steps
+from ringnb.kernel.rules import (
+    NEVER,
+    is_held,
+    is_held_at,
+    plan_slice,
+    record_held,
+    record_held_at,
+    record_steps,
+)
 from ringnb.messages.commands import Command
 
 __all__ = ["run_leader"]
@@ -38,11 +46,14 @@ __all__ = ["run_leader"]
 _FAULT = -1
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _HELD = int(Command.HELD)
+_HELD_AT = int(Command.HELD_AT)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _plan_slice = inner(plan_slice)
 _record_steps = inner(record_steps)
 _is_held = inner(is_held)
 _record_held = inner(record_held)
+_is_held_at = inner(is_held_at)
+_record_held_at = inner(record_held_at)
 _slice_of = inner(slice_of)
 _team_size = inner(team_size)
 _record_size = inner(record_size)
@@ -100,6 +111,9 @@ def _slice(
     if _is_held(table, row) and room_to_reply(control, facts) > 0:
         held_at = _record_held(table, row)
         _tell(control, k2h, table, facts, host, scratch, row, _HELD, held_at)
+    if _is_held_at(table, row) and room_to_reply(control, facts) > 0:
+        _record_held_at(table, row)
+        _tell(control, k2h, table, facts, host, scratch, row, _HELD_AT, 0)
     begin = now_ns(scratch)
     slice_ns = _slice_of(table, row, facts[layout.F_SLICE_NS])
     count, again = _plan_slice(table, row, begin, slice_ns)

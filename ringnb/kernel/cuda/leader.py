@@ -112,6 +112,7 @@ _TERMINATE = int(Command.TERMINATE)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _HELD = int(Command.HELD)
+_HELD_AT = int(Command.HELD_AT)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _GATE_ANSWERS = int(Gate.ANSWERS)
 _OK = int(Status.OK)
@@ -126,6 +127,8 @@ _plan_slice = intrinsics.function(rules.plan_slice)
 _record_steps = intrinsics.function(rules.record_steps)
 _is_held = intrinsics.function(rules.is_held)
 _record_held = intrinsics.function(rules.record_held)
+_is_held_at = intrinsics.function(rules.is_held_at)
+_record_held_at = intrinsics.function(rules.record_held_at)
 _release = intrinsics.function(rules.release)
 
 
@@ -213,7 +216,7 @@ def make_commands(inject: Any) -> Any:
             if row < 0:
                 _reply(m, lane, kind, command_id, slot, _BAD_SLOT, 0, 0, 0)
                 continue
-            status, value, left = _apply_command(table, row, kind, argument)
+            status, value, left = _apply_command(table, row, kind, argument, y)
             if left == rules.INJECT:
                 if _inside(table, row, argument, y, x):
                     inject(m.state, table, m.params, row, argument, y, x, intrinsics.as_float(bits))
@@ -264,6 +267,9 @@ def _next_slice(m: Any, base: int, lane: int) -> Any:
             _answer(m, lane, row, _BUDGET_DONE, 0, _OK, table[row, layout.C_STEP])
         if _is_held(table, row) and _room(m, lane) > 0:
             _answer(m, lane, row, _HELD, 0, _OK, _record_held(table, row))
+        if _is_held_at(table, row) and _room(m, lane) > 0:
+            _record_held_at(table, row)
+            _answer(m, lane, row, _HELD_AT, 0, _OK, 0)
         count, _ = _plan_slice(table, row, begin, m.facts[cl.F_SLICE_NS])
         if count > 0:
             lanes[lane, cl.L_NEXT_ROW] = (place + 1) % rows

@@ -1,0 +1,141 @@
+"""Actors that wait at a step: to be captured exactly there, or until all of a cut have come to theirs.
+
+The kernel holds an actor at one step at a time (``HOLD_AT``) and says so (``HELD_AT``). Several callers
+may want one actor at several steps: `StepHolds` asks the kernel for the nearest, and for the next when
+that is released. An actor that is held steps on when its last `Hold` at that step is released, or at the
+very capture that was asked for with ``RequestStatus.at``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import final
+
+from ringnb.errors import SnapshotFailed, SnapshotTimeout
+from ringnb.kernel.client import KernelClient
+from ringnb.messages.commands import Command, Reply
+
+__all__ = ["Hold", "StepHolds"]
+
+_LOOK_S = 0.05
+
+
+@final
+class Hold:
+    """One wish that an actor waits at a step."""
+
+    __slots__ = ("at", "epoch", "held", "passed", "slot")
+
+    def __init__(self, slot: int, at: int) -> None:
+        self.slot = slot
+        self.at = at
+        self.epoch = -1  # of the actor, when the kernel has agreed
+        self.passed = False  # it was past that step already
+        self.held = False  # it is there, and waits
+
+
+@final
+class StepHolds:
+    """All wishes of a session. Any thread."""
+
+    # The attributes of a `Hold` are set by the pump, which takes no lock: a thread that holds `_lock`
+    # may be waiting for room on the H2K ring, and the room comes with the pump. So the tuples are
+    # replaced, never changed.
+
+    def __init__(self, client: KernelClient) -> None:
+        self._client, self._kernel = client, client.kernel
+        self._lock = threading.RLock()
+        self._holds: dict[int, tuple[Hold, ...]] = {}
+        client.on_held_at = self._on_held_at
+
+    def ask(self, slot: int, at: int) -> Hold:
+        """Want an actor to wait at a step, 1 or more; to be given to `release` whatever happens."""
+        hold = Hold(slot, at)
+        with self._lock:
+            self._holds[slot] = (*self._holds.get(slot, ()), hold)
+            self._tell_kernel(slot)
+        return hold
+
+    def release(self, hold: Hold) -> None:
+        """Let an actor go on, unless another wants it to wait at this step. Idempotent."""
+        with self._lock:
+            held = self._holds.get(hold.slot, ())
+            rest = tuple(h for h in held if h is not hold)
+            if len(rest) == len(held):
+                return
+            self._holds[hold.slot] = rest
+            if self._kernel.alive:
+                self._tell_kernel(hold.slot)
+
+    def is_sole_at(self, slot: int, at: int) -> bool:
+        """Return whether one caller only wants an actor to wait at a step: its capture may end that."""
+        return sum(h.at == at for h in self._holds.get(slot, ())) == 1
+
+    def is_void(self, hold: Hold) -> bool:
+        """Return whether the actor was past the step, or was loaded with another state since."""
+        epoch = self._kernel.counters(hold.slot).epoch
+        return hold.passed or (hold.epoch >= 0 and hold.epoch != epoch)
+
+    def wait(self, hold: Hold, limit_s: float, check: Callable[[], None]) -> None:
+        """Wait until an actor is held. SnapshotFailed if it will not be, SnapshotTimeout if not in time.
+
+        `check` raises if waiting is pointless.
+        """
+        deadline = time.monotonic() + limit_s
+        while not hold.held or self.is_void(hold):
+            step = self._kernel.counters(hold.slot).step
+            if self.is_void(hold):
+                why = "is past that step" if hold.passed else "was restored meanwhile"
+                msg = (
+                    f"slot {hold.slot} cannot be captured at step {hold.at}: it {why}, at {step} now. "
+                    "Name a step that is ahead of it"
+                )
+                raise SnapshotFailed(msg)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                msg = (
+                    f"slot {hold.slot} did not come to step {hold.at} within {limit_s:g} s, it is at "
+                    f"{step}: let it run there (run_steps or resume), or allow a longer timeout"
+                )
+                raise SnapshotTimeout(msg)
+            self._client.wait_until(lambda: hold.held or hold.passed, min(left, _LOOK_S))
+            check()
+
+    @contextlib.contextmanager
+    def holding(
+        self, slot: int, at: int, limit_s: float, check: Callable[[], None]
+    ) -> Iterator[None]:
+        """Have an actor held at a step while the block begins; 0: at none. Raises as `wait`."""
+        if at == 0:
+            yield
+            return
+        hold = self.ask(slot, at)
+        try:
+            self.wait(hold, limit_s, check)
+            yield
+        finally:
+            self.release(hold)
+
+    def _tell_kernel(self, slot: int) -> None:
+        """Have the actor wait at the nearest step that is wanted. Needs the lock."""
+        steps = [h.at for h in self._holds[slot] if not h.passed]
+        at = min(steps, default=-1)
+        self._client.submit(slot, Command.HOLD_AT, (at,), sink=partial(self._on_told, slot, at))
+
+    # -- as replies come in, on the thread that has the pump; applied twice they change nothing -------
+
+    def _on_told(self, slot: int, at: int, reply: Reply) -> None:
+        for hold in self._holds.get(slot, ()):
+            if hold.at == at and reply.ok:
+                hold.epoch = reply.epoch
+            elif hold.at == at:
+                hold.passed = True
+
+    def _on_held_at(self, reply: Reply) -> None:
+        for hold in self._holds.get(reply.actor_slot, ()):
+            if hold.at == reply.step:
+                hold.held = True
