@@ -78,6 +78,19 @@ def test_a_core_that_is_taken_now_and_then_for_a_moment_costs_little():
     assert leader.rate(5 * SECOND) >= 0.85 * 2 * SECOND / 50_600
 
 
+def test_a_lucky_or_an_unlucky_measurement_decides_nothing():
+    rng = np.random.default_rng(3)
+
+    def cost(now, size):
+        return shared(60_000)(now, size) * rng.lognormal(0, 0.4)
+
+    leader = Leader(2, cost)
+    leader.rate(SECOND)
+    leader.sizes.clear()
+    leader.rate(6 * SECOND)
+    assert leader.sizes.count(2) >= 0.65 * len(leader.sizes)
+
+
 def test_a_core_that_is_shared_all_the_time_seldom_delays_a_command():
     rng = np.random.default_rng(7)
 

@@ -2,9 +2,9 @@
 
 A barrier costs a small actor more than a second thread gains, and a core that Python or another process
 takes meanwhile holds up the whole team. No rule knows either beforehand. So the leader tries, now and
-then, half or twice as many threads for one slice, and goes on with what is faster. A trial that failed
-is repeated after a pause, twice as long each time; a team that is suddenly slow is tried with fewer
-threads at once.
+then, half or twice as many threads for one slice, and goes on with what is faster twice in a row. A
+trial that failed is repeated after a pause, twice as long each time; a team that is suddenly slow is
+tried with fewer threads at once.
 
 Plain Python over the actor table of `ringnb.kernel.layout`, which the leader compiles. What is computed
 does not depend on the number.
@@ -21,7 +21,7 @@ __all__ = ["record_size", "team_size"]
 _WORTH_NS = 100_000  # less is done by the leader alone: a member that sleeps takes as long to come
 _SHORTEST_GAP_NS = 4_000_000
 _LONGEST_GAP_NS = 256_000_000
-_LASTING_NS = 32_000_000  # more threads that are given up sooner were chosen by luck
+_LASTING_NS = 64_000_000  # more threads that are given up sooner were chosen by luck
 _GAP_PER_TRIAL = 64  # trials take at most a sixty-fourth of the time
 
 
@@ -43,17 +43,24 @@ def record_size(table: Any, row: int, count: int, size: int, begin: int, end: in
         return
     cost, known = max(1, (end - begin) // count), table[row, layout.C_TEAM_NS]
     if size == table[row, layout.C_TEAM]:
-        table[row, layout.C_TEAM_NS] = cost if known == 0 else (known + cost) // 2
-        if size > 1 and 2 * cost > 3 * known > 0:  # somebody has taken a core
+        table[row, layout.C_TEAM_NS] = cost if known == 0 else known + (cost - known) // 4
+        slow = size > 1 and 2 * cost > 3 * known > 0
+        if slow:  # perhaps somebody has taken a core
             table[row, layout.C_TRY_FEWER] = 1
             table[row, layout.C_TRY_NS] = end
+            if table[row, layout.C_SLOW] != 0:  # once may be a moment
+                table[row, layout.C_TEAM_NS] = cost
+        table[row, layout.C_SLOW] = 1 if slow else 0
         return
     fewer = size < table[row, layout.C_TEAM]
     gap = min(max(2 * table[row, layout.C_TRY_GAP_NS], _SHORTEST_GAP_NS), _LONGEST_GAP_NS)
     if cost < known - known // 32:
+        if table[row, layout.C_WON_NS] == 0:  # once may be luck
+            table[row, layout.C_WON_NS] = cost
+            return
         table[row, layout.C_TEAM] = size
-        table[row, layout.C_TEAM_NS] = cost
-        table[row, layout.C_TRY_FEWER] = 0
+        table[row, layout.C_TEAM_NS] = (table[row, layout.C_WON_NS] + cost) // 2
+        table[row, layout.C_WON_NS] = table[row, layout.C_TRY_FEWER] = 0
         if not fewer:
             table[row, layout.C_GREW_NS] = table[row, layout.C_TRY_NS] = end
             return
@@ -61,6 +68,7 @@ def record_size(table: Any, row: int, count: int, size: int, begin: int, end: in
             gap = _SHORTEST_GAP_NS  # perhaps a core was taken for a moment only
         table[row, layout.C_TRY_NS] = end + gap
     else:
+        table[row, layout.C_WON_NS] = 0
         table[row, layout.C_TRY_FEWER] = 0 if fewer else 1
         table[row, layout.C_TRY_NS] = end + max(gap, _GAP_PER_TRIAL * (end - begin))
     table[row, layout.C_TRY_GAP_NS] = gap
