@@ -1,10 +1,10 @@
 """Count the machine instructions that a step takes per cell, as the assembler makes them.
 
 ``python tests/sass.py`` compiles actors in kernels of their own, with no device, and prints a JSON line
-for each; with ``--keep`` it writes them to ``tests/kernel/instructions.json``, which a test holds
-against limits, and against the sources that were counted. It takes minutes, and the disassembler
-nvdisasm (extra ``sass``).
-``python tests/sass.py 7.5 12.0`` does it for other capabilities than 9.0.
+for each and each of `CAPABILITIES`. It takes minutes, and the disassembler nvdisasm (extra ``sass``).
+``python tests/sass.py --keep`` does so for the actors whose loop has changed, and writes all lines to
+``tests/kernel/instructions.json``, which a test holds against limits, and against the sources that were
+counted. ``python tests/sass.py 8.0`` does it for another capability.
 
 Counted is the shortest way round the loop over cells on which a thread stores all that it computes at a
 time: what a warp issues for a cell away from the edges of the grid.
@@ -12,6 +12,7 @@ time: what a warp issues for a cell away from the edges of the grid.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import heapq
 import importlib.metadata
@@ -22,29 +23,51 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ringnb.actors.base import Actor
+
 KEPT = Path(__file__).parent / "kernel" / "instructions.json"
+# Not Ising2D: its shortest way is that of a cell whose turn it is not.
 COUNTED = ("fdtd_2d", "fdtd_3d", "heat_2d", "gray_scott", "life")
+CAPABILITIES = ((7, 5), (9, 0), (12, 0))
+# Of which functions and tables the loop is made.
+_LOOP = {
+    "program.py": "_CELLS _IN_THE_GRID _ENOUGH _REGISTER_BYTES _COLUMNS _INSIDE _WALKS _Walk _together"
+    " _SHAPES together _is_short _compile compile_cells _make_steps",
+    "intrinsics.py": "WARP function Grid Window _item grid private low anew assume _get _set window_of",
+    "compile.py": "RESIDENT launch_bounds ieee_arithmetic",
+}
 _WIDTHS = {1: ".U8", 2: ".U16", 4: "", 8: ".64"}
 _INTEGER = (
     "IADD IADD3 IMAD IMNMX VIADD VIMNMX ISETP LEA LOP3 SHF SEL PRMT IABS MOV UIADD3 UIMAD ULEA UMOV"
 )
 
 
-def sources() -> str:
-    """Digest the code that the instructions come from, but not its comments and blank lines."""
+def sources(actor: Actor) -> str:
+    """Digest the code that an actor's loop over cells is made of, but not its comments."""
+    cuda = Path(__file__).parents[1] / "ringnb" / "kernel" / "cuda"
+    parts = []
+    for name, wanted in _LOOP.items():
+        for node in ast.walk(ast.parse((cuda / name).read_text())):
+            names = {getattr(node, "name", None)}
+            if isinstance(node, ast.Assign):
+                names = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            if names & set(wanted.split()):
+                parts.append(ast.unparse(node))
+    stages = (textwrap.dedent(inspect.getsource(stage)) for stage in actor.stages)
+    parts += [ast.unparse(ast.parse(stage)) for stage in stages]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def counted_actors() -> list[Actor]:
+    """Return the actors whose instructions are counted."""
     from ptx import hosted_alone
 
-    cuda = Path(__file__).parents[1] / "ringnb" / "kernel" / "cuda"
-    texts = [(cuda / name).read_text() for name in ("program.py", "intrinsics.py")]
-    counted = [actor for actor in hosted_alone() if actor.kernel_type in COUNTED]
-    texts += [inspect.getsource(stage) for actor in counted for stage in actor.stages]
-    lines = [line for text in texts for line in text.splitlines()]
-    code = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
+    return [actor for actor in hosted_alone() if actor.kernel_type in COUNTED]
 
 
 def disassembler() -> str | None:
@@ -186,16 +209,16 @@ def counted(sass: str, entry: str, together: int, fields: int, width: int) -> di
     }
 
 
-def rows(capabilities: tuple[tuple[int | str, ...], ...]) -> Iterator[dict[str, Any]]:
+def rows(
+    actors: list[Actor], capabilities: tuple[tuple[int | str, ...], ...]
+) -> Iterator[dict[str, Any]]:
     """Compile every actor alone and yield what was counted, for each capability."""
-    from ptx import hosted_alone, linked
+    from ptx import linked
 
     from ringnb.kernel.cuda.compile import RESIDENT, compiled, launch_bounds, signature
     from ringnb.kernel.cuda.program import build, cell_codes
 
-    for actor in hosted_alone():
-        if actor.kernel_type not in COUNTED:
-            continue
+    for actor in actors:
         (code,) = cell_codes(actor)
         bounds = launch_bounds(RESIDENT)
         for capability, ptx in compiled(build([code]), signature(), capabilities, bounds):
@@ -203,7 +226,20 @@ def rows(capabilities: tuple[tuple[int | str, ...], ...]) -> Iterator[dict[str, 
             (entry,) = re.findall(r"\.visible \.entry (\w+)\(", ptx)
             sass = disassembled(cubin)
             found = counted(sass, entry, code.together, code.fields, actor.dtype.itemsize)
-            yield {"actor": actor.kernel_type, "cc": capability, **found, **used}
+            named = {"actor": actor.kernel_type, "sources": sources(actor), "cc": capability}
+            yield {**named, **found, **used}
+
+
+def as_markdown(kept: list[dict[str, Any]]) -> list[str]:
+    """Return the table of the documentation, a row for each actor."""
+    lines = []
+    for kind in COUNTED:
+        cells = [kind]
+        for capability in CAPABILITIES:
+            (row,) = (r for r in kept if r["actor"] == kind and tuple(r["cc"]) == capability)
+            cells.append(f"{row['instructions']:.1f} ({row['integer']:.1f}), {row['spills']}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
@@ -212,13 +248,17 @@ def main() -> None:
 
     load(simulate=False)
     numbers = [tuple(map(int, a.split("."))) for a in sys.argv[1:] if a[0].isdigit()]
-    found = []
-    for row in rows(tuple(numbers) or ((9, 0),)):
+    keep, kept = "--keep" in sys.argv[1:], json.loads(KEPT.read_text())
+    current = {actor.kernel_type: sources(actor) for actor in counted_actors()}
+    kept = [row for row in kept if keep and row["sources"] == current.get(row["actor"])]
+    done = {row["actor"] for row in kept}
+    left = [actor for actor in counted_actors() if actor.kernel_type not in done]
+    for row in rows(left, tuple(numbers) or CAPABILITIES):
         print(json.dumps(row), flush=True)
-        found.append(row)
-    if "--keep" in sys.argv[1:]:
-        lines = ",\n".join(map(json.dumps, found))
-        KEPT.write_text(f'{{"sources": "{sources()}", "rows": [\n{lines}\n]}}\n')
+        kept.append(row)
+    if keep:
+        kept.sort(key=lambda row: COUNTED.index(row["actor"]))
+        KEPT.write_text("[\n" + ",\n".join(map(json.dumps, kept)) + "\n]\n")
 
 
 if __name__ == "__main__":
