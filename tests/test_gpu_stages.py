@@ -1,0 +1,116 @@
+"""The way of ``.ci/gpu --offline`` through its stages, where what stands for Python fails or hangs.
+
+What the stages do is real on a card, or on the one in software: ``python tests/standin/card.py .ci/gpu
+--offline DIR``. Here is tried that each has its deadline, and none ends the others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("timeout") is None or shutil.which("bash") is None,
+        reason="needs GNU's timeout",
+    ),
+]
+
+# In place of Python: HANGS and FAILS are parts of command lines. What hangs has a child, and neither
+# heeds a request to end.
+PYTHON = """#!/bin/sh
+case "$*" in
+    *--collect-only*) printf 'tests/gpu/test_gpu_ending.py::%s\\n' a b; exit;;
+esac
+for option; do
+    [ "$before" = --json ] && echo '{}' >"$option"
+    before=$option
+done
+echo "says $*"
+case "$*" in
+    *$HANGS*) trap '' TERM; sleep 600 & echo "child $!"; wait; sleep 600;;
+    *$FAILS*) exit 3;;
+esac
+"""
+TIMEOUT = """#!/bin/sh
+shift 3
+exec {timeout} -k 0.1 1 "$@"
+"""
+FIRST = [
+    *("facts", "waits", "wave-16x16", "wave-512x512", "wave-512x512x512", "wave-8192x8192"),
+    *("wave-512x512-narrow", "wave-512x512x512-narrow"),
+    *("bench-commands,reference", "bench-stages"),
+]
+SECOND = ["contract", "functions", "restore", "load", "ending-a", "ending-b"]
+
+
+@pytest.fixture
+def stages(tmp_path):
+    """Run parts of the script; return its exit status and what it printed."""
+    programs, wheels, out = (tmp_path / name for name in ("bin", "wheels", "out"))
+    for directory in (programs, wheels, out):
+        directory.mkdir()
+    timeout = TIMEOUT.format(timeout=shutil.which("timeout"))
+    for name, text in {"python3": PYTHON, "timeout": timeout}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+
+    def run(*part, hangs="NONE", fails="NONE"):
+        done = subprocess.run(
+            [ROOT / ".ci" / "gpu", "--offline", wheels, *part],
+            env={
+                **os.environ,
+                "PATH": f"{programs}:{os.environ['PATH']}",
+                "OUT": str(out),
+                "HANGS": hangs,
+                "FAILS": fails,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    run.out = out
+    return run
+
+
+def begun(said):
+    return re.findall(r"^== (\S+) \(at \d+s, \d+s at most\)$", said, re.MULTILINE)
+
+
+def test_one_that_hangs_and_one_that_fails_end_no_other(stages):
+    status, said = stages("1", hangs="gpu_waits", fails="--only stages")
+    assert status == 1
+    assert begun(said) == FIRST
+    assert re.search(r"^== 2 stages failed after \d+s; results in ", said, re.MULTILINE)
+    assert said.endswith("   waits (137)\n   bench-stages (3)\n")
+    logs = {name: (stages.out / f"{name}.log").read_text() for name in FIRST}
+    assert all(log.startswith("says ") for name, log in logs.items() if name != "facts")
+    (child,) = re.findall(r"child (\d+)", logs["waits"])
+    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
+    kept = {path.name for path in stages.out.glob("*.json")}
+    assert kept == {"bench-commands,reference.json", "bench-stages.json"}
+
+
+def test_tests_are_tried_to_the_last_each_ending_by_itself(stages):
+    status, said = stages("2", hangs="ending.py::a", fails="NONE")
+    assert status == 1
+    assert begun(said) == SECOND
+    assert said.endswith("   ending-a (137)\n")
+    for name in SECOND:
+        assert f"--junitxml={stages.out}/{name}.xml" in (stages.out / f"{name}.log").read_text()
+
+
+def test_both_parts_are_the_default_and_all_is_well(stages):
+    status, said = stages()
+    assert (status, begun(said)) == (0, FIRST + SECOND)
+    assert re.search(r"^== 0 stages failed after \d+s; results in ", said, re.MULTILINE)
