@@ -43,7 +43,7 @@ class Gate(IntEnum):
     OPEN : int
         Nowhere.
     COMMANDS : int
-        Commands stay on the H2K ring; actors step on.
+        Commands that are sent from then on stay on the H2K ring; actors step on.
     ANSWERS : int
         A snapshot that was captured stays in its staging buffer and is not answered; the lane, with
         all its actors, waits until another gate is set.

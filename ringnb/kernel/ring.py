@@ -86,7 +86,8 @@ def push(
         scratch[_SEEN_TAIL] = load_acquire(control, layout.H2K_TAIL)
         if head - scratch[_SEEN_TAIL] >= capacity:
             return False
-    _fill_slot(ring, head & (capacity - 1), kind, command_id, slot, a0, a1, a2, a3, scratch)
+    gate = load_acquire(control, layout.GATE)
+    _fill_slot(ring, head & (capacity - 1), kind, command_id, slot, a0, a1, a2, a3, gate)
     store_release(control, layout.H2K_HEAD, head + 1)
     # Store, fence, look: the leader announces that it sleeps, fences, and looks at the ring once more
     # before it sleeps. One of the two sees the other, whatever the order, so no wake-up is lost.
@@ -178,7 +179,7 @@ def reply(
     """Append a reply; the caller has made sure of `room_to_reply`."""
     head = load_acquire(control, layout.K2H_HEAD)
     i = head & (facts[layout.F_CAPACITY] - 1)
-    _fill_slot(ring, i, kind, command_id, slot, status, epoch, step, value, scratch)
+    _fill_slot(ring, i, kind, command_id, slot, status, epoch, step, value, now_ns(scratch))
     store_release(control, layout.K2H_HEAD, head + 1)
     fence()  # as in `push`: the host announces its sleep, fences, and looks once more
     if load_acquire(host, layout.HOST_ASLEEP) != 0:
@@ -187,9 +188,9 @@ def reply(
 
 @inner
 def _fill_slot(
-    ring: Any, i: int, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int, scratch: Any
+    ring: Any, i: int, w0: int, w1: int, w2: int, w3: int, w4: int, w5: int, w6: int, w7: int
 ) -> None:
-    """Write the words of a slot, the time last."""
+    """Write the words of a slot."""
     ring[i, 0] = w0
     ring[i, 1] = w1
     ring[i, 2] = w2
@@ -197,4 +198,4 @@ def _fill_slot(
     ring[i, 4] = w4
     ring[i, 5] = w5
     ring[i, 6] = w6
-    ring[i, 7] = now_ns(scratch)
+    ring[i, 7] = w7

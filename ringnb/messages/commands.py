@@ -12,7 +12,7 @@ word  H2K (host to kernel)     K2H (kernel to host)
 4     argument 1               epoch of the actor
 5     argument 2               step of the actor
 6     argument 3               value (per command)
-7     sent, monotonic ns       stamp, monotonic ns
+7     gate when it was sent    stamp, monotonic ns
 ====  =======================  ==========================
 
 A reply's *value* is the staging index of a snapshot, the target step of ``RUN_STEPS``, the number of a

@@ -17,10 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numba import njit
 
 from ringnb.kernel import layout, ring
+from ringnb.kernel.base import Gate
 
 WORD = st.integers(-(2**63), 2**63 - 1)
 WORDS = st.tuples(*[WORD] * 7)
-CLOCK = 7  # word of a slot: when it was written
+LAST = 7  # word of a slot: the gate of a command, when a reply was written
 
 
 # The kernel's side is called by compiled code alone.
@@ -51,23 +52,21 @@ class Rings(RuleBasedStateMachine):
         self.commands, self.replies = deque(), deque()
         self.clock = 0
 
-    def check_slot(self, slot, expected):
-        assert tuple(slot[:CLOCK].tolist()) == expected
-        assert slot[CLOCK] > 0  # stamped
-
-    @rule(words=WORDS)
-    def push(self, words):
+    @rule(words=WORDS, gate=st.sampled_from(Gate))
+    def push(self, words, gate):
+        self.control[layout.GATE] = gate
         done = ring.push(self.control, self.h2k, self.scratch, *words, 0)
         assert done == (len(self.commands) < self.capacity)
         if done:
-            self.commands.append(words)
+            self.commands.append((*words, gate))
 
     @precondition(lambda self: self.commands)
     @rule()
     def read_a_command(self):
         """As the leader does it."""
         tail = ring.load_word(self.control, layout.H2K_TAIL)
-        self.check_slot(self.h2k[tail & (self.capacity - 1)], self.commands.popleft())
+        slot = self.h2k[tail & (self.capacity - 1)]
+        assert tuple(slot.tolist()) == self.commands.popleft()
         ring.store_word(self.control, layout.H2K_TAIL, tail + 1)
 
     @precondition(lambda self: len(self.replies) < self.capacity)
@@ -83,7 +82,8 @@ class Rings(RuleBasedStateMachine):
         for _ in range(2):  # what is peeked at stays
             assert ring.peek(self.control, self.k2h, out) == bool(self.replies)
             if self.replies:
-                self.check_slot(out, self.replies[0])
+                assert tuple(out[:LAST].tolist()) == self.replies[0]
+                assert out[LAST] > 0  # stamped
 
     @precondition(lambda self: self.replies)
     @rule()

@@ -14,12 +14,11 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from gpu import ending
-from standin import card
+from standin import card, orders
 
 HERE = Path(__file__).parents[1]
 STANDIN = HERE / "standin"
@@ -36,15 +35,13 @@ class Card:
         self.environment = card.built(directory)
         self.log = directory / "log"
 
-    def run(self, *command, weak=False, mutation=None, patient=False, timeout=300):
+    def run(self, *command, weak=False, patient=False, timeout=300):
         """Run Python with the stand-in in a GPU's place; return the process and what was logged."""
         more = {"RINGNB_REQUIRE_GPU": "1"}
         if weak:
             more["STANDIN_FLAGS"] = card.WEAK
         if patient:
             more["STANDIN_PATIENT"] = "1"
-        if mutation:
-            more["STANDIN_MUTATION"] = mutation
         before = len(self.lines())
         done = subprocess.run(
             [sys.executable, *map(str, command)],
@@ -178,35 +175,44 @@ def test_what_is_tested_on_a_device_holds_with_a_weak_memory(stand_in):
     assert trouble(log) == []
 
 
-@pytest.mark.parametrize("launch_s", ["60", "0.005"])
-def test_the_orders_that_the_kernel_rests_on_are_there(stand_in, launch_s):
-    """In one launch, and from each to the next."""
-    done, log = stand_in.run(STANDIN / "orders.py", "60", launch_s, weak=True)
+ORDERS = ("ld.acquire.gpu", "ld.acquire.sys", "fence.acq_rel.sys", "red.release.gpu")
+
+
+@pytest.fixture(scope="module")
+def held(stand_in):
+    """Return what orders.py prints, and its log."""
+    done, log = stand_in.run(STANDIN / "orders.py", weak=True)
     assert done.returncode == 0, done.stderr
-    held, launches = done.stdout.split()
-    assert held == "held"
-    assert int(launches) <= 3 if launch_s == "60" else int(launches) > 20
     assert trouble(log) == []
+    return done.stdout, log
 
 
-def test_each_of_these_orders_is_needed(stand_in):
-    """With any of them taken out of the PTX the same run fails, or is stuck."""
-    mutations = [
-        r"ld\.acquire\.gpu=>ld.relaxed.gpu",
-        r"ld\.acquire\.sys=>ld.relaxed.sys",
-        r"st\.release\.sys=>st.relaxed.sys",
-        r"red\.release\.gpu=>red.relaxed.gpu",
-    ]
+def test_the_orders_that_the_kernel_rests_on_are_there(held):
+    """In one launch, and from each to the next."""
+    in_long_launches, in_short_ones = map(int, held[0].split())
+    assert in_long_launches <= 3
+    assert in_short_ones > 20
 
-    def status(mutation):
-        done, _ = stand_in.run(STANDIN / "orders.py", "8", "60", weak=True, mutation=mutation)
-        assert "nothing to mutate" not in done.stderr
-        return done.returncode
 
-    with ThreadPoolExecutor() as together:
-        found = dict(zip(mutations, together.map(status, mutations), strict=True))
+def test_a_command_waits_for_the_host_s_memory_once(held):
+    """Each release to the host waits for all stores before it, about a microsecond."""
+    _, log = held
+    first = log[: log.index("device: the grid has ended")]
+    met = {m[2]: int(m[1]) for line in first if (m := re.match(r"device: (\d+) (\S+)$", line))}
+    assert met.pop("fence.acq_rel.sys") == orders.COMMANDS
+    to_the_host = {name: n for name, n in met.items() if re.search(r"(release|membar).*sys", name)}
+    assert to_the_host == {"st.release.sys": 1}  # the lane has stopped
+
+
+def test_each_of_these_orders_is_needed(stand_in, held):
+    """With any of them taken out the same run fails, or is stuck."""
+    met = {line.split()[-1] for line in held[1] if re.match(r"device: \d+ ", line)}
+    assert met >= set(ORDERS)
+    done, _ = stand_in.run(STANDIN / "orders.py", *ORDERS, weak=True)
     stand_in.clear()  # a kernel that is stuck ends no launch either
-    assert [mutation for mutation in mutations if found[mutation] == 0] == []
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert found.keys() == set(ORDERS), done.stderr
+    assert [name for name, status in found.items() if status == "0"] == []
 
 
 # -- ends ----------------------------------------------------------------------------------------

@@ -20,6 +20,12 @@ class Accesses(Operands):
         if unknown := set(parts) - set(known):
             raise Unknown(f"modifiers {sorted(unknown)}")
 
+    @staticmethod
+    def named(operation: str, parts: list[str]) -> str:
+        """Return the name by which an order can be taken out, such as "ld.acquire.gpu"."""
+        words = [word for word in parts if word in _ORDERS or word in _SCOPES]
+        return '"' + ".".join((operation, *words)) + '"'
+
     def reach(self, parts: list[str], operand: str) -> tuple[str, str, str | None]:
         """Return the C address of an access, its PTX type and its memory order, if it has one."""
         *how, kind = parts
@@ -40,7 +46,8 @@ class Accesses(Operands):
             place = f"{at} + {i * size(kind)}"
             if order:
                 self.lines.append("machine_glance(t);")
-                value = f"load_in_order({c_type(kind)}, {where}, {place}, {order})"
+                known_as = self.named("ld", parts)
+                value = f"load_in_order({c_type(kind)}, {where}, {place}, {order}, {known_as})"
             else:
                 value = f"load({c_type(kind)}, {where}, {place})"
             self.put(name.strip(), kind, value)
@@ -51,13 +58,13 @@ class Accesses(Operands):
         for i, name in enumerate(operands[1].strip("{}").split(",")):
             value, place = self.read(name, kind), f"{at} + {i * size(kind)}"
             if order:
-                self.lines.append(
-                    f"store_in_order({c_type(kind)}, {where}, {place}, {value}, {order});"
-                )
+                where_to = f"{c_type(kind)}, {where}, {place}, {value}"
+                known_as = self.named("st", parts)
+                self.lines.append(f"store_in_order({where_to}, {order}, {known_as});")
             else:
                 self.lines.append(f"store({c_type(kind)}, {where}, {place}, {value});")
 
-    def op_atom(self, parts: list[str], operands: list[str]) -> None:
+    def op_atom(self, parts: list[str], operands: list[str], operation_name: str = "atom") -> None:
         *how, operation, kind = parts
         self.only(how, *_SPACES, *_SCOPES, *_ORDERS)
         order = next((_ORDERS[word] for word in how if word in _ORDERS), "RELAXED")
@@ -77,7 +84,10 @@ class Accesses(Operands):
                 raise Unknown(f"atom.{operation}.{kind}")
             value = f"update({c_type(kind)}, {where}, {at}, {given[0]}, {formula[operation]})"
         else:
-            value = f"atomic({builtin}, {c_type(kind)}, {where}, {at}, {given[0]}, {order})"
+            known_as = self.named(operation_name, parts)
+            value = (
+                f"atomic({builtin}, {c_type(kind)}, {where}, {at}, {given[0]}, {order}, {known_as})"
+            )
         if target:
             self.put(target, kind, value)
         else:
@@ -85,9 +95,10 @@ class Accesses(Operands):
         self.lines.append("machine_glance(t);")
 
     def op_red(self, parts: list[str], operands: list[str]) -> None:
-        self.op_atom(parts, ["", *operands])
+        self.op_atom(parts, ["", *operands], "red")
 
     def op_membar(self, parts: list[str], operands: list[str]) -> None:
-        self.lines.append("fence();")
+        self.lines.append(f"fence({self.named('membar', parts)});")
 
-    op_fence = op_membar
+    def op_fence(self, parts: list[str], operands: list[str]) -> None:
+        self.lines.append(f"fence({self.named('fence', parts)});")

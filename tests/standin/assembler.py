@@ -177,9 +177,8 @@ def translated(
 def assembled(ptx: str) -> bytes:
     """Return a shared object with the module's kernels.
 
-    Two variables of the environment change what comes out. ``STANDIN_FLAGS`` are more for the compiler:
-    with ``-DWEAK`` the memory is as weak as PTX allows. ``STANDIN_MUTATION``, ``old=>new``, is a pattern
-    and its replacement: a mistake to be noticed. It must be found in every module that polls the host.
+    ``STANDIN_FLAGS`` of the environment are more for the compiler: with ``-DWEAK`` the memory is as weak
+    as PTX allows.
 
     Parameters
     ----------
@@ -192,10 +191,6 @@ def assembled(ptx: str) -> bytes:
         An ELF file.
     """
     flags = os.environ.get("STANDIN_FLAGS", "").split()
-    if mutation := os.environ.get("STANDIN_MUTATION"):
-        ptx, n = re.subn(*mutation.split("=>"), ptx)
-        if n == 0 and "ld.relaxed.sys" in ptx:
-            raise Unknown(f"nothing to mutate by {mutation}")
     code = to_c(ptx)
     key = hashlib.sha256(
         (code + (HERE / "machine.h").read_text() + str(flags)).encode()

@@ -79,6 +79,23 @@ uint64_t machine_clock64(void) {
 /* Like a card's: of another origin than the host's clock, and in coarse steps. */
 uint64_t machine_globaltimer(void) { return (machine_clock64() / 1024 + (1ul << 50)) * 1024; }
 
+/* -- orders: how often each was met, and which one is taken out, a mistake to be noticed ------------------ */
+
+static struct { const char *name; unsigned long n; } orders[16];
+static const char *without;
+__attribute__((constructor)) static void read_environment(void) { without = getenv("STANDIN_WITHOUT"); }
+int machine_orders(const char *name) {
+    static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
+    unsigned i = 0;
+    pthread_mutex_lock(&counting);
+    while (orders[i].name && strcmp(orders[i].name, name))
+        if (++i == sizeof orders / sizeof *orders) abort();
+    orders[i].name = name;
+    orders[i].n++;
+    pthread_mutex_unlock(&counting);
+    return !without || strcmp(without, name);
+}
+
 /* -- a weak memory ------------------------------------------------------------------------------------
  *
  * Code that is compiled with -DWEAK reaches the card's memory through its block's hoard, as hostile as the PTX
@@ -269,6 +286,7 @@ int main(int argc, char **argv) {
     printf("device: process %d\n", getpid());
     fflush(stdout);
     run_grid(&grid);
+    for (unsigned i = 0; orders[i].name; i++) printf("device: %lu %s\n", orders[i].n, orders[i].name);
     printf("device: the grid has ended\n");
     return 0;
 }

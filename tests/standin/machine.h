@@ -26,6 +26,7 @@ void machine_strong(struct block *b, uint64_t at); /* a word is about to be reac
 void machine_publish(struct block *b);             /* release: all that was stored is to be seen */
 void machine_renew(struct block *b);              /* acquire: all that is kept may be old */
 void machine_fault(uint64_t address) __attribute__((noreturn));
+int machine_orders(const char *name);              /* count one, and say whether it is to be kept */
 uint64_t machine_globaltimer(void);
 uint64_t machine_clock64(void);
 extern char *machine_first, *machine_last; /* the card's memory */
@@ -69,32 +70,33 @@ extern char __start_module[] __attribute__((visibility("hidden"))), __stop_modul
 #define far_store(T, at, value) ({ union { T as; uint64_t bits; } given_ = {.bits = 0}; given_.as = (value); \
     machine_weak_store(t->block, (uint64_t)far(T, at), given_.bits, sizeof(T)); })
 #define far_strong(T, at) ({ T *word_ = far(T, at); machine_strong(t->block, (uint64_t)word_); word_; })
-#define RELEASES(order) ((order) == __ATOMIC_RELEASE || (order) == __ATOMIC_ACQ_REL)
-#define ACQUIRES(order) ((order) == __ATOMIC_ACQUIRE || (order) == __ATOMIC_ACQ_REL)
-#define BEFORE(order) if (RELEASES(order)) machine_publish(t->block)
-#define AFTER(order) if (ACQUIRES(order)) machine_renew(t->block)
-#define fence() (machine_publish(t->block), machine_renew(t->block), __atomic_thread_fence(__ATOMIC_SEQ_CST))
+#define publish() machine_publish(t->block)
+#define renew() machine_renew(t->block)
 #else
 #define far_load(T, at) (*far(T, at))
 #define far_store(T, at, value) (*far(T, at) = (value))
 #define far_strong(T, at) far(T, at)
-#define BEFORE(order)
-#define AFTER(order)
-#define fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define publish() ((void)0)
+#define renew() ((void)0)
 #endif
+#define RELEASES(order) ((order) == __ATOMIC_RELEASE || (order) == __ATOMIC_ACQ_REL)
+#define ACQUIRES(order) ((order) == __ATOMIC_ACQUIRE || (order) == __ATOMIC_ACQ_REL)
+#define BEFORE(order, name) if (RELEASES(order) && machine_orders(name)) publish()
+#define AFTER(order, name) if (ACQUIRES(order) && machine_orders(name)) renew()
+#define fence(name) ({ if (machine_orders(name)) { publish(); renew(); __atomic_thread_fence(__ATOMIC_SEQ_CST); } })
 #define load(T, where, at) where##_load(T, at)
 #define store(T, where, at, value) where##_store(T, at, value)
-#define load_in_order(T, where, at, order) ({ T got_ = __atomic_load_n(where##_strong(T, at), __ATOMIC_##order); \
-    AFTER(__ATOMIC_##order); got_; })
-#define store_in_order(T, where, at, value, order) ({ BEFORE(__ATOMIC_##order); \
+#define load_in_order(T, where, at, order, name) ({ \
+    T got_ = __atomic_load_n(where##_strong(T, at), __ATOMIC_##order); AFTER(__ATOMIC_##order, name); got_; })
+#define store_in_order(T, where, at, value, order, name) ({ BEFORE(__ATOMIC_##order, name); \
     __atomic_store_n(where##_strong(T, at), value, __ATOMIC_##order); })
 #define fetch_add(p, v, order) __atomic_fetch_add(p, v, order)
 #define fetch_and(p, v, order) __atomic_fetch_and(p, v, order)
 #define fetch_or(p, v, order) __atomic_fetch_or(p, v, order)
 #define fetch_xor(p, v, order) __atomic_fetch_xor(p, v, order)
 #define fetch_exchange(p, v, order) __atomic_exchange_n(p, v, order)
-#define atomic(what, T, where, at, value, order) ({ BEFORE(__ATOMIC_##order); \
-    T was_ = fetch_##what(where##_strong(T, at), value, __ATOMIC_##order); AFTER(__ATOMIC_##order); was_; })
+#define atomic(what, T, where, at, value, order, name) ({ BEFORE(__ATOMIC_##order, name); \
+    T was_ = fetch_##what(where##_strong(T, at), value, __ATOMIC_##order); AFTER(__ATOMIC_##order, name); was_; })
 #define compare_and_swap(T, where, at, was, value) ({ T was_ = (was); \
     __atomic_compare_exchange_n(where##_strong(T, at), &was_, value, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED); was_; })
 #define update(T, where, at, value, formula) ({ T *p_ = where##_strong(T, at), old, new = (value), next_; \

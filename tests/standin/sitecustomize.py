@@ -1,11 +1,13 @@
 """Puts `assembler` in the place of NVIDIA's, in every process that has this directory on its path.
 
-Numba's part and NVVM's stay as they are: what is assembled is the PTX that they made.
+Numba's part and NVVM's stay as they are: what is assembled is the PTX that they made. That is kept for
+other processes with the same card, also what is made of the tests' functions: meanwhile none changes.
 """
 
 import importlib.abc
 import importlib.util
 import os
+import pathlib
 import sys
 
 
@@ -35,20 +37,47 @@ class _Linker:
         pass
 
 
-def _of_stand_in(self):
-    """Return what code that is kept on disk is for: no GPU loads it, and no other memory."""
-    return "stand-in", os.environ.get("STANDIN_FLAGS"), os.environ.get("STANDIN_MUTATION")
-
-
 def _replace_linker(module):
     module.Linker = _Linker
 
 
-def _name_code(module):
-    module.JITCUDACodegen.magic_tuple = _of_stand_in
+def _keep_ptx_alone(module):
+    reduced = module.CUDACodeLibrary._reduce_states
+
+    def without_cubins(self):
+        """Return what is kept: `assembler` keeps what it makes, for each kind of memory."""
+        return {**reduced(self), "cubin_cache": {}, "linkerinfo_cache": {}}
+
+    module.CUDACodeLibrary._reduce_states = without_cubins
 
 
-_CHANGED = {".cudadrv.driver": _replace_linker, ".cuda.codegen": _name_code}
+def _keep_apart(module):
+    class Binaries(module._Binaries):
+        cache_path = os.environ["STANDIN_CACHE"]
+
+        def _file(self, signature, codegen):
+            return pathlib.Path(self.cache_path, self._name)
+
+    module._Binaries = Binaries
+
+
+def _keep_more(module):
+    def is_found(function):
+        """Return whether a function is what its module has by its name."""
+        found = sys.modules.get(function.__module__)
+        for part in function.__qualname__.split("."):  # "<locals>" is found nowhere
+            found = getattr(found, part, None)
+        return found is function and function.__module__ != "__main__"
+
+    module.is_own = is_found
+
+
+_CHANGED = {
+    ".cudadrv.driver": _replace_linker,
+    ".cuda.codegen": _keep_ptx_alone,
+    "ringnb.kernel.cuda.compile": _keep_apart,
+    "ringnb.kernel.cuda.kernel": _keep_more,
+}
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -38,6 +38,7 @@ _DRAIN = 8  # commands per look at the ring
 
 # Compiled code wants plain integers.
 _TERMINATE = int(Command.TERMINATE)
+_GATE_OPEN = int(Gate.OPEN)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _GATE_ANSWERS = int(Gate.ANSWERS)
 _OK = int(Status.OK)
@@ -187,17 +188,17 @@ def drain(
     """
     link = control, h2k, k2h, facts, host
     done = 0
-    while (
-        done < _DRAIN
-        # A command is read only when its reply fits. Else it stays where it is, the H2K ring fills
-        # up, and the host is told there: nothing is dropped, and nothing waits in here.
-        and room_to_reply(control, facts) > 0
-        and load_acquire(control, layout.GATE) != _GATE_COMMANDS
-    ):
+    # A command is read only when its reply fits. Else it stays where it is, the H2K ring fills up, and
+    # the host is told there: nothing is dropped, and nothing waits in here.
+    while done < _DRAIN and room_to_reply(control, facts) > 0:
         tail = load_acquire(control, layout.H2K_TAIL)
         if load_acquire(control, layout.H2K_HEAD) == tail:
             break
         i = tail & (facts[layout.F_CAPACITY] - 1)
+        # A gate that was shut before the command was pushed has come with it. A look at the gate alone,
+        # before the one at the head, could miss it.
+        if h2k[i, 7] != _GATE_OPEN and load_acquire(control, layout.GATE) == _GATE_COMMANDS:
+            break
         kind, command_id, slot = h2k[i, 0], h2k[i, 1], h2k[i, 2]
         for j in range(4):
             args[j] = h2k[i, 3 + j]

@@ -51,6 +51,9 @@ if SIMULATED:
     ld_relaxed_sys = ld_acquire_sys = ld_relaxed_gpu = ld_acquire_gpu = _load
     st_relaxed_sys = st_release_sys = _store
 
+    def fence_sys() -> None:
+        """Do nothing: the interpreter's lock keeps the order."""
+
     def now_ns() -> int:
         """Return the time."""
         return time.monotonic_ns()
@@ -188,6 +191,16 @@ else:
     ld_acquire_gpu = _load_as("acquire.gpu")
     st_relaxed_sys = _store_as("relaxed.sys")
     st_release_sys = _store_as("release.sys")
+
+    @intrinsic
+    def fence_sys(typing: Any) -> Any:
+        """Make each relaxed store that follows a release to the host."""
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            _asm(builder, ir.VoidType(), [], "fence.acq_rel.sys;", "~{memory}")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
 
     @intrinsic
     def red_release_gpu(typing: Any, words: Any, index: Any, value: Any) -> Any:

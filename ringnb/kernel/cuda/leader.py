@@ -27,7 +27,7 @@ __all__ = ["finish_job", "make_commands", "make_find_job"]
 
 @intrinsics.function
 def _publish(m: Any, row: int) -> None:
-    """Show an actor's counters to the host."""
+    """Show an actor's counters to the host, all but its step; the next release brings them there."""
     table, words = m.table, m.words
     base = row * layout.ACTOR_WORDS
     running = 0
@@ -41,8 +41,14 @@ def _publish(m: Any, row: int) -> None:
     intrinsics.st_relaxed_sys(words, base + layout.W_EXISTS, table[row, layout.C_EXISTS])
     intrinsics.st_relaxed_sys(words, base + layout.W_SNAPSHOTS, table[row, layout.C_SNAPSHOTS])
     intrinsics.st_relaxed_sys(words, base + layout.W_BUSY_NS, table[row, layout.C_BUSY_NS])
-    # Released last: a reader who sees the step that ends a budget must see that the budget is gone.
-    intrinsics.st_release_sys(words, base + layout.W_STEP, table[row, layout.C_STEP])
+
+
+@intrinsics.function
+def _publish_step(m: Any, row: int) -> None:
+    """Show an actor's step, after its other counters."""
+    # Released: a reader who sees the step that ends a budget must see that the budget is gone.
+    at = row * layout.ACTOR_WORDS + layout.W_STEP
+    intrinsics.st_release_sys(m.words, at, m.table[row, layout.C_STEP])
 
 
 @intrinsics.function
@@ -70,7 +76,7 @@ def _reply(
     step: int,
     value: int,
 ) -> None:
-    """Append a reply; the caller has made sure of the room."""
+    """Append a reply, and give back the slots of what was read; the caller has made sure of the room."""
     capacity, k2h = m.facts[cl.F_CAPACITY], m.k2h
     head = m.lanes[lane, cl.L_K2H_HEAD]
     at = (lane * capacity + (head & (capacity - 1))) * layout.SLOT_WORDS
@@ -83,8 +89,13 @@ def _reply(
     k2h[at + 6] = value
     k2h[at + 7] = intrinsics.now_ns()
     m.lanes[lane, cl.L_K2H_HEAD] = head + 1
-    # Released after the slot, so that a host that sees the head sees the slot.
-    intrinsics.st_release_sys(m.control, lane * layout.CTL_WORDS + layout.K2H_HEAD, head + 1)
+    # The one fence of a command: it waits until the host's memory has all that was stored. Whoever sees
+    # the head sees the slot, and the counters that were published; whoever sees the tail may overwrite
+    # the commands before it, which have been read.
+    intrinsics.fence_sys()
+    ctl = lane * layout.CTL_WORDS
+    intrinsics.st_relaxed_sys(m.control, ctl + layout.H2K_TAIL, m.lanes[lane, cl.L_H2K_TAIL])
+    intrinsics.st_relaxed_sys(m.control, ctl + layout.K2H_HEAD, head + 1)
 
 
 @intrinsics.function
@@ -113,6 +124,7 @@ _SNAPSHOT = int(Command.SNAPSHOT)
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _HELD = int(Command.HELD)
 _HELD_AT = int(Command.HELD_AT)
+_GATE_OPEN = int(Gate.OPEN)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _GATE_ANSWERS = int(Gate.ANSWERS)
 _OK = int(Status.OK)
@@ -198,15 +210,17 @@ def make_commands(inject: Any) -> Any:
             if _room(m, lane) <= 0:
                 break
             intrinsics.ld_acquire_sys(control, ctl + layout.H2K_HEAD)
-            # After the ring's head: a gate that was shut before a command was pushed is seen with it.
-            gate = intrinsics.ld_relaxed_sys(control, ctl + layout.GATE)
             at = (lane * capacity + (tail & (capacity - 1))) * layout.SLOT_WORDS
             kind, command_id, slot = h2k[at], h2k[at + 1], h2k[at + 2]
             argument, y, x, bits = h2k[at + 3], h2k[at + 4], h2k[at + 5], h2k[at + 6]
+            # The gate comes with the command, as it was when that was pushed. Only one that was shut is
+            # looked at, over the bus: it may have been opened, or set to another place, since.
+            gate = h2k[at + 7]
+            if gate != _GATE_OPEN:
+                gate = intrinsics.ld_relaxed_sys(control, ctl + layout.GATE)
             if gate == _GATE_COMMANDS:
                 break
-            m.lanes[lane, cl.L_H2K_TAIL] = tail + 1
-            intrinsics.st_release_sys(control, ctl + layout.H2K_TAIL, tail + 1)
+            m.lanes[lane, cl.L_H2K_TAIL] = tail + 1  # the host is told with the reply
             done = 1
             if kind == _TERMINATE:
                 _reply(m, lane, kind, command_id, slot, _OK, 0, 0, 0)
@@ -391,6 +405,7 @@ def finish_job(m: Any, base: int) -> None:
     if kind == cl.JOB_STEP:
         _record_steps(table, row, mail[base + cl.J_COUNT], end - begin)
         _publish(m, row)
+        _publish_step(m, row)
         return
     command, value = mail[base + cl.M_COMMAND], 0
     if kind == cl.JOB_LOAD:
@@ -401,11 +416,15 @@ def finish_job(m: Any, base: int) -> None:
         _write_tail(m, base, row, begin, end)
         _release(table, row, mail[base + cl.M_ARGUMENT])
     _publish(m, row)
+    if kind == cl.JOB_LOAD:
+        _publish_step(m, row)  # no other command changes it
     if kind == cl.JOB_CAPTURE and mail[base + cl.M_HOLD] != 0:
         m.lanes[lane, cl.L_HELD] = row + 1
         m.lanes[lane, cl.L_HELD_ID] = command_id
         m.lanes[lane, cl.L_HELD_BUFFER] = value
+        at = lane * layout.CTL_WORDS + layout.H2K_TAIL
+        intrinsics.st_release_sys(m.control, at, m.lanes[lane, cl.L_H2K_TAIL])
     else:
-        # The release of the ring's head in here comes after the group's barrier, so it carries what all
-        # blocks wrote to staging. That the copy engine then reads it was not yet run on a device.
+        # The fence in here comes after the group's barrier, so it carries what all blocks wrote to
+        # staging. That the copy engine then reads it was not yet run on a device.
         _answer(m, lane, row, command, command_id, _OK, value)
