@@ -93,6 +93,9 @@ class Actor(ABC):
         How many cells away, along each axis and across joined edges, an update may read ``now``; None if
         that is not known. Where it is, a kernel may take a part of the grid through several steps.
         It is said of one update: a subclass with its own `update` has None unless it says more.
+    rows : callable or None
+        ``rows(now, next, params, step, first, last)`` computes what `update` does, bit for bit, for
+        whole rows, planes of a grid of three axes. A kernel on a CPU calls it instead.
     boundscheck : bool
         Whether every index of the update is checked in every step, see `CellActor`.
     replayable : bool
@@ -123,14 +126,16 @@ class Actor(ABC):
     arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
     reductions: Mapping[str, Reduction] = MappingProxyType({})
     update: Callable[..., None]
+    rows: Callable[..., None] | None = None
     _start_step: int = 0
     _start_time: float | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Take `reach` from a subclass that brings an update of its own, and does not say its reach."""
+        """Take `reach` and `rows` from a subclass that brings its own update, and does not say them."""
         super().__init_subclass__(**options)
-        if "reach" not in vars(cls) and not {"update", "stages"}.isdisjoint(vars(cls)):
-            cls.reach = None
+        if not {"update", "stages"}.isdisjoint(vars(cls)):
+            for name in {"reach", "rows"} - vars(cls).keys():
+                setattr(cls, name, None)
 
     def __init__(
         self,

@@ -7,12 +7,67 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from ringnb.actors.base import Actor, FieldSpec
 from ringnb.actors.checks import Start, check_axes, check_positive, check_start
-from ringnb.actors.random import uniform
+from ringnb.actors.random import philox
 
 __all__ = ["Ising2D"]
+
+
+# Which random words are drawn: a checkpoint of a model that drew others says so when it is restored. It
+# is a part of the counter, above the number of a call, of which a row has an eighth of its length.
+SEQUENCE = 2
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+@njit(forceinline=True)
+def four_words(seed: Any, step: Any, y: Any, call: Any) -> Any:
+    """Return the random words of four spins of a row, each uint64 below 2**32."""
+    s, t = np.uint64(seed), np.uint64(step)
+    return philox(np.uint64(call), np.uint64(y), t & _LOW, t >> _HALF, s & _LOW, s >> _HALF)
+
+
+@njit(forceinline=True)
+def highest_word(rise: Any, temperature: Any) -> Any:
+    """Return the largest word with which a spin flips whose flip raises the energy by `rise`."""
+    return np.uint64(min(1.0, math.exp(-rise / temperature)) * 4294967295.0)
+
+
+@njit(forceinline=True)
+def highest_words(spin: Any, params: Any) -> Any:
+    """Return the same for the sums -4, -2, 0, 2, 4 of neighbours that are as the spin is: they fall."""
+    return (
+        np.uint32(highest_word(2.0 * spin * (-4 * spin + params[1]), params[0])),
+        np.uint32(highest_word(2.0 * spin * (-2 * spin + params[1]), params[0])),
+        np.uint32(highest_word(2.0 * spin * (0 * spin + params[1]), params[0])),
+        np.uint32(highest_word(2.0 * spin * (2 * spin + params[1]), params[0])),
+        np.uint32(highest_word(2.0 * spin * (4 * spin + params[1]), params[0])),
+    )
+
+
+@njit(forceinline=True)
+def sums_below(word: Any, highest: Any, weight: Any) -> Any:
+    """Return `weight` for each of the five sums with which a spin flips that has drawn a word."""
+    u, none = np.uint16, np.uint16(0)  # narrow all the way: there are as many in a vector
+    low = u((weight if word <= highest[0] else none) + (weight if word <= highest[1] else none))
+    high = u((weight if word <= highest[3] else none) + (weight if word <= highest[4] else none))
+    return u(u(low + high) + (weight if word <= highest[2] else none))
+
+
+@njit(forceinline=True)
+def flip(now: Any, next: Any, allowed: Any, n: Any, y: Any, s: Any, x: Any, w: Any, e: Any) -> None:
+    """Write one spin of a row, with what it is allowed."""
+    # No conditions, so that it becomes vector code, not even whether an index is negative.
+    n, y, s = np.uint64(n), np.uint64(y), np.uint64(s)
+    x, w, e = np.uint64(x), np.uint64(w), np.uint64(e)
+    spin, both = now[0, y, x], allowed[x]
+    total = np.int8(now[0, n, x] + now[0, s, x] + now[0, y, w] + now[0, y, e])
+    along = np.int8(total if spin > 0 else -total)
+    most = np.int8(both & np.uint8(15) if spin > 0 else both >> np.uint8(4))
+    next[0, y, x] = np.int8(-spin if most > np.int8(along + 4) else spin)
 
 
 class Ising2D(Actor):
@@ -24,8 +79,8 @@ class Ising2D(Actor):
     one colour do not touch, so a step is exact whatever the order of cells. Without a field the model
     orders below ``T_c = 2 / ln(1 + sqrt 2) = 2.269``.
 
-    Random numbers are a function of seed, step and cell (`ringnb.actors.random`): seed and step are
-    in every checkpoint, so nothing random is lost by a restore.
+    Random numbers are a function of seed, step and cell (`ringnb.actors.random`), and of the length of a
+    row: seed and step are in every checkpoint, so nothing random is lost by a restore.
 
     Parameters
     ----------
@@ -104,9 +159,41 @@ class Ising2D(Actor):
             left = now[0, y, x - 1] if x > 0 else now[0, y, nx - 1]
             right = now[0, y, x + 1] if x < nx - 1 else now[0, y, 0]
             rise = 2.0 * s * (up + down + left + right + params[1])
-            if rise <= 0 or uniform(params[2], step, y * nx + x) < math.exp(-rise / params[0]):
+            # A call gives four words, for spins that are far apart: a row's calls are computed together.
+            spin, calls = x >> 1, (nx + 63) // 64 * 8
+            words = four_words(params[2], step, y, (SEQUENCE << 28) + spin % calls)
+            if words[spin // calls] <= highest_word(rise, params[0]):
                 s = -s
         next[0, y, x] = s
+
+    @staticmethod
+    def rows(now: Any, next: Any, params: Any, step: int, first: int, last: int) -> None:
+        """Write the spins of some rows as `update` does, in loops that become vector code."""
+        ny, nx = now.shape[1], now.shape[2]
+        calls = (nx + 63) // 64 * 8
+        words, pairs = np.empty(4 * calls, np.uint32), np.empty(4 * calls, np.uint16)
+        allowed = pairs.view(np.uint8)
+        of_up, of_down = highest_words(1, params), highest_words(-1, params)
+        up, down = np.uint16(2), np.uint16(2 << 4)
+        for y in range(first, last):
+            for call in range(calls):
+                found = four_words(params[2], step, y, (SEQUENCE << 28) + call)
+                words[call] = found[0]
+                words[call + calls] = found[1]
+                words[call + 2 * calls] = found[2]
+                words[call + 3 * calls] = found[3]
+            # A byte for each spin of the row, low half for a spin that is up, high half for one that is
+            # down: 0 if it is not offered a flip, else twice the number of sums over its neighbours,
+            # from -4 on for a spin that is up, with which it flips. (The first byte is the low one.)
+            place = np.uint16(8 * ((y + step) % 2))
+            for i in range(4 * calls):
+                both = sums_below(words[i], of_up, up) + sums_below(words[i], of_down, down)
+                pairs[i] = np.uint16(both) << place
+            n, s = y - 1 if y > 0 else ny - 1, y + 1 if y < ny - 1 else 0
+            flip(now, next, allowed, n, y, s, 0, nx - 1, 1)
+            for x in range(1, nx - 1):
+                flip(now, next, allowed, n, y, s, x, x - 1, x + 1)
+            flip(now, next, allowed, n, y, s, nx - 1, nx - 2, 0)
 
     @staticmethod
     def inject(

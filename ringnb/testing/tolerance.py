@@ -6,8 +6,9 @@ of ``float32`` leave the same bits, after any number of steps. What remains is t
 numbers, where hardware may round or drop first. Not yet compared on a device; in the simulator, which
 drops nothing, and where the compiled PTX is run in software, the built-in actors agree.
 
-`Ising2D` compares random numbers, multiples of 2**-32, with ``exp``, whose last bit differs between
-libraries: the same spins flip unless an ``exp(-dE / T)`` lies within an ulp of such a multiple.
+`Ising2D` compares random 32-bit words with ``exp(-dE / T) * (2**32 - 1)``, rounded down. The last bit of
+``exp`` differs between libraries: the same spins flip unless such a product lies within an ulp of an
+integer.
 
 An actor of your own is held to no table: ``float64`` keeps numbers below 2.3e-308 on a GPU that the CPU
 drops, functions of `math` differ in their last bits, and the simulator, which is NumPy, computes

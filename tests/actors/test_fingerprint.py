@@ -310,3 +310,9 @@ def test_built_in_models_are_described_by_their_source():
         assert code["update"] == f"{name}.update"
         assert not [digest for digest in code["functions"].values() if ":" in digest]
         assert len(json.dumps(code)) < 500
+
+
+def test_a_checkpoint_of_other_random_numbers_says_so(monkeypatch):
+    now = code_of(rn.actors.Ising2D.update)
+    monkeypatch.setattr("ringnb.actors.ising.SEQUENCE", 1)
+    assert differences(code_of(rn.actors.Ising2D.update), now) == ["`SEQUENCE` was 1, is 2"]

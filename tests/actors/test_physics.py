@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ringnb as rn
+from ringnb.actors.ising import four_words, highest_word
 from ringnb.actors.random import philox
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
@@ -197,26 +198,83 @@ def onsager_energy(temperature):
     return -(1 / math.tanh(2 * k)) * (1 + tail)
 
 
+def yang_magnetisation(temperature):
+    """Mean spin of the infinite lattice that orders, C. N. Yang, Phys. Rev. 85 (1952) 808."""
+    return (1 - math.sinh(2 / temperature) ** -4) ** (1 / 8)
+
+
 @pytest.mark.parametrize(
     ("temperature", "hot"), [pytest.param(1.8, False, marks=pytest.mark.slow), (3.2, True)]
 )
-def test_ising_energy_is_onsagers(temperature, hot):
+def test_ising_energy_and_magnetisation_are_those_of_the_exact_solution(temperature, hot):
     shape, blocks, per_block = (96, 96), 24, 60
     actor = rn.actors.Ising2D(shape, temperature, seed=7, hot=hot)
     with hosted(actor) as client:
         step(client, 1000)
         means = []
         for _ in range(blocks):
-            energies = []
+            samples = []
             for _ in range(per_block // 10):
                 step(client, 20)
                 s = captured(client, 0)[0][0].astype(int)
                 bonds = (s * np.roll(s, 1, 0)).sum() + (s * np.roll(s, 1, 1)).sum()
-                energies.append(-bonds / s.size)
-            means.append(np.mean(energies))
-    error = np.std(means, ddof=1) / math.sqrt(blocks)
-    assert error < 0.005
-    assert abs(np.mean(means) - onsager_energy(temperature)) < 4 * error + 1e-4
+                samples.append((-bonds / s.size, s.mean()))
+            means.append(np.mean(samples, axis=0))
+    errors = np.std(means, axis=0, ddof=1) / math.sqrt(blocks)
+    assert max(errors) < 0.005
+    expected = onsager_energy(temperature), 0 if hot else yang_magnetisation(temperature)
+    assert (abs(np.mean(means, axis=0) - expected) < 4 * errors + 1e-4).all()
+
+
+class CellByCell(rn.actors.Ising2D):
+    """Steps spins by the function of one, as a GPU does."""
+
+    rows = None
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 66), (8, 64), (10, 130)])
+@pytest.mark.parametrize("params", [(2.2, 0.0), (0.01, 0.3), (1e9, -0.7), (1.7, 5.5)])
+def test_a_row_of_spins_is_computed_as_its_cells_are(shape, params):
+    kinds = (rn.actors.Ising2D, CellByCell)
+    actors = [kind(shape, *params, seed=2**40 + 9, start_step=2**33 - 5) for kind in kinds]
+    ours, theirs = [after(actor, 11) for actor in actors]
+    np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(ours, actors[0].start(0))
+
+
+@pytest.mark.parametrize("field", [0.0, 0.4])
+def test_a_flip_is_accepted_as_detailed_balance_wants_it(field):
+    """Each way up in energy is as much rarer than the way down as Boltzmann's factor says."""
+    temperature, shape = 2.5, (512, 512)
+    actor = rn.actors.Ising2D(shape, temperature, field, seed=3)
+    s = actor.start(0)[0].astype(int)
+    flipped = after(actor, 1)[0] != s
+    offered = np.add.outer(*map(np.arange, shape)) % 2 == 0
+    assert not flipped[~offered].any()
+    total = sum(np.roll(s, by, axis) for by in (1, -1) for axis in (0, 1))
+    for spin in (1, -1):
+        for neighbours in (-4, -2, 0, 2, 4):
+            those = flipped[offered & (s == spin) & (total == neighbours)]
+            chance = min(1.0, math.exp(-2 * spin * (neighbours + field) / temperature))
+            error = math.sqrt(chance * (1 - chance) / those.size)
+            assert abs(those.mean() - chance) <= 4 * error, (spin, neighbours)
+    for rise in (0.5, 4.0, 8.0):
+        up, down = (int(highest_word(by, temperature)) + 1 for by in (rise, -rise))
+        assert up / down == pytest.approx(math.exp(-rise / temperature), abs=2**-32)
+
+
+def test_the_spins_of_a_step_draw_words_of_their_own():
+    """Of 48 x 128 cells, two steps and two seeds, no two random words are the same call's same word."""
+    calls = [
+        tuple(map(int, four_words(seed, step, y, call)))
+        for seed in (0, 1)
+        for step in (0, 2**32)
+        for y in range(48)
+        for call in range(16)
+    ]
+    words = np.array(calls).ravel()
+    assert len(set(calls)) == len(calls) == 3072
+    assert abs(words.mean() / 2**32 - 0.5) < 4 * (1 / 12 / words.size) ** 0.5
 
 
 def test_onsager_at_the_critical_point():
@@ -256,6 +314,7 @@ EVERY = [
     rn.actors.GrayScott((23, 19)),
     rn.actors.Life((23, 19)),
     rn.actors.Ising2D((22, 18)),
+    rn.actors.Ising2D((22, 150), field=0.1),
 ]
 
 

@@ -58,7 +58,7 @@ def test_polls_are_repeated_and_ordered_and_counters_stay_integers(reports):
         assert report["cudaCGGetIntrinsicHandle"] >= 1  # cooperative
         assert report["vprintf"] == 0  # what a kernel prints is shown at its end
         assert report["float compares of converted integers"] == (
-            2 if "ising_2d" in report["actors"] else 0
+            1 if "ising_2d" in report["actors"] else 0
         ), report["actors"]
 
 

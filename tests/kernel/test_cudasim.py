@@ -70,10 +70,10 @@ def test_every_built_in_actor_has_a_tolerance():
 
 
 def test_the_last_bit_of_exp_decides_no_flip_of_an_ising_model():
-    """As `ringnb.testing.tolerance` has it: random numbers are multiples of 2**-32."""
+    """As `ringnb.testing.tolerance` has it: what random words are compared with is no integer."""
     temperature = rn.actors.Ising2D((8, 10)).params["temperature"]
     for rise in (4.0, 8.0):
-        off = (np.exp(-rise / temperature) * 2**32) % 1
+        off = (np.exp(-rise / temperature) * (2**32 - 1)) % 1
         assert 2**-18 < off < 1 - 2**-18
 
 

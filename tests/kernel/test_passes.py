@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringnb.actors import CellActor, Life, Wave2D, Wave3D
+from ringnb.actors import CellActor, Ising2D, Life, Wave2D, Wave3D
 from ringnb.actors.torus import wrap
 from ringnb.kernel import layout
 from ringnb.kernel.client import KernelClient
@@ -43,6 +43,7 @@ MODELS = {
     "torus": lambda rows: Life((rows, 9), start=np.arange(9 * rows).reshape(rows, 9) % 3 % 2),
     "walls": lambda rows: Wave2D((rows, 7), damping=0.01),
     "box": lambda rows: Wave3D((rows, 3, 4)),
+    "spins": lambda rows: Ising2D((rows + rows % 2, 70), field=0.1),
     "mixer": lambda rows: Mixer((rows, 5)),
     "far": lambda rows: CellActor(far, (rows, 5), dtype="int64", levels=2, reach=2),
     "line": lambda rows: CellActor(line, (rows,), dtype="int64", reach=1),

@@ -95,6 +95,14 @@ _SOURCES = {
         + "\n    return 1\n"
     ),
 }
+# An actor's own function for several rows.
+_ROWS = (
+    _HEAD
+    + """
+    cell(now, next, params, step, first, last)
+    return 1
+"""
+)
 # Every index is checked. The first cell that raised is noted behind the parameters, for the leader, and
 # the state stays as it was before that stage.
 _CHECKED = """
@@ -224,13 +232,15 @@ def compile_actor(actor: Actor) -> CompiledActor:
     with _compile_lock:
         steps = []
         for number, stage in enumerate(stages):
-            source = _SOURCES[ndim]
+            source, cell = _SOURCES[ndim], stage
             if actor.boundscheck:
                 source = _CHECKED.replace("{place}", _PLACES[ndim])
                 source = source.replace("{per_row}", _CELLS_PER_ROW[ndim])
                 source = source.replace("{stage}", str(number))
+            elif actor.rows is not None:
+                source, cell = _ROWS, plain(actor.rows)
             source = _with_arrays(source, actor)
-            steps.append(_function(f"step{ndim}", source, stage, arguments, dtypes, _SHAPES[ndim]))
+            steps.append(_function(f"step{ndim}", source, cell, arguments, dtypes, _SHAPES[ndim]))
         inject = plain(actor.inject)
         disturb = _function("inject", _INJECT, inject, (*arguments, types.float64), dtypes)
         addresses = tuple(step.address for step in steps)
@@ -246,7 +256,7 @@ def compile_actors(actors: Sequence[Actor]) -> list[CompiledActor]:
     for actor in actors:
         arrays = tuple((name, a.dtype, a.ndim) for name, a in actor.arrays.items())
         numbers = len(actor.params), tuple(actor.reductions.items())
-        functions = actor.stages, actor.inject, actor.boundscheck
+        functions = actor.stages, actor.rows, actor.inject, actor.boundscheck
         key = functions, arrays, numbers, actor.dtype, len(actor.shape)
         if key not in compiled:
             compiled[key] = compile_actor(actor)
