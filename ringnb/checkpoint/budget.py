@@ -65,7 +65,9 @@ def to_free(
         runs.setdefault(_key(e), []).append(e)
     ids = {one.id for one in lives if one.id is not None}
     names = {one.name for one in lives if one.id is None}
-    live = {e.name for e in entries if e.id in ids or e.name in names}
+    live = {
+        e.name for e in entries if e.name in names or any(one.id in ids for one in (e, *e.parts))
+    }
     going_on = {one.run for one in lives}
     current: list[CheckpointInfo] = []
     others: list[list[CheckpointInfo]] = []

@@ -22,6 +22,7 @@ from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, continue_run
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.cut_record import CUT, part_name
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
 from ringnb.errors import CheckpointError, CheckpointNotFound, SnapshotFailed, StoreLocked
 from ringnb.messages.events import Event, EventSink
@@ -200,7 +201,8 @@ def _method(storage: CheckpointStorage, name: str) -> Callable[..., Any]:
 
 
 def _name_of(snapshot: Snapshot) -> str:
-    return f"{snapshot.name_prefix}_{snapshot.actor_slot}_step_{snapshot.step}"
+    which = CUT if snapshot.cut else snapshot.actor_slot
+    return f"{snapshot.name_prefix}_{which}_step_{snapshot.step}"
 
 
 def _free_name(storage: CheckpointStorage, name: str) -> str:
@@ -378,6 +380,16 @@ class EventEmitter:
         slot, request_id, step = response.actor_slot, response.request_id, response.step
         self._emit(Event("written", slot, request_id, step, name, t_ns=written_ns))
         self._emit(Event("committed", slot, request_id, step, name, t_ns=committed_ns))
+
+    def committed_cut(self, saving: Saving) -> None:
+        """Report the commit of a cut: of each actor in it, under the name of its part."""
+        if self._observer is None or saving.name is None:
+            return
+        now_ns = time.monotonic_ns()
+        done_ns = now_ns if saving.receipt is None else saving.receipt.committed_ns
+        for e in saving.snapshot.cut["parts"]:
+            name, slot = part_name(saving.name, e["actor_slot"]), e["actor_slot"]
+            self._emit(Event("committed", slot, step=e["step"], name=name, t_ns=done_ns))
 
     def bad(self, response: SnapshotResponse, name: str, detail: str) -> None:
         """Report a checkpoint of a state that is not good."""

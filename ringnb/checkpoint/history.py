@@ -18,6 +18,7 @@ from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import CUT
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound, CheckpointWarning
 
@@ -25,6 +26,7 @@ __all__ = [
     "Fits",
     "find_latest",
     "fits_type",
+    "history_with_cuts",
     "newest_of",
     "newest_sound",
     "newest_verified",
@@ -45,18 +47,32 @@ def read_history(
     The identity alone decides; without one, all checkpoints recorded under the slot count.
     """
     if kernel_id is not None:
-        return storage.history(expand_prefix(name_prefix, kernel_id), kernel_id)
+        return history_with_cuts(storage, expand_prefix(name_prefix, kernel_id), kernel_id)
     return of_actor(storage.catalogue(), name_prefix, actor_slot, None)
+
+
+def history_with_cuts(
+    storage: CheckpointStorage, name_prefix: str, kernel_id: str
+) -> list[CheckpointInfo]:
+    """Read an actor's history, its parts of cuts included; the prefix is the expanded one."""
+    own = storage.history(name_prefix, kernel_id)
+    # One that only looks like a `CheckpointStorage` may lack the method.
+    find = getattr(storage, "parts", None) or Catalogue(storage.catalogue()).parts
+    parts = find(name_prefix, kernel_id)
+    return sorted([*own, *parts], key=attrgetter("sequence")) if parts else own
 
 
 def newest_of(
     storage: CheckpointStorage, actors: Sequence[RegisteredActor]
 ) -> list[CheckpointInfo | None]:
     """Return each actor's newest checkpoint that is not damaged; of many, the store is read once."""
-    history = storage.history
-    if len(actors) > _FEW:
-        history = Catalogue(storage.catalogue()).history
-    return [next(iter(history(a.name_prefix, a.kernel_id)[-1:]), None) for a in actors]
+    keys = [(a.name_prefix, a.kernel_id) for a in actors]
+    if len(actors) <= _FEW:
+        ends = [history_with_cuts(storage, *key) for key in keys]
+    else:
+        known = Catalogue(storage.catalogue())
+        ends = [[*known.history(*key)[-1:], *known.parts(*key)[-1:]] for key in keys]
+    return [max(e, key=attrgetter("sequence"), default=None) for e in ends]
 
 
 def of_actor(
@@ -65,7 +81,8 @@ def of_actor(
     """Return an actor's checkpoints of a catalogue, oldest commit first; as `read_history`."""
     entries = [
         e
-        for e in catalogue
+        for whole in catalogue
+        for e in (whole.parts if whole.parts and kernel_id != CUT else (whole,))
         if not e.damaged
         and e.copy is None
         and (e.actor_slot == actor_slot if kernel_id is None else e.kernel_id == kernel_id)

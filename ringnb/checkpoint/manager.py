@@ -28,6 +28,18 @@ from ringnb.checkpoint.committing import (
     snapshot_failed,
 )
 from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.cutting import (
+    Parents,
+    Parts,
+    cut_key,
+    finish_cut,
+    lineages_in,
+    run_of_cuts,
+    save_cut,
+    singles,
+    slots_by_key,
+    stored_names,
+)
 from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import (
     find_latest,
@@ -455,6 +467,48 @@ class CheckpointManager:
             results[place] = s.error if isinstance(s.error, Exception) else s.name
         return results
 
+    def commit_cut(
+        self, parts: Parts, parents: Parents, attrs: Mapping[str, Any] | None = None
+    ) -> str:
+        """Commit the states of several actors as one checkpoint: a reader sees all of them, or none.
+
+        Parameters
+        ----------
+        parts : sequence of SnapshotResponse
+            A state of each actor. No request waits for them: their ids are recorded, and no more. The
+            data is released when it is needed no more.
+        parents : mapping of int to Lineage or None
+            By slot, what `lineage` returned before the capture. The actor's next checkpoint continues
+            from the cut, unless that has changed since.
+        attrs : mapping, optional
+            The user's own metadata, JSON values by name.
+
+        Returns
+        -------
+        str
+            The name, ``{name_prefix}_cut_step_{step}``, with the largest step of the parts.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a part is no successful answer of a registered actor, or cannot be stored.
+        Exception
+            What the storage raised. Nothing is stored then.
+        """
+        self._check_open()
+        try:
+            saving = save_cut(self._storage, self._config, self.registered, parts, parents, attrs)
+        except Exception:
+            with self._lock:
+                self._failed += 1
+            raise
+        with self._lock:
+            self._completed += 1
+            live = self._schedule.note_cut(lineages_in(saving), self._clock(), parents)
+        freed = finish_cut(self._storage, saving, self._config.policy, live, self._events)
+        self._keep_budget([saving], freed)
+        return str(saving.name)
+
     def _begin(
         self,
         response: SnapshotResponse,
@@ -643,6 +697,12 @@ class CheckpointManager:
         """
         return read_history(self._storage, *self._actor_key(actor_slot))
 
+    def _histories(self) -> list[tuple[int, list[CheckpointInfo]]]:
+        return [(slot, self.history(slot)) for slot in self.registered]
+
+    def _cuts(self) -> list[CheckpointInfo]:
+        return self._storage.history(*cut_key(self._config.name_prefix))
+
     def runs(self, actor_slot: int) -> list[RunInfo]:
         """Return the runs of an actor: each is one line of checkpoints, without forks.
 
@@ -695,7 +755,8 @@ class CheckpointManager:
             If it is not a policy.
         """
         policy = self._config.policy if policy is None else check_policy(policy, "policy")
-        runs = [(self.history(s), self._run(s), self._always_kept(s)) for s in self.registered]
+        runs = [(singles(h), self._run(s), self._always_kept(s)) for s, h in self._histories()]
+        runs.append(run_of_cuts(self._cuts(), self._live_lineages()))
         preview = preview_runs(self._storage, policy, runs)
         budget = self._config.store_budget
         return self._budget.preview(self._storage, budget, preview, self._live_lineages())
@@ -722,7 +783,7 @@ class CheckpointManager:
         """
         self._check_open()
         shown = self.preview_retention() if shown is None else self._adopt(shown)
-        slots = {(a.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
+        slots = slots_by_key(self._config.name_prefix, self.registered)
         deleted = delete_all(self._storage, shown.delete)
         for e in deleted:
             self._events.retired(slots.get((e.name_prefix, e.kernel_id), e.actor_slot), [e])
@@ -765,7 +826,7 @@ class CheckpointManager:
         CheckpointError
             If it is pinned, or the newest of its actor that verifies.
         """
-        slot, info = find_by_name(name, ((s, self.history(s)) for s in self.registered))
+        slot, info = find_by_name(name, [(0, self._cuts()), *self._histories()])
         check_discard(info, self._newest_sound(slot))
         freed = self._storage.freed_by([name])
         if not dry_run:
@@ -799,9 +860,9 @@ class CheckpointManager:
         TypeError, ValueError
             If `keep_runs` is not an integer >= 1.
         """
-        slots = {(a.name_prefix, a.kernel_id): s for s, a in self.registered.items()}
+        slots = slots_by_key(self._config.name_prefix, self.registered)
         self._check_open()
-        stay = [x for live in self._live_lineages() for x in (live.run, live.name) if x]
+        stay = [*stored_names(lives := self._live_lineages()), *(x.run for x in lives if x.run)]
         pruned = prune_runs(
             self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay, only=only
         )

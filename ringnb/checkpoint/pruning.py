@@ -16,6 +16,7 @@ from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint.history import newest_verified
 from ringnb.checkpoint.runs import Run, RunInfo, describe_run, group_runs, run_ids
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
@@ -108,11 +109,12 @@ def prune_runs(
     }
     gone = {(key, run[0].run) for key, found in going.items() for run in found}
     parents = {
-        e.parent_id
+        one.parent_id
         for key, found in runs.items()
         for run in found
         if (key, run[0].run) not in gone
         for e in run
+        for one in (e, *e.parts)
     }
     pruned = []
     for key, found in going.items():
@@ -172,7 +174,7 @@ def _why_kept(
 ) -> str | None:
     if e.pin is not None:
         return f"it is pinned: {e.pin}"
-    if e.id in parents:
+    if any(one.id in parents for one in (e, *e.parts)):
         return "a run that stays continues from it"
     if e.name in newest:
         return "it is the newest of its actor that verifies"
@@ -202,6 +204,10 @@ def find_by_name(
 
 def check_discard(info: CheckpointInfo, newest: Collection[str]) -> None:
     """Raise CheckpointError if a checkpoint must not be deleted by hand: pinned, or in `newest`."""
+    cut, slot = split_name(info.name)
+    if slot is not None:
+        msg = f"{info.name!r} is a part of a cut, which is deleted as a whole: discard {cut!r}"
+        raise CheckpointError(msg)
     if info.pin is not None:
         msg = f"checkpoint {info.name!r} is pinned ({info.pin!r}): unpin it first"
         raise CheckpointError(msg)

@@ -13,6 +13,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import TypeAlias, final
 
+from ringnb.checkpoint.history import history_with_cuts
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo, Snapshot
 
@@ -85,7 +86,7 @@ def continue_run(storage: CheckpointStorage, snapshot: Snapshot, lineage: Lineag
     It goes on with the run of `lineage`, whose `run` is None, if that is the newest checkpoint of its
     run; otherwise it keeps its own, which begins with it.
     """
-    history = storage.history(snapshot.name_prefix, snapshot.kernel_id)
+    history = history_with_cuts(storage, snapshot.name_prefix, snapshot.kernel_id)
     for parent in reversed(history):
         if parent.id == lineage.id or (lineage.id is None and parent.name == lineage.name):
             # By its own name, if it was restored from a copy.
@@ -117,7 +118,7 @@ def list_runs(
 
 def run_ids(catalogue: Iterable[CheckpointInfo]) -> dict[str, str]:
     """Return the run of each checkpoint that can be restored, by its id."""
-    return {e.id: e.run for e in catalogue if not e.damaged}
+    return {e.id: e.run for whole in catalogue for e in (whole, *whole.parts) if not e.damaged}
 
 
 def describe_run(

@@ -300,6 +300,19 @@ class Schedule:
             pending.scheduled.parent = saved
         self._end(pending, now, "interval")
 
+    def note_cut(
+        self, saved: Mapping[int, Lineage], now: float, before: Mapping[int, Lineage | None]
+    ) -> list[Lineage]:
+        """Note, by slot, that states which continued from `before` were saved; return `lineages`."""
+        for slot, lineage in saved.items():
+            scheduled = self._actors.get(slot)
+            if scheduled is None or scheduled.parent != before[slot]:
+                continue  # unregistered, restored, or saved again since the capture
+            scheduled.failures, scheduled.parent = 0, lineage
+            if scheduled.pending is None:
+                self._wait(scheduled, now, "interval")
+        return self.lineages()
+
     def fail(self, pending: PendingRequest, now: float) -> None:
         """End a request that failed; its actor is retried, later after each failure in a row."""
         pending.scheduled.failures += 1

@@ -37,6 +37,7 @@ def describe(storage: CheckpointStorage) -> list[dict[str, Any]]:
     for info in storage.catalogue():
         entry: dict[str, Any] = info._asdict()
         del entry["damaged"], entry["estimated"]
+        entry["parts"] = [part.name for part in info.parts]
         entry["pinned"] = entry.pop("pin")
         problem = None
         if info.damaged:

@@ -15,6 +15,7 @@ Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses
     service           the two background threads, and what they do
     transport         carries requests to the kernel and its answers back; owns no thread
     staging           a staging buffer on loan, given back when nothing refers to it any more
+    cut               all actors captured at one step and committed as one; and back
     step_holds        actors that the kernel holds at a step
     step_schedule     snapshots at each multiple of a number of steps
     change_tracking   which actors have nothing new to save

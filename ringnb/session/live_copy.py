@@ -60,16 +60,18 @@ def copy_state(
     timeout_s: float,
     *,
     held: int = 0,
+    at: int = 0,
 ) -> LiveCopy:
     """Have an actor's state captured at its next step boundary, and copy it. Any thread.
 
-    `held` is the number of a wait of the actor that ends with the capture. SnapshotTimeout if that is
+    `held` is the number of a wait of the actor that ends with the capture, `at` the step of a hold that
+    does. SnapshotTimeout if that is
     not done in time, SnapshotFailed if the copy is not what was captured; KernelStopped and
     CommandRefused as `KernelClient.call`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        loan = _capture(client, transport, slot, deadline, timeout_s, held)
+        loan = _capture(client, transport, slot, deadline, timeout_s, (held, at))
         if loan is not None:
             break
     try:
@@ -97,13 +99,13 @@ def _capture(
     slot: int,
     deadline: float,
     timeout_s: float,
-    held: int,
+    arguments: tuple[int, int],
 ) -> StagingLoan | None:
     """Return a captured state; None if another has taken the buffer that was free."""
     loan, command = transport.new_loan(slot)
     # The lane's senders wait for each other, and the service must be able to go on: nothing is waited
     # for in here.
-    send = partial(client.send, command, (held,), timeout_s=0)
+    send = partial(client.send, command, arguments, timeout_s=0)
     while not _try(transport, loan.lane, send):
         check_interrupted()
         client.kernel.check_alive()

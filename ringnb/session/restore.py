@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
 from ringnb.session.compatibility import (
@@ -37,11 +38,12 @@ def prepare_restore(
     checkpoint: object,
     params: object,
     present: Callable[[int], dict[str, float]],
+    newest: CheckpointInfo | None = None,
 ) -> Restore:
     """Find a checkpoint and the parameters to go on with; nothing of the actor changes.
 
-    `params` is ``"stored"`` or ``"current"``; `present` returns those that a slot's actor has now.
-    Raises as ``Session.restore``.
+    `params` is ``"stored"`` or ``"current"``; `present` returns those that a slot's actor has now;
+    `newest` is the newest of its history, if that is known. Raises as ``Session.restore``.
     """
     ckpt = _find(manager, slot, checkpoint, actor)
     _check_fits(ckpt, actor, slot)
@@ -50,10 +52,10 @@ def prepare_restore(
     registered = manager.registered.get(slot)
     code = {} if registered is None else registered.code
     remarks = differences_to_tell(ckpt, actor, slot, code, loaded, now)
-    newest = manager.history(slot)[-1:]
+    last = manager.history(slot)[-1:] if newest is None else [newest]
     # With other parameters it is a state that no checkpoint has.
     is_newest = loaded == ckpt.params and any(
-        (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in newest
+        (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in last
     )
     return Restore(ckpt, loaded, is_newest, remarks)
 

@@ -90,6 +90,7 @@ class SnapshotService:
         self._together = [n if n <= most else 0 for n in nbytes]  # by slot, see `_nbytes_together`
         self.unsaved: list[str] = []  # actors whose last state could not be saved at the end
         self.saving_last = threading.Lock()
+        self.cutting = threading.RLock()  # held by the thread that takes a cut
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         log.subscribe(self._on_bad, "bad")

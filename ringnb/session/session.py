@@ -51,6 +51,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.closing import close_parts, save_last
+from ringnb.session.cut import CutWish, load_cut, prepare_cut, take_cut
 from ringnb.session.fault_injection import Faults
 from ringnb.session.launching import (
     check_cell,
@@ -943,6 +944,92 @@ class Session:
             warn_caller(remark, CheckpointWarning)
         self._fresh.discard(slot)
         return self._live.restore(slot, restore)
+
+    @off_main
+    def snapshot_all(
+        self,
+        label: str | None = None,
+        timeout: float = 30.0,
+        *,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Checkpoint:
+        """Take one consistent cut of all actors, and commit it as one checkpoint.
+
+        Parameters
+        ----------
+        label : str, optional
+            Pins the cut under this label.
+        timeout : float, default 30.0
+            Seconds until all must be captured.
+        attrs : mapping, optional
+            Metadata of your own, as for `snapshot`.
+
+        Returns
+        -------
+        Checkpoint
+            The cut: `Checkpoint.parts` has its slots, `Checkpoint.part` gives an actor's state. A
+            reader sees all of them, or none, whatever happens meanwhile.
+
+        Raises
+        ------
+        SnapshotTimeout
+            If not all come to one step in time: the message says who is behind.
+        SnapshotFailed, CheckpointError, OSError
+            As `snapshot`. Nothing is stored then, and all actors go on.
+        TypeError, ValueError
+            If an argument is not allowed; nothing is taken then.
+
+        Notes
+        -----
+        Actors that run are captured at one step, a little ahead of the fastest; those that come there
+        first wait for the others. One whose step budget ends before is captured where it ends, and one
+        that is paused as it is: each part records its own step. The cut takes as much memory as all
+        states together while it is written.
+        """
+        wish = CutWish.of(label, timeout, attrs)
+        self._check()
+        return take_cut(self._service, self._client, self._changes, self._check, wish)
+
+    @off_main
+    def restore_all(self, cut: Checkpoint | str, *, params: str = "stored") -> int:
+        """Write a cut back into all actors.
+
+        Parameters
+        ----------
+        cut : Checkpoint or str
+            A cut, its name, or ``"latest"`` for the newest that has all actors of this session and
+            verifies.
+        params : {"stored", "current"}, default "stored"
+            As for `restore`.
+
+        Returns
+        -------
+        int
+            The largest step that an actor continues from. Actors that run free run on from there;
+            step budgets are cleared.
+
+        Raises
+        ------
+        CheckpointNotFound, CheckpointCorrupt
+            If there is none, or it is damaged.
+        ValueError
+            If an actor has no part in it, or its part does not fit; or it is no cut.
+
+        Warns
+        -----
+        CheckpointWarning
+            As `restore`.
+
+        Notes
+        -----
+        When one of these is raised, all actors are untouched: the first is loaded after every byte was
+        read and checked, for which memory for the whole cut is taken. Actors are matched by their
+        identities, so they may be in other slots.
+        """
+        self._check()
+        prepared = prepare_cut(self._service, self._client, cut, params, self._live.params)
+        self._fresh.difference_update(prepared)
+        return load_cut(self._client, self._live, prepared)
 
     # -- the crank, by hand ---------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from ringnb._support.version import VERSION
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.checkpoint.storage.document import parse_info, render_document, revise_document
 from ringnb.checkpoint.storage.format import (
     DOCUMENT,
@@ -155,7 +156,7 @@ class MemoryStorage(CheckpointStorage):
         if self.before_load is not None:
             self.before_load(name)
         with self._lock:
-            entry = self._entry(name)
+            entry = self._entry(split_name(name)[0])
         if entry is None:
             msg = f"the metadata of checkpoint {name!r} was damaged by a test"
             raise CheckpointCorrupt(msg)
@@ -195,11 +196,11 @@ class MemoryStorage(CheckpointStorage):
 
     def pin(self, name: str, label: str) -> None:
         """Keep a checkpoint whatever retention says; see `CheckpointStorage.pin`."""
-        self._set_pin(name, label)
+        self._set_pin(split_name(name)[0], label)
 
     def unpin(self, name: str) -> None:
         """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
-        self._set_pin(name, None)
+        self._set_pin(split_name(name)[0], None)
 
     def _set_pin(self, name: str, label: str | None) -> None:
         self.load(name)

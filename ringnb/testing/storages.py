@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ringnb.checkpoint.cutting import join
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import Snapshot, code_label
 from ringnb.errors import CheckpointError, CheckpointNotFound
@@ -192,7 +193,7 @@ class StorageTests:
             *(checkpoint.created_at, checkpoint.nbytes, None),
             *(checkpoint.id, checkpoint.run, checkpoint.parent, checkpoint.parent_id),
             *(None, False, True, (None, None), code_label(checkpoint.code)),
-            *(tuple(checkpoint.params.items()), checkpoint.time),
+            *(tuple(checkpoint.params.items()), checkpoint.time, ()),
         )
 
     def test_a_history_is_one_actors_in_commit_order(self, storage: CheckpointStorage) -> None:
@@ -209,6 +210,32 @@ class StorageTests:
         assert storage.history("checkpoint", "nobody") == []
         if receipt is not None:
             assert storage.history_after(receipt, "checkpoint", "model_0") == history
+
+    def test_a_cut_is_one_checkpoint_and_each_part_of_it_one_as_well(
+        self, storage: CheckpointStorage
+    ) -> None:
+        parts = [make_snapshot(3, actor_slot=slot, kernel_id=f"k{slot}") for slot in (1, 4)]
+        storage.save("c_cut_step_3", join(parts, "c", {}))
+        (entry,) = storage.catalogue()
+        assert [(e.name, e.kernel_id) for e in entry.parts] == [
+            ("c_cut_step_3:1", "k1"),
+            ("c_cut_step_3:4", "k4"),
+        ]
+        assert storage.history("c", "cut") == [entry]
+        assert storage.parts(parts[1].name_prefix, "k4") == [entry.parts[1]]
+        assert storage.parts(parts[1].name_prefix, "cut") == []
+        part = storage.load("c_cut_step_3:4")
+        assert (part.kernel_id, part.id, part.parts) == ("k4", parts[1].id, ())
+        for name, array in parts[1].fields.items():
+            np.testing.assert_array_equal(part[name][...], array)
+            np.testing.assert_array_equal(part.numpy()[name], array)
+        part.verify()
+        with pytest.raises(CheckpointNotFound, match=r"is of slots \[1, 4\]"):
+            storage.load("c_cut_step_3:2")
+        storage.delete("c_cut_step_3")
+        with pytest.raises(CheckpointNotFound):
+            storage.load("c_cut_step_3:4")
+        assert storage.parts(parts[1].name_prefix, "k4") == []
 
     def test_a_pin_keeps_a_checkpoint_or_is_refused(self, storage: CheckpointStorage) -> None:
         storage.save("a_0_step_1", make_snapshot(1))

@@ -66,6 +66,7 @@ def test_ls_json_is_for_programs(pristine, capsys):
     assert newest == fields | {
         "created_at": created_at,
         "params": [list(pair) for pair in entry.params],
+        "parts": [],
         "pinned": None,
         "problem": None,
         "status": "committed",

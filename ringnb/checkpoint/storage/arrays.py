@@ -33,6 +33,7 @@ from ringnb.checkpoint.storage.format import (
     dump,
     parse_layout,
 )
+from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
@@ -43,6 +44,7 @@ __all__ = [
     "array_digest",
     "array_files",
     "array_keys",
+    "arrays_to_keep",
     "is_array_key",
     "read_array",
 ]
@@ -123,6 +125,18 @@ def array_files(name: str, array: npt.NDArray[Any]) -> ArrayFiles:
 
 def _little(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def arrays_to_keep(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays that a snapshot, or each kind of actor in a cut, was computed with, by key."""
+    kinds = [("", snapshot.code)]
+    kinds += [(f"{i}:", kind["code"]) for i, kind in enumerate(snapshot.cut.get("kinds", ()))]
+    return {
+        key: snapshot.arrays[f"{which}{name}"]
+        for which, code in kinds
+        for name, key in array_keys(code).items()
+        if f"{which}{name}" in snapshot.arrays
+    }
 
 
 def read_array(key: str, source: Source) -> tuple[npt.NDArray[Any], ArrayFiles]:

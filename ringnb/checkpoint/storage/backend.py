@@ -222,6 +222,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def parts(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """Return an actor's parts of cuts, oldest commit first, without what is damaged."""
+
+    @abstractmethod
     def source(self, name: str) -> Source:
         """Return the bytes of a checkpoint, whether it exists or not."""
 

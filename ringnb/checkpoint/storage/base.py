@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ringnb.checkpoint.storage.catalogue import Catalogue
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import with_parts
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, code_label
 from ringnb.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound
 
@@ -212,23 +213,22 @@ class CheckpointStorage(ABC):
             except CheckpointCorrupt:
                 entries.append(CheckpointInfo(name, damaged=True))
                 continue
-            entries.append(
-                CheckpointInfo(
-                    *(name, c.name_prefix, c.kernel_id, c.kernel_type),
-                    *(c.actor_slot, c.step, c.sequence),
-                    created_at=c.created_at,
-                    nbytes=c.nbytes,
-                    pin=c.pinned,
-                    id=c.id,
-                    run=c.run,
-                    parent=c.parent,
-                    parent_id=c.parent_id,
-                    good=c.good,
-                    code=code_label(c.code),
-                    params=tuple(c.params.items()),
-                    time=c.time,
-                )
+            info = CheckpointInfo(
+                *(name, c.name_prefix, c.kernel_id, c.kernel_type),
+                *(c.actor_slot, c.step, c.sequence),
+                created_at=c.created_at,
+                nbytes=c.nbytes,
+                pin=c.pinned,
+                id=c.id,
+                run=c.run,
+                parent=c.parent,
+                parent_id=c.parent_id,
+                good=c.good,
+                code=code_label(c.code),
+                params=tuple(c.params.items()),
+                time=c.time,
             )
+            entries.append(with_parts(name, c.document.record, info))
         marked = {entry.name: entry for entry in Catalogue(entries).entries()}
         return [marked[entry.name] for entry in entries]
 
@@ -246,6 +246,21 @@ class CheckpointStorage(ABC):
             A copy. This default filters the whole catalogue; override it where that is slow.
         """
         return Catalogue(self.catalogue()).history(name_prefix, kernel_id)
+
+    def parts(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
+        """Return one actor's parts of cuts, oldest commit first, without what is damaged.
+
+        Parameters
+        ----------
+        name_prefix, kernel_id : str
+            The actor's prefix and identity.
+
+        Returns
+        -------
+        list of CheckpointInfo
+            A copy. This default filters the whole catalogue; override it where that is slow.
+        """
+        return Catalogue(self.catalogue()).parts(name_prefix, kernel_id)
 
     def history_after(
         self,

@@ -74,6 +74,8 @@ class Catalogue:
         self._actors: dict[tuple[str, str], dict[str, CheckpointInfo]] = {}
         # By the id of a checkpoint: which say that they continue from it, and of which run each is.
         self._children: dict[str, dict[str, str]] = {}
+        # By actor: the names of the cuts that it is in, and its part of each.
+        self._parts: dict[tuple[str, str], dict[str, CheckpointInfo]] = {}
         for entry in sorted(entries, key=lambda e: (e.sequence, e.name)):
             self.put(entry)
 
@@ -93,8 +95,11 @@ class Catalogue:
         if entry.copy is not None:
             return
         self._actors.setdefault((entry.name_prefix, entry.kernel_id), {})[entry.name] = entry
-        if entry.parent_id is not None:
-            self._children.setdefault(entry.parent_id, {})[entry.name] = entry.run
+        for e in (entry, *entry.parts):
+            if e.parent_id is not None:
+                self._children.setdefault(e.parent_id, {})[e.name] = e.run
+        for p in entry.parts:
+            self._parts.setdefault((p.name_prefix, p.kernel_id), {})[entry.name] = p
 
     def drop(self, name: str) -> None:
         """Forget a checkpoint, if it is known."""
@@ -105,10 +110,13 @@ class Catalogue:
             del self._actors[actor_key][name]
             if not self._actors[actor_key]:
                 del self._actors[actor_key]
-            if entry.parent_id is not None:
-                del self._children[entry.parent_id][name]
-                if not self._children[entry.parent_id]:
-                    del self._children[entry.parent_id]
+            for e in (entry, *entry.parts):
+                if e.parent_id is not None:
+                    del self._children[e.parent_id][e.name]
+                    if not self._children[e.parent_id]:
+                        del self._children[e.parent_id]
+            for p in entry.parts:
+                self._parts[p.name_prefix, p.kernel_id].pop(name, None)
 
     def _sort(self) -> None:
         if not self._in_order:
@@ -125,12 +133,25 @@ class Catalogue:
         self._sort()
         return self._marked(self._actors.get((name_prefix, kernel_id), {}).values())
 
+    def cuts(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """Return the cuts that an actor is in, oldest commit first; none that is damaged, or a copy."""
+        self._sort()
+        return [self._sound[name] for name in self._parts.get((name_prefix, kernel_id), {})]
+
+    def parts(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """Return an actor's parts of `cuts`."""
+        self._sort()
+        return list(self._parts.get((name_prefix, kernel_id), {}).values())
+
     def _marked(self, entries: Iterable[CheckpointInfo]) -> list[CheckpointInfo]:
         """Mark those at which another run begins."""
         children = self._children
         return [
             e._replace(is_branch_point=True)
-            if e.id in children and e.copy is None and {*children[e.id].values()} != {e.run}
+            if e.copy is None
+            and any(
+                p.id in children and {*children[p.id].values()} != {p.run} for p in e.parts or (e,)
+            )
             else e
             for e in entries
         ]
@@ -138,11 +159,11 @@ class Catalogue:
     def branch_points(self, actor_key: tuple[str, str]) -> frozenset[str]:
         """Return the ids at which runs of other actors begin."""
         return frozenset(
-            entry.parent_id
+            e.parent_id
             for entry in self._sound.values()
-            if entry.parent_id is not None
-            and entry.copy is None
-            and (entry.name_prefix, entry.kernel_id) != actor_key
+            if entry.copy is None
+            for e in entry.parts or (entry,)
+            if e.parent_id is not None and (e.name_prefix, e.kernel_id) != actor_key
         )
 
     @property

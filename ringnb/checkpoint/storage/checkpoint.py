@@ -19,6 +19,8 @@ import zarr
 from zarr.storage import LocalStore
 
 from ringnb._support.text import facts_table
+from ringnb.checkpoint.storage.cut_part import ALL_CHUNKS, LastChunks, PartReader, open_reader
+from ringnb.checkpoint.storage.cut_record import part_name, split_name
 from ringnb.checkpoint.storage.dataset import make_dataset, reductions_fact
 from ringnb.checkpoint.storage.document import (
     Document,
@@ -32,7 +34,7 @@ from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.reader import Reader
 from ringnb.checkpoint.storage.records import code_label
 from ringnb.checkpoint.storage.source import DirectorySource, Source, StoreSource
-from ringnb.errors import CheckpointError
+from ringnb.errors import CheckpointError, CheckpointNotFound
 from ringnb.messages.simulated_time import SimulatedTime
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ class Checkpoint:
             What pins it, and keeps its arrays.
         """
         checkpoint = cls.__new__(cls)
-        checkpoint._open(Reader(name, source))
+        checkpoint._open(open_reader(name, source))
         checkpoint._storage = storage
         return checkpoint
 
@@ -125,8 +127,9 @@ class Checkpoint:
         """Return itself: nothing of it changes."""
         return self
 
-    def _open(self, reader: Reader) -> None:
+    def _open(self, reader: Reader | PartReader) -> None:
         self._reader = reader
+        self._last: LastChunks = {}
         self._record = reader.document.record
 
     # -- what it says of itself ------------------------------------------------------------------
@@ -289,6 +292,51 @@ class Checkpoint:
         """The Zarr group, opened read-only. Reading through it skips ringnb's checks."""
         return self._reader.source.group()
 
+    # -- a cut -----------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The slots of the actors whose states are in it, if it is a cut; empty if it is not."""
+        return tuple(entry["actor_slot"] for entry in self._record.get("cut", {}).get("parts", ()))
+
+    def part(self, actor_slot: int) -> Checkpoint:
+        """Return one actor's state in a cut, as a checkpoint of its own.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The slot in which the actor sat.
+
+        Returns
+        -------
+        Checkpoint
+            Named by the cut and the slot, ``"checkpoint_cut_step_100:3"``; storages load it by that
+            name as well. Its pin is the cut's.
+
+        Raises
+        ------
+        CheckpointNotFound
+            If the cut has no such actor, or this is no cut.
+        """
+        name = part_name(self.name, actor_slot)
+        if isinstance(self._reader, PartReader) or "cut" not in self._record:
+            msg = f"checkpoint {self.name!r} is of one actor, and has no parts"
+            raise CheckpointNotFound(msg)
+        part = Checkpoint.__new__(Checkpoint)
+        part._open(PartReader(self._reader, name, self._last))
+        part._storage = self._storage
+        return part
+
+    def read_parts(self) -> None:
+        """Read and check a cut as a whole, and keep it in memory: then its parts are read from there.
+
+        Raises
+        ------
+        CheckpointCorrupt, CheckpointNotFound
+            As `numpy`.
+        """
+        self._last.update({name: (ALL_CHUNKS, array) for name, array in self.numpy().items()})
+
     # -- reading ---------------------------------------------------------------------------------
 
     def __getitem__(self, field: str) -> FieldArray:
@@ -400,7 +448,7 @@ class Checkpoint:
         CheckpointNotFound
             If the checkpoint was retired.
         """
-        Reader(self.name, self._reader.source)  # the documents as they are now
+        open_reader(self.name, self._reader.source)  # the documents as they are now
         for field in self.fields:
             self._reader.check_field(field)
 
@@ -421,8 +469,8 @@ class Checkpoint:
         CheckpointError
             If it was not opened through a storage, or another process writes the store.
         """
-        self._home.pin(self.name, label)
-        self._open(Reader(self.name, self._reader.source))
+        self._home.pin(split_name(self.name)[0], label)
+        self._open(open_reader(self.name, self._reader.source))
 
     def unpin(self) -> None:
         """Leave this checkpoint to retention again.
@@ -432,8 +480,8 @@ class Checkpoint:
         CheckpointNotFound, CheckpointError
             As `pin`.
         """
-        self._home.unpin(self.name)
-        self._open(Reader(self.name, self._reader.source))
+        self._home.unpin(split_name(self.name)[0])
+        self._open(open_reader(self.name, self._reader.source))
 
     @property
     def _home(self) -> HomeStorage:

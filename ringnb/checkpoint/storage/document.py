@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ringnb.checkpoint.storage.cut_record import numbers_to_json, with_parts
 from ringnb.checkpoint.storage.format import (
     ATTRIBUTE,
     DTYPES,
@@ -54,7 +55,6 @@ __all__ = [
 
 MAX_DOCUMENT_BYTES = 64 << 20
 _ZEROS = "0" * 64
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _ITEMSIZE = {name: np.dtype(name).itemsize for name in DTYPES}
 _NUMBER = re.compile(rb'"sequence":(-?\d{1,18})[,}]')
 _TIME = re.compile(rb'"created_at":"([^"]{1,40})"')
@@ -128,11 +128,8 @@ def render_document(
         record["clock"] = {"time": seconds, "step": since, "dt": dt}
     if snapshot.examine:
         record["good"] = not bad
-    # JSON has no word for what is not finite: a text then, as zarr has it for fill values.
-    reduced = {
-        k: v if math.isfinite(v) else _NOT_FINITE[str(v)] for k, v in snapshot.reduced.items()
-    }
-    optional = {"bad": bad, "user": snapshot.attrs, "code": snapshot.code, "reduced": reduced}
+    optional = {"bad": bad, "user": snapshot.attrs, "code": snapshot.code, "cut": snapshot.cut}
+    optional["reduced"] = numbers_to_json(snapshot.reduced)
     record |= {key: value for key, value in optional.items() if value}
     record["digests"] = {  # last, as `_swap_digest` expects
         "chunk_algorithm": "crc32c",
@@ -194,16 +191,16 @@ def parse_info(name: str, raw: bytes, store: str | None = None) -> CheckpointInf
             if [n for n in array["shape"] if type(n) is not int]:
                 raise _corrupt(name, f"it has the impossible shape {array['shape']!r:.100}")
             nbytes += math.prod(array["shape"]) * _ITEMSIZE[array["data_type"]]
+        return _info(name, record, created_at, nbytes, store)
     except _MALFORMED as error:
         raise _corrupt(name, "its metadata describes no checkpoint of ringnb") from error
-    return _info(name, record, created_at, nbytes, store)
 
 
 def _info(
     name: str, record: Mapping[str, Any], created_at: datetime, nbytes: int, store: str | None
 ) -> CheckpointInfo:
     """Return the line of a record that is sound."""
-    return CheckpointInfo(
+    info = CheckpointInfo(
         name,
         **{key: record[key] for key in _IDENTITY},
         created_at=created_at,
@@ -219,6 +216,7 @@ def _info(
         params=tuple(record["params"].items()),
         time=time_of(record),
     )
+    return with_parts(name, record, info)
 
 
 def describe_bad(bad: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -397,7 +395,7 @@ _RECORD_TYPES: dict[str, Any] = {
 # What earlier versions did not record.
 _OPTIONAL_TYPES: dict[str, Any] = {
     **dict.fromkeys(("id", "name", "store", "run", "parent_id"), str),
-    **dict.fromkeys(("user", "code", "reduced"), dict),
+    **dict.fromkeys(("user", "code", "reduced", "cut"), dict),
     "good": bool,
     "bad": list,
     "time": float,

@@ -5,14 +5,30 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from types import EllipsisType
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.storage.reader import Reader
+from ringnb.checkpoint.storage.format import FieldLayout
 
-__all__ = ["FieldArray"]
+__all__ = ["FieldArray", "FieldReader"]
+
+
+class FieldReader(Protocol):
+    """What reads, and checks, the chunks of a field: `Reader`, or that of a part of a cut."""
+
+    def layout(self, field: str) -> FieldLayout:
+        """Return how a field is stored; KeyError if it is not one."""
+
+    def check_sizes(self, layout: FieldLayout, numbers: range | list[int]) -> None:
+        """Compare the lengths of chunks with what the metadata says."""
+
+    def read_chunk(self, layout: FieldLayout, number: int, out: npt.NDArray[np.uint8]) -> None:
+        """Read the chunk of that number into memory."""
+
+    def read_field(self, field: str, out: npt.NDArray[Any]) -> None:
+        """Read a whole field."""
 
 
 @final
@@ -26,7 +42,7 @@ class FieldArray:
     lost chunk is never taken for zeros.
     """
 
-    def __init__(self, reader: Reader, name: str) -> None:
+    def __init__(self, reader: FieldReader, name: str) -> None:
         self._reader = reader
         self._layout = reader.layout(name)
 

@@ -75,7 +75,7 @@ _SUMMED = {
     "<c16": "<f8",
 }  # real and imaginary parts alike
 _NAME = re.compile(r"(?!\.|__)[A-Za-z0-9._-]{1,240}")
-_CHECKPOINT_NAME = re.compile(r".+_\d+_step_\d+(\.\d+)?")
+_CHECKPOINT_NAME = re.compile(r".+_(\d+|cut)_step_\d+(\.\d+)?")
 _FIELD = r"(?!\.|__)[A-Za-z0-9._-]{1,100}"
 _PART = re.compile(rf"zarr\.json|{_FIELD}/(zarr\.json|c(\.\d+)*)")
 # What systems and file browsers leave in any directory. Hidden files count as such, too.

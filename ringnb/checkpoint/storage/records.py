@@ -96,6 +96,8 @@ class Snapshot:
         ``code["arrays"]``.
     reduced : mapping of str to float
         What the actor's reductions are of the state; they may be no finite numbers.
+    cut : mapping
+        Of a cut: its kinds and parts, see `ringnb.checkpoint.storage.cut_record`; empty otherwise.
 
     Raises
     ------
@@ -124,6 +126,7 @@ class Snapshot:
     clock: SimulatedTime | None = None
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     reduced: Mapping[str, float] = field(default_factory=dict)
+    cut: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def time(self) -> float | None:
@@ -139,7 +142,7 @@ class Snapshot:
                 msg = f"{name} must be a str, got {value!r} ({type(value).__name__})"
                 raise TypeError(msg)
         if self.parent is not None:
-            check_checkpoint_name(self.parent)
+            check_checkpoint_name(self.parent.partition(":")[0])  # or a part of a cut
         check_id(self.run, "run")
         check_id(self.id, "id")
         if self.parent_id is not None:
@@ -231,6 +234,8 @@ class CheckpointInfo(NamedTuple):
         The actor's parameters at the capture, name and value of each.
     time : float or None
         The simulated time of its state, seconds; None if a step has no length.
+    parts : tuple of CheckpointInfo
+        Of a cut, which is one checkpoint of several actors: a line for each actor. Empty otherwise.
     """
 
     name: str
@@ -255,3 +260,4 @@ class CheckpointInfo(NamedTuple):
     code: str = ""
     params: tuple[tuple[str, Any], ...] = ()
     time: float | None = None
+    parts: tuple[CheckpointInfo, ...] = ()

@@ -24,10 +24,11 @@ from ringnb._support.checks import check_int, check_label
 from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
 from ringnb._support.version import VERSION
-from ringnb.checkpoint.storage.arrays import array_files, array_keys, read_array
+from ringnb.checkpoint.storage.arrays import array_files, array_keys, arrays_to_keep, read_array
 from ringnb.checkpoint.storage.backend import Commit, number_below
 from ringnb.checkpoint.storage.base import CheckpointStorage, try_each
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.checkpoint.storage.document import (
     MAX_DOCUMENT_BYTES,
     parse_document,
@@ -213,11 +214,7 @@ class ZarrStorage(CheckpointStorage):
             *(name, layouts, snapshot.fields, render, actor_key),
             nonfinite=[] if snapshot.examine else None,
             bad=snapshot.bad,
-            arrays={
-                key: snapshot.arrays[field]
-                for field, key in array_keys(snapshot.code).items()
-                if field in snapshot.arrays
-            },
+            arrays=arrays_to_keep(snapshot),
         )
         return commit
 
@@ -273,12 +270,15 @@ class ZarrStorage(CheckpointStorage):
 
     def load(self, name: str) -> Checkpoint:
         """Open a checkpoint; see `CheckpointStorage.load`."""
+        part, name = name, split_name(name)[0]
         check_checkpoint_name(name)
         self._backend.created()
         try:
-            return Checkpoint.from_source(name, self._backend.source(name), storage=self)
+            return Checkpoint.from_source(part, self._backend.source(name), storage=self)
         except (CheckpointNotFound, CheckpointCorrupt) as error:
-            if isinstance(error, CheckpointNotFound) and self._backend.lost_document(name):
+            lost = part == name or self._backend.source(name).size(DOCUMENT) is None
+            lost = lost and self._backend.lost_document(name)
+            if isinstance(error, CheckpointNotFound) and lost:
                 msg = (
                     f"checkpoint {name!r} is damaged: its zarr.json is missing; restore an older "
                     "one, or a copy of it"
@@ -307,6 +307,10 @@ class ZarrStorage(CheckpointStorage):
         """Return one actor's checkpoints; see `CheckpointStorage.history`."""
         return self._backend.history(name_prefix, kernel_id)
 
+    def parts(self, name_prefix: str, kernel_id: str) -> builtins.list[CheckpointInfo]:
+        """Return one actor's parts of cuts; see `CheckpointStorage.parts`."""
+        return self._backend.parts(name_prefix, kernel_id)
+
     def history_after(
         self, receipt: SaveReceipt, name_prefix: str, kernel_id: str
     ) -> builtins.list[CheckpointInfo]:
@@ -330,7 +334,7 @@ class ZarrStorage(CheckpointStorage):
 
     def exists(self, name: str) -> bool:
         """Return whether a name is taken; see `CheckpointStorage.exists`."""
-        return self._backend.occupied(check_checkpoint_name(name))
+        return self._backend.occupied(check_checkpoint_name(split_name(name)[0]))
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; see `CheckpointStorage.delete`."""
@@ -385,13 +389,13 @@ class ZarrStorage(CheckpointStorage):
         The pin lies in the checkpoint's own document, which is exchanged at once: it goes where the
         checkpoint goes.
         """
-        check_checkpoint_name(name)
+        name = check_checkpoint_name(split_name(name)[0])
         check_label(label)
         self._revise(name, pin={"label": label, "at": datetime.now(UTC).isoformat()})
 
     def unpin(self, name: str) -> None:
         """Leave a checkpoint to retention again; see `CheckpointStorage.unpin`."""
-        self._revise(check_checkpoint_name(name), pin=None)
+        self._revise(check_checkpoint_name(split_name(name)[0]), pin=None)
 
     def adopt(self, names: Collection[str]) -> builtins.list[str]:
         """Make the user's copies checkpoints of this store: of their actors' histories, as any other.

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ringnb._support.text import format_bytes, say
 from ringnb.cli.bench import (
+    cuts,
     incremental,
     large,
     report,
@@ -73,6 +74,7 @@ CASES: dict[str, Case] = {
     "commits": stores.commits,
     "guard": stores.guards,
     "groups": stores.groups,
+    "cuts": cuts.cuts,
     "snapshot": snapshots.whole_snapshot,
     "restore": snapshots.restoring,
     "many": stores.many,

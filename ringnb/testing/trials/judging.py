@@ -140,7 +140,7 @@ def _judge_content(storage: ZarrStorage, expected: Expectation, place: Any) -> i
 
 def _judge_identity(entry: CheckpointInfo, kept: Kept) -> None:
     is_copy = entry.copy is not None
-    original = snapshot_of(kept.number, kept.run, kept.parent)
+    original = kept.snapshot
     same_id = is_copy or kept.same_id
     if (
         is_copy not in kept.copies
@@ -159,19 +159,31 @@ def _judge_users(place: Any, expected: Expectation) -> None:
 
 def _judge_state(checkpoint: Checkpoint, kept: Kept) -> None:
     checkpoint.verify()
-    original = snapshot_of(kept.number)
-    found = checkpoint.numpy()
-    same = list(found) == list(original.fields) and all(
-        found[n].dtype == a.dtype and np.array_equal(found[n], a)
-        for n, a in original.fields.items()
+    original, found = kept.snapshot, checkpoint.numpy()
+    whole = {
+        name: array[(slice(None),) * len(array.shape)] for name, array in original.fields.items()
+    }
+    same = list(found) == list(whole) and all(
+        found[n].dtype == a.dtype and np.array_equal(found[n], a) for n, a in whole.items()
     )
-    if not same or checkpoint.params != dict(original.params):
+    steps = [part["step"] for part in original.cut.get("parts", ())]
+    parts = [checkpoint.part(slot) for slot in checkpoint.parts]
+    if (
+        not same
+        or checkpoint.params != dict(original.params)
+        or [part.step for part in parts] != steps
+        or any(
+            not np.array_equal(p.numpy()[n], found[n][i]) for i, p in enumerate(parts) for n in p
+        )
+    ):
         msg = f"{checkpoint.name} is not what was committed"
         raise Loss(msg)
 
 
 def _judge_arrays(checkpoint: Checkpoint, kept: Kept) -> None:
     found, original = checkpoint.arrays(), arrays_of(kept.run)
+    if kept.is_cut:  # each actor has them
+        found = checkpoint.part(2).arrays()
     if found.keys() != original.keys() or any(
         not np.array_equal(found[name], array) for name, array in original.items()
     ):

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from zarr.abc.store import Store
 
 from ringnb.checkpoint.committing import retire
+from ringnb.checkpoint.cutting import join
 from ringnb.checkpoint.pruning import prune_runs
 from ringnb.checkpoint.retention import keep_last
 from ringnb.checkpoint.storage.adoption import adopt_directory
@@ -51,7 +52,7 @@ OPERATIONS = ("save", "share", "group", "delete", "retire", "pin", "unpin", "qua
 # What else users do, or have ringnb do, to a store.
 ORDINARY_LIFE = (
     *("drop", "fresh", "branch", "prune", "import", "adopt", "readopt", "other"),
-    *("mine", "chunk", "copy", "mark"),
+    *("mine", "chunk", "copy", "mark", "cut"),
 )
 _ARCHIVED = (901, 902)  # the numbers of the states in the archive, oldest first
 
@@ -78,6 +79,25 @@ def snapshot_of(number: int, run: int = 0, parent: int | None = None) -> Snapsho
     )
 
 
+def cut_of(number: int, run: int = 0, parent: int | None = None) -> Snapshot:
+    """Return the cut of three actors that is committed as the n-th; it has the identity of the actor."""
+    state = snapshot_of(number, run, parent)
+    parts = [
+        replace(
+            state,
+            actor_slot=slot,
+            kernel_id=f"{_ACTOR} {slot}",
+            step=number + slot,
+            fields={name: array + slot for name, array in state.fields.items()},
+            id=_id(10_000 + 10 * number + slot),
+        )
+        for slot in range(3)
+    ]
+    cut = join(parts, _PREFIX, {})
+    same = {key: getattr(state, key) for key in ("kernel_id", "kernel_type", "params", "id", "run")}
+    return replace(cut, step=number, parent_id=state.parent_id, **same)
+
+
 def arrays_of(run: int) -> dict[str, npt.NDArray[np.int16]]:
     """Return what all states of a run were computed with; those of the first one with nothing."""
     return {"depth": np.array([[run, 1], [2, 3]], "<i2")} if run else {}
@@ -87,8 +107,8 @@ def _id(number: int) -> str:
     return f"{number:016x}"
 
 
-def _name(number: int) -> str:
-    return f"{_PREFIX}_0_step_{number}"
+def _name(number: int, slot: object = 0) -> str:
+    return f"{_PREFIX}_{slot}_step_{number}"
 
 
 @functools.cache
@@ -115,6 +135,12 @@ class Kept:
     same_id: bool = True
     copies: frozenset[bool] = frozenset({False})
     marks: frozenset[str | None] = frozenset({None})
+    is_cut: bool = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was committed."""
+        return (cut_of if self.is_cut else snapshot_of)(self.number, self.run, self.parent)
 
     @property
     def is_ours(self) -> bool:
@@ -207,28 +233,32 @@ class Runner:
         self._on_change(self)
         return True
 
-    def _next(self, count: int) -> dict[str, Kept]:
+    def _next(self, count: int, *, cut: bool = False) -> dict[str, Kept]:
         """Return what the next commits are; none gets the number of one that is gone."""
         e = self.expected
         last = max([k.place for k in e.everything().values()], default=0)
         first = e.number + 1
         self.expected = replace(e, number=e.number + count)
         return {
-            _name(first + i): Kept(
-                first + i, place=max(last, 0) + 1 + i, run=e.run, parent=e.parent
+            _name(first + i, "cut" if cut else 0): Kept(
+                first + i, place=max(last, 0) + 1 + i, run=e.run, parent=e.parent, is_cut=cut
             )
             for i in range(count)
         }
 
-    def _save(self, storage: ZarrStorage | None = None) -> bool:
-        kept = self._next(1)
+    def _save(self, storage: ZarrStorage | None = None, *, cut: bool = False) -> bool:
+        kept = self._next(1, cut=cut)
         before = self.expected
         [(name, k)] = kept.items()
         return self._during(
             replace(before, may={**before.may, **kept}),
             replace(before, must={**before.must, **kept}),
-            lambda: (storage or self._plain).save(name, snapshot_of(k.number, k.run, k.parent)),
+            lambda: (storage or self._plain).save(name, k.snapshot),
         )
+
+    def _cut(self) -> bool:
+        """Save three actors as one."""
+        return self._save(cut=True)
 
     def _save_behind(self) -> bool:
         """Save one behind a barrier."""
@@ -256,9 +286,7 @@ class Runner:
         before = self.expected
         self.expected = replace(before, may={**before.may, **kept})
         self._on_change(self)
-        results = self._plain.save_many(
-            [(name, snapshot_of(k.number, k.run, k.parent)) for name, k in kept.items()]
-        )
+        results = self._plain.save_many([(name, k.snapshot) for name, k in kept.items()])
         failed = {n: r for n, r in zip(kept, results, strict=True) if isinstance(r, Exception)}
         saved = {name: k for name, k in kept.items() if name not in failed}
         # On a disk that goes on failing, what had failed could not be taken back either.

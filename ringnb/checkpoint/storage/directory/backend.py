@@ -175,8 +175,7 @@ class DirectoryBackend(Backend):
 
     def catalogue(self) -> list[CheckpointInfo]:
         """List the store; documents are read when they are new."""
-        self.created()
-        return self.orphans()
+        return self.orphans() if self.created() else []
 
     def orphans(self) -> list[CheckpointInfo]:
         """List the directory."""
@@ -197,6 +196,11 @@ class DirectoryBackend(Backend):
         self.created()
         with explained(self._path):
             return self._listing.history(name_prefix, kernel_id, exclusive=self._lock.held)
+
+    def parts(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """List an actor's parts of cuts; the rest of the store is not looked at."""
+        with explained(self._path):
+            return self._listing.parts(name_prefix, kernel_id, exclusive=self._lock.held)
 
     def freed_by(self, names: Collection[str]) -> int:
         """Add up the files of which no name would be left; a user's stay."""

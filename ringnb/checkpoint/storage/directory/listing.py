@@ -83,6 +83,13 @@ class Listing:
             self._refresh(exclusive=exclusive)
             return self._examined(lambda c: c.history(name_prefix, kernel_id))
 
+    def parts(self, name_prefix: str, kernel_id: str, *, exclusive: bool) -> list[CheckpointInfo]:
+        """Return an actor's parts of cuts, oldest commit first, without those that are damaged."""
+        with self._guard:
+            self._refresh(exclusive=exclusive)
+            self._examined(lambda c: c.cuts(name_prefix, kernel_id))
+            return self._catalogue.parts(name_prefix, kernel_id)
+
     def last_sequence(self) -> int:
         """Return the highest number in the store, 0 if it is empty; the caller holds the lock."""
         with self._guard:

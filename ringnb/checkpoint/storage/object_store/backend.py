@@ -171,6 +171,10 @@ class ObjectStoreBackend(Backend):
         """List an actor's checkpoints."""
         return self._read_catalogue(others).history(name_prefix, kernel_id)
 
+    def parts(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
+        """List an actor's parts of cuts."""
+        return self._read_catalogue().parts(name_prefix, kernel_id)
+
     def foreign(self) -> list[tuple[str, str]]:
         """Look at every name below the root."""
         if not self.created():

@@ -1,0 +1,337 @@
+"""One consistent cut of a session's actors: all held at one step, captured, committed as one; and back.
+
+`take_cut` chooses a step a little ahead of the fastest actor that runs, has the kernel hold each there,
+and captures them once all have come. If one was past the step already, it tries again with a later one.
+The states are copied out of the staging buffers, of which a lane has two: a cut takes as much memory as
+all states together, for as long as it is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, final
+
+from ringnb._support.checks import check_json, check_label, check_seconds
+from ringnb._support.off_main import warn_caller
+from ringnb._support.text import counted
+from ringnb.checkpoint.cutting import cut_key
+from ringnb.checkpoint.history import newest_of
+from ringnb.checkpoint.runs import Lineage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.errors import (
+    CheckpointCorrupt,
+    CheckpointNotFound,
+    CheckpointWarning,
+    SnapshotTimeout,
+)
+from ringnb.kernel.base import ActorCounters
+from ringnb.kernel.client import KernelClient
+from ringnb.messages.commands import Command
+from ringnb.messages.snapshots import SnapshotResponse, StagedFields
+from ringnb.session.change_tracking import ChangeTracker, StateVersion
+from ringnb.session.live_copy import copy_state
+from ringnb.session.live_state import LiveState
+from ringnb.session.restore import Restore, prepare_restore
+from ringnb.session.service import SnapshotService
+from ringnb.session.step_holds import Hold
+
+__all__ = ["CutWish", "load_cut", "prepare_cut", "take_cut"]
+
+_AHEAD_S = 0.005  # how far ahead of the fastest the step is chosen at first
+_AHEAD_PER_ACTOR_S = 0.00005  # what it takes to have an actor held
+_MEASURE_S = 0.002
+_FURTHER = 4  # times as far, at each further try
+_LOOK_S = 0.02
+
+
+class CutWish(NamedTuple):
+    """What a user wants of a cut, checked."""
+
+    label: str | None
+    limit_s: float
+    attrs: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, label: str | None, timeout: object, attrs: object) -> CutWish:
+        """Check what a user has given; TypeError or ValueError."""
+        if label is not None:
+            check_label(label)
+        checked = None if attrs is None else check_json(attrs, "attrs")
+        return cls(label, check_seconds(timeout, "timeout"), checked)
+
+
+class _Part(NamedTuple):
+    """The captured state of one actor."""
+
+    response: SnapshotResponse
+    version: StateVersion
+
+
+@final
+class _Cutter:
+    """Takes one cut."""
+
+    def __init__(
+        self,
+        service: SnapshotService,
+        client: KernelClient,
+        changes: ChangeTracker,
+        check: Callable[[], None],
+        limit_s: float,
+    ) -> None:
+        self._service, self._client, self._kernel = service, client, client.kernel
+        self._changes, self._check = changes, check
+        self._limit_s, self._deadline = limit_s, time.monotonic() + limit_s
+
+    def take(self, attrs: Mapping[str, Any] | None) -> str:
+        """Return the name of the committed cut."""
+        manager, factor = self._service.manager, 1
+        while True:
+            slots = sorted(manager.registered)
+            parents = {slot: manager.lineage(slot) for slot in slots}
+            epochs = {slot: self._kernel.counters(slot).epoch for slot in slots}
+            parts = self._capture_together(slots, factor)
+            if parts is not None and all(
+                p.version.epoch == epochs[p.response.actor_slot] for p in parts
+            ):
+                return self._commit(parts, parents, attrs)
+            factor *= _FURTHER
+
+    def _commit(
+        self,
+        parts: list[_Part],
+        parents: Mapping[int, Lineage | None],
+        attrs: Mapping[str, Any] | None,
+    ) -> str:
+        service = self._service
+        versions = {p.response.actor_slot: p.version for p in parts}
+        service.reporter.settle_before(versions)
+        with self._changes.saving(versions):
+            name = service.manager.commit_cut([p.response for p in parts], parents, attrs)
+            for slot, version in versions.items():
+                self._changes.mark_saved(slot, version)
+        for slot, lineage in ((s, service.manager.lineage(s)) for s in versions):
+            if lineage is not None:
+                service.reporter.note_commit(slot, versions[slot].epoch, lineage.name)
+        return name
+
+    # -- all at one step ---------------------------------------------------------------------------
+
+    def _capture_together(self, slots: list[int], factor: int) -> list[_Part] | None:
+        """Capture all at the step at which they meet; None if one did not come there."""
+        holds: dict[int, Hold] = {}
+        try:
+            for slot, at in self._meeting(slots, factor).items():
+                holds[slot] = self._service.holds.ask(slot, at)
+            if not self._wait(holds):
+                return None
+            parts: list[_Part] = []
+            for slot in slots:
+                part = self._capture(slot, holds.get(slot))
+                if part is None:
+                    return None
+                parts.append(part)
+            return parts
+        finally:
+            for hold in holds.values():
+                self._service.holds.release(hold)
+
+    def _meeting(self, slots: list[int], factor: int) -> dict[int, int]:
+        """Return at which step each actor that runs is to be held: a common one, if it gets there.
+
+        This is the one place that decides which actors must be at one step: all that run. Those that
+        are paused stay as they are.
+        """
+        before = {slot: c.step for slot, c in self._running(slots).items()}
+        begin_s = time.monotonic()
+        if before:  # see how fast they are
+            self._client.wait_until(lambda: False, _MEASURE_S)
+        looks = factor * (_AHEAD_S + len(slots) * _AHEAD_PER_ACTOR_S)
+        looks /= max(_MEASURE_S, time.monotonic() - begin_s)
+        running = self._running(slots)
+        taken = {slot: c.step - before.get(slot, c.step) for slot, c in running.items()}
+        at = max((c.step + 1 + int(looks * taken[slot]) for slot, c in running.items()), default=0)
+        # A budget that ends before: the actor is captured where it ends.
+        return {s: min(at, c.step + c.budget) if c.budget else at for s, c in running.items()}
+
+    def _running(self, slots: list[int]) -> dict[int, ActorCounters]:
+        counters = {slot: self._kernel.counters(slot) for slot in slots}
+        return {slot: c for slot, c in counters.items() if c.running}
+
+    def _wait(self, holds: dict[int, Hold]) -> bool:
+        """Wait until all are held; return False if one was past its step. One paused is let go."""
+        service, waiting = self._service, dict(holds)
+
+        def all_answered() -> bool:
+            """Look at those that have not come yet, each once it has."""
+            while waiting:
+                hold = waiting[next(reversed(waiting))]
+                if not (hold.held or hold.passed):
+                    return False
+                waiting.popitem()
+            return True
+
+        while not self._client.wait_until(all_answered, min(_LOOK_S, self._left(holds))):
+            self._check()
+            for slot, hold in list(waiting.items()):
+                c = self._kernel.counters(slot)
+                if not c.running and c.step != hold.at:  # paused meanwhile: it stays as it is
+                    service.holds.release(hold)
+                    del waiting[slot], holds[slot]
+                elif service.holds.is_void(hold):
+                    return False
+        return not any(service.holds.is_void(hold) for hold in holds.values())
+
+    def _left(self, holds: Mapping[int, Hold]) -> float:
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            return left
+        steps = {slot: self._kernel.counters(slot).step for slot in holds}
+        late = {slot: step for slot, step in steps.items() if step < holds[slot].at}
+        slot = min(late, key=lambda s: late[s], default=next(iter(holds), 0))
+        at = holds[slot].at if slot in holds else 0
+        msg = (
+            f"the actors did not all come to step {at} within {self._limit_s:g} s: "
+            f"{counted(len(late), 'actor')} did not, slot {slot} is at {steps.get(slot, 0)}. "
+            "Allow a longer timeout; or pause() them first, and they are captured as they are"
+        )
+        raise SnapshotTimeout(msg)
+
+    def _capture(self, slot: int, hold: Hold | None) -> _Part | None:
+        """Capture an actor at the step at which it is held, or as it is."""
+        # Before the capture: a change that comes meanwhile is taken for one that is not saved.
+        modifications = self._changes.modifications(slot)
+        transport, left = self._service.transport, self._left({} if hold is None else {slot: hold})
+        at = 0
+        if hold is not None and self._service.holds.is_sole_at(slot, hold.at):
+            at = hold.at  # it steps on at once
+        copied = copy_state(self._client, transport, slot, left, at=at)
+        if hold is not None and copied.facts.step != hold.at:
+            return None
+        facts = copied.facts
+        data = StagedFields(copied.fields, copied.params, None, copied.clock, copied.reduced)
+        response = SnapshotResponse(0, slot, True, data, facts.step)
+        return _Part(response, StateVersion(facts.step, facts.epoch, modifications))
+
+
+def take_cut(
+    service: SnapshotService,
+    client: KernelClient,
+    changes: ChangeTracker,
+    check: Callable[[], None],
+    wish: CutWish,
+) -> Checkpoint:
+    """Return a committed cut of all registered actors; raises as ``Session.snapshot_all``."""
+    if not service.cutting.acquire(timeout=wish.limit_s):
+        msg = f"another cut was not committed within {wish.limit_s:g} s; ask again"
+        raise SnapshotTimeout(msg)
+    try:
+        name = _Cutter(service, client, changes, check, wish.limit_s).take(wish.attrs)
+    finally:
+        service.cutting.release()
+    cut = service.manager.storage.load(name)
+    if wish.label is not None:
+        cut.pin(wish.label)
+    return cut
+
+
+# -- and back ----------------------------------------------------------------------------------------
+
+
+def _find(service: SnapshotService, wanted: object) -> Checkpoint:
+    """Return a cut that is given as such, by its name, or as ``"latest"``; with all its bytes in memory.
+
+    Raises as ``Session.restore_all``.
+    """
+    storage = service.manager.storage
+    if isinstance(wanted, str) and wanted != "latest":
+        wanted = storage.load(wanted)
+    if isinstance(wanted, Checkpoint):
+        if not wanted.parts:
+            msg = (
+                f"checkpoint {wanted.name!r} is of one actor: restore it with restore(slot, ...), or "
+                "name a cut, which snapshot_all takes"
+            )
+            raise ValueError(msg)
+        wanted.read_parts()
+        return wanted
+    if wanted != "latest":
+        msg = f"checkpoint must be a cut, its name or 'latest', got {wanted!r}"
+        raise TypeError(msg)
+    ids = {actor.kernel_id for actor in service.manager.registered.values()}
+    damaged: list[str] = []
+    for info in reversed(storage.history(*cut_key(service.manager.config.name_prefix))):
+        if not ids <= {part.kernel_id for part in info.parts}:
+            continue
+        try:
+            cut = storage.load(info.name)
+            cut.read_parts()
+        except (CheckpointCorrupt, CheckpointNotFound):
+            damaged.append(info.name)
+            continue
+        return cut
+    msg = (
+        f"there is no cut of these {counted(len(ids), 'actor')} in {storage!r}: take one with "
+        "snapshot_all(), or check storage_path and name_prefix"
+    )
+    if damaged:
+        msg = f"no cut of these actors verifies ({', '.join(damaged)}): take another with snapshot_all()"
+        raise CheckpointCorrupt(msg)
+    raise CheckpointNotFound(msg)
+
+
+def prepare_cut(
+    service: SnapshotService,
+    client: KernelClient,
+    wanted: object,
+    params: object,
+    present: Callable[[int], dict[str, float]],
+) -> dict[int, Restore]:
+    """Return what each actor is to be loaded with, by slot; nothing changes.
+
+    Raises, and warns, as ``Session.restore_all``.
+    """
+    cut = _find(service, wanted)
+    slots = {e["kernel_id"]: e["actor_slot"] for e in cut.document.record["cut"]["parts"]}
+    actors = service.manager.registered
+    newest = newest_of(service.manager.storage, list(actors.values()))
+    prepared = {}
+    for (slot, actor), last in zip(actors.items(), newest, strict=True):
+        if actor.kernel_id not in slots:
+            msg = (
+                f"cut {cut.name!r} cannot be restored: it has no state of actor {actor.kernel_id!r} "
+                f"(slot {slot}). It has those of {sorted(slots)}; restore(slot, ...) takes one of them"
+            )
+            raise ValueError(msg)
+        part = cut.part(slots[actor.kernel_id])
+        model = client.kernel.actors[slot]
+        prepared[slot] = prepare_restore(service.manager, slot, model, part, params, present, last)
+    for remark in {remark: None for one in prepared.values() for remark in one.remarks}:
+        warn_caller(remark, CheckpointWarning)
+    return prepared
+
+
+def load_cut(client: KernelClient, live: LiveState, prepared: Mapping[int, Restore]) -> int:
+    """Load all actors, paused meanwhile; return the largest step. Those that ran free run on."""
+    with _paused(client, list(prepared)):
+        return max(live.restore(slot, restore) for slot, restore in prepared.items())
+
+
+@contextlib.contextmanager
+def _paused(client: KernelClient, slots: list[int]) -> Iterator[None]:
+    """Pause actors in the block: they begin together, from the same step."""
+    counters = {slot: client.kernel.counters(slot) for slot in slots}
+    free = [slot for slot, c in counters.items() if c.running and c.budget == 0]
+    _tell(client, slots, Command.PAUSE)
+    try:
+        yield
+    finally:
+        _tell(client, free, Command.RESUME)
+
+
+def _tell(client: KernelClient, slots: list[int], command: Command) -> None:
+    pending = [client.submit(slot, command) for slot in slots]
+    for one in pending:
+        client.wait_reply(one)

@@ -1,0 +1,281 @@
+"""All actors captured at one step and committed as one, and all put back."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+from session_rig import SHAPE, Gate, memory, quiet, reference, state_of
+from waiting import until
+
+import ringnb as rn
+from ringnb.checkpoint.pruning import prune_runs
+from ringnb.testing.kernels import Mixer
+
+STORES = {
+    "directory": lambda path: rn.ZarrStorage(path / "cuts.zarr"),
+    "object store": lambda _: memory(),
+    "memory": lambda _: rn.testing.memory_storage.MemoryStorage(),
+}
+
+
+@pytest.fixture(params=STORES)
+def storage(request, tmp_path):
+    import ringnb.testing.memory_storage  # noqa: F401 - for STORES
+
+    return STORES[request.param](tmp_path)
+
+
+def session(storage, actors=3, **options):
+    options = {"config": quiet(max_snapshots=3), **options}
+    return rn.Session(Mixer(SHAPE), actors=actors, storage=storage, **options)
+
+
+def test_actors_that_run_free_are_captured_at_one_step_and_run_on(storage):
+    with session(storage, lanes=2) as s:
+        s.set_pace(5_000)
+        s.run_steps(1, 20)  # it has a lead
+        s.resume()
+        cut = s.snapshot_all("a label", timeout=60, attrs={"why": "a test"})
+        [step] = {cut.part(slot).step for slot in cut.parts}
+        assert cut.name == f"checkpoint_cut_step_{step}"
+        assert (cut.parts, cut.step, cut.pinned) == ((0, 1, 2), step, "a label")
+        assert cut.user == {"why": "a test"}
+        for slot in range(3):
+            np.testing.assert_array_equal(state_of(cut.part(slot)), reference(slot, step))
+        until(lambda: min(s.current_step(slot) for slot in range(3)) > step)
+    assert storage.list() == [cut.name]
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_a_paused_actor_is_captured_as_it_is_and_a_budget_where_it_ends(service):
+    with session(memory(), service=service) as s:
+        s.set_pace(2_000, 2)
+        s.run_steps(0, 7)
+        s.resume(1)
+        s.run_steps(2, 3, wait=False)
+        cut = s.snapshot_all(timeout=60)
+        assert [cut.part(slot).step for slot in (0, 2)] == [7, 3]
+        assert cut.step == cut.part(1).step > 7
+        s.run_steps(0, 1)  # nobody is held
+
+
+def test_all_go_back_and_step_on_as_before(storage):
+    with session(storage) as s:
+        for slot in range(3):
+            s.run_steps(slot, 10 + slot)
+        cut = s.snapshot_all()
+        for slot in range(3):
+            s.run_steps(slot, 50)
+        s.set_params(1, add=9)
+        assert s.restore_all("latest") == 12
+        assert [s.current_step(slot) for slot in range(3)] == [10, 11, 12]
+        assert s.params(1) == cut.part(1).params
+        for slot in range(3):
+            s.run_steps(slot, 5)
+            np.testing.assert_array_equal(state_of(s.snapshot(slot)), reference(slot, 15 + slot))
+        s.resume(0)
+        assert s.restore_all(cut.name) == s.restore_all(cut) == 12
+        until(lambda: s.current_step(0) > 100)
+    with session(storage) as s:  # another process on the same store
+        assert s.restore_all("latest") == 12
+        s.run_steps(2, 5)
+        np.testing.assert_array_equal(state_of(s.snapshot(2)), reference(2, 17))
+
+
+def test_a_part_is_the_newest_of_its_actor_and_is_restored_alone(storage):
+    with session(storage) as s:
+        first = s.snapshot(1)
+        for slot in range(3):
+            s.run_steps(slot, 4)
+        cut = s.snapshot_all()
+        part = cut.part(1)
+        assert part.name == f"{cut.name}:1"
+        assert part.parent == first.name
+        assert s.manager.list_checkpoints(1) == [first.name, part.name]
+        assert s.manager.list_checkpoints(0) == [f"{cut.name}:0"]
+        s.run_steps(1, 4)
+        later = s.snapshot(1)
+        assert (later.parent, later.run) == (part.name, part.run)
+        s.restore(1, part.name)
+        assert s.current_step(1) == 4
+        s.run_steps(1, 1)
+        branch = s.snapshot(1)
+        assert (branch.parent_id, branch.run != part.run) == (part.id, True)
+        assert s.restore(0, "latest") == 4
+        assert storage.load(part.name).verify() is None
+        with pytest.raises(rn.CheckpointError, match=r"part of a cut.*discard"):
+            s.manager.discard(part.name)
+        with pytest.raises(rn.CheckpointNotFound, match=r"is of slots \[0, 1, 2\]"):
+            storage.load(f"{cut.name}:7")
+        with pytest.raises(rn.CheckpointNotFound, match="of one actor"):
+            later.part(0)
+
+
+def test_what_is_in_a_cut_counts_as_saved():
+    with session(memory(), config=quiet(on_close=True)) as s:
+        s.run_steps(0, 3)
+        s.snapshot_all()
+        assert s.save_changes()
+        assert s.statistics().completed == 1
+
+
+def test_retention_counts_cuts_and_checkpoints_of_one_actor_apart(storage):
+    with session(storage, actors=2) as s:
+        names = []
+        for _ in range(5):
+            s.run_steps(0, 1)
+            s.snapshot(0)
+            names.append(s.snapshot_all().name)
+        kept = storage.list()
+        assert [name for name in kept if "cut" in name] == names[-3:]
+        assert len(kept) == 6
+        assert s.manager.preview_retention().delete == ()
+        s.manager.discard(names[-2])
+        assert names[-2] not in storage.list()
+        s.restore(1, f"{names[-3]}:1")  # the live state continues from it
+        for _ in range(4):
+            s.snapshot(0)
+            s.snapshot_all()
+        assert names[-3] in storage.list()
+
+
+def test_a_cut_that_does_not_fit_restores_no_actor():
+    storage = memory()
+    with session(storage, actors=2) as s:
+        s.run_steps(0, 3)
+        cut, single = s.snapshot_all(), s.snapshot(0)
+    with session(storage, actors=3) as s:
+        s.run_steps(0, 5)
+        with pytest.raises(ValueError, match=r"no state of actor 'mixer_2' \(slot 2\)"):
+            s.restore_all(cut)
+        with pytest.raises(rn.CheckpointNotFound, match="no cut of these 3 actors"):
+            s.restore_all("latest")
+        with pytest.raises(ValueError, match="is of one actor"):
+            s.restore_all(single)
+        with pytest.raises(TypeError, match="a cut, its name"):
+            s.restore_all(7)
+        assert s.current_step(0) == 5
+    other = [Mixer(SHAPE), Mixer((5, 6))]
+    with rn.Session(other, config=quiet(), storage=storage) as s:
+        s.run_steps(0, 5)
+        with pytest.raises(ValueError, match="shape"):
+            s.restore_all(cut)
+        assert s.current_step(0) == 5
+
+
+def test_a_damaged_cut_restores_no_actor(tmp_path):
+    storage = rn.ZarrStorage(tmp_path / "cuts.zarr")
+    with session(storage, actors=2) as s:
+        s.run_steps(0, 3)
+        good = s.snapshot_all()
+        s.run_steps(0, 3)
+        bad = s.snapshot_all()
+        chunk = next((tmp_path / "cuts.zarr" / bad.name / "u_previous").glob("c*"))
+        raw = bytearray(chunk.read_bytes())
+        raw[40] ^= 1
+        chunk.write_bytes(raw)
+        with pytest.raises(rn.CheckpointCorrupt):
+            s.restore_all(bad.name)
+        assert s.current_step(0) == 6
+        assert s.restore_all("latest") == 3
+        with pytest.raises(rn.CheckpointCorrupt):
+            bad.part(1).verify()
+        good.part(1).verify()
+
+
+def test_a_cut_that_cannot_be_committed_stores_nothing_and_holds_nobody():
+    gate = Gate(memory())
+    with session(gate) as s:
+        s.set_pace(5_000)
+        s.resume()
+        gate.error = OSError(28, "No space left on device")
+        with pytest.raises(OSError, match="No space"):
+            s.snapshot_all(timeout=60)
+        assert gate.list() == []
+        step = s.current_step(0)
+        until(lambda: s.current_step(0) > step)
+        gate.error = None
+        assert s.snapshot_all(timeout=60).parts == (0, 1, 2)
+        assert (s.statistics().failed, s.statistics().completed) == (1, 1)
+
+
+def test_actors_that_cannot_meet_in_time_are_told_of_and_let_go():
+    with session(memory(), actors=2, lanes=2) as s:
+        s.run_steps(0, 50_000)
+        s.set_pace(100)
+        s.resume()
+        with pytest.raises(
+            rn.SnapshotTimeout, match=r"actors? did not, slot 1 is at \d+.*pause\(\)"
+        ):
+            s.snapshot_all(timeout=0.2)
+        step = s.current_step(0)
+        until(lambda: s.current_step(0) > step)
+        s.pause()
+        assert s.snapshot_all().part(0).step >= step
+
+
+def test_an_actor_that_is_paused_while_the_others_are_waited_for_stays_as_it_is():
+    with session(memory(), actors=2, lanes=2) as s:
+        s.run_steps(0, 50_000)
+        s.set_pace(100)
+        s.resume()
+        cuts = []
+        thread = threading.Thread(target=lambda: cuts.append(s.snapshot_all(timeout=60)))
+        thread.start()
+        until(lambda: s._service.holds._holds.get(1))
+        s.pause(1)
+        thread.join(30)
+        [cut] = cuts
+        assert cut.part(1).step == s.current_step(1) < 50_000 <= cut.part(0).step
+
+
+def test_a_cut_of_several_models_is_readable_without_ringnb(tmp_path):
+    actors = [rn.actors.Life((16, 16)), rn.actors.Wave2D((8, 9)), rn.actors.Life((16, 16))]
+    actors += [rn.actors.Life((5, 6))]
+    with rn.Session(actors, config=quiet(), storage=rn.ZarrStorage(tmp_path / "s.zarr")) as s:
+        for slot in range(4):
+            s.run_steps(slot, slot + 1)
+        cut = s.snapshot_all()
+        parts = [cut.part(slot) for slot in cut.parts]
+        assert [part.kernel_type for part in parts] == [actor.kernel_type for actor in actors]
+        assert [part.fields for part in parts] == [actor.stored_fields for actor in actors]
+    group = zarr.open_group(tmp_path / "s.zarr" / cut.name, mode="r")
+    assert {n: a.shape[0] for n, a in group.arrays()} == {
+        "life.alive": 2,
+        "fdtd_2d.pressure": 1,
+        "fdtd_2d.pressure_previous": 1,
+        "life.2.alive": 1,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = xarray.open_zarr(tmp_path / "s.zarr" / cut.name)
+        np.testing.assert_array_equal(data["life.alive"][1], parts[2].numpy()["alive"])
+        whole = xarray.open_datatree(tmp_path / "s.zarr", engine="zarr", consolidated=False)
+        assert cut.name in whole.children
+
+
+def test_runs_of_cuts_are_pruned_but_for_one_from_which_an_actor_goes_on(tmp_path):
+    storage = rn.ZarrStorage(tmp_path / "s.zarr")
+    with session(storage, actors=2) as s:
+        old = [s.snapshot_all().name for _ in range(2)]
+        s.run_steps(0, 1)
+        s.snapshot_all()
+    with session(storage, actors=2) as s:
+        s.restore(0, f"{old[0]}:0")  # an older one: a run branches from it
+        s.run_steps(0, 1)
+        s.snapshot(0)
+        s.snapshot_all()  # of which actor 1 began afresh: another run of cuts
+        before = storage.list()
+        pruned = s.manager.prune_runs(dry_run=True)
+        assert storage.list() == before
+        assert {run.kernel_id for run in prune_runs(storage)} == {run.kernel_id for run in pruned}
+    kept = storage.list()
+    assert old[0] in kept
+    assert old[1] not in kept
+    with session(storage, actors=2) as s:
+        assert s.restore_all("latest") == 1
