@@ -18,6 +18,7 @@ Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses
     cut               all actors captured at one step and committed as one; and back
     step_holds        actors that the kernel holds at a step
     step_schedule     snapshots at each multiple of a number of steps
+    supervision       actors that fail go back to a checkpoint, and run on
     change_tracking   which actors have nothing new to save
     failures          one warning for a full disk, not hundreds
     fault_injection   the switches behind `Session.faults`

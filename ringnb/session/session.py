@@ -77,6 +77,7 @@ from ringnb.session.restore import prepare_restore
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
+from ringnb.session.supervision import Supervisor
 
 __all__ = ["Session"]
 
@@ -116,6 +117,12 @@ class Session:
         Pace of every actor. None runs as fast as it goes.
     kernel_ids : sequence of str, optional
         Identities, one per slot; ``"<kernel_type>_<slot>"`` by default. They own the histories.
+    supervise : bool, default False
+        Take an actor that fails back to its newest good checkpoint, and let it run on. It has failed
+        if its update raises, which ends the kernel: then `successor` goes on in the place of this
+        session, with all actors. Or if ``guard="pause"`` of the configuration pauses it. After three
+        restarts from the same checkpoint it stays paused, with a `CheckpointWarning`. What was done is
+        in `statistics`.
 
     Raises
     ------
@@ -161,6 +168,7 @@ class Session:
         ring_capacity: int = 64,
         max_steps_per_second: float | None = None,
         kernel_ids: Sequence[str] | None = None,
+        supervise: bool = False,
     ) -> None:
         self._closed = True  # until everything has started
         self._pid = os.getpid()
@@ -187,6 +195,7 @@ class Session:
             "service": service,
             "max_steps_per_second": max_steps_per_second,
             "kernel_ids": ids,
+            "supervise": supervise,
         }
         run, store = current_run(), str(config.storage_path) if storage is None else repr(storage)
         if close_previous(run, store, ids):
@@ -197,6 +206,7 @@ class Session:
         self._changes = ChangeTracker()
         self._events = EventLog()
         self._manager = CheckpointManager(config, storage, observer=self._events.append)
+        self._supervisor = Supervisor(supervise, self._events, self._kernel, self._manager)
         self._service = SnapshotService(self._client, self._manager, self._events, self._changes)
         self._live = LiveState(
             *(self._client, self._manager, self._service.transport, self._changes, self._events),
@@ -212,6 +222,7 @@ class Session:
                 self.set_pace(max_steps_per_second)
             if service:
                 self._service.start()
+            self._supervisor.start(self, self._service.warn)
         except BaseException:
             self._kernel.stop("the session could not be started")
             self._manager.close()
@@ -1081,6 +1092,11 @@ class Session:
         return self._service.transport.receive(limit)
 
     @property
+    def supervisor(self) -> Supervisor:
+        """What restarts actors that fail, if ``supervise=True``."""
+        return self._supervisor
+
+    @property
     def service_runs(self) -> bool:
         """Whether background threads send, receive and commit."""
         return self._service.running
@@ -1169,6 +1185,7 @@ class Session:
             being_written=writing,
             replies=self._client.replies,
             events=self._events.appended,
+            supervision=self._supervisor.counts,
         )
 
     def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:

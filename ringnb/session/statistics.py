@@ -10,7 +10,7 @@ from ringnb._support.text import counted, facts_table, rows_table
 from ringnb.actors.base import Actor
 from ringnb.kernel.base import ActorCounters, KernelStatistics
 
-__all__ = ["CapturedNumbers", "SessionStatistics"]
+__all__ = ["CapturedNumbers", "SessionStatistics", "SupervisionCounts"]
 
 _MOST_SHOWN = 8  # actors
 
@@ -36,6 +36,33 @@ class CapturedNumbers(NamedTuple):
         """Return the numbers in words."""
         told = ", ".join(f"{name} = {value:.6g}" for name, value in self.values.items())
         return f"{told} at step {self.step:,}"
+
+
+class SupervisionCounts(NamedTuple):
+    """What supervision had to do, in this session and in those that it has replaced.
+
+    Attributes
+    ----------
+    failures : int
+        How often a bad state, or an update that raised, was found.
+    restarts : int
+        Actors that went back to a checkpoint, or to their start if there was none.
+    recomputed_steps : int
+        Steps of all actors that were taken again, or still are to be.
+    gave_up : bool
+        Whether actors were left paused: they failed too often after the same checkpoints.
+    """
+
+    failures: int = 0
+    restarts: int = 0
+    recomputed_steps: int = 0
+    gave_up: bool = False
+
+    def __str__(self) -> str:
+        """Return the counts in words."""
+        what = f"{counted(self.failures, 'failure')}, {counted(self.restarts, 'restart')}, "
+        what += f"{self.recomputed_steps:,} steps taken again"
+        return f"{what}; given up" if self.gave_up else what
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +94,8 @@ class SessionStatistics:
         Replies taken off the K2H rings.
     events : int
         Events logged.
+    supervision : SupervisionCounts or None
+        What ``supervise=True`` had to do; None without it.
     """
 
     kernel: KernelStatistics
@@ -81,6 +110,7 @@ class SessionStatistics:
     being_written: int
     replies: int
     events: int
+    supervision: SupervisionCounts | None = None
 
     def _repr_html_(self) -> str:
         k = self.kernel
@@ -99,6 +129,7 @@ class SessionStatistics:
                 f"(K2H), {k.ring_capacity} slots each",
                 "staging buffers on loan": sum(k.staging_taken),
                 "events": f"{self.events:,}",
+                **({} if self.supervision is None else {"supervision": str(self.supervision)}),
                 **{
                     f"reductions of slot {slot}": str(numbers)
                     for slot, numbers in enumerate(self.reduced[:_MOST_SHOWN])

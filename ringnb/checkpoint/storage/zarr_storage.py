@@ -248,6 +248,12 @@ class ZarrStorage(CheckpointStorage):
             The read-only arrays that it names, by their keys, to be kept first.
         """
         document = checkpoint.document
+        cut, slot = split_name(checkpoint.name)
+        if slot is not None:
+            msg = (
+                f"{checkpoint.name!r} is a part of a cut, which is copied as a whole: take {cut!r}"
+            )
+            raise ValueError(msg)
         name = check_checkpoint_name(checkpoint.name if name is None else name)
 
         def render(
