@@ -24,14 +24,16 @@ from ringnb.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
     CheckpointWarning,
+    CommandRefused,
     SnapshotTimeout,
+    Status,
 )
 from ringnb.kernel.base import ActorCounters
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.messages.snapshots import SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
-from ringnb.session.live_copy import copy_state
+from ringnb.session.live_copy import copy_states
 from ringnb.session.live_state import LiveState
 from ringnb.session.restore import Restore, prepare_restore
 from ringnb.session.service import SnapshotService
@@ -127,13 +129,7 @@ class _Cutter:
                 holds[slot] = self._service.holds.ask(slot, at)
             if not self._wait(holds):
                 return None
-            parts: list[_Part] = []
-            for slot in slots:
-                part = self._capture(slot, holds.get(slot))
-                if part is None:
-                    return None
-                parts.append(part)
-            return parts
+            return self._capture(slots, holds)
         finally:
             for hold in holds.values():
                 self._service.holds.release(hold)
@@ -188,32 +184,43 @@ class _Cutter:
         left = self._deadline - time.monotonic()
         if left > 0:
             return left
+        if not holds:
+            msg = f"the actors were not captured within {self._limit_s:g} s; allow a longer timeout"
+            raise SnapshotTimeout(msg)
         steps = {slot: self._kernel.counters(slot).step for slot in holds}
         late = {slot: step for slot, step in steps.items() if step < holds[slot].at}
-        slot = min(late, key=lambda s: late[s], default=next(iter(holds), 0))
-        at = holds[slot].at if slot in holds else 0
+        slot = min(late or steps, key=lambda s: steps[s])
         msg = (
-            f"the actors did not all come to step {at} within {self._limit_s:g} s: "
-            f"{counted(len(late), 'actor')} did not, slot {slot} is at {steps.get(slot, 0)}. "
+            f"the actors did not all come to step {holds[slot].at} within {self._limit_s:g} s: "
+            f"{counted(len(late), 'actor')} did not, slot {slot} is at {steps[slot]}. "
             "Allow a longer timeout; or pause() them first, and they are captured as they are"
         )
         raise SnapshotTimeout(msg)
 
-    def _capture(self, slot: int, hold: Hold | None) -> _Part | None:
-        """Capture an actor at the step at which it is held, or as it is."""
+    def _capture(self, slots: list[int], holds: Mapping[int, Hold]) -> list[_Part] | None:
+        """Capture each at the step at which it is held, or as it is; None if one was restored since."""
         # Before the capture: a change that comes meanwhile is taken for one that is not saved.
-        modifications = self._changes.modifications(slot)
-        transport, left = self._service.transport, self._left({} if hold is None else {slot: hold})
-        at = 0
-        if hold is not None and self._service.holds.is_sole_at(slot, hold.at):
-            at = hold.at  # it steps on at once
-        copied = copy_state(self._client, transport, slot, left, at=at)
-        if hold is not None and copied.facts.step != hold.at:
+        modifications = [self._changes.modifications(slot) for slot in slots]
+        is_sole = self._service.holds.is_sole_at
+        # One that is held for this cut only steps on at its capture.
+        ats = {s: hold.at for s, hold in holds.items() if is_sole(s, hold.at)}
+        wanted = [(slot, ats.get(slot, 0)) for slot in slots]
+        left, parts = self._left(holds), []
+        copies = copy_states(self._client, self._service.transport, wanted, left)
+        try:
+            for slot, n, (fields, params, reduced, facts, clock) in zip(
+                slots, modifications, copies, strict=True
+            ):
+                if slot in holds and facts.step != holds[slot].at:
+                    return None
+                data = StagedFields(fields, params, None, clock, reduced)
+                response = SnapshotResponse(0, slot, True, data, facts.step)
+                parts.append(_Part(response, StateVersion(facts.step, facts.epoch, n)))
+        except CommandRefused as refused:
+            if refused.status != Status.STEP_PASSED:
+                raise
             return None
-        facts = copied.facts
-        data = StagedFields(copied.fields, copied.params, None, copied.clock, copied.reduced)
-        response = SnapshotResponse(0, slot, True, data, facts.step)
-        return _Part(response, StateVersion(facts.step, facts.epoch, modifications))
+        return parts
 
 
 def take_cut(

@@ -7,7 +7,8 @@ costs the actor, is the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from ringnb.messages.simulated_time import SimulatedTime
 from ringnb.session.staging import StagingLoan, fields_of
 from ringnb.session.transport import SnapshotTransport
 
-__all__ = ["LiveCopy", "copy_state", "make_state"]
+__all__ = ["LiveCopy", "copy_state", "copy_states", "make_state"]
 
 _LOOK_AGAIN_S = 0.005
 
@@ -65,15 +66,52 @@ def copy_state(
     """Have an actor's state captured at its next step boundary, and copy it. Any thread.
 
     `held` is the number of a wait of the actor that ends with the capture, `at` the step of a hold that
-    does. SnapshotTimeout if that is
-    not done in time, SnapshotFailed if the copy is not what was captured; KernelStopped and
-    CommandRefused as `KernelClient.call`.
+    does. SnapshotTimeout if that is not done in time, SnapshotFailed if the copy is not what was
+    captured; KernelStopped and CommandRefused as `KernelClient.call`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         loan = _capture(client, transport, slot, deadline, timeout_s, (held, at))
         if loan is not None:
-            break
+            return _take(client, transport, slot, loan)
+
+
+def copy_states(
+    client: KernelClient,
+    transport: SnapshotTransport,
+    wanted: Iterable[tuple[int, int]],
+    timeout_s: float,
+) -> Iterator[LiveCopy]:
+    """Copy the states of several actors, in order; errors as `copy_state`.
+
+    `wanted` has a slot and an `at` for each. As many are captured at a time as there are staging
+    buffers.
+    """
+    deadline = time.monotonic() + timeout_s
+    left, begun = deque(wanted), deque[tuple[int, int, StagingLoan, PendingCommand]]()
+    while left or begun:
+        while left:
+            slot, at = left[0]
+            loan, command = transport.new_loan(slot)
+            send = partial(client.send, command, (0, at), timeout_s=0)
+            if not _try(transport, loan.lane, send):
+                break
+            begun.append((slot, at, loan, command))
+            left.popleft()
+        if begun:
+            slot, at, loan, command = begun.popleft()
+            if _answered(client, command, slot, deadline, timeout_s):
+                yield _take(client, transport, slot, loan)
+                continue
+        else:
+            slot, at = left.popleft()
+        yield copy_state(client, transport, slot, max(0.0, deadline - time.monotonic()), at=at)
+
+
+def _take(
+    client: KernelClient, transport: SnapshotTransport, slot: int, loan: StagingLoan
+) -> LiveCopy:
+    """Copy what was captured, and give the buffer back."""
     try:
         kernel, index, actor = client.kernel, loan.index, client.kernel.actors[slot]
         assert index is not None  # it was captured
