@@ -82,7 +82,7 @@ def test_a_lesson_is_cut_into_slides_that_give_no_solution(path):
 def test_a_lesson_says_how_long_it_takes(path):
     first = nbformat.read(path, as_version=4).cells[0].source
     (minutes,) = re.findall(r"^\*\*Time\.\*\* (\d+) minutes", first, re.MULTILINE)
-    assert int(minutes) <= 45
+    assert int(minutes) <= 60
 
 
 @each_lesson
