@@ -24,7 +24,6 @@ from ringnb.plots.style import pick_field
 __all__ = ["AllActors", "Overview"]
 
 _MOST_CARDS = 24
-_PERIOD_S = 1.0
 _READ_S = 0.3  # so long others of the drawer's pictures wait for values that are read
 
 
@@ -42,7 +41,7 @@ class Overview(View):
 
 @final
 class AllActors:
-    """Fills the overview, once a second while a page has it open."""
+    """Fills the overview, as often as the profile allows, while a page has it open."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -66,7 +65,7 @@ class AllActors:
     def show(self, state: SessionState) -> None:
         """Put the map, or cards, and have pictures made of new checkpoints. On the loop's thread."""
         now = time.monotonic()
-        if not self._open or now - self._filled_at < _PERIOD_S:
+        if not self._open or now - self._filled_at < self._controller.profile.map_s:
             return
         self._filled_at = now
         if len(state.actors) > _MOST_CARDS:

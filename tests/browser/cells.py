@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BEGUN", "BUSY", "END", "STORED", "WATCH", "session"]
+__all__ = ["BEGUN", "BUSY", "END", "STORED", "WATCH", "many", "session"]
 
 BEGUN = "the busy cell has begun"  # files beside the notebook
 END = "end the busy cell"
@@ -21,6 +21,23 @@ config = rn.CheckpointConfig(
 wave = rn.actors.Wave2D((96, 96))
 session = rn.Session(wave, actors=2, config=config, max_steps_per_second={pace})
 session.inject(0, at=(30, 30), amplitude=1.0)
+"""
+
+
+def many(count: int, bad: int) -> str:
+    """Return a cell that makes a session of very many small waves, of which one is not finite."""
+    return f"""
+import tempfile
+import warnings
+from pathlib import Path
+import ringnb as rn
+config = rn.CheckpointConfig(enabled=False, storage_path=Path(tempfile.mkdtemp()) / "many.zarr")
+session = rn.Session(rn.actors.Wave2D((8, 8)), actors={count}, config=config)
+session.inject({bad}, at=(3, 3), amplitude=1e39)
+session.run_steps({bad}, 3)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", rn.CheckpointWarning)
+    session.snapshot({bad})
 """
 
 

@@ -91,6 +91,14 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
     run.click(force=True)
     expect(line).to_contain_text("Run: The kernel does not run")  # and then the problem again
     expect(line).to_contain_text("committed checkpoints are whole")
+    # What is stored is still so, in full colour, and can be looked at.
+    expect(cockpit).not_to_have_attribute("data-old", "")
+    for key, step in (("Home", 100), ("PageDown", 200)):
+        cockpit.get_by_role("slider", name="Playhead").press(key)
+        expect(cockpit.locator(".rn-pic .rn-box")).to_have_attribute(
+            "data-name", f"checkpoint_0_step_{step}"
+        )
+        expect(cockpit.locator(".rn-tag")).to_have_text("Stored")
     notebook.page.wait_for_timeout(1700)  # what was spoken is gone
     text = cockpit.evaluate("node => node.textContent")
     assert text.count("3 committed checkpoints are whole") == 1
@@ -261,23 +269,8 @@ def test_at_most_one_message_in_two_seconds_is_spoken(notebook, cockpit):
     assert min(b - a for a, b in itertools.pairwise(spoken)) >= 1990
 
 
-MANY = """
-import tempfile
-import warnings
-from pathlib import Path
-import ringnb as rn
-config = rn.CheckpointConfig(enabled=False, storage_path=Path(tempfile.mkdtemp()) / "many.zarr")
-session = rn.Session(rn.actors.Wave2D((8, 8)), actors=600, config=config)
-session.inject(417, at=(3, 3), amplitude=1e39)
-session.run_steps(417, 3)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", rn.CheckpointWarning)
-    session.snapshot(417)
-"""
-
-
 def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):
-    notebook.open([MANY, "session.panel()"])
+    notebook.open([cells.many(600, bad=417), "session.panel()"])
     notebook.run_all()
     cockpit = panel_in(notebook.output(1), "cockpit")
     cockpit.get_by_role("button", name="Map").click()

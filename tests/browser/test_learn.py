@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from .audit import overflow
 from .driver import expect
-from .lab import panel_in, screenshot
+from .lab import line_of, panel_in, screenshot, widen
 
 BY_HAND = """
 import tempfile
@@ -68,3 +69,39 @@ def test_a_chip_stands_at_each_stage_and_bars_and_table_are_the_stage_times(note
     expect(service).to_have_attribute("aria-pressed", "false")
     service.click(force=True)
     expect(panel.get_by_text("opened with service=False").last).to_be_visible()
+
+
+def test_an_actor_that_the_crank_has_stopped_says_so_and_what_lets_it_go(notebook):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    notebook.open([BY_HAND, "session.run_steps(0, 5)", "session.panel()"])
+    notebook.run_all()
+    notebook.command("application:toggle-left-area")
+    cockpit = panel_in(notebook.output(2), "cockpit")
+    state, deck = cockpit.locator(".rn-state"), cockpit.locator(".rn-deck")
+    expect(state).to_have_text("Standing")
+    cockpit.get_by_role("tab", name="Learn").click()
+    crank = cockpit.get_by_role("region", name="Hand crank")
+    for turn in ("Request", "Send", "Capture"):
+        crank.get_by_role("button", name=f"Turn: {turn}").click()
+    expect(state).to_have_text("Stopped by the crank")
+    expect(cockpit.locator(".rn-map [data-station='staging']")).to_have_attribute(
+        "data-held", "true"
+    )
+    for name in ("Run", "Step", "Snapshot now"):
+        button = deck.get_by_role("button", name=name, exact=True)
+        expect(button).to_have_attribute("aria-disabled", "true")
+        button.click(force=True)
+        expect(line_of(cockpit)).to_contain_text(f"{name}: ")
+        expect(line_of(cockpit)).to_contain_text("Let it through")
+    for theme in ("Dark", "Light"):
+        notebook.theme(f"JupyterLab {theme}")
+        for width in (1100, 700, 480):
+            widen(cockpit, width)
+            screenshot(cockpit, f"state-crank-{theme}-{width}".lower())
+            assert overflow(cockpit) == [], width
+    crank.get_by_role("button", name="Let it through").click()
+    expect(state).to_have_text("Standing")
+    run = deck.get_by_role("button", name="Run", exact=True)
+    expect(run).to_have_attribute("aria-disabled", "false")
+    run.click()
+    expect(state).to_have_text("Running")

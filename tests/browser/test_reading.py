@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 import pytest
 
@@ -11,6 +13,8 @@ from .driver import expect
 from .lab import line_of, panel_in, screenshot
 
 _FOCUSABLE = "button:visible, input:visible, select:visible, [tabindex='0']:visible"
+_COLOURS = """(canvas) => new Set(
+  canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size"""
 PLAIN = 'import ipywidgets; ipywidgets.Button(description="plain")'
 
 
@@ -83,7 +87,15 @@ def test_voila(voila_server, page, cockpit_notebook):
     timeline.get_by_role("button", name="Pause", exact=True).click()
     expect(cockpit.locator(".rn-state")).to_contain_text("Standing")
     timeline.get_by_role("button", name="Snapshot now", exact=True).click()
-    expect(panel_in(cockpit, "field")).to_contain_text("Stored")
+    field = panel_in(cockpit, "field")
+    expect(field).to_contain_text("Stored")
+    box = field.locator(".rn-pic .rn-box")
+    expect(box).to_have_attribute("data-name", re.compile("^checkpoint_0_step_"))
+    assert box.locator("canvas.rn-pixels").evaluate(_COLOURS) > 10
+    cockpit.get_by_role("button", name="Disturb a cell").click()
+    box.click(position={"x": 50, "y": 60})
+    expect(line_of(cockpit)).to_contain_text(re.compile(r"Disturbed cell y \d+, x \d+ of actor 0"))
+    page.keyboard.press("Escape")
     assert unnamed_controls(cockpit) == []
     for width in (1280, 480):
         page.set_viewport_size({"width": width, "height": 900})

@@ -79,14 +79,18 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
     # Nothing of an equal pair may be seen, on either page; and a switch needs no message.
     notebook.python("session.panel('compare').against = 'newest'")
     expect(compare.get_by_text("Equal in every bit")).to_be_visible()
+    notebook.page.wait_for_timeout(2500)
+    notebook.page.evaluate("() => { window.sent = 0; }")
     for theme, colours in (("JupyterLab Dark", "berlin"), ("JupyterLab Light", "PuOr_r")):
         notebook.theme(theme)
         for panel in (field, compare):
             expect(panel.locator(".rn-box").first).to_have_attribute("data-map", colours)
+        assert notebook.page.evaluate("() => window.sent") == 0
         zero, page = compare.locator("canvas.rn-pixels").first.evaluate(_ZERO)
         assert abs(zero - page) < 0.1, (theme, zero, page)
         screenshot(notebook.output(2), f"stage-{colours}")
         assert canvas.evaluate(_DIGEST) == notebook.python(f"print(expected({colours!r}))")
+        notebook.page.evaluate("() => { window.sent = 0; }")
 
 
 _OWN = """

@@ -153,7 +153,7 @@ def test_fifty_runs_of_a_cell_leak_neither_threads_nor_widgets(tmp_path, monkeyp
         run[1] = i
         session = rn.Session(rn.actors.Life((8, 8)), config=config)
         session.snapshot(0)
-        kept.append((session, session.panel("actor")))
+        kept.append((session, session.panel()))
         counts.append((threading.active_count(), len(_instances)))
     threads, widgets = zip(*counts, strict=True)
     assert max(threads[5:]) <= min(threads[5:]) + 2

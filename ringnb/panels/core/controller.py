@@ -33,6 +33,7 @@ from ringnb.panels.core.film import Pictures
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
 from ringnb.panels.core.news import News, trouble_key
+from ringnb.panels.core.pace import Pace
 from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.watched import Watched, session_of
@@ -90,7 +91,7 @@ class Controller:
         self.switchboard = board = Switchboard(self._poke)
         self.board, self.hand, self._messages = board.board, board.hand, board.messages
         self.say, self.settle, self.set_flags = board.say, board.settle, board.set_flags
-        self.hand.on_msg(lambda *_: self.note_use())
+        self.hand.on_msg(self._on_message)
         self.do, self.on_do, self.download = board.do, board.on_do, board.download
         self._used_at, self._state_at = time.monotonic(), 0.0
         self._beat, self._beat_at = 0, 0.0
@@ -119,7 +120,9 @@ class Controller:
         self.on_do("choose", self._on_choose)
         self.on_do("say.history", self._on_history)
         self.on_do("say.seen", self._on_seen)
+        self.on_do("stage.came", lambda _, args: self.pace.note_arrival(int(args["n"])))
         self.extents = Extents()
+        self.pace = Pace(self.profile.scrub_s)
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
         self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
@@ -195,6 +198,11 @@ class Controller:
         """Note that the user is there, and refresh soon."""
         self._used_at = time.monotonic()
         self.display.poke()
+
+    def _on_message(self, _hand: Any, content: Any, _buffers: Any) -> None:
+        """Note what a user did; what a page asks for by itself has no id."""
+        if "id" in content:
+            self.note_use()
 
     def choose(self, key: str, name: str) -> None:
         """Choose a checkpoint by its name, or with "" the newest, whichever that is."""

@@ -24,6 +24,7 @@ class Profile:
     picture_bytes: int = 68_000  # the size that a picture aims at
     follow_s: float = 2.0  # between two pictures of the newest checkpoint
     scrub_s: float = 0.125  # between two pictures while the playhead is dragged
+    map_s: float = 1.0  # between two maps, or cards, of all actors
     small_pictures: int = 60  # that a page gets at once
     # Free-running actors are paused after so many seconds without any use of the panels.
     idle_pause_s: float | None = None
@@ -34,10 +35,11 @@ class Profile:
 PROFILES = {
     "default": Profile(),
     "binder": Profile(
-        refresh_s=0.5,
+        refresh_s=1.0,
         picture_bytes=30_000,
         follow_s=5.0,
         scrub_s=0.5,
+        map_s=4.0,
         idle_pause_s=120.0,
         store_bytes=64 << 20,
         small_pictures=12,

@@ -159,5 +159,4 @@ def _stored(state: SessionState) -> str:
         return f"Nothing is stored yet: a checkpoint is made every {steps:,} steps"
     if state.due_s is None or not state.config.enabled:
         return "Nothing is stored yet: checkpoints are made only when asked for"
-    due = f"in {state.due_s:.1f} s" if state.due_s >= 0.05 else "now"
-    return f"Nothing is stored yet: the first checkpoint is due {due}"
+    return f"Nothing is stored yet: the first checkpoint is due {state.due}"

@@ -86,6 +86,15 @@ class SessionState:
     fields: frozenset[str]  # names of all actors' fields
 
     @property
+    def due(self) -> str:
+        """When the manager has something to do, in words that change once a second; "" if never."""
+        if self.due_s is None:
+            return ""
+        if self.due_s > 1:
+            return f"in {math.ceil(self.due_s)} s"
+        return "within a second" if self.due_s >= 0.05 else "now"
+
+    @property
     def ended(self) -> bool:
         """Whether the session is closed or its kernel is dead."""
         return self.life != _RUNNING

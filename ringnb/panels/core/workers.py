@@ -84,6 +84,11 @@ class Drawer(BackgroundThread):
             self._newest[kind] = job
             self._changed.notify()
 
+    def waits(self, kind: str) -> bool:
+        """Return whether a job waits to be begun. Any thread."""
+        with self._changed:
+            return kind in self._newest
+
     def stop(self) -> None:
         """Drop what waits and end the thread."""
         with self._changed:

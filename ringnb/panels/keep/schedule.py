@@ -185,9 +185,10 @@ class CheckpointPanel(Panel):
             "done": f"{s.completed} committed, {s.failed} failed",
             "stored": f"{counted(count, 'checkpoint')}, {format_bytes(nbytes)}",
         }
-        self.put(self.heading, due=f"next {due}" if due.startswith(("in ", "now")) else due)
+        self.put(self.heading, due=f"next {due}" if due == state.due else due)
         stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns
-        rows = [list(fact) for fact in facts.items()]
+        # A cockpit says them elsewhere.
+        rows = [list(fact) for fact in facts.items()] if self.alone else []
         self.put(self.words, cost=_cost_words(stall_ns, _last_ms(state)), facts=rows)
         self.flags(
             snapshot=button_state(state.ended, state.life),
@@ -220,10 +221,7 @@ def _schedule_words(state: SessionState) -> tuple[str, str]:
     if state.ended:
         return "off", "nothing runs that could be saved"
     if state.config.enabled:
-        due = "nothing to do"
-        if state.due_s is not None:
-            due = f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
-        return f"on, every {state.config.interval_s:g} s", due
+        return f"on, every {state.config.interval_s:g} s", state.due or "nothing to do"
     by_steps = [(a, a.every) for a in state.actors if a.every is not None]
     if by_steps:
         at = [f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]

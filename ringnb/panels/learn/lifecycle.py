@@ -15,7 +15,7 @@ from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import button_state
-from ringnb.panels.learn.lifecycle_scene import MOST_REQUESTS, due_words, scene_of, times_of
+from ringnb.panels.learn.lifecycle_scene import MOST_REQUESTS, scene_of, times_of
 from ringnb.panels.learn.widgets import CrankHandle, LifeMap
 from ringnb.session.crank import POSITIONS, TURNS, Crank
 from ringnb.session.session import Session
@@ -129,7 +129,7 @@ class LifecyclePanel(Panel):
             self.view,
             scene=scene_of(state, selected, self._last_positions, self._controller.slot),
             times=times_of(state.events),
-            due=due_words(state),
+            due="" if state.ended or not state.config.enabled else state.due,
         )
 
     def dispose(self) -> None:

@@ -12,7 +12,7 @@ from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STATIONS, Event, Life
 from ringnb.panels.core.requests import requests_of, stage_times
 from ringnb.panels.core.state import SessionState
 
-__all__ = ["MOST_REQUESTS", "due_words", "scene_of", "times_of"]
+__all__ = ["MOST_REQUESTS", "scene_of", "times_of"]
 
 MOST_REQUESTS = 8
 
@@ -120,13 +120,6 @@ def scene_of(
         "copied": _duration(stall_ns) if stall_ns else "",
         "by_hand": not by_service,
     }
-
-
-def due_words(state: SessionState) -> str:
-    """Say when the manager has something to do next."""
-    if state.ended or not state.config.enabled or state.due_s is None:
-        return ""
-    return f"in {state.due_s:.1f} s" if state.due_s > 0 else "now"
 
 
 def _until_end(events: Sequence[Event]) -> list[Event]:

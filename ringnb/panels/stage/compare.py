@@ -47,7 +47,7 @@ class ComparePanel(Panel):
         """Make the widgets."""
         self._made_of: tuple[Any, ...] = ()  # what is below
         self._found: tuple[list[tuple[str, str]], CheckpointInfo | None] = ([], None)
-        self.feed = Feed(self._controller, self.key)
+        self.feed = Feed(self._controller, self.key, before=FieldPanel.key)
         self.picture = self.feed.picture
         for action in ("against", "how", "hold"):
             self._controller.on_do(f"stage.{action}", self._do)

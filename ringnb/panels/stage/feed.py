@@ -21,16 +21,17 @@ __all__ = ["Feed", "send_again"]
 class Feed:
     """Keeps one picture up to date. `want`, `outdate` and `clear` are the display loop's thread's.
 
-    Pictures are drawn on the drawer's thread, the newest wish first, at most a few a second: while a
-    playhead is dragged each wish replaces the one before, and the last one is drawn in any case.
+    Pictures are drawn on the drawer's thread, the newest wish first, at the controller's `Pace`: while
+    a playhead is dragged each wish replaces the one before, and the last one is drawn in any case. One
+    with a `before` lets that one go first, so that it is drawn when a drag rests.
     """
 
-    def __init__(self, controller: Controller, key: str) -> None:
+    def __init__(self, controller: Controller, key: str, before: str = "") -> None:
         self.picture = Picture()
         self._controller = controller
-        self._key = key
+        self._key, self._before = key, before
         self._asked: tuple[Any, ...] | None = None
-        self._asked_at = self._drawn_at = 0.0
+        self._asked_at = 0.0
         # The newest wish, from the display loop's thread to the drawer's.
         self._lock = threading.Lock()
         self._wish: tuple[Sequence[CheckpointInfo], Callable[[], Drawn]] | None = None
@@ -65,9 +66,11 @@ class Feed:
 
     def _draw(self) -> None:
         """On the drawer's thread, which nothing that it raises may end."""
-        rest_s = self._drawn_at + self._controller.profile.scrub_s - time.monotonic()
-        if rest_s > 0:
-            time.sleep(rest_s)  # newer wishes replace this one meanwhile
+        pace, drawer = self._controller.pace, self._controller.drawer
+        pace.wait()  # newer wishes replace this one meanwhile
+        if drawer.waits(self._before):
+            drawer.submit(self._key, self._draw)
+            return
         with self._lock:
             wish, self._wish = self._wish, None
         if wish is None:
@@ -76,7 +79,8 @@ class Feed:
         controller, problem = self._controller, f"picture:{self._key}"
         try:
             drawn = draw()
-            self._put(info=drawn.page_info(), pixels=drawn.pixels, more=drawn.more)
+            info = {**drawn.page_info(), "n": pace.begin()}
+            self._put(info=info, pixels=drawn.pixels, more=drawn.more)
         except (CheckpointCorrupt, CheckpointNotFound, ValueError, KeyError, OSError) as error:
             if isinstance(error, CheckpointCorrupt):
                 for e in checkpoints:
@@ -90,7 +94,6 @@ class Feed:
             controller.say("problem", f"Drawing: {error!r}", key=problem)
         else:
             controller.settle(problem, "the next picture")
-        self._drawn_at = time.monotonic()
         controller.display.poke()
 
     def send_again(self) -> None:

@@ -9,7 +9,7 @@ import weakref
 from dataclasses import replace
 
 import pytest
-from front_end import flag, press, told, troubles
+from front_end import do, flag, press, told, troubles
 from waiting import until
 
 import ringnb as rn
@@ -133,7 +133,13 @@ def test_the_binder_profile_caps_the_store_and_pauses_actors_without_a_user(tmp_
         panel = session.panel("actor")
         assert "keep_within(67108864)" in repr(session.manager.config.policy)
         session.resume()
-        until(lambda: told(panel, "were not used for 0.5 s"))  # it has seen them run
+
+        def paused():
+            """Whether they are, while a page asks for what it needs by itself, which is no use of it."""
+            do(panel, "stage.came", n=1)
+            return told(panel, "were not used for 0.5 s")
+
+        until(paused)  # it has seen them run
         until(lambda: not session.counters(0).running)
     monkeypatch.setenv("RINGNB_PROFILE", "moon")
     with rn.Session(rn.actors.Life((16, 16)), storage=rn.ZarrStorage("memory://p")) as session:

@@ -21,12 +21,12 @@ async function render({ model, el }) {
 
   // -- the playhead ------------------------------------------------------------------------------
   let sent = 0, sending = 0, resting = 0;
-  const tell = () => {
+  const tellPlayhead = () => {
     clearTimeout(sending);
     const wait = sent + SEND_MS - performance.now();
     if (wait > 0) {
       state.moved = "is not sent yet"; // so that no answer to what was sent before takes the playhead back
-      sending = setTimeout(tell, wait);
+      sending = setTimeout(tellPlayhead, wait);
       return;
     }
     sent = performance.now();
@@ -45,7 +45,7 @@ async function render({ model, el }) {
     drawPlayhead();
     clearTimeout(resting);
     resting = setTimeout(speak, REST_MS);
-    tell();
+    tellPlayhead();
   };
   const toMark = (by) => {
     const mark = neighbour(marks, way(), state.step, by);
@@ -152,7 +152,7 @@ async function render({ model, el }) {
     wishing = setTimeout(() => {
       if (!root.isConnected || !root.checkVisibility()) return;
       const { keys, traces } = film.lacking(drawing.wanted());
-      if (keys.length || traces.length) ask("look.film", { keys, traces });
+      if (keys.length || traces.length) tell(hand, "look.film", { keys, traces });
     }, REST_MS);
   };
 
@@ -163,7 +163,7 @@ async function render({ model, el }) {
 
   // -- what comes from the kernel ----------------------------------------------------------------
   const takeMarks = () => {
-    if (!marks.take(model.get("marks"))) ask("look.marks");
+    if (!marks.take(model.get("marks"))) tell(hand, "look.marks", {});
     later();
   };
   const takeLanes = () => {

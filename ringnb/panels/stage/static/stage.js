@@ -46,11 +46,18 @@ function complete(model) {
     return bytes?.byteLength > 4 && new DataView(bytes.buffer, bytes.byteOffset + bytes.byteLength - 4).getUint32(0) === sum;
   });
 }
+// Tell that a picture has come: the next one waits for that.
+function tellItCame({ hand }, model) {
+  const { n } = model.get("info");
+  if (model.rnCame === n) return;
+  model.rnCame = n;
+  tell(hand, "stage.came", { n });
+}
 // Have what is shown sent once more, if its pixels do not come.
-function askAgain({ board, hand }, model, key) {
+function askAgain({ hand }, model, key) {
   const { sums } = model.get("info");
   setTimeout(() => {
-    if (model.get("info").sums === sums && !complete(model)) send(board, hand, "stage.again", { of: key });
+    if (model.get("info").sums === sums && !complete(model)) tell(hand, "stage.again", { of: key });
   }, 1000);
 }
 // The pixels of a data model, unpacked once for all its views.
@@ -268,6 +275,7 @@ async function renderPicture(context, place) {
       return;
     }
     if (!complete(picture)) { askAgain(context, picture, "field"); return; }
+    tellItCame(context, picture);
     if (info.own) { showOwn(info); return; }
     ends();
     for (const label of [coloursLabel, rangeLabel]) label.hidden = false;
@@ -457,6 +465,7 @@ async function renderCompare(context, place) {
     for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? ` · ${count(info.bad)} not finite` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? text : ""); node.title = there ? text : ""; }
     if (!there) { shown = null; for (const node of [two, edge, swipe, one]) node.hidden = true; return; }
     if (!complete(compare)) { askAgain(context, compare, "compare"); return; }
+    tellItCame(context, compare);
     const asked = compare.get("pixels");
     let found;
     try { found = await pixelsOf(compare); } catch (error) { setText(verdict, `This cannot be shown: ${error.message}`); return; }
