@@ -50,6 +50,8 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 if TYPE_CHECKING:
     from ringnb import actors, plots
     from ringnb import panels as panels  # not in __all__: it needs an extra
+    from ringnb.actors.link import Link
+    from ringnb.actors.region import Region
     from ringnb.session.recorder import Recorder
     from ringnb.session.session import Session
     from ringnb.session.signals import checkpoint_on_signal
@@ -68,7 +70,9 @@ __all__ = [
     "CheckpointWarning",
     "CommandRefused",
     "KernelStopped",
+    "Link",
     "Recorder",
+    "Region",
     "Report",
     "RingnbError",
     "Session",
@@ -103,6 +107,10 @@ def __getattr__(name: str) -> Any:
         from ringnb.session import session  # noqa: PLC0415 - brings in Numba
 
         value: Any = session.Session
+    elif name in ("Link", "Region"):
+        from ringnb.actors import link  # noqa: PLC0415 - the models bring in Numba
+
+        value = getattr(link, name)
     elif name == "Recorder":
         from ringnb.session import recorder  # noqa: PLC0415 - likewise
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ringnb.actors.base import Actor
 from ringnb.errors import KernelStopped
+from ringnb.kernel.deal import Deal
 from ringnb.messages.commands import Reply
 
 __all__ = [
@@ -168,6 +169,8 @@ class AbstractKernel(ABC):
     """
 
     name: str
+    deal: Deal
+    """Which lane each actor is in, and which actors are linked."""
     patience_s = 10.0
     """How many seconds `stop` waits for a step that is being computed."""
 
@@ -310,6 +313,15 @@ class AbstractKernel(ABC):
 
         It is one buffer per lane: own it (`KernelClient.loading`) from asking for it until the reply
         is there. What it holds afterwards is undefined, and it may be another buffer next time.
+        """
+
+    @abstractmethod
+    def region_buffer(
+        self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> npt.NDArray[Any]:
+        """Return the beginning of the restore buffer, where a region's values lie, as such an array.
+
+        Own it as the whole, from asking for it until the reply to READ_REGION or WRITE_REGION is there.
         """
 
     @abstractmethod

@@ -30,6 +30,7 @@ from ringnb.kernel.base import (
     SnapshotFacts,
 )
 from ringnb.kernel.checksum import checksum_words
+from ringnb.kernel.deal import Deal
 from ringnb.kernel.layout import LINE
 from ringnb.kernel.ring import advance, bump, load_word, peek, push, replies_waiting, store_word
 from ringnb.messages.commands import Reply
@@ -55,7 +56,7 @@ class LaneKernel(AbstractKernel):
     """A kernel whose rings, control words and staging buffers the host can address.
 
     It has `lanes` lanes with `width` threads or blocks each and rings of `capacity` slots, a power of
-    two; slots are dealt out to the lanes in turn.
+    two; `deal` says which actors are in which.
     """
 
     lost_in_fork = "threads"
@@ -64,8 +65,12 @@ class LaneKernel(AbstractKernel):
     _controls: Sequence[layout.Words]
     """Per lane: its control words."""
 
-    def __init__(self, actors: Sequence[Actor], lanes: int, width: int, capacity: int) -> None:
+    def __init__(
+        self, actors: Sequence[Actor], deal: Deal, lanes: int, width: int, capacity: int
+    ) -> None:
         super().__init__(actors)
+        self.deal = deal
+        deal.out(lanes)
         self._n_lanes = lanes
         self._width = width
         self._capacity = capacity
@@ -84,10 +89,12 @@ class LaneKernel(AbstractKernel):
 
     def lane_of(self, slot: int) -> int:
         """Return the lane that owns a slot."""
-        return slot % self._n_lanes
+        places = self.deal.place_of  # any lane refuses a slot that does not exist
+        return places[slot][0] if 0 <= slot < len(places) else 0
 
     def _row(self, slot: int) -> tuple[Any, int]:
-        return self._memory[slot % self._n_lanes], slot // self._n_lanes
+        lane, row = self.deal.place_of[slot]
+        return self._memory[lane], row
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -251,8 +258,8 @@ class LaneKernel(AbstractKernel):
         """Return where every actor is, by slot: copies. Any thread."""
         steps, epochs, running = np.zeros((3, len(self.actors)), np.int64)
         for lane in range(self._n_lanes):
-            to = slice(lane, None, self._n_lanes)  # the slots of a lane, see `_row`
-            n = len(steps[to])
+            to = self.deal.slots[lane]
+            n = len(to)
             # Plain loads: an aligned word is never torn, and the next look comes in a second.
             words = self._memory[lane].words[: n * layout.ACTOR_WORDS].reshape(n, -1)
             steps[to], epochs[to] = words[:, layout.W_STEP], words[:, layout.W_EPOCH]
@@ -314,6 +321,14 @@ class LaneKernel(AbstractKernel):
         # No lock: the garbage collector may run this on a thread that is anywhere, with any lock held.
         bump(self._controls[lane], layout.RETURNED + index * LINE)
 
+    def region_buffer(
+        self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> npt.NDArray[Any]:
+        """Return the beginning of the restore buffer, where a region's values lie, as such an array."""
+        if not self._memory[self.lane_of(slot)].staging:
+            self.check_alive()  # the memory was released
+        return np.ndarray(shape, dtype, buffer=self._memory[self.lane_of(slot)].restore)
+
     def params_buffer(self, slot: int) -> npt.NDArray[np.float64]:
         """Return the writable parameters that a RESTORE or SET_PARAMS to this slot reads."""
         memory, row = self._row(slot)
@@ -353,12 +368,13 @@ class LaneKernel(AbstractKernel):
         )
 
 
-def check_sizes(actors: Sequence[Actor], lanes: object, capacity: object) -> None:
+def check_sizes(deal: Deal, lanes: object, capacity: object) -> None:
     """Check what every backend asks of a kernel's numbers; `TypeError` or `ValueError` if one fails."""
-    if not actors:
+    if not deal.groups:
         msg = "a kernel needs at least 1 actor, got none"
         raise ValueError(msg)
-    check_int(lanes, "lanes", 1, len(actors), why="at most one lane per actor")
+    why = "at most one lane per actor, or group of linked ones"
+    check_int(lanes, "lanes", 1, len(deal.groups), why=why)
     slots = check_int(capacity, "ring capacity", 2, 2**16, why="slots of a ring")
     if slots & (slots - 1):
         msg = f"ring capacity {slots} is not a power of two: use 64, say"

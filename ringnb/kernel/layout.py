@@ -130,12 +130,21 @@ ACTOR_WORDS = LINE
     C_REACH,  # a `ringnb.kernel.cpu.passes.Pass`, in three columns
     C_DEPTH,
     C_TILE,
-) = range(48)
-C_REDUCE_FNS = 48  # the first of MAX_REDUCTIONS columns
+    C_NEXT,  # rows to the next of the actors that it is linked with, which are a ring; 0: it is alone
+    C_LINKS,  # the first of its group's links, with the actor that leads the group
+    C_LINK_COUNT,  # how many there are; 0 with the others
+    C_SLICE_NS,  # how long it was stepped in this slice; on a CPU
+) = range(52)
+C_REDUCE_FNS = 52  # the first of MAX_REDUCTIONS columns
 C_STAGE_FNS = (
     C_REDUCE_FNS + MAX_REDUCTIONS
 )  # the first of MAX_STAGES columns: what computes each stage
 TABLE_COLUMNS = C_STAGE_FNS + MAX_STAGES
+
+# Columns of a lane's links, of which K_ON alone changes: only the lane's leader reads and writes them.
+# A region is the four words of `ringnb.kernel.regions`.
+K_FROM, K_FROM_REGION, K_TO, K_TO_REGION, K_EVERY, K_ON = 0, 1, 5, 6, 10, 11
+LINK_COLUMNS = 12
 
 # Behind an actor's live parameters, written by the thread that steps it: what an update with checked
 # indices did wrong. The cell plus 1, counted along the grid, or 0; the step, and the stage in it.
@@ -343,6 +352,7 @@ class LaneMemory:
         self.h2k: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
         self.k2h: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
         self.table: Words = np.zeros((n, TABLE_COLUMNS), np.int64)
+        self.links: Words = np.zeros((0, LINK_COLUMNS), np.int64)
         self.words: Words = np.zeros(n * ACTOR_WORDS, np.int64)
         self.params: npt.NDArray[np.float64] = np.zeros((n, PARAMS_COLUMNS))
         self.params_in: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))

@@ -25,13 +25,14 @@ __all__ = [
     "record_held_at",
     "record_load",
     "record_steps",
+    "record_time",
     "release",
 ]
 
 NEVER = 2**62  # a time, nanoseconds
 
 # What is left to do for a command that `apply_command` allowed.
-DONE, INJECT, SET_PARAMS, LOAD, CAPTURE = range(5)
+DONE, INJECT, SET_PARAMS, LOAD, CAPTURE, READ, WRITE, SET_LINK = range(8)
 
 TOLD, ENDING = 1, 2  # of the column C_AT_TOLD
 
@@ -50,6 +51,9 @@ _HOLD_EVERY = int(Command.HOLD_EVERY)
 _HOLD_AT = int(Command.HOLD_AT)
 _SNAPSHOT = int(Command.SNAPSHOT)
 _RESTORE = int(Command.RESTORE)
+_READ_REGION = int(Command.READ_REGION)
+_WRITE_REGION = int(Command.WRITE_REGION)
+_SET_LINK = int(Command.SET_LINK)
 _OK = int(Status.OK)
 _UNKNOWN = int(Status.UNKNOWN_COMMAND)
 _NO_ACTOR = int(Status.NO_ACTOR)
@@ -133,8 +137,23 @@ def apply_command(table: Any, row: int, kind: int, argument: int, at: int) -> An
                 table[row, layout.C_AT_TOLD] = ENDING
             elif table[row, layout.C_AT_TOLD] == ENDING:
                 table[row, layout.C_AT_TOLD] = TOLD
+    elif kind == _READ_REGION:
+        left = READ
+    elif kind == _WRITE_REGION:
+        left = WRITE
+    elif kind == _SET_LINK:
+        left = SET_LINK
     else:
         status = _UNKNOWN
+    if kind in (_RUN_STEPS, _PAUSE, _RESUME, _SET_PACE, _DESTROY):
+        # Linked actors run, and keep a pace, as one.
+        other = row + table[row, layout.C_NEXT]
+        while other != row:
+            table[other, layout.C_FREE] = table[row, layout.C_FREE]
+            table[other, layout.C_BUDGET] = table[row, layout.C_BUDGET]
+            table[other, layout.C_PACE_NS] = table[row, layout.C_PACE_NS]
+            table[other, layout.C_NEXT_NS] = table[row, layout.C_NEXT_NS]
+            other += table[other, layout.C_NEXT]
     return status, value, left
 
 
@@ -203,32 +222,48 @@ def record_load(table: Any, row: int, kind: int, step: int) -> None:
     if kind != _RESTORE:
         table[row, layout.C_FREE] = 0
     table[row, layout.C_EXISTS] = 1
+    other = row + table[row, layout.C_NEXT]
+    while other != row:  # linked actors run as one
+        table[other, layout.C_BUDGET] = 0
+        table[other, layout.C_FREE] = table[row, layout.C_FREE]
+        other += table[other, layout.C_NEXT]
 
 
 def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
-    """Decide how many steps an existing actor takes now, in a slice of about `slice_ns`.
+    """Decide how many steps an actor takes now, with those linked with it, in a slice of `slice_ns`.
 
     Returns the steps, 0 for none, and the time at which it may step again, 0 for at once; times are
     those of the clock that gave `begin`, nanoseconds.
     """
     budget = table[row, layout.C_BUDGET]
-    if (budget == 0 and table[row, layout.C_FREE] == 0) or table[row, layout.C_STEP] >= MAX_STEP:
+    if budget == 0 and table[row, layout.C_FREE] == 0:
         return 0, NEVER
-    step, every = table[row, layout.C_STEP], table[row, layout.C_EVERY]
-    room = MAX_STEP - step
-    if every > 0:
-        beyond = step % every
-        if beyond == 0 and table[row, layout.C_LET_GO] != step:
-            return 0, NEVER  # until it is released
-        room = min(room, every - beyond)
-    at = table[row, layout.C_AT]
-    if at > 0:
-        if at == step:
-            return 0, NEVER
-        room = min(room, at - step)
+    room, step_ns = MAX_STEP, 0
+    member = row
+    while True:
+        step, every = table[member, layout.C_STEP], table[member, layout.C_EVERY]
+        room = min(room, MAX_STEP - step)
+        if every > 0:
+            beyond = step % every
+            if beyond == 0 and table[member, layout.C_LET_GO] != step:
+                return 0, NEVER  # until it is released
+            room = min(room, every - beyond)
+        at = table[member, layout.C_AT]
+        if at > 0:
+            if at == step:
+                return 0, NEVER
+            room = min(room, at - step)
+        if table[member, layout.C_EXISTS] == 0:
+            room = 0
+        step_ns += table[member, layout.C_STEP_NS]
+        member += table[member, layout.C_NEXT]
+        if member == row:
+            break
+    if room == 0:
+        return 0, NEVER
     count = 1  # the first slice measures what a step costs
-    if table[row, layout.C_STEP_NS] > 0:
-        count = max(1, slice_ns // table[row, layout.C_STEP_NS])
+    if step_ns > 0:
+        count = max(1, slice_ns // step_ns)
     count = min(count, room)
     pace = table[row, layout.C_PACE_NS]
     if pace > 0:
@@ -244,14 +279,18 @@ def plan_slice(table: Any, row: int, begin: int, slice_ns: int) -> Any:
     return count, (table[row, layout.C_NEXT_NS] if pace > 0 else 0)
 
 
-def record_steps(table: Any, row: int, count: int, elapsed_ns: int) -> None:
+def record_steps(table: Any, row: int, count: int) -> None:
     """Record that an actor took `count` steps."""
-    # A GPU's clock may count in microseconds, and then measures 0 for what took nearly one. Taken for
-    # less than two ticks, a few quick steps would make the next slice a thousand times too long.
-    table[row, layout.C_STEP_NS] = max(1, max(elapsed_ns, 2 * _TICK_NS) // count)
-    table[row, layout.C_BUSY_NS] += elapsed_ns
     table[row, layout.C_STEP] += count
     if count * table[row, layout.C_STAGES] % 2 == 1:  # the levels swap after every stage
         table[row, layout.C_CUR] = 1 - table[row, layout.C_CUR]
     if table[row, layout.C_BUDGET] > 0:
         table[row, layout.C_BUDGET] -= count
+
+
+def record_time(table: Any, row: int, count: int, elapsed_ns: int) -> None:
+    """Record how long an actor took for `count` steps."""
+    # A GPU's clock may count in microseconds, and then measures 0 for what took nearly one. Taken for
+    # less than two ticks, a few quick steps would make the next slice a thousand times too long.
+    table[row, layout.C_STEP_NS] = max(1, max(elapsed_ns, 2 * _TICK_NS) // count)
+    table[row, layout.C_BUSY_NS] += elapsed_ns

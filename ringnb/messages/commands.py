@@ -55,6 +55,11 @@ class Command(IntEnum):
     # whatever step, and none ends. Value: staging index.
     SNAPSHOT = 20
     RESTORE = 21  # argument 0: step of the state in the lane's restore buffer
+    # Values of a region, to and from the lane's restore buffer, one behind the other. Arguments: see
+    # `ringnb.kernel.regions`; value: bytes.
+    READ_REGION = 22
+    WRITE_REGION = 23
+    SET_LINK = 24  # argument 0: the number of a link in the lane; argument 1: whether it is joined
     TERMINATE = 99
     # Only ever replies, unsolicited.
     BUDGET_DONE = 100  # a step budget was used up

@@ -3,8 +3,11 @@
 Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses these modules, except
 `recorder`, which does without it, and the last, which uses it::
 
+    remaking          what a session takes over from the one in whose place it is
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
+    stepping          steps that a caller waits for
+    linking           which links between actors are joined
     live_copy         a copy of the live state that nobody commits
     reporter          the thread that records numbers at every so many steps
     closing           the last checkpoint, and the end of everything
@@ -22,6 +25,7 @@ Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses
     change_tracking   which actors have nothing new to save
     failures          one warning for a full disk, not hundreds
     fault_injection   the switches behind `Session.faults`
+    glance            all counters, read from the parts that keep them
     statistics        the counters behind `Session.statistics`
     recorder          checkpoints of a loop that is no kernel of ours, by the same manager
     notebook          a cell that is run again closes the session of its last run

@@ -7,11 +7,14 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ringnb._support.checks import check_int, check_number, is_integer
 from ringnb._support.environment import environment, git_commit
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of
+from ringnb.actors.link import Link
+from ringnb.actors.region import Place, Region
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.registration import RegisteredActor
@@ -24,6 +27,8 @@ from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
     "check_cell",
+    "check_region",
+    "check_values",
     "kernel_ids_of",
     "make_kernel",
     "period_ns_of",
@@ -78,6 +83,33 @@ def check_cell(at: object, shape: tuple[int, ...]) -> tuple[int, int, int]:
             raise ValueError(msg)
     z, y, x = (*((0,) * (3 - len(shape))), *(int(i) for i in at))
     return z, y, x
+
+
+def check_region(region: object, actor: Actor) -> Place:
+    """Return where a region lies in an actor's state; TypeError or ValueError if it is none of it."""
+    if not isinstance(region, Region):
+        msg = f"region must be a Region, such as Region('u', slice(0, 2)), got {region!r}"
+        raise TypeError(msg)
+    return region.place_in(actor)
+
+
+def check_values(values: npt.ArrayLike, place: Place) -> npt.NDArray[Any]:
+    """Return values for a region, of its shape and dtype; TypeError or ValueError if they do not fit."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "biufc":
+        msg = f"values must be numbers, got an array of {given.dtype}"
+        raise TypeError(msg)
+    try:
+        given = np.broadcast_to(given, place.shape)
+    except ValueError:
+        msg = f"values of shape {given.shape} do not fit a region of {place.shape} cells"
+        raise ValueError(msg) from None
+    with np.errstate(invalid="ignore", over="ignore"):  # told below
+        cast = given.astype(place.dtype)
+    if not np.can_cast(given.dtype, place.dtype, "same_kind") and not np.array_equal(cast, given):
+        msg = f"values of {given.dtype} do not fit a field of {place.dtype}: convert them first"
+        raise TypeError(msg)
+    return cast
 
 
 def period_ns_of(steps_per_second: object) -> int:
@@ -181,6 +213,7 @@ def say_that_it_starts_fresh(
 def make_kernel(
     backend: object,
     population: list[Actor],
+    links: Sequence[Link],
     lanes: int | None,
     width: int | None,
     ring_capacity: int,
@@ -205,6 +238,7 @@ def make_kernel(
         try:
             return CudaKernel(
                 population,
+                links=links,
                 lanes=lanes,
                 width=width,
                 capacity=ring_capacity,
@@ -222,7 +256,7 @@ def make_kernel(
         raise ValueError(msg)
     from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - compiled code, loaded when needed
 
-    return CpuKernel(population, lanes=lanes, width=width, capacity=ring_capacity)
+    return CpuKernel(population, links=links, lanes=lanes, width=width, capacity=ring_capacity)
 
 
 def warn_if_nothing_can_be_saved(manager: CheckpointManager) -> None:

@@ -11,16 +11,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from ringnb._support.off_main import warn_caller
+from ringnb.actors.region import Place, Region
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointError
 from ringnb.kernel.base import QueueFull
 from ringnb.kernel.client import KernelClient, ReplySink
+from ringnb.kernel.regions import region_words
 from ringnb.messages.commands import Command, Reply
 from ringnb.messages.events import Event, EventLog
 from ringnb.messages.simulated_time import SimulatedTime
@@ -75,6 +78,34 @@ class LiveState:
         sink = partial(self._injected, slot, what)
         self._reporter.take_waiting(slot)
         self._client.call(slot, Command.INJECT, (*cell, bits), sink=sink)
+
+    def read_region(self, slot: int, place: Place) -> npt.NDArray[Any]:
+        """Return the values of a region at a step boundary."""
+        words = region_words(self._kernel.actors[slot], place)
+        values = np.empty(place.shape, place.dtype)
+
+        def fill() -> tuple[Sequence[int], ReplySink]:
+            """Have the values copied as the reply comes in, while the buffer is this load's."""
+            buffer = self._kernel.region_buffer(slot, place.shape, place.dtype)
+            return words, lambda reply: np.copyto(values, buffer, where=reply.ok)
+
+        self._client.load(slot, Command.READ_REGION, fill)
+        return values
+
+    def write_region(
+        self, slot: int, region: Region, place: Place, values: npt.NDArray[Any]
+    ) -> None:
+        """Set the values of a region, which have its shape and dtype."""
+        words = region_words(self._kernel.actors[slot], place)
+        what = f"{region} written"
+
+        def fill() -> tuple[Sequence[int], ReplySink]:
+            """Put the values to where WRITE_REGION takes them from."""
+            self._kernel.region_buffer(slot, place.shape, place.dtype)[...] = values
+            return words, partial(self._injected, slot, what)
+
+        self._reporter.take_waiting(slot)
+        self._client.load(slot, Command.WRITE_REGION, fill)
 
     def time(self, slot: int) -> float | None:
         """Return the simulated time of an actor at its step now; None where a step has no length."""

@@ -710,6 +710,7 @@ class Recorder:
             being_written=writing,
             replies=0,
             events=self._events.appended,
+            links={},
         )
 
     @property

@@ -20,6 +20,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, final
 
+import numpy.typing as npt
+
 from ringnb._support.checks import (
     MAX_STEP,
     check_bool,
@@ -36,6 +38,8 @@ from ringnb._support.off_main import off_main, off_main_if_handled, prepare, war
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link
+from ringnb.actors.region import Region
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.report import Report
@@ -53,8 +57,11 @@ from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.closing import close_parts, save_last
 from ringnb.session.cut import CutWish, load_cut, prepare_cut, take_cut
 from ringnb.session.fault_injection import Faults
+from ringnb.session.glance import counters_of
 from ringnb.session.launching import (
     check_cell,
+    check_region,
+    check_values,
     kernel_ids_of,
     make_kernel,
     period_ns_of,
@@ -63,6 +70,7 @@ from ringnb.session.launching import (
     say_that_it_starts_fresh,
     warn_if_nothing_can_be_saved,
 )
+from ringnb.session.linking import Links
 from ringnb.session.live_copy import copy_state, make_state
 from ringnb.session.live_state import LiveState
 from ringnb.session.notebook import (
@@ -72,11 +80,13 @@ from ringnb.session.notebook import (
     remember,
     tell_all,
 )
+from ringnb.session.remaking import take_over
 from ringnb.session.reporter import RecentRows, ReportFunction, check_report_functions
 from ringnb.session.restore import prepare_restore
 from ringnb.session.service import SnapshotService
 from ringnb.session.snapshot import take_snapshot
 from ringnb.session.statistics import SessionStatistics, session_table
+from ringnb.session.stepping import run_budget
 from ringnb.session.supervision import Supervisor
 
 __all__ = ["Session"]
@@ -123,6 +133,11 @@ class Session:
         session, with all actors. Or if ``guard="pause"`` of the configuration pauses it. After three
         restarts from the same checkpoint it stays paused, with a `CheckpointWarning`. What was done is
         in `statistics`.
+    links : sequence of Link, default ()
+        Strips of state that go from one actor to another between two steps. Actors that they join,
+        directly or by others, step together, in one lane: `pause`, `resume`, `run_steps` and `set_pace`
+        of one are of all of them; a restore of one clears the step budget of all. All else is the
+        actor's own. So restore every one of them, from the same step.
 
     Raises
     ------
@@ -169,6 +184,7 @@ class Session:
         max_steps_per_second: float | None = None,
         kernel_ids: Sequence[str] | None = None,
         supervise: bool = False,
+        links: Sequence[Link] = (),
     ) -> None:
         self._closed = True  # until everything has started
         self._pid = os.getpid()
@@ -186,7 +202,7 @@ class Session:
         check_bool(service, "service")
         config = CheckpointConfig() if config is None else config
         grid: dict[str, Any] = {"lanes": lanes, "width": width, "ring_capacity": ring_capacity}
-        grid |= {"threads": threads, "device": device, "reserve": reserve}
+        grid |= {"threads": threads, "device": device, "reserve": reserve, "links": list(links)}
         self._options: dict[str, Any] = {
             **grid,
             "actor": population,
@@ -208,6 +224,7 @@ class Session:
         self._manager = CheckpointManager(config, storage, observer=self._events.append)
         self._supervisor = Supervisor(supervise, self._events, self._kernel, self._manager)
         self._service = SnapshotService(self._client, self._manager, self._events, self._changes)
+        self._links = Links(self._client, self._events)
         self._live = LiveState(
             *(self._client, self._manager, self._service.transport, self._changes, self._events),
             self._service.reporter,
@@ -312,10 +329,7 @@ class Session:
         with contextlib.suppress(Exception):
             self.close()
         new = Session(**self._options, config=self._manager.config)
-        for slot in range(len(self._kernel.actors)):
-            new._service.step_schedule.set(slot, self._service.step_schedule.interval(slot))
-            if new.pace(slot) != (pace := self.pace(slot)):
-                new.set_pace(pace, slot)
+        take_over(self, new)
         for slot, (every, functions) in self._service.reporter.wishes().items():
             new.report(every, slot, **functions)
         # All predecessors point to the newest, not to each other: those between can be collected.
@@ -440,23 +454,7 @@ class Session:
             msg = f"steps={steps} would count beyond 2**63 - 1 from step {self.current_step(slot)}"
             raise ValueError(msg)
         self._note_start([slot])
-        epoch = self._kernel.counters(slot).epoch
-        try:
-            target = self._client.call(slot, Command.RUN_STEPS, (steps,)).value
-
-            def done() -> bool:
-                c = self._kernel.counters(slot)
-                return c.step >= target or c.budget == 0 or c.epoch != epoch
-
-            if wait and not self._client.wait_until(done, limit):
-                msg = (
-                    f"slot {slot} is at step {self.current_step(slot)} of {target} after "
-                    f"{timeout:g} s; it goes on. Call pause({slot}) to stop it"
-                )
-                raise TimeoutError(msg)
-        except KeyboardInterrupt:
-            self._live.pause_interrupted(slot)
-            raise
+        run_budget(self._client, self._live, slot, steps, limit, wait=wait)
         return self.current_step(slot)
 
     def resume(self, slot: int | None = None) -> None:
@@ -496,7 +494,8 @@ class Session:
         """
         self._each(slot, Command.SET_PACE, (period_ns_of(max_steps_per_second),))
         for one in self._slots(slot):
-            self._paces[one] = max_steps_per_second
+            for linked in self._links.group(one):
+                self._paces[linked] = max_steps_per_second
 
     def pace(self, slot: int) -> float | None:
         """Return the limit of an actor's steps per second, as `set_pace` has set it.
@@ -641,6 +640,96 @@ class Session:
         self._check()
         self._note_start([slot])
         self._live.inject(slot, cell, amplitude)
+
+    @off_main
+    def read_region(self, slot: int, region: Region) -> npt.NDArray[Any]:
+        """Copy a part of an actor's state between two steps, without the rest.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        region : Region
+            Field and cells.
+
+        Returns
+        -------
+        array
+            The values, with the region's shape and the field's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `region` is none, or the actor has no such field or cells.
+        """
+        slot = self._slot(slot)
+        place = check_region(region, self._kernel.actors[slot])
+        self._check()
+        return self._live.read_region(slot, place)
+
+    @off_main
+    def write_region(self, slot: int, region: Region, values: npt.ArrayLike) -> None:
+        """Set a part of an actor's state between two steps.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        region : Region
+            Field and cells.
+        values : array-like
+            The values; they are broadcast to the region's shape, and must fit the field's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not allowed; nothing is written then.
+
+        Notes
+        -----
+        The rest of the state stays as it is: of a field with two levels, such as a wave's, also the
+        other level of these cells.
+        """
+        slot = self._slot(slot)
+        place = check_region(region, self._kernel.actors[slot])
+        checked = check_values(values, place)
+        self._check()
+        self._note_start([slot])
+        self._live.write_region(slot, region, place, checked)
+
+    @off_main_if_handled
+    def cut(self, link: Link) -> None:
+        """Copy along a link no more, from the present step of its actors on.
+
+        Parameters
+        ----------
+        link : Link
+            One of `links`.
+
+        Notes
+        -----
+        The actors still step together, so that `join` finds them at the same step. Checkpoints do not
+        record which links are joined.
+        """
+        self._check()
+        self._links.set(link, joined=False)
+
+    @off_main_if_handled
+    def join(self, link: Link) -> None:
+        """Copy along a link again that was cut, whenever it is due next.
+
+        Parameters
+        ----------
+        link : Link
+            One of `links`.
+        """
+        self._check()
+        self._links.set(link, joined=True)
+
+    @property
+    def links(self) -> dict[Link, bool]:
+        """The links between actors, and whether each is joined."""
+        return dict(self._links.joined)
 
     @off_main
     def set_params(self, slot: int, **changes: float) -> dict[str, float]:
@@ -1171,22 +1260,8 @@ class Session:
             A frozen copy. An exception of a background thread is left for the next call to raise.
         """
         slots = range(len(self._kernel.actors)) if slots is None else slots
-        backlog, with_kernel, writing = self._service.depths()
-        return SessionStatistics(
-            kernel=self._kernel.statistics(),
-            actors=tuple(map(self._kernel.counters, slots)),
-            times=tuple(map(self._live.glance_at_time, slots)),
-            reduced=tuple(map(self._service.transport.reduced.get, slots)),
-            pending=self._manager.pending_count,
-            completed=self._manager.total_completed,
-            failed=self._manager.total_failed,
-            waiting_to_send=backlog,
-            with_kernel=with_kernel,
-            being_written=writing,
-            replies=self._client.replies,
-            events=self._events.appended,
-            supervision=self._supervisor.counts,
-        )
+        parts = self._live, self._service, self._events, self._supervisor, self._links
+        return counters_of(self._client, *parts, slots)
 
     def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:
         """Return a panel over this session, for a notebook to display.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ringnb._support.text import counted, facts_table, rows_table
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link
 from ringnb.kernel.base import ActorCounters, KernelStatistics
 
 __all__ = ["CapturedNumbers", "SessionStatistics", "SupervisionCounts"]
@@ -94,6 +95,8 @@ class SessionStatistics:
         Replies taken off the K2H rings.
     events : int
         Events logged.
+    links : mapping of Link to bool
+        The links between actors, and whether each is joined.
     supervision : SupervisionCounts or None
         What ``supervise=True`` had to do; None without it.
     """
@@ -110,11 +113,12 @@ class SessionStatistics:
     being_written: int
     replies: int
     events: int
+    links: Mapping[Link, bool]
     supervision: SupervisionCounts | None = None
 
     def _repr_html_(self) -> str:
         k = self.kernel
-        running = sum(a.running for a in self.actors)
+        running, joined = sum(a.running for a in self.actors), sum(self.links.values())
         return facts_table(
             f"{counted(len(self.actors), 'actor')}, {running} of them running",
             {
@@ -129,6 +133,7 @@ class SessionStatistics:
                 f"(K2H), {k.ring_capacity} slots each",
                 "staging buffers on loan": sum(k.staging_taken),
                 "events": f"{self.events:,}",
+                **({"links": f"{joined} of {len(self.links)} joined"} if self.links else {}),
                 **({} if self.supervision is None else {"supervision": str(self.supervision)}),
                 **{
                     f"reductions of slot {slot}": str(numbers)

@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link
+from ringnb.actors.region import Region
 from ringnb.errors import CommandRefused, KernelStopped, Status
 from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.kernel.client import KernelClient
+from ringnb.kernel.regions import region_words
 from ringnb.messages.commands import Command, Reply
 from ringnb.testing.mixer import Mixer, advance, captured, restored
 
@@ -227,6 +230,77 @@ class KernelTests:
         with self.running() as client, pytest.raises(CommandRefused, match="out of range"):
             client.call(0, Command.INJECT, (*cell, 0))
 
+    def test_a_region_is_read_and_written_and_the_rest_stays(self) -> None:
+        with self.running(2, lanes=1) as client:
+            self.run(client, 1, 3)  # an odd step: the levels have changed places
+            state, _ = captured(client, 1)
+            for level, field in enumerate(("u", "u_previous")):
+                region = Region(field, slice(2, 5), slice(3, None))
+                found = state[level, 2:5, 3:]
+                np.testing.assert_array_equal(_read(client, 1, region), found)
+                _write(client, 1, region, -found)
+                np.testing.assert_array_equal(_read(client, 1, region), -found)
+                found *= -1
+            after, reply = captured(client, 1)
+            np.testing.assert_array_equal(after, state)
+            self.run(client, 1, 4)
+            expected = advance(state, reply.step, 4)
+            np.testing.assert_array_equal(captured(client, 1)[0], expected)
+
+    def test_a_region_outside_the_grid_is_refused(self) -> None:
+        with self.running() as client:
+            place = Region("u", slice(2, None)).place_in(client.kernel.actors[0])
+            what, z, y, x = region_words(client.kernel.actors[0], place)
+            for words in (
+                (what, z, y + 1, x),
+                (what, z, y, x + (1 << 32)),
+                (what, 0, y, x),
+                (what + 256 * 4, z, y, x),
+                (-1, z, y, x),
+            ):
+                with pytest.raises(CommandRefused, match="out of range"):
+                    client.call(0, Command.READ_REGION, words)
+
+    @pytest.mark.parametrize("depth", [1, 3])
+    def test_linked_actors_are_one(self, depth: int) -> None:
+        """A grid in two halves, with the last rows of each before the first of the other."""
+        nx, whole = self.shape[1], Mixer((10, self.shape[1])).start(5)
+        links = [
+            Link(source, Region(field, slice(5, 5 + depth)), 1 - source, into, depth)
+            for source in range(2)
+            for field, into in (
+                ("u", Region("u", slice(depth))),
+                ("u_previous", Region("u_previous", slice(depth))),
+            )
+        ]
+        kernel = self.make([Mixer((5 + depth, nx))] * 2, links=links, lanes=1)
+        kernel.launch()
+        try:
+            client = KernelClient(kernel)
+            for slot in range(2):
+                rows = np.arange(5 * slot - depth, 5 * slot + 5) % 10
+                restored(client, slot, whole[:, rows], 0, 7)
+            self.run(client, 1, 7)
+            self.run(client, 0, 10)
+            client.call(0, Command.RESUME)
+            assert client.wait_until(lambda: kernel.counters(1).step >= 25, 30)
+            step = client.call(1, Command.PAUSE).step
+            halves = []
+            for slot in range(2):
+                state, reply = captured(client, slot)
+                assert (reply.step, kernel.counters(slot).running) == (step, False)
+                halves.append(state[:, depth:])
+            np.testing.assert_array_equal(np.concatenate(halves, 1), advance(whole, 0, step))
+            client.call(1, Command.SET_LINK, (0, 0))
+            client.call(1, Command.SET_LINK, (1, 0))
+            self.run(client, 0, depth + 1)
+            after = np.concatenate([captured(client, slot)[0][:, depth:] for slot in range(2)], 1)
+            assert not np.array_equal(after, advance(whole, 0, step + depth + 1))
+            with pytest.raises(CommandRefused, match="out of range"):
+                client.call(1, Command.SET_LINK, (4, 0))
+        finally:
+            kernel.stop()
+
     def test_a_third_snapshot_while_two_are_held_is_refused_with_a_reason(self) -> None:
         with self.running() as client:
             kernel = client.kernel
@@ -416,6 +490,23 @@ class KernelTests:
             assert [r.actor_slot for r in replies] == slots
             assert len({(r.actor_slot % 2, r.command_id) for r in replies}) == len(slots)
             assert client.outstanding == 0
+
+
+def _read(client: KernelClient, slot: int, region: Region) -> Any:
+    """Return a region's values."""
+    place = region.place_in(client.kernel.actors[slot])
+    words = region_words(client.kernel.actors[slot], place)
+    buffer = client.kernel.region_buffer(slot, place.shape, place.dtype)
+    assert client.load(slot, Command.READ_REGION, lambda: (words, None)).value == place.nbytes
+    return buffer.copy()
+
+
+def _write(client: KernelClient, slot: int, region: Region, values: Any) -> None:
+    """Set a region's values."""
+    place = region.place_in(client.kernel.actors[slot])
+    words = region_words(client.kernel.actors[slot], place)
+    client.kernel.region_buffer(slot, place.shape, place.dtype)[...] = values
+    client.load(slot, Command.WRITE_REGION, lambda: (words, None))
 
 
 def _has(items: Sized, count: int) -> bool:

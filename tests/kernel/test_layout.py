@@ -11,6 +11,7 @@ from ringnb.actors import GrayScott, Heat2D, Ising2D, Life, Wave2D, Wave3D
 from ringnb.actors.base import MAX_PARAMS
 from ringnb.kernel import layout
 from ringnb.kernel.cuda import layout as cuda_layout
+from ringnb.kernel.deal import Deal
 
 ACTORS = [Wave2D((5, 7)), Heat2D((64, 3)), Life((3, 70)), Ising2D((4, 6)), GrayScott((9, 9))]
 ACTORS.append(Wave3D((4, 5, 6)))
@@ -131,7 +132,9 @@ def test_buffers_of_a_lane_lie_apart_and_each_level_has_a_gap_behind_it():
 
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 def test_pools_of_a_cuda_launch_have_room_for_every_actor_and_buffer(lanes):
-    plan = cuda_layout.CudaPlan(ACTORS, [[k] for k in range(len(ACTORS))], lanes)
+    deal = Deal(ACTORS, ())
+    deal.out(lanes)
+    plan = cuda_layout.CudaPlan(ACTORS, [[k] for k in range(len(ACTORS))], deal)
     spans = []
     for slot, actor in enumerate(ACTORS):
         row = plan.table[plan.row(slot)]

@@ -10,6 +10,7 @@ import pytest
 import ringnb as rn
 from ringnb.kernel import layout
 from ringnb.kernel.cuda import layout as cuda_layout
+from ringnb.kernel.deal import Deal
 from ringnb.kernel.levels import field_offsets
 from ringnb.testing import MemoryStorage
 
@@ -191,7 +192,9 @@ def test_fields_lie_apart_on_boundaries_of_64_bytes(levels):
             view = views[level, field]
             assert (view.dtype, view.shape) == (dtype, (5, 7))
             assert view.ctypes.data - block.ctypes.data == 576 * level + at
-    plan = cuda_layout.CudaPlan([actor], [[0]], 1)
+    deal = Deal([actor], ())
+    deal.out(1)
+    plan = cuda_layout.CudaPlan([actor], [[0]], deal)
     assert plan.table[0, layout.C_B] - plan.table[0, layout.C_A] == 576 // 8
 
 

@@ -29,6 +29,12 @@ def apply(table, kind, argument=0, at=0):
     return Status(status), int(value), left
 
 
+def record(table, count, elapsed_ns):
+    """Record steps as a leader does."""
+    rules.record_steps(table, 0, count)
+    rules.record_time(table, 0, count, elapsed_ns)
+
+
 def run(table, slice_ns=MS, step_ns=1000, until_ns=10**15):
     """Let time pass as a leader does, until nothing is left to do; return when steps were taken."""
     now, taken = 1, []
@@ -43,7 +49,7 @@ def run(table, slice_ns=MS, step_ns=1000, until_ns=10**15):
         taken.append((now, int(count)))
         assert len(taken) < 100_000
         now += int(count) * step_ns
-        rules.record_steps(table, 0, count, int(count) * step_ns)
+        record(table, count, int(count) * step_ns)
         now = max(now, int(again))
     return taken
 
@@ -83,7 +89,7 @@ def test_a_clock_that_counts_in_microseconds_makes_no_slice_long(budgets, step_n
             count, _ = rules.plan_slice(table, 0, now, slice_ns)
             took = int(count) * step_ns
             assert took <= 1.6 * slice_ns
-            rules.record_steps(table, 0, count, ((now + took) // 1024 - now // 1024) * 1024)
+            record(table, count, ((now + took) // 1024 - now // 1024) * 1024)
             now += took
 
 

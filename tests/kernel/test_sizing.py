@@ -29,7 +29,8 @@ class Leader:
         size = int(sizing.team_size(self.table, 0, count, self.now, self.width))
         end = self.now + int(count * self.cost(self.now, size))
         sizing.record_size(self.table, 0, count, size, self.now, end)
-        rules.record_steps(self.table, 0, count, end - self.now)
+        rules.record_steps(self.table, 0, count)
+        rules.record_time(self.table, 0, count, end - self.now)
         self.now = end
         self.sizes.append(size)
 

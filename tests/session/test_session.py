@@ -157,6 +157,8 @@ def every_call(s, checkpoint):
         "current_step": lambda: s.current_step(0),
         "counters": lambda: s.counters(0),
         "inject": lambda: s.inject(0, at=(0, 0)),
+        "read_region": lambda: s.read_region(0, rn.Region("u")),
+        "write_region": lambda: s.write_region(0, rn.Region("u"), 1),
         "params": lambda: s.params(0),
         "set_params": lambda: s.set_params(0, add=1),
         "snapshot": lambda: s.snapshot(0),

@@ -18,7 +18,7 @@ from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 
-__all__ = ["passes", "teams"]
+__all__ = ["free_rate", "passes", "teams"]
 
 
 class _StepByStep(actors.Wave2D):
@@ -47,13 +47,13 @@ def passes(scale: Scale) -> Iterator[Row]:
             running(CpuKernel([_StepByStep((n, n))])) as one,
         ):
             pairs = interleaved(
-                lambda client=several: _rate(client, scale),  # type: ignore[misc]  # bound here
-                lambda client=one: _rate(client, scale),  # type: ignore[misc]  # bound here
+                lambda client=several: free_rate(client, scale),  # type: ignore[misc]  # bound here
+                lambda client=one: free_rate(client, scale),  # type: ignore[misc]  # bound here
                 scale.times(11, 2),
             )
             memcpy = copying(16 * n * n)
             moved = interleaved(
-                lambda client=several: 12 * _rate(client, scale),  # type: ignore[misc]  # bound here
+                lambda client=several: 12 * free_rate(client, scale),  # type: ignore[misc]  # bound here
                 memcpy,
                 scale.times(11, 2),
             )
@@ -88,9 +88,9 @@ def _compared(scale: Scale, key: str, what: str, population: Sequence[Actor]) ->
         found: dict[str, list[float]] = {name: [] for name in others}
         ours = []
         for _ in range(scale.times(11, 2)):
-            ours.append(_rate(default, scale))
+            ours.append(free_rate(default, scale))
             for name, client in others.items():
-                found[name].append(_rate(client, scale))
+                found[name].append(free_rate(client, scale))
     best = max(found, key=lambda name: statistics.median(found[name]))
     return ratio_row(
         key,
@@ -101,7 +101,7 @@ def _compared(scale: Scale, key: str, what: str, population: Sequence[Actor]) ->
     )
 
 
-def _rate(client: KernelClient, scale: Scale) -> float:
+def free_rate(client: KernelClient, scale: Scale) -> float:
     """Return the cells that all actors of a kernel update in a nanosecond, running freely."""
     kernel = client.kernel
     slots, cells = range(len(kernel.actors)), int(np.prod(kernel.actors[0].shape))

@@ -27,12 +27,13 @@ from ringnb.kernel.atomics import (
 from ringnb.kernel.base import Gate
 from ringnb.kernel.caching import inner
 from ringnb.kernel.cpu.answers import row_of
+from ringnb.kernel.cpu.regions import copy_region
 from ringnb.kernel.cpu.team import member_at, team_job
 from ringnb.kernel.layout import LINE
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.messages.commands import Command
 
-__all__ = ["drain", "publish_actor"]
+__all__ = ["drain", "publish_group"]
 
 _DRAIN = 8  # commands per look at the ring
 
@@ -53,7 +54,7 @@ _release = inner(rules.release)
 
 
 @inner
-def publish_actor(table: Any, words: Any, row: int) -> None:
+def _publish(table: Any, words: Any, row: int) -> None:
     """Show an actor's counters to the host."""
     base = row * layout.ACTOR_WORDS
     steps = table[row, layout.C_FREE] != 0 or table[row, layout.C_BUDGET] > 0
@@ -66,6 +67,17 @@ def publish_actor(table: Any, words: Any, row: int) -> None:
     store_release(words, base + layout.W_BUSY_NS, table[row, layout.C_BUSY_NS])
     # Last: a reader who sees the step that ends a budget must see that the budget is gone.
     store_release(words, base + layout.W_STEP, table[row, layout.C_STEP])
+
+
+@inner
+def publish_group(table: Any, words: Any, row: int) -> None:
+    """Show the counters of an actor and of those linked with it to the host."""
+    member = row
+    while True:
+        _publish(table, words, member)
+        member += table[member, layout.C_NEXT]
+        if member == row:
+            return
 
 
 @inner
@@ -173,6 +185,7 @@ def drain(
     h2k: Any,
     k2h: Any,
     table: Any,
+    links: Any,
     words: Any,
     params: Any,
     params_in: Any,
@@ -214,11 +227,20 @@ def drain(
             status, value, left = _apply_command(table, row, kind, args[0], args[1])
             if left == rules.INJECT:
                 status = _inject(table, row, args)
+            elif left == rules.SET_LINK:
+                if 0 <= args[0] < links.shape[0]:
+                    links[args[0], layout.K_ON] = args[1]
+                else:
+                    status = _BAD_ARGUMENT
             elif left == rules.SET_PARAMS:
                 _take_params(params, params_in, row)
             elif left == rules.LOAD:
                 _load_state(table, params, params_in, facts, row)
                 _record_load(table, row, kind, args[0])
+            elif left == rules.READ or left == rules.WRITE:  # noqa: PLR1714 - compiled
+                status, value = copy_region(
+                    table, row, facts[layout.F_RESTORE], args, left == rules.READ
+                )
             elif left == rules.CAPTURE:
                 value = _capture(link, table, words, team, scratch, row)
                 if value < 0:
@@ -226,7 +248,7 @@ def drain(
                 else:
                     _release(table, row, args[0])
                     _wait_at_gate(control, facts, scratch)
-            publish_actor(table, words, row)
+            publish_group(table, words, row)
             epoch, step = table[row, layout.C_EPOCH], table[row, layout.C_STEP]
         reply(
             control, k2h, facts, host, scratch, kind, command_id, slot, status, epoch, step, value

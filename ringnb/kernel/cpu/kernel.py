@@ -26,6 +26,7 @@ from ringnb._support.checks import check_int
 from ringnb._support.machine import available_cores, cpu_quota
 from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link
 from ringnb.actors.trial import explain
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout
@@ -34,6 +35,7 @@ from ringnb.kernel.cpu.compile import compile_actors
 from ringnb.kernel.cpu.leader import run_leader
 from ringnb.kernel.cpu.passes import pass_of
 from ringnb.kernel.cpu.team import run_member
+from ringnb.kernel.deal import Deal
 from ringnb.kernel.host import LaneKernel, check_sizes
 from ringnb.kernel.layout import LaneMemory, fill_start, level_view, state_view
 from ringnb.kernel.ring import load_word, sleep_for_reply, spin_for_reply, store_word, wake_lane
@@ -52,10 +54,10 @@ _LONGEST_SLEEP_MS = 100  # so that the main thread serves Ctrl-C
 class CpuKernel(LaneKernel):
     """Hosts actors in Numba threads.
 
-    `lanes` is by default one per actor, at most as many as there are `_kernel_threads`; `width` is the
-    number of threads per lane, all of which step every actor; by default those threads are shared out,
-    and how many of its lane's step an actor is measured while it runs. `capacity` is the number of slots
-    per ring, a power of two.
+    `lanes` is by default one per actor or group of linked ones, at most as many as `_kernel_threads`;
+    `width` is the number of threads per lane, all of which step every actor; by default those threads
+    are shared out, and how many of its lane's step an actor is measured while it runs. `links` are what
+    goes from one actor to another. `capacity` is the number of slots per ring, a power of two.
 
     Raises `BackendUnavailable` on a system without POSIX pipes and ``poll``, `ValueError` if a number
     is out of range or an actor's function cannot be compiled.
@@ -68,6 +70,7 @@ class CpuKernel(LaneKernel):
         self,
         actors: Sequence[Actor],
         *,
+        links: Sequence[Link] = (),
         lanes: int | None = None,
         width: int | None = None,
         capacity: int = layout.RING_CAPACITY,
@@ -85,19 +88,21 @@ class CpuKernel(LaneKernel):
             )
             raise BackendUnavailable(msg)
         actors = tuple(actors)
+        deal = Deal(actors, links)
         if lanes is None:
-            lanes = min(len(actors), _kernel_threads()) or 1
-        check_sizes(actors, lanes, capacity)
+            lanes = min(len(deal.groups), _kernel_threads()) or 1
+        check_sizes(deal, lanes, capacity)
         chooses = width is None
         if width is None:
             width = max(1, _kernel_threads() // lanes)
         width = check_int(width, "width", 1, 256, why="threads of a team")
         self._code = compile_actors(actors)  # and keep it loaded
-        super().__init__(actors, lanes, width, capacity)
+        super().__init__(actors, deal, lanes, width, capacity)
         self._memory = []
         for lane in range(lanes):
-            own = [(slot, actors[slot]) for slot in range(lane, len(actors), lanes)]
+            own = [(slot, actors[slot]) for slot in deal.slots[lane]]
             memory = LaneMemory(own, width, capacity)
+            memory.links = deal.join(lane, memory.table)
             memory.facts[layout.F_CHOOSES] = chooses and width > 1
             memory.table[:, layout.C_TEAM] = 1 if chooses else width
             for row, (slot, actor) in enumerate(own):
@@ -384,6 +389,7 @@ def _run_thread(
                 memory.h2k,
                 memory.k2h,
                 memory.table,
+                memory.links,
                 memory.words,
                 memory.params,
                 memory.params_in,

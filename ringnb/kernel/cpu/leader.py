@@ -25,10 +25,12 @@ from ringnb.kernel.atomics import (
 )
 from ringnb.kernel.base import Gate
 from ringnb.kernel.caching import entry_point, inner
-from ringnb.kernel.cpu.commands import drain, publish_actor
+from ringnb.kernel.cpu.commands import drain, publish_group
 from ringnb.kernel.cpu.passes import slice_of
+from ringnb.kernel.cpu.regions import exchange
 from ringnb.kernel.cpu.sizing import record_size, team_size
 from ringnb.kernel.cpu.team import end_team, team_job
+from ringnb.kernel.regions import steps_to_exchange
 from ringnb.kernel.ring import reply, room_to_reply
 from ringnb.kernel.rules import (
     NEVER,
@@ -38,6 +40,7 @@ from ringnb.kernel.rules import (
     record_held,
     record_held_at,
     record_steps,
+    record_time,
 )
 from ringnb.messages.commands import Command
 
@@ -50,6 +53,8 @@ _HELD_AT = int(Command.HELD_AT)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _plan_slice = inner(plan_slice)
 _record_steps = inner(record_steps)
+_record_time = inner(record_time)
+_steps_to_exchange = inner(steps_to_exchange)
 _is_held = inner(is_held)
 _record_held = inner(record_held)
 _is_held_at = inner(is_held_at)
@@ -78,11 +83,59 @@ def _tell(
 
 
 @inner
+def _step_together(
+    link: Any,
+    table: Any,
+    links: Any,
+    params: Any,
+    team: Any,
+    scratch: Any,
+    row: int,
+    count: int,
+    begin: int,
+) -> Any:
+    """Take an actor, and those linked with it, through `count` steps; return whether all went well."""
+    facts = link[3]
+    width, chooses = facts[layout.F_WIDTH], facts[layout.F_CHOOSES]
+    left = count
+    while left > 0:
+        # Each takes the steps until a link is due; then they all are as far.
+        steps = _steps_to_exchange(table, links, row, left)
+        member = row
+        while True:
+            # The same in all of the slice: what the size depends on changes at its end.
+            size = _team_size(table, member, count, begin, width) if chooses else width
+            began = now_ns(scratch)
+            team_job(link, table, team, scratch, layout.JOB_STEP, member, steps, 0, size)
+            if params[member, layout.P_FAULT_CELL] != 0.0:
+                return False
+            table[member, layout.C_SLICE_NS] += now_ns(scratch) - began
+            _record_steps(table, member, steps)
+            member += table[member, layout.C_NEXT]
+            if member == row:
+                break
+        exchange(table, links, row)
+        left -= steps
+    end = now_ns(scratch)
+    while True:
+        elapsed = table[member, layout.C_SLICE_NS]
+        table[member, layout.C_SLICE_NS] = 0
+        if chooses:
+            size = _team_size(table, member, count, begin, width)
+            _record_size(table, member, count, size, end - elapsed, end)
+        _record_time(table, member, count, elapsed)
+        member += table[member, layout.C_NEXT]
+        if member == row:
+            return True
+
+
+@inner
 def _slice(
     control: Any,
     h2k: Any,
     k2h: Any,
     table: Any,
+    links: Any,
     words: Any,
     params: Any,
     team: Any,
@@ -91,7 +144,7 @@ def _slice(
     scratch: Any,
     row: int,
 ) -> Any:
-    """Give one actor a slice.
+    """Give one actor, or those that it leads, a slice.
 
     Returns 0 if it stepped and would step again at once, else the time at which it may step again:
     its pace's next, or `NEVER`. `_FAULT` if its update did what it must not.
@@ -114,22 +167,17 @@ def _slice(
     if _is_held_at(table, row) and room_to_reply(control, facts) > 0:
         _record_held_at(table, row)
         _tell(control, k2h, table, facts, host, scratch, row, _HELD_AT, 0)
+    if table[row, layout.C_NEXT] != 0 and table[row, layout.C_LINK_COUNT] == 0:
+        return NEVER  # it steps with the one that leads its group
     begin = now_ns(scratch)
     slice_ns = _slice_of(table, row, facts[layout.F_SLICE_NS])
     count, again = _plan_slice(table, row, begin, slice_ns)
     if count == 0:
         return again
-    width, chooses = facts[layout.F_WIDTH], facts[layout.F_CHOOSES]
-    size = _team_size(table, row, count, begin, width) if chooses else width
     link = control, h2k, k2h, facts, host
-    team_job(link, table, team, scratch, layout.JOB_STEP, row, count, 0, size)
-    if params[row, layout.P_FAULT_CELL] != 0.0:
+    if not _step_together(link, table, links, params, team, scratch, row, count, begin):
         return _FAULT  # unpublished: nobody may take these steps for done
-    end = now_ns(scratch)
-    if chooses:
-        _record_size(table, row, count, size, begin, end)
-    _record_steps(table, row, count, end - begin)
-    publish_actor(table, words, row)
+    publish_group(table, words, row)
     return again
 
 
@@ -139,6 +187,7 @@ def run_leader(
     h2k: Any,
     k2h: Any,
     table: Any,
+    links: Any,
     words: Any,
     params: Any,
     params_in: Any,
@@ -166,7 +215,7 @@ def run_leader(
             # Row -1: a look at the ring before the first slice, and one after every slice.
             if row >= 0:
                 at = _slice(
-                    control, h2k, k2h, table, words, params, team, facts, host, scratch, row
+                    control, h2k, k2h, table, links, words, params, team, facts, host, scratch, row
                 )
                 if at == _FAULT:
                     handled = -1
@@ -176,7 +225,19 @@ def run_leader(
                     continue
                 busy = True
             handled = drain(
-                control, h2k, k2h, table, words, params, params_in, team, facts, host, scratch, args
+                control,
+                h2k,
+                k2h,
+                table,
+                links,
+                words,
+                params,
+                params_in,
+                team,
+                facts,
+                host,
+                scratch,
+                args,
             )
             busy = busy or handled != 0
             if handled < 0 or load_acquire(control, layout.STOP) != 0:

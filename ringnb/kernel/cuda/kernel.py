@@ -31,6 +31,7 @@ import numpy.typing as npt
 from ringnb._support.checks import check_int, check_number
 from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link
 from ringnb.errors import BackendUnavailable, KernelStopped
 from ringnb.kernel import layout, registry
 from ringnb.kernel.base import SnapshotFacts
@@ -52,8 +53,10 @@ from ringnb.kernel.cuda.errors import (
 )
 from ringnb.kernel.cuda.layout import CudaPlan
 from ringnb.kernel.cuda.memory import CudaMemory
+from ringnb.kernel.deal import Deal
 from ringnb.kernel.host import LaneKernel, check_sizes
 from ringnb.kernel.layout import state_view
+from ringnb.kernel.regions import region_nbytes
 from ringnb.kernel.ring import load_word, spin_for_reply
 from ringnb.messages.commands import Command, Reply
 
@@ -75,6 +78,8 @@ class CudaKernel(LaneKernel):
     ----------
     actors : sequence of Actor
         The actor of every slot.
+    links : sequence of Link, default ()
+        What goes from one actor to another; linked actors are in one lane.
     lanes : int, default 1
         Rings and groups of blocks. One lane gives every actor the whole card in turn; more let small
         actors step side by side.
@@ -113,6 +118,7 @@ class CudaKernel(LaneKernel):
         self,
         actors: Sequence[Actor],
         *,
+        links: Sequence[Link] = (),
         lanes: int | None = None,
         width: int | None = None,
         threads: int | None = None,
@@ -124,7 +130,8 @@ class CudaKernel(LaneKernel):
     ) -> None:
         actors = tuple(actors)
         lanes = 1 if lanes is None else lanes
-        check_sizes(actors, lanes, capacity)
+        deal = Deal(actors, links)
+        check_sizes(deal, lanes, capacity)
         if width is not None:
             most = (
                 (256, "threads of the simulated block") if simulate else (2**20, "blocks of a lane")
@@ -193,7 +200,7 @@ class CudaKernel(LaneKernel):
             )
             raise ValueError(msg) from error
         blocks = 1 if simulate else self._blocks(lanes, width, threads, busy)
-        super().__init__(actors, lanes, threads if simulate else blocks, capacity)
+        super().__init__(actors, deal, lanes, threads if simulate else blocks, capacity)
         groups = 1 if simulate else lanes
         self._grid = groups * blocks
         facts = {
@@ -206,7 +213,7 @@ class CudaKernel(LaneKernel):
         plan = CudaPlan(
             actors,
             [[kinds.index(code) for code in codes[id(actor)]] for actor in actors],
-            lanes,
+            deal,
             [[reduced.index(code) for code in sums[id(actor)]] for actor in actors],
         )
         try:
@@ -359,6 +366,10 @@ class CudaKernel(LaneKernel):
             self.check_alive()
             with self._on_device():
                 self._arrays.upload(slot)
+        elif kind == Command.WRITE_REGION and 0 <= slot < len(self.actors):
+            self.check_alive()
+            with self._on_device():
+                self._arrays.upload_region(slot, region_nbytes(arguments))
         if self._clock is None:
             super().push_nowait(lane, kind, command_id, slot, arguments, spin_ns=spin_ns)
             return
@@ -378,6 +389,9 @@ class CudaKernel(LaneKernel):
                 with self._on_device():
                     self._arrays.fetch(lane, reply.value)
                 self._fetched[lane] = place
+        elif reply is not None and reply.kind == Command.READ_REGION and reply.ok:
+            with self._on_device():  # a few microseconds; if it is peeked at twice, the same
+                self._arrays.fetch_region(lane, reply.value)
         return reply
 
     def advance(self, lane: int) -> None:

@@ -13,7 +13,7 @@ array          shape                       written by
 ``params_in``  actors * 16                 host
 =============  ==========================  ======================================================
 
-Device memory: ``table`` and ``params`` (the leader of the row's lane alone writes them), ``lanes``,
+Device memory: ``table``, ``links`` and ``params`` (the lane's leader alone writes them), ``lanes``,
 ``mail`` (a line of a group's leader, a counter of its barrier), ``facts``, and the three pools
 ``state``, ``staging`` and ``restore``, in words of 8 bytes. ``C_A`` and ``C_B`` of the table are offsets
 in ``state``. The host keeps a pinned copy of each staging and restore buffer; the copy engine moves
@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.kernel import layout
+from ringnb.kernel.deal import Deal
 from ringnb.kernel.layout import LINE, Words, padded, staging_tail, state_nbytes
 from ringnb.kernel.reductions import partial_count
 
@@ -66,8 +67,13 @@ BY_STOP, BY_TERMINATE = 1, 2
     L_HELD,  # 1 + the row of a snapshot whose answer a gate keeps back, and the lane waits; 0: none
     L_HELD_ID,
     L_HELD_BUFFER,
+    L_LINKS,  # fixed: the first of its links, and how many there are
+    L_LINK_COUNT,
+    L_LEADS,  # the row that leads the group of linked actors which is in a step
+    L_STEPS,  # how many steps they take until links are due
+    L_MEMBER,  # 1 + the row that takes them next; 0: no group is in a step
     L_TAKEN,  # one per staging buffer
-) = range(15)
+) = range(20)
 LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
 
 # Words of a group in ``mail``: the leader's line, its private line, the barrier's counter, the sum.
@@ -79,7 +85,11 @@ LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
     J_OTHER,
     J_STEP,
     J_TARGET,  # offset of the staging or restore buffer
-) = range(7)
+    J_WHAT,  # a region, see `ringnb.kernel.regions`
+    J_Z,
+    J_Y,
+    J_X,
+) = range(11)
 (
     M_GENERATION,  # of the barrier, when the last launch ended
     M_BUSY_AT,  # when there was work, by the device's clock
@@ -95,7 +105,7 @@ LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
 M_ARRIVED = 2 * LINE
 M_SUM = 3 * LINE
 MAIL_WORDS = 4 * LINE
-JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD = range(4)
+JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD, JOB_READ, JOB_WRITE, JOB_EXCHANGE = range(7)
 
 # ``facts``: fixed.
 (F_CAPACITY, F_WIDTH, F_SLICE_NS, F_HOT_NS, F_LAUNCH_NS) = range(5)
@@ -120,6 +130,7 @@ class Memory(NamedTuple):
     state: Any
     staging: Any
     restore: Any
+    links: Any
 
 
 @final
@@ -141,30 +152,31 @@ class CudaPlan:
     """Sizes and offsets, before anything is allocated.
 
     `kinds` are, for each slot, the indices of its stages, `reductions` those of its reductions. `table`
-    and `params` (a row per actor) and
-    `lanes` (a row per lane) are as the kernel finds them; `state_words`, `staging_words` and
-    `restore_words` are the sizes of the pools, `stage_words` that of one staging buffer, per lane.
-    `constants` are words that belong into the pool of states, and where.
+    and `params` (a row per actor), `lanes` (a row per lane) and `links` (a row per link, and one more)
+    are as the kernel finds them; `state_words`, `staging_words` and `restore_words` are the sizes of the
+    pools, `stage_words` that of one staging buffer, per lane. `constants` are words that belong into the
+    pool of states, and where.
     """
 
     def __init__(
         self,
         actors: Sequence[Actor],
         kinds: Sequence[Sequence[int]],
-        lanes: int,
+        deal: Deal,
         reductions: Sequence[Sequence[int]] = (),
     ) -> None:
         self._reductions = reductions or [()] * len(actors)
         self.table: Words = np.zeros((len(actors), layout.TABLE_COLUMNS), np.int64)
-        self.lanes: Words = np.zeros((lanes, LANE_COLUMNS), np.int64)
+        self.deal = deal
+        self.lanes: Words = np.zeros((len(deal.slots), LANE_COLUMNS), np.int64)
         self.params: npt.NDArray[np.float64] = np.zeros((len(actors), MAX_PARAMS))
         self.stage_words: list[int] = []
         self.constants: list[tuple[int, Words]] = []
         self._tables: dict[int, int] = {}  # by the actor's id
         self.state_words = self.staging_words = self.restore_words = 0
         row = 0
-        for lane in range(lanes):
-            slots = range(lane, len(actors), lanes)
+        links: list[Words] = []
+        for lane, slots in enumerate(deal.slots):
             largest = max(staging_tail(actors[slot]) for slot in slots) // 8
             stage = largest + MAX_PARAMS + layout.TAIL_WORDS
             self.stage_words.append(stage)
@@ -174,6 +186,7 @@ class CudaPlan:
                 L_STAGE0: self.staging_words,
                 L_STAGE1: self.staging_words + stage,
                 L_RESTORE: self.restore_words,
+                L_LINKS: sum(map(len, links)),
             }
             for column, value in facts.items():
                 self.lanes[lane, column] = value
@@ -182,6 +195,10 @@ class CudaPlan:
             for slot in slots:
                 self._place(row, slot, actors[slot], kinds[slot])
                 row += 1
+            own = deal.join(lane, self.table, facts[L_FIRST], facts[L_LINKS])
+            self.lanes[lane, L_LINK_COUNT] = len(own)
+            links.append(own)
+        self.links = np.concatenate([*links, np.zeros((1, layout.LINK_COLUMNS), np.int64)])
 
     def _place(self, row: int, slot: int, actor: Actor, kinds: Sequence[int]) -> None:
         level_words = padded(state_nbytes(actor) // actor.levels) // 8
@@ -223,5 +240,5 @@ class CudaPlan:
 
     def row(self, slot: int) -> int:
         """Return a slot's row in ``table``."""
-        n = len(self.lanes)
-        return int(self.lanes[slot % n, L_FIRST]) + slot // n
+        lane, row = self.deal.place_of[slot]
+        return int(self.lanes[lane, L_FIRST]) + row

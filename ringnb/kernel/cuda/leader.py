@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from ringnb.errors import Status
-from ringnb.kernel import layout, rules
+from ringnb.kernel import layout, regions, rules
 from ringnb.kernel.base import Gate
 from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
@@ -49,6 +49,17 @@ def _publish_step(m: Any, row: int) -> None:
     # Released: a reader who sees the step that ends a budget must see that the budget is gone.
     at = row * layout.ACTOR_WORDS + layout.W_STEP
     intrinsics.st_release_sys(m.words, at, m.table[row, layout.C_STEP])
+
+
+@intrinsics.function
+def _publish_group(m: Any, row: int) -> None:
+    """Show the counters of an actor and of those linked with it to the host."""
+    member = row
+    while True:
+        _publish(m, member)
+        member += m.table[member, layout.C_NEXT]
+        if member == row:
+            break
 
 
 @intrinsics.function
@@ -134,9 +145,12 @@ _BAD_ARGUMENT = int(Status.BAD_ARGUMENT)
 
 _apply_command = intrinsics.function(rules.apply_command)
 _inside = intrinsics.function(rules.inside)
+_region_fits = intrinsics.function(regions.region_fits)
 _record_load = intrinsics.function(rules.record_load)
 _plan_slice = intrinsics.function(rules.plan_slice)
 _record_steps = intrinsics.function(rules.record_steps)
+_record_time = intrinsics.function(rules.record_time)
+_steps_to_exchange = intrinsics.function(regions.steps_to_exchange)
 _is_held = intrinsics.function(rules.is_held)
 _record_held = intrinsics.function(rules.record_held)
 _is_held_at = intrinsics.function(rules.is_held_at)
@@ -236,8 +250,24 @@ def make_commands(inject: Any) -> Any:
                     inject(m.state, table, m.params, row, argument, y, x, intrinsics.as_float(bits))
                 else:
                     status = _BAD_ARGUMENT
+            elif left == rules.SET_LINK:
+                if 0 <= argument < m.lanes[lane, cl.L_LINK_COUNT]:
+                    m.links[m.lanes[lane, cl.L_LINKS] + argument, layout.K_ON] = y
+                else:
+                    status = _BAD_ARGUMENT
             elif left == rules.SET_PARAMS:
                 _take_params(m, row)
+            elif left == rules.READ or left == rules.WRITE:  # noqa: PLR1714 - compiled
+                if _region_fits(table, row, argument, y, x, bits):
+                    mail[base + cl.M_LANE] = lane
+                    mail[base + cl.M_COMMAND] = kind
+                    mail[base + cl.M_ID] = command_id
+                    mail[base + cl.J_WHAT], mail[base + cl.J_Z] = argument, y
+                    mail[base + cl.J_Y], mail[base + cl.J_X] = x, bits
+                    job = cl.JOB_READ if left == rules.READ else cl.JOB_WRITE
+                    _post(m, base, job, row, 0, m.lanes[lane, cl.L_RESTORE])
+                    return 2
+                status = _BAD_ARGUMENT
             elif left == rules.CAPTURE or left == rules.LOAD:  # noqa: PLR1714 - compiled
                 buffer = 0
                 if left == rules.CAPTURE:
@@ -257,7 +287,7 @@ def make_commands(inject: Any) -> Any:
                     else:
                         _post(m, base, cl.JOB_LOAD, row, 0, m.lanes[lane, cl.L_RESTORE])
                     return 2
-            _publish(m, row)
+            _publish_group(m, row)
             _answer(m, lane, row, kind, command_id, status, value)
         return done
 
@@ -284,13 +314,39 @@ def _next_slice(m: Any, base: int, lane: int) -> Any:
         if _is_held_at(table, row) and _room(m, lane) > 0:
             _record_held_at(table, row)
             _answer(m, lane, row, _HELD_AT, 0, _OK, 0)
+        if table[row, layout.C_NEXT] != 0 and table[row, layout.C_LINK_COUNT] == 0:
+            continue  # it steps with the one that leads its group
         count, _ = _plan_slice(table, row, begin, m.facts[cl.F_SLICE_NS])
         if count > 0:
             lanes[lane, cl.L_NEXT_ROW] = (place + 1) % rows
+            if table[row, layout.C_LINK_COUNT] > 0:
+                planned, count = count, _steps_to_exchange(table, m.links, row, count)
+                # Of those steps that it does not take now, the pace is not used up.
+                table[row, layout.C_NEXT_NS] -= (planned - count) * table[row, layout.C_PACE_NS]
+                lanes[lane, cl.L_LEADS], lanes[lane, cl.L_STEPS] = row, count
+                lanes[lane, cl.L_MEMBER] = 1 + row + table[row, layout.C_NEXT]
             m.mail[base + cl.M_LANE] = lane
             _post(m, base, cl.JOB_STEP, row, count, 0)
             return True
     return False
+
+
+@intrinsics.function
+def _go_on(m: Any, base: int, lane: int) -> Any:
+    """Post what a group that is in a step does next; return whether there was one."""
+    # No command is read before its last actor is as far as the first, and the links are copied.
+    table, lanes = m.table, m.lanes
+    if lanes[lane, cl.L_MEMBER] == 0:
+        return False
+    member, leads = lanes[lane, cl.L_MEMBER] - 1, lanes[lane, cl.L_LEADS]
+    m.mail[base + cl.M_LANE] = lane
+    if member == leads:
+        lanes[lane, cl.L_MEMBER] = 0
+        _post(m, base, cl.JOB_EXCHANGE, leads, 0, 0)
+    else:
+        lanes[lane, cl.L_MEMBER] = 1 + member + table[member, layout.C_NEXT]
+        _post(m, base, cl.JOB_STEP, member, lanes[lane, cl.L_STEPS], 0)
+    return True
 
 
 @intrinsics.function
@@ -348,6 +404,8 @@ def make_find_job(commands: Any) -> Any:
                 lanes[lane, cl.L_LOOPS] += 1
                 intrinsics.st_relaxed_sys(m.control, ctl + layout.LOOPS, lanes[lane, cl.L_LOOPS])
                 mail[base + cl.M_NEXT_LANE] = (place + 1) % per_group
+                if _go_on(m, base, lane):
+                    return
                 if _waits_at_gate(m, lane):
                     continue
                 got = commands(m, base, lane)
@@ -403,19 +461,26 @@ def finish_job(m: Any, base: int) -> None:
     lane, command_id = mail[base + cl.M_LANE], mail[base + cl.M_ID]
     begin, end = mail[base + cl.M_BEGIN], intrinsics.now_ns()
     if kind == cl.JOB_STEP:
-        _record_steps(table, row, mail[base + cl.J_COUNT], end - begin)
+        count = mail[base + cl.J_COUNT]
+        _record_steps(table, row, count)
+        _record_time(table, row, count, end - begin)
         _publish(m, row)
         _publish_step(m, row)
+        return
+    if kind == cl.JOB_EXCHANGE:
         return
     command, value = mail[base + cl.M_COMMAND], 0
     if kind == cl.JOB_LOAD:
         _take_params(m, row)
         _record_load(table, row, command, mail[base + cl.M_ARGUMENT])
+    elif kind != cl.JOB_CAPTURE:
+        planes, rows = mail[base + cl.J_Z] >> 32, mail[base + cl.J_Y] >> 32
+        value = planes * rows * (mail[base + cl.J_X] >> 32) * (mail[base + cl.J_WHAT] >> 1 & 127)
     else:
         value = mail[base + cl.M_BUFFER]
         _write_tail(m, base, row, begin, end)
         _release(table, row, mail[base + cl.M_ARGUMENT])
-    _publish(m, row)
+    _publish_group(m, row)
     if kind == cl.JOB_LOAD:
         _publish_step(m, row)  # no other command changes it
     if kind == cl.JOB_CAPTURE and mail[base + cl.M_HOLD] != 0:

@@ -74,12 +74,13 @@ class CudaMemory:
                 self._state,
                 self._staging,
                 self._restore,
+                device.words(plan.links),
             )
         )
         self.lanes = [self._lane(lane, capacity, views) for lane in range(lanes)]
         # Per lane: copies under way or done and when each began, by staging buffer.
         self._copies: list[dict[int, tuple[Any, float]]] = [{} for _ in range(lanes)]
-        device.prepare(lanes * layout.STAGING_BUFFERS)
+        device.prepare(lanes * (layout.STAGING_BUFFERS + 1))
         # A driver may set up what a copy in a direction needs at the first one, and wait for the device
         # then.
         self.fetch(0, 0)
@@ -111,7 +112,8 @@ class CudaMemory:
         )
 
     def _row(self, slot: int) -> tuple[CudaLane, int]:
-        return self.lanes[slot % len(self.lanes)], slot // len(self.lanes)
+        lane, row = self._plan.deal.place_of[slot]
+        return self.lanes[lane], row
 
     def _fill(self, slot: int, actor: Actor) -> None:
         """Bring an actor's start to the device."""
@@ -126,8 +128,16 @@ class CudaMemory:
 
     def upload(self, slot: int) -> None:
         """Copy a slot's state from the lane's pinned restore buffer to the device, and wait."""
-        lane = slot % len(self.lanes)
+        lane, _ = self._plan.deal.place_of[slot]
         self._upload(slot, self._restore, int(self._plan.lanes[lane, cl.L_RESTORE]))
+
+    def upload_region(self, slot: int, nbytes: int) -> None:
+        """Copy the first bytes of the lane's pinned restore buffer to the device, and wait."""
+        lane, _ = self._plan.deal.place_of[slot]
+        at, words = int(self._plan.lanes[lane, cl.L_RESTORE]), -(-nbytes // 8)
+        source = self.lanes[lane].restore.view(np.int64)[:words]
+        copy = self._device.upload(self._restore, at, source)
+        self._await(copy, time.monotonic(), f"a region of slot {slot} to the device")
 
     def _upload(self, slot: int, target: Any, at: int) -> None:
         actor = self._actors[slot]
@@ -140,6 +150,14 @@ class CudaMemory:
         self._await(copy, time.monotonic(), f"the state of slot {slot} to the device")
 
     # -- to the host -----------------------------------------------------------------------------
+
+    def fetch_region(self, lane: int, nbytes: int) -> None:
+        """Copy the first bytes of a lane's restore buffer to the host, and wait."""
+        at, words = int(self._plan.lanes[lane, cl.L_RESTORE]), -(-nbytes // 8)
+        target = self.lanes[lane].restore.view(np.int64)[:words]
+        event = len(self.lanes) * layout.STAGING_BUFFERS + lane
+        copy = self._device.download(self._restore, at, target, event)
+        self._await(copy, time.monotonic(), f"a region of lane {lane} to the host")
 
     def fetch(self, lane: int, index: int) -> None:
         """Begin to copy a staging buffer to the host."""

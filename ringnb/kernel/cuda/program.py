@@ -25,6 +25,7 @@ from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
+from ringnb.kernel.cuda.regions import copy_job
 from ringnb.kernel.levels import mixed_dtypes
 
 __all__ = [
@@ -465,7 +466,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
     its reductions indices into `reduced`.
 
     It is to be given to ``cuda.jit``, and takes the arrays of `ringnb.kernel.cuda.layout.Memory`, all
-    ``int64`` and contiguous; ``table`` and ``lanes`` have two axes.
+    ``int64`` and contiguous; ``table``, ``lanes`` and ``links`` have two axes.
     """
     steps = _choose([_make_steps(compile_cells(kind)) for kind in kinds])
     reduce = _make_reduce(_choose([_compile_reduction(kind) for kind in reduced]))
@@ -486,6 +487,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         state: Any,
         staging: Any,
         restore: Any,
+        links: Any,
     ) -> None:
         """Serve the lanes of this block's group until this launch's time is up."""
         cuda.cg.this_grid()  # makes the launch cooperative: all blocks are on the card together
@@ -504,6 +506,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
             intrinsics.raw(state),
             intrinsics.raw(staging),
             intrinsics.raw(restore),
+            intrinsics.raw(links),
         )
         width = m.facts[cl.F_WIDTH]
         group = cuda.blockIdx.x // width
@@ -558,6 +561,8 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
             else:
                 if kind == cl.JOB_LOAD:
                     _load(m, row, target, me, everyone)
+                elif kind != cl.JOB_CAPTURE:
+                    copy_job(m, intrinsics.anew(base), kind, row, me, everyone)
                 else:
                     step = m.table[row, layout.C_STEP]
                     generation = reduce(m, base, generation, row, now, step, me, everyone)

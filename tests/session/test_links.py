@@ -1,0 +1,210 @@
+"""Actors that links join: parts of a grid are the whole, bit for bit, and run as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ringnb as rn
+from ringnb.actors import Heat2D, Life, Wave2D
+from ringnb.testing import MemoryStorage
+
+QUIET = rn.CheckpointConfig(enabled=False, on_close=False)
+
+
+def divided(whole, rows, depth=1, *, torus=False):
+    """Cut an actor before these rows; return the parts, links, and each part's own rows in it."""
+    start, ny = whole.start(), whole.shape[0]
+    ends = (*rows[1:], ny)
+    lows = [a - depth if a > 0 or torus else a for a in rows]
+    highs = [b + depth if b < ny or torus else b for b in ends]
+    parts = [
+        type(whole)(
+            (high - low, whole.shape[1]), start=start[:, np.arange(low, high) % ny].squeeze()
+        )
+        for low, high in zip(lows, highs, strict=True)
+    ]
+    links, n = [], len(rows)
+    # The level before is of use where a halo is stepped, too.
+    for field in whole.stored_fields if depth > 1 else whole.fields:
+        for here in range(n):
+            before, after = (here - 1) % n, (here + 1) % n
+            if lows[here] < rows[here]:
+                last = ends[before] - lows[before]
+                there = rn.Region(field, slice(last - depth, last))
+                links.append(rn.Link(before, there, here, rn.Region(field, slice(depth)), depth))
+            if highs[here] > ends[here]:
+                first, mine = rows[after] - lows[after], ends[here] - lows[here]
+                there = rn.Region(field, slice(first, first + depth))
+                into = rn.Region(field, slice(mine, mine + depth))
+                links.append(rn.Link(after, there, here, into, depth))
+    own = [slice(a - low, b - low) for a, b, low in zip(rows, ends, lows, strict=True)]
+    return parts, links, own
+
+
+def opened(parts, links=(), **options):
+    return rn.Session(parts, links=links, config=QUIET, storage=MemoryStorage(), **options)
+
+
+def joined(session, own, field):
+    return np.concatenate([session.state(i)[field][rows] for i, rows in enumerate(own)])
+
+
+def stepped_alone(actor, steps):
+    with opened(actor) as session:
+        if steps:
+            session.run_steps(0, steps)
+        return session.state(0).numpy()
+
+
+def pair(**options):
+    parts, links, own = divided(Wave2D((20, 15)), (0, 9))
+    return opened(parts, links, **options), links, own
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "rows", "torus"),
+    [
+        (Wave2D, (37, 29), (0, 17), False),
+        (Heat2D, (25, 30), (0, 7, 14), False),
+        (Life, (31, 24), (0, 11, 20), True),  # a ring of three
+    ],
+)
+@pytest.mark.parametrize(
+    ("depth", "options"),
+    [(1, {}), (1, {"width": 1}), (1, {"width": 3}), (3, {"width": 2}), (4, {})],
+)
+def test_parts_that_are_joined_at_their_edges_are_the_whole(
+    model, shape, rows, torus, depth, options
+):
+    whole = model(shape)
+    there = stepped_alone(whole, 500)
+    parts, links, own = divided(whole, rows, depth, torus=torus)
+    with opened(parts, links, **options) as session:
+        assert session.run_steps(len(rows) - 1, 300) == 300
+        session.run_steps(0, 200)
+        for field in there:
+            np.testing.assert_array_equal(joined(session, own, field), there[field])
+
+
+def test_columns_are_joined_as_well():
+    whole = Wave2D((13, 22))
+    start = whole.start()
+    parts = [Wave2D((13, 12), start=start[:, :, :12]), Wave2D((13, 12), start=start[:, :, 10:])]
+    column = [rn.Region("pressure", *np.s_[:, x : x + 1]) for x in range(12)]
+    links = [rn.Link(0, column[10], 1, column[0]), rn.Link(1, column[1], 0, column[11])]
+    with opened(parts, links) as session:
+        session.run_steps(0, 120)
+        found = [session.state(0)["pressure"][:, :11], session.state(1)["pressure"][:, 1:]]
+    np.testing.assert_array_equal(np.hstack(found), stepped_alone(whole, 120)["pressure"])
+
+
+def test_an_actor_may_be_linked_with_itself():
+    """Its left edge with its right one: a ring."""
+    left, right = rn.Region("temperature", *np.s_[:, :1]), rn.Region("temperature", *np.s_[:, 8:9])
+    with opened(Heat2D((6, 10)), [rn.Link(0, right, 0, left)]) as session:
+        session.run_steps(0, 50)
+        np.testing.assert_array_equal(session.read_region(0, left), session.read_region(0, right))
+
+
+def test_linked_actors_run_as_one_and_others_by_themselves():
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))
+    with opened([parts[0], Life((8, 8)), parts[1]], [moved(link) for link in links]) as session:
+        assert session.kernel.lane_of(0) == session.kernel.lane_of(2)
+        session.resume(2)
+        session.run_steps(1, 5)
+        session.kernel.check_alive()
+        session.pause(0)
+        steps = [session.current_step(slot) for slot in range(3)]
+        assert steps[0] == steps[2]
+        assert steps[1] == 5
+        assert not any(session.counters(slot).running for slot in range(3))
+        assert session.run_steps(0, 70) == session.current_step(2) == steps[0] + 70
+        session.set_pace(1e6, 2)
+        assert [session.pace(slot) for slot in range(3)] == [1e6, None, 1e6]
+
+
+def moved(link):
+    """The same link, between the slots 0 and 2."""
+    return rn.Link(2 * link.source, link.region, 2 * link.target, link.into, link.every)
+
+
+def test_a_group_goes_on_from_checkpoints_of_one_step_bit_for_bit():
+    session, _, _ = pair()
+    with session:
+        session.run_steps(0, 101)
+        checkpoints = [session.snapshot(slot) for slot in range(2)]
+        session.run_steps(1, 60)
+        there = [session.state(slot)["pressure"] for slot in range(2)]
+        session.resume(0)
+        session.pause(1)
+        for slot, checkpoint in enumerate(checkpoints):
+            assert session.restore(slot, checkpoint) == 101
+        session.run_steps(0, 60)
+        for slot in range(2):
+            np.testing.assert_array_equal(session.state(slot)["pressure"], there[slot])
+
+
+def test_one_that_is_reported_holds_its_group_at_each_multiple():
+    session, _, own = pair()
+    there = [stepped_alone(Wave2D((20, 15)), steps)["pressure"] for steps in (0, 10, 20)]
+    with session:
+        session.report(10, 1, sum=lambda s: float(s["pressure"][own[1]].sum()))
+        session.run_steps(0, 25)
+        rows = session.reported(1)["sum"]
+    assert list(np.asarray(rows)) == [float(p[9:].sum()) for p in there]
+
+
+def test_a_link_is_cut_and_joined_while_its_actors_run():
+    session, (first, second), _ = pair()
+    with session:
+        session.resume()
+        session.cut(first)
+        assert session.links == session.statistics().links == {first: False, second: True}
+        session.pause(0)
+        before = session.read_region(0, first.region if first.source == 0 else second.region)
+        assert before.shape == (1, 15)
+        session.inject(first.source, at=(0, 0), amplitude=1.0)
+        session.run_steps(0, 51)
+        assert not same(session, first)
+        assert same(session, second)
+        session.resume()
+        session.join(first)
+        session.pause()
+        session.run_steps(0, 1)
+        assert same(session, first)
+        assert all(session.links.values())
+        told = [event.detail for event in session.events if event.stage == "adjusted"]
+        assert told == [f"link cut: {first}", f"link joined: {first}"]
+        with pytest.raises(ValueError, match="has no link"):
+            session.cut(rn.Link(0, first.region, 1, first.into, 7))
+
+
+def same(session, link):
+    there = session.read_region(link.source, link.region)
+    return np.array_equal(session.read_region(link.target, link.into), there)
+
+
+def test_a_session_that_is_made_again_has_the_same_links():
+    session, (first, second), _ = pair()
+    session.cut(second)
+    with session.remake() as new:
+        assert new.links == {first: True, second: False}
+
+
+def test_a_fault_of_one_ends_the_kernel_before_its_steps_are_shown():
+    def breaks(now, after, params, step, x):
+        if step == 7:
+            raise ValueError
+        after[0, x] = now[0, x] + 1
+
+    def counts(now, after, params, step, x):
+        after[0, x] = now[0, x] + 1
+
+    actors = [
+        rn.actors.CellActor(f, (8,), fields=["u"], boundscheck=f is breaks)
+        for f in (counts, breaks)
+    ]
+    link = rn.Link(0, rn.Region("u", slice(1)), 1, rn.Region("u", slice(1)))
+    with opened(actors, [link]) as session, pytest.raises(rn.KernelStopped, match="slot 1"):
+        session.run_steps(0, 20)
