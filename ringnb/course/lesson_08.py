@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, final
 
-import numpy as np
-
 from ringnb._support.children import child_environment, run_python
 from ringnb._support.text import format_table, rows_table
 from ringnb.actors import Actor
@@ -131,12 +129,6 @@ def bare_kernel(backend: str, actor: Actor, *, capacity: int = 4) -> CudaKernel:
     kernel.launch()
     _bare.append(kernel)
     return kernel
-
-
-def _ring(capacity: int) -> tuple[layout.Words, layout.Words, layout.Words]:
-    """Return the control words of a lane, the slots of a ring, and scratch space for a push."""
-    slots = np.zeros((capacity, layout.SLOT_WORDS), np.int64)
-    return np.zeros(layout.CTL_WORDS, np.int64), slots, np.zeros(8, np.int64)
 
 
 def seconds_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> float:
@@ -371,14 +363,15 @@ def check_08(unread: Callable[[int, int, int], Iterable[int]]) -> Passed:
 
 def _history(draw: random.Random, capacity: int, begin: int) -> Iterable[tuple[int, int, bool]]:
     """Push and read at random with the real code; yield head, tail, and whether the ring was full."""
-    control, slots, scratch = _ring(capacity)
+    control, slots = layout.lines(layout.CTL_WORDS), layout.lines(capacity, layout.SLOT_WORDS)
+    port = ring.open_port(control, slots, slots)
     control[layout.H2K_HEAD] = control[layout.H2K_TAIL] = begin
     unread: list[int] = []
     share_of_pushes = 0.3 + 0.6 * draw.random()
     for command_id in range(3 * capacity):
         full = False
         if draw.random() < share_of_pushes:
-            full = not ring.push(control, slots, scratch, 2, command_id, 0, 0, 0, 0, 0, 0)
+            full = not ring.push(port, 2, command_id, 0, 0, 0, 0, 0, 0)
             if not full:
                 unread.append(command_id)
         elif unread:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
@@ -216,7 +217,11 @@ def words_at(_typing: Any, address: Any) -> Any:
     return types.CPointer(types.uint64)(types.int64), codegen
 
 
-@intrinsic
+@_intrinsic(
+    lambda address, element: ctypes.cast(
+        int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(element))
+    )
+)
 def pointer_at(_typing: Any, address: Any, element: Any) -> Any:
     """Turn an address into a pointer to values of a type, for ``numba.carray``."""
 

@@ -233,8 +233,8 @@ class AbstractKernel(ABC):
         """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""
 
     @abstractmethod
-    def advance(self, lane: int) -> None:
-        """Take the oldest reply off a lane's K2H ring."""
+    def advance(self, lane: int) -> Reply | None:
+        """Take the oldest reply off a lane's K2H ring; return the next one, as `peek` does."""
 
     @abstractmethod
     def wait(self, timeout_s: float, spin_ns: int = 0) -> bool:

@@ -36,6 +36,7 @@ __all__ = [
     "DiskCache",
     "all_it_reads",
     "compiled_sources",
+    "direct",
     "entry_point",
     "find_cache",
     "inner",
@@ -262,6 +263,17 @@ def entry_point(function: Callable[..., Any] | None = None, *, nogil: bool = Fal
     if not config.DISABLE_JIT:
         dispatcher._cache = DiskCache(f"{function.__module__}.{function.__qualname__}")
     return dispatcher
+
+
+def direct(dispatcher: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return an entry point for arguments of these types alone, of which Numba looks at none.
+
+    Its look at each argument takes longer than the call. Integers may be of any kind here.
+    """
+    if config.DISABLE_JIT:
+        return dispatcher  # type: ignore[no-any-return]  # a plain function then
+    dispatcher.compile(arguments)
+    return dispatcher.overloads[arguments].entry_point  # type: ignore[no-any-return]  # untyped
 
 
 def plain(function: Callable[..., None]) -> Callable[..., None]:

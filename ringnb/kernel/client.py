@@ -282,7 +282,8 @@ class KernelClient:
         before = self.replies
         for lane in range(self.kernel.lanes):
             pendings = self._pending[lane]
-            while (reply := self.kernel.peek(lane)) is not None:
+            reply = self.kernel.peek(lane)
+            while reply is not None:
                 # Applied before it is taken off the ring, and twice does no harm: a
                 # `KeyboardInterrupt` at any point here loses no reply.
                 pending = pendings.get(reply.command_id)
@@ -296,7 +297,7 @@ class KernelClient:
                     pending.reply = reply
                     pending.sink = None  # with all that it refers to
                     pendings.pop(reply.command_id, None)
-                self.kernel.advance(lane)
+                reply = self.kernel.advance(lane)
                 self.replies += 1
         return self.replies != before
 

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import types
 
 from ringnb._support.checks import check_int
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.errors import KernelStopped
-from ringnb.kernel import layout, registry
+from ringnb.kernel import layout, registry, ring
 from ringnb.kernel.base import (
     AbstractKernel,
     ActorCounters,
@@ -29,10 +30,11 @@ from ringnb.kernel.base import (
     SharedWords,
     SnapshotFacts,
 )
+from ringnb.kernel.caching import direct
 from ringnb.kernel.checksum import checksum_words
 from ringnb.kernel.deal import Deal
 from ringnb.kernel.layout import LINE
-from ringnb.kernel.ring import advance, bump, load_word, peek, push, replies_waiting, store_word
+from ringnb.kernel.ring import bump, load_word, replies_waiting, store_word
 from ringnb.messages.commands import Reply
 
 __all__ = ["LaneKernel", "check_sizes"]
@@ -64,6 +66,8 @@ class LaneKernel(AbstractKernel):
     """Per lane: control, h2k, k2h, words, params_in, staging."""
     _controls: Sequence[layout.Words]
     """Per lane: its control words."""
+    ports: Sequence[layout.Words]
+    """Per lane: see `ringnb.kernel.ring`."""
 
     def __init__(
         self, actors: Sequence[Actor], deal: Deal, lanes: int, width: int, capacity: int
@@ -77,10 +81,17 @@ class LaneKernel(AbstractKernel):
         self._pid = os.getpid()
         self._launched = False
         self._to_end = False  # something of it may still run
-        self._out = np.zeros(layout.SLOT_WORDS, np.int64)
         self._views: dict[tuple[int, int], _StagingViews] = {}  # by staging buffer and slot
         self._push_locks = [threading.RLock() for _ in range(lanes)]
-        self._push_scratch = [np.zeros(8, np.int64) for _ in range(lanes)]
+        self._peeked: list[Reply | None] = [None] * lanes  # seen already, and still there
+
+    def _open_ports(self) -> None:
+        """Prepare the host's side of the rings in `_memory`, which stays where it is from now on."""
+        self._push = direct(ring.push, ring.PORT, *(types.int64,) * 8)
+        self._peek, self._advance = (direct(f, ring.PORT) for f in (ring.peek, ring.advance))
+        self._controls = [lane.control for lane in self._memory]
+        self.ports = [ring.open_port(lane.control, lane.h2k, lane.k2h) for lane in self._memory]
+        self._answers = [port[ring.REPLY :] for port in self.ports]
 
     @property
     def lanes(self) -> int:
@@ -191,25 +202,14 @@ class LaneKernel(AbstractKernel):
         """Append a command to a lane's H2K ring without waiting for room."""
         if self._stopped_because is not None or not self._launched:
             self.check_alive()
-        memory = self._memory[lane]
         a0, a1, a2, a3 = (*arguments, 0, 0, 0, 0)[:4] if arguments else _NO_ARGUMENTS
         # A ring has one producer: this lock makes Python's threads take turns, for the few hundred
         # nanoseconds of a push.
         with self._push_locks[lane]:
-            done = push(
-                memory.control,
-                memory.h2k,
-                self._push_scratch[lane],
-                int(kind),  # Numba would look up the type of an enumeration member at every call
-                command_id,
-                slot,
-                a0,
-                a1,
-                a2,
-                a3,
-                spin_ns,
-            )
-        if not done:
+            done = self._push(self.ports[lane], kind, command_id, slot, a0, a1, a2, a3, spin_ns)
+        if done == ring.ANSWERED:
+            self._peeked[lane] = self._oldest(lane)
+        elif done == ring.FULL:
             msg = (
                 f"H2K ring of lane {lane} is full ({self._capacity} of {self._capacity} commands): "
                 "the kernel has not read them yet. Take replies off the K2H ring (session.receive), "
@@ -223,14 +223,22 @@ class LaneKernel(AbstractKernel):
 
     def peek(self, lane: int) -> Reply | None:
         """Return the oldest reply on a lane's K2H ring and leave it there; None if there is none."""
-        memory = self._memory[lane]
-        if not peek(memory.control, memory.k2h, self._out):
-            return None
-        return tuple.__new__(Reply, self._out.tolist())  # as Reply._make, at half the time
+        reply = self._peeked[lane]
+        if reply is None and self._peek(self.ports[lane]):
+            reply = self._peeked[lane] = self._oldest(lane)
+        return reply
 
-    def advance(self, lane: int) -> None:
-        """Take the oldest reply off a lane's K2H ring."""
-        advance(self._controls[lane])
+    def advance(self, lane: int) -> Reply | None:
+        """Take the oldest reply off a lane's K2H ring; return the next one, as `peek` does."""
+        self._peeked[lane] = None  # first: an interrupt must not leave what is on the ring no more
+        if self._advance(self.ports[lane]):
+            self._peeked[lane] = self._oldest(lane)
+        return self._peeked[lane]
+
+    def _oldest(self, lane: int) -> Reply:
+        """Return the reply that a compiled function has just copied into a lane's port."""
+        # As Reply._make, at half the time.
+        return tuple.__new__(Reply, self._answers[lane].tolist())
 
     def _replies(self) -> bool:
         return any(map(replies_waiting, self._controls))

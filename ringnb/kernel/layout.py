@@ -311,6 +311,13 @@ def _aligned(nbytes: int) -> npt.NDArray[np.uint8]:
     return raw[start : start + nbytes]
 
 
+def lines(*shape: int) -> Words:
+    """Return zeros that begin with a cache line: else each slot of a ring would lie in two of them."""
+    raw = np.zeros(math.prod(shape) + LINE, np.int64)
+    start = -raw.ctypes.data // 8 % LINE
+    return raw[start : start + math.prod(shape)].reshape(shape)
+
+
 def _fresh_pages(nbytes: int) -> npt.NDArray[np.uint8]:
     """Zeroed pages from the system, none of them touched.
 
@@ -348,15 +355,15 @@ class LaneMemory:
 
     def __init__(self, actors: list[tuple[int, Actor]], width: int, capacity: int) -> None:
         n = len(actors)
-        self.control: Words = np.zeros(CTL_WORDS, np.int64)
-        self.h2k: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
-        self.k2h: Words = np.zeros((capacity, SLOT_WORDS), np.int64)
+        self.control = lines(CTL_WORDS)
+        self.h2k = lines(capacity, SLOT_WORDS)
+        self.k2h = lines(capacity, SLOT_WORDS)
         self.table: Words = np.zeros((n, TABLE_COLUMNS), np.int64)
         self.links: Words = np.zeros((0, LINK_COLUMNS), np.int64)
-        self.words: Words = np.zeros(n * ACTOR_WORDS, np.int64)
+        self.words = lines(n * ACTOR_WORDS)
         self.params: npt.NDArray[np.float64] = np.zeros((n, PARAMS_COLUMNS))
         self.params_in: npt.NDArray[np.float64] = np.zeros((n, MAX_PARAMS))
-        self.team: Words = np.zeros(TEAM_MEMBERS + width * MEMBER_WORDS, np.int64)
+        self.team = lines(TEAM_MEMBERS + width * MEMBER_WORDS)
         self.facts: Words = np.zeros(FACTS, np.int64)
         self.blocks: dict[int, npt.NDArray[np.uint8]] = {}
         self.tables: list[tuple[npt.NDArray[Any], Actor]] = []

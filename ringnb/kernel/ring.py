@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numba import carray, types
+
 from ringnb.kernel import layout
 from ringnb.kernel.atomics import (
     cpu_pause,
     fence,
     load_acquire,
     now_ns,
+    pointer_at,
     poll_fd,
     read_fd,
     store_release,
@@ -26,11 +30,49 @@ from ringnb.kernel.atomics import (
 )
 from ringnb.kernel.caching import entry_point, inner
 
-# A word of the pushing side's private scratch: the H2K tail as this side last saw it. The clock uses
-# words 0 and 1.
-_SEEN_TAIL = 7
+# Words of a port: what the host's side of a lane needs, in one array, as Numba takes 100 ns to unpack
+# each that Python passes. The reply is used under the consumer lock, the rest under the producer lock;
+# the clock uses words 0 and 1.
+_SEEN_TAIL = 2  # the H2K tail as this side last saw it
+_CONTROL, _H2K, _K2H, _CAPACITY = range(3, 7)  # where the arrays are, and the slots of a ring
+REPLY = 8  # the oldest reply, 8 words
+
+PORT = types.int64[::1]  # as Numba calls its type
+
+FULL, PUSHED, ANSWERED = range(3)
+"""What `push` returns."""
 
 # -- host side -------------------------------------------------------------------------------------
+
+
+def open_port(control: layout.Words, h2k: layout.Words, k2h: layout.Words) -> layout.Words:
+    """Return a lane's port, which holds addresses: the arrays must live as long as it is used."""
+    port = layout.lines(layout.LINE)
+    port[_CONTROL : _CAPACITY + 1] = *(a.ctypes.data for a in (control, h2k, k2h)), len(h2k)
+    return port
+
+
+@inner
+def _control_of(port: Any) -> Any:
+    return carray(pointer_at(port[_CONTROL], np.int64), (layout.CTL_WORDS,))
+
+
+@inner
+def _slots_of(port: Any, ring: int) -> Any:
+    return carray(pointer_at(port[ring], np.int64), (port[_CAPACITY], layout.SLOT_WORDS))
+
+
+@inner
+def _take_note(port: Any, control: Any) -> Any:
+    """Copy the oldest reply into the port; return whether there is one."""
+    tail = load_acquire(control, layout.K2H_TAIL)  # this side's own
+    if load_acquire(control, layout.K2H_HEAD) == tail:
+        return False
+    k2h = _slots_of(port, _K2H)
+    i = tail & (port[_CAPACITY] - 1)
+    for j in range(layout.SLOT_WORDS):
+        port[REPLY + j] = k2h[i, j]
+    return True
 
 
 @entry_point
@@ -54,18 +96,21 @@ def bump(words: Any, index: int) -> None:
     fence()
 
 
-@entry_point
-def wake_lane(control: Any, scratch: Any) -> None:
-    """Wake the lane's leader if it sleeps; what it is to see must be published and fenced before."""
+@inner
+def _wake(port: Any, control: Any) -> None:
     if load_acquire(control, layout.ASLEEP) != 0:
-        write_fd(scratch, control[layout.WAKE_FD_WRITE])
+        write_fd(port, control[layout.WAKE_FD_WRITE])
+
+
+@entry_point
+def wake_lane(port: Any) -> None:
+    """Wake the lane's leader if it sleeps; what it is to see must be published and fenced before."""
+    _wake(port, _control_of(port))
 
 
 @entry_point
 def push(
-    control: Any,
-    ring: Any,
-    scratch: Any,
+    port: Any,
     kind: int,
     command_id: int,
     slot: int,
@@ -74,53 +119,52 @@ def push(
     a2: int,
     a3: int,
     spin_ns: int,
-) -> bool:
-    """Append a command to the H2K ring, then look for a reply for `spin_ns`; False if it is full.
+) -> int:
+    """Append a command to the H2K ring, then look for a reply for `spin_ns`.
 
+    `FULL` if it does not fit; `ANSWERED` if a reply was seen, which is in the port then; else `PUSHED`.
     Holds the GIL while it spins: releasing it costs more than a hot lane takes to answer.
     """
+    control = _control_of(port)
     head = load_acquire(control, layout.H2K_HEAD)
-    capacity = ring.shape[0]  # not an argument: each one from Python costs 50 ns
+    capacity = port[_CAPACITY]
     # The tail as this side last saw it is mostly enough: to read it costs a cache miss.
-    if head - scratch[_SEEN_TAIL] >= capacity:
-        scratch[_SEEN_TAIL] = load_acquire(control, layout.H2K_TAIL)
-        if head - scratch[_SEEN_TAIL] >= capacity:
-            return False
-    gate = load_acquire(control, layout.GATE)
-    _fill_slot(ring, head & (capacity - 1), kind, command_id, slot, a0, a1, a2, a3, gate)
+    if head - port[_SEEN_TAIL] >= capacity:
+        port[_SEEN_TAIL] = load_acquire(control, layout.H2K_TAIL)
+        if head - port[_SEEN_TAIL] >= capacity:
+            return FULL
+    i, gate = head & (capacity - 1), load_acquire(control, layout.GATE)
+    _fill_slot(_slots_of(port, _H2K), i, kind, command_id, slot, a0, a1, a2, a3, gate)
     store_release(control, layout.H2K_HEAD, head + 1)
     # Store, fence, look: the leader announces that it sleeps, fences, and looks at the ring once more
     # before it sleeps. One of the two sees the other, whatever the order, so no wake-up is lost.
     fence()
-    wake_lane(control, scratch)
+    _wake(port, control)
     if spin_ns > 0:
-        tail = load_acquire(control, layout.K2H_TAIL)  # this side's own
-        until = now_ns(scratch) + spin_ns
-        while load_acquire(control, layout.K2H_HEAD) == tail:
-            cpu_pause()
-            if now_ns(scratch) >= until:
+        until = now_ns(port) + spin_ns
+        while True:
+            for _ in range(8):  # looks per look at the clock, which takes as long as one
+                if _take_note(port, control):
+                    return ANSWERED
+                cpu_pause()
+            if now_ns(port) >= until:
                 break
-    return True
+    return PUSHED
 
 
 @entry_point
-def peek(control: Any, ring: Any, out: Any) -> bool:
-    """Copy the oldest reply on the K2H ring into `out` (8 words); False if there is none."""
-    # `advance` takes it off, in a call of its own: an interrupt between the two repeats a reply rather
-    # than losing it.
-    tail = load_acquire(control, layout.K2H_TAIL)
-    if load_acquire(control, layout.K2H_HEAD) == tail:
-        return False
-    i = tail & (ring.shape[0] - 1)
-    for j in range(8):
-        out[j] = ring[i, j]
-    return True
+def peek(port: Any) -> Any:
+    """Copy the oldest reply on the K2H ring into the port; False if there is none."""
+    return _take_note(port, _control_of(port))
 
 
 @entry_point
-def advance(control: Any) -> None:
-    """Take the oldest reply off the K2H ring."""
+def advance(port: Any) -> Any:
+    """Take the oldest reply off the K2H ring, and peek at the next one."""
+    # An interrupt after this loses no reply: the next one stays on the ring, to be peeked at again.
+    control = _control_of(port)
     store_release(control, layout.K2H_TAIL, load_acquire(control, layout.K2H_TAIL) + 1)
+    return _take_note(port, control)
 
 
 @entry_point

@@ -45,20 +45,34 @@ class Rings(RuleBasedStateMachine):
         for index in (layout.H2K_HEAD, layout.H2K_TAIL, layout.K2H_HEAD, layout.K2H_TAIL):
             self.control[index] = start
         self.h2k, self.k2h = (np.zeros((capacity, 8), np.int64) for _ in "ab")
-        self.scratch, self.own = np.zeros(8, np.int64), np.zeros(8, np.int64)
+        self.port = ring.open_port(self.control, self.h2k, self.k2h)
+        self.own = np.zeros(8, np.int64)
         self.facts = np.zeros(layout.FACTS, np.int64)
         self.facts[layout.F_CAPACITY] = capacity
         self.host = np.zeros(layout.HOST_WORDS, np.int64)
         self.commands, self.replies = deque(), deque()
         self.clock = 0
 
-    @rule(words=WORDS, gate=st.sampled_from(Gate))
-    def push(self, words, gate):
+    def check_seen(self, seen):
+        """What was seen is the oldest reply, and stays on the ring."""
+        assert seen == bool(self.replies)
+        if seen:
+            slot = self.port[ring.REPLY :]
+            assert tuple(slot[:LAST].tolist()) == self.replies[0]
+            assert slot[LAST] > 0  # stamped
+
+    @rule(words=WORDS, gate=st.sampled_from(Gate), spin_ns=st.sampled_from([0, 1]))
+    def push(self, words, gate, spin_ns):
         self.control[layout.GATE] = gate
-        done = ring.push(self.control, self.h2k, self.scratch, *words, 0)
-        assert done == (len(self.commands) < self.capacity)
-        if done:
-            self.commands.append((*words, gate))
+        done = ring.push(self.port, *words, spin_ns)
+        if len(self.commands) == self.capacity:
+            assert done == ring.FULL
+            return
+        self.commands.append((*words, gate))
+        if spin_ns:
+            self.check_seen(done == ring.ANSWERED)
+        else:
+            assert done == ring.PUSHED
 
     @precondition(lambda self: self.commands)
     @rule()
@@ -78,18 +92,14 @@ class Rings(RuleBasedStateMachine):
 
     @rule()
     def peek(self):
-        out = np.zeros(8, np.int64)
         for _ in range(2):  # what is peeked at stays
-            assert ring.peek(self.control, self.k2h, out) == bool(self.replies)
-            if self.replies:
-                assert tuple(out[:LAST].tolist()) == self.replies[0]
-                assert out[LAST] > 0  # stamped
+            self.check_seen(ring.peek(self.port))
 
     @precondition(lambda self: self.replies)
     @rule()
     def advance(self):
-        ring.advance(self.control)
         self.replies.popleft()
+        self.check_seen(ring.advance(self.port))
 
     @rule()
     def spin(self):
@@ -119,15 +129,16 @@ def test_a_sleeper_is_woken_by_a_byte_on_its_pipe():
     try:
         for fd in (lane, mine):
             os.set_blocking(fd, False)
+        port = ring.open_port(control, slots, slots)
         control[layout.WAKE_FD_WRITE] = woken_by
         facts[layout.F_HOST_FD_WRITE] = wakes_me
-        ring.push(control, slots, scratch, *[0] * 7, 0)
+        ring.push(port, *[0] * 7, 0)
         reply(control, slots, facts, host, scratch, np.zeros(7, np.int64))
         for fd in (lane, mine):  # neither side sleeps: no byte
             with pytest.raises(BlockingIOError):
                 os.read(fd, 9)
         control[layout.ASLEEP] = host[layout.HOST_ASLEEP] = 1
-        ring.push(control, slots, scratch, *[0] * 7, 0)
+        ring.push(port, *[0] * 7, 0)
         reply(control, slots, facts, host, scratch, np.zeros(7, np.int64))
         assert len(os.read(lane, 9)) == 1
         ring.sleep_for_reply(host, scratch, mine, 10_000)

@@ -108,9 +108,9 @@ class CpuKernel(LaneKernel):
             for row, (slot, actor) in enumerate(own):
                 self._fill(memory, row, slot, actor)
             self._memory.append(memory)
-        self._controls = [memory.control for memory in self._memory]
-        self._host = np.zeros(layout.HOST_WORDS, np.int64)
-        self._scratch = np.zeros(8, np.int64)
+        self._open_ports()
+        self._host = layout.lines(layout.HOST_WORDS)
+        self._scratch = layout.lines(layout.LINE)
         self._threads: list[threading.Thread] = []
         self._pipes: list[int] = []
         self._pipe_users: deque[None] = (
@@ -186,7 +186,7 @@ class CpuKernel(LaneKernel):
 
     def _wake_lane(self, lane: int) -> None:
         with self._push_locks[lane]:  # which guards the scratch words
-            wake_lane(self._controls[lane], self._push_scratch[lane])
+            wake_lane(self.ports[lane])
 
     def _end(self) -> None:
         for lane in range(self._n_lanes):
@@ -369,7 +369,8 @@ def _run_thread(
     rank: int,
 ) -> None:
     """Body of every kernel thread: the compiled loop of a leader (rank 0) or a member."""
-    scratch = np.zeros(8, np.int64)
+    # Not in one cache line with what another thread writes.
+    scratch = layout.lines(layout.LINE)[:8]
     try:
         if rank > 0:
             run_member(
@@ -397,7 +398,7 @@ def _run_thread(
                 memory.facts,
                 host,
                 scratch,
-                np.zeros(8, np.int64),
+                layout.lines(layout.LINE)[:8],
             )
             fault = _fault_of(memory, actors)
             if fault and (owner := kernel()) is not None:

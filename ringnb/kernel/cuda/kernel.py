@@ -227,7 +227,7 @@ class CudaKernel(LaneKernel):
             pinned = plan.staging_words + plan.restore_words
             raise out_of_memory(plan.state_words + pinned, pinned, refusal) from error
         self._memory = self._arrays.lanes
-        self._controls = [lane.control for lane in self._memory]
+        self._open_ports()
         self._clock = None if self._device.has_hosts_clock else DeviceClock(lanes)
         self._launches = 0
         self._on_hold = False
@@ -241,7 +241,6 @@ class CudaKernel(LaneKernel):
         self._awake = False
         self._scratch = np.zeros(8, np.int64)
         self._fetched = [0] * lanes
-        self._seen: list[Reply | None] = [None] * lanes
 
     def _blocks(self, lanes: int, width: int | None, threads: int, busy: int) -> int:
         """Choose the blocks of a lane; all of the grid must be on the card together."""
@@ -382,7 +381,7 @@ class CudaKernel(LaneKernel):
 
     def peek(self, lane: int) -> Reply | None:
         """Return the oldest reply; if it is a snapshot's, the copy engine has begun to fetch it."""
-        reply = self._seen[lane] = super().peek(lane)
+        reply = super().peek(lane)
         if reply is not None and reply.kind == Command.SNAPSHOT and reply.ok:
             place = int(load_word(self._controls[lane], layout.K2H_TAIL)) + 1
             if place != self._fetched[lane]:  # a reply may be peeked at twice
@@ -394,13 +393,13 @@ class CudaKernel(LaneKernel):
                 self._arrays.fetch_region(lane, reply.value)
         return reply
 
-    def advance(self, lane: int) -> None:
-        """Take the oldest reply off a lane's K2H ring."""
-        reply = self._seen[lane]
+    def advance(self, lane: int) -> Reply | None:
+        """Take the oldest reply off a lane's K2H ring; return the next one, as `peek` does."""
+        reply = self._peeked[lane]
         if self._clock is not None and reply is not None and reply.command_id:
             self._clock.answered(lane, reply.stamp_ns)
-        self._seen[lane] = None
         super().advance(lane)
+        return self.peek(lane)
 
     def wait(self, timeout_s: float, spin_ns: int = 0) -> bool:
         """Wait until a reply is there, `wake` is called, or the time is up."""
