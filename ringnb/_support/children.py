@@ -49,11 +49,14 @@ class PythonChild:
     """A Python program that runs while a ``with`` block does, and is killed and reaped at its end.
 
     Its standard error is appended to `log`. It may end with its parent: the parent holds the other end
-    of its standard input, which the system closes whatever happens to the parent.
+    of its standard input, which the system closes whatever happens to the parent. `python`: another
+    interpreter than this process's.
     """
 
-    def __init__(self, *arguments: str | os.PathLike[str], log: Path) -> None:
-        self._command = [sys.executable, *(os.fspath(a) for a in arguments)]
+    def __init__(
+        self, *arguments: str | os.PathLike[str], log: Path, python: Path | None = None
+    ) -> None:
+        self._command = [os.fspath(a) for a in (python or sys.executable, *arguments)]
         self._log = log
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.killed = False
@@ -96,6 +99,14 @@ class PythonChild:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    def send(self, line: str) -> None:
+        """Write a line to its standard input; one that has ended does not hear it."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(line + "\n")
+            stdin.flush()
 
     def kill(self) -> int:
         """Send SIGKILL if it still runs, wait for the end, return its status (negative: the signal)."""

@@ -134,10 +134,23 @@ def _parser() -> _Parser:
         ),
         allow_abbrev=False,
     )
-    bench.add_argument(
+    instead = bench.add_mutually_exclusive_group()
+    instead.add_argument(
         "--gpu",
         action="store_true",
         help="the CUDA kernel on this machine's GPU instead of the CPU; under ten minutes",
+    )
+    instead.add_argument(
+        "--peers",
+        action="store_true",
+        help="side by side with other libraries, which an environment of their own holds; "
+        "minutes, and as many to install them",
+    )
+    bench.add_argument(
+        "--peers-env",
+        metavar="DIR",
+        help="use the virtual environment in DIR as it is; built if there is none (default: one "
+        "that is built, and removed at the end)",
     )
     bench.add_argument("--quick", action="store_true", help="fewer repetitions, a minute or two")
     bench.add_argument("--only", metavar="CASE,...", help="only these cases (see --list)")
@@ -145,8 +158,8 @@ def _parser() -> _Parser:
     bench.add_argument(
         "--json",
         metavar="FILE",
-        help="where the figures go (default: ringnb-bench.json, with --gpu ringnb-bench-gpu.json; "
-        "overwritten)",
+        help="where the figures go (default: ringnb-bench.json, with --gpu or --peers "
+        "ringnb-bench-gpu.json or ringnb-bench-peers.json; overwritten)",
     )
     bench.add_argument("--markdown", action="store_true", help="print a Markdown table")
     bench.add_argument(

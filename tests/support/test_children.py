@@ -56,6 +56,15 @@ def test_a_block_that_fails_leaves_no_process(tmp_path):
     assert gone(child.pid)
 
 
+def test_it_hears_lines_until_it_ends(tmp_path):
+    with PythonChild("-c", "print(input()); input()", log=tmp_path / "log") as child:
+        child.send("ä")
+        assert next(child.lines(60)) == "ä\n"
+        child.send("")
+        child.wait()
+        child.send("nobody hears this")
+
+
 def test_silence_has_an_end(tmp_path):
     with (
         PythonChild("-c", "input()", log=tmp_path / "log") as child,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import shutil
 import tempfile
@@ -21,6 +23,7 @@ from ringnb.cli.bench import (
     links,
     report,
     rings,
+    round_trip,
     scheduling,
     snapshots,
     startup,
@@ -60,6 +63,7 @@ def _openings(scale: Scale) -> Iterator[Row]:
 
 CASES: dict[str, Case] = {
     "idle-answers": rings.idle_answers,
+    "round-trip": round_trip.parts,
     "calls": rings.session_calls,
     "busy-answers": rings.busy_answers,
     "idling": rings.idling,
@@ -113,12 +117,20 @@ def _list(options: argparse.Namespace) -> None:
         from ringnb.cli.bench.gpu import CASES as ON_GPU
 
         documented = {name: case.measure for name, case in ON_GPU.items()}
+    elif options.peers:
+        from ringnb.cli.bench.peers import CASES as WITH_PEERS
+
+        documented = dict(WITH_PEERS)
     for name, case in documented.items():
         say(f"{name:<14}{(case.__doc__ or '').splitlines()[0]}")
 
 
-def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]]:
-    """Return the cases asked for, and what the document records about the card."""
+def _cases(
+    options: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[dict[str, Case], dict[str, Any]]:
+    """Return the cases asked for, and what else the document records: card or peers."""
+    if options.peers:
+        return _with_peers(options, stack)
     if not options.gpu:
         return {name: CASES[name] for name in _chosen(options.only, CASES)}, {}
     from ringnb.cli.bench import gpu
@@ -126,6 +138,27 @@ def _cases(options: argparse.Namespace) -> tuple[dict[str, Case], dict[str, Any]
     names = _chosen(options.only, gpu.CASES)
     card = gpu.open_card(quick=options.quick)
     return {name: gpu.timed(gpu.CASES[name], card) for name in names}, {"gpu": card.describe()}
+
+
+def _with_peers(
+    options: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[dict[str, Case], dict[str, Any]]:
+    """Return the cases with peers; their environment is made when the first one needs it."""
+    from ringnb.cli.bench import peers
+
+    versions: dict[str, str] = {}
+
+    @functools.cache
+    def env() -> peers.Environment:
+        """Find or build it, once."""
+        return stack.enter_context(peers.open_environment(options.peers_env, versions))
+
+    def with_env(name: str) -> Case:
+        return lambda scale: peers.CASES[name](scale, env())
+
+    return {name: with_env(name) for name in _chosen(options.only, peers.CASES)}, {
+        "peers": versions
+    }
 
 
 def run(options: argparse.Namespace) -> int:
@@ -137,7 +170,11 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         _list(options)
         return 0
-    cases, card = _cases(options)
+    with contextlib.ExitStack() as stack:
+        return _measure(options, *_cases(options, stack))
+
+
+def _measure(options: argparse.Namespace, cases: Mapping[str, Case], facts: dict[str, Any]) -> int:
     free, needed = shutil.disk_usage(options.dir).free, _NEEDS[options.quick]
     if free < needed:
         msg = (
@@ -145,7 +182,8 @@ def run(options: argparse.Namespace) -> int:
             f"{format_bytes(needed)}: give another --dir, or --quick"
         )
         raise BenchmarkFailed(msg)
-    target = Path(options.json or f"ringnb-bench{'-gpu' if options.gpu else ''}.json")
+    kind = "-gpu" if options.gpu else "-peers" if options.peers else ""
+    target = Path(options.json or f"ringnb-bench{kind}.json")
     with target.open("a", encoding="utf-8"):
         pass  # if it cannot be written, that is found out now and not after minutes
     began = time.monotonic()
@@ -162,7 +200,7 @@ def run(options: argparse.Namespace) -> int:
                         raise
                     # Time on a GPU is scarce: what the other cases find is kept.
                     failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            _write(target, rows, options.quick, card | ({"failed": failed} if failed else {}))
+            _write(target, rows, options.quick, facts | ({"failed": failed} if failed else {}))
     lines = report.as_markdown(rows) if options.markdown else report.as_table(rows)
     for line in lines:
         say(line)

@@ -62,7 +62,8 @@ class Row:
     """One measured figure: a short unique key, the figure in words with its baseline, its samples.
 
     `unit` is that of the samples, "x" for a ratio. `limit` says how the median relates to `target`, the
-    figure to reach; both are None if there is none. `note` holds absolute figures or conditions.
+    figure to reach; both are None if there is none. `note` holds absolute figures or conditions, or why
+    there are no samples: what could not be measured here is a row as well.
     """
 
     key: str
@@ -74,14 +75,14 @@ class Row:
     note: str = ""
 
     @property
-    def median(self) -> float:
-        """The median of the samples."""
-        return statistics.median(self.samples)
+    def median(self) -> float | None:
+        """The median of the samples; None without any."""
+        return statistics.median(self.samples) if self.samples else None
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the target; None without one."""
-        if self.target is None:
+        """Whether the median reaches the target; None without one, or without samples."""
+        if self.target is None or self.median is None:
             return None
         return self.median <= self.target if self.limit == "<=" else self.median >= self.target
 

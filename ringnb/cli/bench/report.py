@@ -17,7 +17,9 @@ from ringnb.cli.bench.measuring import Row
 __all__ = ["as_document", "as_markdown", "as_table"]
 
 
-def _figure(value: float, unit: str) -> str:
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return "not measured"
     text = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
     return text if unit == "x" else f"{text} {unit}"
 
@@ -27,6 +29,8 @@ def _target(row: Row) -> str:
 
 
 def _span(row: Row) -> str:
+    if not row.samples:
+        return ""
     low, high = min(row.samples), max(row.samples)
     return f"{_figure(low, 'x')} to {_figure(high, 'x')}"
 
@@ -57,8 +61,8 @@ def as_markdown(rows: Sequence[Row]) -> list[str]:
         verdict = {None: "", True: "yes", False: "**no**"}[row.met]
         target = _target(row).replace("<=", "≤").replace(">=", "≥")
         lines.append(
-            f"| {row.what}{note} | {_figure(row.median, row.unit)} ({_span(row)}) "
-            f"| {target} | {verdict} |"
+            f"| {row.what}{note} | {_figure(row.median, row.unit)}"
+            f"{f' ({_span(row)})' if row.samples else ''} | {target} | {verdict} |"
         )
     return lines
 
@@ -79,8 +83,8 @@ def as_document(rows: Sequence[Row], *, quick: bool) -> dict[str, Any]:
         "rows": [
             {
                 **{key: getattr(row, key) for key in ("key", "what", "unit", "median")},
-                "min": min(row.samples),
-                "max": max(row.samples),
+                "min": min(row.samples, default=None),
+                "max": max(row.samples, default=None),
                 "samples": list(row.samples),
                 **{key: getattr(row, key) for key in ("limit", "target", "met", "note")},
             }

@@ -40,6 +40,7 @@ from ringnb.session.session import Session
 __all__ = [
     "checkpointed_rates",
     "persisting",
+    "read_files",
     "recording",
     "restoring",
     "stall",
@@ -297,7 +298,7 @@ def restoring(scale: Scale) -> Iterator[Row]:
         buffer = memoryview(bytearray(sum(f.stat().st_size for f in files)))
         pairs = interleaved(
             lambda: time_s(lambda: session.restore(0, name)),
-            lambda: time_s(lambda: _read(files, buffer)),
+            lambda: time_s(lambda: read_files(files, buffer)),
             scale.times(21, 7),
         )
     yield ratio_row(
@@ -310,7 +311,8 @@ def restoring(scale: Scale) -> Iterator[Row]:
     )
 
 
-def _read(files: list[Path], buffer: memoryview) -> None:
+def read_files(files: list[Path], buffer: memoryview) -> None:
+    """Read files one after the other into memory that is there."""
     at = 0
     for path in files:
         with path.open("rb", buffering=0) as file:

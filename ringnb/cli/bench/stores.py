@@ -21,7 +21,7 @@ from ringnb.checkpoint.storage.records import Snapshot
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cli.bench.measuring import Row, Scale, absolute, interleaved, ratio_row, time_s
 
-__all__ = ["bench_snapshot", "commits", "guards", "groups", "histories", "many"]
+__all__ = ["bench_snapshot", "commits", "guards", "groups", "histories", "many", "write_durably"]
 
 _COUNT = 1000
 _RUN = "0" * 16
@@ -32,7 +32,7 @@ def bench_snapshot(fields: dict[str, Any], step: int) -> Snapshot:
     return Snapshot(fields, "bench", "bench_0", "bench", 0, step, step)
 
 
-def _write_durably(path: Path, parts: list[Any]) -> None:
+def write_durably(path: Path, parts: list[Any]) -> None:
     """Write bytes durably with as little as it takes: one file, fsync, rename, fsync."""
     staged = path.with_suffix(".staged")
     fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -86,7 +86,7 @@ def commits(scale: Scale) -> Iterator[Row]:
         parts = list(fields.values())
 
         def write(raw: Path = raw, parts: list[Any] = parts) -> float:
-            took = time_s(lambda: _write_durably(raw, parts))
+            took = time_s(lambda: write_durably(raw, parts))
             raw.unlink()
             return took
 
