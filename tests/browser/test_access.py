@@ -44,7 +44,8 @@ def test_axe_finds_nothing_in_any_state(notebook):
             found.extend(f"{where}: {one}" for one in violations(cockpit))
 
     expect(cockpit.get_by_text("Nothing stored yet").first).to_be_visible()
-    look("empty store")
+    look("empty store", 1100, 480)
+    assert cockpit.evaluate(_COVERED) == []
     notebook.python(cells.STORED)
     expect(cockpit.locator("[data-mark] .rn-square")).to_have_count(3)
     for tab in TABS:

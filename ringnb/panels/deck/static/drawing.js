@@ -108,7 +108,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const top = shape("g", { "clip-path": `url(#${clipId})` });
     for (const lane of shown) drawMarks(inside, top, state, marks.ofLane(lane.n), lane, tick);
     const empty = !nearestOf(marks, way, state.step);
-    if (empty) found.push(shape("text", { class: "rn-label", x: left + 8, y: filmTop + 22 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
+    if (empty) found.push(shape("text", { class: "rn-label", x: left + 8, y: narrow ? foldedRow + 4 * K : filmTop + 22 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
     const values = narrow ? [] : spaced(marks, way, scale, 6);
     const pictures = narrow ? [] : spaced(marks, way, scale, FILM + 3).slice(0, 60);
     want = { pictures: pictures.map((mark) => mark.key), values: values.map((mark) => mark.key) };
