@@ -91,6 +91,12 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
     run.click(force=True)
     expect(line).to_contain_text("Run: The kernel does not run")  # and then the problem again
     expect(line).to_contain_text("committed checkpoints are whole")
+    dial = cockpit.get_by_role("slider", name="courant2", exact=True)
+    expect(dial).to_have_attribute("aria-disabled", "true")
+    dial.press("ArrowRight")
+    expect(line).to_contain_text("courant2: The kernel does not run")
+    expect(dial).to_have_js_property("value", "0.25")
+    expect(line).to_contain_text("committed checkpoints are whole")
     # What is stored is still so, in full colour, and can be looked at.
     expect(cockpit).not_to_have_attribute("data-old", "")
     for key, step in (("Home", 100), ("PageDown", 200)):

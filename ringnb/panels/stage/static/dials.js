@@ -26,8 +26,9 @@ function makePacer(post) {
     if (!timer) timer = setTimeout(flush, Math.max(0, sentAt + SEND_MS - performance.now()));
   };
 }
-// A slider with a number beside it. `scale` maps between the slider and the value.
-function makeDial(name, help, set, scale) {
+// A slider with a number beside it. `refuses(name)` says why nothing can be set, if so; `scale` maps between the slider
+// and the value.
+function makeDial(name, help, set, refuses, scale) {
   const label = make("span", { class: "rn-dialname", title: help }, name);
   const range = make("input", { type: "range", step: "any", "aria-label": name, title: help });
   const number = make("input", { type: "number", step: "any", "aria-label": `${name}, number`, title: help });
@@ -37,7 +38,13 @@ function makeDial(name, help, set, scale) {
   let later = 0;
   let low = 0;
   let high = 1;
+  let shown = [];
   const touch = (value, other) => {
+    if (refuses(name)) {
+      number.value = scale ? scale.words(shown[0]) : four(shown[0]);
+      dial.show(...shown);
+      return;
+    }
     touchedAt = performance.now();
     if (other === number) number.value = scale ? scale.words(value) : four(value);
     else range.value = String(scale ? scale.place(value) : value);
@@ -52,10 +59,12 @@ function makeDial(name, help, set, scale) {
     const value = number.value === "" && scale ? 0 : Number(number.value);
     if (Number.isFinite(value) && (number.value !== "" || scale)) touch(value, range);
   });
-  return {
+  const dial = {
     row,
+    off(isOff) { for (const input of [range, number]) setAttribute(input, "aria-disabled", String(isOff)); },
     // Show what the actor has, and with a notch what it had at the playhead.
     show(value, ends, there) {
+      shown = [value, ends, there];
       [low, high] = ends;
       range.min = String(low);
       range.max = String(high);
@@ -77,6 +86,7 @@ function makeDial(name, help, set, scale) {
       if (document.activeElement !== number && number.value !== words) number.value = words;
     },
   };
+  return dial;
 }
 const paceScale = {
   place: (pace) => (pace > 0 ? Math.min(99, 100 * Math.log10(Math.max(1, pace)) / PACES) : 100),
@@ -93,7 +103,12 @@ async function render({ model, el }) {
   const more = make("button", { type: "button", class: "rn-b rn-small", "aria-pressed": "false" });
   const setParams = makePacer((values) => send(board, hand, "live.param", { values }));
   const setPace = makePacer(({ pace }) => send(board, hand, "live.pace", { pace }));
-  const pace = makeDial("pace", "Steps per second at most; empty: no limit", (value) => setPace("pace", value), paceScale);
+  const why = () => board.get("flags")["live.inject"]?.why ?? "";
+  const refuses = (name) => {
+    if (why()) sayHere(board, `${name}: ${why()}`);
+    return Boolean(why());
+  };
+  const pace = makeDial("pace", "Steps per second at most; empty: no limit", (value) => setPace("pace", value), refuses, paceScale);
   pace.row.querySelector("input[type=number]").placeholder = "no limit";
   const words = make("span", {}, "Disturb a cell");
   const help = "Click a cell of the picture, or move to it with the arrows and press Enter";
@@ -109,7 +124,7 @@ async function render({ model, el }) {
     const all = model.get("dials");
     const names = all.map(({ name }) => name);
     if (Object.keys(dials).join() !== names.join()) {
-      dials = Object.fromEntries(names.map((name) => [name, makeDial(name, name, (value) => setParams(name, value))]));
+      dials = Object.fromEntries(names.map((name) => [name, makeDial(name, name, (value) => setParams(name, value), refuses)]));
       rows.replaceChildren(...Object.values(dials).map(({ row }) => row));
       keepShortcutsAway(rows);
     }
@@ -129,6 +144,7 @@ async function render({ model, el }) {
     aim.hidden = !picture;
     setText(words, on ? "Stop disturbing" : "Disturb a cell");
     showFlag(aim, { ...board.get("flags")["live.inject"], pressed: on }, help);
+    for (const dial of [pace, ...Object.values(dials)]) dial.off(Boolean(why()));
   };
   const showLive = () => {
     const actor = board.get("actor");
