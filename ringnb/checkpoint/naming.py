@@ -71,4 +71,4 @@ def damaged_name(name_prefix: str, actor_slot: int, kernel_id: str | None) -> re
     else:
         before, field, after = map(re.escape, name_prefix.partition(_FIELD))
         prefix = f"{before}[A-Za-z0-9._-]+{after}" if field else before
-    return re.compile(f"{prefix}_{actor_slot}{_STEP}")
+    return re.compile(f"{prefix}_({actor_slot}|cut){_STEP}")  # every actor may be in a cut

@@ -56,8 +56,13 @@ class StepHolds:
         """Want an actor to wait at a step, 1 or more; to be given to `release` whatever happens."""
         hold = Hold(slot, at)
         with self._lock:
-            self._holds[slot] = (*self._holds.get(slot, ()), hold)
-            self._tell_kernel(slot)
+            before = self._holds.get(slot, ())
+            self._holds[slot] = (*before, hold)
+            try:
+                self._tell_kernel(slot)
+            except BaseException:  # nobody gets the hold, so nobody would release it
+                self._holds[slot] = before
+                raise
         return hold
 
     def release(self, hold: Hold) -> None:

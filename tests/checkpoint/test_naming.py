@@ -34,7 +34,8 @@ def test_any_identity_makes_a_prefix_that_a_name_allows(before, after, one, othe
         assert PREFIX.fullmatch(prefix)
         assert prefix.startswith(before)
         assert prefix.endswith(after)
-        assert damaged_name(template, 7, None).fullmatch(f"{prefix}_7_step_10.2")
+        for which in ("7", "cut"):
+            assert damaged_name(template, 7, None).fullmatch(f"{prefix}_{which}_step_10.2")
     assert prefixes == [expand_prefix(template, kernel_id) for kernel_id in (one, other)]
     if prefixes[0] == prefixes[1] and one != other:
         assert len(prefixes[0]) < 100, "what is shortened is told apart"

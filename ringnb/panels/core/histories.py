@@ -33,14 +33,18 @@ class Histories:
         self._damaged: list[CheckpointInfo] = []
         self._made: dict[int, History] = {}
         self._newest: dict[int, CheckpointInfo] | None = None
-        for e in sorted(catalogue, key=lambda e: e.sequence):
-            if e.damaged:
-                self._damaged.append(e)
+        sizes = []
+        for stored in sorted(catalogue, key=lambda e: e.sequence):
+            if stored.damaged:
+                self._damaged.append(stored)
             # A copy is of no history.
-            elif e.copy is None and e.name_prefix == expand_prefix(prefix, e.kernel_id):
-                self._own.setdefault(e.kernel_id, []).append(e)
-        whole = [e.nbytes for own in self._own.values() for e in own]
-        self.totals = len(whole), sum(whole)  # how many there are, and their bytes
+            elif stored.copy is None and stored.name_prefix == expand_prefix(
+                prefix, stored.kernel_id
+            ):
+                sizes.append(stored.nbytes)
+                for e in stored.parts or (stored,):  # a cut is in the history of each of its actors
+                    self._own.setdefault(e.kernel_id, []).append(e)
+        self.totals = len(sizes), sum(sizes)  # how many there are, and their bytes
 
     def __len__(self) -> int:
         """Return how many actors there are."""
