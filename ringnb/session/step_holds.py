@@ -28,12 +28,13 @@ _LOOK_S = 0.05
 class Hold:
     """One wish that an actor waits at a step."""
 
-    __slots__ = ("at", "epoch", "held", "passed", "slot")
+    __slots__ = ("at", "epoch", "held", "passed", "since", "slot")
 
     def __init__(self, slot: int, at: int) -> None:
         self.slot = slot
         self.at = at
         self.epoch = -1  # of the actor, when the kernel has agreed
+        self.since = 0  # its step then
         self.passed = False  # it was past that step already
         self.held = False  # it is there, and waits
 
@@ -136,7 +137,7 @@ class StepHolds:
     def _on_told(self, slot: int, at: int, reply: Reply) -> None:
         for hold in self._holds.get(slot, ()):
             if hold.at == at and reply.ok:
-                hold.epoch = reply.epoch
+                hold.since, hold.epoch = reply.step, reply.epoch
             elif hold.at == at:
                 hold.passed = True
 

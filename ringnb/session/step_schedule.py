@@ -29,6 +29,7 @@ class _Plan:
 
     every: int
     taken: tuple[int, int]  # epoch and step of the last one
+    epoch: int = 0  # of the actor, when it was asked to be held
     ahead: int = 0  # steps that a running actor may take before the kernel knows where to hold it
     hold: Hold | None = None
     status: RequestStatus | None = None
@@ -93,6 +94,10 @@ class StepSchedule:
             if hold.passed:
                 plan.ahead = min(2 * plan.ahead + plan.every, _MOST_AHEAD)
             plan.hold = hold = None
+        elif hold is not None and hold.epoch >= 0 and _is_wrong(plan, hold):
+            self._holds.release(hold)
+            plan.taken = (hold.epoch, hold.since)  # it was restored there: that state is saved
+            plan.hold = hold = None
         if hold is None:
             at = self._next(slot, plan)
             plan.hold = self._holds.ask(slot, at) if at <= MAX_STEP else None
@@ -112,6 +117,14 @@ class StepSchedule:
         now = self._counters(slot)
         if plan.taken[0] != now.epoch:
             plan.taken = (now.epoch, now.step)  # it was restored there: that state is saved
+        plan.epoch = now.epoch
         step = now.step + (plan.ahead if now.running else 0)
         at = max(1, -(-step // plan.every)) * plan.every
         return at + plan.every if (now.epoch, at) == plan.taken else at
+
+
+def _is_wrong(plan: _Plan, hold: Hold) -> bool:
+    """Return whether a hold was asked for by counters of which some were of before a restore."""
+    # The kernel publishes epoch and step one after the other; its reply has them as they belong
+    # together.
+    return hold.epoch != plan.epoch or hold.at > hold.since + plan.ahead + plan.every

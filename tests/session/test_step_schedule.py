@@ -152,6 +152,25 @@ def test_a_failed_capture_a_restore_and_the_end_of_the_schedule_let_the_actor_go
     assert (service.step_schedule.active, service.step_schedule.interval(0)) == (False, None)
 
 
+@pytest.mark.parametrize(("step", "epoch"), [(1000, 1), (600, 0)])
+def test_counters_that_are_half_of_before_a_restore_lead_to_no_wrong_step(step, epoch):
+    service, client = scheduled()
+    client.step(0, 100)
+    service.turn()
+    commit(service, client)
+    kernel = client.kernel
+    kernel.steps, kernel.epochs, kernel.holds = [600], [1], {}  # restored
+    torn = kernel.counters(0)._replace(step=step, epoch=epoch)
+    schedule, seen = service.step_schedule, [torn]
+    true = schedule._counters
+    schedule._counters = lambda slot: seen.pop() if seen else true(slot)
+    service.turn()
+    service.turn()
+    assert client.sent == []
+    client.step(0, 1000)
+    assert kernel.steps == [700]
+
+
 def test_an_actor_without_a_manager_is_not_held():
     service, client = scheduled()
     service.manager.unregister_actor(0)
