@@ -49,7 +49,7 @@ def cuts(scale: Scale) -> Iterator[Row]:
             scale.times(3, 1),
         )
     what = f"one cut of {count:,} actors of 4 KiB, captured and committed / a checkpoint of each"
-    yield ratio_row("cuts", what, pairs, ("each", 1.0, "s"), at_most=1.0)
+    yield ratio_row("cuts", what, pairs, ("each", 1.0, "s"))
     what = f"all {count:,} restored from the cut / each from its own checkpoint"
     yield ratio_row("cuts-back", what, back, ("each", 1.0, "s"))
 
