@@ -149,8 +149,13 @@ class _Cutter:
         running = self._running(slots)
         taken = {slot: c.step - before.get(slot, c.step) for slot, c in running.items()}
         at = max((c.step + 1 + int(looks * taken[slot]) for slot, c in running.items()), default=0)
-        # A budget that ends before: the actor is captured where it ends.
-        return {s: min(at, c.step + c.budget) if c.budget else at for s, c in running.items()}
+        # A budget that ends before: the actor is captured where it ends. Of linked actors one is held:
+        # none of them steps without it, whatever their steps are.
+        return {
+            slot: min(at, c.step + c.budget) if c.budget else at
+            for slot, c in running.items()
+            if slot == min(self._kernel.deal.group_of[slot])
+        }
 
     def _running(self, slots: list[int]) -> dict[int, ActorCounters]:
         counters = {slot: self._kernel.counters(slot) for slot in slots}
@@ -202,8 +207,12 @@ class _Cutter:
         # Before the capture: a change that comes meanwhile is taken for one that is not saved.
         modifications = [self._changes.modifications(slot) for slot in slots]
         is_sole = self._service.holds.is_sole_at
-        # One that is held for this cut only steps on at its capture.
-        ats = {s: hold.at for s, hold in holds.items() if is_sole(s, hold.at)}
+        # One that is held for this cut, and for no actor but itself, steps on at its capture.
+        ats = {
+            slot: hold.at
+            for slot, hold in holds.items()
+            if is_sole(slot, hold.at) and len(self._kernel.deal.group_of[slot]) == 1
+        }
         wanted = [(slot, ats.get(slot, 0)) for slot in slots]
         left, parts = self._left(holds), []
         copies = copy_states(self._client, self._service.transport, wanted, left)

@@ -1082,9 +1082,10 @@ class Session:
         Notes
         -----
         Actors that run are captured at one step, a little ahead of the fastest; those that come there
-        first wait for the others. One whose step budget ends before is captured where it ends, and one
-        that is paused as it is: each part records its own step. The cut takes as much memory as all
-        states together while it is written.
+        first wait for the others. Linked actors are captured between the same two steps, also where
+        one of them was restored and counts other steps. One whose step budget ends before is captured
+        where it ends, and one that is paused as it is: each part records its own step. The cut takes as
+        much memory as all states together while it is written.
         """
         wish = CutWish.of(label, timeout, attrs)
         self._check()

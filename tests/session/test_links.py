@@ -208,3 +208,35 @@ def test_a_fault_of_one_ends_the_kernel_before_its_steps_are_shown():
     link = rn.Link(0, rn.Region("u", slice(1)), 1, rn.Region("u", slice(1)))
     with opened(actors, [link]) as session, pytest.raises(rn.KernelStopped, match="slot 1"):
         session.run_steps(0, 20)
+
+
+def test_a_cut_of_linked_actors_that_run_free_is_the_whole_at_one_step():
+    whole = Wave2D((20, 15))
+    session, _, own = pair()
+    with session as s:
+        s.set_pace(2_000)
+        s.inject(0, at=(4, 5))
+        s.resume()
+        cut = s.snapshot_all(timeout=60)
+        [step] = {cut.part(slot).step for slot in cut.parts}
+        s.pause()
+        assert s.restore_all(cut) == step
+        assert {s.current_step(slot) for slot in range(2)} == {step}
+        s.run_steps(0, 30)
+        found = joined(s, own, "pressure")
+    with opened(whole) as s:
+        s.inject(0, at=(4, 5))
+        s.run_steps(0, step + 30)
+        np.testing.assert_array_equal(found, s.state(0)["pressure"])
+
+
+def test_linked_actors_at_different_steps_are_captured_between_the_same_two():
+    session, _, _ = pair()
+    with session as s:
+        first = s.snapshot(1)
+        s.run_steps(0, 50)
+        s.restore(1, first)
+        s.set_pace(2_000)
+        s.resume()
+        cut = s.snapshot_all(timeout=60)
+        assert cut.part(0).step == cut.part(1).step + 50
