@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringnb.cli import command_line as cli
-from ringnb.cli.bench import command, report, scheduling, stores
+from ringnb.cli.bench import command, report, round_trip, scheduling, stores
 from ringnb.cli.bench.measuring import Row, Scale, interleaved, percentile, ratios
 
 BENCH = Path(__file__).parents[2] / "ringnb" / "cli" / "bench"
@@ -200,3 +200,13 @@ def test_percentiles():
 def test_quick_takes_fewer_repetitions(tmp_path):
     assert Scale(True, tmp_path).times(9, 2) == 2
     assert Scale(False, tmp_path).times(9, 2) == 9
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_round_trip_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(round_trip, "_TURNS", 20)
+    assert run(tmp_path, "--quick", "--only", "round-trip") == 0
+    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    parts = ["line", "python", "push", "peek", "advance"]
+    assert [row["key"] for row in rows] == [f"ring_{part}" for part in parts]
+    assert all(row["min"] > 0 for row in rows)
