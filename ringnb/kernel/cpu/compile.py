@@ -41,9 +41,10 @@ from ringnb.kernel.reductions import body, joined, start_of
 __all__ = ["CompiledActor", "compile_actor", "compile_actors"]
 
 # Cells of a row are visited in three runs, so that in the long middle one `x > 0` and `x < nx - 1`
-# are known to hold: the edge conditions of the update function vanish and the run vectorises.
+# are known to hold: the edge conditions of the update function vanish and the run vectorises. Rows that
+# lie at no edge are a case of their own, where those of the other axes vanish as well.
 _ROW = """
-    assume({row_in_grid})
+    assume({in_the_grid})
     cell(now, next, params, step, {lead}0{{more}})
     for x in range(1, nx - 1):
         assume(x > 0)
@@ -55,6 +56,14 @@ _ROW = """
 
 def _indent(text: str, by: int) -> str:
     return "\n".join(" " * by + line if line.strip() else line for line in text.splitlines())
+
+
+def _rows(axes: str, by: int) -> str:
+    lead = "".join(f"{axis}, " for axis in axes)
+    inside = " & ".join(f"({axis} > 0) & ({axis} < n{axis} - 1)" for axis in axes)
+    grid = " & ".join(f"({axis} >= 0) & ({axis} < n{axis})" for axis in axes)
+    inner, outer = (_indent(_ROW.format(in_the_grid=g, lead=lead), 4) for g in (inside, grid))
+    return _indent(f"\n    if {inside}:{inner}\n    else:{outer}", by)
 
 
 _HEAD = """
@@ -80,7 +89,7 @@ _SOURCES = {
         + """
     for y in range(first, last):
 """
-        + _indent(_ROW.format(row_in_grid="(y >= 0) & (y < ny)", lead="y, "), 4)
+        + _rows("y", 4)
         + "\n    return 1\n"
     ),
     3: (
@@ -89,9 +98,7 @@ _SOURCES = {
     for z in range(first, last):
         for y in range(ny):
 """
-        + _indent(
-            _ROW.format(row_in_grid="(z >= 0) & (z < nz) & (y >= 0) & (y < ny)", lead="z, y, "), 8
-        )
+        + _rows("zy", 8)
         + "\n    return 1\n"
     ),
 }
@@ -376,6 +383,8 @@ def _compile(
     # What the decorator `cfunc` makes, with another cache.
     returns = types.void if source is _INJECT else types.int64
     compiled: Any = CFunc(namespace[name], (arguments, returns), locals={}, options=options)
+    if getattr(arguments[0], "dtype", types.int8).bitwidth > 8:
+        _apart(compiled._compiler)
     try:
         if own:
             compiled._cache = DiskCache(name)
@@ -391,6 +400,21 @@ def _compile(
         )
         raise ValueError(msg) from error
     return compiled
+
+
+def _apart(compiler: Any) -> None:
+    """Have a function compiled for pointers that lead to memory apart from each other.
+
+    Vector code need not look whether it is, in every row. A neighbour then is no load, but what a vector
+    shifted by an element holds; that is one instruction, of bytes several, which take longer than loads.
+    """
+    customize = compiler._customize_flags
+
+    def customized(flags: Any) -> Any:
+        flags.noalias = True
+        return customize(flags)
+
+    compiler._customize_flags = customized
 
 
 def _reason(error: Exception) -> str:
