@@ -145,6 +145,20 @@ def test_a_group_goes_on_from_checkpoints_of_one_step_bit_for_bit():
             np.testing.assert_array_equal(session.state(slot)["pressure"], there[slot])
 
 
+def test_a_cut_of_a_group_that_runs_is_of_one_step_and_goes_on_bit_for_bit():
+    session, _, own = pair()
+    with session:
+        session.resume(0)
+        cut = session.snapshot_all()
+        session.pause(1)
+        (step,) = {cut.part(slot).step for slot in cut.parts}
+        assert session.restore_all(cut) == step
+        session.run_steps(1, 40)
+        found = joined(session, own, "pressure")
+    there = stepped_alone(Wave2D((20, 15)), step + 40)["pressure"]
+    np.testing.assert_array_equal(found, there)
+
+
 def test_one_that_is_reported_holds_its_group_at_each_multiple():
     session, _, own = pair()
     there = [stepped_alone(Wave2D((20, 15)), steps)["pressure"] for steps in (0, 10, 20)]
