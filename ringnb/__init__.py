@@ -38,18 +38,26 @@ from ringnb.errors import (
     CheckpointError,
     CheckpointNotFound,
     CheckpointWarning,
+    ClusterError,
+    ClusterUnavailable,
+    ClusterWarning,
     CommandRefused,
     KernelStopped,
     RingnbError,
+    RunExists,
+    RunLost,
+    RunNotFound,
     SnapshotFailed,
     SnapshotTimeout,
     StoreLocked,
+    StoreNotShared,
 )
 from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
 if TYPE_CHECKING:
     from ringnb import actors, plots
-    from ringnb import panels as panels  # not in __all__: it needs an extra
+    from ringnb import cluster as cluster  # not in __all__: it needs an extra
+    from ringnb import panels as panels  # likewise
     from ringnb.actors.link import Link
     from ringnb.actors.region import Region
     from ringnb.session.recorder import Recorder
@@ -68,6 +76,9 @@ __all__ = [
     "CheckpointNotFound",
     "CheckpointStorage",
     "CheckpointWarning",
+    "ClusterError",
+    "ClusterUnavailable",
+    "ClusterWarning",
     "CommandRefused",
     "KernelStopped",
     "Link",
@@ -75,6 +86,9 @@ __all__ = [
     "Region",
     "Report",
     "RingnbError",
+    "RunExists",
+    "RunLost",
+    "RunNotFound",
     "Session",
     "Snapshot",
     "SnapshotFailed",
@@ -82,6 +96,7 @@ __all__ = [
     "SnapshotResponse",
     "SnapshotTimeout",
     "StoreLocked",
+    "StoreNotShared",
     "ZarrStorage",
     "__version__",
     "actors",
@@ -119,7 +134,7 @@ def __getattr__(name: str) -> Any:
         from ringnb.session import signals  # noqa: PLC0415 - brings in Numba, as all of ringnb.session
 
         value = signals.checkpoint_on_signal
-    elif name in ("actors", "plots", "panels"):
+    elif name in ("actors", "plots", "panels", "cluster"):
         value = importlib.import_module(f"ringnb.{name}")
     else:
         msg = f"module {__name__!r} has no attribute {name!r}"

@@ -11,8 +11,15 @@ The tree::
     │   └── StoreLocked         another process is writing this store
     ├── KernelStopped           the kernel was closed, or died
     ├── CommandRefused          the kernel answered a command with an error status
-    └── BackendUnavailable      this machine cannot run the backend asked for
+    ├── BackendUnavailable      this machine cannot run the backend asked for
+    └── ClusterError            a run that lives in another process, see `ringnb.cluster`
+        ├── ClusterUnavailable  the cluster, or the run's worker, does not answer
+        ├── RunNotFound         the cluster has no run of that name               (also KeyError)
+        ├── RunExists           a run of that name is there already
+        ├── RunLost             the run has failed, or was given up
+        └── StoreNotShared      its checkpoints cannot be read from here
     CheckpointWarning (UserWarning)   something failed in the background and is being retried
+    ClusterWarning (UserWarning)      a run has lost its worker and goes on from a checkpoint
 
 Wrong arguments stay ``TypeError`` and ``ValueError``. A message states the fact, the value and the
 remedy. Compiled kernels cannot raise: they return a `Status`, and this module owns the sentence.
@@ -29,13 +36,20 @@ __all__ = [
     "CheckpointError",
     "CheckpointNotFound",
     "CheckpointWarning",
+    "ClusterError",
+    "ClusterUnavailable",
+    "ClusterWarning",
     "CommandRefused",
     "KernelStopped",
     "RingnbError",
+    "RunExists",
+    "RunLost",
+    "RunNotFound",
     "SnapshotFailed",
     "SnapshotTimeout",
     "Status",
     "StoreLocked",
+    "StoreNotShared",
 ]
 
 
@@ -101,6 +115,38 @@ class BackendUnavailable(RingnbError):
 
 class CheckpointWarning(UserWarning):
     """A background checkpoint failed and is retried, or a damaged one was skipped."""
+
+
+class ClusterError(RingnbError):
+    """Something failed with a run that lives in another process."""
+
+
+class ClusterUnavailable(ClusterError):
+    """The cluster does not answer, or the worker that held the run was lost."""
+
+
+class RunNotFound(ClusterError, KeyError):
+    """The cluster has no run of that name."""
+
+    def __str__(self) -> str:
+        """Return the message; ``KeyError`` would show its ``repr``."""
+        return Exception.__str__(self)
+
+
+class RunExists(ClusterError):
+    """The cluster has a run of that name already."""
+
+
+class RunLost(ClusterError):
+    """A run has failed, or has lost too many workers; its checkpoints are there."""
+
+
+class StoreNotShared(ClusterError):
+    """The store of a run is not the one that this process finds at the same place."""
+
+
+class ClusterWarning(UserWarning):
+    """A run has lost its worker, and goes on from its newest checkpoint with another one."""
 
 
 class Status(IntEnum):

@@ -35,9 +35,9 @@ def test_lines_of_code_are_counted():
     assert lines_of_code(head + 'def f():\n    """Do."""\n    return """x\n\ny"""\n') == 3
 
 
-def test_a_newcomer_sees_at_most_14_entries():
+def test_a_newcomer_sees_at_most_15_entries():
     seen = sorted(path.name for path in PACKAGE.iterdir() if path.name != "__pycache__")
-    assert len(seen) <= 14, seen
+    assert len(seen) <= 15, seen
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

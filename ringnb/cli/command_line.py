@@ -123,6 +123,32 @@ def _parser() -> _Parser:
     run.add_argument(
         "arguments", metavar="...", nargs=argparse.REMAINDER, help="what the script gets"
     )
+    host = commands.add_parser(
+        "host",
+        help="processes in which runs outlive the notebook",
+        description="Start, list or stop a host. A session launched in it outlives the notebook.",
+    )
+    tasks = host.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=_Parser)
+    start = tasks.add_parser(
+        "start",
+        help="start a host, and print its address",
+        description="Start a host, and print its address. It goes on until ringnb host stop.",
+    )
+    start.add_argument(
+        "--workers", metavar="N", type=_positive, default=2, help="processes (default: 2)"
+    )
+    start.add_argument(
+        "--idle", metavar="S", type=_positive, help="end after so many seconds without any run"
+    )
+    tasks.add_parser(
+        "ls", help="hosts and their runs", description="List this user's hosts and their runs."
+    )
+    stop = tasks.add_parser(
+        "stop",
+        help="save all runs of a host, and end it",
+        description="Have every run of a host leave a last checkpoint, and end the host.",
+    )
+    stop.add_argument("address", metavar="ADDRESS", nargs="?", help="which (default: the only one)")
     _add_store_commands(commands)
 
     bench = commands.add_parser(
@@ -348,6 +374,15 @@ def _dispatch(argv: list[str]) -> int:
 
             return run.command(
                 given.script, given.arguments, walltime=given.walltime, until=given.until
+            )
+        case "host":
+            from ringnb.cli import host
+
+            return host.run(
+                given.task,
+                workers=getattr(given, "workers", 2),
+                address=getattr(given, "address", None),
+                idle_s=getattr(given, "idle", None),
             )
         case "bench":
             from ringnb.cli import bench

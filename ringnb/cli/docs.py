@@ -28,9 +28,10 @@ PUBLIC_MODULES = (
     *("ringnb.session.statistics", "ringnb.actors", "ringnb.checkpoint"),
     *("ringnb.checkpoint.retention", "ringnb.messages", "ringnb.errors", "ringnb.plots"),
     *("ringnb.panels", "ringnb.testing", "ringnb.testing.storages", "ringnb.testing.kernels"),
-    "ringnb.course",
+    *("ringnb.course", "ringnb.cluster"),
 )
 _EXTRAS = {
+    "ringnb.cluster": "cluster",
     "ringnb.panels": "widgets",
     "ringnb.testing.storages": "test",
     "ringnb.testing.kernels": "test",

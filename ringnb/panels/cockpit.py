@@ -23,7 +23,7 @@ from ringnb.panels.core.history import EventsPanel
 from ringnb.panels.core.live import Live
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.watched import NO_KERNEL, Watched
+from ringnb.panels.core.watched import NO_KERNEL, Watched, has_kernel
 from ringnb.panels.core.widgets import box
 from ringnb.panels.deck.actors import ActorPanel
 from ringnb.panels.deck.looking import Looking
@@ -40,7 +40,6 @@ from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.parameters import ParametersPanel
 from ringnb.panels.stage.reported import ReportPanel
 from ringnb.panels.still import line_of, still_of
-from ringnb.session.session import Session
 
 __all__ = ["Cockpit", "PANELS", "close_panels", "open_panel"]
 
@@ -205,7 +204,7 @@ def open_panel(
 
     Parameters
     ----------
-    watched : Session or Recorder
+    watched : Session, RemoteSession or Recorder
         Open or closed. A session that was restarted has the panels of its successor.
     name : str, optional
         One of `PANELS`; the cockpit by default.
@@ -226,7 +225,7 @@ def open_panel(
     if name is not None and name not in _PARTS:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"
         raise ValueError(msg)
-    live = isinstance(watched, Session)
+    live = has_kernel(watched)
     if name is not None and not _shows(name, live):
         there = ", ".join(n for n in PANELS if _shows(n, live))
         msg = f"{NO_KERNEL}, so there is no panel {name!r}: use one of {there}, or None for the cockpit"
@@ -264,7 +263,7 @@ def close_panels(watched: Watched) -> None:
 
     Parameters
     ----------
-    watched : Session or Recorder
+    watched : Session, RemoteSession or Recorder
         The session, or the recorder.
     """
     with _lock:

@@ -14,7 +14,7 @@ from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.pixels import pack
 from ringnb.panels.core.state import SessionState
-from ringnb.session.session import Session
+from ringnb.panels.core.watched import SessionLike
 
 __all__ = ["SHOWN", "Largest", "dots_of"]
 
@@ -74,7 +74,10 @@ class Largest:
 
 
 def dots_of(
-    session: Session, state: SessionState, shown: str, largest: Mapping[int, float] | None = None
+    session: SessionLike,
+    state: SessionState,
+    shown: str,
+    largest: Mapping[int, float] | None = None,
 ) -> dict[str, Any]:
     """Return the map of all actors, and what is listed beside it.
 

@@ -36,11 +36,10 @@ from ringnb.panels.core.news import News, trouble_key
 from ringnb.panels.core.pace import Pace
 from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.switchboard import Switchboard
-from ringnb.panels.core.watched import Watched, session_of
+from ringnb.panels.core.watched import SessionLike, Watched, has_kernel, session_of
 from ringnb.panels.core.widgets import serve_beside_cells
 from ringnb.panels.core.workers import BackgroundThread, Drawer, Worker
 from ringnb.plots.style import main_field
-from ringnb.session.session import Session
 
 __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "SessionGone", "View"]
 
@@ -149,7 +148,7 @@ class Controller:
         return watched
 
     @property
-    def session(self) -> Session:
+    def session(self) -> SessionLike:
         """The session; NoKernel if it is a recorder, SessionGone if it was collected."""
         return session_of(self.watched)
 
@@ -261,7 +260,7 @@ class Controller:
     def steer(
         self,
         what: str,
-        work: Callable[[Session], object],
+        work: Callable[[SessionLike], object],
         *,
         slots: Iterable[int] = (),
         **options: Any,
@@ -403,14 +402,14 @@ class Controller:
     def why_unheard(self, state: SessionState, slot: int) -> str:
         """Return why an actor's lane would not answer; "" if it would. Any thread."""
         session = self._watched()
-        if not isinstance(session, Session) or state.ended:
+        if not has_kernel(session) or state.ended:
             return ""
         return _why_unheard(session, slot)
 
     def _is_held(self, state: SessionState, slot: int) -> bool:
         """Return whether the crank has stopped an actor's lane at a snapshot, all its actors with it."""
         session = self._watched()
-        if not isinstance(session, Session) or state.ended:
+        if not has_kernel(session) or state.ended:
             return False
         lane = session.kernel.lane_of(slot)
         # The gate alone stops nothing: the lane waits at it with a staging buffer that is filled.
@@ -476,7 +475,7 @@ def _traceback(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _check_lane_open(session: Session, slot: int) -> None:
+def _check_lane_open(session: SessionLike, slot: int) -> None:
     """Raise LaneStopped if a crank has stopped the actor's lane.
 
     It would not answer, and the storage worker that waits for it could not turn the crank.
@@ -485,7 +484,7 @@ def _check_lane_open(session: Session, slot: int) -> None:
         raise LaneStopped(why)
 
 
-def _why_unheard(session: Session, slot: int) -> str:
+def _why_unheard(session: SessionLike, slot: int) -> str:
     kernel = session.kernel
     if kernel.gate(kernel.lane_of(slot)) == Gate.OPEN:
         return ""

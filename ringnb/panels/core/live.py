@@ -14,10 +14,9 @@ from ringnb.errors import RingnbError
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.news import snapshot_key
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.watched import NO_KERNEL, Watched
+from ringnb.panels.core.watched import NO_KERNEL, SessionLike, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
 from ringnb.session.recorder import Recorder
-from ringnb.session.session import Session
 
 __all__ = ["Live"]
 
@@ -40,7 +39,7 @@ class Live:
         controller, slot = self._controller, self._controller.slot
         steps = max(1, int(args.get("n", 1)))
         one, every = (slot,), range(len(controller.state.actors))
-        calls: dict[str, tuple[str, Callable[[Session], object], str, Iterable[int]]] = {
+        calls: dict[str, tuple[str, Callable[[SessionLike], object], str, Iterable[int]]] = {
             "run": ("Run", lambda s: s.resume(slot), f"Actor {slot} runs", one),
             "pause": ("Pause", lambda s: s.pause(slot), f"Actor {slot} is paused", one),
             "step": (
@@ -70,7 +69,7 @@ class Live:
         self._take(self._controller.slot, str(args.get("label", "")).strip())
 
     def _take(self, slot: int, label: str) -> None:
-        def work(session: Session) -> str:
+        def work(session: SessionLike) -> str:
             """Take it. That it was committed is said by its event."""
             made = session.snapshot(slot, timeout=30.0, label=label or None)
             return f"{made.name} is pinned: {label}"
@@ -87,7 +86,7 @@ class Live:
     def _restore_good(self, _action: str, args: Mapping[str, Any]) -> None:
         slot = int(args.get("slot", self._controller.slot))
 
-        def work(session: Session) -> str:
+        def work(session: SessionLike) -> str:
             """Restore the newest checkpoint whose state is good."""
             good = [e for e in session.manager.history(slot) if e.good and not e.damaged]
             if not good:
@@ -100,7 +99,7 @@ class Live:
             "Restore the last good", work, worker="storage", slots=(slot,), key=f"{slot}:guard"
         )
 
-    def _restart(self, session: Session) -> str:
+    def _restart(self, session: SessionLike) -> str:
         new = session.remake()
         try:
             restored = [
@@ -154,10 +153,11 @@ def _ask_loop(recorder: Watched, label: str) -> str:
     return "The loop is asked: it saves at its next rec.due(step)"
 
 
-def _stop(session: Session) -> str:
+def _stop(session: SessionLike) -> str:
     kept = []
     for slot in range(len(session.actors)):
         with contextlib.suppress(RingnbError, OSError):
             kept.append(session.snapshot(slot, timeout=5.0).name)
-    session.close()
+    # A session of another process is only left by `close`.
+    getattr(session, "end", session.close)()
     return f"The kernel is stopped. Checkpoints made before: {', '.join(kept) or 'none'}"

@@ -14,8 +14,7 @@ from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.core.messages import Action, Kind, MessageLog
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import ActorState, SessionState
-from ringnb.panels.core.watched import Watched
-from ringnb.session.session import Session
+from ringnb.panels.core.watched import Watched, has_kernel
 
 __all__ = ["News", "snapshot_key", "trouble_key"]
 
@@ -47,6 +46,7 @@ class News:
         self._seen = watched.events.appended
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
         self._began = False  # whether it was said what is stored
+        self._trouble = ""  # with the connection, as it was said
 
     def read(self, watched: Watched, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
@@ -74,6 +74,13 @@ class News:
             self._began = True
             if not (state.histories.totals[0] and self._messages.newest()):
                 self._messages.say("note", _stored(state), by_itself=True)
+        trouble = getattr(watched, "connection", "")  # of a session of another process
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble:
+                self._messages.say("problem", trouble, key="connection")
+            else:
+                self._messages.settle("connection", "an answer in time")
         failure = watched.failure
         if failure is None:
             self._messages.settle("background", "being raised in a cell")
@@ -99,7 +106,7 @@ class News:
     def _say_failure(self, watched: Watched, event: Event, key: str, *, runs: bool) -> None:
         slot = event.actor_slot
         # A loop of one's own ends with the failure, which its next call raises.
-        steps_on = ", the actor steps on" if runs and isinstance(watched, Session) else ""
+        steps_on = ", the actor steps on" if runs and has_kernel(watched) else ""
         again = "It is tried again" if watched.service_runs else "It is due again later"
         if event.stage == "expired":
             text = f"Snapshot of actor {slot} timed out: {event.detail}. {again}{steps_on}"
@@ -119,7 +126,7 @@ class News:
         self._messages.say("problem", text, key=key, actions=actions, by_itself=True)
 
     def _say_bad(self, watched: Watched, event: Event) -> None:
-        slot, live = event.actor_slot, isinstance(watched, Session)
+        slot, live = event.actor_slot, has_kernel(watched)
         # A loop of one's own ends with an exception instead, which `look` shows too.
         paused = live and watched.manager.config.state_guard.mode == "pause"
         what = f"Guard paused actor {slot}" if paused else f"Actor {slot} is not good"

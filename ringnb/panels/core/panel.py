@@ -17,7 +17,7 @@ from ringnb._support.text import counted, facts_table
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.library import library
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.watched import Watched
+from ringnb.panels.core.watched import SessionLike, Watched
 from ringnb.panels.core.widgets import (
     Actions,
     Chooser,
@@ -26,7 +26,6 @@ from ringnb.panels.core.widgets import (
     pushes_reach_the_page,
     serve_beside_cells,
 )
-from ringnb.session.session import Session
 
 __all__ = ["Panel"]
 
@@ -207,7 +206,7 @@ class Panel(VBox):
         return self._controller.watched
 
     @property
-    def session(self) -> Session:
+    def session(self) -> SessionLike:
         """The session that this panel steers; `NoKernel` if it is about a recorder."""
         return self._controller.session
 
@@ -334,7 +333,7 @@ class Panel(VBox):
     def steer(
         self,
         what: str,
-        work: Callable[[Session], object],
+        work: Callable[[SessionLike], object],
         *,
         slots: Iterable[int] = (),
         **options: Any,

@@ -22,9 +22,8 @@ from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import MOST_READ, Histories
-from ringnb.panels.core.watched import Watched
+from ringnb.panels.core.watched import SessionLike, Watched, has_kernel
 from ringnb.plots.style import simulated
-from ringnb.session.session import Session
 from ringnb.session.statistics import CapturedNumbers, SessionStatistics
 
 __all__ = ["ActorState", "Forms", "SessionState", "StateReader"]
@@ -155,7 +154,7 @@ class StateReader:
 
     def read(self, watched: Watched, selected: int = 0) -> SessionState:
         """Return the state of a session or a recorder: open, closed or with a dead kernel."""
-        now, session = time.monotonic(), watched if isinstance(watched, Session) else None
+        now, session = time.monotonic(), watched if has_kernel(watched) else None
         life = _RUNNING
         if watched.closed:
             what = "session" if session else "recorder"
@@ -211,7 +210,7 @@ class StateReader:
             fields=self._names_of(session),
         )
 
-    def _names_of(self, session: Session | None) -> frozenset[str]:
+    def _names_of(self, session: SessionLike | None) -> frozenset[str]:
         if session is None:
             return frozenset(self._forms.get(0, ()))
         if self._names is None:  # of a session's actors they stay as they are
@@ -243,7 +242,7 @@ class StateReader:
         if now > then and c.running and slot in steps_then:
             rate = (c.step - steps_then[slot]) / (now - then)
         running = c.running and alive
-        if isinstance(watched, Session):
+        if has_kernel(watched):
             actor = watched.actors[slot]
             kernel_type, dt_s = actor.kernel_type, actor.dt_s
             if slot not in self._forms:

@@ -1,21 +1,25 @@
 """What panels look at: a session with its kernel, or a recorder, which has none.
 
-Most panels need no more than `Watched`. What acts on a live actor needs a `Session`, and says so where
-there is none (`session_of`).
+Most panels need no more than `Watched`. What acts on a live actor needs a `SessionLike`, a session of
+this process or another's, and says so where there is none (`session_of`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
+from ringnb.actors.base import Actor
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.kernel.base import ActorCounters, Gate, Progress
 from ringnb.messages.events import EventLog
-from ringnb.session.session import Session
+from ringnb.session.recorder import Recorder
+from ringnb.session.reporter import RecentRows
 from ringnb.session.statistics import SessionStatistics
 
-__all__ = ["NO_KERNEL", "NoKernel", "Watched", "session_of"]
+__all__ = ["NO_KERNEL", "NoKernel", "SessionLike", "Watched", "has_kernel", "session_of"]
 
 NO_KERNEL = "Your own loop computes the steps: a recorder has no kernel"
 
@@ -75,8 +79,88 @@ class Watched(Protocol):
         """Have it checkpointed after so many steps."""
 
 
-def session_of(watched: Watched) -> Session:
+class KernelLike(Protocol):
+    """What panels ask a kernel."""
+
+    @property
+    def stopped_because(self) -> str | None:
+        """Why it does not run; None while it does."""
+
+    def lane_of(self, slot: int) -> int:
+        """Return the lane that owns a slot."""
+
+    def gate(self, lane: int) -> Gate:
+        """Return where a lane is stopped."""
+
+    def progress(self) -> Progress:
+        """Return where all actors are."""
+
+
+class SessionLike(Watched, Protocol):
+    """What panels need of a session, wherever it lives; each is as `Session` has it."""
+
+    @property
+    def actors(self) -> tuple[Actor, ...]:
+        """The actor of every slot."""
+
+    @property
+    def kernel(self) -> KernelLike:
+        """The kernel that hosts the actors."""
+
+    @property
+    def faults(self) -> Any:
+        """Switches that break it on purpose."""
+
+    def close(self) -> None:
+        """End what this process has of it."""
+
+    def remake(self) -> Any:
+        """Start another like this one, in its place."""
+
+    def run_steps(self, slot: int, steps: int, wait: bool = True) -> int:
+        """Add steps to an actor's budget."""
+
+    def resume(self, slot: int | None = None) -> None:
+        """Let actors run freely."""
+
+    def pause(self, slot: int | None = None) -> None:
+        """Stop actors at a step boundary."""
+
+    def set_pace(self, max_steps_per_second: float | None, slot: int | None = None) -> None:
+        """Limit how fast actors step."""
+
+    def pace(self, slot: int) -> float | None:
+        """Return that limit."""
+
+    def counters(self, slot: int) -> ActorCounters:
+        """Return an actor's counters."""
+
+    def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:
+        """Disturb one cell."""
+
+    def set_params(self, slot: int, **changes: float) -> dict[str, float]:
+        """Change parameters of a live actor."""
+
+    def params(self, slot: int) -> dict[str, float]:
+        """Return them."""
+
+    def snapshot(self, slot: int, timeout: float = 10.0, *, label: str | None = None) -> Checkpoint:
+        """Take a snapshot now and commit it."""
+
+    def restore(self, slot: int, checkpoint: Checkpoint | str) -> int:
+        """Write a checkpoint back into a live actor."""
+
+    def recent_reported(self, slot: int = 0) -> RecentRows | None:
+        """Return the newest rows of what is being reported."""
+
+
+def has_kernel(watched: Watched | None) -> TypeGuard[SessionLike]:
+    """Return whether it is a session, of this process or another's."""
+    return watched is not None and not isinstance(watched, Recorder)
+
+
+def session_of(watched: Watched) -> SessionLike:
     """Return the session that panels look at; `NoKernel` if it is a recorder."""
-    if not isinstance(watched, Session):
+    if not has_kernel(watched):
         raise NoKernel(NO_KERNEL)
     return watched

@@ -18,10 +18,9 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.watched import NO_KERNEL, Watched
+from ringnb.panels.core.watched import NO_KERNEL, SessionLike, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
 from ringnb.panels.deck.looking import Looking
-from ringnb.session.session import Session
 
 __all__ = ["Moments"]
 
@@ -82,7 +81,7 @@ class Moments:
         self._restore("Undo", int(args["slot"]), str(args["name"]))
 
     def _restore(self, what: str, slot: int, name: str) -> None:
-        def work(session: Session) -> None:
+        def work(session: SessionLike) -> None:
             """Restore, and say so with the way back."""
             text, before = self._keep_and_restore(session, slot, name)
             undo = ("moment.undo", "Undo", {"slot": slot, "name": before})
@@ -92,7 +91,7 @@ class Moments:
 
     # -- on the storage worker -------------------------------------------------------------------
 
-    def _keep_and_restore(self, session: Session, slot: int, name: str) -> tuple[str, str]:
+    def _keep_and_restore(self, session: SessionLike, slot: int, name: str) -> tuple[str, str]:
         """Keep the live state, then restore; return what to say, and the name of what was kept."""
         checkpoint = session.storage.load(name)
         checkpoint.verify()  # before anything is changed
@@ -197,7 +196,7 @@ class Moments:
         """Close nothing: what it serves are other views' buttons."""
 
 
-def _swap(session: Session, slot: int, checkpoint: Checkpoint) -> tuple[Checkpoint, int]:
+def _swap(session: SessionLike, slot: int, checkpoint: Checkpoint) -> tuple[Checkpoint, int]:
     """Keep a paused actor's state and restore another; return the kept one and the step restored."""
     pin = checkpoint.pinned is None
     if pin:

@@ -11,7 +11,7 @@ from ringnb._support.text import counted, format_bytes
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.requests import stage_times
 from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.watched import Watched
+from ringnb.panels.core.watched import Watched, has_kernel
 from ringnb.panels.core.widgets import (
     WHOLE_LABEL,
     box,
@@ -23,7 +23,6 @@ from ringnb.panels.core.widgets import (
 )
 from ringnb.panels.keep.forecast import young_s
 from ringnb.panels.keep.widgets import When
-from ringnb.session.session import Session
 
 __all__ = ["CheckpointPanel"]
 
@@ -239,7 +238,7 @@ def _last_commit(state: SessionState) -> str:
 
 def _steps_of(watched: Watched, slot: int, time_s: float) -> int:
     """Return how many steps of an actor come nearest to a simulated time, at least one."""
-    dt = watched.params(slot).get("dt") if isinstance(watched, Session) else None
+    dt = watched.params(slot).get("dt") if has_kernel(watched) else None
     if not dt:
         kernel_type = watched.manager.registered[slot].kernel_type
         msg = f"actor {kernel_type!r} (slot {slot}) has no time step: choose {_STEPS!r}"

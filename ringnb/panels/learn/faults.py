@@ -11,9 +11,9 @@ from ringnb._support.text import counted
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import SessionLike
 from ringnb.panels.core.widgets import button_state, number_field, row
 from ringnb.panels.learn.widgets import FaultSwitches
-from ringnb.session.session import Session
 
 __all__ = ["FaultPanel"]
 
@@ -44,7 +44,7 @@ class FaultPanel(Panel):
     def on_action(self, action: str) -> None:
         """Enqueue what a button does."""
         delay_s, chosen = float(self.delay.value), self._controller.choices.resolve("main")
-        work: dict[str, Callable[[Session], str]] = {
+        work: dict[str, Callable[[SessionLike], str]] = {
             "lose": _lose,
             "slow": lambda s: _slow(s, delay_s),
             "full": _full,
@@ -54,7 +54,7 @@ class FaultPanel(Panel):
         }
         self.steer(action.capitalize(), work[action])
 
-    def _corrupt(self, session: Session, chosen: CheckpointInfo | None) -> str:
+    def _corrupt(self, session: SessionLike, chosen: CheckpointInfo | None) -> str:
         choices = self._controller.choices
         if chosen is None:
             return choices.why_unresolved("main")
@@ -77,18 +77,18 @@ class FaultPanel(Panel):
         )
 
 
-def _lose(session: Session) -> str:
+def _lose(session: SessionLike) -> str:
     session.faults.lose_answers(session.faults.answers_to_lose + 1)
     return f"{counted(session.faults.answers_to_lose, 'answer')} will be lost"
 
 
-def _slow(session: Session, delay_s: float) -> str:
+def _slow(session: SessionLike, delay_s: float) -> str:
     session.faults.slow_disk(0 if session.faults.disk_delay_s else delay_s)
     on_s = session.faults.disk_delay_s
     return f"Every write takes {on_s:g} s longer" if on_s else "The disk is as fast as it was"
 
 
-def _full(session: Session) -> str:
+def _full(session: SessionLike) -> str:
     session.faults.fill_disk(not session.faults.disk_full)
     return (
         "Writes fail: the disk is full"
@@ -97,11 +97,11 @@ def _full(session: Session) -> str:
     )
 
 
-def _kill(session: Session) -> str:
+def _kill(session: SessionLike) -> str:
     session.faults.kill_kernel()
     return "The kernel is dead"
 
 
-def _clear(session: Session) -> str:
+def _clear(session: SessionLike) -> str:
     session.faults.clear()
     return "No fault is set"

@@ -14,11 +14,11 @@ from ringnb.messages.events import ENDS
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import SessionLike
 from ringnb.panels.core.widgets import button_state
 from ringnb.panels.learn.lifecycle_scene import MOST_REQUESTS, scene_of, times_of
 from ringnb.panels.learn.widgets import CrankHandle, LifeMap
 from ringnb.session.crank import POSITIONS, TURNS, Crank
-from ringnb.session.session import Session
 
 __all__ = ["LifecyclePanel"]
 
@@ -37,7 +37,7 @@ class LifecyclePanel(Panel):
         self._by_hand = not controller.session.service_runs
         self._crank_lock = threading.Lock()
         self._crank: Crank | None = None
-        self._cranked: weakref.ref[Session] | None = None  # the session whose crank it is
+        self._cranked: weakref.ref[SessionLike] | None = None  # the session whose crank it is
         # By request, how far it had come before it ended; None where service threads move requests.
         self._last_positions: dict[int, str] | None = {} if self._by_hand else None
         super().__init__(controller)
@@ -74,7 +74,7 @@ class LifecyclePanel(Panel):
             return
         stage = int(action[1:]) if action[1:].isdigit() else None
 
-        def work(session: Session) -> str:
+        def work(session: SessionLike) -> str:
             """Turn the crank."""
             if action == "cancel":
                 self._note_position(session, crank)
@@ -90,7 +90,7 @@ class LifecyclePanel(Panel):
 
         self.steer("Crank", work, worker="storage")
 
-    def _note_position(self, session: Session, crank: Crank) -> None:
+    def _note_position(self, session: SessionLike, crank: Crank) -> None:
         """Note how far the selected request has come, unless it has ended: its chip stays there."""
         request, position, last = crank.request, crank.position, self._last_positions
         if last is None or request is None:

@@ -15,10 +15,10 @@ from ringnb.errors import RingnbError
 from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.watched import SessionLike
 from ringnb.panels.core.widgets import button_state
 from ringnb.panels.stage.fields import FieldPanel
 from ringnb.panels.stage.widgets import Dials
-from ringnb.session.session import Session
 
 __all__ = ["ParametersPanel"]
 
@@ -101,7 +101,7 @@ class ParametersPanel(Panel):
     def _inject(self, slot: int, cell: tuple[int, ...]) -> None:
         amplitude = self.amplitude
 
-        def work(session: Session) -> str:
+        def work(session: SessionLike) -> str:
             """Disturb it, and say at which step the kernel did."""
             session.inject(slot, cell, amplitude)
             dims = session.actors[slot].dims
@@ -188,7 +188,7 @@ class ParametersPanel(Panel):
         for name in wishes:
             self._before.setdefault(name, self._known.get(name, math.nan))
 
-        def work(session: Session) -> None:
+        def work(session: SessionLike) -> None:
             """Set them; if one is refused, the controls go back to what the actor has."""
             try:
                 known = session.set_params(slot, **wishes)

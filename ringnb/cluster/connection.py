@@ -1,0 +1,206 @@
+"""The way from a notebook to the worker that has a run: finds it, asks it, finds it again after a loss.
+
+Calls are made on the event loop of Dask's client, which has a thread of its own; any thread may wait for
+one. A call that was under way when the worker was lost is never made again, but a glance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, final
+
+import cloudpickle
+from distributed import Client
+from distributed.core import send_recv
+
+from ringnb.cluster.local_hosts import security_for
+from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound
+
+__all__ = ["Connection", "connected"]
+
+_ABSENT = "absent"
+_LOOK_S = 1.0  # so often a call that is under way looks whether its worker is still there
+_AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
+
+
+@contextlib.contextmanager
+def connected(address: str | Client, timeout: float = 10.0) -> Iterator[Client]:
+    """Yield a client of a cluster, closed at the end of the block if it was made here."""
+    if isinstance(address, Client):
+        yield address
+        return
+    client = connect(address, timeout)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def connect(address: str, timeout: float) -> Client:
+    """Return a client of a cluster; ClusterUnavailable if it does not answer."""
+    try:
+        return Client(
+            address, security=security_for(address), set_as_default=False, timeout=timeout
+        )
+    except OSError as error:
+        msg = (
+            f"the cluster at {address!r} does not answer within {timeout:g} s ({error}): see which "
+            "there are with `ringnb host ls`, start one with `ringnb host start`"
+        )
+        raise ClusterUnavailable(msg) from error
+
+
+@final
+class Connection:
+    """To one run. Any thread."""
+
+    def __init__(self, client: Client, run: str, *, own: bool) -> None:
+        self._client, self._own = client, own
+        self.run = run
+        self._worker: str | None = None  # where the run was found last
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return bool(self._client.status == "closed")
+
+    def close(self) -> None:
+        """Go; the run stays."""
+        if self._own:
+            self._client.close()
+
+    def find(self) -> dict[str, Any]:
+        """Return what the scheduler says of the run; RunNotFound if there is none."""
+        found: dict[str, Any] = self._sync(self._find)
+        return found
+
+    def ask(
+        self,
+        method: str,
+        given: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
+        *,
+        patience_s: float = 30.0,
+        again: bool = False,
+        limit_s: float | None = None,
+    ) -> Any:
+        """Make a call of the run's session, or with None read an attribute.
+
+        A run that is without a worker is waited for, as long as `patience_s`; with `again` a call that
+        was under way when the worker was lost is made again. `limit_s` is for all of it.
+        """
+        sent = cloudpickle.dumps(given)
+        try:
+            answer = self._sync(
+                lambda: asyncio.wait_for(self._ask(method, sent, patience_s, again), limit_s)
+            )
+        except TimeoutError:
+            msg = f"the run {self.run!r} does not answer within {limit_s:g} s; try again later"
+            raise ClusterUnavailable(msg) from None
+        value, error = cloudpickle.loads(answer)
+        if error is not None:
+            raise error
+        return value
+
+    def _sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        if self.closed:
+            msg = f"this session is detached from the run {self.run!r}: attach again"
+            raise KernelStopped(msg)
+        return self._client.sync(call)
+
+    # -- on the client's event loop --------------------------------------------------------------
+
+    async def _find(self) -> dict[str, Any]:
+        try:
+            found = await self._client.scheduler.ringnb_find(run=self.run)
+        except OSError as error:
+            msg = (
+                f"the scheduler does not answer: {error}; the checkpoints of {self.run!r} are there"
+            )
+            raise ClusterUnavailable(msg) from error
+        if found is None:
+            msg = f"there is no run {self.run!r}: see which there are with runs(address)"
+            raise RunNotFound(msg)
+        return dict(found)
+
+    async def _locate(self, deadline: float) -> str:
+        """Return the worker that has the run; wait for one, if there is none."""
+        while self._worker is None:
+            found = await self._find()
+            if found["state"] == "running":
+                self._worker = found["worker"]
+            elif found["state"] == "failed":
+                store = found["store"]
+                msg = f"the run {self.run!r} has failed: {found['why']}. Its checkpoints: {store}"
+                raise RunLost(msg)
+            elif found["state"] == "ended":
+                msg = f"the run {self.run!r} was ended; its checkpoints are in {found['store']}"
+                raise KernelStopped(msg)
+            elif time.monotonic() > deadline:
+                state = f"{found['state']}: {found['why']}" if found["why"] else found["state"]
+                msg = f"the run {self.run!r} is not running, it is {state}; try again later"
+                raise ClusterUnavailable(msg)
+            else:
+                await asyncio.sleep(_AGAIN_S)
+        return self._worker
+
+    async def _ask(self, method: str, given: bytes, patience_s: float, again: bool) -> bytes:
+        deadline = time.monotonic() + patience_s
+        while True:
+            worker = await self._locate(deadline)
+            message = {"run": self.run, "method": method, "arguments": given}
+            sending = _Sending(self._client, worker, message)
+            answer = await self._while_there(worker, asyncio.ensure_future(sending.send()))
+            if answer is not None and answer["status"] != _ABSENT:
+                return bytes(answer["answer"])
+            self._worker = None
+            if sending.sent and answer is None and not again:
+                msg = (
+                    f"the worker {worker} was lost while it had {method!r} of the run {self.run!r} to "
+                    "do: it may be done or not. The run goes on from its newest checkpoint; look, then "
+                    "call again"
+                )
+                raise ClusterUnavailable(msg)
+            if time.monotonic() > deadline:
+                msg = (
+                    f"the run {self.run!r} does not answer within {patience_s:g} s; try again later"
+                )
+                raise ClusterUnavailable(msg)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _while_there(
+        self, worker: str, call: asyncio.Future[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Return the answer; None if the worker is gone, for which a call would wait for very long."""
+        try:
+            while True:
+                done, _ = await asyncio.wait({call}, timeout=_LOOK_S)
+                if done:
+                    return call.result()
+                if (await self._find())["worker"] != worker:
+                    return None
+        except OSError:
+            return None
+        finally:
+            call.cancel()
+
+
+@final
+class _Sending:
+    """A message to a worker; whether it was sent is known when the worker is lost."""
+
+    def __init__(self, client: Client, worker: str, message: dict[str, Any]) -> None:
+        self._pool, self._worker, self._message = client.rpc, worker, message
+        self.sent = False
+
+    async def send(self) -> dict[str, Any]:
+        """Send it, and return the answer."""
+        comm = await self._pool.connect(self._worker)
+        self.sent = True
+        try:
+            answer = await send_recv(comm, op="ringnb", **self._message)
+            return dict(answer)
+        finally:
+            self._pool.reuse(self._worker, comm)

@@ -1,0 +1,306 @@
+"""`Ensemble`: many members, each to the same step, with checkpoints at the same steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import cloudpickle
+from distributed import Client
+
+from ringnb._support.checks import MAX_STEP, check_int, check_name, check_seconds
+from ringnb.actors.base import Actor
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cluster.connection import connected
+from ringnb.cluster.keeper import RunKeeper
+from ringnb.cluster.member_task import FAILED, STOP, store_of, take_members
+from ringnb.cluster.run_info import RunInfo
+from ringnb.errors import RunExists, RunLost
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["Ensemble", "EnsembleStatus", "open_ensemble"]
+
+_LOOK_S = 0.1
+_GIVE_UP = 1000, 3600.0  # losses within seconds: a task loses no more than an interval by each
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EnsembleStatus:
+    """How far an ensemble has come.
+
+    Attributes
+    ----------
+    steps : mapping of str to int
+        The step of each member's newest checkpoint; -1 if it has none.
+    failed : mapping of str to str
+        Why a member goes on no more.
+    done : bool
+        Whether every member has come to the last step, or has failed.
+    losses : int
+        How often a task has lost its worker; 0 if no cluster was asked.
+    """
+
+    steps: Mapping[str, int]
+    failed: Mapping[str, str]
+    done: bool
+    losses: int
+
+
+@final
+class Ensemble:
+    """Members that are taken to the same step, several at a time in one kernel.
+
+    Parameters
+    ----------
+    members : mapping of str to Actor
+        By name: ASCII letters, digits, ``.``, ``_``, ``-``.
+    root : str or os.PathLike
+        A directory that all workers see at the same path; a store for each task is made in it.
+    steps : int
+        The step that every member goes to.
+    every : int
+        At each multiple of so many steps a member is checkpointed, exactly; and at the last step.
+    per_task : int, default 4
+        How many members have one kernel.
+    keep : int, default 0
+        How many checkpoints of each member stay; 0 keeps all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not allowed.
+
+    Notes
+    -----
+    A member starts as in the slot that is its place among the members, as in a session of them all. What
+    it does depends on nothing but itself: where it runs, how often its worker is lost and
+    what others do changes no bit. A lost worker costs each of its members at most one interval.
+    """
+
+    def __init__(
+        self,
+        members: Mapping[str, Actor],
+        root: str | os.PathLike[str],
+        *,
+        steps: int,
+        every: int,
+        per_task: int = 4,
+        keep: int = 0,
+    ) -> None:
+        if not members:
+            msg = f"members must not be empty, got {members!r}"
+            raise ValueError(msg)
+        for name in members:
+            check_name(name, "a member's name")
+        self._members = dict(members)
+        self.root = Path(root).expanduser().absolute()
+        self.steps = check_int(steps, "steps", 1, MAX_STEP)
+        self.every = check_int(every, "every", 1, MAX_STEP)
+        per_task = check_int(per_task, "per_task", 1, 1024)
+        self.keep = check_int(keep, "keep", 0)
+        names = list(members)
+        self._tasks = [names[i : i + per_task] for i in range(0, len(names), per_task)]
+        self._address: str | Client | None = None
+
+    def launch(self, address: str | Client) -> None:
+        """Have all members go on from where they are; this process may go.
+
+        Parameters
+        ----------
+        address : str or distributed.Client
+            As for `ringnb.cluster.launch`.
+
+        Raises
+        ------
+        RunExists
+            If it is on its way already.
+        ValueError
+            If `root` holds another ensemble.
+        """
+        about = {"steps": self.steps, "every": self.every, "tasks": self._tasks}
+        self.root.mkdir(parents=True, exist_ok=True)
+        file = self.root / "ensemble.json"
+        if file.exists() and json.loads(file.read_text())["tasks"] != self._tasks:
+            msg = f"{self.root} holds another ensemble: choose another root, or the same members"
+            raise ValueError(msg)
+        (self.root / STOP).unlink(missing_ok=True)
+        file.write_text(json.dumps(about))
+        self._address = address
+        with connected(address) as client:
+            client.register_plugin(RunKeeper())
+            for i, names in enumerate(self._tasks):
+                self._submit(client, i, names)
+
+    def _submit(self, client: Client, task: int, names: list[str]) -> None:
+        run, scheduler = self._run(task), client.scheduler
+        key, store = f"ringnb-{run}-{uuid.uuid4().hex[:8]}", str(store_of(self.root, task))
+        if not client.sync(scheduler.ringnb_claim, run=run, key=key, store=store, give_up=_GIVE_UP):
+            msg = f"the ensemble in {self.root} is on its way already: wait for it, or end it"
+            raise RunExists(msg)
+        options: dict[str, Any] = {"steps": self.steps, "every": self.every, "keep": self.keep}
+        options |= {"root": self.root, "task": task}
+        places = {name: place for place, name in enumerate(self._members)}
+        members = {name: (self._members[name], places[name]) for name in names}
+        spec = cloudpickle.dumps((members, options))
+        future = client.submit(take_members, run, key, spec, key=key, pure=False)
+        client.sync(scheduler.ringnb_wait, run=run, seconds=60.0, submitted=True)
+        future.release()
+
+    def _run(self, task: int) -> str:
+        # Of the place, so that a process that comes later finds it.
+        place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
+        return f"ensemble-{place}-{task:04d}"
+
+    def status(self, address: str | Client | None = None) -> EnsembleStatus:
+        """Return how far it has come, from the stores; no cluster is needed.
+
+        Parameters
+        ----------
+        address : str or distributed.Client, optional
+            Of the cluster, to count the losses.
+
+        Returns
+        -------
+        EnsembleStatus
+            At this moment.
+        """
+        newest, failed = _newest(self.root, self._tasks), _failed(self.root)
+        steps = {name: newest.get(name, -1) for name in self._members}
+        done = all(at >= self.steps or name in failed for name, at in steps.items())
+        losses = 0 if address is None else sum(len(run.losses) for run in self._runs(address))
+        return EnsembleStatus(steps, failed, done, losses)
+
+    def wait(self, timeout: float | None = None) -> EnsembleStatus:
+        """Wait until every member has come to the last step, or has failed.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Returns
+        -------
+        EnsembleStatus
+            The last one.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes longer; it goes on.
+        RunLost
+            If a task has failed, as a whole.
+        """
+        limit_s = float("inf") if timeout is None else check_seconds(timeout, "timeout")
+        deadline = time.monotonic() + limit_s
+        while not (now := self.status()).done:
+            for run in self._runs(None):
+                if run.state == "failed":
+                    msg = (
+                        f"the task {run.name!r} has failed: {run.why}. Its checkpoints: {run.store}"
+                    )
+                    raise RunLost(msg)
+            if time.monotonic() > deadline:
+                msg = f"not every member is at step {self.steps} after {timeout:g} s; it goes on"
+                raise TimeoutError(msg)
+            time.sleep(_LOOK_S)
+        return now
+
+    def end(self) -> None:
+        """Have every member stop at its next checkpoint; `launch` goes on from there."""
+        (self.root / STOP).touch()
+
+    def open(self) -> xarray.Dataset:
+        """Return all checkpoints as one dataset, see `open_ensemble`.
+
+        Returns
+        -------
+        xarray.Dataset
+            Lazy.
+        """
+        return open_ensemble(self.root)
+
+    def _runs(self, address: str | Client | None) -> list[RunInfo]:
+        address = self._address if address is None else address
+        if address is None:
+            return []
+        own = {self._run(task) for task in range(len(self._tasks))}
+        with connected(address) as client:
+            client.register_plugin(RunKeeper())
+            found = client.sync(client.scheduler.ringnb_runs)
+        return [RunInfo.of(run) for run in found if run["name"] in own]
+
+
+def open_ensemble(root: str | os.PathLike[str]) -> xarray.Dataset:
+    """Open the checkpoints of an ensemble; no cluster is needed.
+
+    Parameters
+    ----------
+    root : str or os.PathLike
+        As for `Ensemble`.
+
+    Returns
+    -------
+    xarray.Dataset
+        The fields with the dimensions ``member`` and ``step`` before their own, lazy: each array is read
+        when it is computed, and checked. Steps are those that every member has come to that has not
+        failed; those that have failed are named in the attribute ``failed``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no ensemble is there.
+    ValueError
+        If no step is common to the members.
+    """
+    import dask.array as da  # noqa: PLC0415 - slow to import
+    import xarray  # noqa: PLC0415 - an optional dependency
+
+    place = Path(root).expanduser().absolute()
+    tasks = json.loads((place / "ensemble.json").read_text())["tasks"]
+    failed = _failed(place)
+    found: dict[str, dict[int, Checkpoint]] = {}
+    for i, names in enumerate(tasks):
+        storage = ZarrStorage(store_of(place, i))
+        wanted = [name for name in names if name not in failed]
+        for e in storage.catalogue():
+            if e.kernel_id in wanted and not e.damaged:
+                found.setdefault(e.kernel_id, {})[e.step] = storage.load(e.name)
+    members = [name for names in tasks for name in names if name in found]
+    steps = sorted(set.intersection(*(set(found[name]) for name in members))) if members else []
+    if not steps:
+        msg = f"the members in {place} have no step in common yet: wait for their first checkpoints"
+        raise ValueError(msg)
+    first = found[members[0]][steps[0]]
+    variables = {}
+    for field in first.fields:
+        rows = [
+            da.stack([da.from_array(found[name][step][field], chunks=-1) for step in steps])
+            for name in members
+        ]
+        variables[field] = (("member", "step", *first[field].dims), da.stack(rows))
+    coords = {"member": members, "step": steps}
+    return xarray.Dataset(variables, coords, {"failed": sorted(failed)})
+
+
+def _newest(root: Path, tasks: list[list[str]]) -> dict[str, int]:
+    newest: dict[str, int] = {}
+    for i in range(len(tasks)):
+        for e in ZarrStorage(store_of(root, i)).catalogue():
+            if not e.damaged:
+                newest[e.kernel_id] = max(e.step, newest.get(e.kernel_id, -1))
+    return newest
+
+
+def _failed(root: Path) -> dict[str, str]:
+    return {file.name: json.loads(file.read_text()) for file in (root / FAILED).glob("*")}

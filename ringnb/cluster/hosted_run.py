@@ -1,0 +1,288 @@
+"""On a worker: a run's session, the calls that clients make of it, what it goes on with after a loss.
+
+A task of Dask's has a thread of the worker, which opens the session and waits for the end. Calls come to
+`handle` on the worker's event loop and are carried out by three pools of threads: so neither a slow disk
+nor a long wait delays a glance, a pause, or the worker's other sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import platform
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, final
+
+import cloudpickle
+from distributed import get_worker
+from distributed.protocol import to_serialize
+from distributed.utils import sync
+
+from ringnb.cluster.glance import Glance, RunSpec
+from ringnb.errors import (
+    CheckpointNotFound,
+    CheckpointWarning,
+    ClusterUnavailable,
+    RingnbError,
+    RunLost,
+)
+from ringnb.session.session import Session
+
+__all__ = ["ABSENT", "MORE", "HostedRun"]
+
+ABSENT = "absent"  # the status of an answer: the run is not here, or not yet
+MORE = "a method"  # what an attribute is that can be called
+_MOST_NOTICES = 100
+_WAIT_S = 1.0  # so long a call waits for steps: a client that died leaves no thread behind
+
+_runs: dict[str, HostedRun] = {}
+_pools = {
+    "glance": ThreadPoolExecutor(2, "ringnb-glance"),
+    "commands": ThreadPoolExecutor(16, "ringnb-commands"),
+    "storage": ThreadPoolExecutor(4, "ringnb-storage"),
+}
+_STORAGE = frozenset({"snapshot", "restore", "save_changes", "reported", "end", "remake", "state"})
+# What no checkpoint holds: the scheduler remembers it, for a session that is opened again.
+_WISHES = frozenset({"resume", "pause", "set_pace", "snapshot_every"})
+
+
+async def handle(run: str, method: str, arguments: bytes) -> dict[str, Any]:
+    """Answer a client. On the worker's event loop."""
+    hosted = _runs.get(run)
+    if hosted is None:
+        return {"status": ABSENT}
+    pool = "glance" if method == "glance" else "commands"
+    if method.partition(".")[0] in _STORAGE | {"manager", "storage"}:
+        pool = "storage"
+    loop = asyncio.get_running_loop()
+    answer = await loop.run_in_executor(_pools[pool], hosted.answer, method, arguments)
+    return {"status": "OK", "answer": to_serialize(answer)}
+
+
+@final
+class HostedRun:
+    """The session of a run on this worker.
+
+    ``spec`` is a pickled `RunSpec`; ``key`` is the task's, by which the scheduler knows this attempt.
+    """
+
+    def __init__(self, run: str, key: str, spec: bytes) -> None:
+        self._run, self._key, self._spec = run, key, spec
+        self._worker = get_worker()
+        self._worker.handlers["ringnb"] = handle
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._notices: list[str] = []
+        self._noticed = 0
+        self._config_number = 0
+        self._config: object = None
+
+    # -- the task --------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Open the session and wait until it is ended. The task's thread."""
+        try:
+            self._open()
+        except BaseException as error:
+            self._tell(why=f"{type(error).__name__}: {error}")
+            raise
+        try:
+            _runs[self._run] = self
+            if self._tell(opened=True):
+                self._ended.wait()
+        finally:
+            _runs.pop(self._run, None)
+            _listeners.remove(self._note)
+            self._session.close()
+
+    def _open(self) -> None:
+        found = sync(self._worker.loop, self._worker.scheduler.ringnb_find, run=self._run)
+        if found["give_up"]:
+            msg = (
+                f"the run {self._run!r} was given up: it has lost {len(found['losses'])} workers, "
+                f"the last was {found['losses'][-1]}; see the log of the host, then launch it again"
+            )
+            raise RunLost(msg)
+        spec: RunSpec = cloudpickle.loads(self._spec)
+        _listen(self._note)
+        self._session = session = Session(spec.actor, config=spec.config, **spec.options)
+        self._life = uuid.uuid4().hex
+        slots = range(len(session.actors))
+        again = bool(found["started"])
+        try:
+            for slot in slots:
+                self._begin(slot, "latest" if again else spec.restore)
+            runs = dict.fromkeys(slots, spec.running) | dict(found["wishes"].pop("running", ()))
+            for method, values in found["wishes"].items():
+                for slot, value in values:
+                    getattr(session, method)(value, slot)
+            for slot in slots:
+                if runs[slot]:
+                    session.resume(slot)
+        except BaseException:
+            session.close()
+            raise
+
+    def _begin(self, slot: int, restore: str | None) -> None:
+        """Go on from a checkpoint, or else make one: what is lost with the worker is known from it."""
+        if restore is not None:
+            try:
+                self._session.restore(slot, restore)
+            except CheckpointNotFound:
+                if restore not in ("latest", "latest-good"):
+                    raise
+            else:
+                return
+        self._session.snapshot(slot)
+
+    def _tell(self, **what: Any) -> bool:
+        """Tell the scheduler something of the run; return whether it is wanted."""
+        note = self._worker.scheduler.ringnb_note
+        return bool(sync(self._worker.loop, note, run=self._run, key=self._key, **what))
+
+    def _note(self, text: str) -> None:
+        with self._lock:
+            self._notices = [*self._notices, text][-_MOST_NOTICES:]
+            self._noticed += 1
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def answer(self, method: str, arguments: bytes) -> bytes:
+        """Make a call, or read an attribute; return what came of it, pickled. A pool's thread."""
+        try:
+            given = cloudpickle.loads(arguments)
+            value, error = self._call(method, given), None
+        except Exception as raised:  # noqa: BLE001 - the client raises it, whatever it is
+            value, error = None, raised
+        try:
+            answer: bytes = cloudpickle.dumps((value, error))
+            if error is not None:  # one that takes other arguments than it keeps fails only here
+                cloudpickle.loads(answer)
+        except Exception:  # noqa: BLE001 - what cannot be pickled is told in words
+            what = (
+                error if error is not None else f"{method} returns what cannot be sent: {value!r}"
+            )
+            answer = cloudpickle.dumps((None, RingnbError(str(what))))
+        return answer
+
+    def _call(self, method: str, given: tuple[tuple[Any, ...], dict[str, Any]] | None) -> Any:
+        own: dict[str, Callable[..., Any]] = {
+            "glance": self._glance,
+            "end": self._end,
+            "remake": self._remake,
+            "snapshot": self._snapshot,
+            "start_steps": self._start_steps,
+            "wait_steps": self._wait_steps,
+        }
+        target: Any = own.get(method)
+        if target is None:
+            target = self._session
+            for part in method.split("."):
+                target = getattr(target, part)
+        if given is None:
+            return MORE if callable(target) else target
+        args, kwargs = given
+        value = target(*args, **kwargs)
+        if method in _WISHES:
+            asked = inspect.signature(target).bind(*args, **kwargs).arguments
+            slot = asked.pop("slot", None)
+            slots = list(range(len(self._session.actors))) if slot is None else [int(slot)]
+            wish = ("running", method == "resume") if not asked else (method, *asked.values())
+            self._tell(wish=(wish[0], slots, wish[1]))
+        return value
+
+    def _snapshot(self, slot: int, *args: Any, **kwargs: Any) -> str:
+        return self._session.snapshot(slot, *args, **kwargs).name
+
+    def _start_steps(self, slot: int, steps: int) -> tuple[int, int, str]:
+        """Add to the budget; return at which step it will be used up, the epoch, the session's life."""
+        self._session.run_steps(slot, steps, wait=False)
+        c = self._session.counters(slot)
+        return c.step + c.budget, c.epoch, self._life
+
+    def _wait_steps(
+        self, slot: int, target: int, epoch: int, life: str, limit_s: float
+    ) -> int | None:
+        """Wait a moment until steps are done; return the actor's step then, None if they are not."""
+        deadline = time.monotonic() + min(limit_s, _WAIT_S)
+        while True:
+            c = self._session.counters(slot)
+            if life != self._life:
+                msg = (
+                    f"the session of the run {self._run!r} was opened again: actor {slot} is at step "
+                    f"{c.step} of {target}, the others are not taken"
+                )
+                raise ClusterUnavailable(msg)
+            if c.step >= target or c.budget == 0 or c.epoch != epoch:
+                return c.step
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.002)
+
+    def _remake(self) -> None:
+        self._session, self._life = self._session.remake(), uuid.uuid4().hex
+
+    def _end(self, snapshot: bool) -> None:
+        if not snapshot and not self._session.closed:
+            self._session.manager.reconfigure(on_close=False)
+        try:
+            self._session.close()
+        finally:
+            self._tell(done=True)
+            self._ended.set()
+
+    def _glance(
+        self, slots: Sequence[int] | None, events: int, config: int, notices: int
+    ) -> Glance:
+        session, manager = self._session, self._session.manager
+        statistics = session.glance(slots)
+        slots = range(len(session.actors)) if slots is None else slots
+        new, appended = session.events.since(events)
+        with self._lock:
+            if manager.config is not self._config:
+                self._config, self._config_number = manager.config, self._config_number + 1
+            noted = self._notices[max(0, len(self._notices) - (self._noticed - notices)) :]
+            noticed, number = self._noticed, self._config_number
+        failure = session.failure
+        return Glance(
+            life=self._life,
+            statistics=statistics,
+            closed=session.closed,
+            stopped_because=session.kernel.stopped_because,
+            failure="" if failure is None else str(failure) or type(failure).__name__,
+            due_s=None if session.closed else manager.seconds_until_next(),
+            every={slot: session.snapshot_interval_steps(slot) for slot in slots},
+            events=new,
+            appended=appended,
+            config=None if number == config else manager.config,
+            config_number=number,
+            notices=noted if notices < noticed else [],
+            noticed=noticed,
+            began_ns=session.events.began_ns,
+            now_ns=time.monotonic_ns(),
+            machine=platform.node(),
+        )
+
+
+_listeners: list[Callable[[str], None]] = []
+
+
+def _listen(note: Callable[[str], None]) -> None:
+    """Have warnings told to clients: in the log of a worker nobody would read them."""
+    if not _listeners:
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+            """Log it as before, and note it for every run of this worker."""
+            show(message, *args, **kwargs)
+            for each in _listeners:
+                each(str(message))
+
+        warnings.showwarning = tell
+        warnings.simplefilter("always", CheckpointWarning)
+    _listeners.append(note)

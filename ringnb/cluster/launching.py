@@ -1,0 +1,186 @@
+"""`launch`, `attach` and `runs`: from an address and a name to a session that lives there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import cloudpickle
+from distributed import Client
+
+from ringnb._support.checks import check_bool, check_int, check_name, check_seconds
+from ringnb.actors.base import Actor
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.cluster.connection import Connection, connect, connected
+from ringnb.cluster.glance import RunSpec
+from ringnb.cluster.keeper import RunKeeper
+from ringnb.cluster.remote_session import RemoteSession
+from ringnb.cluster.run_info import RunInfo
+from ringnb.cluster.task import host_run
+from ringnb.errors import ClusterUnavailable, RunExists, RunLost
+from ringnb.session.launching import kernel_ids_of, population_of
+
+__all__ = ["attach", "launch", "ready", "runs"]
+
+
+def ready(client: Client) -> None:
+    """Have the scheduler know what runs are. Idempotent."""
+    client.register_plugin(RunKeeper())
+
+
+def launch(
+    actor: Actor | Sequence[Actor],
+    name: str,
+    *,
+    address: str | Client,
+    config: CheckpointConfig,
+    actors: int | None = None,
+    kernel_ids: Sequence[str] | None = None,
+    backend: str = "auto",
+    lanes: int | None = 1,
+    restore: str | None = "latest",
+    running: bool = False,
+    give_up: tuple[int, float] = (5, 600.0),
+    timeout: float = 120.0,
+) -> RemoteSession:
+    """Open a session in another process, where it outlives this one.
+
+    Parameters
+    ----------
+    actor : Actor or sequence of Actor
+        As for `Session`. Functions of a notebook's cells are taken along.
+    name : str
+        The run's name, by which `attach` finds it: as a checkpoint's prefix.
+    address : str or distributed.Client
+        Of a host of this machine, as `start` has returned it; or a cluster of Dask's.
+    config : CheckpointConfig
+        As for `Session`. Its path is one that the worker can write, and this process can read.
+    actors, kernel_ids, backend, lanes : object
+        As for `Session`.
+    restore : str or None, default "latest"
+        What every actor begins with: its newest checkpoint, or its start state if it has none;
+        ``"latest-good"``; or with None always the start state.
+    running : bool, default False
+        Whether the actors run at once. Else they are paused, as those of a new session.
+    give_up : tuple of (int, float), default (5, 600.0)
+        A run that loses its worker goes on from its newest checkpoint with another one; after more than
+        so many losses within so many seconds it has failed.
+    timeout : float, default 120.0
+        Seconds to wait until the session is open; the first one compiles.
+
+    Returns
+    -------
+    RemoteSession
+        The session, with a checkpoint of every actor.
+
+    Raises
+    ------
+    RunExists
+        If the cluster has a run of that name.
+    ClusterUnavailable
+        If the cluster does not answer, or has no place in time: the run is then withdrawn.
+    RunLost
+        If the session could not be opened: the message says why.
+    TypeError, ValueError
+        If an argument is not allowed.
+    """
+    check_name(name, "name")
+    check_bool(running, "running")
+    limit_s = check_seconds(timeout, "timeout")
+    losses, window_s = (
+        check_int(give_up[0], "give_up[0]", 0),
+        check_seconds(give_up[1], "give_up[1]"),
+    )
+    population = population_of(actor, actors)
+    options: dict[str, Any] = {"backend": backend, "lanes": lanes}
+    options["kernel_ids"] = kernel_ids_of(population, kernel_ids)
+    spec = cloudpickle.dumps(RunSpec(tuple(population), config, options, restore, running))
+    client = address if isinstance(address, Client) else connect(address, limit_s)
+    try:
+        ready(client)
+        key, store = f"ringnb-{name}-{uuid.uuid4().hex[:8]}", str(config.storage_path)
+        scheduler = client.scheduler
+        claimed = client.sync(
+            scheduler.ringnb_claim, run=name, key=key, store=store, give_up=(losses, window_s)
+        )
+        if not claimed:
+            msg = f"there is a run {name!r}: attach to it, end it, or choose another name"
+            raise RunExists(msg)
+        future = client.submit(host_run, name, key, spec, key=key, pure=False)
+        found = client.sync(scheduler.ringnb_wait, run=name, seconds=limit_s)
+        if found["state"] != "running":
+            future.cancel(force=True)
+            msg = f"the run {name!r} did not start: {found['why'] or found['state']}"
+            raise RunLost(msg) if found["state"] == "failed" else ClusterUnavailable(msg)
+        # The scheduler wants the task itself now. A client that did would have it done again, if its
+        # worker went after the end.
+        future.release()
+        return RemoteSession(Connection(client, name, own=client is not address))
+    except BaseException:
+        if client is not address:
+            client.close()
+        raise
+
+
+def attach(address: str | Client, name: str, *, timeout: float = 10.0) -> RemoteSession:
+    """Return the session of a run that lives in another process.
+
+    Parameters
+    ----------
+    address : str or distributed.Client
+        As for `launch`.
+    name : str
+        The run's.
+    timeout : float, default 10.0
+        Seconds to wait for the cluster, and for a run that is just being opened.
+
+    Returns
+    -------
+    RemoteSession
+        Any number of processes may be attached at a time.
+
+    Raises
+    ------
+    RunNotFound
+        If the cluster has no run of that name.
+    ClusterUnavailable
+        If the cluster does not answer, or the run is not open in time.
+    RunLost, KernelStopped
+        If the run has failed; if it was ended.
+    """
+    limit_s = check_seconds(timeout, "timeout")
+    client = address if isinstance(address, Client) else connect(address, limit_s)
+    try:
+        ready(client)
+        return RemoteSession(
+            Connection(client, name, own=client is not address), patience_s=limit_s
+        )
+    except BaseException:
+        if client is not address:
+            client.close()
+        raise
+
+
+def runs(address: str | Client) -> tuple[RunInfo, ...]:
+    """Return the runs of a cluster.
+
+    Parameters
+    ----------
+    address : str or distributed.Client
+        As for `launch`.
+
+    Returns
+    -------
+    tuple of RunInfo
+        Oldest first, also those that were ended or have failed.
+
+    Raises
+    ------
+    ClusterUnavailable
+        If the cluster does not answer.
+    """
+    with connected(address) as client:
+        ready(client)
+        found = client.sync(client.scheduler.ringnb_runs)
+    return tuple(map(RunInfo.of, found))

@@ -1,0 +1,522 @@
+"""`RemoteSession`: what a notebook holds of a session that lives in another process."""
+
+from __future__ import annotations
+
+import functools
+import math
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, final
+
+from ringnb._support.checks import MAX_STEP, check_int, check_seconds
+from ringnb._support.off_main import warn_caller
+from ringnb._support.panel_opener import find_panel_opener
+from ringnb._support.text import counted
+from ringnb.actors.base import Actor
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cluster.connection import Connection
+from ringnb.cluster.glance import Glance
+from ringnb.cluster.remote_kernel import RemoteKernel
+from ringnb.cluster.remote_part import RemotePart, RemoteStorage
+from ringnb.cluster.run_info import RunInfo
+from ringnb.errors import (
+    CheckpointWarning,
+    ClusterError,
+    ClusterUnavailable,
+    ClusterWarning,
+    KernelStopped,
+    StoreNotShared,
+)
+from ringnb.messages.events import EventLog
+from ringnb.session.session import Session
+from ringnb.session.statistics import SessionStatistics
+
+__all__ = ["RemoteSession"]
+
+_GLANCE_S = 2.0  # a glance that takes longer is given up
+_SLOW_S = 0.25  # from here on the panels say how slow it is
+_READ_S, _TROUBLED_S = 10.0, 0.5  # the same of other reads; and while glances are not answered
+_READS = frozenset(
+    {
+        *(
+            "current_step",
+            "time",
+            "counters",
+            "params",
+            "pace",
+            "recent_reported",
+            "kernel.progress",
+        ),
+        *("manager.history", "manager.lineage", "manager.runs", "manager.list_checkpoints"),
+        "manager.preview_retention",
+    }
+)
+_OLD_S = 0.2  # so old may be what is answered from the last glance
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _there(
+    method: Callable[Concatenate[Session, P], T],
+) -> Callable[Concatenate[RemoteSession, P], T]:
+    """Have a method of the session's carried out where it lives."""
+
+    @functools.wraps(method)
+    def call(self: RemoteSession, *args: P.args, **kwargs: P.kwargs) -> T:
+        answer: T = self._ask(method.__name__, (args, kwargs))
+        return answer
+
+    return call  # type: ignore[return-value]  # it takes `self` by position
+
+
+@final
+class RemoteSession:
+    """A session in another process, from `launch` or `attach`; its calls are those of a `Session`.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the run. `launch` and `attach` make it.
+    patience_s : float
+        Seconds to wait for a run that is just being opened, at first and after each loss of its worker.
+
+    Notes
+    -----
+    Any thread. Leaving a ``with`` block detaches: the session goes on, `end` ends it. Checkpoints are
+    read from their store, which this process must see at the same path. When its worker is lost, the
+    session goes on from its newest checkpoint with another one: a call that was under way raises
+    `ClusterUnavailable`, and is never made again by itself; later ones work, and a `ClusterWarning`
+    tells it. Actors that ran run again; steps of `run_steps` that were left are not taken.
+    Not there are `send`, `receive`, the crank, and the memory of the kernel.
+    """
+
+    pause = _there(Session.pause)
+    resume = _there(Session.resume)
+    set_pace = _there(Session.set_pace)
+    current_step = _there(Session.current_step)
+    time = _there(Session.time)
+    counters = _there(Session.counters)
+    state = _there(Session.state)
+    inject = _there(Session.inject)
+    set_params = _there(Session.set_params)  # type: ignore[arg-type]  # likewise
+    params = _there(Session.params)
+    pace = _there(Session.pace)
+    restore = _there(Session.restore)
+    save_changes = _there(Session.save_changes)
+    report = _there(Session.report)  # type: ignore[arg-type]  # likewise
+    reported = _there(Session.reported)
+    recent_reported = _there(Session.recent_reported)
+
+    def __init__(self, connection: Connection, *, patience_s: float = 30.0) -> None:
+        self._connection, self._patience_s = connection, patience_s
+        self._lock = threading.Lock()  # of what follows
+        self._last_at = -math.inf
+        self._seen = 0, 0, 0  # events, config, notices
+        self._life = ""
+        self._every: dict[int, int | None] = {}
+        self._shift_ns = 0
+        self._delay_s = 0.0
+        self._trouble = self._lost_at = ""
+        self._storage: RemoteStorage | None = None
+        self._failure: BaseException | None = None
+        self.events = EventLog()
+        self._losses = len(connection.find()["losses"])
+        self._last: Glance
+        self._last = self._look(None, patience_s, patience_s + _READ_S)
+        self.actors: tuple[Actor, ...] = self._ask("actors")
+        self.backend: str = self._ask("backend")
+        self._registered = self._ask("manager.registered")
+        self.manager: Any = RemotePart(self._ask, "manager", self._known_of_manager)
+        self.faults: Any = RemotePart(self._ask, "faults")
+        self.kernel = RemoteKernel(self._ask, lambda: self._last)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Leave the session, which goes on. Idempotent."""
+        self._connection.close()
+
+    def end(self, *, snapshot: bool = True) -> None:
+        """End the session for all, and free its place.
+
+        Parameters
+        ----------
+        snapshot : bool, default True
+            Commit what has changed since the last checkpoint.
+        """
+        self._ask("end", ((), {"snapshot": snapshot}))
+        self.detach()
+
+    def close(self) -> None:
+        """Detach, as the end of a ``with`` block does; in a panel *Stop* ends the session."""
+        self.detach()
+
+    def __enter__(self) -> Self:
+        """Return the session itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Detach: the session goes on."""
+        self.detach()
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self._connection.run
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was detached, or the session was closed."""
+        return self._connection.closed or self._last.closed
+
+    @property
+    def service_runs(self) -> bool:
+        """Whether background threads send, receive and commit: always."""
+        return True
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the session's next call raises of its background threads; or None."""
+        return ClusterError(self._last.failure) if self._last.failure else None
+
+    @property
+    def successor(self) -> None:
+        """None: a session that is made again has the place of the one before, for all."""
+        return None
+
+    def on_displaced(self, callback: Callable[[Any], object]) -> None:
+        """Do nothing: no later run of a cell closes it.
+
+        Parameters
+        ----------
+        callback : callable
+            It is never called.
+        """
+
+    def keep_failure(self, error: BaseException) -> None:
+        """Let the next call raise what was caught only to be shown.
+
+        Parameters
+        ----------
+        error : BaseException
+            The exception.
+        """
+        self._failure = error
+
+    def remake(self) -> Self:
+        """Start a session like this one in its place, as `Session.remake`.
+
+        Returns
+        -------
+        RemoteSession
+            This one: it follows.
+        """
+        self._ask("remake", ((), {}))
+        return self
+
+    def record(self) -> RunInfo:
+        """Return what the cluster says of the run.
+
+        Returns
+        -------
+        RunInfo
+            With its worker, and those that it has lost.
+        """
+        return RunInfo.of(self._connection.find())
+
+    @property
+    def connection(self) -> str:
+        """What is wrong with the connection, in a sentence; "" if nothing is. From the last glance."""
+        if self._trouble:
+            return (
+                f"The run {self.name!r} does not answer since {self._lost_at} UTC: {self._trouble}"
+            )
+        if self._delay_s > _SLOW_S:
+            # Rounded up, so that it is not said anew at every refresh.
+            most_s = 2.0 ** math.ceil(math.log2(self._delay_s))
+            return f"The run {self.name!r} answers slowly: up to {most_s:g} s for a refresh"
+        return ""
+
+    # -- stepping and snapshots ------------------------------------------------------------------
+
+    def run_steps(
+        self, slot: int, steps: int, wait: bool = True, timeout: float | None = None
+    ) -> int:
+        """Add steps to an actor's budget; as `Session.run_steps`.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        steps : int
+            How many, >= 1.
+        wait : bool, default True
+            Block until they are done, or until `pause` or `restore` has cleared the budget.
+        timeout : float, optional
+            Seconds to block at most; the steps go on afterwards.
+
+        Returns
+        -------
+        int
+            The actor's step on return.
+
+        Raises
+        ------
+        TimeoutError
+            If they are not done in time.
+        ClusterUnavailable
+            If the worker was lost meanwhile: those that are left are not taken.
+        """
+        steps = check_int(steps, "steps", 1, MAX_STEP)
+        limit_s = math.inf if timeout is None else check_seconds(timeout, "timeout")
+        deadline = time.monotonic() + limit_s
+        target, epoch, life = self._ask("start_steps", ((slot, steps), {}))
+        if not wait:
+            return self.current_step(slot)
+        try:
+            while True:
+                left_s = deadline - time.monotonic()
+                done = self._ask("wait_steps", ((slot, target, epoch, life, max(0.0, left_s)), {}))
+                if done is not None:
+                    return int(done)
+                if left_s <= 0:
+                    msg = (
+                        f"slot {slot} is at step {self.current_step(slot)} of {target} after "
+                        f"{timeout:g} s; it goes on. Call pause({slot}) to stop it"
+                    )
+                    raise TimeoutError(msg)
+        except KeyboardInterrupt:
+            self.pause(slot)
+            raise
+
+    def snapshot(self, slot: int, timeout: float = 10.0, **options: Any) -> Checkpoint:
+        """Take a snapshot now and commit it; as `Session.snapshot`.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+        timeout : float, default 10.0
+            Seconds until it must be committed.
+        **options : object
+            ``label`` and ``attrs``.
+
+        Returns
+        -------
+        Checkpoint
+            Read from the store.
+
+        Raises
+        ------
+        StoreNotShared
+            If it was committed, and cannot be read from here.
+        """
+        return self.storage.load(self._ask("snapshot", ((slot, timeout), options)))
+
+    def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
+        """Checkpoint actors by their step count; as `Session.snapshot_every`.
+
+        Parameters
+        ----------
+        steps : int or None
+            Whenever an actor has passed a multiple of so many steps; None ends it.
+        slot : int, optional
+            The actor; all by default.
+        """
+        self._ask("snapshot_every", ((steps, slot), {}))
+        self._look(None, self._patience_s)
+
+    def snapshot_interval_steps(self, slot: int) -> int | None:
+        """Return the steps between two checkpoints of an actor, as `snapshot_every` has set them.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        int or None
+            None if it is not checkpointed by its step count.
+        """
+        if slot not in self._every:
+            self._look((slot,), self._patience_s)
+        return self._every[slot]
+
+    # -- what can be seen ------------------------------------------------------------------------
+
+    @property
+    def storage(self) -> RemoteStorage:
+        """Where checkpoints are kept; StoreNotShared if that cannot be read from here."""
+        if self._storage is None:
+            path = self.manager.config.storage_path
+            here, there = ZarrStorage(path), self._ask("storage.id")
+            if here.id != there:
+                msg = (
+                    f"the store {path} of the run {self.name!r} is not the one that is found here "
+                    f"(its id is {there}, not {here.id}): use a directory that this machine and the "
+                    "worker share, or s3://"
+                )
+                raise StoreNotShared(msg)
+            self._storage = RemoteStorage(self._ask, here)
+        return self._storage
+
+    def statistics(self) -> SessionStatistics:
+        """Return counters and queue depths.
+
+        Returns
+        -------
+        SessionStatistics
+            A frozen copy.
+        """
+        limit_s = self._patience_s + _READ_S
+        return self._look(None, self._patience_s, limit_s).statistics
+
+    def glance(self, slots: Sequence[int] | None = None) -> SessionStatistics:
+        """Return counters and queue depths, or the last ones known if the run does not answer.
+
+        Parameters
+        ----------
+        slots : sequence of int, optional
+            The actors whose counters and times are read, in this order; all by default.
+
+        Returns
+        -------
+        SessionStatistics
+            A frozen copy. `connection` says whether it is an old one.
+        """
+        began = time.monotonic()
+        try:
+            found = self._look(slots, 0.0, _GLANCE_S)
+        except ClusterError as error:
+            self._note_trouble(error)
+            return self._as_known(slots)
+        except KernelStopped:  # it was ended, by this process or another
+            self._last = self._last._replace(closed=True)
+            return self._as_known(slots)
+        self._trouble, self._delay_s = "", time.monotonic() - began
+        return found.statistics
+
+    def _as_known(self, slots: Sequence[int] | None) -> SessionStatistics:
+        """Return what the last glance has brought, of those actors."""
+        s = self._last.statistics
+        if slots is None or len(s.actors) != len(self.actors):
+            return s
+        return replace(
+            s,
+            actors=tuple(s.actors[i] for i in slots),
+            times=tuple(s.times[i] for i in slots),
+            reduced=tuple(s.reduced[i] for i in slots),
+        )
+
+    def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:
+        """Return a panel over this session, for a notebook to display; as `Session.panel`.
+
+        Parameters
+        ----------
+        name : str, optional
+            One of ``ringnb.panels.PANELS``; the whole cockpit by default.
+        draw : callable, optional
+            Your own picture, ``draw(checkpoint, ax)``.
+
+        Returns
+        -------
+        Panel
+            The same one at every call.
+        """
+        return find_panel_opener()(self, name, draw=draw)
+
+    def __repr__(self) -> str:
+        """Name the run and where it is."""
+        state = "detached" if self._connection.closed else "closed" if self.closed else "attached"
+        kinds = ", ".join(sorted({a.kernel_type for a in self.actors}))
+        return f"<RemoteSession {self.name!r}: {len(self.actors)} x {kinds} on {self.backend}, {state}>"
+
+    # -- the way there ---------------------------------------------------------------------------
+
+    def _ask(self, method: str, given: tuple[tuple[Any, ...], dict[str, Any]] | None = None) -> Any:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        reads = given is None or method in _READS
+        if not reads:
+            return self._connection.ask(method, given, patience_s=self._patience_s)
+        # It takes no time, and panels ask it at every refresh: they must not wait where nothing answers.
+        limit_s = _TROUBLED_S if self._trouble else _READ_S
+        try:
+            return self._connection.ask(
+                method, given, patience_s=self._patience_s, again=True, limit_s=limit_s
+            )
+        except ClusterUnavailable as error:
+            self._note_trouble(error)
+            raise
+
+    def _note_trouble(self, error: ClusterError) -> None:
+        """Note since when nothing answers; the next glance that is answered ends it."""
+        if not self._trouble:
+            self._lost_at, self._trouble = f"{datetime.now(UTC):%H:%M:%S}", str(error)
+
+    def _known_of_manager(self, name: str) -> Any:
+        """Return what the last glance says of the manager, if that is not old."""
+        if name == "registered":
+            return self._registered  # one mapping, by which panels know that nothing has changed
+        if name not in ("config", "seconds_until_next"):
+            self._last_at = -math.inf  # it may change what is known
+            return None
+        if time.monotonic() - self._last_at > _OLD_S and not self._trouble:
+            self.glance()
+        return self._last.config if name == "config" else lambda: self._last.due_s
+
+    def _look(
+        self, slots: Sequence[int] | None, patience_s: float, limit_s: float = _READ_S
+    ) -> Glance:
+        """Read the session, and take in what is new; warn of what a user should know."""
+        ask = partial(
+            self._connection.ask, "glance", patience_s=patience_s, again=True, limit_s=limit_s
+        )
+        slots = None if slots is None else tuple(slots)
+        with self._lock:
+            before = self._life
+            new: Glance = ask(((slots, *self._seen), {}))
+            if new.life != before:
+                if before:  # it counts from the beginning again
+                    new = ask(((slots, 0, 0, 0), {}))
+                far = new.machine != platform.node()
+                self._shift_ns = time.monotonic_ns() - new.now_ns if far else 0
+                self._life = new.life
+            for event in new.events:
+                self.events.append(replace(event, t_ns=event.t_ns + self._shift_ns))
+            self._seen = new.appended, new.config_number, new.noticed
+            if not before:
+                self.events.began_ns = new.began_ns + self._shift_ns
+            self._every.update(new.every)
+            if new.config is None:
+                new = new._replace(config=self._last.config)
+            self._last, self._last_at = new, time.monotonic()
+        if before and new.life != before:
+            self._warn_of_losses()
+        for notice in new.notices:
+            warn_caller(notice, CheckpointWarning)
+        return new
+
+    def _warn_of_losses(self) -> None:
+        losses, known = len(self._connection.find()["losses"]), self._losses
+        self._losses = losses
+        if losses > known:
+            msg = (
+                f"the run {self.name!r} has lost its worker ({counted(losses, 'loss', 'losses')} until "
+                "now): it goes on from its newest checkpoint with another one"
+            )
+            warn_caller(msg, ClusterWarning)

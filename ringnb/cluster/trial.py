@@ -1,0 +1,125 @@
+"""``python -m ringnb.cluster.trial``: notebooks that are killed, while their run goes on.
+
+A process attaches to a run, uses it, and is ended with SIGKILL at a random time; the next one must find
+the same session, no step lost. At the end its state must be that of a run that nobody has disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from ringnb import actors
+from ringnb._support.text import say
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.cluster import attach, launch, start, stop
+from ringnb.session.session import Session
+
+__all__ = ["main", "run"]
+
+_RUN = "trial"
+_PACE = 500.0
+_MOST_S = 0.3  # from the attach to the kill
+_PATIENCE_S = 120.0
+# Notebooks are forked from a server that has no threads.
+_context = multiprocessing.get_context("forkserver")
+
+
+def run(kills: int, seed: int, folder: Path) -> dict[str, float]:
+    """Kill so many notebooks; return kills, steps lost, and seconds that attaching took.
+
+    AssertionError if another session was found, or the state at the end is another one.
+    """
+    random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    config = CheckpointConfig(interval=1.0, storage_path=folder / "s.zarr")
+    model, address = actors.Life((64, 64)), start(1)
+    lost, seconds = 0, []
+    try:
+        with launch(model, _RUN, address=address, config=config) as session:
+            session.set_pace(_PACE)
+            session.resume()
+            before = session.current_step(0)
+        for _ in range(kills):
+            step, epoch, took_s = _notebook(address, random_.uniform(0.0, _MOST_S))
+            assert epoch == 0, "the session was restored, or is another one"
+            lost += max(0, before - step)
+            before = step
+            seconds.append(took_s)
+        with attach(address, _RUN) as session:
+            session.pause(0)
+            last = session.state(0)
+            assert session.record().losses == ()
+            session.end(snapshot=False)
+        with Session(model, config=CheckpointConfig(storage_path=folder / "other.zarr")) as alone:
+            alone.run_steps(0, last.step)
+            assert np.array_equal(alone.state(0)["alive"], last["alive"]), "another state"
+    finally:
+        stop(address)
+    median, most = statistics.median(seconds), max(seconds)
+    return {"kills": kills, "steps": last.step, "lost": lost, "median_s": median, "most_s": most}
+
+
+def _notebook(address: str, delay_s: float) -> tuple[int, int, float]:
+    """Have a process attach and use the run, kill it, and return what it has found."""
+    ours, theirs = _context.Pipe(duplex=False)
+    process = _context.Process(target=_use, args=(theirs, address))
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(_PATIENCE_S), "the notebook could not attach"
+        found: tuple[int, int, float] = ours.recv()
+        time.sleep(delay_s)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    return found
+
+
+def _use(pipe: Connection, address: str) -> None:
+    """Attach, say how long it took and what is there, then use it until killed."""
+    began = time.monotonic()
+    session = attach(address, _RUN, timeout=60.0)
+    c = session.counters(0)
+    pipe.send((c.step, c.epoch, time.monotonic() - began))
+    while True:
+        session.snapshot(0)
+        session.manager.reconfigure(interval=1.0)
+        session.statistics()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0 if no step was lost."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ringnb.cluster.trial",
+        description="Kill notebooks that are attached to a run; say what was lost.",
+    )
+    parser.add_argument("--kills", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
+    options = parser.parse_args(argv)
+    _context.set_forkserver_preload(["ringnb.cluster.trial"])  # imported once, for all
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(options.kills, options.seed, Path(folder))
+    say(
+        f"{found['kills']} notebooks killed while {found['steps']:,} steps were taken: {found['lost']} "
+        f"steps lost; attaching took {found['median_s']:.2f} s (median), {found['most_s']:.2f} s at most"
+    )
+    return 1 if found["lost"] else 0
+
+
+if __name__ == "__main__":
+    # The processes find the functions in the module of its own name.
+    from ringnb.cluster.trial import main as run_main
+
+    raise SystemExit(run_main())

@@ -1,0 +1,104 @@
+"""What the scheduler remembers of runs, and how many losses are too many; without a scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from ringnb.cluster import keeper as module
+from ringnb.cluster.keeper import RunKeeper
+
+
+class Scheduler:
+    """The little that a keeper needs."""
+
+    def __init__(self):
+        self.handlers, self.tasks, self.clients, self.wanted = {}, {}, {"ringnb": None}, []
+        self.total_nthreads = 1
+
+    def client_desires_keys(self, keys, client):
+        self.wanted += keys
+
+    def client_releases_keys(self, keys, client):
+        self.wanted = [key for key in self.wanted if key not in keys]
+
+    def process(self, key, worker="tcp://w"):
+        where = None if worker is None else SimpleNamespace(address=worker)
+        self.tasks[key] = SimpleNamespace(processing_on=where, suspicious=0)
+
+
+@pytest.fixture
+def scheduler():
+    return Scheduler()
+
+
+@pytest.fixture
+def keeper(scheduler):
+    keeper = RunKeeper()
+    asyncio.run(keeper.start(scheduler))
+    assert keeper.claim("a", "key", "s.zarr", (2, 600.0))
+    return keeper
+
+
+def lose(keeper, scheduler):
+    scheduler.process("key")
+    keeper.transition("key", "waiting", "processing")
+    scheduler.tasks["key"].suspicious += 1
+    keeper.transition("key", "processing", "released")
+
+
+def test_a_name_is_taken_once(keeper, scheduler):
+    assert not keeper.claim("a", "other", "s.zarr", (2, 600.0))
+    keeper.update_graph(scheduler, keys={"key", "foreign"})
+    assert scheduler.wanted == ["key"]
+    assert not keeper.note("a", "other", opened=True)  # of a task that has no run
+
+
+def test_a_claim_without_a_task_is_void_after_a_while(keeper, monkeypatch):
+    now = module.time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + 61)
+    assert keeper.claim("a", "other", "s.zarr", (2, 600.0))
+
+
+def test_too_many_losses_in_too_short_a_time(keeper, scheduler, monkeypatch):
+    for expected in (False, False, True):
+        lose(keeper, scheduler)
+        assert scheduler.tasks["key"].suspicious == 0  # the engine does not count
+        assert keeper.find("a")["give_up"] is expected
+    assert keeper.find("a")["losses"] == ("tcp://w",) * 3
+    now = module.time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + 601)
+    assert not keeper.find("a")["give_up"]
+
+
+def test_what_was_asked_is_remembered(keeper, scheduler):
+    assert keeper.note("a", "key", opened=True)
+    keeper.note("a", "key", wish=("running", [0, 1], True))
+    keeper.note("a", "key", wish=("running", [1], False))
+    lose(keeper, scheduler)
+    found = keeper.find("a")
+    assert found["wishes"] == {"running": [(0, True), (1, False)]}
+    assert found["started"]
+    assert found["state"] == "starting"  # its session is open no more
+
+
+def test_the_end(keeper, scheduler):
+    async def end():
+        keeper.update_graph(scheduler, keys={"key"})
+        scheduler.process("key")
+        keeper.transition("key", "processing", "erred")
+        await asyncio.sleep(0)  # not in the middle of transitions
+
+    asyncio.run(end())
+    assert scheduler.wanted == []
+    assert keeper.find("a")["state"] == "failed"
+    assert "worker's log" in keeper.find("a")["why"]
+    assert keeper.claim("a", "other", "s.zarr", (2, 600.0))
+
+
+def test_waiting_for_a_place(keeper, scheduler):
+    scheduler.process("key", worker=None)
+    found = asyncio.run(keeper.wait("a", 0.001))
+    assert (found["state"], found["why"]) == ("waiting", "all 1 places are taken")

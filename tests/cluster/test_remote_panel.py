@@ -1,0 +1,65 @@
+"""Panels over a session of another process."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import waiting
+
+import ringnb as rn
+from ringnb import cluster
+from ringnb.cluster.connection import connected
+from ringnb.panels import close_panels
+from ringnb.panels.cockpit import _controller_of
+
+pytest.importorskip("ipywidgets")
+
+
+@pytest.fixture
+def session(address, config):
+    life = rn.actors.Life((32, 32))
+    with cluster.launch(life, "shown", address=address, config=config) as session:
+        yield session
+        close_panels(session)
+
+
+def said(controller):
+    return [m.text for m in controller._messages.newest()]
+
+
+def test_the_cockpit_steers_a_session_of_another_process(address, session):
+    asked = []
+    ask = session._connection.ask
+    session._connection.ask = lambda method, *a, **k: asked.append(method) or ask(method, *a, **k)
+    panel = session.panel()
+    assert session.panel() is panel
+    controller = _controller_of(session)
+    controller.do("live.step", n=25)
+    waiting.until(lambda: controller.state.actors[0].step == 25)
+    controller.do("live.snapshot", label="kept")
+    waiting.until(lambda: "checkpoint_0_step_25" in [e.name for e in controller.state.histories[0]])
+    assert session.storage.load("checkpoint_0_step_25").pinned == "kept"
+    waiting.until(
+        lambda: any("Committed checkpoint_0_step_25" in text for text in said(controller))
+    )
+
+    asked.clear()
+    waiting.until(lambda: asked.count("glance") > 2)
+    assert set(asked) <= {"glance", "manager.lineage", "pace", "params"}
+
+    # The worker is lost, and the message line says so until another one has the run.
+    with connected(address) as client:
+        pid = client.run(os.getpid)[session.record().worker]
+    with pytest.warns(rn.ClusterWarning):
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            waiting.until(lambda: any("does not answer since" in t for t in said(controller)), 60)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        waiting.until(lambda: session.record().losses, 60)
+        waiting.until(lambda: session.connection == "", 120)
+        waiting.until(lambda: not controller._messages.is_open("connection"))
+    session.end()
+    waiting.until(lambda: controller.state.ended)

@@ -1,0 +1,175 @@
+"""Runs in a host, with its real processes: the notebook dies, a worker dies, all goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import waiting
+
+import ringnb as rn
+from ringnb import cluster
+from ringnb._support.children import PythonChild
+from ringnb.cluster import trial
+from ringnb.cluster.connection import connected
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+LIFE = rn.actors.Life((32, 32))
+
+
+def pid_of(address, session):
+    """Return the process of the worker that has a run."""
+    with connected(address) as client:
+        return client.run(os.getpid)[session.record().worker]
+
+
+@pytest.fixture
+def session(address, config, request):
+    with cluster.launch(LIFE, request.node.name, address=address, config=config) as session:
+        yield session
+        session.end()
+
+
+def test_a_run_outlives_the_process_that_has_launched_it(address, tmp_path):
+    store = tmp_path / "s.zarr"
+    with PythonChild(LAUNCHER, address, "outlives", store, log=tmp_path / "log") as child:
+        step = int(next(child.lines(120)))
+        child.kill()
+    with cluster.attach(address, "outlives") as session:
+        first = session.current_step(0)
+        assert first >= step
+        waiting.until(lambda: session.current_step(0) > first)  # it runs
+        # It is the same session, and none that was restored.
+        assert session.counters(0).epoch == 0
+        assert session.record().losses == ()
+        session.end()
+    with pytest.raises(rn.KernelStopped, match="was ended"):
+        cluster.attach(address, "outlives")
+
+
+def test_the_calls_of_a_session(session, config):
+    assert session.run_steps(0, 10) == 10
+    assert session.run_steps(0, 5, wait=False) <= 15
+    waiting.until(lambda: session.current_step(0) == 15)
+    kept = session.snapshot(0, label="fifteen")
+    assert (kept.step, kept.name in session.storage.list()) == (15, True)
+    assert session.storage.load(kept.name).pinned == "fifteen"
+    kept.unpin()  # the worker does it: it has the store's lock
+    session.inject(0, at=(3, 3))
+    session.run_steps(0, 10)
+    assert session.restore(0, kept) == 15
+    np.testing.assert_array_equal(session.state(0)["alive"], kept["alive"][:])
+    session.manager.reconfigure(interval=5.0)
+    assert session.manager.config.interval == 5.0
+    assert [e.name for e in session.manager.history(0)] == session.manager.list_checkpoints(0)
+    session.snapshot_every(100)
+    assert session.snapshot_interval_steps(0) == 100
+    assert session.statistics().completed == 2
+    with pytest.raises(ValueError, match="slot 1 does not exist"):
+        session.run_steps(1, 1)
+    with pytest.raises(TimeoutError, match="it goes on"):
+        session.set_pace(1.0)
+        session.run_steps(0, 100, timeout=0.01)
+
+
+def test_a_lost_worker_costs_the_steps_since_the_newest_checkpoint(address, session):
+    session.run_steps(0, 100)
+    session.snapshot(0)
+    session.set_pace(50.0)
+    session.resume()
+    waiting.until(lambda: session.current_step(0) > 100)
+    old = session.record().worker
+    os.kill(pid_of(address, session), signal.SIGKILL)
+    waiting.until(lambda: session.record().losses and session.record().state == "running", 120)
+    with pytest.warns(rn.ClusterWarning, match="lost its worker"):
+        assert session.statistics().actors[0].step >= 100
+    assert session.counters(0).epoch == 1  # it was restored
+    assert session.counters(0).running  # and goes on as it was asked to
+    assert session.pace(0) == 50.0
+    assert session.record().losses == (old,)
+
+
+def test_a_call_under_way_when_the_worker_is_lost_is_not_made_again(address, session):
+    session.set_pace(1.0)
+    pid = pid_of(address, session)
+    raised = []
+
+    def step():
+        try:
+            session.run_steps(0, 1000)
+        except rn.ClusterUnavailable as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    waiting.until(lambda: session.counters(0).running)
+    os.kill(pid, signal.SIGKILL)
+    thread.join(60)
+    assert raised
+    waiting.until(lambda: session.record().losses and session.record().state == "running", 120)
+    with pytest.warns(rn.ClusterWarning):
+        assert not session.statistics().actors[0].running
+
+
+def test_names_of_runs(address, session, config):
+    with pytest.raises(rn.RunExists, match="test_names_of_runs"):
+        cluster.launch(LIFE, session.name, address=address, config=config)
+    with pytest.raises(rn.RunNotFound, match="no run 'nobody'"):
+        cluster.attach(address, "nobody")
+    (found,) = [run for run in cluster.runs(address) if run.name == session.name]
+    assert (found.state, found.store) == ("running", config.storage_path)
+
+
+def test_a_session_that_cannot_be_opened_says_why(address, tmp_path):
+    (tmp_path / "file").write_text("no store")
+    config = rn.CheckpointConfig(storage_path=tmp_path / "file")
+    with pytest.raises(rn.RunLost, match="file"):
+        cluster.launch(LIFE, "fails", address=address, config=config)
+    with pytest.raises(rn.RunLost, match="file"):
+        cluster.attach(address, "fails")
+
+
+def test_only_its_user_gets_in(address, state_home):
+    for file in state_home.rglob("*.pem"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (folder,) = {file.parent for file in state_home.rglob("*.pem")}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with pytest.raises((OSError, ValueError, TypeError, RuntimeError)):
+        from distributed import Client
+
+        Client(address, timeout=2)
+
+
+def test_the_python_of_the_readme_runs(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(cluster.__file__).with_name("README.md").read_text(encoding="utf-8")
+    names = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    assert names["session"].closed
+    (run,) = [run for run in cluster.runs(address) if run.name == "waves"]
+    assert run.state == "ended"
+
+
+@pytest.mark.slow
+def test_notebooks_that_are_killed_lose_no_step(tmp_path, monkeypatch, state_home):
+    monkeypatch.setenv("XDG_STATE_HOME", str(state_home))  # the trial sets one of its own
+    found = trial.run(3, 0, tmp_path)
+    assert (found["kills"], found["lost"]) == (3, 0)
+    assert found["steps"] > 0
+
+
+def test_a_host_that_is_stopped_saves_its_runs(address, config):
+    """The last one of this module: it ends the host."""
+    with cluster.launch(LIFE, "saved", address=address, config=config) as session:
+        session.run_steps(0, 7)
+    cluster.stop(address)
+    assert cluster.hosts() == ()
+    assert rn.ZarrStorage(config.storage_path).list()[-1] == "checkpoint_0_step_7"
+    with pytest.raises(rn.ClusterUnavailable, match="no host"):
+        cluster.stop(address)
