@@ -16,6 +16,7 @@ import cloudpickle
 from distributed import Client
 
 from ringnb._support.checks import MAX_STEP, check_int, check_name, check_seconds
+from ringnb._support.text import counted, rows_table
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
@@ -49,12 +50,31 @@ class EnsembleStatus:
         Whether every member has come to the last step, or has failed.
     losses : int
         How often a task has lost its worker; 0 if no cluster was asked.
+    last : int
+        The step that every member goes to.
     """
 
     steps: Mapping[str, int]
     failed: Mapping[str, str]
     done: bool
     losses: int
+    last: int
+
+    def _repr_html_(self) -> str:
+        """Show a row per member."""
+        rows = [(name, step, self._state_of(name)) for name, step in self.steps.items()]
+        there = sum(step >= self.last for step in self.steps.values())
+        caption = (
+            f"Ensemble: {there:,} of {counted(len(rows), 'member')} at step {self.last:,}, "
+            f"{len(self.failed):,} failed, {counted(self.losses, 'lost worker')}"
+        )
+        return rows_table(caption, ("member", "step", "state"), rows)
+
+    def _state_of(self, name: str) -> str:
+        if name in self.failed:
+            return f"failed: {self.failed[name]}"
+        step = self.steps[name]
+        return "done" if step >= self.last else "on its way" if step >= 0 else "no checkpoint yet"
 
 
 @final
@@ -179,7 +199,7 @@ class Ensemble:
         steps = {name: newest.get(name, -1) for name in self._members}
         done = all(at >= self.steps or name in failed for name, at in steps.items())
         losses = 0 if address is None else sum(len(run.losses) for run in self._runs(address))
-        return EnsembleStatus(steps, failed, done, losses)
+        return EnsembleStatus(steps, failed, done, losses, self.steps)
 
     def wait(self, timeout: float | None = None) -> EnsembleStatus:
         """Wait until every member has come to the last step, or has failed.

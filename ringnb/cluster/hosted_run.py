@@ -16,6 +16,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, final
 
 import cloudpickle
@@ -23,8 +24,10 @@ from distributed import get_worker
 from distributed.protocol import to_serialize
 from distributed.utils import sync
 
+from ringnb.checkpoint.cutting import cut_key
 from ringnb.cluster.glance import Glance, RunSpec
 from ringnb.errors import (
+    CheckpointCorrupt,
     CheckpointNotFound,
     CheckpointWarning,
     ClusterUnavailable,
@@ -46,9 +49,15 @@ _pools = {
     "commands": ThreadPoolExecutor(16, "ringnb-commands"),
     "storage": ThreadPoolExecutor(4, "ringnb-storage"),
 }
-_STORAGE = frozenset({"snapshot", "restore", "save_changes", "reported", "end", "remake", "state"})
+_STORAGE = frozenset(
+    {
+        *("snapshot", "snapshot_all", "restore", "restore_all", "save_changes", "reported"),
+        *("end", "remake", "state"),
+    }
+)
 # What no checkpoint holds: the scheduler remembers it, for a session that is opened again.
 _WISHES = frozenset({"resume", "pause", "set_pace", "snapshot_every"})
+_JOINED = {"cut": False, "join": True}
 
 
 async def handle(run: str, method: str, arguments: bytes) -> dict[str, Any]:
@@ -115,8 +124,10 @@ class HostedRun:
         slots = range(len(session.actors))
         again = bool(found["started"])
         try:
-            for slot in slots:
-                self._begin(slot, "latest" if again else spec.restore)
+            self._begin("latest" if again else spec.restore)
+            for number, joined in found["wishes"].pop("joined", ()):
+                if not joined:
+                    session.cut(list(session.links)[number])
             runs = dict.fromkeys(slots, spec.running) | dict(found["wishes"].pop("running", ()))
             for method, values in found["wishes"].items():
                 for slot, value in values:
@@ -128,17 +139,49 @@ class HostedRun:
             session.close()
             raise
 
-    def _begin(self, slot: int, restore: str | None) -> None:
-        """Go on from a checkpoint, or else make one: what is lost with the worker is known from it."""
-        if restore is not None:
-            try:
-                self._session.restore(slot, restore)
-            except CheckpointNotFound:
-                if restore not in ("latest", "latest-good"):
-                    raise
+    def _begin(self, restore: str | None) -> None:
+        """Go on from checkpoints, or else make some: what is lost with the worker is known from them."""
+        session = self._session
+        groups = session.kernel.deal.groups  # linked actors, and each of the others alone
+        fresh = [one for one in groups if restore is None or not self._go_on(one, restore)]
+        # After all have gone on: a cut is the newest checkpoint of every actor.
+        if any(len(group) > 1 for group in fresh):
+            session.snapshot_all()
+        else:
+            for (slot,) in fresh:
+                session.snapshot(slot)
+
+    def _go_on(self, group: Sequence[int], restore: str) -> bool:
+        """Restore an actor, or linked ones, which go together; return whether there was what."""
+        newest = restore in ("latest", "latest-good")
+        if len(group) > 1 and newest:
+            return self._go_on_together(group, good=restore == "latest-good")
+        try:
+            if len(group) > 1:
+                self._session.restore_all(restore)
             else:
-                return
-        self._session.snapshot(slot)
+                self._session.restore(group[0], restore)
+        except CheckpointNotFound:
+            if not newest:
+                raise
+            return False
+        return True
+
+    def _go_on_together(self, group: Sequence[int], *, good: bool) -> bool:
+        """Restore linked actors from their newest common cut: what each has alone is of other steps."""
+        session, manager = self._session, self._session.manager
+        slots = {manager.registered[slot].kernel_id: slot for slot in group}
+        for cut in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
+            names = {part.kernel_id: part.name for part in cut.parts}
+            if slots.keys() <= names.keys() and (cut.good or not good):
+                try:
+                    for kernel_id, slot in slots.items():
+                        session.restore(slot, names[kernel_id])
+                except (CheckpointCorrupt, CheckpointNotFound) as error:
+                    self._note(f"cut {cut.name!r} is passed over: {error}")
+                else:
+                    return True
+        return False
 
     def _tell(self, **what: Any) -> bool:
         """Tell the scheduler something of the run; return whether it is wanted."""
@@ -175,34 +218,45 @@ class HostedRun:
             "glance": self._glance,
             "end": self._end,
             "remake": self._remake,
-            "snapshot": self._snapshot,
+            "snapshot": partial(self._named, "snapshot"),
+            "snapshot_all": partial(self._named, "snapshot_all"),
             "start_steps": self._start_steps,
             "wait_steps": self._wait_steps,
         }
         target: Any = own.get(method)
         if target is None:
-            target = self._session
+            target = self._follow()
             for part in method.split("."):
                 target = getattr(target, part)
         if given is None:
             return MORE if callable(target) else target
         args, kwargs = given
         value = target(*args, **kwargs)
+        if method in _JOINED:
+            link = inspect.signature(target).bind(*args, **kwargs).arguments["link"]
+            number = list(self._session.links).index(link)
+            self._tell(wish=("joined", [number], _JOINED[method]))
         if method in _WISHES:
             asked = inspect.signature(target).bind(*args, **kwargs).arguments
             slot = asked.pop("slot", None)
             slots = list(range(len(self._session.actors))) if slot is None else [int(slot)]
+            if method != "snapshot_every":  # of one linked actor it is of all
+                linked = self._session.kernel.deal.group_of
+                slots = sorted({other for one in slots for other in linked[one]})
             wish = ("running", method == "resume") if not asked else (method, *asked.values())
             self._tell(wish=(wish[0], slots, wish[1]))
         return value
 
-    def _snapshot(self, slot: int, *args: Any, **kwargs: Any) -> str:
-        return self._session.snapshot(slot, *args, **kwargs).name
+    def _named(self, method: str, *args: Any, **kwargs: Any) -> str:
+        """Take a checkpoint, and return its name: the client reads it from the store."""
+        name: str = getattr(self._follow(), method)(*args, **kwargs).name
+        return name
 
     def _start_steps(self, slot: int, steps: int) -> tuple[int, int, str]:
         """Add to the budget; return at which step it will be used up, the epoch, the session's life."""
-        self._session.run_steps(slot, steps, wait=False)
-        c = self._session.counters(slot)
+        session = self._follow()
+        session.run_steps(slot, steps, wait=False)
+        c = session.counters(slot)
         return c.step + c.budget, c.epoch, self._life
 
     def _wait_steps(
@@ -211,11 +265,11 @@ class HostedRun:
         """Wait a moment until steps are done; return the actor's step then, None if they are not."""
         deadline = time.monotonic() + min(limit_s, _WAIT_S)
         while True:
-            c = self._session.counters(slot)
+            c = self._follow().counters(slot)
             if life != self._life:
                 msg = (
                     f"the session of the run {self._run!r} was opened again: actor {slot} is at step "
-                    f"{c.step} of {target}, the others are not taken"
+                    f"{c.step} of {target}. Look whether it runs, then ask for the others"
                 )
                 raise ClusterUnavailable(msg)
             if c.step >= target or c.budget == 0 or c.epoch != epoch:
@@ -225,10 +279,18 @@ class HostedRun:
             time.sleep(0.002)
 
     def _remake(self) -> None:
-        self._session, self._life = self._session.remake(), uuid.uuid4().hex
+        self._session.remake()
+        self._follow()
+
+    def _follow(self) -> Session:
+        """Return the session, or the one that `remake` or supervision has put in its place."""
+        with self._lock:  # else two threads give it two lives
+            if (successor := self._session.successor) is not None:
+                self._session, self._life = successor, uuid.uuid4().hex
+            return self._session
 
     def _end(self, snapshot: bool) -> None:
-        if not snapshot and not self._session.closed:
+        if not snapshot and not self._follow().closed:
             self._session.manager.reconfigure(on_close=False)
         try:
             self._session.close()
@@ -239,7 +301,8 @@ class HostedRun:
     def _glance(
         self, slots: Sequence[int] | None, events: int, config: int, notices: int
     ) -> Glance:
-        session, manager = self._session, self._session.manager
+        session = self._follow()
+        manager = session.manager
         statistics = session.glance(slots)
         slots = range(len(session.actors)) if slots is None else slots
         new, appended = session.events.since(events)

@@ -11,6 +11,7 @@ from distributed import Client
 
 from ringnb._support.checks import check_bool, check_int, check_name, check_seconds
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link, check_links
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cluster.connection import Connection, connect, connected
 from ringnb.cluster.glance import RunSpec
@@ -39,6 +40,8 @@ def launch(
     kernel_ids: Sequence[str] | None = None,
     backend: str = "auto",
     lanes: int | None = 1,
+    supervise: bool = False,
+    links: Sequence[Link] = (),
     restore: str | None = "latest",
     running: bool = False,
     give_up: tuple[int, float] = (5, 600.0),
@@ -56,11 +59,12 @@ def launch(
         Of a host of this machine, as `start` has returned it; or a cluster of Dask's.
     config : CheckpointConfig
         As for `Session`. Its path is one that the worker can write, and this process can read.
-    actors, kernel_ids, backend, lanes : object
+    actors, kernel_ids, backend, lanes, supervise, links : object
         As for `Session`.
     restore : str or None, default "latest"
         What every actor begins with: its newest checkpoint, or its start state if it has none;
-        ``"latest-good"``; or with None always the start state.
+        ``"latest-good"``; or with None always the start state. Linked actors begin with their newest
+        cut, see `Session.snapshot_all`.
     running : bool, default False
         Whether the actors run at once. Else they are paused, as those of a new session.
     give_up : tuple of (int, float), default (5, 600.0)
@@ -94,6 +98,8 @@ def launch(
     )
     population = population_of(actor, actors)
     options: dict[str, Any] = {"backend": backend, "lanes": lanes}
+    options["supervise"] = check_bool(supervise, "supervise")
+    options["links"] = check_links(links, population)
     options["kernel_ids"] = kernel_ids_of(population, kernel_ids)
     spec = cloudpickle.dumps(RunSpec(tuple(population), config, options, restore, running))
     client = address if isinstance(address, Client) else connect(address, limit_s)

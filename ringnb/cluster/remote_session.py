@@ -7,7 +7,7 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from ringnb._support.off_main import warn_caller
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted
 from ringnb.actors.base import Actor
+from ringnb.actors.link import Link
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cluster.connection import Connection
@@ -36,7 +37,7 @@ from ringnb.errors import (
 )
 from ringnb.messages.events import EventLog
 from ringnb.session.session import Session
-from ringnb.session.statistics import SessionStatistics
+from ringnb.session.statistics import SessionStatistics, session_table
 
 __all__ = ["RemoteSession"]
 
@@ -105,10 +106,15 @@ class RemoteSession:
     counters = _there(Session.counters)
     state = _there(Session.state)
     inject = _there(Session.inject)
+    read_region = _there(Session.read_region)
+    write_region = _there(Session.write_region)
+    cut = _there(Session.cut)
+    join = _there(Session.join)
     set_params = _there(Session.set_params)  # type: ignore[arg-type]  # likewise
     params = _there(Session.params)
     pace = _there(Session.pace)
     restore = _there(Session.restore)
+    restore_all = _there(Session.restore_all)
     save_changes = _there(Session.save_changes)
     report = _there(Session.report)  # type: ignore[arg-type]  # likewise
     reported = _there(Session.reported)
@@ -135,6 +141,7 @@ class RemoteSession:
         self._registered = self._ask("manager.registered")
         self.manager: Any = RemotePart(self._ask, "manager", self._known_of_manager)
         self.faults: Any = RemotePart(self._ask, "faults")
+        self.supervisor: Any = RemotePart(self._ask, "supervisor")
         self.kernel = RemoteKernel(self._ask, lambda: self._last)
 
     # -- life ------------------------------------------------------------------------------------
@@ -182,6 +189,16 @@ class RemoteSession:
         return self._connection.closed or self._last.closed
 
     @property
+    def closing(self) -> bool:
+        """As `closed`: while a session is being closed it goes on to answer."""
+        return self.closed
+
+    @property
+    def itself(self) -> Self:
+        """The session itself, also where a weak proxy of it is used."""
+        return self
+
+    @property
     def service_runs(self) -> bool:
         """Whether background threads send, receive and commit: always."""
         return True
@@ -193,7 +210,7 @@ class RemoteSession:
 
     @property
     def successor(self) -> None:
-        """None: a session that is made again has the place of the one before, for all."""
+        """None: a session that is made again, also by supervision, has the place of the one before."""
         return None
 
     def on_displaced(self, callback: Callable[[Any], object]) -> None:
@@ -301,8 +318,16 @@ class RemoteSession:
             self.pause(slot)
             raise
 
-    def snapshot(self, slot: int, timeout: float = 10.0, **options: Any) -> Checkpoint:
-        """Take a snapshot now and commit it; as `Session.snapshot`.
+    def snapshot(
+        self,
+        slot: int,
+        timeout: float = 10.0,
+        *,
+        at: int | None = None,
+        label: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Checkpoint:
+        """Take a snapshot now, or at a step, and commit it; as `Session.snapshot`.
 
         Parameters
         ----------
@@ -310,8 +335,12 @@ class RemoteSession:
             The actor.
         timeout : float, default 10.0
             Seconds until it must be committed.
-        **options : object
-            ``label`` and ``attrs``.
+        at : int, optional
+            The step to capture the actor at, exactly.
+        label : str, optional
+            Pins the checkpoint under this label.
+        attrs : mapping, optional
+            Metadata of your own.
 
         Returns
         -------
@@ -323,7 +352,39 @@ class RemoteSession:
         StoreNotShared
             If it was committed, and cannot be read from here.
         """
+        options = {"at": at, "label": label, "attrs": attrs}
         return self.storage.load(self._ask("snapshot", ((slot, timeout), options)))
+
+    def snapshot_all(
+        self,
+        label: str | None = None,
+        timeout: float = 30.0,
+        *,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Checkpoint:
+        """Take one consistent cut of all actors, and commit it; as `Session.snapshot_all`.
+
+        Parameters
+        ----------
+        label : str, optional
+            Pins the cut under this label.
+        timeout : float, default 30.0
+            Seconds until all must be captured.
+        attrs : mapping, optional
+            Metadata of your own.
+
+        Returns
+        -------
+        Checkpoint
+            Read from the store.
+
+        Raises
+        ------
+        StoreNotShared
+            If it was committed, and cannot be read from here.
+        """
+        options = {"attrs": attrs}
+        return self.storage.load(self._ask("snapshot_all", ((label, timeout), options)))
 
     def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
         """Checkpoint actors by their step count; as `Session.snapshot_every`.
@@ -372,6 +433,12 @@ class RemoteSession:
                 raise StoreNotShared(msg)
             self._storage = RemoteStorage(self._ask, here)
         return self._storage
+
+    @property
+    def links(self) -> dict[Link, bool]:
+        """The links between actors, and whether each is joined."""
+        links: dict[Link, bool] = self._ask("links")
+        return links
 
     def statistics(self) -> SessionStatistics:
         """Return counters and queue depths.
@@ -438,11 +505,21 @@ class RemoteSession:
         """
         return find_panel_opener()(self, name, draw=draw)
 
+    @property
+    def _state(self) -> str:
+        return "detached" if self._connection.closed else "closed" if self.closed else "attached"
+
+    def _repr_html_(self) -> str:
+        """Show actors and counters as a table, as far as they are known."""
+        return session_table(self.backend, self.actors, self.glance(), self._state)
+
     def __repr__(self) -> str:
         """Name the run and where it is."""
-        state = "detached" if self._connection.closed else "closed" if self.closed else "attached"
         kinds = ", ".join(sorted({a.kernel_type for a in self.actors}))
-        return f"<RemoteSession {self.name!r}: {len(self.actors)} x {kinds} on {self.backend}, {state}>"
+        return (
+            f"<RemoteSession {self.name!r}: {len(self.actors)} x {kinds} on {self.backend}, "
+            f"{self._state}>"
+        )
 
     # -- the way there ---------------------------------------------------------------------------
 

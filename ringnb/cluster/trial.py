@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
     options = parser.parse_args(argv)
-    _context.set_forkserver_preload(["ringnb.cluster.trial"])  # imported once, for all
+    # Imported once, for all. Not this module: each process runs it anew, as that of the command line.
+    _context.set_forkserver_preload(["ringnb.cluster"])
     with tempfile.TemporaryDirectory() as folder:
         found = run(options.kills, options.seed, Path(folder))
     say(

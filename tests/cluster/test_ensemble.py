@@ -36,6 +36,10 @@ def test_a_lost_worker_changes_no_bit_and_a_failing_member_stops_no_other(addres
     assert other.status(address).losses >= 1
     assert list(other.status().failed) == ["blown"]
     assert "not good" in other.status().failed["blown"]
+    page = other.status()._repr_html_()
+    assert "3 of 4 members at step 400, 1 failed" in page
+    assert page.count("done</td>") == 3
+    assert page.count("failed: its state is not good") == 1
 
     data = cluster.open_ensemble(tmp_path / "e")
     assert dict(data.sizes) == {"member": 3, "step": 5, "y": 24, "x": 24}
