@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, final
 
-from ringnb.checkpoint.guard import Guard
+from ringnb.checkpoint.guard import Guard, warn_of_bad_state
 from ringnb.checkpoint.notices import describe_error, warn
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.checkpoint.retention import Policy, choose_in_run
 from ringnb.checkpoint.runs import Lineage, continue_run
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.cut_record import CUT, part_name
+from ringnb.checkpoint.storage.document import describe_bad
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
 from ringnb.errors import CheckpointError, CheckpointNotFound, SnapshotFailed, StoreLocked
 from ringnb.messages.events import Event, EventSink
@@ -34,6 +35,7 @@ __all__ = [
     "check_response",
     "check_slots",
     "delete_all",
+    "judge",
     "make_snapshot",
     "release",
     "retire",
@@ -389,7 +391,8 @@ class EventEmitter:
         done_ns = now_ns if saving.receipt is None else saving.receipt.committed_ns
         for e in saving.snapshot.cut["parts"]:
             name, slot = part_name(saving.name, e["actor_slot"]), e["actor_slot"]
-            self._emit(Event("committed", slot, step=e["step"], name=name, t_ns=done_ns))
+            request_id = e["request_id"] or None
+            self._emit(Event("committed", slot, request_id, e["step"], name, t_ns=done_ns))
 
     def bad(self, response: SnapshotResponse, name: str, detail: str) -> None:
         """Report a checkpoint of a state that is not good."""
@@ -408,3 +411,15 @@ class EventEmitter:
             self._observer(event)
         except Exception:
             logger.exception("the observer failed on %r; checkpointing goes on", event)
+
+
+def judge(events: EventEmitter, actor: RegisteredActor, saving: Saving, *, was_bad: bool) -> bool:
+    """Tell of a state that was saved if it is not good; warn of the first of an actor; return if not."""
+    receipt, name = saving.receipt, str(saving.name)
+    bad = saving.snapshot.bad if receipt is None else receipt.bad
+    if bad:
+        why = "; ".join(describe_bad(bad))
+        events.bad(saving.response, name, why)
+        if not was_bad:
+            warn_of_bad_state(actor, saving.snapshot.step, name, why)
+    return bool(bad)

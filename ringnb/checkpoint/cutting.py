@@ -7,9 +7,11 @@ whatever makes a checkpoint all there or not there does so for a cut. What is in
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -29,8 +31,8 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.naming import expand_prefix
 from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.registration import RegisteredActor
-from ringnb.checkpoint.retention import Policy
 from ringnb.checkpoint.runs import Lineage, continue_run
+from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.cut_record import CUT, numbers_to_json, part_name, split_name
 from ringnb.checkpoint.storage.document import describe_bad
@@ -41,6 +43,7 @@ __all__ = [
     "Parents",
     "Parts",
     "StackedArray",
+    "answering",
     "cut_key",
     "finish_cut",
     "join",
@@ -179,6 +182,31 @@ def _digest(value: object) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def answering(
+    schedule: Schedule,
+    lock: threading.Lock,
+    clock: Callable[[], float],
+    events: EventEmitter,
+    parts: Parts,
+) -> Iterator[list[PendingRequest]]:
+    """Have the requests that a cut answers be saved in the block, which ends them unless it raises."""
+    with lock:
+        wanted = schedule.begin_cut([one.request_id for one in parts])
+    try:
+        yield wanted
+    except BaseException as error:  # an interrupt too: no request is left pending for ever
+        with lock:
+            failed = [pending for pending in wanted if not schedule.has_ended(pending)]
+            for pending in failed:
+                schedule.fail(pending, clock())
+        ids = {pending.request.request_id for pending in failed}
+        for one in parts:
+            if one.request_id in ids:
+                events.failed(one, str(error) or type(error).__name__)
+        raise
+
+
 def save_cut(
     storage: CheckpointStorage,
     config: CheckpointConfig,
@@ -186,8 +214,10 @@ def save_cut(
     parts: Parts,
     parents: Parents,
     attrs: Mapping[str, Any] | None,
+    wanted: Sequence[PendingRequest],
 ) -> Saving:
     """Save the cut of some answers under a free name; raises as `CheckpointManager.commit_cut`."""
+    attrs = attrs or next((pending.attrs for pending in wanted if pending.attrs), None)
     try:
         cut = _make(storage, config, actors, parts, parents, check_json(attrs or {}, "attrs"))
         saving = Saving(None, parts[0], cut)
@@ -253,20 +283,33 @@ def run_of_cuts(
 
 def finish_cut(
     storage: CheckpointStorage,
+    config: CheckpointConfig,
     saving: Saving,
-    policy: Policy,
     lives: Iterable[Lineage],
     events: EventEmitter,
+    parts: Parts,
+    wanted: Sequence[PendingRequest],
 ) -> int:
-    """Tell of a cut that was saved, and delete what retention no longer keeps; return its bytes."""
+    """Tell of a cut that was saved, and delete what retention no longer keeps; return its bytes.
+
+    `wanted` are the requests that it has answered: it is warned of the first bad state in a row then.
+    """
     cut = saving.snapshot
     assert saving.name is not None  # it was saved
     events.committed_cut(saving)
     bad = cut.bad if saving.receipt is None else saving.receipt.bad
+    was_bad = any(pending.scheduled.is_bad for pending in wanted)
+    for pending in wanted:
+        pending.scheduled.is_bad = bool(bad)
     if bad:
-        warn(f"the state in cut {saving.name!r} is not good: {'; '.join(describe_bad(bad))}")
+        why = "; ".join(describe_bad(bad))
+        # What is wrong with one is wrong with all that are linked with it.
+        for one in parts if wanted else ():
+            events.bad(one, part_name(saving.name, one.actor_slot), why)
+        if not was_bad:
+            warn(f"the state in cut {saving.name!r} is not good: {why}")
     keep = {saving.name, *stored_names(lives)}
-    retired = retire(storage, cut.name_prefix, cut.kernel_id, cut.run, policy, keep)
+    retired = retire(storage, cut.name_prefix, cut.kernel_id, cut.run, config.policy, keep)
     for part in [part for whole in retired for part in whole.parts]:
         events.retired(part.actor_slot, [part])
     return sum(whole.nbytes for whole in retired)

@@ -21,6 +21,7 @@ from ringnb.checkpoint.committing import (
     check_response,
     check_slots,
     delete_all,
+    judge,
     make_snapshot,
     release,
     retire_after,
@@ -31,6 +32,7 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.cutting import (
     Parents,
     Parts,
+    answering,
     cut_key,
     finish_cut,
     lineages_in,
@@ -40,7 +42,6 @@ from ringnb.checkpoint.cutting import (
     slots_by_key,
     stored_names,
 )
-from ringnb.checkpoint.guard import warn_of_bad_state
 from ringnb.checkpoint.history import (
     find_latest,
     fits_type,
@@ -62,7 +63,6 @@ from ringnb.checkpoint.runs import Lineage, RunInfo, list_runs
 from ringnb.checkpoint.schedule import PendingRequest, Schedule
 from ringnb.checkpoint.storage.base import CheckpointStorage, check_storage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.checkpoint.storage.document import describe_bad
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointError
@@ -457,12 +457,7 @@ class CheckpointManager:
             # Only now: the new checkpoints are durable before anything older is deleted.
             self._retire([s for _, s in saving.values()])
         finally:
-            if saving:
-                with self._lock:
-                    self._saves.difference_update(pending for pending, _ in saving.values())
-                    last = self._closed and not self._saves
-                if last:
-                    self._close_storage()  # `close` left this to the last commit in progress
+            self._forget_saves([pending for pending, _ in saving.values()])
         for place, (_, s) in saving.items():
             results[place] = s.error if isinstance(s.error, Exception) else s.name
         return results
@@ -475,13 +470,13 @@ class CheckpointManager:
         Parameters
         ----------
         parts : sequence of SnapshotResponse
-            A state of each actor. No request waits for them: their ids are recorded, and no more. The
-            data is released when it is needed no more.
+            A state of each actor. A request that waits for one ends with the commit, as it does with
+            `complete_snapshot`. The data is released when it is needed no more.
         parents : mapping of int to Lineage or None
             By slot, what `lineage` returned before the capture. The actor's next checkpoint continues
             from the cut, unless that has changed since.
         attrs : mapping, optional
-            The user's own metadata, JSON values by name.
+            The user's own metadata, JSON values by name; by default that of the requests.
 
         Returns
         -------
@@ -496,18 +491,29 @@ class CheckpointManager:
             What the storage raised. Nothing is stored then.
         """
         self._check_open()
-        try:
-            saving = save_cut(self._storage, self._config, self.registered, parts, parents, attrs)
-        except Exception:
-            with self._lock:
-                self._failed += 1
-            raise
+        with answering(self._schedule, self._lock, self._clock, self._events, parts) as wanted:
+            store, failed = (self._storage, self._config), 1
+            try:
+                with self._lock:
+                    self._saves.update(wanted)
+                saving = save_cut(*store, self.registered, parts, parents, attrs, wanted)
+                with self._lock:
+                    failed, self._completed = 0, self._completed + 1
+                    now, saved = self._clock(), lineages_in(saving)
+                    live = self._schedule.note_cut(saved, now, parents, wanted)
+                freed = finish_cut(*store, saving, live, self._events, parts, wanted)
+                self._keep_budget([saving], freed)
+                return str(saving.name)
+            finally:
+                self._forget_saves(wanted, failed)
+
+    def _forget_saves(self, ended: Collection[PendingRequest], failed: int = 0) -> None:
         with self._lock:
-            self._completed += 1
-            live = self._schedule.note_cut(lineages_in(saving), self._clock(), parents)
-        freed = finish_cut(self._storage, saving, self._config.policy, live, self._events)
-        self._keep_budget([saving], freed)
-        return str(saving.name)
+            self._failed += failed
+            self._saves.difference_update(ended)
+            last = self._closed and bool(ended) and not self._saves
+        if last:
+            self._close_storage()  # `close` left this to the last commit in progress
 
     def _begin(
         self,
@@ -585,19 +591,8 @@ class CheckpointManager:
             self._events.failed(response, str(saving.error) or type(saving.error).__name__)
         else:
             self._events.committed(response, name, saving.receipt)
-            self._judge(pending, saving, name)
-
-    def _judge(self, pending: PendingRequest, saving: Saving, name: str) -> None:
-        """Tell of a state that is not good; warn of the first of an actor."""
-        receipt = saving.receipt
-        bad = saving.snapshot.bad if receipt is None else receipt.bad
-        scheduled, was_bad = pending.scheduled, pending.scheduled.is_bad
-        scheduled.is_bad = bool(bad)
-        if bad:
-            why = "; ".join(describe_bad(bad))
-            self._events.bad(saving.response, name, why)
-            if not was_bad:
-                warn_of_bad_state(scheduled.actor, saving.snapshot.step, name, why)
+            was_bad, actor = pending.scheduled.is_bad, pending.scheduled.actor
+            pending.scheduled.is_bad = judge(self._events, actor, saving, was_bad=was_bad)
 
     def _retire(self, saving: Iterable[Saving]) -> None:
         """Delete what retention no longer keeps of actors that were just saved."""

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -300,10 +300,24 @@ class Schedule:
             pending.scheduled.parent = saved
         self._end(pending, now, "interval")
 
+    def begin_cut(self, request_ids: Iterable[int]) -> list[PendingRequest]:
+        """Note that a cut which answers requests is being saved; return those that wait for it."""
+        wanted = [p for p in map(self._waiting.get, request_ids) if p is not None]
+        for pending in wanted:
+            pending.superseded = True  # `note_cut` sees whether its actor was restored meanwhile
+            self.begin_save(pending, None)
+        return wanted
+
     def note_cut(
-        self, saved: Mapping[int, Lineage], now: float, before: Mapping[int, Lineage | None]
+        self,
+        saved: Mapping[int, Lineage],
+        now: float,
+        before: Mapping[int, Lineage | None],
+        wanted: Iterable[PendingRequest] = (),
     ) -> list[Lineage]:
         """Note, by slot, that states which continued from `before` were saved; return `lineages`."""
+        for pending in wanted:
+            self.succeed(pending, now, saved[pending.request.actor_slot])
         for slot, lineage in saved.items():
             scheduled = self._actors.get(slot)
             if scheduled is None or scheduled.parent != before[slot]:

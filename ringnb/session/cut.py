@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 from ringnb._support.checks import check_json, check_label, check_seconds
@@ -20,11 +20,13 @@ from ringnb.checkpoint.cutting import cut_key
 from ringnb.checkpoint.history import newest_of
 from ringnb.checkpoint.runs import Lineage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import part_name
 from ringnb.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
     CheckpointWarning,
     CommandRefused,
+    KernelStopped,
     SnapshotTimeout,
     Status,
 )
@@ -38,8 +40,9 @@ from ringnb.session.live_state import LiveState
 from ringnb.session.restore import Restore, prepare_restore
 from ringnb.session.service import SnapshotService
 from ringnb.session.step_holds import Hold
+from ringnb.session.transport import RequestStatus
 
-__all__ = ["CutWish", "load_cut", "prepare_cut", "take_cut"]
+__all__ = ["CutWish", "cut_group", "load_cut", "prepare_cut", "take_cut"]
 
 _AHEAD_S = 0.005  # how far ahead of the fastest the step is chosen at first
 _AHEAD_PER_ACTOR_S = 0.00005  # what it takes to have an actor held
@@ -69,11 +72,12 @@ class _Part(NamedTuple):
 
     response: SnapshotResponse
     version: StateVersion
+    begin_ns: int
 
 
 @final
 class _Cutter:
-    """Takes one cut."""
+    """Takes one cut, of all actors or of those of one group."""
 
     def __init__(
         self,
@@ -82,7 +86,11 @@ class _Cutter:
         changes: ChangeTracker,
         check: Callable[[], None],
         limit_s: float,
+        group: Sequence[int] = (),
     ) -> None:
+        self._group = group
+        # By slot, of the requests that a group's cut answers.
+        self.statuses: dict[int, RequestStatus] = {}
         self._service, self._client, self._kernel = service, client, client.kernel
         self._changes, self._check = changes, check
         self._limit_s, self._deadline = limit_s, time.monotonic() + limit_s
@@ -91,7 +99,7 @@ class _Cutter:
         """Return the name of the committed cut."""
         manager, factor = self._service.manager, 1
         while True:
-            slots = sorted(manager.registered)
+            slots = [s for s in sorted(manager.registered) if not self._group or s in self._group]
             parents = {slot: manager.lineage(slot) for slot in slots}
             epochs = {slot: self._kernel.counters(slot).epoch for slot in slots}
             parts = self._capture_together(slots, factor)
@@ -99,7 +107,23 @@ class _Cutter:
                 p.version.epoch == epochs[p.response.actor_slot] for p in parts
             ):
                 return self._commit(parts, parents, attrs)
+            for status in self.statuses.values():
+                if status.stage == "sent":  # the step schedule may still say where it is held
+                    status.stage = "requested"
             factor *= _FURTHER
+
+    def collect(self) -> dict[int, RequestStatus]:
+        """Return the group's requests that no one has sent, by slot."""
+        group, service = self._group, self._service
+        requests = [r for r in service.manager.pending if r.actor_slot in group] if group else []
+        statuses = {r.actor_slot: service.transport.open_status(r) for r in requests}
+        return {slot: s for slot, s in statuses.items() if s.stage == "requested"}
+
+    def _is_held(self) -> bool:
+        """Return whether the group waits at a step at which it is to be captured."""
+        # Nothing but the capture ends that: another step cannot be waited for.
+        held = self._service.holds.is_held_at
+        return any(held(slot, s.at) for slot, s in self.collect().items() if s.at)
 
     def _commit(
         self,
@@ -109,8 +133,14 @@ class _Cutter:
     ) -> str:
         service = self._service
         versions = {p.response.actor_slot: p.version for p in parts}
-        service.reporter.settle_before(versions)
         with self._changes.saving(versions):
+            for part in parts:
+                if (status := self.statuses.get(part.response.actor_slot)) is not None:
+                    status.version, status.captured_ns = part.version, part.begin_ns
+                    status.in_cut = True  # only now: the group goes on, and is being saved
+            if self.statuses:
+                self._kernel.wake()  # the service releases what the step schedule holds
+            service.reporter.settle_before(versions)
             name = service.manager.commit_cut([p.response for p in parts], parents, attrs)
             for slot, version in versions.items():
                 self._changes.mark_saved(slot, version)
@@ -125,7 +155,8 @@ class _Cutter:
         """Capture all at the step at which they meet; None if one did not come there."""
         holds: dict[int, Hold] = {}
         try:
-            for slot, at in self._meeting(slots, factor).items():
+            meeting = {} if self._is_held() else self._meeting(slots, factor)
+            for slot, at in meeting.items():
                 holds[slot] = self._service.holds.ask(slot, at)
             if not self._wait(holds):
                 return None
@@ -149,12 +180,13 @@ class _Cutter:
         running = self._running(slots)
         taken = {slot: c.step - before.get(slot, c.step) for slot, c in running.items()}
         at = max((c.step + 1 + int(looks * taken[slot]) for slot, c in running.items()), default=0)
+        counted_in = set(slots)
         # A budget that ends before: the actor is captured where it ends. Of linked actors one is held:
         # none of them steps without it, whatever their steps are.
         return {
             slot: min(at, c.step + c.budget) if c.budget else at
             for slot, c in running.items()
-            if slot == min(self._kernel.deal.group_of[slot])
+            if slot == min(s for s in self._kernel.deal.group_of[slot] if s in counted_in)
         }
 
     def _running(self, slots: list[int]) -> dict[int, ActorCounters]:
@@ -176,6 +208,8 @@ class _Cutter:
 
         while not self._client.wait_until(all_answered, min(_LOOK_S, self._left(holds))):
             self._check()
+            if self._is_held():
+                return False
             for slot, hold in list(waiting.items()):
                 c = self._kernel.counters(slot)
                 if not c.running and c.step != hold.at:  # paused meanwhile: it stays as it is
@@ -206,6 +240,14 @@ class _Cutter:
         """Capture each at the step at which it is held, or as it is; None if one was restored since."""
         # Before the capture: a change that comes meanwhile is taken for one that is not saved.
         modifications = [self._changes.modifications(slot) for slot in slots]
+        linked = {
+            slot: self._kernel.counters(slot).step
+            for slot in slots
+            if len(self._kernel.deal.group_of[slot]) > 1
+        }
+        self.statuses = self.collect()
+        for status in self.statuses.values():
+            status.stage = "sent"
         is_sole = self._service.holds.is_sole_at
         # One that is held for this cut, and for no actor but itself, steps on at its capture.
         ats = {
@@ -222,9 +264,13 @@ class _Cutter:
             ):
                 if slot in holds and facts.step != holds[slot].at:
                     return None
+                if facts.step != linked.get(slot, facts.step):
+                    return None  # resumed in between: its group is not at one step
                 data = StagedFields(fields, params, None, clock, reduced)
-                response = SnapshotResponse(0, slot, True, data, facts.step)
-                parts.append(_Part(response, StateVersion(facts.step, facts.epoch, n)))
+                request_id = self.statuses[slot].request.request_id if slot in self.statuses else 0
+                response = SnapshotResponse(request_id, slot, True, data, facts.step)
+                version = StateVersion(facts.step, facts.epoch, n)
+                parts.append(_Part(response, version, facts.begin_ns))
         except CommandRefused as refused:
             if refused.status != Status.STEP_PASSED:
                 raise
@@ -251,6 +297,37 @@ def take_cut(
     if wish.label is not None:
         cut.pin(wish.label)
     return cut
+
+
+def cut_group(service: SnapshotService, group: Sequence[int], limit_s: float) -> None:
+    """Take what is requested of linked actors as one cut of them, and end the requests. Any thread.
+
+    Of a group one actor is held, at one step, and nothing else is waited for: it needs not be the only
+    cut that is taken at the time.
+    """
+    client, changes = service.client, service.changes
+    cutter = _Cutter(service, client, changes, service.check_going_on, limit_s, group)
+    if not cutter.collect():
+        return  # an earlier cut had all
+    try:
+        name = cutter.take(None)
+    except BaseException as error:
+        statuses = {**cutter.collect(), **cutter.statuses}
+        for status in statuses.values():
+            status.end(error)
+        if isinstance(error, KernelStopped) or not isinstance(error, Exception):
+            raise
+        if statuses:  # else all were cancelled meanwhile, or have expired
+            service.manager.complete_snapshots(
+                SnapshotResponse(s.request.request_id, slot, False, None, 0, str(error))
+                for slot, s in statuses.items()
+            )
+            service.tell([*statuses.values()], error)
+        return
+    for slot, status in cutter.statuses.items():
+        status.name = part_name(name, slot)
+        status.end(None)
+    service.tell([*cutter.statuses.values()], name)
 
 
 # -- and back ----------------------------------------------------------------------------------------

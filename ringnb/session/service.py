@@ -2,10 +2,12 @@
 
 * The *service thread* polls the manager, pushes commands while a lane has a free staging buffer, and
   takes replies off the rings; `SnapshotService.turn` is one turn of it.
+* The *cutter thread*, if actors are linked, takes what is requested of one of them as a cut of all that
+  are linked with it.
 * The *writer thread* completes snapshots: a slow disk delays no command. Small ones that are there
   already it completes together, if that makes the storage faster; it never waits for more.
 
-Neither knows the session that owns them, so that an abandoned session can be collected.
+None knows the session that owns them, so that an abandoned session can be collected.
 
 Nothing that goes wrong in the background is silent. An automatic snapshot that fails is an event and a
 `CheckpointWarning`, with the same text for each failure of one kind, and the manager retries it; when
@@ -22,7 +24,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import final
 
@@ -67,17 +69,22 @@ class SnapshotService:
         manager: CheckpointManager,
         log: EventLog,
         changes: ChangeTracker,
+        cut_group: Callable[[SnapshotService, Sequence[int], float], None] | None = None,
     ) -> None:
         self.manager = manager
         self.transport = SnapshotTransport(client, log, changes, self._wake_for_backlog)
         self.holds = StepHolds(client)
         self.step_schedule = StepSchedule(self.holds, client.kernel.counters, self._request_at)
         self.reporter = Reporter(client, self.transport, manager, self.keep_failure, self.warn)
-        self._client = client
+        self.client = client
         self._kernel = client.kernel
-        self._changes = changes
+        self.changes = changes
         self._backlog: list[deque[SnapshotRequest]] = [deque() for _ in range(self._kernel.lanes)]
         self._to_write: queue.SimpleQueue[Capture | None] = queue.SimpleQueue()
+        self._cut_group = cut_group  # `ringnb.session.cut.cut_group`, which knows this module
+        self._to_cut: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
+        # By a group's first slot, what the step schedule has requested last. Service thread only.
+        self._cuts_at: dict[int, RequestStatus] = {}
         self._writing = 0
         self._detached_bytes = 0
         self._lock = threading.Lock()  # guards the two numbers above
@@ -103,8 +110,11 @@ class SnapshotService:
         return bool(self._threads)
 
     def start(self) -> None:
-        """Start the service thread and the writer thread."""
-        for name, body in (("service", self._serve), ("writer", self._write)):
+        """Start the service thread, the cutter thread if actors are linked, and the writer thread."""
+        bodies = {"service": self._serve, "cutter": self._cut, "writer": self._write}
+        if not any(map(self.group_of, range(len(self._kernel.actors)))):
+            del bodies["cutter"]
+        for name, body in bodies.items():
             thread = threading.Thread(target=placed(body), name=f"ringnb-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -118,8 +128,8 @@ class SnapshotService:
         self._kernel.wake()
         for thread in self._threads:
             while thread.is_alive():
-                if thread is self._threads[-1] and time.monotonic() > deadline_s:
-                    return False  # the writer: the service thread ends soon in any case
+                if thread is not self._threads[0] and time.monotonic() > deadline_s:
+                    return False  # one that commits: the service thread ends soon in any case
                 thread.join(0.2)  # in short waits, so that Ctrl-C is heard
         return True
 
@@ -169,7 +179,9 @@ class SnapshotService:
     def _add(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
         """Put a request into the backlog once. The service thread, which sends it next, wakes no one."""
         status = self.transport.open_status(request, awaited=awaited)
-        if status.stage == "requested" and not status.queued:
+        if group := self.group_of(request.actor_slot):
+            self._to_cut.put(group)  # more than once does no harm
+        elif status.stage == "requested" and not status.queued:
             # In this order: interrupted in between, it is put in twice, and sent once.
             self._backlog[self._kernel.lane_of(request.actor_slot)].append(request)
             status.queued = True
@@ -195,10 +207,11 @@ class SnapshotService:
             # Commands under way are answered within a slice; what was captured is committed.
             deadline = time.monotonic() + _LAST_ANSWERS_S
             while self._kernel.alive and self.transport.unanswered and time.monotonic() < deadline:
-                self._client.pump(0.01)
+                self.client.pump(0.01)
         self._hand_over()
-        # Whatever happened: without it the writer, and `stop`, would wait forever.
+        # Whatever happened: without it the writer, the cutter, and `stop`, would wait forever.
         self._to_write.put(None)
+        self._to_cut.put(None)
 
     def turn(self) -> None:
         """Request what is due, send what fits, wait for answers for a tick at most, hand them over."""
@@ -221,7 +234,7 @@ class SnapshotService:
 
     def _is_being_saved(self, slot: int) -> bool:
         # Runs under the manager's lock: it must not call the manager.
-        return self._changes.is_being_saved(slot, self._kernel.counters(slot))
+        return self.changes.is_being_saved(slot, self._kernel.counters(slot))
 
     def changed(self) -> list[int]:
         """Return the registered actors that have changed since they were saved."""
@@ -230,25 +243,41 @@ class SnapshotService:
         begun = (progress.steps != self._start_steps) | (progress.epochs != 0)
         return [
             slot
-            for slot in sorted({*np.flatnonzero(begun).tolist(), *self._changes.modified()})
+            for slot in sorted({*np.flatnonzero(begun).tolist(), *self.changes.modified()})
             if slot in registered
-            and self._changes.has_changed(
+            and self.changes.has_changed(
                 slot, self._kernel.counters(slot), self._kernel.actors[slot].start_step
             )
         ]
 
     def _request_at(self, slot: int, at: int) -> RequestStatus | bool | None:
         """Request a snapshot of an actor that is held; see `StepSchedule`. Service thread only."""
+        group = self.group_of(slot)
+        if group:
+            # Linked actors come to their multiples together: one cut is enough.
+            last = self._cuts_at.get(group[0])
+            if last is not None and not (last.was_answered or last.done.is_set()):
+                if self.holds.is_held_at(last.request.actor_slot, last.at):
+                    return last
+            elif self._is_being_saved(slot):
+                return False
         wanted = self.manager.request_snapshot(slot)
         if wanted is None:
             return False
+        if group:  # before the cutter can see it
+            self._cuts_at[group[0]] = self.transport.open_status(wanted)
+            self._cuts_at[group[0]].at = at
         status = self._add(wanted)
-        if status.stage != "requested":
+        if status.stage != "requested" and not group:
             # It was sent earlier, may have been captured before the step, and stays the actor's only
             # one until it is committed.
             return None
-        status.at = at if self.holds.is_sole_at(slot, at) else 0
+        status.at = self.capture_at(slot, at)
         return status
+
+    def capture_at(self, slot: int, at: int) -> int:
+        """Return what `RequestStatus.at` is to be for an actor that is held at a step."""
+        return at if self.group_of(slot) or self.holds.is_sole_at(slot, at) else 0
 
     def _hand_over(self) -> None:
         """Give answered requests to the writer thread. Service thread only."""
@@ -277,6 +306,45 @@ class SnapshotService:
     def _nbytes_together(self, capture: Capture) -> int:
         """Return the bytes of a state that gains by being saved with others; 0 if it does not."""
         return self._together[capture.status.request.actor_slot]
+
+    # -- the cutter thread -----------------------------------------------------------------------
+
+    def group_of(self, slot: int) -> Sequence[int]:
+        """Return the slots of the actors that links join with one; none if there are no others."""
+        group = () if self._cut_group is None else self._kernel.deal.group_of[slot]
+        return group if len(group) > 1 else ()
+
+    def _cut(self) -> None:
+        """Body of the cutter thread; None in its queue ends it."""
+        while (group := self._to_cut.get()) is not None:
+            with self._keeping_failures():
+                self.take_group(group, self.manager.config.request_timeout_s)
+
+    def take_group(self, group: Sequence[int], limit_s: float) -> None:
+        """Take what is requested of linked actors as one cut of them, if anything is. Any thread."""
+        assert self._cut_group is not None  # `group_of` returned it
+        with self._lock:
+            self._writing += 1
+        try:
+            self._cut_group(self, group, limit_s)
+        finally:
+            with self._lock:
+                self._writing -= 1
+
+    def check_going_on(self) -> None:
+        """Raise KernelStopped if a cut in the background is pointless."""
+        self._kernel.check_alive()
+        if self._stopping.is_set():
+            msg = "the session is being closed"
+            raise KernelStopped(msg)
+
+    def tell(self, statuses: Sequence[RequestStatus], result: str | Exception) -> None:
+        """Tell the user how a cut ended, once."""
+        if isinstance(result, Exception):
+            self._report(statuses[0], result)
+        elif self._failures.count > 0:
+            for status in statuses:
+                self._log_recovery(status.request.actor_slot, status.name or result)
 
     # -- the writer thread -----------------------------------------------------------------------
 
@@ -327,7 +395,7 @@ class SnapshotService:
             return
         try:
             # The reply is not waited for: this thread may be the one that takes it off the ring.
-            self._client.submit(event.actor_slot, Command.PAUSE)
+            self.client.submit(event.actor_slot, Command.PAUSE)
         except (KernelStopped, QueueFull) as error:
             _LOG.warning("slot %d could not be paused by the guard: %s", event.actor_slot, error)
 
@@ -355,7 +423,7 @@ class SnapshotService:
                 for status in (capture.status for capture in group)
                 if status.version is not None
             }
-            with self._changes.saving(versions):
+            with self.changes.saving(versions):
                 completed = self.manager.complete_snapshots(responses)
             for place, result in zip(places, completed, strict=True):
                 results[place] = result

@@ -55,7 +55,7 @@ from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 from ringnb.session import live
 from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.closing import close_parts, save_last
-from ringnb.session.cut import CutWish, load_cut, prepare_cut, take_cut
+from ringnb.session.cut import CutWish, cut_group, load_cut, prepare_cut, take_cut
 from ringnb.session.fault_injection import Faults
 from ringnb.session.glance import counters_of
 from ringnb.session.launching import (
@@ -223,7 +223,9 @@ class Session:
         self._events = EventLog()
         self._manager = CheckpointManager(config, storage, observer=self._events.append)
         self._supervisor = Supervisor(supervise, self._events, self._kernel, self._manager)
-        self._service = SnapshotService(self._client, self._manager, self._events, self._changes)
+        self._service = SnapshotService(
+            self._client, self._manager, self._events, self._changes, cut_group
+        )
         self._links = Links(self._client, self._events)
         self._live = LiveState(
             *(self._client, self._manager, self._service.transport, self._changes, self._events),
@@ -806,7 +808,8 @@ class Session:
         Returns
         -------
         Checkpoint
-            A state captured at or after this call.
+            A state captured at or after this call. Of a linked actor it is its part of a cut of all
+            that links join, as are its automatic checkpoints: a pin is of that cut.
 
         Raises
         ------

@@ -53,6 +53,8 @@ def save_changes(
     requested: list[tuple[int, RequestStatus]] = []
     failed: dict[int, Exception] = {}
     for slot in service.changed():
+        if any(one.request.actor_slot in service.group_of(slot) for _, one in requested):
+            continue  # one cut of linked actors has all of them
         try:
             requested.append((slot, _request(service, slot)))
         except Exception as error:  # noqa: BLE001 - returned
@@ -81,7 +83,7 @@ def _request(
         )
         raise SnapshotFailed(msg)
     if at:  # before it can be sent
-        service.transport.open_status(request).at = at * service.holds.is_sole_at(slot, at)
+        service.transport.open_status(request).at = service.capture_at(slot, at)
     if service.running:
         return service.enqueue(request, awaited=True)
     return service.transport.open_status(request, awaited=True)
@@ -137,7 +139,10 @@ def _wait(
     """Wait until a request has ended; return whether it did in time. Without a service, do its work."""
     transport = service.transport
     if not service.running:
-        transport.send(status.request)
+        if group := service.group_of(status.request.actor_slot):
+            service.take_group(group, max(0.0, deadline - time.monotonic()))
+        else:
+            transport.send(status.request)
     while not status.done.is_set():
         check_interrupted()
         left = deadline - time.monotonic()

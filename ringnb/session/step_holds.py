@@ -81,6 +81,10 @@ class StepHolds:
         """Return whether one caller only wants an actor to wait at a step: its capture may end that."""
         return sum(h.at == at for h in self._holds.get(slot, ())) == 1
 
+    def is_held_at(self, slot: int, at: int) -> bool:
+        """Return whether an actor waits at a step."""
+        return any(h.at == at and h.held and not self.is_void(h) for h in self._holds.get(slot, ()))
+
     def is_void(self, hold: Hold) -> bool:
         """Return whether the actor was past the step, or was loaded with another state since."""
         epoch = self._kernel.counters(hold.slot).epoch

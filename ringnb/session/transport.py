@@ -45,6 +45,7 @@ class RequestStatus:
     queued: bool = False  # whether it was put into the service's backlog
     at: int = 0  # the step at which the actor is held, until it is captured there; 0: any
     settled: bool = False  # whether the manager has seen its outcome
+    in_cut: bool = False  # captured, as part of a cut
     captured_ns: int | None = None  # time.monotonic_ns() when the kernel began the copy
     version: StateVersion | None = None  # what was captured
     name: str | None = None  # the checkpoint, once committed
@@ -55,8 +56,8 @@ class RequestStatus:
 
     @property
     def was_answered(self) -> bool:
-        """Whether the kernel has answered what was sent last."""
-        return self.command is not None and self.command.reply is not None
+        """Whether the kernel has answered what was sent last, or has captured the actor for a cut."""
+        return self.in_cut or (self.command is not None and self.command.reply is not None)
 
     def end(self, error: BaseException | None) -> None:
         """Note what came of the request, and wake the callers that wait; the first call counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from waiting import until
 
 import ringnb as rn
 from ringnb.actors import Heat2D, Life, Wave2D
@@ -254,3 +255,136 @@ def test_linked_actors_at_different_steps_are_captured_between_the_same_two():
         s.resume()
         cut = s.snapshot_all(timeout=60)
         assert cut.part(0).step == cut.part(1).step + 50
+
+
+def automatic(parts, links=(), **config):
+    """A session with automatic checkpoints, and its store."""
+    config = rn.CheckpointConfig(on_close=False, **config)
+    return rn.Session(parts, links=links, config=config, storage=MemoryStorage())
+
+
+def steps_of(session, slot):
+    return [info.step for info in session.manager.history(slot)]
+
+
+def goes_on_as_the_whole(session, own, infos, more=30):
+    """Whether parts of a cut, restored, step on as the whole does, from a quiet start."""
+    for slot, info in enumerate(infos):
+        session.restore(slot, info.name)
+    session.run_steps(0, more)
+    there = stepped_alone(Wave2D((20, 15)), infos[0].step + more)["pressure"]
+    np.testing.assert_array_equal(joined(session, own, "pressure"), there)
+
+
+def test_automatic_checkpoints_of_linked_actors_are_cuts_of_their_group_only():
+    parts, links, own = divided(Wave2D((20, 15)), (0, 9))
+    keep = rn.retention.keep_last(4)
+    with automatic([*parts, Life((8, 8))], links, interval=0.02, retention=keep) as s:
+        s.set_pace(2_000)
+        s.resume()
+        until(lambda: any(e.stage == "retired" for e in s.events if e.actor_slot == 1))
+        s.pause()
+        s.manager.reconfigure(enabled=False)
+        until(lambda: not s.manager.pending)
+        assert steps_of(s, 0) == steps_of(s, 1)
+        assert len(steps_of(s, 0)) == len(set(steps_of(s, 0))) == 4
+        assert not any(":" in info.name for info in s.manager.history(2))
+        goes_on_as_the_whole(s, own, [s.manager.history(slot)[-1] for slot in range(2)])
+        with pytest.raises(rn.CheckpointNotFound, match="no cut of these 3 actors"):
+            s.restore_all("latest")
+        cut = s.snapshot_all()
+        s.snapshot(0)
+        assert s.restore_all("latest") == cut.step
+
+
+def test_each_group_keeps_its_own_cuts():
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))
+    others = [rn.Link(k.source + 2, k.region, k.target + 2, k.into) for k in links]
+    keep = rn.retention.keep_last(3)
+    with automatic([*parts, *parts], [*links, *others], interval=3600.0, retention=keep) as s:
+        until(lambda: steps_of(s, 0) == steps_of(s, 2) == [0])
+        for slot in (0, 2, 0, 0, 0, 3, 0):
+            s.run_steps(slot, 5)
+            s.snapshot(slot)
+        assert steps_of(s, 0) == steps_of(s, 1) == [15, 20, 25]
+        assert steps_of(s, 2) == steps_of(s, 3) == [0, 5, 10]
+
+
+def test_one_that_is_due_makes_the_cut_of_all_that_are_linked_with_it():
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))
+    with automatic(parts, links, interval=3600.0) as s:
+        until(lambda: steps_of(s, 1) == [0] and not s.manager.pending)
+        s.run_steps(0, 10)
+        s.manager.request_snapshot(1)
+        assert s.snapshot(0, attrs={"why": "by hand"}, label="kept").user == {"why": "by hand"}
+        assert steps_of(s, 0) == steps_of(s, 1) == [0, 10]
+        assert not s.manager.pending
+        assert s.manager.seconds_until_next() > 3_000
+        assert s.manager.history(1)[-1].pin == "kept"
+
+
+@pytest.mark.parametrize("slots", [(1,), (None,)])
+def test_by_steps_linked_actors_are_cut_once_at_each_multiple(slots):
+    session, _, own = pair()
+    with session as s:
+        for slot in slots:
+            s.snapshot_every(50, slot)
+        for end in (50, 100):
+            s.run_steps(0, 50)
+            until(lambda end=end: steps_of(s, 1)[-1:] == [end] and not s.manager.pending)
+        s.snapshot_every(None)
+        assert steps_of(s, 0) == steps_of(s, 1) == [50, 100]
+        goes_on_as_the_whole(s, own, [s.manager.history(slot)[0] for slot in range(2)])
+
+
+def test_by_steps_and_by_the_clock_and_all_together_do_not_wait_for_each_other():
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))
+    with automatic([*parts, Life((8, 8))], links, interval=0.01) as s:
+        s.snapshot_every(20)
+        s.set_pace(2_000)
+        s.resume()
+        for _ in range(5):
+            s.snapshot_all()
+        s.pause()
+        assert steps_of(s, 0) == steps_of(s, 1)
+        assert s.statistics().failed == 0
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_the_last_checkpoint_of_linked_actors_is_one_cut(service):
+    session, _, _ = pair(service=service)
+    with session as s:
+        s.run_steps(0, 30)
+        assert s.save_changes()
+        assert [s.manager.history(slot)[-1].name for slot in range(2)] == [
+            "checkpoint_cut_step_30:0",
+            "checkpoint_cut_step_30:1",
+        ]
+        assert steps_of(s, 0) == [30]
+        assert not s.manager.pending
+
+
+def test_a_cut_that_cannot_be_saved_is_tried_again():
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))
+    with automatic(parts, links, interval=0.05) as s:
+        until(lambda: s.manager.history(0) and not s.manager.pending)
+        with pytest.warns(rn.CheckpointWarning, match="will be retried"):
+            s.storage.fail_save = OSError("no space left")
+            s.run_steps(0, 10)
+            until(lambda: any(e.stage == "failed" for e in s.events))
+            s.storage.fail_save = None
+            until(lambda: steps_of(s, 1)[-1] == 10)
+        assert steps_of(s, 0) == steps_of(s, 1) == [0, 10]
+
+
+def test_a_bad_state_pauses_all_that_are_linked_with_it():
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))
+    with automatic(parts, links, interval=0.02, guard="pause") as s:
+        with pytest.warns(rn.CheckpointWarning, match="is not good"):
+            s.resume()
+            s.write_region(
+                1, rn.Region("pressure", slice(3, 4)), np.full((1, 15), np.nan, np.float32)
+            )
+            until(lambda: not s.counters(0).running)
+        assert not s.counters(1).running
+        assert {e.actor_slot for e in s.events if e.stage == "bad"} == {0, 1}
