@@ -138,9 +138,9 @@ def _text(start: int | None, stop: int | None) -> str:
 
 def _bounds_of(given: object) -> tuple[int | None, int | None]:
     if not isinstance(given, slice):
-        remedy = f"write slice({given}, {given} + 1) for one cell" if is_integer(given) else ""
-        msg = f"a region is made of slices, got {given!r} ({type(given).__name__}); {remedy}"
-        raise TypeError(msg.rstrip("; "))
+        remedy = "; write slice(n, n + 1) for cell n, counted from 0" if is_integer(given) else ""
+        msg = f"a region is made of slices, got {given!r} ({type(given).__name__}){remedy}"
+        raise TypeError(msg)
     for what, number in (("start", given.start), ("stop", given.stop), ("step", given.step)):
         if number is not None and not is_integer(number):
             msg = f"{what} of {given!r} must be an integer or None, got {number!r}"

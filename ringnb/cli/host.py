@@ -30,10 +30,10 @@ def run(
             say("no host runs: ringnb host start")
         return 0
     if address is None:
+        if not there:
+            raise ClusterError("no host runs here, so there is none to stop")
         if len(there) != 1:
-            msg = (
-                f"{counted(len(there), 'host')} run here: name the one to stop, see ringnb host ls"
-            )
+            msg = f"{len(there)} hosts run here: name the one to stop, see ringnb host ls"
             raise ClusterError(msg)
         address = there[0].address
     cluster.stop(address)

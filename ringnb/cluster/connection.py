@@ -15,12 +15,14 @@ from typing import Any, final
 import cloudpickle
 from distributed import Client
 from distributed.core import send_recv
+from distributed.security import Security
 
 from ringnb.cluster.local_hosts import security_for
 from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound
 
 __all__ = ["Connection", "connected"]
 
+_EXAMPLE = "tls://127.0.0.1:8786"
 _ABSENT = "absent"
 _LOOK_S = 1.0  # so often a call that is under way looks whether its worker is still there
 _AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
@@ -41,15 +43,30 @@ def connected(address: str | Client, timeout: float = 10.0) -> Iterator[Client]:
 
 def connect(address: str, timeout: float) -> Client:
     """Return a client of a cluster; ClusterUnavailable if it does not answer."""
-    try:
-        return Client(
-            address, security=security_for(address), set_as_default=False, timeout=timeout
-        )
-    except OSError as error:
+    if not isinstance(address, str):  # for None, Dask would start a cluster in this process
+        what = type(address).__name__
         msg = (
-            f"the cluster at {address!r} does not answer within {timeout:g} s ({error}): see which "
-            "there are with `ringnb host ls`, start one with `ringnb host start`"
+            f"address must be a string, such as {_EXAMPLE!r}, or a distributed.Client, got {what}: a "
+            "host of this machine is at ringnb.cluster.hosts()[0].address"
         )
+        raise TypeError(msg)
+    security = security_for(address)
+    remedy = "see which there are with `ringnb host ls`, start one with `ringnb host start`"
+    if security is None and address.startswith("tls://"):
+        security = Security()  # of Dask's configuration
+        if security.get_connection_args("client")["ssl_context"] is None:
+            msg = (
+                f"no host of this machine has the address {address!r}, and Dask's configuration names "
+                f"no certificates for another one: {remedy}"
+            )
+            raise ClusterUnavailable(msg)
+    try:
+        return Client(address, security=security, set_as_default=False, timeout=timeout)
+    except ValueError as error:
+        msg = f"address {address!r} is not allowed ({error}): write it as {_EXAMPLE!r}"
+        raise ValueError(msg) from error
+    except OSError as error:
+        msg = f"the cluster at {address!r} does not answer within {timeout:g} s ({error}): {remedy}"
         raise ClusterUnavailable(msg) from error
 
 
@@ -61,14 +78,18 @@ class Connection:
         self._client, self._own = client, own
         self.run = run
         self._worker: str | None = None  # where the run was found last
+        self._left = ""  # why it was closed here
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
-        return bool(self._client.status == "closed")
+        """Whether it was closed, here or by a client that has given up its scheduler."""
+        return bool(self._left) or self._client.status in ("closing", "closed")
 
-    def close(self) -> None:
+    def close(self, why: str = "") -> None:
         """Go; the run stays."""
+        self._left = (
+            self._left or why or f"this session is detached from the run {self.run!r}: attach again"
+        )
         if self._own:
             self._client.close()
 
@@ -105,10 +126,19 @@ class Connection:
         return value
 
     def _sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        if self.closed:
-            msg = f"this session is detached from the run {self.run!r}: attach again"
-            raise KernelStopped(msg)
-        return self._client.sync(call)
+        if self._left:
+            raise KernelStopped(self._left)
+        try:
+            return self._client.sync(call)
+        except (AttributeError, RuntimeError) as error:
+            if not self.closed:
+                raise
+            # Dask's client has given up its scheduler, maybe during this call: it is of no use any more.
+            msg = (
+                f"the cluster of the run {self.run!r} went away: attach again if it is back, or launch "
+                "the run under the same name at another address, where it goes on from its checkpoints"
+            )
+            raise ClusterUnavailable(msg) from error
 
     # -- on the client's event loop --------------------------------------------------------------
 
@@ -117,7 +147,8 @@ class Connection:
             found = await self._client.scheduler.ringnb_find(run=self.run)
         except OSError as error:
             msg = (
-                f"the scheduler does not answer: {error}; the checkpoints of {self.run!r} are there"
+                f"the scheduler does not answer ({error}); the run {self.run!r} goes on if it is only "
+                "the connection, and its checkpoints stay in any case"
             )
             raise ClusterUnavailable(msg) from error
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,13 +25,14 @@ from ringnb.cluster.connection import connected
 from ringnb.cluster.keeper import RunKeeper
 from ringnb.cluster.member_task import FAILED, STOP, store_of, take_members
 from ringnb.cluster.run_info import RunInfo
-from ringnb.errors import RunExists, RunLost
+from ringnb.errors import ClusterUnavailable, RunExists, RunLost, RunNotFound
 
 if TYPE_CHECKING:
     import xarray
 
 __all__ = ["Ensemble", "EnsembleStatus", "open_ensemble"]
 
+_ABOUT = "ensemble.json"
 _LOOK_S = 0.1
 _GIVE_UP = 1000, 3600.0  # losses within seconds: a task loses no more than an interval by each
 
@@ -150,7 +152,7 @@ class Ensemble:
         """
         about = {"steps": self.steps, "every": self.every, "tasks": self._tasks}
         self.root.mkdir(parents=True, exist_ok=True)
-        file = self.root / "ensemble.json"
+        file = self.root / _ABOUT
         if file.exists() and json.loads(file.read_text())["tasks"] != self._tasks:
             msg = f"{self.root} holds another ensemble: choose another root, or the same members"
             raise ValueError(msg)
@@ -212,29 +214,43 @@ class Ensemble:
         Returns
         -------
         EnsembleStatus
-            The last one.
+            The last one: not `done` if `end` has stopped it.
 
         Raises
         ------
+        RunNotFound
+            If it was never launched.
         TimeoutError
             If it takes longer; it goes on.
         RunLost
             If a task has failed, as a whole.
         """
+        if not (self.root / _ABOUT).exists():
+            msg = f"there is no ensemble in {self.root}: launch it before you wait for it"
+            raise RunNotFound(msg)
         limit_s = float("inf") if timeout is None else check_seconds(timeout, "timeout")
         deadline = time.monotonic() + limit_s
-        while not (now := self.status()).done:
-            for run in self._runs(None):
-                if run.state == "failed":
+        with contextlib.ExitStack() as held:  # one connection for all looks
+            client = None
+            while not (now := self.status()).done:
+                if client is None and self._address is not None:
+                    client = held.enter_context(connected(self._address))
+                runs = self._runs(client)
+                for run in runs:
+                    if run.state == "failed":
+                        msg = (
+                            f"the task {run.name!r} has failed: {run.why}. Checkpoints: {run.store}"
+                        )
+                        raise RunLost(msg)
+                if runs and all(run.state == "ended" for run in runs):
+                    return self.status()
+                if time.monotonic() > deadline:
                     msg = (
-                        f"the task {run.name!r} has failed: {run.why}. Its checkpoints: {run.store}"
+                        f"not every member is at step {self.steps} after {timeout:g} s; it goes on"
                     )
-                    raise RunLost(msg)
-            if time.monotonic() > deadline:
-                msg = f"not every member is at step {self.steps} after {timeout:g} s; it goes on"
-                raise TimeoutError(msg)
-            time.sleep(_LOOK_S)
-        return now
+                    raise TimeoutError(msg)
+                time.sleep(_LOOK_S)
+            return now
 
     def end(self) -> None:
         """Have every member stop at its next checkpoint; `launch` goes on from there."""
@@ -250,14 +266,26 @@ class Ensemble:
         """
         return open_ensemble(self.root)
 
+    def __repr__(self) -> str:
+        """Say how much it is, and where."""
+        members = counted(len(self._members), "member")
+        return f"<Ensemble: {members} to step {self.steps:,} in {str(self.root)!r}>"
+
     def _runs(self, address: str | Client | None) -> list[RunInfo]:
         address = self._address if address is None else address
         if address is None:
             return []
         own = {self._run(task) for task in range(len(self._tasks))}
         with connected(address) as client:
-            client.register_plugin(RunKeeper())
-            found = client.sync(client.scheduler.ringnb_runs)
+            try:
+                client.register_plugin(RunKeeper())
+                found = client.sync(client.scheduler.ringnb_runs)
+            except (AttributeError, OSError, RuntimeError) as error:  # the scheduler is lost
+                msg = (
+                    f"the cluster does not answer ({error}): launch the ensemble in {self.root} again, "
+                    "it goes on from its checkpoints"
+                )
+                raise ClusterUnavailable(msg) from error
         return [RunInfo.of(run) for run in found if run["name"] in own]
 
 
@@ -287,7 +315,10 @@ def open_ensemble(root: str | os.PathLike[str]) -> xarray.Dataset:
     import xarray  # noqa: PLC0415 - an optional dependency
 
     place = Path(root).expanduser().absolute()
-    tasks = json.loads((place / "ensemble.json").read_text())["tasks"]
+    if not (place / _ABOUT).exists():
+        msg = f"there is no ensemble in {place}: check the path (`launch` makes it)"
+        raise FileNotFoundError(msg)
+    tasks = json.loads((place / _ABOUT).read_text())["tasks"]
     failed = _failed(place)
     found: dict[str, dict[int, Checkpoint]] = {}
     for i, names in enumerate(tasks):

@@ -97,15 +97,26 @@ def launch(
         check_seconds(give_up[1], "give_up[1]"),
     )
     population = population_of(actor, actors)
+    if not isinstance(config, CheckpointConfig):
+        msg = f"config must be a CheckpointConfig, got {config!r} ({type(config).__name__})"
+        raise TypeError(msg)
+    store = str(config.storage_path)
+    if store.startswith("memory:"):
+        msg = (
+            f"the store {store!r} would end with its worker, and cannot be read from here: use a "
+            "directory, or s3://"
+        )
+        raise ValueError(msg)
     options: dict[str, Any] = {"backend": backend, "lanes": lanes}
     options["supervise"] = check_bool(supervise, "supervise")
     options["links"] = check_links(links, population)
     options["kernel_ids"] = kernel_ids_of(population, kernel_ids)
     spec = cloudpickle.dumps(RunSpec(tuple(population), config, options, restore, running))
-    client = address if isinstance(address, Client) else connect(address, limit_s)
+    # So long it also tries to find a scheduler again that is lost; what waits for the session is below.
+    client = address if isinstance(address, Client) else connect(address, min(limit_s, 10.0))
     try:
         ready(client)
-        key, store = f"ringnb-{name}-{uuid.uuid4().hex[:8]}", str(config.storage_path)
+        key = f"ringnb-{name}-{uuid.uuid4().hex[:8]}"
         scheduler = client.scheduler
         claimed = client.sync(
             scheduler.ringnb_claim, run=name, key=key, store=store, give_up=(losses, window_s)

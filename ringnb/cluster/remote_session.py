@@ -159,7 +159,9 @@ class RemoteSession:
             Commit what has changed since the last checkpoint.
         """
         self._ask("end", ((), {"snapshot": snapshot}))
-        self.detach()
+        self._connection.close(
+            f"the run {self.name!r} was ended: launch goes on from its checkpoints"
+        )
 
     def close(self) -> None:
         """Detach, as the end of a ``with`` block does; in a panel *Stop* ends the session."""

@@ -15,6 +15,7 @@ from ringnb.actors.fingerprint import code_of, differences
 from ringnb.checkpoint.history import read_history
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import part_name
 
 __all__ = [
     "copies_of",
@@ -132,6 +133,9 @@ def _differing_params(
 
 def if_renamed(ckpt: Checkpoint, actor: Actor) -> str:
     """Return the remedy for a checkpoint of another type than the actor's."""
+    if ckpt.parts:
+        one = part_name(ckpt.name, ckpt.parts[0])
+        return f"restore_all({ckpt.name!r}) puts all of a cut back, and {one!r} is one actor's part"
     then, now = ckpt.code, code_of(*actor.stages, arrays=actor.arrays, reductions=actor.reductions)
     body = then.get("functions", {}).get(then.get("update"))
     same = body is not None and body == now["functions"][now["update"]]

@@ -60,8 +60,9 @@ def test_an_ensemble_that_is_ended_goes_on_where_it_was(address, tmp_path):
         ensemble.wait(0.01)
     waiting.until(lambda: min(ensemble.status().steps.values()) >= EVERY, 120)
     ensemble.end()
-    waiting.until(lambda: all(r.state == "ended" for r in ensemble._runs(None)), 60)
-    at = ensemble.status().steps
+    ended = ensemble.wait(60)  # which would never be done
+    at = ended.steps
+    assert not ended.done
     assert not any(step % EVERY for step in at.values())
     more = cluster.Ensemble(members(), tmp_path / "e", steps=max(at.values()) + EVERY, every=EVERY)
     more.launch(address)
@@ -76,3 +77,11 @@ def test_wrong_arguments(tmp_path, changes, word):
     given = {"members": members(), "root": tmp_path, "steps": 10, "every": 5}
     with pytest.raises(ValueError, match=word):
         cluster.Ensemble(**given | changes)
+
+
+def test_one_that_was_never_launched_is_not_waited_for(tmp_path):
+    ensemble = cluster.Ensemble(members(), tmp_path, steps=10, every=5)
+    with pytest.raises(rn.RunNotFound, match="launch it"):
+        ensemble.wait()
+    with pytest.raises(FileNotFoundError, match="there is no ensemble in"):
+        ensemble.open()

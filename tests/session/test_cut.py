@@ -14,6 +14,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.checkpoint.pruning import prune_runs
+from ringnb.checkpoint.storage.archive import export_archive
 from ringnb.testing.kernels import Mixer
 
 STORES = {
@@ -108,12 +109,22 @@ def test_a_part_is_the_newest_of_its_actor_and_is_restored_alone(storage):
         assert (branch.parent_id, branch.run != part.run) == (part.id, True)
         assert s.restore(0, "latest") == 4
         assert storage.load(part.name).verify() is None
+        with pytest.raises(ValueError, match=rf"restore_all\('{cut.name}'\).*'{cut.name}:0'"):
+            s.restore(1, cut.name)
         with pytest.raises(rn.CheckpointError, match=r"part of a cut.*discard"):
             s.manager.discard(part.name)
         with pytest.raises(rn.CheckpointNotFound, match=r"is of slots \[0, 1, 2\]"):
             storage.load(f"{cut.name}:7")
         with pytest.raises(rn.CheckpointNotFound, match="of one actor"):
             later.part(0)
+
+
+def test_an_export_of_a_part_is_of_its_cut(tmp_path):
+    storage = rn.ZarrStorage(tmp_path / "cuts.zarr")
+    with session(storage) as s:
+        cut = s.snapshot_all()
+        s.snapshot(0)
+    assert export_archive(storage, tmp_path / "one.zip", [f"{cut.name}:1"]) == [cut.name]
 
 
 def test_what_is_in_a_cut_counts_as_saved():

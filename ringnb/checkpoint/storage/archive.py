@@ -23,6 +23,7 @@ from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.arrays import GROUP_DOCUMENT, array_files, array_keys
 from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, root_document
 from ringnb.checkpoint.storage.permissions import name_full
@@ -299,4 +300,5 @@ def _wanted(storage: ZarrStorage, names: Sequence[str] | None) -> list[Checkpoin
         return entries
     for name in sorted(set(names) - {e.name for e in entries}):
         storage.load(name)  # says what is damaged, or that it is not there
-    return [e for e in entries if e.name in names]
+    whole = {split_name(name)[0] for name in names}  # a part is only there with all of its cut
+    return [e for e in entries if e.name in whole]
