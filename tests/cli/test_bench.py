@@ -203,6 +203,18 @@ def test_quick_takes_fewer_repetitions(tmp_path):
 
 
 @pytest.mark.slow
+def test_sessions_in_other_processes_are_measured(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert run(tmp_path, "--quick", "--only", "cluster") == 0
+    rows = {row["key"]: row for row in json.loads((tmp_path / "b.json").read_text())["rows"]}
+    one = {f"cluster_{what}_{which}" for what in ("call", "glance") for which in ("median", "p99")}
+    assert set(rows) == one | {"cluster_attach", "ensemble"}
+    assert all(row["min"] > 0 for row in rows.values())
+    assert len(list((tmp_path / "state").rglob("host.json"))) == 0  # its host has gone
+
+
+@pytest.mark.slow
 def test_the_parts_of_a_round_trip_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(round_trip, "_TURNS", 20)
     assert run(tmp_path, "--quick", "--only", "round-trip") == 0

@@ -119,7 +119,7 @@ def test_linked_actors_go_on_together(address, config):
         session.run_steps(1, 5)
         session.snapshot_all()
         session.run_steps(1, 5)
-        session.snapshot(0, at=20)  # newer, and no cut
+        session.snapshot(0, at=20)  # newer; of one of them, or of both
         session.resume(0)
         session.pause(1)  # both of them: neither runs again
 
@@ -127,7 +127,8 @@ def test_linked_actors_go_on_together(address, config):
         waiting.until(lambda: session.record().losses and session.record().state == "running", 120)
         with pytest.warns(rn.ClusterWarning):
             actors = session.statistics().actors
-        assert [(c.step, c.running) for c in actors] == [(15, False)] * 2
+        assert actors[0].step == actors[1].step >= 15
+        assert not any(c.running for c in actors)
         assert session.links == {links[0]: False, links[1]: True}
         session.join(links[0])
         assert session.links[links[0]]

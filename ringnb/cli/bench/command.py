@@ -61,6 +61,16 @@ def _openings(scale: Scale) -> Iterator[Row]:
     yield from openings(scale)
 
 
+def _cluster(scale: Scale) -> Iterator[Row]:
+    """A session in another process, an ensemble against plain sessions (needs the cluster extra)."""
+    try:
+        from ringnb.cli.bench.cluster import cluster
+    except ImportError as error:
+        say(f"not measured: {error}")
+        return
+    yield from cluster(scale)
+
+
 CASES: dict[str, Case] = {
     "idle-answers": rings.idle_answers,
     "round-trip": round_trip.parts,
@@ -90,6 +100,7 @@ CASES: dict[str, Case] = {
     "polls": scheduling.polls,
     "cockpit": _cockpit,
     "openings": _openings,
+    "cluster": _cluster,
     "import": startup.imports,
     "first-step": startup.first_step,
 }

@@ -1,0 +1,115 @@
+"""What it costs that a session, or many, live in other processes. Needs the extra `cluster`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from distributed import Client
+
+from ringnb import actors
+from ringnb._support.machine import available_cores
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.cli.bench.measuring import (
+    Row,
+    Scale,
+    interleaved,
+    median_and_p99,
+    ratio_row,
+    time_each_us,
+    time_s,
+)
+from ringnb.cluster import Ensemble, attach, launch, start, stop
+from ringnb.cluster.connection import connected
+from ringnb.session.session import Session
+
+__all__ = ["cluster"]
+
+_MEMBERS = 4  # for each core
+_STEPS = 20_000
+_RUN = "bench"
+
+
+def cluster(scale: Scale) -> Iterator[Row]:
+    """A call of a session in another process, attaching to it; an ensemble against plain sessions."""
+    cores = available_cores()
+    address = start(cores, idle_timeout=600.0)
+    try:
+        yield from _of_one(scale, address)
+        with connected(address) as client:
+            yield _of_many(scale, client, cores)
+    finally:
+        stop(address)
+
+
+def _of_one(scale: Scale, address: str) -> Iterator[Row]:
+    config = CheckpointConfig(interval=3600.0, storage_path=scale.directory / "run.zarr")
+    batches, calls = scale.times(11, 2), scale.times(500, 50)
+    with launch(actors.Wave2D((128, 128)), _RUN, address=address, config=config) as session:
+
+        def timed(call: Callable[[], object]) -> list[list[float]]:
+            """Return batches of calls, each call in milliseconds."""
+            taken = [time_each_us(call, calls) for _ in range(batches)]
+            return [[us * 1e-3 for us in batch] for batch in taken]
+
+        note = f"per {calls} calls, the actor paused"
+        what, taken = "a call of a session in another process", timed(lambda: session.counters(0))
+        yield from median_and_p99("cluster_call", what, taken, "ms", note, (1.0, None))
+        what, taken = "what a panel asks of it at a refresh", timed(session.glance)
+        yield from median_and_p99("cluster_glance", what, taken, "ms", note)
+        times = range(scale.times(21, 3))
+        attached = [time_s(lambda: attach(address, _RUN).detach()) for _ in times]
+        yield Row("cluster_attach", "attach to it, and detach", attached, "s", "<=", 2.0)
+        session.end(snapshot=False)
+
+
+def _of_many(scale: Scale, client: Client, cores: int) -> Row:
+    steps, n = scale.times(_STEPS, _STEPS // 20), cores * _MEMBERS
+    every = steps // 4
+    members = {f"m{i}": actors.GrayScott((256, 256), feed=0.03 + 0.02 * i / n) for i in range(n)}
+    fresh = (scale.directory / str(i) for i in range(10**6))
+    workers = list(client.scheduler_info()["workers"])
+    work = n * steps * 256 * 256 * 1e-9
+
+    def together() -> float:
+        """Return the rate of an ensemble, from its launch to the last checkpoint of all."""
+        began = time.perf_counter()
+        ensemble = Ensemble(members, next(fresh), steps=steps, every=every, per_task=_MEMBERS)
+        ensemble.launch(client)
+        ensemble.wait()
+        return work / (time.perf_counter() - began)
+
+    def one_by_one() -> float:
+        """Return the rate of as many sessions, on each core one after the other."""
+        began, names = time.perf_counter(), list(members)
+        done = [
+            client.submit(
+                *(_take, [members[m] for m in names[i::cores]], next(fresh), steps, every),
+                workers=[worker],
+                pure=False,
+            )
+            for i, worker in enumerate(workers)
+        ]
+        client.gather(done)
+        return work / (time.perf_counter() - began)
+
+    pairs = interleaved(together, one_by_one, scale.times(5, 1))
+    what = (
+        f"an ensemble of {n} members of 256 x 256 / as many sessions, one after the other per core"
+    )
+    note = f", {steps:,} steps, {steps // every} checkpoints of each"
+    return ratio_row(
+        *("ensemble", what, pairs, ("sessions", 1.0, "Gcells/s")), at_least=0.9, note=note
+    )
+
+
+def _take(members: Sequence[actors.Actor], place: Path, steps: int, every: int) -> None:
+    """Take members to their last step one after the other, on one core. On a worker."""
+    config = CheckpointConfig(storage_path=place, enabled=False, max_snapshots=0, on_close=False)
+    for i, member in enumerate(members):
+        with Session(member, config=config, kernel_ids=[f"m{i}"], lanes=1, width=1) as session:
+            session.snapshot(0)
+            for _ in range(0, steps, every):
+                session.run_steps(0, every)
+                session.snapshot(0)
