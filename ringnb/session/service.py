@@ -264,16 +264,15 @@ class SnapshotService:
         wanted = self.manager.request_snapshot(slot)
         if wanted is None:
             return False
-        if group:  # before the cutter can see it
-            self._cuts_at[group[0]] = self.transport.open_status(wanted)
-            self._cuts_at[group[0]].at = at
-        status = self._add(wanted)
-        if status.stage != "requested" and not group:
+        status = self.transport.open_status(wanted)
+        if status.stage != "requested":
             # It was sent earlier, may have been captured before the step, and stays the actor's only
             # one until it is committed.
             return None
         status.at = self.capture_at(slot, at)
-        return status
+        if group:
+            self._cuts_at[group[0]] = status
+        return self._add(wanted)
 
     def capture_at(self, slot: int, at: int) -> int:
         """Return what `RequestStatus.at` is to be for an actor that is held at a step."""
