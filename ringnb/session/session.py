@@ -131,8 +131,9 @@ class Session:
         Take an actor that fails back to its newest good checkpoint, and let it run on. It has failed
         if its update raises, which ends the kernel: then `successor` goes on in the place of this
         session, with all actors. Or if ``guard="pause"`` of the configuration pauses it. After three
-        restarts from the same checkpoint it stays paused, with a `CheckpointWarning`. What was done is
-        in `statistics`.
+        restarts from the same checkpoint it stays paused, with a `CheckpointWarning`; so do linked
+        actors, which go back together, if their checkpoints are not of one step. What was done is in
+        `statistics`.
     links : sequence of Link, default ()
         Strips of state that go from one actor to another between two steps. Actors that they join,
         directly or by others, step together, in one lane: `pause`, `resume`, `run_steps` and `set_pace`
@@ -191,7 +192,7 @@ class Session:
         prepare()
         live.await_endings()
         self._ending = threading.RLock()
-        self._closing = False
+        self._closing = self._close_called = False
         self._successor: Session | None = None
         self._predecessors: weakref.WeakSet[Session] = weakref.WeakSet()
         self._on_displaced: list[Callable[[Session], object]] = []
@@ -269,6 +270,7 @@ class Session:
             An unexpected exception of a background thread since the last call, after everything is
             closed.
         """
+        self._close_called = True
         self._end(last=True)
 
     def _end(self, *, last: bool) -> None:
@@ -329,7 +331,7 @@ class Session:
         the last call are dropped.
         """
         with contextlib.suppress(Exception):
-            self.close()
+            off_main(self._end)(last=True)
         new = Session(**self._options, config=self._manager.config)
         take_over(self, new)
         for slot, (every, functions) in self._service.reporter.wishes().items():
@@ -376,6 +378,11 @@ class Session:
     def closing(self) -> bool:
         """Whether the session is being closed, or was closed."""
         return self._closing
+
+    @property
+    def close_called(self) -> bool:
+        """Whether `close` was called: it was not closed by `remake` alone."""
+        return self._close_called
 
     @property
     def failure(self) -> BaseException | None:

@@ -12,7 +12,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from ringnb._support.checks import check_bool
 from ringnb._support.off_main import placed
@@ -43,7 +43,7 @@ class Supervisor:
         self._kernel, self._manager = kernel, manager
         self._session: Callable[[], Session | None] = lambda: None
         self._warn: Callable[[str], None] = _LOG.warning
-        self._failed: queue.SimpleQueue[tuple[int, ActorCounters]] = queue.SimpleQueue()
+        self._failed: queue.SimpleQueue[dict[int, ActorCounters]] = queue.SimpleQueue()
         self._counts = SupervisionCounts()
         self._last: dict[
             int, tuple[str | None, int]
@@ -69,7 +69,8 @@ class Supervisor:
 
     def _on_bad(self, event: Event) -> None:
         if self._manager.config.state_guard.mode == "pause":
-            self._failed.put((event.actor_slot, self._kernel.counters(event.actor_slot)))
+            linked = self._kernel.deal.group_of[event.actor_slot]  # which go back with it
+            self._failed.put({slot: self._kernel.counters(slot) for slot in linked})
 
     def _serve(self) -> None:
         while self._look():
@@ -89,7 +90,7 @@ class Supervisor:
         try:
             if self._kernel.alive and failed is not None:
                 self._count(failures=1)
-                self._go_on(session, {failed[0]: failed[1]}, anew=False)
+                self._go_on(session, failed, anew=False)
                 return True
             if not self._kernel.alive and session.successor is None:
                 self._replace(session)
@@ -104,6 +105,9 @@ class Supervisor:
         _LOG.warning("supervision starts another kernel: %s", self._kernel.stopped_because)
         before = {slot: self._kernel.counters(slot) for slot in range(len(session.actors))}
         new = session.remake()
+        if session.close_called:  # meanwhile: nobody else would close the new one
+            new.close()
+            return
         other = new.supervisor
         other._counts, other._last = self._counts, self._last
         other._count(failures=1)
@@ -111,22 +115,43 @@ class Supervisor:
 
     def _go_on(self, session: Session, before: dict[int, ActorCounters], *, anew: bool) -> None:
         """Take actors back, and let those run that ran; unless that was tried too often."""
-        again = []
+        again: dict[int, int] = {}
+        back: dict[int, set[int]] = {}  # by the first of a group: how many steps each went back
         for slot, was in before.items():
             name, step = self._take_back(session, slot, anew=anew)
-            times = self._last.get(slot, (None, 0))
-            self._last[slot] = (name, times[1] + 1 if times[0] == name else 1)
             self._count(restarts=1, recomputed_steps=max(0, was.step - step))
-            if was.running:
-                again.append((slot, was, step))
-        if any(self._last[slot][1] > _MOST_FROM_THE_SAME for slot in before):
-            self._give_up(session, before)
+            back.setdefault(self._first_of(slot), set()).add(was.step - step)
+            if was.running:  # one that is paused has no progress to show
+                times = self._last.get(slot, (None, 0))
+                self._last[slot] = (name, times[1] + 1 if times[0] == name else 1)
+                again[slot] = step
+        if apart := [first for first, steps in back.items() if len(steps) > 1]:
+            self._leave_paused(session, apart)
+        if any(self._last[slot][1] > _MOST_FROM_THE_SAME for slot in again):
+            self._give_up(session, list(again))
             return
-        for slot, was, step in again:
+        for slot, step in again.items():
+            was = before[slot]
+            if self._first_of(slot) in apart or (was.budget and slot != self._first_of(slot)):
+                continue  # linked actors have one budget
             if was.budget:
                 session.run_steps(slot, was.step + was.budget - step, wait=False)
             else:
                 session.resume(slot)
+
+    def _first_of(self, slot: int) -> int:
+        """Return the first of the actors that an actor is linked with."""
+        return self._kernel.deal.group_of[slot][0]
+
+    def _leave_paused(self, session: Session, firsts: list[int]) -> None:
+        """Pause linked actors that went back by different numbers of steps, and say so."""
+        groups = [self._kernel.deal.group_of[first] for first in firsts]
+        for group in groups:
+            session.pause(group[0])
+        self._warn(
+            f"linked actors went back to checkpoints of different steps, slots {groups}, and are "
+            "paused: restore each of them from a checkpoint of one step, then resume()"
+        )
 
     @staticmethod
     def _take_back(session: Session, slot: int, *, anew: bool) -> tuple[str | None, int]:
@@ -140,7 +165,7 @@ class Supervisor:
         lineage = session.manager.lineage(slot)
         return (None if lineage is None else lineage.name), step
 
-    def _give_up(self, session: Session, slots: dict[int, Any]) -> None:
+    def _give_up(self, session: Session, slots: list[int]) -> None:
         self._counts = self._counts._replace(gave_up=True)
         for slot in slots:
             session.pause(slot)

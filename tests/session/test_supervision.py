@@ -113,6 +113,65 @@ def test_a_kernel_that_an_update_has_ended_is_replaced_with_all_actors():
     until(lambda: not any(t.name == "ringnb-supervisor" for t in threading.enumerate()))
 
 
+def test_a_session_that_is_closed_while_it_is_replaced_leaves_no_other(monkeypatch):
+    replacing, closed = threading.Event(), threading.Event()
+
+    def take_over(old, new):
+        """Have the session closed meanwhile."""
+        replacing.set()
+        closed.wait(60)
+
+    monkeypatch.setattr("ringnb.session.session.take_over", take_over)
+    with supervised() as s:
+        s.kernel.fail("a test")
+        assert replacing.wait(60)
+    closed.set()
+    until(lambda: s.successor is not None and s.successor.closed)
+    assert not s.successor.kernel.alive
+
+
+def test_an_actor_that_is_paused_does_not_count_as_one_without_progress():
+    s = first = supervised()
+    with first:
+        for failures in range(1, 6):
+            s.run_steps(0, 2)
+            s.snapshot(0)
+            s.resume(0)
+            s.kernel.fail("a test")
+            until(lambda old=s: old.successor is not None)
+            s = s.successor
+            until(lambda new=s, n=failures: counts(new).restarts == 2 * n)
+            until(lambda new=s: new.counters(0).running)
+            s.pause(0)
+        assert not counts(s).gave_up
+        assert s.current_step(1) == 0
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_linked_actors_go_back_together_or_are_left_paused(together):
+    there, here = (rn.Region("u", slice(x, x + 1)) for x in (1, 0))
+    links = [rn.Link(0, there, 1, here)]
+    config = quiet(guard="pause", max_snapshots=0)
+    options = {"config": config, "storage": memory(), "links": links, "supervise": True}
+    with rn.Session([actor(), actor()], **options) as s:
+        s.run_steps(0, 10)
+        s.snapshot_all()
+        s.run_steps(0, 10)
+        if not together:
+            s.snapshot(1)  # of which the other has none
+        s.set_pace(1_000)
+        s.run_steps(0, 500, wait=False)
+        s.write_region(0, here, np.nan)
+        s.snapshot(0)
+        until(lambda: counts(s).restarts == 2)
+        if together:
+            until(lambda: min(s.current_step(slot) for slot in range(2)) == 520)
+        else:
+            until(lambda: not s.counters(0).running)
+            assert [s.current_step(slot) for slot in range(2)] == [10, 20]
+    assert s.closed
+
+
 def test_without_service_threads_nobody_can_supervise():
     with pytest.raises(ValueError, match="service=True"):
         supervised(service=False)
