@@ -133,6 +133,7 @@ class Saving:
     receipt: SaveReceipt | None = None
     error: BaseException | None = None
     told: bool = False  # whether the observer was told how it ended
+    bad_slots: Sequence[int] = ()  # of a cut: whose states are not good
 
     @contextlib.contextmanager
     def noting_error(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ __all__ = [
     "save_cut",
     "singles",
     "slots_by_key",
+    "slots_of",
     "stored_names",
 ]
 
@@ -87,6 +88,12 @@ def slots_by_key(
     """Return the slot of each actor by prefix and identity; under that of cuts, 0."""
     slots = {(a.name_prefix, a.kernel_id): slot for slot, a in actors.items()}
     return {cut_key(name_prefix): 0, **slots}
+
+
+def slots_of(info: CheckpointInfo, slot: int, actors: Mapping[int, RegisteredActor]) -> list[int]:
+    """Return the slots of the actors of which a cut has states; for any other checkpoint, its own."""
+    ids = {part.kernel_id for part in info.parts}
+    return [s for s, actor in actors.items() if actor.kernel_id in ids] or [slot]
 
 
 def join(parts: Sequence[Snapshot], name_prefix: str, attrs: Mapping[str, Any]) -> Snapshot:
@@ -222,6 +229,8 @@ def save_cut(
         cut = _make(storage, config, actors, parts, parents, check_json(attrs or {}, "attrs"))
         saving = Saving(None, parts[0], cut)
         save_all(storage, [saving])
+        # While the data is there.
+        saving.bad_slots = [e["actor_slot"] for e in cut.cut["parts"] if _is_bad(saving, e)]
     finally:
         for one in parts:
             release(one.data)
@@ -229,6 +238,22 @@ def save_cut(
         raise saving.error
     assert saving.name is not None  # it was saved
     return saving
+
+
+def _what_is_bad(saving: Saving) -> Sequence[Mapping[str, Any]]:
+    return saving.snapshot.bad if saving.receipt is None else saving.receipt.bad
+
+
+def _is_bad(saving: Saving, entry: Mapping[str, Any]) -> bool:
+    """Return whether what is not good in a cut is of this actor."""
+    cut, bad = saving.snapshot, _what_is_bad(saving)
+    here = slice(entry["index"], entry["index"] + 1)
+    names = cut.cut["kinds"][entry["kind"]]["fields"].values()
+    arrays = [cut.fields[name] for name in {str(b.get("field")) for b in bad}.intersection(names)]
+    its = f"actor {entry['kernel_id']!r}: "  # see `join`
+    return any(str(b.get("why", "")).startswith(its) for b in bad) or not all(
+        np.isfinite(array[(here, *map(slice, array.shape[1:]))]).all() for array in arrays
+    )
 
 
 def _make(
@@ -297,15 +322,16 @@ def finish_cut(
     cut = saving.snapshot
     assert saving.name is not None  # it was saved
     events.committed_cut(saving)
-    bad = cut.bad if saving.receipt is None else saving.receipt.bad
+    bad = _what_is_bad(saving)
     was_bad = any(pending.scheduled.is_bad for pending in wanted)
     for pending in wanted:
         pending.scheduled.is_bad = bool(bad)
     if bad:
         why = "; ".join(describe_bad(bad))
-        # What is wrong with one is wrong with all that are linked with it.
-        for one in parts if wanted else ():
-            events.bad(one, part_name(saving.name, one.actor_slot), why)
+        for one in parts:
+            # What is wrong with one is wrong with all that are linked with it.
+            if wanted or one.actor_slot in saving.bad_slots:
+                events.bad(one, part_name(saving.name, one.actor_slot), why)
         if not was_bad:
             warn(f"the state in cut {saving.name!r} is not good: {why}")
     keep = {saving.name, *stored_names(lives)}

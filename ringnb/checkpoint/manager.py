@@ -40,6 +40,7 @@ from ringnb.checkpoint.cutting import (
     save_cut,
     singles,
     slots_by_key,
+    slots_of,
     stored_names,
 )
 from ringnb.checkpoint.history import (
@@ -822,7 +823,7 @@ class CheckpointManager:
             If it is pinned, or the newest of its actor that verifies.
         """
         slot, info = find_by_name(name, [(0, self._cuts()), *self._histories()])
-        check_discard(info, self._newest_sound(slot))
+        check_discard(info, self._newest_sound(*slots_of(info, slot, self.registered)))
         freed = self._storage.freed_by([name])
         if not dry_run:
             self._storage.delete(name)
@@ -879,8 +880,8 @@ class CheckpointManager:
         live = self.lineage(slot)
         return [*([] if live is None else [live.name]), *self._newest_sound(slot)]
 
-    def _newest_sound(self, slot: int) -> list[str]:
-        return newest_sound(self._storage, *self._actor_key(slot))
+    def _newest_sound(self, *slots: int) -> list[str]:
+        return [n for s in slots for n in newest_sound(self._storage, *self._actor_key(s))]
 
     def _actor_key(self, actor_slot: int) -> tuple[str, int, str | None]:
         """Return prefix, slot and identity, by which the store knows a slot's checkpoints."""

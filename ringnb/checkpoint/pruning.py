@@ -119,6 +119,12 @@ def prune_runs(
     pruned = []
     for key, found in going.items():
         newest = _newest(storage, key) if found else []
+        # A cut is also a checkpoint of each of its actors.
+        for actor_key in {
+            (p.name_prefix, p.kernel_id) for run in found for e in run for p in e.parts
+        }:
+            its = _newest(storage, actor_key)
+            newest = None if newest is None or its is None else [*newest, *its]
         if newest is None:
             continue
         for run in found:
@@ -158,7 +164,7 @@ def _newest(storage: CheckpointStorage, key: tuple[str, str]) -> list[str] | Non
             found, _, _ = newest_verified(storage, prefix, 0, kernel_id, good=good)
             if found is None:
                 break
-            names.append(found.name)
+            names.append(split_name(found.name)[0])
             if found.good:
                 break
     except CheckpointCorrupt:
@@ -211,7 +217,7 @@ def check_discard(info: CheckpointInfo, newest: Collection[str]) -> None:
     if info.pin is not None:
         msg = f"checkpoint {info.name!r} is pinned ({info.pin!r}): unpin it first"
         raise CheckpointError(msg)
-    if info.name in newest:
+    if info.name in {split_name(name)[0] for name in newest}:
         msg = (
             f"checkpoint {info.name!r} is the newest sound one of actor {info.kernel_id!r}, which is "
             "always kept: take another snapshot first"

@@ -154,16 +154,15 @@ class _Cutter:
     def _capture_together(self, slots: list[int], factor: int) -> list[_Part] | None:
         """Capture all at the step at which they meet; None if one did not come there."""
         holds: dict[int, Hold] = {}
-        try:
+        # Whatever interrupts one release, the others come all the same.
+        with contextlib.ExitStack() as stack:
             meeting = {} if self._is_held() else self._meeting(slots, factor)
             for slot, at in meeting.items():
-                holds[slot] = self._service.holds.ask(slot, at)
+                hold = holds[slot] = self._service.holds.ask(slot, at)
+                stack.callback(self._service.holds.release, hold)
             if not self._wait(holds):
                 return None
             return self._capture(slots, holds)
-        finally:
-            for hold in holds.values():
-                self._service.holds.release(hold)
 
     def _meeting(self, slots: list[int], factor: int) -> dict[int, int]:
         """Return at which step each actor that runs is to be held: a common one, if it gets there.
@@ -180,14 +179,13 @@ class _Cutter:
         running = self._running(slots)
         taken = {slot: c.step - before.get(slot, c.step) for slot, c in running.items()}
         at = max((c.step + 1 + int(looks * taken[slot]) for slot, c in running.items()), default=0)
-        counted_in = set(slots)
-        # A budget that ends before: the actor is captured where it ends. Of linked actors one is held:
-        # none of them steps without it, whatever their steps are.
-        return {
-            slot: min(at, c.step + c.budget) if c.budget else at
-            for slot, c in running.items()
-            if slot == min(s for s in self._kernel.deal.group_of[slot] if s in counted_in)
-        }
+        # Of linked actors one is held: none of them steps without it, whatever their steps are.
+        held: dict[int, int] = {}
+        for slot in running:
+            held.setdefault(self._kernel.deal.group_of[slot][0], slot)
+        # A budget that ends before: the actor is captured where it ends.
+        ends = {slot: running[slot].step + running[slot].budget for slot in held.values()}
+        return {slot: min(at, end) if running[slot].budget else at for slot, end in ends.items()}
 
     def _running(self, slots: list[int]) -> dict[int, ActorCounters]:
         counters = {slot: self._kernel.counters(slot) for slot in slots}
@@ -364,6 +362,9 @@ def _find(service: SnapshotService, wanted: object) -> Checkpoint:
         except (CheckpointCorrupt, CheckpointNotFound):
             damaged.append(info.name)
             continue
+        if damaged:
+            what = f"passed over newer cuts, which are damaged: {', '.join(damaged)}; took {cut.name!r}"
+            warn_caller(what, CheckpointWarning)
         return cut
     msg = (
         f"there is no cut of these {counted(len(ids), 'actor')} in {storage!r}: take one with "

@@ -74,8 +74,13 @@ class StepHolds:
             if len(rest) == len(held):
                 return
             self._holds[hold.slot] = rest
-            if self._kernel.alive:
+            if not self._kernel.alive:
+                return
+            try:
                 self._tell_kernel(hold.slot)
+            except KeyboardInterrupt:  # in the wait for room on the ring, and raised but once
+                self._tell_kernel(hold.slot)
+                raise
 
     def is_sole_at(self, slot: int, at: int) -> bool:
         """Return whether one caller only wants an actor to wait at a step: its capture may end that."""

@@ -193,7 +193,8 @@ def test_a_damaged_cut_restores_no_actor(tmp_path):
         with pytest.raises(rn.CheckpointCorrupt):
             s.restore_all(bad.name)
         assert s.current_step(0) == 6
-        assert s.restore_all("latest") == 3
+        with pytest.warns(rn.CheckpointWarning, match=rf"passed over .*{bad.name}.*{good.name}"):
+            assert s.restore_all("latest") == 3
         with pytest.raises(rn.CheckpointCorrupt):
             bad.part(1).verify()
         good.part(1).verify()
@@ -213,6 +214,28 @@ def test_a_cut_that_cannot_be_committed_stores_nothing_and_holds_nobody():
         gate.error = None
         assert s.snapshot_all(timeout=60).parts == (0, 1, 2)
         assert (s.statistics().failed, s.statistics().completed) == (1, 1)
+
+
+def test_an_interrupt_while_actors_are_let_go_leaves_none_held(monkeypatch):
+    with session(memory()) as s:
+        holds, told = s._service.holds, []
+        tell = holds._tell_kernel
+
+        def interrupted(slot):
+            """Be interrupted, once, as in the wait for room on the ring."""
+            if slot == 1 and not holds._holds[slot] and not told:
+                told.append(slot)
+                raise KeyboardInterrupt
+            tell(slot)
+
+        monkeypatch.setattr(holds, "_tell_kernel", interrupted)
+        s.set_pace(2_000)
+        s.set_pace(1e-3, 2)  # for which the others wait in vain
+        s.resume()
+        with pytest.raises(KeyboardInterrupt):
+            s.snapshot_all(timeout=0.5)
+        steps = [s.current_step(slot) for slot in range(2)]
+        until(lambda: all(s.current_step(slot) > steps[slot] + 100 for slot in range(2)))
 
 
 def test_actors_that_cannot_meet_in_time_are_told_of_and_let_go():
@@ -290,3 +313,48 @@ def test_runs_of_cuts_are_pruned_but_for_one_from_which_an_actor_goes_on(tmp_pat
     assert old[1] not in kept
     with session(storage, actors=2) as s:
         assert s.restore_all("latest") == 1
+
+
+def test_a_cut_stays_that_has_the_newest_state_of_any_of_its_actors():
+    storage = memory()
+    with session(storage, actors=2) as s:
+        first = s.snapshot_all().name
+        with pytest.raises(rn.CheckpointError, match="newest sound one"):
+            s.manager.discard(first)
+        s.run_steps(0, 1)
+        s.snapshot(0)
+        with pytest.raises(rn.CheckpointError, match="newest sound one"):  # of the other
+            s.manager.discard(first)
+    with session(storage, actors=1) as s:  # another run of cuts, without the other actor
+        s.run_steps(0, 2)
+        s.snapshot_all()
+    assert prune_runs(storage) == []
+    assert first in storage.list()
+    with session(storage, actors=2) as s:
+        s.snapshot(1)
+        s.manager.discard(first)
+        assert first not in storage.list()
+
+
+def fade(now, then, params, step, x):
+    then[0, x] = now[0, x] * 0.5
+
+
+def positive(fields, step, params):
+    return bool((fields["u"] > -1).all())
+
+
+@pytest.mark.parametrize("bad", [np.nan, -8.0])
+def test_the_guard_pauses_whose_state_in_a_cut_is_not_good(bad):
+    models = [rn.actors.CellActor(fade, (4,), start=np.full((1, 4), v)) for v in (1.0, bad, 2.0)]
+    config = quiet(guard=["pause", lambda f, step, params: positive(f, step, params)])
+    with rn.Session(models, config=config, storage=memory()) as s:
+        s.set_pace(1)
+        s.resume()
+        with pytest.warns(rn.CheckpointWarning, match="cut .* is not good"):
+            cut = s.snapshot_all(timeout=60)
+        assert not cut.good
+        until(lambda: not s.counters(1).running)
+        assert [s.counters(slot).running for slot in range(3)] == [True, False, True]
+        [told] = [event for event in s.events if event.stage == "bad"]
+        assert (told.actor_slot, told.name) == (1, f"{cut.name}:1")
