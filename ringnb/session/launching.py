@@ -106,9 +106,13 @@ def check_values(values: npt.ArrayLike, place: Place) -> npt.NDArray[Any]:
         raise ValueError(msg) from None
     with np.errstate(invalid="ignore", over="ignore"):  # told below
         cast = given.astype(place.dtype)
-    if not np.can_cast(given.dtype, place.dtype, "same_kind") and not np.array_equal(cast, given):
+    is_exact = place.dtype.kind in "biu" or not np.can_cast(given.dtype, place.dtype, "same_kind")
+    if is_exact and not np.array_equal(cast, given):
         msg = f"values of {given.dtype} do not fit a field of {place.dtype}: convert them first"
         raise TypeError(msg)
+    if not is_exact and not np.array_equal(np.isfinite(cast), np.isfinite(given)):
+        msg = f"values up to {np.abs(given).max():g} are beyond what a field of {place.dtype} holds"
+        raise ValueError(msg)
     return cast
 
 

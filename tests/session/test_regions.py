@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 import ringnb as rn
-from ringnb.actors import CellActor, Life, Wave2D
+from ringnb.actors import CellActor, Ising2D, Life, Wave2D
 
 
 @pytest.fixture
@@ -83,3 +83,20 @@ def test_values_that_do_not_fit_are_refused_and_nothing_is_written(store, values
         with pytest.raises(TypeError, match="must be a Region"):
             session.write_region(0, "alive", values)
         np.testing.assert_array_equal(session.read_region(0, region), before)
+
+
+@pytest.mark.parametrize(
+    ("actor", "values", "error", "told"),
+    [
+        (lambda: Ising2D((8, 8)), 300, TypeError, "int64 do not fit a field of int8"),
+        (lambda: Wave2D((8, 8)), 1e300, ValueError, "1e\\+300 are beyond .* float32"),
+    ],
+)
+def test_values_beyond_what_a_field_holds_are_refused(store, actor, values, error, told):
+    model = actor()
+    region = rn.Region(model.stored_fields[0], slice(2))
+    with rn.Session(model, storage=store) as session:
+        with pytest.raises(error, match=told):
+            session.write_region(0, region, values)
+        session.write_region(0, region, -1)
+        assert (session.read_region(0, region) == -1).all()
