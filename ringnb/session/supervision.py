@@ -89,6 +89,9 @@ class Supervisor:
             return False
         try:
             if self._kernel.alive and failed is not None:
+                epochs = {slot: self._kernel.counters(slot).epoch for slot in failed}
+                if any(was.epoch != epochs[slot] for slot, was in failed.items()):
+                    return True  # another bad state of the same failure was told of before
                 self._count(failures=1)
                 self._go_on(session, failed, anew=False)
                 return True
