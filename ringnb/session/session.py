@@ -192,7 +192,8 @@ class Session:
         prepare()
         live.await_endings()
         self._ending = threading.RLock()
-        self._closing = self._close_called = False
+        # The second: whether `close` was called, it was not closed by `remake` alone.
+        self._closing = self.close_called = False
         self._successor: Session | None = None
         self._predecessors: weakref.WeakSet[Session] = weakref.WeakSet()
         self._on_displaced: list[Callable[[Session], object]] = []
@@ -270,7 +271,7 @@ class Session:
             An unexpected exception of a background thread since the last call, after everything is
             closed.
         """
-        self._close_called = True
+        self.close_called = True
         self._end(last=True)
 
     def _end(self, *, last: bool) -> None:
@@ -378,11 +379,6 @@ class Session:
     def closing(self) -> bool:
         """Whether the session is being closed, or was closed."""
         return self._closing
-
-    @property
-    def close_called(self) -> bool:
-        """Whether `close` was called: it was not closed by `remake` alone."""
-        return self._close_called
 
     @property
     def failure(self) -> BaseException | None:
