@@ -133,6 +133,12 @@ def test_linked_actors_go_on_together(address, config):
         session.join(links[0])
         assert session.links[links[0]]
         session.end()
+    with rn.Session(plates[0], config=config) as alone:
+        alone.run_steps(0, alone.restore(0, "latest"))
+        alone.snapshot(0)  # newer than what both have
+    with cluster.launch(plates, "together", address=address, config=config, links=links) as session:
+        assert session.current_step(0) == session.current_step(1) == actors[0].step
+        session.end()
 
 
 def test_a_supervised_session_is_followed_to_the_kernel_that_replaces_it(address, config):
