@@ -183,6 +183,7 @@ class CheckpointPanel(Panel):
             f"{s.with_kernel} in the kernel, {s.being_written} being written)",
             "done": f"{s.completed} committed, {s.failed} failed",
             "stored": f"{counted(count, 'checkpoint')}, {format_bytes(nbytes)}",
+            **({} if s.supervision is None else {"supervision": str(s.supervision)}),
         }
         self.put(self.heading, due=f"next {due}" if due == state.due else due)
         stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns
@@ -198,7 +199,7 @@ class CheckpointPanel(Panel):
 def _last_ms(state: SessionState) -> float | None:
     """Return how long the last commit took, from the request on."""
     last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
-    if last is None:
+    if last is None or last.request_id is None:  # a part of a cut that nobody has requested
         return None
     times = stage_times([e for e in state.events if e.request_id == last.request_id])
     return sum(ns for _, ns in times) / 1e6
@@ -233,7 +234,8 @@ def _last_commit(state: SessionState) -> str:
     last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
     if last is None:
         return "none yet"
-    return f"{last.name}, {_last_ms(state):.1f} ms from request to commit"
+    took = _last_ms(state)
+    return f"{last.name}" + ("" if took is None else f", {took:.1f} ms from request to commit")
 
 
 def _steps_of(watched: Watched, slot: int, time_s: float) -> int:

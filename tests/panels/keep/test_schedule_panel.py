@@ -7,6 +7,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.panels.keep.schedule import _cost_words
+from ringnb.testing import MemoryStorage
 
 
 def words(panel):
@@ -21,6 +22,17 @@ def test_settings_take_effect_on_the_running_manager(session):
     until(lambda: session.manager.is_enabled)
     until(lambda: len(session.manager.list_checkpoints(1)) == 1)
     until(lambda: "every 7.5 s" in words(panel))
+
+
+def test_a_cut_and_what_supervision_did_are_told():
+    config = rn.CheckpointConfig(enabled=False, on_close=False)
+    with rn.Session(
+        rn.actors.Life((8, 8)), config=config, storage=MemoryStorage(), supervise=True
+    ) as session:
+        panel = session.panel("checkpoint")
+        cut = session.snapshot_all()
+        until(lambda: f"last: {cut.name}:0; pending" in words(panel))
+        assert "supervision: 0 failures, 0 restarts" in words(panel)
 
 
 def test_the_controls_show_what_a_cell_has_set_and_send_nothing_back(session):
