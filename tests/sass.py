@@ -2,7 +2,7 @@
 
 ``python tests/sass.py`` compiles actors in kernels of their own, with no device, and prints a JSON line
 for each and each of `CAPABILITIES`. It takes minutes, and the disassembler nvdisasm (extra ``sass``).
-``python tests/sass.py --keep`` does so for the actors whose loop has changed, and writes all lines to
+``python tests/sass.py --keep`` does so for the actors whose kernel has changed, and writes all lines to
 ``tests/kernel/instructions.json``, which a test holds against limits, and against the sources that were
 counted. ``python tests/sass.py 8.0`` does it for another capability.
 
@@ -31,15 +31,18 @@ from typing import Any
 from ringnb.actors.base import Actor
 
 KEPT = Path(__file__).parent / "kernel" / "instructions.json"
+KERNEL = Path(__file__).parents[1] / "ringnb" / "kernel"
 # Not Ising2D: its shortest way is that of a cell whose turn it is not.
 COUNTED = ("fdtd_2d", "fdtd_3d", "heat_2d", "gray_scott", "life")
 CAPABILITIES = ((7, 5), (9, 0), (12, 0))
-# Of which functions and tables the loop is made.
-_LOOP = {
-    "program.py": "_CELLS _IN_THE_GRID _ENOUGH _REGISTER_BYTES _COLUMNS _INSIDE _WALKS _Walk _together"
-    " _SHAPES together _is_short _compile compile_cells _make_steps",
-    "intrinsics.py": "WARP function Grid Window _item grid private low anew assume _get _set window_of",
-    "compile.py": "RESIDENT launch_bounds ieee_arithmetic",
+# What a kernel is made of, its leader included: that takes registers, too. Of a module with functions of
+# the host only what is named, or its constants.
+_WHOLE = ("cuda/program.py", "cuda/leader.py", "cuda/regions.py", "cuda/intrinsics.py")
+_MADE_OF = {
+    **dict.fromkeys((*_WHOLE, "rules.py", "regions.py"), None),
+    "cuda/compile.py": {"RESIDENT", "launch_bounds", "ieee_arithmetic"},
+    "cuda/layout.py": {"Memory"},
+    "layout.py": set[str](),
 }
 _WIDTHS = {1: ".U8", 2: ".U16", 4: "", 8: ".64"}
 _INTEGER = (
@@ -47,20 +50,31 @@ _INTEGER = (
 )
 
 
-def sources(actor: Actor) -> str:
-    """Digest the code that an actor's loop over cells is made of, but not its comments."""
-    cuda = Path(__file__).parents[1] / "ringnb" / "kernel" / "cuda"
+def sources(actor: Actor, kernel: Path = KERNEL) -> str:
+    """Digest the code that the kernel of an actor alone is made of, but not what is said about it."""
     parts = []
-    for name, wanted in _LOOP.items():
-        for node in ast.walk(ast.parse((cuda / name).read_text())):
-            names = {getattr(node, "name", None)}
-            if isinstance(node, ast.Assign):
-                names = {target.id for target in node.targets if isinstance(target, ast.Name)}
-            if names & set(wanted.split()):
+    for name, wanted in _MADE_OF.items():
+        for node in _unsaid((kernel / name).read_text(encoding="utf-8")).body:
+            if (
+                wanted is None
+                or isinstance(node, ast.Assign)
+                or getattr(node, "name", "") in wanted
+            ):
                 parts.append(ast.unparse(node))
-    stages = (textwrap.dedent(inspect.getsource(stage)) for stage in actor.stages)
-    parts += [ast.unparse(ast.parse(stage)) for stage in stages]
+    for function in (*actor.stages, actor.inject):
+        parts.append(ast.unparse(_unsaid(textwrap.dedent(inspect.getsource(function)))))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _unsaid(source: str) -> ast.Module:
+    """Parse a source without its comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(
+            node
+        ):
+            node.body[0] = ast.Pass()
+    return tree
 
 
 def counted_actors() -> list[Actor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numba
@@ -32,6 +33,17 @@ def test_a_cell_takes_few_instructions_and_nothing_of_its_loop_is_spilled():
         assert row["registers"] <= 128, row
         assert row["local"] == 0, row  # what is spilled is the leader's
         assert row["spills"] <= (0 if row["cc"] == [9, 0] else 500), row
+
+
+def test_what_was_counted_is_known_by_the_whole_kernel_and_not_by_what_is_said(tmp_path):
+    (actor, *_) = sass.counted_actors()
+    kernel = shutil.copytree(sass.KERNEL, tmp_path / "kernel")
+    leader = kernel / "cuda" / "leader.py"
+    code = leader.read_text(encoding="utf-8")
+    leader.write_text(code.replace('"""', '"""Said. ', 1) + "# Said.\n", encoding="utf-8")
+    assert sass.sources(actor, kernel) == sass.sources(actor)
+    leader.write_text(code.replace("_DRAIN = 8", "_DRAIN = 9"), encoding="utf-8")
+    assert sass.sources(actor, kernel) != sass.sources(actor)
 
 
 def test_the_documentation_has_the_table_of_instructions():

@@ -171,10 +171,9 @@ def ieee_arithmetic() -> Iterator[None]:
 
 def launch_bounds(threads: int) -> tuple[int, int]:
     """Return what the kernel is compiled for: threads of a block, blocks of a multiprocessor."""
-    # So many threads leave each of them 128 registers: enough for the cells that it computes together,
-    # and nearly enough for the leader's part, of which GrayScott's kernel spills eight bytes. Each has
-    # several loads on their way, so that fewer threads keep the memory busy. Not yet measured on a
-    # device.
+    # So many threads leave each of them 128 registers: enough for the cells that it computes together
+    # and for the leader's part, with nothing spilled within the loop over cells. Each has several loads
+    # on their way, so that fewer threads keep the memory busy. Not yet measured on a device.
     return threads, max(1, RESIDENT // threads)
 
 

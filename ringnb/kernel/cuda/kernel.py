@@ -206,6 +206,7 @@ class CudaKernel(LaneKernel):
         facts = {
             cl.F_CAPACITY: capacity,
             cl.F_WIDTH: blocks,
+            cl.F_GROUPS: groups,
             cl.F_SLICE_NS: _SLICE_NS[simulate],
             cl.F_HOT_NS: _HOT_NS[simulate],
             cl.F_LAUNCH_NS: int(launch_s * 1e9),

@@ -101,14 +101,15 @@ LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
     M_BUFFER,
     M_BEGIN,
     M_HOLD,  # whether the gate of answers was shut when the command was read
-) = range(LINE, LINE + 10)
+    M_BEGAN,  # when this launch began
+) = range(LINE, LINE + 11)
 M_ARRIVED = 2 * LINE
 M_SUM = 3 * LINE
 MAIL_WORDS = 4 * LINE
 JOB_EXIT, JOB_STEP, JOB_CAPTURE, JOB_LOAD, JOB_READ, JOB_WRITE, JOB_EXCHANGE = range(7)
 
 # ``facts``: fixed.
-(F_CAPACITY, F_WIDTH, F_SLICE_NS, F_HOT_NS, F_LAUNCH_NS) = range(5)
+(F_CAPACITY, F_WIDTH, F_GROUPS, F_SLICE_NS, F_HOT_NS, F_LAUNCH_NS) = range(6)
 FACTS = 8
 
 

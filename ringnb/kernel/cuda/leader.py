@@ -371,9 +371,9 @@ def make_find_job(commands: Any) -> Any:
     """
 
     @intrinsics.function
-    def find_job(m: Any, group: int, groups: int, began: int) -> None:
-        """Look at the lanes in turn until there is a job; the launch has begun at `began`."""
-        mail, lanes = m.mail, m.lanes
+    def find_job(m: Any, group: int) -> None:
+        """Look at the lanes in turn until there is a job."""
+        mail, lanes, groups = m.mail, m.lanes, m.facts[cl.F_GROUPS]
         base = group * cl.MAIL_WORDS
         per_group = (lanes.shape[0] - group + groups - 1) // groups
         turn = -1
@@ -382,7 +382,7 @@ def make_find_job(commands: Any) -> Any:
             turn += 1
             # Between two jobs all that the next launch needs lies in memory: the one place to end this
             # one.
-            if now - began > m.facts[cl.F_LAUNCH_NS]:
+            if now - mail[base + cl.M_BEGAN] > m.facts[cl.F_LAUNCH_NS]:
                 mail[base + cl.J_KIND] = cl.JOB_EXIT
                 return
             # The stop word is looked at before the first job and then now and then: each load over the

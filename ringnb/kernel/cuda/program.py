@@ -510,17 +510,18 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         )
         width = m.facts[cl.F_WIDTH]
         group = cuda.blockIdx.x // width
-        groups = cuda.gridDim.x // width
         first = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
-        began = intrinsics.now_ns()
+        if first == 0:
+            m.mail[group * cl.MAIL_WORDS + cl.M_BEGAN] = intrinsics.now_ns()
         # The barrier's counter goes on where the launch before has left it.
         generation = m.mail[group * cl.MAIL_WORDS + cl.M_GENERATION]
         while True:
-            # What a job's cells need leaves no registers for what the leader needs.
+            # What a job's cells need leaves no registers for these, nor for what the leader needs.
+            width = m.facts[cl.F_WIDTH]
             me, everyone = intrinsics.anew(first), intrinsics.anew(width * cuda.blockDim.x)
             base = intrinsics.anew(group * cl.MAIL_WORDS)
             if me == 0:
-                find_job(m, group, groups, began)
+                find_job(m, group)
             generation += 1
             _barrier(m.mail, base, width, generation)
             kind, row = m.mail[base + cl.J_KIND], m.mail[base + cl.J_ROW]
