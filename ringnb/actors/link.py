@@ -71,13 +71,13 @@ class Link:
         return f"{self.region} of slot {self.source} to {self.into} of slot {self.target}{how}"
 
 
-def check_links(links: Iterable[Link], actors: Sequence[Actor]) -> tuple[Link, ...]:
+def check_links(links: Link | Iterable[Link], actors: Sequence[Actor]) -> tuple[Link, ...]:
     """Return links that fit the actors, and each other; TypeError or ValueError if they do not.
 
     No cell is written by two links, or written by one and read by one. So it does not matter in which
     order they are copied, nor which of them are joined.
     """
-    links = tuple(links)
+    links = (links,) if isinstance(links, Link) else tuple(links)
     written: defaultdict[tuple[int, str], list[tuple[Place, Link]]] = defaultdict(list)
     read: list[tuple[tuple[int, str], Place, Link]] = []
     for link in links:

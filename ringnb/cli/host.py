@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ringnb import cluster
 from ringnb._support.text import counted, format_table, say
-from ringnb.errors import ClusterError
+from ringnb.errors import ClusterError, ClusterUnavailable
 
 __all__ = ["run"]
 
@@ -20,9 +20,14 @@ def run(
     if task == "ls":
         for host in there:
             say(f"{host.address}  {counted(host.workers, 'worker')}, process {host.pid}")
+            try:
+                runs = cluster.runs(host.address)
+            except ClusterUnavailable:  # the others are shown all the same
+                say(f"  does not answer: ringnb host stop {host.address} ends it")
+                continue
             rows = [
                 (f"  {r.name}", r.state, counted(len(r.losses), "loss", "losses"), r.store, r.why)
-                for r in cluster.runs(host.address)
+                for r in runs
             ]
             for line in format_table(("  run", "state", "workers lost", "store", ""), rows):
                 say(line.rstrip())

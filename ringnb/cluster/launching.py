@@ -41,7 +41,7 @@ def launch(
     backend: str = "auto",
     lanes: int | None = 1,
     supervise: bool = False,
-    links: Sequence[Link] = (),
+    links: Link | Sequence[Link] = (),
     restore: str | None = "latest",
     running: bool = False,
     give_up: tuple[int, float] = (5, 600.0),

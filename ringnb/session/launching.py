@@ -95,6 +95,9 @@ def check_region(region: object, actor: Actor) -> Place:
 
 def check_values(values: npt.ArrayLike, place: Place) -> npt.NDArray[Any]:
     """Return values for a region, of its shape and dtype; TypeError or ValueError if they do not fit."""
+    if isinstance(values, np.ma.MaskedArray):
+        msg = "values must be a plain array, the mask of a masked one would be lost: use filled()"
+        raise TypeError(msg)
     given = np.asarray(values)
     if given.dtype.kind not in "biufc":
         msg = f"values must be numbers, got an array of {given.dtype}"

@@ -38,7 +38,7 @@ from ringnb._support.off_main import off_main, off_main_if_handled, prepare, war
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, say
 from ringnb.actors.base import Actor
-from ringnb.actors.link import Link
+from ringnb.actors.link import Link, check_links
 from ringnb.actors.region import Region
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.manager import CheckpointManager
@@ -134,7 +134,7 @@ class Session:
         restarts from the same checkpoint it stays paused, with a `CheckpointWarning`; so do linked
         actors, which go back together, if their checkpoints are not of one step. What was done is in
         `statistics`.
-    links : sequence of Link, default ()
+    links : Link or sequence of Link, default ()
         Strips of state that go from one actor to another between two steps. Actors that they join,
         directly or by others, step together, in one lane: `pause`, `resume`, `run_steps` and `set_pace`
         of one are of all of them; a restore of one clears the step budget of all. All else is the
@@ -185,7 +185,7 @@ class Session:
         max_steps_per_second: float | None = None,
         kernel_ids: Sequence[str] | None = None,
         supervise: bool = False,
-        links: Sequence[Link] = (),
+        links: Link | Sequence[Link] = (),
     ) -> None:
         self._closed = True  # until everything has started
         self._pid = os.getpid()
@@ -204,7 +204,8 @@ class Session:
         check_bool(service, "service")
         config = CheckpointConfig() if config is None else config
         grid: dict[str, Any] = {"lanes": lanes, "width": width, "ring_capacity": ring_capacity}
-        grid |= {"threads": threads, "device": device, "reserve": reserve, "links": list(links)}
+        grid |= {"threads": threads, "device": device, "reserve": reserve}
+        grid["links"] = check_links(links, population)
         self._options: dict[str, Any] = {
             **grid,
             "actor": population,

@@ -9,7 +9,7 @@ import pytest
 import waiting
 
 import ringnb as rn
-from ringnb import cluster
+from ringnb import cli, cluster
 
 LIFE = rn.actors.Life((16, 16))
 
@@ -52,6 +52,14 @@ def test_one_that_is_detached_says_so_also_with_a_client_of_the_user(address, co
         with pytest.raises(rn.KernelStopped, match="attach again"):
             session.current_step(0)
         cluster.attach(client, "left").end()
+
+
+def test_a_host_that_does_not_answer_hides_no_other(address, capsys, monkeypatch):
+    hung = cluster.HostInfo("tls://127.0.0.1:1", 1, 1, 1, "")
+    monkeypatch.setattr(cluster, "hosts", lambda there=cluster.hosts(): (hung, *there))
+    assert cli.main(["host", "ls"]) == 0
+    said = capsys.readouterr().out
+    assert said.index("does not answer: ringnb host stop tls://127.0.0.1:1 ") < said.index(address)
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_columns_are_joined_as_well():
 def test_an_actor_may_be_linked_with_itself():
     """Its left edge with its right one: a ring."""
     left, right = rn.Region("temperature", *np.s_[:, :1]), rn.Region("temperature", *np.s_[:, 8:9])
-    with opened(Heat2D((6, 10)), [rn.Link(0, right, 0, left)]) as session:
+    with opened(Heat2D((6, 10)), rn.Link(0, right, 0, left)) as session:
         session.run_steps(0, 50)
         np.testing.assert_array_equal(session.read_region(0, left), session.read_region(0, right))
 

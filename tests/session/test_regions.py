@@ -72,6 +72,11 @@ def test_a_write_is_an_input_that_the_next_checkpoint_saves(store):
         ([0.5] * 8, TypeError, "float64 do not fit a field of uint8"),
         ([300] * 8, TypeError, "int64 do not fit a field of uint8"),
         ("alive", TypeError, "must be numbers"),
+        (
+            np.ma.masked_equal(np.arange(8, dtype=np.uint8), 3),
+            TypeError,
+            "the mask .* would be lost",
+        ),
     ],
 )
 def test_values_that_do_not_fit_are_refused_and_nothing_is_written(store, values, error, told):
