@@ -179,6 +179,9 @@ def test_pause_and_destroy_drop_budget_freedom_and_the_reply_due():
         (Command.SNAPSHOT, rules.CAPTURE),
         (Command.RESTORE, rules.LOAD),
         (Command.RESTART_ACTOR, rules.LOAD),
+        (Command.READ_REGION, rules.READ),
+        (Command.WRITE_REGION, rules.WRITE),
+        (Command.SET_LINK, rules.SET_LINK),
         (Command.HEARTBEAT, rules.DONE),
     ],
 )
@@ -186,6 +189,21 @@ def test_what_needs_the_actors_memory_is_left_to_the_kernel(kind, left):
     table = row(free=1)
     assert apply(table, kind, 5) == (Status.OK, 0, left)
     np.testing.assert_array_equal(table, row(free=1))
+
+
+def test_linked_actors_run_as_one_and_a_load_of_one_ends_the_budget_of_all():
+    table = np.repeat(row(), 3, axis=0)
+    table[:, layout.C_NEXT] = 1, 1, -2  # a ring
+    apply(table, Command.SET_PACE, 700)
+    apply(table, Command.RUN_STEPS, 5)
+    assert table[:, layout.C_BUDGET].tolist() == [5, 5, 5]
+    assert table[:, layout.C_PACE_NS].tolist() == [700, 700, 700]
+    rules.record_load(table, 0, int(Command.RESTORE), 2)
+    assert table[:, layout.C_BUDGET].tolist() == [0, 0, 0]
+    apply(table, Command.RESUME)
+    assert table[:, layout.C_FREE].tolist() == [1, 1, 1]
+    rules.record_load(table, 0, int(Command.RESTART_ACTOR), 2)
+    assert table[:, layout.C_FREE].tolist() == [0, 0, 0]
 
 
 def test_create_where_an_actor_is_and_a_negative_step_are_refused():

@@ -32,6 +32,7 @@ class Card:
     """The stand-in's environment and log."""
 
     def __init__(self, directory):
+        self.directory = directory
         self.environment = card.built(directory)
         self.log = directory / "log"
 
@@ -65,13 +66,13 @@ class Card:
     def devices(self):
         """Return the process numbers of devices that run."""
         begun = re.findall(r"device: process (\d+)", self.log.read_text())
-        return [int(pid) for pid in begun if _runs(int(pid))]
+        return [int(pid) for pid in begun if self._is_device(pid)]
 
-
-def _runs(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    def _is_device(self, pid):
+        """Return whether the device runs: its number may have come to another process since."""
+        with contextlib.suppress(OSError):  # it has ended, or ends
+            return Path(f"/proc/{pid}/exe").readlink().parent == self.directory.resolve()
+        return False
 
 
 @pytest.fixture(scope="module")
