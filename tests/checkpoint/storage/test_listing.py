@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 
 from processes import elsewhere
@@ -72,6 +73,18 @@ def test_storage_rule_14_damage_in_place_is_noticed_in_a_list_longer_than_one_lo
         found = [sum(e.damaged for e in storage.catalogue()) for _ in range(3)]
         assert found[-1] == 1
         assert storage.history("checkpoint", "model_0")[-1].step == 24
+
+
+def test_storage_rule_14_a_copy_whose_document_is_mended_in_place_is_listed_again(storage, path):
+    storage.save("a_0_step_1", make_snapshot())
+    shutil.copytree(path / "a_0_step_1", path / "KEEP_IT")
+    document = path / "KEEP_IT" / "zarr.json"
+    whole = document.read_bytes()
+    assert storage.list() == ["KEEP_IT", "a_0_step_1"]
+    document.write_bytes(whole.replace(b'"ringnb"', b'"singnb"'))  # nothing of ringnb's any more
+    assert storage.list() == ["a_0_step_1"]
+    document.write_bytes(whole)
+    assert storage.list() == ["KEEP_IT", "a_0_step_1"]
 
 
 def test_storage_rule_19_a_commit_looks_at_its_own_history_only(path, monkeypatch):

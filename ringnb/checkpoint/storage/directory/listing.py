@@ -148,13 +148,16 @@ class Listing:
 
     def _rebuild(self) -> None:
         self._unsettled = [
-            n for n, (_, info) in self._known.items() if info is None and looks_like_checkpoint(n)
+            name
+            for name, (stamp, info) in self._known.items()
+            if info is None and (stamp is not None or looks_like_checkpoint(name))
         ]
         self._catalogue = Catalogue(info for _, info in self._known.values() if info is not None)
 
     def _examined(self, look: Callable[[Catalogue], list[CheckpointInfo]]) -> list[CheckpointInfo]:
         """Return what `look` gives, after the documents that it names were examined."""
-        # A name that looks like a checkpoint's may be a copy that is just being made.
+        # A name that looks like a checkpoint's may be a copy that is just being made; and a document
+        # that is not ringnb's may be one whose damage is mended in place.
         unsettled = [n for n in self._unsettled if self._look_at(n, self._known.get(n))]
         if unsettled:
             self._rebuild()
