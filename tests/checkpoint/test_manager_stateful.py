@@ -385,7 +385,7 @@ class ManagerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), damage=st.sampled_from(["fields", "metadata"]))
     def damage(self, data, damage):
         commit = data.draw(st.sampled_from(self.commits))
-        if commit.damage != "metadata":
+        if commit.damage not in ("metadata", damage):  # the same twice would undo it
             getattr(self.storage, f"damage_{damage}")(commit.name)
             commit.damage = damage
 

@@ -341,14 +341,18 @@ class Runner:
         )
 
     def _prune(self) -> bool:
-        """Delete all runs but that of the newest commit."""
+        """Delete all runs but that of the newest commit; the newest cut is also of others, and stays."""
         ours = self.expected.ours()
+        cuts = [n for n, k in ours if k.is_cut]
         latest = {k.run for _, k in ours[-1:]}
         parents = {k.parent for _, k in ours if k.run in latest}
         names = [
             n
             for n, k in ours
-            if k.run not in latest and k.pins == {None} and not (k.same_id and k.number in parents)
+            if k.run not in latest
+            and k.pins == {None}
+            and not (k.same_id and k.number in parents)
+            and n not in cuts[-1:]
         ]
         return self._going(names, lambda: prune_runs(self._plain))
 
