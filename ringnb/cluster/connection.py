@@ -14,6 +14,8 @@ from typing import Any, final
 
 import cloudpickle
 from distributed import Client
+from distributed.comm.addressing import parse_address
+from distributed.comm.registry import get_backend
 from distributed.core import send_recv
 from distributed.security import Security
 
@@ -50,6 +52,11 @@ def connect(address: str, timeout: float) -> Client:
             "host of this machine is at ringnb.cluster.hosts()[0].address"
         )
         raise TypeError(msg)
+    try:
+        get_backend(parse_address(address, strict=True)[0])
+    except ValueError as error:
+        msg = f"address {address!r} is not allowed ({error}): write it as {_EXAMPLE!r}"
+        raise ValueError(msg) from error
     security = security_for(address)
     remedy = "see which there are with `ringnb host ls`, start one with `ringnb host start`"
     if security is None and address.startswith("tls://"):
@@ -62,9 +69,6 @@ def connect(address: str, timeout: float) -> Client:
             raise ClusterUnavailable(msg)
     try:
         return Client(address, security=security, set_as_default=False, timeout=timeout)
-    except ValueError as error:
-        msg = f"address {address!r} is not allowed ({error}): write it as {_EXAMPLE!r}"
-        raise ValueError(msg) from error
     except OSError as error:
         msg = f"the cluster at {address!r} does not answer within {timeout:g} s ({error}): {remedy}"
         raise ClusterUnavailable(msg) from error
