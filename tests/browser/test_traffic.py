@@ -29,7 +29,8 @@ _COUNT = """() => {
     return send.apply(this, what);
   };
 }"""
-# kB/s, and messages a second. Keep and Learn get what all tabs do, such as the running actor's state.
+# kB/s, and messages a second. Keep and Learn get what all tabs do, such as the running actor's state:
+# 0.7 kB/s on a slow connection.
 BUDGETS = {
     "default": {
         "followed": 75,
@@ -39,7 +40,7 @@ BUDGETS = {
         "scrubbing": 550,
         "map": 100,
     },
-    "binder": {"followed": 8, "keep": 2, "learn": 4, "unseen": 1, "scrubbing": 62},
+    "binder": {"followed": 8, "keep": 2, "learn": 4.7, "unseen": 1, "scrubbing": 62},
 }
 MESSAGES = {"default": 20, "binder": 5}
 INTERVAL_S = {
