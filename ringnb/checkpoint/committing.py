@@ -135,6 +135,11 @@ class Saving:
     told: bool = False  # whether the observer was told how it ended
     bad_slots: Sequence[int] = ()  # of a cut: whose states are not good
 
+    @property
+    def bad(self) -> Sequence[Mapping[str, Any]]:
+        """What is not good in the state: as it was found while it was written, if it was."""
+        return self.snapshot.bad if self.receipt is None else self.receipt.bad
+
     @contextlib.contextmanager
     def noting_error(self) -> Iterator[None]:
         """Note an exception in place of raising it: the others of its group go on."""
@@ -416,11 +421,10 @@ class EventEmitter:
 
 def judge(events: EventEmitter, actor: RegisteredActor, saving: Saving, *, was_bad: bool) -> bool:
     """Tell of a state that was saved if it is not good; warn of the first of an actor; return if not."""
-    receipt, name = saving.receipt, str(saving.name)
-    bad = saving.snapshot.bad if receipt is None else receipt.bad
-    if bad:
-        why = "; ".join(describe_bad(bad))
+    name = str(saving.name)
+    if saving.bad:
+        why = "; ".join(describe_bad(saving.bad))
         events.bad(saving.response, name, why)
         if not was_bad:
             warn_of_bad_state(actor, saving.snapshot.step, name, why)
-    return bool(bad)
+    return bool(saving.bad)

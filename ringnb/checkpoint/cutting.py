@@ -240,13 +240,9 @@ def save_cut(
     return saving
 
 
-def _what_is_bad(saving: Saving) -> Sequence[Mapping[str, Any]]:
-    return saving.snapshot.bad if saving.receipt is None else saving.receipt.bad
-
-
 def _is_bad(saving: Saving, entry: Mapping[str, Any]) -> bool:
     """Return whether what is not good in a cut is of this actor."""
-    cut, bad = saving.snapshot, _what_is_bad(saving)
+    cut, bad = saving.snapshot, saving.bad
     here = slice(entry["index"], entry["index"] + 1)
     names = cut.cut["kinds"][entry["kind"]]["fields"].values()
     arrays = [cut.fields[name] for name in {str(b.get("field")) for b in bad}.intersection(names)]
@@ -322,7 +318,7 @@ def finish_cut(
     cut = saving.snapshot
     assert saving.name is not None  # it was saved
     events.committed_cut(saving)
-    bad = _what_is_bad(saving)
+    bad = saving.bad
     was_bad = any(pending.scheduled.is_bad for pending in wanted)
     for pending in wanted:
         pending.scheduled.is_bad = bool(bad)

@@ -7,7 +7,7 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -77,6 +77,18 @@ def _there(
     return call  # type: ignore[return-value]  # it takes `self` by position
 
 
+def _committed_there(
+    method: Callable[Concatenate[Session, P], Checkpoint],
+) -> Callable[Concatenate[RemoteSession, P], Checkpoint]:
+    """Have a checkpoint committed where the session lives, and read it from the store."""
+
+    @functools.wraps(method)
+    def call(self: RemoteSession, *args: P.args, **kwargs: P.kwargs) -> Checkpoint:
+        return self.storage.load(self._ask(method.__name__, (args, kwargs)))
+
+    return call  # type: ignore[return-value]  # it takes `self` by position
+
+
 @final
 class RemoteSession:
     """A session in another process, from `launch` or `attach`; its calls are those of a `Session`.
@@ -91,10 +103,11 @@ class RemoteSession:
     Notes
     -----
     Any thread. Leaving a ``with`` block detaches: the session goes on, `end` ends it. Checkpoints are
-    read from their store, which this process must see at the same path. When its worker is lost, the
-    session goes on from its newest checkpoint with another one: a call that was under way raises
-    `ClusterUnavailable`, and is never made again by itself; later ones work, and a `ClusterWarning`
-    tells it. Actors that ran run again; steps of `run_steps` that were left are not taken.
+    read from their store, which this process must see at the same path: else a snapshot is committed,
+    and raises `StoreNotShared`. When its worker is lost, the session goes on from its newest checkpoint
+    with another one: a call that was under way raises `ClusterUnavailable`, and is never made again by
+    itself; later ones work, and a `ClusterWarning` tells it. Actors that ran run again; steps of
+    `run_steps` that were left are not taken.
     Not there are `send`, `receive`, the crank, and the memory of the kernel.
     """
 
@@ -110,6 +123,8 @@ class RemoteSession:
     write_region = _there(Session.write_region)
     cut = _there(Session.cut)
     join = _there(Session.join)
+    snapshot = _committed_there(Session.snapshot)
+    snapshot_all = _committed_there(Session.snapshot_all)
     set_params = _there(Session.set_params)  # type: ignore[arg-type]  # likewise
     params = _there(Session.params)
     pace = _there(Session.pace)
@@ -319,74 +334,6 @@ class RemoteSession:
         except KeyboardInterrupt:
             self.pause(slot)
             raise
-
-    def snapshot(
-        self,
-        slot: int,
-        timeout: float = 10.0,
-        *,
-        at: int | None = None,
-        label: str | None = None,
-        attrs: Mapping[str, Any] | None = None,
-    ) -> Checkpoint:
-        """Take a snapshot now, or at a step, and commit it; as `Session.snapshot`.
-
-        Parameters
-        ----------
-        slot : int
-            The actor.
-        timeout : float, default 10.0
-            Seconds until it must be committed.
-        at : int, optional
-            The step to capture the actor at, exactly.
-        label : str, optional
-            Pins the checkpoint under this label.
-        attrs : mapping, optional
-            Metadata of your own.
-
-        Returns
-        -------
-        Checkpoint
-            Read from the store.
-
-        Raises
-        ------
-        StoreNotShared
-            If it was committed, and cannot be read from here.
-        """
-        options = {"at": at, "label": label, "attrs": attrs}
-        return self.storage.load(self._ask("snapshot", ((slot, timeout), options)))
-
-    def snapshot_all(
-        self,
-        label: str | None = None,
-        timeout: float = 30.0,
-        *,
-        attrs: Mapping[str, Any] | None = None,
-    ) -> Checkpoint:
-        """Take one consistent cut of all actors, and commit it; as `Session.snapshot_all`.
-
-        Parameters
-        ----------
-        label : str, optional
-            Pins the cut under this label.
-        timeout : float, default 30.0
-            Seconds until all must be captured.
-        attrs : mapping, optional
-            Metadata of your own.
-
-        Returns
-        -------
-        Checkpoint
-            Read from the store.
-
-        Raises
-        ------
-        StoreNotShared
-            If it was committed, and cannot be read from here.
-        """
-        options = {"attrs": attrs}
-        return self.storage.load(self._ask("snapshot_all", ((label, timeout), options)))
 
     def snapshot_every(self, steps: int | None, slot: int | None = None) -> None:
         """Checkpoint actors by their step count; as `Session.snapshot_every`.

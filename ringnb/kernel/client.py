@@ -168,6 +168,12 @@ class KernelClient:
             self.send(pending, arguments, timeout_s=timeout_s)
         return self.wait_reply(pending, timeout_s)
 
+    def call_each(self, slots: Sequence[int], kind: int, arguments: Sequence[int] = ()) -> None:
+        """Send a command to each of some actors, then wait for all replies; otherwise as `call`."""
+        pending = [self.submit(slot, kind, arguments) for slot in slots]
+        for one in pending:
+            self.wait_reply(one)
+
     def wait_reply(self, pending: PendingCommand, timeout_s: float = DEFAULT_TIMEOUT_S) -> Reply:
         """Wait for the reply to a command sent with `submit` and no sink; errors as `call`."""
         if pending.reply is None and not self.wait_until(

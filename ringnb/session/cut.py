@@ -418,14 +418,8 @@ def _paused(client: KernelClient, slots: list[int]) -> Iterator[None]:
     """Pause actors in the block: they begin together, from the same step."""
     counters = {slot: client.kernel.counters(slot) for slot in slots}
     free = [slot for slot, c in counters.items() if c.running and c.budget == 0]
-    _tell(client, slots, Command.PAUSE)
+    client.call_each(slots, Command.PAUSE)
     try:
         yield
     finally:
-        _tell(client, free, Command.RESUME)
-
-
-def _tell(client: KernelClient, slots: list[int], command: Command) -> None:
-    pending = [client.submit(slot, command) for slot in slots]
-    for one in pending:
-        client.wait_reply(one)
+        client.call_each(free, Command.RESUME)

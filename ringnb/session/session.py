@@ -531,9 +531,7 @@ class Session:
         """Send a command to one actor or to all, then wait for all replies."""
         slots = self._slots(slot)
         self._check()
-        pending = [self._client.submit(s, command, arguments) for s in slots]
-        for one in pending:
-            self._client.wait_reply(one)
+        self._client.call_each(slots, command, arguments)
 
     def current_step(self, slot: int) -> int:
         """Return an actor's step, as the kernel last published it.

@@ -12,7 +12,7 @@ from ringnb.checkpoint.storage.cut_record import find_part, part_record, split_n
 from ringnb.checkpoint.storage.document import Document
 from ringnb.checkpoint.storage.field_array import FieldArray
 from ringnb.checkpoint.storage.format import FieldLayout
-from ringnb.checkpoint.storage.reader import Reader
+from ringnb.checkpoint.storage.reader import Reader, check_target
 from ringnb.checkpoint.storage.source import Source
 
 __all__ = ["ALL_CHUNKS", "LastChunks", "PartReader", "open_reader"]
@@ -55,12 +55,7 @@ class PartReader:
     def read_field(self, field: str, out: npt.NDArray[Any]) -> None:
         """Read a whole field into a C-contiguous array of its shape and dtype; errors as `Reader`."""
         layout = self.layout(field)
-        if out.shape != layout.shape or out.dtype != layout.dtype or not out.flags.c_contiguous:
-            msg = (
-                f"field {field!r} has shape {layout.shape} and dtype {layout.dtype}, the array given "
-                f"{out.shape} and {out.dtype}; it must fit and be C-contiguous"
-            )
-            raise ValueError(msg)
+        check_target(layout, out)
         out[...] = self._read(field)
 
     def check_field(self, field: str) -> None:

@@ -30,7 +30,7 @@ from ringnb.checkpoint.storage.format import (
 from ringnb.checkpoint.storage.source import Source
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "check_target"]
 
 _PARALLEL_BYTES = 8 << 20
 
@@ -107,12 +107,7 @@ class Reader:
         ValueError if `out` does not fit. After another error the content of `out` is undefined.
         """
         layout = self.layout(field)
-        if out.shape != layout.shape or out.dtype != layout.dtype or not out.flags.c_contiguous:
-            msg = (
-                f"field {field!r} has shape {layout.shape} and dtype {layout.dtype}, the array given "
-                f"{out.shape} and {out.dtype}; it must fit and be C-contiguous"
-            )
-            raise ValueError(msg)
+        check_target(layout, out)
         flat = out.reshape(-1).view(np.uint8)
         size = layout.dtype.itemsize
 
@@ -179,3 +174,13 @@ class Reader:
         return CheckpointCorrupt(
             f"checkpoint {self.name!r} is damaged: {what}; restore an older one, or a copy of it"
         )
+
+
+def check_target(layout: FieldLayout, out: npt.NDArray[Any]) -> None:
+    """Check that a field can be read into an array; ValueError if it does not fit."""
+    if out.shape != layout.shape or out.dtype != layout.dtype or not out.flags.c_contiguous:
+        msg = (
+            f"field {layout.name!r} has shape {layout.shape} and dtype {layout.dtype}, the array "
+            f"given {out.shape} and {out.dtype}; it must fit and be C-contiguous"
+        )
+        raise ValueError(msg)
