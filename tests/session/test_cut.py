@@ -341,7 +341,7 @@ def fade(now, then, params, step, x):
 
 
 def positive(fields, step, params):
-    return bool((fields["u"] > -1).all())
+    return bool((fields["u"] > 0).all())
 
 
 @pytest.mark.parametrize("bad", [np.nan, -8.0])
