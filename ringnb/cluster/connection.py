@@ -26,6 +26,7 @@ __all__ = ["Connection", "connected"]
 
 _EXAMPLE = "tls://127.0.0.1:8786"
 _ABSENT = "absent"
+_GONE = ("closing", "closed")  # a client that was closed, or has given up its scheduler
 _LOOK_S = 1.0  # so often a call that is under way looks whether its worker is still there
 _AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
 
@@ -41,6 +42,23 @@ def connected(address: str | Client, timeout: float = 10.0) -> Iterator[Client]:
         yield client
     finally:
         client.close()
+
+
+@contextlib.contextmanager
+def answered(client: Client) -> Iterator[None]:
+    """Raise ClusterUnavailable for what Dask raises when the scheduler is lost in this block."""
+    try:
+        yield
+    except (AttributeError, OSError, RuntimeError) as error:
+        # A client that has given up its scheduler lacks attributes, and has no event loop.
+        if not isinstance(error, OSError) and client.status not in _GONE:
+            raise
+        msg = (
+            f"the scheduler of the cluster does not answer ({error}): runs go on if it is only the "
+            "connection, and checkpoints stay in any case; try again, or start another host and launch "
+            "there, where a run goes on from its checkpoints"
+        )
+        raise ClusterUnavailable(msg) from error
 
 
 def connect(address: str, timeout: float) -> Client:
@@ -87,7 +105,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether it was closed, here or by a client that has given up its scheduler."""
-        return bool(self._left) or self._client.status in ("closing", "closed")
+        return bool(self._left) or self._client.status in _GONE
 
     def close(self, why: str = "") -> None:
         """Go; the run stays."""

@@ -21,11 +21,11 @@ from ringnb._support.text import counted, rows_table
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cluster.connection import connected
+from ringnb.cluster.connection import answered, connected
 from ringnb.cluster.keeper import RunKeeper
 from ringnb.cluster.member_task import FAILED, STOP, store_of, take_members
 from ringnb.cluster.run_info import RunInfo
-from ringnb.errors import ClusterUnavailable, RunExists, RunLost, RunNotFound
+from ringnb.errors import RunExists, RunLost, RunNotFound
 
 if TYPE_CHECKING:
     import xarray
@@ -159,7 +159,7 @@ class Ensemble:
         (self.root / STOP).unlink(missing_ok=True)
         file.write_text(json.dumps(about))
         self._address = address
-        with connected(address) as client:
+        with connected(address) as client, answered(client):
             client.register_plugin(RunKeeper())
             for i, names in enumerate(self._tasks):
                 self._submit(client, i, names)
@@ -276,16 +276,9 @@ class Ensemble:
         if address is None:
             return []
         own = {self._run(task) for task in range(len(self._tasks))}
-        with connected(address) as client:
-            try:
-                client.register_plugin(RunKeeper())
-                found = client.sync(client.scheduler.ringnb_runs)
-            except (AttributeError, OSError, RuntimeError) as error:  # the scheduler is lost
-                msg = (
-                    f"the cluster does not answer ({error}): launch the ensemble in {self.root} again, "
-                    "it goes on from its checkpoints"
-                )
-                raise ClusterUnavailable(msg) from error
+        with connected(address) as client, answered(client):
+            client.register_plugin(RunKeeper())
+            found = client.sync(client.scheduler.ringnb_runs)
         return [RunInfo.of(run) for run in found if run["name"] in own]
 
 

@@ -8,6 +8,7 @@ nor a long wait delays a glance, a pause, or the worker's other sessions.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import platform
 import threading
@@ -98,7 +99,8 @@ class HostedRun:
         try:
             self._open()
         except BaseException as error:
-            self._tell(why=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(ClusterUnavailable):  # what has failed first is raised
+                self._tell(why=f"{type(error).__name__}: {error}")
             raise
         try:
             _runs[self._run] = self
@@ -186,7 +188,14 @@ class HostedRun:
     def _tell(self, **what: Any) -> bool:
         """Tell the scheduler something of the run; return whether it is wanted."""
         note = self._worker.scheduler.ringnb_note
-        return bool(sync(self._worker.loop, note, run=self._run, key=self._key, **what))
+        try:
+            return bool(sync(self._worker.loop, note, run=self._run, key=self._key, **what))
+        except (OSError, RuntimeError) as error:  # lost, or the worker is ending
+            msg = (
+                f"the scheduler of the run {self._run!r} does not answer its worker ({error}): a call "
+                "that was being made is done, but would be forgotten with the worker. Checkpoints stay"
+            )
+            raise ClusterUnavailable(msg) from error
 
     def _note(self, text: str) -> None:
         with self._lock:
@@ -295,8 +304,10 @@ class HostedRun:
         try:
             self._session.close()
         finally:
-            self._tell(done=True)
-            self._ended.set()
+            try:
+                self._tell(done=True)
+            finally:
+                self._ended.set()
 
     def _glance(
         self, slots: Sequence[int] | None, events: int, config: int, notices: int

@@ -13,7 +13,7 @@ from ringnb._support.checks import check_bool, check_int, check_name, check_seco
 from ringnb.actors.base import Actor
 from ringnb.actors.link import Link, check_links
 from ringnb.checkpoint.config import CheckpointConfig
-from ringnb.cluster.connection import Connection, connect, connected
+from ringnb.cluster.connection import Connection, answered, connect, connected
 from ringnb.cluster.glance import RunSpec
 from ringnb.cluster.keeper import RunKeeper
 from ringnb.cluster.remote_session import RemoteSession
@@ -115,25 +115,26 @@ def launch(
     # So long it also tries to find a scheduler again that is lost; what waits for the session is below.
     client = address if isinstance(address, Client) else connect(address, min(limit_s, 10.0))
     try:
-        ready(client)
-        key = f"ringnb-{name}-{uuid.uuid4().hex[:8]}"
-        scheduler = client.scheduler
-        claimed = client.sync(
-            scheduler.ringnb_claim, run=name, key=key, store=store, give_up=(losses, window_s)
-        )
-        if not claimed:
-            msg = f"there is a run {name!r}: attach to it, end it, or choose another name"
-            raise RunExists(msg)
-        future = client.submit(host_run, name, key, spec, key=key, pure=False)
-        found = client.sync(scheduler.ringnb_wait, run=name, seconds=limit_s)
-        if found["state"] != "running":
-            future.cancel(force=True)
-            msg = f"the run {name!r} did not start: {found['why'] or found['state']}"
-            raise RunLost(msg) if found["state"] == "failed" else ClusterUnavailable(msg)
-        # The scheduler wants the task itself now. A client that did would have it done again, if its
-        # worker went after the end.
-        future.release()
-        return RemoteSession(Connection(client, name, own=client is not address))
+        with answered(client):
+            ready(client)
+            key = f"ringnb-{name}-{uuid.uuid4().hex[:8]}"
+            scheduler = client.scheduler
+            claimed = client.sync(
+                scheduler.ringnb_claim, run=name, key=key, store=store, give_up=(losses, window_s)
+            )
+            if not claimed:
+                msg = f"there is a run {name!r}: attach to it, end it, or choose another name"
+                raise RunExists(msg)
+            future = client.submit(host_run, name, key, spec, key=key, pure=False)
+            found = client.sync(scheduler.ringnb_wait, run=name, seconds=limit_s)
+            if found["state"] != "running":
+                future.cancel(force=True)
+                msg = f"the run {name!r} did not start: {found['why'] or found['state']}"
+                raise RunLost(msg) if found["state"] == "failed" else ClusterUnavailable(msg)
+            # The scheduler wants the task itself now. A client that did would have it done again, if its
+            # worker went after the end.
+            future.release()
+            return RemoteSession(Connection(client, name, own=client is not address))
     except BaseException:
         if client is not address:
             client.close()
@@ -169,10 +170,11 @@ def attach(address: str | Client, name: str, *, timeout: float = 10.0) -> Remote
     limit_s = check_seconds(timeout, "timeout")
     client = address if isinstance(address, Client) else connect(address, limit_s)
     try:
-        ready(client)
-        return RemoteSession(
-            Connection(client, name, own=client is not address), patience_s=limit_s
-        )
+        with answered(client):
+            ready(client)
+            return RemoteSession(
+                Connection(client, name, own=client is not address), patience_s=limit_s
+            )
     except BaseException:
         if client is not address:
             client.close()
@@ -197,7 +199,7 @@ def runs(address: str | Client) -> tuple[RunInfo, ...]:
     ClusterUnavailable
         If the cluster does not answer.
     """
-    with connected(address) as client:
+    with connected(address) as client, answered(client):
         ready(client)
         found = client.sync(client.scheduler.ringnb_runs)
     return tuple(map(RunInfo.of, found))

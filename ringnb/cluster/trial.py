@@ -73,12 +73,14 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, float]:
 def _notebook(address: str, delay_s: float) -> tuple[int, int, float]:
     """Have a process attach and use the run, kill it, and return what it has found."""
     ours, theirs = _context.Pipe(duplex=False)
-    process = _context.Process(target=_use, args=(theirs, address))
+    state = os.environ["XDG_STATE_HOME"]  # a server of forks that began earlier has another one
+    process = _context.Process(target=_use, args=(theirs, address, state))
     process.start()
     theirs.close()
     try:
         assert ours.poll(_PATIENCE_S), "the notebook could not attach"
-        found: tuple[int, int, float] = ours.recv()
+        found: tuple[int, int, float] | str = ours.recv()
+        assert not isinstance(found, str), f"the notebook could not attach: {found}"
         time.sleep(delay_s)
     finally:
         process.kill()
@@ -87,12 +89,17 @@ def _notebook(address: str, delay_s: float) -> tuple[int, int, float]:
     return found
 
 
-def _use(pipe: Connection, address: str) -> None:
+def _use(pipe: Connection, address: str, state: str) -> None:
     """Attach, say how long it took and what is there, then use it until killed."""
-    began = time.monotonic()
-    session = attach(address, _RUN, timeout=60.0)
-    c = session.counters(0)
-    pipe.send((c.step, c.epoch, time.monotonic() - began))
+    os.environ["XDG_STATE_HOME"] = state
+    try:
+        began = time.monotonic()
+        session = attach(address, _RUN, timeout=60.0)
+        c = session.counters(0)
+        pipe.send((c.step, c.epoch, time.monotonic() - began))
+    except BaseException as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+        raise
     while True:
         session.snapshot(0)
         session.manager.reconfigure(interval=1.0)

@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import threading
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,7 @@ def test_the_python_of_the_readme_runs(address, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_notebooks_that_are_killed_lose_no_step(tmp_path, monkeypatch, state_home):
     monkeypatch.setenv("XDG_STATE_HOME", str(state_home))  # the trial sets one of its own
+    forkserver.ensure_running()  # as after any test that uses it: with the environment of now
     found = trial.run(3, 0, tmp_path)
     assert (found["kills"], found["lost"]) == (3, 0)
     assert found["steps"] > 0

@@ -113,7 +113,7 @@ def test_the_head_chooses_the_actor_of_every_panel(session):
     assert cockpit.head.actors == [(0, "fdtd_2d_0"), (1, "fdtd_2d_1")]
     hand_of(cockpit)._handle_custom_msg({"do": "actor.choose", "slot": 1}, [])
     assert cockpit._controller.picker.value == cockpit._controller.slot == 1
-    until(lambda: cockpit.line.board.actor["slot"] == 1)
+    until(lambda: cockpit.line.board.actor.get("slot") == 1)
 
 
 def test_a_cockpit_that_is_closed_leaves_no_widget(tmp_path):

@@ -272,9 +272,9 @@ def test_small_states_that_wait_for_a_slow_disk_free_their_buffers_and_are_saved
         assert [status.name for status in statuses] == [
             name if name != storage.refused else None for name in names
         ]
-        assert [name for group in storage.groups for name in group] == names[
-            -sum(map(len, storage.groups)) :
-        ]
+        grouped = [name for group in storage.groups for name in group]
+        # In order; a state that came alone, the first or the last, is saved alone.
+        assert grouped == [name for name in names if name in grouped]
         assert max(map(len, storage.groups)) >= 5
         for slot in set(range(9)) - {5}:
             np.testing.assert_array_equal(
