@@ -86,6 +86,15 @@ def test_it_measures_and_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["b.json"]  # the scratch data are gone
 
 
+def test_a_case_gets_an_absolute_directory(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setitem(command.CASES, "polls", lambda scale: seen.append(scale.directory) or [])
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "--only", "polls", "--quick"]) == 0
+    assert seen[0].parent == tmp_path
+    assert "target" not in capsys.readouterr().out.splitlines()[-1]  # there was none to meet
+
+
 def recorded():
     """Return the figures that came with ringnb: the full benchmark, as the command wrote it."""
     return json.loads((BENCH / "results" / "cpu.json").read_text())

@@ -204,8 +204,8 @@ def _measure(options: argparse.Namespace, cases: Mapping[str, Case], facts: dict
         for name, case in bar:
             bar.set_description(name)
             with tempfile.TemporaryDirectory(prefix=".ringnb-bench-", dir=options.dir) as scratch:
-                try:
-                    rows += case(Scale(options.quick, Path(scratch)))
+                try:  # some of the libraries that are measured refuse relative paths
+                    rows += case(Scale(options.quick, Path(scratch).absolute()))
                 except Exception as error:
                     if not options.gpu:
                         raise
@@ -216,10 +216,12 @@ def _measure(options: argparse.Namespace, cases: Mapping[str, Case], facts: dict
     for line in lines:
         say(line)
     missed = sum(row.met is False for row in rows)
+    all_met = not missed and any(row.met for row in rows)
     say()
     say(
-        f"{len(rows)} figures in {time.monotonic() - began:.0f} s, "
-        + (f"{missed} of them short of their target (met: NO). " if missed else "all targets met. ")
+        f"{len(rows)} figures in {time.monotonic() - began:.0f} s. "
+        + (f"{missed} are short of their target (met: NO). " if missed else "")
+        + ("All targets are met. " if all_met else "")
         + f"Written to {target}"
     )
     for name, why in failed.items():
