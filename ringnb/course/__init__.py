@@ -17,7 +17,16 @@ from __future__ import annotations
 
 from ringnb.checkpoint.storage.directory.work_area import work_area_of as side_directory
 from ringnb.course.checks import CheckFailed, Passed
-from ringnb.course.figures import chunk_costs, cuts, disk_filling, left_over, valley, waste
+from ringnb.course.figures import (
+    chunk_costs,
+    cuts,
+    disk_filling,
+    dominoes,
+    left_over,
+    space_time,
+    valley,
+    waste,
+)
 from ringnb.course.lesson_00 import check_00
 from ringnb.course.lesson_01 import RingIndices, check_01, cost_of_a_launch, rate_during
 from ringnb.course.lesson_02 import (
@@ -70,9 +79,33 @@ from ringnb.course.lesson_09 import (
     record_commit,
     try_plan,
 )
+from ringnb.course.lesson_11 import (
+    Attempt,
+    Count,
+    Depots,
+    Message,
+    Trip,
+    check_11,
+    dye,
+    is_torn,
+    roll_back,
+    tanks,
+)
 from ringnb.course.widgets import Note, panel, predict
 
 __all__ = [
+    "is_torn",
+    "tanks",
+    "space_time",
+    "roll_back",
+    "dye",
+    "dominoes",
+    "check_11",
+    "Trip",
+    "Message",
+    "Depots",
+    "Count",
+    "Attempt",
     "PLAN_STEPS",
     "CheckFailed",
     "Cut",

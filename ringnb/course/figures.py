@@ -1,4 +1,4 @@
-"""Figures of lessons 2, 3, 4 and 6; that of lesson 9 is in its module.
+"""Figures of lessons 2, 3, 4, 6 and 11; that of lesson 9 is in its module.
 
 `ringnb.plots` draws those that need only checkpoints.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,11 +16,29 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.course.lesson_02 import Cut, energy_error
 from ringnb.course.lesson_04 import Sweep, daly, simulate
+from ringnb.course.lesson_11 import Attempt, Count, Trip
 from ringnb.plots.style import make_figure, scale_for
 
-__all__ = ["chunk_costs", "cuts", "disk_filling", "left_over", "valley", "waste"]
+__all__ = [
+    "chunk_costs",
+    "cuts",
+    "disk_filling",
+    "dominoes",
+    "left_over",
+    "space_time",
+    "valley",
+    "waste",
+]
 
 _BLUE, _ORANGE, _GREY = "#26456e", "#d1730f", "#6f6f6f"
+_GREEN, _PURPLE = "#5b8c5a", "#8c3b6b"
+# How a truck is drawn, by how a count sees it: colour, line, width, and what it means.
+_WAYS = {
+    "ordinary": ("#b0b0b0", "-", 0.8, "a truck: counted once"),
+    "in flight": (_ORANGE, "--", 2.0, "on the road, counted by neither"),
+    "noted": (_GREEN, "--", 2.0, "on the road, and noted"),
+    "twice": (_PURPLE, ":", 2.5, "counted by both"),
+}
 
 
 def cuts(panels: Sequence[Cut], energy: float) -> Figure:
@@ -184,7 +202,7 @@ def disk_filling(uses: Mapping[str, Sequence[int]], limit: int, *, every_s: floa
     """
     figure = make_figure(7.4, 4.8)
     ax = figure.subplots()
-    colours = (_BLUE, _ORANGE, "#5b8c5a", "#8c3b6b", _GREY)
+    colours = (_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY)
     for (name, use), colour, style in zip(
         uses.items(), itertools.cycle(colours), itertools.cycle(("-", "--", "-.", ":"))
     ):
@@ -244,4 +262,98 @@ def waste(cost_s: float, mtbf_s: float, latencies: Sequence[float]) -> Figure:
     ax.set_ylabel("time wasted")
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     ax.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def dominoes(attempts: Sequence[Attempt], left: Iterable[int], right: Iterable[int]) -> Figure:
+    """Draw how two tanks went back, try by try.
+
+    Parameters
+    ----------
+    attempts : sequence of Attempt
+        From `roll_back`.
+    left, right : iterable of int
+        The steps of all checkpoints of each tank.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure: a row for each try, with the amount of dye that it gave.
+    """
+    figure = make_figure(6.8, 0.4 * len(attempts) + 1.7)
+    ax = figure.subplots()
+    lanes = (("left tank", left, "o", _BLUE, 0.1), ("right tank", right, "s", _ORANGE, -0.1))
+    rows = range(len(attempts))
+    for number, (name, steps, marker, colour, lift) in enumerate(lanes):
+        for row in rows:
+            there = sorted(steps)
+            ax.plot(
+                there, [row - lift] * len(there), marker, color=colour, markersize=3, alpha=0.35
+            )
+        chosen = [attempt[number] for attempt in attempts]
+        ax.plot(
+            chosen, [row - lift for row in rows], marker, color=colour, markersize=8, label=name
+        )
+    for row, attempt in enumerate(attempts):
+        ax.plot(attempt[:2], [row - 0.1, row + 0.1], color=_GREY, linewidth=1)
+    ax.set_yticks(rows, labels=[f"try {row + 1}" for row in rows])
+    ax.set_ylim(len(attempts) - 0.5, -0.5)
+    amounts = ax.secondary_yaxis("right")
+    amounts.set_yticks(rows, labels=[f"{attempt.amount:.2f}" for attempt in attempts])
+    amounts.set_ylabel("dye, of 100")
+    ax.set_xlabel("step of the checkpoint")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    return figure
+
+
+def space_time(trips: Sequence[Trip], counts: Mapping[str, Count]) -> Figure:
+    """Draw trucks between depots, and what each way of counting them misses.
+
+    Parameters
+    ----------
+    trips : sequence of Trip
+        All trucks.
+    counts : mapping of str to Count
+        By what to call them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new figure: a panel for each count. Time goes to the right, a truck is an arrow from one depot
+        to another.
+    """
+    figure = make_figure(7.0, 2.3 * len(counts) + 0.6)
+    axes = figure.subplots(len(counts), sharex=True, squeeze=False)[:, 0]
+    for ax, (name, count) in zip(axes, counts.items(), strict=True):
+        lane = {depot: number for number, depot in enumerate(count.times)}
+        for trip in trips:
+            before = trip.sent <= count.times[trip.source]
+            after = trip.received > count.times[trip.target]
+            way = "ordinary" if before != after else "in flight" if before else "twice"
+            noted = way == "in flight" and bool(count.roads)
+            colour, style, width, label = _WAYS["noted" if noted else way]
+            ends = ((trip.sent, lane[trip.source]), (trip.received, lane[trip.target]))
+            ax.annotate(
+                "",
+                ends[1],
+                ends[0],
+                arrowprops={"arrowstyle": "->", "color": colour, "linestyle": style, "lw": width},
+            )
+            ax.plot([], [], style, color=colour, linewidth=width, label=label)
+        ax.plot(list(count.times.values()), list(lane.values()), "D-", color="black", linewidth=1.5)
+        ax.plot([], [], "D-", color="black", label="when each depot has counted")
+        ax.set_yticks(list(lane.values()), labels=list(lane))
+        ax.set_ylim(len(lane) - 0.8, -0.2)
+        ax.set_title(f"{name}: {count.total} of 100", fontsize="medium")
+    until = max(time for count in counts.values() for time in count.times.values())
+    axes[-1].set_xlim(0, until + 15)
+    axes[-1].set_xlabel("time (minutes)")
+    labels = {
+        text: line
+        for ax in axes
+        for line, text in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        list(labels.values()), list(labels), loc="outside lower center", ncols=2, fontsize="small"
+    )
     return figure

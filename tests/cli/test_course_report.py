@@ -43,10 +43,10 @@ def test_a_row_for_each_learner_and_a_column_for_each_check(tmp_path, capsys):
     assert cli.main(["course", "report", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [
-        "learner,00,01,02,03,04,05,06,07,08,09,passed",
-        "ada,,,passed,,,failed,,,,,1",
-        "bob,,,passed,,,,,,,,1",
-        "eve,,,changed,not run,,,,,,,0",
+        "learner,00,01,02,03,04,05,06,07,08,09,11,passed",
+        "ada,,,passed,,,failed,,,,,,1",
+        "bob,,,passed,,,,,,,,,1",
+        "eve,,,changed,not run,,,,,,,,0",
     ]
     assert "broken.ipynb is no notebook that can be read" in shown.err
 
@@ -55,14 +55,14 @@ def test_the_table_can_go_to_a_file(tmp_path, capsys):
     hand_in(tmp_path / "=SUM(A1)", "00", [PASSED])
     table = tmp_path / "table.csv"
     assert cli.main(["course", "report", str(tmp_path), "--out", str(table)]) == 0
-    assert table.read_text().splitlines()[1] == "'=SUM(A1),passed,,,,,,,,,,1"
-    assert "1 learner, 10 checks" in capsys.readouterr().out
+    assert table.read_text().splitlines()[1] == "'=SUM(A1),passed,,,,,,,,,,,1"
+    assert "1 learner, 11 checks" in capsys.readouterr().out
 
 
 def test_notebooks_directly_in_the_directory_belong_to_one_learner(tmp_path, capsys):
     hand_in(tmp_path / "mine", "06", [PASSED])
     assert cli.main(["course", "report", str(tmp_path / "mine")]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "mine,,,,,,,passed,,,,1"
+    assert capsys.readouterr().out.splitlines()[1] == "mine,,,,,,,passed,,,,,1"
 
 
 @pytest.mark.parametrize(("where", "says"), [("", "no notebook of the course"), ("x", "is no dir")])

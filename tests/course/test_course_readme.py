@@ -14,17 +14,17 @@ README = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_lesson_has_its_row_with_its_minutes():
-    rows = dict(re.findall(r"^\| .*\((0\w+\.ipynb)\) \| (\d+) \|", README, re.M))
+    rows = dict(re.findall(r"^\| .*\((\d\d_\w+\.ipynb)\) \| (\d+) \|", README, re.M))
     assert sorted(rows) == [p.name for p in LESSONS]
     for path in LESSONS:
         first = nbformat.read(path, as_version=4).cells[0].source
         assert f"**Time.** {rows[path.name]} minutes" in first, path.name
 
 
-def test_there_are_twenty_questions_with_answers_and_lessons():
-    part = README[README.index("### Twenty questions") : README.index("### Glossary")]
+def test_every_question_has_its_answer_and_its_lesson():
+    part = README[README.index("### Twenty-two questions") : README.index("### Glossary")]
     questions = re.findall(r"^\d+\. (.+?)(?=^\d+\. |\Z)", part, re.M | re.S)
-    assert len(questions) == 20
+    assert len(questions) == 22
     for question in questions:
         assert re.search(r"\?\s.*\*[^*]+\*\s\((\d\d)(, \d\d)?\)", question, re.S), question
 

@@ -30,8 +30,8 @@ each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 after_the_quick_start = pytest.mark.parametrize("path", LESSONS[1:], ids=lambda p: p.stem)
 
 
-def test_there_are_a_quick_start_and_nine_lessons():
-    assert [p.name[:2] for p in LESSONS] == [f"0{n}" for n in range(10)]
+def test_there_are_a_quick_start_and_ten_lessons():
+    assert [p.name[:2] for p in LESSONS] == [*(f"0{n}" for n in range(10)), "11"]
 
 
 # -- how they are kept -------------------------------------------------------------------------------
