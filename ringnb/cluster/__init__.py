@@ -10,6 +10,7 @@ exists is used. The way of one call::
     notebook   the name of the checkpoint comes back, which is read from the store itself
 
 `ensemble` takes many members to the same step: tasks that need no more than their stores.
+A task's calls on workers are `attempt`s, of which one writes a store at a time.
 On the scheduler a `RunKeeper` knows which runs there are, and what a lost worker's run shall do next.
 
 It imports `ringnb.session` and what lies below; never panels, the course or the command line. Needs
@@ -25,7 +26,8 @@ except ImportError as error:
     _MSG = "runs in other processes need distributed and cloudpickle: pip install 'ringnb[cluster]'"
     raise ImportError(_MSG) from error
 
-from ringnb.cluster.ensemble import Ensemble, EnsembleStatus, open_ensemble
+from ringnb.cluster.ensemble import Ensemble, EnsembleStatus
+from ringnb.cluster.ensemble_data import open_ensemble
 from ringnb.cluster.launching import attach, launch, runs
 from ringnb.cluster.local_hosts import HostInfo, hosts, start, stop
 from ringnb.cluster.remote_session import RemoteSession

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import cloudpickle
 from distributed import Client
@@ -19,22 +18,23 @@ from distributed import Client
 from ringnb._support.checks import MAX_STEP, check_int, check_name, check_seconds
 from ringnb._support.text import counted, rows_table
 from ringnb.actors.base import Actor
-from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cluster.connection import answered, connected
+from ringnb.cluster.ensemble_data import open_ensemble
+from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.cluster.keeper import RunKeeper
-from ringnb.cluster.member_task import FAILED, STOP, store_of, take_members
+from ringnb.cluster.member_task import TaskOptions, take_members
 from ringnb.cluster.run_info import RunInfo
 from ringnb.errors import RunExists, RunLost, RunNotFound
 
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Ensemble", "EnsembleStatus", "open_ensemble"]
+__all__ = ["Ensemble", "EnsembleStatus"]
 
-_ABOUT = "ensemble.json"
+_TASKS, _LEAST_PER_TASK, _MOST_PER_TASK = 16, 4, 64
 _LOOK_S = 0.1
-_GIVE_UP = 1000, 3600.0  # losses within seconds: a task loses no more than an interval by each
+_LOOK_PART = 0.1  # of the time that a wait takes, looks may take so much
+_GIVE_UP = 9, float("inf")  # so many losses without a new checkpoint in between, whenever
 
 
 @final
@@ -93,8 +93,9 @@ class Ensemble:
         The step that every member goes to.
     every : int
         At each multiple of so many steps a member is checkpointed, exactly; and at the last step.
-    per_task : int, default 4
-        How many members have one kernel.
+    per_task : int, optional
+        How many members have one kernel, and one store. By default what `root` has already; in a new
+        one so many that there are 16 tasks, but at least 4 and at most 64.
     keep : int, default 0
         How many checkpoints of each member stay; 0 keeps all.
 
@@ -105,9 +106,11 @@ class Ensemble:
 
     Notes
     -----
-    A member starts as in the slot that is its place among the members, as in a session of them all. What
-    it does depends on nothing but itself: where it runs, how often its worker is lost and
-    what others do changes no bit. A lost worker costs each of its members at most one interval.
+    The members of a task are committed together, as one cut: a checkpoint of many small members is one
+    array. A member starts as in the slot that is its place among the members, as in a session of them
+    all. What it does depends on nothing but itself: where it runs, how often its worker is lost and
+    what others do changes no bit. A lost worker costs each of its members at most one interval. A task
+    that loses ten workers and comes to no new checkpoint between has failed: more would gain nothing.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class Ensemble:
         *,
         steps: int,
         every: int,
-        per_task: int = 4,
+        per_task: int | None = None,
         keep: int = 0,
     ) -> None:
         if not members:
@@ -126,14 +129,27 @@ class Ensemble:
         for name in members:
             check_name(name, "a member's name")
         self._members = dict(members)
-        self.root = Path(root).expanduser().absolute()
+        self._files = EnsembleFiles(root)
         self.steps = check_int(steps, "steps", 1, MAX_STEP)
         self.every = check_int(every, "every", 1, MAX_STEP)
-        per_task = check_int(per_task, "per_task", 1, 1024)
         self.keep = check_int(keep, "keep", 0)
-        names = list(members)
-        self._tasks = [names[i : i + per_task] for i in range(0, len(names), per_task)]
+        self._tasks = self._divide(list(members), per_task)
         self._address: str | Client | None = None
+
+    def _divide(self, names: list[str], per_task: int | None) -> list[list[str]]:
+        """Return the members of each task."""
+        if per_task is None:
+            there = (self._files.about or {"tasks": []})["tasks"]
+            if [name for task in there for name in task] == names:
+                return list(there)
+            per_task = min(_MOST_PER_TASK, max(_LEAST_PER_TASK, -(-len(names) // _TASKS)))
+        per_task = check_int(per_task, "per_task", 1, 1024)
+        return [names[i : i + per_task] for i in range(0, len(names), per_task)]
+
+    @property
+    def root(self) -> Path:
+        """The directory with a store for each task."""
+        return self._files.root
 
     def launch(self, address: str | Client) -> None:
         """Have all members go on from where they are; this process may go.
@@ -150,14 +166,12 @@ class Ensemble:
         ValueError
             If `root` holds another ensemble.
         """
-        about = {"steps": self.steps, "every": self.every, "tasks": self._tasks}
-        self.root.mkdir(parents=True, exist_ok=True)
-        file = self.root / _ABOUT
-        if file.exists() and json.loads(file.read_text())["tasks"] != self._tasks:
+        found = self._files.about
+        if found is not None and found["tasks"] != self._tasks:
             msg = f"{self.root} holds another ensemble: choose another root, or the same members"
             raise ValueError(msg)
-        (self.root / STOP).unlink(missing_ok=True)
-        file.write_text(json.dumps(about))
+        self._files.write_about({"steps": self.steps, "every": self.every, "tasks": self._tasks})
+        self._files.stop(wanted=False)
         self._address = address
         with connected(address) as client, answered(client):
             client.register_plugin(RunKeeper())
@@ -166,12 +180,12 @@ class Ensemble:
 
     def _submit(self, client: Client, task: int, names: list[str]) -> None:
         run, scheduler = self._run(task), client.scheduler
-        key, store = f"ringnb-{run}-{uuid.uuid4().hex[:8]}", str(store_of(self.root, task))
-        if not client.sync(scheduler.ringnb_claim, run=run, key=key, store=store, give_up=_GIVE_UP):
+        key, store = f"ringnb-{run}-{uuid.uuid4().hex[:8]}", str(self._files.store(task))
+        claim = scheduler.ringnb_claim
+        if client.sync(claim, run=run, key=key, store=store, give_up=_GIVE_UP):
             msg = f"the ensemble in {self.root} is on its way already: wait for it, or end it"
             raise RunExists(msg)
-        options: dict[str, Any] = {"steps": self.steps, "every": self.every, "keep": self.keep}
-        options |= {"root": self.root, "task": task}
+        options = TaskOptions(self._files, task, self.steps, self.every, self.keep)
         places = {name: place for place, name in enumerate(self._members)}
         members = {name: (self._members[name], places[name]) for name in names}
         spec = cloudpickle.dumps((members, options))
@@ -197,8 +211,8 @@ class Ensemble:
         EnsembleStatus
             At this moment.
         """
-        newest, failed = _newest(self.root, self._tasks), _failed(self.root)
-        steps = {name: newest.get(name, -1) for name in self._members}
+        newest, failed = self._files.newest(range(len(self._tasks))), self._files.failed()
+        steps = {name: newest[name][1].step if name in newest else -1 for name in self._members}
         done = all(at >= self.steps or name in failed for name, at in steps.items())
         losses = 0 if address is None else sum(len(run.losses) for run in self._runs(address))
         return EnsembleStatus(steps, failed, done, losses, self.steps)
@@ -225,13 +239,13 @@ class Ensemble:
         RunLost
             If a task has failed, as a whole.
         """
-        if not (self.root / _ABOUT).exists():
+        if self._files.about is None:
             msg = f"there is no ensemble in {self.root}: launch it before you wait for it"
             raise RunNotFound(msg)
         limit_s = float("inf") if timeout is None else check_seconds(timeout, "timeout")
         deadline = time.monotonic() + limit_s
         with contextlib.ExitStack() as held:  # one connection for all looks
-            client = None
+            client, began = None, time.monotonic()
             while not (now := self.status()).done:
                 if client is None and self._address is not None:
                     client = held.enter_context(connected(self._address))
@@ -249,12 +263,13 @@ class Ensemble:
                         f"not every member is at step {self.steps} after {timeout:g} s; it goes on"
                     )
                     raise TimeoutError(msg)
-                time.sleep(_LOOK_S)
+                time.sleep(max(_LOOK_S, (time.monotonic() - began) / _LOOK_PART))
+                began = time.monotonic()
             return now
 
     def end(self) -> None:
         """Have every member stop at its next checkpoint; `launch` goes on from there."""
-        (self.root / STOP).touch()
+        self._files.stop()
 
     def open(self) -> xarray.Dataset:
         """Return all checkpoints as one dataset, see `open_ensemble`.
@@ -280,71 +295,3 @@ class Ensemble:
             client.register_plugin(RunKeeper())
             found = client.sync(client.scheduler.ringnb_runs)
         return [RunInfo.of(run) for run in found if run["name"] in own]
-
-
-def open_ensemble(root: str | os.PathLike[str]) -> xarray.Dataset:
-    """Open the checkpoints of an ensemble; no cluster is needed.
-
-    Parameters
-    ----------
-    root : str or os.PathLike
-        As for `Ensemble`.
-
-    Returns
-    -------
-    xarray.Dataset
-        The fields with the dimensions ``member`` and ``step`` before their own, lazy: each array is read
-        when it is computed, and checked. Steps are those that every member has come to that has not
-        failed; those that have failed are named in the attribute ``failed``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If no ensemble is there.
-    ValueError
-        If no step is common to the members.
-    """
-    import dask.array as da  # noqa: PLC0415 - slow to import
-    import xarray  # noqa: PLC0415 - an optional dependency
-
-    place = Path(root).expanduser().absolute()
-    if not (place / _ABOUT).exists():
-        msg = f"there is no ensemble in {place}: check the path (`launch` makes it)"
-        raise FileNotFoundError(msg)
-    tasks = json.loads((place / _ABOUT).read_text())["tasks"]
-    failed = _failed(place)
-    found: dict[str, dict[int, Checkpoint]] = {}
-    for i, names in enumerate(tasks):
-        storage = ZarrStorage(store_of(place, i))
-        wanted = [name for name in names if name not in failed]
-        for e in storage.catalogue():
-            if e.kernel_id in wanted and not e.damaged:
-                found.setdefault(e.kernel_id, {})[e.step] = storage.load(e.name)
-    members = [name for names in tasks for name in names if name in found]
-    steps = sorted(set.intersection(*(set(found[name]) for name in members))) if members else []
-    if not steps:
-        msg = f"the members in {place} have no step in common yet: wait for their first checkpoints"
-        raise ValueError(msg)
-    first = found[members[0]][steps[0]]
-    variables = {}
-    for field in first.fields:
-        rows = [
-            da.stack([da.from_array(found[name][step][field], chunks=-1) for step in steps])
-            for name in members
-        ]
-        variables[field] = (("member", "step", *first[field].dims), da.stack(rows))
-    coords = {"member": members, "step": steps}
-    return xarray.Dataset(variables, coords, {"failed": sorted(failed)})
-
-
-def _newest(root: Path, tasks: list[list[str]]) -> dict[str, int]:
-    newest: dict[str, int] = {}
-    for i in range(len(tasks)):
-        for e in ZarrStorage(store_of(root, i)).catalogue():
-            if not e.damaged:
-                newest[e.kernel_id] = max(e.step, newest.get(e.kernel_id, -1))
-    return newest
-
-
-def _failed(root: Path) -> dict[str, str]:
-    return {file.name: json.loads(file.read_text()) for file in (root / FAILED).glob("*")}

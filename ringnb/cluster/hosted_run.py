@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import math
 import platform
 import threading
 import time
@@ -21,11 +22,11 @@ from functools import partial
 from typing import Any, final
 
 import cloudpickle
-from distributed import get_worker
+from distributed import Reschedule
 from distributed.protocol import to_serialize
-from distributed.utils import sync
 
 from ringnb.checkpoint.cutting import cut_key
+from ringnb.cluster.attempt import Attempt
 from ringnb.cluster.glance import Glance, RunSpec
 from ringnb.errors import (
     CheckpointCorrupt,
@@ -33,7 +34,6 @@ from ringnb.errors import (
     CheckpointWarning,
     ClusterUnavailable,
     RingnbError,
-    RunLost,
 )
 from ringnb.session.session import Session
 
@@ -42,6 +42,8 @@ __all__ = ["ABSENT", "MORE", "HostedRun"]
 ABSENT = "absent"  # the status of an answer: the run is not here, or not yet
 MORE = "a method"  # what an attribute is that can be called
 _MOST_NOTICES = 100
+_LOOK_S = 0.25  # so often a run looks whether its worker is to end
+_OTHER_S = 3.0  # so long one that is launched waits for a store that was just given up
 _WAIT_S = 1.0  # so long a call waits for steps: a client that died leaves no thread behind
 
 _runs: dict[str, HostedRun] = {}
@@ -82,9 +84,9 @@ class HostedRun:
     """
 
     def __init__(self, run: str, key: str, spec: bytes) -> None:
-        self._run, self._key, self._spec = run, key, spec
-        self._worker = get_worker()
-        self._worker.handlers["ringnb"] = handle
+        self._run, self._spec = run, spec
+        self._attempt = Attempt(run, key)
+        self._attempt.worker.handlers["ringnb"] = handle
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._notices: list[str] = []
@@ -96,30 +98,32 @@ class HostedRun:
 
     def hold(self) -> None:
         """Open the session and wait until it is ended. The task's thread."""
-        try:
-            self._open()
-        except BaseException as error:
-            with contextlib.suppress(ClusterUnavailable):  # what has failed first is raised
-                self._tell(why=f"{type(error).__name__}: {error}")
-            raise
-        try:
-            _runs[self._run] = self
-            if self._tell(opened=True):
-                self._ended.wait()
-        finally:
-            _runs.pop(self._run, None)
-            _listeners.remove(self._note)
-            self._session.close()
-
-    def _open(self) -> None:
-        found = sync(self._worker.loop, self._worker.scheduler.ringnb_find, run=self._run)
-        if found["give_up"]:
-            msg = (
-                f"the run {self._run!r} was given up: it has lost {len(found['losses'])} workers, "
-                f"the last was {found['losses'][-1]}; see the log of the host, then launch it again"
-            )
-            raise RunLost(msg)
+        found = self._attempt.begin()
         spec: RunSpec = cloudpickle.loads(self._spec)
+        # A run that is launched has its store to itself; later the attempt before may still write it.
+        patience_s = math.inf if found["started"] else _OTHER_S
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._attempt.writing(str(spec.config.storage_path), patience_s))
+                self._open(found, spec)
+            except Reschedule:
+                raise
+            except BaseException as error:
+                with contextlib.suppress(ClusterUnavailable):  # what has failed first is raised
+                    self._attempt.tell(why=f"{type(error).__name__}: {error}")
+                raise
+            try:
+                _runs[self._run] = self
+                if self._attempt.tell(opened=True):
+                    # Where the worker is retired, another attempt goes on from what is committed here.
+                    while not (self._ended.wait(_LOOK_S) or self._attempt.leaving):
+                        pass
+            finally:
+                _runs.pop(self._run, None)
+                _listeners.remove(self._note)
+                self._session.close()
+
+    def _open(self, found: dict[str, Any], spec: RunSpec) -> None:
         _listen(self._note)
         self._session = session = Session(spec.actor, config=spec.config, **spec.options)
         self._life = uuid.uuid4().hex
@@ -185,18 +189,6 @@ class HostedRun:
                     return True
         return False
 
-    def _tell(self, **what: Any) -> bool:
-        """Tell the scheduler something of the run; return whether it is wanted."""
-        note = self._worker.scheduler.ringnb_note
-        try:
-            return bool(sync(self._worker.loop, note, run=self._run, key=self._key, **what))
-        except (OSError, RuntimeError) as error:  # lost, or the worker is ending
-            msg = (
-                f"the scheduler of the run {self._run!r} does not answer its worker ({error}): a call "
-                "that was being made is done, but would be forgotten with the worker. Checkpoints stay"
-            )
-            raise ClusterUnavailable(msg) from error
-
     def _note(self, text: str) -> None:
         with self._lock:
             self._notices = [*self._notices, text][-_MOST_NOTICES:]
@@ -244,7 +236,7 @@ class HostedRun:
         if method in _JOINED:
             link = inspect.signature(target).bind(*args, **kwargs).arguments["link"]
             number = list(self._session.links).index(link)
-            self._tell(wish=("joined", [number], _JOINED[method]))
+            self._attempt.tell(wish=("joined", [number], _JOINED[method]))
         if method in _WISHES:
             asked = inspect.signature(target).bind(*args, **kwargs).arguments
             slot = asked.pop("slot", None)
@@ -253,7 +245,7 @@ class HostedRun:
                 linked = self._session.kernel.deal.group_of
                 slots = sorted({other for one in slots for other in linked[one]})
             wish = ("running", method == "resume") if not asked else (method, *asked.values())
-            self._tell(wish=(wish[0], slots, wish[1]))
+            self._attempt.tell(wish=(wish[0], slots, wish[1]))
         return value
 
     def _named(self, method: str, *args: Any, **kwargs: Any) -> str:
@@ -305,7 +297,7 @@ class HostedRun:
             self._session.close()
         finally:
             try:
-                self._tell(done=True)
+                self._attempt.tell(done=True)
             finally:
                 self._ended.set()
 

@@ -30,11 +30,13 @@ class _Record:
     began_at: float = field(default_factory=time.time)
     worker: str = ""  # that has it, or had it last
     losses: list[tuple[float, str]] = field(default_factory=list)
+    excused: int = 0  # so many of the first losses were followed by a new checkpoint
     submitted: bool = False  # whether the scheduler has its task
     started: bool = False  # whether its session was open once: from then on there is a checkpoint
     open: bool = False  # whether it is open now
     ended: bool = False
     why: str = ""  # it has failed
+    waits: str = ""  # what its attempt on a worker waits for
     # What the user has asked of the session and no checkpoint holds, by method and slot.
     wishes: dict[str, dict[int, Any]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +52,7 @@ class RunKeeper(SchedulerPlugin):
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._names: dict[str, str] = {}  # by task
+        self._stores: dict[str, str] = {}  # the last run of each
         self._scheduler: Any = None
 
     async def start(self, scheduler: Any) -> None:
@@ -65,17 +68,24 @@ class RunKeeper(SchedulerPlugin):
 
     # -- what is asked ---------------------------------------------------------------------------
 
-    def claim(self, run: str, key: str, store: str, give_up: tuple[int, float]) -> bool:
-        """Take a name for a task that will be submitted; False if a run has it."""
-        old = self._records.get(run)
-        if old is not None and not (old.ended or old.why):
-            fresh = time.time() - old.began_at < _FRESH_S
-            # A client that died between claim and task leaves a name that nothing has.
-            if fresh or old.key in self._scheduler.tasks:
-                return False
+    def claim(self, run: str, key: str, store: str, give_up: tuple[int, float]) -> str:
+        """Take a name and a store for a task that will be submitted; return the run that has one.
+
+        An empty text says that both were free.
+        """
+        for name in (run, self._stores.get(store, "")):
+            if name in self._records and self._lives(self._records[name]):
+                return name
+        self._stores[store] = run
         self._records[run] = _Record(key, store, (int(give_up[0]), float(give_up[1])))
         self._names[key] = run
-        return True
+        return ""
+
+    def _lives(self, record: _Record) -> bool:
+        if record.ended or record.why:
+            return False
+        # A client that died between claim and task leaves a name that nothing has.
+        return time.time() - record.began_at < _FRESH_S or record.key in self._scheduler.tasks
 
     def runs(self) -> list[dict[str, Any]]:
         """Return all runs, oldest first."""
@@ -86,7 +96,8 @@ class RunKeeper(SchedulerPlugin):
         record = self._records.get(run)
         if record is None:
             return None
-        recent = [t for t, _ in record.losses if time.time() - t < record.give_up[1]]
+        counted = record.losses[record.excused :]
+        recent = [t for t, _ in counted if time.time() - t < record.give_up[1]]
         return {
             **asdict(self._info(run, record)),
             "started": record.started,
@@ -120,20 +131,31 @@ class RunKeeper(SchedulerPlugin):
         run: str,
         key: str,
         *,
+        worker: str,
         opened: bool = False,
+        progressed: bool = False,
         done: bool = False,
         why: str = "",
+        waits: str = "",
         wish: tuple[str, list[int], Any] | None = None,
     ) -> bool:
-        """Note what the worker says: its session is open, why it failed, what was asked of it.
+        """Note what a worker says: its session is open, why it failed, what was asked of it.
 
-        Return whether the run is wanted: a client that gave up waiting for it has withdrawn it.
+        `progressed` excuses all losses until now: there is a checkpoint that is newer. Return whether
+        the run is wanted of this worker: a client that gave up waiting for it has withdrawn it, or
+        another worker has it by now.
         """
         record = self._records.get(run)
         if record is None or record.key != key or record.ended:
             return False
+        task = self._scheduler.tasks.get(key)
+        if task is None or task.processing_on is None or task.processing_on.address != worker:
+            return False
+        record.waits = waits
         if opened:
             record.started = record.open = True
+        if progressed:
+            record.excused = len(record.losses)
         record.ended = record.ended or done
         if wish is not None:
             what, slots, value = wish
@@ -146,9 +168,9 @@ class RunKeeper(SchedulerPlugin):
         task = self._scheduler.tasks.get(record.key)
         worker = None if task is None or task.processing_on is None else task.processing_on.address
         state: RunState = "running" if record.open else "starting"
-        why = record.why
-        if why or record.ended:
-            worker, state = None, "failed" if why else "ended"
+        why = record.why or record.waits
+        if record.why or record.ended:
+            worker, state = None, "failed" if record.why else "ended"
         elif worker is None:
             total, state = self._scheduler.total_nthreads, "waiting"
             why = f"all {total} places are taken" if total else "there is no worker"
@@ -176,7 +198,7 @@ class RunKeeper(SchedulerPlugin):
             # Else the fourth loss would be the last: how many are too many is for the run to say.
             task.suspicious = 0
             record.losses.append((time.time(), record.worker))
-            record.open = False
+            record.open, record.waits = False, ""
         elif finish == "processing":
             record.worker = self._scheduler.tasks[key].processing_on.address
         elif finish in ("memory", "erred", "forgotten"):

@@ -81,7 +81,7 @@ def launch(
     Raises
     ------
     RunExists
-        If the cluster has a run of that name.
+        If the cluster has a run of that name, or one that writes this store.
     ClusterUnavailable
         If the cluster does not answer, or has no place in time: the run is then withdrawn.
     RunLost
@@ -119,11 +119,14 @@ def launch(
             ready(client)
             key = f"ringnb-{name}-{uuid.uuid4().hex[:8]}"
             scheduler = client.scheduler
-            claimed = client.sync(
+            other = client.sync(
                 scheduler.ringnb_claim, run=name, key=key, store=store, give_up=(losses, window_s)
             )
-            if not claimed:
+            if other == name:
                 msg = f"there is a run {name!r}: attach to it, end it, or choose another name"
+                raise RunExists(msg)
+            if other:
+                msg = f"the run {other!r} writes the store {store}: end it, or use another storage_path"
                 raise RunExists(msg)
             future = client.submit(host_run, name, key, spec, key=key, pure=False)
             found = client.sync(scheduler.ringnb_wait, run=name, seconds=limit_s)

@@ -4,89 +4,155 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
-from distributed import get_worker
-from distributed.utils import sync
+from distributed import Reschedule
 
-from ringnb.errors import CheckpointNotFound, RunLost
+from ringnb.cluster.attempt import Attempt
+from ringnb.cluster.ensemble_files import EnsembleFiles
+from ringnb.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    ClusterUnavailable,
+    SnapshotFailed,
+    SnapshotTimeout,
+)
 
-__all__ = ["FAILED", "STOP", "store_of", "take_members"]
+if TYPE_CHECKING:  # which needs Numba; the scheduler imports this module, too
+    from ringnb.session.session import Session
 
-FAILED = "failed"  # the directory of what failed members have failed of
-_PATIENCE_S = 3600.0  # a busy disk is no failure of a member
-STOP = "stop"  # the file that ends all tasks at their next checkpoints
+__all__ = ["TaskOptions", "take_members"]
+
+_PATIENCE_S = 3600.0  # a busy disk, or another writer of the store, is no failure of a member
+_LEAST_LOOK_S, _MOST_LOOK_S = 0.0005, 0.05
 
 
-def store_of(root: Path, task: int) -> Path:
-    """Return the store of a task's members."""
-    return root / f"{task:04d}.zarr"
+class TaskOptions(NamedTuple):
+    """What a task is told beside its members."""
+
+    files: EnsembleFiles
+    task: int
+    steps: int
+    every: int
+    keep: int
 
 
 def take_members(run: str, key: str, spec: bytes) -> None:
     """Take members on from their newest checkpoints; what they need is in the store and in `spec`."""
-    worker = get_worker()
-    scheduler, loop = worker.scheduler, worker.loop
-    found = sync(loop, scheduler.ringnb_find, run=run)
-    if found["give_up"]:
-        msg = f"the task {run!r} was given up: it has lost {len(found['losses'])} workers"
-        sync(loop, scheduler.ringnb_note, run=run, key=key, why=msg)
-        raise RunLost(msg)
-    sync(loop, scheduler.ringnb_note, run=run, key=key, opened=True)
+    attempt = Attempt(run, key)
+    attempt.begin()
     members, options = cloudpickle.loads(spec)
+    store = str(options.files.store(options.task))
+    with attempt.writing(store, _PATIENCE_S):
+        attempt.tell(opened=True)
+        try:
+            _take_each(attempt, members, options)
+        except Exception as error:
+            if not isinstance(error, Reschedule):
+                with contextlib.suppress(ClusterUnavailable):  # what has failed first is raised
+                    attempt.tell(why=f"{type(error).__name__}: {error}")
+            raise
+
+
+def _take_each(attempt: Attempt, members: Mapping[str, Any], options: TaskOptions) -> None:
+    """Take members to their last step together; or each alone, if one has ended the kernel of all."""
     try:
-        _take(members, **options)
-    except Exception:  # noqa: BLE001 - whichever member's it is, is seen below
-        # One of them has ended the kernel of all: each alone, so that the others go on.
+        _take_all(attempt, members, options)
+    except Exception as error:
+        if _is_of_none(error):
+            raise
+        if len(members) == 1:
+            (name,) = members
+            options.files.fail(name, f"{type(error).__name__}: {error}")
+            return
         for name, member in members.items():
-            try:
-                _take({name: member}, **options)
-            except Exception as error:  # noqa: BLE001 - recorded, whatever it is
-                _fail(options["root"], name, f"{type(error).__name__}: {error}")
+            _take_each(attempt, {name: member}, options)
 
 
-def _take(
-    members: Mapping[str, Any], *, root: Path, task: int, steps: int, every: int, keep: int
-) -> None:
-    from ringnb.checkpoint.config import CheckpointConfig  # noqa: PLC0415 - the scheduler imports this
-    from ringnb.session.session import Session  # noqa: PLC0415 - module too, and needs no Numba
+def _is_of_none(error: Exception) -> bool:
+    """Return whether an exception says nothing of a member: a full disk, the end of this worker."""
+    if isinstance(error, CheckpointCorrupt):
+        return False
+    others = (ClusterUnavailable, CheckpointError, SnapshotFailed, SnapshotTimeout, OSError)
+    return isinstance(error, (Reschedule, *others))
 
+
+def _take_all(attempt: Attempt, members: Mapping[str, Any], options: TaskOptions) -> None:
+    """Take members to their last step; those that fail on the way are left out."""
+    while names := [name for name in members if not options.files.has_failed(name)]:
+        if not _take({name: members[name] for name in names}, attempt, options):
+            return
+
+
+def _take(members: Mapping[str, Any], attempt: Attempt, options: TaskOptions) -> bool:
+    """Take members on together, from multiple to multiple; return True as soon as one has failed."""
+    from ringnb.checkpoint.config import CheckpointConfig  # noqa: PLC0415 - see above
+    from ringnb.session.session import Session  # noqa: PLC0415 - likewise
+
+    files, steps, every = options.files, options.steps, options.every
     config = CheckpointConfig(
-        storage_path=store_of(root, task),
+        storage_path=files.store(options.task),
         enabled=False,
-        max_snapshots=keep,
+        max_snapshots=options.keep,
         on_close=False,  # nothing between two multiples: every member has the same steps
     )
-    names = [name for name in members if not (root / FAILED / name).exists()]
-    if not names:
-        return
-    actors = [_placed(*members[name]) for name in names]
-    with (
-        Session(actors, config=config, kernel_ids=names, lanes=1) as session,
-        ThreadPoolExecutor(len(names)) as pool,
-    ):
+    actors = [_placed(*member) for member in members.values()]
+    names = list(members)
+    with Session(actors, config=config, kernel_ids=names, lanes=1) as session:
+        bad: dict[int, str] = {}
+        session.events.subscribe(lambda event: bad.update({event.actor_slot: event.detail}), "bad")
 
-        def take(slot: int) -> None:
-            """Take one member on, from multiple to multiple, each exactly."""
-            try:
-                step = session.restore(slot, "latest")
-            except CheckpointNotFound:
-                step = session.snapshot(slot, timeout=_PATIENCE_S).step
-            while step < steps and not (root / STOP).exists():
-                target = min(steps, (step // every + 1) * every)
-                step = session.run_steps(slot, target - step)
-                made = session.snapshot(slot, timeout=_PATIENCE_S)
-                if not made.good:
-                    _fail(root, names[slot], f"its state is not good at step {step}: {made.bad}")
-                    return
+        def commit() -> bool:
+            """Commit one cut of all; return whether a member has failed, which is noted."""
+            session.snapshot_all(timeout=_PATIENCE_S)
+            attempt.tell(progressed=True)
+            for slot, why in bad.items():
+                files.fail(names[slot], f"its state is not good at step {at[slot]}: {why}")
+            return bool(bad)
 
-        for done in [pool.submit(take, slot) for slot in range(len(names))]:
-            done.result()
+        at = {slot: _begin(session, slot) for slot in range(len(names))}
+        if -1 in at.values():
+            at = {slot: max(0, step) for slot, step in at.items()}
+            if commit():
+                return True
+        while not files.stops and (left := [step for step in at.values() if step < steps]):
+            # Those that are behind first: then all come to the same multiples.
+            target = min(steps, (min(left) // every + 1) * every)
+            moving = [slot for slot, step in at.items() if step < target]
+            for slot in moving:
+                session.run_steps(slot, target - at[slot], wait=False)
+            _wait(session, moving, target, attempt)
+            at.update(dict.fromkeys(moving, target))
+            if commit():
+                return True
+    return False
+
+
+def _begin(session: Session, slot: int) -> int:
+    """Return the step of the newest checkpoint, from which a member goes on; -1 if it has none."""
+    try:
+        return session.restore(slot, "latest")
+    except CheckpointNotFound:
+        return -1
+
+
+def _wait(session: Session, moving: list[int], target: int, attempt: Attempt) -> None:
+    """Wait until members are at a step; Reschedule if this worker is to end."""
+    began = time.monotonic()
+    waiting = list(moving)
+    while waiting:
+        if session.counters(waiting[-1]).step >= target:
+            waiting.pop()
+            continue
+        if attempt.leaving:
+            raise Reschedule
+        # As long as it may take, and no longer: a hundredth is not seen.
+        took_s = time.monotonic() - began
+        time.sleep(min(_MOST_LOOK_S, max(_LEAST_LOOK_S, 0.01 * took_s)))
 
 
 def _placed(actor: Any, place: int) -> Any:
@@ -95,9 +161,3 @@ def _placed(actor: Any, place: int) -> Any:
     vars(placed)["start"] = lambda _slot=0: actor.start(place)
     vars(placed)["start_params"] = lambda _slot=0: actor.start_params(place)
     return placed
-
-
-def _fail(root: Path, name: str, why: str) -> None:
-    (root / FAILED).mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError), (root / FAILED / name).open("x") as file:
-        json.dump(why, file)

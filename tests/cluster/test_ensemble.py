@@ -12,6 +12,7 @@ import waiting
 import ringnb as rn
 from ringnb import cluster
 from ringnb.cluster.connection import connected
+from ringnb.cluster.ensemble_files import EnsembleFiles
 
 STEPS, EVERY = 400, 100
 
@@ -68,6 +69,40 @@ def test_an_ensemble_that_is_ended_goes_on_where_it_was(address, tmp_path):
     more = cluster.Ensemble(members(), tmp_path / "e", steps=max(at.values()) + EVERY, every=EVERY)
     more.launch(address)
     assert set(more.wait(120).steps.values()) == {max(at.values()) + EVERY}
+
+
+def test_what_an_earlier_version_has_left_is_opened_and_gone_on_with(address, tmp_path):
+    """It committed each member by itself."""
+    files = EnsembleFiles(tmp_path / "e")
+    files.write_about({"steps": EVERY, "every": EVERY, "tasks": [["m0", "m1"], ["m2"]]})
+    for task, names in enumerate(files.about["tasks"]):
+        config = rn.CheckpointConfig(storage_path=files.store(task), enabled=False, on_close=False)
+        actors = [members()[name] for name in names]
+        with rn.Session(actors, config=config, kernel_ids=names) as session:
+            for slot in range(len(names)):
+                session.snapshot(slot)
+                session.run_steps(slot, EVERY)
+                session.snapshot(slot)
+    assert cluster.open_ensemble(files.root)["step"].to_numpy().tolist() == [0, EVERY]
+    ensemble = cluster.Ensemble(members(), files.root, steps=2 * EVERY, every=EVERY)
+    ensemble.launch(address)
+    ensemble.wait(120)
+    data = ensemble.open()
+    assert data["member"].to_numpy().tolist() == list(members())
+    assert data["step"].to_numpy().tolist() == [0, EVERY, 2 * EVERY]
+    for slot, name in enumerate(members()):
+        entries = [e for e in files.entries(slot // 2) if e.kernel_id == name]
+        for e in entries:
+            stored = files.storage(slot // 2).load(e.name)["v"][:]
+            np.testing.assert_array_equal(data["v"].sel(member=name, step=e.step), stored)
+        assert len(entries) == 3
+
+
+def test_many_members_are_few_files(tmp_path):
+    many = dict.fromkeys((f"m{n}" for n in range(1000)), rn.actors.Life((8, 8)))
+    tasks = cluster.Ensemble(many, tmp_path, steps=10, every=5)._tasks
+    assert [len(tasks), len(tasks[0])] == [16, 63]
+    assert len(cluster.Ensemble(members(), tmp_path, steps=10, every=5)._tasks) == 1
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def scheduler():
 def keeper(scheduler):
     keeper = RunKeeper()
     asyncio.run(keeper.start(scheduler))
-    assert keeper.claim("a", "key", "s.zarr", (2, 600.0))
+    assert keeper.claim("a", "key", "s.zarr", (2, 600.0)) == ""
     return keeper
 
 
@@ -50,16 +50,22 @@ def lose(keeper, scheduler):
 
 
 def test_a_name_is_taken_once(keeper, scheduler):
-    assert not keeper.claim("a", "other", "s.zarr", (2, 600.0))
+    assert keeper.claim("a", "other", "t.zarr", (2, 600.0)) == "a"
+    assert keeper.claim("b", "other", "s.zarr", (2, 600.0)) == "a"  # one store has one run
     keeper.update_graph(scheduler, keys={"key", "foreign"})
     assert scheduler.wanted == ["key"]
-    assert not keeper.note("a", "other", opened=True)  # of a task that has no run
+    assert not keeper.note("a", "other", worker="tcp://w")  # of a task that has no run
+    assert not keeper.note("a", "key", worker="tcp://w")  # which no worker has yet
+    scheduler.process("key")
+    assert keeper.note("a", "key", worker="tcp://w")
+    assert not keeper.note("a", "key", worker="tcp://v", opened=True)  # of an attempt that was left
+    assert keeper.find("a")["state"] == "starting"
 
 
 def test_a_claim_without_a_task_is_void_after_a_while(keeper, monkeypatch):
     now = module.time.time()
     monkeypatch.setattr(module.time, "time", lambda: now + 61)
-    assert keeper.claim("a", "other", "s.zarr", (2, 600.0))
+    assert keeper.claim("a", "other", "s.zarr", (2, 600.0)) == ""
 
 
 def test_too_many_losses_in_too_short_a_time(keeper, scheduler, monkeypatch):
@@ -73,10 +79,35 @@ def test_too_many_losses_in_too_short_a_time(keeper, scheduler, monkeypatch):
     assert not keeper.find("a")["give_up"]
 
 
+def test_losses_before_a_new_checkpoint_do_not_count(keeper, scheduler):
+    for _ in range(7):
+        lose(keeper, scheduler)
+        lose(keeper, scheduler)
+        scheduler.process("key")
+        assert keeper.note("a", "key", worker="tcp://w", progressed=True)
+    assert not keeper.find("a")["give_up"]
+    assert len(keeper.find("a")["losses"]) == 14  # all are told
+    for _ in range(3):
+        lose(keeper, scheduler)
+    assert keeper.find("a")["give_up"]
+
+
+def test_what_an_attempt_waits_for_is_told(keeper, scheduler):
+    scheduler.process("key")
+    keeper.note("a", "key", worker="tcp://w", waits="the store is written")
+    assert (keeper.find("a")["state"], keeper.find("a")["why"]) == (
+        "starting",
+        "the store is written",
+    )
+    keeper.note("a", "key", worker="tcp://w", opened=True)
+    assert (keeper.find("a")["state"], keeper.find("a")["why"]) == ("running", "")
+
+
 def test_what_was_asked_is_remembered(keeper, scheduler):
-    assert keeper.note("a", "key", opened=True)
-    keeper.note("a", "key", wish=("running", [0, 1], True))
-    keeper.note("a", "key", wish=("running", [1], False))
+    scheduler.process("key")
+    assert keeper.note("a", "key", worker="tcp://w", opened=True)
+    keeper.note("a", "key", worker="tcp://w", wish=("running", [0, 1], True))
+    keeper.note("a", "key", worker="tcp://w", wish=("running", [1], False))
     lose(keeper, scheduler)
     found = keeper.find("a")
     assert found["wishes"] == {"running": [(0, True), (1, False)]}
@@ -95,7 +126,7 @@ def test_the_end(keeper, scheduler):
     assert scheduler.wanted == []
     assert keeper.find("a")["state"] == "failed"
     assert "worker's log" in keeper.find("a")["why"]
-    assert keeper.claim("a", "other", "s.zarr", (2, 600.0))
+    assert keeper.claim("a", "other", "s.zarr", (2, 600.0)) == ""
 
 
 def test_waiting_for_a_place(keeper, scheduler):

@@ -211,6 +211,18 @@ def test_names_of_runs(address, session, config):
     assert (found.state, found.store) == ("running", config.storage_path)
 
 
+def test_a_store_has_one_run(address, session, config, tmp_path):
+    with pytest.raises(rn.RunExists, match="'test_a_store_has_one_run' writes the store"):
+        cluster.launch(LIFE, "second", address=address, config=config)
+    other = rn.CheckpointConfig(storage_path=tmp_path / "t.zarr")
+    with rn.Session(LIFE, config=other) as here:
+        here.snapshot(0)
+        with pytest.raises(rn.RunLost, match=f"is being written by process {os.getpid()}"):
+            cluster.launch(LIFE, "third", address=address, config=other)
+    with cluster.launch(LIFE, "third", address=address, config=other) as third:
+        third.end()
+
+
 def test_a_session_that_cannot_be_opened_says_why(address, tmp_path):
     (tmp_path / "file").write_text("no store")
     config = rn.CheckpointConfig(storage_path=tmp_path / "file")

@@ -20,8 +20,9 @@ from ringnb.cli.bench.measuring import (
     time_each_us,
     time_s,
 )
-from ringnb.cluster import Ensemble, attach, launch, start, stop
+from ringnb.cluster import Ensemble, attach, launch, open_ensemble, start, stop
 from ringnb.cluster.connection import connected
+from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.session.session import Session
 
 __all__ = ["cluster"]
@@ -32,10 +33,11 @@ _RUN = "bench"
 
 
 def cluster(scale: Scale) -> Iterator[Row]:
-    """A call of a session in another process, attaching to it; an ensemble against plain sessions."""
+    """A call of a session in another process, attaching to it; an ensemble, stepped and opened."""
     cores = available_cores()
     address = start(cores, idle_timeout=600.0)
     try:
+        yield _of_stored(scale)
         yield from _of_one(scale, address)
         with connected(address) as client:
             yield _of_many(scale, client, cores)
@@ -62,6 +64,30 @@ def _of_one(scale: Scale, address: str) -> Iterator[Row]:
         attached = [time_s(lambda: attach(address, _RUN).detach()) for _ in times]
         yield Row("cluster_attach", "attach to it, and detach", attached, "s", "<=", 2.0)
         session.end(snapshot=False)
+
+
+def _of_stored(scale: Scale) -> Row:
+    """Open an ensemble, which sessions have written as its tasks would."""
+    n, steps = scale.times(1000, 100), range(5)
+    files = EnsembleFiles(scale.directory / "stored")
+    names = [f"m{i}" for i in range(n)]
+    tasks = [names[i : i + 64] for i in range(0, n, 64)]
+    files.write_about({"steps": steps[-1], "every": 1, "tasks": tasks})
+    for i, task in enumerate(tasks):
+        config = CheckpointConfig(
+            storage_path=files.store(i), enabled=False, max_snapshots=0, on_close=False
+        )
+        members = [actors.GrayScott((64, 64))] * len(task)
+        with Session(members, config=config, kernel_ids=task, lanes=1) as session:
+            for step in steps:
+                for slot in range(len(task) if step else 0):
+                    session.run_steps(slot, 1)
+                session.snapshot_all()
+    open_ensemble(files.root)  # which imports xarray
+    taken = [time_s(lambda: open_ensemble(files.root)) for _ in range(scale.times(11, 2))]
+    what = f"open an ensemble of {n:,} members x {len(steps)} checkpoints, lazily"
+    note = f"{len(tasks)} stores, a cut of 64 members each time; nothing of it is read yet"
+    return Row("ensemble_open", what, taken, "s", "<=", 1.0, note=note)
 
 
 def _of_many(scale: Scale, client: Client, cores: int) -> Row:
