@@ -91,9 +91,13 @@ from ringnb.course.lesson_11 import (
     roll_back,
     tanks,
 )
+from ringnb.course.other_processes import OtherNotebook, need_cluster, worker_pid
 from ringnb.course.widgets import Note, panel, predict
 
 __all__ = [
+    "worker_pid",
+    "need_cluster",
+    "OtherNotebook",
     "is_torn",
     "tanks",
     "space_time",

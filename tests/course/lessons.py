@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from ringnb import course
 from ringnb.course.exercises import BEGIN, has_solution
@@ -25,9 +27,16 @@ def lesson(number):
 
 def execute(notebook, folder):
     """Run all cells, in a directory; what they print and show is then in the notebook."""
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}}
-    ).execute()
+    # Over sockets in files: of a port that is free now, another process may be faster.
+    with tempfile.TemporaryDirectory() as sockets:
+        own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+        NotebookClient(
+            notebook,
+            timeout=120,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            config=Config({"KernelManager": own}),
+        ).execute()
 
 
 def exercise(notebook):

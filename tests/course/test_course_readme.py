@@ -22,9 +22,9 @@ def test_every_lesson_has_its_row_with_its_minutes():
 
 
 def test_every_question_has_its_answer_and_its_lesson():
-    part = README[README.index("### Twenty-two questions") : README.index("### Glossary")]
+    part = README[README.index("### Twenty-four questions") : README.index("### Glossary")]
     questions = re.findall(r"^\d+\. (.+?)(?=^\d+\. |\Z)", part, re.M | re.S)
-    assert len(questions) == 22
+    assert len(questions) == 24
     for question in questions:
         assert re.search(r"\?\s.*\*[^*]+\*\s\((\d\d)(, \d\d)?\)", question, re.S), question
 

@@ -155,6 +155,7 @@ def _marked(path):
 @pytest.mark.parametrize("path", [_marked(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # of hosts that it starts
     notebook = nbformat.read(path, as_version=4)
     execute(notebook, tmp_path)
     for cell in notebook.cells:
