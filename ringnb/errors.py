@@ -12,6 +12,7 @@ The tree::
     ├── KernelStopped           the kernel was closed, or died
     ├── CommandRefused          the kernel answered a command with an error status
     ├── BackendUnavailable      this machine cannot run the backend asked for
+    ├── NotDecomposable         an actor cannot be divided over workers        (also ValueError)
     └── ClusterError            a run that lives in another process, see `ringnb.cluster`
         ├── ClusterUnavailable  the cluster, or the run's worker, does not answer
         ├── RunNotFound         the cluster has no run of that name               (also KeyError)
@@ -41,6 +42,7 @@ __all__ = [
     "ClusterWarning",
     "CommandRefused",
     "KernelStopped",
+    "NotDecomposable",
     "RingnbError",
     "RunExists",
     "RunLost",
@@ -111,6 +113,10 @@ class CommandRefused(RingnbError):
 
 class BackendUnavailable(RingnbError):
     """This machine, or this installation, cannot run the requested backend."""
+
+
+class NotDecomposable(RingnbError, ValueError):
+    """An actor cannot be divided over workers: the message has the cell and the reason."""
 
 
 class CheckpointWarning(UserWarning):

@@ -33,6 +33,7 @@ CONTRACT = {
     "SnapshotTimeout",
     "CheckpointWarning",
     "KernelStopped",
+    "NotDecomposable",
     "BackendUnavailable",
 }
 

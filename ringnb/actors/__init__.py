@@ -4,10 +4,12 @@ Start with `ringnb.actors.base`: an `Actor` has fields on a grid and a function,
 computes the next state of one cell. A kernel compiles that function and calls it for every cell at each
 step. `life` is the shortest model, `custom` takes a user's function, which `update_rules` reads and
 `trial` tries; `reductions` are numbers over all cells. For updates of one's own, `random` draws numbers
-that a restored run draws again, and `torus` finds neighbours across an edge. `fingerprint` says
-what a function and all that it refers to are, for a checkpoint to record.
+that a restored run draws again, and `torus` finds neighbours across an edge. `locality` says whether a
+grid can be divided; `fingerprint` says what a function and all that it refers to are, for a checkpoint
+to record.
 
-It imports `ringnb.messages` and `ringnb._support` only: a model does not know where it runs.
+It imports `ringnb.messages`, `ringnb.errors` and `ringnb._support` only: a model does not know where it
+runs.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from ringnb.errors import BackendUnavailable
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.caching import plain
 from ringnb.kernel.cuda.availability import gpu_for_auto, notice_fallback
+from ringnb.kernel.stepper import Stepper
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 
 __all__ = [
@@ -231,8 +232,12 @@ def make_kernel(
     `on_gpu` are those that only a `CudaKernel` takes, by name.
 
     Raises BackendUnavailable if it cannot run here, ValueError if there is no such backend, or a number
-    is out of range.
+    is out of range. A `Stepper` as `backend` takes the steps of the only actor, elsewhere.
     """
+    if isinstance(backend, Stepper):
+        from ringnb.kernel.cpu.kernel import CpuKernel  # noqa: PLC0415 - loaded when needed
+
+        return CpuKernel(population, links=links, capacity=ring_capacity, stepper=backend)
     if backend not in ("auto", "cpu", "cuda", "cudasim"):
         msg = f"backend must be 'auto', 'cpu', 'cuda' or 'cudasim', got {backend!r}"
         raise ValueError(msg)

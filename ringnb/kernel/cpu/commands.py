@@ -35,8 +35,6 @@ from ringnb.messages.commands import Command
 
 __all__ = ["drain", "publish_group"]
 
-_DRAIN = 8  # commands per look at the ring
-
 # Compiled code wants plain integers.
 _TERMINATE = int(Command.TERMINATE)
 _GATE_OPEN = int(Gate.OPEN)
@@ -194,8 +192,9 @@ def drain(
     host: Any,
     scratch: Any,
     args: Any,
+    most: int,
 ) -> Any:
-    """Carry out up to a few commands; return how many, or -1 after TERMINATE.
+    """Carry out up to `most` commands; return how many, or -1 after TERMINATE.
 
     Takes what `ringnb.kernel.cpu.leader.run_leader` takes.
     """
@@ -203,7 +202,7 @@ def drain(
     done = 0
     # A command is read only when its reply fits. Else it stays where it is, the H2K ring fills up, and
     # the host is told there: nothing is dropped, and nothing waits in here.
-    while done < _DRAIN and room_to_reply(control, facts) > 0:
+    while done < most and room_to_reply(control, facts) > 0:
         tail = load_acquire(control, layout.H2K_TAIL)
         if load_acquire(control, layout.H2K_HEAD) == tail:
             break

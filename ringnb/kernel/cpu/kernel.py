@@ -17,6 +17,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -28,10 +29,11 @@ from ringnb._support.off_main import check_interrupted
 from ringnb.actors.base import Actor
 from ringnb.actors.link import Link
 from ringnb.actors.trial import explain
-from ringnb.errors import BackendUnavailable
+from ringnb.errors import BackendUnavailable, RingnbError
 from ringnb.kernel import layout
 from ringnb.kernel.base import Gate
 from ringnb.kernel.cpu.compile import compile_actors
+from ringnb.kernel.cpu.elsewhere import lead
 from ringnb.kernel.cpu.leader import run_leader
 from ringnb.kernel.cpu.passes import pass_of
 from ringnb.kernel.cpu.team import run_member
@@ -39,6 +41,7 @@ from ringnb.kernel.deal import Deal
 from ringnb.kernel.host import LaneKernel, check_sizes
 from ringnb.kernel.layout import LaneMemory, fill_start, level_view, state_view
 from ringnb.kernel.ring import load_word, sleep_for_reply, spin_for_reply, store_word, wake_lane
+from ringnb.kernel.stepper import Stepper
 
 __all__ = ["CpuKernel"]
 
@@ -57,7 +60,8 @@ class CpuKernel(LaneKernel):
     `lanes` is by default one per actor or group of linked ones, at most as many as `_kernel_threads`;
     `width` is the number of threads per lane, all of which step every actor; by default those threads
     are shared out, and how many of its lane's step an actor is measured while it runs. `links` are what
-    goes from one actor to another. `capacity` is the number of slots per ring, a power of two.
+    goes from one actor to another. `capacity` is the number of slots per ring, a power of two. A
+    `stepper` takes the steps of the only actor, elsewhere.
 
     Raises `BackendUnavailable` on a system without POSIX pipes and ``poll``, `ValueError` if a number
     is out of range or an actor's function cannot be compiled.
@@ -74,6 +78,7 @@ class CpuKernel(LaneKernel):
         lanes: int | None = None,
         width: int | None = None,
         capacity: int = layout.RING_CAPACITY,
+        stepper: Stepper | None = None,
     ) -> None:
         if os.name != "posix":
             msg = (
@@ -89,6 +94,10 @@ class CpuKernel(LaneKernel):
             raise BackendUnavailable(msg)
         actors = tuple(actors)
         deal = Deal(actors, links)
+        self._stepper = stepper
+        if stepper is not None:
+            lanes = width = 1
+            check_int(len(actors), "actors that are stepped elsewhere", 1, 1)
         if lanes is None:
             lanes = min(len(deal.groups), _kernel_threads()) or 1
         check_sizes(deal, lanes, capacity)
@@ -137,6 +146,9 @@ class CpuKernel(LaneKernel):
     # -- life ------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        if self._stepper is not None:
+            control = self._memory[0].control
+            self._stepper.open(self.actors[0], lambda: bool(load_word(control, layout.STOP)))
         self._host_fd, self._host_fd_write = self._pipe()
         threads: list[threading.Thread] = []
         for index, memory in enumerate(self._memory):
@@ -156,7 +168,10 @@ class CpuKernel(LaneKernel):
                         target=_run_thread,
                         # The kernel itself is not among the arguments: a kernel that no variable
                         # refers to must be collectable while its threads run.
-                        args=(weakref.ref(self), self.actors, memory, self._host, rank),
+                        args=(
+                            *(weakref.ref(self), self.actors, memory, self._host, rank),
+                            self._stepper,
+                        ),
                         name=f"ringnb-lane{index}-{rank}",
                         daemon=True,
                     )
@@ -199,6 +214,8 @@ class CpuKernel(LaneKernel):
                     raise self._never_ends(f"kernel thread {thread.name}")
                 check_interrupted()
                 thread.join(_END_POLL_S)
+        if self._stepper is not None:  # also one whose thread was never started
+            self._stepper.close()
 
     def release(self) -> None:
         """Let go of states and pipes, if every thread of the kernel has ended."""
@@ -295,6 +312,17 @@ class CpuKernel(LaneKernel):
         actor = self.actors[slot]
         return _levels(memory, row, actor)[: actor.levels]
 
+    def levels_at_rest(self, slot: int) -> tuple[Any, ...]:
+        """Return both levels of an actor that is paused, ``now`` first: (fields, *grid), writable.
+
+        Nothing else may be under way in its lane, and what is written must be whole before the next
+        command is sent.
+        """
+        memory, row = self._row(slot)
+        if not memory.blocks:
+            self.check_alive()  # the memory was released
+        return _levels(memory, row, self.actors[slot], writable=True)
+
 
 def _kernel_threads() -> int:
     """How many threads step by default: a core is left for Python, but of two none.
@@ -320,11 +348,13 @@ def _has_started(memory: LaneMemory) -> bool:
     )
 
 
-def _levels(memory: LaneMemory, row: int, actor: Actor) -> tuple[Any, ...]:
-    """Return read-only views of both levels, (fields, *grid) each, ``now`` first."""
+def _levels(
+    memory: LaneMemory, row: int, actor: Actor, *, writable: bool = False
+) -> tuple[Any, ...]:
+    """Return views of both levels, (fields, *grid) each, ``now`` first; read-only by default."""
     facts = memory.table[row]
     block = memory.blocks[int(facts[layout.C_A])].view()
-    block.flags.writeable = False  # nor are views of it, then
+    block.flags.writeable = writable  # nor are views of it, if it is not
     levels = [level_view(block, actor, at) for at in (0, int(facts[layout.C_SECOND]))]
     if facts[layout.C_CUR]:
         levels.reverse()
@@ -367,12 +397,19 @@ def _run_thread(
     memory: LaneMemory,
     host: layout.Words,
     rank: int,
+    stepper: Stepper | None,
 ) -> None:
-    """Body of every kernel thread: the compiled loop of a leader (rank 0) or a member."""
+    """Body of every kernel thread: the compiled loop of a leader (rank 0) or a member; or `lead`."""
     # Not in one cache line with what another thread writes.
     scratch = layout.lines(layout.LINE)[:8]
     try:
-        if rank > 0:
+        if stepper is not None:
+            try:
+                lead(memory, host, stepper, partial(_levels, memory, 0, actors[0], writable=True))
+            finally:
+                stepper.close()
+                store_word(memory.control, layout.STATE, layout.LANE_STOPPED)
+        elif rank > 0:
             run_member(
                 memory.control,
                 memory.h2k,
@@ -403,6 +440,9 @@ def _run_thread(
             fault = _fault_of(memory, actors)
             if fault and (owner := kernel()) is not None:
                 owner.fail(fault)
+    except RingnbError as error:
+        if (owner := kernel()) is not None:  # it was lost elsewhere
+            owner.fail(str(error))
     except BaseException as error:
         if rank == 0:  # members look for it when they wake; nobody else tells them
             store_word(memory.control, layout.STATE, layout.LANE_STOPPED)

@@ -44,9 +44,10 @@ from ringnb.kernel.rules import (
 )
 from ringnb.messages.commands import Command
 
-__all__ = ["run_leader"]
+__all__ = ["run_leader", "tell_what_is_due"]
 
 _FAULT = -1
+_DRAIN = 8  # commands per look at the ring
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _HELD = int(Command.HELD)
 _HELD_AT = int(Command.HELD_AT)
@@ -80,6 +81,27 @@ def _tell(
     slot, epoch = table[row, layout.C_SLOT], table[row, layout.C_EPOCH]
     step = table[row, layout.C_STEP]
     reply(control, k2h, facts, host, scratch, kind, 0, slot, 0, epoch, step, value)
+
+
+@inner
+def tell_what_is_due(
+    control: Any, k2h: Any, table: Any, facts: Any, host: Any, scratch: Any, row: int
+) -> None:
+    """Tell the host that an actor has used up its budget, or waits where it was to be held."""
+    if (
+        table[row, layout.C_BUDGET] == 0
+        and table[row, layout.C_REPLY_DUE] != 0
+        and room_to_reply(control, facts) > 0
+    ):
+        table[row, layout.C_REPLY_DUE] = 0
+        step = table[row, layout.C_STEP]
+        _tell(control, k2h, table, facts, host, scratch, row, _BUDGET_DONE, step)
+    if _is_held(table, row) and room_to_reply(control, facts) > 0:
+        held_at = _record_held(table, row)
+        _tell(control, k2h, table, facts, host, scratch, row, _HELD, held_at)
+    if _is_held_at(table, row) and room_to_reply(control, facts) > 0:
+        _record_held_at(table, row)
+        _tell(control, k2h, table, facts, host, scratch, row, _HELD_AT, 0)
 
 
 @inner
@@ -153,20 +175,7 @@ def _slice(
     # the actor that a job is about, while the job runs.
     if table[row, layout.C_EXISTS] == 0:
         return NEVER
-    if (
-        table[row, layout.C_BUDGET] == 0
-        and table[row, layout.C_REPLY_DUE] != 0
-        and room_to_reply(control, facts) > 0
-    ):
-        table[row, layout.C_REPLY_DUE] = 0
-        step = table[row, layout.C_STEP]
-        _tell(control, k2h, table, facts, host, scratch, row, _BUDGET_DONE, step)
-    if _is_held(table, row) and room_to_reply(control, facts) > 0:
-        held_at = _record_held(table, row)
-        _tell(control, k2h, table, facts, host, scratch, row, _HELD, held_at)
-    if _is_held_at(table, row) and room_to_reply(control, facts) > 0:
-        _record_held_at(table, row)
-        _tell(control, k2h, table, facts, host, scratch, row, _HELD_AT, 0)
+    tell_what_is_due(control, k2h, table, facts, host, scratch, row)
     if table[row, layout.C_NEXT] != 0 and table[row, layout.C_LINK_COUNT] == 0:
         return NEVER  # it steps with the one that leads its group
     begin = now_ns(scratch)
@@ -238,6 +247,7 @@ def run_leader(
                 host,
                 scratch,
                 args,
+                _DRAIN,
             )
             busy = busy or handled != 0
             if handled < 0 or load_acquire(control, layout.STOP) != 0:

@@ -1,0 +1,103 @@
+"""How a grid is divided along its first axis: parts with halos, and what goes from one to another."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ringnb.actors.base import Actor
+from ringnb.actors.checks import state_of
+from ringnb.actors.locality import Locality
+from ringnb.errors import NotDecomposable
+
+__all__ = ["Slab", "best_halo", "divide", "largest_halo", "part_of"]
+
+_FEWEST_ROWS = 3  # of a grid, along any axis
+_MOST_STEPS = 64  # that parts take from one exchange to the next
+
+
+class Slab(NamedTuple):
+    """The rows of a part: its own, and halos that are copies of its neighbours' rows."""
+
+    first: int  # own row in the whole grid
+    rows: int  # own
+    above: int  # rows of the halo before the own ones
+    below: int
+    steps: int  # that the own rows are right for after an exchange
+
+    @property
+    def held(self) -> int:
+        """Rows that the part has in its memory."""
+        return self.above + self.rows + self.below
+
+
+def largest_halo(rows: int, parts: int, reach: int) -> int:
+    """Return for how many steps halos can be at most; 0 if so many parts are too many."""
+    fewest = rows // parts
+    if parts == 1:
+        return _MOST_STEPS
+    if fewest < _FEWEST_ROWS:
+        return 0
+    return min(_MOST_STEPS, fewest // reach) if reach else _MOST_STEPS
+
+
+def best_halo(rows: int, parts: int, reach: int, exchange_s: float, step_s: float) -> int:
+    """Return for how many steps halos are best, with what an exchange and a step of a part take.
+
+    Halos of k steps cost an exchange every k steps, and 2 k `reach` rows more in each step: together
+    that is least where both are the same.
+    """
+    most = largest_halo(rows, parts, reach)
+    row_s = step_s / max(1, rows // parts)
+    if not reach or row_s <= 0:
+        return most
+    return min(most, max(1, round(math.sqrt(exchange_s / (2 * reach * row_s)))))
+
+
+def divide(actor: Actor, locality: Locality, parts: int, halo: int) -> list[Slab]:
+    """Return the rows of each part, with halos for so many steps; NotDecomposable if they do not fit."""
+    rows, margin = actor.shape[0], halo * locality.reach
+    most = largest_halo(rows, parts, locality.reach)
+    if halo > most:
+        msg = (
+            f"{actor.kernel_type} of {rows} rows cannot be divided into {parts} parts with halos for "
+            f"{halo} steps of {locality.reach} rows: a part has {rows // parts} rows, and its halos "
+            f"come from its neighbours alone. {'halo=' + str(most) if most else 'Fewer parts'} may do"
+        )
+        raise NotDecomposable(msg)
+    cuts = [rows * i // parts for i in range(parts + 1)]
+    slabs = []
+    for i, (first, end) in enumerate(itertools.pairwise(cuts)):
+        inner = margin if parts > 1 else 0
+        above = inner if i > 0 or locality.joined else 0
+        below = inner if i < parts - 1 or locality.joined else 0
+        slabs.append(Slab(first, end - first, above, below, halo))
+    return slabs
+
+
+def part_of(actor: Actor, rows: int) -> Actor:
+    """Return an actor like this one with another number of rows, and zeros to start from."""
+    part = copy.copy(actor)
+    vars(part)["_shape"] = (rows, *actor.shape[1:])
+    params = actor.start_params()
+    vars(part)["start"] = lambda _slot=0: state_of(part, np.zeros)
+    vars(part)["start_params"] = lambda _slot=0: dict(params)
+    return part
+
+
+def stretches(first: int, count: int, rows: int) -> list[tuple[int, int]]:
+    """Return rows that may lie across the edge of a grid as (first, last + 1) of each stretch."""
+    first %= rows
+    if first + count <= rows:
+        return [(first, first + count)]
+    return [(first, rows), (0, first + count - rows)]
+
+
+def fields_of(levels: Sequence[Any]) -> list[Any]:
+    """Return the arrays ``(*grid)`` of all fields, level by level."""
+    return [field for level in levels for field in level]

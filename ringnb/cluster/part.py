@@ -1,0 +1,183 @@
+"""On a worker: a part of a divided actor, with a kernel of its own, and its neighbours.
+
+Its thread does what the coordinator says, `ringnb.cluster.parts`, and ends when that hangs up. Parts
+exchange halos with their neighbours among themselves, every few steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, final
+
+from ringnb.actors.base import Actor
+from ringnb.cluster.division import Slab, fields_of, part_of
+from ringnb.cluster.wire import Wire, accept, connect
+from ringnb.errors import RingnbError
+from ringnb.kernel.client import KernelClient
+from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.messages.commands import Command
+
+__all__ = ["Part", "serve_part"]
+
+_ENDLESS = 2**62
+_STEP_S = 30.0  # for the kernel to take a command, not to carry it out
+
+
+def serve_part(
+    listener: socket.socket,
+    secret: bytes,
+    actor: Actor,
+    width: int,
+    stopping: Callable[[], bool],
+) -> None:
+    """Be a part of an actor for the coordinator that connects, until that hangs up."""
+    part = None
+    wire = None
+    try:
+        wire = accept(listener, secret, "coordinator", stopping)
+        part = Part(actor, width, listener, secret, stopping)
+        while not stopping():
+            part.obey(wire, wire.receive())
+    except Exception as error:  # noqa: BLE001 - whatever it is, the coordinator is told
+        if wire is not None:
+            said = (
+                str(error) if isinstance(error, RingnbError) else f"{type(error).__name__}: {error}"
+            )
+            with contextlib.suppress(RingnbError):  # it may have hung up, as it does at the end
+                wire.send({"failed": said})
+    finally:
+        listener.close()
+        if part is not None:
+            part.close()
+        if wire is not None:
+            wire.close()
+
+
+@final
+class Part:
+    """Some rows of an actor, which this worker steps. One thread."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        width: int,
+        listener: socket.socket,
+        secret: bytes,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._whole, self._width, self._stopping = actor, width, stopping
+        self._listener, self._secret = listener, secret
+        self._kernel: CpuKernel | None = None
+        self._client: KernelClient
+        self._slab: Slab
+        self._margin = 0
+        self._wires: list[tuple[int, Wire, bool]] = []  # number, and whether it leads down
+        self._fresh = 0  # steps that the halos are good for
+        self._exchange_ns = 0
+
+    def obey(self, wire: Wire, message: dict[str, Any]) -> None:
+        """Carry out what the coordinator says, and answer."""
+        what = message.pop("do")
+        if what == "load":
+            self._load(wire, **message)
+        elif what == "step":
+            began = time.perf_counter_ns()
+            self._exchange_ns = 0
+            self._step(int(message["count"]))
+            took = time.perf_counter_ns() - began
+            wire.send({"exchange_ns": self._exchange_ns, "step_ns": took - self._exchange_ns})
+        elif what == "collect":
+            own = slice(self._slab.above, self._slab.above + self._slab.rows)
+            wire.send({}, (field[own] for field in self._fields()))
+        elif what == "join":
+            self._join(**message)
+            wire.send({})
+        else:
+            self._shape(Slab(*message["slab"]), int(message["margin"]))
+            wire.send({})
+
+    def _join(self, up: int | None, down: tuple[int, str, int] | None) -> None:
+        """Connect with the parts before and behind, by the numbers of the wires to them."""
+        if down is not None:
+            wire, host, port = down
+            to = connect((host, port), self._secret, f"wire {wire}", self._stopping)
+            self._wires.append((wire, to, True))
+        if up is not None:
+            of = accept(self._listener, self._secret, f"wire {up}", self._stopping)
+            self._wires.append((up, of, False))
+        # All parts go over the wires in one order, else each could wait for the next for ever; those of
+        # even numbers first, which can be used at the same time.
+        self._wires.sort(key=lambda one: (one[0] % 2, one[0]))
+
+    def _shape(self, slab: Slab, margin: int) -> None:
+        if self._kernel is not None:
+            self._kernel.stop("the part gets other rows")
+            self._kernel.release()
+        self._slab, self._margin = slab, margin
+        kernel = CpuKernel([part_of(self._whole, slab.held)], lanes=1, width=self._width)
+        kernel.launch()
+        self._kernel, self._client = kernel, KernelClient(kernel)
+        self._fresh = 0
+
+    def _fields(self) -> list[Any]:
+        """Return the arrays of all stored fields: the part is paused."""
+        assert self._kernel is not None
+        return fields_of(self._kernel.levels_at_rest(0)[: self._whole.levels])
+
+    def _load(self, wire: Wire, step: int, params: list[float]) -> None:
+        kernel = self._kernel
+        assert kernel is not None
+
+        def fill() -> tuple[tuple[int], None]:
+            """Receive the state where RESTORE takes it from."""
+            wire.take(fields_of(kernel.restore_buffer(0)))
+            kernel.params_buffer(0)[: len(params)] = params
+            return (step,), None
+
+        self._client.load(0, Command.RESTORE, fill)
+        self._fresh = self._slab.steps if self._wires else _ENDLESS
+
+    def _step(self, count: int) -> None:
+        kernel = self._kernel
+        assert kernel is not None
+        while count:
+            if not self._fresh:
+                self._exchange()
+            some = min(count, self._fresh)
+            target = self._client.call(0, Command.RUN_STEPS, (some,), timeout_s=_STEP_S).value
+            self._client.wait_until(partial(_is_at, kernel, target), None)
+            self._fresh -= some
+            count -= some
+
+    def _exchange(self) -> None:
+        """Send the rows at the edges to the neighbours, and take theirs into the halos."""
+        began = time.perf_counter_ns()
+        slab, fields = self._slab, self._fields()
+        margin, end = self._margin, slab.above + slab.rows
+        for _, wire, is_down in self._wires:
+            if is_down:
+                wire.send({}, (field[end - margin : end] for field in fields))
+                wire.receive()
+                wire.take(field[end : end + margin] for field in fields)
+            else:
+                wire.receive()
+                wire.take(field[:margin] for field in fields)
+                wire.send({}, (field[margin : 2 * margin] for field in fields))
+        self._fresh = slab.steps
+        self._exchange_ns += time.perf_counter_ns() - began
+
+    def close(self) -> None:
+        """Hang up, and end the kernel."""
+        for _, wire, _ in self._wires:
+            wire.close()
+        if self._kernel is not None:
+            self._kernel.stop("the part was ended")
+            self._kernel.release()
+
+
+def _is_at(kernel: CpuKernel, step: int) -> bool:
+    return kernel.counters(0).step >= step

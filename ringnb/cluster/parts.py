@@ -1,0 +1,137 @@
+"""The coordinator of a divided actor: has its parts stepped, brings its state together, hands it out."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from ringnb.actors.base import Actor
+from ringnb.actors.locality import Locality
+from ringnb.cluster.division import (
+    Slab,
+    best_halo,
+    divide,
+    fields_of,
+    largest_halo,
+    stretches,
+)
+from ringnb.cluster.wire import Wire, connect
+from ringnb.kernel.stepper import Stepper
+
+__all__ = ["Parts"]
+
+_TRIED_HALO, _TRIED_BLOCKS = 8, 6
+Places = Callable[[int, bytes], Sequence[tuple[str, int]]]
+
+
+@final
+class Parts(Stepper):
+    """The parts of one actor.
+
+    ``places(parts, secret)`` starts as many parts, and returns where each listens. ``halo`` is the
+    number of steps between two exchanges; None: what is best by a measurement of both.
+    """
+
+    def __init__(
+        self, places: Places, parts: int, locality: Locality, halo: int | None = None
+    ) -> None:
+        self._places, self._parts = places, parts
+        self._locality, self.halo = locality, halo
+        self._wires: list[Wire] = []
+        self._slabs: list[Slab] = []
+        self._actor: Actor
+        self._lock = threading.Lock()  # of the wires as a list
+
+    def open(self, actor: Actor, stopping: Callable[[], bool]) -> None:
+        """Start the parts and connect them with each other."""
+        self._actor = actor
+        secret = secrets.token_bytes(32)  # parts of an earlier coordinator know another one
+        try:
+            places = self._places(self._parts, secret)
+            for place in places:
+                wire = connect(place, secret, "coordinator", stopping)
+                with self._lock:
+                    self._wires.append(wire)
+            self._join(places)
+            if self.halo is None:
+                self.halo = self._measured()
+            self._shape(self.halo)
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self, places: Sequence[tuple[str, int]]) -> None:
+        """Have each part connect with the next, and the last with the first where edges are joined."""
+        n = self._parts
+        last = n if self._locality.joined else n - 1  # as many wires
+        if n > 1 and self._locality.reach:
+            for i, wire in enumerate(self._wires):
+                down = (i, *places[(i + 1) % n]) if i < last else None
+                up = (i - 1) % n if (i - 1) % n < last else None
+                wire.send({"do": "join", "up": up, "down": down})
+            self._answers()
+
+    def _shape(self, halo: int) -> None:
+        self._slabs = divide(self._actor, self._locality, self._parts, halo)
+        margin = halo * self._locality.reach
+        for wire, slab in zip(self._wires, self._slabs, strict=True):
+            wire.send({"do": "shape", "slab": list(slab), "margin": margin})
+        self._answers()
+
+    def _measured(self) -> int:
+        """Return the best halo by what an exchange and a step take, of zeros."""
+        actor, reach = self._actor, self._locality.reach
+        rows = actor.shape[0]
+        most = largest_halo(rows, self._parts, reach)
+        if self._parts == 1 or not reach or most <= 1:
+            return max(1, most)
+        halo = min(_TRIED_HALO, most)
+        self._shape(halo)
+        taken = []
+        for _ in range(_TRIED_BLOCKS):
+            # What a part has to start with are zeros; the state comes later.
+            self._tell({"do": "step", "count": halo})
+            taken.append(self._answers())
+        exchange_ns = min(max(one["exchange_ns"] for one in each) for each in taken)
+        step_ns = min(max(one["step_ns"] for one in each) for each in taken) / halo
+        return best_halo(rows, self._parts, reach, exchange_ns / 1e9, step_ns / 1e9)
+
+    def load(self, levels: Any, params: Any, step: int) -> None:
+        """Send each part its rows, and those of its halos."""
+        fields = fields_of(levels[: self._actor.levels])
+        rows, names = self._actor.shape[0], len(self._actor.params)
+        message = {"do": "load", "step": step, "params": params[:names].tolist()}
+        for wire, slab in zip(self._wires, self._slabs, strict=True):
+            lines = stretches(slab.first - slab.above, slab.held, rows)
+            wire.send(message, (field[a:b] for field in fields for a, b in lines))
+
+    def step(self, count: int) -> None:
+        """Have all parts take steps, and wait for them."""
+        self._tell({"do": "step", "count": count})
+        self._answers()
+
+    def collect(self, levels: Any) -> None:
+        """Bring the rows of all parts together."""
+        fields = fields_of(levels[: self._actor.levels])
+        self._tell({"do": "collect"})
+        for wire, slab in zip(self._wires, self._slabs, strict=True):
+            wire.receive()
+            wire.take(field[slab.first : slab.first + slab.rows] for field in fields)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        for wire in self._wires:
+            wire.send(message)
+
+    def _answers(self) -> list[dict[str, Any]]:
+        return [wire.receive() for wire in self._wires]
+
+    def close(self) -> None:
+        """Hang up; the parts end."""
+        with self._lock:
+            wires, self._wires = self._wires, []
+        for wire in wires:
+            with contextlib.suppress(OSError):
+                wire.close()

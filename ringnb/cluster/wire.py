@@ -1,0 +1,157 @@
+"""A socket between the coordinator of a divided actor and a part of it, or between two parts.
+
+A message is a line of JSON; arrays follow it as they lie in memory, and their receiver knows how long
+they are. Who connects shows that it knows the secret of this division, which came to both over the
+cluster's own connections. What follows is neither encrypted nor signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringnb.errors import ClusterUnavailable
+
+__all__ = ["Wire", "accept", "connect", "listen"]
+
+_POLL_S = 0.05  # so often who waits looks whether it is still to
+_GREETING_S = 5.0
+_TAG_BYTES = 32
+_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a machine that has gone
+_LENGTH = struct.Struct("<I")
+
+
+def _tag(secret: bytes, role: str) -> bytes:
+    return hmac.digest(secret, role.encode(), "sha256")
+
+
+def listen(host: str) -> socket.socket:
+    """Return a socket that listens at a free port of one of this machine's addresses."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.bind((host, 0))
+    listener.listen(16)
+    return listener
+
+
+def connect(place: tuple[str, int], secret: bytes, role: str, stopping: Callable[[], bool]) -> Wire:
+    """Return a wire to who listens there, in a role; ClusterUnavailable if nobody does."""
+    try:
+        plain = socket.create_connection(place, timeout=_GREETING_S)
+    except OSError as error:
+        msg = f"a part at {place[0]}:{place[1]} of the divided actor cannot be reached ({error})"
+        raise ClusterUnavailable(msg) from error
+    wire = Wire(plain, f"{place[0]}:{place[1]}", stopping)
+    wire.write(memoryview(_tag(secret, role)))
+    return wire
+
+
+def accept(
+    listener: socket.socket,
+    secret: bytes,
+    role: str,
+    stopping: Callable[[], bool],
+    limit: int = 600,
+) -> Wire:
+    """Return a wire from who connects in a role; ClusterUnavailable if nobody does in `limit` looks."""
+    listener.settimeout(_POLL_S)
+    for _ in range(limit):
+        if stopping():
+            break
+        try:
+            plain, address = listener.accept()
+        except TimeoutError:
+            continue
+        plain.settimeout(_GREETING_S)
+        tag = b""
+        with contextlib.suppress(OSError):  # a stranger
+            while len(tag) < _TAG_BYTES and (got := plain.recv(_TAG_BYTES - len(tag))):
+                tag += got
+        if hmac.compare_digest(tag, _tag(secret, role)):
+            return Wire(plain, f"{address[0]}:{address[1]}", stopping)
+        plain.close()
+    msg = f"nobody has connected as {role} of the divided actor"
+    raise ClusterUnavailable(msg)
+
+
+@final
+class Wire:
+    """One end. It has one reader and one writer at a time, and any thread may close it."""
+
+    def __init__(self, plain: socket.socket, peer: str, stopping: Callable[[], bool]) -> None:
+        self._socket, self._peer, self._stopping = plain, peer, stopping
+        plain.settimeout(_POLL_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if (option := getattr(socket, name, None)) is not None:  # Linux, and others in part
+                plain.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def send(self, message: dict[str, Any], arrays: Iterable[npt.NDArray[Any]] = ()) -> None:
+        """Send a message, and contiguous arrays behind it."""
+        text = json.dumps(message).encode()
+        self.write(memoryview(_LENGTH.pack(len(text)) + text))
+        for array in arrays:
+            self.write(_bytes_of(array))
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next message."""
+        head = bytearray(_LENGTH.size)
+        self.read(memoryview(head))
+        text = bytearray(_LENGTH.unpack(head)[0])
+        self.read(memoryview(text))
+        message: dict[str, Any] = json.loads(text)
+        if "failed" in message:
+            raise ClusterUnavailable(message["failed"])
+        return message
+
+    def take(self, arrays: Iterable[npt.NDArray[Any]]) -> None:
+        """Receive into contiguous arrays."""
+        for array in arrays:
+            self.read(_bytes_of(array))
+
+    def write(self, view: memoryview) -> None:
+        """Send bytes."""
+        self._carry(view, self._socket.send)
+
+    def read(self, view: memoryview) -> None:
+        """Receive as many bytes as fit."""
+        self._carry(view, self._socket.recv_into)
+
+    def _carry(self, view: memoryview, carry: Callable[[memoryview], int]) -> None:
+        at = 0
+        while at < len(view):
+            try:
+                done = carry(view[at:])
+            except TimeoutError:
+                if self._stopping():
+                    msg = "the divided actor was ended"
+                    raise ClusterUnavailable(msg) from None
+                continue
+            except OSError as error:
+                raise self._lost(str(error)) from error
+            if not done:
+                raise self._lost("it hung up")
+            at += done
+
+    def _lost(self, why: str) -> ClusterUnavailable:
+        return ClusterUnavailable(f"a part of the divided actor was lost: {self._peer}: {why}")
+
+    def close(self) -> None:
+        """Hang up: who waits at the other end, and who waits at this one, is told."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    assert array.flags.c_contiguous, "rows of a grid lie one behind the other"
+    return array.reshape(-1).view(np.uint8).data

@@ -1,0 +1,216 @@
+"""Parts of an actor compute what the whole computes, bit for bit. The parts are threads here."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import waiting
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ringnb as rn
+from ringnb.actors.locality import Locality, locality_of
+from ringnb.actors.torus import wrap
+from ringnb.cluster.division import best_halo, divide, largest_halo, stretches
+from ringnb.cluster.part import serve_part
+from ringnb.cluster.parts import Parts
+from ringnb.cluster.wire import accept, connect, listen
+from ringnb.errors import ClusterUnavailable, NotDecomposable
+
+
+def forth(now, then, params, step, y, x):
+    ny = now.shape[1]
+    then[0, y, x] = now[0, wrap(y - 2, ny), x] * 0.5 + now[0, y, x] * 0.25
+    then[1, y, x] = now[1, wrap(y + 1, ny), x]
+
+
+def back(now, then, params, step, y, x):
+    then[0, y, x] = now[0, wrap(y + 1, now.shape[1]), x] + then[0, y, x] * 0.125
+    then[1, y, x] = now[1, y, x] + (1 if now[0, y, x] > params[0] else step % 3)
+
+
+RNG = np.random.default_rng(0)
+MODELS = {
+    "wave": rn.actors.Wave2D((40, 24)),
+    "wave3": rn.actors.Wave3D((36, 8, 8)),
+    "heat": rn.actors.Heat2D((37, 24)),
+    "gray_scott": rn.actors.GrayScott((38, 24)),
+    "life": rn.actors.Life((35, 24)),
+    "two_stages": rn.actors.CellActor(
+        stages=[forth, back],
+        shape=(100, 6),
+        fields={"a": "float64", "b": "int32"},
+        params={"least": 0.5},
+        start={"a": RNG.random((100, 6)), "b": RNG.integers(0, 9, (100, 6))},
+    ),
+}
+
+
+class Threads:
+    """The parts of actors, on threads of this process; the threads can be looked at."""
+
+    def __init__(self, actor):
+        self.actor, self.threads = actor, []
+        self.lost = threading.Event()  # set: all parts end
+
+    def __call__(self, parts, secret):
+        places = []
+        for _ in range(parts):
+            listener = listen("127.0.0.1")
+            places.append(listener.getsockname())
+            arguments = (listener, secret, self.actor, 1, self.lost.is_set)
+            thread = threading.Thread(target=serve_part, args=arguments, daemon=True)
+            thread.start()
+            self.threads.append(thread)
+        return places
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def config(folder):
+    return rn.CheckpointConfig(storage_path=folder / "s.zarr", enabled=False, on_close=False)
+
+
+def bits_of(state):
+    return {name: (np.asarray(state[name]).tobytes(), state.step) for name in state}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What each model is after some steps, changes and steps, undivided."""
+    found = {}
+    for name, actor in MODELS.items():
+        folder = tmp_path_factory.mktemp("whole")
+        with rn.Session(actor, config=config(folder), lanes=1, width=1) as session:
+            found[name] = live_through(session)
+    return found
+
+
+def live_through(session):
+    """Take a session through what can be done with it; return what was to be seen of it."""
+    actor = session.actors[0]
+    seen = []
+    for steps in (1, 13, 26):
+        session.run_steps(0, steps)
+        session.inject(0, tuple(n // 2 for n in actor.shape), 0.25)
+        seen.append(bits_of(session.state(0)))
+    field, params = actor.stored_fields[0], session.params(0)
+    if "dt" not in params and params:
+        name, value = next(iter(params.items()))
+        session.set_params(0, **{name: value / 2})
+    rows = rn.Region(field, slice(1, 3))
+    seen.append(session.read_region(0, rows).tobytes())
+    session.write_region(0, rows, 0)
+    session.run_steps(0, 9)
+    kept = session.snapshot(0)
+    session.run_steps(0, 7)
+    seen.append(bits_of(session.state(0)))
+    session.restore(0, kept)
+    session.run_steps(0, 7)
+    seen.append(bits_of(session.state(0)))
+    assert seen[-1] == seen[-2]
+    return seen
+
+
+@settings(max_examples=settings.default.max_examples // 2)
+@given(st.sampled_from(sorted(MODELS)), st.integers(1, 4), st.none() | st.integers(1, 8))
+def test_parts_are_bit_equal_to_the_whole(whole, tmp_path_factory, name, parts, halo):
+    actor = MODELS[name]
+    locality = locality_of(actor)
+    if halo is not None:
+        halo = min(halo, largest_halo(actor.shape[0], parts, locality.reach))
+    threads = Threads(actor)
+    stepper = Parts(threads, parts, locality, halo)
+    folder = tmp_path_factory.mktemp("parts")
+    with rn.Session(actor, backend=stepper, config=config(folder)) as session:
+        assert live_through(session) == whole[name]
+        assert session.backend == "cpu"
+    threads.join()
+
+
+def test_a_divided_actor_runs_freely_is_held_and_keeps_a_pace(tmp_path):
+    actor = MODELS["heat"]
+    threads = Threads(actor)
+    stepper = Parts(threads, 2, locality_of(actor), 3)
+    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+        session.snapshot_every(50)
+        session.resume()
+        waiting.until(lambda: session.statistics().completed >= 2)
+        session.pause()
+        assert all(e.step % 50 == 0 for e in session.manager.history(0))
+        session.snapshot_every(None)
+        session.set_pace(1000.0)
+        first = session.current_step(0)
+        assert session.run_steps(0, 20) == first + 20
+        assert session.snapshot(0, at=first + 20).step == first + 20
+    threads.join()
+
+
+def test_parts_that_are_lost_end_the_kernel_and_say_so(tmp_path):
+    actor = MODELS["heat"]
+    threads = Threads(actor)
+    stepper = Parts(threads, 2, locality_of(actor), 3)
+    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+        session.run_steps(0, 10)
+        kept = session.snapshot(0)
+        session.resume()
+        threads.lost.set()
+        waiting.until(lambda: not session.kernel.alive)
+        with pytest.raises(rn.KernelStopped, match="part of the divided actor was lost"):
+            session.current_step(0)
+        threads.join()
+        threads.lost.clear()
+        with session.remake() as again:  # other parts
+            assert again.restore(0, kept.name) == 10
+            assert again.run_steps(0, 10) == 20
+
+
+def test_only_who_knows_the_secret_is_let_in():
+    listener = listen("127.0.0.1")
+    place = listener.getsockname()
+    strangers = [connect(place, b"another", "coordinator", lambda: False) for _ in range(2)]
+    strangers.append(connect(place, b"secret", "wire 1", lambda: False))
+    friend = connect(place, b"secret", "coordinator", lambda: False)
+    wire = accept(listener, b"secret", "coordinator", lambda: False)
+    friend.send({"hello": 1})
+    assert wire.receive() == {"hello": 1}
+    friend.close()
+    with pytest.raises(ClusterUnavailable, match="hung up"):
+        wire.receive()
+    for one in (*strangers, wire):
+        one.close()
+    with pytest.raises(ClusterUnavailable, match="nobody"):
+        accept(listener, b"secret", "coordinator", lambda: False, limit=1)
+    listener.close()
+    with pytest.raises(ClusterUnavailable, match="cannot be reached"):
+        connect(place, b"secret", "coordinator", lambda: False)
+
+
+@given(st.integers(3, 500), st.integers(1, 9), st.integers(0, 5), st.integers(1, 70), st.booleans())
+def test_own_rows_are_all_rows_and_halos_are_a_neighbours(rows, parts, reach, halo, joined):
+    actor = rn.actors.Heat2D((rows, 3))
+    if halo > largest_halo(rows, parts, reach):
+        with pytest.raises(NotDecomposable, match="cannot be divided into"):
+            divide(actor, Locality(reach, joined), parts, halo)
+        return
+    slabs = divide(actor, Locality(reach, joined), parts, halo)
+    assert [row for s in slabs for row in range(s.first, s.first + s.rows)] == list(range(rows))
+    for slab in slabs:
+        assert max(slab.above, slab.below) <= min(s.rows for s in slabs) or parts == 1
+        held = [
+            r for a, b in stretches(slab.first - slab.above, slab.held, rows) for r in range(a, b)
+        ]
+        assert held == [(slab.first - slab.above + i) % rows for i in range(slab.held)]
+
+
+def test_the_best_halo_takes_as_long_for_rows_as_for_the_exchange():
+    # A part of 500 rows: a row takes 1 us, an exchange 200 us; 10 steps of 20 rows more take as long.
+    assert best_halo(1000, 2, 1, 200e-6, 500e-6) == 10
+    assert best_halo(1000, 2, 2, 200e-6, 500e-6) == 7
+    assert best_halo(16, 2, 1, 1.0, 1e-6) == largest_halo(16, 2, 1) == 8
+    assert best_halo(1000, 2, 0, 1.0, 1.0) == largest_halo(1000, 2, 0)
