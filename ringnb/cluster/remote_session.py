@@ -283,6 +283,19 @@ class RemoteSession:
             return f"The run {self.name!r} answers slowly: up to {most_s:g} s for a refresh"
         return ""
 
+    @property
+    def unheard(self) -> str:
+        """Why what is known of the session is old, in a sentence; "" if the last glance was answered."""
+        return self.connection if self._trouble else ""
+
+    @property
+    def place(self) -> str:
+        """Its machine, and how soon it answers: what panels show at their head."""
+        if self._trouble:
+            return f"{self._last.machine} \N{MIDDLE DOT} no answer"
+        most_ms = 2.0 ** max(0, math.ceil(math.log2(max(1e-3, 1e3 * self._delay_s))))
+        return f"{self._last.machine} \N{MIDDLE DOT} within {most_ms:g} ms"
+
     # -- stepping and snapshots ------------------------------------------------------------------
 
     def run_steps(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from .driver import PATIENCE_MS, chromium, missing
@@ -69,9 +68,3 @@ def notebook(page, lab_server):
     yield Notebook(page, lab_server)
     lab_server.end_sessions()
     lab_server.reset_settings()
-
-
-@pytest.fixture
-def cockpit_notebook():
-    """The notebook that Voila renders."""
-    return nbformat.read(HERE.parents[1] / "notebooks" / "cockpit.ipynb", as_version=4)

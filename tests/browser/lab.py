@@ -62,7 +62,7 @@ class Notebook:
 
     def __init__(self, page: Page, server: Server) -> None:
         self.page = page
-        self._server = server
+        self.server = server
         self.name = ""
 
     def open(self, cells: Sequence[str], *, prepared: Path | None = None) -> None:
@@ -75,8 +75,8 @@ class Notebook:
             )
         else:
             book = nbformat.read(prepared, as_version=4)
-        nbformat.write(book, self._server.root / self.name)
-        (self._server.root / END).unlink(missing_ok=True)
+        nbformat.write(book, self.server.root / self.name)
+        (self.server.root / END).unlink(missing_ok=True)
         self.show()
 
     def show(self, *, kernel: bool = True) -> None:
@@ -86,7 +86,7 @@ class Notebook:
                 "**/api/sessions*",
                 lambda route: None if route.request.method == "POST" else route.continue_(),
             )
-        self.page.goto(f"{self._server.url}/lab/tree/{self.name}?reset")
+        self.page.goto(f"{self.server.url}/lab/tree/{self.name}?reset")
         if kernel:
             self.wait_idle()
         else:
@@ -140,7 +140,7 @@ class Notebook:
     def start(self, index: int) -> None:
         """Run a cell of `cells.BUSY`, and return as soon as the kernel is busy with it."""
         # The page cannot tell: to it the kernel is idle again once a message of a panel was served.
-        begun = self._server.root / BEGUN
+        begun = self.server.root / BEGUN
         begun.unlink(missing_ok=True)
         self.page.evaluate(_RUN, [index, False])
         until(begun.exists)
@@ -151,7 +151,7 @@ class Notebook:
 
     def end_busy(self, index: int) -> None:
         """Let a cell of `cells.BUSY` end, and wait for that."""
-        (self._server.root / END).touch()
+        (self.server.root / END).touch()
         self.wait_end(index)
 
     def wait_end(self, index: int) -> None:

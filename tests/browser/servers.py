@@ -35,9 +35,12 @@ class Server:
         The directory that it serves.
     settings : Path
         JupyterLab's user settings.
+    pid : int
+        Its process, once that was started.
     """
 
     def __init__(self, url: str, root: Path, settings: Path) -> None:
+        self.pid = 0
         self.url = url
         self.root = root
         self.settings = settings
@@ -56,6 +59,12 @@ class Server:
             except HTTPError as error:
                 if error.code != 404:  # gone by itself
                     raise
+
+    def kill_kernels(self) -> None:
+        """Kill the process of every kernel, of which the page is told nothing."""
+        for child in psutil.Process(self.pid).children(recursive=True):
+            if "ipykernel_launcher" in child.cmdline():
+                child.kill()
 
     def set(self, plugin: str, **values: Any) -> None:
         """Write a plugin's user settings, which the next page that is opened reads."""
@@ -105,6 +114,7 @@ def _serve(
             stdout=out,
             stderr=subprocess.STDOUT,
         )
+        server.pid = process.pid
         try:
             _wait_until_ready(server.url + ready, process, log)
             yield server

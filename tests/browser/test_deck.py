@@ -9,6 +9,7 @@ import pytest
 from . import cells
 from .driver import expect
 from .lab import line_of, panel_in, screenshot
+from .loads import MANY_CHECKPOINTS, moves_and_pans, open_cell
 
 SHOW = 'display(session.panel("timeline"), session.panel("field"))'
 FIVE = cells.STORED.replace("range(3)", "range(5)")
@@ -162,67 +163,17 @@ def test_commits_do_not_move_a_playhead_that_looks_back_and_newest_follows_again
     expect(line_of(timeline)).to_contain_text("There is no replay of the steps between")
 
 
-_MANY = """
-import tempfile, numpy as np, ringnb as rn, ringnb.panels
-from ringnb.testing.storages import make_snapshot
-path = tempfile.mkdtemp() + "/many.zarr"
-storage, before = rn.ZarrStorage(path, durable=False), None
-for i in range(10_000):
-    made = make_snapshot(
-        step=100 * i, kernel_id="life_0", kernel_type="life", actor_slot=0, run="a" * 16,
-        name_prefix="checkpoint", parent_id=before, fields={"alive": np.zeros((8, 8), np.uint8)},
-    )
-    storage.save(f"checkpoint_0_step_{100 * i}", made)
-    before = made.id
-storage.close()
-config = rn.CheckpointConfig(storage_path=path, enabled=False, max_snapshots=0)
-session = rn.Session(rn.actors.Life((8, 8)), config=config)
-"""
-_MOVES = """(svg) => {
-  const took = [];
-  for (let i = 0; i < 60; i++) {
-    const began = performance.now();
-    svg.dispatchEvent(new KeyboardEvent("keydown", { key: i % 3 ? "PageUp" : "ArrowLeft" }));
-    took.push(performance.now() - began);
-  }
-  return took.sort((a, b) => a - b);
-}"""
-_PANS = """async (svg) => {
-  const box = svg.getBoundingClientRect(), frames = [];
-  const zoom = { deltaY: -1, ctrlKey: true, clientX: box.x + box.width / 2, cancelable: true };
-  for (let i = 0; i < 8; i++) svg.dispatchEvent(new WheelEvent("wheel", zoom));
-  let before = 0;
-  for (let i = 0; i < 60; i++) {
-    const now = await new Promise(requestAnimationFrame);
-    if (before) frames.push(now - before);
-    before = now;
-    svg.dispatchEvent(new WheelEvent("wheel", { deltaX: 5, clientX: box.x, cancelable: true }));
-  }
-  return frames.sort((a, b) => a - b);
-}"""
-
-
 @pytest.mark.slow
 def test_ten_thousand_checkpoints(notebook, record_property):
-    notebook.open([_MANY, 'session.panel("timeline")'])
+    notebook.open([MANY_CHECKPOINTS, 'session.panel("timeline")'])
     notebook.run(0)
-    page = notebook.page
-    began = page.evaluate("() => Date.now()")
-    notebook.run(1)
+    opened_ms = open_cell(notebook, 1, ".rn-line .rn-bar")
     timeline = panel_in(notebook.output(1), "timeline")
-    expect(timeline.locator(".rn-bar").first).to_be_visible()
-    opened_ms = page.evaluate("() => Date.now()") - began
     counts = timeline.locator("svg .rn-count").all_text_contents()
     assert sum(int(text.replace(",", "")) for text in counts) == 10_000
     screenshot(timeline, "deck-ten-thousand")
-    line = timeline.locator("svg.rn-line")
-    moves_ms, frames_ms = line.evaluate(_MOVES), line.evaluate(_PANS)
+    found = {"opened_ms": opened_ms, **moves_and_pans(timeline)}
     assert timeline.get_by_role("button", name="Zoom out").get_attribute("aria-disabled") == "false"
-    found = {
-        "opened_ms": opened_ms,
-        "move_ms": round(moves_ms[len(moves_ms) // 2], 2),
-        "frame_ms": round(frames_ms[len(frames_ms) // 2], 1),
-    }
     record_property("ten_thousand", json.dumps(found))
     print(found)
     assert opened_ms < 1000 * SLOWER

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
-import nbformat
 import pytest
 
 from . import cells
@@ -13,8 +10,6 @@ from .driver import expect
 from .lab import line_of, panel_in, screenshot
 
 _FOCUSABLE = "button:visible, input:visible, select:visible, [tabindex='0']:visible"
-_COLOURS = """(canvas) => new Set(
-  canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size"""
 PLAIN = 'import ipywidgets; ipywidgets.Button(description="plain")'
 
 
@@ -74,31 +69,3 @@ def test_names_contrast_and_narrow_page(notebook, cockpit):
                     "nodes => nodes.map((node) => node.getBoundingClientRect().height)"
                 )
                 assert min(heights) >= 28, where  # as high as a button
-
-
-def test_voila(voila_server, page, cockpit_notebook):
-    nbformat.write(cockpit_notebook, voila_server.root / "cockpit.ipynb")
-    page.goto(f"{voila_server.url}/voila/render/cockpit.ipynb", timeout=60_000)
-    cockpit = panel_in(page, "cockpit")
-    expect(cockpit).to_be_visible(timeout=30_000)
-    timeline = panel_in(cockpit, "timeline")
-    timeline.get_by_role("button", name="Run", exact=True).click()
-    expect(cockpit.locator(".rn-state")).to_contain_text("Running")
-    timeline.get_by_role("button", name="Pause", exact=True).click()
-    expect(cockpit.locator(".rn-state")).to_contain_text("Standing")
-    timeline.get_by_role("button", name="Snapshot now", exact=True).click()
-    field = panel_in(cockpit, "field")
-    expect(field).to_contain_text("Stored")
-    box = field.locator(".rn-pic .rn-box")
-    expect(box).to_have_attribute("data-name", re.compile("^checkpoint_0_step_"))
-    assert box.locator("canvas.rn-pixels").evaluate(_COLOURS) > 10
-    cockpit.get_by_role("button", name="Disturb a cell").click()
-    box.click(position={"x": 50, "y": 60})
-    expect(line_of(cockpit)).to_contain_text(re.compile(r"Disturbed cell y \d+, x \d+ of actor 0"))
-    page.keyboard.press("Escape")
-    assert unnamed_controls(cockpit) == []
-    for width in (1280, 480):
-        page.set_viewport_size({"width": width, "height": 900})
-        screenshot(page, f"voila-{width}")
-        assert pale_texts(cockpit) == [], width
-        assert overflow(cockpit) == [], width

@@ -49,6 +49,7 @@ _COCKPIT = "cockpit"  # the key of the panel around all others
 _FIRST_TAB = "explore"  # that it shows
 _MOST_VIEWS = 16
 _STATE_S = 0.25  # between two states of a running actor on the page
+_SAME_S = 0.3  # so much may two readings of when something is due differ
 
 
 class SessionGone(Exception):
@@ -368,12 +369,15 @@ class Controller:
         self.display.put(self.board, beat=self._beat, life=state.life)
         if self._seen and not any(what for _, what in list(self._seen.values())):
             return
+        unheard = getattr(self._watched(), "unheard", "")
         self.display.put(
             self.board,
-            backend=state.backend,
+            backend=self._place(state, now),
+            unheard=bool(unheard),
+            due_at=self._due_at(state),
             chosen=self.choices.chosen,
             playhead=self._playhead(),
-            **self.switchboard.traits(),
+            **self.switchboard.traits(unheard),
         )
         a = state.actors[min(self.slot, len(state.actors) - 1)]
         shown = self.board.actor
@@ -398,6 +402,20 @@ class Controller:
                 **self._guard(state, a.slot),
             },
         )
+
+    def _place(self, state: SessionState, now: float) -> str:
+        """Return what runs the actors; if another process does also where, read with the beat."""
+        where = getattr(self._watched(), "place", "") if self._beat_at == now else None
+        if where is None:
+            return self.board.backend or state.backend
+        return f"{state.backend} \N{MIDDLE DOT} {where}" if where else state.backend
+
+    def _due_at(self, state: SessionState) -> float | None:
+        """Return when something is due: as long as nothing else happens the same, which is sent once."""
+        if state.due_s is None or state.ended or not state.config.enabled:
+            return None
+        new, shown = time.time() + state.due_s, self.board.due_at
+        return shown if shown is not None and abs(new - shown) < _SAME_S else new
 
     def why_unheard(self, state: SessionState, slot: int) -> str:
         """Return why an actor's lane would not answer; "" if it would. Any thread."""

@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from ringnb.panels.core.messages import Kind, MessageLog
-from ringnb.panels.core.widgets import Board, Hand
+from ringnb.panels.core.widgets import Board, Hand, button_state
 
 __all__ = ["Handler", "Switchboard"]
 
 Handler = Callable[[str, Mapping[str, Any]], None]
+_LOOKS = ("look.", "stage.")  # actions that need no live actor
 
 
 @final
@@ -67,10 +68,16 @@ class Switchboard:
         self.messages.settle(key, by)
         self._changed()
 
-    def traits(self) -> dict[str, Any]:
-        """Return what the board should show of this."""
+    def traits(self, unheard: str = "") -> dict[str, Any]:
+        """Return what the board should show of this.
+
+        ``unheard`` is why the session would not hear of anything: then only what looks can be used.
+        """
         with self._lock:
             flags = self._flags
+        if unheard:
+            off = button_state(disabled=True, why=unheard)
+            flags = {n: f if n.startswith(_LOOKS) else {**f, **off} for n, f in flags.items()}
         return {
             "messages": self.messages.in_line(),
             "flags": flags,

@@ -169,7 +169,9 @@ class Moments:
         missing = e is None
         unusable = e is None or not choices.sound(e)
         why = choices.why_unresolved("main") if missing else "This checkpoint is damaged"
-        off = button_state(state.ended or unusable, state.life if state.ended else why)
+        unheard = self._controller.why_unheard(state, self._controller.slot)
+        why_not = state.life if state.ended else unheard or why
+        off = button_state(state.ended or unusable or bool(unheard), why_not)
         if not state.has_kernel and e is not None:
             off = button_state(
                 True, f"{NO_KERNEL}. In a cell: step, state = rec.restore({e.name!r})"

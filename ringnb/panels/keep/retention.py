@@ -72,7 +72,8 @@ class RetentionPanel(Panel):
         self._pruned: list[PrunedRun] = []
         self._disk_at = -_DISK_S
         self._usage: tuple[int, int] | None = None  # bytes in all, and free
-        self._own: deque[tuple[float, int]] = deque()
+        self._own: deque[tuple[float, int]] = deque()  # when, and the store's bytes
+        self._rate = 0.0  # bytes per second
         self._forecast_of: object = None
         self.sheet = Sheet(board=controller.board, hand=controller.hand)
         for name, handler in (
@@ -247,7 +248,9 @@ class RetentionPanel(Panel):
             usage = shutil.disk_usage(folders[0]) if folders else None
         except (SessionGone, OSError):
             return
-        self._usage = None if usage is None else (usage.total, usage.free)
+        # In parts of it that can be seen: other programs write all the time.
+        part = max(1, usage.total // 10_000) if usage else 1
+        self._usage = None if usage is None else (usage.total, usage.free // part * part)
         self._controller.display.poke()
 
     # -- on the display loop's thread ------------------------------------------------------------
@@ -262,6 +265,7 @@ class RetentionPanel(Panel):
             controller.drawer.submit("retention", lambda: self._look(policy))
         if now - self._disk_at >= _DISK_S:
             self._disk_at = now
+            self._measure_growth(state.histories.totals[1], now)
             controller.drawer.submit("disk", self._look_at_disk)
         number, preview = next(reversed(self._previews.items()), (0, None))
         if preview is not None and repr(preview.policy) != repr(policy):
@@ -272,7 +276,7 @@ class RetentionPanel(Panel):
         controller.show_going(self, going)
         self._show_sheet(state, going)
         self._show_preview(number, preview)
-        self._show_disk(state, policy, now)
+        self._show_disk(state, policy)
         chosen = choices.resolve("main")
         one: dict[str, Any] = {}
         if chosen is not None:
@@ -334,18 +338,20 @@ class RetentionPanel(Panel):
         more = f"{len(preview.keep):,} stay, {pinned:,} pinned"
         self.put(self.stays, preview={"id": number, "going": n, "words": words, "more": more})
 
-    def _show_disk(self, state: SessionState, policy: Policy, now: float) -> None:
-        own = state.histories.totals[1]
-        if not self._own or now - self._own[-1][0] >= 1.0:
-            self._own.append((now, own))
-            while now - self._own[0][0] > _RATE_S:
-                self._own.popleft()
+    def _measure_growth(self, own: int, now: float) -> None:
+        """Find the bytes per second over the last minute: seldom, as each new number is a message."""
+        self._own.append((now, own))
+        while now - self._own[0][0] > _RATE_S:
+            self._own.popleft()
         then, was = self._own[0]
-        rate = (own - was) / (now - then) if now - then >= 1.0 else 0.0
-        sign = "+" if rate >= 0 else "-"
+        self._rate = (own - was) / max(1.0, now - then)
+
+    def _show_disk(self, state: SessionState, policy: Policy) -> None:
+        own = state.histories.totals[1]
+        sign = "+" if self._rate >= 0 else "-"
         disk: dict[str, Any] = {
             "own_words": format_bytes(own),
-            "rate": f"{sign}{format_bytes(round(abs(rate)))}/s",
+            "rate": f"{sign}{format_bytes(round(abs(self._rate)))}/s",
         }
         if self._usage is None:
             disk["words"] = "free space not known"

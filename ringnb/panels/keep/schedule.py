@@ -185,7 +185,7 @@ class CheckpointPanel(Panel):
             "stored": f"{counted(count, 'checkpoint')}, {format_bytes(nbytes)}",
             **({} if s.supervision is None else {"supervision": str(s.supervision)}),
         }
-        self.put(self.heading, due=f"next {due}" if due == state.due else due)
+        self.put(self.heading, due="" if due == state.due else due)
         stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns
         # A cockpit says them elsewhere.
         rows = [list(fact) for fact in facts.items()] if self.alone else []

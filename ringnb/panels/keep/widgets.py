@@ -39,6 +39,6 @@ class When(View):
 
     shows = traitlets.Unicode("when").tag(sync=True)
     heads = traitlets.Bool().tag(sync=True)
-    due = traitlets.Unicode().tag(sync=True)
+    due = traitlets.Unicode().tag(sync=True)  # in words; "" where the board's clock counts down
     cost = traitlets.Unicode().tag(sync=True)
     facts: Any = traitlets.List().tag(sync=True)  # a name and a text each; not in the cockpit

@@ -86,7 +86,7 @@ class LifecyclePanel(Panel):
             said = crank.turn(slot)
             while action == "through" and crank.position != "idle":
                 said = crank.turn(slot)
-            return said
+            return said[:1].upper() + said[1:]
 
         self.steer("Crank", work, worker="storage")
 
@@ -129,7 +129,6 @@ class LifecyclePanel(Panel):
             self.view,
             scene=scene_of(state, selected, self._last_positions, self._controller.slot),
             times=times_of(state.events),
-            due="" if state.ended or not state.config.enabled else state.due,
         )
 
     def dispose(self) -> None:

@@ -12,9 +12,12 @@ from ringnb.messages.events import ENDS, LIFECYCLE, SPANS, STATIONS, Event, Life
 from ringnb.panels.core.requests import requests_of, stage_times
 from ringnb.panels.core.state import SessionState
 
-__all__ = ["MOST_REQUESTS", "scene_of", "times_of"]
+__all__ = ["MOST_REQUESTS", "PLACES", "scene_of", "times_of"]
 
 MOST_REQUESTS = 8
+
+# What the map is drawn of.
+PLACES = [{"id": at.key, "name": at.label, "where": at.where} for at in STATIONS]
 
 _ORDER = [station.key for station in STATIONS]
 _STAGES: dict[str, LifecycleStage] = {stage.name: stage for stage in LIFECYCLE}
@@ -60,7 +63,7 @@ def scene_of(
     (`ringnb.session.crank.POSITIONS`); ``last_positions`` says of requests moved by hand how far they
     had come before they ended, and is None where service threads move them.
 
-    That is ``stations``, ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
+    That is ``tokens`` (id, label, path, end, mark, note), ``fills`` (words per station),
     ``held`` (the station where everything is stopped), ``note``, ``selected`` (a request), ``rings``
     (how many messages lie on each), ``buffers`` (taken, and all), ``copied`` (how long the last capture
     of the selected actor took, in words) and ``by_hand``.
@@ -102,7 +105,6 @@ def scene_of(
     slots = kernel.lanes * kernel.ring_capacity
     stall_ns = state.actors[min(slot, len(state.actors) - 1)].stall_ns
     return {
-        "stations": [{"id": at.key, "name": at.label, "where": at.where} for at in STATIONS],
         "tokens": tokens[-MOST_REQUESTS:],
         "fills": {
             "requested": f"{waiting} of {s.pending} to be sent" if s.pending else "none pending",

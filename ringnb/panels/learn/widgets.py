@@ -7,6 +7,7 @@ from typing import Any
 import traitlets
 
 from ringnb.panels.core.widgets import View
+from ringnb.panels.learn.lifecycle_scene import PLACES
 
 __all__ = ["CrankHandle", "FaultSwitches", "LifeMap", "Question"]
 
@@ -16,7 +17,7 @@ class LifeMap(View):
 
     shows = traitlets.Unicode("lifemap").tag(sync=True)
     scene = traitlets.Dict().tag(sync=True)  # see `ringnb.panels.learn.lifecycle_scene.scene_of`
-    due = traitlets.Unicode().tag(sync=True)  # when the next is due, in words
+    stations: Any = traitlets.List(PLACES).tag(sync=True)  # id, name and territory of each
     times = traitlets.Dict().tag(sync=True)  # see `lifecycle_scene.times_of`
 
 

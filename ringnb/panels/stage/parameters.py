@@ -127,7 +127,9 @@ class ParametersPanel(Panel):
     def show(self, state: SessionState) -> None:
         """Send what was wished, and put what the actor has."""
         now, slot, choices = time.monotonic(), self._controller.slot, self._controller.choices
-        self._controller.set_flags({"live.inject": button_state(state.ended, state.life)})
+        unheard = self._controller.why_unheard(state, slot)
+        off = button_state(state.ended or bool(unheard), unheard or state.life)
+        self._controller.set_flags({"live.inject": off})
         field = self._controller.views.get(FieldPanel.key)
         if isinstance(field, FieldPanel):
             field.amplitude = self.amplitude

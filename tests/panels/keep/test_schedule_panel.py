@@ -97,7 +97,7 @@ def test_the_guard_is_a_switch_that_shows_what_a_cell_has_set(session):
     until(lambda: panel.words.facts)
     session.manager.reconfigure(guard="pause", enabled=True)
     until(lambda: panel.guard.value)
-    until(lambda: panel.heading.due.startswith("next "))
+    until(lambda: panel.heading.board.due_at is not None and panel.heading.due == "")
     panel.guard.value = False
     until(lambda: session.manager.config.state_guard.mode == "warn")
 

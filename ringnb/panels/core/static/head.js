@@ -1,6 +1,5 @@
 // The head of a cockpit. The tabs only show and hide: message line and deck stay where they are.
 const TABS = { explore: "Explore", keep: "Keep", learn: "Learn" };
-const SILENT_S = 3;
 const SHAPES = { run: "M4 2l10 6-10 6z", pause: "M3.5 2h3v12h-3zM9.5 2h3v12h-3z", grid: "M1 1h4v4H1zM6 1h4v4H6zM11 1h4v4h-4zM1 6h4v4H1zM6 6h4v4H6zM11 6h4v4h-4zM1 11h4v4H1zM6 11h4v4H6zM11 11h4v4h-4z", shield: "M8 1l6 2v5c0 4-3 6-6 7-3-1-6-3-6-7V3zm0 1.7L3.6 4.1V8c0 3 2 4.5 4.4 5.4C10.4 12.5 12.4 11 12.4 8V4.1z", host: "M1.5 2h13v9.5H9v2h2.5V15h-7v-1.5H7v-2H1.5zM3 3.5V10h10V3.5z" };
 function logo() {
   const svg = icon("");
@@ -75,8 +74,7 @@ async function render({ model, el }) {
     else sayHere(board, mode === "off" ? "The guard is off: nobody looks whether values are finite" : `Every checkpoint is looked at: all values are finite${board.get("actor").more ? ", and your own rules hold" : ""}`);
   });
   const stateOf = (actor) => {
-    const over = /^The (session|recorder) is closed/.test(board.get("life"));
-    if (!over && performance.now() - (board.rnHeardAt ?? performance.now()) > SILENT_S * 1000) return ["old", "waiting", "Not heard of"];
+    if (isOld(board)) return ["old", "waiting", "Not heard of"];
     if (board.get("life") !== "running") return ["bad", "problem", "Ended"];
     if (actor.stopped) return ["bad", SHAPES.pause, "Stopped by the crank"];
     return actor.running ? ["run", SHAPES.run, "Running"] : ["", SHAPES.pause, "Standing"];
@@ -103,7 +101,7 @@ async function render({ model, el }) {
     if (guard.title !== title) guard.title = title;
     setText(where, board.get("backend"));
   };
-  for (const name of ["actor", "life", "backend"]) subscriptions.on(board, `change:${name}`, show);
+  for (const name of ["actor", "life", "backend", "unheard"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);
   el.append(logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, time, rate), guard, make("span", { class: "rn-grow" }), place);
 

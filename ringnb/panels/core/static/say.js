@@ -3,7 +3,6 @@
 // name, keeps JupyterLab's shortcuts away from it, and names what ipywidgets leaves without a name.
 const WORDS = { done: "Done", waiting: "Waiting", note: "Note", warning: "Warning", problem: "Problem" };
 const PARTS = { everything: "Everything", problems: "Problems", milestones: "Milestones", stages: "Every stage" };
-const SILENT_S = 3;
 function nameControls(root) {
   keepShortcutsAway(root);
   for (const handle of root.querySelectorAll(".noUi-handle")) {
@@ -34,12 +33,6 @@ function ageOf(at) {
   if (s < 2) return "now";
   if (s < 60) return `${Math.floor(s)} s ago`;
   return s < 3600 ? `${Math.floor(s / 60)} min ago` : clock(at);
-}
-// How long nothing has come from the kernel, in seconds; 0 while something comes, or nothing is expected.
-function silence(board) {
-  const over = /^The (session|recorder) is closed/.test(board.get("life"));
-  const s = (performance.now() - (board.rnHeardAt ?? performance.now())) / 1000;
-  return over || s < SILENT_S ? 0 : Math.floor(s);
 }
 // While nothing comes from the kernel, what would act there is off; what the page holds can be looked at.
 function switchOff(board, silent) {
@@ -93,7 +86,7 @@ async function render({ model, el }) {
   const showLine = () => {
     const m = choose(board, beats, hidden);
     shown = m;
-    root?.toggleAttribute("data-old", m.key === "silent");
+    root?.toggleAttribute("data-old", m.key === "silent" || board.get("unheard"));
     switchOff(board, m.key === "silent");
     setAttribute(line, "data-kind", m.kind);
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
@@ -253,7 +246,7 @@ async function render({ model, el }) {
   // -- board
   board.rnHeardAt ??= performance.now();
   subscriptions.on(board, "change:beat", () => { board.rnHeardAt = performance.now(); showLine(); });
-  for (const event of ["change:life", "change:messages", "rn:waiting", "rn:note"]) subscriptions.on(board, event, () => { showLine(); showLog(); });
+  for (const event of ["change:life", "change:unheard", "change:messages", "rn:waiting", "rn:note"]) subscriptions.on(board, event, () => { showLine(); showLog(); });
   subscriptions.on(model, "change:rows", showLog);
   subscriptions.on(model, "change:part", () => { if (stays && !chosen) chosen = model.get("part"); showLog(); });
   subscriptions.every(1000, showLine);

@@ -165,7 +165,7 @@ async function render({ model, el }) {
   const note = make("span", { class: "rn-about rn-soft" });
   const toggle = make("button", { type: "button", class: "rn-b rn-small", "aria-pressed": "false", title: "The measured times as numbers" }, icon("list"), "As a table");
   const head = make("div", { class: "rn-headrow" }, make("h4", {}, "The life of a snapshot"), note, make("label", { for: slow.id, title: "Each hop takes 0.4 s on the screen" }, slow, " slow motion"), toggle);
-  const stations = model.get("scene").stations ?? [];
+  const stations = model.get("stations");
   const map = makeMap(stations), list = makeList(stations);
   const bars = svg("svg", { class: "rn-bars", width: "100%", role: "img" });
   const table = make("table");
@@ -215,8 +215,8 @@ async function render({ model, el }) {
   const show = () => {
     const scene = model.get("scene"), actor = board.get("actor");
     const stands = actor.running && !scene.held ? "steps on" : "stands at step";
-    const fills = { ...scene.fills, due: model.get("due") };
-    if (actor.step !== undefined) fills.captured = `actor ${actor.slot} ${stands}${stands === "steps on" ? ":" : ""} ${count(actor.step)}${scene.copied ? `; the copy took ${scene.copied}` : ""}`;
+    const fills = { ...scene.fills, due: dueIn(board) };
+    if (actor.step !== undefined) fills.captured = `actor ${actor.slot} ${stands}${stands === "steps on" ? ":" : ""} ${count(actor.step)}${scene.copied ? `; copied in ${scene.copied}` : ""}`;
     map.show(scene, fills);
     list.show(scene, fills);
     setText(note, note.title = scene.note || (scene.by_hand ? "No request is on its way: turn the crank" : "a service thread moves it; here each hop is slowed down"));
@@ -236,9 +236,10 @@ async function render({ model, el }) {
   const size = new ResizeObserver(measure);
   size.observe(root);
   subscriptions.atEnd(() => size.disconnect());
-  for (const name of ["scene", "due"]) subscriptions.on(model, `change:${name}`, show);
+  subscriptions.on(model, "change:scene", show);
   subscriptions.on(model, "change:times", showTimes);
-  subscriptions.on(board, "change:actor", show);
+  for (const name of ["actor", "due_at"]) subscriptions.on(board, `change:${name}`, show);
+  subscriptions.every(1000, show);
   subscriptions.every(HOP_MS, tick);
   show();
   showTimes();

@@ -158,11 +158,10 @@ async function renderPicture(context, place) {
 
   let shown = null; // the bytes on the canvas and what is known of them
   const state = () => shared(picture);
-  const silent = () => performance.now() - (board.rnBeatAt ?? performance.now()) > 3000;
   const showProvenance = () => {
     const info = picture.get("info");
     const problem = info.problem ?? "";
-    const old = Boolean(info.name) && (silent() || Boolean(problem));
+    const old = Boolean(info.name) && (isOld(board) || Boolean(problem));
     const words = !info.name ? (problem ? "No picture" : "Nothing stored") : old ? "Old picture" : "Stored";
     if (tag.rnWords !== words) {
       tag.rnWords = words;
@@ -410,9 +409,7 @@ async function renderPicture(context, place) {
   subscriptions.on(board, "change:flags", () => { // a kernel that has ended takes no click
     if (state().aim && board.get("flags")["live.inject"]?.disabled) share(picture, { aim: false });
   });
-  subscriptions.on(board, "change:beat", () => { board.rnBeatAt = performance.now(); });
   for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
-  board.rnBeatAt ??= performance.now();
   subscriptions.every(1000, showProvenance);
   onThemeChange(subscriptions, repaint);
   showView();
