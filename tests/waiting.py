@@ -6,7 +6,15 @@ import time
 
 
 def until(condition, seconds=30.0):
+    """Wait until a condition holds. What it looks up may be still to come: then it does not hold yet."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+    while True:
+        missing = None
+        try:
+            if condition():
+                return
+        except LookupError as error:
+            missing = error
+        if time.monotonic() >= deadline:
+            raise AssertionError("it did not come about") from missing
         time.sleep(0.002)

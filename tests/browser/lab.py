@@ -186,9 +186,7 @@ class Notebook:
     def theme(self, name: str) -> None:
         """Switch JupyterLab's theme: "JupyterLab Dark" or "JupyterLab Light"."""
         self.command("apputils:change-theme", theme=name)
-        self.page.wait_for_function(
-            "name => document.body.dataset.jpThemeName === name", arg=name, timeout=10_000
-        )
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
         # The class is set before the style sheet has been applied.
         self.page.wait_for_function(
             """dark => {

@@ -122,7 +122,7 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
 
 def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebook, cockpit):
     notebook.restart_kernel()
-    expect(line_of(cockpit)).to_contain_text("No sign of life for", timeout=8000)
+    expect(line_of(cockpit)).to_contain_text("No sign of life for")
     expect(cockpit.locator(".rn-state")).to_have_text("Not heard of")
     expect(cockpit).to_have_attribute("data-old", "")
     run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))

@@ -124,7 +124,7 @@ def test_restarted_kernel_shows_the_panel_as_dead(notebook):
         }"""
     )
     notebook.restart_kernel()
-    expect(line_of(panel)).to_contain_text("No sign of life for", timeout=8000)
+    expect(line_of(panel)).to_contain_text("No sign of life for")
     spoken = notebook.page.wait_for_function("() => window.spoken.length && window.spoken")
     assert [text[:24] for text in spoken.json_value()] == ["Problem: No sign of life"]
     screenshot(panel, "actor-dead")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 
 import pytest
@@ -49,6 +50,9 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
     waiting.until(lambda: asked.count("glance") > 2)
     assert set(asked) <= {"glance", "manager.lineage", "pace", "params"}
 
+    assert controller.board.backend.startswith(f"cpu \N{MIDDLE DOT} {platform.node()} ")
+    assert not controller.board.unheard
+
     # The worker is lost, and the message line says so until another one has the run.
     with connected(address) as client:
         pid = client.run(os.getpid)[session.record().worker]
@@ -56,10 +60,14 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
         os.kill(pid, signal.SIGSTOP)
         try:
             waiting.until(lambda: any("does not answer since" in t for t in said(controller)), 60)
+            board = controller.board
+            waiting.until(lambda: board.unheard and board.backend.endswith("no answer"), 60)
+            assert "does not answer since" in board.flags["live.run"]["why"]  # and all that acts
         finally:
             os.kill(pid, signal.SIGKILL)
         waiting.until(lambda: session.record().losses, 60)
         waiting.until(lambda: session.connection == "", 120)
         waiting.until(lambda: not controller._messages.is_open("connection"))
+        waiting.until(lambda: not board.unheard and not board.flags["live.run"]["disabled"])
     session.end()
     waiting.until(lambda: controller.state.ended)

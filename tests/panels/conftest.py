@@ -8,23 +8,10 @@ import ringnb as rn
 from ringnb.panels.core.limits import PROFILES, Profile
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """With nothing compiled yet, a first snapshot takes longer than the timeout below."""
-    config = rn.CheckpointConfig(
-        enabled=False, storage_path=tmp_path_factory.mktemp("c") / "s.zarr"
-    )
-    with rn.Session(rn.actors.Wave2D((24, 24)), actors=2, config=config) as session:
-        session.run_steps(0, 1)
-        session.snapshot(0)
-
-
 @pytest.fixture
-def session(tmp_path, monkeypatch, compiled):
+def session(tmp_path, monkeypatch):
     monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.02))
-    config = rn.CheckpointConfig(
-        enabled=False, storage_path=tmp_path / "s.zarr", max_snapshots=4, request_timeout=0.3
-    )
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr", max_snapshots=4)
     with rn.Session(
         rn.actors.Wave2D((24, 24)), actors=2, config=config, max_steps_per_second=2000
     ) as session:

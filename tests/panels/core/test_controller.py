@@ -19,17 +19,31 @@ from ringnb.panels.core.limits import PROFILES, Profile
 
 def test_a_handler_returns_at_once_while_the_disk_is_slow(session):
     session.snapshot(0)
-    session.faults.slow_disk(20)
+    session.faults.slow_disk(60)
     checkpoint, actor = session.panel("checkpoint"), session.panel("actor")
     press(actor, "run")
     until(lambda: session.counters(0).running)
     press(checkpoint, "snapshot")
     began = time.monotonic()
     press(actor, "pause")
-    assert time.monotonic() - began < 2
-    until(lambda: not session.counters(0).running, 10)  # long before the snapshot is committed
+    assert time.monotonic() - began < 20
+    until(lambda: not session.counters(0).running)  # long before the snapshot is committed
     session.faults.clear()
     until(lambda: told(checkpoint, "Committed"))
+
+
+def test_when_something_is_due_is_said_once_and_the_page_counts_down(session):
+    board = session.panel("checkpoint").line.board
+    assert board.due_at is None  # nothing is, as checkpoints are made only when asked for
+    session.snapshot(0), session.snapshot(1)
+    session.manager.reconfigure(enabled=True, interval=3600)
+    until(lambda: board.due_at is not None and board.due_at > time.time() + 3000)
+    said, beat = [], board.beat
+    board.observe(said.append, "due_at")
+    until(lambda: board.beat >= beat + 2)
+    assert said == []
+    session.manager.reconfigure(interval=7200)
+    until(lambda: board.due_at > time.time() + 6000)
 
 
 def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):

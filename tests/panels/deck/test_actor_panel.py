@@ -62,7 +62,7 @@ def test_a_killed_kernel_is_shown_as_dead_and_restarted(session):
     until(lambda: "does not run" in actor.line.board.life)
     until(lambda: flag(actor, "run")["disabled"] is True)
     press(actor, "restart")
-    until(lambda: told(actor, "actor 0 from step 9"), 20)
+    until(lambda: told(actor, "actor 0 from step 9"))
     assert told(actor, "session = session.successor")
     assert actor.session is session.successor is not session
     assert session.successor.current_step(0) == 9
@@ -75,7 +75,7 @@ def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
     actor = session.panel("actor")
     session.run_steps(0, 4)
     press(actor, "stop")
-    until(lambda: session.closed, 20)
+    until(lambda: session.closed)
     until(lambda: "closed" in actor.line.board.life)
     assert "checkpoint_0_step_4" in session.storage.list()
     checkpoint = session.panel("checkpoint")

@@ -58,7 +58,7 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_br
     before = session.state(0).numpy()["pressure"]
     timeline = ready(session)
     press(timeline, "restore")
-    until(lambda: told(timeline, "continues from step 10"), 20)
+    until(lambda: told(timeline, "continues from step 10"))
     assert session.current_step(0) == 10
     assert told(timeline, "as run 2. Its state before is kept: checkpoint_0_step_25")
     assert session.storage.load("checkpoint_0_step_25").step == 25
@@ -70,7 +70,7 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_br
     do, label, args = undo[0]
     assert label == "Undo"
     hand_of(timeline)._handle_custom_msg({"do": do, **args}, [])
-    until(lambda: told(timeline, "continues from step 25"), 20)
+    until(lambda: told(timeline, "continues from step 25"))
     assert np.array_equal(session.state(0).numpy()["pressure"], before)
 
 
@@ -80,7 +80,7 @@ def test_an_actor_that_ran_runs_on_from_the_restored_step(session):
     session.resume(0)
     until(lambda: session.current_step(0) > 20)
     press(timeline, "restore")
-    until(lambda: told(timeline, "continues from step 10"), 20)
+    until(lambda: told(timeline, "continues from step 10"))
     assert session.counters(0).running
 
 
@@ -91,7 +91,7 @@ def test_an_actor_whose_state_could_not_be_kept_runs_on_and_is_not_restored(sess
     until(lambda: session.current_step(0) > 20)
     session.faults.fill_disk()
     press(timeline, "restore")
-    until(lambda: any(t.startswith("Restore: ") for t in troubles(timeline)), 20)
+    until(lambda: any(t.startswith("Restore: ") for t in troubles(timeline)))
     session.faults.clear()
     assert session.counters(0).running
     assert session.current_step(0) > 20

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from front_end import do, flag, look, marks_of, press, told
 from waiting import until
 
 import ringnb as rn
 from ringnb.panels.deck.marks import Flag
 from ringnb.panels.keep import retention
-
-
-@pytest.fixture(autouse=True)
-def _patient(session):
-    session.manager.reconfigure(request_timeout=30.0)
 
 
 def names(session):
@@ -146,3 +140,14 @@ def test_the_disk_is_told_and_pictures_come_when_a_page_asks(session):
     do(panel, "retention.pictures", keys=[tile[0] for tile in panel.sheet.tiles["add"]])
     until(lambda: panel.sheet.film.get("items"))
     assert panel.sheet.film["items"][0][1:3] == [24, 24]
+
+
+def test_what_grows_all_the_time_is_measured_seldom(session):
+    panel = session.panel("retention")
+    session.snapshot(0)
+    until(lambda: panel.stays.disk.get("own", 0) > 0)
+    rates, board = [], panel.line.board
+    panel.stays.observe(lambda c: rates.append(c["new"]["rate"]), "disk")
+    beat = board.beat
+    until(lambda: board.beat >= beat + 2)  # a hundred refreshes, or many of them
+    assert len(set(rates)) <= 1

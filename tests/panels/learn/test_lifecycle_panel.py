@@ -94,7 +94,7 @@ def test_an_action_on_a_stopped_lane_is_refused_at_once_and_says_what_opens_it(b
     turn(by_hand, 0, 1, 2)
     for panel, action in ((actor, "run"), (actor, "stop"), (checkpoint, "snapshot")):
         press(panel, action)
-        until(lambda panel=panel: told(panel, "Press 'Let it through'"), 3)
+        until(lambda panel=panel: told(panel, "Press 'Let it through'"))
     with pytest.raises(TimeoutError, match="a crank has stopped its lane"):
         session._client.call(0, Command.RESUME, timeout_s=0.01)
     press(by_hand, "through")

@@ -103,7 +103,8 @@ async function render({ model, el }) {
   };
   for (const name of ["actor", "life", "backend", "unheard"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);
-  el.append(logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, time, rate), guard, make("span", { class: "rn-grow" }), place);
+  // Heard, not seen, and before the headings of what is below: a page has its own above it.
+  el.append(make("h2", { class: "rn-sr" }, "ringnb cockpit"), logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, time, rate), guard, make("span", { class: "rn-grow" }), place);
 
   // -- the grid: names of its parts, which come one after the other
   const nameParts = () => {

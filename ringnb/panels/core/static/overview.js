@@ -10,7 +10,7 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const count = model.get("count"), number = count.toLocaleString("en-US"), many = count > 24;
   const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors" });
-  const bar = make("div", { class: "rn-actorsbar" }, make("h4", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
+  const bar = make("div", { class: "rn-actorsbar" }, make("h3", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
   const sure = make("div", { class: "rn-actorsbar", role: "group", "aria-label": "Stop the kernel?" });
   const buttons = ACTS.map(([action, label, look]) => {

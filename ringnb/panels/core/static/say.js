@@ -66,7 +66,7 @@ async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const beats = model.get("beats"), stays = model.get("stays"), name = model.get("name");
-  const title = make("h3", {}, model.get("title"));
+  const title = make("h2", {}, model.get("title"));
   const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }), age = make("span", { class: "rn-age" });
   const acts = make("span", { class: "rn-acts" });
   const dismiss = make("button", { type: "button", class: "rn-b rn-small rn-ghost", "aria-label": "Dismiss this message", title: "Dismiss this message" }, icon("close"));
@@ -155,7 +155,7 @@ async function render({ model, el }) {
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
   const list = make("ol");
   const scroll = make("div", { class: "rn-rows", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Newest first" }, list);
-  const top = make("div", { class: "rn-logbar" }, make("h4", {}, "History"), parts, make("span", { class: "rn-grow" }), copy);
+  const top = make("div", { class: "rn-logbar" }, make("h3", {}, "History"), parts, make("span", { class: "rn-grow" }), copy);
   if (!stays) top.append(close);
   log.append(top, scroll);
   // What the kernel has put; what the line holds, while that has not come, or never will.
@@ -307,7 +307,7 @@ async function render({ model, el }) {
     const tidy = () => {
       nameControls(root);
       // What a panel is called alone is what its part of a cockpit is called there: once will do.
-      for (const heading of root.querySelectorAll("h4")) if (heading.textContent === title.textContent) heading.hidden = true;
+      for (const heading of root.querySelectorAll("h3")) if (heading.textContent === title.textContent) heading.hidden = true;
     };
     tidy();
     const observer = new MutationObserver(tidy);

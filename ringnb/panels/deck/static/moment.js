@@ -16,7 +16,7 @@ async function render({ model, el }) {
   const node = (action) => buttons.find((one) => one.action === action).node;
   const name = make("button", { type: "button", class: "rn-b rn-small rn-ghost", title: "What the run is called on the line (F2 there, or a double click)" }, "Name the run…");
   name.addEventListener("click", () => root.closest(".ringnb-panel").querySelector(".rn-line").dispatchEvent(new CustomEvent("rn-name", { detail: name })));
-  const root = make("section", { class: "rn-moment", "aria-label": "This moment" }, make("header", {}, make("h4", {}, "This moment"), name), facts,
+  const root = make("section", { class: "rn-moment", "aria-label": "This moment" }, make("header", {}, make("h3", {}, "This moment"), name), facts,
     make("div", { class: "rn-g" }, label, ...buttons.map((one) => one.node)));
   el.append(root);
   const showFacts = () => {

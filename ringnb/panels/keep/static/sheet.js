@@ -4,7 +4,7 @@ const MORE = 240; // tiles, with each press
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
-  const heading = make("h4");
+  const heading = make("h3");
   const check = make("button", { type: "button", class: "rn-b rn-small", title: "Read every byte of every checkpoint of this actor" }, icon("done"), "Check all");
   const fetchAll = make("button", { type: "button", class: "rn-b rn-small", title: "This actor's checkpoints as one zip file" }, icon("M7 1h2v7h3l-4 4.5L4 8h3zM2 13.5h12V15H2z"), "Download");
   const list = make("div", { class: "rn-sheet", role: "listbox", "aria-label": "Checkpoints, newest first" });

@@ -4,7 +4,7 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   if (model.get("heads")) {
     const code = make("code");
-    el.append(make("section", { class: "rn-part", "aria-label": "What stays" }, make("header", {}, make("h4", {}, "What stays"), make("span", { class: "rn-soft" }, "in force: ", code))));
+    el.append(make("section", { class: "rn-part", "aria-label": "What stays" }, make("header", {}, make("h3", {}, "What stays"), make("span", { class: "rn-soft" }, "in force: ", code))));
     const show = () => setText(code, model.get("in_force"));
     subscriptions.on(model, "change:in_force", show);
     show();
@@ -27,9 +27,9 @@ async function render({ model, el }) {
   const own = make("i", { class: "rn-own" }), others = make("i", { class: "rn-others" });
   const meter = make("div", { class: "rn-meter", role: "img" }, own, others);
   const ownWords = make("span"), rate = make("span");
-  const disk = make("section", { class: "rn-part", "aria-label": "Disk" }, make("header", {}, make("h4", {}, "Disk"), free), meter,
+  const disk = make("section", { class: "rn-part", "aria-label": "Disk" }, make("header", {}, make("h3", {}, "Disk"), free), meter,
     make("p", { class: "rn-soft rn-num rn-apart" }, make("span", {}, make("b", { class: "rn-own-key" }, "■"), ownWords), make("span", {}, "▨ others"), rate));
-  const name = make("h4");
+  const name = make("h3");
   const label = make("input", { type: "text", maxlength: "200", placeholder: "why it is kept", "aria-label": "Label of the pin" });
   const pin = button("moment.pin", "Pin", "Keep this checkpoint whatever the policy says");
   const drop = button("retention.consider", "Delete…", "Delete this checkpoint; first it is asked");

@@ -4,7 +4,7 @@ async function render({ model, el }) {
   if (model.get("heads")) {
     const board = await part(model, "board");
     const due = make("span", { class: "rn-soft rn-num" });
-    el.append(make("section", { class: "rn-part", "aria-label": "When" }, make("header", {}, make("h4", {}, "When"), due)));
+    el.append(make("section", { class: "rn-part", "aria-label": "When" }, make("header", {}, make("h3", {}, "When"), due)));
     const show = () => setText(due, model.get("due") || `next ${dueIn(board)}`);
     subscriptions.on(model, "change:due", show);
     subscriptions.on(board, "change:due_at", show);

@@ -9,7 +9,7 @@ async function render({ model, el }) {
     if (!on) button.addEventListener("click", () => sayHere(board, `${label}: ${why}`));
     return button;
   }));
-  const root = make("section", { class: "rn-part", "aria-label": "Hand crank" }, make("header", {}, make("h4", {}, "Hand crank"), who));
+  const root = make("section", { class: "rn-part", "aria-label": "Hand crank" }, make("header", {}, make("h3", {}, "Hand crank"), who));
   el.append(root);
   keepShortcutsAway(root);
   if (!byHand) {

@@ -164,7 +164,7 @@ async function render({ model, el }) {
   slow.checked = true;
   const note = make("span", { class: "rn-about rn-soft" });
   const toggle = make("button", { type: "button", class: "rn-b rn-small", "aria-pressed": "false", title: "The measured times as numbers" }, icon("list"), "As a table");
-  const head = make("div", { class: "rn-headrow" }, make("h4", {}, "The life of a snapshot"), note, make("label", { for: slow.id, title: "Each hop takes 0.4 s on the screen" }, slow, " slow motion"), toggle);
+  const head = make("div", { class: "rn-headrow" }, make("h3", {}, "The life of a snapshot"), note, make("label", { for: slow.id, title: "Each hop takes 0.4 s on the screen" }, slow, " slow motion"), toggle);
   const stations = model.get("stations");
   const map = makeMap(stations), list = makeList(stations);
   const bars = svg("svg", { class: "rn-bars", width: "100%", role: "img" });

@@ -16,7 +16,7 @@ async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const root = make("section", { class: "rn-curves", "aria-label": "Reported numbers" });
   const list = make("div"), words = make("p", { class: "rn-soft" });
-  root.append(make("h4", {}, "Reported numbers"), list, words);
+  root.append(make("h3", {}, "Reported numbers"), list, words);
   el.append(root);
   const show = () => {
     const curves = model.get("curves"), said = model.get("words");

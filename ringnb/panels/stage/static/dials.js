@@ -98,7 +98,7 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   let picture = null;
   const live = make("span", { class: "rn-livestep" });
-  const head = make("header", {}, make("h4", {}, "Change the live actor"), live);
+  const head = make("header", {}, make("h3", {}, "Change the live actor"), live);
   const rows = make("div", { class: "rn-dials" });
   const more = make("button", { type: "button", class: "rn-b rn-small", "aria-pressed": "false" });
   const setParams = makePacer((values) => send(board, hand, "live.param", { values }));

@@ -432,7 +432,7 @@ async function renderCompare(context, place) {
   const bad = make("span", {});
   const names = make("span", { class: "rn-one rn-soft" });
   const params = make("span", { class: "rn-one rn-soft" });
-  const row = make("div", { class: "rn-row" }, make("h4", {}, "Against"), against, hold);
+  const row = make("div", { class: "rn-row" }, make("h3", {}, "Against"), against, hold);
   for (const node of [edge, swipe]) node.hidden = true; // until a swipe is shown
   const beside = make("div", { class: "rn-beside" }, row, how, box, swipe, make("div", { class: "rn-verdict" }, verdict, bad, names, params));
   place.pictures.append(beside);
