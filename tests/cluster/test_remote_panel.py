@@ -41,7 +41,7 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
     waiting.until(lambda: controller.state.actors[0].step == 25)
     controller.do("live.snapshot", label="kept")
     waiting.until(lambda: "checkpoint_0_step_25" in [e.name for e in controller.state.histories[0]])
-    assert session.storage.load("checkpoint_0_step_25").pinned == "kept"
+    waiting.until(lambda: session.storage.load("checkpoint_0_step_25").pinned == "kept")
     waiting.until(
         lambda: any("Committed checkpoint_0_step_25" in text for text in said(controller))
     )
@@ -50,7 +50,9 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
     waiting.until(lambda: asked.count("glance") > 2)
     assert set(asked) <= {"glance", "manager.lineage", "pace", "params"}
 
-    assert controller.board.backend.startswith(f"cpu \N{MIDDLE DOT} {platform.node()} ")
+    waiting.until(
+        lambda: controller.board.backend.startswith(f"cpu \N{MIDDLE DOT} {platform.node()} ")
+    )
     assert not controller.board.unheard
 
     # The worker is lost, and the message line says so until another one has the run.

@@ -24,7 +24,8 @@ __all__ = ["DisplayLoop"]
 # so that the user's cells get their share of the interpreter.
 _REST = 3.0
 _SOONEST_S = 0.02  # between two flushes, however many pokes come
-_HEAVY = frozenset({"film", "more", "pixels"})  # not sent twice over a slow connection
+# Not sent twice: what is heavy on a slow connection, and what comes again within seconds by itself.
+_ONCE = frozenset({"film", "more", "pixels", "disk", "forecast"})
 
 
 @final
@@ -108,7 +109,7 @@ class DisplayLoop(BackgroundThread):
                     for key, value in new.items():
                         setattr(widget, key, value)
                 _, names = self._changed.get(widget, (now, set()))
-                self._changed[widget] = now, names | (set(new) - _HEAVY)
+                self._changed[widget] = now, names | (set(new) - _ONCE)
         for widget, (at, names) in list(self._changed.items()):
             if now - at > self._quiet_s:
                 del self._changed[widget]

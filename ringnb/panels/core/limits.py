@@ -36,6 +36,7 @@ PROFILES = {
     "default": Profile(),
     "binder": Profile(
         refresh_s=1.0,
+        quiet_s=6.0,  # longer than the interval there: while checkpoints come, nothing is sent twice
         picture_bytes=30_000,
         follow_s=5.0,
         scrub_s=0.5,
