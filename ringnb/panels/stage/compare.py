@@ -14,7 +14,7 @@ from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import Board, Hand
 from ringnb.panels.stage.feed import Feed, send_again
 from ringnb.panels.stage.fields import FieldPanel, fields_of, forms_of
-from ringnb.panels.stage.pictures import Drawn, View, draw_against
+from ringnb.panels.stage.pictures import Drawn, Extent, View, draw_against
 from ringnb.panels.stage.widgets import Stage
 
 __all__ = ["ComparePanel", "stage_of"]
@@ -130,10 +130,11 @@ class ComparePanel(Panel):
                 self.feed.outdate(f"{name} was retired or is damaged: choose another one")
             return
         how, made = self.how, self._view()
+        extent = None if how == "difference" else self._extent(this, made)
         self.feed.want(
             [that, this],
-            (how, made),
-            lambda: self._draw(this, that, made, how),
+            (how, made, extent),
+            lambda: self._draw(this, that, made, how, extent),
             follows=choices.follows("main"),
         )
 
@@ -145,10 +146,24 @@ class ComparePanel(Panel):
         names = fields_of(list(forms_of(self._controller)))
         return View(names[0], most_bytes=self._controller.profile.picture_bytes)
 
-    def _draw(self, this: CheckpointInfo, that: CheckpointInfo, view: View, how: str) -> Drawn:
+    def _extent(self, this: CheckpointInfo, view: View) -> Extent | None:
+        """Return what the colours take in: the same values have the same colour on the whole stage."""
+        field = self._controller.views.get(FieldPanel.key)
+        if not isinstance(field, FieldPanel) or not field.keeps_range:
+            return None
+        return self._controller.extents.of(this.kernel_id, view.field)
+
+    def _draw(
+        self,
+        this: CheckpointInfo,
+        that: CheckpointInfo,
+        view: View,
+        how: str,
+        extent: Extent | None,
+    ) -> Drawn:
         """Draw them, on the drawer's thread."""
         storage = self.watched.storage
-        return draw_against(storage.load(this.name), storage.load(that.name), view, how)
+        return draw_against(storage.load(this.name), storage.load(that.name), view, how, extent)
 
     def dispose(self) -> None:
         """Close every widget of this panel. Any thread."""

@@ -85,9 +85,12 @@ def draw(
     return Drawn(info, pixels), seen
 
 
-def draw_against(this: Checkpoint, that: Checkpoint, view: View, how: str) -> Drawn:
+def draw_against(
+    this: Checkpoint, that: Checkpoint, view: View, how: str, extent: Extent | None = None
+) -> Drawn:
     """Draw the difference of two, or with `how` ``"that"`` the other one, or with ``"swipe"`` both.
 
+    The colours of the last two take in `extent`, as those of the picture beside them do.
     Norms and verdict are those of the whole field. Raises as `draw`, and ValueError if shapes differ.
     """
     cut, plane = _read(this, view)
@@ -126,7 +129,7 @@ def draw_against(this: Checkpoint, that: Checkpoint, view: View, how: str) -> Dr
         pixels, grid = _packed(found.whole[cut.where], span, view, extremes=True)
         return Drawn({**info, **grid, **_span(span)}, pixels)
     other = _read(that, view)[1]
-    span = _range_of([plane, other], None)
+    span = _range_of([plane, other], extent)
     pixels, grid = _packed(other, span, view)
     more = b""
     if how == "swipe":  # both of one size: the larger of the two decides

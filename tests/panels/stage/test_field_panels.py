@@ -212,6 +212,23 @@ def test_the_comparison_is_of_the_field_that_is_shown(session, names):
     until(lambda: compare.picture.info.get("field") == "pressure_previous")
 
 
+def test_of_one_range_the_same_values_have_the_same_colour_on_the_whole_stage(session, names):
+    field, compare = session.panel("field"), session.panel("compare")
+    session.inject(0, at=(9, 9), amplitude=50.0)
+    bright = session.snapshot(0).name
+    until(lambda: field.picture.info["name"] == bright)
+    choose(compare, "main", names[1])
+    compare.against, compare.how = names[0], "that"
+
+    def ends(panel):
+        return panel.picture.info["low"], panel.picture.info["high"]
+
+    until(lambda: compare.picture.info["name"] == names[0] and ends(field) == ends(compare))
+    assert ends(compare)[1] > 40
+    field.keeps_range = False
+    until(lambda: ends(compare)[1] < 5)
+
+
 def test_closing_leaves_no_widget_behind(session):
     from ipywidgets.widgets.widget import _instances
 
