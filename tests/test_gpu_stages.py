@@ -62,7 +62,7 @@ def stages(tmp_path):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
 
-    def run(*part, hangs="NONE", fails="NONE"):
+    def run(*part, hangs="NONE", fails="NONE", times="1"):
         done = subprocess.run(
             [ROOT / ".ci" / "gpu", "--offline", wheels, *part],
             env={
@@ -71,6 +71,7 @@ def stages(tmp_path):
                 "OUT": str(out),
                 "HANGS": hangs,
                 "FAILS": fails,
+                "RINGNB_STAGE_TIMES": times,
             },
             capture_output=True,
             text=True,
@@ -102,10 +103,13 @@ def test_one_that_hangs_and_one_that_fails_end_no_other(stages):
 
 
 def test_tests_are_tried_to_the_last_each_ending_by_itself(stages):
-    status, said = stages("2", hangs="ending.py::a", fails="NONE")
+    status, said = stages("2", hangs="ending.py::a", times="3")
     assert status == 1
     assert begun(said) == SECOND
     assert re.findall(r"^   (\S+ \(\d+\))$", said, re.MULTILINE) == ["ending-a (137)"]
+    # As on a card in software: all has so many times as long.
+    assert re.search(r"^== contract \(at \d+s, 360s at most\)$", said, re.MULTILINE)
+    assert " --timeout=180 " in (stages.out / "contract.log").read_text()
     for name in SECOND:
         assert f"--junitxml={stages.out}/{name}.xml" in (stages.out / f"{name}.log").read_text()
 
