@@ -210,7 +210,6 @@ def reply(
     control: Any,
     ring: Any,
     facts: Any,
-    host: Any,
     scratch: Any,
     kind: int,
     command_id: int,
@@ -220,11 +219,16 @@ def reply(
     step: int,
     value: int,
 ) -> None:
-    """Append a reply; the caller has made sure of `room_to_reply`."""
+    """Append a reply, and have `wake_host` called; the caller has made sure of `room_to_reply`."""
     head = load_acquire(control, layout.K2H_HEAD)
     i = head & (facts[layout.F_CAPACITY] - 1)
     _fill_slot(ring, i, kind, command_id, slot, status, epoch, step, value, now_ns(scratch))
     store_release(control, layout.K2H_HEAD, head + 1)
+
+
+@inner
+def wake_host(facts: Any, host: Any, scratch: Any) -> None:
+    """Wake the host if it sleeps, after replies: once for many, or it would come for each."""
     fence()  # as in `push`: the host announces its sleep, fences, and looks once more
     if load_acquire(host, layout.HOST_ASLEEP) != 0:
         write_fd(scratch, facts[layout.F_HOST_FD_WRITE])

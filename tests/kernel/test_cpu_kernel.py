@@ -16,7 +16,7 @@ import pytest
 from ringnb.actors import Life, Wave2D
 from ringnb.errors import BackendUnavailable, CommandRefused, KernelStopped
 from ringnb.kernel import layout
-from ringnb.kernel.base import QueueFull
+from ringnb.kernel.base import Gate, QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import compile as compiling
 from ringnb.kernel.cpu.kernel import CpuKernel
@@ -75,6 +75,22 @@ def test_wait_is_ended_by_wake_and_by_a_reply():
         assert kernel.wait(5.0) is False  # woken, nothing there
         kernel.push_nowait(0, Command.HEARTBEAT, 1, 0)
         assert kernel.wait(5.0) is True
+    finally:
+        kernel.stop()
+
+
+def test_a_burst_of_commands_is_carried_out_between_two_slices():
+    """Else each few of them wait for a slice, and on a busy machine for this thread to come again."""
+    kernel = launched()
+    try:
+        client = KernelClient(kernel)
+        client.call(0, Command.RESUME)
+        kernel.set_gate(0, Gate.COMMANDS)
+        waiting = [client.submit(0, Command.RESUME) for _ in range(layout.RING_CAPACITY)]
+        before = kernel.counters(0).step
+        assert client.wait_until(lambda: kernel.counters(0).step > before, 60)  # it steps meanwhile
+        kernel.set_gate(0, Gate.OPEN)
+        assert len({client.wait_reply(pending).step for pending in waiting}) == 1
     finally:
         kernel.stop()
 

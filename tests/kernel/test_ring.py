@@ -27,7 +27,8 @@ LAST = 7  # word of a slot: the gate of a command, when a reply was written
 # The kernel's side is called by compiled code alone.
 @njit
 def reply(control, slots, facts, host, scratch, w):
-    ring.reply(control, slots, facts, host, scratch, w[0], w[1], w[2], w[3], w[4], w[5], w[6])
+    ring.reply(control, slots, facts, scratch, w[0], w[1], w[2], w[3], w[4], w[5], w[6])
+    ring.wake_host(facts, host, scratch)
 
 
 @njit

@@ -14,7 +14,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.atomics import load_acquire, store_release
 from ringnb.kernel.base import Gate
 from ringnb.kernel.caching import inner
-from ringnb.kernel.ring import reply, room_to_reply
+from ringnb.kernel.ring import reply, room_to_reply, wake_host
 from ringnb.messages.commands import Command
 
 __all__ = ["answer_meanwhile", "row_of"]
@@ -26,12 +26,17 @@ _OK = int(Status.OK)
 
 @inner
 def row_of(table: Any, slot: int) -> Any:
-    """Return the row of a slot in its lane's table, or -1."""
-    row = -1
-    for r in range(table.shape[0]):
-        if table[r, layout.C_SLOT] == slot:
-            row = r
-    return row
+    """Return the row of a slot in its lane's table, where slots ascend, or -1."""
+    low, high = 0, table.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if table[middle, layout.C_SLOT] < slot:
+            low = middle + 1
+        else:
+            high = middle
+    if low < table.shape[0] and table[low, layout.C_SLOT] == slot:
+        return low
+    return -1
 
 
 @inner
@@ -56,4 +61,5 @@ def answer_meanwhile(link: Any, table: Any, scratch: Any) -> None:
             return
         store_release(control, layout.H2K_TAIL, tail + 1)  # the host may now overwrite the slot
         epoch, step = table[row, layout.C_EPOCH], table[row, layout.C_STEP]
-        reply(control, k2h, facts, host, scratch, _HEARTBEAT, command_id, slot, _OK, epoch, step, 0)
+        reply(control, k2h, facts, scratch, _HEARTBEAT, command_id, slot, _OK, epoch, step, 0)
+        wake_host(facts, host, scratch)

@@ -30,16 +30,19 @@ from ringnb.kernel.cpu.answers import row_of
 from ringnb.kernel.cpu.regions import copy_region
 from ringnb.kernel.cpu.team import member_at, team_job
 from ringnb.kernel.layout import LINE
-from ringnb.kernel.ring import reply, room_to_reply
+from ringnb.kernel.ring import reply, room_to_reply, wake_host
 from ringnb.messages.commands import Command
 
 __all__ = ["drain", "publish_group"]
+
+_COPIES = 8  # a command that copies a state counts as so many: the actors wait meanwhile
 
 # Compiled code wants plain integers.
 _TERMINATE = int(Command.TERMINATE)
 _GATE_OPEN = int(Gate.OPEN)
 _GATE_COMMANDS = int(Gate.COMMANDS)
 _GATE_ANSWERS = int(Gate.ANSWERS)
+_COPYING = (rules.LOAD, rules.CAPTURE, rules.READ, rules.WRITE)
 _OK = int(Status.OK)
 _BAD_SLOT = int(Status.BAD_SLOT)
 _STAGING_BUSY = int(Status.STAGING_BUSY)
@@ -194,7 +197,7 @@ def drain(
     args: Any,
     most: int,
 ) -> Any:
-    """Carry out up to `most` commands; return how many, or -1 after TERMINATE.
+    """Carry out up to `most` commands; return 0 if there was none, or -1 after TERMINATE.
 
     Takes what `ringnb.kernel.cpu.leader.run_leader` takes.
     """
@@ -216,6 +219,7 @@ def drain(
             args[j] = h2k[i, 3 + j]
         store_release(control, layout.H2K_TAIL, tail + 1)  # the host may now overwrite the slot
         done += 1
+        left = rules.DONE
         row = row_of(table, slot)
         status, value, epoch, step = _OK, 0, 0, 0
         if kind == _TERMINATE:
@@ -224,6 +228,8 @@ def drain(
             status = _BAD_SLOT
         else:
             status, value, left = _apply_command(table, row, kind, args[0], args[1])
+            if left in _COPYING:
+                wake_host(facts, host, scratch)  # what was answered before does not wait for this
             if left == rules.INJECT:
                 status = _inject(table, row, args)
             elif left == rules.SET_LINK:
@@ -249,9 +255,11 @@ def drain(
                     _wait_at_gate(control, facts, scratch)
             publish_group(table, words, row)
             epoch, step = table[row, layout.C_EPOCH], table[row, layout.C_STEP]
-        reply(
-            control, k2h, facts, host, scratch, kind, command_id, slot, status, epoch, step, value
-        )
+        reply(control, k2h, facts, scratch, kind, command_id, slot, status, epoch, step, value)
         if done < 0:
             break
+        if left in _COPYING:
+            done += _COPIES - 1
+    if done != 0:
+        wake_host(facts, host, scratch)
     return done

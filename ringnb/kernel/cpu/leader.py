@@ -31,7 +31,7 @@ from ringnb.kernel.cpu.regions import exchange
 from ringnb.kernel.cpu.sizing import record_size, team_size
 from ringnb.kernel.cpu.team import end_team, team_job
 from ringnb.kernel.regions import steps_to_exchange
-from ringnb.kernel.ring import reply, room_to_reply
+from ringnb.kernel.ring import reply, room_to_reply, wake_host
 from ringnb.kernel.rules import (
     NEVER,
     is_held,
@@ -47,7 +47,7 @@ from ringnb.messages.commands import Command
 __all__ = ["run_leader", "tell_what_is_due"]
 
 _FAULT = -1
-_DRAIN = 8  # commands per look at the ring
+_DRAIN = 64  # commands per look at the ring
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _HELD = int(Command.HELD)
 _HELD_AT = int(Command.HELD_AT)
@@ -80,7 +80,8 @@ def _tell(
     """Tell the host what no command asks for: something that an actor has come to."""
     slot, epoch = table[row, layout.C_SLOT], table[row, layout.C_EPOCH]
     step = table[row, layout.C_STEP]
-    reply(control, k2h, facts, host, scratch, kind, 0, slot, 0, epoch, step, value)
+    reply(control, k2h, facts, scratch, kind, 0, slot, 0, epoch, step, value)
+    wake_host(facts, host, scratch)
 
 
 @inner
