@@ -217,6 +217,7 @@ class SnapshotService:
         """Request what is due, send what fits, wait for answers for a tick at most, hand them over."""
         for request in self.manager.poll_due_snapshots(unless=self._is_being_saved):
             self._add(request)
+        self.holds.settle()
         if by_steps := self.step_schedule.active:
             self.step_schedule.turn()
         for lane, backlog in enumerate(self._backlog):  # a full lane delays no other

@@ -1184,6 +1184,7 @@ class Session:
             )
             raise ValueError(msg)
         self._client.pump(0.0)
+        self._service.holds.settle()
         return self._service.transport.receive(limit)
 
     @property

@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import final
 
+from ringnb._support.off_main import check_interrupted
 from ringnb.errors import SnapshotFailed, SnapshotTimeout
-from ringnb.kernel.client import KernelClient
+from ringnb.kernel.base import QueueFull
+from ringnb.kernel.client import DEFAULT_TIMEOUT_S, KernelClient
 from ringnb.messages.commands import Command, Reply
 
 __all__ = ["Hold", "StepHolds"]
 
 _LOOK_S = 0.05
+_ROOM_S = 0.001
 
 
 @final
@@ -43,44 +46,69 @@ class Hold:
 class StepHolds:
     """All wishes of a session. Any thread."""
 
-    # The attributes of a `Hold` are set by the pump, which takes no lock: a thread that holds `_lock`
-    # may be waiting for room on the H2K ring, and the room comes with the pump. So the tuples are
-    # replaced, never changed.
+    # The attributes of a `Hold` are set by the pump, which takes no lock. So the tuples are replaced,
+    # never changed.
 
     def __init__(self, client: KernelClient) -> None:
         self._client, self._kernel = client, client.kernel
         self._lock = threading.RLock()
         self._holds: dict[int, tuple[Hold, ...]] = {}
+        self._owed: set[int] = set()  # slots of which the kernel was not told what changed last
         client.on_held_at = self._on_held_at
 
-    def ask(self, slot: int, at: int) -> Hold:
-        """Want an actor to wait at a step, 1 or more; to be given to `release` whatever happens."""
-        hold = Hold(slot, at)
-        with self._lock:
-            before = self._holds.get(slot, ())
-            self._holds[slot] = (*before, hold)
-            try:
-                self._tell_kernel(slot)
-            except BaseException:  # nobody gets the hold, so nobody would release it
-                self._holds[slot] = before
-                raise
-        return hold
+    def ask(self, slot: int, at: int, *, limit_s: float = DEFAULT_TIMEOUT_S) -> Hold:
+        """Want an actor to wait at a step, 1 or more; to be given to `release` whatever happens.
 
-    def release(self, hold: Hold) -> None:
-        """Let an actor go on, unless another wants it to wait at this step. Idempotent."""
+        QueueFull if the kernel has no room for a command within `limit_s` seconds.
+        """
+        hold, deadline = Hold(slot, at), time.monotonic() + limit_s
+        while True:
+            with self._lock:
+                before = self._holds.get(slot, ())
+                self._holds[slot] = (*before, hold)
+                try:
+                    self._tell_kernel(slot)
+                    return hold
+                except BaseException as error:  # nobody gets the hold, so nobody would release it
+                    self._holds[slot] = before
+                    if not isinstance(error, QueueFull) or time.monotonic() >= deadline:
+                        raise
+            self._wait_for_room()
+
+    def release(self, hold: Hold, *, limit_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Let an actor go on, unless another wants it to wait at this step. Idempotent.
+
+        If the kernel has no room for a command within `limit_s` seconds, the next `settle` tells it.
+        """
         with self._lock:
             held = self._holds.get(hold.slot, ())
             rest = tuple(h for h in held if h is not hold)
             if len(rest) == len(held):
                 return
+            self._owed.add(hold.slot)
             self._holds[hold.slot] = rest
-            if not self._kernel.alive:
+        try:
+            self.settle(limit_s)
+        except KeyboardInterrupt:  # in the wait for room on the ring, and raised but once
+            self.settle(limit_s)
+            raise
+
+    def settle(self, limit_s: float = 0.0) -> None:
+        """Tell the kernel what it had no room for, within `limit_s` seconds if it has some."""
+        deadline = time.monotonic() + limit_s
+        while self._owed and self._kernel.alive:
+            with self._lock:
+                for slot in list(self._owed):
+                    with contextlib.suppress(QueueFull):  # another lane may have room
+                        self._tell_kernel(slot)
+            if not self._owed or time.monotonic() >= deadline:
                 return
-            try:
-                self._tell_kernel(hold.slot)
-            except KeyboardInterrupt:  # in the wait for room on the ring, and raised but once
-                self._tell_kernel(hold.slot)
-                raise
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """Wait for a moment without the lock: a lane that is full delays no other."""
+        check_interrupted()
+        self._client.pump(_ROOM_S)
 
     def is_sole_at(self, slot: int, at: int) -> bool:
         """Return whether one caller only wants an actor to wait at a step: its capture may end that."""
@@ -136,10 +164,12 @@ class StepHolds:
             self.release(hold)
 
     def _tell_kernel(self, slot: int) -> None:
-        """Have the actor wait at the nearest step that is wanted. Needs the lock."""
+        """Have the actor wait at the nearest step that is wanted, or QueueFull. Needs the lock."""
         steps = [h.at for h in self._holds[slot] if not h.passed]
         at = min(steps, default=-1)
-        self._client.submit(slot, Command.HOLD_AT, (at,), sink=partial(self._on_told, slot, at))
+        told = partial(self._on_told, slot, at)
+        self._client.submit(slot, Command.HOLD_AT, (at,), sink=told, timeout_s=0)
+        self._owed.discard(slot)
 
     # -- as replies come in, on the thread that has the pump; applied twice they change nothing -------
 

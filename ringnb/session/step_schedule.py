@@ -7,13 +7,14 @@ the disk: while one checkpoint is being written, the actor runs past a multiple 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from ringnb._support.checks import MAX_STEP
-from ringnb.kernel.base import ActorCounters
+from ringnb.kernel.base import ActorCounters, QueueFull
 from ringnb.session.step_holds import Hold, StepHolds
 from ringnb.session.transport import RequestStatus
 
@@ -63,7 +64,7 @@ class StepSchedule:
         with self._lock:
             before = self._plans.pop(slot, None)
             if before is not None and before.hold is not None:
-                self._holds.release(before.hold)
+                self._holds.release(before.hold, limit_s=0)
             if steps is not None:
                 now = self._counters(slot)
                 self._plans[slot] = _Plan(steps, (now.epoch, now.step))
@@ -84,23 +85,25 @@ class StepSchedule:
         if status is not None:
             ended = status.done.is_set()
             if hold is not None and (ended or status.was_answered):
-                self._holds.release(hold)
+                self._holds.release(hold, limit_s=0)
                 plan.hold = hold = None
             if not ended:
                 return
             plan.status = None
         if hold is not None and self._holds.is_void(hold):
-            self._holds.release(hold)
+            self._holds.release(hold, limit_s=0)
             if hold.passed:
                 plan.ahead = min(2 * plan.ahead + plan.every, _MOST_AHEAD)
             plan.hold = hold = None
         elif hold is not None and hold.epoch >= 0 and _is_wrong(plan, hold):
-            self._holds.release(hold)
+            self._holds.release(hold, limit_s=0)
             plan.taken = (hold.epoch, hold.since)  # it was restored there: that state is saved
             plan.hold = hold = None
         if hold is None:
             at = self._next(slot, plan)
-            plan.hold = self._holds.ask(slot, at) if at <= MAX_STEP else None
+            if at <= MAX_STEP:
+                with contextlib.suppress(QueueFull):  # asked again at the next turn
+                    plan.hold = self._holds.ask(slot, at, limit_s=0)
         elif hold.held:
             requested = self._request(slot, hold.at)
             if requested is not None:
@@ -109,7 +112,7 @@ class StepSchedule:
                 if isinstance(requested, RequestStatus):
                     plan.status = requested
                 else:
-                    self._holds.release(hold)
+                    self._holds.release(hold, limit_s=0)
                     plan.hold = None
 
     def _next(self, slot: int, plan: _Plan) -> int:

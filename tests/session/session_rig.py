@@ -147,7 +147,7 @@ class FakeClient:
         self.sent.append((command.slot, command))
         self.at = arguments[1] if arguments else 0  # the step that was asked for last
 
-    def submit(self, slot, kind, arguments=(), *, sink):
+    def submit(self, slot, kind, arguments=(), *, sink, timeout_s):
         """Answer a HOLD_AT, as a kernel would."""
         assert kind == Command.HOLD_AT
         at, kernel = arguments[0], self.kernel

@@ -10,6 +10,8 @@ from session_rig import SHAPE, memory, quiet, reference, state_of
 from waiting import until
 
 import ringnb as rn
+from ringnb.kernel.base import Gate, QueueFull
+from ringnb.messages.commands import Command
 from ringnb.session.step_holds import StepHolds
 from ringnb.testing.kernels import Mixer
 
@@ -35,11 +37,16 @@ def test_a_snapshot_at_a_step_is_of_that_step_and_the_actor_runs_on(session):
 
 
 def test_the_state_at_a_step_is_that_of_so_many_steps(session):
-    session.set_pace(2_000)
-    session.run_steps(0, 200, wait=False)
+    def run():
+        until(lambda: session._service.holds._holds.get(0))  # it is asked for
+        session.run_steps(0, 200, wait=False)
+
+    thread = threading.Thread(target=run)
+    thread.start()
     np.testing.assert_array_equal(
         state_of(session.snapshot(0, at=123, timeout=60)), reference(0, 123)
     )
+    thread.join(60)
     until(lambda: session.current_step(0) == 200)
 
 
@@ -73,6 +80,42 @@ def test_a_restore_ends_the_wait_for_a_step():
         thread.join(30)
         assert raised
         s.run_steps(0, 150)
+
+
+def fill_ring(session, slot):
+    """Shut a lane, so that it reads no command, and leave no room for another."""
+    session.kernel.set_gate(session.kernel.lane_of(slot), Gate.COMMANDS)
+    with pytest.raises(QueueFull):
+        while True:
+            session._client.submit(slot, Command.HEARTBEAT, timeout_s=0)
+
+
+def test_an_actor_is_let_go_though_there_was_no_room_to_say_so(session):
+    holds: StepHolds = session._service.holds
+    hold = holds.ask(0, 3)
+    session.run_steps(0, 10, wait=False)
+    holds.wait(hold, 60, lambda: None)
+    fill_ring(session, 0)
+    with pytest.raises(QueueFull):
+        holds.ask(0, 5, limit_s=0)
+    holds.release(hold, limit_s=0)
+    assert session.current_step(0) == 3
+    session.kernel.set_gate(0, Gate.OPEN)
+    if not session._service.running:
+        until(lambda: session.receive() or session.current_step(0) == 10)
+    until(lambda: session.current_step(0) == 10)
+
+
+def test_the_schedule_of_an_actor_whose_lane_is_full_delays_no_other():
+    with rn.Session(Mixer(SHAPE), actors=2, lanes=2, config=quiet(), storage=memory()) as s:
+        fill_ring(s, 0)
+        s.snapshot_every(5)
+        s.run_steps(1, 20)
+        until(lambda: any(e.stage == "committed" and e.step == 20 for e in s.events))
+        assert s.failure is None
+        s.kernel.set_gate(0, Gate.OPEN)
+        s.run_steps(0, 20)
+        until(lambda: sum(e.stage == "committed" and e.step == 20 for e in s.events) == 2)
 
 
 def test_several_wishes_are_met_in_the_order_of_their_steps():
