@@ -58,6 +58,14 @@ def sums_below(word: Any, highest: Any, weight: Any) -> Any:
 
 
 @njit(forceinline=True)
+def rises_below(word: Any, highest: Any, weight: Any) -> Any:
+    """Return what `sums_below` does without a field, where a flip with a sum up to 0 raises nothing."""
+    u, none = np.uint16, np.uint16(0)
+    high = u((weight if word <= highest[3] else none) + (weight if word <= highest[4] else none))
+    return u(u(weight * u(3)) + high)
+
+
+@njit(forceinline=True)
 def flip(now: Any, next: Any, allowed: Any, n: Any, y: Any, s: Any, x: Any, w: Any, e: Any) -> None:
     """Write one spin of a row, with what it is allowed."""
     # No conditions, so that it becomes vector code, not even whether an index is negative.
@@ -175,6 +183,7 @@ class Ising2D(Actor):
         allowed = pairs.view(np.uint8)
         of_up, of_down = highest_words(1, params), highest_words(-1, params)
         up, down = np.uint16(2), np.uint16(2 << 4)
+        is_even = params[1] == 0.0
         for y in range(first, last):
             for call in range(calls):
                 found = four_words(params[2], step, y, (SEQUENCE << 28) + call)
@@ -187,7 +196,10 @@ class Ising2D(Actor):
             # from -4 on for a spin that is up, with which it flips. (The first byte is the low one.)
             place = np.uint16(8 * ((y + step) % 2))
             for i in range(4 * calls):
-                both = sums_below(words[i], of_up, up) + sums_below(words[i], of_down, down)
+                if is_even:  # the sums up to 0 always flip, and the two above are the same for both
+                    both = rises_below(words[i], of_up, up | down)
+                else:
+                    both = sums_below(words[i], of_up, up) + sums_below(words[i], of_down, down)
                 pairs[i] = np.uint16(both) << place
             n, s = y - 1 if y > 0 else ny - 1, y + 1 if y < ny - 1 else 0
             flip(now, next, allowed, n, y, s, 0, nx - 1, 1)
