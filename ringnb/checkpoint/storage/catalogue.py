@@ -66,6 +66,8 @@ class Catalogue:
         self._fill(entries)
 
     def _fill(self, entries: Iterable[CheckpointInfo]) -> None:
+        # What `entries` has returned, until something changes.
+        self._listed: list[CheckpointInfo] | None = None
         self._damaged: dict[str, CheckpointInfo] = {}
         # Dicts keep the order of insertion, which is commit order: a commit's number is above all
         # others. Only what is imported goes before them: all is sorted anew then, at the next look.
@@ -81,6 +83,7 @@ class Catalogue:
 
     def put(self, entry: CheckpointInfo) -> None:
         """Add a checkpoint, or replace what is known of one."""
+        self._listed = None
         if entry.damaged:
             self.drop(entry.name)
             self._damaged[entry.name] = entry
@@ -103,6 +106,7 @@ class Catalogue:
 
     def drop(self, name: str) -> None:
         """Forget a checkpoint, if it is known."""
+        self._listed = None
         self._damaged.pop(name, None)
         entry = self._sound.pop(name, None)
         if entry is not None and entry.copy is None:
@@ -125,8 +129,11 @@ class Catalogue:
     def entries(self) -> list[CheckpointInfo]:
         """Return all, oldest commit first; damaged ones where they seem to have stood."""
         self._sort()
-        sound = self._marked(self._sound.values())
-        return _in_order(sound, list(self._damaged.values())) if self._damaged else sound
+        if self._listed is None:
+            self._listed = self._marked(self._sound.values())
+            if self._damaged:
+                self._listed = _in_order(self._listed, list(self._damaged.values()))
+        return list(self._listed)
 
     def history(self, name_prefix: str, kernel_id: str) -> list[CheckpointInfo]:
         """Return an actor's checkpoints, oldest commit first; none that is damaged, or a copy."""
