@@ -32,8 +32,10 @@ from ringnb.actors.base import Actor
 
 KEPT = Path(__file__).parent / "kernel" / "instructions.json"
 KERNEL = Path(__file__).parents[1] / "ringnb" / "kernel"
-# Not Ising2D: its shortest way is that of a cell whose turn it is not.
-COUNTED = ("fdtd_2d", "fdtd_3d", "heat_2d", "gray_scott", "life")
+COUNTED = ("fdtd_2d", "fdtd_3d", "heat_2d", "gray_scott", "life", "ising_2d")
+# What a way must come by. Of the cells of a warp every other one draws, and all wait for it: what it
+# draws is compared with an exponential, of float64.
+THROUGH = {"ising_2d": "DFMA"}
 CAPABILITIES = ((7, 5), (9, 0), (12, 0))
 # What a kernel is made of, its leader included: that takes registers, too. Of a module with functions of
 # the host only what is named, or its constants.
@@ -62,8 +64,18 @@ def sources(actor: Actor, kernel: Path = KERNEL) -> str:
             ):
                 parts.append(ast.unparse(node))
     for function in (*actor.stages, actor.inject):
-        parts.append(ast.unparse(_unsaid(textwrap.dedent(inspect.getsource(function)))))
+        for one in _with_helpers(function):
+            parts.append(ast.unparse(_unsaid(textwrap.dedent(inspect.getsource(one)))))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _with_helpers(function: Any) -> Iterator[Any]:
+    """Yield a function, and the compiled ones that it calls."""
+    python = getattr(function, "py_func", function)
+    yield python
+    for name in python.__code__.co_names:
+        if hasattr(helper := python.__globals__.get(name), "py_func"):
+            yield from _with_helpers(helper)
 
 
 def _unsaid(source: str) -> ast.Module:
@@ -105,6 +117,9 @@ def disassembled(cubin: bytes) -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+_Place = tuple[int, int, bool]  # an instruction, stores before it, whether it is ready for the next
+
+
 class Code:
     """A kernel's instructions, and which may follow each.
 
@@ -144,8 +159,10 @@ class Code:
             found.append(labels[target[1]])
         return [j for j in found if j < len(self.lines)]
 
-    def way_round(self, stores: int, width: int) -> tuple[list[int], int]:
+    def way_round(self, stores: int, width: int, through: str = "") -> tuple[list[int], int]:
         """Return the shortest way from an instruction back to it with so many stores of a width.
+
+        Before each store it comes by an instruction whose name begins with `through`.
 
         The compiler may have put several turns into one: they are told, too; the way per turn counts.
         """
@@ -154,25 +171,28 @@ class Code:
             and re.sub(r"STG\.E|\.STRONG|\.SYS|\.GPU", "", self.name(i)) == _WIDTHS[width]
             for i in range(len(self.lines))
         ]
+        is_passed = [self.name(i).startswith(through) for i in range(len(self.lines))]
         heads = {j for i, after in enumerate(self.next) for j in after if j <= i}
         ways = [
             (way, turns)
             for turns in (1, 2, 4)
             for head in heads
-            if (way := self._way(head, turns * stores, is_store))
+            if (way := self._way(head, turns * stores, is_store, is_passed))
         ]
         assert ways, "no loop stores so much"
         return min(ways, key=lambda found: len(found[0]) / found[1])
 
-    def _way(self, head: int, stores: int, is_store: list[bool]) -> list[int] | None:
-        came: dict[tuple[int, int], tuple[int, int] | None] = {}
-        ahead: list[tuple[int, tuple[int, int], tuple[int, int] | None]] = [(0, (head, 0), None)]
+    def _way(
+        self, head: int, stores: int, is_store: list[bool], is_passed: list[bool]
+    ) -> list[int] | None:
+        came: dict[_Place, _Place | None] = {}
+        ahead: list[tuple[int, _Place, _Place | None]] = [(0, (head, 0, False), None)]
         while ahead:
             length, here, before = heapq.heappop(ahead)
             if here in came or length > 2000:
                 continue
             came[here] = before
-            i, done = here
+            i, done, passed = here
             if i == head and done == stores and before is not None:
                 way = []
                 at = before
@@ -180,14 +200,20 @@ class Code:
                     way.append(at[0])
                     at = came[at]
                 return way[::-1]
-            done += is_store[i]
+            passed = passed or is_passed[i]
+            if is_store[i]:
+                if not passed:
+                    continue
+                done, passed = done + 1, False
             if done <= stores:
                 for j in self.next[i]:
-                    heapq.heappush(ahead, (length + 1, (j, done), here))
+                    heapq.heappush(ahead, (length + 1, (j, done, passed), here))
         return None
 
 
-def counted(sass: str, entry: str, together: int, fields: int, width: int) -> dict[str, Any]:
+def counted(
+    sass: str, entry: str, together: int, fields: int, width: int, through: str = ""
+) -> dict[str, Any]:
     """Return the instructions per cell of a kernel of one actor.
 
     Parameters
@@ -198,6 +224,8 @@ def counted(sass: str, entry: str, together: int, fields: int, width: int) -> di
         The kernel's name.
     together, fields, width : int
         Cells that a thread computes at a time, fields of each, bytes of an element.
+    through : str
+        What the name begins with of an instruction that is to be on the way before each store.
 
     Returns
     -------
@@ -206,7 +234,7 @@ def counted(sass: str, entry: str, together: int, fields: int, width: int) -> di
         and both of ``local`` memory.
     """
     code = Code(sass, entry)
-    way, turns = code.way_round(together * fields, width)
+    way, turns = code.way_round(together * fields, width, through)
     kinds = [code.name(i).split(".")[0] for i in way]
     cells = together * turns
 
@@ -239,7 +267,8 @@ def rows(
             cubin, used = linked(ptx, capability)
             (entry,) = re.findall(r"\.visible \.entry (\w+)\(", ptx)
             sass = disassembled(cubin)
-            found = counted(sass, entry, code.together, code.fields, actor.dtype.itemsize)
+            through = THROUGH.get(actor.kernel_type, "")
+            found = counted(sass, entry, code.together, code.fields, actor.dtype.itemsize, through)
             named = {"actor": actor.kernel_type, "sources": sources(actor), "cc": capability}
             yield {**named, **found, **used}
 

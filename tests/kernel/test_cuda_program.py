@@ -18,7 +18,14 @@ from ringnb.kernel import cuda
 from ringnb.kernel.cuda.availability import load
 
 # Per cell, away from the edges.
-AT_MOST = {"fdtd_3d": 42, "fdtd_2d": 33, "heat_2d": 28, "gray_scott": 75, "life": 45}
+AT_MOST = {
+    "fdtd_3d": 42,
+    "fdtd_2d": 33,
+    "heat_2d": 28,
+    "gray_scott": 75,
+    "life": 45,
+    "ising_2d": 300,
+}
 
 
 def test_a_cell_takes_few_instructions_and_nothing_of_its_loop_is_spilled():
@@ -44,6 +51,11 @@ def test_what_was_counted_is_known_by_the_whole_kernel_and_not_by_what_is_said(t
     assert sass.sources(actor, kernel) == sass.sources(actor)
     leader.write_text(code.replace("_DRAIN = 8", "_DRAIN = 9"), encoding="utf-8")
     assert sass.sources(actor, kernel) != sass.sources(actor)
+
+
+def test_what_was_counted_is_known_with_the_functions_that_a_cell_calls():
+    called = sass._with_helpers(rn.actors.Ising2D.update)
+    assert [f.__name__ for f in called] == ["update", "four_words", "philox", "highest_word"]
 
 
 def test_the_documentation_has_the_table_of_instructions():
@@ -81,6 +93,9 @@ def test_the_way_round_a_loop_is_the_shortest_that_stores_so_much():
     assert code.way_round(1, 8) == ([1, 2, 5, 6, 7, 8], 1)
     with pytest.raises(AssertionError, match="no loop stores so much"):
         code.way_round(1, 1)
+    assert code.way_round(1, 8, "FADD") == ([1, 2, 3, 4, 5, 6, 7, 8], 1)
+    with pytest.raises(AssertionError, match="no loop stores so much"):
+        code.way_round(2, 4, "FADD")  # between these two there is none
     found = sass.counted(CODE, "kernel", together=2, fields=1, width=4)
     assert (found["instructions"], found["loads"], found["stores"]) == (3, 0.5, 1.5)
 
