@@ -229,8 +229,11 @@ def save_cut(
         cut = _make(storage, config, actors, parts, parents, check_json(attrs or {}, "attrs"))
         saving = Saving(None, parts[0], cut)
         save_all(storage, [saving])
-        # While the data is there.
-        saving.bad_slots = [e["actor_slot"] for e in cut.cut["parts"] if _is_bad(saving, e)]
+        if saving.bad:  # found while the data is there
+            slots = [one.actor_slot for one in parts]
+            found = [e["actor_slot"] for e in cut.cut["parts"] if _is_bad(saving, e)]
+            # What is wrong with one is wrong with all that are linked with it, which have asked for it.
+            saving.bad_slots = slots if wanted else found
     finally:
         for one in parts:
             release(one.data)
@@ -309,26 +312,22 @@ def finish_cut(
     lives: Iterable[Lineage],
     events: EventEmitter,
     parts: Parts,
-    wanted: Sequence[PendingRequest],
+    *,
+    newly_bad: bool,
 ) -> int:
     """Tell of a cut that was saved, and delete what retention no longer keeps; return its bytes.
 
-    `wanted` are the requests that it has answered: it is warned of the first bad state in a row then.
+    `newly_bad`: whether an actor's state is not good that was so at its last commit.
     """
     cut = saving.snapshot
     assert saving.name is not None  # it was saved
     events.committed_cut(saving)
-    bad = saving.bad
-    was_bad = any(pending.scheduled.is_bad for pending in wanted)
-    for pending in wanted:
-        pending.scheduled.is_bad = bool(bad)
-    if bad:
-        why = "; ".join(describe_bad(bad))
+    if saving.bad:
+        why = "; ".join(describe_bad(saving.bad))
         for one in parts:
-            # What is wrong with one is wrong with all that are linked with it.
-            if wanted or one.actor_slot in saving.bad_slots:
+            if one.actor_slot in saving.bad_slots:
                 events.bad(one, part_name(saving.name, one.actor_slot), why)
-        if not was_bad:
+        if newly_bad:
             warn(f"the state in cut {saving.name!r} is not good: {why}")
     keep = {saving.name, *stored_names(lives)}
     retired = retire(storage, cut.name_prefix, cut.kernel_id, cut.run, config.policy, keep)

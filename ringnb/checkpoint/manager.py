@@ -502,7 +502,8 @@ class CheckpointManager:
                     failed, self._completed = 0, self._completed + 1
                     now, saved = self._clock(), lineages_in(saving)
                     live = self._schedule.note_cut(saved, now, parents, wanted)
-                freed = finish_cut(*store, saving, live, self._events, parts, wanted)
+                    newly_bad = self._schedule.note_bad(saved, saving.bad_slots)
+                freed = finish_cut(*store, saving, live, self._events, parts, newly_bad=newly_bad)
                 self._keep_budget([saving], freed)
                 return str(saving.name)
             finally:

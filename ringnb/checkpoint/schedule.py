@@ -327,6 +327,15 @@ class Schedule:
                 self._wait(scheduled, now, "interval")
         return self.lineages()
 
+    def note_bad(self, saved: Iterable[int], bad: Collection[int]) -> bool:
+        """Note, by slot, whose saved state was not good; return whether that is new of any."""
+        new = False
+        for slot in saved:
+            if (scheduled := self._actors.get(slot)) is not None:
+                new |= slot in bad and not scheduled.is_bad
+                scheduled.is_bad = slot in bad
+        return new
+
     def fail(self, pending: PendingRequest, now: float) -> None:
         """End a request that failed; its actor is retried, later after each failure in a row."""
         pending.scheduled.failures += 1

@@ -150,7 +150,10 @@ def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
         for run in runs:
             parent = describe_run(run, known).parent
             begins = "" if parent is None else f", continues {parent}"
-            title = f"{kernel_id} ({run[-1].kernel_type}), run {run[0].run[:8]}{begins}"
+            what = f"{kernel_id} ({run[-1].kernel_type})"
+            if members := _members(run):  # an identity that only cuts have
+                what = f"cuts of {counted(len(members), 'actor')}"
+            title = f"{what}, run {run[0].run[:8]}{begins}"
             parts.append((title, run))
     _say_rows(parts)
     ours = [e for e in entries if not e.damaged and e.copy is None]
@@ -159,10 +162,21 @@ def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
     say()
     say(f"Arrays were not read: ringnb verify {shlex.quote(path)} reads every byte.")
     say(
-        f"{counted(len(ours), 'checkpoint')} of {counted(len(actors), 'actor')}, "
+        f"{counted(len(ours), 'checkpoint')} of {counted(len(_actors_in(ours)), 'actor')}, "
         f"{format_bytes(sum(e.nbytes for e in ours))}, in {counted(n_runs, 'run')}"
         + (f", {rest}" if rest else "")
     )
+
+
+def _members(run: Sequence[CheckpointInfo]) -> set[tuple[str, str]]:
+    """Return the actors of which the cuts of a run have states; none if these are no cuts."""
+    return {(part.name_prefix, part.kernel_id) for e in run for part in e.parts}
+
+
+def _actors_in(entries: Sequence[CheckpointInfo]) -> set[tuple[str, str]]:
+    """Return the actors of which checkpoints have states: a cut is none itself."""
+    alone = {(e.name_prefix, e.kernel_id) for e in entries if not e.parts}
+    return alone | _members(entries)
 
 
 def _of_no_run(entries: Sequence[CheckpointInfo]) -> str:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 from ringnb._support.checks import check_json, check_label, check_seconds
-from ringnb._support.off_main import warn_caller
+from ringnb._support.off_main import check_interrupted, warn_caller
 from ringnb._support.text import counted
 from ringnb.checkpoint.cutting import cut_key
 from ringnb.checkpoint.history import newest_of
+from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.runs import Lineage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.cut_record import part_name
@@ -284,9 +285,13 @@ def take_cut(
     wish: CutWish,
 ) -> Checkpoint:
     """Return a committed cut of all registered actors; raises as ``Session.snapshot_all``."""
-    if not service.cutting.acquire(timeout=wish.limit_s):
-        msg = f"another cut was not committed within {wish.limit_s:g} s; ask again"
-        raise SnapshotTimeout(msg)
+    deadline = time.monotonic() + wish.limit_s
+    while not service.cutting.acquire(timeout=max(0.0, min(_LOOK_S, deadline - time.monotonic()))):
+        check_interrupted()
+        check()
+        if time.monotonic() >= deadline:
+            msg = f"another cut was not committed within {wish.limit_s:g} s; ask again"
+            raise SnapshotTimeout(msg)
     try:
         name = _Cutter(service, client, changes, check, wish.limit_s).take(wish.attrs)
     finally:
@@ -408,18 +413,28 @@ def prepare_cut(
 
 
 def load_cut(client: KernelClient, live: LiveState, prepared: Mapping[int, Restore]) -> int:
-    """Load all actors, paused meanwhile; return the largest step. Those that ran free run on."""
-    with _paused(client, list(prepared)):
-        return max(live.restore(slot, restore) for slot, restore in prepared.items())
+    """Load all actors, paused meanwhile; return the largest step. Those that ran free run on.
 
-
-@contextlib.contextmanager
-def _paused(client: KernelClient, slots: list[int]) -> Iterator[None]:
-    """Pause actors in the block: they begin together, from the same step."""
-    counters = {slot: client.kernel.counters(slot) for slot in slots}
+    If that is ended half way, all stay paused: they would go on from states that do not fit together.
+    """
+    counters = {slot: client.kernel.counters(slot) for slot in prepared}
     free = [slot for slot, c in counters.items() if c.running and c.budget == 0]
-    client.call_each(slots, Command.PAUSE)
+    begun, steps = False, list[int]()
     try:
-        yield
-    finally:
-        client.call_each(free, Command.RESUME)
+        client.call_each(list(prepared), Command.PAUSE)
+        for slot, restore in prepared.items():
+            begun = True
+            steps.append(live.restore(slot, restore))
+    except BaseException as error:
+        # What is interrupted, or not answered in time, may still be loaded.
+        if begun and (steps or isinstance(error, KeyboardInterrupt | TimeoutError)):
+            what = (
+                f"restore_all has ended half way: {len(steps)} of {counted(len(prepared), 'actor')} "
+                "were loaded, and all stay paused; call it again before you resume them"
+            )
+            warn(what)
+        elif client.kernel.alive:
+            client.call_each(free, Command.RESUME)
+        raise
+    client.call_each(free, Command.RESUME)
+    return max(steps)

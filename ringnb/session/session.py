@@ -1124,13 +1124,14 @@ class Session:
         Warns
         -----
         CheckpointWarning
-            As `restore`.
+            As `restore`; and if some actors were loaded and others not.
 
         Notes
         -----
         When one of these is raised, all actors are untouched: the first is loaded after every byte was
-        read and checked, for which memory for the whole cut is taken. Actors are matched by their
-        identities, so they may be in other slots.
+        read and checked, for which memory for the whole cut is taken. Only after a `KeyboardInterrupt`,
+        or the `TimeoutError` of a lane that does not answer, may some be loaded and others not: then
+        all stay paused. Actors are matched by their identities, so they may be in other slots.
         """
         self._check()
         prepared = prepare_cut(self._service, self._client, cut, params, self._live.params)

@@ -39,7 +39,15 @@ def take_snapshot(
         while name is None:
             status = _request(service, slot, attrs, at)
             name = _outcome(service, status, since_ns, deadline, limit_s, check)
-    return service.manager.storage.load(name)
+    checkpoint = service.manager.storage.load(name)
+    if at and checkpoint.step != at:
+        # The capture for a cut that was on its way has ended the wait of all at this step.
+        msg = (
+            f"slot {slot} was not captured at step {at}: a cut of that step let it go on, and "
+            f"{name!r} is of step {checkpoint.step}. Name a step that is ahead of it"
+        )
+        raise SnapshotFailed(msg)
+    return checkpoint
 
 
 def save_changes(

@@ -131,6 +131,19 @@ def test_ls_shows_actor_run_pin_and_copy_within_80_columns(runs, capsys):
     )
 
 
+def test_ls_lists_cuts_as_those_of_their_actors_and_as_no_actor(tmp_path, capsys):
+    path = tmp_path / "cuts.zarr"
+    config = rn.CheckpointConfig(enabled=False, on_close=False, storage_path=path)
+    with rn.Session(rn.actors.Life((8, 8)), actors=3, config=config) as session:
+        session.snapshot_all()
+        session.snapshot(1)
+    assert cli.main(["ls", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "cuts of 3 actors, run " in out
+    assert "life_1 (life), run " in out
+    assert "2 checkpoints of 3 actors, " in out
+
+
 def test_ls_runs_is_a_line_for_each_run(runs, capsys):
     assert cli.main(["ls", str(runs), "--runs"]) == 0
     lines = capsys.readouterr().out.splitlines()

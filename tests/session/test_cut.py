@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import warnings
 
@@ -15,6 +17,8 @@ from waiting import until
 import ringnb as rn
 from ringnb.checkpoint.pruning import prune_runs
 from ringnb.checkpoint.storage.archive import export_archive
+from ringnb.session.cut import take_cut
+from ringnb.session.live_copy import copy_states
 from ringnb.testing.kernels import Mixer
 
 STORES = {
@@ -238,6 +242,89 @@ def test_an_interrupt_while_actors_are_let_go_leaves_none_held(monkeypatch):
         until(lambda: all(s.current_step(slot) > steps[slot] + 100 for slot in range(2)))
 
 
+@pytest.mark.parametrize("loaded", [0, 1, 2])
+def test_actors_of_which_some_were_loaded_stay_paused(loaded, monkeypatch):
+    with session(memory()) as s:
+        s.set_pace(2_000)
+        cut = s.snapshot_all()
+        s.run_steps(0, 5)
+        s.resume()
+        restore, error = s._live.restore, KeyboardInterrupt()
+
+        def interrupted(slot, prepared):
+            """Be interrupted when so many were loaded, or find nothing to load."""
+            if slot == loaded:
+                raise error
+            return restore(slot, prepared)
+
+        monkeypatch.setattr(s._live, "restore", interrupted)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            pytest.warns(rn.CheckpointWarning, match=rf"{loaded} of 3 actors were loaded, and all"),
+        ):
+            s.restore_all(cut)
+        assert not any(s.counters(slot).running for slot in range(3))
+        monkeypatch.setattr(s._live, "restore", restore)
+        assert s.restore_all(cut) == 0
+        s.resume()
+        error = rn.CheckpointCorrupt("a byte is another one")
+        monkeypatch.setattr(s._live, "restore", interrupted)
+        if loaded == 0:  # then nothing was changed
+            with pytest.raises(rn.CheckpointCorrupt):
+                s.restore_all(cut)
+            assert all(s.counters(slot).running for slot in range(3))
+
+
+def test_an_interrupt_while_another_cut_is_waited_for_takes_none():
+    with session(memory()) as s:
+        taken, go_on = threading.Event(), threading.Event()
+
+        def take():
+            with s._service.cutting:
+                taken.set()
+                go_on.wait(60)
+
+        def interrupt():
+            """Press Ctrl-C, once the call is in its wait."""
+            until(lambda: any(map(in_take_cut, sys._current_frames().values())))
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        threads = [threading.Thread(target=one) for one in (take, interrupt)]
+        threads[0].start()
+        assert taken.wait(60)
+        threads[1].start()
+        with pytest.raises(KeyboardInterrupt):
+            s.snapshot_all(timeout=60)
+        # Whoever still waited for the other cut would take one now.
+        until(lambda: not any(map(in_take_cut, sys._current_frames().values())))
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+        assert s.storage.list() == []
+
+
+def in_take_cut(frame):
+    while frame is not None and frame.f_code is not take_cut.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def test_a_snapshot_at_a_step_at_which_a_cut_lets_the_actor_go_is_refused(monkeypatch):
+    with session(memory(), actors=1) as s:
+        s.set_pace(2_000)
+
+        def capture_for_the_cut(slot, at):
+            """Capture as a cut does that has decided before another wanted the same step."""
+            list(copy_states(s._client, s._service.transport, [(slot, at)], 60.0))
+            until(lambda: s.current_step(slot) > at)
+            return 0  # two have wanted it
+
+        monkeypatch.setattr(s._service, "capture_at", capture_for_the_cut)
+        s.resume()
+        with pytest.raises(rn.SnapshotFailed, match="not captured at step 500: a cut of that step"):
+            s.snapshot(0, timeout=60, at=500)
+
+
 def test_actors_that_cannot_meet_in_time_are_told_of_and_let_go():
     with session(memory(), actors=2, lanes=2) as s:
         s.run_steps(0, 50_000)
@@ -358,3 +445,11 @@ def test_the_guard_pauses_whose_state_in_a_cut_is_not_good(bad):
         assert [s.counters(slot).running for slot in range(3)] == [True, False, True]
         [told] = [event for event in s.events if event.stage == "bad"]
         assert (told.actor_slot, told.name) == (1, f"{cut.name}:1")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert not s.snapshot_all(timeout=60).good
+            s.snapshot(1, timeout=60)
+        assert caught == [], "of the first in a row, as of snapshots of one actor"
+        s.write_region(2, rn.Region("u"), bad)
+        with pytest.warns(rn.CheckpointWarning, match="cut .* is not good"):  # another actor's
+            s.snapshot_all(timeout=60)
