@@ -45,7 +45,7 @@ _ROADS = {
     ("B", "A"): 5.0,
     ("B", "C"): 9.0,
     ("C", "B"): 6.0,
-    ("A", "C"): 11.0,
+    ("A", "C"): 18.0,  # longer than by way of B, whose marker then comes first
     ("C", "A"): 8.0,
 }
 _PARCELS = {"A": 40, "B": 30, "C": 30}
