@@ -108,7 +108,7 @@ __all__ = [
 ]
 
 
-def _open_panel(session: Session, name: str | None = None, **options: Any) -> panels.Panel:
+def _open_panel(session: Session, name: str | None = None, **options: Any) -> Any:
     from ringnb.panels import open_panel  # noqa: PLC0415 - needs an extra: imported when used
 
     return open_panel(session, name, **options)

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import linecache
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from types import CodeType, FunctionType
@@ -23,6 +24,8 @@ _FUTURE = functools.reduce(
     int.__or__, (getattr(__future__, n).compiler_flag for n in __future__.all_feature_names)
 )
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+_parsing = threading.Lock()
+_MOST_DISTURBED = 20
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -93,7 +96,13 @@ def _verified(code: CodeType, text: str) -> _Function | None:
 
 @functools.lru_cache(maxsize=16)
 def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+    # In Python 3.11 all threads that parse share one count of how deep they are, and one that another
+    # has disturbed raises SystemError. Not all that parse take this lock: it may still happen, seldom.
+    with _parsing:
+        for _ in range(_MOST_DISTURBED):
+            with contextlib.suppress(SystemError):
+                return ast.parse(text)
+        return ast.parse(text)
 
 
 def _compiled(module: ast.Module, flags: int) -> list[CodeType]:

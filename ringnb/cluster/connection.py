@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, final
@@ -28,6 +29,10 @@ _EXAMPLE = "tls://127.0.0.1:8786"
 _ABSENT = "absent"
 _GONE = ("closing", "closed")  # a client that was closed, or has given up its scheduler
 _LOOK_S = 1.0  # so often a call that is under way looks whether its worker is still there
+# That a client was closed while it looked for a scheduler that has ended is no error for anyone to read.
+logging.getLogger("distributed.client").addFilter(
+    lambda record: not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
+)
 _AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
 
 

@@ -10,17 +10,19 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import cloudpickle
 from distributed import Client
 
 from ringnb._support.checks import MAX_STEP, check_int, check_name, check_seconds
+from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted, rows_table
 from ringnb.actors.base import Actor
 from ringnb.cluster.connection import answered, connected
 from ringnb.cluster.ensemble_data import open_ensemble
 from ringnb.cluster.ensemble_files import EnsembleFiles
+from ringnb.cluster.ensemble_members import EnsembleMembers
 from ringnb.cluster.keeper import RunKeeper
 from ringnb.cluster.member_task import TaskOptions, take_members
 from ringnb.cluster.run_info import RunInfo
@@ -135,6 +137,7 @@ class Ensemble:
         self.keep = check_int(keep, "keep", 0)
         self._tasks = self._divide(list(members), per_task)
         self._address: str | Client | None = None
+        self._panel: Any = None
 
     def _divide(self, names: list[str], per_task: int | None) -> list[list[str]]:
         """Return the members of each task."""
@@ -214,7 +217,7 @@ class Ensemble:
         newest, failed = self._files.newest(range(len(self._tasks))), self._files.failed()
         steps = {name: newest[name][1].step if name in newest else -1 for name in self._members}
         done = all(at >= self.steps or name in failed for name, at in steps.items())
-        losses = 0 if address is None else sum(len(run.losses) for run in self._runs(address))
+        losses = 0 if address is None else sum(len(run.losses) for run in self.runs(address))
         return EnsembleStatus(steps, failed, done, losses, self.steps)
 
     def wait(self, timeout: float | None = None) -> EnsembleStatus:
@@ -249,7 +252,7 @@ class Ensemble:
             while not (now := self.status()).done:
                 if client is None and self._address is not None:
                     client = held.enter_context(connected(self._address))
-                runs = self._runs(client)
+                runs = self.runs(client)
                 for run in runs:
                     if run.state == "failed":
                         msg = (
@@ -281,17 +284,67 @@ class Ensemble:
         """
         return open_ensemble(self.root)
 
+    def runs(
+        self, address: str | Client | None = None, *, timeout: float = 10.0
+    ) -> tuple[RunInfo, ...]:
+        """Return what the cluster says of the tasks.
+
+        Parameters
+        ----------
+        address : str or distributed.Client, optional
+            Of the cluster; by default the one that it was launched on from here.
+        timeout : float, default 10.0
+            Seconds to wait for an answer.
+
+        Returns
+        -------
+        tuple of RunInfo
+            A run for each task that the cluster knows, in order; empty if no cluster is known.
+
+        Raises
+        ------
+        ClusterUnavailable
+            If the cluster does not answer.
+        """
+        address = self._address if address is None else address
+        if address is None:
+            return ()
+        limit_s = check_seconds(timeout, "timeout")
+        with connected(address, limit_s) as client:
+            return tuple(self._known_runs(client, limit_s).values())
+
+    def _known_runs(self, client: Client, limit_s: float) -> dict[int, RunInfo]:
+        """Return what a cluster knows of the tasks, by their numbers."""
+        with answered(client):
+            client.register_plugin(RunKeeper())
+            found = client.sync(client.scheduler.ringnb_runs, callback_timeout=limit_s)
+        known = {run["name"]: RunInfo.of(run) for run in found}
+        names = {task: self._run(task) for task in range(len(self._tasks))}
+        return {task: known[name] for task, name in names.items() if name in known}
+
+    def panel(self) -> Any:
+        """Return a panel over its members, for a notebook to display.
+
+        Returns
+        -------
+        EnsemblePanel
+            The same one at every call: each member's newest checkpoint, how far it is, what is wrong.
+
+        Raises
+        ------
+        ImportError
+            If the widgets are missing.
+        """
+        if self._panel is None:
+            tasks, files = self._tasks, self._files
+            title = f"Ensemble {self.root.name}"
+            members = EnsembleMembers(
+                title, files, tasks, self.steps, self._known_runs, lambda: self._address
+            )
+            self._panel = find_panel_opener()(members)
+        return self._panel
+
     def __repr__(self) -> str:
         """Say how much it is, and where."""
         members = counted(len(self._members), "member")
         return f"<Ensemble: {members} to step {self.steps:,} in {str(self.root)!r}>"
-
-    def _runs(self, address: str | Client | None) -> list[RunInfo]:
-        address = self._address if address is None else address
-        if address is None:
-            return []
-        own = {self._run(task) for task in range(len(self._tasks))}
-        with connected(address) as client, answered(client):
-            client.register_plugin(RunKeeper())
-            found = client.sync(client.scheduler.ringnb_runs)
-        return [RunInfo.of(run) for run in found if run["name"] in own]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 from distributed import Reschedule
 
+from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.cluster.attempt import Attempt
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # which needs Numba; the scheduler imports this module, too
 __all__ = ["TaskOptions", "take_members"]
 
 _PATIENCE_S = 3600.0  # a busy disk, or another writer of the store, is no failure of a member
+_MOST_UNEXPLAINED = 3  # failures in a row of members together, none of which fails alone
 _LEAST_LOOK_S, _MOST_LOOK_S = 0.0005, 0.05
 
 
@@ -59,18 +61,28 @@ def take_members(run: str, key: str, spec: bytes) -> None:
 
 
 def _take_each(attempt: Attempt, members: Mapping[str, Any], options: TaskOptions) -> None:
-    """Take members to their last step together; or each alone, if one has ended the kernel of all."""
-    try:
-        _take_all(attempt, members, options)
-    except Exception as error:
-        if _is_of_none(error):
-            raise
-        if len(members) == 1:
-            (name,) = members
-            options.files.fail(name, f"{type(error).__name__}: {error}")
-            return
-        for name, member in members.items():
-            _take_each(attempt, {name: member}, options)
+    """Take members to their last step, without those that fail on the way."""
+    files, unexplained = options.files, 0
+    while going := {name: one for name, one in members.items() if not files.has_failed(name)}:
+        try:
+            if not _take(going, attempt, options):
+                return
+        except Exception as error:
+            if _is_of_none(error):
+                raise
+            # One of them has ended the kernel of all, within the interval that was under way: it is
+            # found by taking each alone through that, and the others go on together.
+            unexplained += 1
+            for name, member in going.items():
+                try:
+                    _take({name: member}, attempt, options, intervals=1)
+                except Exception as its:
+                    if _is_of_none(its):
+                        raise
+                    files.fail(name, f"{type(its).__name__}: {its}")
+                    unexplained = 0
+            if unexplained > _MOST_UNEXPLAINED:
+                raise
 
 
 def _is_of_none(error: Exception) -> bool:
@@ -81,15 +93,13 @@ def _is_of_none(error: Exception) -> bool:
     return isinstance(error, (Reschedule, *others))
 
 
-def _take_all(attempt: Attempt, members: Mapping[str, Any], options: TaskOptions) -> None:
-    """Take members to their last step; those that fail on the way are left out."""
-    while names := [name for name in members if not options.files.has_failed(name)]:
-        if not _take({name: members[name] for name in names}, attempt, options):
-            return
+def _take(
+    members: Mapping[str, Any], attempt: Attempt, options: TaskOptions, intervals: int | None = None
+) -> bool:
+    """Take members on together, from multiple to multiple; return True as soon as one has failed.
 
-
-def _take(members: Mapping[str, Any], attempt: Attempt, options: TaskOptions) -> bool:
-    """Take members on together, from multiple to multiple; return True as soon as one has failed."""
+    Through all intervals to the last step, or only so many.
+    """
     from ringnb.checkpoint.config import CheckpointConfig  # noqa: PLC0415 - see above
     from ringnb.session.session import Session  # noqa: PLC0415 - likewise
 
@@ -114,7 +124,7 @@ def _take(members: Mapping[str, Any], attempt: Attempt, options: TaskOptions) ->
                 files.fail(names[slot], f"its state is not good at step {at[slot]}: {why}")
             return bool(bad)
 
-        at = {slot: _begin(session, slot) for slot in range(len(names))}
+        at = _begin(session, names, options)
         if -1 in at.values():
             at = {slot: max(0, step) for slot, step in at.items()}
             if commit():
@@ -129,15 +139,28 @@ def _take(members: Mapping[str, Any], attempt: Attempt, options: TaskOptions) ->
             at.update(dict.fromkeys(moving, target))
             if commit():
                 return True
+            if intervals is not None and (intervals := intervals - 1) <= 0:
+                break
     return False
 
 
-def _begin(session: Session, slot: int) -> int:
-    """Return the step of the newest checkpoint, from which a member goes on; -1 if it has none."""
-    try:
-        return session.restore(slot, "latest")
-    except CheckpointNotFound:
-        return -1
+def _begin(session: Session, names: list[str], options: TaskOptions) -> dict[int, int]:
+    """Have members go on from their newest checkpoints; return the step of each, -1 if it has none."""
+    newest = {e.kernel_id: e.name for e in options.files.entries(options.task)}
+    parts = [split_name(newest.get(name, "")) for name in names]
+    cut, slot_there = parts[0]
+    if slot_there is not None and all(one[0] == cut for one in parts):
+        # Each byte is read once for all. One by one they go on from what is older, if it is damaged.
+        with contextlib.suppress(CheckpointCorrupt, CheckpointNotFound):
+            session.restore_all(cut)
+            return {slot: session.current_step(slot) for slot in range(len(names))}
+    at = {}
+    for slot in range(len(names)):
+        try:
+            at[slot] = session.restore(slot, "latest")
+        except CheckpointNotFound:
+            at[slot] = -1
+    return at
 
 
 def _wait(session: Session, moving: list[int], target: int, attempt: Attempt) -> None:

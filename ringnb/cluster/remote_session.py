@@ -12,9 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, final
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, final
 
-from ringnb._support.checks import MAX_STEP, check_int, check_seconds
+from ringnb._support.checks import MAX_STEP, check_int, check_seconds, refuse_pickle
 from ringnb._support.off_main import warn_caller
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted
@@ -59,6 +59,7 @@ _READS = frozenset(
         "manager.preview_retention",
     }
 )
+_WATCHED_S = 5.0  # after a glance a panel is taken to be open for so long
 _OLD_S = 0.2  # so old may be what is answered from the last glance
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,7 +139,7 @@ class RemoteSession:
     def __init__(self, connection: Connection, *, patience_s: float = 30.0) -> None:
         self._connection, self._patience_s = connection, patience_s
         self._lock = threading.Lock()  # of what follows
-        self._last_at = -math.inf
+        self._last_at = self._glanced_at = -math.inf
         self._seen = 0, 0, 0  # events, config, notices
         self._life = ""
         self._every: dict[int, int | None] = {}
@@ -260,6 +261,12 @@ class RemoteSession:
         self._ask("remake", ((), {}))
         return self
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse: TypeError."""
+        refuse_pickle(
+            "a session of another process", "pass its name, and attach(address, name) there"
+        )
+
     def record(self) -> RunInfo:
         """Return what the cluster says of the run.
 
@@ -269,6 +276,11 @@ class RemoteSession:
             With its worker, and those that it has lost.
         """
         return RunInfo.of(self._connection.find())
+
+    @property
+    def losses(self) -> int:
+        """How often the run has lost its worker, as far as it was told here."""
+        return self._losses
 
     @property
     def connection(self) -> str:
@@ -426,7 +438,7 @@ class RemoteSession:
         SessionStatistics
             A frozen copy. `connection` says whether it is an old one.
         """
-        began = time.monotonic()
+        began = self._glanced_at = time.monotonic()
         try:
             found = self._look(slots, 0.0, _GLANCE_S)
         except ClusterError as error:
@@ -493,13 +505,17 @@ class RemoteSession:
         if not reads:
             return self._connection.ask(method, given, patience_s=self._patience_s)
         # It takes no time, and panels ask it at every refresh: they must not wait where nothing answers.
-        limit_s = _TROUBLED_S if self._trouble else _READ_S
+        watched = time.monotonic() - self._glanced_at < _WATCHED_S
+        limit_s = self._patience_s + _READ_S
+        if watched:
+            limit_s = _TROUBLED_S if self._trouble else _READ_S
         try:
             return self._connection.ask(
                 method, given, patience_s=self._patience_s, again=True, limit_s=limit_s
             )
         except ClusterUnavailable as error:
-            self._note_trouble(error)
+            if watched:  # else no glance would end it
+                self._note_trouble(error)
             raise
 
     def _note_trouble(self, error: ClusterError) -> None:

@@ -1,7 +1,8 @@
-"""``python -m ringnb.cluster.trial``: notebooks that are killed, while their run goes on.
+"""``python -m ringnb.cluster.trial``: notebooks, workers or hosts that are killed.
 
-A process attaches to a run, uses it, and is ended with SIGKILL at a random time; the next one must find
-the same session, no step lost. At the end its state must be that of a run that nobody has disturbed.
+The trial of notebooks is here, ``--of`` chooses another. A process attaches to a run, uses it, and is
+ended with SIGKILL at a random time; the next one must find the same session, no step lost. At the end
+its state must be that of a run that nobody has disturbed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ringnb import actors
 from ringnb._support.text import say
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cluster import attach, launch, start, stop
+from ringnb.cluster.ensemble_trial import run_ensemble
 from ringnb.session.session import Session
 
 __all__ = ["main", "run"]
@@ -106,24 +108,43 @@ def _use(pipe: Connection, address: str, state: str) -> None:
         session.statistics()
 
 
+def _notebooks(kills: int, seed: int, folder: Path) -> tuple[str, bool]:
+    found = run(kills, seed, folder)
+    said = (
+        f"{found['kills']} notebooks killed while {found['steps']:,} steps were taken: {found['lost']} "
+        f"steps lost; attaching took {found['median_s']:.2f} s (median), {found['most_s']:.2f} s at most"
+    )
+    return said, not found["lost"]
+
+
+def _ensembles(kills: int, seed: int, folder: Path) -> tuple[str, bool]:
+    return str(run_ensemble(kills, seed, folder)), True
+
+
+# What each says, and whether all is well; what is wrong otherwise is an AssertionError.
+_TRIALS: dict[str, Callable[[int, int, Path], tuple[str, bool]]] = {
+    "notebooks": _notebooks,
+    "ensembles": _ensembles,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 if no step was lost."""
+    """Run the command line; return 0 if nothing was lost that must not be."""
     parser = argparse.ArgumentParser(
         prog="python -m ringnb.cluster.trial",
-        description="Kill notebooks that are attached to a run; say what was lost.",
+        description="Kill notebooks that are attached to a run, or workers and hosts of an ensemble; "
+        "say what was lost.",
     )
+    parser.add_argument("--of", choices=_TRIALS, default="notebooks", help="what is killed")
     parser.add_argument("--kills", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
     options = parser.parse_args(argv)
     # Imported once, for all. Not this module: each process runs it anew, as that of the command line.
     _context.set_forkserver_preload(["ringnb.cluster"])
     with tempfile.TemporaryDirectory() as folder:
-        found = run(options.kills, options.seed, Path(folder))
-    say(
-        f"{found['kills']} notebooks killed while {found['steps']:,} steps were taken: {found['lost']} "
-        f"steps lost; attaching took {found['median_s']:.2f} s (median), {found['most_s']:.2f} s at most"
-    )
-    return 1 if found["lost"] else 0
+        said, well = _TRIALS[options.of](options.kills, options.seed, Path(folder))
+    say(said)
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from ringnb.panels.keep.schedule import CheckpointPanel
 from ringnb.panels.learn.faults import FaultPanel
 from ringnb.panels.learn.lifecycle import LifecyclePanel
 from ringnb.panels.learn.prediction import PredictPanel
+from ringnb.panels.members import EnsemblePanel
 from ringnb.panels.overview import AllActors
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
@@ -195,16 +196,16 @@ def _controller_of(watched: Watched) -> Controller | None:
 
 
 def open_panel(
-    watched: Watched,
+    watched: Any,
     name: str | None = None,
     *,
     draw: Callable[[Checkpoint, Any], object] | None = None,
-) -> Panel:
+) -> Any:
     """Return a panel over a session or a recorder; see ``Session.panel``.
 
     Parameters
     ----------
-    watched : Session, RemoteSession or Recorder
+    watched : Session, RemoteSession, Recorder, or what looks at an ensemble's members
         Open or closed. A session that was restarted has the panels of its successor.
     name : str, optional
         One of `PANELS`; the cockpit by default.
@@ -222,6 +223,8 @@ def open_panel(
         If there is none of that name, or it needs a kernel; if `draw` is no function, or given for
         another panel.
     """
+    if hasattr(watched, "task_states"):  # an ensemble's members, which have no cockpit
+        return EnsemblePanel(watched)
     if name is not None and name not in _PARTS:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"
         raise ValueError(msg)

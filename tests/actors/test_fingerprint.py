@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ringnb as rn
+from ringnb.actors import source
 from ringnb.actors.fingerprint import code_of, differences
 
 PHYSICS = '''
@@ -316,3 +317,18 @@ def test_a_checkpoint_of_other_random_numbers_says_so(monkeypatch):
     now = code_of(rn.actors.Ising2D.update)
     monkeypatch.setattr("ringnb.actors.ising.SEQUENCE", 1)
     assert differences(code_of(rn.actors.Ising2D.update), now) == ["`SEQUENCE` was 1, is 2"]
+
+
+def test_a_parse_that_another_thread_disturbs_is_made_again(monkeypatch):
+    parse, left = source.ast.parse, ["once", "twice"]
+
+    def disturbed(text):
+        if left:
+            left.pop()
+            raise SystemError("AST constructor recursion depth mismatch (before=99, after=93)")
+        return parse(text)
+
+    monkeypatch.setattr(source.ast, "parse", disturbed)
+    text = "def f():\n    return 1\n"
+    assert source._parsed(text).body[0].name == "f"
+    assert left == []

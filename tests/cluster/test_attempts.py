@@ -73,7 +73,7 @@ def least(ensemble):
 
 def owner(client, ensemble):
     """Return the worker that has the ensemble's only task, and which were lost with it."""
-    (run,) = ensemble._runs(client)
+    (run,) = ensemble.runs(client)
     return run.worker, run.losses, run.why
 
 

@@ -71,6 +71,27 @@ def test_an_ensemble_that_is_ended_goes_on_where_it_was(address, tmp_path):
     assert set(more.wait(120).steps.values()) == {max(at.values()) + EVERY}
 
 
+def test_a_member_that_raises_stops_no_other_and_costs_them_no_interval(address, tmp_path):
+    def counting(now, then, params, step, x):
+        if params[0] > 0 and step == 50:
+            raise ValueError("too much")
+        then[0, x] = now[0, x] + 1
+
+    actors = {
+        name: rn.actors.CellActor(counting, (8,), params={"fails": fails}, boundscheck=True)
+        for name, fails in {"a": 0.0, "raises": 1.0, "b": 0.0}.items()
+    }
+    ensemble = cluster.Ensemble(actors, tmp_path / "e", steps=100, every=20)
+    ensemble.launch(address)
+    status = ensemble.wait(120)
+    assert list(status.failed) == ["raises"]
+    assert "too much" in status.failed["raises"]
+    assert status.steps == {"a": 100, "raises": 40, "b": 100}
+    found = [(e.kernel_id, e.step) for e in EnsembleFiles(ensemble.root).entries(0)]
+    for name in ("a", "b"):
+        assert [step for who, step in found if who == name] == list(range(0, 101, 20))
+
+
 def test_what_an_earlier_version_has_left_is_opened_and_gone_on_with(address, tmp_path):
     """It committed each member by itself."""
     files = EnsembleFiles(tmp_path / "e")

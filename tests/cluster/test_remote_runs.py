@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import pickle
 import re
 import signal
 import stat
@@ -178,6 +179,21 @@ def test_a_lost_worker_costs_the_steps_since_the_newest_checkpoint(address, sess
     assert session.counters(0).running  # and goes on as it was asked to
     assert session.pace(0) == 50.0
     assert session.record().losses == (old,)
+
+
+def test_a_read_waits_for_a_run_of_which_all_workers_are_gone(address, session):
+    session.run_steps(0, 10)
+    session.snapshot(0)
+    with pytest.raises(TypeError, match=r"cannot be pickled .* attach\(address, name\)"):
+        pickle.dumps(session)
+    with connected(address) as client:
+        pids = client.run(os.getpid)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    assert session.current_step(0) == 10
+    with pytest.warns(rn.ClusterWarning):
+        session.statistics()
+    assert session.losses == 1
 
 
 def test_a_call_under_way_when_the_worker_is_lost_is_not_made_again(address, session):

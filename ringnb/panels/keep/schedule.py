@@ -183,12 +183,16 @@ class CheckpointPanel(Panel):
             f"{s.with_kernel} in the kernel, {s.being_written} being written)",
             "done": f"{s.completed} committed, {s.failed} failed",
             "stored": f"{counted(count, 'checkpoint')}, {format_bytes(nbytes)}",
-            **({} if s.supervision is None else {"supervision": str(s.supervision)}),
         }
         self.put(self.heading, due="" if due == state.due else due)
         stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns
-        # A cockpit says them elsewhere.
-        rows = [list(fact) for fact in facts.items()] if self.alone else []
+        losses = getattr(self._controller.watched, "losses", 0)  # of a session of another process
+        troubles = {
+            **({} if s.supervision is None else {"supervision": str(s.supervision)}),
+            **({"lost workers": f"{losses:,}"} if losses else {}),
+        }
+        # A cockpit says the others elsewhere.
+        rows = [list(fact) for fact in ((facts if self.alone else {}) | troubles).items()]
         self.put(self.words, cost=_cost_words(stall_ns, _last_ms(state)), facts=rows)
         self.flags(
             snapshot=button_state(state.ended, state.life),

@@ -1,0 +1,342 @@
+"""The panel of an ensemble: each member's newest checkpoint as a picture, how far it is, what is wrong.
+
+Two threads. One looks at the stores and asks the cluster, which may take as long as it likes; the
+display loop shows what was found last, and that it lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, Protocol, TypeAlias, final
+
+import numpy as np
+import traitlets
+from ipywidgets import Layout, VBox
+
+from ringnb._support.text import counted
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.errors import CheckpointError, ClusterError
+from ringnb.kernel.base import Progress
+from ringnb.panels.core.display_loop import DisplayLoop
+from ringnb.panels.core.film import small_picture
+from ringnb.panels.core.switchboard import Switchboard
+from ringnb.panels.core.widgets import Say, View, close_all
+from ringnb.panels.core.workers import BackgroundThread
+from ringnb.panels.dots import SHOWN, dots_of
+
+__all__ = ["EnsemblePanel", "MembersLike"]
+
+_MOST_CARDS = 24
+_PERIOD_S, _BEAT_S = 0.5, 1.0
+_LOOK_S = 1.0  # between two looks; one that takes longer is followed by a rest as long
+_ANSWER_S = 2.0  # so long the cluster is waited for
+_SLOW_S = 0.25  # from here on it is said how slow it is
+_DRAW_S = 0.3  # of each look
+_OVER = "The session is closed: every member has come to its last step, or has failed"
+
+
+TaskState: TypeAlias = tuple[
+    str, str, tuple[str, ...]
+]  # its state, the reason, the workers it lost
+
+
+class MembersLike(Protocol):
+    """What the panel needs of an ensemble. Any thread."""
+
+    title: str
+
+    def look(self) -> MembersSeen:
+        """Return how far all members are, from the stores."""
+
+    def task_states(self, timeout: float) -> Mapping[str, TaskState] | None:
+        """Return what the cluster says of the task of each member; None if there is no cluster."""
+
+    def load(self, info: CheckpointInfo) -> Checkpoint:
+        """Open what `look` has found."""
+
+
+class MembersSeen(Protocol):
+    """How far the members are."""
+
+    newest: Mapping[str, CheckpointInfo | None]  # by member, in order
+    failed: Mapping[str, str]
+    last: int
+
+
+class Members(View):
+    """The cards of members, or their map; see `EnsemblePanel`."""
+
+    shows = traitlets.Unicode("members").tag(sync=True)
+    count = traitlets.Int().tag(sync=True)
+    words = traitlets.Unicode().tag(sync=True)  # how far it is
+    part = traitlets.Float().tag(sync=True)  # of all steps that is done
+    cards: Any = traitlets.List().tag(sync=True)  # slot, name, state, step, part, bad
+    pictures = traitlets.Dict().tag(sync=True)  # by slot, see `film.Small`
+    choices = traitlets.Dict({k: SHOWN[k] for k in ("behind", "state", "age")}).tag(sync=True)
+    dots = traitlets.Dict().tag(sync=True)  # see `dots_of`; with more members than cards
+
+
+@final
+class EnsemblePanel(VBox):
+    """Shows the members of an ensemble, and goes on while it does; made by ``Ensemble.panel``."""
+
+    def __init__(self, ensemble: MembersLike) -> None:
+        self._ensemble = ensemble
+        self._switchboard = board = Switchboard(self._poke)
+        self._display = DisplayLoop(self._refresh, _PERIOD_S)
+        self._chosen, self._shown = 0, "behind"
+        self._beat, self._beat_at = 0, 0.0
+        self._words: dict[str, TaskState] = {}
+        self._drawn: dict[int, int] = {}  # by slot: of which checkpoint it has the picture
+        self._pictures: dict[str, dict[str, Any]] = {}
+        self._slow = self._lost_at = ""
+        self._how_far, self._done = "", False
+        board.on_do("members", self._act)
+        seen = ensemble.look()
+        self._view = Members(board=board.board, hand=board.hand, count=len(seen.newest))
+        self.line = Say(
+            name="ensemble",
+            title=ensemble.title,
+            region=ensemble.title,
+            board=board.board,
+            hand=board.hand,
+        )
+        super().__init__(
+            [self.line, self._view],
+            _dom_classes=("ringnb-panel", "rn-cockpit", "rn-ensemble"),
+            layout=Layout(),
+        )
+        self._take(seen)
+        self._switchboard.say("note", f"Members go to step {seen.last:,}")
+        self._looker = _Looker(self._look)
+        self._display.start()
+        self._looker.start()
+
+    def stop(self) -> None:
+        """End the threads, and close what is shown. Idempotent, any thread."""
+        self._looker.stop()
+        self._display.stop()
+        close_all(self)
+        self._switchboard.close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        data = super()._repr_mimebundle_(**kwargs)
+        if isinstance(data, dict):
+            data["text/plain"] = (
+                f"<ringnb panel 'ensemble': {self._ensemble.title}; {self._view.words}>"
+            )
+        return data
+
+    # -- what the page asks for ------------------------------------------------------------------
+
+    def _act(self, action: str, args: Mapping[str, Any]) -> None:
+        if action == "choose":
+            self._chosen = max(0, min(self._view.count - 1, int(args.get("slot", 0))))
+        elif action == "show" and args.get("shown") in self._view.choices:
+            self._shown = str(args["shown"])
+        self._looker.poke()
+
+    def _poke(self) -> None:
+        self._display.poke()
+
+    # -- the display loop's thread ---------------------------------------------------------------
+
+    def _refresh(self) -> bool:
+        now = time.monotonic()
+        if now - self._beat_at >= _BEAT_S:
+            self._beat, self._beat_at = self._beat + 1, now
+        over = self._looker.over
+        self._display.put(
+            self._switchboard.board,
+            beat=self._beat,
+            life=_OVER if over else "running",
+            actor={"slot": self._chosen},
+            **self._switchboard.traits(),
+        )
+        return not over
+
+    # -- the looking thread ----------------------------------------------------------------------
+
+    def _look(self) -> bool:
+        """Find what is new; return whether something may still come."""
+        began = time.monotonic()
+        try:
+            states = self._ensemble.task_states(_ANSWER_S)
+        except ClusterError as error:
+            self._note_lost(error)
+            states = None
+        else:
+            self._note_answer(time.monotonic() - began)
+        seen = self._ensemble.look()
+        if states is not None:
+            self._tell_losses(states, seen)
+            self._words = dict(states)
+        self._take(seen)
+        drawn = self._draw(seen)
+        self._display.poke()
+        at = [-1 if e is None else e.step for e in seen.newest.values()]
+        done = all(
+            step >= seen.last or name in seen.failed
+            for name, step in zip(seen.newest, at, strict=True)
+        )
+        if done and not self._done:
+            self._done = True
+            self._switchboard.say("done", f"Every member has ended: {self._how_far}")
+        return not (done and drawn)
+
+    def _note_lost(self, error: ClusterError) -> None:
+        if not self._lost_at:
+            self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
+            text = (
+                f"The cluster does not answer since {self._lost_at} UTC; what is shown is what the "
+                f"stores hold: {error}"
+            )
+            self._switchboard.say("problem", text, key="connection", by_itself=True)
+
+    def _note_answer(self, took_s: float) -> None:
+        if self._lost_at:
+            self._lost_at = ""
+            self._switchboard.settle("connection", "an answer of the cluster")
+        slow = f"The cluster answers slowly: within {took_s:.1g} s" if took_s > _SLOW_S else ""
+        if slow and slow != self._slow:
+            self._switchboard.say("warning", slow, key="slow", by_itself=True)
+        elif not slow and self._slow:
+            self._switchboard.settle("slow", "a faster answer")
+        self._slow = slow
+
+    def _tell_losses(self, states: Mapping[str, TaskState], seen: MembersSeen) -> None:
+        """Say which workers were lost since the last look, and from where their members go on."""
+        lost: dict[str, list[str]] = {}
+        for name, (_, _, losses) in states.items():
+            for worker in losses[len(self._words.get(name, ("", "", ()))[2]) :]:
+                lost.setdefault(worker, []).append(name)
+        for worker, names in lost.items():
+            steps = {e.step for n in names if (e := seen.newest[n]) is not None}
+            where = f"step {min(steps):,}" if steps else "their start"
+            text = (
+                f"The worker {worker} was lost with {counted(len(names), 'member')}, which go on from "
+                f"{where} with another one"
+            )
+            self._switchboard.say("note", text, by_itself=True)
+
+    def _take(self, seen: MembersSeen) -> None:
+        """Put the cards, or the map and the chosen one's card."""
+        names, many = list(seen.newest), len(seen.newest) > _MOST_CARDS
+        shown = [self._chosen] if many else range(len(names))
+        steps = [-1 if e is None else e.step for e in seen.newest.values()]
+        cards = [
+            {
+                "slot": slot,
+                "name": names[slot],
+                "state": self._state_of(names[slot], steps[slot], seen),
+                "step": steps[slot],
+                "part": max(0, steps[slot]) / seen.last,
+                "bad": names[slot] in seen.failed,
+            }
+            for slot in shown
+        ]
+        there = sum(step >= seen.last for step in steps)
+        words = (
+            f"{there:,} of {len(names):,} at step {seen.last:,}"
+            f"{f', {len(seen.failed):,} failed' if seen.failed else ''}"
+        )
+        self._how_far = words
+        part = float(np.mean([min(1.0, max(0, step) / seen.last) for step in steps]))
+        self._display.put(self._view, cards=cards, words=words, part=part)
+        if many:
+            self._display.put(self._view, dots=self._dots(seen, names, steps))
+
+    def _state_of(self, name: str, step: int, seen: MembersSeen) -> str:
+        if name in seen.failed:
+            return f"failed: {seen.failed[name]}"
+        if step >= seen.last:
+            return "done"
+        state, why, _ = self._words.get(name, ("", "", ()))
+        word = {"ended": "stopped", "": "on its way" if step >= 0 else "no checkpoint yet"}
+        return f"{word.get(state, state)}{f': {why}' if why else ''}"
+
+    def _dots(self, seen: MembersSeen, names: list[str], steps: list[int]) -> dict[str, Any]:
+        newest = {
+            slot: e._replace(good=name not in seen.failed)
+            for slot, (name, e) in enumerate(seen.newest.items())
+            if e is not None
+        }
+        running = [
+            self._words.get(name, ("running",))[0] == "running"
+            and name not in seen.failed
+            and step < seen.last
+            for name, step in zip(names, steps, strict=True)
+        ]
+        at = np.maximum(0, steps)
+        progress = Progress(at, np.zeros_like(at), np.array(running))
+        totals = len(newest), sum(e.nbytes for e in newest.values())
+        histories = SimpleNamespace(newest=lambda: newest, totals=totals)
+        kernel = SimpleNamespace(progress=lambda: progress)
+        session: Any = SimpleNamespace(kernel=kernel)
+        state: Any = SimpleNamespace(ended=False, histories=histories)
+        dots = dots_of(session, state, self._shown)
+        slots = [slot for slot, name in enumerate(names) if name in seen.failed]
+        return {**dots, "bad": len(slots), "troubles": slots}
+
+    def _draw(self, seen: MembersSeen) -> bool:
+        """Make pictures of what is new, for a moment; return whether none is left to be made."""
+        end = time.monotonic() + _DRAW_S
+        shown = list(enumerate(seen.newest.values()))
+        if len(shown) > _MOST_CARDS:
+            shown = shown[self._chosen : self._chosen + 1]
+        there = {slot: e for slot, e in shown if e is not None}
+        self._drawn = {slot: n for slot, n in self._drawn.items() if slot in there}
+        self._pictures = {slot: p for slot, p in self._pictures.items() if int(slot) in there}
+        # Those that wait for the longest first: a store that is slow hides no member for ever.
+        wanted = [slot for slot, e in there.items() if self._drawn.get(slot) != e.sequence]
+        wanted.sort(key=lambda slot: self._drawn.get(slot, -1))
+        left = len(wanted)
+        for slot in wanted:
+            e = there[slot]
+            with contextlib.suppress(CheckpointError, OSError, LookupError, ValueError):
+                small = small_picture(self._ensemble.load(e), None)
+                if small.rows:
+                    picture = small._asdict()
+                    keys = ("rows", "columns", "packed", "kind")
+                    self._pictures[str(slot)] = {key: picture[key] for key in keys}
+            self._drawn[slot] = e.sequence
+            left -= 1
+            if time.monotonic() > end:
+                break
+        self._display.put(self._view, pictures=dict(self._pictures))
+        return left == 0
+
+
+@final
+class _Looker(BackgroundThread):
+    """The thread that looks, until nothing may come any more; a poke has it look at once."""
+
+    def __init__(self, look: Any) -> None:
+        super().__init__("ringnb-members")
+        self._look = look
+        self._poked = threading.Event()
+        self._stopping = False
+        self.over = False
+
+    def poke(self) -> None:
+        """Look soon."""
+        self._poked.set()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping = True
+        self._poked.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            began = time.monotonic()
+            self.over = not self._look()
+            took_s = time.monotonic() - began
+            self._poked.wait(None if self.over else max(_LOOK_S, took_s))
+            self._poked.clear()
