@@ -46,9 +46,9 @@ def main(arguments: Sequence[str]) -> None:
             threads_per_worker=threads,
             processes=True,
             memory_limit=0,  # one that kills a worker would take all its runs
-            dashboard_address=None,
+            dashboard_address=":0",  # its port may be taken, also where there is no dashboard
             security=local_hosts.make_security(place),
-            scheduler_kwargs={"idle_timeout": idle_s} if idle_s else None,
+            scheduler_kwargs={"dashboard": False} | ({"idle_timeout": idle_s} if idle_s else {}),
         ) as cluster,
         Client(cluster) as client,
     ):

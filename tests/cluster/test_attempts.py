@@ -27,7 +27,8 @@ _TTL = {
 
 @pytest.fixture(scope="module")
 def client():
-    options = {"n_workers": 0, "dashboard_address": None, "host": "127.0.0.1"}
+    options = {"n_workers": 0, "dashboard_address": ":0", "host": "127.0.0.1"}
+    options["scheduler_kwargs"] = {"dashboard": False}
     with dask.config.set(_TTL), LocalCluster(**options) as local, Client(local) as client:
         yield client
 

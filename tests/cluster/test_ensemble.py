@@ -13,6 +13,7 @@ import ringnb as rn
 from ringnb import cluster
 from ringnb.cluster.connection import connected
 from ringnb.cluster.ensemble_files import EnsembleFiles
+from ringnb.cluster.ensemble_trial import run_ensemble
 
 STEPS, EVERY = 400, 100
 
@@ -90,6 +91,15 @@ def test_a_member_that_raises_stops_no_other_and_costs_them_no_interval(address,
     found = [(e.kernel_id, e.step) for e in EnsembleFiles(ensemble.root).entries(0)]
     for name in ("a", "b"):
         assert [step for who, step in found if who == name] == list(range(0, 101, 20))
+
+
+@pytest.mark.slow
+def test_workers_and_hosts_that_are_killed_cost_an_interval_and_no_bit(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # the trial sets one of its own
+    found = run_ensemble(2, 0, tmp_path)
+    assert (found.kills, found.hosts) == (2, 1)
+    assert found.losses >= 1
+    assert found.checkpoints == 4 * (found.steps // 200_000 + 1)
 
 
 def test_what_an_earlier_version_has_left_is_opened_and_gone_on_with(address, tmp_path):

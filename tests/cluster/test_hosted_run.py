@@ -19,7 +19,8 @@ def test_a_lost_scheduler_is_told_in_words_and_keeps_no_session_open(config):
         threads_per_worker=1,
         processes=False,
         protocol="inproc",
-        dashboard_address=None,
+        dashboard_address=":0",  # another test may have the usual port, also without a dashboard
+        scheduler_kwargs={"dashboard": False},
     )
     with local, Client(local) as client:
         session = cluster.launch(LIFE, "left", address=client, config=config)
