@@ -25,16 +25,15 @@ import cloudpickle
 from distributed import Reschedule
 from distributed.protocol import to_serialize
 
-from ringnb.checkpoint.cutting import cut_key
 from ringnb.cluster.attempt import Attempt
 from ringnb.cluster.glance import Glance, RunSpec
 from ringnb.errors import (
-    CheckpointCorrupt,
     CheckpointNotFound,
     CheckpointWarning,
     ClusterUnavailable,
     RingnbError,
 )
+from ringnb.session.restore import restore_together
 from ringnb.session.session import Session
 
 __all__ = ["ABSENT", "MORE", "HostedRun"]
@@ -161,7 +160,8 @@ class HostedRun:
         """Restore an actor, or linked ones, which go together; return whether there was what."""
         newest = restore in ("latest", "latest-good")
         if len(group) > 1 and newest:
-            return self._go_on_together(group, good=restore == "latest-good")
+            good = restore == "latest-good"
+            return restore_together(self._session, group, good=good, tell=self._note)
         try:
             if len(group) > 1:
                 self._session.restore_all(restore)
@@ -172,22 +172,6 @@ class HostedRun:
                 raise
             return False
         return True
-
-    def _go_on_together(self, group: Sequence[int], *, good: bool) -> bool:
-        """Restore linked actors from their newest common cut: what each has alone is of other steps."""
-        session, manager = self._session, self._session.manager
-        slots = {manager.registered[slot].kernel_id: slot for slot in group}
-        for cut in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
-            names = {part.kernel_id: part.name for part in cut.parts}
-            if slots.keys() <= names.keys() and (cut.good or not good):
-                try:
-                    for kernel_id, slot in slots.items():
-                        session.restore(slot, names[kernel_id])
-                except (CheckpointCorrupt, CheckpointNotFound) as error:
-                    self._note(f"cut {cut.name!r} is passed over: {error}")
-                else:
-                    return True
-        return False
 
     def _note(self, text: str) -> None:
         with self._lock:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ringnb.actors.base import Actor
+from ringnb.checkpoint.cutting import cut_key
 from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.errors import CheckpointNotFound
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.kernel.base import AbstractKernel
 from ringnb.session.compatibility import (
     copies_of,
@@ -19,7 +20,10 @@ from ringnb.session.compatibility import (
     params_to_load,
 )
 
-__all__ = ["Restore", "fill_buffers", "prepare_restore"]
+if TYPE_CHECKING:  # which imports this module
+    from ringnb.session.session import Session
+
+__all__ = ["Restore", "fill_buffers", "prepare_restore", "restore_together"]
 
 
 class Restore(NamedTuple):
@@ -58,6 +62,29 @@ def prepare_restore(
         (e.name, e.sequence) == (ckpt.name, ckpt.sequence) for e in last
     )
     return Restore(ckpt, loaded, is_newest, remarks)
+
+
+def restore_together(
+    session: Session, group: Sequence[int], *, good: bool, tell: Callable[[str], None]
+) -> bool:
+    """Restore linked actors from their newest common cut: what each has alone is of other steps.
+
+    With `good` from the newest whose state is. `tell` is told of one that is passed over; returns
+    whether there was one.
+    """
+    manager = session.manager
+    slots = {manager.registered[slot].kernel_id: slot for slot in group}
+    for cut in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
+        names = {part.kernel_id: part.name for part in cut.parts}
+        if slots.keys() <= names.keys() and (cut.good or not good):
+            try:
+                for kernel_id, slot in slots.items():
+                    session.restore(slot, names[kernel_id])
+            except (CheckpointCorrupt, CheckpointNotFound) as error:
+                tell(f"cut {cut.name!r} is passed over: {error}")
+            else:
+                return True
+    return False
 
 
 def _find(manager: CheckpointManager, slot: int, checkpoint: object, actor: Actor) -> Checkpoint:

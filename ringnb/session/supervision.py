@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
 
 from ringnb._support.checks import check_bool
@@ -20,6 +20,7 @@ from ringnb.checkpoint.manager import CheckpointManager
 from ringnb.errors import CheckpointNotFound, KernelStopped
 from ringnb.kernel.base import AbstractKernel, ActorCounters
 from ringnb.messages.events import Event, EventLog
+from ringnb.session.restore import restore_together
 from ringnb.session.statistics import SupervisionCounts
 
 if TYPE_CHECKING:  # which imports this module
@@ -120,8 +121,11 @@ class Supervisor:
         """Take actors back, and let those run that ran; unless that was tried too often."""
         again: dict[int, int] = {}
         back: dict[int, set[int]] = {}  # by the first of a group: how many steps each went back
+        taken: dict[int, tuple[str | None, int]] = {}  # by slot: from where, and to which step
+        for group in {tuple(self._kernel.deal.group_of[slot]): None for slot in before}:
+            taken |= self._take_back_all(session, group, anew=anew)
         for slot, was in before.items():
-            name, step = self._take_back(session, slot, anew=anew)
+            name, step = taken[slot]
             self._count(restarts=1, recomputed_steps=max(0, was.step - step))
             back.setdefault(self._first_of(slot), set()).add(was.step - step)
             if was.running:  # one that is paused has no progress to show
@@ -155,6 +159,18 @@ class Supervisor:
             f"linked actors went back to checkpoints of different steps, slots {groups}, and are "
             "paused: restore each of them from a checkpoint of one step, then resume()"
         )
+
+    def _take_back_all(
+        self, session: Session, group: Sequence[int], *, anew: bool
+    ) -> dict[int, tuple[str | None, int]]:
+        """Take an actor back, or linked ones together, if they have a cut; return from where."""
+        if len(group) > 1 and restore_together(session, group, good=True, tell=self._warn):
+            lineages = {slot: session.manager.lineage(slot) for slot in group}
+            return {
+                slot: (None if one is None else one.name, session.current_step(slot))
+                for slot, one in lineages.items()
+            }
+        return {slot: self._take_back(session, slot, anew=anew) for slot in group}
 
     @staticmethod
     def _take_back(session: Session, slot: int, *, anew: bool) -> tuple[str | None, int]:
