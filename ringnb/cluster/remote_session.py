@@ -59,7 +59,7 @@ _READS = frozenset(
         "manager.preview_retention",
     }
 )
-_WATCHED_S = 5.0  # after a glance a panel is taken to be open for so long
+_WATCHED_S = 60.0  # after a glance a panel is taken to be open for so long, however slow it is
 _OLD_S = 0.2  # so old may be what is answered from the last glance
 P = ParamSpec("P")
 T = TypeVar("T")
