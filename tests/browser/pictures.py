@@ -23,12 +23,10 @@ CRANK = """hand = rn.Session(rn.actors.Wave2D((64, 64)), config=config, service=
 hand.panel("lifecycle")"""
 
 
-def keep(png: bytes, name: str, box: tuple[int, int, int, int] | None = None) -> None:
+def keep(png: bytes, name: str) -> None:
     """Save a screenshot; without fields in it 256 colours are enough."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    if box is not None:
-        image = image.crop((box[0], box[1], min(box[2], image.width), min(box[3], image.height)))
-    if name != "restored.png":
+    if name == "crank.png":
         image = image.quantize(256)
     image.save(IMAGES / name, optimize=True)
     print(name, image.size, (IMAGES / name).stat().st_size)
@@ -36,14 +34,14 @@ def keep(png: bytes, name: str, box: tuple[int, int, int, int] | None = None) ->
 
 def main() -> None:
     """Open a notebook, run it, look at it."""
-    with lone_notebook([COCKPIT, CRANK], 1180, 3300) as notebook:
+    with lone_notebook([COCKPIT, CRANK], 1290, 3300) as notebook:
         page = notebook.page
         page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
         notebook.run(0)
         cockpit = notebook.output(0).locator('[data-ringnb-panel="cockpit"]')
         cockpit.wait_for()
         page.wait_for_timeout(7000)
-        keep(cockpit.screenshot(), "cockpit.png", (0, 0, 1180, 780))
+        keep(cockpit.screenshot(), "cockpit.png")
         notebook.python("session.pause(); session.manager.reconfigure(enabled=False)")
         timeline = cockpit.locator('[data-ringnb-panel="timeline"]')
         timeline.get_by_role("slider").press("Home")
