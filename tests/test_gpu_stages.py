@@ -10,11 +10,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ENDING = ROOT / "tests" / "gpu" / "test_gpu_ending.py"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -23,11 +25,11 @@ pytestmark = [
     ),
 ]
 
-# In place of Python: HANGS and FAILS are parts of command lines. What hangs has a child, and neither
-# heeds a request to end.
+# In place of Python, but for what collects tests: HANGS and FAILS are parts of command lines. What hangs
+# has a child, and neither heeds a request to end.
 PYTHON = """#!/bin/sh
 case "$*" in
-    *--collect-only*) printf 'tests/gpu/test_gpu_ending.py::%s\\n' a b; exit;;
+    *--collect-only*) exec "$PYTHON" "$@";;
 esac
 for option; do
     [ "$before" = --json ] && echo '{}' >"$option"
@@ -48,7 +50,10 @@ FIRST = [
     *("wave-512x512-narrow", "wave-512x512x512-narrow"),
     *("bench-commands,reference", "bench-stages"),
 ]
-SECOND = ["contract", "functions", "restore", "load", "ending-a", "ending-b"]
+SECOND = [
+    *("contract", "functions", "restore", "load"),
+    *(f"ending-{name}" for name in re.findall(r"def (test_\w+)", ENDING.read_text("utf-8"))),
+]
 
 
 @pytest.fixture
@@ -72,6 +77,8 @@ def stages(tmp_path):
                 "HANGS": hangs,
                 "FAILS": fails,
                 "RINGNB_STAGE_TIMES": times,
+                "PYTHON": sys.executable,
+                "NUMBA_ENABLE_CUDASIM": "0",  # else no test is for a GPU
             },
             capture_output=True,
             text=True,
@@ -103,10 +110,13 @@ def test_one_that_hangs_and_one_that_fails_end_no_other(stages):
 
 
 def test_tests_are_tried_to_the_last_each_ending_by_itself(stages):
-    status, said = stages("2", hangs="ending.py::a", times="3")
+    status, said = stages("2", hangs="::test_after_an_exception", times="3")
     assert status == 1
     assert begun(said) == SECOND
-    assert re.findall(r"^   (\S+ \(\d+\))$", said, re.MULTILINE) == ["ending-a (137)"]
+    assert len(SECOND) > 8
+    assert re.findall(r"^   (\S+ \(\d+\))$", said, re.MULTILINE) == [
+        "ending-test_after_an_exception (137)"
+    ]
     # As on a card in software: all has so many times as long.
     assert re.search(r"^== contract \(at \d+s, 360s at most\)$", said, re.MULTILINE)
     assert " --timeout=180 " in (stages.out / "contract.log").read_text()
