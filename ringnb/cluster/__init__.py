@@ -11,6 +11,9 @@ exists is used. The way of one call::
 
 `ensemble` takes many members to the same step: tasks that need no more than their stores.
 A task's calls on workers are `attempt`s, of which one writes a store at a time.
+`decompose` has one actor stepped on several workers: the session's kernel has its steps taken by
+`parts`, each a `part` on its worker; `division` says which rows it has, `part_host` starts it, and a
+`wire` leads there.
 On the scheduler a `RunKeeper` knows which runs there are, and what a lost worker's run shall do next.
 
 It imports `ringnb.session` and what lies below; never panels, the course or the command line. Needs
@@ -28,7 +31,7 @@ except ImportError as error:
 
 from ringnb.cluster.ensemble import Ensemble, EnsembleStatus
 from ringnb.cluster.ensemble_data import open_ensemble
-from ringnb.cluster.launching import attach, launch, runs
+from ringnb.cluster.launching import attach, decompose, launch, runs
 from ringnb.cluster.local_hosts import HostInfo, hosts, start, stop
 from ringnb.cluster.remote_session import RemoteSession
 from ringnb.cluster.run_info import RunInfo
@@ -40,6 +43,7 @@ __all__ = [
     "RemoteSession",
     "RunInfo",
     "attach",
+    "decompose",
     "hosts",
     "launch",
     "open_ensemble",

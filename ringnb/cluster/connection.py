@@ -208,7 +208,7 @@ class Connection:
         deadline = time.monotonic() + patience_s
         while True:
             worker = await self._locate(deadline)
-            message = {"run": self.run, "method": method, "arguments": given}
+            message = {"run": self.run, "method": method, "arguments": given, "again": again}
             sending = _Sending(self._client, worker, message)
             answer = await self._while_there(worker, asyncio.ensure_future(sending.send()))
             if answer is not None and answer["status"] != _ABSENT:

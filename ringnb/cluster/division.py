@@ -15,10 +15,19 @@ from ringnb.actors.checks import state_of
 from ringnb.actors.locality import Locality
 from ringnb.errors import NotDecomposable
 
-__all__ = ["Slab", "best_halo", "divide", "largest_halo", "part_of"]
+__all__ = [
+    "MAX_HALO",
+    "Slab",
+    "best_halo",
+    "divide",
+    "fields_of",
+    "largest_halo",
+    "part_of",
+    "stretches",
+]
 
 _FEWEST_ROWS = 3  # of a grid, along any axis
-_MOST_STEPS = 64  # that parts take from one exchange to the next
+MAX_HALO = 64  # steps that parts take from one exchange to the next
 
 
 class Slab(NamedTuple):
@@ -40,10 +49,10 @@ def largest_halo(rows: int, parts: int, reach: int) -> int:
     """Return for how many steps halos can be at most; 0 if so many parts are too many."""
     fewest = rows // parts
     if parts == 1:
-        return _MOST_STEPS
+        return MAX_HALO
     if fewest < _FEWEST_ROWS:
         return 0
-    return min(_MOST_STEPS, fewest // reach) if reach else _MOST_STEPS
+    return min(MAX_HALO, fewest // reach) if reach else MAX_HALO
 
 
 def best_halo(rows: int, parts: int, reach: int, exchange_s: float, step_s: float) -> int:

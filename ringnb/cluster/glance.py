@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ringnb.actors.base import Actor
+from ringnb.actors.locality import Locality
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.messages.events import Event
 from ringnb.session.statistics import SessionStatistics
 
-__all__ = ["Glance", "RunSpec"]
+__all__ = ["Division", "Glance", "RunSpec"]
+
+
+class Division(NamedTuple):
+    """How an actor is divided."""
+
+    parts: int
+    halo: int | None  # steps from one exchange to the next; None: what is measured to be best
+    locality: Locality
 
 
 class RunSpec(NamedTuple):
@@ -21,6 +30,7 @@ class RunSpec(NamedTuple):
     options: Mapping[str, Any]  # of `Session`
     restore: str | None
     running: bool
+    division: Division | None = None
 
 
 class Glance(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import math
 import platform
 import threading
@@ -19,24 +20,30 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import cloudpickle
 from distributed import Reschedule
 from distributed.protocol import to_serialize
+from distributed.utils import sync
 
 from ringnb.cluster.attempt import Attempt
-from ringnb.cluster.glance import Glance, RunSpec
+from ringnb.cluster.glance import Division, Glance, RunSpec
+from ringnb.cluster.part_host import start_parts
+from ringnb.cluster.parts import Parts
 from ringnb.errors import (
     CheckpointNotFound,
     CheckpointWarning,
     ClusterUnavailable,
+    KernelStopped,
     RingnbError,
 )
 from ringnb.session.restore import restore_together
 from ringnb.session.session import Session
 
 __all__ = ["ABSENT", "MORE", "HostedRun"]
+
+logger = logging.getLogger("ringnb.cluster")
 
 ABSENT = "absent"  # the status of an answer: the run is not here, or not yet
 MORE = "a method"  # what an attribute is that can be called
@@ -60,18 +67,22 @@ _STORAGE = frozenset(
 # What no checkpoint holds: the scheduler remembers it, for a session that is opened again.
 _WISHES = frozenset({"resume", "pause", "set_pace", "snapshot_every"})
 _JOINED = {"cut": False, "join": True}
+_NOTICED_S = 3.0  # within that, the scheduler knows that a worker has gone
+_PARTS_LOOK_S = 0.02  # the same where parts of its actor may be lost
 
 
-async def handle(run: str, method: str, arguments: bytes) -> dict[str, Any]:
-    """Answer a client. On the worker's event loop."""
+async def handle(run: str, method: str, arguments: bytes, again: bool = False) -> dict[str, Any]:
+    """Answer a client, who asks again where that is allowed. On the worker's event loop."""
     hosted = _runs.get(run)
-    if hosted is None:
+    if hosted is None or hosted.is_lost:
         return {"status": ABSENT}
     pool = "glance" if method == "glance" else "commands"
     if method.partition(".")[0] in _STORAGE | {"manager", "storage"}:
         pool = "storage"
     loop = asyncio.get_running_loop()
     answer = await loop.run_in_executor(_pools[pool], hosted.answer, method, arguments)
+    if again and hosted.is_lost:
+        return {"status": ABSENT}
     return {"status": "OK", "answer": to_serialize(answer)}
 
 
@@ -92,6 +103,7 @@ class HostedRun:
         self._noticed = 0
         self._config_number = 0
         self._config: object = None
+        self._part_workers: list[str] = []  # that have the parts of a divided actor
 
     # -- the task --------------------------------------------------------------------------------
 
@@ -104,6 +116,8 @@ class HostedRun:
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self._attempt.writing(str(spec.config.storage_path), patience_s))
+                _listen(self._note)
+                held.callback(_listeners.remove, self._note)
                 self._open(found, spec)
             except Reschedule:
                 raise
@@ -115,16 +129,59 @@ class HostedRun:
                 _runs[self._run] = self
                 if self._attempt.tell(opened=True):
                     # Where the worker is retired, another attempt goes on from what is committed here.
-                    while not (self._ended.wait(_LOOK_S) or self._attempt.leaving):
+                    # Where a part is lost, they all go back to that.
+                    look_s = _LOOK_S if spec.division is None else _PARTS_LOOK_S
+                    while not (self._ended.wait(look_s) or self._attempt.leaving or self.is_lost):
                         pass
+                    if self.is_lost:
+                        self._end_for_parts(self._follow().kernel.stopped_because)
             finally:
                 _runs.pop(self._run, None)
-                _listeners.remove(self._note)
                 self._session.close()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a part of its actor was lost, and what is there cannot go on."""
+        if not self._part_workers or self._ended.is_set():
+            return False
+        session = self._session.successor or self._session
+        return not (session.kernel.alive or session.closing)
+
+    def _end_for_parts(self, why: object) -> NoReturn:
+        """End this attempt, as a part was lost; another one goes on from the newest checkpoint."""
+        worker = self._attempt.worker
+        logger.warning("the run %r goes back to its newest checkpoint: %s", self._run, why)
+        gone, deadline = list[str](), time.monotonic() + _NOTICED_S
+        with contextlib.suppress(ClusterUnavailable, OSError):  # who is to be told is gone as well
+            # The part hangs up before the scheduler has noticed that its worker has gone.
+            while not gone and time.monotonic() < deadline:
+                there = sync(worker.loop, worker.scheduler.ringnb_workers)
+                gone = [at for at in self._part_workers if at not in there]
+                self._ended.wait(_PARTS_LOOK_S)
+            self._attempt.tell(lost=", ".join(gone or self._part_workers))
+        raise Reschedule
+
+    def _divided(self, spec: RunSpec, division: Division) -> Parts:
+        """Return what has the parts of an actor stepped, on other workers."""
+        (actor,) = spec.actor  # type: ignore[misc]  # a population
+        pickled, worker = cloudpickle.dumps(actor), self._attempt.worker
+
+        def places(parts: int, secret: bytes) -> list[tuple[str, int]]:
+            """Start the parts."""
+            started = sync(worker.loop, start_parts, worker, pickled, parts, secret)
+            self._part_workers = [at for at, _, _ in started]
+            return [(host, port) for _, host, port in started]
+
+        return Parts(places, division.parts, division.locality, division.halo)
+
     def _open(self, found: dict[str, Any], spec: RunSpec) -> None:
-        _listen(self._note)
-        self._session = session = Session(spec.actor, config=spec.config, **spec.options)
+        options = dict(spec.options)
+        if spec.division is not None:
+            options["backend"] = self._divided(spec, spec.division)
+        try:
+            self._session = session = Session(spec.actor, config=spec.config, **options)
+        except ClusterUnavailable as error:  # a part
+            self._end_for_parts(error)
         self._life = uuid.uuid4().hex
         slots = range(len(session.actors))
         again = bool(found["started"])
@@ -141,7 +198,10 @@ class HostedRun:
                 if runs[slot]:
                     session.resume(slot)
         except BaseException:
+            lost = self.is_lost
             session.close()
+            if lost:
+                self._end_for_parts(session.kernel.stopped_because)
             raise
 
     def _begin(self, restore: str | None) -> None:
@@ -187,6 +247,11 @@ class HostedRun:
             value, error = self._call(method, given), None
         except Exception as raised:  # noqa: BLE001 - the client raises it, whatever it is
             value, error = None, raised
+        if isinstance(error, KernelStopped) and self.is_lost:
+            error = ClusterUnavailable(
+                f"a part of the run {self._run!r} was lost while it had {method!r} to do: it may be "
+                "done or not. The run goes on from its newest checkpoint; look, then call again"
+            )
         try:
             answer: bytes = cloudpickle.dumps((value, error))
             if error is not None:  # one that takes other arguments than it keeps fails only here

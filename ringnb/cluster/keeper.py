@@ -37,6 +37,7 @@ class _Record:
     ended: bool = False
     why: str = ""  # it has failed
     waits: str = ""  # what its attempt on a worker waits for
+    lost: str = ""  # a worker that had a part of it; its own attempt ends for that
     # What the user has asked of the session and no checkpoint holds, by method and slot.
     wishes: dict[str, dict[int, Any]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,6 +65,7 @@ class RunKeeper(SchedulerPlugin):
             ringnb_find=self.find,
             ringnb_wait=self.wait,
             ringnb_note=self.note,
+            ringnb_workers=self.workers,
         )
 
     # -- what is asked ---------------------------------------------------------------------------
@@ -135,12 +137,14 @@ class RunKeeper(SchedulerPlugin):
         opened: bool = False,
         progressed: bool = False,
         done: bool = False,
+        lost: str = "",
         why: str = "",
         waits: str = "",
         wish: tuple[str, list[int], Any] | None = None,
     ) -> bool:
         """Note what a worker says: its session is open, why it failed, what was asked of it.
 
+        `lost` is the worker of a part that was lost, for which this attempt ends.
         `progressed` excuses all losses until now: there is a checkpoint that is newer. Return whether
         the run is wanted of this worker: a client that gave up waiting for it has withdrawn it, or
         another worker has it by now.
@@ -151,7 +155,7 @@ class RunKeeper(SchedulerPlugin):
         task = self._scheduler.tasks.get(key)
         if task is None or task.processing_on is None or task.processing_on.address != worker:
             return False
-        record.waits = waits
+        record.waits, record.lost = waits, lost
         if opened:
             record.started = record.open = True
         if progressed:
@@ -163,6 +167,12 @@ class RunKeeper(SchedulerPlugin):
         record.why = record.why or why
         record.changed.set()
         return True
+
+    def workers(self) -> list[str]:
+        """Return the addresses of all workers, those first that have the least to do."""
+        there = [one for one in self._scheduler.workers.values() if one.status.name == "running"]
+        there.sort(key=lambda one: (len(one.processing), one.address))
+        return [one.address for one in there]
 
     def _info(self, run: str, record: _Record) -> RunInfo:
         task = self._scheduler.tasks.get(record.key)
@@ -197,8 +207,8 @@ class RunKeeper(SchedulerPlugin):
             task = self._scheduler.tasks[key]
             # Else the fourth loss would be the last: how many are too many is for the run to say.
             task.suspicious = 0
-            record.losses.append((time.time(), record.worker))
-            record.open, record.waits = False, ""
+            record.losses.append((time.time(), record.lost or record.worker))
+            record.open, record.waits, record.lost = False, "", ""
         elif finish == "processing":
             record.worker = self._scheduler.tasks[key].processing_on.address
         elif finish in ("memory", "erred", "forgotten"):

@@ -160,13 +160,11 @@ class Part:
         margin, end = self._margin, slab.above + slab.rows
         for _, wire, is_down in self._wires:
             if is_down:
-                wire.send({}, (field[end - margin : end] for field in fields))
-                wire.receive()
+                wire.give(field[end - margin : end] for field in fields)
                 wire.take(field[end : end + margin] for field in fields)
             else:
-                wire.receive()
                 wire.take(field[:margin] for field in fields)
-                wire.send({}, (field[margin : 2 * margin] for field in fields))
+                wire.give(field[margin : 2 * margin] for field in fields)
         self._fresh = slab.steps
         self._exchange_ns += time.perf_counter_ns() - began
 

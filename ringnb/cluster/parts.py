@@ -24,6 +24,7 @@ from ringnb.kernel.stepper import Stepper
 __all__ = ["Parts"]
 
 _TRIED_HALO, _TRIED_BLOCKS = 8, 6
+# Starts so many parts, which know a secret; returns where each listens.
 Places = Callable[[int, bytes], Sequence[tuple[str, int]]]
 
 

@@ -99,6 +99,10 @@ class Wire:
         """Send a message, and contiguous arrays behind it."""
         text = json.dumps(message).encode()
         self.write(memoryview(_LENGTH.pack(len(text)) + text))
+        self.give(arrays)
+
+    def give(self, arrays: Iterable[npt.NDArray[Any]]) -> None:
+        """Send contiguous arrays, and nothing with them."""
         for array in arrays:
             self.write(_bytes_of(array))
 

@@ -218,7 +218,9 @@ def test_sessions_in_other_processes_are_measured(tmp_path, monkeypatch):
     assert run(tmp_path, "--quick", "--only", "cluster") == 0
     rows = {row["key"]: row for row in json.loads((tmp_path / "b.json").read_text())["rows"]}
     one = {f"cluster_{what}_{which}" for what in ("call", "glance") for which in ("median", "p99")}
-    assert set(rows) == one | {"cluster_attach", "ensemble"}
+    assert set(rows) == one | {
+        *("cluster_attach", "divided", "divided_snapshot", "ensemble", "ensemble_open")
+    }
     assert all(row["min"] > 0 for row in rows.values())
     assert len(list((tmp_path / "state").rglob("host.json"))) == 0  # its host has gone
 

@@ -49,6 +49,25 @@ def lose(keeper, scheduler):
     keeper.transition("key", "processing", "released")
 
 
+def test_a_part_that_is_lost_is_told_in_the_place_of_the_worker(keeper, scheduler):
+    scheduler.process("key")
+    keeper.transition("key", "waiting", "processing")
+    assert keeper.note("a", "key", worker="tcp://w", lost="tcp://p")
+    keeper.transition("key", "processing", "released")
+    lose(keeper, scheduler)
+    assert keeper.find("a")["losses"] == ("tcp://p", "tcp://w")
+
+
+def test_workers_that_have_the_least_to_do_come_first(keeper, scheduler):
+    def worker(address, tasks, status="running"):
+        named = SimpleNamespace(name=status)
+        return SimpleNamespace(address=address, processing=range(tasks), status=named)
+
+    busy, closing, b, a = worker("d", 2), worker("c", 0, "closing"), worker("b", 0), worker("a", 0)
+    scheduler.workers = dict(enumerate([busy, closing, b, a]))
+    assert keeper.workers() == ["a", "b", "d"]
+
+
 def test_a_name_is_taken_once(keeper, scheduler):
     assert keeper.claim("a", "other", "t.zarr", (2, 600.0)) == "a"
     assert keeper.claim("b", "other", "s.zarr", (2, 600.0)) == "a"  # one store has one run

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from distributed import Client
 
 from ringnb import actors
 from ringnb._support.machine import available_cores
+from ringnb._support.text import counted
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cli.bench.measuring import (
     Row,
@@ -20,15 +23,17 @@ from ringnb.cli.bench.measuring import (
     time_each_us,
     time_s,
 )
-from ringnb.cluster import Ensemble, attach, launch, open_ensemble, start, stop
+from ringnb.cluster import Ensemble, attach, decompose, launch, open_ensemble, start, stop
 from ringnb.cluster.connection import connected
 from ringnb.cluster.ensemble_files import EnsembleFiles
+from ringnb.cluster.remote_session import RemoteSession
 from ringnb.session.session import Session
 
 __all__ = ["cluster"]
 
 _MEMBERS = 4  # for each core
 _STEPS = 20_000
+_PARTS = 2
 _RUN = "bench"
 
 
@@ -39,6 +44,7 @@ def cluster(scale: Scale) -> Iterator[Row]:
     try:
         yield _of_stored(scale)
         yield from _of_one(scale, address)
+        yield from _of_divided(scale, address, max(1, cores // _PARTS))
         with connected(address) as client:
             yield _of_many(scale, client, cores)
     finally:
@@ -64,6 +70,62 @@ def _of_one(scale: Scale, address: str) -> Iterator[Row]:
         attached = [time_s(lambda: attach(address, _RUN).detach()) for _ in times]
         yield Row("cluster_attach", "attach to it, and detach", attached, "s", "<=", 2.0)
         session.end(snapshot=False)
+
+
+def _of_divided(scale: Scale, address: str, width: int) -> Iterator[Row]:
+    """Step an actor that is divided over two workers, and checkpoint it, beside a plain session."""
+    side, large = 1024, scale.times(4096, 1024)
+    steps, times = scale.times(4000, 200), scale.times(7, 2)
+    model, work = actors.Wave2D((side, side)), steps * side * side * 1e-9
+    threads = counted(width, "thread")
+    with _both(scale, "divided", model, address, width) as (ours, plain):
+        pairs = interleaved(
+            lambda: work / time_s(partial(ours.run_steps, 0, steps)),
+            lambda: work / time_s(partial(plain.run_steps, 0, steps)),
+            times,
+        )
+    what = f"{side} x {side} on two workers / in a session with {threads}, as each of them"
+    yield ratio_row(
+        *("divided", what, pairs, ("session", 1.0, "Gcells/s")),
+        at_least=1.5,
+        note=f", {steps:,} steps, over sockets",
+    )
+
+    def snapshot_s(session: Session | RemoteSession) -> float:
+        """Return how long a checkpoint takes, with the state at the session or at its parts."""
+        session.run_steps(0, 1)
+        return time_s(partial(session.snapshot, 0, timeout=120.0))
+
+    big = actors.Wave2D((large, large))
+    with _both(scale, "gathered", big, address, width) as (ours, plain):
+        pairs = interleaved(lambda: snapshot_s(ours), lambda: snapshot_s(plain), times)
+    mib = 2 * 4 * large * large >> 20
+    what = f"a checkpoint of {mib} MiB from two workers / from a session"
+    yield ratio_row(
+        *("divided_snapshot", what, pairs, ("session", 1.0, "s")), at_most=1.5, note=", committed"
+    )
+
+
+@contextlib.contextmanager
+def _both(
+    scale: Scale, name: str, model: actors.Actor, address: str, width: int
+) -> Iterator[tuple[RemoteSession, Session]]:
+    """Yield a divided session and a plain one, which checkpoint only what they are asked to."""
+    configs = [
+        CheckpointConfig(
+            storage_path=scale.directory / f"{name}_{i}.zarr",
+            enabled=False,
+            on_close=False,
+            max_snapshots=2,
+        )
+        for i in range(2)
+    ]
+    with (
+        decompose(model, name, address=address, parts=_PARTS, config=configs[0]) as ours,
+        Session(model, config=configs[1], lanes=1, width=width) as plain,
+    ):
+        yield ours, plain
+        ours.end(snapshot=False)
 
 
 def _of_stored(scale: Scale) -> Row:

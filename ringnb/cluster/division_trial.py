@@ -1,0 +1,141 @@
+"""``python -m ringnb.cluster.division_trial``: workers of a divided actor that are killed while it runs.
+
+Some have a part, one has the session as well. After each kill the run must go on by itself, and at the
+end its state must be that of a plain session that nobody has disturbed, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ringnb import actors
+from ringnb._support.text import say
+from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
+from ringnb.cluster import decompose, start, stop
+from ringnb.cluster.connection import connected
+from ringnb.errors import ClusterUnavailable, ClusterWarning
+from ringnb.session.session import Session
+
+__all__ = ["disturb", "main", "run"]
+
+_PARTS = 2
+_MOST_S = 0.5  # from the moment at which it runs to the next kill
+_PATIENCE_S = 120.0
+_LOOK_S = 0.005
+
+
+def run(kills: int, seed: int, folder: Path) -> dict[str, float]:
+    """Start a host and `disturb` a run of it."""
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    address = start(_PARTS)
+    try:
+        return disturb(address, kills, seed, folder)
+    finally:
+        stop(address)
+
+
+def disturb(address: str, kills: int, seed: int, folder: Path) -> dict[str, float]:
+    """Kill so many workers, of a part and of the session in turn; return what was seen.
+
+    AssertionError if it does not go on, if a checkpoint is not whole, if anything is left of one that
+    was being written, or if the state at the end is another one.
+    """
+    random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
+    config = CheckpointConfig(interval=0.2, max_snapshots=5, storage_path=folder / "s.zarr")
+    model, seconds = actors.GrayScott((96, 64)), []
+    with (
+        decompose(
+            *(model, f"divided-{seed}"),
+            address=address,
+            parts=_PARTS,
+            config=config,
+            running=True,
+            give_up=(kills + 1, 3600.0),
+        ) as session,
+        connected(address) as client,
+    ):
+
+        def step() -> int:
+            """Return the step; -1 if nothing answers."""
+            try:
+                return session.statistics().actors[0].step
+            except ClusterUnavailable:
+                return -1
+
+        for kill in range(kills):
+            time.sleep(random_.uniform(0.0, _MOST_S))
+            workers, before = client.run(os.getpid), max(step(), 0)
+            home = session.record().worker
+            victim = next(at for at in workers if (at == home) == bool(kill % 2))
+            began = time.monotonic()
+            os.kill(workers[victim], signal.SIGKILL)
+            _until(lambda: victim in session.record().losses)  # noqa: B023 - at once
+            _until(lambda: session.record().state == "running")
+            _until(lambda: step() > before)  # noqa: B023 - at once
+            seconds.append(time.monotonic() - began)
+            _until(lambda: len(client.scheduler_info()["workers"]) >= _PARTS)
+        session.pause(0)
+        last = session.state(0)
+        losses = len(session.record().losses)
+        session.end()
+    storage = ZarrStorage(config.storage_path)
+    for name in storage.list():
+        storage.load(name).verify()
+    left = [path for path in folder.glob("**/staging/*") if path.exists()]
+    assert not left, f"something is left of what was being written: {left}"
+    alone_in = CheckpointConfig(storage_path=folder / "other.zarr", enabled=False, on_close=False)
+    with Session(model, config=alone_in, lanes=1, width=1) as alone:
+        alone.run_steps(0, last.step)
+        whole = alone.state(0)
+        assert all(np.array_equal(whole[name], last[name]) for name in whole), "another state"
+    median, most = statistics.median(seconds), max(seconds)
+    return {
+        "kills": kills,
+        "losses": losses,
+        "steps": last.step,
+        "median_s": median,
+        "most_s": most,
+    }
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the run does not go on"
+        time.sleep(_LOOK_S)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0 if nothing was lost."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ringnb.cluster.division_trial",
+        description="Kill workers of a divided actor, and compare it with an undisturbed one.",
+    )
+    parser.add_argument("--kills", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClusterWarning)  # the losses are what it is about
+        found = run(options.kills, options.seed, Path(folder))
+    say(
+        f"{found['kills']} workers killed while {found['steps']:,} steps were taken: the state is that "
+        "of an undisturbed session; it was beyond the step of the kill again after "
+        f"{found['median_s']:.1f} s (median), {found['most_s']:.1f} s at most"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
