@@ -47,7 +47,7 @@ def elsewhere(function, *arguments):
     """Return what a function of a test's module returns, or raises, in a process that has ended."""
     with other_process(_answer, function, arguments) as (process, pipe):
         answer = pipe.recv()
-        process.join(30)
+        process.join(60)
         assert process.exitcode == 0
     return answer
 

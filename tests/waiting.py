@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-def until(condition, seconds=30.0):
+def until(condition, seconds=60.0):
     """Wait until a condition holds. What it looks up may be still to come: then it does not hold yet."""
     deadline = time.monotonic() + seconds
     while True:

@@ -72,7 +72,7 @@ class Gate:
 
     def __call__(self, _name):
         self.reached.set()
-        assert self.go.wait(30)
+        assert self.go.wait(60)
 
 
 class Saving:
@@ -84,7 +84,7 @@ class Saving:
         self.result = None
         self.thread = threading.Thread(target=self._run, args=(rig,))
         self.thread.start()
-        assert self.gate.reached.wait(30)
+        assert self.gate.reached.wait(60)
         rig.storage.before_save = None
 
     def _run(self, rig):
@@ -95,5 +95,5 @@ class Saving:
 
     def end(self):
         self.gate.go.set()
-        self.thread.join(30)
+        self.thread.join(60)
         return self.result

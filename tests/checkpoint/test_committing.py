@@ -760,5 +760,5 @@ def test_an_observer_is_called_on_the_thread_that_caused_the_event():
     emitter.failed(response_of(None, step=1, success=False), "no")
     other = threading.Thread(target=emitter.retired, args=(0, [CheckpointInfo("a")]))
     other.start()
-    other.join(10)
+    other.join(60)
     assert threads == [threading.get_ident(), other.ident]

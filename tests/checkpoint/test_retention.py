@@ -523,17 +523,17 @@ def test_a_slow_metric_keeps_no_other_thread_from_the_manager():
     def metric(checkpoint):
         if checkpoint.actor_slot == 0:
             reached.set()
-            assert go.wait(30)
+            assert go.wait(60)
         return 0.0
 
     rig = rig_of(MemoryStorage(), retention=keep_best(1, metric))
     rig.add(1)
     slow = threading.Thread(target=rig.commit, kwargs={"step": 1})
     slow.start()
-    assert reached.wait(30)
+    assert reached.wait(60)
     assert rig.commit(slot=1, step=5) == "checkpoint_1_step_5"
     go.set()
-    slow.join(30)
+    slow.join(60)
 
 
 def test_a_policy_of_ones_own_that_fails_is_told_and_costs_no_commit(storage):

@@ -59,7 +59,7 @@ def test_the_baselines_make_the_steps_that_the_kernel_makes(card, shape):
     try:
         client = KernelClient(kernel)
         client.call(0, Command.RUN_STEPS, (2 + 4 + 6,))  # two to warm up
-        assert client.wait_until(lambda: kernel.counters(0).step == 12, 30)
+        assert client.wait_until(lambda: kernel.counters(0).step == 12, 60)
         levels, _ = captured(client, 0)
     finally:
         kernel.stop()

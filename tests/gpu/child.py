@@ -61,7 +61,7 @@ def hold(backend):
     print("running", flush=True)
     sys.stdin.readline()
     before = kernel.counters(0)
-    assert client.wait_until(lambda: kernel.counters(0).step > before.step, 30)
+    assert client.wait_until(lambda: kernel.counters(0).step > before.step, 60)
     paused = client.call(0, Command.PAUSE)
     print(kernel.alive, paused.step - before.step, kernel.counters(0).busy_ns / 1e9, flush=True)
     kernel.stop()

@@ -94,11 +94,11 @@ def test_other_streams_copy_and_launch_beside_a_live_kernel():
             twice[128, 256, ours](there, back)
             back.copy_to_host(target, stream=ours)
             stream.record(done)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not done.is_done:
                 assert time.monotonic() < deadline, f"turn {turn}: the other stream waits"
             np.testing.assert_array_equal(target, 2 * source)
-            assert client.wait_until(lambda: client.kernel.counters(0).step > before, 10)  # noqa: B023
+            assert client.wait_until(lambda: client.kernel.counters(0).step > before, 60)  # noqa: B023
 
 
 def _first(now, following, params, step, y, x, height):

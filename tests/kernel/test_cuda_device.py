@@ -242,16 +242,16 @@ def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
         client = KernelClient(kernel)
         start = Mixer(SHAPE).start(0)
         client.call(0, Command.RUN_STEPS, (20,))
-        assert client.wait_until(lambda: kernel.counters(0).step == 20, 20)
+        assert client.wait_until(lambda: kernel.counters(0).step == 20, 60)
         state, _ = captured(client, 0)
         np.testing.assert_array_equal(state, advance(start, 0, 20))
         restored(client, 0, start, 3, 7)
         client.call(0, Command.RUN_STEPS, (4,))
-        assert client.wait_until(lambda: kernel.counters(0).step == 7, 20)
+        assert client.wait_until(lambda: kernel.counters(0).step == 7, 60)
         np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 3, 4))
         client.call(0, Command.RESUME)
         assert card.cleanup_held
-        assert client.wait_until(lambda: kernel.launches > 3, 20)
+        assert client.wait_until(lambda: kernel.launches > 3, 60)
     finally:
         kernel.stop()
     assert not card.alive
@@ -291,12 +291,12 @@ def test_a_card_that_fails_is_told_and_can_be_closed(card):
     kernel._device._ends.append(Broken())
     client = KernelClient(kernel)
     with pytest.raises(KernelStopped, match="CUDA kernel died: RuntimeError: an illegal memory"):
-        client.wait_until(lambda: False, 10)
+        client.wait_until(lambda: False, 60)
     began = time.monotonic()
     kernel.release_staging(0, 0)  # asks a dead card nothing
     kernel.stop()
     assert time.monotonic() - began < 2
-    card.threads[-1].join(10)
+    card.threads[-1].join(60)
     assert not card.alive
 
 

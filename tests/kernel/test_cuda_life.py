@@ -99,7 +99,7 @@ def test_an_exception_in_an_update_is_told_to_the_next_call():
         with rn.Session(
             actor, backend="cudasim", storage=rn.ZarrStorage("memory://cuda-died")
         ) as session:
-            session.run_steps(0, 5, timeout=10)
+            session.run_steps(0, 5, timeout=60)
 
 
 @pytest.mark.timeout(60)
@@ -155,7 +155,7 @@ def test_a_copy_that_fails_or_is_never_done_stops_the_kernel_with_the_reason(
         with opened(service=service) as session:
             monkeypatch.setattr(session.kernel._device, call, broken)
             with pytest.raises(KernelStopped, match=told):
-                session.snapshot(0, timeout=20)
+                session.snapshot(0, timeout=60)
             with pytest.raises(KernelStopped, match=told):
                 session.run_steps(0, 1)
             assert not session.kernel.alive
@@ -247,7 +247,7 @@ def test_a_collector_inside_a_fetch_may_give_a_buffer_back():
 def test_a_kernel_is_stopped_while_it_stands_between_two_launches():
     kernel = launched(launch_s=0.005)
     kernel.hold_launches()
-    assert KernelClient(kernel).wait_until(lambda: kernel.idle, 20)
+    assert KernelClient(kernel).wait_until(lambda: kernel.idle, 60)
     kernel.stop()
     assert leftovers() == []
 
@@ -260,7 +260,7 @@ def test_a_launch_that_fails_later_is_told_to_the_next_call(monkeypatch):
 
     monkeypatch.setattr(kernel._device, "launch", refuse)
     with pytest.raises(KernelStopped, match=r"CUDA kernel died: CUDA_ERROR_LAUNCH_FAILED"):
-        KernelClient(kernel).wait_until(lambda: False, 20)
+        KernelClient(kernel).wait_until(lambda: False, 60)
     kernel.stop()
 
 

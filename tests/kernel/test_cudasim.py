@@ -104,10 +104,10 @@ def test_a_kernel_that_is_not_launched_stands_and_goes_on_where_it_was():
     try:
         client = KernelClient(kernel)
         client.call(0, Command.RUN_STEPS, (5,))
-        assert client.wait_until(lambda: kernel.counters(0).step == 5, 20)
+        assert client.wait_until(lambda: kernel.counters(0).step == 5, 60)
         for round_ in range(1, 4):
             kernel.hold_launches()
-            assert client.wait_until(lambda: kernel.idle, 20)
+            assert client.wait_until(lambda: kernel.idle, 60)
             launches, loops = kernel.launches, kernel.statistics().loops
             waiting = [client.submit(0, Command.RUN_STEPS, (1,)) for _ in range(3)]
             assert kernel.statistics().h2k_depth == (3,)
@@ -117,7 +117,7 @@ def test_a_kernel_that_is_not_launched_stands_and_goes_on_where_it_was():
             kernel.hold_launches(False)
             targets = [client.wait_reply(pending).value for pending in waiting]
             assert targets == [5 + 3 * round_ - left for left in (2, 1, 0)]
-            assert client.wait_until(lambda: kernel.counters(0).budget == 0, 20)
+            assert client.wait_until(lambda: kernel.counters(0).budget == 0, 60)
         state, reply = captured(client, 0)
         assert reply.step == 14
         np.testing.assert_array_equal(state, advance(Mixer((5, 7)).start(0), 0, 14))

@@ -62,7 +62,7 @@ def run(actor, counts, width, depth, tile):
         client = KernelClient(kernel)
         for number, count in enumerate(counts):
             goal = client.call(0, Command.RUN_STEPS, (count,)).value
-            assert client.wait_until(lambda g=goal: kernel.counters(0).step == g, 30)
+            assert client.wait_until(lambda g=goal: kernel.counters(0).step == g, 60)
             place = [0] * (3 - len(actor.shape)) + [number % n for n in actor.shape]
             bits = int(np.float64(1 + number).view(np.int64))
             client.call(0, Command.INJECT, (*place, bits))

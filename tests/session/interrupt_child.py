@@ -71,7 +71,7 @@ def same_bits(a, b):
 def snapshot_by_hand(s, slot):
     request = s.manager.request_snapshot(slot)
     s.send(request)
-    for response in s.receive(timeout=5.0):
+    for response in s.receive(timeout=60):
         s.manager.complete_snapshot(response)
 
 

@@ -53,7 +53,7 @@ class Gate(rn.CheckpointStorage):
 
     def save(self, name, snapshot):
         self.entered.set()
-        assert self.open.wait(30)
+        assert self.open.wait(60)
         if self.error is not None:
             raise self.error
         return self.inner.save(name, snapshot)

@@ -42,7 +42,7 @@ def test_an_answer_that_is_kept_beyond_the_end_keeps_its_bytes():
     with rn.Session(rn.actors.Heat2D((8, 8)), config=quiet(), storage=memory(), service=False) as s:
         s.inject(0, (3, 3), 1)
         s.send(s.manager.request_snapshot(0))
-        (answer,) = s.receive(timeout=10)
+        (answer,) = s.receive(timeout=60)
         array = answer.data["temperature"]
         expected = np.array(array)
     np.testing.assert_array_equal(array, expected)
@@ -63,5 +63,5 @@ def test_a_waiting_thread_finds_no_closed_pipe():
         thread = threading.Thread(target=wait)
         thread.start()
         s.close()
-        assert done.wait(10)
+        assert done.wait(60)
         thread.join()

@@ -350,7 +350,7 @@ def test_an_actor_that_is_paused_while_the_others_are_waited_for_stays_as_it_is(
         thread.start()
         until(lambda: s._service.holds._holds.get(1))
         s.pause(1)
-        thread.join(30)
+        thread.join(60)
         [cut] = cuts
         assert cut.part(1).step == s.current_step(1) < 50_000 <= cut.part(0).step
 

@@ -32,7 +32,7 @@ def test_a_session_that_any_thread_finds_is_ended_by_another(thread):
 
     def save(name, snapshot):
         storage.entered.set()
-        assert storage.open.wait(30)
+        assert storage.open.wait(60)
         if thread == "its writer":
             gc.collect()
             found.set()
@@ -42,17 +42,17 @@ def test_a_session_that_any_thread_finds_is_ended_by_another(thread):
     storage.save = save
     storage.open.clear()
     s._service.enqueue(s.manager.request_snapshot(0))
-    assert storage.entered.wait(30)
+    assert storage.entered.wait(60)
     del s
     if thread == "its writer":
         storage.open.set()
-        assert found.wait(30)
+        assert found.wait(60)
     else:
         with lock:
             storage.open.set()
             gc.collect()
             assert gone() is None
-    until(lambda: not live._endings, 10)
+    until(lambda: not live._endings)
     assert gone() is None
     assert not kernel.alive
     assert manager.total_completed == 1  # what was captured is committed

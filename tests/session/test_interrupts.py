@@ -84,12 +84,12 @@ class Rig:
 
     def turn_the_crank(self):
         self.s.send(self.s.manager.request_snapshot(0))
-        for response in self.s.receive(timeout=10):
+        for response in self.s.receive(timeout=60):
             self.s.manager.complete_snapshot(response)
 
     def elsewhere(self, call, *args):
         """Make a call on another thread, which must find no lock held."""
-        return self.other.submit(call, *args).result(20)
+        return self.other.submit(call, *args).result(60)
 
     def check(self):
         s = self.s
@@ -130,7 +130,7 @@ def test_an_interrupt_at_any_point_leaves_what_is_true(service, call, stride):
         interrupter = Interrupter(*MODULES)
         for point in itertools.count(1, stride):
             try:
-                if not rig.interrupted.submit(interrupter.run, lambda: call(rig), point).result(20):
+                if not rig.interrupted.submit(interrupter.run, lambda: call(rig), point).result(60):
                     break
                 rig.check()
             except BaseException as error:

@@ -107,7 +107,7 @@ def test_looking_again_and_again_fails_no_snapshot():
         names = [s.snapshot(slot).name for _ in range(5) for slot in (0, 1)]
         ended.set()
         for thread in lookers:
-            thread.join(30)
+            thread.join(60)
         assert len(set(names)) == 10
         assert s.statistics().failed == 0
         assert not s.events.select("failed")
@@ -120,11 +120,11 @@ def test_a_slow_disk_leaves_a_buffer_to_look_with():
         gate.open.clear()
         writer = threading.Thread(target=s.snapshot, args=(0,))
         writer.start()
-        assert gate.entered.wait(30)
+        assert gate.entered.wait(60)
         s.run_steps(0, 5)
         assert s.state(0).step == 10
         gate.open.set()
-        writer.join(30)
+        writer.join(60)
 
 
 def test_a_full_ring_holds_up_neither_the_senders_of_its_lane_nor_the_end():
@@ -141,9 +141,9 @@ def test_a_full_ring_holds_up_neither_the_senders_of_its_lane_nor_the_end():
             target=lambda: sent.append(s._service.transport.send_into_free(0, list))
         )
         other.start()
-        other.join(10)
+        other.join(60)
         assert sent == [True]
         s.kernel.set_gate(0, Stop.OPEN)
-        looking.join(30)
+        looking.join(60)
         assert all(s._client.wait_reply(one).ok for one in waiting)
         assert s.state(0).step == 0

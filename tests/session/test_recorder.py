@@ -89,7 +89,7 @@ def test_a_save_copies_and_returns_before_the_commit():
         u = np.full(5, 1.0)
         rec.save(1, u=u)
         u[:] = 2.0
-        assert storage.entered.wait(5)
+        assert storage.entered.wait(60)
         assert storage.list() == []
         assert not rec.due(2)  # one in flight
         storage.open.set()
@@ -106,7 +106,7 @@ def test_a_second_save_waits_for_the_first_and_takes_its_copy():
         second.join(0.02)
         assert second.is_alive()
         storage.open.set()
-        second.join(5)
+        second.join(60)
         settle(rec)
         # A state of another form, and fields that are no more.
         rec.save(3, v=np.ones(2, np.float32))

@@ -79,7 +79,7 @@ def test_a_slow_function_holds_the_actor_at_the_next_multiple(session):
     def slow(state):
         seen.append(state.step)
         if state.step == 10:
-            going.wait(30)
+            going.wait(60)
         return state.step
 
     session.report(10, 0, slow=slow)
@@ -232,12 +232,12 @@ def test_a_slow_disk_delays_no_row():
         writers = [threading.Thread(target=s.snapshot, args=(slot,)) for slot in (0, 1)]
         for writer in writers:
             writer.start()
-        assert gate.entered.wait(30)
-        s.run_steps(0, 100, timeout=20)
+        assert gate.entered.wait(60)
+        s.run_steps(0, 100, timeout=60)
         assert s.reported(0).steps.tolist() == list(range(0, 101, 10))
         gate.open.set()
         for writer in writers:
-            writer.join(30)
+            writer.join(60)
 
 
 def test_a_function_that_fails_ends_the_report_and_is_told(session):
@@ -325,7 +325,7 @@ def test_a_session_that_is_dropped_takes_its_reporter_along(opened):
         s.report(10, total=total)
         s.run_steps(0, 10)
         thread = s._service.reporter._thread
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     gc.collect()
 

@@ -48,7 +48,7 @@ def killed_store(tmp_path_factory):
                 assert process.poll() is None
         finally:
             process.kill()
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     return store
 
 

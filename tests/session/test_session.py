@@ -44,7 +44,7 @@ def test_pause_ends_a_blocked_run_steps_and_clears_the_budget(session):
     while session.current_step(0) == 0:
         time.sleep(0.001)
     session.pause(0)
-    runner.join(10)
+    runner.join(60)
     step = session.current_step(0)
     assert reached == [step]
     assert session.counters(0).budget == 0
@@ -224,7 +224,7 @@ def test_an_abandoned_session_ends_its_threads_and_unlocks_its_store(tmp_path):
     del s
     gc.collect()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -22,7 +22,7 @@ def test_a_request_continues_from_what_was_live_when_it_was_captured(by_hand):
             by_hand.send(request)
         by_hand.restore(0, first)
         by_hand.send(request)  # twice does nothing
-        (answer,) = by_hand.receive(timeout=10)
+        (answer,) = by_hand.receive(timeout=60)
         name = by_hand.manager.complete_snapshot(answer)
         assert by_hand.storage.load(name).parent == parent
         by_hand.restore(0, second)
@@ -35,9 +35,9 @@ def test_the_crank_turns_one_stage_at_a_time(by_hand):
     for request in requests:
         by_hand.send(request)
     by_hand.run_steps(1, 4)  # captured before: the ring keeps the order
-    answers = by_hand.receive(timeout=10)
+    answers = by_hand.receive(timeout=60)
     while len(answers) < 2:
-        answers += by_hand.receive(timeout=10)
+        answers += by_hand.receive(timeout=60)
     assert [(a.actor_slot, a.step, a.success) for a in answers] == [(0, 3, True), (1, 0, True)]
     assert by_hand.manager.list_checkpoints(0) == []
     names = [by_hand.manager.complete_snapshot(a) for a in answers]
@@ -53,7 +53,7 @@ def test_the_loop_of_the_documentation_runs_again_and_again(by_hand):
             by_hand.send(request)
         done = 0
         while done < 2:
-            for answer in by_hand.receive(timeout=10):
+            for answer in by_hand.receive(timeout=60):
                 assert by_hand.manager.complete_snapshot(answer) is not None
                 done += 1
     assert by_hand.statistics().completed == 10
@@ -63,7 +63,7 @@ def test_rule_03_sending_twice_requests_once(by_hand):
     request = by_hand.manager.request_snapshot(0)
     by_hand.send(request)
     by_hand.send(request)
-    assert len(by_hand.receive(timeout=10)) == 1
+    assert len(by_hand.receive(timeout=60)) == 1
     assert by_hand.receive(timeout=0.02) == []
 
 
@@ -71,10 +71,10 @@ def test_a_third_request_while_two_are_held_is_answered_with_the_reason(by_hand)
     held = []
     for slot in (0, 1):
         by_hand.send(by_hand.manager.request_snapshot(slot))
-        held += by_hand.receive(timeout=10)
+        held += by_hand.receive(timeout=60)
     by_hand.manager.cancel_all_pending()
     by_hand.send(by_hand.manager.request_snapshot(0))
-    (third,) = by_hand.receive(timeout=10)
+    (third,) = by_hand.receive(timeout=60)
     assert not third.success
     assert "no free staging buffer" in third.error
     with pytest.raises(rn.SnapshotFailed, match="no free staging buffer"):
@@ -82,12 +82,12 @@ def test_a_third_request_while_two_are_held_is_answered_with_the_reason(by_hand)
     del held  # dropped responses give their buffers back
     gc.collect()
     by_hand.send(by_hand.manager.request_snapshot(0))
-    assert by_hand.receive(timeout=10)[0].success
+    assert by_hand.receive(timeout=60)[0].success
 
 
 def test_staged_data_is_read_only_and_refused_after_release(by_hand):
     by_hand.send(by_hand.manager.request_snapshot(0))
-    (answer,) = by_hand.receive(timeout=10)
+    (answer,) = by_hand.receive(timeout=60)
     assert isinstance(answer.data, StagedFields)
     with pytest.raises(ValueError, match="read-only"):
         answer.data["u"][0, 0] = 1
@@ -100,7 +100,7 @@ def test_snapshot_works_for_its_own_request_only(by_hand):
     by_hand.send(by_hand.manager.request_snapshot(1))
     checkpoint = by_hand.snapshot(0)
     assert checkpoint.actor_slot == 0
-    (other,) = by_hand.receive(timeout=10)
+    (other,) = by_hand.receive(timeout=60)
     assert other.actor_slot == 1
     assert by_hand.manager.complete_snapshot(other) == "checkpoint_1_step_0"
 

@@ -40,14 +40,14 @@ def test_the_state_is_captured_at_or_after_the_call():
         gate.open.clear()
         early = threading.Thread(target=s.snapshot, args=(0, 30.0))
         early.start()
-        assert gate.entered.wait(10)  # captured at step 0, now being written
+        assert gate.entered.wait(60)  # captured at step 0, now being written
         s.run_steps(0, 7)
         late = []
         second = threading.Thread(target=lambda: late.append(s.snapshot(0, 30.0)))
         second.start()
         gate.open.set()
-        early.join(30)
-        second.join(30)
+        early.join(60)
+        second.join(60)
         assert late[0].step == 7
         assert [c.rsplit("_", 1)[1] for c in s.manager.list_checkpoints(0)] == ["0", "7"]
 
@@ -82,11 +82,11 @@ def test_rule_02_a_snapshot_that_is_not_committed_in_time_is_cancelled():
         gate.open.clear()
         writer = threading.Thread(target=s.snapshot, args=(0, 30.0))
         writer.start()
-        assert gate.entered.wait(10)
+        assert gate.entered.wait(60)
         with pytest.raises(rn.SnapshotTimeout, match="the request was cancelled"):
             s.snapshot(1, timeout=0.1)
         gate.open.set()
-        writer.join(30)
+        writer.join(60)
         assert s.manager.pending_count == 0
         assert s.snapshot(1).step == 0
 
@@ -105,7 +105,7 @@ def test_a_call_that_gives_up_cancels_no_request_that_another_one_waits_for(sess
     until(lambda: session.manager.pending_count)
     with pytest.raises(rn.SnapshotTimeout, match="another call still waits for it"):
         session.snapshot(0, timeout=0.1)
-    other.join(30)
+    other.join(60)
     assert ended
 
 

@@ -77,7 +77,7 @@ def test_a_restore_ends_the_wait_for_a_step():
         thread.start()
         until(lambda: s._service.holds._holds.get(0) and s._service.holds._holds[0][0].epoch == 0)
         s.restore(0, first)
-        thread.join(30)
+        thread.join(60)
         assert raised
         s.run_steps(0, 150)
 

@@ -36,7 +36,7 @@ def test_a_snapshot_has_the_time_of_its_capture_not_of_its_commit(heat):
     request = heat.manager.request_snapshot(0)
     transport = heat._service.transport
     transport.send(request)
-    heat._client.wait_until(lambda: transport.unanswered == 0, 10)
+    heat._client.wait_until(lambda: transport.unanswered == 0, 60)
     heat.set_params(0, diffusion_number=0.25)
     heat.run_steps(0, 4)
     heat.snapshot(0)

@@ -267,7 +267,7 @@ def test_only_one_at_a_time_finds_a_buffer_free(transport):
         transport.send(request(2, slot=2))
 
     assert transport.send_into_free(0, send)
-    second.join(10)
+    second.join(60)
     assert found == [False]
 
 

@@ -54,13 +54,13 @@ def measure():
 def prove(client):
     kernel = client.kernel
     client.call(0, Command.RUN_STEPS, (5,))
-    assert client.wait_until(lambda: kernel.counters(0).step == 5, 30)
+    assert client.wait_until(lambda: kernel.counters(0).step == 5, 60)
     state, reply = captured(client, 0)
     start = Mixer((5, 7)).start(0)
     np.testing.assert_array_equal(state, advance(start, 0, 5))
     assert restored(client, 0, state, reply.step, 7).epoch == 1
     client.call(0, Command.RUN_STEPS, (3,))
-    assert client.wait_until(lambda: kernel.counters(0).step == 8, 30)
+    assert client.wait_until(lambda: kernel.counters(0).step == 8, 60)
     np.testing.assert_array_equal(captured(client, 0)[0], advance(start, 0, 8))
 
 

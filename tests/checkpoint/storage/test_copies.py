@@ -284,7 +284,7 @@ def test_storage_rule_26_a_copy_that_is_made_while_the_manager_commits(tmp_path)
                 rig.commit(step=step)
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(60)
         assert rig.m.list_checkpoints(0) == [
             *(ONE, TWO, "checkpoint_0_step_12", "checkpoint_0_step_13", "checkpoint_0_step_14"),
         ]

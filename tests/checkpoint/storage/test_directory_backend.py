@@ -250,7 +250,7 @@ def killed_at(pipe, path, way, stop_at):
 )
 def test_storage_rule_01_a_kill_at_any_operation_leaves_whole_checkpoints(path, way, stop_at):
     with other_process(killed_at, path, way, stop_at) as (process, _):
-        process.join(30)
+        process.join(60)
         assert process.exitcode == -signal.SIGKILL
     storage = rn.ZarrStorage(path)
     names = storage.list()

@@ -55,7 +55,7 @@ def test_storage_rule_12_a_reader_beside_a_writer_never_sees_half(storage, path)
         if n >= 3:
             storage.delete(f"a_0_step_{n - 3}")
     stop.set()
-    thread.join(30)
+    thread.join(60)
     assert problems == []
     assert len(storage.list()) == 3
 

@@ -38,7 +38,7 @@ def holder(path):
         yield process
         with contextlib.suppress(BrokenPipeError):  # it was killed
             pipe.send("close")
-        process.join(30)
+        process.join(60)
 
 
 def save(path):
@@ -68,7 +68,7 @@ def test_storage_rule_11_the_second_writer_is_refused_with_pid_and_host_and_may_
 def test_storage_rule_11_a_killed_holder_is_replaced_at_once(storage, path):
     with holder(path) as process:
         process.kill()
-        process.join(30)
+        process.join(60)
         assert process.exitcode == -signal.SIGKILL
     storage.save(NAME, make_snapshot())
 
@@ -231,7 +231,7 @@ def test_storage_rule_11_threads_of_a_process_wait_for_each_other(storage, path)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert [c.sequence for c in storage.catalogue()] == list(range(1, 11))
     other.close()
 
