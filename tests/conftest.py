@@ -12,9 +12,9 @@ import signal
 import sys
 
 import hypothesis
+import in_parallel
 import numba
 import pytest
-import two_processes
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -53,8 +53,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Run all tests in two processes."""
-    two_processes.set_up(config)
+    """Run all tests in several processes."""
+    in_parallel.set_up(config)
 
 
 def pytest_collection_finish():

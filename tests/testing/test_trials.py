@@ -174,7 +174,7 @@ def test_a_sync_that_is_forgotten_is_noticed(workload, forgotten, monkeypatch):
     "workload",
     [
         ("cut",),
-        pytest.param(("save", "cut", "cut", "retire"), marks=pytest.mark.slow),
+        pytest.param(("cut", "save", "retire"), marks=pytest.mark.slow),
         pytest.param(("cut", "kill cut 6", "cut"), marks=pytest.mark.slow),
         pytest.param(("cut", "copy", "adopt"), marks=pytest.mark.slow),
         pytest.param(("fresh", "cut", "pin", "quarantine"), marks=pytest.mark.slow),

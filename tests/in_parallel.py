@@ -1,8 +1,9 @@
-"""All tests in two processes, one for each core; the terminal gets a line for each file that is done.
+"""All tests in several processes; the terminal gets a line for each file that is done.
 
 With pytest-xdist, and only where neither a file nor another number of processes (``-n``) was asked for.
-Each process is given one half of the files, and takes over from the other when it has finished: so what
-a file's tests share is seldom made twice.
+The fast tests have two, one for each core. With ``--all`` there is a third: tests in a browser, and
+those that end processes, wait for much of their time. Each process is given its part of the files, and
+takes over from another when it has finished: so what a file's tests share is seldom made twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pytest
 
 
 def wanted(config):
-    """Whether this run is one of all tests, on a machine that has a core for each process."""
+    """Whether this run is one of all tests, on a machine that has more than one core."""
     from ringnb._support.machine import available_cores  # as its tests find it, not before
 
     option = config.option
@@ -23,17 +24,17 @@ def wanted(config):
         all_tests
         and not given
         and config.pluginmanager.hasplugin("xdist")
-        and not hasattr(config, "workerinput")  # this is one of the two
+        and not hasattr(config, "workerinput")  # this is one of them
         and option.numprocesses is None
         and available_cores() > 1
     )
 
 
 def set_up(config):
-    """Have xdist start two processes where they are wanted; replace its dots wherever it starts any."""
+    """Have xdist start processes where they are wanted; replace its dots wherever it starts any."""
     option = config.option
     if wanted(config):
-        option.numprocesses, option.dist = 2, "worksteal"
+        option.numprocesses, option.dist = 3 if option.all else 2, "worksteal"
     if getattr(option, "numprocesses", None) and option.verbose < 2:
         config.pluginmanager.register(FileLines(config))
 

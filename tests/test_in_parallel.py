@@ -1,11 +1,11 @@
-"""When the tests run in two processes, and what the terminal then says."""
+"""When the tests run in several processes, and what the terminal then says."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
+import in_parallel
 import pytest
-import two_processes
 
 ALL = {
     "all": False,
@@ -47,7 +47,7 @@ def config(*plugins, worker=False, **options):
     ("changes", "processes"),
     [
         ({}, 2),
-        ({"all": True, "markexpr": ""}, 2),
+        ({"all": True, "markexpr": ""}, 3),
         ({"verbose": 2}, 2),
         ({"file_or_dir": ["tests/kernel"]}, None),
         ({"keyword": "ring"}, None),
@@ -55,14 +55,14 @@ def config(*plugins, worker=False, **options):
         ({"usepdb": True}, None),
         ({"collectonly": True}, None),
         ({"numprocesses": 0}, 0),
-        ({"numprocesses": 3}, 3),
+        ({"numprocesses": 4}, 4),
         ({"worker": True}, None),
     ],
 )
-def test_a_run_of_all_tests_has_two_processes(changes, processes, monkeypatch):
+def test_a_run_of_all_tests_has_several_processes(changes, processes, monkeypatch):
     monkeypatch.setattr("ringnb._support.machine.available_cores", lambda: 2)
     run = config("xdist", **changes)
-    two_processes.set_up(run)
+    in_parallel.set_up(run)
     assert run.option.numprocesses == processes
     assert run.pluginmanager.hasplugin("lines") == (bool(processes) and run.option.verbose < 2)
 
@@ -71,11 +71,11 @@ def test_without_a_second_core_or_xdist_it_has_one(monkeypatch):
     monkeypatch.setattr("ringnb._support.machine.available_cores", lambda: 2)
     run = config()
     del run.option.numprocesses
-    two_processes.set_up(run)
+    in_parallel.set_up(run)
     assert not run.pluginmanager.hasplugin("lines")
     monkeypatch.setattr("ringnb._support.machine.available_cores", lambda: 1)
     run = config("xdist")
-    two_processes.set_up(run)
+    in_parallel.set_up(run)
     assert run.option.numprocesses is None
 
 
@@ -85,7 +85,7 @@ def test_the_terminal_names_each_file_that_is_done_and_at_once_what_has_failed()
     run.pluginmanager.plugins["terminalreporter"] = SimpleNamespace(
         write_line=lambda line, **markup: said.append(line)
     )
-    lines = two_processes.FileLines(run)
+    lines = in_parallel.FileLines(run)
     ids = ["a.py::one", "a.py::two[x::y]", "b.py::three"]
     lines.pytest_xdist_node_collection_finished(ids)
     lines.pytest_xdist_node_collection_finished(ids)
