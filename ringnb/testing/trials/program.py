@@ -99,7 +99,7 @@ def _two_of_ordinary_life() -> Iterator[tuple[str, ...]]:
 
 def _power_longer(full: bool, seed: int) -> Iterator[Task]:
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
-    for _ in range(150 if full else 10):
+    for _ in range(150 if full else 5):
         tail = random_.choices((*OPERATIONS, *ORDINARY_LIFE), k=random_.randint(2, 5))
         yield cut_power, (("save", "share", *tail),), {"seed": seed}
 
