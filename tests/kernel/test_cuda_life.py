@@ -74,7 +74,7 @@ def test_close_ends_a_busy_kernel():
     session.run_steps(0, 2**40, wait=False)
     began = time.monotonic()
     session.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert leftovers() == []
     with pytest.raises(KernelStopped, match="the session was closed"):
         session.current_step(0)
@@ -309,7 +309,7 @@ def test_a_script_that_never_closes_exits_promptly_and_loses_nothing(tmp_path):
         import ringnb.kernel.cuda.kernel, ringnb.session.session
         # Registered later than those modules were imported, as finalisers of memory may be: called
         # after the session and its kernel are gone nevertheless.
-        atexit.register(lambda: print(s.closed, s.kernel.alive, time.monotonic() - begun < 5))
+        atexit.register(lambda: print(s.closed, s.kernel.alive, time.monotonic() - begun < 20))
     """
     body = """
         name = s.snapshot(0).name
@@ -334,7 +334,7 @@ def test_ctrl_c_ends_run_steps_the_kernel_and_the_process(tmp_path):
             s.run_steps(0, 2**40)
         except KeyboardInterrupt:
             c = s.counters(0)
-            print(time.monotonic() - begun < 5, c.running, c.budget)
+            print(time.monotonic() - begun < 20, c.running, c.budget)
             raise
     """
     done = script(body, tmp_path / "s.zarr")

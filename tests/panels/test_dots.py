@@ -97,9 +97,9 @@ def test_a_hundred_thousand_cost_a_byte_each_and_little_time():
     steps = np.random.default_rng(1).integers(0, 10**6, 100_000)
     infos = [stored(slot, slot, good=slot != 42_017) for slot in range(0, 100_000, 1001)]
     infos.append(stored(42_017, 10**6, good=False))
-    began = time.perf_counter()
+    began = time.thread_time()
     dots = seen(steps, steps > 500, infos)
-    assert time.perf_counter() - began < 10
+    assert time.thread_time() - began < 0.5
     assert len(dots["packed"]) < 110_000
     assert dots["troubles"] == [42_017]
     assert unpacked(dots, 100_000)[42_017] == 0

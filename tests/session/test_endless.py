@@ -15,11 +15,11 @@ def test_an_update_that_never_ends_holds_up_neither_ctrl_c_nor_close_nor_exit(tm
     ended = time.monotonic()
     assert done.returncode == 0, done.stderr
     said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert float(said["interrupted"]) < 2
-    assert float(said["closed"]) < 8
+    assert float(said["interrupted"]) < 20
+    assert float(said["closed"]) < 30
     assert "1 x spin" in said["<Session:"]
     assert said["<Session:"].endswith("closed>")
-    assert ended - float(said["exits"]) < 12
+    assert ended - float(said["exits"]) < 30
     assert "interrupted at step 1, and has not ended the next one within 0.7 s" in done.stderr
     assert done.stderr.count("is still in a step after 0.3 s: the update never ends") == 2
     assert "Traceback" not in done.stderr

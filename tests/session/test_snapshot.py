@@ -132,5 +132,5 @@ def test_an_answer_that_cannot_be_stored_holds_no_later_snapshot_up(session):
     session.manager.reconfigure(enabled=False)
     before = time.monotonic()
     with pytest.raises(ValueError, match="dims"):
-        session.snapshot(slot, timeout=5)
-    assert time.monotonic() - before < 5  # not the 30 s of request_timeout
+        session.snapshot(slot, timeout=20)
+    assert time.monotonic() - before < 20  # not the 30 s of request_timeout

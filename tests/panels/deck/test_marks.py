@@ -149,9 +149,9 @@ def test_marks_of_another_actor_are_no_later_version_of_the_first_ones():
 
 def test_ten_thousand_marks_are_made_soon_and_take_16_bytes_each():
     history = [commit(n, 100 * n, params=(("feed", 1.0),)) for n in range(10_000)]
-    log, began = MarkLog(), time.perf_counter()
+    log, began = MarkLog(), time.thread_time()
     lanes = make_lanes(history, Lineage(history[-1].name, history[-1].id, "A"), 10**6, RunNumbers())
     log.update(make_marks(lanes, [], [], (), lambda _: True))
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
     assert len(log.whole()["add"]) == 160_000
-    assert took < 20  # a tenth of a second where nothing else runs
+    assert took < 1.0  # a tenth of a second
