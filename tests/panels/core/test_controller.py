@@ -19,7 +19,7 @@ from ringnb.panels.core.limits import PROFILES, Profile
 
 def test_a_handler_returns_at_once_while_the_disk_is_slow(session):
     session.snapshot(0)
-    session.faults.slow_disk(60)
+    session.faults.slow_disk(120)
     checkpoint, actor = session.panel("checkpoint"), session.panel("actor")
     press(actor, "run")
     until(lambda: session.counters(0).running)
