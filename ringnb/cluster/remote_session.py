@@ -145,6 +145,7 @@ class RemoteSession:
         self._every: dict[int, int | None] = {}
         self._shift_ns = 0
         self._delay_s = 0.0
+        self._unanswered_at = -math.inf  # when the last glance was given up
         self._trouble = self._lost_at = ""
         self._storage: RemoteStorage | None = None
         self._failure: BaseException | None = None
@@ -443,6 +444,7 @@ class RemoteSession:
             found = self._look(slots, 0.0, _GLANCE_S)
         except ClusterError as error:
             self._note_trouble(error)
+            self._unanswered_at = time.monotonic()
             return self._as_known(slots)
         except KernelStopped:  # it was ended, by this process or another
             self._last = self._last._replace(closed=True)
@@ -509,6 +511,10 @@ class RemoteSession:
         limit_s = self._patience_s + _READ_S
         if watched:
             limit_s = _TROUBLED_S if self._trouble else _READ_S
+            if self._trouble and time.monotonic() - self._unanswered_at < _TROUBLED_S:
+                raise ClusterUnavailable(
+                    self.connection
+                )  # a glance has just waited for all of them
         try:
             return self._connection.ask(
                 method, given, patience_s=self._patience_s, again=True, limit_s=limit_s

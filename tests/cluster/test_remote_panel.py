@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import time
 
 import pytest
 import waiting
@@ -62,8 +63,13 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
         os.kill(pid, signal.SIGSTOP)
         try:
             waiting.until(lambda: any("does not answer since" in t for t in said(controller)), 60)
-            board = controller.board
+            board, beats = controller.board, []
             waiting.until(lambda: board.unheard and board.backend.endswith("no answer"), 60)
+            board.observe(lambda _: beats.append(time.monotonic()), "beat")
+            waiting.until(lambda: len(beats) > 3, 60)
+            # A glance takes two seconds. The rests between were four times as long: a page that hears
+            # nothing for three takes the notebook's kernel for dead.
+            assert beats[-1] - beats[0] < 30
             assert "does not answer since" in board.flags["live.run"]["why"]  # and all that acts
         finally:
             os.kill(pid, signal.SIGKILL)

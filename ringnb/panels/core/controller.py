@@ -339,7 +339,6 @@ class Controller:
 
     def _refresh(self) -> bool:
         """Have every panel show the session's state; return whether it changes by itself."""
-        now = time.monotonic()
         with self._session_lock:  # else the reader made for a new session could read the old one
             watched = self._watched()
             if watched is None:
@@ -348,6 +347,7 @@ class Controller:
             self._news.read(watched, state.actors)
             self._news.look(watched, state)
         self.choices.update(state.histories)
+        now = time.monotonic()  # a session of another process may have been waited for
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = self._beat + 1, now
         for view in [v for v in list(self.views.values()) if v.seen]:
