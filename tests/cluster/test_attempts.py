@@ -110,12 +110,12 @@ def test_a_retired_worker_hands_over(client, worker, ensemble, tmp_path):
         second = worker("--no-nanny", "--nthreads", "2")[1]
         step, at = session.current_step(0), least(ensemble)
         client.retire_workers([first])
-        waiting.until(lambda: owner(client, ensemble)[0] == second, 60)
-        waiting.until(lambda: session.record().state == "running", 60)
+        waiting.until(lambda: owner(client, ensemble)[0] == second, 120)
+        waiting.until(lambda: session.record().state == "running", 120)
         with pytest.warns(rn.ClusterWarning, match="lost its worker"):
             assert session.statistics().actors[0].step >= step  # it was saved on the way
         assert session.record().losses == (first,)
-        waiting.until(lambda: least(ensemble) >= at + 3 * EVERY, 60)
+        waiting.until(lambda: least(ensemble) >= at + 3 * EVERY, 120)
         assert owner(client, ensemble)[1] == (first,)
         session.end()
     assert_undisturbed(ensemble, client)
@@ -127,14 +127,14 @@ def test_a_stopped_worker_that_comes_back_commits_no_more(client, worker, ensemb
     waiting.until(lambda: least(ensemble) >= EVERY, 120)
     second = worker("--no-nanny", "--nthreads", "1")[1]
     process.send_signal(signal.SIGSTOP)
-    waiting.until(lambda: owner(client, ensemble)[0] == second, 60)
+    waiting.until(lambda: owner(client, ensemble)[0] == second, 120)
     # It does not run beside the other, which has the store: it says what it waits for.
-    waiting.until(lambda: "is being written by" in owner(client, ensemble)[2], 60)
+    waiting.until(lambda: "is being written by" in owner(client, ensemble)[2], 120)
     assert str(process.pid) in owner(client, ensemble)[2]
     at = least(ensemble)
     process.send_signal(signal.SIGCONT)
     waiting.until(lambda: least(ensemble) >= at + 3 * EVERY, 120)
-    waiting.until(lambda: owner(client, ensemble)[2] == "", 60)
+    waiting.until(lambda: owner(client, ensemble)[2] == "", 120)
     assert owner(client, ensemble)[:2] == (second, (first,))
     assert_undisturbed(ensemble, client)
 
