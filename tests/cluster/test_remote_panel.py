@@ -70,6 +70,7 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
             # A glance takes two seconds. The rests between were four times as long: a page that hears
             # nothing for three takes the notebook's kernel for dead.
             assert beats[-1] - beats[0] < 30
+            assert not [text for text in said(controller) if "Showing" in text]  # it is said once
             assert "does not answer since" in board.flags["live.run"]["why"]  # and all that acts
         finally:
             os.kill(pid, signal.SIGKILL)

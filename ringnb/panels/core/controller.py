@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
 from ringnb.checkpoint import retention
+from ringnb.errors import ClusterUnavailable
 from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
 from ringnb.panels.core.checkpoint_choices import CheckpointChoices
@@ -353,6 +354,8 @@ class Controller:
         for view in [v for v in list(self.views.values()) if v.seen]:
             try:
                 view.show(state)
+            except ClusterUnavailable:
+                pass  # said once, as the connection's: see `News.look`
             except Exception as error:  # noqa: BLE001 - one panel's must not end the loop
                 key, text = f"show:{view.key}", f"Showing {view.key!r}: {error!r}"
                 self._messages.say("problem", text, key=key, detail=_traceback(error))
