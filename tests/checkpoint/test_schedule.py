@@ -116,6 +116,34 @@ def test_rule_14_a_request_captured_later_than_the_restore_continues_from_it():
     assert schedule.note_restored(0, None, None) == "c"  # not "d", which continues from "b"
 
 
+def test_a_cut_is_a_checkpoint_of_each_actor_that_was_not_restored_meanwhile():
+    schedule = Schedule(8.0, 5.0)
+    for slot in range(3):
+        schedule.add(actor(slot), 100.0, "before")
+    request, _ = schedule.request(0, 100.0)
+    other, _ = schedule.request(1, 100.0)
+    before = {slot: schedule.lineage(slot) for slot in (0, 1, 7)}  # the last has no actor
+    (wanted,) = schedule.begin_cut([request.request_id, 99])
+    assert schedule.saving(request.request_id) is wanted
+    schedule.note_restored(1, "elsewhere", earlier=[other.request_id])
+    saved = {slot: f"cut {slot}" for slot in before}
+    assert schedule.note_cut(saved, 102.0, before, [wanted]) == ["cut 0", "elsewhere", "before"]
+    assert schedule.pending() == (other,), (
+        "what the cut answers waits no longer, what it does not waits"
+    )
+
+
+def test_a_state_that_is_not_good_is_new_once():
+    schedule = Schedule(8.0, 5.0)
+    for slot in range(2):
+        schedule.add(actor(slot), 100.0, None)
+    assert schedule.note_bad([0, 1, 5], [1, 5])
+    assert not schedule.note_bad([0, 1], [1])
+    assert schedule.note_bad([0, 1], [0]), "another one"
+    assert not schedule.note_bad([0, 1], [])
+    assert schedule.note_bad([0], [0]), "it was good meanwhile"
+
+
 SLOTS = st.integers(0, 3)
 TIMES = st.sampled_from([0.0, 0.125, 0.5, 1.0, 2.0, 5.0, 5.25, 64.0])
 PARENTS = st.sampled_from([None, "p", "q"])
