@@ -331,7 +331,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         earlier = None if captured is None else [request.rid] if captured and request else []
         assert self.schedule.note_restored(slot, parent, earlier) == found.line.parent
         found.line = Line(parent)
-        if request is not None and captured is False:
+        if request is not None and captured is False and not request.saving:
             request.line = found.line
 
     @rule(interval=st.sampled_from([2.0, 8.0, 64.0]), timeout=st.sampled_from([1.0, 5.0]))
