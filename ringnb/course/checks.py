@@ -6,11 +6,13 @@ A check returns what it measured, or raises `CheckFailed`. An exception is seen 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
-from typing import final
+from types import FrameType
+from typing import Any, final
 
 import zarr
 
@@ -23,6 +25,7 @@ __all__ = [
     "Passed",
     "ask_number",
     "learners_code",
+    "learners_loops",
     "require",
     "trial_session",
     "wait_while",
@@ -75,6 +78,36 @@ def learners_code(hint: str, kind: type[Exception] = Exception) -> Iterator[None
     except kind as error:
         fact = f"your code raised {type(error).__name__}: {error}"
         raise CheckFailed(fact, hint) from error
+
+
+class _Endless(BaseException):
+    """A learner's code goes round for ever; no ``except Exception`` in it may go on after that."""
+
+
+@contextmanager
+def learners_loops(fact: str, hint: str, lines: int = 300_000) -> Iterator[None]:
+    """Raise `CheckFailed` when the block has run so many lines of Python in this thread.
+
+    Lines and not seconds: on a busy machine a right solution may take any time.
+    """
+    left = lines
+
+    def count(_frame: FrameType, event: str, _argument: Any) -> Any:
+        """Count a line of any function that the block calls."""
+        nonlocal left
+        left -= event == "line"
+        if left < 0:
+            raise _Endless
+        return count
+
+    before = sys.gettrace()
+    try:
+        sys.settrace(count)
+        yield
+    except _Endless as error:
+        raise CheckFailed(fact, hint) from error
+    finally:
+        sys.settrace(before)  # of a debugger, or what measures coverage
 
 
 def ask_number(

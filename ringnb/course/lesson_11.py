@@ -2,7 +2,7 @@
 
 `tanks` are actors for the lesson's links. `Depots` have no common step: a marker on each road, as
 Chandy and Lamport have it, counts them all the same. `roll_back` does with real checkpoints what
-`check_11` asks of the learner for any history of messages. The figures are in `exchange_figures`.
+`check_11` asks of the learner for any history of messages. The figures are in `ringnb.course.figures`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from ringnb._support.text import counted
 from ringnb.actors import CellActor
 from ringnb.checkpoint import Checkpoint
 from ringnb.checkpoint.state import State
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require
+from ringnb.course.checks import CheckFailed, Passed, learners_code, learners_loops, require
 
 __all__ = [
     "Attempt",
@@ -326,6 +327,10 @@ class Message(NamedTuple):
 _History = tuple[dict[str, list[int]], list[Message]]
 _Line = dict[str, int]
 
+_ROUND = (
+    "each round must send one process farther back: print the line in each. Whoever is sent to where it "
+    "already was is the wrong one, or the time is"
+)
 # The small ones come first: their facts are the easiest to follow.
 _SMALL: tuple[_History, ...] = (
     ({"A": [0, 10], "B": [0, 10]}, [Message("A", 3, "B", 5)]),
@@ -412,15 +417,19 @@ def check_11(recovery_line: Callable[..., object]) -> Passed:
     Raises
     ------
     CheckFailed
-        At the first history in which a message is torn, or a process goes back too far.
+        At the first history in which a message is torn, a process goes back too far, or the function
+        does not come to an end.
     """
     tried = back = fell = 0
     for checkpoints, messages in _histories():
         # Copies: what the learner's code does to them does not matter.
         given = {name: list(times) for name, times in checkpoints.items()}
-        with learners_code("try it with two processes and one message, by hand, on paper"):
+        told = f"with checkpoints {checkpoints} and {counted(len(messages), 'message')}"
+        with (
+            learners_loops(f"{told}, recovery_line goes round for ever", _ROUND),
+            learners_code("try it with two processes and one message, by hand, on paper"),
+        ):
             answer = recovery_line(given, list(messages))
-        told = f"with checkpoints {checkpoints} and {len(messages)} messages"
         if not isinstance(answer, Mapping) or set(answer) != set(checkpoints):
             fact = f"recovery_line returned {answer!r}, not a time for each of {', '.join(checkpoints)}"
             raise CheckFailed(

@@ -11,15 +11,26 @@ import ringnb as rn
 from ringnb import course
 
 
-def back_for(torn):
-    """Return a solution in which `torn` says which messages send somebody back."""
+def the_sender(m, _sent):
+    return m.source, m.sent
+
+
+def the_receiver(m, _sent):
+    return m.target, m.received
+
+
+def the_right_one(m, sent):
+    return the_sender(m, sent) if sent else the_receiver(m, sent)
+
+
+def back_for(torn, who=the_right_one):
+    """Return a solution in which `torn` says which messages send somebody back, and `who` whom."""
 
     def recovery_line(checkpoints, messages):
         line = {name: times[-1] for name, times in checkpoints.items()}
         while found := [m for m in messages if torn(m, line)]:
             m = found[0]
-            sent = m.sent <= line[m.source]
-            name, at = (m.source, m.sent) if sent else (m.target, m.received)
+            name, at = who(m, m.sent <= line[m.source])
             line[name] = max(time for time in checkpoints[name] if time < at)
         return line
 
@@ -37,6 +48,22 @@ def once(checkpoints, messages):
             name, at = (m.source, m.sent) if sent else (m.target, m.received)
             line[name] = max(time for time in checkpoints[name] if time < at)
     return line
+
+
+def without_another_look(checkpoints, messages):
+    line = {name: times[-1] for name, times in checkpoints.items()}
+    for m in messages:
+        while course.is_torn(m, line):
+            line[m.target] = max(time for time in checkpoints[m.target] if time < m.received)
+    return line
+
+
+def one_that_hides_what_it_raises(checkpoints, messages):
+    while True:
+        try:
+            return back_for(course.is_torn, the_sender)(checkpoints, messages)
+        except Exception:
+            continue
 
 
 def the_other_one(checkpoints, messages):
@@ -91,6 +118,18 @@ WRONG = [  # an answer, a fact, and what the hint speaks of
         "will be sent again",
         "B goes back to a checkpoint before it was received",
     ),
+    (
+        back_for(course.is_torn, the_receiver),
+        "'B': [0, 10]} and 1 message, ",
+        "to where it already was",
+    ),
+    (
+        back_for(course.is_torn, the_sender),
+        "'B': [0, 20]} and 1 message, ",
+        "to where it already was",
+    ),
+    (without_another_look, "goes round for ever", "to where it already was"),
+    (one_that_hides_what_it_raises, "goes round for ever", "to where it already was"),
     (once, "the message from", "look at all messages again"),
     (the_other_one, "will be sent again", "B goes back"),
     (both_go_back, "no message is torn, but", "only the process that must"),
