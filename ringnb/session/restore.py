@@ -70,20 +70,35 @@ def restore_together(
     """Restore linked actors from their newest common cut: what each has alone is of other steps.
 
     With `good` from the newest whose state is. `tell` is told of one that is passed over; returns
-    whether there was one.
+    whether there was one. The first is loaded after all were read and checked, and fit: when
+    CheckpointCorrupt, as none verifies, or ValueError is raised, all are untouched.
     """
-    manager = session.manager
+    manager, damaged = session.manager, list[str]()
     slots = {manager.registered[slot].kernel_id: slot for slot in group}
-    for cut in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
-        names = {part.kernel_id: part.name for part in cut.parts}
-        if slots.keys() <= names.keys() and (cut.good or not good):
-            try:
-                for kernel_id, slot in slots.items():
-                    session.restore(slot, names[kernel_id])
-            except (CheckpointCorrupt, CheckpointNotFound) as error:
-                tell(f"cut {cut.name!r} is passed over: {error}")
-            else:
-                return True
+    for info in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
+        there = {part.kernel_id: part.actor_slot for part in info.parts}
+        if not slots.keys() <= there.keys() or not (info.good or not good):
+            continue
+        try:
+            cut = manager.storage.load(info.name)
+            cut.read_parts()
+        except (CheckpointCorrupt, CheckpointNotFound) as error:
+            tell(f"cut {info.name!r} is passed over: {error}")
+            damaged.append(info.name)
+            continue
+        parts = {slot: cut.part(there[kernel_id]) for kernel_id, slot in slots.items()}
+        for slot, part in parts.items():
+            actor = session.kernel.actors[slot]
+            prepare_restore(manager, slot, actor, part, "stored", session.params)
+        for slot, part in parts.items():
+            session.restore(slot, part)
+        return True
+    if damaged:  # to begin anew would commit that as the newest, and retire what may be mended
+        msg = (
+            f"no cut of the linked actors {sorted(slots)} verifies ({', '.join(damaged)}): look with "
+            "ringnb verify, and restore each of them from a checkpoint of one step"
+        )
+        raise CheckpointCorrupt(msg)
     return False
 
 

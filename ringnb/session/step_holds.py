@@ -65,13 +65,16 @@ class StepHolds:
         while True:
             with self._lock:
                 before = self._holds.get(slot, ())
-                self._holds[slot] = (*before, hold)
                 try:
+                    self._holds[slot] = (*before, hold)
                     self._tell_kernel(slot)
                     return hold
                 except BaseException as error:  # nobody gets the hold, so nobody would release it
                     self._holds[slot] = before
-                    if not isinstance(error, QueueFull) or time.monotonic() >= deadline:
+                    if not isinstance(error, QueueFull):
+                        self._owed.add(slot)  # Ctrl-C may come when the kernel has been told
+                        raise
+                    if time.monotonic() >= deadline:
                         raise
             self._wait_for_room()
 

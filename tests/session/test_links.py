@@ -8,6 +8,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.actors import Heat2D, Life, Wave2D
+from ringnb.session.restore import restore_together
 from ringnb.testing import MemoryStorage
 
 QUIET = rn.CheckpointConfig(enabled=False, on_close=False)
@@ -388,3 +389,37 @@ def test_a_bad_state_pauses_all_that_are_linked_with_it():
             until(lambda: not s.counters(0).running)
         assert not s.counters(1).running
         assert {e.actor_slot for e in s.events if e.stage == "bad"} == {0, 1}
+
+
+def test_linked_actors_go_back_together_or_not_at_all(tmp_path):
+    parts, links, _ = divided(Wave2D((20, 15)), (0, 9))  # of two shapes: arrays of their own
+    storage = rn.ZarrStorage(tmp_path / "s.zarr")
+    told = []
+
+    def damage(cut):
+        """Change a byte of the second actor's state."""
+        name = cut.document.record["cut"]["kinds"][1]["fields"]["pressure"]
+        (chunk,) = (tmp_path / "s.zarr" / cut.name / name).glob("c*")
+        raw = bytearray(chunk.read_bytes())
+        raw[40] ^= 1
+        chunk.write_bytes(raw)
+        cut.part(0).numpy()
+        with pytest.raises(rn.CheckpointCorrupt):
+            cut.part(1).numpy()
+
+    with rn.Session(parts, links=links, config=QUIET, storage=storage) as s:
+        assert not restore_together(s, [0, 1], good=False, tell=told.append)
+        cuts = []
+        for _ in range(2):
+            s.run_steps(0, 5)
+            cuts.append(s.snapshot_all())
+        s.run_steps(0, 5)
+        damage(cuts[1])
+        assert restore_together(s, [0, 1], good=True, tell=told.append)
+        assert [s.current_step(slot) for slot in range(2)] == [5, 5]
+        s.run_steps(0, 2)
+        damage(cuts[0])
+        with pytest.raises(rn.CheckpointCorrupt, match="no cut of the linked actors"):
+            restore_together(s, [0, 1], good=False, tell=told.append)
+        assert [s.current_step(slot) for slot in range(2)] == [7, 7]
+        assert [cuts[n].name in text for n, text in zip((1, 1, 0), told, strict=True)] == [True] * 3

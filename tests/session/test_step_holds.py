@@ -22,27 +22,34 @@ def session(request):
         yield s
 
 
+def when_asked(session, do):
+    """Do something on a thread as soon as somebody wants actor 0 to wait at a step."""
+
+    def run():
+        until(lambda: session._service.holds._holds.get(0))
+        do()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
 def test_a_snapshot_at_a_step_is_of_that_step_and_the_actor_runs_on(session):
-    session.set_pace(10_000)
-    session.resume(0)
     for _ in range(2):
         at = session.current_step(0) + 3_000
+        thread = when_asked(session, lambda: session.resume(0))
         checkpoint = session.snapshot(0, at=at, timeout=60)
+        thread.join(60)
         assert checkpoint.step == at
         until(lambda step=at: session.current_step(0) > step)
-    session.pause(0)
+        session.pause(0)
     standing = session.current_step(0)
     assert session.snapshot(0, at=standing).step == standing
     session.run_steps(0, 1)
 
 
 def test_the_state_at_a_step_is_that_of_so_many_steps(session):
-    def run():
-        until(lambda: session._service.holds._holds.get(0))  # it is asked for
-        session.run_steps(0, 200, wait=False)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    thread = when_asked(session, lambda: session.run_steps(0, 200, wait=False))
     np.testing.assert_array_equal(
         state_of(session.snapshot(0, at=123, timeout=60)), reference(0, 123)
     )
@@ -101,6 +108,23 @@ def test_an_actor_is_let_go_though_there_was_no_room_to_say_so(session):
     holds.release(hold, limit_s=0)
     assert session.current_step(0) == 3
     session.kernel.set_gate(0, Gate.OPEN)
+    if not session._service.running:
+        until(lambda: session.receive() or session.current_step(0) == 10)
+    until(lambda: session.current_step(0) == 10)
+
+
+def test_an_interrupt_when_the_kernel_was_asked_leaves_nobody_held(session, monkeypatch):
+    submit = session._client.submit
+
+    def interrupted(*args, **options):
+        submit(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._client, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session._service.holds.ask(0, 3)
+    session.run_steps(0, 10, wait=False)
     if not session._service.running:
         until(lambda: session.receive() or session.current_step(0) == 10)
     until(lambda: session.current_step(0) == 10)
