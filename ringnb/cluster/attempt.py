@@ -2,7 +2,8 @@
 
 A worker that is retired, or was stopped and comes back, may still have an attempt when the next one
 begins on another worker. Two things keep them apart: the scheduler says which one is wanted, and only
-one writes the store.
+one writes the store, if that is a directory. An object store has no lock: there only each name has one
+writer, and who is not wanted any more may commit what it was about to.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Attempt:
     def writing(self, store: str, patience_s: float) -> Iterator[None]:
         """Be the only writer of a store in the block.
 
+        Where there are locks: not in an object store, where nobody is kept out or waited for.
         The attempt before this one may still write it, and is waited for. StoreLocked if it is written
         for longer than that; Reschedule if this attempt is not wanted any more.
         """

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Ensemble", "EnsembleStatus"]
 
 _TASKS, _LEAST_PER_TASK, _MOST_PER_TASK = 16, 4, 64
-_LOOK_S = 0.1
+_LOOK_S, _MOST_LOOK_S = 0.1, 10.0
 _LOOK_PART = 0.1  # of the time that a wait takes, looks may take so much
 _GIVE_UP = 9, float("inf")  # so many losses without a new checkpoint in between, whenever
 
@@ -261,12 +261,14 @@ class Ensemble:
                         raise RunLost(msg)
                 if runs and all(run.state == "ended" for run in runs):
                     return self.status()
-                if time.monotonic() > deadline:
+                now_s = time.monotonic()
+                if now_s >= deadline:
                     msg = (
                         f"not every member is at step {self.steps} after {timeout:g} s; it goes on"
                     )
                     raise TimeoutError(msg)
-                time.sleep(max(_LOOK_S, (time.monotonic() - began) / _LOOK_PART))
+                look_s = min(_MOST_LOOK_S, max(_LOOK_S, (now_s - began) / _LOOK_PART))
+                time.sleep(min(look_s, deadline - now_s))
                 began = time.monotonic()
             return now
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
+import numpy as np
 from distributed import Reschedule
 
 from ringnb.checkpoint.storage.cut_record import split_name
@@ -63,6 +64,7 @@ def take_members(run: str, key: str, spec: bytes) -> None:
 def _take_each(attempt: Attempt, members: Mapping[str, Any], options: TaskOptions) -> None:
     """Take members to their last step, without those that fail on the way."""
     files, unexplained = options.files, 0
+    _fail_bad(members, options)
     while going := {name: one for name, one in members.items() if not files.has_failed(name)}:
         try:
             if not _take(going, attempt, options):
@@ -83,6 +85,25 @@ def _take_each(attempt: Attempt, members: Mapping[str, Any], options: TaskOption
                     unexplained = 0
             if unexplained > _MOST_UNEXPLAINED:
                 raise
+
+
+def _fail_bad(members: Mapping[str, Any], options: TaskOptions) -> None:
+    """Note which members fail by their newest states: an attempt may be lost when it has committed."""
+    files = options.files
+    for name, (_, newest) in files.newest([options.task]).items():
+        if newest.good or name not in members or files.has_failed(name):
+            continue
+        # A cut is not good as one of its members is not.
+        with contextlib.suppress(
+            CheckpointCorrupt, CheckpointNotFound
+        ):  # it goes on from older ones
+            stored = files.storage(options.task).load(newest.name)
+            if not all(np.isfinite(array).all() for array in stored.numpy().values()):
+                files.fail(name, _not_good(newest.step, "; ".join(stored.bad)))
+
+
+def _not_good(step: int, why: str) -> str:
+    return f"its state is not good at step {step}: {why}"
 
 
 def _is_of_none(error: Exception) -> bool:
@@ -117,11 +138,16 @@ def _take(
         session.events.subscribe(lambda event: bad.update({event.actor_slot: event.detail}), "bad")
 
         def commit() -> bool:
-            """Commit one cut of all; return whether a member has failed, which is noted."""
+            """Commit one cut of all; return whether a member has failed, which is noted.
+
+            Reschedule if this attempt is not wanted any more.
+            """
             session.snapshot_all(timeout=_PATIENCE_S)
-            attempt.tell(progressed=True)
+            # First of all: what is told may not be answered, and the newest checkpoint is a bad one.
             for slot, why in bad.items():
-                files.fail(names[slot], f"its state is not good at step {at[slot]}: {why}")
+                files.fail(names[slot], _not_good(at[slot], why))
+            if not attempt.tell(progressed=True):
+                raise Reschedule
             return bool(bad)
 
         at = _begin(session, names, options)

@@ -26,6 +26,9 @@ _POLL_S = 0.05  # so often who waits looks whether it is still to
 _GREETING_S = 5.0
 _TAG_BYTES = 32
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a machine that has gone
+# Keepalive does not see that while sent data is not acknowledged. Longer, as Linux takes it also for
+# who is there but reads nothing for so long: a part that is still busy with its steps.
+_UNACKNOWLEDGED_MS = 60_000
 _LENGTH = struct.Struct("<I")
 
 
@@ -91,7 +94,8 @@ class Wire:
         plain.settimeout(_POLL_S)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE.items():
+        options = _KEEPALIVE | {"TCP_USER_TIMEOUT": _UNACKNOWLEDGED_MS}
+        for name, value in options.items():
             if (option := getattr(socket, name, None)) is not None:  # Linux, and others in part
                 plain.setsockopt(socket.IPPROTO_TCP, option, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import numpy as np
@@ -189,6 +190,18 @@ def test_only_who_knows_the_secret_is_let_in():
     listener.close()
     with pytest.raises(ClusterUnavailable, match="cannot be reached"):
         connect(place, b"secret", "coordinator", lambda: False)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_who_acknowledges_nothing_for_long_is_lost(monkeypatch):
+    monkeypatch.setattr("ringnb.cluster.wire._UNACKNOWLEDGED_MS", 300)
+    listener = listen("127.0.0.1")
+    wire = connect(listener.getsockname(), b"secret", "coordinator", lambda: False)
+    silent, _ = listener.accept()  # its buffer is soon full
+    with pytest.raises(ClusterUnavailable, match="was lost"):
+        wire.write(memoryview(bytes(64 << 20)))
+    for one in (wire, silent, listener):
+        one.close()
 
 
 @given(st.integers(3, 500), st.integers(1, 9), st.integers(0, 5), st.integers(1, 70), st.booleans())

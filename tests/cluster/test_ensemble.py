@@ -14,6 +14,7 @@ from ringnb import cluster
 from ringnb.cluster.connection import connected
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.cluster.ensemble_trial import run_ensemble
+from ringnb.testing import ManualClock
 
 STEPS, EVERY = 400, 100
 
@@ -152,3 +153,28 @@ def test_one_that_was_never_launched_is_not_waited_for(tmp_path):
         ensemble.wait()
     with pytest.raises(FileNotFoundError, match="there is no ensemble in"):
         ensemble.open()
+
+
+def test_a_wait_ends_in_time_though_looks_take_long(tmp_path, monkeypatch):
+    clock = ManualClock()
+
+    class Time:
+        """Time that passes while it is slept, and in looks."""
+
+        monotonic = staticmethod(clock)
+        sleep = staticmethod(clock.advance)
+
+    EnsembleFiles(tmp_path).write_about({"steps": 10, "every": 5, "tasks": [["m0", "m1", "m2"]]})
+    ensemble = cluster.Ensemble(members(), tmp_path, steps=10, every=5)
+    status = cluster.Ensemble.status
+
+    def slow(self):
+        clock.advance(4.0)
+        return status(self)
+
+    monkeypatch.setattr(cluster.Ensemble, "status", slow)
+    monkeypatch.setattr("ringnb.cluster.ensemble.time", Time)
+    began = clock()
+    with pytest.raises(TimeoutError, match="it goes on"):
+        ensemble.wait(30.0)
+    assert clock() - began <= 30.0 + 4.0
