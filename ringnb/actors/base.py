@@ -409,6 +409,10 @@ class Actor(ABC):
         """
         now[0, z, y, x] += amplitude
 
+    def _cell_of(self, at: tuple[int, ...]) -> tuple[int, ...]:
+        """Return a cell's place in the whole grid; of an actor that is a part of one, another one."""
+        return at
+
     def __repr__(self) -> str:
         """Return the call that would make this actor."""
         given = [f"{k}={v:g}" for k, v in self._params.items()]

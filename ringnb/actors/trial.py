@@ -401,7 +401,8 @@ class _Trial:
                 raise _Fault(self._reads_own if is_own else self._reads_another, where)
 
     def _at(self, step: int, at: tuple[int, ...]) -> str:
-        cell = ", ".join(f"{n} = {i}" for n, i in zip(self.actor.dims, at, strict=True))
+        place = self.actor._cell_of(at)
+        cell = ", ".join(f"{n} = {i}" for n, i in zip(self.actor.dims, place, strict=True))
         return f"step {step}, at the cell {cell}"
 
     def _leaves(self, step: int, at: tuple[int, ...], reason: str) -> tuple[str, str]:

@@ -89,10 +89,12 @@ def divide(actor: Actor, locality: Locality, parts: int, halo: int) -> list[Slab
     return slabs
 
 
-def part_of(actor: Actor, rows: int) -> Actor:
-    """Return an actor like this one with another number of rows, and zeros to start from."""
+def part_of(actor: Actor, slab: Slab) -> Actor:
+    """Return an actor of these rows of this one, with zeros to start from."""
     part = copy.copy(actor)
-    vars(part)["_shape"] = (rows, *actor.shape[1:])
+    vars(part)["_shape"] = (slab.held, *actor.shape[1:])
+    above, rows = slab.first - slab.above, actor.shape[0]
+    vars(part)["_cell_of"] = lambda at: ((at[0] + above) % rows, *at[1:])
     params = actor.start_params()
     vars(part)["start"] = lambda _slot=0: state_of(part, np.zeros)
     vars(part)["start_params"] = lambda _slot=0: dict(params)

@@ -97,13 +97,14 @@ class HostedRun:
         self._run, self._spec = run, spec
         self._attempt = Attempt(run, key)
         self._attempt.worker.handlers["ringnb"] = handle
-        self._ended = threading.Event()
+        self._ended, self._ending = threading.Event(), False
         self._lock = threading.Lock()
         self._notices: list[str] = []
         self._noticed = 0
         self._config_number = 0
         self._config: object = None
-        self._part_workers: list[str] = []  # that have the parts of a divided actor
+        self._parts: Parts | None = None  # of a divided actor
+        self._part_workers: list[str] = []  # that have them
 
     # -- the task --------------------------------------------------------------------------------
 
@@ -127,29 +128,57 @@ class HostedRun:
                 raise
             try:
                 _runs[self._run] = self
-                if self._attempt.tell(opened=True):
-                    # Where the worker is retired, another attempt goes on from what is committed here.
-                    # Where a part is lost, they all go back to that.
-                    look_s = _LOOK_S if spec.division is None else _PARTS_LOOK_S
-                    while not (self._ended.wait(look_s) or self._attempt.leaving or self.is_lost):
-                        pass
-                    if self.is_lost:
-                        self._end_for_parts(self._follow().kernel.stopped_because)
+                wanted = self._attempt.tell(opened=True)
+                look_s = _LOOK_S if spec.division is None else _PARTS_LOOK_S
+                while wanted and not self._ended.wait(look_s):
+                    if self._attempt.leaving or self._parts_ended:
+                        break
+                if self._parts_ended:
+                    self._end_for_parts(self._follow().kernel.stopped_because)
             finally:
                 _runs.pop(self._run, None)
-                self._session.close()
+                self._let_go(self._session)
+            if self._ending:  # and the scheduler is still to be told
+                self._ended.wait()
+            # The worker is retired. Its other data may keep it for long, and to the scheduler a task
+            # that returns has ended: another attempt goes on from what is committed here.
+            if wanted and not self._ended.is_set():
+                raise Reschedule
+
+    def _let_go(self, session: Session) -> None:
+        """Close a session that this attempt has no use for any more.
+
+        What it raises must not take the place of why the attempt ends: it is logged.
+        """
+        try:
+            session.close()
+        except Exception:
+            logger.exception("while the session of the run %r was closed", self._run)
 
     @property
-    def is_lost(self) -> bool:
-        """Whether a part of its actor was lost, and what is there cannot go on."""
-        if not self._part_workers or self._ended.is_set():
+    def _parts_ended(self) -> bool:
+        """Whether the parts of its actor cannot go on."""
+        if self._parts is None or self._ended.is_set():
             return False
         session = self._session.successor or self._session
         return not (session.kernel.alive or session.closing)
 
-    def _end_for_parts(self, why: object) -> NoReturn:
-        """End this attempt, as a part was lost; another one goes on from the newest checkpoint."""
-        worker = self._attempt.worker
+    @property
+    def is_lost(self) -> bool:
+        """Whether a part of its actor was lost, and what is there cannot go on."""
+        return self._parts_ended and self._parts is not None and self._parts.lost
+
+    def _end_for_parts(self, why: str | None) -> NoReturn:
+        """End this attempt. Where a part was lost, another one goes on from the newest checkpoint.
+
+        What a part has raised it would raise again: then the run has failed.
+        """
+        worker, parts = self._attempt.worker, self._parts
+        if parts is None or not parts.lost:
+            msg = f"the divided actor was ended: {why}"
+            with contextlib.suppress(ClusterUnavailable):
+                self._attempt.tell(why=msg)
+            raise KernelStopped(msg)
         logger.warning("the run %r goes back to its newest checkpoint: %s", self._run, why)
         gone, deadline = list[str](), time.monotonic() + _NOTICED_S
         with contextlib.suppress(ClusterUnavailable, OSError):  # who is to be told is gone as well
@@ -168,11 +197,12 @@ class HostedRun:
 
         def places(parts: int, secret: bytes) -> list[tuple[str, int]]:
             """Start the parts."""
-            started = sync(worker.loop, start_parts, worker, pickled, parts, secret)
+            started = sync(worker.loop, start_parts, worker, self._run, pickled, parts, secret)
             self._part_workers = [at for at, _, _ in started]
             return [(host, port) for _, host, port in started]
 
-        return Parts(places, division.parts, division.locality, division.halo)
+        self._parts = Parts(places, division.parts, division.locality, division.halo)
+        return self._parts
 
     def _open(self, found: dict[str, Any], spec: RunSpec) -> None:
         options = dict(spec.options)
@@ -181,7 +211,11 @@ class HostedRun:
         try:
             self._session = session = Session(spec.actor, config=spec.config, **options)
         except ClusterUnavailable as error:  # a part
-            self._end_for_parts(error)
+            if self._attempt.leaving:
+                raise Reschedule from error
+            if not self._part_workers:  # none was lost: none could be started
+                raise
+            self._end_for_parts(str(error))
         self._life = uuid.uuid4().hex
         slots = range(len(session.actors))
         again = bool(found["started"])
@@ -198,10 +232,10 @@ class HostedRun:
                 if runs[slot]:
                     session.resume(slot)
         except BaseException:
-            lost = self.is_lost
-            session.close()
-            if lost:
-                self._end_for_parts(session.kernel.stopped_because)
+            ended, why = self._parts_ended, session.kernel.stopped_because
+            self._let_go(session)
+            if ended:
+                self._end_for_parts(why)
             raise
 
     def _begin(self, restore: str | None) -> None:
@@ -342,6 +376,7 @@ class HostedRun:
     def _end(self, snapshot: bool) -> None:
         if not snapshot and not self._follow().closed:
             self._session.manager.reconfigure(on_close=False)
+        self._ending = True
         try:
             self._session.close()
         finally:

@@ -155,7 +155,7 @@ class RunKeeper(SchedulerPlugin):
         task = self._scheduler.tasks.get(key)
         if task is None or task.processing_on is None or task.processing_on.address != worker:
             return False
-        record.waits, record.lost = waits, lost
+        record.waits, record.lost = waits, record.lost or lost
         if opened:
             record.started = record.open = True
         if progressed:

@@ -16,7 +16,7 @@ from typing import Any, final
 from ringnb.actors.base import Actor
 from ringnb.cluster.division import Slab, fields_of, part_of
 from ringnb.cluster.wire import Wire, accept, connect
-from ringnb.errors import RingnbError
+from ringnb.errors import KernelStopped, RingnbError
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
@@ -47,8 +47,12 @@ def serve_part(
             said = (
                 str(error) if isinstance(error, RingnbError) else f"{type(error).__name__}: {error}"
             )
+            # A worker that ends stops its kernels, too.
+            is_fault = isinstance(error, KernelStopped) and not stopping()
+            if is_fault and part is not None:
+                said = part.stopped_because or said
             with contextlib.suppress(RingnbError):  # it may have hung up, as it does at the end
-                wire.send({"failed": said})
+                wire.send({"failed": said, "fault": is_fault})
     finally:
         listener.close()
         if part is not None:
@@ -82,7 +86,9 @@ class Part:
     def obey(self, wire: Wire, message: dict[str, Any]) -> None:
         """Carry out what the coordinator says, and answer."""
         what = message.pop("do")
-        if what == "load":
+        if what == "ready":
+            wire.send({})
+        elif what == "load":
             self._load(wire, **message)
         elif what == "step":
             began = time.perf_counter_ns()
@@ -118,10 +124,15 @@ class Part:
             self._kernel.stop("the part gets other rows")
             self._kernel.release()
         self._slab, self._margin = slab, margin
-        kernel = CpuKernel([part_of(self._whole, slab.held)], lanes=1, width=self._width)
+        kernel = CpuKernel([part_of(self._whole, slab)], lanes=1, width=self._width)
         kernel.launch()
         self._kernel, self._client = kernel, KernelClient(kernel)
         self._fresh = 0
+
+    @property
+    def stopped_because(self) -> str | None:
+        """Why its kernel does not run; None while it does."""
+        return None if self._kernel is None else self._kernel.stopped_because
 
     def _fields(self) -> list[Any]:
         """Return the arrays of all stored fields: the part is paused."""

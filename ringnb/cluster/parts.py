@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 from ringnb.actors.base import Actor
@@ -19,6 +19,7 @@ from ringnb.cluster.division import (
     stretches,
 )
 from ringnb.cluster.wire import Wire, connect
+from ringnb.errors import ClusterUnavailable, KernelStopped
 from ringnb.kernel.stepper import Stepper
 
 __all__ = ["Parts"]
@@ -33,7 +34,8 @@ class Parts(Stepper):
     """The parts of one actor.
 
     ``places(parts, secret)`` starts as many parts, and returns where each listens. ``halo`` is the
-    number of steps between two exchanges; None: what is best by a measurement of both.
+    number of steps between two exchanges; None: what is best by a measurement of both. ``lost`` is
+    whether a part was lost, after which others may go on; what a part has raised is no loss.
     """
 
     def __init__(
@@ -41,28 +43,51 @@ class Parts(Stepper):
     ) -> None:
         self._places, self._parts = places, parts
         self._locality, self.halo = locality, halo
+        self.lost = False
         self._wires: list[Wire] = []
         self._slabs: list[Slab] = []
         self._actor: Actor
         self._lock = threading.Lock()  # of the wires as a list
 
-    def open(self, actor: Actor, stopping: Callable[[], bool]) -> None:
+    def open(self, actor: Actor, levels: Any, params: Any, stopping: Callable[[], bool]) -> None:
         """Start the parts and connect them with each other."""
-        self._actor = actor
-        secret = secrets.token_bytes(32)  # parts of an earlier coordinator know another one
+        self._actor, self.lost = actor, False
         try:
-            places = self._places(self._parts, secret)
-            for place in places:
-                wire = connect(place, secret, "coordinator", stopping)
-                with self._lock:
-                    self._wires.append(wire)
-            self._join(places)
-            if self.halo is None:
-                self.halo = self._measured()
-            self._shape(self.halo)
+            with self._noting_losses():
+                self._connect(stopping)
+                if self.halo is None:
+                    most = largest_halo(actor.shape[0], self._parts, self._locality.reach)
+                    try:
+                        self.halo = self._measured(most, levels, params)
+                    except KernelStopped:
+                        # The update raises after some steps: when these are asked for, that is said.
+                        self.halo = min(_TRIED_HALO, most)
+                        self.close()
+                        self._connect(stopping)
+                self._shape(self.halo)
         except BaseException:
             self.close()
             raise
+
+    @contextlib.contextmanager
+    def _noting_losses(self) -> Iterator[None]:
+        try:
+            yield
+        except ClusterUnavailable:
+            self.lost = True
+            raise
+
+    def _connect(self, stopping: Callable[[], bool]) -> None:
+        secret = secrets.token_bytes(32)  # parts of an earlier coordinator know another one
+        places = self._places(self._parts, secret)
+        for place in places:
+            wire = connect(place, secret, "coordinator", stopping)
+            with self._lock:
+                self._wires.append(wire)
+        # A part that begins imports for as long as it takes; neighbours wait for each other not so long.
+        self._tell({"do": "ready"})
+        self._answers()
+        self._join(places)
 
     def _join(self, places: Sequence[tuple[str, int]]) -> None:
         """Have each part connect with the next, and the last with the first where edges are joined."""
@@ -82,18 +107,18 @@ class Parts(Stepper):
             wire.send({"do": "shape", "slab": list(slab), "margin": margin})
         self._answers()
 
-    def _measured(self) -> int:
-        """Return the best halo by what an exchange and a step take, of zeros."""
+    def _measured(self, most: int, levels: Any, params: Any) -> int:
+        """Return the best halo by what an exchange and a step take, from the start."""
         actor, reach = self._actor, self._locality.reach
         rows = actor.shape[0]
-        most = largest_halo(rows, self._parts, reach)
         if self._parts == 1 or not reach or most <= 1:
             return max(1, most)
         halo = min(_TRIED_HALO, most)
         self._shape(halo)
+        # Not of zeros, which an update may divide by, or take an index from.
+        self.load(levels, params, actor.start_step)
         taken = []
         for _ in range(_TRIED_BLOCKS):
-            # What a part has to start with are zeros; the state comes later.
             self._tell({"do": "step", "count": halo})
             taken.append(self._answers())
         exchange_ns = min(max(one["exchange_ns"] for one in each) for each in taken)
@@ -105,29 +130,40 @@ class Parts(Stepper):
         fields = fields_of(levels[: self._actor.levels])
         rows, names = self._actor.shape[0], len(self._actor.params)
         message = {"do": "load", "step": step, "params": params[:names].tolist()}
-        for wire, slab in zip(self._wires, self._slabs, strict=True):
-            lines = stretches(slab.first - slab.above, slab.held, rows)
-            wire.send(message, (field[a:b] for field in fields for a, b in lines))
+        with self._noting_losses():
+            for wire, slab in zip(self._wires, self._slabs, strict=True):
+                lines = stretches(slab.first - slab.above, slab.held, rows)
+                wire.send(message, (field[a:b] for field in fields for a, b in lines))
 
     def step(self, count: int) -> None:
         """Have all parts take steps, and wait for them."""
-        self._tell({"do": "step", "count": count})
-        self._answers()
+        with self._noting_losses():
+            self._tell({"do": "step", "count": count})
+            self._answers()
 
     def collect(self, levels: Any) -> None:
         """Bring the rows of all parts together."""
         fields = fields_of(levels[: self._actor.levels])
-        self._tell({"do": "collect"})
-        for wire, slab in zip(self._wires, self._slabs, strict=True):
-            wire.receive()
-            wire.take(field[slab.first : slab.first + slab.rows] for field in fields)
+        with self._noting_losses():
+            self._tell({"do": "collect"})
+            for wire, slab in zip(self._wires, self._slabs, strict=True):
+                wire.receive()
+                wire.take(field[slab.first : slab.first + slab.rows] for field in fields)
 
     def _tell(self, message: dict[str, Any]) -> None:
         for wire in self._wires:
             wire.send(message)
 
     def _answers(self) -> list[dict[str, Any]]:
-        return [wire.receive() for wire in self._wires]
+        answers, lost = list[dict[str, Any]](), list[ClusterUnavailable]()
+        for wire in self._wires:
+            try:
+                answers.append(wire.receive())
+            except ClusterUnavailable as error:  # maybe only a neighbour of one that has failed
+                lost.append(error)
+        if lost:
+            raise lost[0]
+        return answers
 
     def close(self) -> None:
         """Hang up; the parts end."""

@@ -18,7 +18,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.errors import ClusterUnavailable
+from ringnb.errors import ClusterUnavailable, KernelStopped
 
 __all__ = ["Wire", "accept", "connect", "listen"]
 
@@ -111,14 +111,18 @@ class Wire:
             self.write(_bytes_of(array))
 
     def receive(self) -> dict[str, Any]:
-        """Return the next message."""
+        """Return the next message.
+
+        KernelStopped if the part says that its own kernel has failed, as it would anywhere;
+        ClusterUnavailable if it was lost, or has lost another one.
+        """
         head = bytearray(_LENGTH.size)
         self.read(memoryview(head))
         text = bytearray(_LENGTH.unpack(head)[0])
         self.read(memoryview(text))
         message: dict[str, Any] = json.loads(text)
         if "failed" in message:
-            raise ClusterUnavailable(message["failed"])
+            raise (KernelStopped if message["fault"] else ClusterUnavailable)(message["failed"])
         return message
 
     def take(self, arrays: Iterable[npt.NDArray[Any]]) -> None:

@@ -18,8 +18,11 @@ class Stepper(ABC):
     """
 
     @abstractmethod
-    def open(self, actor: Actor, stopping: Callable[[], bool]) -> None:
-        """Begin. No later method waits on where ``stopping()`` is true."""
+    def open(self, actor: Actor, levels: Any, params: Any, stopping: Callable[[], bool]) -> None:
+        """Begin; levels and parameters, as `load` gets them, are those of the start, to try it with.
+
+        No later method waits on where ``stopping()`` is true.
+        """
 
     @abstractmethod
     def load(self, levels: Any, params: Any, step: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import waiting
 
 import ringnb as rn
 from ringnb import cluster
@@ -99,6 +100,28 @@ def test_it_takes_what_launch_takes():
     }
     for name in set(takes) & set(launched):
         assert takes[name].default == launched[name].default
+
+
+def test_an_update_that_raises_ends_the_run_and_says_where(address, config):
+    def counts(now, then, params, step, y, x):
+        if now[0, y, x] == 25.0:
+            raise ValueError("it is 25")
+        then[0, y, x] = now[0, y, x] + (now[0, y, x] > 0.0)
+
+    start = np.zeros((48, 6))
+    start[40, 2] = 1.0
+    actor = rn.actors.CellActor(
+        counts, shape=(48, 6), fields={"n": "float64"}, start={"n": start}, boundscheck=True
+    )
+    with cluster.decompose(
+        actor, "raises", address=address, parts=2, config=config, reach=1
+    ) as session:
+        assert session.run_steps(0, 20) == 20
+        with pytest.raises((rn.KernelStopped, rn.RunLost), match="at the cell y = 40, x = 2"):
+            session.run_steps(0, 10)
+        waiting.until(lambda: session.record().state == "failed")
+        assert "at the cell y = 40, x = 2" in session.record().why
+        assert session.record().losses == ()
 
 
 def test_a_worker_of_a_part_and_that_of_the_session_are_killed(address, tmp_path):

@@ -19,6 +19,7 @@ from ringnb.cluster.part import serve_part
 from ringnb.cluster.parts import Parts
 from ringnb.cluster.wire import accept, connect, listen
 from ringnb.errors import ClusterUnavailable, NotDecomposable
+from ringnb.kernel.stepper import Stepper
 
 
 def forth(now, then, params, step, y, x):
@@ -169,6 +170,114 @@ def test_parts_that_are_lost_end_the_kernel_and_say_so(tmp_path):
         with session.remake() as again:  # other parts
             assert again.restore(0, kept.name) == 10
             assert again.run_steps(0, 10) == 20
+
+
+def counts_up(now, then, params, step, y, x):
+    below = now[0, wrap(y + 1, now.shape[1]), x]
+    if now[0, y, x] > 40.0 and below < 0:
+        raise ValueError("the marked cell has come so far")
+    if now[0, y, x] == 0:
+        raise ValueError("no cell is zero")
+    then[0, y, x] = now[0, y, x] + (1.0 if now[0, y, x] > 0 else -1.0)
+
+
+def counting(up=0.5):
+    """Return what raises where it has counted far up beside a row that counts down."""
+    start = np.full((40, 6), up)
+    start[31] = -0.5
+    return rn.actors.CellActor(
+        counts_up, shape=(40, 6), fields={"n": "float64"}, start={"n": start}, boundscheck=True
+    )
+
+
+@pytest.mark.parametrize("halo", [3, None])
+def test_an_update_that_raises_in_a_part_is_no_loss_and_names_the_cell(tmp_path, halo):
+    threads = Threads(counting())
+    stepper = Parts(threads, 3, locality_of(counting()), halo)
+    with rn.Session(counting(), backend=stepper, config=config(tmp_path)) as session:
+        assert session.run_steps(0, 39) == 39
+        with pytest.raises(rn.KernelStopped, match=r"raised in step 40, at the cell y = 30, x = "):
+            session.run_steps(0, 10)
+        assert not stepper.lost
+    threads.join()
+
+
+def test_halos_are_measured_from_the_start_and_not_of_zeros(tmp_path):
+    actor = counting(up=-100.5)
+    threads = Threads(actor)
+    stepper = Parts(threads, 2, locality_of(actor))
+    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+        assert len(threads.threads) == 2  # none has raised, and was started again
+        assert session.run_steps(0, 10) == 10
+    threads.join()
+
+
+def test_parts_are_waited_for_before_they_wait_for_each_other():
+    actor = MODELS["heat"]
+    listeners = [listen("127.0.0.1") for _ in range(2)]
+    secrets = []
+
+    def places(_parts, secret):
+        secrets.append(secret)
+        return [one.getsockname() for one in listeners]
+
+    stepper, ended = Parts(places, 2, locality_of(actor), 3), threading.Event()
+    failed = []
+
+    def begin():
+        try:
+            stepper.open(actor, (), (), ended.is_set)
+        except ClusterUnavailable as error:
+            failed.append(error)
+
+    opening = threading.Thread(target=begin)
+    opening.start()
+    try:
+        waiting.until(lambda: secrets)
+        first, second = (accept(one, secrets[0], "coordinator", ended.is_set) for one in listeners)
+        for one in (first, second):
+            assert one.receive() == {"do": "ready"}
+        first.send({})
+        second.send({})
+        assert [one.receive()["do"] for one in (first, second)] == ["join", "join"]
+        first.close()
+        second.close()
+    finally:
+        ended.set()
+        opening.join(30)
+        for one in listeners:
+            one.close()
+    assert failed
+    assert stepper.lost
+
+
+class Interrupted(Stepper):
+    """Its steps end when it is stopped, with an error."""
+
+    def open(self, actor, levels, params, stopping):
+        self.stopping, self.began = stopping, threading.Event()
+
+    def load(self, levels, params, step):
+        pass
+
+    def step(self, count):
+        self.began.set()
+        waiting.until(self.stopping)
+        raise ClusterUnavailable("the divided actor was ended")
+
+    def collect(self, levels):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_what_was_closed_says_so_though_a_step_was_under_way(tmp_path):
+    stepper = Interrupted()
+    with rn.Session(MODELS["heat"], backend=stepper, config=config(tmp_path)) as session:
+        session.resume()
+        assert stepper.began.wait(60)
+    assert session.kernel.stopped_because == "the session was closed"
 
 
 def test_only_who_knows_the_secret_is_let_in():

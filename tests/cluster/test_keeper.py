@@ -53,6 +53,7 @@ def test_a_part_that_is_lost_is_told_in_the_place_of_the_worker(keeper, schedule
     scheduler.process("key")
     keeper.transition("key", "waiting", "processing")
     assert keeper.note("a", "key", worker="tcp://w", lost="tcp://p")
+    assert keeper.note("a", "key", worker="tcp://w", progressed=True)  # a call that was under way
     keeper.transition("key", "processing", "released")
     lose(keeper, scheduler)
     assert keeper.find("a")["losses"] == ("tcp://p", "tcp://w")

@@ -147,8 +147,12 @@ class CpuKernel(LaneKernel):
 
     def _start(self) -> None:
         if self._stepper is not None:
-            control = self._memory[0].control
-            self._stepper.open(self.actors[0], lambda: bool(load_word(control, layout.STOP)))
+            memory, actor = self._memory[0], self.actors[0]
+            control = memory.control
+            start = partial(_levels, memory, 0, actor)
+            self._stepper.open(
+                *(actor, start(), memory.params[0]), lambda: bool(load_word(control, layout.STOP))
+            )
         self._host_fd, self._host_fd_write = self._pipe()
         threads: list[threading.Thread] = []
         for index, memory in enumerate(self._memory):
@@ -388,7 +392,8 @@ def _fault_of(memory: LaneMemory, actors: Sequence[Actor]) -> str:
     if ((step - int(memory.table[row, layout.C_STEP])) * len(actor.stages) + stage) % 2:
         now, following = following, now
     why = explain(actor, stage, now, following, params[: actor.n_values], step, cell)
-    return f"in slot {slot}, {why or f'the update raised in step {step}, at the cell {cell}'}"
+    why = why or f"the update raised in step {step}, at the cell {actor._cell_of(cell)}"
+    return f"in slot {slot}, {why}"
 
 
 def _run_thread(
@@ -440,8 +445,9 @@ def _run_thread(
             fault = _fault_of(memory, actors)
             if fault and (owner := kernel()) is not None:
                 owner.fail(fault)
-    except RingnbError as error:
-        if (owner := kernel()) is not None:  # it was lost elsewhere
+    except RingnbError as error:  # it was lost elsewhere
+        # Unless `stop` has it end: that says why.
+        if not load_word(memory.control, layout.STOP) and (owner := kernel()) is not None:
             owner.fail(str(error))
     except BaseException as error:
         if rank == 0:  # members look for it when they wake; nobody else tells them
