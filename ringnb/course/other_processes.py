@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -59,7 +60,8 @@ def worker_pid(address: str, worker: str | None = None) -> int:
     address : str
         The host's.
     worker : str, optional
-        The worker's address, as a run's record has it; by default one of those that have a run.
+        The worker's address, as a run's record has it; by default one of those that have a run. A run
+        that was just launched is waited for until a worker has it.
 
     Returns
     -------
@@ -74,9 +76,15 @@ def worker_pid(address: str, worker: str | None = None) -> int:
     from ringnb.cluster import runs  # noqa: PLC0415 - an optional dependency
     from ringnb.cluster.connection import connected  # noqa: PLC0415 - likewise
 
-    if worker is None:
-        worker = next((r.worker for r in runs(address) if r.state == "running" and r.worker), None)
     with connected(address) as client:
+        until = time.monotonic() + _PATIENCE_S
+        while worker is None and time.monotonic() < until:
+            found = [run for run in runs(client) if run.state not in ("ended", "failed")]
+            worker = next((run.worker for run in found if run.state == "running"), None)
+            if not found:
+                break
+            if worker is None:
+                time.sleep(0.02)
         processes = client.run(os.getpid)
     if worker not in processes:
         what = "no run has a worker" if worker is None else f"there is no worker {worker!r}"
