@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
 from ringnb.checkpoint import retention
-from ringnb.errors import ClusterUnavailable
+from ringnb.errors import ClusterUnavailable, RunLost, RunNotFound
 from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
 from ringnb.panels.core.checkpoint_choices import CheckpointChoices
@@ -50,7 +50,7 @@ _COCKPIT = "cockpit"  # the key of the panel around all others
 _FIRST_TAB = "explore"  # that it shows
 _MOST_VIEWS = 16
 _STATE_S = 0.25  # between two states of a running actor on the page
-_SAME_S = 0.3  # so much may two readings of when something is due differ
+_SAME_S = 0.3  # so much may what is shown of when something is due be wrong
 
 
 class SessionGone(Exception):
@@ -94,8 +94,8 @@ class Controller:
         self.say, self.settle, self.set_flags = board.say, board.settle, board.set_flags
         self.hand.on_msg(self._on_message)
         self.do, self.on_do, self.download = board.do, board.on_do, board.download
-        self._used_at, self._state_at = time.monotonic(), 0.0
-        self._beat, self._beat_at = 0, 0.0
+        self._began = self._used_at = time.monotonic()
+        self._state_at = self._beat_at = 0.0
         # By a view of a page: its panel, and what of that is seen (a tab, "whole", or "" if nothing is).
         self._seen: dict[str, tuple[str, str]] = {}
         self._parts: dict[str, str] = {}  # by a panel's key: the part of the history that is open
@@ -350,11 +350,11 @@ class Controller:
         self.choices.update(state.histories)
         now = time.monotonic()  # a session of another process may have been waited for
         if now - self._beat_at >= _BEAT_S:
-            self._beat, self._beat_at = self._beat + 1, now
+            self._beat_at = now
         for view in [v for v in list(self.views.values()) if v.seen]:
             try:
                 view.show(state)
-            except ClusterUnavailable:
+            except (ClusterUnavailable, RunLost, RunNotFound):
                 pass  # said once, as the connection's: see `News.look`
             except Exception as error:  # noqa: BLE001 - one panel's must not end the loop
                 key, text = f"show:{view.key}", f"Showing {view.key!r}: {error!r}"
@@ -369,7 +369,7 @@ class Controller:
 
     def _put_board(self, state: SessionState, now: float) -> None:
         """Put what all views show; scrolled away, a page needs no more than the beat."""
-        self.display.put(self.board, beat=self._beat, life=state.life)
+        self.display.put(self.board, beat=round(self._beat_at - self._began, 2), life=state.life)
         if self._seen and not any(what for _, what in list(self._seen.values())):
             return
         unheard = getattr(self._watched(), "unheard", "")
@@ -414,11 +414,11 @@ class Controller:
         return f"{state.backend} \N{MIDDLE DOT} {where}" if where else state.backend
 
     def _due_at(self, state: SessionState) -> float | None:
-        """Return when something is due: as long as nothing else happens the same, which is sent once."""
-        if state.due_s is None or state.ended or not state.config.enabled:
+        """Return when something is due, by the clock of the beat."""
+        if state.due_between is None or state.ended or not state.config.enabled:
             return None
-        new, shown = time.time() + state.due_s, self.board.due_at
-        return shown if shown is not None and abs(new - shown) < _SAME_S else new
+        earliest, latest = (at - self._began for at in state.due_between)
+        return _moment(self.board.due_at, earliest, latest)
 
     def why_unheard(self, state: SessionState, slot: int) -> str:
         """Return why an actor's lane would not answer; "" if it would. Any thread."""
@@ -490,6 +490,13 @@ class Controller:
         for widget in (self.picker.layout, self.picker.style, self.picker):
             widget.close()
         self.switchboard.close()
+
+
+def _moment(shown: float | None, earliest: float, latest: float) -> float:
+    """Return a moment between two: that which is shown as long as it can be it, as each is a message."""
+    if shown is not None and earliest - _SAME_S <= shown <= latest + _SAME_S:
+        return shown
+    return round(latest, 2)
 
 
 def _traceback(error: Exception) -> str:

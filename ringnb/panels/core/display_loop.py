@@ -24,8 +24,8 @@ __all__ = ["DisplayLoop"]
 # so that the user's cells get their share of the interpreter.
 _REST = 3.0
 _SOONEST_S = 0.02  # between two flushes, however many pokes come
-# Not sent twice: what is heavy on a slow connection, and what comes again within seconds by itself.
-_ONCE = frozenset({"film", "more", "pixels", "disk", "forecast"})
+# Not sent twice: what is heavy, which a page asks for that misses it, and the beat: another one comes.
+_ONCE = frozenset({"film", "more", "pixels", "beat"})
 
 
 @final
@@ -43,8 +43,9 @@ class DisplayLoop(BackgroundThread):
         self._quiet_s = quiet_s
         self._lock = threading.Lock()
         self._values: dict[Widget, dict[str, Any]] = {}
-        # What is to be sent a second time: when a widget last changed, and which of its traits.
-        self._changed: dict[Widget, tuple[float, set[str]]] = {}
+        # What is to be sent a second time, and when it last changed: each for itself, as on a board
+        # something always changes.
+        self._changed: dict[Widget, dict[str, float]] = {}
         self._shown: weakref.WeakSet[Widget] = weakref.WeakSet()
         self._poked = threading.Event()
         self._stopping = threading.Event()
@@ -109,10 +110,12 @@ class DisplayLoop(BackgroundThread):
                 with widget.hold_sync():
                     for key, value in new.items():
                         setattr(widget, key, value)
-                _, names = self._changed.get(widget, (now, set()))
-                self._changed[widget] = now, names | (set(new) - _ONCE)
-        for widget, (at, names) in list(self._changed.items()):
-            if now - at > self._quiet_s:
+                self._changed.setdefault(widget, {}).update(dict.fromkeys(set(new) - _ONCE, now))
+        for widget, times in list(self._changed.items()):
+            names = {name for name, at in times.items() if now - at > self._quiet_s}
+            for name in names:
+                del times[name]
+            if not times:
                 del self._changed[widget]
-                if names and widget.comm is not None:
-                    widget.send_state(names)
+            if names and widget.comm is not None:
+                widget.send_state(names)

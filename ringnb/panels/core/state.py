@@ -77,6 +77,8 @@ class SessionState:
     config: CheckpointConfig
     statistics: SessionStatistics
     due_s: float | None  # seconds until the manager has something to do
+    # The same as a moment of `time.monotonic`: the earliest and the latest that it can be.
+    due_between: tuple[float, float] | None
     histories: Histories
     store_is_known: bool  # False until the store could be read
     events: tuple[Event, ...]  # the newest, oldest first
@@ -186,13 +188,11 @@ class StateReader:
         actors: Sequence[ActorState] = tuple(made.values())
         if count > MOST_READ:
             actors = _Actors(count, made, read)
-        try:
-            due_s = watched.manager.seconds_until_next()
-        except CheckpointError:
-            due_s = None  # the manager is closed
-        config = watched.manager.config
+        config = watched.manager.config  # first: of another process it may have to be asked for
+        due_s, due_between = _read_due(watched)
         if session is None and actors[0].every is not None:
-            config, due_s = config.changed(enabled=False), None  # steps take the interval's place
+            # Steps take the interval's place.
+            config, due_s, due_between = config.changed(enabled=False), None, None
         return SessionState(
             life=life,
             has_kernel=session is not None,
@@ -202,6 +202,7 @@ class StateReader:
             config=config,
             statistics=statistics,
             due_s=due_s,
+            due_between=due_between,
             histories=self._histories or Histories((), "", count, kernel_id_of),
             store_is_known=self._histories is not None,
             events=self._events,
@@ -296,6 +297,20 @@ class StateReader:
         prefix = watched.manager.config.name_prefix
         self._histories = Histories(catalogue, prefix, count, kernel_id_of)
         self._made_of = registered, catalogue
+
+
+def _read_due(watched: Watched) -> tuple[float | None, tuple[float, float] | None]:
+    """Return how long until something is due, and between which moments that is."""
+    try:
+        seconds_until_next = watched.manager.seconds_until_next
+        before = time.monotonic()
+        due_s = seconds_until_next()
+    except CheckpointError:
+        return None, None  # the manager is closed
+    if due_s is None:
+        return None, None
+    # What is due already was so at any moment before. On a busy machine the two may lie far apart.
+    return due_s, (before + due_s if due_s > 0 else -math.inf, time.monotonic() + due_s)
 
 
 def _kernel_id(

@@ -120,11 +120,12 @@ class Board(Widget):
     """What every view of one session shows. The kernel writes it, no view of its own; see `Say`."""
 
     library = traitlets.Instance(Library).tag(sync=True, **widget_serialization)
-    beat = traitlets.Int().tag(sync=True)  # counts up once a second while the panels' threads live
+    # The kernel's clock, in seconds: sent once a second while the panels' threads live.
+    beat = traitlets.Float().tag(sync=True)
     life = traitlets.Unicode("running").tag(sync=True)  # "running", or why nothing runs
     backend = traitlets.Unicode().tag(sync=True)  # and of a session of another process, where it is
     unheard = traitlets.Bool().tag(sync=True)  # the session's process does not answer: all is old
-    # When the manager has something to do, in seconds since the epoch: the page counts down.
+    # When the manager has something to do, by the clock of the beat: the page counts down.
     due_at: Any = traitlets.Float(None, allow_none=True).tag(sync=True)
     actor = traitlets.Dict().tag(sync=True)  # of the selected one: slot, kernel_id, step, rate, ...
     flags = traitlets.Dict().tag(sync=True)  # by action: disabled, pressed, label, why

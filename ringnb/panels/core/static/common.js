@@ -72,18 +72,25 @@ function isWaiting(board) {
   const now = performance.now();
   return [...(board?.rnPending?.values() ?? [])].some(({ at }) => now - at > 1000);
 }
+// How long ago the newest beat came, in seconds; to be called when one comes.
+function heardFor(board) {
+  const beat = board.get("beat"), now = performance.now();
+  if (board.rnBeat !== beat) Object.assign(board, { rnBeat: beat, rnHeardAt: now });
+  return (now - board.rnHeardAt) / 1000;
+}
 // How long nothing has come from the kernel, in seconds; 0 while something comes, or nothing is expected.
 const SILENT_S = 3;
 function silence(board) {
   const over = /^The (session|recorder) is closed/.test(board.get("life"));
-  const s = (performance.now() - (board.rnHeardAt ?? performance.now())) / 1000;
+  const s = heardFor(board);
   return over || s < SILENT_S ? 0 : Math.floor(s);
 }
 // Whether what is shown is old: nothing comes from the kernel, or to it from the process that has the session.
 function isOld(board) { return silence(board) > 0 || board.get("unheard"); }
-// When something is due next, in words that change once a second; "" if nothing is.
+// When something is due next, in words that change once a second; "" if nothing is. The beat is the kernel's clock: the
+// page's own may be set differently.
 function dueIn(board) {
-  const at = board.get("due_at"), s = at === null ? 0 : at - Date.now() / 1000;
+  const at = board.get("due_at"), s = at === null ? 0 : at - board.get("beat") - heardFor(board);
   return at === null ? "" : s > 1 ? `in ${Math.ceil(s)} s` : s > 0.05 ? "within 1 s" : "now";
 }
 // Says something on this page only, without the kernel: why a button cannot be used.

@@ -244,8 +244,8 @@ async function render({ model, el }) {
   };
 
   // -- board
-  board.rnHeardAt ??= performance.now();
-  subscriptions.on(board, "change:beat", () => { board.rnHeardAt = performance.now(); showLine(); });
+  heardFor(board);
+  subscriptions.on(board, "change:beat", () => { heardFor(board); showLine(); });
   for (const event of ["change:life", "change:unheard", "change:messages", "rn:waiting", "rn:note"]) subscriptions.on(board, event, () => { showLine(); showLog(); });
   subscriptions.on(model, "change:rows", showLog);
   subscriptions.on(model, "change:part", () => { if (stays && !chosen) chosen = model.get("part"); showLog(); });
