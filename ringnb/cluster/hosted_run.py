@@ -406,6 +406,7 @@ class HostedRun:
             stopped_because=session.kernel.stopped_because,
             failure="" if failure is None else str(failure) or type(failure).__name__,
             due_s=None if session.closed else manager.seconds_until_next(),
+            now_ns=time.monotonic_ns(),  # next to what is counted from it
             every={slot: session.snapshot_interval_steps(slot) for slot in slots},
             events=new,
             appended=appended,
@@ -414,7 +415,6 @@ class HostedRun:
             notices=noted if notices < noticed else [],
             noticed=noticed,
             began_ns=session.events.began_ns,
-            now_ns=time.monotonic_ns(),
             machine=platform.node(),
         )
 

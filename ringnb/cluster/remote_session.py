@@ -43,7 +43,8 @@ __all__ = ["RemoteSession"]
 
 _GLANCE_S = 2.0  # a glance that takes longer is given up
 _SLOW_S = 0.25  # from here on the panels say how slow it is
-_READ_S, _TROUBLED_S = 10.0, 0.5  # the same of other reads; and while glances are not answered
+_READ_S = 10.0  # the same of other reads
+_REST_S = 2.0  # so long after a glance that was given up, no read asks for another
 _READS = frozenset(
     {
         *(
@@ -139,14 +140,15 @@ class RemoteSession:
     def __init__(self, connection: Connection, *, patience_s: float = 30.0) -> None:
         self._connection, self._patience_s = connection, patience_s
         self._lock = threading.Lock()  # of what follows
-        self._last_at = self._glanced_at = -math.inf
+        self._last_at = self._glanced_at = self._tried_at = -math.inf
         self._seen = 0, 0, 0  # events, config, notices
         self._life = ""
         self._every: dict[int, int | None] = {}
         self._shift_ns = 0
         self._delay_s = 0.0
-        self._unanswered_at = -math.inf  # when the last glance was given up
+        self._due_at: float | None = None  # when the manager has something to do, by the clock here
         self._trouble = self._lost_at = ""
+        self._kind: type[ClusterError] = ClusterUnavailable  # of the trouble
         self._storage: RemoteStorage | None = None
         self._failure: BaseException | None = None
         self.events = EventLog()
@@ -439,18 +441,28 @@ class RemoteSession:
         SessionStatistics
             A frozen copy. `connection` says whether it is an old one.
         """
-        began = self._glanced_at = time.monotonic()
+        self._glanced_at = time.monotonic()
+        found = self._try_look(slots)
+        return self._as_known(slots) if found is None else found.statistics
+
+    def _try_look(self, slots: Sequence[int] | None = None) -> Glance | None:
+        """Read the session if it answers soon, and note whether it does."""
+        began = self._tried_at = time.monotonic()
         try:
             found = self._look(slots, 0.0, _GLANCE_S)
         except ClusterError as error:
             self._note_trouble(error)
-            self._unanswered_at = time.monotonic()
-            return self._as_known(slots)
         except KernelStopped:  # it was ended, by this process or another
-            self._last = self._last._replace(closed=True)
-            return self._as_known(slots)
-        self._trouble, self._delay_s = "", time.monotonic() - began
-        return found.statistics
+            self._last, self._trouble = self._last._replace(closed=True), ""
+        else:
+            self._delay_s = time.monotonic() - began
+            return found
+        return None
+
+    def _look_again(self) -> None:
+        """While nothing answers, have one glance wait for all reads: the panels', or one from here."""
+        if self._trouble and time.monotonic() - self._tried_at > _GLANCE_S + _REST_S:
+            self._try_look()
 
     def _as_known(self, slots: Sequence[int] | None) -> SessionStatistics:
         """Return what the last glance has brought, of those actors."""
@@ -508,13 +520,10 @@ class RemoteSession:
             return self._connection.ask(method, given, patience_s=self._patience_s)
         # It takes no time, and panels ask it at every refresh: they must not wait where nothing answers.
         watched = time.monotonic() - self._glanced_at < _WATCHED_S
-        limit_s = self._patience_s + _READ_S
-        if watched:
-            limit_s = _TROUBLED_S if self._trouble else _READ_S
-            if self._trouble and time.monotonic() - self._unanswered_at < _TROUBLED_S:
-                raise ClusterUnavailable(
-                    self.connection
-                )  # a glance has just waited for all of them
+        self._look_again()
+        if watched and (why := self.unheard):
+            raise self._kind(why)
+        limit_s = _READ_S if watched else self._patience_s + _READ_S
         try:
             return self._connection.ask(
                 method, given, patience_s=self._patience_s, again=True, limit_s=limit_s
@@ -527,7 +536,9 @@ class RemoteSession:
     def _note_trouble(self, error: ClusterError) -> None:
         """Note since when nothing answers; the next glance that is answered ends it."""
         if not self._trouble:
-            self._lost_at, self._trouble = f"{datetime.now(UTC):%H:%M:%S}", str(error)
+            self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
+        if not self._trouble or type(error) is not self._kind:  # it was lost, and has failed now
+            self._kind, self._trouble = type(error), str(error)
 
     def _known_of_manager(self, name: str) -> Any:
         """Return what the last glance says of the manager, if that is not old."""
@@ -536,9 +547,15 @@ class RemoteSession:
         if name not in ("config", "seconds_until_next"):
             self._last_at = -math.inf  # it may change what is known
             return None
-        if time.monotonic() - self._last_at > _OLD_S and not self._trouble:
+        if self._trouble:
+            self._look_again()
+        elif time.monotonic() - self._last_at > _OLD_S:
             self.glance()
-        return self._last.config if name == "config" else lambda: self._last.due_s
+        return self._last.config if name == "config" else self._seconds_until_next
+
+    def _seconds_until_next(self) -> float | None:
+        due_at = self._due_at
+        return None if due_at is None else max(0.0, due_at - time.monotonic())
 
     def _look(
         self, slots: Sequence[int] | None, patience_s: float, limit_s: float = _READ_S
@@ -565,7 +582,10 @@ class RemoteSession:
             self._every.update(new.every)
             if new.config is None:
                 new = new._replace(config=self._last.config)
-            self._last, self._last_at = new, time.monotonic()
+            self._due_at = None
+            if new.due_s is not None:  # by its clock: it is the same however long an answer takes
+                self._due_at = (new.now_ns + self._shift_ns) / 1e9 + new.due_s
+            self._last, self._last_at, self._trouble = new, time.monotonic(), ""
         if before and new.life != before:
             self._warn_of_losses()
         for notice in new.notices:

@@ -6,12 +6,14 @@ import os
 import platform
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import waiting
 
 import ringnb as rn
 from ringnb import cluster
+from ringnb.cluster import remote_session
 from ringnb.cluster.connection import connected
 from ringnb.panels import close_panels
 from ringnb.panels.cockpit import _controller_of
@@ -25,6 +27,8 @@ def session(address, config):
     with cluster.launch(life, "shown", address=address, config=config) as session:
         yield session
         close_panels(session)
+        if not session.closed:
+            session.end()
 
 
 def said(controller):
@@ -80,3 +84,71 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
         waiting.until(lambda: not board.unheard and not board.flags["live.run"]["disabled"])
     session.end()
     waiting.until(lambda: controller.state.ended)
+
+
+class Line:
+    """The way to a run, which a test cuts; notes what is asked, and has a clock that stands."""
+
+    def __init__(self, session, monkeypatch):
+        self.cut, self.asked, self.now = None, [], time.monotonic()
+        self._ask = session._connection.ask
+        clock = SimpleNamespace(monotonic=lambda: self.now, monotonic_ns=time.monotonic_ns)
+        monkeypatch.setattr(remote_session, "time", clock)
+        monkeypatch.setattr(session._connection, "ask", self.ask)
+
+    def ask(self, method, *args, **options):
+        self.asked.append(method)
+        if self.cut:
+            raise self.cut
+        return self._ask(method, *args, **options)
+
+    def after(self, seconds):
+        self.now += seconds
+        self.asked.clear()
+
+
+def test_reads_alone_end_the_trouble_and_one_glance_waits_for_many(session, monkeypatch):
+    line = Line(session, monkeypatch)
+    waiting.until(lambda: session.glance() and not session.unheard)  # a panel is open
+    line.cut = rn.ClusterUnavailable("it was cut")
+    with pytest.raises(rn.ClusterUnavailable, match="it was cut"):
+        session.current_step(0)
+    for seconds, asked in ((1.0, []), (5.0, ["glance"]), (1.0, [])):
+        line.after(seconds)
+        for _ in range(3):
+            with pytest.raises(rn.ClusterUnavailable, match="does not answer since"):
+                session.current_step(0)
+        assert session.manager.config.interval_s == 3600
+        assert line.asked == asked
+    line.cut = rn.RunLost("five workers were lost")
+    line.after(5.0)
+    with pytest.raises(rn.RunLost, match="five workers were lost"):
+        session.current_step(0)
+    assert "five workers were lost" in session.connection
+    line.cut = None
+
+    def is_back():
+        """Whether a read was answered: on a slow machine a glance may take too long."""
+        line.after(5.0)
+        try:
+            return session.current_step(0) == 0
+        except rn.ClusterUnavailable:
+            return False
+
+    waiting.until(is_back)
+    assert line.asked == ["glance", "current_step"]
+    assert session.connection == ""
+
+
+def test_when_something_is_due_is_known_while_the_run_does_not_answer(session, monkeypatch):
+    line = Line(session, monkeypatch)
+    waiting.until(lambda: session.statistics().completed)  # the first; the next in an hour
+    session.glance()
+    due_s = session.manager.seconds_until_next()
+    assert 3000 < due_s <= 3600
+    line.cut = rn.ClusterUnavailable("it was cut")
+    session.glance()
+    line.after(100.0)
+    assert session.manager.seconds_until_next() == pytest.approx(due_s - 100, abs=1e-3)
+    line.after(7200.0)
+    assert session.manager.seconds_until_next() == 0
