@@ -207,7 +207,8 @@ class RunKeeper(SchedulerPlugin):
             task = self._scheduler.tasks[key]
             # Else the fourth loss would be the last: how many are too many is for the run to say.
             task.suspicious = 0
-            record.losses.append((time.time(), record.lost or record.worker))
+            if not (record.why or record.ended):  # else its client has cancelled what is left of it
+                record.losses.append((time.time(), record.lost or record.worker))
             record.open, record.waits, record.lost = False, "", ""
         elif finish == "processing":
             record.worker = self._scheduler.tasks[key].processing_on.address

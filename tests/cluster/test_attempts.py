@@ -107,8 +107,6 @@ def test_a_retired_worker_hands_over(client, worker, ensemble, tmp_path):
     with cluster.launch(life, "retired", address=client, config=config, running=True) as session:
         waiting.until(lambda: least(ensemble) >= EVERY, 120)
         session.set_pace(200.0)
-        # The first stays for as long as it has the only copy.
-        held = client.scatter(np.ones(1 << 20), workers=[first])
         second = worker("--no-nanny", "--nthreads", "2")[1]
         step, at = session.current_step(0), least(ensemble)
         client.retire_workers([first])
@@ -119,7 +117,6 @@ def test_a_retired_worker_hands_over(client, worker, ensemble, tmp_path):
         assert session.record().losses == (first,)
         waiting.until(lambda: least(ensemble) >= at + 3 * EVERY, 120)
         assert owner(client, ensemble)[1] == (first,)
-        held.release()
         session.end()
     assert_undisturbed(ensemble, client)
 

@@ -1,4 +1,4 @@
-"""What a worker does with a call when the scheduler does not answer it any more."""
+"""What a worker does with its run when the scheduler, its own end or its parts come in between."""
 
 from __future__ import annotations
 
@@ -9,36 +9,98 @@ from distributed.comm import CommClosedError
 
 import ringnb as rn
 from ringnb import cluster
+from ringnb.cluster import part_host
+from ringnb.cluster.attempt import Attempt
+from ringnb.cluster.part_host import PartHost
+from ringnb.session.session import Session
 
 LIFE = rn.actors.Life((16, 16))
 
 
-def test_a_lost_scheduler_is_told_in_words_and_keeps_no_session_open(config):
-    local = LocalCluster(
+@pytest.fixture(scope="module")
+def local():
+    with LocalCluster(
         n_workers=1,
         threads_per_worker=1,
         processes=False,
         protocol="inproc",
         dashboard_address=":0",  # another test may have the usual port, also without a dashboard
         scheduler_kwargs={"dashboard": False},
-    )
-    with local, Client(local) as client:
-        session = cluster.launch(LIFE, "left", address=client, config=config)
-        session.run_steps(0, 3)
-        note = local.scheduler.handlers["ringnb_note"]
+    ) as local:
+        yield local
 
-        def lost(*_args, **_given):
-            """Fail as a connection does whose other end was killed."""
-            msg = "in <rpc of ringnb_note>: Stream is closed"
-            raise CommClosedError(msg)
 
-        local.scheduler.handlers["ringnb_note"] = lost
-        with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
-            session.resume()
-        waiting.until(lambda: session.current_step(0) > 3)  # what was asked is done
-        with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
-            session.end()
-        waiting.until(lambda: not client.processing()[next(iter(local.scheduler.workers))])
-        local.scheduler.handlers["ringnb_note"] = note
-        assert rn.ZarrStorage(config.storage_path).list()[-1] != "checkpoint_0_step_0"
-        session.detach()
+@pytest.fixture(scope="module")
+def client(local):
+    with Client(local) as client:
+        yield client
+
+
+def test_a_lost_scheduler_is_told_in_words_and_keeps_no_session_open(local, client, config):
+    session = cluster.launch(LIFE, "left", address=client, config=config)
+    session.run_steps(0, 3)
+    note = local.scheduler.handlers["ringnb_note"]
+
+    def lost(*_args, **_given):
+        """Fail as a connection does whose other end was killed."""
+        msg = "in <rpc of ringnb_note>: Stream is closed"
+        raise CommClosedError(msg)
+
+    local.scheduler.handlers["ringnb_note"] = lost
+    with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
+        session.resume()
+    waiting.until(lambda: session.current_step(0) > 3)  # what was asked is done
+    with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
+        session.end()
+    waiting.until(lambda: not client.processing()[next(iter(local.scheduler.workers))])
+    local.scheduler.handlers["ringnb_note"] = note
+    assert rn.ZarrStorage(config.storage_path).list()[-1] != "checkpoint_0_step_0"
+    session.detach()
+
+
+@pytest.mark.filterwarnings("ignore::ringnb.ClusterWarning")  # whoever looks is told of the loss
+def test_a_run_that_is_to_move_does_so_also_if_its_session_fails_at_the_end(
+    client, config, monkeypatch
+):
+    close, moves = Session.close, []
+
+    def failing(session, *args, **given):
+        """Close, and raise as for an exception that a background thread has met."""
+        close(session, *args, **given)
+        if moves == ["done"]:
+            moves.append("failed")
+            raise RuntimeError("of a background thread")
+
+    def leaving(_attempt):
+        """Say once that the worker is about to end."""
+        if moves == ["now"]:
+            moves[:] = ["done"]
+            return True
+        return False
+
+    monkeypatch.setattr(Attempt, "leaving", property(leaving))
+    monkeypatch.setattr(Session, "close", failing)
+    with cluster.launch(LIFE, "moves", address=client, config=config) as session:
+        session.run_steps(0, 7)
+        moves.append("now")
+        waiting.until(lambda: len(session.record().losses) == 1)
+        waiting.until(lambda: session.record().state == "running")
+        assert moves == ["done", "failed"]
+        assert session.run_steps(0, 1) == 8
+        session.end()
+
+
+def test_parts_that_cannot_be_started_are_no_lost_worker(client, config, monkeypatch):
+    async def refuse(*_args, **_given):
+        """Start nothing."""
+        raise OSError("no port is free")
+
+    monkeypatch.setattr(PartHost, "begin", refuse)
+    monkeypatch.setattr(part_host, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(part_host, "_APART_S", 0.0)
+    with pytest.raises(rn.RingnbError, match="no port is free"):
+        cluster.decompose(
+            rn.actors.Heat2D((16, 16)), "none", address=client, parts=2, config=config
+        )
+    (record,) = [one for one in cluster.runs(client) if one.name == "none"]
+    assert (record.state, record.losses) == ("failed", ())

@@ -59,6 +59,15 @@ def test_a_part_that_is_lost_is_told_in_the_place_of_the_worker(keeper, schedule
     assert keeper.find("a")["losses"] == ("tcp://p", "tcp://w")
 
 
+@pytest.mark.parametrize("what", [{"why": "it raised"}, {"done": True}])
+def test_what_has_failed_or_ended_loses_no_worker(keeper, scheduler, what):
+    scheduler.process("key")
+    keeper.transition("key", "waiting", "processing")
+    keeper.note("a", "key", worker="tcp://w", **what)
+    keeper.transition("key", "processing", "released")
+    assert keeper.find("a")["losses"] == ()
+
+
 def test_workers_that_have_the_least_to_do_come_first(keeper, scheduler):
     def worker(address, tasks, status="running"):
         named = SimpleNamespace(name=status)
