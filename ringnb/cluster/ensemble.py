@@ -180,6 +180,8 @@ class Ensemble:
             client.register_plugin(RunKeeper())
             for i, names in enumerate(self._tasks):
                 self._submit(client, i, names)
+        if self._panel is not None:
+            self._panel.resume()
 
     def _submit(self, client: Client, task: int, names: list[str]) -> None:
         run, scheduler = self._run(task), client.scheduler
@@ -330,14 +332,17 @@ class Ensemble:
         Returns
         -------
         EnsemblePanel
-            The same one at every call: each member's newest checkpoint, how far it is, what is wrong.
+            Each member's newest checkpoint, how far it is, what is wrong. The same one at every call,
+            until its ``close()``, which ends its threads and its connection to the cluster.
 
         Raises
         ------
         ImportError
             If the widgets are missing.
         """
-        if self._panel is None:
+        if self._panel is not None and not self._panel.closed:
+            self._panel.resume()
+        else:
             tasks, files = self._tasks, self._files
             title = f"Ensemble {self.root.name}"
             members = EnsembleMembers(

@@ -58,16 +58,28 @@ class EnsembleMembers:
         """Open what `look` has found."""
         return self._files.storage(self._task_of[info.kernel_id]).load(info.name)
 
-    def task_states(self, timeout: float) -> dict[str, tuple[str, str, tuple[str, ...]]] | None:
-        """Return state, reason and lost workers of each member's task; None if no cluster is known.
+    def connect(self, timeout: float) -> Client | None:
+        """Return a client of the cluster, made at the first call; None if no cluster is known.
 
         ClusterUnavailable if it does not answer in time.
         """
         address = self._address()
-        if address is None:
-            return None
+        if address is None or isinstance(address, Client):
+            return address
+        if self._client is None or self._client[0] != address:
+            self.close()
+            self._client = address, connect(address, timeout)
+        return self._client[1]
+
+    def task_states(
+        self, client: Client, timeout: float
+    ) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+        """Return state, reason and lost workers of each member's task.
+
+        ClusterUnavailable if the cluster does not answer in time.
+        """
         try:
-            runs = self._runs(self._connected(address, timeout), timeout)
+            runs = self._runs(client, timeout)
         except ClusterError:
             self.close()  # another one is made at the next look
             raise
@@ -78,15 +90,7 @@ class EnsembleMembers:
         }
 
     def close(self) -> None:
-        """Close the connection that was made here."""
+        """Close the connection that was made here; it is made again when it is needed."""
         client, self._client = self._client, None
         if client is not None:
             client[1].close()
-
-    def _connected(self, address: str | Client, timeout: float) -> Client:
-        if isinstance(address, Client):
-            return address
-        if self._client is None or self._client[0] != address:
-            self.close()
-            self._client = address, connect(address, timeout)
-        return self._client[1]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeAlias, final
@@ -38,12 +39,14 @@ _LOOK_S = 1.0  # between two looks; one that takes longer is followed by a rest 
 _ANSWER_S = 2.0  # so long the cluster is waited for
 _SLOW_S = 0.25  # from here on it is said how slow it is
 _DRAW_S = 0.3  # of each look
-_OVER = "The session is closed: every member has come to its last step, or has failed"
+# The page knows by how it begins that nothing comes any more: see `silence` in ``common.js``.
+_OVER = "The ensemble has ended: every member has come to its last step, has failed or was stopped"
 
 
 TaskState: TypeAlias = tuple[
     str, str, tuple[str, ...]
 ]  # its state, the reason, the workers it lost
+_UNKNOWN: TaskState = ("", "", ())
 
 
 class MembersLike(Protocol):
@@ -54,11 +57,17 @@ class MembersLike(Protocol):
     def look(self) -> MembersSeen:
         """Return how far all members are, from the stores."""
 
-    def task_states(self, timeout: float) -> Mapping[str, TaskState] | None:
-        """Return what the cluster says of the task of each member; None if there is no cluster."""
+    def connect(self, timeout: float) -> Any:
+        """Return a client of the cluster; None if there is no cluster."""
+
+    def task_states(self, client: Any, timeout: float) -> Mapping[str, TaskState]:
+        """Return what the cluster says of the task of each member."""
 
     def load(self, info: CheckpointInfo) -> Checkpoint:
         """Open what `look` has found."""
+
+    def close(self) -> None:
+        """Close the connection, which is made again when it is needed."""
 
 
 class MembersSeen(Protocol):
@@ -86,19 +95,24 @@ class Members(View):
 class EnsemblePanel(VBox):
     """Shows the members of an ensemble, and goes on while it does; made by ``Ensemble.panel``."""
 
-    def __init__(self, ensemble: MembersLike) -> None:
-        self._ensemble = ensemble
+    closed = False
+    _started = False
+
+    def __init__(self, ensemble: MembersLike, clock: Callable[[], float] = time.monotonic) -> None:
+        seen = ensemble.look()  # which may raise: nothing is made yet
+        self._ensemble, self._clock = ensemble, clock
         self._switchboard = board = Switchboard(self._poke)
         self._display = DisplayLoop(self._refresh, _PERIOD_S)
         self._chosen, self._shown = 0, "behind"
         self._beat, self._beat_at = 0, 0.0
-        self._words: dict[str, TaskState] = {}
+        self._states: dict[str, TaskState] = {}  # what the cluster has said last
         self._drawn: dict[int, int] = {}  # by slot: of which checkpoint it has the picture
         self._pictures: dict[str, dict[str, Any]] = {}
-        self._slow = self._lost_at = ""
-        self._how_far, self._done = "", False
+        self._slow = self._lost_at = self._how_far = ""
+        # Whether all members have ended; whether all is drawn, too; whether the last look has failed.
+        self._done = self._over = self._failing = False
+        self._again = threading.Event()
         board.on_do("members", self._act)
-        seen = ensemble.look()
         self._view = Members(board=board.board, hand=board.hand, count=len(seen.newest))
         self.line = Say(
             name="ensemble",
@@ -112,24 +126,37 @@ class EnsemblePanel(VBox):
             _dom_classes=("ringnb-panel", "rn-cockpit", "rn-ensemble"),
             layout=Layout(),
         )
-        self._take(seen)
+        self._take(seen, self._ends(seen))
         self._switchboard.say("note", f"Members go to step {seen.last:,}")
-        self._looker = _Looker(self._look)
+        self._looker = _Looker(self._look, ensemble.close, clock)
+        self._started = True
         self._display.start()
         self._looker.start()
 
-    def stop(self) -> None:
-        """End the threads, and close what is shown. Idempotent, any thread."""
-        self._looker.stop()
-        self._display.stop()
-        close_all(self)
-        self._switchboard.close()
+    def close(self) -> None:
+        """End the threads, and close what is shown and the connection. Idempotent, any thread."""
+        self.closed = True
+        if self._started:
+            # The looking thread may wait for the cluster. It writes no widget; it closes the connection.
+            self._looker.stop()
+            self._display.stop()
+            self._display.join(1.0)
+            for child in self.children:
+                close_all(child)
+            self.layout.close()
+            self._switchboard.close()
+        super().close()
+
+    def resume(self) -> None:
+        """Ask the cluster again, although all had ended: it may go on by now. Any thread."""
+        self._again.set()
+        self._looker.poke()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data = super()._repr_mimebundle_(**kwargs)
         if isinstance(data, dict):
             data["text/plain"] = (
-                f"<ringnb panel 'ensemble': {self._ensemble.title}; {self._view.words}>"
+                f"<ringnb panel 'ensemble': {self._ensemble.title}; {self._how_far}>"
             )
         return data
 
@@ -148,10 +175,10 @@ class EnsemblePanel(VBox):
     # -- the display loop's thread ---------------------------------------------------------------
 
     def _refresh(self) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._beat_at >= _BEAT_S:
             self._beat, self._beat_at = self._beat + 1, now
-        over = self._looker.over
+        over = self._over
         self._display.put(
             self._switchboard.board,
             beat=self._beat,
@@ -164,31 +191,59 @@ class EnsemblePanel(VBox):
     # -- the looking thread ----------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Find what is new; return whether something may still come."""
-        began = time.monotonic()
+        """Look, and say it if that fails; return whether something may still come."""
         try:
-            states = self._ensemble.task_states(_ANSWER_S)
+            self._over = self._look_once()
+        except Exception as error:  # noqa: BLE001 - told, whatever it is: the next look may succeed
+            self._over = False
+            if not self._failing:
+                self._failing = True
+                text = (
+                    f"The members cannot be looked at ({type(error).__name__}: {error}): what is shown "
+                    "is old, and it is tried again"
+                )
+                detail = "".join(traceback.format_exception(error))
+                self._switchboard.say("problem", text, key="look", detail=detail, by_itself=True)
+        else:
+            if self._failing:
+                self._failing = False
+                self._switchboard.settle("look", "a later look")
+        self._display.poke()
+        return not self._over
+
+    def _look_once(self) -> bool:
+        """Find what is new; return whether nothing comes any more."""
+        asks = self._again.is_set() or not self._done
+        self._again.clear()  # before the cluster is asked: what is wanted meanwhile counts
+        states = self._ask() if asks else None
+        seen = self._ensemble.look()
+        before = self._states
+        if states is not None:
+            self._states = dict(states)
+        ends = self._ends(seen)
+        self._tell_losses(before, ends, seen)
+        self._take(seen, ends)
+        drawn = self._draw(seen)
+        told, self._done = self._done, all(ends.values())
+        if self._done and not told:
+            self._switchboard.say("done", f"Every member has ended: {self._how_far}")
+        if self._done and asks:
+            self._ensemble.close()
+        return self._done and drawn
+
+    def _ask(self) -> Mapping[str, TaskState] | None:
+        """Return what the cluster says; None if there is none, or it does not answer, which is told."""
+        try:
+            client = self._ensemble.connect(_ANSWER_S)
+            if client is None:
+                return None
+            began = self._clock()
+            states = self._ensemble.task_states(client, _ANSWER_S)
         except ClusterError as error:
             self._note_lost(error)
-            states = None
-        else:
-            self._note_answer(time.monotonic() - began)
-        seen = self._ensemble.look()
-        if states is not None:
-            self._tell_losses(states, seen)
-            self._words = dict(states)
-        self._take(seen)
-        drawn = self._draw(seen)
-        self._display.poke()
-        at = [-1 if e is None else e.step for e in seen.newest.values()]
-        done = all(
-            step >= seen.last or name in seen.failed
-            for name, step in zip(seen.newest, at, strict=True)
-        )
-        if done and not self._done:
-            self._done = True
-            self._switchboard.say("done", f"Every member has ended: {self._how_far}")
-        return not (done and drawn)
+            return None
+        self._note_answer(self._clock() - began)
+        return states
 
     def _note_lost(self, error: ClusterError) -> None:
         if not self._lost_at:
@@ -210,22 +265,40 @@ class EnsemblePanel(VBox):
             self._switchboard.settle("slow", "a faster answer")
         self._slow = slow
 
-    def _tell_losses(self, states: Mapping[str, TaskState], seen: MembersSeen) -> None:
-        """Say which workers were lost since the last look, and from where their members go on."""
+    def _ends(self, seen: MembersSeen) -> dict[str, str]:
+        """Return how each member has ended: "failed", "done", "ended"; "" while more may come."""
+        ends = {}
+        for name, e in seen.newest.items():
+            state, _, _ = self._states.get(name, _UNKNOWN)
+            if name in seen.failed:
+                ends[name] = "failed"
+            elif e is not None and e.step >= seen.last:
+                ends[name] = "done"
+            else:
+                ends[name] = state if state in ("failed", "ended") else ""
+        return ends
+
+    def _tell_losses(
+        self, before: Mapping[str, TaskState], ends: Mapping[str, str], seen: MembersSeen
+    ) -> None:
+        """Say which workers were lost since the last answer, and from where their members go on."""
         lost: dict[str, list[str]] = {}
-        for name, (_, _, losses) in states.items():
-            for worker in losses[len(self._words.get(name, ("", "", ()))[2]) :]:
+        for name, (_, _, losses) in self._states.items():
+            # What was lost when a task is first heard of may be long ago.
+            known = before[name][2] if name in before else losses
+            again = losses[: len(known)] != known  # it was launched again
+            for worker in losses if again else losses[len(known) :]:
                 lost.setdefault(worker, []).append(name)
         for worker, names in lost.items():
-            steps = {e.step for n in names if (e := seen.newest[n]) is not None}
+            going = [name for name in names if not ends[name]]
+            steps = {e.step for n in going if (e := seen.newest[n]) is not None}
             where = f"step {min(steps):,}" if steps else "their start"
-            text = (
-                f"The worker {worker} was lost with {counted(len(names), 'member')}, which go on from "
-                f"{where} with another one"
-            )
+            whose = counted(len(going or names), "member")
+            what = f"go on from {where} with another one" if going else "do not go on"
+            text = f"The worker {worker} was lost with {whose}, which {what}"
             self._switchboard.say("note", text, by_itself=True)
 
-    def _take(self, seen: MembersSeen) -> None:
+    def _take(self, seen: MembersSeen, ends: Mapping[str, str]) -> None:
         """Put the cards, or the map and the chosen one's card."""
         names, many = list(seen.newest), len(seen.newest) > _MOST_CARDS
         shown = [self._chosen] if many else range(len(names))
@@ -237,56 +310,53 @@ class EnsemblePanel(VBox):
                 "state": self._state_of(names[slot], steps[slot], seen),
                 "step": steps[slot],
                 "part": max(0, steps[slot]) / seen.last,
-                "bad": names[slot] in seen.failed,
+                "bad": ends[names[slot]] == "failed",
             }
             for slot in shown
         ]
         there = sum(step >= seen.last for step in steps)
-        words = (
-            f"{there:,} of {len(names):,} at step {seen.last:,}"
-            f"{f', {len(seen.failed):,} failed' if seen.failed else ''}"
-        )
+        words = f"{there:,} of {len(names):,} at step {seen.last:,}"
+        for end, word in (("failed", "failed"), ("ended", "stopped")):
+            if count := sum(one == end for one in ends.values()):
+                words += f", {count:,} {word}"
         self._how_far = words
         part = float(np.mean([min(1.0, max(0, step) / seen.last) for step in steps]))
         self._display.put(self._view, cards=cards, words=words, part=part)
         if many:
-            self._display.put(self._view, dots=self._dots(seen, names, steps))
+            self._display.put(self._view, dots=self._dots(seen, ends, steps))
 
     def _state_of(self, name: str, step: int, seen: MembersSeen) -> str:
         if name in seen.failed:
             return f"failed: {seen.failed[name]}"
         if step >= seen.last:
             return "done"
-        state, why, _ = self._words.get(name, ("", "", ()))
+        state, why, _ = self._states.get(name, _UNKNOWN)
         word = {"ended": "stopped", "": "on its way" if step >= 0 else "no checkpoint yet"}
         return f"{word.get(state, state)}{f': {why}' if why else ''}"
 
-    def _dots(self, seen: MembersSeen, names: list[str], steps: list[int]) -> dict[str, Any]:
-        newest = {
-            slot: e._replace(good=name not in seen.failed)
-            for slot, (name, e) in enumerate(seen.newest.items())
-            if e is not None
-        }
+    def _dots(self, seen: MembersSeen, ends: Mapping[str, str], steps: list[int]) -> dict[str, Any]:
+        newest: dict[int, Any] = {}
+        for slot, (name, e) in enumerate(seen.newest.items()):
+            if e is not None:
+                newest[slot] = e._replace(good=ends[name] != "failed")
+            elif ends[name] == "failed":  # without any checkpoint
+                newest[slot] = SimpleNamespace(good=False, created_at=None)
         running = [
-            self._words.get(name, ("running",))[0] == "running"
-            and name not in seen.failed
-            and step < seen.last
-            for name, step in zip(names, steps, strict=True)
+            not end and self._states.get(name, ("running",))[0] == "running"
+            for name, end in ends.items()
         ]
         at = np.maximum(0, steps)
         progress = Progress(at, np.zeros_like(at), np.array(running))
-        totals = len(newest), sum(e.nbytes for e in newest.values())
-        histories = SimpleNamespace(newest=lambda: newest, totals=totals)
+        stored = [e.nbytes for e in seen.newest.values() if e is not None]
+        histories = SimpleNamespace(newest=lambda: newest, totals=(len(stored), sum(stored)))
         kernel = SimpleNamespace(progress=lambda: progress)
         session: Any = SimpleNamespace(kernel=kernel)
         state: Any = SimpleNamespace(ended=False, histories=histories)
-        dots = dots_of(session, state, self._shown)
-        slots = [slot for slot, name in enumerate(names) if name in seen.failed]
-        return {**dots, "bad": len(slots), "troubles": slots}
+        return dots_of(session, state, self._shown)
 
     def _draw(self, seen: MembersSeen) -> bool:
         """Make pictures of what is new, for a moment; return whether none is left to be made."""
-        end = time.monotonic() + _DRAW_S
+        end = self._clock() + _DRAW_S
         shown = list(enumerate(seen.newest.values()))
         if len(shown) > _MOST_CARDS:
             shown = shown[self._chosen : self._chosen + 1]
@@ -307,7 +377,7 @@ class EnsemblePanel(VBox):
                     self._pictures[str(slot)] = {key: picture[key] for key in keys}
             self._drawn[slot] = e.sequence
             left -= 1
-            if time.monotonic() > end:
+            if self._clock() > end:
                 break
         self._display.put(self._view, pictures=dict(self._pictures))
         return left == 0
@@ -317,26 +387,29 @@ class EnsemblePanel(VBox):
 class _Looker(BackgroundThread):
     """The thread that looks, until nothing may come any more; a poke has it look at once."""
 
-    def __init__(self, look: Any) -> None:
+    def __init__(
+        self, look: Callable[[], bool], end: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
         super().__init__("ringnb-members")
-        self._look = look
+        self._look, self._end, self._clock = look, end, clock
         self._poked = threading.Event()
         self._stopping = False
-        self.over = False
 
     def poke(self) -> None:
         """Look soon."""
         self._poked.set()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, and close what it has looked through."""
         self._stopping = True
         self._poked.set()
 
     def _run(self) -> None:
         while not self._stopping:
-            began = time.monotonic()
-            self.over = not self._look()
-            took_s = time.monotonic() - began
-            self._poked.wait(None if self.over else max(_LOOK_S, took_s))
+            began = self._clock()
+            more = self._look()
+            took_s = self._clock() - began
+            self._poked.wait(max(_LOOK_S, took_s) if more else None)
             self._poked.clear()
+        with contextlib.suppress(Exception):  # a cluster that is gone: nobody is left to be told
+            self._end()

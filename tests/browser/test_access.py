@@ -301,3 +301,23 @@ def test_each_panel_alone_works_and_shares_playhead_and_messages(notebook):
         screenshot(panel, f"alone-{name}")
         assert violations(panel) == [], name
         assert overflow(panel) == [], name
+
+
+ENSEMBLE = """
+import tempfile
+from pathlib import Path
+import ringnb as rn
+members = {f"m{n}": rn.actors.Life((16, 16)) for n in range(3)}
+ensemble = rn.cluster.Ensemble(members, Path(tempfile.mkdtemp()) / "e", steps=2, every=1)
+ensemble.panel()
+"""
+
+
+def test_an_ensemble_has_a_title_a_heading_and_nothing_that_axe_finds(notebook):
+    notebook.open([ENSEMBLE])
+    notebook.run_all()
+    panel = panel_in(notebook.output(0), "ensemble")
+    expect(panel.get_by_role("heading", name="Ensemble e", level=2)).to_be_visible()
+    expect(panel.get_by_role("heading", name="3 members", level=3)).to_be_visible()
+    screenshot(panel, "access-ensemble")
+    assert violations(panel) == []

@@ -63,11 +63,23 @@ def test_an_ensemble_that_is_ended_goes_on_where_it_was(address, tmp_path):
     with pytest.raises(TimeoutError, match="it goes on"):
         ensemble.wait(0.01)
     waiting.until(lambda: min(ensemble.status().steps.values()) >= EVERY, 120)
+    panel = ensemble.panel()
+    waiting.until(lambda: [card["state"] for card in panel._view.cards] == ["running"] * 3)
     ensemble.end()
     ended = ensemble.wait(60)  # which would never be done
     at = ended.steps
     assert not ended.done
     assert not any(step % EVERY for step in at.values())
+    waiting.until(lambda: panel.line.board.life.startswith("The ensemble has ended"))
+    assert [card["state"] for card in panel._view.cards] == ["stopped"] * 3
+    assert panel._ensemble._client is None
+    ensemble.launch(address)
+    waiting.until(lambda: panel.line.board.life == "running")
+    waiting.until(lambda: [card["state"] for card in panel._view.cards] == ["running"] * 3)
+    panel.close()
+    ensemble.end()
+    at = ensemble.wait(60).steps
+    waiting.until(lambda: panel._ensemble._client is None)
     more = cluster.Ensemble(members(), tmp_path / "e", steps=max(at.values()) + EVERY, every=EVERY)
     more.launch(address)
     assert set(more.wait(120).steps.values()) == {max(at.values()) + EVERY}

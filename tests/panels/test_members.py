@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import waiting
 from front_end import do, told, troubles
+from javascript import NODE
 
 import ringnb as rn
+from ringnb import cluster
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.cluster.ensemble_members import EnsembleMembers
 from ringnb.cluster.run_info import RunInfo
 from ringnb.errors import ClusterUnavailable
+from ringnb.panels import members as panels_members
 from ringnb.panels import open_panel
+from ringnb.panels.core.display_loop import DisplayLoop
+from ringnb.panels.members import EnsemblePanel
+from ringnb.testing import ManualClock
 
+COMMON = Path(panels_members.__file__).parent / "core" / "static" / "common.js"
 NAMES = ["a", "b", "c"]
 
 
@@ -24,10 +34,26 @@ def info(state="running", losses=(), why=""):
     return RunInfo("run", state, "tcp://w", "s.zarr", 0.0, losses, why)
 
 
+class Connections:
+    """The clients that were made in place of Dask's."""
+
+    def __init__(self):
+        self.made, self.open, self.making = 0, 0, lambda: None
+
+    def connect(self, _address, _timeout):
+        self.making()
+        self.made, self.open = self.made + 1, self.open + 1
+        return self
+
+    def close(self):
+        self.open -= 1
+
+
 class Looked:
     """An ensemble of three members and three steps, as one task has stored it, and its cluster."""
 
-    def __init__(self, root):
+    def __init__(self, root, connections):
+        self.connections, self.asked, self.asking = connections, 0, lambda: None
         self.files = EnsembleFiles(root)
         self.files.write_about({"steps": 3, "every": 1, "tasks": [NAMES]})
         config = rn.CheckpointConfig(
@@ -38,9 +64,10 @@ class Looked:
         self.members = EnsembleMembers(
             "Ensemble e", self.files, [NAMES], 3, self.runs, lambda: "tcp://cluster:1"
         )
-        self.members._connected = lambda _address, _timeout: None
 
     def runs(self, _client, _timeout):
+        self.asked += 1
+        self.asking()
         if self.error:
             raise self.error
         return {0: self.run}
@@ -52,19 +79,33 @@ class Looked:
 
 
 @pytest.fixture
-def looked(tmp_path):
-    looked = Looked(tmp_path / "e")
+def looked(tmp_path, monkeypatch):
+    connections = Connections()
+    monkeypatch.setattr("ringnb.cluster.ensemble_members.connect", connections.connect)
+    looked = Looked(tmp_path / "e", connections)
     with looked.session:
         yield looked
 
 
 @contextlib.contextmanager
-def shown(members):
-    panel = open_panel(members)
+def shown(members, **options):
+    panel = EnsemblePanel(members, **options) if options else open_panel(members)
     try:
         yield panel, panel._view
     finally:
-        panel.stop()
+        panel.close()
+
+
+def looks_again(looked, panel):
+    """Wait for a whole look that begins from now on."""
+    for _ in range(2):
+        asked = looked.asked
+        panel.resume()
+        waiting.until(lambda asked=asked: looked.asked > asked)
+
+
+def over(panel):
+    return panel.line.board.life.startswith("The ensemble has ended")
 
 
 def states(view):
@@ -94,8 +135,8 @@ def test_states_steps_and_pictures_of_all_members_until_all_have_ended(looked):
         assert [c["bad"] for c in view.cards] == [False, True, False]
         waiting.until(lambda: all(view.pictures[s]["packed"] != p for s, p in first.items()))
         waiting.until(lambda: told(panel, "Every member has ended: 3 of 3 at step 3, 1 failed"))
-        waiting.until(lambda: panel.line.board.life.startswith("The session is closed"))
-        assert "3 of 3 at step 3" in panel._repr_mimebundle_()["text/plain"]
+        waiting.until(lambda: over(panel))
+        assert "3 of 3 at step 3, 1 failed" in panel._repr_mimebundle_()["text/plain"]
 
 
 def test_a_cluster_that_does_not_answer_is_told_and_the_stores_are_still_shown(looked):
@@ -109,7 +150,7 @@ def test_a_cluster_that_does_not_answer_is_told_and_the_stores_are_still_shown(l
         waiting.until(lambda: not troubles(panel))
 
 
-def test_of_many_members_a_map_is_shown_and_the_card_of_the_chosen_one(tmp_path):
+def test_of_many_members_a_map_is_shown_and_the_card_of_the_chosen_one(tmp_path, monkeypatch):
     names = [f"m{n}" for n in range(30)]
     files = EnsembleFiles(tmp_path / "e")
     files.write_about({"steps": 2, "every": 1, "tasks": [names]})
@@ -118,24 +159,168 @@ def test_of_many_members_a_map_is_shown_and_the_card_of_the_chosen_one(tmp_path)
         session.run_steps(7, 2)
         session.snapshot_all()
     files.fail("m3", "it was bad")
-    members = EnsembleMembers("Ensemble e", files, [names], 2, lambda *_: {}, lambda: None)
+    # The last ones are of a task that has failed before it had a checkpoint.
+    files.write_about({"steps": 2, "every": 1, "tasks": [names, ["late"]]})
+    runs = {0: info(), 1: info("failed", why="no memory")}
+    members = EnsembleMembers(
+        "Ensemble e",
+        files,
+        [names, ["late"]],
+        2,
+        lambda *_: runs,
+        lambda: "tcp://cluster:1",
+    )
+    monkeypatch.setattr("ringnb.cluster.ensemble_members.connect", lambda *_: Connections())
     with shown(members) as (panel, view):
-        waiting.until(lambda: view.dots and view.dots["troubles"] == [3])
+        waiting.until(lambda: view.dots and view.dots["troubles"] == [3, 30])
+        assert view.dots["bad"] == 2
         assert [card["name"] for card in view.cards] == ["m0"]
         rows, columns = view.dots["rows"], view.dots["columns"]
         change = np.frombuffer(zlib.decompress(view.dots["packed"]), np.uint8).reshape(
             rows, columns
         )
         grid = np.cumsum(np.cumsum(change, axis=1, dtype=np.uint8), axis=0, dtype=np.uint8)[::-1]
-        level = grid.ravel()[:30]
-        assert [level[7], level[3], level[0]] == [
-            255,
-            0,
-            1,
-        ]  # the fastest, a failed one, the others
+        level = grid.ravel()[:31]
+        # The fastest, the failed ones, the others.
+        assert [level[7], level[3], level[30], level[0]] == [255, 0, 0, 1]
         do(panel, "members.choose", slot=7)
         waiting.until(lambda: [card["name"] for card in view.cards] == ["m7"])
         waiting.until(lambda: list(view.pictures) == ["7"])
         assert panel.line.board.actor == {"slot": 7}
         do(panel, "members.show", shown="state")
         waiting.until(lambda: view.dots["shown"] == "state")
+
+
+def test_a_look_that_fails_is_told_once_and_the_next_one_settles_it(looked):
+    with shown(looked.members) as (panel, view):
+        waiting.until(lambda: states(view) == ["waiting: all 1 places are taken"] * 3)
+
+        def unmounted(*_):
+            raise OSError("the disk is gone")
+
+        looked.members.look = unmounted
+        waiting.until(lambda: troubles(panel))
+        (text,) = troubles(panel)
+        assert "(OSError: the disk is gone)" in text
+        looks_again(looked, panel)
+        assert [m.count for m in panel._switchboard.messages.newest() if m.key == "look"] == [1]
+        del looked.members.look
+        waiting.until(lambda: not troubles(panel))
+        looked.error = RuntimeError("no event loop")  # what the cluster is asked may raise, too
+        waiting.until(lambda: any("no event loop" in text for text in troubles(panel)))
+        looked.error, looked.run = None, info()
+        waiting.until(lambda: not troubles(panel) and states(view) == ["running"] * 3)
+
+
+def test_losses_of_before_are_not_told_as_news_and_those_that_ended_do_not_go_on(looked):
+    looked.run = info(losses=("tcp://old",))
+    with shown(looked.members) as (panel, view):
+        waiting.until(lambda: states(view) == ["running"] * 3)
+        looks_again(looked, panel)
+        looked.run = info("waiting", losses=("tcp://old", "tcp://lost"))
+        waiting.until(lambda: told(panel, "tcp://lost was lost with 3 members, which go on from"))
+        # Launched again: all that it has lost is news.
+        looked.run = info(losses=("tcp://newer",))
+        waiting.until(lambda: told(panel, "tcp://newer was lost with 3 members, which go on from"))
+        looked.run = info("failed", ("tcp://newer", "tcp://last"), "it lost too many")
+        waiting.until(lambda: told(panel, "tcp://last was lost with 3 members, which do not go on"))
+        assert not [m for m in panel._switchboard.messages.newest() if "tcp://old" in m.text]
+
+
+@pytest.mark.parametrize(
+    ("state", "shows", "bad", "words"),
+    [
+        ("failed", "failed: it lost too many", True, "0 of 3 at step 3, 3 failed"),
+        ("ended", "stopped", False, "0 of 3 at step 3, 3 stopped"),
+    ],
+)
+def test_an_ensemble_whose_tasks_have_ended_is_over_until_it_is_launched_again(
+    looked, state, shows, bad, words
+):
+    looked.session.snapshot_all()
+    looked.run = info(state, why="it lost too many" if bad else "")
+    with shown(looked.members) as (panel, view):
+        waiting.until(lambda: over(panel) and len(view.pictures) == 3)
+        assert states(view) == [shows] * 3
+        assert [card["bad"] for card in view.cards] == [bad] * 3
+        assert told(panel, f"Every member has ended: {words}")
+        waiting.until(lambda: looked.connections.open == 0)
+        asked = looked.asked
+        looked.step()
+        do(panel, "members.show", shown="state")  # has the stores looked at, not the cluster
+        waiting.until(lambda: [card["step"] for card in view.cards] == [1, 1, 1])
+        assert looked.asked == asked
+        assert looked.connections.open == 0
+        looked.run = info()
+        panel.resume()
+        waiting.until(lambda: panel.line.board.life == "running")
+        waiting.until(lambda: states(view) == ["running"] * 3)
+        assert looked.connections.open == 1
+
+
+def test_a_panel_that_is_closed_ends_its_threads_and_its_connection(looked):
+    with shown(looked.members) as (panel, view):
+        waiting.until(lambda: looked.asked)
+        threads = [panel._looker._thread, panel._display._thread]
+        assert [thread.is_alive() for thread in threads] == [True, True]
+        panel.close()
+        waiting.until(lambda: not any(thread.is_alive() for thread in threads))
+        assert looked.connections.open == 0
+        widgets = (panel, view, panel.line, panel.layout, panel.line.board, panel.line.hand)
+        assert [widget.comm for widget in widgets] == [None] * 6
+
+
+def test_an_ensemble_makes_another_panel_when_one_was_closed(tmp_path):
+    members = {"a": rn.actors.Life((8, 8))}
+    ensemble = cluster.Ensemble(members, tmp_path / "e", steps=1, every=1)
+    panel = ensemble.panel()
+    assert ensemble.panel() is panel
+    panel.close()
+    other = ensemble.panel()
+    try:
+        assert other is not panel
+        waiting.until(lambda: [card["name"] for card in other._view.cards] == ["a"])
+    finally:
+        other.close()
+
+
+def test_one_that_cannot_be_looked_at_leaves_nothing_behind(looked, monkeypatch):
+    def unmounted(*_):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(EnsembleMembers, "look", unmounted)
+    with pytest.raises(OSError, match="the disk is gone"):
+        open_panel(looked.members)
+    assert looked.connections.made == 0
+
+
+def test_only_the_question_is_said_to_be_slow_not_what_comes_before(looked):
+    clock = ManualClock()
+    looked.connections.making = lambda: clock.advance(1.0)
+    with shown(looked.members, clock=clock) as (panel, view):
+        waiting.until(lambda: states(view) == ["waiting: all 1 places are taken"] * 3)
+        assert looked.connections.made == 1
+        assert not troubles(panel)
+        looked.asking = lambda: clock.advance(0.5)
+        waiting.until(lambda: troubles(panel) == ["The cluster answers slowly: within 0.5 s"])
+        looked.asking = lambda: None
+        waiting.until(lambda: not troubles(panel))
+
+
+def test_what_is_saved_with_the_notebook_does_not_wait_for_the_display(looked, monkeypatch):
+    monkeypatch.setattr(DisplayLoop, "start", lambda _self: None)
+    with shown(looked.members) as (panel, _):
+        assert "0 of 3 at step 3" in panel._repr_mimebundle_()["text/plain"]
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")
+def test_a_page_expects_no_sign_of_life_from_an_ensemble_that_has_ended():
+    script = f"""{COMMON.read_text(encoding="utf-8")}
+const heard = {{ rnBeat: 1, rnHeardAt: performance.now() - 60000 }};
+const board = (life) => ({{ ...heard, get: (name) => name === "beat" ? 1 : life }});
+const lives = {json.dumps(["running", panels_members._OVER])};
+console.log(JSON.stringify(lives.map((life) => silence(board(life)))));"""
+    done = subprocess.run([NODE, "-"], input=script, capture_output=True, text=True, check=True)
+    running, ended = json.loads(done.stdout)
+    assert running >= 60
+    assert ended == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import zlib
 
@@ -74,6 +75,11 @@ def test_every_view_has_a_script():
     shown = {kind.shows.default_value for kind in kinds(View)} - {""}
     assert len(shown) > 15
     assert [name for name in shown if f"\nVIEWS.{name} = render;" not in script] == []
+
+
+def test_panels_are_headed_by_h2_and_their_parts_by_h3():
+    made = re.findall(r'make\("h(\d)"', unpacked()["script"])
+    assert set(made) == {"2", "3"}
 
 
 @pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")

@@ -81,7 +81,7 @@ function heardFor(board) {
 // How long nothing has come from the kernel, in seconds; 0 while something comes, or nothing is expected.
 const SILENT_S = 3;
 function silence(board) {
-  const over = /^The (session|recorder) is closed/.test(board.get("life"));
+  const over = /^The (session|recorder) is closed|^The ensemble has ended/.test(board.get("life"));
   const s = heardFor(board);
   return over || s < SILENT_S ? 0 : Math.floor(s);
 }

@@ -7,7 +7,7 @@ async function render({ model, el }) {
   const words = make("span"), bar = make("progress", { max: "1", "aria-label": "Steps done, of all members" });
   const grid = make("div", { class: "rn-actorgrid", role: "list", "aria-label": "Members" });
   const dots = many ? makeDots(model, board, count, (slot, node) => send(board, hand, "members.choose", { slot }, node), () => send(board, hand, "members.show", { shown: dots.shown() })) : null;
-  el.append(make("div", { class: "rn-memberbar" }, make("h4", {}, `${count.toLocaleString("en-US")} members`), words, bar), ...(dots ? [dots.node] : []), grid);
+  el.append(make("div", { class: "rn-headrow rn-memberbar" }, make("h3", {}, `${count.toLocaleString("en-US")} members`), words, bar), ...(dots ? [dots.node] : []), grid);
   el.classList.add("rn-members");
 
   const items = new Map(); // by slot
