@@ -16,7 +16,7 @@ def texts(panel, pattern):
 
 def said_once(panel):
     """See that the text of the problem in the line is nowhere else in the panel."""
-    spoken = panel.locator(".rn-sr")
+    spoken = panel.locator(".rn-sr[aria-live]")
     for i in range(spoken.count()):
         expect(spoken.nth(i)).to_have_text("")  # what was spoken is gone
     text = line_of(panel).locator(".rn-text").inner_text()

@@ -50,7 +50,7 @@ def test_a_wide_group_is_as_good_as_a_narrow_one():
     for width in (1, None):  # one block, and all that fit
         with running([Mixer(shape)], width=width) as client:
             client.call(0, Command.RUN_STEPS, (500,))
-            assert client.wait_until(lambda: client.kernel.counters(0).step >= 500, 60)
+            assert client.wait_until(lambda: client.kernel.counters(0).step >= 500, 300)
             state, _ = captured(client, 0)
         np.testing.assert_array_equal(state, advance(Mixer(shape).start(0), 0, 500))
 
