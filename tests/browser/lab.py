@@ -234,3 +234,9 @@ def widen(panel: Locator, width: int) -> None:
 def line_of(panel: Locator) -> Locator:
     """Return the message line of a panel that is in no other one."""
     return panel.locator(".rn-say").locator("visible=true")
+
+
+def said_once(panel: Locator) -> None:
+    """See that the text of the problem in the line is nowhere else, once what was spoken is gone."""
+    text = line_of(panel).locator(".rn-text").inner_text()
+    until(lambda: panel.evaluate("node => node.textContent").count(text) == 1)

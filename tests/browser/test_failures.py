@@ -6,21 +6,12 @@ import re
 
 from . import cells
 from .driver import expect
-from .lab import line_of, panel_in, screenshot
+from .lab import line_of, panel_in, said_once, screenshot
 
 
 def texts(panel, pattern):
     """How often a text is in a panel."""
     return len(re.findall(pattern, panel.evaluate("node => node.textContent")))
-
-
-def said_once(panel):
-    """See that the text of the problem in the line is nowhere else in the panel."""
-    spoken = panel.locator(".rn-sr[aria-live]")
-    for i in range(spoken.count()):
-        expect(spoken.nth(i)).to_have_text("")  # what was spoken is gone
-    text = line_of(panel).locator(".rn-text").inner_text()
-    assert panel.evaluate("node => node.textContent").count(text) == 1, text
 
 
 def test_states_of_a_session_that_runs(notebook):

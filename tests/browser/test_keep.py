@@ -6,7 +6,7 @@ import json
 
 from . import cells
 from .driver import expect
-from .lab import panel_in, screenshot
+from .lab import panel_in, said_once, screenshot
 
 SIX = """
 for _ in range(6):
@@ -85,9 +85,7 @@ def test_a_full_disk_is_one_problem_with_a_count_that_the_next_commit_settles(no
         expect(line).to_contain_text("no space left", ignore_case=True)
         if n > 1:
             expect(line).to_contain_text("\N{MULTIPLICATION SIGN}")
-    notebook.page.wait_for_timeout(1700)  # what was spoken is gone
-    problem = line.locator(".rn-text")
-    assert cockpit.get_by_text(problem.inner_text()).locator("visible=true").count() == 1
+    said_once(cockpit)
     cockpit.get_by_role("tab", name="Learn").click()
     full = cockpit.get_by_role("switch", name="Full disk")
     expect(full).to_have_attribute("aria-checked", "true")
