@@ -1,9 +1,9 @@
 """All tests in several processes; the terminal gets a line for each file that is done.
 
 With pytest-xdist, and only where neither a file nor another number of processes (``-n``) was asked for.
-The fast tests have two, one for each core. With ``--all`` there is a third: tests in a browser, and
-those that end processes, wait for much of their time. Each process is given its part of the files, and
-takes over from another when it has finished: so what a file's tests share is seldom made twice.
+Two, one for each core: a third takes time from what tests in a browser measure. Each process is given
+its part of the files, and takes over from another when it has finished: so what a file's tests share is
+seldom made twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def set_up(config):
     """Have xdist start processes where they are wanted; replace its dots wherever it starts any."""
     option = config.option
     if wanted(config):
-        option.numprocesses, option.dist = 3 if option.all else 2, "worksteal"
+        option.numprocesses, option.dist = 2, "worksteal"
     if getattr(option, "numprocesses", None) and option.verbose < 2:
         config.pluginmanager.register(FileLines(config))
 

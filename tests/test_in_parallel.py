@@ -47,7 +47,7 @@ def config(*plugins, worker=False, **options):
     ("changes", "processes"),
     [
         ({}, 2),
-        ({"all": True, "markexpr": ""}, 3),
+        ({"all": True, "markexpr": ""}, 2),
         ({"verbose": 2}, 2),
         ({"file_or_dir": ["tests/kernel"]}, None),
         ({"keyword": "ring"}, None),
