@@ -14,17 +14,18 @@ from .lab import Notebook, panel_in, screenshot
 from .loads import NOISE, Traffic, drag, open_cell, rate
 
 # kB/s, and messages a second. Keep sends next to nothing of its own: the rest is what all tabs get, the
-# running actor's state, 4 times a second or once, 0.9 kB each.
+# running actor's state, 4 times a second or once, 0.9 kB each. Where nothing is looked at, 0.9 are
+# meant; on a machine so slow that the disk is not measured for 6 s it is sent a second time.
 BUDGETS = {
     "default": {
         "followed": 75,
         "keep": 3.8,
         "learn": 16,
-        "unseen": 0.95,
+        "unseen": 1.2,
         "scrubbing": 550,
         "map": 100,
     },
-    "binder": {"followed": 8, "keep": 1, "learn": 4, "unseen": 0.95, "scrubbing": 62},
+    "binder": {"followed": 8, "keep": 1, "learn": 4, "unseen": 1.2, "scrubbing": 62},
 }
 MESSAGES = {"default": 20, "binder": 5}
 INTERVAL_S = {
@@ -129,9 +130,10 @@ def test_of_a_drag_one_picture_is_on_its_way_and_the_last_one_is_where_it_rests(
     assert re.fullmatch("9.", found["rests_at"])
     sent = [(n, at) for key, n, at in told if key != "came"]
     came = {n: at for key, n, at in told if key == "came"}
-    assert [n for n, _ in sent] == list(range(sent[0][0], sent[0][0] + len(sent)))
-    for (n, before), (_, at) in itertools.pairwise(sent):
-        assert came[n] <= at or at - before >= 1, n  # so long it waits for one that is lost
+    for (n, before), (later, at) in itertools.pairwise(sent):
+        assert n < later  # one that is asked for again has a new number
+        # So long it waits for one that is lost.
+        assert came.get(n, at + 1) <= at or at - before >= 1, n
     assert len(sent) >= {"default": 10, "binder": 5}[profile]
     assert found["pictures_per_s"] <= {"default": 8.2, "binder": 2.2}[profile]
     assert found["kB_per_s"] <= BUDGETS[profile]["scrubbing"]
