@@ -229,11 +229,11 @@ def save_cut(
         cut = _make(storage, config, actors, parts, parents, check_json(attrs or {}, "attrs"))
         saving = Saving(None, parts[0], cut)
         save_all(storage, [saving])
-        if saving.bad:  # found while the data is there
-            slots = [one.actor_slot for one in parts]
-            found = [e["actor_slot"] for e in cut.cut["parts"] if _is_bad(saving, e)]
+        if saving.bad and wanted:
             # What is wrong with one is wrong with all that are linked with it, which have asked for it.
-            saving.bad_slots = slots if wanted else found
+            saving.bad_slots = [one.actor_slot for one in parts]
+        elif saving.bad:  # found while the data is there
+            saving.bad_slots = [e["actor_slot"] for e in cut.cut["parts"] if _is_bad(saving, e)]
     finally:
         for one in parts:
             release(one.data)

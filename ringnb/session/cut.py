@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, final
 from ringnb._support.checks import check_json, check_label, check_seconds
 from ringnb._support.off_main import check_interrupted, warn_caller
 from ringnb._support.text import counted
-from ringnb.checkpoint.cutting import cut_key
 from ringnb.checkpoint.history import newest_of
 from ringnb.checkpoint.notices import warn
 from ringnb.checkpoint.runs import Lineage
@@ -38,7 +37,7 @@ from ringnb.messages.snapshots import SnapshotResponse, StagedFields
 from ringnb.session.change_tracking import ChangeTracker, StateVersion
 from ringnb.session.live_copy import copy_states
 from ringnb.session.live_state import LiveState
-from ringnb.session.restore import Restore, prepare_restore
+from ringnb.session.restore import Restore, find_newest_cut, prepare_restore
 from ringnb.session.service import SnapshotService
 from ringnb.session.step_holds import Hold
 from ringnb.session.transport import RequestStatus
@@ -357,16 +356,8 @@ def _find(service: SnapshotService, wanted: object) -> Checkpoint:
         msg = f"checkpoint must be a cut, its name or 'latest', got {wanted!r}"
         raise TypeError(msg)
     ids = {actor.kernel_id for actor in service.manager.registered.values()}
-    damaged: list[str] = []
-    for info in reversed(storage.history(*cut_key(service.manager.config.name_prefix))):
-        if not ids <= {part.kernel_id for part in info.parts}:
-            continue
-        try:
-            cut = storage.load(info.name)
-            cut.read_parts()
-        except (CheckpointCorrupt, CheckpointNotFound):
-            damaged.append(info.name)
-            continue
+    cut, damaged = find_newest_cut(service.manager, ids)
+    if cut is not None:
         if damaged:
             what = f"passed over newer cuts, which are damaged: {', '.join(damaged)}; took {cut.name!r}"
             warn_caller(what, CheckpointWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, NamedTuple
 
 from ringnb.actors.base import Actor
@@ -23,7 +24,7 @@ from ringnb.session.compatibility import (
 if TYPE_CHECKING:  # which imports this module
     from ringnb.session.session import Session
 
-__all__ = ["Restore", "fill_buffers", "prepare_restore", "restore_together"]
+__all__ = ["Restore", "fill_buffers", "find_newest_cut", "prepare_restore", "restore_together"]
 
 
 class Restore(NamedTuple):
@@ -73,19 +74,13 @@ def restore_together(
     whether there was one. The first is loaded after all were read and checked, and fit: when
     CheckpointCorrupt, as none verifies, or ValueError is raised, all are untouched.
     """
-    manager, damaged = session.manager, list[str]()
+    manager = session.manager
     slots = {manager.registered[slot].kernel_id: slot for slot in group}
-    for info in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
-        there = {part.kernel_id: part.actor_slot for part in info.parts}
-        if not slots.keys() <= there.keys() or not (info.good or not good):
-            continue
-        try:
-            cut = manager.storage.load(info.name)
-            cut.read_parts()
-        except (CheckpointCorrupt, CheckpointNotFound) as error:
-            tell(f"cut {info.name!r} is passed over: {error}")
-            damaged.append(info.name)
-            continue
+    cut, damaged = find_newest_cut(manager, slots.keys(), good=good)
+    for name, error in damaged.items():
+        tell(f"cut {name!r} is passed over: {error}")
+    if cut is not None:
+        there = {e["kernel_id"]: e["actor_slot"] for e in cut.document.record["cut"]["parts"]}
         parts = {slot: cut.part(there[kernel_id]) for kernel_id, slot in slots.items()}
         for slot, part in parts.items():
             actor = session.kernel.actors[slot]
@@ -100,6 +95,27 @@ def restore_together(
         )
         raise CheckpointCorrupt(msg)
     return False
+
+
+def find_newest_cut(
+    manager: CheckpointManager, kernel_ids: AbstractSet[str], *, good: bool = False
+) -> tuple[Checkpoint | None, dict[str, Exception]]:
+    """Return the newest cut of these actors, maybe with others, with all its bytes in memory.
+
+    With `good` the newest whose state is. Also what was passed over, by name, as it does not verify.
+    """
+    damaged: dict[str, Exception] = {}
+    for info in reversed(manager.storage.history(*cut_key(manager.config.name_prefix))):
+        if not kernel_ids <= {part.kernel_id for part in info.parts} or (good and not info.good):
+            continue
+        try:
+            cut = manager.storage.load(info.name)
+            cut.read_parts()
+        except (CheckpointCorrupt, CheckpointNotFound) as error:
+            damaged[info.name] = error
+        else:
+            return cut, damaged
+    return None, damaged
 
 
 def _find(manager: CheckpointManager, slot: int, checkpoint: object, actor: Actor) -> Checkpoint:

@@ -16,7 +16,7 @@ from typing import Any
 from ringnb.kernel import layout
 from ringnb.kernel.atomics import now_ns
 from ringnb.kernel.base import Gate
-from ringnb.kernel.caching import entry_point, inner
+from ringnb.kernel.caching import entry_point, inner, plain
 from ringnb.kernel.cpu.commands import drain, publish_group
 from ringnb.kernel.cpu.leader import tell_what_is_due
 from ringnb.kernel.layout import LaneMemory
@@ -39,42 +39,7 @@ _NEEDS_ALL = _CHANGES | {Command.SNAPSHOT, Command.READ_REGION}
 _plan_slice = inner(plan_slice)
 _record_steps = inner(record_steps)
 _record_time = inner(record_time)
-
-
-@entry_point(nogil=True)
-def _drain(
-    control: Any,
-    h2k: Any,
-    k2h: Any,
-    table: Any,
-    links: Any,
-    words: Any,
-    params: Any,
-    params_in: Any,
-    team: Any,
-    facts: Any,
-    host: Any,
-    scratch: Any,
-    args: Any,
-    most: int,
-) -> Any:
-    """Carry out up to so many commands, as any leader does."""
-    return drain(
-        control,
-        h2k,
-        k2h,
-        table,
-        links,
-        words,
-        params,
-        params_in,
-        team,
-        facts,
-        host,
-        scratch,
-        args,
-        most,
-    )
+_drain = entry_point(nogil=True)(plain(drain))  # compiled leaders have it inlined
 
 
 @entry_point

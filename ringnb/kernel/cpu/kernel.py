@@ -149,9 +149,9 @@ class CpuKernel(LaneKernel):
         if self._stepper is not None:
             memory, actor = self._memory[0], self.actors[0]
             control = memory.control
-            start = partial(_levels, memory, 0, actor)
             self._stepper.open(
-                *(actor, start(), memory.params[0]), lambda: bool(load_word(control, layout.STOP))
+                *(actor, _levels(memory, 0, actor), memory.params[0]),
+                lambda: bool(load_word(control, layout.STOP)),
             )
         self._host_fd, self._host_fd_write = self._pipe()
         threads: list[threading.Thread] = []
@@ -294,11 +294,16 @@ class CpuKernel(LaneKernel):
 
     # -- state -----------------------------------------------------------------------------------
 
-    def restore_buffer(self, slot: int) -> Any:
-        """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
+    def _held_row(self, slot: int) -> tuple[LaneMemory, int]:
+        """Return the memory and the row of an actor; raise if the memory was released."""
         memory, row = self._row(slot)
         if not memory.blocks:
-            self.check_alive()  # the memory was released
+            self.check_alive()
+        return memory, row
+
+    def restore_buffer(self, slot: int) -> Any:
+        """Return the buffer that a RESTORE to this slot reads, as (levels, fields, *grid), writable."""
+        memory, row = self._held_row(slot)
         return state_view(
             memory.restore, self.actors[slot], int(memory.table[row, layout.C_SECOND])
         )
@@ -310,9 +315,7 @@ class CpuKernel(LaneKernel):
         kernel writes while the caller reads, and the two levels swap at every step. Only a snapshot
         gives the state of one step.
         """
-        memory, row = self._row(slot)
-        if not memory.blocks:
-            self.check_alive()  # the memory was released
+        memory, row = self._held_row(slot)
         actor = self.actors[slot]
         return _levels(memory, row, actor)[: actor.levels]
 
@@ -322,9 +325,7 @@ class CpuKernel(LaneKernel):
         Nothing else may be under way in its lane, and what is written must be whole before the next
         command is sent.
         """
-        memory, row = self._row(slot)
-        if not memory.blocks:
-            self.check_alive()  # the memory was released
+        memory, row = self._held_row(slot)
         return _levels(memory, row, self.actors[slot], writable=True)
 
 
