@@ -51,8 +51,7 @@ def locality_of(actor: Actor, reach: int | None = None) -> Locality:
         )
         raise NotDecomposable(msg)
     declared = actor.reach if reach is None else reach
-    found = [_Follower(actor, stage).follow() for stage in dict.fromkeys(actor.stages)]
-    reaches = dict(zip(dict.fromkeys(actor.stages), found, strict=True))
+    reaches = {stage: _Follower(actor, stage).follow() for stage in dict.fromkeys(actor.stages)}
     total, edges = 0, set[bool]()
     for stage in actor.stages:
         rows, joined = reaches[stage]

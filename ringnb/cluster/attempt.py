@@ -73,6 +73,11 @@ class Attempt:
             )
             raise ClusterUnavailable(msg) from error
 
+    def fail(self, why: str) -> None:
+        """Tell why the run has failed, also if nobody answers: the caller raises what it was."""
+        with contextlib.suppress(ClusterUnavailable):
+            self.tell(why=why)
+
     @contextlib.contextmanager
     def writing(self, store: str, patience_s: float) -> Iterator[None]:
         """Be the only writer of a store in the block.

@@ -23,8 +23,8 @@ from ringnb.cluster.connection import answered, connected
 from ringnb.cluster.ensemble_data import open_ensemble
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.cluster.ensemble_members import EnsembleMembers
-from ringnb.cluster.keeper import RunKeeper
-from ringnb.cluster.member_task import TaskOptions, take_members
+from ringnb.cluster.launching import ready
+from ringnb.cluster.member_task import TaskOptions, submit_task
 from ringnb.cluster.run_info import RunInfo
 from ringnb.errors import RunExists, RunLost, RunNotFound
 
@@ -36,7 +36,6 @@ __all__ = ["Ensemble", "EnsembleStatus"]
 _TASKS, _LEAST_PER_TASK, _MOST_PER_TASK = 16, 4, 64
 _LOOK_S, _MOST_LOOK_S = 0.1, 10.0
 _LOOK_PART = 0.1  # of the time that a wait takes, looks may take so much
-_GIVE_UP = 9, float("inf")  # so many losses without a new checkpoint in between, whenever
 
 
 @final
@@ -177,26 +176,22 @@ class Ensemble:
         self._files.stop(wanted=False)
         self._address = address
         with connected(address) as client, answered(client):
-            client.register_plugin(RunKeeper())
+            ready(client)
             for i, names in enumerate(self._tasks):
                 self._submit(client, i, names)
         if self._panel is not None:
             self._panel.resume()
 
     def _submit(self, client: Client, task: int, names: list[str]) -> None:
-        run, scheduler = self._run(task), client.scheduler
+        run = self._run(task)
         key, store = f"ringnb-{run}-{uuid.uuid4().hex[:8]}", str(self._files.store(task))
-        claim = scheduler.ringnb_claim
-        if client.sync(claim, run=run, key=key, store=store, give_up=_GIVE_UP):
-            msg = f"the ensemble in {self.root} is on its way already: wait for it, or end it"
-            raise RunExists(msg)
         options = TaskOptions(self._files, task, self.steps, self.every, self.keep)
         places = {name: place for place, name in enumerate(self._members)}
         members = {name: (self._members[name], places[name]) for name in names}
         spec = cloudpickle.dumps((members, options))
-        future = client.submit(take_members, run, key, spec, key=key, pure=False)
-        client.sync(scheduler.ringnb_wait, run=run, seconds=60.0, submitted=True)
-        future.release()
+        if not submit_task(client, run, key, store, spec):
+            msg = f"the ensemble in {self.root} is on its way already: wait for it, or end it"
+            raise RunExists(msg)
 
     def _run(self, task: int) -> str:
         # Of the place, so that a process that comes later finds it.
@@ -217,7 +212,7 @@ class Ensemble:
             At this moment.
         """
         newest, failed = self._files.newest(range(len(self._tasks))), self._files.failed()
-        steps = {name: newest[name][1].step if name in newest else -1 for name in self._members}
+        steps = {name: newest[name].step if name in newest else -1 for name in self._members}
         done = all(at >= self.steps or name in failed for name, at in steps.items())
         losses = 0 if address is None else sum(len(run.losses) for run in self.runs(address))
         return EnsembleStatus(steps, failed, done, losses, self.steps)
@@ -320,7 +315,7 @@ class Ensemble:
     def _known_runs(self, client: Client, limit_s: float) -> dict[int, RunInfo]:
         """Return what a cluster knows of the tasks, by their numbers."""
         with answered(client):
-            client.register_plugin(RunKeeper())
+            ready(client)
             found = client.sync(client.scheduler.ringnb_runs, callback_timeout=limit_s)
         known = {run["name"]: RunInfo.of(run) for run in found}
         names = {task: self._run(task) for task in range(len(self._tasks))}

@@ -81,8 +81,9 @@ class _Task(NamedTuple):
     def of(cls, files: EnsembleFiles, number: int, members: Sequence[str]) -> _Task:
         """Find the checkpoints of some members."""
         found: dict[str, dict[int, str]] = {}
+        wanted = set(members)
         for e in files.entries(number):
-            if e.kernel_id in members:
+            if e.kernel_id in wanted:
                 found.setdefault(e.kernel_id, {})[e.step] = e.name
         return cls(files, number, {name: found[name] for name in members if name in found}, {}, {})
 

@@ -85,7 +85,10 @@ class EnsembleFiles:
 
     def storage(self, task: int) -> ZarrStorage:
         """Return a task's store, to be read."""
-        return self._storages.setdefault(task, ZarrStorage(self.store(task)))
+        found = self._storages.get(task)
+        if found is None:  # two threads may open it: all get the same one
+            found = self._storages.setdefault(task, ZarrStorage(self.store(task)))
+        return found
 
     def entries(self, task: int) -> Iterator[CheckpointInfo]:
         """Yield the checkpoints of a task's members, oldest first; of a cut the part of each."""
@@ -93,9 +96,9 @@ class EnsembleFiles:
             if not e.damaged and e.copy is None:
                 yield from e.parts or (e,)
 
-    def newest(self, tasks: Iterable[int]) -> dict[str, tuple[int, CheckpointInfo]]:
-        """Return the newest checkpoint of each member that has one, with its task."""
-        return {e.kernel_id: (task, e) for task in tasks for e in self.entries(task)}
+    def newest(self, tasks: Iterable[int]) -> dict[str, CheckpointInfo]:
+        """Return the newest checkpoint of each member that has one."""
+        return {e.kernel_id: e for task in tasks for e in self.entries(task)}
 
 
 def _write_whole(path: Path, text: str) -> None:

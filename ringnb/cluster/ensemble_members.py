@@ -51,7 +51,7 @@ class EnsembleMembers:
     def look(self) -> MembersSeen:
         """Return how far all members are."""
         found = self._files.newest(range(len(self._tasks)))
-        newest = {name: found[name][1] if name in found else None for name in self._task_of}
+        newest = {name: found.get(name) for name in self._task_of}
         return MembersSeen(newest, self._files.failed(), self._last)
 
     def load(self, info: CheckpointInfo) -> Checkpoint:

@@ -123,8 +123,7 @@ class HostedRun:
             except Reschedule:
                 raise
             except BaseException as error:
-                with contextlib.suppress(ClusterUnavailable):  # what has failed first is raised
-                    self._attempt.tell(why=f"{type(error).__name__}: {error}")
+                self._attempt.fail(f"{type(error).__name__}: {error}")
                 raise
             try:
                 _runs[self._run] = self
@@ -176,8 +175,7 @@ class HostedRun:
         worker, parts = self._attempt.worker, self._parts
         if parts is None or not parts.lost:
             msg = f"the divided actor was ended: {why}"
-            with contextlib.suppress(ClusterUnavailable):
-                self._attempt.tell(why=msg)
+            self._attempt.fail(msg)
             raise KernelStopped(msg)
         logger.warning("the run %r goes back to its newest checkpoint: %s", self._run, why)
         gone, deadline = list[str](), time.monotonic() + _NOTICED_S

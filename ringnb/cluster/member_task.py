@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 import numpy as np
-from distributed import Reschedule
+from distributed import Client, Reschedule
 
 from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.cluster.attempt import Attempt
@@ -27,8 +27,9 @@ from ringnb.errors import (
 if TYPE_CHECKING:  # which needs Numba; the scheduler imports this module, too
     from ringnb.session.session import Session
 
-__all__ = ["TaskOptions", "take_members"]
+__all__ = ["TaskOptions", "submit_task", "take_members"]
 
+_GIVE_UP = 9, float("inf")  # so many losses without a new checkpoint in between, whenever
 _PATIENCE_S = 3600.0  # a busy disk, or another writer of the store, is no failure of a member
 _MOST_UNEXPLAINED = 3  # failures in a row of members together, none of which fails alone
 _LEAST_LOOK_S, _MOST_LOOK_S = 0.0005, 0.05
@@ -44,6 +45,22 @@ class TaskOptions(NamedTuple):
     keep: int
 
 
+def submit_task(
+    client: Client, run: str, key: str, store: str, spec: bytes, **options: Any
+) -> bool:
+    """Submit a task of members for `take_members`; False if its name or its store is taken.
+
+    It is the scheduler's when this returns. `options` are for ``client.submit``.
+    """
+    scheduler = client.scheduler
+    if client.sync(scheduler.ringnb_claim, run=run, key=key, store=store, give_up=_GIVE_UP):
+        return False
+    future = client.submit(take_members, run, key, spec, key=key, pure=False, **options)
+    client.sync(scheduler.ringnb_wait, run=run, seconds=60.0, submitted=True)
+    future.release()
+    return True
+
+
 def take_members(run: str, key: str, spec: bytes) -> None:
     """Take members on from their newest checkpoints; what they need is in the store and in `spec`."""
     attempt = Attempt(run, key)
@@ -54,10 +71,10 @@ def take_members(run: str, key: str, spec: bytes) -> None:
         attempt.tell(opened=True)
         try:
             _take_each(attempt, members, options)
+        except Reschedule:
+            raise
         except Exception as error:
-            if not isinstance(error, Reschedule):
-                with contextlib.suppress(ClusterUnavailable):  # what has failed first is raised
-                    attempt.tell(why=f"{type(error).__name__}: {error}")
+            attempt.fail(f"{type(error).__name__}: {error}")
             raise
 
 
@@ -90,7 +107,7 @@ def _take_each(attempt: Attempt, members: Mapping[str, Any], options: TaskOption
 def _fail_bad(members: Mapping[str, Any], options: TaskOptions) -> None:
     """Note which members fail by their newest states: an attempt may be lost when it has committed."""
     files = options.files
-    for name, (_, newest) in files.newest([options.task]).items():
+    for name, newest in files.newest([options.task]).items():
         if newest.good or name not in members or files.has_failed(name):
             continue
         # A cut is not good as one of its members is not.
@@ -172,8 +189,8 @@ def _take(
 
 def _begin(session: Session, names: list[str], options: TaskOptions) -> dict[int, int]:
     """Have members go on from their newest checkpoints; return the step of each, -1 if it has none."""
-    newest = {e.kernel_id: e.name for e in options.files.entries(options.task)}
-    parts = [split_name(newest.get(name, "")) for name in names]
+    newest = options.files.newest([options.task])
+    parts = [split_name(newest[name].name if name in newest else "") for name in names]
     cut, slot_there = parts[0]
     if slot_there is not None and all(one[0] == cut for one in parts):
         # Each byte is read once for all. One by one they go on from what is older, if it is damaged.

@@ -78,7 +78,6 @@ class Part:
         self._kernel: CpuKernel | None = None
         self._client: KernelClient
         self._slab: Slab
-        self._margin = 0
         self._wires: list[tuple[int, Wire, bool]] = []  # number, and whether it leads down
         self._fresh = 0  # steps that the halos are good for
         self._exchange_ns = 0
@@ -103,7 +102,7 @@ class Part:
             self._join(**message)
             wire.send({})
         else:
-            self._shape(Slab(*message["slab"]), int(message["margin"]))
+            self._shape(Slab(*message["slab"]))
             wire.send({})
 
     def _join(self, up: int | None, down: tuple[int, str, int] | None) -> None:
@@ -119,11 +118,11 @@ class Part:
         # even numbers first, which can be used at the same time.
         self._wires.sort(key=lambda one: (one[0] % 2, one[0]))
 
-    def _shape(self, slab: Slab, margin: int) -> None:
+    def _shape(self, slab: Slab) -> None:
         if self._kernel is not None:
             self._kernel.stop("the part gets other rows")
             self._kernel.release()
-        self._slab, self._margin = slab, margin
+        self._slab = slab
         kernel = CpuKernel([part_of(self._whole, slab)], lanes=1, width=self._width)
         kernel.launch()
         self._kernel, self._client = kernel, KernelClient(kernel)
@@ -168,14 +167,14 @@ class Part:
         """Send the rows at the edges to the neighbours, and take theirs into the halos."""
         began = time.perf_counter_ns()
         slab, fields = self._slab, self._fields()
-        margin, end = self._margin, slab.above + slab.rows
+        above, below, end = slab.above, slab.below, slab.above + slab.rows
         for _, wire, is_down in self._wires:
             if is_down:
-                wire.give(field[end - margin : end] for field in fields)
-                wire.take(field[end : end + margin] for field in fields)
+                wire.give(field[end - below : end] for field in fields)
+                wire.take(field[end : end + below] for field in fields)
             else:
-                wire.take(field[:margin] for field in fields)
-                wire.give(field[margin : 2 * margin] for field in fields)
+                wire.take(field[:above] for field in fields)
+                wire.give(field[above : 2 * above] for field in fields)
         self._fresh = slab.steps
         self._exchange_ns += time.perf_counter_ns() - began
 

@@ -102,9 +102,8 @@ class Parts(Stepper):
 
     def _shape(self, halo: int) -> None:
         self._slabs = divide(self._actor, self._locality, self._parts, halo)
-        margin = halo * self._locality.reach
         for wire, slab in zip(self._wires, self._slabs, strict=True):
-            wire.send({"do": "shape", "slab": list(slab), "margin": margin})
+            wire.send({"do": "shape", "slab": list(slab)})
         self._answers()
 
     def _measured(self, most: int, levels: Any, params: Any) -> int:

@@ -30,7 +30,7 @@ from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cluster.ensemble_data import open_ensemble
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.cluster.launching import ready
-from ringnb.cluster.member_task import TaskOptions, take_members
+from ringnb.cluster.member_task import TaskOptions, submit_task
 from ringnb.session.session import Session
 
 __all__ = ["Costs", "Load", "main", "measure", "shortest_interval_s", "simulate"]
@@ -86,7 +86,7 @@ def measure(folder: Path, *, tasks: int = 200, messages: int = 1000) -> Costs:
         names = [f"scale-{i:04d}" for i in range(tasks)]
         began = time.process_time()
         for name in names:
-            _submit(client, name, spec)
+            submit_task(client, name, name, name, spec, resources={"nobody has it": 1})
         submit_s = (time.process_time() - began) / tasks
         (worker,) = local.workers.values()
         metrics = client.sync(worker.get_metrics)
@@ -206,17 +206,6 @@ def _spec(files: EnsembleFiles) -> bytes:
 
 def _member(i: int) -> GrayScott:
     return GrayScott((_SIDE, _SIDE), feed=0.03 + 1e-6 * i)
-
-
-def _submit(client: Client, name: str, spec: bytes) -> None:
-    """Submit as `Ensemble` does, a task that no worker takes."""
-    scheduler = client.scheduler
-    client.sync(scheduler.ringnb_claim, run=name, key=name, store=name, give_up=(9, 1e9))
-    future = client.submit(
-        *(take_members, name, name, spec), key=name, pure=False, resources={"nobody has it": 1}
-    )
-    client.sync(scheduler.ringnb_wait, run=name, seconds=60.0, submitted=True)
-    future.release()
 
 
 async def _repeat(call: Callable[[], Any], times: int, together: int = 20) -> None:

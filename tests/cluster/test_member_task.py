@@ -50,7 +50,7 @@ def take(files, answer=True):
 
 
 def steps(files):
-    return {name: e.step for name, (_, e) in files.newest([0]).items()}
+    return {name: e.step for name, e in files.newest([0]).items()}
 
 
 def take_first(files):
