@@ -23,6 +23,7 @@ from ringnb.session.session import Session
 __all__ = [
     "CheckFailed",
     "Passed",
+    "WithoutTraceback",
     "ask_number",
     "learners_code",
     "learners_loops",
@@ -32,8 +33,15 @@ __all__ = [
 ]
 
 
+class WithoutTraceback:
+    """Mixed into an exception: a notebook shows its message, and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()  # which IPython asks for
+
+
 @final
-class CheckFailed(AssertionError):
+class CheckFailed(WithoutTraceback, AssertionError):
     """An exercise is not solved yet.
 
     Parameters
@@ -48,9 +56,6 @@ class CheckFailed(AssertionError):
         super().__init__(f"Not yet: {fact}\nHint: {hint}")
         self.fact = fact
         self.hint = hint
-
-    def _render_traceback_(self) -> list[str]:
-        return str(self).splitlines()  # IPython shows this instead of a traceback
 
 
 @final

@@ -18,7 +18,14 @@ from typing import Any, NamedTuple, final
 from ringnb._support.children import child_environment, run_python
 from ringnb._support.text import format_table, rows_table
 from ringnb.actors import Actor
-from ringnb.course.checks import CheckFailed, Passed, learners_code, require, wait_while
+from ringnb.course.checks import (
+    CheckFailed,
+    Passed,
+    WithoutTraceback,
+    learners_code,
+    require,
+    wait_while,
+)
 from ringnb.course.widgets import Note
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel import layout, ring
@@ -49,11 +56,8 @@ _bare: list[CudaKernel] = []  # what `bare_kernel` has launched: one at a time
 # -- where it runs -------------------------------------------------------------------------------------
 
 
-class _NotHere(BackendUnavailable):
+class _NotHere(WithoutTraceback, BackendUnavailable):
     """The lesson cannot run here; a notebook shows this as one line that says what to do."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
 
 
 def gpu_or_simulator() -> tuple[str, str]:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, final
 
 from ringnb._support.children import child_environment
+from ringnb.course.checks import WithoutTraceback
 from ringnb.errors import RingnbError
 
 __all__ = ["OtherNotebook", "need_cluster", "worker_pid"]
@@ -22,11 +23,8 @@ __all__ = ["OtherNotebook", "need_cluster", "worker_pid"]
 _PATIENCE_S = 120.0
 
 
-class _NotHere(RingnbError):
+class _NotHere(WithoutTraceback, RingnbError):
     """The notebook cannot go on here; it shows this as one line that says what to do."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
 
 
 def need_cluster() -> ModuleType:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, final, overload
 
 from ipywidgets import HTML, Box, Widget
 
@@ -34,7 +34,7 @@ from ringnb.panels.keep.schedule import CheckpointPanel
 from ringnb.panels.learn.faults import FaultPanel
 from ringnb.panels.learn.lifecycle import LifecyclePanel
 from ringnb.panels.learn.prediction import PredictPanel
-from ringnb.panels.members import EnsemblePanel
+from ringnb.panels.members import EnsemblePanel, MembersLike
 from ringnb.panels.overview import AllActors
 from ringnb.panels.stage.compare import ComparePanel, stage_of
 from ringnb.panels.stage.fields import FieldPanel
@@ -195,18 +195,32 @@ def _controller_of(watched: Watched) -> Controller | None:
     return next((c for one in candidates for c in _controllers if c.serves(one)), None)
 
 
+@overload
+def open_panel(watched: MembersLike) -> EnsemblePanel: ...
+
+
+@overload
 def open_panel(
-    watched: Any,
+    watched: Watched,
     name: str | None = None,
     *,
     draw: Callable[[Checkpoint, Any], object] | None = None,
-) -> Any:
-    """Return a panel over a session or a recorder; see ``Session.panel``.
+) -> Panel: ...
+
+
+def open_panel(
+    watched: Watched | MembersLike,
+    name: str | None = None,
+    *,
+    draw: Callable[[Checkpoint, Any], object] | None = None,
+) -> Panel | EnsemblePanel:
+    """Return a panel over a session or a recorder, or over an ensemble; see ``Session.panel``.
 
     Parameters
     ----------
-    watched : Session, RemoteSession, Recorder, or what looks at an ensemble's members
-        Open or closed. A session that was restarted has the panels of its successor.
+    watched : Session, RemoteSession, Recorder or MembersLike
+        Open or closed. A session that was restarted has the panels of its successor. `MembersLike` is
+        what looks at an ensemble's members, which have one panel: `name` and `draw` are not for it.
     name : str, optional
         One of `PANELS`; the cockpit by default.
     draw : callable, optional
@@ -214,8 +228,8 @@ def open_panel(
 
     Returns
     -------
-    Panel
-        The same one at every call.
+    Panel or EnsemblePanel
+        Of a session or a recorder the same one at every call; of an ensemble a new one.
 
     Raises
     ------
@@ -223,7 +237,7 @@ def open_panel(
         If there is none of that name, or it needs a kernel; if `draw` is no function, or given for
         another panel.
     """
-    if hasattr(watched, "task_states"):  # an ensemble's members, which have no cockpit
+    if isinstance(watched, MembersLike):
         return EnsemblePanel(watched)
     if name is not None and name not in _PARTS:
         msg = f"there is no panel {name!r}: use one of {', '.join(PANELS)}, or None for the cockpit"

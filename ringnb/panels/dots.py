@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, final
+from datetime import datetime
+from typing import Any, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.text import format_bytes
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.kernel.base import Progress
 from ringnb.panels.core.pixels import pack
-from ringnb.panels.core.state import SessionState
-from ringnb.panels.core.watched import SessionLike
 
-__all__ = ["SHOWN", "Largest", "dots_of"]
+__all__ = ["MOST_CARDS", "SHOWN", "Largest", "Newest", "dots_of"]
+
+MOST_CARDS = 24  # with more actors there are dots, as in `static/dots.js`
 
 # What the dots may show: its key, and how the page calls it.
 SHOWN = {
@@ -73,23 +75,38 @@ class Largest:
                 return
 
 
+class Newest(Protocol):
+    """What dots tell of an actor's newest checkpoint."""
+
+    @property
+    def good(self) -> bool:
+        """Whether its values are as they should be."""
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was made; None if that is not known."""
+
+
 def dots_of(
-    session: SessionLike,
-    state: SessionState,
+    progress: Progress,
+    newest: Mapping[int, Newest],
+    stored: tuple[int, int],
     shown: str,
     largest: Mapping[int, float] | None = None,
+    *,
+    ended: bool = False,
 ) -> dict[str, Any]:
     """Return the map of all actors, and what is listed beside it.
 
     ``packed`` unpacks (`static/pixels.js`) to bytes (rows, columns), the last row first; slot 0 is the
     first of the first row. A byte is 0 for an actor whose newest checkpoint is not good, 1 for one of
     which nothing is known, and up to 255 the lighter the better: the fewer steps behind, the newer, the
-    larger. What lies behind the last actor is undefined. ``largest`` is what is known by slot.
+    larger. What lies behind the last actor is undefined. ``newest`` and ``largest`` are what is known by
+    slot, ``stored`` is how many checkpoints there are and their bytes; with ``ended`` none runs.
     """
-    steps, _, running = session.kernel.progress()
-    if state.ended:
+    steps, _, running = progress
+    if ended:
         running = np.zeros_like(running)
-    newest = state.histories.newest()
     bad = [slot for slot, e in newest.items() if not e.good]
     values, kind, more = np.full(len(steps), np.nan), "", {}
     if shown == "state":
@@ -118,8 +135,7 @@ def dots_of(
     data[~there] = 1
     data[bad] = 0
     moving = int(np.count_nonzero(running))
-    counts = {"running": moving, "ended" if state.ended else "standing": len(steps) - moving}
-    stored = state.histories.totals
+    counts = {"running": moving, "ended" if ended else "standing": len(steps) - moving}
     return {
         "shown": shown,
         "kind": kind,

@@ -12,8 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 import traitlets
@@ -29,11 +28,10 @@ from ringnb.panels.core.film import small_picture
 from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.widgets import Say, View, close_all
 from ringnb.panels.core.workers import BackgroundThread
-from ringnb.panels.dots import SHOWN, dots_of
+from ringnb.panels.dots import MOST_CARDS, SHOWN, Newest, dots_of
 
 __all__ = ["EnsemblePanel", "MembersLike"]
 
-_MOST_CARDS = 24
 _PERIOD_S, _BEAT_S = 0.5, 1.0
 _LOOK_S = 1.0  # between two looks; one that takes longer is followed by a rest as long
 _ANSWER_S = 2.0  # so long the cluster is waited for
@@ -49,6 +47,7 @@ TaskState: TypeAlias = tuple[
 _UNKNOWN: TaskState = ("", "", ())
 
 
+@runtime_checkable
 class MembersLike(Protocol):
     """What the panel needs of an ensemble. Any thread."""
 
@@ -78,6 +77,13 @@ class MembersSeen(Protocol):
     last: int
 
 
+class _Newest(NamedTuple):
+    """A member's newest checkpoint, as dots take it: a member that has failed is in trouble."""
+
+    good: bool
+    created_at: datetime | None
+
+
 class Members(View):
     """The cards of members, or their map; see `EnsemblePanel`."""
 
@@ -86,7 +92,7 @@ class Members(View):
     words = traitlets.Unicode().tag(sync=True)  # how far it is
     part = traitlets.Float().tag(sync=True)  # of all steps that is done
     cards: Any = traitlets.List().tag(sync=True)  # slot, name, state, step, part, bad
-    pictures = traitlets.Dict().tag(sync=True)  # by slot, see `film.Small`
+    pictures = traitlets.Dict().tag(sync=True)  # by slot, see `film.Small.card`
     choices = traitlets.Dict({k: SHOWN[k] for k in ("behind", "state", "age")}).tag(sync=True)
     dots = traitlets.Dict().tag(sync=True)  # see `dots_of`; with more members than cards
 
@@ -101,10 +107,10 @@ class EnsemblePanel(VBox):
     def __init__(self, ensemble: MembersLike, clock: Callable[[], float] = time.monotonic) -> None:
         seen = ensemble.look()  # which may raise: nothing is made yet
         self._ensemble, self._clock = ensemble, clock
-        self._switchboard = board = Switchboard(self._poke)
         self._display = DisplayLoop(self._refresh, _PERIOD_S)
+        self._switchboard = board = Switchboard(self._display.poke)
         self._chosen, self._shown = 0, "behind"
-        self._beat, self._beat_at = 0, 0.0
+        self._beat_at = 0.0
         self._states: dict[str, TaskState] = {}  # what the cluster has said last
         self._drawn: dict[int, int] = {}  # by slot: of which checkpoint it has the picture
         self._pictures: dict[str, dict[str, Any]] = {}
@@ -169,19 +175,16 @@ class EnsemblePanel(VBox):
             self._shown = str(args["shown"])
         self._looker.poke()
 
-    def _poke(self) -> None:
-        self._display.poke()
-
     # -- the display loop's thread ---------------------------------------------------------------
 
     def _refresh(self) -> bool:
         now = self._clock()
         if now - self._beat_at >= _BEAT_S:
-            self._beat, self._beat_at = self._beat + 1, now
+            self._beat_at = now
         over = self._over
         self._display.put(
             self._switchboard.board,
-            beat=self._beat,
+            beat=round(self._beat_at, 2),
             life=_OVER if over else "running",
             actor={"slot": self._chosen},
             **self._switchboard.traits(),
@@ -300,7 +303,7 @@ class EnsemblePanel(VBox):
 
     def _take(self, seen: MembersSeen, ends: Mapping[str, str]) -> None:
         """Put the cards, or the map and the chosen one's card."""
-        names, many = list(seen.newest), len(seen.newest) > _MOST_CARDS
+        names, many = list(seen.newest), len(seen.newest) > MOST_CARDS
         shown = [self._chosen] if many else range(len(names))
         steps = [-1 if e is None else e.step for e in seen.newest.values()]
         cards = [
@@ -335,12 +338,11 @@ class EnsemblePanel(VBox):
         return f"{word.get(state, state)}{f': {why}' if why else ''}"
 
     def _dots(self, seen: MembersSeen, ends: Mapping[str, str], steps: list[int]) -> dict[str, Any]:
-        newest: dict[int, Any] = {}
-        for slot, (name, e) in enumerate(seen.newest.items()):
-            if e is not None:
-                newest[slot] = e._replace(good=ends[name] != "failed")
-            elif ends[name] == "failed":  # without any checkpoint
-                newest[slot] = SimpleNamespace(good=False, created_at=None)
+        newest: dict[int, Newest] = {
+            slot: _Newest(ends[name] != "failed", None if e is None else e.created_at)
+            for slot, (name, e) in enumerate(seen.newest.items())
+            if e is not None or ends[name] == "failed"
+        }
         running = [
             not end and self._states.get(name, ("running",))[0] == "running"
             for name, end in ends.items()
@@ -348,17 +350,13 @@ class EnsemblePanel(VBox):
         at = np.maximum(0, steps)
         progress = Progress(at, np.zeros_like(at), np.array(running))
         stored = [e.nbytes for e in seen.newest.values() if e is not None]
-        histories = SimpleNamespace(newest=lambda: newest, totals=(len(stored), sum(stored)))
-        kernel = SimpleNamespace(progress=lambda: progress)
-        session: Any = SimpleNamespace(kernel=kernel)
-        state: Any = SimpleNamespace(ended=False, histories=histories)
-        return dots_of(session, state, self._shown)
+        return dots_of(progress, newest, (len(stored), sum(stored)), self._shown)
 
     def _draw(self, seen: MembersSeen) -> bool:
         """Make pictures of what is new, for a moment; return whether none is left to be made."""
         end = self._clock() + _DRAW_S
         shown = list(enumerate(seen.newest.values()))
-        if len(shown) > _MOST_CARDS:
+        if len(shown) > MOST_CARDS:
             shown = shown[self._chosen : self._chosen + 1]
         there = {slot: e for slot, e in shown if e is not None}
         self._drawn = {slot: n for slot, n in self._drawn.items() if slot in there}
@@ -372,9 +370,7 @@ class EnsemblePanel(VBox):
             with contextlib.suppress(CheckpointError, OSError, LookupError, ValueError):
                 small = small_picture(self._ensemble.load(e), None)
                 if small.rows:
-                    picture = small._asdict()
-                    keys = ("rows", "columns", "packed", "kind")
-                    self._pictures[str(slot)] = {key: picture[key] for key in keys}
+                    self._pictures[str(slot)] = small.card()
             self._drawn[slot] = e.sequence
             left -= 1
             if self._clock() > end:

@@ -18,12 +18,11 @@ from ringnb.panels.core.film import small_picture
 from ringnb.panels.core.pixels import summarize
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import View
-from ringnb.panels.dots import SHOWN, Largest, dots_of
+from ringnb.panels.dots import MOST_CARDS, SHOWN, Largest, dots_of
 from ringnb.plots.style import pick_field
 
 __all__ = ["AllActors", "Overview"]
 
-_MOST_CARDS = 24
 _READ_S = 0.3  # so long others of the drawer's pictures wait for values that are read
 
 
@@ -33,8 +32,7 @@ class Overview(View):
     shows = traitlets.Unicode("overview").tag(sync=True)
     count = traitlets.Int().tag(sync=True)  # how many actors there are
     cards: Any = traitlets.List().tag(sync=True)  # slot, kernel_id, state in a word, step
-    # By slot: rows, columns, packed bytes and kind of colours, see `film.Small`.
-    pictures = traitlets.Dict().tag(sync=True)
+    pictures = traitlets.Dict().tag(sync=True)  # by slot, see `film.Small.card`
     choices = traitlets.Dict(SHOWN).tag(sync=True)  # what the dots may show
     dots = traitlets.Dict().tag(sync=True)  # see `dots_of`; with more actors than cards
 
@@ -68,9 +66,17 @@ class AllActors:
         if not self._open or now - self._filled_at < self._controller.profile.map_s:
             return
         self._filled_at = now
-        if len(state.actors) > _MOST_CARDS:
+        if len(state.actors) > MOST_CARDS:
             known = self._read_values(state) if self._shown == "largest" else None
-            dots = dots_of(self._controller.session, state, self._shown, known)
+            histories = state.histories
+            dots = dots_of(
+                self._controller.session.kernel.progress(),
+                histories.newest(),
+                histories.totals,
+                self._shown,
+                known,
+                ended=state.ended,
+            )
             self._controller.display.put(self.view, dots=dots)
             return
         actors = state.actors
@@ -126,11 +132,6 @@ class AllActors:
             except (CheckpointError, OSError, LookupError, ValueError):
                 continue  # retired or damaged meanwhile: the older picture stays
             if small.rows:
-                self._pictures[str(slot)] = {
-                    "rows": small.rows,
-                    "columns": small.columns,
-                    "packed": small.packed,
-                    "kind": small.kind,
-                }
+                self._pictures[str(slot)] = small.card()
         self._controller.display.put(self.view, pictures=dict(self._pictures))
         self._controller.display.poke()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -25,10 +24,8 @@ def unpacked(dots, count):
 def seen(steps, running, infos=(), *, shown="behind", ended=False, largest=None):
     steps, running = np.asarray(steps), np.asarray(running)
     progress = Progress(steps, np.zeros_like(steps), running)
-    kernel = SimpleNamespace(progress=lambda: progress)
     histories = Histories(infos, "checkpoint", len(steps), lambda slot: f"a_{slot}")
-    state = SimpleNamespace(ended=ended, histories=histories)
-    return dots_of(SimpleNamespace(kernel=kernel), state, shown, largest)
+    return dots_of(progress, histories.newest(), histories.totals, shown, largest, ended=ended)
 
 
 def stored(slot, sequence, *, good=True):

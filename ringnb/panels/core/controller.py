@@ -408,9 +408,9 @@ class Controller:
 
     def _place(self, state: SessionState, now: float) -> str:
         """Return what runs the actors; if another process does also where, read with the beat."""
-        where = getattr(self._watched(), "place", "") if self._beat_at == now else None
-        if where is None:
+        if self._beat_at != now:
             return self.board.backend or state.backend
+        where = getattr(self._watched(), "place", "")
         return f"{state.backend} \N{MIDDLE DOT} {where}" if where else state.backend
 
     def _due_at(self, state: SessionState) -> float | None:

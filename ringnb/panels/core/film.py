@@ -38,6 +38,15 @@ class Small(NamedTuple):
     bad: int  # values that are not finite
     kind: str  # of colours, see `ValueRange`
 
+    def card(self) -> dict[str, Any]:
+        """Return what a page needs to paint it."""
+        return {
+            "rows": self.rows,
+            "columns": self.columns,
+            "packed": self.packed,
+            "kind": self.kind,
+        }
+
 
 class Wish(NamedTuple):
     """What a page would have of a checkpoint."""

@@ -149,9 +149,7 @@ class ComparePanel(Panel):
     def _extent(self, this: CheckpointInfo, view: View) -> Extent | None:
         """Return what the colours take in: the same values have the same colour on the whole stage."""
         field = self._controller.views.get(FieldPanel.key)
-        if not isinstance(field, FieldPanel) or not field.keeps_range:
-            return None
-        return self._controller.extents.of(this.kernel_id, view.field)
+        return field.extent_of(this, view) if isinstance(field, FieldPanel) else None
 
     def _draw(
         self,

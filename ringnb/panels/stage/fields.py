@@ -122,6 +122,10 @@ class FieldPanel(Panel):
         """Return what the list calls the user's drawing: no name of a field has brackets."""
         return [] if self.draw is None else [f"{getattr(self.draw, '__name__', 'draw')}()"]
 
+    def extent_of(self, info: CheckpointInfo, view: View) -> Extent | None:
+        """Return what the colours take in; None if each picture has a range of its own."""
+        return self._controller.extents.of(info.kernel_id, view.field) if self.keeps_range else None
+
     def view_of(self) -> View:
         """Return how pictures are made now, of the selected actor."""
         forms = forms_of(self._controller)
@@ -182,8 +186,7 @@ class FieldPanel(Panel):
                 follows=follows,
             )
             return
-        extents = self._controller.extents
-        extent = extents.of(info.kernel_id, view.field) if self.keeps_range else None
+        extent = self.extent_of(info, view)
         if extent != self._covered:  # else the picture that is there takes it in
             self._range_seen = extent
         self.feed.want(

@@ -1,5 +1,6 @@
 // Many actors, a dot each. The dots are a picture (`dots.py`); those in trouble, the chosen one and the cursor
 // are framed by a layer above. `choose(slot)` selects an actor, `onShown()` tells that other dots are wanted.
+const MOST_CARDS = 24; // with more actors there are dots, as in `dots.py`
 function makeDots(model, board, count, choose, onShown) {
   const say = (slot) => Number(slot).toLocaleString("en-US"), short = (value) => String(+value.toPrecision(3));
   const data = make("canvas", { "aria-hidden": "true" }), layer = make("canvas", { "aria-hidden": "true" });

@@ -3,12 +3,11 @@
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
-  const count = model.get("count"), many = count > 24;
+  const count = model.get("count"), many = count > MOST_CARDS;
   const words = make("span"), bar = make("progress", { max: "1", "aria-label": "Steps done, of all members" });
   const grid = make("div", { class: "rn-actorgrid", role: "list", "aria-label": "Members" });
   const dots = many ? makeDots(model, board, count, (slot, node) => send(board, hand, "members.choose", { slot }, node), () => send(board, hand, "members.show", { shown: dots.shown() })) : null;
   el.append(make("div", { class: "rn-headrow rn-memberbar" }, make("h3", {}, `${count.toLocaleString("en-US")} members`), words, bar), ...(dots ? [dots.node] : []), grid);
-  el.classList.add("rn-members");
 
   const items = new Map(); // by slot
   const itemOf = ({ slot, name }) => {
@@ -42,12 +41,7 @@ async function render({ model, el }) {
   };
   const draw = async () => {
     await dots?.draw();
-    for (const [slot, { rows, columns, packed, kind }] of Object.entries(model.get("pictures"))) {
-      const item = items.get(Number(slot));
-      if (!item) continue;
-      const data = await unpack(packed, rows, columns);
-      paint(item.canvas, data, rows, columns, mapFor(kind, item.canvas));
-    }
+    await paintCards(items, model.get("pictures"));
   };
   for (const name of ["change:cards", "change:words", "change:part", "change:dots"]) subscriptions.on(model, name, show);
   for (const name of ["change:cards", "change:pictures", "change:dots"]) subscriptions.on(model, name, draw);

@@ -8,7 +8,7 @@ const ACTS = [
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
-  const count = model.get("count"), number = count.toLocaleString("en-US"), many = count > 24;
+  const count = model.get("count"), number = count.toLocaleString("en-US"), many = count > MOST_CARDS;
   const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors" });
   const bar = make("div", { class: "rn-actorsbar" }, make("h3", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
@@ -46,7 +46,7 @@ async function render({ model, el }) {
     const words = make("span", { class: "rn-soft" });
     const button = make("button", { type: "button", class: "rn-actorcard" }, canvas, make("b", {}, `${slot}: ${name}`), words);
     button.addEventListener("click", () => { send(board, hand, "actor.choose", { slot }, button); shut(); });
-    item = { canvas, words, button, packed: null };
+    item = { canvas, words, button };
     items.set(slot, item);
     grid.append(button);
     return item;
@@ -66,12 +66,7 @@ async function render({ model, el }) {
   const draw = async () => {
     if (box.hidden) return;
     await dots?.draw();
-    for (const [slot, { rows, columns, packed, kind }] of Object.entries(model.get("pictures"))) {
-      const item = items.get(Number(slot));
-      if (!item) continue;
-      const data = await unpack(packed, rows, columns);
-      paint(item.canvas, data, rows, columns, mapFor(kind, item.canvas));
-    }
+    await paintCards(items, model.get("pictures"));
   };
   let opener = null;
   const shut = () => {

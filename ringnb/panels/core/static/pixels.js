@@ -59,6 +59,15 @@ function paint(canvas, data, rows, columns, map) {
   }
   pen.putImageData(image, 0, 0);
 }
+// Paint the pictures of cards, by slot: what a canvas does not show yet, or not in the colours that the page has now.
+// An item holds `packed` and `map` of what was begun last. All are begun at once, so that a newer call has the last word.
+const paintCards = (items, pictures) => Promise.all(Object.entries(pictures).map(async ([slot, { rows, columns, packed, kind }]) => {
+  const item = items.get(Number(slot)), map = item && mapFor(kind, item.canvas), isLast = () => item.packed === packed && item.map === map;
+  if (!item || isLast()) return;
+  Object.assign(item, { packed, map });
+  const data = await unpack(packed, rows, columns);
+  if (isLast()) paint(item.canvas, data, rows, columns, map);
+}));
 // The colours of a map as a column of 255 pixels, high values on top.
 function paintBar(canvas, map) {
   paint(canvas, Uint8Array.from({ length: 255 }, (_, i) => i + 1), 255, 1, map);
