@@ -15,7 +15,6 @@ from distributed import Client, LocalCluster
 
 import ringnb as rn
 from ringnb import cluster
-from ringnb.cluster import ensemble as module
 from ringnb.cluster.ensemble_files import EnsembleFiles
 
 pytestmark = pytest.mark.slow
@@ -140,7 +139,7 @@ def test_a_stopped_worker_that_comes_back_commits_no_more(client, worker, ensemb
 
 
 def test_a_task_that_needs_too_much_memory_is_given_up(client, worker, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_GIVE_UP", (1, float("inf")))
+    monkeypatch.setattr("ringnb.cluster.member_task._GIVE_UP", (1, float("inf")))
 
     class Hungry(rn.actors.Life):
         def start(self, slot=0):
