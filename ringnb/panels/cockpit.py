@@ -196,7 +196,8 @@ def _controller_of(watched: Watched) -> Controller | None:
 
 
 @overload
-def open_panel(watched: MembersLike) -> EnsemblePanel: ...
+def open_panel(watched: MembersLike) -> EnsemblePanel:
+    """Return a new panel over an ensemble."""
 
 
 @overload
@@ -205,7 +206,8 @@ def open_panel(
     name: str | None = None,
     *,
     draw: Callable[[Checkpoint, Any], object] | None = None,
-) -> Panel: ...
+) -> Panel:
+    """Return the panel over a session or a recorder, the same one at every call."""
 
 
 def open_panel(
