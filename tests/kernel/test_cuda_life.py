@@ -28,12 +28,21 @@ SHAPE = (5, 7)
 _HOOKS = []  # called once each, by the thread of the kernel that updates a cell
 
 
+# Threads of other tests in this process, such as the pools of a hosted run, which stay.
+_EARLIER = weakref.WeakSet()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _earlier():
+    _EARLIER.update(threading.enumerate())
+
+
 def leftovers():
     """Names of the threads that a kernel or a session has started."""
     return [
         t.name
         for t in threading.enumerate()
-        if t.name.startswith("ringnb") or type(t).__name__ == "BlockThread"
+        if (t.name.startswith("ringnb") or type(t).__name__ == "BlockThread") and t not in _EARLIER
     ]
 
 
