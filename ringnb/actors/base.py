@@ -35,7 +35,7 @@ from ringnb._support.checks import (
 from ringnb.actors.reductions import Reduction
 from ringnb.messages.simulated_time import SimulatedTime
 
-__all__ = ["MAX_ARRAYS", "MAX_PARAMS", "MAX_REACH", "MAX_STAGES", "Actor", "FieldSpec"]
+__all__ = ["MAX_ARRAYS", "MAX_PARAMS", "MAX_REACH", "MAX_STAGES", "Actor", "FieldSpec", "Halos"]
 
 MAX_PARAMS = 16
 MAX_STAGES = 32
@@ -60,6 +60,14 @@ class FieldSpec(NamedTuple):
     units: str = "1"
     long_name: str = ""
     dtype: npt.DTypeLike | None = None
+
+
+class Halos(NamedTuple):
+    """Rows at the ends of a part of a grid that are copies of a neighbour's, right as of some step."""
+
+    above: bool  # whether there are such rows before its own
+    below: bool
+    reaches: tuple[int, ...]  # rows on either side that each stage of a step needs
 
 
 class Actor(ABC):
@@ -129,12 +137,16 @@ class Actor(ABC):
     rows: Callable[..., None] | None = None
     _start_step: int = 0
     _start_time: float | None = None
+    _halos: Halos | None = None  # of an actor that is a part of one
+    # As `rows`, for a part of a torus, of a model that depends on position: behind the parameters stand
+    # the number of its first row, and that of all rows.
+    _rows_of_part: Callable[..., None] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Take `reach` and `rows` from a subclass that brings its own update, and does not say them."""
         super().__init_subclass__(**options)
         if not {"update", "stages"}.isdisjoint(vars(cls)):
-            for name in {"reach", "rows"} - vars(cls).keys():
+            for name in {"reach", "rows", "_rows_of_part"} - vars(cls).keys():
                 setattr(cls, name, None)
 
     def __init__(

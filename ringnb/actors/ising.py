@@ -78,6 +78,46 @@ def flip(now: Any, next: Any, allowed: Any, n: Any, y: Any, s: Any, x: Any, w: A
     next[0, y, x] = np.int8(-spin if most > np.int8(along + 4) else spin)
 
 
+@njit(forceinline=True, error_model="numpy")
+def step_rows(
+    now: Any, next: Any, params: Any, step: Any, first: Any, last: Any, origin: Any, height: Any
+) -> None:
+    """Write the spins of some rows, in loops that become vector code.
+
+    The first of all rows here is the row `origin` of a grid of `height` rows.
+    """
+    ny, nx = now.shape[1], now.shape[2]
+    calls = (nx + 63) // 64 * 8
+    words, pairs = np.empty(4 * calls, np.uint32), np.empty(4 * calls, np.uint16)
+    allowed = pairs.view(np.uint8)
+    of_up, of_down = highest_words(1, params), highest_words(-1, params)
+    up, down = np.uint16(2), np.uint16(2 << 4)
+    is_even = params[1] == 0.0
+    for y in range(first, last):
+        row = (origin + y) % height
+        for call in range(calls):
+            found = four_words(params[2], step, row, (SEQUENCE << 28) + call)
+            words[call] = found[0]
+            words[call + calls] = found[1]
+            words[call + 2 * calls] = found[2]
+            words[call + 3 * calls] = found[3]
+        # A byte for each spin of the row, low half for a spin that is up, high half for one that is
+        # down: 0 if it is not offered a flip, else twice the number of sums over its neighbours,
+        # from -4 on for a spin that is up, with which it flips. (The first byte is the low one.)
+        place = np.uint16(8 * ((row + step) % 2))
+        for i in range(4 * calls):
+            if is_even:  # the sums up to 0 always flip, and the two above are the same for both
+                both = rises_below(words[i], of_up, up | down)
+            else:
+                both = sums_below(words[i], of_up, up) + sums_below(words[i], of_down, down)
+            pairs[i] = np.uint16(both) << place
+        n, s = y - 1 if y > 0 else ny - 1, y + 1 if y < ny - 1 else 0
+        flip(now, next, allowed, n, y, s, 0, nx - 1, 1)
+        for x in range(1, nx - 1):
+            flip(now, next, allowed, n, y, s, x, x - 1, x + 1)
+        flip(now, next, allowed, n, y, s, nx - 1, nx - 2, 0)
+
+
 class Ising2D(Actor):
     """Spins of +1 and -1 at a temperature.
 
@@ -176,36 +216,13 @@ class Ising2D(Actor):
 
     @staticmethod
     def rows(now: Any, next: Any, params: Any, step: int, first: int, last: int) -> None:
-        """Write the spins of some rows as `update` does, in loops that become vector code."""
-        ny, nx = now.shape[1], now.shape[2]
-        calls = (nx + 63) // 64 * 8
-        words, pairs = np.empty(4 * calls, np.uint32), np.empty(4 * calls, np.uint16)
-        allowed = pairs.view(np.uint8)
-        of_up, of_down = highest_words(1, params), highest_words(-1, params)
-        up, down = np.uint16(2), np.uint16(2 << 4)
-        is_even = params[1] == 0.0
-        for y in range(first, last):
-            for call in range(calls):
-                found = four_words(params[2], step, y, (SEQUENCE << 28) + call)
-                words[call] = found[0]
-                words[call + calls] = found[1]
-                words[call + 2 * calls] = found[2]
-                words[call + 3 * calls] = found[3]
-            # A byte for each spin of the row, low half for a spin that is up, high half for one that is
-            # down: 0 if it is not offered a flip, else twice the number of sums over its neighbours,
-            # from -4 on for a spin that is up, with which it flips. (The first byte is the low one.)
-            place = np.uint16(8 * ((y + step) % 2))
-            for i in range(4 * calls):
-                if is_even:  # the sums up to 0 always flip, and the two above are the same for both
-                    both = rises_below(words[i], of_up, up | down)
-                else:
-                    both = sums_below(words[i], of_up, up) + sums_below(words[i], of_down, down)
-                pairs[i] = np.uint16(both) << place
-            n, s = y - 1 if y > 0 else ny - 1, y + 1 if y < ny - 1 else 0
-            flip(now, next, allowed, n, y, s, 0, nx - 1, 1)
-            for x in range(1, nx - 1):
-                flip(now, next, allowed, n, y, s, x, x - 1, x + 1)
-            flip(now, next, allowed, n, y, s, nx - 1, nx - 2, 0)
+        """Write the spins of some rows as `update` does."""
+        step_rows(now, next, params, step, first, last, 0, now.shape[1])
+
+    @staticmethod
+    def _rows_of_part(now: Any, next: Any, params: Any, step: int, first: int, last: int) -> None:
+        """Write the spins of some rows of a part, whose first row and that of all follow `params`."""
+        step_rows(now, next, params, step, first, last, np.int64(params[3]), np.int64(params[4]))
 
     @staticmethod
     def inject(

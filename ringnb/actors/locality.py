@@ -31,8 +31,13 @@ _MOST_CELLS = 2000
 class Locality(NamedTuple):
     """What the parts of an actor need of each other."""
 
-    reach: int  # rows on either side, for a step, all its stages together
+    reaches: tuple[int, ...]  # rows on either side, for each stage of a step
     joined: bool  # whether the first row and the last are neighbours
+
+    @property
+    def reach(self) -> int:
+        """Rows on either side, for a step, all its stages together."""
+        return sum(self.reaches)
 
 
 def locality_of(actor: Actor, reach: int | None = None) -> Locality:
@@ -51,8 +56,10 @@ def locality_of(actor: Actor, reach: int | None = None) -> Locality:
         )
         raise NotDecomposable(msg)
     declared = actor.reach if reach is None else reach
+    if actor._rows_of_part is not None and actor.reach is not None:
+        return Locality((max(actor.reach, declared or 0),), joined=True)
     reaches = {stage: _Follower(actor, stage).follow() for stage in dict.fromkeys(actor.stages)}
-    total, edges = 0, set[bool]()
+    needed, edges = list[int](), set[bool]()
     for stage in actor.stages:
         rows, joined = reaches[stage]
         if declared is not None and rows > declared:
@@ -62,13 +69,13 @@ def locality_of(actor: Actor, reach: int | None = None) -> Locality:
             )
             raise NotDecomposable(msg)
         rows = max(rows, declared or 0)
-        total += rows
+        needed.append(rows)
         if rows and joined is not None:
             edges.add(joined)
     if len(edges) > 1:
         msg = f"{name} cannot be divided: only some of its stages join the first row and the last"
         raise NotDecomposable(msg)
-    return Locality(total, True in edges)
+    return Locality(tuple(needed), True in edges)
 
 
 class _NotLocal(BaseException):

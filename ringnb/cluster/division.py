@@ -6,11 +6,12 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ringnb.actors.base import Actor
+from ringnb.actors.base import Actor, Halos
 from ringnb.actors.checks import state_of
 from ringnb.actors.locality import Locality
 from ringnb.errors import NotDecomposable
@@ -58,14 +59,14 @@ def largest_halo(rows: int, parts: int, reach: int) -> int:
 def best_halo(rows: int, parts: int, reach: int, exchange_s: float, step_s: float) -> int:
     """Return for how many steps halos are best, with what an exchange and a step of a part take.
 
-    Halos of k steps cost an exchange every k steps, and 2 k `reach` rows more in each step: together
-    that is least where both are the same.
+    Halos of k steps cost an exchange every k steps, and from 2 (k - 1) `reach` rows more down to none
+    in each step: together that is least where both are about the same.
     """
     most = largest_halo(rows, parts, reach)
     row_s = step_s / max(1, rows // parts)
     if not reach or row_s <= 0:
         return most
-    return min(most, max(1, round(math.sqrt(exchange_s / (2 * reach * row_s)))))
+    return min(most, max(1, round(math.sqrt(exchange_s / (reach * row_s)))))
 
 
 def divide(actor: Actor, locality: Locality, parts: int, halo: int) -> list[Slab]:
@@ -89,13 +90,23 @@ def divide(actor: Actor, locality: Locality, parts: int, halo: int) -> list[Slab
     return slabs
 
 
-def part_of(actor: Actor, slab: Slab) -> Actor:
-    """Return an actor of these rows of this one, with zeros to start from."""
+def part_of(actor: Actor, slab: Slab, reaches: Sequence[int]) -> Actor:
+    """Return an actor of these rows of this one, with zeros to start from.
+
+    Of the halos' rows it computes those whose neighbours are right, and no others: an update that stops,
+    or that reads an array at an index of the state, would do there what it does in no row of the whole.
+    """
     part = copy.copy(actor)
+    if slab.above or slab.below:
+        vars(part)["_halos"] = Halos(slab.above > 0, slab.below > 0, tuple(reaches))
     vars(part)["_shape"] = (slab.held, *actor.shape[1:])
-    above, rows = slab.first - slab.above, actor.shape[0]
-    vars(part)["_cell_of"] = lambda at: ((at[0] + above) % rows, *at[1:])
-    params = actor.start_params()
+    rows, params = actor.shape[0], actor.start_params()
+    first = (slab.first - slab.above) % rows
+    vars(part)["_cell_of"] = lambda at: ((at[0] + first) % rows, *at[1:])
+    if actor._rows_of_part is not None:
+        params = {**params, "first_row": float(first), "all_rows": float(rows)}
+        vars(part)["rows"] = actor._rows_of_part
+        vars(part)["_params"] = MappingProxyType(params)
     vars(part)["start"] = lambda _slot=0: state_of(part, np.zeros)
     vars(part)["start_params"] = lambda _slot=0: dict(params)
     return part

@@ -102,7 +102,7 @@ class Part:
             self._join(**message)
             wire.send({})
         else:
-            self._shape(Slab(*message["slab"]))
+            self._shape(Slab(*message["slab"]), message["reaches"])
             wire.send({})
 
     def _join(self, up: int | None, down: tuple[int, str, int] | None) -> None:
@@ -118,12 +118,12 @@ class Part:
         # even numbers first, which can be used at the same time.
         self._wires.sort(key=lambda one: (one[0] % 2, one[0]))
 
-    def _shape(self, slab: Slab) -> None:
+    def _shape(self, slab: Slab, reaches: list[int]) -> None:
         if self._kernel is not None:
             self._kernel.stop("the part gets other rows")
             self._kernel.release()
         self._slab = slab
-        kernel = CpuKernel([part_of(self._whole, slab)], lanes=1, width=self._width)
+        kernel = CpuKernel([part_of(self._whole, slab, reaches)], lanes=1, width=self._width)
         kernel.launch()
         self._kernel, self._client = kernel, KernelClient(kernel)
         self._fresh = 0
@@ -145,10 +145,16 @@ class Part:
         def fill() -> tuple[tuple[int], None]:
             """Receive the state where RESTORE takes it from."""
             wire.take(fields_of(kernel.restore_buffer(0)))
-            kernel.params_buffer(0)[: len(params)] = params
+            own = list(kernel.actors[0].params.values())[len(params) :]  # of a part alone
+            kernel.params_buffer(0)[: len(params) + len(own)] = [*params, *own]
             return (step,), None
 
         self._client.load(0, Command.RESTORE, fill)
+        self._renew(kernel, step)
+
+    def _renew(self, kernel: CpuKernel, step: int) -> None:
+        """Note that all rows are right as of a step."""
+        kernel.renew_halos(0, step)
         self._fresh = self._slab.steps if self._wires else _ENDLESS
 
     def _step(self, count: int) -> None:
@@ -157,6 +163,7 @@ class Part:
         while count:
             if not self._fresh:
                 self._exchange()
+                self._renew(kernel, kernel.counters(0).step)
             some = min(count, self._fresh)
             target = self._client.call(0, Command.RUN_STEPS, (some,), timeout_s=_STEP_S).value
             self._client.wait_until(partial(_is_at, kernel, target), None)
@@ -175,7 +182,6 @@ class Part:
             else:
                 wire.take(field[:above] for field in fields)
                 wire.give(field[above : 2 * above] for field in fields)
-        self._fresh = slab.steps
         self._exchange_ns += time.perf_counter_ns() - began
 
     def close(self) -> None:

@@ -103,7 +103,7 @@ class Parts(Stepper):
     def _shape(self, halo: int) -> None:
         self._slabs = divide(self._actor, self._locality, self._parts, halo)
         for wire, slab in zip(self._wires, self._slabs, strict=True):
-            wire.send({"do": "shape", "slab": list(slab)})
+            wire.send({"do": "shape", "slab": list(slab), "reaches": self._locality.reaches})
         self._answers()
 
     def _measured(self, most: int, levels: Any, params: Any) -> int:

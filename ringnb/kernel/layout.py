@@ -152,7 +152,9 @@ P_FAULT_CELL, P_FAULT_STEP, P_FAULT_STAGE = range(MAX_PARAMS, MAX_PARAMS + 3)
 # And the bits of the address of its read-only arrays' table, see `array_table`.
 P_ARRAYS = MAX_PARAMS + 3
 P_PARTIALS = MAX_PARAMS + 4  # and of the address of its reductions' partial results
-PARAMS_COLUMNS = MAX_PARAMS + 5
+# Of a part of a grid: the step of which all its rows are right, and whether it has halos at its ends.
+P_FRESH_STEP, P_ABOVE, P_BELOW = range(MAX_PARAMS + 5, MAX_PARAMS + 8)
+PARAMS_COLUMNS = MAX_PARAMS + 8
 
 # Fixed facts of a lane, for compiled code.
 (

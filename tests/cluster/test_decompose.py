@@ -77,9 +77,12 @@ def test_a_divided_actor_is_as_a_whole_one(address, config, tmp_path):
 
 
 def test_what_cannot_be_divided_is_refused_before_anything_begins(address, config):
+    def slanted(now, then, params, step, y, x):
+        then[0, y, x] = now[0, y, x] + y
+
     options = {"address": address, "config": config}
     with pytest.raises(rn.NotDecomposable, match="depends on position"):
-        cluster.decompose(rn.actors.Ising2D((32, 32)), "refused", parts=2, **options)
+        cluster.decompose(rn.actors.CellActor(slanted, (32, 32)), "refused", parts=2, **options)
     with pytest.raises(rn.NotDecomposable, match="48 rows cannot be divided into 20 parts"):
         cluster.decompose(wave(), "refused", parts=20, **options)
     with pytest.raises(rn.NotDecomposable, match="halo=24 may do"):

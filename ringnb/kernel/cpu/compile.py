@@ -143,11 +143,33 @@ def {name}(now_p, before_p, params_p, nf, nz, ny, nx, z, y, x, amplitude):
 """
 
 
+# What a part of a grid computes: in each stage that follows an exchange, fewer of the halos' rows. A row
+# whose neighbours are not right any more could raise, or read beyond an array, as no row of all does.
+_NARROWED = f"""
+    behind = carray(params_p, ({layout.PARAMS_COLUMNS},)).view(np.int64)
+    stale = (step - behind[{layout.P_FRESH_STEP}]) * {{step_reach}} + {{stage_reach}}
+    first = max(first, stale * behind[{layout.P_ABOVE}])
+    last = min(last, {{rows}} - stale * behind[{layout.P_BELOW}])
+{{arrays}}"""
+_ROW_COUNTS = {1: "nx", 2: "ny", 3: "nz"}
+
 # How an update gets its read-only arrays: by the table whose address lies behind the parameters.
 _TABLE = f"""
     behind = carray(params_p, ({layout.PARAMS_COLUMNS},)).view(np.int64)
     table = carray(pointer_at(behind[{layout.P_ARRAYS}], np.int64), ({{words}},))"""
 _ARRAY = "\n    array{i} = carray(pointer_at(table[{at}], np.{element}), ({lengths}))"
+
+
+def _narrowed(source: str, actor: Actor, stage: int) -> tuple[str, str]:
+    """Return a name and a step's template that leaves out rows of halos which are not right any more."""
+    ndim = len(actor.shape)
+    if actor._halos is None:
+        return f"step{ndim}", source
+    reaches = actor._halos.reaches
+    of_step, of_stage = sum(reaches), sum(reaches[: stage + 1])
+    lines = _NARROWED.replace("{step_reach}", str(of_step)).replace("{stage_reach}", str(of_stage))
+    lines = lines.replace("{rows}", _ROW_COUNTS[ndim])
+    return f"part{ndim}_{of_step}_{of_stage}", source.replace("{arrays}", lines)
 
 
 def _with_arrays(source: str, actor: Actor) -> str:
@@ -246,8 +268,9 @@ def compile_actor(actor: Actor) -> CompiledActor:
                 source = source.replace("{stage}", str(number))
             elif actor.rows is not None:
                 source, cell = _ROWS, plain(actor.rows)
+            name, source = _narrowed(source, actor, number)
             source = _with_arrays(source, actor)
-            steps.append(_function(f"step{ndim}", source, cell, arguments, dtypes, _SHAPES[ndim]))
+            steps.append(_function(name, source, cell, arguments, dtypes, _SHAPES[ndim]))
         inject = plain(actor.inject)
         disturb = _function("inject", _INJECT, inject, (*arguments, types.float64), dtypes)
         addresses = tuple(step.address for step in steps)
@@ -264,7 +287,7 @@ def compile_actors(actors: Sequence[Actor]) -> list[CompiledActor]:
         arrays = tuple((name, a.dtype, a.ndim) for name, a in actor.arrays.items())
         numbers = len(actor.params), tuple(actor.reductions.items())
         functions = actor.stages, actor.rows, actor.inject, actor.boundscheck
-        key = functions, arrays, numbers, actor.dtype, len(actor.shape)
+        key = functions, arrays, numbers, actor.dtype, len(actor.shape), actor._halos
         if key not in compiled:
             compiled[key] = compile_actor(actor)
         found.append(compiled[key])

@@ -138,6 +138,10 @@ class CpuKernel(LaneKernel):
             facts[layout.C_REDUCE_FNS + number] = address
         facts[layout.C_REACH], facts[layout.C_DEPTH], facts[layout.C_TILE] = pass_of(actor)
         facts[layout.C_INJECT_FN] = self._code[slot].inject_address
+        if actor._halos is not None:
+            ends = memory.params[row].view(np.int64)
+            ends[layout.P_ABOVE], ends[layout.P_BELOW] = actor._halos.above, actor._halos.below
+            ends[layout.P_FRESH_STEP] = actor.start_step
         facts[layout.C_EXISTS] = 1
         facts[layout.C_STEP] = actor.start_step
         words = memory.words[row * layout.ACTOR_WORDS :]
@@ -327,6 +331,11 @@ class CpuKernel(LaneKernel):
         """
         memory, row = self._held_row(slot)
         return _levels(memory, row, self.actors[slot], writable=True)
+
+    def renew_halos(self, slot: int, step: int) -> None:
+        """Note that all rows of a part, which is paused at a step, are right: see `Halos`."""
+        memory, row = self._held_row(slot)
+        memory.params[row].view(np.int64)[layout.P_FRESH_STEP] = step
 
 
 def _kernel_threads() -> int:
