@@ -75,3 +75,28 @@ def pytest_report_header(config):
     minutes = 20 if config.option.all else 2
     how_long = "" if config.option.file_or_dir else f", about {minutes} minutes on two idle cores"
     return f"ringnb: {which}{how_long}{rest}"
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Start a real HTTP server that speaks S3, on loopback."""
+    moto = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in settings.items():
+            patch.setenv(key, value)
+        client = boto3.client("s3", endpoint_url=settings["AWS_ENDPOINT_URL"])
+        client.create_bucket(Bucket="bucket")
+        yield client
+    server.stop()

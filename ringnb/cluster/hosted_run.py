@@ -27,6 +27,7 @@ from distributed import Reschedule
 from distributed.protocol import to_serialize
 from distributed.utils import sync
 
+from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cluster.attempt import Attempt
 from ringnb.cluster.glance import Division, Glance, RunSpec
 from ringnb.cluster.part_host import start_parts
@@ -37,6 +38,7 @@ from ringnb.errors import (
     ClusterUnavailable,
     KernelStopped,
     RingnbError,
+    StoreLocked,
 )
 from ringnb.session.restore import restore_together
 from ringnb.session.session import Session
@@ -98,6 +100,7 @@ class HostedRun:
         self._attempt = Attempt(run, key)
         self._attempt.worker.handlers["ringnb"] = handle
         self._ended, self._ending = threading.Event(), False
+        self._wanted = True
         self._lock = threading.Lock()
         self._notices: list[str] = []
         self._noticed = 0
@@ -115,11 +118,14 @@ class HostedRun:
         # A run that is launched has its store to itself; later the attempt before may still write it.
         patience_s = math.inf if found["started"] else _OTHER_S
         with contextlib.ExitStack() as held:
+            store = str(spec.config.storage_path)
             try:
-                held.enter_context(self._attempt.writing(str(spec.config.storage_path), patience_s))
+                held.enter_context(self._attempt.writing(store, patience_s))
                 _listen(self._note)
                 held.callback(_listeners.remove, self._note)
-                self._open(found, spec)
+                storage = held.enter_context(ZarrStorage(store))
+                storage.set_fence(self._check_wanted)
+                self._open(found, spec, storage)
             except Reschedule:
                 raise
             except BaseException as error:
@@ -127,9 +133,9 @@ class HostedRun:
                 raise
             try:
                 _runs[self._run] = self
-                wanted = self._attempt.tell(opened=True)
+                self._wanted = self._attempt.tell(opened=True)
                 look_s = _LOOK_S if spec.division is None else _PARTS_LOOK_S
-                while wanted and not self._ended.wait(look_s):
+                while self._wanted and not self._ended.wait(look_s):
                     if self._attempt.leaving or self._parts_ended:
                         break
                 if self._parts_ended:
@@ -141,8 +147,18 @@ class HostedRun:
                 self._ended.wait()
             # The worker is retired. Its other data may keep it for long, and to the scheduler a task
             # that returns has ended: another attempt goes on from what is committed here.
-            if wanted and not self._ended.is_set():
+            if self._wanted and not self._ended.is_set():
                 raise Reschedule
+
+    def _check_wanted(self) -> None:
+        """Raise if this attempt is not to commit any more: no lock of an object store says so."""
+        if not self._attempt.tell():
+            self._wanted = False
+            msg = (
+                f"another worker has the run {self._run!r} by now: this one, which was out of reach, "
+                "commits nothing more and ends. Attach again to reach the other one"
+            )
+            raise StoreLocked(msg)
 
     def _let_go(self, session: Session) -> None:
         """Close a session that this attempt has no use for any more.
@@ -202,8 +218,10 @@ class HostedRun:
         self._parts = Parts(places, division.parts, division.locality, division.halo)
         return self._parts
 
-    def _open(self, found: dict[str, Any], spec: RunSpec) -> None:
+    def _open(self, found: dict[str, Any], spec: RunSpec, storage: ZarrStorage) -> None:
         options = dict(spec.options)
+        if not storage.folders:  # no directory, and so no lock
+            options["storage"] = storage
         if spec.division is not None:
             options["backend"] = self._divided(spec, spec.division)
         try:

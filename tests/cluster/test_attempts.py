@@ -138,6 +138,35 @@ def test_a_stopped_worker_that_comes_back_commits_no_more(client, worker, ensemb
     assert_undisturbed(ensemble, client)
 
 
+def test_an_object_store_gets_no_commit_of_a_stopped_worker_that_comes_back(client, worker, s3):
+    """It has no lock: what is there in the end is one line of checkpoints, without forks."""
+    process, first = worker("--no-nanny", "--nthreads", "1")
+    config = rn.CheckpointConfig(interval=0.2, max_snapshots=0, storage_path="s3://bucket/stopped")
+    life = rn.actors.Life((32, 32))
+    with cluster.launch(life, "stopped", address=client, config=config, running=True) as session:
+        session.set_pace(200.0)
+        storage = rn.ZarrStorage(config.storage_path)
+        waiting.until(lambda: len(storage.list()) > 2, 120)
+        second = worker("--no-nanny", "--nthreads", "1")[1]
+        process.send_signal(signal.SIGSTOP)
+        waiting.until(lambda: session.record().losses == (first,), 120)
+        waiting.until(lambda: session.record().state == "running", 120)
+        assert session.record().worker == second
+        at = len(storage.list())
+        waiting.until(lambda: len(storage.list()) > at, 120)
+        process.send_signal(signal.SIGCONT)
+        process.wait(120)  # it finds that nobody knows it any more, and saves nothing at the end
+        at = len(storage.list())
+        waiting.until(lambda: len(storage.list()) > at + 2, 120)
+        with pytest.warns(rn.ClusterWarning, match="lost its worker"):
+            session.statistics()
+        session.end()
+    line = storage.catalogue()
+    assert [e.parent_id for e in line[1:]] == [e.id for e in line[:-1]]
+    steps = [e.step for e in line]
+    assert steps == sorted(steps)
+
+
 def test_a_task_that_needs_too_much_memory_is_given_up(client, worker, tmp_path, monkeypatch):
     monkeypatch.setattr("ringnb.cluster.member_task._GIVE_UP", (1, float("inf")))
 

@@ -198,6 +198,9 @@ class Backend(ABC):
         return ()
 
     group_bytes = 0  # up to what size commits gain by being put together
+    # Where no lock keeps others out: called right before a checkpoint can be seen, which what it raises
+    # prevents.
+    fence: Callable[[], None] | None = None
 
     @abstractmethod
     def created(self) -> bool:

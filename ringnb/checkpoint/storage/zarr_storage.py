@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
@@ -137,6 +137,23 @@ class ZarrStorage(CheckpointStorage):
     def group_bytes(self) -> int:
         """Bytes of the largest snapshot that gains by `save_many`; 0 if none does."""
         return self._backend.group_bytes
+
+    def set_fence(self, fence: Callable[[], None]) -> None:
+        """Have a function say before each commit that this writer may still write. Object stores only.
+
+        Parameters
+        ----------
+        fence : callable
+            Called when all but the checkpoint's document is written, on the thread that commits. If it
+            raises, that is what the commit raises, and nothing of the checkpoint can be seen.
+
+        Notes
+        -----
+        For several processes of which somebody knows the one that is to write. In a directory, the lock
+        keeps others out, and nothing is called. Between the answer and the document lies one request:
+        who loses the right to write meanwhile still commits what was under way.
+        """
+        self._backend.fence = fence
 
     def why_unwritable(self) -> str | None:
         """Return why nothing can be saved; see `CheckpointStorage.why_unwritable`."""

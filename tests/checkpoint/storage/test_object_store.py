@@ -23,31 +23,6 @@ from ringnb.testing.storages import StorageTests, changing_all_the_time, make_sn
 ONE, TWO, THREE = (f"checkpoint_0_step_{n}" for n in (1, 2, 3))
 
 
-@pytest.fixture(scope="session")
-def s3():
-    """Start a real HTTP server that speaks S3, on loopback."""
-    moto = pytest.importorskip("moto.server")
-    boto3 = pytest.importorskip("boto3")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in settings.items():
-            patch.setenv(key, value)
-        client = boto3.client("s3", endpoint_url=settings["AWS_ENDPOINT_URL"])
-        client.create_bucket(Bucket="bucket")
-        yield client
-    server.stop()
-
-
 _prefixes = itertools.count()
 
 
@@ -190,6 +165,26 @@ def test_storage_rule_18_s3_a_writer_that_died_leaves_nothing_but_a_claim_and_th
     assert not [k for k in keys(s3, url) if TWO in k]
     storage.save(TWO, make_snapshot(2))
     assert storage.list() == [ONE, THREE, TWO]
+
+
+def test_storage_rule_18_s3_a_writer_that_is_not_to_write_any_more_commits_nothing(s3, url):
+    """Of several writers somebody else knows the one: it is asked when all but the document is there."""
+    asked, storage = [], rn.ZarrStorage(url)
+
+    def fence():
+        asked.append(f"{TWO}/u/zarr.json" in keys(s3, url))
+        if len(asked) == 2:
+            raise rn.StoreLocked("another one writes")
+
+    storage.set_fence(fence)
+    storage.save(ONE, make_snapshot(1))
+    with pytest.raises(rn.StoreLocked, match="another one writes"):
+        storage.save(TWO, make_snapshot(2))
+    assert asked == [False, True]
+    assert rn.ZarrStorage(url).list() == [ONE]
+    assert not [k for k in keys(s3, url) if TWO in k]
+    storage.save(TWO, make_snapshot(2))
+    assert rn.ZarrStorage(url).list() == [ONE, TWO]
 
 
 def test_storage_rule_18_s3_a_name_that_another_process_writes_is_locked(s3, url):

@@ -287,6 +287,8 @@ class ObjectStoreBackend(Backend):
                 else commit.number_below(catalogue.first_sequence)
             )
             raw, _ = commit.render(crcs, sequence, self._store_id)
+            if self.fence is not None:
+                self.fence()
             written_ns = time.monotonic_ns()
             self._set(f"{name}/{DOCUMENT}", raw)
         except BaseException:

@@ -1,0 +1,86 @@
+"""Runs in an object store, which has no lock: the scheduler says whose commits count."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import waiting
+from distributed import Client, LocalCluster
+
+import ringnb as rn
+from ringnb import cluster
+
+LIFE = rn.actors.Life((16, 16))
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def url(s3):
+    return f"s3://bucket/cluster-{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def local():
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="inproc",
+        dashboard_address=":0",
+        scheduler_kwargs={"dashboard": False},
+    ) as local:
+        yield local
+
+
+@pytest.fixture
+def session(local, url):
+    config = rn.CheckpointConfig(interval=3600.0, storage_path=url)
+    with Client(local) as client:
+        with cluster.launch(
+            LIFE, url[5:].replace("/", "-"), address=client, config=config
+        ) as session:
+            yield session
+            if not session.closed:
+                session.end()
+
+
+def test_a_worker_that_comes_back_commits_nothing_beside_the_next_one(local, session, url):
+    session.run_steps(0, 5)
+    kept = session.snapshot(0)
+    session.run_steps(0, 5)
+    note = local.scheduler.handlers["ringnb_note"]
+    wanted = []
+
+    def elsewhere(*args, **given):
+        """Answer as the scheduler does when another worker has the run."""
+        wanted.append(given)
+        return False
+
+    local.scheduler.handlers["ringnb_note"] = elsewhere
+    try:
+        with pytest.raises(rn.StoreLocked, match="another worker has the run"):
+            session.snapshot(0)
+        with pytest.warns(rn.CheckpointWarning, match="was not saved: StoreLocked"):
+            waiting.until(lambda: session.record().state == "ended", 60)  # by itself
+    finally:
+        local.scheduler.handlers["ringnb_note"] = note
+    assert wanted
+    assert rn.ZarrStorage(url).list()[-1] == kept.name
+    session.detach()
+
+
+def test_while_the_scheduler_does_not_answer_nothing_is_committed(local, session, url):
+    kept = session.snapshot(0)
+    session.run_steps(0, 3)
+    note = local.scheduler.handlers["ringnb_note"]
+
+    def lost(*_args, **_given):
+        raise OSError("it is gone")
+
+    local.scheduler.handlers["ringnb_note"] = lost
+    with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
+        session.snapshot(0)
+    assert rn.ZarrStorage(url).list()[-1] == kept.name
+    local.scheduler.handlers["ringnb_note"] = note
+    assert session.snapshot(0).step == 3
