@@ -39,6 +39,7 @@ from typing import Any, ParamSpec, TypeVar, cast, final
 __all__ = [
     "check_interrupted",
     "hand_over",
+    "is_own_thread",
     "off_main",
     "off_main_if_handled",
     "placed",
@@ -210,6 +211,11 @@ def placed(function: Callable[[], object]) -> Callable[[], object]:
         function()
 
     return body
+
+
+def is_own_thread() -> bool:
+    """Return whether this is a thread that the package has started for itself (`placed`)."""
+    return hasattr(_current, "place")
 
 
 def warn_caller(text: str, category: type[Warning]) -> None:

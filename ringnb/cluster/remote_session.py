@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, final
 
 from ringnb._support.checks import MAX_STEP, check_int, check_seconds, refuse_pickle
-from ringnb._support.off_main import warn_caller
+from ringnb._support.off_main import is_own_thread, warn_caller
 from ringnb._support.panel_opener import find_panel_opener
 from ringnb._support.text import counted
 from ringnb.actors.base import Actor
@@ -519,19 +519,24 @@ class RemoteSession:
         if not reads:
             return self._connection.ask(method, given, patience_s=self._patience_s)
         # It takes no time, and panels ask it at every refresh: they must not wait where nothing answers.
-        watched = time.monotonic() - self._glanced_at < _WATCHED_S
-        self._look_again()
-        if watched and (why := self.unheard):
-            raise self._kind(why)
-        limit_s = _READ_S if watched else self._patience_s + _READ_S
+        # Whoever calls from a cell waits: the run may be back at any moment.
+        hurried, limit_s = is_own_thread(), self._patience_s + _READ_S
+        if hurried:
+            limit_s = _READ_S
+            self._look_again()
+            if why := self.unheard:
+                raise self._kind(why)
         try:
-            return self._connection.ask(
+            answer = self._connection.ask(
                 method, given, patience_s=self._patience_s, again=True, limit_s=limit_s
             )
         except ClusterUnavailable as error:
-            if watched:  # else no glance would end it
+            if time.monotonic() - self._glanced_at < _WATCHED_S:  # else no glance would end it
                 self._note_trouble(error)
             raise
+        if self._trouble:
+            self._try_look()
+        return answer
 
     def _note_trouble(self, error: ClusterError) -> None:
         """Note since when nothing answers; the next glance that is answered ends it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import threading
 import time
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import waiting
 
 import ringnb as rn
 from ringnb import cluster
+from ringnb._support.off_main import placed
 from ringnb.cluster import remote_session
 from ringnb.cluster.connection import connected
 from ringnb.panels import close_panels
@@ -107,23 +109,46 @@ class Line:
         self.asked.clear()
 
 
-def test_reads_alone_end_the_trouble_and_one_glance_waits_for_many(session, monkeypatch):
+def for_a_panel(read):
+    """Read on a thread of the package's own, as panels do; return or raise what comes of it."""
+    found = []
+
+    def body():
+        try:
+            found.append((read(), None))
+        except rn.RingnbError as error:
+            found.append((None, error))
+
+    thread = threading.Thread(target=placed(body))
+    thread.start()
+    thread.join()
+    ((value, error),) = found
+    if error is not None:
+        raise error
+    return value
+
+
+def test_reads_of_panels_end_the_trouble_and_one_glance_waits_for_many(session, monkeypatch):
     line = Line(session, monkeypatch)
     waiting.until(lambda: session.glance() and not session.unheard)  # a panel is open
+
+    def read():
+        return for_a_panel(lambda: session.current_step(0))
+
     line.cut = rn.ClusterUnavailable("it was cut")
     with pytest.raises(rn.ClusterUnavailable, match="it was cut"):
-        session.current_step(0)
+        read()
     for seconds, asked in ((1.0, []), (5.0, ["glance"]), (1.0, [])):
         line.after(seconds)
         for _ in range(3):
             with pytest.raises(rn.ClusterUnavailable, match="does not answer since"):
-                session.current_step(0)
+                read()
         assert session.manager.config.interval_s == 3600
         assert line.asked == asked
     line.cut = rn.RunLost("five workers were lost")
     line.after(5.0)
     with pytest.raises(rn.RunLost, match="five workers were lost"):
-        session.current_step(0)
+        read()
     assert "five workers were lost" in session.connection
     line.cut = None
 
@@ -131,12 +156,27 @@ def test_reads_alone_end_the_trouble_and_one_glance_waits_for_many(session, monk
         """Whether a read was answered: on a slow machine a glance may take too long."""
         line.after(5.0)
         try:
-            return session.current_step(0) == 0
+            return read() == 0
         except rn.ClusterUnavailable:
             return False
 
     waiting.until(is_back)
     assert line.asked == ["glance", "current_step"]
+    assert session.connection == ""
+
+
+def test_a_read_from_a_cell_is_tried_whatever_panels_have_found(session, monkeypatch):
+    line = Line(session, monkeypatch)
+    waiting.until(lambda: session.glance() and not session.unheard)
+    line.cut = rn.ClusterUnavailable("it was cut")
+    session.glance()
+    assert session.unheard
+    line.asked.clear()
+    with pytest.raises(rn.ClusterUnavailable, match="it was cut"):
+        session.current_step(0)
+    assert line.asked == ["current_step"]
+    line.cut = None  # it is back, and no panel has looked yet
+    assert session.current_step(0) == 0
     assert session.connection == ""
 
 

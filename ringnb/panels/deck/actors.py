@@ -57,7 +57,10 @@ class ActorPanel(Panel):
     def _show_pace(self, change: Any) -> None:
         """Show the limit of the actor that was selected, on the thread that serves the controls."""
         with contextlib.suppress(SessionGone):
-            self.pace.value = self.session.pace(int(change["new"])) or 0.0
+            if not getattr(
+                self.session, "unheard", ""
+            ):  # else all controls would wait for an answer
+                self.pace.value = self.session.pace(int(change["new"])) or 0.0
 
     def _set_pace(self, limit: float) -> None:
         slot = self._controller.slot
