@@ -69,7 +69,7 @@ class EnsembleStatus:
         there = sum(step >= self.last for step in self.steps.values())
         caption = (
             f"Ensemble: {there:,} of {counted(len(rows), 'member')} at step {self.last:,}, "
-            f"{len(self.failed):,} failed, {counted(self.losses, 'lost worker')}"
+            f"{len(self.failed):,} failed; a task has lost its worker {counted(self.losses, 'time')}"
         )
         return rows_table(caption, ("member", "step", "state"), rows)
 
@@ -172,11 +172,12 @@ class Ensemble:
         if found is not None and found["tasks"] != self._tasks:
             msg = f"{self.root} holds another ensemble: choose another root, or the same members"
             raise ValueError(msg)
-        self._files.write_about({"steps": self.steps, "every": self.every, "tasks": self._tasks})
-        self._files.stop(wanted=False)
-        self._address = address
         with connected(address) as client, answered(client):
             ready(client)
+            self._address = address  # that of a cluster which answers
+            about = {"steps": self.steps, "every": self.every, "tasks": self._tasks}
+            self._files.write_about(about)
+            self._files.stop(wanted=False)
             for i, names in enumerate(self._tasks):
                 self._submit(client, i, names)
         if self._panel is not None:

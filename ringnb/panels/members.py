@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkabl
 
 import numpy as np
 import traitlets
-from ipywidgets import Layout, VBox
+from ipywidgets import Layout, VBox, Widget, widget_serialization
 
 from ringnb._support.text import counted
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -84,6 +84,12 @@ class _Newest(NamedTuple):
     created_at: datetime | None
 
 
+class CardPicture(Widget):
+    """A card's picture, by itself: when one changes, the others are not sent again."""
+
+    picture = traitlets.Dict().tag(sync=True)  # slot, and see `film.Small.card`
+
+
 class Members(View):
     """The cards of members, or their map; see `EnsemblePanel`."""
 
@@ -92,7 +98,9 @@ class Members(View):
     words = traitlets.Unicode().tag(sync=True)  # how far it is
     part = traitlets.Float().tag(sync=True)  # of all steps that is done
     cards: Any = traitlets.List().tag(sync=True)  # slot, name, state, step, part, bad
-    pictures = traitlets.Dict().tag(sync=True)  # by slot, see `film.Small.card`
+    pictures: Any = traitlets.List(traitlets.Instance(CardPicture)).tag(
+        sync=True, **widget_serialization
+    )
     choices = traitlets.Dict({k: SHOWN[k] for k in ("behind", "state", "age")}).tag(sync=True)
     dots = traitlets.Dict().tag(sync=True)  # see `dots_of`; with more members than cards
 
@@ -113,13 +121,18 @@ class EnsemblePanel(VBox):
         self._beat_at = 0.0
         self._states: dict[str, TaskState] = {}  # what the cluster has said last
         self._drawn: dict[int, int] = {}  # by slot: of which checkpoint it has the picture
-        self._pictures: dict[str, dict[str, Any]] = {}
         self._slow = self._lost_at = self._how_far = ""
         # Whether all members have ended; whether all is drawn, too; whether the last look has failed.
         self._done = self._over = self._failing = False
         self._again = threading.Event()
         board.on_do("members", self._act)
-        self._view = Members(board=board.board, hand=board.hand, count=len(seen.newest))
+        count = len(seen.newest)
+        self._view = Members(
+            board=board.board,
+            hand=board.hand,
+            count=count,
+            pictures=[CardPicture() for _ in range(count if count <= MOST_CARDS else 1)],
+        )
         self.line = Say(
             name="ensemble",
             title=ensemble.title,
@@ -147,7 +160,7 @@ class EnsemblePanel(VBox):
             self._looker.stop()
             self._display.stop()
             self._display.join(1.0)
-            for child in self.children:
+            for child in (*self._view.pictures, *self.children):
                 close_all(child)
             self.layout.close()
             self._switchboard.close()
@@ -360,7 +373,6 @@ class EnsemblePanel(VBox):
             shown = shown[self._chosen : self._chosen + 1]
         there = {slot: e for slot, e in shown if e is not None}
         self._drawn = {slot: n for slot, n in self._drawn.items() if slot in there}
-        self._pictures = {slot: p for slot, p in self._pictures.items() if int(slot) in there}
         # Those that wait for the longest first: a store that is slow hides no member for ever.
         wanted = [slot for slot, e in there.items() if self._drawn.get(slot) != e.sequence]
         wanted.sort(key=lambda slot: self._drawn.get(slot, -1))
@@ -370,12 +382,14 @@ class EnsemblePanel(VBox):
             with contextlib.suppress(CheckpointError, OSError, LookupError, ValueError):
                 small = small_picture(self._ensemble.load(e), None)
                 if small.rows:
-                    self._pictures[str(slot)] = small.card()
+                    shows = self._view.pictures[
+                        slot % len(self._view.pictures)
+                    ]  # of a map the only one
+                    self._display.put(shows, picture={"slot": slot, **small.card()})
             self._drawn[slot] = e.sequence
             left -= 1
             if self._clock() > end:
                 break
-        self._display.put(self._view, pictures=dict(self._pictures))
         return left == 0
 
 

@@ -85,6 +85,22 @@ def test_an_ensemble_that_is_ended_goes_on_where_it_was(address, tmp_path):
     assert set(more.wait(120).steps.values()) == {max(at.values()) + EVERY}
 
 
+def test_a_launch_that_finds_no_cluster_changes_nothing(address, tmp_path):
+    ensemble = cluster.Ensemble(members(), tmp_path / "e", steps=10**9, every=EVERY)
+    with pytest.raises(rn.ClusterUnavailable):
+        ensemble.launch("tls://127.0.0.1:1")
+    assert ensemble.runs() == ()  # no cluster is known
+    with pytest.raises(rn.RunNotFound, match="launch it"):
+        ensemble.wait()
+    ensemble.launch(address)
+    ensemble.end()
+    ensemble.wait(120)
+    with pytest.raises(rn.ClusterUnavailable):
+        ensemble.launch("tls://127.0.0.1:1")
+    assert EnsembleFiles(ensemble.root).stops
+    assert [run.state for run in ensemble.runs()] == ["ended"]  # of the cluster that is known
+
+
 def test_a_member_that_raises_stops_no_other_and_costs_them_no_interval(address, tmp_path):
     def counting(now, then, params, step, x):
         if params[0] > 0 and step == 50:

@@ -108,6 +108,12 @@ def over(panel):
     return panel.line.board.life.startswith("The ensemble has ended")
 
 
+def pictures(view):
+    """Return what is painted for each slot."""
+    found = [one.picture for one in view.pictures if one.picture]
+    return {picture["slot"]: picture["packed"] for picture in found}
+
+
 def states(view):
     return [card["state"] for card in view.cards]
 
@@ -120,10 +126,10 @@ def test_states_steps_and_pictures_of_all_members_until_all_have_ended(looked):
         looked.session.snapshot_all()
         looked.step()
         waiting.until(lambda: [c["step"] for c in view.cards] == [1, 1, 1])
-        waiting.until(lambda: sorted(view.pictures) == ["0", "1", "2"])
+        waiting.until(lambda: sorted(pictures(view)) == [0, 1, 2])
         assert states(view) == ["running"] * 3
         assert view.part == pytest.approx(1 / 3)
-        first = {slot: picture["packed"] for slot, picture in view.pictures.items()}
+        first = pictures(view)
         looked.run = info(losses=("tcp://lost",))
         waiting.until(
             lambda: told(panel, "tcp://lost was lost with 3 members, which go on from step 1")
@@ -133,10 +139,28 @@ def test_states_steps_and_pictures_of_all_members_until_all_have_ended(looked):
         looked.step()
         waiting.until(lambda: states(view) == ["done", "failed: it was bad", "done"])
         assert [c["bad"] for c in view.cards] == [False, True, False]
-        waiting.until(lambda: all(view.pictures[s]["packed"] != p for s, p in first.items()))
+        waiting.until(lambda: all(pictures(view)[s] != p for s, p in first.items()))
         waiting.until(lambda: told(panel, "Every member has ended: 3 of 3 at step 3, 1 failed"))
         waiting.until(lambda: over(panel))
         assert "3 of 3 at step 3, 1 failed" in panel._repr_mimebundle_()["text/plain"]
+
+
+def test_a_new_picture_is_sent_and_those_of_others_are_not(looked):
+    looked.run = info()
+    looked.session.snapshot_all()
+    with shown(looked.members) as (panel, view):
+        waiting.until(lambda: sorted(pictures(view)) == [0, 1, 2])
+        waiting.until(lambda: panel._display.settled)
+        sent = []
+        for slot, one in enumerate(view.pictures):
+            one.observe(lambda _, slot=slot: sent.append(slot), "picture")
+        before = pictures(view)
+        looked.session.run_steps(1, 1)
+        looked.session.snapshot(1)
+        waiting.until(lambda: pictures(view)[1] != before[1])
+        looks_again(looked, panel)
+        assert sent == [1]
+        assert [pictures(view)[slot] for slot in (0, 2)] == [before[0], before[2]]
 
 
 def test_a_cluster_that_does_not_answer_is_told_and_the_stores_are_still_shown(looked):
@@ -185,7 +209,7 @@ def test_of_many_members_a_map_is_shown_and_the_card_of_the_chosen_one(tmp_path,
         assert [level[7], level[3], level[30], level[0]] == [255, 0, 0, 1]
         do(panel, "members.choose", slot=7)
         waiting.until(lambda: [card["name"] for card in view.cards] == ["m7"])
-        waiting.until(lambda: list(view.pictures) == ["7"])
+        waiting.until(lambda: list(pictures(view)) == [7])
         assert panel.line.board.actor == {"slot": 7}
         do(panel, "members.show", shown="state")
         waiting.until(lambda: view.dots["shown"] == "state")
@@ -240,7 +264,7 @@ def test_an_ensemble_whose_tasks_have_ended_is_over_until_it_is_launched_again(
     looked.session.snapshot_all()
     looked.run = info(state, why="it lost too many" if bad else "")
     with shown(looked.members) as (panel, view):
-        waiting.until(lambda: over(panel) and len(view.pictures) == 3)
+        waiting.until(lambda: over(panel) and len(pictures(view)) == 3)
         assert states(view) == [shows] * 3
         assert [card["bad"] for card in view.cards] == [bad] * 3
         assert told(panel, f"Every member has ended: {words}")
@@ -266,8 +290,9 @@ def test_a_panel_that_is_closed_ends_its_threads_and_its_connection(looked):
         panel.close()
         waiting.until(lambda: not any(thread.is_alive() for thread in threads))
         assert looked.connections.open == 0
-        widgets = (panel, view, panel.line, panel.layout, panel.line.board, panel.line.hand)
-        assert [widget.comm for widget in widgets] == [None] * 6
+        widgets = [panel, view, panel.line, panel.layout, panel.line.board, panel.line.hand]
+        widgets += view.pictures
+        assert [widget.comm for widget in widgets] == [None] * 9
 
 
 def test_an_ensemble_makes_another_panel_when_one_was_closed(tmp_path):

@@ -37,9 +37,10 @@ function textScale(root, subscriptions, onChange) {
     return scale > 0 ? Math.max(1, Math.round(20 * scale) / 20) : 1;
   };
 }
-// The model that a view holds by reference: await part(model, "board").
-async function part(model, name) {
-  const reference = model.get(name);
+// The model that a view holds by reference: await part(model, "board"); the models of a list of references.
+const part = (model, name) => modelOf(model, model.get(name));
+const parts = (model, name) => Promise.all(model.get(name).map((reference) => modelOf(model, reference)));
+async function modelOf(model, reference) {
   if (!reference) return null;
   return typeof reference === "string" ? await model.widget_manager.get_model(reference.replace("IPY_MODEL_", "")) : reference;
 }

@@ -2,7 +2,7 @@
 // the one that was chosen there.
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
-  const [board, hand] = [await part(model, "board"), await part(model, "hand")];
+  const [board, hand, pictures] = [await part(model, "board"), await part(model, "hand"), await parts(model, "pictures")];
   const count = model.get("count"), many = count > MOST_CARDS;
   const words = make("span"), bar = make("progress", { max: "1", "aria-label": "Steps done, of all members" });
   const grid = make("div", { class: "rn-actorgrid", role: "list", "aria-label": "Members" });
@@ -41,10 +41,11 @@ async function render({ model, el }) {
   };
   const draw = async () => {
     await dots?.draw();
-    await paintCards(items, model.get("pictures"));
+    await paintCards(items, Object.fromEntries(pictures.map((one) => one.get("picture")).filter(({ packed }) => packed).map((one) => [one.slot, one])));
   };
   for (const name of ["change:cards", "change:words", "change:part", "change:dots"]) subscriptions.on(model, name, show);
-  for (const name of ["change:cards", "change:pictures", "change:dots"]) subscriptions.on(model, name, draw);
+  for (const name of ["change:cards", "change:dots"]) subscriptions.on(model, name, draw);
+  for (const one of pictures) subscriptions.on(one, "change:picture", draw);
   subscriptions.on(board, "change:actor", () => dots?.drawFrames());
   onThemeChange(subscriptions, draw);
   dots?.begin();
