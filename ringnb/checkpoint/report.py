@@ -2,7 +2,7 @@
 
 They lie beside the store of the checkpoints, in a Zarr group of their own::
 
-    waves.zarr/                   the checkpoints
+    waves.zarr/                   the checkpoints; those of `waves` lie beside `waves.reports`
     waves.reports.zarr/           a Zarr group
         fdtd_2d_0/                one per actor, by its kernel_id
             000001/               a line: `step`, `time` and each value, one array each
@@ -52,9 +52,15 @@ _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OSError)
 def reports_beside(store: str | os.PathLike[str]) -> Path:
     """Return where the reports of a store of checkpoints lie, or the path itself if it is that."""
     path = local_path(os.fspath(store))
-    if path.name.endswith(".reports.zarr"):
+    if path.name.endswith((".reports.zarr", ".reports")):
         return path
-    return path.with_name(f"{path.name.removesuffix('.zarr')}.reports.zarr")
+    if path.name.endswith(".zarr"):
+        return path.with_name(f"{path.name.removesuffix('.zarr')}.reports.zarr")
+    own, of_both = (path.with_name(f"{path.name}.reports{end}") for end in ("", ".zarr"))
+    # Where an earlier version wrote those of a store of this name, unless another store has them now.
+    if of_both.exists() and not own.exists() and not path.with_name(f"{path.name}.zarr").exists():
+        return of_both
+    return own
 
 
 @final

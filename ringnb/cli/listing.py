@@ -131,7 +131,8 @@ def run_rows(runs: Iterable[Run]) -> list[list[str]]:
         info, last = describe_run(run, {}), run[-1]
         steps = f"{info.first_step}-{info.last_step}"
         size = format_bytes(info.nbytes)
-        rows.append([info.id[:8], last.kernel_id, str(info.count), steps, _minute(last), size])
+        whose = _cuts_of(run) or last.kernel_id
+        rows.append([info.id[:8], whose, str(info.count), steps, _minute(last), size])
     widths = [max(map(len, column)) for column in zip(RUN_HEADER, *rows, strict=True)]
     room = max(8, _columns() - sum(widths) + widths[1] - 2 * (len(widths) - 1))
     return [[row[0], shorten(row[1], room), *row[2:]] for row in rows]
@@ -150,9 +151,7 @@ def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
         for run in runs:
             parent = describe_run(run, known).parent
             begins = "" if parent is None else f", continues {parent}"
-            what = f"{kernel_id} ({run[-1].kernel_type})"
-            if members := _members(run):  # an identity that only cuts have
-                what = f"cuts of {counted(len(members), 'actor')}"
+            what = _cuts_of(run) or f"{kernel_id} ({run[-1].kernel_type})"
             title = f"{what}, run {run[0].run[:8]}{begins}"
             parts.append((title, run))
     _say_rows(parts)
@@ -166,6 +165,12 @@ def _say_checkpoints(path: str, entries: Sequence[CheckpointInfo]) -> None:
         f"{format_bytes(sum(e.nbytes for e in ours))}, in {counted(n_runs, 'run')}"
         + (f", {rest}" if rest else "")
     )
+
+
+def _cuts_of(run: Sequence[CheckpointInfo]) -> str:
+    """Say of how many actors a run of cuts is, whose identity is that of no actor; else nothing."""
+    members = _members(run)
+    return f"cuts of {counted(len(members), 'actor')}" if members else ""
 
 
 def _members(run: Sequence[CheckpointInfo]) -> set[tuple[str, str]]:

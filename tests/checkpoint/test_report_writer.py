@@ -29,6 +29,28 @@ def fill(line, steps, factor=1.0):
         line.append(step, step / 100, [factor * step])
 
 
+def test_stores_whose_names_begin_alike_have_reports_of_their_own(tmp_path):
+    stores = [tmp_path / "waves", tmp_path / "waves.zarr", tmp_path / "waves.old"]
+    roots = [reports_beside(store) for store in stores]
+    assert len(set(roots)) == 3
+    assert [reports_beside(root) for root in roots] == roots
+    for number, root in enumerate(roots):
+        line = begin(root)
+        fill(line, [number])
+        line.flush()
+    assert [Report.open(store).steps.tolist() for store in stores] == [[0], [1], [2]]
+
+
+def test_reports_of_an_earlier_version_are_found(tmp_path):
+    old = tmp_path / "waves.reports.zarr"
+    line = begin(old)
+    fill(line, [10])
+    line.flush()
+    assert Report.open(tmp_path / "waves").steps.tolist() == [10]
+    (tmp_path / "waves.zarr").mkdir()  # whose they are now
+    assert reports_beside(tmp_path / "waves") == tmp_path / "waves.reports"
+
+
 def test_rows_come_back_over_many_chunks_and_flushes(root):
     line = begin(root)
     steps = list(range(0, 26000, 10))

@@ -142,6 +142,10 @@ def test_ls_lists_cuts_as_those_of_their_actors_and_as_no_actor(tmp_path, capsys
     assert "cuts of 3 actors, run " in out
     assert "life_1 (life), run " in out
     assert "2 checkpoints of 3 actors, " in out
+    assert cli.main(["ls", "--runs", str(path)]) == 0
+    cuts, alone = capsys.readouterr().out.splitlines()[1:]
+    assert "cuts of 3 actors  " in cuts
+    assert "  life_1  " in alone
 
 
 def test_ls_runs_is_a_line_for_each_run(runs, capsys):
