@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,19 +22,22 @@ from ringnb import actors
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage.directory.work_area import work_area_of
 from ringnb.cluster.connection import connected
-from ringnb.cluster.ensemble import Ensemble
+from ringnb.cluster.ensemble import Ensemble, EnsembleStatus
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.cluster.local_hosts import hosts, start, stop
+from ringnb.cluster.trial_waiting import wait_until
 from ringnb.errors import ClusterUnavailable
 from ringnb.session.session import Session
 
 __all__ = ["EnsembleFound", "run_ensemble"]
 
-_MEMBERS, _PER_TASK, _WORKERS = 8, 2, 2
+_MEMBERS, _PER_TASK = 8, 2
 _EVERY = 200_000
 _HOST = 5  # the first kill is of the host, and then each so many
+_LOOK_S = 0.1
 _MOST_S = 0.5  # from the first new checkpoint of every task to the kill
-_PATIENCE_S = 240.0
+
+T = TypeVar("T")
 
 
 class EnsembleFound(NamedTuple):
@@ -59,7 +62,7 @@ class EnsembleFound(NamedTuple):
         )
 
 
-def run_ensemble(kills: int, seed: int, folder: Path) -> EnsembleFound:
+def run_ensemble(kills: int, seed: int, folder: Path, workers: int = 2) -> EnsembleFound:
     """Kill so many workers or hosts; AssertionError if a member, a checkpoint or a loss is not right."""
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
@@ -68,33 +71,49 @@ def run_ensemble(kills: int, seed: int, folder: Path) -> EnsembleFound:
     ensemble = Ensemble(members, root, steps=many, every=_EVERY, per_task=_PER_TASK)
     tasks = range(_MEMBERS // _PER_TASK)
     losses, killed, seconds = 0, 0, []
-    address = start(_WORKERS, len(tasks))
+
+    def until(condition: Callable[[], T]) -> T:
+        return wait_until(condition, address, lambda: _newest(root, tasks))
+
+    def ended(some: Ensemble) -> EnsembleStatus:
+        """Return how far it is when it has ended."""
+        return until(lambda: _ended(some))  # type: ignore[return-value]  # not None by then
+
+    address = start(workers, len(tasks))
     try:
         ensemble.launch(address)
         for number in range(kills):
-            _until(lambda: all(step >= 0 for step in _newest(root, tasks)))
+            until(lambda: all(step >= 0 for step in _newest(root, tasks)))
             time.sleep(random_.uniform(0.0, _MOST_S))
             if number % _HOST == 0:
                 met, before = list(tasks), _newest(root, tasks)
-                address = _end_host(ensemble, address)
+                address = _end_host(ensemble, address, workers)
                 killed += 1
             else:
                 met, before = _end_worker(ensemble, address, random_.choice, tasks)
                 losses += len(met)
             began = time.monotonic()
-            _until(lambda: all(_newest(root, tasks)[i] > before[i] for i in met))  # noqa: B023 - called here
+            until(lambda: all(_newest(root, tasks)[i] > before[i] for i in met))  # noqa: B023 - called here
             seconds.append(time.monotonic() - began)
         ensemble.end()
-        steps = max(ensemble.wait(_PATIENCE_S).steps.values()) + _EVERY
+        steps = max(ended(ensemble).steps.values()) + _EVERY
         last = Ensemble(members, root, steps=steps, every=_EVERY)
         last.launch(address)
-        assert last.wait(_PATIENCE_S).failed == {}
+        assert ended(last).failed == {}
     finally:
         stop(address)
     found = _judge(EnsembleFiles(root), tasks, steps)
     _compare(last, members, steps)
     median, most = statistics.median(seconds), max(seconds)
     return EnsembleFound(kills, killed, losses, steps, found, median, most)
+
+
+def _ended(ensemble: Ensemble) -> EnsembleStatus | None:
+    """Return how far an ensemble is if it has ended."""
+    try:
+        return ensemble.wait(5.0)
+    except TimeoutError:
+        return None
 
 
 def _newest(root: Path, tasks: range) -> list[int]:
@@ -105,7 +124,7 @@ def _newest(root: Path, tasks: range) -> list[int]:
     return [found[-1].step if found else -1 for found in catalogues]
 
 
-def _end_host(ensemble: Ensemble, address: str) -> str:
+def _end_host(ensemble: Ensemble, address: str, workers: int) -> str:
     """Kill scheduler and workers; have the ensemble go on with another host, at once."""
     (pid,) = [host.pid for host in hosts() if host.address == address]
     with connected(address) as client:
@@ -116,7 +135,7 @@ def _end_host(ensemble: Ensemble, address: str) -> str:
             pass
         else:
             raise AssertionError("nobody is told that the scheduler is lost")
-    new = start(_WORKERS, _MEMBERS // _PER_TASK)
+    new = start(workers, _MEMBERS // _PER_TASK)
     ensemble.launch(new)
     return new
 
@@ -133,14 +152,17 @@ def _end_worker(
                 if run.state == "running" and run.worker is not None:
                     yield task, run.worker, len(run.losses)
 
-        _until(lambda: len(list(looked())) == len(tasks))
+        def until(condition: Callable[[], bool]) -> None:
+            wait_until(condition, address, lambda: _newest(ensemble.root, tasks))
+
+        until(lambda: len(list(looked())) == len(tasks))
         found = list(looked())
         worker = choose(sorted({where for _, where, _ in found}))
         (pid,) = client.run(os.getpid, workers=[worker]).values()
         before = _newest(ensemble.root, tasks)
         os.kill(pid, signal.SIGKILL)
         met = {task: lost for task, where, lost in found if where == worker}
-        _until(lambda: all(len(ensemble.runs(client)[t].losses) > n for t, n in met.items()))
+        until(lambda: all(len(ensemble.runs(client)[t].losses) > n for t, n in met.items()))
         assert all(ensemble.runs(client)[t].losses[-1] == worker for t in met)
     return list(met), before
 
@@ -170,14 +192,8 @@ def _compare(ensemble: Ensemble, members: dict[str, actors.GrayScott], steps: in
         for slot in range(len(members)):
             alone.run_steps(slot, steps, wait=False)
         for slot, name in enumerate(members):
-            _until(lambda: alone.counters(slot).step == steps, 24 * 3600.0)  # noqa: B023 - called here
+            while alone.counters(slot).step < steps:
+                time.sleep(_LOOK_S)
             for field, values in alone.state(slot).numpy().items():
                 here = data[field].sel(member=name, step=steps).to_numpy()
                 assert np.array_equal(here, values), f"{name}: another state"
-
-
-def _until(condition: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "the ensemble does not go on"
-        time.sleep(0.02)

@@ -108,7 +108,7 @@ def _use(pipe: Connection, address: str, state: str) -> None:
         session.statistics()
 
 
-def _notebooks(kills: int, seed: int, folder: Path) -> tuple[str, bool]:
+def _notebooks(kills: int, seed: int, folder: Path, _workers: int) -> tuple[str, bool]:
     found = run(kills, seed, folder)
     said = (
         f"{found['kills']} notebooks killed while {found['steps']:,} steps were taken: {found['lost']} "
@@ -117,12 +117,12 @@ def _notebooks(kills: int, seed: int, folder: Path) -> tuple[str, bool]:
     return said, not found["lost"]
 
 
-def _ensembles(kills: int, seed: int, folder: Path) -> tuple[str, bool]:
-    return str(run_ensemble(kills, seed, folder)), True
+def _ensembles(kills: int, seed: int, folder: Path, workers: int) -> tuple[str, bool]:
+    return str(run_ensemble(kills, seed, folder, workers)), True
 
 
 # What each says, and whether all is well; what is wrong otherwise is an AssertionError.
-_TRIALS: dict[str, Callable[[int, int, Path], tuple[str, bool]]] = {
+_TRIALS: dict[str, Callable[[int, int, Path, int], tuple[str, bool]]] = {
     "notebooks": _notebooks,
     "ensembles": _ensembles,
 }
@@ -137,12 +137,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--of", choices=_TRIALS, default="notebooks", help="what is killed")
     parser.add_argument("--kills", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--workers", type=int, default=2, help="of an ensemble (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
     options = parser.parse_args(argv)
     # Imported once, for all. Not this module: each process runs it anew, as that of the command line.
     _context.set_forkserver_preload(["ringnb.cluster"])
     with tempfile.TemporaryDirectory() as folder:
-        said, well = _TRIALS[options.of](options.kills, options.seed, Path(folder))
+        said, well = _TRIALS[options.of](
+            *(options.kills, options.seed, Path(folder), options.workers)
+        )
     say(said)
     return 0 if well else 1
 

@@ -151,11 +151,20 @@ def _marked(path):
     return pytest.param(path, id=path.stem, marks=[] if fast else [pytest.mark.slow])
 
 
+@pytest.fixture
+def own_hosts(tmp_path, monkeypatch):
+    """Keep the hosts of a notebook to this test, and end those that one which has failed leaves."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    yield
+    for host in rn.cluster.hosts():
+        rn.cluster.stop(host.address)
+
+
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("own_hosts")
 @pytest.mark.parametrize("path", [_marked(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # of hosts that it starts
     notebook = nbformat.read(path, as_version=4)
     execute(notebook, tmp_path)
     for cell in notebook.cells:
