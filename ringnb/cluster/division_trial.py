@@ -12,6 +12,7 @@ import random
 import signal
 import statistics
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -84,7 +85,10 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
             time.sleep(random_.uniform(0.0, _MOST_S))
             workers, before = client.run(os.getpid), max(step(), 0)
             home = session.record().worker
-            victim = next(at for at in workers if (at == home) == bool(kill % 2))
+            # Where a worker took long to begin again, others have its part, and it has none.
+            having = [at for at, has_part in client.run(_has_part).items() if has_part]
+            others = [at for at in having if at != home]
+            victim = home if kill % 2 or not others else random_.choice(others)
             began = time.monotonic()
             os.kill(workers[victim], signal.SIGKILL)
             until(lambda: victim in session.record().losses)  # noqa: B023 - at once
@@ -115,6 +119,11 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
         "median_s": median,
         "most_s": most,
     }
+
+
+def _has_part() -> bool:
+    """Return whether this worker has a part."""
+    return any(thread.name == "ringnb-part" for thread in threading.enumerate())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
