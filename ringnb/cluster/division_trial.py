@@ -79,6 +79,7 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
             return record.state, record.losses, step() if record.state == "running" else -1
 
         def until(condition: Callable[[], bool]) -> None:
+            """Wait for the run."""
             wait_until(condition, address, signs)
 
         for kill in range(kills):

@@ -73,6 +73,7 @@ def run_ensemble(kills: int, seed: int, folder: Path, workers: int = 2) -> Ensem
     losses, killed, seconds = 0, 0, []
 
     def until(condition: Callable[[], T]) -> T:
+        """Wait for the tasks."""
         return wait_until(condition, address, lambda: _newest(root, tasks))
 
     def ended(some: Ensemble) -> EnsembleStatus:
@@ -153,6 +154,7 @@ def _end_worker(
                     yield task, run.worker, len(run.losses)
 
         def until(condition: Callable[[], bool]) -> None:
+            """Wait for the tasks."""
             wait_until(condition, address, lambda: _newest(ensemble.root, tasks))
 
         until(lambda: len(list(looked())) == len(tasks))
