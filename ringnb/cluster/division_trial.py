@@ -12,7 +12,6 @@ import random
 import signal
 import statistics
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cluster import decompose, start, stop
 from ringnb.cluster.connection import connected
+from ringnb.cluster.hosted_run import parts_of
 from ringnb.cluster.trial_waiting import wait_until
 from ringnb.errors import ClusterUnavailable, ClusterWarning
 from ringnb.session.session import Session
@@ -87,8 +87,8 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
             workers, before = client.run(os.getpid), max(step(), 0)
             home = session.record().worker
             # Where a worker took long to begin again, others have its part, and it has none.
-            having = [at for at, has_part in client.run(_has_part).items() if has_part]
-            others = [at for at in having if at != home]
+            (having,) = client.run(parts_of, session.name, workers=[home]).values()
+            others = sorted({at for at in having if at != home})
             victim = home if kill % 2 or not others else random_.choice(others)
             began = time.monotonic()
             os.kill(workers[victim], signal.SIGKILL)
@@ -120,11 +120,6 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
         "median_s": median,
         "most_s": most,
     }
-
-
-def _has_part() -> bool:
-    """Return whether this worker has a part."""
-    return any(thread.name == "ringnb-part" for thread in threading.enumerate())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

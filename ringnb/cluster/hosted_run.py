@@ -43,7 +43,7 @@ from ringnb.errors import (
 from ringnb.session.restore import restore_together
 from ringnb.session.session import Session
 
-__all__ = ["ABSENT", "MORE", "HostedRun"]
+__all__ = ["ABSENT", "MORE", "HostedRun", "parts_of"]
 
 logger = logging.getLogger("ringnb.cluster")
 
@@ -86,6 +86,11 @@ async def handle(run: str, method: str, arguments: bytes, again: bool = False) -
     if again and hosted.is_lost:
         return {"status": ABSENT}
     return {"status": "OK", "answer": to_serialize(answer)}
+
+
+def parts_of(run: str) -> list[str]:
+    """Return the workers that have the parts of a run of this worker."""
+    return list(_runs[run]._part_workers)
 
 
 @final
