@@ -7,6 +7,7 @@ end its state must be that of a plain session that nobody has disturbed, bit for
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -35,25 +36,29 @@ __all__ = ["disturb", "main", "run"]
 _MOST_S = 0.5  # from the moment at which it runs to the next kill
 
 
-def run(kills: int, seed: int, folder: Path, parts: int = 2) -> dict[str, float]:
+def run(
+    kills: int, seed: int, folder: Path, parts: int = 2, limit_s: float = math.inf
+) -> dict[str, float]:
     """Start a host and `disturb` a run of it."""
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     address = start(parts)
     try:
-        return disturb(address, kills, seed, folder, parts)
+        return disturb(address, kills, seed, folder, parts, limit_s)
     finally:
         stop(address)
 
 
-def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -> dict[str, float]:
-    """Kill so many workers, of a part and of the session in turn; return what was seen.
+def disturb(
+    address: str, kills: int, seed: int, folder: Path, parts: int = 2, limit_s: float = math.inf
+) -> dict[str, float]:
+    """Kill so many workers, of a part and of the session in turn, or as many as come in `limit_s`.
 
     AssertionError if it does not go on, if a checkpoint is not whole, if anything is left of one that
     was being written, or if the state at the end is another one.
     """
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     config = CheckpointConfig(interval=0.2, max_snapshots=5, storage_path=folder / "s.zarr")
-    model, seconds = actors.GrayScott((96, 64)), []
+    model, seconds = actors.GrayScott((96, 64)), list[float]()
     with (
         decompose(
             *(model, f"divided-{seed}"),
@@ -82,7 +87,8 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
             """Wait for the run."""
             wait_until(condition, address, signs)
 
-        for kill in range(kills):
+        first_at = time.monotonic()
+        while (kill := len(seconds)) < kills and time.monotonic() - first_at < limit_s:
             time.sleep(random_.uniform(0.0, _MOST_S))
             workers, before = client.run(os.getpid), max(step(), 0)
             home = session.record().worker
@@ -113,7 +119,7 @@ def disturb(address: str, kills: int, seed: int, folder: Path, parts: int = 2) -
         assert all(np.array_equal(whole[name], last[name]) for name in whole), "another state"
     median, most = statistics.median(seconds), max(seconds)
     return {
-        "kills": kills,
+        "kills": len(seconds),
         "parts": parts,
         "losses": losses,
         "steps": last.step,
@@ -130,11 +136,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--parts", type=int, default=2, help="and so many workers (default: 2)")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="or as many as come in that"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", ClusterWarning)  # the losses are what it is about
-        found = run(options.kills, options.seed, Path(folder), options.parts)
+        found = run(
+            *(options.kills, options.seed, Path(folder), options.parts), 60.0 * options.minutes
+        )
     say(
         f"{found['kills']} of {found['parts']} workers killed, in turn one with a part and the one with "
         f"the session, while {found['steps']:,} steps were taken: {found['losses']} losses, all told; "

@@ -7,6 +7,7 @@ member must be as if nothing had happened.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -62,15 +63,20 @@ class EnsembleFound(NamedTuple):
         )
 
 
-def run_ensemble(kills: int, seed: int, folder: Path, workers: int = 2) -> EnsembleFound:
-    """Kill so many workers or hosts; AssertionError if a member, a checkpoint or a loss is not right."""
+def run_ensemble(
+    kills: int, seed: int, folder: Path, workers: int = 2, limit_s: float = math.inf
+) -> EnsembleFound:
+    """Kill so many workers or hosts; AssertionError if a member, a checkpoint or a loss is not right.
+
+    The last kill is no later than `limit_s` after the first: then it is judged what came of fewer.
+    """
     random_ = random.Random(seed)  # noqa: S311 - repeatable, no secret
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     members = {f"m{n}": actors.GrayScott((24, 24), feed=0.03 + 0.004 * n) for n in range(_MEMBERS)}
     root, many = folder / "ensemble", 10**12
     ensemble = Ensemble(members, root, steps=many, every=_EVERY, per_task=_PER_TASK)
     tasks = range(_MEMBERS // _PER_TASK)
-    losses, killed, seconds = 0, 0, []
+    losses, killed, seconds = 0, 0, list[float]()
 
     def until(condition: Callable[[], T]) -> T:
         """Wait for the tasks."""
@@ -83,7 +89,8 @@ def run_ensemble(kills: int, seed: int, folder: Path, workers: int = 2) -> Ensem
     address = start(workers, len(tasks))
     try:
         ensemble.launch(address)
-        for number in range(kills):
+        first_at = time.monotonic()
+        while (number := len(seconds)) < kills and time.monotonic() - first_at < limit_s:
             until(lambda: all(step >= 0 for step in _newest(root, tasks)))
             time.sleep(random_.uniform(0.0, _MOST_S))
             if number % _HOST == 0:
@@ -106,7 +113,7 @@ def run_ensemble(kills: int, seed: int, folder: Path, workers: int = 2) -> Ensem
     found = _judge(EnsembleFiles(root), tasks, steps)
     _compare(last, members, steps)
     median, most = statistics.median(seconds), max(seconds)
-    return EnsembleFound(kills, killed, losses, steps, found, median, most)
+    return EnsembleFound(len(seconds), killed, losses, steps, found, median, most)
 
 
 def _ended(ensemble: Ensemble) -> EnsembleStatus | None:

@@ -8,6 +8,7 @@ its state must be that of a run that nobody has disturbed.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import random
@@ -37,8 +38,8 @@ _PATIENCE_S = 120.0
 _context = multiprocessing.get_context("forkserver")
 
 
-def run(kills: int, seed: int, folder: Path) -> dict[str, float]:
-    """Kill so many notebooks; return kills, steps lost, and seconds that attaching took.
+def run(kills: int, seed: int, folder: Path, limit_s: float = math.inf) -> dict[str, float]:
+    """Kill so many notebooks, or as many as come in `limit_s`; return what was seen.
 
     AssertionError if another session was found, or the state at the end is another one.
     """
@@ -46,13 +47,14 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, float]:
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     config = CheckpointConfig(interval=1.0, storage_path=folder / "s.zarr")
     model, address = actors.Life((64, 64)), start(1)
-    lost, seconds = 0, []
+    lost, seconds = 0, list[float]()
     try:
         with launch(model, _RUN, address=address, config=config) as session:
             session.set_pace(_PACE)
             session.resume()
             before = session.current_step(0)
-        for _ in range(kills):
+        first_at = time.monotonic()
+        while len(seconds) < kills and time.monotonic() - first_at < limit_s:
             step, epoch, took_s = _notebook(address, random_.uniform(0.0, _MOST_S))
             assert epoch == 0, "the session was restored, or is another one"
             lost += max(0, before - step)
@@ -69,7 +71,13 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, float]:
     finally:
         stop(address)
     median, most = statistics.median(seconds), max(seconds)
-    return {"kills": kills, "steps": last.step, "lost": lost, "median_s": median, "most_s": most}
+    return {
+        "kills": len(seconds),
+        "steps": last.step,
+        "lost": lost,
+        "median_s": median,
+        "most_s": most,
+    }
 
 
 def _notebook(address: str, delay_s: float) -> tuple[int, int, float]:
@@ -108,8 +116,10 @@ def _use(pipe: Connection, address: str, state: str) -> None:
         session.statistics()
 
 
-def _notebooks(kills: int, seed: int, folder: Path, _workers: int) -> tuple[str, bool]:
-    found = run(kills, seed, folder)
+def _notebooks(
+    kills: int, seed: int, folder: Path, _workers: int, limit_s: float
+) -> tuple[str, bool]:
+    found = run(kills, seed, folder, limit_s)
     said = (
         f"{found['kills']} notebooks killed while {found['steps']:,} steps were taken: {found['lost']} "
         f"steps lost; attaching took {found['median_s']:.2f} s (median), {found['most_s']:.2f} s at most"
@@ -117,12 +127,14 @@ def _notebooks(kills: int, seed: int, folder: Path, _workers: int) -> tuple[str,
     return said, not found["lost"]
 
 
-def _ensembles(kills: int, seed: int, folder: Path, workers: int) -> tuple[str, bool]:
-    return str(run_ensemble(kills, seed, folder, workers)), True
+def _ensembles(
+    kills: int, seed: int, folder: Path, workers: int, limit_s: float
+) -> tuple[str, bool]:
+    return str(run_ensemble(kills, seed, folder, workers, limit_s)), True
 
 
 # What each says, and whether all is well; what is wrong otherwise is an AssertionError.
-_TRIALS: dict[str, Callable[[int, int, Path, int], tuple[str, bool]]] = {
+_TRIALS: dict[str, Callable[[int, int, Path, int, float], tuple[str, bool]]] = {
     "notebooks": _notebooks,
     "ensembles": _ensembles,
 }
@@ -138,13 +150,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--of", choices=_TRIALS, default="notebooks", help="what is killed")
     parser.add_argument("--kills", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--workers", type=int, default=2, help="of an ensemble (default: 2)")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="or as many as come in that"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the times (default: 0)")
     options = parser.parse_args(argv)
     # Imported once, for all. Not this module: each process runs it anew, as that of the command line.
     _context.set_forkserver_preload(["ringnb.cluster"])
     with tempfile.TemporaryDirectory() as folder:
         said, well = _TRIALS[options.of](
-            *(options.kills, options.seed, Path(folder), options.workers)
+            *(options.kills, options.seed, Path(folder), options.workers),
+            60.0 * options.minutes,
         )
     say(said)
     return 0 if well else 1
