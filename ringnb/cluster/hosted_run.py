@@ -206,7 +206,8 @@ class HostedRun:
                 there = sync(worker.loop, worker.scheduler.ringnb_workers)
                 gone = [at for at in self._part_workers if at not in there]
                 self._ended.wait(_PARTS_LOOK_S)
-            self._attempt.tell(lost=", ".join(gone or self._part_workers))
+            # A worker may have had several parts, and is lost once.
+            self._attempt.tell(lost=", ".join(dict.fromkeys(gone or self._part_workers)))
         raise Reschedule
 
     def _divided(self, spec: RunSpec, division: Division) -> Parts:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 import waiting
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Reschedule
 from distributed.comm import CommClosedError
 
 import ringnb as rn
 from ringnb import cluster
-from ringnb.cluster import part_host
+from ringnb.cluster import hosted_run, part_host
 from ringnb.cluster.attempt import Attempt
+from ringnb.cluster.hosted_run import HostedRun
 from ringnb.cluster.part_host import PartHost
 from ringnb.session.session import Session
 
@@ -88,6 +92,25 @@ def test_a_run_that_is_to_move_does_so_also_if_its_session_fails_at_the_end(
         assert moves == ["done", "failed"]
         assert session.run_steps(0, 1) == 8
         session.end()
+
+
+@pytest.mark.parametrize(
+    ("there", "lost"), [(["b"], "a"), (["a"], "b"), ([], "a, b")], ids=["one", "other", "both"]
+)
+def test_a_worker_with_several_parts_is_lost_once(monkeypatch, there, lost):
+    monkeypatch.setattr(hosted_run, "sync", lambda _loop, call: call())
+    scheduler = SimpleNamespace(ringnb_workers=lambda: there)
+    told = []
+    hosted = object.__new__(HostedRun)
+    hosted._run, hosted._parts = "plate", SimpleNamespace(lost=True)
+    hosted._part_workers, hosted._ended = ["a", "b", "a"], threading.Event()
+    hosted._attempt = SimpleNamespace(
+        worker=SimpleNamespace(loop=None, scheduler=scheduler),
+        tell=lambda **what: told.append(what),
+    )
+    with pytest.raises(Reschedule):
+        hosted._end_for_parts("it hung up")
+    assert told == [{"lost": lost}]
 
 
 def test_parts_that_cannot_be_started_are_no_lost_worker(client, config, monkeypatch):
