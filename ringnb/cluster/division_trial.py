@@ -147,11 +147,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             *(options.kills, options.seed, Path(folder), options.parts), 60.0 * options.minutes
         )
     say(
-        f"{found['kills']} workers of {found['parts']} parts killed, in turn one with a part and the one "
-        f"with the session, while {found['steps']:,} steps were taken: {found['losses']} losses, all told; "
-        "every checkpoint whole, nothing left in staging, and the state that of an undisturbed session; "
-        f"it was beyond the step of the kill again after {found['median_s']:.1f} s (median), "
-        f"{found['most_s']:.1f} s at most"
+        f"{found['kills']} workers of {found['parts']} parts killed, in turn one with a part and that "
+        f"with the session, while {found['steps']:,} steps were taken: {found['losses']} losses, all "
+        "told; every checkpoint whole, nothing left in staging, and the state that of an undisturbed "
+        "session; it was beyond the step of the kill again after "
+        f"{found['median_s']:.1f} s (median), {found['most_s']:.1f} s at most"
     )
     return 0
 
