@@ -95,7 +95,7 @@ def disturb(
             # Where a worker took long to begin again, others have its part, and it has none.
             (having,) = client.run(parts_of, session.name, workers=[home]).values()
             others = sorted({at for at in having if at != home})
-            victim = home if kill % 2 or not others else random_.choice(others)
+            victim = str(home) if kill % 2 or not others else random_.choice(others)
             began = time.monotonic()
             os.kill(workers[victim], signal.SIGKILL)
             until(lambda: any(victim in loss for loss in session.record().losses))  # noqa: B023 - at once
