@@ -82,28 +82,12 @@ def check_int(value: object, what: str, low: int, high: int | None = None, *, wh
 
 
 def check_slot(value: object, what: str = "actor_slot") -> int:
-    """Return an actor slot: an integer 0..2**31-1.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        Its name, for the message.
-    """
+    """Return an actor slot: an integer 0..2**31-1."""
     return check_int(value, what, 0, 2**31 - 1)
 
 
 def check_step(value: object, what: str = "step") -> int:
-    """Return a step: an integer 0..2**63-1.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        Its name, for the message.
-    """
+    """Return a step: an integer 0..2**63-1."""
     return check_int(value, what, 0, MAX_STEP)
 
 
@@ -129,45 +113,38 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
 
 def check_label(value: object) -> str:
     """Return the label of a pin: 1 to 200 printable characters, not only blanks."""
-    if not isinstance(value, str):
-        msg = f"label must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not 1 <= len(value.strip()) <= _MAX_TEXT or not value.isprintable():
-        msg = f"label must have 1 to {_MAX_TEXT} printable characters, got {value!r:.300}"
+    label = _check_str(value, "label")
+    if not 1 <= len(label.strip()) <= _MAX_TEXT or not label.isprintable():
+        msg = f"label must have 1 to {_MAX_TEXT} printable characters, got {label!r:.300}"
         raise ValueError(msg)
-    return value
+    return label
 
 
 def check_name(value: object, what: str) -> str:
-    """Return a field name or a name prefix, unchanged.
-
-    Parameters
-    ----------
-    value : object
-        The candidate.
-    what : str
-        Its name, for the message.
-    """
-    if not isinstance(value, str):
-        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    if not _NAME.fullmatch(value):
+    """Return a field name or a name prefix, unchanged."""
+    name = _check_str(value, what)
+    if not _NAME.fullmatch(name):
         msg = (
-            f"{what} {value!r} is not allowed: use 1 to 100 ASCII letters, digits, '.', '_' or '-', "
+            f"{what} {name!r} is not allowed: use 1 to 100 ASCII letters, digits, '.', '_' or '-', "
             "not starting with '.' or '__'"
         )
         raise ValueError(msg)
-    return value
+    return name
 
 
 def check_text(value: object, what: str) -> str:
     """Return an identity: a printable str of 1 to 200 characters; else TypeError or ValueError."""
+    text = _check_str(value, what)
+    if not 0 < len(text) <= _MAX_TEXT or not text.isprintable():
+        msg = f"{what} must be 1 to {_MAX_TEXT} printable characters, got {text!r}"
+        raise ValueError(msg)
+    return text
+
+
+def _check_str(value: object, what: str) -> str:
     if not isinstance(value, str):
         msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
         raise TypeError(msg)
-    if not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
-        msg = f"{what} must be 1 to {_MAX_TEXT} printable characters, got {value!r}"
-        raise ValueError(msg)
     return value
 
 

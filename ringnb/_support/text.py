@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 
+_MOST_QUOTED = 10
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -46,10 +47,10 @@ def shorten(text: str, width: int) -> str:
     return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (width - head - 1) :]}"
 
 
-def quote_names(names: Sequence[str], most: int = 10) -> str:
-    """Return names for a sentence: the first `most` quoted, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
+def quote_names(names: Sequence[str]) -> str:
+    """Return names for a sentence: the first ten quoted, and how many more there are."""
+    more = len(names) - _MOST_QUOTED
+    return ", ".join(map(repr, names[:_MOST_QUOTED])) + (f" and {more} more" if more > 0 else "")
 
 
 def format_bytes(nbytes: int) -> str:

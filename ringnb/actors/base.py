@@ -319,7 +319,7 @@ class Actor(ABC):
         Raises
         ------
         TypeError, ValueError
-            If a name is missing or unknown, a value is no finite number, a limit of the scheme is
+            If a name is missing or unknown, a value is not a finite number, a limit of the scheme is
             broken, or a parameter contradicts those it follows from.
         """
         if set(params) != set(self._params):

@@ -168,7 +168,7 @@ def check_limits(
     found: dict[str, tuple[float, float] | None] = {}
     for name, pair in (limits or {}).items():
         if name not in params:
-            msg = f"limits names {name!r}, which is no parameter: use {', '.join(params) or 'none'}"
+            msg = f"limits names {name!r}, which is not a parameter: use {', '.join(params) or 'none'}"
             raise ValueError(msg)
         if pair is None:
             found[name] = None

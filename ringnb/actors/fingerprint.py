@@ -41,24 +41,12 @@ def code_of(
     arrays: Mapping[str, npt.NDArray[Any]] = _NONE,
     reductions: Mapping[str, Reduction] = _NONE,
 ) -> dict[str, Any]:
-    """Describe an actor's stages as they are now, in JSON values.
+    """Describe an actor's stages as they are now, in JSON values; they may be compiled by Numba.
 
-    Parameters
-    ----------
-    *stages : callable
-        Plain functions, or such as Numba has compiled; most actors have one.
-    arrays : mapping of str to array, optional
-        The read-only arrays that they are given.
-    reductions : mapping of str to Reduction, optional
-        What is computed from all cells for them.
-
-    Returns
-    -------
-    dict
-        ``fingerprint``, the SHA-256 of everything but the name of the one stage; ``update``, the name of
-        the first; ``functions``, name to digest; ``values``, name to text, among them ``stages``, their
-        names in order, if there are several, and a digest of each array. Names are relative to the
-        first stage's module. ``more`` counts functions and values beyond the first 32 of each.
+    ``fingerprint`` is the SHA-256 of everything but the name of the one stage; ``update``, the name of
+    the first; ``functions``, name to digest; ``values``, name to text, among them ``stages``, their
+    names in order, if there are several, and a digest of each array. Names are relative to the first
+    stage's module. ``more`` counts functions and values beyond the first 32 of each.
     """
     walk = _Walk([_plain(stage) for stage in stages], arrays, reductions)
     functions, values = walk.functions, walk.values
@@ -302,18 +290,9 @@ def _text_of_array(array: Any) -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name what differs between the code of a checkpoint and the code that there is now.
+    """Name what differs between the code of a checkpoint and the code now, both as of `code_of`.
 
-    Parameters
-    ----------
-    then, now : mapping
-        As `code_of` returns them.
-
-    Returns
-    -------
-    list of str
-        Such as "`c` was 0.5, is 0.7" and "function `laplace` differs"; empty if nothing does, or
-        nothing is known.
+    Such as "`c` was 0.5, is 0.7" and "function `laplace` differs"; empty if nothing is known.
     """
     fingerprints = then.get("fingerprint"), now.get("fingerprint")
     if None in fingerprints or fingerprints[0] == fingerprints[1]:

@@ -563,7 +563,7 @@ def try_reduction(actor: Actor, value: FunctionType, state: State | None) -> Non
 
 
 def _returns_no_number(returned: object, _: Names) -> tuple[str, str]:
-    return f"returns {returned!r}, which is no number", "Return the value of the cell"
+    return f"returns {returned!r}, which is not a number", "Return the value of the cell"
 
 
 def explain(

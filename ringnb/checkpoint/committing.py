@@ -50,7 +50,7 @@ logger = logging.getLogger("ringnb.checkpoint")
 
 
 def check_response(response: object) -> None:
-    """Raise TypeError for what is no answer to a request."""
+    """Raise TypeError for what is not an answer to a request."""
     if not isinstance(response, SnapshotResponse):
         msg = f"response must be a SnapshotResponse, got {response!r} ({type(response).__name__})"
         raise TypeError(msg)
@@ -405,7 +405,7 @@ class EventEmitter:
         slot, request_id, step = response.actor_slot, response.request_id, response.step
         self._emit(Event("bad", slot, request_id, step, name, detail=detail))
 
-    def retired(self, actor_slot: int, retired: Iterable[CheckpointInfo]) -> None:
+    def retired(self, actor_slot: int, *retired: CheckpointInfo) -> None:
         """Report checkpoints that were deleted."""
         for info in retired:
             self._emit(Event("retired", actor_slot, step=info.step, name=info.name))

@@ -332,5 +332,5 @@ def finish_cut(
     keep = {saving.name, *stored_names(lives)}
     retired = retire(storage, cut.name_prefix, cut.kernel_id, cut.run, config.policy, keep)
     for part in [part for whole in retired for part in whole.parts]:
-        events.retired(part.actor_slot, [part])
+        events.retired(part.actor_slot, part)
     return sum(whole.nbytes for whole in retired)

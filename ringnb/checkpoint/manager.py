@@ -327,7 +327,7 @@ class CheckpointManager:
         Raises
         ------
         TypeError, ValueError
-            If `attrs` is no mapping of JSON values; nothing is requested then.
+            If `attrs` is not a mapping of JSON values; nothing is requested then.
         """
         slot = check_slot(actor_slot)
         checked = None if attrs is None else check_json(attrs, "attrs")
@@ -487,7 +487,7 @@ class CheckpointManager:
         Raises
         ------
         TypeError, ValueError
-            If a part is no successful answer of a registered actor, or cannot be stored.
+            If a part is not a successful answer of a registered actor, or cannot be stored.
         Exception
             What the storage raised. Nothing is stored then.
         """
@@ -604,7 +604,7 @@ class CheckpointManager:
         protect = [None if lineage is None else lineage.name for lineage in lineages]
         retired = retire_after(self._storage, saved, self._config.policy, protect)
         for slot, info in retired:
-            self._events.retired(slot, [info])
+            self._events.retired(slot, info)
         if saved:
             self._keep_budget(saved, sum(info.nbytes for _, info in retired))
 
@@ -615,7 +615,7 @@ class CheckpointManager:
             return []
         deleted = self._budget.enforce(self._storage, budget, saved, freed, self._live_lineages)
         for info in deleted:
-            self._events.retired(info.actor_slot, [info])
+            self._events.retired(info.actor_slot, info)
         return deleted
 
     # --- the store ---
@@ -783,7 +783,7 @@ class CheckpointManager:
         slots = slots_by_key(self._config.name_prefix, self.registered)
         deleted = delete_all(self._storage, shown.delete)
         for e in deleted:
-            self._events.retired(slots.get((e.name_prefix, e.kernel_id), e.actor_slot), [e])
+            self._events.retired(slots.get((e.name_prefix, e.kernel_id), e.actor_slot), e)
         return [e.name for e in (*deleted, *self._keep_budget([], 0))]
 
     def _adopt(self, shown: RetentionPreview) -> RetentionPreview:
@@ -828,7 +828,7 @@ class CheckpointManager:
         freed = self._storage.freed_by([name])
         if not dry_run:
             self._storage.delete(name)
-            self._events.retired(slot, [info])
+            self._events.retired(slot, info)
         return freed
 
     def prune_runs(
@@ -864,7 +864,7 @@ class CheckpointManager:
             self._storage, keep_runs, dry_run=dry_run, actors=slots, stay=stay, only=only
         )
         for run in [] if dry_run else pruned:
-            self._events.retired(slots[run.name_prefix, run.kernel_id], run.delete)
+            self._events.retired(slots[run.name_prefix, run.kernel_id], *run.delete)
         return pruned
 
     def _run(self, slot: int) -> str | None:

@@ -394,7 +394,7 @@ def keep_best(
 
 
 def _as_number(value: Any) -> float:
-    """Return what a metric returned; TypeError if it is no real number."""
+    """Return what a metric returned; TypeError if it is not a real number."""
     if isinstance(value, str | bytes | bytearray) or np.ndim(value) or np.iscomplexobj(value):
         msg = f"it must return one real number, got {type(value).__name__}"
         raise TypeError(msg)
@@ -504,27 +504,10 @@ def choose_in_run(
     protect: Collection[str] = (),
     branch_points: Collection[str] = (),
 ) -> list[CheckpointInfo]:
-    """Choose what to delete of one run.
+    """Choose what to delete of one run in an actor's history, as `choose`; None is no run yet.
 
-    Parameters
-    ----------
-    history : iterable of CheckpointInfo
-        One actor's checkpoints, of any runs.
-    run : str or None
-        The run; None if the actor has none yet, so that there is nothing to delete.
-    policy : Policy
-        What to keep of the run.
-    load : callable
-        Opens a checkpoint by name.
-    protect : collection of str, optional
-        Names that stay whatever the policy says.
-    branch_points : collection of str, optional
-        Ids that stay, too, as do those that are marked as such.
-
-    Returns
-    -------
-    list of CheckpointInfo
-        What to delete, oldest first; as `choose`.
+    Names in `protect` stay whatever the policy says; so do the ids `branch_points`, and those that are
+    marked as such.
     """
     # What a user has imported, or adopted, has a number below 1: it is counted and deleted by hand only.
     entries = [e for e in history if e.run == run and e.sequence > 0]

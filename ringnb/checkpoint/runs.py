@@ -25,7 +25,6 @@ __all__ = [
     "describe_run",
     "group_runs",
     "list_runs",
-    "newest_of_run",
     "run_ids",
 ]
 
@@ -91,13 +90,13 @@ def continue_run(storage: CheckpointStorage, snapshot: Snapshot, lineage: Lineag
         if parent.id == lineage.id or (lineage.id is None and parent.name == lineage.name):
             # By its own name, if it was restored from a copy.
             snapshot = replace(snapshot, parent=parent.name, parent_id=parent.id)
-            if newest_of_run(history, parent.run) == parent:
+            if _newest_of_run(history, parent.run) == parent:
                 return replace(snapshot, run=parent.run)
             return snapshot
     return snapshot
 
 
-def newest_of_run(history: Sequence[CheckpointInfo], run: str) -> CheckpointInfo | None:
+def _newest_of_run(history: Sequence[CheckpointInfo], run: str) -> CheckpointInfo | None:
     """Return the newest checkpoint of a run, None if there is none; `history` is oldest first."""
     return next((e for e in reversed(history) if e.run == run), None)
 

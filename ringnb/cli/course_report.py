@@ -38,7 +38,7 @@ def report(folder: str, out: str | None = None) -> int:
     """
     root = Path(folder)
     if not root.is_dir():
-        msg = f"{folder!r} is no directory: give the one that holds a directory for each learner"
+        msg = f"{folder!r} is not a directory: give the one that holds a directory for each learner"
         raise NothingToReport(msg)
     wanted = {number: check for path in shipped_notebooks() for number, check, _ in _checks(path)}
     table: dict[str, dict[str, str]] = {}
@@ -50,7 +50,7 @@ def report(folder: str, out: str | None = None) -> int:
         try:
             found = list(_checks(path))
         except (ValueError, KeyError, TypeError, OSError) as error:
-            sys.stderr.write(f"ringnb: {path} is no notebook that can be read: {error}\n")
+            sys.stderr.write(f"ringnb: {path} is not a notebook that can be read: {error}\n")
             continue
         for number, source, outputs in found:
             if number not in wanted:

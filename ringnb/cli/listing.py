@@ -21,20 +21,22 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 
-__all__ = ["RUN_HEADER", "describe", "list_store", "run_rows"]
+__all__ = ["RUN_HEADER", "list_store", "run_rows"]
 
 _HEADER = ("name", "step", "committed (UTC)", "size")
 RUN_HEADER = ("run", "actor", "count", "steps", "last commit (UTC)", "size")
 _INDENT = "  "
 
 
-def describe(storage: CheckpointStorage) -> list[dict[str, Any]]:
-    """Return a JSON object per checkpoint, oldest commit first; metadata is checked, arrays are not.
+def _describe(
+    storage: CheckpointStorage, entries: Iterable[CheckpointInfo]
+) -> list[dict[str, Any]]:
+    """Return a JSON object per checkpoint of a catalogue; metadata is checked, arrays are not.
 
     Of those with damaged metadata only the names are known.
     """
     found = []
-    for info in storage.catalogue():
+    for info in entries:
         entry: dict[str, Any] = info._asdict()
         del entry["damaged"], entry["estimated"]
         entry["parts"] = [part.name for part in info.parts]
@@ -68,19 +70,17 @@ def list_store(
     With `everything` also what lies in it and is not ringnb's, and why it is passed over; with
     `only_runs` a line per run.
     """
-    foreign = storage.foreign()
+    foreign, entries = storage.foreign(), storage.catalogue()
     if as_json:
-        checkpoints = describe(storage)
+        checkpoints = _describe(storage, entries)
         total = sum(e["nbytes"] or 0 for e in checkpoints)
         document: dict[str, Any] = {"store": path, "checkpoints": checkpoints, "total_bytes": total}
-        entries = storage.catalogue()
         found, known = group_runs(entries).values(), run_ids(entries)
         document["runs"] = [_run_entry(run, known) for run in chain.from_iterable(found)]
         if everything:
             document["foreign"] = [{"name": name, "reason": why} for name, why in foreign]
         say(json.dumps(document, indent=2))
         return 0
-    entries = storage.catalogue()
     if not entries:
         say(f"{path}: a ringnb store without checkpoints")
     elif only_runs:

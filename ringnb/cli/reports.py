@@ -30,7 +30,9 @@ def report_store(
     With `everything` also the rows of branches that were left by a restore.
     """
     if is_remote(path):
-        msg = f"{path!r} is no directory: reports are kept beside stores that are directories only"
+        msg = (
+            f"{path!r} is not a directory: reports are kept beside stores that are directories only"
+        )
         raise CheckpointError(msg)
     found = Report.open_all(path) if actor is None else {actor: Report.open(path, actor)}
     if as_csv:

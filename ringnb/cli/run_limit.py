@@ -49,7 +49,9 @@ def parse_walltime(text: str) -> float:
     else:
         total = 0.0
     if total <= 0:
-        msg = f"{text!r} is no time limit: write hours:minutes:seconds (1:30:00) or 90m, 1h30m, 2d"
+        msg = (
+            f"{text!r} is not a time limit: write hours:minutes:seconds (1:30:00) or 90m, 1h30m, 2d"
+        )
         raise ValueError(msg)
     return total
 
@@ -69,7 +71,7 @@ def parse_until(text: str, now: datetime) -> float:
             if at.tzinfo is None:
                 at = at.replace(tzinfo=now.tzinfo)
     except ValueError:
-        msg = f"{text!r} is no time: write 18:00 or 2027-01-31T18:00"
+        msg = f"{text!r} is not a time: write 18:00 or 2027-01-31T18:00"
         raise ValueError(msg) from None
     if at <= now:
         msg = f"{text!r} is over: it is {now:%Y-%m-%d %H:%M:%S} now"
@@ -138,7 +140,7 @@ class CommitTimes:
         elif event.stage == "received":
             self._received[request] = event.t_ns
         else:
-            # One is written after the other: a wait for the one before is no part of it.
+            # One is written after the other: a wait for the one before is not a part of it.
             began = max(self._received.pop(request, event.t_ns), self._last_ns)
             self._last_ns = max(self._last_ns, event.t_ns)
             times = self._written.get(event.actor_slot, [])

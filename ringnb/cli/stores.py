@@ -30,7 +30,6 @@ __all__ = [
     "export_store",
     "import_store",
     "list_store",
-    "open_store",
     "pin",
     "prune",
     "unpin",
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 
-def open_store(path: str) -> ZarrStorage:
+def _open_store(path: str) -> ZarrStorage:
     """Open a store (directory, URL or archive) that must exist; raise `CheckpointError` if not."""
     if not is_remote(path) and (file := local_path(path)).is_file():
         if not zipfile.is_zipfile(file):
@@ -59,7 +58,7 @@ def list_store(
     path: str, *, as_json: bool = False, everything: bool = False, only_runs: bool = False
 ) -> int:
     """Print what a store holds; see `ringnb.cli.listing`."""
-    storage = open_store(path)
+    storage = _open_store(path)
     return listing.list_store(
         path, storage, as_json=as_json, everything=everything, only_runs=only_runs
     )
@@ -70,7 +69,7 @@ def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) 
 
     With `repair` the damaged ones are moved out of the store; nothing is deleted.
     """
-    storage = open_store(path)
+    storage = _open_store(path)
     held = storage.list()  # what else lies there is the user's, and never damaged
     for name in names:
         if name not in held:
@@ -126,7 +125,7 @@ def _verify_arrays(storage: ZarrStorage, named: Mapping[str, int]) -> tuple[int,
 
 def pin(path: str, name: str, label: str) -> int:
     """Keep a checkpoint whatever retention says; the label says why."""
-    with open_store(path) as storage:
+    with _open_store(path) as storage:
         storage.pin(name, label)
     say(f"{name} is pinned: {label}")
     return 0
@@ -134,7 +133,7 @@ def pin(path: str, name: str, label: str) -> int:
 
 def unpin(path: str, name: str) -> int:
     """Leave a checkpoint to retention again."""
-    with open_store(path) as storage:
+    with _open_store(path) as storage:
         storage.unpin(name)
     say(f"{name} is not pinned")
     return 0
@@ -148,7 +147,7 @@ def adopt(path: str, names: Sequence[str] = ()) -> int:
         if copies:
             say(f"Still copies, of checkpoints that are there or damaged: {', '.join(copies)}")
         return 0
-    with open_store(path) as storage:
+    with _open_store(path) as storage:
         adopted = storage.adopt(names)
     for name in dict.fromkeys(names):
         already = "" if name in adopted else " already"
@@ -158,7 +157,7 @@ def adopt(path: str, names: Sequence[str] = ()) -> int:
 
 def prune(path: str, *, keep_runs: int = 1, yes: bool = False) -> int:
     """Show which runs would go, ask, and delete them; if nobody can answer, only show, without `yes`."""
-    with open_store(path) as storage:
+    with _open_store(path) as storage:
         shown = prune_runs(storage, keep_runs, dry_run=True)
         going = [e for run in shown for e in run.delete]
         if not going:
@@ -202,7 +201,7 @@ def _agreed(question: str) -> bool:
 
 def export_store(path: str, archive: str, names: Sequence[str] = ()) -> int:
     """Write checkpoints to a new zip file: the named ones, or all that are not damaged."""
-    storage = open_store(path)
+    storage = _open_store(path)
     done = export_archive(storage, archive, list(names) or None)
     say(f"{counted(len(done), 'checkpoint')} exported to {archive}, every byte verified")
     damaged = [] if names else [e.name for e in storage.catalogue() if e.damaged]

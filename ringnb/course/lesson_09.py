@@ -343,7 +343,7 @@ def _planned(plan: Sequence[str], base: Path) -> Iterator[tuple[str, list[Operat
     written: set[str] = set()
     for step in plan:
         if not isinstance(step, str) or step not in PLAN_STEPS:
-            msg = f"{step!r} is no step of a commit: choose from {', '.join(PLAN_STEPS)}"
+            msg = f"{step!r} is not a step of a commit: choose from {', '.join(PLAN_STEPS)}"
             raise ValueError(msg)
         verb, _, what = step.partition(" ")
         if step == "make directory":

@@ -247,7 +247,7 @@ class Depots:
     def count_with_markers(self, first: str, at: float) -> Count:
         """Have all count by the rule of Chandy and Lamport (1985).
 
-        Whoever counts sends a marker along each road that leaves it, between two trucks. A depot that
+        A depot that counts sends a marker along each road that leaves it, between two trucks. One that
         gets its first marker counts, at once. From when it has counted it notes what arrives on each
         road, until the marker of that road comes. No clock is read.
 

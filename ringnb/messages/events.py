@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple, final
@@ -31,7 +31,6 @@ __all__ = [
     "Span",
     "Stage",
     "Station",
-    "events_table",
 ]
 
 Stage = Literal[
@@ -182,41 +181,6 @@ class Event:
 EventSink = Callable[[Event], None]
 
 
-def events_table(events: Sequence[Event], began_ns: int, caption: str) -> tuple[str, str]:
-    """Render events as a table, a row each.
-
-    Parameters
-    ----------
-    events : sequence of Event
-        In the order of the rows.
-    began_ns : int
-        The stamp that times are counted from.
-    caption : str
-        What the table is about.
-
-    Returns
-    -------
-    html, text : str
-        The table, and the same as text with tabs.
-    """
-    header = ("time (s)", "actor", "event", "request", "step", "checkpoint", "remark")
-    rows = [
-        (
-            f"{(e.t_ns - began_ns) / 1e9:.3f}",
-            str(e.actor_slot),
-            f"! {e.stage}" if e.stage in TROUBLES else e.stage,
-            "" if e.request_id is None else str(e.request_id),
-            "" if e.step is None else f"{e.step:,}",
-            e.name or "",
-            e.detail,
-        )
-        for e in events
-    ]
-    classes = ["ringnb-trouble" if e.stage in TROUBLES else "" for e in events]
-    text = "\n".join("\t".join(cells) for cells in (header, *rows))
-    return rows_table(caption, header, rows, classes=classes), text
-
-
 @final
 class EventLog:
     """A bounded, thread-safe log of `Event`; the oldest are dropped first.
@@ -350,7 +314,21 @@ class EventLog:
         caption = f"{counted(self.appended, 'event')}, times since the log began"
         if self.appended > len(newest):
             caption = f"The last {len(newest)} of {caption}"
-        return events_table(newest, self.began_ns, caption)[0]
+        header = ("time (s)", "actor", "event", "request", "step", "checkpoint", "remark")
+        rows = [
+            (
+                f"{(e.t_ns - self.began_ns) / 1e9:.3f}",
+                str(e.actor_slot),
+                f"! {e.stage}" if e.stage in TROUBLES else e.stage,
+                "" if e.request_id is None else str(e.request_id),
+                "" if e.step is None else f"{e.step:,}",
+                e.name or "",
+                e.detail,
+            )
+            for e in newest
+        ]
+        classes = ["ringnb-trouble" if e.stage in TROUBLES else "" for e in newest]
+        return rows_table(caption, header, rows, classes=classes)
 
     def __repr__(self) -> str:
         """Summarise the log."""

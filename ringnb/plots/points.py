@@ -43,8 +43,8 @@ def _column(checkpoint: Drawable, which: Column) -> tuple[npt.NDArray[Any], str]
     if column is not None:
         if not is_integer(column) or values.ndim != 2 or not 0 <= column < values.shape[1]:
             msg = (
-                f"{which!r} is no column: field {name!r} has shape {values.shape}; give the name of a "
-                "field of (particles, columns), and one of its columns from 0 on"
+                f"{which!r} is not a column: field {name!r} has shape {values.shape}; give the name of "
+                "a field of (particles, columns), and one of its columns from 0 on"
             )
             raise ValueError(msg)
         values, label = values[:, column], f"{label}, column {column}"
@@ -168,7 +168,7 @@ def vectors(
     Raises
     ------
     TypeError, ValueError, KeyError
-        If an argument does not fit, or the components are no two grids of one shape.
+        If an argument does not fit, or the components are not two grids of one shape.
     """
     check_checkpoint(checkpoint)
     if kind not in ("arrows", "streamlines"):

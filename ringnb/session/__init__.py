@@ -3,7 +3,7 @@
 Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses these modules, except
 `recorder`, which does without it, and the last, which uses it::
 
-    remaking          what a session takes over from the one in whose place it is
+    remaking          what a session takes over from the one that it replaces
     launching         checks arguments; makes the kernel and registers its actors
     snapshot          a snapshot that a user asks for
     stepping          steps that a caller waits for
@@ -27,7 +27,7 @@ Start with `ringnb.session.session`: `Session` is what a notebook holds. It uses
     fault_injection   the switches behind `Session.faults`
     glance            all counters, read from the parts that keep them
     statistics        the counters behind `Session.statistics`
-    recorder          checkpoints of a loop that is no kernel of ours, by the same manager
+    recorder          checkpoints of a loop that is not a kernel of ours, by the same manager
     notebook          a cell that is run again closes the session of its last run
     crank             a snapshot moved by hand, stopped at every stage
 

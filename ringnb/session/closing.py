@@ -38,7 +38,7 @@ def close_parts(
         if wanted and not save_last(service, kernel, config.on_close_timeout_s):
             service.unsaved += map(service.name_of, service.changed())
     except KeyboardInterrupt as error:
-        # Whoever waits no longer for the checkpoint still wants the store released.
+        # Who stops waiting for the checkpoint still wants the store released.
         interrupt, deadline = error, time.monotonic()
         service.unsaved += map(service.name_of, service.changed())
     try:

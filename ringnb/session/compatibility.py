@@ -20,7 +20,6 @@ from ringnb.checkpoint.storage.cut_record import part_name
 __all__ = [
     "copies_of",
     "differences_to_tell",
-    "differing_code",
     "if_renamed",
     "newest_of_another_name",
     "params_to_load",
@@ -74,7 +73,7 @@ def differences_to_tell(
 
     `code` is what runs, `params` are those to be loaded, `live` those that the actor has now.
     """
-    said = (differing_code(ckpt, actor, code), _differing_params(ckpt, actor, slot, params, live))
+    said = (_differing_code(ckpt, actor, code), _differing_params(ckpt, actor, slot, params, live))
     remarks = [text for text in said if text]
     if not ckpt.good:
         remarks.append(
@@ -90,7 +89,7 @@ def differences_to_tell(
     return remarks
 
 
-def differing_code(ckpt: Checkpoint, actor: Actor, code: Mapping[str, Any]) -> str:
+def _differing_code(ckpt: Checkpoint, actor: Actor, code: Mapping[str, Any]) -> str:
     """Say how the code that made a checkpoint differs from what runs; "" if it does not, or may not."""
     then = ckpt.code
     said = differences(then, code)

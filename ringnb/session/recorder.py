@@ -4,8 +4,8 @@ No kernel runs, and nobody takes snapshots: the loop hands over its arrays betwe
 on as soon as they are copied. A helper thread (`ringnb._support.off_main`) commits the copy, through a
 `CheckpointManager` as the actors of a session have it: names, runs, retention and guard are the same.
 
-There is one copy, and whoever holds `_copy` owns it: `save` while it fills it, then the helper until it
-is committed. No call holds a lock of the recorder beside it on the main thread, see `off_main`.
+There is one copy, and the thread that holds `_copy` owns it: `save` while it fills it, then the helper
+until it is committed. No call holds a lock of the recorder beside it on the main thread, see `off_main`.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Recorder:
             self._manager.close()
             raise
         self.name = name
-        self._copy = threading.Lock()  # held by whoever owns what is in `_arrays`
+        self._copy = threading.Lock()  # held by the thread that owns what is in `_arrays`
         self._arrays: Fields = {}
         # Without a lock: `due` looks here at each step.
         self._kept: deque[BaseException] = deque()
@@ -547,7 +547,7 @@ class Recorder:
                     self._copy.release()
                     self._save_last(self._last)
                     owned = self._own_copy(deadline)
-            except KeyboardInterrupt as error:  # whoever waits no longer wants the store released
+            except KeyboardInterrupt as error:  # who stops waiting still wants the store released
                 interrupt, owned = error, self._copy.acquire(blocking=False)
             if not owned:
                 warn(
@@ -651,7 +651,7 @@ class Recorder:
         Raises
         ------
         TypeError, ValueError
-            If it is no integer >= 1.
+            If it is not an integer >= 1.
         """
         self._every = None if steps is None else check_int(steps, "steps", 1)
 

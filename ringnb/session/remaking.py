@@ -1,4 +1,4 @@
-"""What a session takes over from the one in whose place it is made."""
+"""What a session takes over from the one that it replaces."""
 
 from __future__ import annotations
 

@@ -886,7 +886,7 @@ class Session:
         Notes
         -----
         Rows are kept beside the checkpoints, in ``<store>.reports.zarr``, each within a second or so,
-        and before any later checkpoint is committed; those of a store that is no local directory in
+        and before any later checkpoint is committed; those of a store that is not a local directory in
         memory. A row shows the state before what changes it at that step. A restore begins a new
         line, which has the rows before the restored step, and not those after it.
 
@@ -1119,7 +1119,7 @@ class Session:
         CheckpointNotFound, CheckpointCorrupt
             If there is none, or it is damaged.
         ValueError
-            If an actor has no part in it, or its part does not fit; or it is no cut.
+            If an actor has no part in it, or its part does not fit; or it is not a cut.
 
         Warns
         -----

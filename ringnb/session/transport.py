@@ -135,7 +135,7 @@ class SnapshotTransport:
             status.end(SnapshotFailed(f"the request was cancelled: {event.detail}"))
 
     def _on_commit(self, event: Event) -> None:
-        """Note what is saved, whoever has completed the request. On the thread that committed it."""
+        """Note what is saved, by whatever call. On the thread that committed it."""
         status = self._statuses.get(event.request_id or 0)
         if status is not None and status.version is not None:
             self._changes.mark_saved(event.actor_slot, status.version)
@@ -169,7 +169,7 @@ class SnapshotTransport:
         lane = self._kernel.lane_of(request.actor_slot)
         status = self.open_status(request)
         with self._sending[lane]:
-            # One that is not with the kernel, whatever its stage: whoever sent it was interrupted.
+            # One that is not with the kernel, whatever its stage: its sender was interrupted.
             sent = status.command is not None and self._was_sent(status.command)
             if sent or status.settled or status.done.is_set():
                 return status
@@ -196,7 +196,7 @@ class SnapshotTransport:
             return True
 
     def new_loan(self, slot: int) -> tuple[StagingLoan, PendingCommand]:
-        """Return a SNAPSHOT command that is no request's, and what its answer will be kept in."""
+        """Return a SNAPSHOT command that is not a request's, and what its answer will be kept in."""
         loan = StagingLoan(self._kernel.lane_of(slot), self._free_buffer)
         return loan, PendingCommand(slot, Command.SNAPSHOT, partial(self._lend, loan))
 
@@ -261,7 +261,7 @@ class SnapshotTransport:
         try:
             while (capture := self.take()) is not None:
                 taken.append(capture)
-            # Whoever drops a response has the request sent again, if it is still pending then.
+            # A response that is dropped has its request sent again, if that is still pending then.
             return [self.respond(capture, capture.abandon) for capture in taken]
         except BaseException:
             # The traceback may keep them for long, and a lane has but two buffers.

@@ -142,7 +142,7 @@ def test_limits_bound_the_sliders_of_ones_own_parameters():
     ("limits", "error", "message"),
     [
         ([("rate", 0, 1)], TypeError, "limits must map names of parameters to pairs"),
-        ({"feed": (0, 1)}, ValueError, "limits names 'feed', which is no parameter: use rate"),
+        ({"feed": (0, 1)}, ValueError, "limits names 'feed', which is not a parameter: use rate"),
         ({"rate": 1.0}, TypeError, r"limits\['rate'\] must be a pair of numbers"),
         ({"rate": (1, 0)}, ValueError, r"limits\['rate'\] must have the lower value first"),
         ({"rate": (0, float("inf"))}, ValueError, r"limits\['rate'\] must be finite"),

@@ -170,7 +170,7 @@ def spoils(now, params, step, x):
     [
         ({"e": beyond}, ValueError, "function beyond leaves its arrays.*params has 0"),
         ({"e": neighbour}, ValueError, "function neighbour leaves its arrays.*now has the shape"),
-        ({"e": nothing}, ValueError, "function nothing returns None, which is no number"),
+        ({"e": nothing}, ValueError, "function nothing returns None, which is not a number"),
         ({"e": spoils}, ValueError, "function spoils writes now"),
         ({"e": still}, TypeError, r"reduce\['e'\].*must take \(now, params, step, x\)"),
         ({"e": ("mean", value)}, ValueError, "one of sum, min, max"),

@@ -48,7 +48,7 @@ def test_a_row_for_each_learner_and_a_column_for_each_check(tmp_path, capsys):
         "bob,,,passed,,,,,,,,,1",
         "eve,,,changed,not run,,,,,,,,0",
     ]
-    assert "broken.ipynb is no notebook that can be read" in shown.err
+    assert "broken.ipynb is not a notebook that can be read" in shown.err
 
 
 def test_the_table_can_go_to_a_file(tmp_path, capsys):

@@ -80,7 +80,7 @@ def test_what_is_not_there_is_said_in_a_line(store, tmp_path, capsys):
     for arguments, words in (
         (["report", store, "wave_7"], "no report of actor 'wave_7'"),
         (["report", str(tmp_path / "other.zarr")], "no report in"),
-        (["report", "s3://bucket/waves"], "is no directory"),
+        (["report", "s3://bucket/waves"], "is not a directory"),
     ):
         assert cli.main(arguments) == 1
         said = capsys.readouterr().err

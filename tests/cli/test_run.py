@@ -264,7 +264,7 @@ def test_a_script_that_ends_by_itself_keeps_its_status(job, source, status, word
 def test_the_command_says_what_is_wrong():
     for arguments, words in [
         (("no.py",), "no.py: no such file"),
-        (("--walltime", "soon", __file__), "'soon' is no time limit"),
+        (("--walltime", "soon", __file__), "'soon' is not a time limit"),
         (("--until", "2001-01-01", __file__), "is over"),
     ]:
         assert_one_line(ringnb_here("run", *arguments), 1, words)

@@ -54,11 +54,11 @@ WRONG = [  # an answer, a fact, and what the hint speaks of
     (["make directory", *GOOD], "'make directory' comes twice", "needs"),
     ([*BEGIN, *GOOD[1:]], "'write chunk' comes twice", "needs"),
     (GOOD[1:], "'write chunk' comes before 'make directory'", "needs"),
-    ([*BEGIN, "sync"], "'sync' is no step of a commit", "needs"),
+    ([*BEGIN, "sync"], "'sync' is not a step of a commit", "needs"),
     ("rename", "plan is 'rename', not a list", "the steps are make directory"),
     (..., "plan is Ellipsis, not a list", "the steps are"),
     ([], "may leave: nothing", "without a rename"),
-    ([GOOD], "is no step", "needs"),
+    ([GOOD], "is not a step", "needs"),
 ]
 
 

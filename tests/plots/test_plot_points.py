@@ -57,8 +57,8 @@ def test_particles_that_are_nowhere_are_counted(stored):
     ("arguments", "error", "match"),
     [
         (("x", "nothing"), KeyError, "has no field"),
-        (("x", ("positions", 3)), ValueError, "no column"),
-        (("x", ("y", 0)), ValueError, "no column"),
+        (("x", ("positions", 3)), ValueError, "not a column"),
+        (("x", ("y", 0)), ValueError, "not a column"),
         (("x", "positions"), ValueError, "one value of each"),
     ],
 )

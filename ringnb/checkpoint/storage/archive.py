@@ -193,7 +193,7 @@ def open_archive(path: str | os.PathLike[str]) -> ZarrStorage:
     FileNotFoundError
         If there is none.
     CheckpointError
-        If it is no zip file, or none of a ringnb store.
+        If it is not a zip file, or not one of a ringnb store.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(2, os.strerror(2), os.fspath(path))

@@ -132,7 +132,7 @@ def free_name(name: str, taken: Callable[[str], bool]) -> str:
 
 
 def why_foreign(name: str, raw: bytes | None, *, is_directory: bool = True) -> str:
-    """Say what a name in a store is that is no checkpoint's; `raw` is the document that lies there."""
+    """Say what a name is that is not a checkpoint's; `raw` is the document that lies there."""
     if name.startswith("."):
         return "hidden"
     if not is_directory:
@@ -242,7 +242,7 @@ class Backend(ABC):
 
     @abstractmethod
     def foreign(self) -> list[tuple[str, str]]:
-        """Return each name in the store that is no checkpoint's, sorted, and why it is not."""
+        """Return each name in the store that is not a checkpoint's, sorted, and why it is not."""
 
     @abstractmethod
     def writing(self, *, adopting: bool = False) -> AbstractContextManager[None]:
@@ -337,7 +337,7 @@ class Backend(ABC):
             return self.refused(why)
         place = shlex.quote(self.url) if self.folders else "URL"
         return CheckpointError(
-            f"{self.url!r} is no ringnb store, but holds {counted(len(found), 'checkpoint')}: {why}. "
+            f"{self.url!r} is not a ringnb store, but holds {counted(len(found), 'checkpoint')}: {why}. "
             f"`ringnb adopt {place}` makes it one; nothing was changed"
         )
 

@@ -316,7 +316,7 @@ class Checkpoint:
         Raises
         ------
         CheckpointNotFound
-            If the cut has no such actor, or this is no cut.
+            If the cut has no such actor, or this is not a cut.
         """
         name = part_name(self.name, actor_slot)
         if isinstance(self._reader, PartReader) or "cut" not in self._record:

@@ -63,7 +63,7 @@ class PartReader:
         self._whole.check_field(self._arrays[field])
 
     def check_sizes(self, layout: FieldLayout, numbers: Sequence[int]) -> None:
-        """Do nothing: whoever reads the cut compares the lengths."""
+        """Do nothing: the reader of the cut compares the lengths."""
 
     def _read(self, field: str) -> Any:
         array = FieldArray(self._whole, self._arrays[field])

@@ -92,7 +92,7 @@ class ZarrStorage(CheckpointStorage):
     Any thread. Several storages of a process may share a store. A second process may read at any
     time; if it writes while this one does, it gets `StoreLocked`. The write lock is taken at the
     first save or delete and given up by `close`; after that every write takes it for itself. Anything
-    found at the path that is no ringnb store is refused at first use with a `CheckpointError`, and
+    found at the path that is not a ringnb store is refused at first use with a `CheckpointError`, and
     left alone. Hidden files, ``lost+found`` and what file browsers leave do not count: a store may begin
     in a directory that holds nothing else. What a user puts into a store is passed over, and never
     deleted; see `foreign`.
@@ -312,8 +312,8 @@ class ZarrStorage(CheckpointStorage):
                 for other, what in self._backend.foreign():
                     if other == name:
                         msg = (
-                            f"{name!r} in {self._backend.url} is no checkpoint, but {what}: list() and "
-                            "`ringnb ls` show the checkpoints"
+                            f"{name!r} in {self._backend.url} is not a checkpoint, but {what}: list() "
+                            "and `ringnb ls` show the checkpoints"
                         )
                         raise CheckpointNotFound(msg) from None
             raise
@@ -443,7 +443,7 @@ class ZarrStorage(CheckpointStorage):
         CheckpointNotFound, CheckpointCorrupt
             If one is not there, or damaged. Nothing is adopted then.
         TypeError, ValueError
-            If `names` is a str, or one is no name.
+            If `names` is a str, or one of them is not a name.
         StoreLocked, OSError
             As `save`. Those that are adopted already stay so.
         """

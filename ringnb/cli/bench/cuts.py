@@ -55,5 +55,5 @@ def cuts(scale: Scale) -> Iterator[Row]:
 
 
 def _newest_single(session: rn.Session, slot: int) -> str:
-    """Return the name of an actor's newest checkpoint that is no part of a cut."""
+    """Return the name of an actor's newest checkpoint that is not a part of a cut."""
     return [name for name in session.manager.list_checkpoints(slot) if ":" not in name][-1]

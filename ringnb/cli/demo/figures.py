@@ -17,7 +17,7 @@ from ringnb import plots
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.messages.events import Event
 
-__all__ = ["ActorResult", "draw", "one_log"]
+__all__ = ["ActorResult", "draw"]
 
 _SCALARS = {"fdtd_2d": "energy"}
 _ZOOM = 4  # requests in the close-up of the lifecycle
@@ -68,7 +68,7 @@ def draw(
             f"{scalar} by time",
         )
     yield _save(
-        _lifecycle(one_log(killed, restored), killed_ns),
+        _lifecycle(_one_log(killed, restored), killed_ns),
         directory / "lifecycle.png",
         "every request, the kill, the restore",
     )
@@ -79,7 +79,7 @@ def draw(
     )
 
 
-def one_log(first: Sequence[Event], second: Sequence[Event]) -> list[Event]:
+def _one_log(first: Sequence[Event], second: Sequence[Event]) -> list[Event]:
     """Join the logs of two processes, which both count their requests from 1: then ids differ."""
     shift = max((e.request_id or 0 for e in first), default=0)
     return [

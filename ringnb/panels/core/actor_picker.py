@@ -18,21 +18,12 @@ __all__ = ["MOST_LISTED", "slot_picker"]
 MOST_LISTED = 200
 
 
-def slot_picker(
-    actors: Sequence[ActorState], description: str, *, none: str | None = None
-) -> Dropdown | BoundedIntText:
-    """Make a control whose ``value`` is a slot; -1 may be chosen if `none` says what that means."""
+def slot_picker(actors: Sequence[ActorState]) -> Dropdown | BoundedIntText:
+    """Make a control whose ``value`` is the slot of an actor."""
     if len(actors) > MOST_LISTED:
         last = len(actors) - 1
-        also = "" if none is None else f", -1: {none}"
-        lowest = 0 if none is None else -1
         return BoundedIntText(
-            value=lowest,
-            min=lowest,
-            max=last,
-            description=f"{description} (slot, 0 to {last:,}{also})",
-            style=WHOLE_LABEL,
+            max=last, description=f"Actor (slot, 0 to {last:,})", style=WHOLE_LABEL
         )
-    options = [] if none is None else [(none, -1)]
-    options += [(f"{a.slot}: {a.kernel_id}", a.slot) for a in actors]
-    return Dropdown(options=options, description=description, style=WHOLE_LABEL)
+    options = [(f"{a.slot}: {a.kernel_id}", a.slot) for a in actors]
+    return Dropdown(options=options, description="Actor", style=WHOLE_LABEL)

@@ -111,7 +111,7 @@ class Controller:
         # Numbers of the selected actor's runs, by their ids; who draws the runs replaces it.
         self.runs: Mapping[str, int] = {}
         # One widget, shown in several panels; its ``value`` is the slot that actions are about.
-        self.picker = slot_picker(self.state.actors, "Actor")
+        self.picker = slot_picker(self.state.actors)
         self.picker.add_class("ringnb-picker")
         self.picker.observe(self._pick, "value")
         serve_beside_cells(self.picker)

@@ -11,7 +11,7 @@ __all__ = ["Extents"]
 
 @final
 class Extents:
-    """What pictures of one range need; whoever reads a checkpoint notes its ends. Any thread."""
+    """What pictures of one range need; each reader of a checkpoint notes its ends. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

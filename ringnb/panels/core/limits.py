@@ -52,6 +52,6 @@ def current_profile() -> Profile:
     """Return the profile that ``RINGNB_PROFILE`` names, or the default; ValueError if unknown."""
     name = os.environ.get("RINGNB_PROFILE") or "default"
     if name not in PROFILES:
-        msg = f"RINGNB_PROFILE={name!r} is no profile: use one of {', '.join(PROFILES)}"
+        msg = f"RINGNB_PROFILE={name!r} is not a profile: use one of {', '.join(PROFILES)}"
         raise ValueError(msg)
     return PROFILES[name]

@@ -267,7 +267,7 @@ class Panel(VBox):
             The row's accessible name.
         *actions : (str, str, str)
             Name, label and help of each. A name without a dot, such as ``"pin"``, is served by
-            `on_action`; one with a dot, such as ``"live.run"``, by whoever serves that.
+            `on_action`; one with a dot, such as ``"live.run"``, by what serves that.
 
         Returns
         -------
@@ -278,7 +278,7 @@ class Panel(VBox):
         board, hand = self._controller.board, self._controller.hand
         return Actions(label=label, actions=named, board=board, hand=hand)
 
-    def chooser(self, key: str, label: str, *, follow: str = "the newest (follow)") -> Chooser:
+    def chooser(self, key: str, label: str) -> Chooser:
         """Make a chooser of checkpoints, served by the controller.
 
         Parameters
@@ -287,8 +287,6 @@ class Panel(VBox):
             Which of the session's choices it makes.
         label : str
             Its accessible name.
-        follow : str, default "the newest (follow)"
-            The option that chooses none in particular.
 
         Returns
         -------
@@ -296,7 +294,7 @@ class Panel(VBox):
             The widget.
         """
         board, hand = self._controller.board, self._controller.hand
-        return Chooser(key=key, label=label, follow=follow, board=board, hand=hand)
+        return Chooser(key=key, label=label, board=board, hand=hand)
 
     def _act(self, action: str) -> None:
         if action == _REFRESH:

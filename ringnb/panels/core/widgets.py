@@ -82,11 +82,9 @@ def box(classes: str, children: Sequence[Widget]) -> Box:
     return Box(list(children), _dom_classes=tuple(classes.split()), layout=library().layout)
 
 
-def integer_field(description: str, value: int, least: int = 1, most: int = 10**9) -> Any:
-    """Make a field for an integer."""
-    return BoundedIntText(
-        value=value, min=least, max=most, description=description, style=WHOLE_LABEL
-    )
+def integer_field(description: str, value: int, most: int = 10**9) -> Any:
+    """Make a field for an integer from 1 on."""
+    return BoundedIntText(value=value, min=1, max=most, description=description, style=WHOLE_LABEL)
 
 
 def number_field(description: str, value: float, least: float, most: float, **options: Any) -> Any:
@@ -207,5 +205,5 @@ class Chooser(View):
     key = traitlets.Unicode().tag(sync=True)  # which of the board's ``chosen``
     label = traitlets.Unicode().tag(sync=True)  # its accessible name
     # The text of the option that chooses none in particular.
-    follow = traitlets.Unicode().tag(sync=True)
+    follow = traitlets.Unicode("the newest (follow)").tag(sync=True)
     items: Any = traitlets.List().tag(sync=True)  # checkpoints, oldest first: name, text, bad

@@ -159,6 +159,6 @@ def _words(growth: Growth, full: float | None) -> str:
     return f"full in {full:,.1f} days" if full < 100 else f"full in {full:,.0f} days"
 
 
-def young_s(cost_s: float, between_crashes_s: float = _DAY_S) -> float:
-    """Return the interval that loses least, after J. W. Young, if a checkpoint costs so much."""
-    return math.sqrt(2 * cost_s * between_crashes_s)
+def young_s(cost_s: float) -> float:
+    """Return the interval that loses least, after J. W. Young, with a crash a day."""
+    return math.sqrt(2 * cost_s * _DAY_S)

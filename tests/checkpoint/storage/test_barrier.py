@@ -20,13 +20,11 @@ EXT4, BTRFS, NFS, FUSE = 0xEF53, 0x9123683E, 0x6969, 0x65735546
 def good_machine(monkeypatch):
     system = SimpleNamespace(sysname="Linux", release="6.1.0-13-amd64")
     monkeypatch.setattr(barrier.os, "uname", lambda: system)
-    monkeypatch.setattr(barrier, "_type_of", lambda _: EXT4)
-    monkeypatch.setattr(barrier, "_waiting_bytes", lambda: 0.0)
     return system
 
 
-def opened(folder, commits=2):
-    found = barrier.open_barrier(folder, commits)
+def opened(folder, commits=2, *, kind=EXT4, waiting=0.0):
+    found = barrier.open_barrier(folder, commits, lambda _: kind, lambda: waiting)
     if found is None:
         return False
     found.wait()
@@ -39,18 +37,14 @@ def test_it_waits_for_a_file_system_that_can_be_trusted(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [NFS, FUSE, -1])
-def test_a_file_system_that_may_not_wait_gets_fsyncs(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(barrier, "_type_of", lambda _: kind)
-    assert not opened(tmp_path)
+def test_a_file_system_that_may_not_wait_gets_fsyncs(tmp_path, kind):
+    assert not opened(tmp_path, kind=kind)
 
 
 @pytest.mark.parametrize(("kind", "alone"), [(EXT4, True), (BTRFS, False)])
-def test_one_commit_alone_waits_for_it_only_where_that_was_measured(
-    tmp_path, monkeypatch, kind, alone
-):
-    monkeypatch.setattr(barrier, "_type_of", lambda _: kind)
-    assert opened(tmp_path, 1) is alone
-    assert opened(tmp_path, 2)
+def test_one_commit_alone_waits_for_it_only_where_that_was_measured(tmp_path, kind, alone):
+    assert opened(tmp_path, 1, kind=kind) is alone
+    assert opened(tmp_path, 2, kind=kind)
 
 
 @pytest.mark.parametrize(("release", "trusted"), [("5.7.19", False), ("5.8.0", True), ("x", False)])
@@ -61,17 +55,15 @@ def test_a_kernel_that_does_not_report_failed_writes_gets_fsyncs(
     assert opened(tmp_path) is trusted
 
 
-def test_it_does_not_wait_for_much_data_of_other_programs(tmp_path, monkeypatch):
-    monkeypatch.setattr(barrier, "_waiting_bytes", lambda: 10.0 * 2**20)
-    assert not opened(tmp_path, 9)
-    assert opened(tmp_path, 10)
+def test_it_does_not_wait_for_much_data_of_other_programs(tmp_path):
+    assert not opened(tmp_path, 9, waiting=10.0 * 2**20)
+    assert opened(tmp_path, 10, waiting=10.0 * 2**20)
 
 
-def test_the_kind_of_a_file_system_and_what_waits_are_read_from_the_system(tmp_path, monkeypatch):
-    monkeypatch.undo()
-    assert barrier._type_of("/proc") == 0x9FA0
-    assert barrier._type_of(tmp_path / "missing") == -1
-    assert 0 <= barrier._waiting_bytes() < 2**50
+def test_the_kind_of_a_file_system_and_what_waits_are_read_from_the_system(tmp_path):
+    assert barrier.type_of("/proc") == 0x9FA0
+    assert barrier.type_of(tmp_path / "missing") == -1
+    assert 0 <= barrier.waiting_bytes() < 2**50
 
 
 def test_a_write_that_failed_is_raised(tmp_path):

@@ -180,7 +180,7 @@ def test_storage_rule_13_a_users_files_outlive_a_kill_at_any_moment(tmp_path, ki
         storage.close()
         with rn.ZarrStorage(path) as after:
             after.save(THREE, make_snapshot(3))
-            # With a file that looks like a chunk it comes back under a name that is no checkpoint's.
+            # With a file that looks like a chunk it comes back under a name that is not a checkpoint's.
             left = tree(path / TWO) if TWO in after.list() else tree(path / f"{TWO}-user")
             if TWO in after.list():
                 after.load(TWO).verify()
@@ -322,7 +322,7 @@ def test_storage_rule_13_what_is_no_checkpoint_is_not_called_damaged(three, path
     (path / "torn").mkdir()
     (path / "torn" / "zarr.json").write_text("{")
     with pytest.raises(
-        rn.CheckpointNotFound, match=f"^'{name}' in {path} is no checkpoint, but {what}"
+        rn.CheckpointNotFound, match=f"^'{name}' in {path} is not a checkpoint, but {what}"
     ):
         three.load(name)
     with pytest.raises(rn.CheckpointNotFound, match="never committed"):

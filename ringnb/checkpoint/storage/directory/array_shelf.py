@@ -115,7 +115,7 @@ class DirectoryShelf(ArrayShelf):
                 self._remove(self.path / name)
 
     def _hidden(self, name: str) -> Path:
-        """Return a name that is no array's, at which nothing lies yet."""
+        """Return a name that is not an array's, at which nothing lies yet."""
         return self.path / f".{name}.{uuid.uuid4().hex[:12]}"
 
     def _remove(self, path: Path) -> None:

@@ -12,12 +12,13 @@ import ctypes
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
 from ringnb.checkpoint.storage.directory import files
 
-__all__ = ["Barrier", "open_barrier"]
+__all__ = ["Barrier", "open_barrier", "type_of", "waiting_bytes"]
 
 # What `statfs` calls ext4 (ext2, ext3), xfs, btrfs, f2fs, zfs, bcachefs, overlayfs, tmpfs. On others
 # syncfs may return before the data are safe: FUSE does not pass it on, a server may not hear of it.
@@ -54,24 +55,7 @@ class Barrier:
         os.close(self._fd)
 
 
-def open_barrier(folder: Path, commits: int) -> Barrier | None:
-    """Return a barrier for what so many commits write below a directory, None to do without."""
-    if not files.can_sync_filesystem or not _reports():
-        return None
-    if _type_of(folder) not in (_TRUSTED if commits > 1 else _QUICK):
-        return None
-    return Barrier(folder) if _waiting_bytes() <= commits * _WAITING_BYTES else None
-
-
-def _reports() -> bool:
-    system = os.uname()
-    version = re.match(r"(\d+)\.(\d+)", system.release)
-    if system.sysname != "Linux" or version is None:
-        return False
-    return (int(version[1]), int(version[2])) >= _REPORTING_LINUX
-
-
-def _type_of(folder: Path) -> int:
+def type_of(folder: Path) -> int:
     """Return the number of the kind of file system that a directory is on, -1 if it is not known."""
     found = ctypes.create_string_buffer(512)  # for a struct statfs, which begins with the type
     if _libc.statfs(os.fsencode(folder), found) != 0:
@@ -79,7 +63,7 @@ def _type_of(folder: Path) -> int:
     return ctypes.c_long.from_buffer(found).value
 
 
-def _waiting_bytes() -> float:
+def waiting_bytes() -> float:
     """Return how much this machine has yet to write to its disks."""
     try:
         fd = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)
@@ -90,3 +74,25 @@ def _waiting_bytes() -> float:
     except OSError:
         return math.inf
     return math.inf if found is None else (int(found[1]) + int(found[2])) << 10
+
+
+def open_barrier(
+    folder: Path,
+    commits: int,
+    kind_of: Callable[[Path], int] = type_of,
+    waiting: Callable[[], float] = waiting_bytes,
+) -> Barrier | None:
+    """Return a barrier for what so many commits write below a directory, None to do without."""
+    if not files.can_sync_filesystem or not _reports():
+        return None
+    if kind_of(folder) not in (_TRUSTED if commits > 1 else _QUICK):
+        return None
+    return Barrier(folder) if waiting() <= commits * _WAITING_BYTES else None
+
+
+def _reports() -> bool:
+    system = os.uname()
+    version = re.match(r"(\d+)\.(\d+)", system.release)
+    if system.sysname != "Linux" or version is None:
+        return False
+    return (int(version[1]), int(version[2])) >= _REPORTING_LINUX

@@ -1,7 +1,7 @@
 """Whether a zarr ``Store`` can hold checkpoints: what they need of it is tried, before the first write.
 
 They need more than zarr's own arrays do: keys of any form, values that come back to the byte, a value
-put anew in place of another, single keys deleted, and all of it seen at once by whoever reads.
+put anew in place of another, single keys deleted, and all of it seen at once by every reader.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_takes_checkpoints(store: Store) -> None:
 
 async def _try_out(store: Store) -> None:
     folder = (
-        f"{WORK_AREA}-probe-{uuid.uuid4().hex}"  # hidden: whoever lists the store passes it over
+        f"{WORK_AREA}-probe-{uuid.uuid4().hex}"  # hidden: a listing of the store passes it over
     )
     key = f"{folder}/field/c.0.0"  # what the name of a chunk looks like
     prototype = default_buffer_prototype()

@@ -78,7 +78,7 @@ def _built(where: Path, python: Path) -> dict[str, str]:
         raise EnvironmentFailed(msg)
     refused = {}
     for peer, requirement in PACKAGES.items():
-        # One by one: what a peer cannot have is no matter of the others.
+        # One by one: what a peer lacks does not concern the others.
         planned = _pip(python, "install", "--dry-run", "--report", "-", requirement, *shared)
         if planned.returncode:
             refused[peer] = _why(planned)
