@@ -6,12 +6,11 @@ import doctest
 import importlib
 import importlib.metadata
 import pkgutil
-import subprocess
-import sys
 
 import pytest
 
 import ringnb as rn
+from ringnb._support.children import run_python
 
 CONTRACT = {
     "CheckpointConfig",
@@ -90,7 +89,7 @@ def test_the_examples_in_docstrings_run(tmp_path, monkeypatch):
 
 def test_heavy_libraries_are_imported_when_first_used():
     code = "import sys, ringnb; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", code, check=True)
     loaded = set(done.stdout.split())
     assert loaded.isdisjoint(
         {

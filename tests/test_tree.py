@@ -59,11 +59,12 @@ def test_a_package_says_what_it_is_and_where_to_start():
 
 def test_what_a_checker_is_told_to_pass_over_has_its_reason():
     told = re.compile(
-        r"# (noqa\b(?!: \w+(, ?\w+)* - [\w`])|type: ignore\b(?!\[[\w, -]+\]  # [\w`]))"
+        r"# (noqa\b(?!: \w+(, ?\w+)* - [\w`])|type: ignore\b(?!\[[\w, -]+\]  # [\w`])"
+        r"|fmt: skip\b(?!  # \w))"
     )
     found = [
-        f"{named(path)}:{number}"
-        for path in MODULES
+        f"{path.relative_to(PACKAGE.parent)}:{number}"
+        for path in (*MODULES, *Path(__file__).parent.rglob("*.py"))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if told.search(line)
     ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import zarr
 
 import ringnb as rn
+from ringnb._support.children import run_python
 
 A = rn.actors
 
@@ -186,7 +185,7 @@ def helper(value):
 
 
 def unknown_name(now, before, params, step, y, x):
-    before[0, y, x] = now[0, y, x] + undefined  # noqa: F821
+    before[0, y, x] = now[0, y, x] + undefined  # noqa: F821 - what is refused
 
 
 def plain_helper(now, before, params, step, y, x):
@@ -289,9 +288,7 @@ def test_a_function_needs_no_module_that_another_process_could_import():
     """Code in a cache belongs to a module; there is none of that name."""
     code = f"exec(compile({PROGRAM!r}, 'text', 'exec'), {{'__name__': 'gone'}})"
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False
-        )
+        done = run_python("-c", code)
         assert done.stdout.split() == ["2.0", "2.0"], done.stderr
 
 

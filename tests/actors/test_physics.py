@@ -62,10 +62,13 @@ def standing_wave_error(cls, ndim, n):
     return np.abs(got - mode * math.cos(omega * steps * dt)).max()
 
 
-@pytest.mark.parametrize(("cls", "ndim", "sizes"), [
-    (rn.actors.Wave2D, 2, (15, 31, 63)),
-    (rn.actors.Wave3D, 3, (9, 17, 33)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cls", "ndim", "sizes"),
+    [
+        (rn.actors.Wave2D, 2, (15, 31, 63)),
+        (rn.actors.Wave3D, 3, (9, 17, 33)),
+    ],
+)
 def test_waves_converge_at_second_order_to_the_standing_wave(cls, ndim, sizes):
     errors = [standing_wave_error(cls, ndim, n) for n in sizes]
     orders = [

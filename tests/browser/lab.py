@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from .servers import Server
 
-__all__ = ["Notebook", "line_of", "lone_notebook", "panel_in", "screenshot", "widen"]
+__all__ = [
+    "Notebook",
+    "line_of",
+    "lone_notebook",
+    "panel_in",
+    "said_once",
+    "screenshot",
+    "widen",
+]
 
 _numbers = itertools.count(1)
 

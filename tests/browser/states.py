@@ -276,7 +276,7 @@ STATES: dict[str, Callable[[Notebook], Shown]] = {
         nothing_stored, following, looking_back, a_cell_runs, crank, guard, disk_full, killed, silent,
         remote, retired, saved, recorder,
     )
-}  # fmt: skip
+}  # fmt: skip  # one name a line would say no more
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def test_defaults_are_the_contract():
 
 def test_it_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        CheckpointConfig().interval = 1.0  # type: ignore[misc]
+        CheckpointConfig().interval = 1.0
 
 
 @pytest.mark.parametrize("field", ["interval", "request_timeout"])

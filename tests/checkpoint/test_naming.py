@@ -51,9 +51,17 @@ def test_an_identity_that_looks_like_a_shortened_one_gets_another_prefix():
 
 @pytest.mark.parametrize(
     "given",
-    ["{kernel_id}{kernel_id}", ".{kernel_id}", "__{kernel_id}", "a/{kernel_id}", "{slot}", "{kernel_id",
-     "a" * 61 + "{kernel_id}", "{kernel_id!r}"],
-)  # fmt: skip
+    [
+        "{kernel_id}{kernel_id}",
+        ".{kernel_id}",
+        "__{kernel_id}",
+        "a/{kernel_id}",
+        "{slot}",
+        "{kernel_id",
+        "a" * 61 + "{kernel_id}",
+        "{kernel_id!r}",
+    ],
+)
 def test_a_template_that_is_none_is_refused(given):
     with pytest.raises(ValueError, match=r"name_prefix .* is not allowed") as caught:
         rn.CheckpointConfig(name_prefix=given)

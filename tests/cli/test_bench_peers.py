@@ -102,7 +102,8 @@ def test_another_one_begins_each_round_and_who_fails_drops_out():
 def test_an_environment_is_built_with_what_can_be_had(tmp_path, capsys, monkeypatch):
     asked = []
 
-    def pip(python, *arguments):
+    def pip(command, **_):
+        arguments = command[3:]  # behind `python -m pip`
         asked.append(arguments)
         (requirement,) = {r for r in environment.PACKAGES.values() if r in arguments} or {""}
         names = ["torch", "nvidia-cublas"] if "torch" in requirement else [requirement]
@@ -112,7 +113,7 @@ def test_an_environment_is_built_with_what_can_be_had(tmp_path, capsys, monkeypa
         )
         return subprocess.CompletedProcess(arguments, int(bool(error)), out, error)
 
-    monkeypatch.setattr(environment, "_pip", pip)
+    monkeypatch.setattr(environment.subprocess, "run", pip)
     monkeypatch.setattr(environment.venv, "create", lambda where, with_pip: where.mkdir())
     with environment.open_environment(str(tmp_path / "env"), {}) as env:
         assert env.python == tmp_path / "env" / "bin" / "python"

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from commands import ringnb_here
+from waiting import until
 
 import ringnb as rn
 from ringnb._support.children import child_environment
@@ -52,19 +52,17 @@ def child_at_work(demo):
     raise AssertionError(demo.stderr.read())
 
 
-def wait_until_gone(pid, limit_s=30.0):
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
+def wait_until_gone(pid):
+    def gone():
         stat = Path(f"/proc/{pid}/stat")
         try:
             os.kill(pid, 0)
             # An orphan that nobody has reaped yet is dead all the same.
-            if stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return
+            return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
         except (ProcessLookupError, FileNotFoundError):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"process {pid} still runs")
+            return True
+
+    until(gone)
 
 
 # -- the whole story --------------------------------------------------------------------------------

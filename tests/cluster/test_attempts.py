@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import waiting
 from distributed import Client, LocalCluster
+from ensembles import assert_as_if_alone, members
 
 import ringnb as rn
 from ringnb import cluster
@@ -19,9 +20,8 @@ from ringnb.cluster.ensemble_files import EnsembleFiles
 
 pytestmark = pytest.mark.slow
 EVERY = 2000
-_TTL = {
-    "distributed.scheduler.worker-ttl": "1s"
-}  # the scheduler waits for ten heartbeats all the same
+# The scheduler waits for ten heartbeats all the same.
+_TTL = {"distributed.scheduler.worker-ttl": "1s"}
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,6 @@ def worker(client, tmp_path):
     waiting.until(lambda: not client.scheduler_info(n_workers=-1)["workers"], 60)
 
 
-def members():
-    return {f"m{n}": rn.actors.GrayScott((24, 24), feed=0.03 + 0.004 * n) for n in range(3)}
-
-
 @pytest.fixture
 def ensemble(tmp_path):
     return cluster.Ensemble(members(), tmp_path / "e", steps=10**9, every=EVERY)
@@ -84,23 +80,11 @@ def assert_undisturbed(ensemble, client):
     (step,) = set(ended.steps.values())
     cuts = [e.step for e in rn.ZarrStorage(ensemble.root / "0000.zarr").catalogue()]
     assert cuts == list(range(0, step + 1, EVERY))
-    data = ensemble.open()
-    with rn.Session(
-        list(members().values()),
-        config=rn.CheckpointConfig(storage_path="memory://alone", enabled=False, on_close=False),
-    ) as alone:
-        for slot, name in enumerate(members()):
-            alone.run_steps(slot, step)
-            for field, values in alone.state(slot).numpy().items():
-                here = data[field].sel(member=name, step=step)
-                np.testing.assert_array_equal(here.to_numpy(), values)
+    assert_as_if_alone(ensemble.open(), step)
 
 
-def test_a_retired_worker_hands_over(client, worker, ensemble, tmp_path):
-    (_, first), config = (
-        worker("--no-nanny", "--nthreads", "2"),
-        rn.CheckpointConfig(interval=3600.0, storage_path=tmp_path / "s.zarr"),
-    )
+def test_a_retired_worker_hands_over(client, worker, ensemble, config):
+    _, first = worker("--no-nanny", "--nthreads", "2")
     ensemble.launch(client)
     life = rn.actors.Life((32, 32))
     with cluster.launch(life, "retired", address=client, config=config, running=True) as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -52,10 +53,11 @@ MODELS = {
 
 
 class Threads:
-    """The parts of actors, on threads of this process; the threads can be looked at."""
+    """The parts of an actor, on threads of this process; the threads can be looked at."""
 
-    def __init__(self, actor):
+    def __init__(self, actor, parts, halo):
         self.actor, self.threads = actor, []
+        self.stepper = Parts(self, parts, locality_of(actor), halo)
         self.lost = threading.Event()  # set: all parts end
 
     def __call__(self, parts, secret):
@@ -77,6 +79,15 @@ class Threads:
 
 def config(folder):
     return rn.CheckpointConfig(storage_path=folder / "s.zarr", enabled=False, on_close=False)
+
+
+@contextlib.contextmanager
+def divided(actor, folder, parts, halo=None):
+    """A session of an actor in parts, and the threads of these: all have ended after the block."""
+    threads = Threads(actor, parts, halo)
+    with rn.Session(actor, backend=threads.stepper, config=config(folder)) as session:
+        yield session, threads
+    threads.join()
 
 
 def bits_of(state):
@@ -124,23 +135,15 @@ def live_through(session):
 @given(st.sampled_from(sorted(MODELS)), st.integers(1, 4), st.none() | st.integers(1, 8))
 def test_parts_are_bit_equal_to_the_whole(whole, tmp_path_factory, name, parts, halo):
     actor = MODELS[name]
-    locality = locality_of(actor)
     if halo is not None:
-        halo = min(halo, largest_halo(actor.shape[0], parts, locality.reach))
-    threads = Threads(actor)
-    stepper = Parts(threads, parts, locality, halo)
-    folder = tmp_path_factory.mktemp("parts")
-    with rn.Session(actor, backend=stepper, config=config(folder)) as session:
+        halo = min(halo, largest_halo(actor.shape[0], parts, locality_of(actor).reach))
+    with divided(actor, tmp_path_factory.mktemp("parts"), parts, halo) as (session, _):
         assert live_through(session) == whole[name]
         assert session.backend == "cpu"
-    threads.join()
 
 
 def test_a_divided_actor_runs_freely_is_held_and_keeps_a_pace(tmp_path):
-    actor = MODELS["heat"]
-    threads = Threads(actor)
-    stepper = Parts(threads, 2, locality_of(actor), 3)
-    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+    with divided(MODELS["heat"], tmp_path, 2, 3) as (session, _):
         session.snapshot_every(50)
         session.resume()
         waiting.until(lambda: session.statistics().completed >= 2)
@@ -151,14 +154,10 @@ def test_a_divided_actor_runs_freely_is_held_and_keeps_a_pace(tmp_path):
         first = session.current_step(0)
         assert session.run_steps(0, 20) == first + 20
         assert session.snapshot(0, at=first + 20).step == first + 20
-    threads.join()
 
 
 def test_parts_that_are_lost_end_the_kernel_and_say_so(tmp_path):
-    actor = MODELS["heat"]
-    threads = Threads(actor)
-    stepper = Parts(threads, 2, locality_of(actor), 3)
-    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+    with divided(MODELS["heat"], tmp_path, 2, 3) as (session, threads):
         session.run_steps(0, 10)
         kept = session.snapshot(0)
         session.resume()
@@ -247,24 +246,17 @@ def test_an_array_is_read_where_the_whole_reads_it_and_nowhere_else(tmp_path):
 
 @pytest.mark.parametrize("halo", [3, None])
 def test_an_update_that_raises_in_a_part_is_no_loss_and_names_the_cell(tmp_path, halo):
-    threads = Threads(counting())
-    stepper = Parts(threads, 3, locality_of(counting()), halo)
-    with rn.Session(counting(), backend=stepper, config=config(tmp_path)) as session:
+    with divided(counting(), tmp_path, 3, halo) as (session, threads):
         assert session.run_steps(0, 39) == 39
         with pytest.raises(rn.KernelStopped, match=r"raised in step 40, at the cell y = 30, x = "):
             session.run_steps(0, 10)
-        assert not stepper.lost
-    threads.join()
+        assert not threads.stepper.lost
 
 
 def test_halos_are_measured_from_the_start_and_not_of_zeros(tmp_path):
-    actor = counting(up=-100.5)
-    threads = Threads(actor)
-    stepper = Parts(threads, 2, locality_of(actor))
-    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+    with divided(counting(up=-100.5), tmp_path, 2) as (session, threads):
         assert len(threads.threads) == 2  # none has raised, and was started again
         assert session.run_steps(0, 10) == 10
-    threads.join()
 
 
 def test_parts_are_waited_for_before_they_wait_for_each_other():

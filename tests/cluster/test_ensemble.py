@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import waiting
+from ensembles import assert_as_if_alone, members
 
 import ringnb as rn
 from ringnb import cluster
@@ -17,10 +18,6 @@ from ringnb.cluster.ensemble_trial import run_ensemble
 from ringnb.testing import ManualClock
 
 STEPS, EVERY = 400, 100
-
-
-def members():
-    return {f"m{n}": rn.actors.GrayScott((24, 24), feed=0.03 + 0.004 * n) for n in range(3)}
 
 
 def test_a_lost_worker_changes_no_bit_and_a_failing_member_stops_no_other(address, tmp_path):
@@ -48,13 +45,7 @@ def test_a_lost_worker_changes_no_bit_and_a_failing_member_stops_no_other(addres
     data = cluster.open_ensemble(tmp_path / "e")
     assert dict(data.sizes) == {"member": 3, "step": 5, "y": 24, "x": 24}
     assert data.attrs["failed"] == ["blown"]
-    config = rn.CheckpointConfig(storage_path=tmp_path / "alone.zarr", enabled=False)
-    with rn.Session(list(members().values()), config=config) as alone:
-        for slot, name in enumerate(members()):
-            alone.run_steps(slot, steps)
-            for field, values in alone.state(slot).numpy().items():
-                here = data[field].sel(member=name, step=steps)
-                np.testing.assert_array_equal(here.to_numpy(), values)
+    assert_as_if_alone(data, steps)
 
 
 def test_an_ensemble_that_is_ended_goes_on_where_it_was(address, tmp_path):

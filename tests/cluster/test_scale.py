@@ -10,9 +10,18 @@ from distributed.scheduler import heartbeat_interval
 from ringnb.cluster import scale
 
 COSTS = scale.Costs(
-    submit_s=0.01, note_s=0.002, heartbeat_s=0.001, runs_s=1e-5, spec_bytes=10_000, commit_s=0.1,
-    commit_bytes=1 << 20, files=5.0, document_s=0.01, look_s=0.001, open_s=0.01,
-)  # fmt: skip
+    submit_s=0.01,
+    note_s=0.002,
+    heartbeat_s=0.001,
+    runs_s=1e-5,
+    spec_bytes=10_000,
+    commit_s=0.1,
+    commit_bytes=1 << 20,
+    files=5.0,
+    document_s=0.01,
+    look_s=0.001,
+    open_s=0.01,
+)
 
 
 def test_a_scheduler_is_as_busy_as_what_arrives_and_messages_queue_when_that_is_too_much():

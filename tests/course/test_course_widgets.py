@@ -12,7 +12,7 @@ from ringnb._support import panel_opener
 
 def test_a_card_reveals_what_the_lesson_has_measured_since():
     pytest.importorskip("anywidget")
-    card = course.predict("How many?", lambda: measured, unit="files")  # noqa: F821
+    card = course.predict("How many?", lambda: measured, unit="files")  # noqa: F821 - not yet
     card.prediction = 12.0
     card.reveal()
     assert "nothing is measured yet" in card.line.board.messages[-1]["text"]

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from ringnb._support.children import run_python
+
 CHILD = Path(__file__).with_name("child.py")
 TIMES = int(os.environ.get("RINGNB_STAGE_TIMES", "1"))  # as slow: the card in software, see .ci/gpu
 PROMPTLY_S = 30.0 * TIMES
@@ -65,12 +67,6 @@ def stopped_for(seconds, backend):
 
 def measured_rate(backend):
     """Return steps per second in a new process."""
-    done = subprocess.run(
-        [sys.executable, str(CHILD), "rate", backend],
-        capture_output=True,
-        text=True,
-        timeout=120 * TIMES,
-        check=False,
-    )
+    done = run_python(CHILD, "rate", backend, timeout=120 * TIMES)
     assert done.returncode == 0, done.stderr
     return float(done.stdout)

@@ -8,7 +8,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numba
 import pytest
 from processes import elsewhere
 
+from ringnb._support.children import run_python
 from ringnb.kernel import caching
 
 TREE = Path(caching.__file__).parents[1]
@@ -41,14 +41,9 @@ compile_actor(Heat2D((8, 8)))
 
 
 def python(where, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=where,  # not the tree: PYTHONPATH says which copy of the package is run
-        env=os.environ | {"PYTHONPATH": str(TREE.parent)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # Not in the tree: PYTHONPATH says which copy of the package is run.
+    env = os.environ | {"PYTHONPATH": str(TREE.parent)} | environment
+    return run_python(*arguments, cwd=where, env=env)
 
 
 def run(cache, before="", after="", **environment):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
 import textwrap
 import threading
 import time
 
 import numpy as np
 import pytest
+from waiting import until
 
+from ringnb._support.children import run_python
 from ringnb.actors import Life, Wave2D
 from ringnb.errors import BackendUnavailable, CommandRefused, KernelStopped
 from ringnb.kernel import layout
@@ -39,10 +39,7 @@ def launched(n=1, shape=(16, 16), **options):
 
 
 def wait_asleep(kernel):
-    deadline = time.monotonic() + 60
-    while not all(kernel.statistics().asleep) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert all(kernel.statistics().asleep)
+    until(lambda: all(kernel.statistics().asleep))
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -245,8 +242,7 @@ def test_a_member_that_dies_keeps_nobody_at_a_barrier(monkeypatch):
     kernel = launched(width=2)
     client = KernelClient(kernel)
     client.submit(0, Command.RUN_STEPS, (3,))
-    while kernel._memory[0].team[layout.J_NUMBER] == 0:
-        time.sleep(0.001)
+    until(lambda: kernel._memory[0].team[layout.J_NUMBER])
     has_work.set()
     with pytest.raises(KernelStopped, match=r"ringnb-lane0-1 died: RuntimeError\('boom'\)"):
         client.wait_until(lambda: False, 60)
@@ -298,14 +294,7 @@ def script(body, **options):
         client.call(0, Command.RESUME)
     """
     code = textwrap.dedent(prelude) + textwrap.dedent(body)
-    return subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
-    )
+    return run_python("-W", "ignore::DeprecationWarning", "-c", code, timeout=60, **options)
 
 
 def test_interpreter_exit_ends_a_running_kernel():
@@ -359,10 +348,8 @@ def test_a_subprocess_beside_a_live_kernel_is_safe():
     try:
         client = KernelClient(kernel)
         client.call(0, Command.RESUME)
-        done = subprocess.run(
-            [sys.executable, "-c", "print(6 * 7)"], capture_output=True, check=True
-        )
-        assert done.stdout.strip() == b"42"
+        done = run_python("-c", "print(6 * 7)", check=True)
+        assert done.stdout == "42\n"
         with pytest.raises(CommandRefused):
             client.call(0, 77)  # alive and answering
     finally:
@@ -416,8 +403,7 @@ def test_the_pump_does_not_sleep_on_a_reply_that_it_has_just_taken(monkeypatch):
     try:
         client = KernelClient(kernel)
         pending = client.submit(0, Command.HEARTBEAT)
-        while not kernel._replies():
-            time.sleep(0.0001)
+        until(kernel._replies)
         monkeypatch.setattr(kernel, "wait", lambda *_: pytest.fail("slept"))
         client.pump(10.0)
         assert pending.reply is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import subprocess
 import sys
 import textwrap
 
 import pytest
 
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel.cuda import availability, self_test
 from ringnb.kernel.cuda import kernel as cuda_kernel  # now, with what no test has put in its place
@@ -116,10 +116,15 @@ def test_libraries_are_looked_for_where_numba_takes_them_from(tmp_path):
             print(availability._library_found("cudadevrt"))
     """
     (tmp_path / "libcudadevrt.a").touch()
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), tmp_path, tmp_path / "nowhere"],
-        capture_output=True, text=True, timeout=60, env=_without_simulator(), check=True,
-    )  # fmt: skip
+    done = run_python(
+        "-c",
+        textwrap.dedent(code),
+        tmp_path,
+        tmp_path / "nowhere",
+        timeout=60,
+        env=_without_simulator(),
+        check=True,
+    )
     assert done.stdout == "[True, True, False]\nTrue\nFalse\n"
 
 
@@ -167,10 +172,9 @@ def test_numba_cuda_is_imported_beside_a_newer_numpy_and_where_warnings_are_erro
         import ringnb.kernel.cuda.program
         assert not hasattr(np, "row_stack")
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=60, env=_without_simulator(), check=False,
-    )  # fmt: skip
+    done = run_python(
+        "-W", "error", "-c", textwrap.dedent(code), timeout=60, env=_without_simulator()
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -186,14 +190,7 @@ def test_whichever_numba_cuda_came_first_the_other_is_refused_with_the_remedy():
         except rn.BackendUnavailable as error:
             print(error)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=_without_simulator(),
-        check=True,
-    )
+    done = run_python("-c", textwrap.dedent(code), timeout=60, env=_without_simulator(), check=True)
     assert "the GPU's numba.cuda" in done.stdout
     assert "NUMBA_ENABLE_CUDASIM=1" in done.stdout
 

@@ -317,12 +317,14 @@ def test_the_grid_is_what_was_asked_for_or_what_the_largest_actor_can_use(
 ):
     """With a reserve there is one block on each of the other multiprocessors."""
     monkeypatch.setattr(
-        Kernel, "__init__", lambda self, card, body: vars(self).update(
+        Kernel,
+        "__init__",
+        lambda self, card, body: vars(self).update(
             card=card,
             kernel=None,
             overloads={(): SimpleNamespace(max_cooperative_grid_blocks=lambda threads: 132)},
-        )
-    )  # fmt: skip
+        ),
+    )
     processors = SimpleNamespace(get_primary_context=lambda: card, MULTIPROCESSOR_COUNT=66)
     monkeypatch.setattr(Card, "gpus", [None, processors])
     big = on_card([Mixer((64, 256))] * 2, lanes=lanes, width=width, threads=32, reserve=reserve)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import textwrap
 import threading
@@ -13,8 +12,10 @@ import warnings
 import weakref
 
 import pytest
+from waiting import until
 
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.errors import KernelStopped
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
@@ -46,17 +47,6 @@ def leftovers():
     ]
 
 
-def becomes(condition, timeout_s=5.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
-
-
-def nothing_is_left(timeout_s=5.0):
-    return becomes(lambda: leftovers() == [], timeout_s)
-
-
 def launched(actor=None, **options):
     kernel = CudaKernel([actor or Mixer(SHAPE)], simulate=True, **options)
     kernel.launch()
@@ -74,8 +64,8 @@ def _nothing_before_and_after():
     switch_s = sys.getswitchinterval()
     assert leftovers() == []
     yield
-    assert nothing_is_left()
-    assert becomes(lambda: sys.getswitchinterval() == switch_s)  # by a thread that waited for these
+    until(lambda: leftovers() == [])
+    until(lambda: sys.getswitchinterval() == switch_s)  # by a thread that waited for these
 
 
 def test_close_ends_a_busy_kernel():
@@ -194,7 +184,7 @@ def test_a_kernel_that_nobody_holds_ends(cyclic):
     del kernel
     gc.collect()
     assert gone() is None
-    assert leftovers() == [] or nothing_is_left(1.0)
+    until(lambda: leftovers() == [])
 
 
 def test_a_session_that_nobody_holds_ends():
@@ -204,7 +194,7 @@ def test_a_session_that_nobody_holds_ends():
     del session
     gc.collect()
     assert gone() is None
-    assert nothing_is_left()
+    until(lambda: leftovers() == [])
 
 
 def _meddle(now, before, params, step, y, x):
@@ -226,7 +216,7 @@ def test_a_collector_on_the_kernels_own_thread_ends_it_without_waiting_for_itsel
     gone = weakref.ref(kernel)
     del kernel
     _HOOKS.append(collect)
-    assert nothing_is_left()
+    until(lambda: leftovers() == [])
     ((found, took_s),) = seen
     assert found is None
     assert took_s < 2
@@ -303,13 +293,7 @@ def script(body, *arguments, before=""):
         s.resume()
     """
     code = "".join(map(textwrap.dedent, (before, prelude, body)))
-    return subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-W", "ignore::DeprecationWarning", "-c", code, *arguments, timeout=60)
 
 
 def test_a_script_that_never_closes_exits_promptly_and_loses_nothing(tmp_path):

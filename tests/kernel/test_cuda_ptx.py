@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from ptx import CAPABILITIES
 
+from ringnb._support.children import run_python
+
 pytest.importorskip("numba_cuda")
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,7 @@ EDITED = """
 import struct
 import numba
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.kernel.cuda.availability import load
 cuda = load(simulate=False)
 from ringnb.kernel.cuda.compile import compiled, signature
@@ -148,16 +151,12 @@ print("fma" in ptx, "max.f64" in ptx or "setp.gt.f64" in ptx)
 
 
 def test_stages_arrays_and_reductions_compile_for_a_device():
-    done = subprocess.run(
-        [sys.executable, "-c", MORE], capture_output=True, text=True, timeout=200, check=False
-    )
+    done = run_python("-c", MORE, timeout=200)
     assert done.stdout == "False True\n", done.stderr[-2000:]
 
 
 def test_what_a_helper_refers_to_is_compiled_as_it_is_now():
     """Numba would take the helper's code of before."""
-    done = subprocess.run(
-        [sys.executable, "-c", EDITED], capture_output=True, text=True, timeout=200, check=False
-    )
+    done = run_python("-c", EDITED, timeout=200)
     lines = ["[True, True, False, False]", "[False, False, True, True]"]
     assert done.stdout.splitlines() == lines, done.stderr[-2000:]

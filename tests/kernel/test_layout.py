@@ -164,7 +164,7 @@ def test_pools_of_a_cuda_launch_have_room_for_every_actor_and_buffer(lanes):
 
 def test_a_start_of_another_shape_than_promised_is_refused_and_nothing_is_written():
     actor = Heat2D((5, 6))
-    actor.start = lambda slot: np.ones((2, 5, 6))  # type: ignore[method-assign]
+    actor.start = lambda slot: np.ones((2, 5, 6))
     block = np.zeros(layout.staging_tail(actor), np.uint8)
     with pytest.raises(ValueError, match=r"shape \(2, 5, 6\); it must return \(1, 5, 6\)"):
         layout.fill_start(layout.state_view(block, actor), actor, 0)

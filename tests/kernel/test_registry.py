@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
+from ringnb._support.children import run_python
 from ringnb.kernel import registry
 
 
@@ -74,13 +73,7 @@ def test_the_end_of_the_interpreter_stops_kernels_before_older_finalisers_run():
         atexit.register(print, "memory is freed")
         registry.enter(kernels[1])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_python("-c", textwrap.dedent(program), timeout=60, check=True)
     assert done.stdout.splitlines() == [
         "stopped: the interpreter is exiting",
         "stopped: the interpreter is exiting",

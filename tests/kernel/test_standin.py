@@ -13,12 +13,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from gpu import ending
 from standin import card, orders
+from waiting import until
+
+from ringnb._support.children import run_python
 
 HERE = Path(__file__).parents[1]
 STANDIN = HERE / "standin"
@@ -44,14 +46,7 @@ class Card:
         if patient:
             more["STANDIN_PATIENT"] = "1"
         before = len(self.lines())
-        done = subprocess.run(
-            [sys.executable, *map(str, command)],
-            env={**self.environment, **more},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = run_python(*command, env={**self.environment, **more}, timeout=timeout)
         return done, self.lines()[before:]
 
     def clear(self):
@@ -104,9 +99,7 @@ def life(stand_in):
         first = host.stdout.readline()
         host.kill()
         _, err = host.communicate()
-    deadline = time.monotonic() + 60
-    while stand_in.devices() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: not stand_in.devices())
     return first, err, host.returncode, stand_in.lines()[before:]
 
 
@@ -228,10 +221,7 @@ def ends(stand_in, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     before = len(stand_in.lines())
     yield
-    until = time.monotonic() + 60
-    while stand_in.devices():
-        assert time.monotonic() < until, "a kernel is left on the device"
-        time.sleep(0.02)
+    until(lambda: not stand_in.devices())  # no kernel is left on the device
     log = stand_in.lines()[before:]
     assert sum("cooperative=1" in line for line in log) >= 1
     assert trouble(log) == []

@@ -17,3 +17,13 @@ def session(tmp_path, monkeypatch):
     ) as session:
         session.inject(0, at=(5, 7), amplitude=1.0)
         yield session
+
+
+@pytest.fixture
+def names(session):
+    """Three checkpoints of actor 0."""
+    made = []
+    for _ in range(3):
+        session.run_steps(0, 20)
+        made.append(session.snapshot(0).name)
+    return made

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+
+import numpy as np
 from waiting import until
 
 from ringnb.panels.deck.marks import LAYOUT, Flag, Kind
@@ -15,6 +18,7 @@ __all__ = [
     "flag",
     "flags",
     "hand_of",
+    "levels_of",
     "look",
     "marks_of",
     "press",
@@ -22,6 +26,7 @@ __all__ = [
     "squares_of",
     "told",
     "troubles",
+    "unpacked",
 ]
 
 
@@ -109,6 +114,17 @@ def flag(panel, action):
 def actions_of(widget):
     kind = type(widget).__name__
     return widget.actions if kind == "Actions" else [(name,) for name in _DRAWN.get(kind, ())]
+
+
+def unpacked(packed, shape):
+    """What `static/pixels.js` makes of the bytes of a picture."""
+    rest = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+    return rest.cumsum(1, dtype=np.uint8).cumsum(0, dtype=np.uint8)
+
+
+def levels_of(dots, count):
+    """The bytes of a map of actors by slot; its rows begin below."""
+    return unpacked(dots["packed"], (dots["rows"], dots["columns"]))[::-1].ravel()[:count]
 
 
 def board_of(panel):

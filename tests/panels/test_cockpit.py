@@ -223,8 +223,7 @@ def test_all_actors_are_shown_with_pictures_while_that_is_open(session):
     view, hand = cockpit._all_actors.view, hand_of(cockpit)
     assert view.cards == []
     hand._handle_custom_msg({"do": "actor.sheet", "open": True}, [])
-    until(lambda: [(c["slot"], c["state"], c["step"]) for c in view.cards] == [
-        (0, "standing", 5), (1, "standing", 0)
-    ])  # fmt: skip
+    expected = [(0, "standing", 5), (1, "standing", 0)]
+    until(lambda: [(c["slot"], c["state"], c["step"]) for c in view.cards] == expected)
     until(lambda: view.pictures.keys() == {"0"})
     assert view.pictures["0"]["rows"] == view.pictures["0"]["columns"] == 24

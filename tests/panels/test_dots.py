@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import time
-import zlib
 
 import numpy as np
+from front_end import levels_of
 
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.kernel.base import Progress
 from ringnb.panels.core.histories import Histories
 from ringnb.panels.dots import Largest, dots_of
-
-
-def unpacked(dots, count):
-    """What the page makes of the bytes, by slot."""
-    change = np.frombuffer(zlib.decompress(dots["packed"]), np.uint8)
-    change = change.reshape(dots["rows"], dots["columns"])
-    grid = np.cumsum(np.cumsum(change, axis=1, dtype=np.uint8), axis=0, dtype=np.uint8)
-    return grid[::-1].ravel()[:count]
 
 
 def seen(steps, running, infos=(), *, shown="behind", ended=False, largest=None):
@@ -30,15 +22,22 @@ def seen(steps, running, infos=(), *, shown="behind", ended=False, largest=None)
 
 def stored(slot, sequence, *, good=True):
     return CheckpointInfo(
-        f"c_{slot}_{sequence}", "checkpoint", f"a_{slot}", "life", slot, 5, sequence,
-        nbytes=1024, good=good,
-    )  # fmt: skip
+        f"c_{slot}_{sequence}",
+        "checkpoint",
+        f"a_{slot}",
+        "life",
+        slot,
+        5,
+        sequence,
+        nbytes=1024,
+        good=good,
+    )
 
 
 def test_the_fastest_is_light_and_what_is_not_finite_is_apart():
     infos = [stored(2, 1, good=False), stored(3, 2, good=False), stored(3, 3)]
     dots = seen([100, 0, 100, 50, 100], [True, True, False, True, True], infos)
-    assert unpacked(dots, 5).tolist() == [255, 1, 0, 128, 255]
+    assert levels_of(dots, 5).tolist() == [255, 1, 0, 128, 255]
     assert dots["high"] == 100
     assert dots["counts"] == {"running": 4, "standing": 1}
     assert (dots["bad"], dots["troubles"]) == (1, [2])  # actor 3 has a good one since
@@ -54,10 +53,13 @@ def test_an_actor_that_sits_in_another_slot_now_is_found_by_its_name():
 
 
 def test_state_and_age_are_shown_in_its_place():
-    assert unpacked(seen([1, 1], [True, False], shown="state"), 2).tolist() == [255, 1]
+    assert levels_of(seen([1, 1], [True, False], shown="state"), 2).tolist() == [255, 1]
     dots = seen([1, 1], [True, False], shown="state", ended=True)
-    assert (unpacked(dots, 2).tolist(), dots["counts"]["ended"]) == ([1, 1], 2)
-    assert unpacked(seen([1, 1], [True, True], shown="age"), 2).tolist() == [1, 1]  # none is stored
+    assert (levels_of(dots, 2).tolist(), dots["counts"]["ended"]) == ([1, 1], 2)
+    assert levels_of(seen([1, 1], [True, True], shown="age"), 2).tolist() == [
+        1,
+        1,
+    ]  # none is stored
 
 
 def test_the_largest_values_are_read_once_each_until_the_time_is_up():
@@ -84,10 +86,10 @@ def test_the_largest_is_light_and_what_is_not_read_is_apart():
     infos = [stored(slot, slot + 1, good=slot != 3) for slot in range(4)]
     known = {0: 5.0, 1: 10.0, 3: float("nan")}
     dots = seen([1] * 5, [True] * 5, infos, shown="largest", largest=known)
-    assert unpacked(dots, 5).tolist() == [2, 255, 1, 0, 1]
+    assert levels_of(dots, 5).tolist() == [2, 255, 1, 0, 1]
     assert (dots["low"], dots["high"], dots["least"]) == (5.0, 10.0, 2)
     assert dots["more"] == {"read": "3 of 4"}
-    assert unpacked(seen([1, 1], [True] * 2, shown="largest"), 2).tolist() == [1, 1]
+    assert levels_of(seen([1, 1], [True] * 2, shown="largest"), 2).tolist() == [1, 1]
 
 
 def test_a_hundred_thousand_cost_a_byte_each_and_little_time():
@@ -99,4 +101,4 @@ def test_a_hundred_thousand_cost_a_byte_each_and_little_time():
     assert time.thread_time() - began < 0.5
     assert len(dots["packed"]) < 110_000
     assert dots["troubles"] == [42_017]
-    assert unpacked(dots, 100_000)[42_017] == 0
+    assert levels_of(dots, 100_000)[42_017] == 0

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import waiting
-from front_end import do, told, troubles
-from javascript import NODE
+from front_end import do, levels_of, told, troubles
+from javascript import needs_node, printed
 
 import ringnb as rn
 from ringnb import cluster
@@ -199,12 +196,7 @@ def test_of_many_members_a_map_is_shown_and_the_card_of_the_chosen_one(tmp_path,
         waiting.until(lambda: view.dots and view.dots["troubles"] == [3, 30])
         assert view.dots["bad"] == 2
         assert [card["name"] for card in view.cards] == ["m0"]
-        rows, columns = view.dots["rows"], view.dots["columns"]
-        change = np.frombuffer(zlib.decompress(view.dots["packed"]), np.uint8).reshape(
-            rows, columns
-        )
-        grid = np.cumsum(np.cumsum(change, axis=1, dtype=np.uint8), axis=0, dtype=np.uint8)[::-1]
-        level = grid.ravel()[:31]
+        level = levels_of(view.dots, 31)
         # The fastest, the failed ones, the others.
         assert [level[7], level[3], level[30], level[0]] == [255, 0, 0, 1]
         do(panel, "members.choose", slot=7)
@@ -338,14 +330,13 @@ def test_what_is_saved_with_the_notebook_does_not_wait_for_the_display(looked, m
         assert "0 of 3 at step 3" in panel._repr_mimebundle_()["text/plain"]
 
 
-@pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")
+@needs_node
 def test_a_page_expects_no_sign_of_life_from_an_ensemble_that_has_ended():
     script = f"""{COMMON.read_text(encoding="utf-8")}
 const heard = {{ rnBeat: 1, rnHeardAt: performance.now() - 60000 }};
 const board = (life) => ({{ ...heard, get: (name) => name === "beat" ? 1 : life }});
 const lives = {json.dumps(["running", panels_members._OVER])};
 console.log(JSON.stringify(lives.map((life) => silence(board(life)))));"""
-    done = subprocess.run([NODE, "-"], input=script, capture_output=True, text=True, check=True)
-    running, ended = json.loads(done.stdout)
+    running, ended = printed(script)
     assert running >= 60
     assert ended == 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from plotted import life, wave
 
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.messages.events import Event
 
 
@@ -57,7 +56,7 @@ def test_pyplot_is_left_alone(stored):
 def test_matplotlib_is_imported_when_plots_are_first_used():
     look = "print('matplotlib' in sys.modules)"
     code = f"import sys, ringnb; {look}; ringnb.plots; {look}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", code, check=True)
     assert done.stdout.split() == ["False", "True"]
 
 

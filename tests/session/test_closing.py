@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -14,6 +12,7 @@ from session_rig import FULL, SHAPE, Gate, memory, quiet
 from waiting import until
 
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.session import live
 from ringnb.session.crank import POSITIONS, Crank
 from ringnb.testing import MemoryStorage
@@ -193,13 +192,7 @@ session.run_steps(0, 7)
 
 
 def test_the_end_of_the_interpreter_leaves_it_too(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", EXIT, str(tmp_path / "s.zarr")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python("-c", EXIT, tmp_path / "s.zarr", timeout=120)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("ZeroDivisionError: division by zero")
     assert steps_of(rn.ZarrStorage(tmp_path / "s.zarr"), "life_0") == [7]

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import itertools
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from interrupter import Interrupter
 from session_rig import memory, quiet
 
 import ringnb as rn
+from ringnb._support.children import run_python
 
 CHILD = Path(__file__).with_name("interrupt_child.py")
 MODULES = (
@@ -148,13 +147,7 @@ def test_an_interrupt_at_any_point_leaves_what_is_true(service, call, stride):
     ],
 )
 def test_a_storm_of_ctrl_c_leaves_what_is_true(service, seconds):
-    done = subprocess.run(
-        [sys.executable, str(CHILD), str(seconds), "400", "7", service],
-        capture_output=True,
-        text=True,
-        timeout=seconds + 120,
-        check=False,
-    )
+    done = run_python(CHILD, str(seconds), "400", "7", service, timeout=seconds + 120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["interrupts"] > 5 * seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import zarr
+from session_rig import memory
 
 import ringnb as rn
 from ringnb.actors import CellActor, Ising2D, Life, Wave2D
@@ -12,7 +12,7 @@ from ringnb.actors import CellActor, Ising2D, Life, Wave2D
 
 @pytest.fixture
 def store():
-    return rn.ZarrStorage(zarr.storage.MemoryStore())
+    return memory()
 
 
 def test_what_is_read_is_the_state_s_own_and_what_is_written_is_stepped_on(store):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from session_rig import SHAPE, Gate, memory, quiet, reference
+from waiting import until
 
 import ringnb as rn
 from ringnb.errors import KernelStopped
@@ -63,8 +64,7 @@ def test_every_row_is_of_its_step(session):
 def test_an_actor_that_runs_freely_leaves_out_no_row(session):
     session.report(7, 0, total=total)
     session.resume(0)
-    while session.current_step(0) < 200:
-        time.sleep(0.001)
+    until(lambda: session.current_step(0) >= 200)
     session.pause(0)
     last = session.current_step(0)
     report = session.reported(0)
@@ -84,8 +84,7 @@ def test_a_slow_function_holds_the_actor_at_the_next_multiple(session):
 
     session.report(10, 0, slow=slow)
     session.resume(0)
-    while session.current_step(0) < 20:
-        time.sleep(0.001)
+    until(lambda: session.current_step(0) >= 20)
     time.sleep(0.02)  # it could take thousands of steps meanwhile
     assert (session.current_step(0), seen) == (20, [0, 10])
     going.set()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from session_rig import SHAPE, memory, quiet, reference, state_of
+from waiting import until
 
 import ringnb as rn
 from ringnb.testing import MemoryStorage
@@ -47,8 +46,7 @@ def test_restore_clears_the_budget_and_leaves_a_free_actor_free(session):
     session.set_pace(None)
     session.resume(0)
     assert session.restore(0, checkpoint) == 0
-    while session.current_step(0) < 3:
-        time.sleep(0.001)
+    until(lambda: session.current_step(0) >= 3)
 
 
 def test_restore_by_name_and_latest(session):
@@ -149,7 +147,7 @@ def test_parameters_that_are_changed_right_after_a_load_start_from_the_loaded_on
 
 
 def drawing(now, before, params, step, x):
-    before[0, x] = now[0, x] + np.random.random()  # noqa: NPY002
+    before[0, x] = now[0, x] + np.random.random()  # noqa: NPY002 - what users write
 
 
 def keeping(now, before, params, step, x):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -17,6 +15,7 @@ from session_rig import SHAPE, memory, quiet, reference, state_of
 from waiting import until
 
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.snapshots import SnapshotRequest
 from ringnb.testing import MemoryStorage
@@ -41,8 +40,7 @@ def test_pause_ends_a_blocked_run_steps_and_clears_the_budget(session):
     reached = []
     runner = threading.Thread(target=lambda: reached.append(session.run_steps(0, 2**40)))
     runner.start()
-    while session.current_step(0) == 0:
-        time.sleep(0.001)
+    until(lambda: session.current_step(0))
     session.pause(0)
     runner.join(60)
     step = session.current_step(0)
@@ -54,8 +52,7 @@ def test_pause_ends_a_blocked_run_steps_and_clears_the_budget(session):
 def test_resume_runs_freely_and_pause_stops_at_a_step_boundary(session):
     session.set_pace(2000)  # the NumPy reference has to keep up
     session.resume()
-    while min(session.current_step(0), session.current_step(1)) < 5:
-        time.sleep(0.001)
+    until(lambda: min(session.current_step(0), session.current_step(1)) >= 5)
     session.pause()
     steps = [session.current_step(slot) for slot in (0, 1)]
     for slot in (0, 1):
@@ -244,13 +241,7 @@ def test_a_script_that_never_closes_exits_cleanly(tmp_path):
         print(s.snapshot(0).name.startswith("checkpoint_0_step_"))
     """
     path = tmp_path / "s.zarr"
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python("-c", textwrap.dedent(code), path, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
     with contextlib.closing(rn.ZarrStorage(path)) as storage:
         assert storage.list()

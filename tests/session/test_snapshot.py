@@ -125,8 +125,7 @@ def test_an_answer_that_cannot_be_stored_holds_no_later_snapshot_up(session):
     slot, axes = 0, {name: {"dims": ("x",)} for name in session.actors[0].stored_fields}
     session.manager.register_actor(slot, "mixer_0", "mixer", fields=axes)
     session.manager.reconfigure(enabled=True)  # it has no checkpoint, so it is due at once
-    while session.failure is None:
-        time.sleep(0.001)
+    until(lambda: session.failure is not None)
     with pytest.raises(ValueError, match="dims"):
         session.pause()  # any call
     session.manager.reconfigure(enabled=False)

@@ -50,7 +50,7 @@ def prove(launch_s, enough_s):
         client.call(0, Command.PAUSE)
     for step in range(1, 11):
         client.call(1, Command.RUN_STEPS, (1,))
-        assert client.wait_until(lambda: kernel.counters(1).step >= step, enough_s)  # noqa: B023
+        assert client.wait_until(lambda at=step: kernel.counters(1).step >= at, enough_s)
         reply = client.call(1, Command.SNAPSHOT)
         view, facts = kernel.staged(0, reply.value, 1)
         assert view.min() == view.max() == facts.step == step

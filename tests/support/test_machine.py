@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ringnb._support import machine
@@ -10,7 +12,7 @@ from ringnb._support import machine
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Control groups by their paths, and the function that asks for the quota of a process in one."""
-    monkeypatch.setattr(machine, "_cores", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
 
     def quota(told, files):
         (tmp_path / "self").write_text(told)
@@ -59,6 +61,6 @@ def test_where_there_are_no_control_groups_there_is_no_quota(tmp_path):
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 64), (2.0, 2), (2.9, 2), (0.5, 1)])
 def test_a_quota_bounds_the_cores(monkeypatch, quota, cores):
-    monkeypatch.setattr(machine, "_cores", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
     monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
     assert machine.available_cores() == cores

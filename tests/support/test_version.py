@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import ringnb as rn
 from ringnb._support import version
+from ringnb._support.children import run_python
 from ringnb.testing.storages import make_snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -51,14 +50,7 @@ importlib.metadata.version = find
 from ringnb._support.version import VERSION
 print(VERSION)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(tree)},
-    )
+    done = run_python("-c", code, check=True, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)})
     return done.stdout.strip()
 
 

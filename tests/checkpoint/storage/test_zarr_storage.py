@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 import warnings
 
@@ -20,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from zarr.storage import MemoryStore
 
 import ringnb as rn
+from ringnb._support.children import run_python
 from ringnb.checkpoint.storage.directory import files
 from ringnb.testing.storages import StorageTests, changing_all_the_time, make_snapshot
 
@@ -111,12 +110,7 @@ def test_storage_rule_08_zarr_reads_it_without_ringnb(storage, path):
         group = zarr.open_group(sys.argv[1], mode="r")[sys.argv[2]]
         print(group["u"][:].tolist(), group["u"].attrs["units"], "ringnb" in sys.modules)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(path), NAME],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python("-c", textwrap.dedent(code), path, NAME, check=True)
     assert done.stdout.strip() == f"{snapshot.fields['u'].tolist()} Pa False"
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
-import pytest
-from javascript import NODE
+from javascript import needs_node, printed
 
 from ringnb.panels import core
 
@@ -37,14 +34,10 @@ const said = [], tell = () => { said.push(painted); painted = []; };
 """
 
 
-@pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")
+@needs_node
 def test_a_card_is_painted_once_and_again_only_for_a_newer_picture_or_other_colours():
     script = f"const LUTS = {{}};{PIXELS.read_text(encoding='utf-8')}{PAGE}"
-    done = subprocess.run(
-        [NODE, "-"], input=script, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    first, again, dark = json.loads(done.stdout)
+    first, again, dark = printed(script)
     shape = [2, 3]
     assert sorted(first) == [
         ["first", "c", *shape, "light two"],

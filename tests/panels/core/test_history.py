@@ -30,9 +30,8 @@ def test_the_history_of_a_panel_is_sent_while_it_is_open(session):
     until(lambda: told(panel, "is paused"))
     assert line.rows == []
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "everything"}, [])
-    until(lambda: [row["text"] for row in line.rows] == [
-        "Actor 0 is paused", "Nothing is stored yet: checkpoints are made only when asked for",
-    ])  # fmt: skip
+    first = "Nothing is stored yet: checkpoints are made only when asked for"
+    until(lambda: [row["text"] for row in line.rows] == ["Actor 0 is paused", first])
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": "problems"}, [])
     until(lambda: line.part == "problems" and line.rows == [])
     hand._handle_custom_msg({"do": "say.history", "panel": "actor", "part": ""}, [])

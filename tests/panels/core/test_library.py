@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import zlib
 
 import comm.base_comm
 import pytest
-from javascript import NODE
+from javascript import needs_node, run_node
 from waiting import until
 
 import ringnb as rn
@@ -36,8 +35,8 @@ def sent(monkeypatch):
     return messages
 
 
-def unpacked():
-    return json.loads(zlib.decompress(library().packed))
+def sent_script():
+    return json.loads(zlib.decompress(library().packed))["script"]
 
 
 def test_a_cockpit_opens_with_little_and_scripts_come_once(tmp_path, sent):
@@ -71,22 +70,19 @@ def test_every_view_has_a_script():
         return {kind, *(one for below in kind.__subclasses__() for one in kinds(below))}
 
     assert Panel  # all views are imported
-    script = unpacked()["script"]
+    script = sent_script()
     shown = {kind.shows.default_value for kind in kinds(View)} - {""}
     assert len(shown) > 15
     assert [name for name in shown if f"\nVIEWS.{name} = render;" not in script] == []
 
 
 def test_panels_are_headed_by_h2_and_their_parts_by_h3():
-    made = re.findall(r'make\("h(\d)"', unpacked()["script"])
+    made = re.findall(r'make\("h(\d)"', sent_script())
     assert set(made) == {"2", "3"}
 
 
-@pytest.mark.skipif(NODE is None, reason="there is no node, and no Playwright either")
+@needs_node
 def test_the_scripts_are_one_module_in_which_no_name_is_given_twice(tmp_path):
     module = tmp_path / "library.mjs"
-    module.write_text(unpacked()["script"], encoding="utf-8")
-    done = subprocess.run(
-        [NODE, "--check", module], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    module.write_text(sent_script(), encoding="utf-8")
+    run_node("--check", module)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-
 import matplotlib
 import numpy as np
 import pytest
+from front_end import unpacked
 
 from ringnb.panels.core import pixels
 from ringnb.plots.style import ValueRange, value_range
-
-
-def unpacked(packed, shape):
-    """What `static/pixels.js` does."""
-    rest = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
-    return rest.cumsum(1, dtype=np.uint8).cumsum(0, dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", [n for n in pixels.MAPS if n != "two"])

@@ -17,10 +17,17 @@ def commit(step, run, parent=None, **params):
     n = next(numbers_of_commits)
     return CheckpointInfo(
         f"c_0_step_{step}" if parent is None else f"c_0_step_{step}.{n}",
-        "c", "wave_0", "wave", 0, step, n,
-        id=f"id {n}", run=run, parent_id=None if parent is None else parent.id,
+        "c",
+        "wave_0",
+        "wave",
+        0,
+        step,
+        n,
+        id=f"id {n}",
+        run=run,
+        parent_id=None if parent is None else parent.id,
         params=tuple(params.items()),
-    )  # fmt: skip
+    )
 
 
 def sound(_):

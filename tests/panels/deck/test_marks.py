@@ -14,9 +14,18 @@ from ringnb.panels.deck.marks import LAYOUT, Flag, Kind, Mark, MarkLog, make_mar
 
 def commit(n, step, run="A", parent=None, **more):
     return CheckpointInfo(
-        f"c_0_step_{step}", "c", "wave_0", "wave", 0, step, n,
-        id=f"id {n}", run=run, parent_id=parent, **more,
-    )  # fmt: skip
+        f"c_0_step_{step}",
+        "c",
+        "wave_0",
+        "wave",
+        0,
+        step,
+        n,
+        id=f"id {n}",
+        run=run,
+        parent_id=parent,
+        **more,
+    )
 
 
 def marks_of(history, *, damaged=(), inputs=(), going=(), sound=lambda _: True, lineage=None):
@@ -35,11 +44,13 @@ def test_a_checkpoints_mark_says_what_is_known_of_it():
         Mark(Kind.CHECKPOINT, 1, 30, Flag.DAMAGED, c.name),
         Mark(Kind.CHECKPOINT, 1, 40, Flag.NOT_GOOD, d.name),
         Mark(
-            Kind.NOT_GOOD, 1, 40,
+            Kind.NOT_GOOD,
+            1,
+            40,
             about=f"{d.name} is the first of run 1 whose state is not good. It went bad between step 30 "
             "and 40; more is not known without replay",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_step_at_which_a_run_went_bad_is_as_exact_as_its_checkpoints():
@@ -79,14 +90,16 @@ def test_parameters_that_differ_from_the_checkpoint_before_are_a_mark():
 
 def test_an_input_stands_on_the_run_that_the_next_commit_shows_or_on_the_live_one():
     inputs = Inputs()
-    inputs.feed([
-        Event("disturbed", 0, step=5, detail="cell 1 by 2"),
-        Event("committed", 0, 1, 10, "c_0_step_10"),
-        Event("disturbed", 0, step=30),  # of a stretch that was left without a commit
-        Event("restored", 0, step=10, name="c_0_step_10"),
-        Event("disturbed", 0, step=12),
-        Event("disturbed", 1, step=12),  # another actor
-    ])  # fmt: skip
+    inputs.feed(
+        [
+            Event("disturbed", 0, step=5, detail="cell 1 by 2"),
+            Event("committed", 0, 1, 10, "c_0_step_10"),
+            Event("disturbed", 0, step=30),  # of a stretch that was left without a commit
+            Event("restored", 0, step=10, name="c_0_step_10"),
+            Event("disturbed", 0, step=12),
+            Event("disturbed", 1, step=12),  # another actor
+        ]
+    )
     history = [commit(1, 10), commit(2, 20)]
     given = inputs.of(0, {e.name: e.run for e in history})
     assert [(one.step, run) for one, run in given] == [(5, "A"), (30, "A"), (12, None)]

@@ -17,16 +17,6 @@ from ringnb.panels.core.limits import PROFILES, Profile
 from ringnb.panels.stage.compare import stage_of
 
 
-@pytest.fixture
-def names(session):
-    """Three checkpoints of actor 0."""
-    made = []
-    for _ in range(3):
-        session.run_steps(0, 20)
-        made.append(session.snapshot(0).name)
-    return made
-
-
 def shows(panel, name):
     return panel.picture.info.get("name") == name and not panel.picture.info.get("problem")
 

@@ -26,16 +26,6 @@ def shows(panel, name, field):
     return (info.get("name"), info.get("field"), info.get("problem")) == (name, field, None)
 
 
-@pytest.fixture
-def names(session):
-    """Two checkpoints of actor 0."""
-    made = []
-    for _ in range(2):
-        session.run_steps(0, 20)
-        made.append(session.snapshot(0).name)
-    return made
-
-
 def test_what_it_draws_is_the_picture(session, names):
     panel = session.panel("field", draw=half_red)
     until(lambda: shows(panel, names[-1], "half_red()"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 import pytest
 import zarr
+from front_end import unpacked
 
 import ringnb as rn
 from ringnb.panels.stage.pictures import Slice, View, draw, draw_against
@@ -30,10 +29,8 @@ def stored():
 
 
 def pixels_of(drawn, packed=None):
-    """What the page unpacks."""
     shape = drawn.info["rows"], drawn.info["columns"]
-    rest = np.frombuffer(zlib.decompress(drawn.pixels if packed is None else packed), np.uint8)
-    return rest.reshape(shape).cumsum(1, dtype=np.uint8).cumsum(0, dtype=np.uint8)
+    return unpacked(drawn.pixels if packed is None else packed, shape)
 
 
 def waves(shape=(30, 40)):
