@@ -6,9 +6,9 @@ reference, are those of `ringnb.testing.mixer`, to be had from here as well.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,9 @@ from ringnb.kernel.base import AbstractKernel, Gate, QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.regions import region_words
 from ringnb.messages.commands import Command, Reply
-from ringnb.testing.mixer import Mixer, advance, captured, restored
+from ringnb.testing.mixer import Mixer, advance, captured, restored, running
 
-__all__ = ["KernelTests", "Mixer", "advance", "captured", "restored"]
+__all__ = ["KernelTests", "Mixer", "advance", "captured", "restored", "running"]
 
 
 class KernelTests:
@@ -45,8 +45,7 @@ class KernelTests:
         """
         raise NotImplementedError
 
-    @contextlib.contextmanager
-    def running(self, n: int = 1, **options: Any) -> Iterator[KernelClient]:
+    def running(self, n: int = 1, **options: Any) -> AbstractContextManager[KernelClient]:
         """Yield a client of a launched kernel that hosts mixers.
 
         Parameters
@@ -56,12 +55,7 @@ class KernelTests:
         **options : object
             Passed to `make`.
         """
-        kernel = self.make([Mixer(self.shape)] * n, **options)
-        kernel.launch()
-        try:
-            yield KernelClient(kernel)
-        finally:
-            kernel.stop()
+        return running(self.make([Mixer(self.shape)] * n, **options))
 
     def run(self, client: KernelClient, slot: int, steps: int) -> None:
         """Run a budget to its end.
@@ -111,13 +105,9 @@ class KernelTests:
     def test_it_begins_at_the_step_of_the_start_state(self) -> None:
         kernel = self.make([Mixer(self.shape, start_step=500)])
         assert kernel.counters(0).step == 500
-        kernel.launch()
-        try:
-            client = KernelClient(kernel)
+        with running(kernel) as client:
             self.run(client, 0, 7)
             state, reply = captured(client, 0)
-        finally:
-            kernel.stop()
         assert reply.step == 507
         np.testing.assert_array_equal(state, advance(Mixer(self.shape).start(0), 500, 7))
 
@@ -274,9 +264,7 @@ class KernelTests:
             )
         ]
         kernel = self.make([Mixer((5 + depth, nx))] * 2, links=links, lanes=1)
-        kernel.launch()
-        try:
-            client = KernelClient(kernel)
+        with running(kernel) as client:
             for slot in range(2):
                 rows = np.arange(5 * slot - depth, 5 * slot + 5) % 10
                 restored(client, slot, whole[:, rows], 0, 7)
@@ -298,8 +286,6 @@ class KernelTests:
             assert not np.array_equal(after, advance(whole, 0, step + depth + 1))
             with pytest.raises(CommandRefused, match="out of range"):
                 client.call(1, Command.SET_LINK, (4, 0))
-        finally:
-            kernel.stop()
 
     def test_a_third_snapshot_while_two_are_held_is_refused_with_a_reason(self) -> None:
         with self.running() as client:
@@ -368,7 +354,7 @@ class KernelTests:
             # Nobody takes replies: 4 fill the K2H ring, after which commands fill the H2K ring.
             deadline = time.monotonic() + 10
             while sent < 8 and time.monotonic() < deadline:
-                with contextlib.suppress(QueueFull):
+                with suppress(QueueFull):
                     kernel.push_nowait(0, Command.HEARTBEAT, 1000 + sent, 0)
                     sent += 1
             assert sent == 8

@@ -1,21 +1,24 @@
 """A small exact actor with an independent reference, so that equality means equality of bits.
 
-Kernels are tested with it: `Mixer` is stepped by the kernel, `advance` says in NumPy what must come out,
-`captured` takes it out and `restored` puts it back. This module needs no pytest.
+Kernels are tested with it: `running` launches one, which steps a `Mixer`; `advance` says in NumPy what
+must come out, `captured` takes it out and `restored` puts it back. This module needs no pytest.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ringnb.actors.base import Actor, FieldSpec
+from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command, Reply
 
-__all__ = ["Mixer", "advance", "captured", "restored"]
+__all__ = ["Mixer", "advance", "captured", "restored", "running"]
 
 
 class Mixer(Actor):
@@ -73,6 +76,22 @@ def advance(state: npt.NDArray[Any], first: int, steps: int, add: int = 7) -> np
         following = (3 * north + 5 * east + now - before + add + step) & 0xFFFFFF
         now, before = following, now
     return np.stack([now, before]).astype(np.int32)
+
+
+@contextlib.contextmanager
+def running(kernel: AbstractKernel) -> Iterator[KernelClient]:
+    """Launch a kernel, yield a client of it, and stop it.
+
+    Parameters
+    ----------
+    kernel : AbstractKernel
+        One that is not launched yet.
+    """
+    kernel.launch()
+    try:
+        yield KernelClient(kernel)
+    finally:
+        kernel.stop()
 
 
 def captured(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import numpy as np
@@ -11,20 +10,9 @@ import pytest
 import ringnb as rn
 from ringnb.actors.ising import four_words, highest_word
 from ringnb.actors.random import philox
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import captured
-
-
-@contextlib.contextmanager
-def hosted(actor, **options):
-    kernel = CpuKernel([actor], **options)
-    kernel.launch()
-    try:
-        yield KernelClient(kernel)
-    finally:
-        kernel.stop()
+from ringnb.testing.kernels import captured, running
 
 
 def step(client, steps):
@@ -34,7 +22,7 @@ def step(client, steps):
 
 def after(actor, steps, **options):
     """State of an actor after some steps, ``(levels * fields, *grid)``."""
-    with hosted(actor, **options) as client:
+    with running(CpuKernel([actor], **options)) as client:
         step(client, steps)
         return captured(client, 0)[0]
 
@@ -87,7 +75,7 @@ def test_damping_decays_as_its_equation_says():
     steps = round(15 * per_period)  # whole periods: within one, friction acts unevenly
     axis = np.sin(math.pi * np.arange(1, n + 1) / (n + 1))
     mode = np.outer(axis, axis)
-    with hosted(rn.actors.Wave2D((n, n), damping=per_step, start=mode)) as client:
+    with running(CpuKernel([rn.actors.Wave2D((n, n), damping=per_step, start=mode)])) as client:
         energies = []
         for _ in range(2):
             step(client, steps)
@@ -98,7 +86,7 @@ def test_damping_decays_as_its_equation_says():
 
 
 def test_an_injected_pulse_stays_symmetric():
-    with hosted(rn.actors.Wave2D((33, 33), start=np.zeros((33, 33)))) as client:
+    with running(CpuKernel([rn.actors.Wave2D((33, 33), start=np.zeros((33, 33)))])) as client:
         bits = int(np.float64(1.0).view(np.int64))
         client.call(0, Command.INJECT, (0, 16, 16, bits))
         step(client, 30)
@@ -176,7 +164,7 @@ def test_a_glider_glides_across_the_edge_of_the_torus():
 def test_the_r_pentomino_settles_at_generation_1103_with_116_cells():
     shape = (700, 700)  # its six gliders do not come round in 1103 generations
     actor, _ = life(shape, [(0, 1), (0, 2), (1, 0), (1, 1), (2, 1)], at=(350, 350))
-    with hosted(actor) as client:
+    with running(CpuKernel([actor])) as client:
         populations = {}
         for generation in (1102, 1103, 1104, 1120, 1121):
             step(client, generation - client.kernel.counters(0).step)
@@ -212,7 +200,7 @@ def yang_magnetisation(temperature):
 def test_ising_energy_and_magnetisation_are_those_of_the_exact_solution(temperature, hot):
     shape, blocks, per_block = (96, 96), 24, 60
     actor = rn.actors.Ising2D(shape, temperature, seed=7, hot=hot)
-    with hosted(actor) as client:
+    with running(CpuKernel([actor])) as client:
         step(client, 1000)
         means = []
         for _ in range(blocks):

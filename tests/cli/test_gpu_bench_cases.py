@@ -15,9 +15,8 @@ from ringnb.cli.bench import gpu
 from ringnb.cli.bench.gpu import bandwidth, snapshots, stepping
 from ringnb.cli.bench.gpu.budget import Budget
 from ringnb.cli.bench.measuring import Scale
-from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import captured
+from ringnb.testing.kernels import captured, running
 
 pytest.importorskip("numba_cuda")
 
@@ -55,14 +54,10 @@ def test_the_baselines_make_the_steps_that_the_kernel_makes(card, shape):
     launched(4)
     replayed(6)  # three replays of two
     kernel = card.kernel([wave])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         client.call(0, Command.RUN_STEPS, (2 + 4 + 6,))  # two to warm up
         assert client.wait_until(lambda: kernel.counters(0).step == 12, 60)
         levels, _ = captured(client, 0)
-    finally:
-        kernel.stop()
     half = len(state) // 2
     for i in range(2):
         theirs = state[i * half :].view(np.float32)[: levels[i].size]
@@ -148,14 +143,11 @@ def test_targets_of_the_sizes_are_the_promised_ones():
 
 def test_a_torn_snapshot_ends_the_measurement(card, monkeypatch):
     kernel = card.kernel([snapshots.counter((4, 4))])
-    kernel.launch()
-    try:
+    with running(kernel) as client:
         kernel.restore_buffer(0)[...] = 5
-        KernelClient(kernel).call(0, Command.RESTORE, (4,))
+        client.call(0, Command.RESTORE, (4,))
         with pytest.raises(AssertionError):
             snapshots._one(kernel, 2000)
-    finally:
-        kernel.stop()
 
 
 @pytest.mark.slow

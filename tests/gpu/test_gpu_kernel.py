@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 from waiting import until
 
 import ringnb as rn
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 from ringnb.testing import MemoryStorage
 from ringnb.testing import device_proofs as proofs
-from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
 
 
 class TestCudaKernel(KernelTests):
@@ -22,24 +19,18 @@ class TestCudaKernel(KernelTests):
         return CudaKernel(actors, reserve=0, **options)
 
 
-@contextlib.contextmanager
-def running(actors, **options):
-    kernel = CudaKernel(actors, **options)
-    kernel.launch()
-    try:
-        yield KernelClient(kernel)
-    finally:
-        kernel.stop()
+def on_gpu(actors, **options):
+    return running(CudaKernel(actors, **options))
 
 
 def test_ten_thousand_snapshots_under_load():
-    with running([proofs.counter((512, 512))] * 3, lanes=2) as client:
+    with on_gpu([proofs.counter((512, 512))] * 3, lanes=2) as client:
         assert proofs.load(client, 10_000).snapshots == 10_000
 
 
 def test_sixty_seconds_of_everything():
     shapes = [(64, 64), (200, 333), (1024, 1024), (3, 7)]
-    with running([proofs.counter(shape) for shape in shapes], lanes=2) as client:
+    with on_gpu([proofs.counter(shape) for shape in shapes], lanes=2) as client:
         done = proofs.soak(client, 60.0)
         assert done.commands > 10_000
         assert done.snapshots > 1_000
@@ -48,7 +39,7 @@ def test_sixty_seconds_of_everything():
 def test_a_wide_group_is_as_good_as_a_narrow_one():
     shape = (257, 391)
     for width in (1, None):  # one block, and all that fit
-        with running([Mixer(shape)], width=width) as client:
+        with on_gpu([Mixer(shape)], width=width) as client:
             client.call(0, Command.RUN_STEPS, (500,))
             assert client.wait_until(lambda: client.kernel.counters(0).step >= 500, 300)
             state, _ = captured(client, 0)
@@ -56,7 +47,7 @@ def test_a_wide_group_is_as_good_as_a_narrow_one():
 
 
 def test_the_clock_runs_at_the_host_s_rate_and_never_back():
-    with running([Mixer((16, 16))]) as client:
+    with on_gpu([Mixer((16, 16))]) as client:
         seen = proofs.timer(client, 2.0)
     assert abs(seen.rate - 1) < 0.01
     assert 0 < seen.resolution_ns <= 2_000
@@ -85,7 +76,7 @@ def test_other_streams_copy_and_launch_beside_a_live_kernel():
     done = core.create_event()
     cuda.synchronize()
     # Few blocks, so that multiprocessors are left for the other launch.
-    with running([Mixer((512, 512))], width=8) as client:
+    with on_gpu([Mixer((512, 512))], width=8) as client:
         client.call(0, Command.RESUME)
         for turn in range(100):
             source[0] = turn

@@ -24,7 +24,7 @@ from ringnb.kernel.cpu.leader import run_leader
 from ringnb.kernel.cpu.team import run_member
 from ringnb.kernel.ring import store_word
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, restored
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, restored, running
 
 
 class TestCpuKernel(KernelTests):
@@ -32,8 +32,12 @@ class TestCpuKernel(KernelTests):
         return CpuKernel(actors, **options)
 
 
-def launched(n=1, shape=(16, 16), **options):
-    kernel = CpuKernel([Mixer(shape)] * n, **options)
+def kernel_of(shape=(16, 16), **options):
+    return CpuKernel([Mixer(shape)], **options)
+
+
+def launched(**options):
+    kernel = kernel_of(**options)
     kernel.launch()
     return kernel
 
@@ -44,9 +48,8 @@ def wait_asleep(kernel):
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_an_idle_kernel_sleeps_and_wakes(width):
-    kernel = launched(width=width)
-    try:
-        client = KernelClient(kernel)
+    kernel = kernel_of(width=width)
+    with running(kernel) as client:
         client.call(0, Command.RUN_STEPS, (10,))
         wait_asleep(kernel)
         begin = time.process_time()
@@ -60,27 +63,22 @@ def test_an_idle_kernel_sleeps_and_wakes(width):
         np.testing.assert_array_equal(
             captured(client, 0)[0], advance(Mixer((16, 16)).start(0), 0, 40)
         )
-    finally:
-        kernel.stop()
 
 
 def test_wait_is_ended_by_wake_and_by_a_reply():
-    kernel = launched()
-    try:
+    kernel = kernel_of()
+    with running(kernel):
         wait_asleep(kernel)
         kernel.wake()
         assert kernel.wait(5.0) is False  # woken, nothing there
         kernel.push_nowait(0, Command.HEARTBEAT, 1, 0)
         assert kernel.wait(5.0) is True
-    finally:
-        kernel.stop()
 
 
 def test_a_burst_of_commands_is_carried_out_between_two_slices():
     """Else each few of them wait for a slice, and on a busy machine for this thread to come again."""
-    kernel = launched()
-    try:
-        client = KernelClient(kernel)
+    kernel = kernel_of()
+    with running(kernel) as client:
         client.call(0, Command.RESUME)
         kernel.set_gate(0, Gate.COMMANDS)
         waiting = [client.submit(0, Command.RESUME) for _ in range(layout.RING_CAPACITY)]
@@ -88,14 +86,11 @@ def test_a_burst_of_commands_is_carried_out_between_two_slices():
         assert client.wait_until(lambda: kernel.counters(0).step > before, 60)  # it steps meanwhile
         kernel.set_gate(0, Gate.OPEN)
         assert len({client.wait_reply(pending).step for pending in waiting}) == 1
-    finally:
-        kernel.stop()
 
 
 def test_checksum_notices_any_flipped_bit_and_a_swap_of_blocks():
-    kernel = launched(shape=(200, 200))
-    try:
-        client = KernelClient(kernel)
+    kernel = kernel_of(shape=(200, 200))
+    with running(kernel) as client:
         reply = client.call(0, Command.SNAPSHOT)
         _, facts = kernel.staged(0, reply.value, 0)
         block = kernel._memory[0].staging[reply.value]
@@ -108,8 +103,6 @@ def test_checksum_notices_any_flipped_bit_and_a_swap_of_blocks():
         first, second = block[:65536].copy(), block[65536 : 2 * 65536].copy()
         block[:65536], block[65536 : 2 * 65536] = second, first
         assert kernel.staged_checksum(0, reply.value, 0) != facts.checksum
-    finally:
-        kernel.stop()
 
 
 @pytest.mark.parametrize(
@@ -173,9 +166,7 @@ def test_the_result_does_not_depend_on_how_many_threads_are_chosen(monkeypatch):
     monkeypatch.setattr("ringnb.kernel.cpu.kernel._kernel_threads", lambda: 3)
     shape = (150, 160)  # worth more than one thread
     kernel = CpuKernel([Mixer(shape)])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         # Some slices are a trial of more threads, and some of fewer, whatever this machine does.
         step = client.call(0, Command.RUN_STEPS, (500,)).value
         assert client.wait_until(lambda: kernel.counters(0).step == step, 60)
@@ -183,8 +174,6 @@ def test_the_result_does_not_depend_on_how_many_threads_are_chosen(monkeypatch):
         np.testing.assert_array_equal(
             captured(client, 0)[0], advance(Mixer(shape).start(0), 0, step)
         )
-    finally:
-        kernel.stop()
     assert tried > 0
 
 
@@ -261,9 +250,8 @@ def test_an_abandoned_kernel_stops_its_threads():
 
 
 def test_an_interrupt_between_reply_and_removal_loses_nothing(monkeypatch):
-    kernel = launched()
-    try:
-        client = KernelClient(kernel)
+    kernel = kernel_of()
+    with running(kernel) as client:
         advance_ring = kernel.advance
 
         def interrupted(lane):
@@ -277,8 +265,6 @@ def test_an_interrupt_between_reply_and_removal_loses_nothing(monkeypatch):
         assert client.wait_reply(pending).value == 3
         assert client.call(0, Command.HEARTBEAT).ok
         assert client.outstanding == 0
-    finally:
-        kernel.stop()
 
 
 def script(body, **options):
@@ -344,16 +330,12 @@ def test_a_forked_child_is_told_and_the_parent_goes_on():
 
 
 def test_a_subprocess_beside_a_live_kernel_is_safe():
-    kernel = launched()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel_of()) as client:
         client.call(0, Command.RESUME)
         done = run_python("-c", "print(6 * 7)", check=True)
         assert done.stdout == "42\n"
         with pytest.raises(CommandRefused):
             client.call(0, 77)  # alive and answering
-    finally:
-        kernel.stop()
 
 
 @pytest.mark.parametrize(
@@ -362,9 +344,7 @@ def test_a_subprocess_beside_a_live_kernel_is_safe():
 def test_restores_on_one_lane_never_touch_a_neighbour(shapes):
     """The lane's largest actors exchange blocks with the restore buffer, the others copy."""
     kernel = CpuKernel([Mixer(shape) for shape in shapes], lanes=1)
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         rng = np.random.default_rng(5)
         expected = [Mixer(shape).start(slot) for slot, shape in enumerate(shapes)]
         steps = [0] * len(shapes)
@@ -381,53 +361,40 @@ def test_restores_on_one_lane_never_touch_a_neighbour(shapes):
                 steps[slot] = target
             for other in range(len(shapes)):
                 np.testing.assert_array_equal(captured(client, other)[0], expected[other])
-    finally:
-        kernel.stop()
 
 
 def test_a_restore_of_the_largest_actor_moves_no_bytes():
-    kernel = launched(shape=(64, 64))
-    try:
-        client = KernelClient(kernel)
+    kernel = kernel_of(shape=(64, 64))
+    with running(kernel) as client:
         first = kernel.restore_buffer(0)
         restored(client, 0, np.full_like(first, 5), 0)
         second = kernel.restore_buffer(0)
         assert not np.shares_memory(first, second)
         assert (first == 5).all()  # it is the live state now
-    finally:
-        kernel.stop()
 
 
 def test_the_pump_does_not_sleep_on_a_reply_that_it_has_just_taken(monkeypatch):
-    kernel = launched()
-    try:
-        client = KernelClient(kernel)
+    kernel = kernel_of()
+    with running(kernel) as client:
         pending = client.submit(0, Command.HEARTBEAT)
         until(kernel._replies)
         monkeypatch.setattr(kernel, "wait", lambda *_: pytest.fail("slept"))
         client.pump(10.0)
         assert pending.reply is not None
-    finally:
-        kernel.stop()
 
 
 def test_a_call_makes_room_where_both_rings_are_full():
     kernel = CpuKernel([Mixer((8, 8))], capacity=2)
-    kernel.launch()
-    try:
+    with running(kernel):
         with pytest.raises(QueueFull):
             for command_id in itertools.count(1_000_000):
                 kernel.push_nowait(0, Command.HEARTBEAT, command_id, 0)
                 time.sleep(0.02)  # the lane reads two, and answers them
         assert KernelClient(kernel).call(0, Command.HEARTBEAT, timeout_s=5).ok
-    finally:
-        kernel.stop()
 
 
 def test_who_finds_the_pump_taken_does_not_sleep_when_it_was_given_up_since(monkeypatch):
-    kernel = launched()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel_of()) as client:
 
         class GivenUp:
             def acquire(self, blocking=True):
@@ -439,19 +406,13 @@ def test_who_finds_the_pump_taken_does_not_sleep_when_it_was_given_up_since(monk
         client._pump = GivenUp()
         monkeypatch.setattr(client._arrived, "wait", lambda *_: pytest.fail("slept"))
         client.pump(10.0)
-    finally:
-        kernel.stop()
 
 
 def test_who_waits_for_the_pump_sees_what_it_brought(monkeypatch):
-    kernel = launched()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel_of()) as client:
         with client._pump:
             monkeypatch.setattr(client._arrived, "wait", lambda *_: pytest.fail("slept"))
             client.pump(10.0, until=lambda: True)
-    finally:
-        kernel.stop()
 
 
 def test_stopping_a_stopped_kernel_touches_nothing(monkeypatch):

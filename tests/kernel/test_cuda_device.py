@@ -27,7 +27,7 @@ from ringnb.kernel.cuda.availability import load
 from ringnb.kernel.cuda.clock import DeviceClock
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import Mixer, advance, captured, restored
+from ringnb.testing.kernels import Mixer, advance, captured, restored, running
 
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.core")
@@ -237,9 +237,7 @@ def card(monkeypatch):
 def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
     kernel = on_card([Mixer(SHAPE)], launch_s=0.02)
     assert kernel.name == "cuda"
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         start = Mixer(SHAPE).start(0)
         client.call(0, Command.RUN_STEPS, (20,))
         assert client.wait_until(lambda: kernel.counters(0).step == 20, 60)
@@ -252,8 +250,6 @@ def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
         client.call(0, Command.RESUME)
         assert card.cleanup_held
         assert client.wait_until(lambda: kernel.launches > 3, 60)
-    finally:
-        kernel.stop()
     assert not card.alive
     assert not card.cleanup_held
     assert card.log.count("launch") == kernel.launches
@@ -262,9 +258,7 @@ def test_a_run_breaks_none_of_the_rules_and_its_states_are_right(card):
 
 def test_stamps_come_on_the_hosts_clock_and_never_too_late(card):
     kernel = on_card([Mixer(SHAPE)])
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         for _ in range(5):
             called_ns = time.monotonic_ns()
             reply = client.call(0, Command.SNAPSHOT)
@@ -274,8 +268,6 @@ def test_stamps_come_on_the_hosts_clock_and_never_too_late(card):
             assert facts.begin_ns <= facts.end_ns <= received_ns
             assert facts.begin_ns > called_ns - 10**9
             kernel.release_staging(0, reply.value)
-    finally:
-        kernel.stop()
     assert card.broken == []
 
 

@@ -7,10 +7,9 @@ import pytest
 
 import ringnb as rn
 from ringnb.errors import BackendUnavailable
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import KernelTests, Mixer, advance, captured
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
 from ringnb.testing.tolerance import TOLERANCE
 
 pytest.importorskip("numba_cuda")
@@ -100,9 +99,7 @@ def test_a_session_passes_the_grid_on_and_remakes_it():
 def test_a_kernel_that_is_not_launched_stands_and_goes_on_where_it_was():
     """As in a process that is stopped for a while: nothing is lost, nothing is done twice."""
     kernel = CudaKernel([Mixer((5, 7))], simulate=True, launch_s=0.01)
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         client.call(0, Command.RUN_STEPS, (5,))
         assert client.wait_until(lambda: kernel.counters(0).step == 5, 60)
         for round_ in range(1, 4):
@@ -121,8 +118,6 @@ def test_a_kernel_that_is_not_launched_stands_and_goes_on_where_it_was():
         state, reply = captured(client, 0)
         assert reply.step == 14
         np.testing.assert_array_equal(state, advance(Mixer((5, 7)).start(0), 0, 14))
-    finally:
-        kernel.stop()
 
 
 @pytest.mark.parametrize("launch_s", [0.001, 61.0, float("nan")])
@@ -133,12 +128,9 @@ def test_a_launch_lasts_for_milliseconds_to_a_minute(launch_s):
 
 def test_a_second_kernel_is_refused_while_one_runs():
     kernel = CudaKernel([Mixer((5, 7))], simulate=True)
-    kernel.launch()
-    try:
+    with running(kernel):
         with pytest.raises(BackendUnavailable, match="Close the other session"):
             CudaKernel([Mixer((5, 7))], simulate=True)
-    finally:
-        kernel.stop()
 
 
 def test_the_gpu_is_refused_in_a_process_with_the_simulator():

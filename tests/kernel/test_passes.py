@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from ringnb.actors import CellActor, Ising2D, Life, Wave2D, Wave3D
 from ringnb.actors.torus import wrap
 from ringnb.kernel import layout
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cpu.passes import pass_of, slice_of, steps_of_pass
 from ringnb.messages.commands import Command
-from ringnb.testing.mixer import Mixer, captured
+from ringnb.testing.mixer import Mixer, captured, running
 
 MS = 1_000_000
 
@@ -57,9 +56,7 @@ def run(actor, counts, width, depth, tile):
     row = kernel._memory[0].table[0]
     assert row[layout.C_DEPTH] > 1 or actor.shape[0] < 3
     row[layout.C_DEPTH], row[layout.C_TILE] = depth, tile
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         for number, count in enumerate(counts):
             goal = client.call(0, Command.RUN_STEPS, (count,)).value
             assert client.wait_until(lambda g=goal: kernel.counters(0).step == g, 60)
@@ -67,8 +64,6 @@ def run(actor, counts, width, depth, tile):
             bits = int(np.float64(1 + number).view(np.int64))
             client.call(0, Command.INJECT, (*place, bits))
         state, reply = captured(client, 0)
-    finally:
-        kernel.stop()
     assert reply.step == sum(counts)
     return state
 
@@ -172,13 +167,9 @@ def long(now, next, params, step, y, x):
 def test_a_heartbeat_is_answered_while_a_step_is_computed():
     kernel = CpuKernel([CellActor(long, (300, 8), dtype="int64")], width=2)
     kernel._memory[0].table[0, layout.C_TILE] = 1
-    kernel.launch()
-    try:
-        client = KernelClient(kernel)
+    with running(kernel) as client:
         client.call(0, Command.RUN_STEPS, (1,))
         beats = [client.call(0, Command.HEARTBEAT) for _ in range(3)]
         assert kernel.counters(0).step == 0
         assert [(beat.ok, beat.step, beat.epoch) for beat in beats] == [(True, 0, 0)] * 3
         assert client.call(0, Command.PAUSE).step == 1  # what touches the actor waits for its step
-    finally:
-        kernel.stop()

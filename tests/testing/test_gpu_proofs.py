@@ -11,11 +11,11 @@ import pytest
 from gpu import ending, test_gpu_restore
 
 from ringnb._support.children import run_python
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.testing import ManualClock
 from ringnb.testing import device_proofs as proofs
+from ringnb.testing.mixer import running
 from ringnb.testing.tolerance import TOLERANCE
 
 pytest.importorskip("numba_cuda")
@@ -29,9 +29,8 @@ def client(request):
         kernel = CpuKernel(actors, lanes=2)
     else:
         kernel = CudaKernel(actors, lanes=2, simulate=True)
-    kernel.launch()
-    yield KernelClient(kernel)
-    kernel.stop()
+    with running(kernel) as client:
+        yield client
 
 
 def test_load_checks_every_snapshot(client):

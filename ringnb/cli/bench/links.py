@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from ringnb import actors
 from ringnb.actors.link import Link
 from ringnb.actors.region import Region
-from ringnb.cli.bench.measuring import Row, Scale, interleaved, ratio_row, running
+from ringnb.cli.bench.measuring import Row, Scale, interleaved, ratio_row
 from ringnb.cli.bench.teams import free_rate
 from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.testing.mixer import running
 
 __all__ = ["links"]
 

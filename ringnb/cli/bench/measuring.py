@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import statistics
 import time
@@ -35,7 +34,6 @@ __all__ = [
     "ratios",
     "round_trip",
     "run_steps",
-    "running",
     "stepping_rate",
     "time_each_us",
     "time_s",
@@ -186,16 +184,6 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     """Return a percentile, the nearest sample at or above it."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-
-@contextlib.contextmanager
-def running(kernel: AbstractKernel) -> Iterator[KernelClient]:
-    """Launch a kernel, yield a client of it, and stop it."""
-    kernel.launch()
-    try:
-        yield KernelClient(kernel)
-    finally:
-        kernel.stop()
 
 
 def run_steps(client: KernelClient, steps: int) -> None:

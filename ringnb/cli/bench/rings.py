@@ -18,13 +18,13 @@ from ringnb.cli.bench.measuring import (
     percentile,
     ratio_row,
     round_trip,
-    running,
     time_each_us,
 )
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
 from ringnb.testing import MemoryStorage
+from ringnb.testing.mixer import running
 
 __all__ = ["busy_answers", "idle_answers", "idling", "session_calls"]
 

@@ -18,7 +18,6 @@ from ringnb.cli.bench.measuring import (
     percentile,
     ratio_row,
     round_trip,
-    running,
     time_each_us,
     time_s,
 )
@@ -26,6 +25,7 @@ from ringnb.kernel import layout, ring
 from ringnb.kernel.atomics import cpu_pause, load_acquire, now_ns, store_release
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
+from ringnb.testing.mixer import running
 
 __all__ = ["parts"]
 

@@ -23,7 +23,6 @@ from ringnb.cli.bench.measuring import (
     padded_params,
     percentile,
     ratio_row,
-    running,
     stepping_rate,
     time_s,
 )
@@ -36,6 +35,7 @@ from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.session.recorder import Recorder
 from ringnb.session.session import Session
+from ringnb.testing.mixer import running
 
 __all__ = [
     "checkpointed_rates",

@@ -17,13 +17,13 @@ from ringnb.cli.bench.measuring import (
     padded_params,
     ratio_row,
     run_steps,
-    running,
     time_s,
 )
 from ringnb.kernel.atomics import call_step, flush_subnormals
 from ringnb.kernel.cpu.compile import compile_actor
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
+from ringnb.testing.mixer import running
 
 __all__ = ["against_memory", "against_plain_loops", "copying", "levels_of", "models"]
 

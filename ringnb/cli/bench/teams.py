@@ -12,11 +12,12 @@ import numpy as np
 from ringnb import actors
 from ringnb._support.machine import available_cores
 from ringnb.actors.base import Actor
-from ringnb.cli.bench.measuring import Row, Scale, interleaved, ratio_row, running
+from ringnb.cli.bench.measuring import Row, Scale, interleaved, ratio_row
 from ringnb.cli.bench.stepping import copying
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
+from ringnb.testing.mixer import running
 
 __all__ = ["free_rate", "passes", "teams"]
 

@@ -12,13 +12,13 @@ from ringnb.cli.bench.measuring import (
     Scale,
     median_and_p99,
     round_trip,
-    running,
     time_each_us,
 )
 from ringnb.kernel.base import AbstractKernel
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
 from ringnb.testing.device_proofs import counter, timer
+from ringnb.testing.mixer import running
 
 __all__ = ["commands"]
 

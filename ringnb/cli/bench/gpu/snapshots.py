@@ -13,12 +13,13 @@ from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.cli.bench.gpu.budget import Budget
 from ringnb.cli.bench.gpu.card import Card
 from ringnb.cli.bench.gpu.stepping import noise
-from ringnb.cli.bench.measuring import Row, Scale, percentile, ratio_row, running
+from ringnb.cli.bench.measuring import Row, Scale, percentile, ratio_row
 from ringnb.cli.bench.snapshots import checkpointed_rates
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
 from ringnb.testing.device_proofs import counter
+from ringnb.testing.mixer import running
 
 __all__ = ["checkpoints", "stages"]
 

@@ -19,8 +19,8 @@ from ringnb.cli.bench.measuring import (
     percentile,
     ratio_row,
     run_steps,
-    running,
 )
+from ringnb.testing.mixer import running
 
 __all__ = ["noise", "waves"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ringnb import actors
-from ringnb.cli.bench.measuring import Row, Scale, ratio_row, run_steps, running, time_s
+from ringnb.cli.bench.measuring import Row, Scale, ratio_row, run_steps, time_s
 from ringnb.cli.bench.peers.child.steppers import COURANT2, DAMPING, start_level
 from ringnb.cli.bench.peers.environment import Environment
 from ringnb.cli.bench.peers.peer import Peer
@@ -19,6 +19,7 @@ from ringnb.cli.bench.peers.rounds import in_turn, start_peers
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
+from ringnb.testing.mixer import running
 
 __all__ = ["stepping"]
 
