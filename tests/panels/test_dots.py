@@ -22,13 +22,7 @@ def seen(steps, running, infos=(), *, shown="behind", ended=False, largest=None)
 
 def stored(slot, sequence, *, good=True):
     return CheckpointInfo(
-        f"c_{slot}_{sequence}",
-        "checkpoint",
-        f"a_{slot}",
-        "life",
-        slot,
-        5,
-        sequence,
+        *(f"c_{slot}_{sequence}", "checkpoint", f"a_{slot}", "life", slot, 5, sequence),
         nbytes=1024,
         good=good,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import numpy as np
@@ -75,6 +76,22 @@ class Gate(rn.CheckpointStorage):
 
     def catalogue(self):
         return self.inner.catalogue()
+
+
+@contextlib.contextmanager
+def being_saved(session, gate, *slots):
+    """Snapshots of actors are under way in the block; the first one waits at the gate to be written."""
+    gate.open.clear()
+    savers = [threading.Thread(target=session.snapshot, args=(slot, 30.0)) for slot in slots]
+    for saver in savers:
+        saver.start()
+    try:
+        assert gate.entered.wait(60)
+        yield
+    finally:
+        gate.open.set()
+        for saver in savers:
+            saver.join(60)
 
 
 class FakeKernel:

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from session_rig import SHAPE, Gate, memory, quiet, reference
+from session_rig import SHAPE, Gate, being_saved, memory, quiet, reference
 
 import ringnb as rn
 from ringnb import plots
@@ -117,14 +117,9 @@ def test_a_slow_disk_leaves_a_buffer_to_look_with():
     gate = Gate(memory())
     with rn.Session(Mixer(SHAPE), config=quiet(), storage=gate) as s:
         s.run_steps(0, 5)
-        gate.open.clear()
-        writer = threading.Thread(target=s.snapshot, args=(0,))
-        writer.start()
-        assert gate.entered.wait(60)
-        s.run_steps(0, 5)
-        assert s.state(0).step == 10
-        gate.open.set()
-        writer.join(60)
+        with being_saved(s, gate, 0):
+            s.run_steps(0, 5)
+            assert s.state(0).step == 10
 
 
 def test_a_full_ring_holds_up_neither_the_senders_of_its_lane_nor_the_end():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from session_rig import SHAPE, Gate, memory, quiet, reference
+from session_rig import SHAPE, Gate, being_saved, memory, quiet, reference
 from waiting import until
 
 import ringnb as rn
@@ -227,16 +227,9 @@ def test_a_slow_disk_delays_no_row():
     gate = Gate(memory())
     with rn.Session(Mixer(SHAPE), actors=2, lanes=1, config=quiet(), storage=gate) as s:
         s.report(10, total=total)
-        gate.open.clear()
-        writers = [threading.Thread(target=s.snapshot, args=(slot,)) for slot in (0, 1)]
-        for writer in writers:
-            writer.start()
-        assert gate.entered.wait(60)
-        s.run_steps(0, 100, timeout=60)
-        assert s.reported(0).steps.tolist() == list(range(0, 101, 10))
-        gate.open.set()
-        for writer in writers:
-            writer.join(60)
+        with being_saved(s, gate, 0, 1):
+            s.run_steps(0, 100, timeout=60)
+            assert s.reported(0).steps.tolist() == list(range(0, 101, 10))
 
 
 def test_a_function_that_fails_ends_the_report_and_is_told(session):

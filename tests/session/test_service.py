@@ -9,7 +9,17 @@ import warnings
 
 import numpy as np
 import pytest
-from session_rig import FULL, SHAPE, Gate, memory, quiet, reference, service_of_a_fake, state_of
+from session_rig import (
+    FULL,
+    SHAPE,
+    Gate,
+    being_saved,
+    memory,
+    quiet,
+    reference,
+    service_of_a_fake,
+    state_of,
+)
 from waiting import until
 
 import ringnb as rn
@@ -42,19 +52,16 @@ def test_rule_02_an_actor_without_a_checkpoint_is_due_at_once_and_then_requested
 
 def test_a_slow_disk_delays_no_command_and_no_other_actor():
     gate = Gate(memory())
-    with rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=gate, lanes=1) as s:
-        gate.open.clear()
-        writer = threading.Thread(target=s.snapshot, args=(0, 30.0))
-        writer.start()
-        assert gate.entered.wait(60)
+    with (
+        rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=gate, lanes=1) as s,
+        being_saved(s, gate, 0),
+    ):
         assert s.run_steps(0, 100) == 100
         assert s.run_steps(1, 100) == 100
         s.inject(1, at=(0, 0))
         with pytest.raises(rn.SnapshotTimeout, match="may yet be committed"):
             s.snapshot(0, timeout=0.05)
         assert s.statistics().being_written >= 1
-        gate.open.set()
-        writer.join(60)
 
 
 def test_rule_06_an_automatic_failure_is_an_event_a_warning_and_a_retry():

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from session_rig import SHAPE, Gate, memory, quiet, reference, state_of
+from session_rig import SHAPE, Gate, being_saved, memory, quiet, reference, state_of
 from waiting import until
 
 import ringnb as rn
@@ -37,16 +37,11 @@ def test_the_state_is_captured_at_or_after_the_call():
     """A request that was under way already must not be taken for the answer."""
     gate = Gate(memory())
     with rn.Session(Mixer(SHAPE), config=quiet(), storage=gate) as s:
-        gate.open.clear()
-        early = threading.Thread(target=s.snapshot, args=(0, 30.0))
-        early.start()
-        assert gate.entered.wait(60)  # captured at step 0, now being written
-        s.run_steps(0, 7)
-        late = []
-        second = threading.Thread(target=lambda: late.append(s.snapshot(0, 30.0)))
-        second.start()
-        gate.open.set()
-        early.join(60)
+        with being_saved(s, gate, 0):  # captured at step 0
+            s.run_steps(0, 7)
+            late = []
+            second = threading.Thread(target=lambda: late.append(s.snapshot(0, 30.0)))
+            second.start()
         second.join(60)
         assert late[0].step == 7
         assert [c.rsplit("_", 1)[1] for c in s.manager.list_checkpoints(0)] == ["0", "7"]
@@ -79,14 +74,9 @@ def test_rule_13_lineage_follows_commits_and_restores_and_no_name_is_taken_twice
 def test_rule_02_a_snapshot_that_is_not_committed_in_time_is_cancelled():
     gate = Gate(memory())
     with rn.Session(Mixer(SHAPE), actors=2, config=quiet(), storage=gate, lanes=1) as s:
-        gate.open.clear()
-        writer = threading.Thread(target=s.snapshot, args=(0, 30.0))
-        writer.start()
-        assert gate.entered.wait(60)
-        with pytest.raises(rn.SnapshotTimeout, match="the request was cancelled"):
-            s.snapshot(1, timeout=0.1)
-        gate.open.set()
-        writer.join(60)
+        with being_saved(s, gate, 0):
+            with pytest.raises(rn.SnapshotTimeout, match="the request was cancelled"):
+                s.snapshot(1, timeout=0.1)
         assert s.manager.pending_count == 0
         assert s.snapshot(1).step == 0
 

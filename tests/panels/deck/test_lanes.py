@@ -17,12 +17,7 @@ def commit(step, run, parent=None, **params):
     n = next(numbers_of_commits)
     return CheckpointInfo(
         f"c_0_step_{step}" if parent is None else f"c_0_step_{step}.{n}",
-        "c",
-        "wave_0",
-        "wave",
-        0,
-        step,
-        n,
+        *("c", "wave_0", "wave", 0, step, n),
         id=f"id {n}",
         run=run,
         parent_id=None if parent is None else parent.id,

@@ -14,13 +14,7 @@ from ringnb.panels.deck.marks import LAYOUT, Flag, Kind, Mark, MarkLog, make_mar
 
 def commit(n, step, run="A", parent=None, **more):
     return CheckpointInfo(
-        f"c_0_step_{step}",
-        "c",
-        "wave_0",
-        "wave",
-        0,
-        step,
-        n,
+        *(f"c_0_step_{step}", "c", "wave_0", "wave", 0, step, n),
         id=f"id {n}",
         run=run,
         parent_id=parent,
