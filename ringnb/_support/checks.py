@@ -28,6 +28,7 @@ __all__ = [
     "check_seconds",
     "check_slot",
     "check_step",
+    "check_str",
     "check_text",
     "check_unicode",
     "is_integer",
@@ -111,9 +112,17 @@ def check_seconds(value: object, what: str, *, zero: bool = False) -> float:
     return seconds
 
 
+def check_str(value: object, what: str) -> str:
+    """Return a str."""
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
+        raise TypeError(msg)
+    return value
+
+
 def check_label(value: object) -> str:
     """Return the label of a pin: 1 to 200 printable characters, not only blanks."""
-    label = _check_str(value, "label")
+    label = check_str(value, "label")
     if not 1 <= len(label.strip()) <= _MAX_TEXT or not label.isprintable():
         msg = f"label must have 1 to {_MAX_TEXT} printable characters, got {label!r:.300}"
         raise ValueError(msg)
@@ -122,7 +131,7 @@ def check_label(value: object) -> str:
 
 def check_name(value: object, what: str) -> str:
     """Return a field name or a name prefix, unchanged."""
-    name = _check_str(value, what)
+    name = check_str(value, what)
     if not _NAME.fullmatch(name):
         msg = (
             f"{what} {name!r} is not allowed: use 1 to 100 ASCII letters, digits, '.', '_' or '-', "
@@ -134,28 +143,22 @@ def check_name(value: object, what: str) -> str:
 
 def check_text(value: object, what: str) -> str:
     """Return an identity: a printable str of 1 to 200 characters; else TypeError or ValueError."""
-    text = _check_str(value, what)
+    text = check_str(value, what)
     if not 0 < len(text) <= _MAX_TEXT or not text.isprintable():
         msg = f"{what} must be 1 to {_MAX_TEXT} printable characters, got {text!r}"
         raise ValueError(msg)
     return text
 
 
-def _check_str(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    return value
-
-
-def check_unicode(value: str, what: str) -> str:
-    """Return a str that UTF-8 can hold (no lone surrogates); else ValueError."""
+def check_unicode(value: object, what: str) -> str:
+    """Return a str that UTF-8 can hold (no lone surrogates); else TypeError or ValueError."""
+    text = str(check_str(value, what))
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         msg = f"{what} must be text that UTF-8 can hold, got {value!r}"
         raise ValueError(msg) from None
-    return str(value)
+    return text
 
 
 def check_params(params: object) -> dict[str, JsonScalar]:

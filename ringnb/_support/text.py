@@ -14,6 +14,7 @@ __all__ = [
     "facts_table",
     "format_bytes",
     "format_table",
+    "one_line",
     "quote_names",
     "rows_table",
     "say",
@@ -45,6 +46,11 @@ def shorten(text: str, width: int) -> str:
         return text
     head = width // 2
     return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (width - head - 1) :]}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, in one line."""
+    return " ".join(str(error).split())
 
 
 def quote_names(names: Sequence[str]) -> str:

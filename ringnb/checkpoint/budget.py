@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TypeAlias, final
 
@@ -116,17 +116,13 @@ class StoreBudget:
     may be off then, until the next one.
     """
 
-    _sound: dict[Key, str]  # by run: the id of the last one known to verify
-    _unsound: set[str]  # ids of those known not to
+    # By run: the id of the last one known to verify; and ids of those known not to.
+    _sound: dict[Key, str] = field(default_factory=dict)
+    _unsound: set[str] = field(default_factory=set)
     _budget: int | None = None  # for which the rest holds
     _left: int = 0  # bytes until the budget is reached, by our own commits
     _commits: int = 0  # until the next look: others may write to the store, too
     _is_over: bool = False  # whether that was said
-
-    @classmethod
-    def new(cls) -> StoreBudget:
-        """Return one that has not looked yet."""
-        return cls({}, set())
 
     def look_again(self) -> None:
         """Look at the store at the next commit: there may have been some that were not counted."""

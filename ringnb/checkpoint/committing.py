@@ -24,6 +24,7 @@ from ringnb.checkpoint.runs import Lineage, continue_run
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.cut_record import CUT, part_name
 from ringnb.checkpoint.storage.document import describe_bad
+from ringnb.checkpoint.storage.format import free_name
 from ringnb.checkpoint.storage.records import CheckpointInfo, SaveReceipt, Snapshot, new_id
 from ringnb.errors import CheckpointError, CheckpointNotFound, SnapshotFailed, StoreLocked
 from ringnb.messages.events import Event, EventSink
@@ -217,11 +218,8 @@ def _free_name(storage: CheckpointStorage, name: str) -> str:
     if not storage.exists(name):
         return name
     # One listing instead of a look-up for each of what may be hundreds of repeats of one step.
-    taken = set(storage.list())
-    suffix = 2
-    while (candidate := f"{name}.{suffix}") in taken or storage.exists(candidate):
-        suffix += 1
-    return candidate
+    taken = {name, *storage.list()}
+    return free_name(name, lambda n: n in taken or storage.exists(n))
 
 
 def retire(

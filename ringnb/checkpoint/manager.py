@@ -114,7 +114,7 @@ class CheckpointManager:
             msg = f"clock must be callable, got {clock!r} ({type(clock).__name__})"
             raise TypeError(msg)
         self._events = EventEmitter(observer)
-        self._budget = StoreBudget.new()
+        self._budget = StoreBudget()
         self._clock = clock
         self._owns_storage = storage is None
         if storage is None:

@@ -44,16 +44,9 @@ def _field_attrs(fields: object) -> dict[str, Mapping[str, Any]]:
             if key not in _FIELD_KEYS:
                 msg = f"{what} is not known: use any of {', '.join(_FIELD_KEYS)}"
                 raise ValueError(msg)
-            copied[key] = _dims(value, what) if key == "dims" else _label(value, what)
+            copied[key] = _dims(value, what) if key == "dims" else check_unicode(value, what)
         checked[name] = MappingProxyType(copied)
     return checked
-
-
-def _label(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        msg = f"{what} must be a str, got {value!r} ({type(value).__name__})"
-        raise TypeError(msg)
-    return check_unicode(value, what)
 
 
 def _dims(value: object, what: str) -> tuple[str, ...]:

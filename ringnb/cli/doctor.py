@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ringnb._support.machine import available_cores, cpu_quota
-from ringnb._support.text import say
+from ringnb._support.text import one_line, say
 from ringnb._support.version import VERSION, installed_version
 
 __all__ = ["Finding", "run"]
@@ -244,8 +244,7 @@ def _live() -> Iterator[Finding]:
         with tempfile.TemporaryDirectory(prefix="ringnb-doctor-") as scratch:
             yield from _round_trip(Path(scratch))
     except Exception as error:  # noqa: BLE001 - any failure here is the finding
-        words = " ".join(str(error).split())
-        yield Finding("FAIL", "session", f"{type(error).__name__}: {words}")
+        yield Finding("FAIL", "session", f"{type(error).__name__}: {one_line(error)}")
 
 
 def _round_trip(scratch: Path) -> Iterator[Finding]:

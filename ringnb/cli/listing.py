@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from ringnb._support.text import counted, format_bytes, format_table, say, shorten
+from ringnb._support.text import counted, format_bytes, format_table, one_line, say, shorten
 from ringnb.checkpoint.runs import Run, describe_run, group_runs, run_ids
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.records import CheckpointInfo
@@ -48,7 +48,7 @@ def _describe(
             except CheckpointNotFound:
                 continue  # removed since the listing
             except CheckpointCorrupt as error:
-                problem = " ".join(str(error).split())
+                problem = one_line(error)
             entry = dict.fromkeys(entry) | {"name": info.name}
         elif info.created_at is not None:
             entry["created_at"] = info.created_at.isoformat()

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
-from ringnb._support.text import counted, format_bytes, format_table, say
+from ringnb._support.text import counted, format_bytes, format_table, one_line, say
 from ringnb.checkpoint.pruning import PrunedRun, prune_runs
 from ringnb.checkpoint.storage.adoption import adopt_directory
 from ringnb.checkpoint.storage.archive import export_archive, import_archive, open_archive
@@ -92,7 +92,7 @@ def verify_store(path: str, names: Sequence[str] = (), *, repair: bool = False) 
             except CheckpointCorrupt as error:
                 damaged += 1
                 with tqdm.external_write_mode(file=sys.stdout):
-                    say(f"damaged  {name}: {_one_line(error)}")
+                    say(f"damaged  {name}: {one_line(error)}")
                     if repair:
                         say(f"moved    {name} to {storage.quarantine(name)}")
                 continue
@@ -119,7 +119,7 @@ def _verify_arrays(storage: ZarrStorage, named: Mapping[str, int]) -> tuple[int,
             nbytes += storage.read_array(key).nbytes
         except (CheckpointCorrupt, CheckpointNotFound) as error:
             bad += 1
-            say(f"damaged  {_one_line(error)}. {counted(count, 'checkpoint')} of these name it")
+            say(f"damaged  {one_line(error)}. {counted(count, 'checkpoint')} of these name it")
     return nbytes, bad
 
 
@@ -226,7 +226,3 @@ def import_store(archive: str, path: str, names: Sequence[str] = ()) -> int:
         if name != here:
             say(f"{name} is {here} here: the name was taken by another checkpoint")
     return 0
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -21,11 +21,10 @@ from zarr.storage import ZipStore
 from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
 from ringnb.checkpoint.storage.arrays import GROUP_DOCUMENT, array_files, array_keys
-from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.checkpoint.storage.directory import files
-from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, root_document
+from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, free_name, root_document
 from ringnb.checkpoint.storage.permissions import name_full
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage

@@ -42,7 +42,6 @@ __all__ = [
     "Backend",
     "Commit",
     "describe_writer",
-    "free_name",
     "number_below",
     "read_note",
     "why_foreign",
@@ -120,15 +119,6 @@ def number_below(lowest: int | None, place: int = 0) -> int:
     if lowest is None:
         return place
     return (lowest if place > 0 else min(lowest, 1)) - 1
-
-
-def free_name(name: str, taken: Callable[[str], bool]) -> str:
-    """Return a name, or that with the first suffix ``.2``, ``.3``, … that is not taken."""
-    free, suffix = name, 1
-    while taken(free):
-        suffix += 1
-        free = f"{name}.{suffix}"
-    return free
 
 
 def why_foreign(name: str, raw: bytes | None, *, is_directory: bool = True) -> str:

@@ -17,7 +17,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, final
@@ -26,7 +26,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.checks import check_name
+from ringnb._support.checks import check_name, check_str
 from ringnb.messages.snapshots import plain_array
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "dump",
     "layout_fields",
     "own_document",
+    "free_name",
     "is_layout",
     "is_stray",
     "looks_like_checkpoint",
@@ -99,11 +100,18 @@ DTYPES = frozenset(
 # -- names and documents ---------------------------------------------------------------------------
 
 
+def free_name(name: str, taken: Callable[[str], bool]) -> str:
+    """Return a name, or that with the first suffix ``.2``, ``.3``, … that is not taken."""
+    free, suffix = name, 1
+    while taken(free):
+        suffix += 1
+        free = f"{name}.{suffix}"
+    return free
+
+
 def check_checkpoint_name(name: object) -> str:
     """Return a name that may become a key of a store; ValueError if it could leave the store."""
-    if not isinstance(name, str):
-        msg = f"a checkpoint's name must be a str, got {name!r} ({type(name).__name__})"
-        raise TypeError(msg)
+    name = check_str(name, "a checkpoint's name")
     if not allows_checkpoint_name(name):
         msg = (
             f"checkpoint name {name!r} is not allowed: use 1 to 240 ASCII letters, digits, '.', '_' "

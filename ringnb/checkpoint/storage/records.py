@@ -21,6 +21,7 @@ from ringnb._support.checks import (
     check_params,
     check_slot,
     check_step,
+    check_str,
     check_text,
 )
 from ringnb.checkpoint.storage.format import check_checkpoint_name
@@ -138,9 +139,8 @@ class Snapshot:
         check_name(self.name_prefix, "name_prefix")
         for name in ("kernel_id", "kernel_type", "backend"):
             value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name != "backend"):
-                msg = f"{name} must be a str, got {value!r} ({type(value).__name__})"
-                raise TypeError(msg)
+            if value is not None or name != "backend":
+                check_str(value, name)
         if self.parent is not None:
             check_checkpoint_name(self.parent.partition(":")[0])  # or a part of a cut
         check_id(self.run, "run")

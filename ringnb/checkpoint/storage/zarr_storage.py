@@ -20,7 +20,7 @@ from typing import Any, final
 import numpy.typing as npt
 from zarr.abc.store import Store
 
-from ringnb._support.checks import check_int, check_label
+from ringnb._support.checks import check_bool, check_int, check_label
 from ringnb._support.off_main import warn_caller
 from ringnb._support.text import quote_names
 from ringnb._support.version import VERSION
@@ -106,10 +106,8 @@ class ZarrStorage(CheckpointStorage):
         incremental: bool = False,
         chunk_bytes: int | None = None,
     ) -> None:
-        for option, value in (("durable", durable), ("incremental", incremental)):
-            if not isinstance(value, bool):
-                msg = f"{option} must be a bool, got {value!r}"
-                raise TypeError(msg)
+        durable = check_bool(durable, "durable")
+        incremental = check_bool(incremental, "incremental")
         if chunk_bytes is None and incremental:
             chunk_bytes = _INCREMENTAL_CHUNK_BYTES
         self._chunk_bytes = (

@@ -31,7 +31,7 @@ from typing import Any, final
 from ringnb._support.machine import available_cores
 from ringnb._support.off_main import warn_caller
 from ringnb._support.pool import WorkerPool
-from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
+from ringnb.checkpoint.storage.backend import Backend, Commit, why_foreign
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.directory.array_shelf import DirectoryShelf
 from ringnb.checkpoint.storage.directory.barrier import open_barrier
@@ -43,6 +43,7 @@ from ringnb.checkpoint.storage.format import (
     DOCUMENT,
     WORK_AREA,
     FieldLayout,
+    free_name,
     is_stray,
     looks_like_checkpoint,
     root_document,

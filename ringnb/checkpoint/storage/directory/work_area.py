@@ -18,10 +18,9 @@ import uuid
 from pathlib import Path
 from typing import final
 
-from ringnb.checkpoint.storage.backend import free_name
 from ringnb.checkpoint.storage.directory import files
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES, parse_document
-from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, looks_like_part
+from ringnb.checkpoint.storage.format import DOCUMENT, WORK_AREA, free_name, looks_like_part
 from ringnb.checkpoint.storage.permissions import explain, share_like, why_not_writable
 from ringnb.checkpoint.storage.source import DirectorySource
 from ringnb.errors import CheckpointCorrupt, CheckpointError

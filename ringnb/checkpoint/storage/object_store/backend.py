@@ -26,7 +26,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, WrapperStore
 
 from ringnb._support.pool import WorkerPool
-from ringnb.checkpoint.storage.backend import Backend, Commit, free_name, why_foreign
+from ringnb.checkpoint.storage.backend import Backend, Commit, why_foreign
 from ringnb.checkpoint.storage.catalogue import Catalogue, entry_of
 from ringnb.checkpoint.storage.document import MAX_DOCUMENT_BYTES
 from ringnb.checkpoint.storage.format import (
@@ -35,6 +35,7 @@ from ringnb.checkpoint.storage.format import (
     FieldLayout,
     allows_checkpoint_name,
     checkpoint_keys,
+    free_name,
     is_stray,
     root_document,
 )
