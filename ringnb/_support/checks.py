@@ -83,12 +83,28 @@ def check_int(value: object, what: str, low: int, high: int | None = None, *, wh
 
 
 def check_slot(value: object, what: str = "actor_slot") -> int:
-    """Return an actor slot: an integer 0..2**31-1."""
+    """Return an actor slot: an integer 0..2**31-1.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        Its name, for the message.
+    """
     return check_int(value, what, 0, 2**31 - 1)
 
 
 def check_step(value: object, what: str = "step") -> int:
-    """Return a step: an integer 0..2**63-1."""
+    """Return a step: an integer 0..2**63-1.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        Its name, for the message.
+    """
     return check_int(value, what, 0, MAX_STEP)
 
 
@@ -130,7 +146,15 @@ def check_label(value: object) -> str:
 
 
 def check_name(value: object, what: str) -> str:
-    """Return a field name or a name prefix, unchanged."""
+    """Return a field name or a name prefix, unchanged.
+
+    Parameters
+    ----------
+    value : object
+        The candidate.
+    what : str
+        Its name, for the message.
+    """
     name = check_str(value, what)
     if not _NAME.fullmatch(name):
         msg = (

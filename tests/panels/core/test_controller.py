@@ -158,7 +158,7 @@ def test_the_binder_profile_caps_the_store_and_pauses_actors_without_a_user(tmp_
         until(lambda: not session.counters(0).running)
     monkeypatch.setenv("RINGNB_PROFILE", "moon")
     with rn.Session(rn.actors.Life((16, 16)), storage=rn.ZarrStorage("memory://p")) as session:
-        with pytest.raises(ValueError, match="no profile"):
+        with pytest.raises(ValueError, match="not a profile"):
             session.panel()
 
 

@@ -38,6 +38,11 @@ def work_area_of(store: Path) -> Path:
     """Return where a writer of a local store works, whether store and directory exist or not.
 
     A look costs five calls of the system at most.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+        The store's directory.
     """
     inside = store / WORK_AREA
     parent = store.parent
