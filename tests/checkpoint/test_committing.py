@@ -758,7 +758,7 @@ def test_an_observer_is_called_on_the_thread_that_caused_the_event():
     threads = []
     emitter = EventEmitter(lambda event: threads.append(threading.get_ident()))
     emitter.failed(response_of(None, step=1, success=False), "no")
-    other = threading.Thread(target=emitter.retired, args=(0, [CheckpointInfo("a")]))
+    other = threading.Thread(target=emitter.retired, args=(0, CheckpointInfo("a")))
     other.start()
     other.join(60)
     assert threads == [threading.get_ident(), other.ident]
