@@ -65,7 +65,9 @@ def test_notebooks_directly_in_the_directory_belong_to_one_learner(tmp_path, cap
     assert capsys.readouterr().out.splitlines()[1] == "mine,,,,,,,passed,,,,,1"
 
 
-@pytest.mark.parametrize(("where", "says"), [("", "no notebook of the course"), ("x", "is not a dir")])
+@pytest.mark.parametrize(
+    ("where", "says"), [("", "no notebook of the course"), ("x", "is not a dir")]
+)
 def test_nothing_to_report_is_said(tmp_path, capsys, where, says):
     assert cli.main(["course", "report", str(tmp_path / where)]) == 1
     assert says in capsys.readouterr().err
