@@ -382,6 +382,26 @@ class CheckpointManager:
             at = self._schedule.next_event_s(polling=self._config.enabled)
             return None if at is None else max(0.0, at - self._clock())
 
+    def seconds_until_due(self, actor_slot: int) -> float | None:
+        """Return how long until an actor gets a request by itself, after a failure the next try.
+
+        Parameters
+        ----------
+        actor_slot : int
+            The actor's slot.
+
+        Returns
+        -------
+        float or None
+            Seconds, 0.0 if it is due now; None if a request of it is under way, while disabled, and if
+            no actor is registered in the slot.
+        """
+        slot = check_slot(actor_slot)
+        with self._lock:
+            self._check_open()
+            at = self._schedule.due_s(slot) if self._config.enabled else None
+            return None if at is None else max(0.0, at - self._clock())
+
     # --- answers ---
 
     def complete_snapshot(self, response: SnapshotResponse) -> str | None:

@@ -395,6 +395,13 @@ class Schedule:
         expiry = self._expiry_s(next(iter(self._waiting.values())))
         return expiry if due is None else min(due, expiry)
 
+    def due_s(self, slot: int) -> float | None:
+        """Return when the actor in a slot is due; None if it has a request, or there is no actor."""
+        scheduled = self._actors.get(slot)
+        if scheduled is None or scheduled.pending is not None:
+            return None
+        return scheduled.due_s(self._interval_s)
+
     def _expiry_s(self, pending: PendingRequest) -> float:
         # "Older than the timeout": at the timeout itself a request is not older yet.
         return math.nextafter(pending.issued_s + self._timeout_s, math.inf)

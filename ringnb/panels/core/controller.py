@@ -121,6 +121,7 @@ class Controller:
         self.on_do("choose", self._on_choose)
         self.on_do("say.history", self._on_history)
         self.on_do("say.seen", self._on_seen)
+        self.on_do("look.store", lambda *_: self.note_store())
         self.on_do("stage.came", lambda _, args: self.pace.note_arrival(int(args["n"])))
         self.extents = Extents()
         self.pace = Pace(self.profile.scrub_s)
@@ -138,7 +139,7 @@ class Controller:
         self._finalizer = weakref.finalize(watched, hand_over, self.dispose)
         self._finalizer.atexit = False  # at exit the threads, all daemons, end without it
         self._reader = StateReader(self.profile.rate_s)
-        self._news = News(watched, self._messages)
+        self._news = News(watched, self._messages, self._began)
 
     @property
     def watched(self) -> Watched:
@@ -361,6 +362,8 @@ class Controller:
                 self._messages.say("problem", text, key=key, detail=_traceback(error))
             else:
                 self._messages.settle(f"show:{view.key}", "itself")
+        seen = list(self._seen.values())
+        self.display.seen = not seen or any(what for _, what in seen)
         self._put_board(state, now)
         self._put_history(state, now)
         self._pause_when_idle(now)
@@ -370,7 +373,7 @@ class Controller:
     def _put_board(self, state: SessionState, now: float) -> None:
         """Put what all views show; scrolled away, a page needs no more than the beat."""
         self.display.put(self.board, beat=round(self._beat_at - self._began, 2), life=state.life)
-        if self._seen and not any(what for _, what in list(self._seen.values())):
+        if not self.display.seen:
             return
         unheard = getattr(self._watched(), "unheard", "")
         self.display.put(
@@ -460,7 +463,7 @@ class Controller:
         if now - self._rows_at < _BEAT_S:
             return
         self._rows_at = now
-        for view in list(self.views.values()):
+        for view in [v for v in list(self.views.values()) if v.seen]:
             part = self._parts.get(view.key, "")
             rows = rows_of(part, self._messages.newest(), state) if part else []
             view.show_history(part, rows)

@@ -47,6 +47,8 @@ class DisplayLoop(BackgroundThread):
         # something always changes.
         self._changed: dict[Widget, dict[str, float]] = {}
         self._shown: weakref.WeakSet[Widget] = weakref.WeakSet()
+        # Whether a page shows any of it: else what is to be sent a second time waits until one does.
+        self.seen = True
         self._poked = threading.Event()
         self._stopping = threading.Event()
 
@@ -62,8 +64,8 @@ class DisplayLoop(BackgroundThread):
 
     @property
     def settled(self) -> bool:
-        """Whether all that was sent has been sent a second time."""
-        return not self._changed
+        """Whether nothing waits to be sent a second time, or only for a page that shows it."""
+        return not (self._changed and self.seen)
 
     def resend(self) -> None:
         """Send all displays as they are, from the calling thread: some front ends take no other."""
@@ -111,7 +113,7 @@ class DisplayLoop(BackgroundThread):
                     for key, value in new.items():
                         setattr(widget, key, value)
                 self._changed.setdefault(widget, {}).update(dict.fromkeys(set(new) - _ONCE, now))
-        for widget, times in list(self._changed.items()):
+        for widget, times in list(self._changed.items()) if self.seen else ():
             names = {name for name, at in times.items() if now - at > self._quiet_s}
             for name in names:
                 del times[name]

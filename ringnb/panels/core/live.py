@@ -66,7 +66,7 @@ class Live:
             controller.steer(what, call, done=done, slots=slots)
 
     def _snapshot(self, _action: str, args: Mapping[str, Any]) -> None:
-        self._take(self._controller.slot, str(args.get("label", "")).strip())
+        self._take(int(args.get("slot", self._controller.slot)), str(args.get("label", "")).strip())
 
     def _take(self, slot: int, label: str) -> None:
         def work(session: SessionLike) -> str:

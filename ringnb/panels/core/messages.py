@@ -28,7 +28,8 @@ class Message:
 
     ``at`` is when it was said last, in seconds since the epoch; ``actions`` are its
     buttons; ``detail`` is a traceback; ``by_itself`` marks what no user has asked for, which covers no
-    open problem; ``settled`` says when and by what it was made good.
+    open problem; ``again`` is when what has failed is tried again, in seconds of the board's beat: the
+    text ends so that the page can add "in 4 s"; ``settled`` says when and by what it was made good.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Message:
     actions: tuple[Action, ...] = ()
     detail: str = ""
     by_itself: bool = False
+    again: float | None = None
     settled: str = ""
     settled_at: float = 0.0
     dismissed: bool = False
@@ -59,6 +61,7 @@ class Message:
             "actions": [list(action) for action in self.actions],
             "detail": self.detail if whole else "",
             "byItself": self.by_itself,
+            "again": None if self.again is None else round(self.again, 2),
             "settled": self.settled,
             "settledAt": round(self.settled_at, 3),
             "open": self.open,
@@ -85,6 +88,7 @@ class MessageLog:
         actions: Iterable[Action] = (),
         detail: str = "",
         by_itself: bool = False,
+        again: float | None = None,
         repeats: bool = True,
     ) -> str:
         """Say something, and return its key.
@@ -102,6 +106,7 @@ class MessageLog:
                 actions=tuple(actions),
                 detail=detail,
                 by_itself=by_itself,
+                again=again,
             )
             at = self._open(key)
             if at is not None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import final
 
 from ringnb._support.text import counted, format_bytes
+from ringnb.errors import RingnbError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.core.messages import Action, Kind, MessageLog
 from ringnb.panels.core.requests import stage_times
-from ringnb.panels.core.state import ActorState, SessionState
+from ringnb.panels.core.state import ActorState, SessionState, StoreTrouble
 from ringnb.panels.core.watched import Watched, has_kernel
 
 __all__ = ["News", "snapshot_key", "trouble_key"]
@@ -21,9 +23,11 @@ __all__ = ["News", "snapshot_key", "trouble_key"]
 _MOST_LOOKED_AT = 1000  # actors, for how many steps are lost
 _DISK_FULL = "disk-full"
 _SNAPSHOT = ":snapshot"
+_AGAIN = "It is tried again"  # the page adds when, see `Message.again`
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 _RESTART = ("live.restart", "Restart from the newest checkpoints")
 _MAKE_ROOM = ("page.tab", "Make room", {"tab": "keep"})
+_READ_STORE = ("look.store", "Try now")
 
 
 def snapshot_key(slot: int) -> str:
@@ -40,13 +44,15 @@ def trouble_key(key: str, why: str) -> str:
 class News:
     """Turns the events of a session, or a recorder, into messages. Any thread may call any method."""
 
-    def __init__(self, watched: Watched, messages: MessageLog) -> None:
+    def __init__(self, watched: Watched, messages: MessageLog, epoch_s: float = 0.0) -> None:
         self._messages = messages
+        self._epoch_s = epoch_s  # when the board's beat was 0, by `time.monotonic`
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = watched.events.appended
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
         self._began = False  # whether it was said what is stored
         self._trouble = ""  # with the connection, as it was said
+        self._unread: StoreTrouble | None = None  # with the store, as it was said
 
     def read(self, watched: Watched, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
@@ -81,6 +87,7 @@ class News:
                 self._messages.say("problem", trouble, key="connection")
             else:
                 self._messages.settle("connection", "an answer in time")
+        self._look_at_store(state.store_trouble)
         failure = watched.failure
         if failure is None:
             self._messages.settle("background", "being raised in a cell")
@@ -103,27 +110,61 @@ class News:
         )
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 
+    def _look_at_store(self, trouble: StoreTrouble | None) -> None:
+        """Say that the store cannot be read, at each try; or that it can be again."""
+        if trouble == self._unread:
+            return
+        self._unread = trouble
+        if trouble is None:
+            self._messages.settle("store", "reading it")
+            return
+        text = f"The store cannot be read: {trouble.why}. What is shown of it is old. {_AGAIN}"
+        again = trouble.again_at - self._epoch_s
+        self._messages.say(
+            "problem", text, key="store", actions=[_READ_STORE], by_itself=True, again=again
+        )
+
+    def _when_again(self, watched: Watched, slot: int) -> tuple[str, float | None]:
+        """Say whether an actor's snapshot is tried again by itself, and return when."""
+        if not watched.service_runs:
+            return "It is due again later", None
+        try:
+            if not watched.manager.config.enabled:
+                return "It is not tried again by itself", None
+            due_s = watched.manager.seconds_until_due(slot)
+        except (
+            RingnbError,
+            OSError,
+        ):  # closed meanwhile, or a session of another process is silent
+            due_s = None
+        return _AGAIN, None if due_s is None else time.monotonic() + due_s - self._epoch_s
+
     def _say_failure(self, watched: Watched, event: Event, key: str, *, runs: bool) -> None:
         slot = event.actor_slot
         # A loop of one's own ends with the failure, which its next call raises.
         steps_on = ", the actor steps on" if runs and has_kernel(watched) else ""
-        again = "It is tried again" if watched.service_runs else "It is due again later"
+        again, again_at = self._when_again(watched, slot)
+        now: Action = ("live.snapshot", "Try now", {"slot": slot})
         if event.stage == "expired":
-            text = f"Snapshot of actor {slot} timed out: {event.detail}. {again}{steps_on}"
-            self._messages.say("warning", text, key=key, by_itself=True)
+            text = f"Snapshot of actor {slot} timed out: {event.detail}{steps_on}. {again}"
+            self._messages.say(
+                "warning", text, key=key, actions=[now], by_itself=True, again=again_at
+            )
             return
         key = trouble_key(key, event.detail)
         whose, why = f"Snapshot of actor {slot} failed", event.detail
-        actions: list[Action] = []
+        actions = [now]
         if key == _DISK_FULL:
             self._met.add(slot)
-            actions.append(_MAKE_ROOM)
+            actions.insert(0, _MAKE_ROOM)
             # Without the path of a staging file, which "Every stage" has.
             why = next((words for words in _FULL if words in why), why)
             if len(self._met) > 1:
                 whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
         text = f"{whose}: {why}. Older checkpoints are whole{steps_on}. {again}"
-        self._messages.say("problem", text, key=key, actions=actions, by_itself=True)
+        self._messages.say(
+            "problem", text, key=key, actions=actions, by_itself=True, again=again_at
+        )
 
     def _say_bad(self, watched: Watched, event: Event) -> None:
         slot, live = event.actor_slot, has_kernel(watched)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final, overload
+from typing import Any, NamedTuple, final, overload
 
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
@@ -26,10 +26,11 @@ from ringnb.panels.core.watched import SessionLike, Watched, has_kernel
 from ringnb.plots.style import simulated
 from ringnb.session.statistics import CapturedNumbers, SessionStatistics
 
-__all__ = ["ActorState", "Forms", "SessionState", "StateReader"]
+__all__ = ["ActorState", "Forms", "SessionState", "StateReader", "StoreTrouble"]
 
 # The store is read so often even without a new event: other processes may write it.
 _STORE_READ_S = 2.0
+_MOST_APART_S = 30.0  # between two tries to read a store that cannot be read
 _CHANGES_STORE = frozenset({"committed", "retired"})  # what is logged when it was changed
 _MOST_EVENTS = 400
 _RUNNING = "running"
@@ -65,6 +66,13 @@ class ActorState:
         return simulated(self.time_s, self.dt_s)
 
 
+class StoreTrouble(NamedTuple):
+    """Why the store cannot be read."""
+
+    why: str
+    again_at: float  # when it is tried again, by `time.monotonic`
+
+
 @dataclass(frozen=True, slots=True)
 class SessionState:
     """A session, or a recorder, at one moment."""
@@ -81,6 +89,7 @@ class SessionState:
     due_between: tuple[float, float] | None
     histories: Histories
     store_is_known: bool  # False until the store could be read
+    store_trouble: StoreTrouble | None
     events: tuple[Event, ...]  # the newest, oldest first
     appended: int  # events logged in all
     began_ns: int  # the stamp that the events' times are counted from
@@ -142,7 +151,9 @@ class StateReader:
         self._steps: deque[tuple[float, dict[int, int]]] = deque()
         self._histories: Histories | None = None
         self._made_of: tuple[Any, ...] = ()  # what the histories were
-        self._store_at = -math.inf  # when the store was read
+        self._store_due = -math.inf  # when the store is to be read
+        self._store_failures = 0  # in a row
+        self._store_trouble: StoreTrouble | None = None
         self._events: tuple[Event, ...] = ()
         self._appended = 0  # events logged by then
         self._forms: dict[int, Forms] = {}
@@ -152,7 +163,7 @@ class StateReader:
 
     def forget_store(self) -> None:
         """Read the store at the next call: it was changed by what no event tells, such as a pin."""
-        self._store_at = -math.inf
+        self._store_due = -math.inf
 
     def read(self, watched: Watched, selected: int = 0) -> SessionState:
         """Return the state of a session or a recorder: open, closed or with a dead kernel."""
@@ -178,7 +189,7 @@ class StateReader:
         self._steps.append((now, {}))
         while len(self._steps) > 2 and now - self._steps[0][0] > self._rate_s:
             self._steps.popleft()
-        if now - self._store_at >= _STORE_READ_S:
+        if now >= self._store_due:
             self._read_store(watched, now, count, kernel_id_of)
         # Weakly: displayed panels, which hold the state, must keep no session.
         read = partial(
@@ -205,6 +216,7 @@ class StateReader:
             due_between=due_between,
             histories=self._histories or Histories((), "", count, kernel_id_of),
             store_is_known=self._histories is not None,
+            store_trouble=self._store_trouble,
             events=self._events,
             appended=self._appended,
             began_ns=watched.events.began_ns,
@@ -288,9 +300,15 @@ class StateReader:
     ) -> None:
         try:
             catalogue = watched.storage.catalogue()
-        except (CheckpointError, OSError):
-            return  # tried again at the next refresh
-        self._store_at = now
+        except (CheckpointError, OSError) as error:
+            apart_s = min(_MOST_APART_S, math.ldexp(1.0, self._store_failures))
+            self._store_due, self._store_failures = now + apart_s, self._store_failures + 1
+            if not watched.closed:  # else the store may be closed as well
+                why = str(error).removesuffix(".") or type(error).__name__
+                self._store_trouble = StoreTrouble(why, self._store_due)
+            return
+        self._store_due, self._store_failures = now + _STORE_READ_S, 0
+        self._store_trouble = None
         registered = watched.manager.registered  # the same mapping as long as nothing changes
         if self._made_of and registered is self._made_of[0] and catalogue == self._made_of[1]:
             return  # and the histories stay the same object, by which panels know it

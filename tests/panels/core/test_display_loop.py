@@ -51,6 +51,22 @@ def test_a_change_is_sent_once_more_however_often_the_widget_changes_otherwise(c
     assert loop.settled  # so that the loop of a closed session comes to rest
 
 
+def test_what_no_page_shows_is_sent_once_more_when_one_does(clock):
+    board, loop = Board(), DisplayLoop(lambda: True, 0.01, quiet_s=2.0)
+    sent = sends_of(board)
+    loop.put(board, due_at=7.0)
+    loop.flush()
+    loop.seen = False
+    clock.advance(10.0)
+    loop.flush()
+    assert sent == {"due_at": 1}
+    assert loop.settled
+    loop.seen = True
+    assert not loop.settled
+    loop.flush()
+    assert sent == {"due_at": 2}
+
+
 @pytest.mark.parametrize(("make", "name"), [(Sheet, "forecast"), (WhatStays, "disk")])
 def test_what_a_store_at_rest_says_last_is_sent_once_more(clock, make, name):
     widget = make(board=Board(), hand=Hand())

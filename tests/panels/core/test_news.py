@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from contextlib import nullcontext as nothing
 
 import pytest
-from front_end import board_of, press, told, troubles
+from front_end import board_of, do, press, told, troubles
 from waiting import until
 
 import ringnb as rn
@@ -46,4 +48,61 @@ def test_a_full_disk_leads_to_where_room_is_made(session):
     press(panel, "live.snapshot")
     until(lambda: troubles(panel))
     (trouble,) = (m for m in board_of(panel).messages if m["open"])
-    assert trouble["actions"] == [["page.tab", "Make room", {"tab": "keep"}]]
+    assert [label for _, label, _ in trouble["actions"]] == ["Make room", "Try now"]
+    assert trouble["actions"][0] == ["page.tab", "Make room", {"tab": "keep"}]
+
+
+# By itself it may be tried meanwhile.
+@pytest.mark.filterwarnings("ignore::ringnb.errors.CheckpointWarning")
+def test_a_failure_says_when_it_is_tried_again_ever_later_and_try_now_does_it_at_once(session):
+    panel = session.panel("timeline")
+    messages = panel._controller.switchboard.messages
+    session.snapshot(0), session.snapshot(1)
+    session.faults.fill_disk()
+    press(panel, "live.snapshot")
+    until(lambda: troubles(panel))
+    assert troubles(panel)[0].endswith("It is not tried again by itself")  # snapshots are off
+    assert board_of(panel).messages[-1]["again"] is None
+    waits = []
+    session.manager.reconfigure(enabled=True, interval=3600)
+    for count in (2, 3, 4):
+        do(panel, "live.snapshot", slot=0)
+        until(lambda n=count: [m.count for m in messages.newest() if m.open][-1] >= n)
+        (trouble,) = (m for m in messages.newest() if m.open)
+        assert trouble.text.endswith("It is tried again")
+        waits.append(trouble.again - (time.monotonic() - panel._controller._began))
+    assert waits == sorted(waits)  # 2, 4 and 8 s
+    assert 0 < waits[0] <= 2
+    assert 2 < waits[1] <= 4
+    session.faults.clear()
+    action, label, args = trouble.actions[-1]
+    assert label == "Try now"
+    do(panel, action, **args)
+    until(lambda: not troubles(panel))
+
+
+def test_a_store_that_cannot_be_read_is_one_problem_and_is_read_again_on_demand(
+    session, monkeypatch
+):
+    panel = session.panel("timeline")
+    session.snapshot(0)
+    until(lambda: panel._controller.state.histories[0])
+    reads = []
+
+    def broken():
+        """Fail, as a file server that is away."""
+        reads.append(time.monotonic())
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.storage, "catalogue", broken)
+        panel._controller.note_store()
+        until(lambda: len(reads) >= 3)
+        until(lambda: [m["count"] for m in board_of(panel).messages if m["open"]] >= [3])
+        (trouble,) = (m for m in board_of(panel).messages if m["open"])
+        assert "The store cannot be read: [Errno 5] Input/output error. What is" in trouble["text"]
+        assert reads[1] - reads[0] >= 1
+        assert reads[2] - reads[1] >= 2  # the next would come after 4 s
+        assert len(panel._controller.state.histories[0]) == 1  # what is known stays
+    do(panel, *trouble["actions"][0][:1])
+    until(lambda: not troubles(panel))

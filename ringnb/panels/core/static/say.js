@@ -67,7 +67,8 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const beats = model.get("beats"), stays = model.get("stays"), name = model.get("name");
   const title = make("h2", {}, model.get("title"));
-  const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }), age = make("span", { class: "rn-age" });
+  const words = make("span", { class: "rn-fact" }), again = make("span", { class: "rn-again" });
+  const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }, words, again), age = make("span", { class: "rn-age" });
   const acts = make("span", { class: "rn-acts" });
   const dismiss = make("button", { type: "button", class: "rn-b rn-small rn-ghost", "aria-label": "Dismiss this message", title: "Dismiss this message" }, icon("close"));
   const count = make("span", { class: "rn-count" });
@@ -90,8 +91,10 @@ async function render({ model, el }) {
     switchOff(board, m.key === "silent");
     setAttribute(line, "data-kind", m.kind);
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
-    setText(text, m.text);
-    if (text.title !== m.text) text.title = m.text;
+    setText(words, m.text);
+    const due = m.open ? dueIn(board, m.again ?? null) : ""; // not spoken: it changes each second
+    setText(again, due && ` ${due}`);
+    if (text.title !== text.textContent) text.title = text.textContent;
     hide(dismiss, !m.open, toggle);
     const open = board.get("messages").filter((one) => one.open).length;
     setText(count, open ? `${open} open` : "");
@@ -266,6 +269,7 @@ async function render({ model, el }) {
       const what = inView && document.visibilityState === "visible" ? (root.dataset.tab ?? "whole") : "";
       if (what === told) return;
       told = what;
+      root.toggleAttribute("data-unseen", !what);
       tell(hand, "say.seen", { panel: name, view, what });
     };
     const sight = new IntersectionObserver((entries) => { inView = entries.at(-1).isIntersecting; report(); });

@@ -150,7 +150,7 @@ async function render({ model, el }) {
   const wish = () => {
     clearTimeout(wishing);
     wishing = setTimeout(() => {
-      if (!root.isConnected || !root.checkVisibility()) return;
+      if (!root.isConnected || !root.checkVisibility() || root.closest("[data-unseen]")) return;
       const { keys, traces } = film.lacking(drawing.wanted());
       if (keys.length || traces.length) tell(hand, "look.film", { keys, traces });
     }, REST_MS);

@@ -40,7 +40,11 @@ function makeTransport(root, board, act) {
   };
   const count = make("input", { type: "number", min: "1", step: "1", value: "100", "aria-label": "How many steps" });
   const run = button("live.run", "Run", "Let the actor step freely", "run", (node) => act.ask(running() ? "live.pause" : "live.run", {}, node));
-  const step = button("live.step", "Step", "Take so many steps", "step", (node) => act.ask("live.step", { n: Math.max(1, Math.floor(Number(count.value)) || 1) }, node));
+  const step = button("live.step", "Step", "Take so many steps", "step", (node) => {
+    const n = Number(count.value);
+    if (Number.isInteger(n) && n >= 1) act.ask("live.step", { n }, node);
+    else { sayHere(board, "Step: write beside it how many steps, 1 or more"); count.focus(); }
+  });
   const snapshot = button("live.snapshot", "Snapshot now", "Checkpoint the live state", "snapshot");
   const liveGroup = make("div", { class: "rn-g rn-live", role: "group", "aria-label": "Live actor" }, token("M6 1a5 5 0 1 0 0 10A5 5 0 0 0 6 1z", "rn-dot"), run, make("span", { class: "rn-join" }, step, count), snapshot);
 

@@ -101,7 +101,7 @@ async function render({ model, el }) {
   let timer = 0;
   const later = () => { clearTimeout(timer); timer = setTimeout(draw, 120); };
   const draw = () => {
-    if (!root.isConnected) return;
+    if (!root.isConnected || root.closest("[data-unseen]")) return; // else it would ask, and nobody answer
     const near = [...inView].filter((node) => node.isConnected).map((node) => tiles.get(Number(node.dataset.key))).filter(Boolean);
     const whole = near.map(({ key }) => film.get(key)).filter((item) => item && item.low !== null && item.low !== undefined);
     let low = Math.min(...whole.map((item) => item.low)), high = Math.max(...whole.map((item) => item.high));
