@@ -227,7 +227,9 @@ class StateReader:
         if session is None:
             return frozenset(self._forms.get(0, ()))
         if self._names is None:  # of a session's actors they stay as they are
-            self._names = frozenset(n for a in session.actors for n in a.stored_fields)
+            # Of very many actors most are one object.
+            distinct = dict(zip(map(id, session.actors), session.actors, strict=True)).values()
+            self._names = frozenset(n for a in distinct for n in a.stored_fields)
         return self._names
 
     def _read_actor(

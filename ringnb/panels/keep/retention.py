@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, final
 
 from ipywidgets import Widget
@@ -245,7 +246,7 @@ class RetentionPanel(Panel):
         try:
             storage = self.watched.storage
             folders = storage.folders if isinstance(storage, ZarrStorage) else ()
-            usage = shutil.disk_usage(folders[0]) if folders else None
+            usage = shutil.disk_usage(_existing(folders[0])) if folders else None
         except (SessionGone, OSError):
             return
         # In parts of it that can be seen: other programs write all the time.
@@ -402,3 +403,8 @@ class RetentionPanel(Panel):
             found = {"words": f"No forecast: {error!r}"}
         self.put(self.sheet, forecast=found)
         self._controller.display.poke()
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or what of its path is there before the first commit makes it."""
+    return next((one for one in (folder, *folder.parents) if one.exists()), folder)

@@ -26,7 +26,7 @@ from ringnb.panels.keep.widgets import When
 
 __all__ = ["CheckpointPanel"]
 
-_SECONDS, _STEPS, _TIME = "seconds of the clock", "steps of the actor", "simulated time"
+_SECONDS, _STEPS, _TIME = "seconds", "steps", "simulated time"
 
 
 @final

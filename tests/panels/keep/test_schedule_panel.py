@@ -51,7 +51,7 @@ def test_the_controls_show_what_a_cell_has_set_and_send_nothing_back(session):
 def test_checkpoints_can_be_scheduled_by_steps(session):
     panel = session.panel("checkpoint")
     panel.steps.value = 50
-    panel.mode.value = "steps of the actor"
+    panel.mode.value = "steps"
     panel.automatic.value = True
     until(lambda: told(panel, "every 50 steps"))
     fields = (panel.interval, panel.steps, panel.time)
@@ -66,7 +66,7 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     panel.mode.value = "simulated time"
     until(lambda: session.snapshot_interval_steps(0) == session.snapshot_interval_steps(1) == 70)
     until(lambda: told(panel, "of simulated time"))
-    panel.mode.value = "seconds of the clock"
+    panel.mode.value = "seconds"
     until(lambda: session.manager.is_enabled)
     assert session.snapshot_interval_steps(0) is None
     panel.automatic.value = False

@@ -8,9 +8,10 @@ async function render({ model, el }) {
   const check = make("button", { type: "button", class: "rn-b rn-small", title: "Read every byte of every checkpoint of this actor" }, icon("done"), "Check all");
   const fetchAll = make("button", { type: "button", class: "rn-b rn-small", title: "This actor's checkpoints as one zip file" }, icon("M7 1h2v7h3l-4 4.5L4 8h3zM2 13.5h12V15H2z"), "Download");
   const list = make("div", { class: "rn-sheet", role: "listbox", "aria-label": "Checkpoints, newest first" });
+  const empty = make("p", { class: "rn-soft" }, "Nothing stored yet. Each checkpoint will stand here with a small picture: press Snapshot now below, or switch Automatic on.");
   const more = make("button", { type: "button", class: "rn-b rn-small", hidden: "" });
   const picture = svg("svg", { class: "rn-forecast", width: "100%", role: "img" });
-  const root = make("div", { class: "rn-keep" }, make("div", { class: "rn-headrow" }, heading, make("span", { class: "rn-grow" }), check, fetchAll), list, more, picture);
+  const root = make("div", { class: "rn-keep" }, make("div", { class: "rn-headrow" }, heading, make("span", { class: "rn-grow" }), check, fetchAll), empty, list, more, picture);
   el.append(root);
   check.addEventListener("click", () => send(board, hand, "moment.check_all", {}, check));
   fetchAll.addEventListener("click", () => send(board, hand, "moment.download_all", {}, fetchAll));
@@ -50,6 +51,9 @@ async function render({ model, el }) {
       seen.observe(tile.node);
     });
     while (list.children.length > shown.length) list.lastChild.remove();
+    empty.hidden = count > 0;
+    list.hidden = !count;
+    picture.toggleAttribute("hidden", !count);
     hide(more, !left, list.lastElementChild ?? root);
     setText(more, `Show ${Math.min(MORE, left)} of ${left.toLocaleString("en-US")} more`);
     setText(heading, `${count.toLocaleString("en-US")} ${count === 1 ? "checkpoint" : "checkpoints"} of ${model.get("actor")}, newest first`);

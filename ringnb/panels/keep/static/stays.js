@@ -52,7 +52,7 @@ async function render({ model, el }) {
     setText(adopt.words, n ? `Adopt, delete ${n.toLocaleString("en-US")}` : "Adopt");
     adopt.node.classList.toggle("rn-danger", n > 0);
     const chosen = model.get("one"), pinned = chosen.pin !== null && chosen.pin !== undefined;
-    setText(name, chosen.name || "None chosen");
+    setText(name, chosen.name || "No checkpoint chosen");
     setText(time, chosen.time ?? "");
     setText(pin.words, pinned ? "Unpin" : "Pin");
     pin.action = pinned ? "moment.unpin" : "moment.pin";
