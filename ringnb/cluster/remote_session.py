@@ -44,7 +44,8 @@ __all__ = ["RemoteSession"]
 _GLANCE_S = 2.0  # a glance that takes longer is given up
 _SLOW_S = 0.25  # from here on the panels say how slow it is
 _READ_S = 10.0  # the same of other reads
-_REST_S = 2.0  # so long after a glance that was given up, no read asks for another
+# So long after a glance that was given up, panels ask for no other: at first, and at most.
+_FIRST_REST_S, _MOST_REST_S = 1.0, 30.0
 _READS = frozenset(
     {
         *(
@@ -140,7 +141,8 @@ class RemoteSession:
     def __init__(self, connection: Connection, *, patience_s: float = 30.0) -> None:
         self._connection, self._patience_s = connection, patience_s
         self._lock = threading.Lock()  # of what follows
-        self._last_at = self._glanced_at = self._tried_at = -math.inf
+        self._last_at = self._glanced_at = self._again_at = -math.inf
+        self._unanswered = 0  # of glances, in a row
         self._seen = 0, 0, 0  # events, config, notices
         self._life = ""
         self._every: dict[int, int | None] = {}
@@ -299,6 +301,15 @@ class RemoteSession:
         return ""
 
     @property
+    def again_at(self) -> float | None:
+        """When panels ask it again, by `time.monotonic`; None if the last glance was answered."""
+        return self._again_at if self._trouble else None
+
+    def try_now(self) -> None:
+        """Have panels ask it at their next refresh, however long they would rest."""
+        self._again_at = -math.inf
+
+    @property
     def unheard(self) -> str:
         """Why what is known of the session is old, in a sentence; "" if the last glance was answered."""
         return self.connection if self._trouble else ""
@@ -441,13 +452,13 @@ class RemoteSession:
         SessionStatistics
             A frozen copy. `connection` says whether it is an old one.
         """
-        self._glanced_at = time.monotonic()
-        found = self._try_look(slots)
+        now = self._glanced_at = time.monotonic()
+        found = self._try_look(slots) if now >= self._again_at else None
         return self._as_known(slots) if found is None else found.statistics
 
     def _try_look(self, slots: Sequence[int] | None = None) -> Glance | None:
         """Read the session if it answers soon, and note whether it does."""
-        began = self._tried_at = time.monotonic()
+        began = time.monotonic()
         try:
             found = self._look(slots, 0.0, _GLANCE_S)
         except ClusterError as error:
@@ -461,7 +472,7 @@ class RemoteSession:
 
     def _look_again(self) -> None:
         """While nothing answers, have one glance wait for all reads: the panels', or one from here."""
-        if self._trouble and time.monotonic() - self._tried_at > _GLANCE_S + _REST_S:
+        if self._trouble and time.monotonic() >= self._again_at:
             self._try_look()
 
     def _as_known(self, slots: Sequence[int] | None) -> SessionStatistics:
@@ -544,6 +555,8 @@ class RemoteSession:
             self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
         if not self._trouble or type(error) is not self._kind:  # it was lost, and has failed now
             self._kind, self._trouble = type(error), str(error)
+        rest_s = min(_MOST_REST_S, math.ldexp(_FIRST_REST_S, min(self._unanswered, 16)))
+        self._again_at, self._unanswered = time.monotonic() + rest_s, self._unanswered + 1
 
     def _known_of_manager(self, name: str) -> Any:
         """Return what the last glance says of the manager, if that is not old."""
@@ -591,6 +604,7 @@ class RemoteSession:
             if new.due_s is not None:  # by its clock: it is the same however long an answer takes
                 self._due_at = (new.now_ns + self._shift_ns) / 1e9 + new.due_s
             self._last, self._last_at, self._trouble = new, time.monotonic(), ""
+            self._again_at, self._unanswered = -math.inf, 0
         if before and new.life != before:
             self._warn_of_losses()
         for notice in new.notices:

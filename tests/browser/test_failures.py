@@ -95,7 +95,12 @@ def test_states_of_a_session_that_runs(notebook):
     button("Make room", line).click()
     expect(cockpit.get_by_role("tab", name="Keep")).to_be_focused()
     expect(cockpit).to_have_attribute("data-tab", "keep")
-    notebook.python("session.faults.clear(); session.snapshot(0)")
+    expect(line).to_contain_text("It is not tried again by itself")
+    notebook.python("session.manager.reconfigure(enabled=True, interval=3600)")
+    button("Try now", line).click()
+    expect(line).to_contain_text(re.compile(r"It is tried again (in \d+ s|within 1 s|now)"))
+    notebook.python("session.faults.clear()")
+    button("Try now", line).click()
     expect(line).to_have_attribute("data-kind", "done")
 
 

@@ -138,7 +138,7 @@ def test_reads_of_panels_end_the_trouble_and_one_glance_waits_for_many(session, 
     line.cut = rn.ClusterUnavailable("it was cut")
     with pytest.raises(rn.ClusterUnavailable, match="it was cut"):
         read()
-    for seconds, asked in ((1.0, []), (5.0, ["glance"]), (1.0, [])):
+    for seconds, asked in ((0.5, []), (5.0, ["glance"]), (1.0, [])):
         line.after(seconds)
         for _ in range(3):
             with pytest.raises(rn.ClusterUnavailable, match="does not answer since"):
@@ -177,6 +177,34 @@ def test_a_read_from_a_cell_is_tried_whatever_panels_have_found(session, monkeyp
     assert line.asked == ["current_step"]
     line.cut = None  # it is back, and no panel has looked yet
     assert session.current_step(0) == 0
+    assert session.connection == ""
+
+
+def test_panels_ask_a_run_that_does_not_answer_ever_later_or_when_they_are_told(
+    session, monkeypatch
+):
+    line = Line(session, monkeypatch)
+    waiting.until(lambda: session.glance() and not session.unheard)
+    assert session.again_at is None
+    line.cut = rn.ClusterUnavailable("it was cut")
+    session.glance()
+    for rest_s in (1, 2, 4, 8, 16, 30, 30):
+        assert session.again_at == pytest.approx(line.now + rest_s)
+        line.after(rest_s - 0.1)
+        session.glance()
+        assert line.asked == []
+        line.after(0.2)
+        session.glance()
+        assert line.asked == ["glance"]
+    line.cut = None
+
+    def is_back():
+        """Whether a glance was answered: on a slow machine one may take too long."""
+        session.try_now()
+        session.glance()
+        return session.again_at is None
+
+    waiting.until(is_back)
     assert session.connection == ""
 
 

@@ -121,7 +121,7 @@ class Controller:
         self.on_do("choose", self._on_choose)
         self.on_do("say.history", self._on_history)
         self.on_do("say.seen", self._on_seen)
-        self.on_do("look.store", lambda *_: self.note_store())
+        self.on_do("look.again", lambda *_: self._try_again())
         self.on_do("stage.came", lambda _, args: self.pace.note_arrival(int(args["n"])))
         self.extents = Extents()
         self.pace = Pace(self.profile.scrub_s)
@@ -296,6 +296,12 @@ class Controller:
         """Have the store read again soon: it was changed by what no event tells. Any thread."""
         self._reader.forget_store()
         self.display.poke()
+
+    def _try_again(self) -> None:
+        """Look again, at the store and at a session of another process, however long that would rest."""
+        if (try_now := getattr(self._watched(), "try_now", None)) is not None:
+            try_now()
+        self.note_store()
 
     def note_damage(self, name: str, error: Exception) -> None:
         """Note that reading a checkpoint has shown damage, and warn of it once. Any thread."""

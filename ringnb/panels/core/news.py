@@ -27,7 +27,7 @@ _AGAIN = "It is tried again"  # the page adds when, see `Message.again`
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 _RESTART = ("live.restart", "Restart from the newest checkpoints")
 _MAKE_ROOM = ("page.tab", "Make room", {"tab": "keep"})
-_READ_STORE = ("look.store", "Try now")
+_TRY_NOW = ("look.again", "Try now")
 
 
 def snapshot_key(slot: int) -> str:
@@ -51,7 +51,7 @@ class News:
         self._seen = watched.events.appended
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
         self._began = False  # whether it was said what is stored
-        self._trouble = ""  # with the connection, as it was said
+        self._trouble: tuple[str, float | None] = "", None  # with the connection, as it was said
         self._unread: StoreTrouble | None = None  # with the store, as it was said
 
     def read(self, watched: Watched, actors: Sequence[ActorState]) -> None:
@@ -80,13 +80,7 @@ class News:
             self._began = True
             if not (state.histories.totals[0] and self._messages.newest()):
                 self._messages.say("note", _stored(state), by_itself=True)
-        trouble = getattr(watched, "connection", "")  # of a session of another process
-        if trouble != self._trouble:
-            self._trouble = trouble
-            if trouble:
-                self._messages.say("problem", trouble, key="connection")
-            else:
-                self._messages.settle("connection", "an answer in time")
+        self._look_at_connection(watched)
         self._look_at_store(state.store_trouble)
         failure = watched.failure
         if failure is None:
@@ -110,6 +104,22 @@ class News:
         )
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 
+    def _look_at_connection(self, watched: Watched) -> None:
+        """Say what is wrong with the connection to a session of another process, at each try."""
+        text = getattr(watched, "connection", "")
+        again_at = getattr(watched, "again_at", None)
+        if (text, again_at) == self._trouble:
+            return
+        self._trouble = text, again_at
+        if not text:
+            self._messages.settle("connection", "an answer in time")
+        elif again_at is None:  # it answers, but slowly
+            self._messages.say("problem", text, key="connection")
+        else:
+            text, again = f"{text}. {_AGAIN}", again_at - self._epoch_s
+            actions = [_TRY_NOW]
+            self._messages.say("problem", text, key="connection", actions=actions, again=again)
+
     def _look_at_store(self, trouble: StoreTrouble | None) -> None:
         """Say that the store cannot be read, at each try; or that it can be again."""
         if trouble == self._unread:
@@ -121,7 +131,7 @@ class News:
         text = f"The store cannot be read: {trouble.why}. What is shown of it is old. {_AGAIN}"
         again = trouble.again_at - self._epoch_s
         self._messages.say(
-            "problem", text, key="store", actions=[_READ_STORE], by_itself=True, again=again
+            "problem", text, key="store", actions=[_TRY_NOW], by_itself=True, again=again
         )
 
     def _when_again(self, watched: Watched, slot: int) -> tuple[str, float | None]:
