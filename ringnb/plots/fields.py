@@ -268,8 +268,9 @@ def compare(a: Drawable, b: Drawable, name: str) -> Comparison:
     with np.errstate(invalid="ignore", over="ignore"):  # infinities
         whole = np.subtract(second, first, dtype=np.float64)
     same = first.dtype == second.dtype and first.tobytes() == second.tobytes()
-    finite = whole[np.isfinite(whole)]
-    largest = float(np.abs(finite).max()) if finite.size else math.nan
+    there = np.isfinite(whole)
+    finite = whole if there.all() else whole[there]
+    largest = float(max(abs(finite.max()), abs(finite.min()))) if finite.size else math.nan
     rms = math.sqrt(float(np.square(finite).mean())) if finite.size else math.nan
     return Comparison(whole, same, largest, rms, whole.size - finite.size)
 

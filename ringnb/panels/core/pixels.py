@@ -100,17 +100,15 @@ def thin(
     stride = max(1, *(-(-n // side) for n in values.shape))
     plane, bad = values, ~np.isfinite(values)
     if stride > 1:
-        corners = [np.arange(0, n, stride) for n in values.shape]
-        bad = _blocks(np.logical_or, bad, corners)
+        clean = np.where(bad, 0, values) if extremes and bad.any() else values
+        bad = _blocks(np.logical_or, bad, stride)
         if extremes:
-            clean = np.where(np.isfinite(values), values, 0)
-            highest = _blocks(np.maximum, clean, corners)
-            lowest = _blocks(np.minimum, clean, corners)
+            highest = _blocks(np.maximum, clean, stride)
+            lowest = _blocks(np.minimum, clean, stride)
             plane = np.where(np.abs(lowest) > np.abs(highest), lowest, highest)
         else:
             middles = [
-                np.minimum(at + stride // 2, n - 1)
-                for at, n in zip(corners, values.shape, strict=True)
+                np.minimum(np.arange(0, n, stride) + stride // 2, n - 1) for n in values.shape
             ]
             plane = values[np.ix_(*middles)]
     # Halves: the difference of two huge values could not be held.
@@ -125,10 +123,20 @@ def thin(
 
 
 def _blocks(
-    ufunc: np.ufunc, values: npt.NDArray[np.generic], corners: list[npt.NDArray[np.intp]]
+    ufunc: np.ufunc, values: npt.NDArray[np.generic], stride: int
 ) -> npt.NDArray[np.generic]:
-    for axis, starts in enumerate(corners):
-        values = ufunc.reduceat(values, starts, axis=axis)
+    """Reduce blocks of `stride` by `stride` cells; those at the ends are smaller."""
+    # Whole strides at a time: `ufunc.reduceat`, a few cells at a time, takes ten times as long.
+    for axis in (1, 0):
+        parts = [
+            values[(slice(None),) * axis + (slice(first, None, stride),)]
+            for first in range(min(stride, values.shape[axis]))
+        ]
+        found = parts[0].copy()
+        for part in parts[1:]:
+            there = found[: len(part)] if axis == 0 else found[:, : part.shape[1]]
+            ufunc(there, part, out=there)
+        values = found
     return values
 
 

@@ -29,6 +29,8 @@ __all__ = ["LARGE", "SMALL", "Drawn", "Extent", "Slice", "View", "describe", "dr
 SMALL, LARGE = 512, 1024  # pixels a side, at most
 _LINE = 1024  # points of a line, at most
 _LEAST_SIDE = 64
+# To guess how large a picture will be: so many strips of so many rows, and how much it must be above.
+_STRIPS, _STRIP, _SURE = 8, 8, 1.2
 
 Extent = tuple[float, float]
 
@@ -177,14 +179,32 @@ def _packed(
     """Pack a plane or a line; return also what the page needs to unpack it."""
     line = plane.ndim == 1
     side = _LINE if line else view.side
+    rows = np.atleast_2d(plane)
+    extremes = extremes or line  # a line that was thinned keeps its peaks
+    while side > _LEAST_SIDE and _is_too_large(rows, span, side, view.most_bytes, extremes):
+        side //= 2
     while True:
-        # A line that was thinned keeps its peaks.
-        data, stride = thin(np.atleast_2d(plane), span, side, extremes=extremes or line)
+        data, stride = thin(rows, span, side, extremes=extremes)
         packed = pack(data)
         if len(packed) <= view.most_bytes or side <= _LEAST_SIDE:
             rows, columns = data.shape
             return packed, {"rows": rows, "columns": columns, "stride": stride}
         side //= 2
+
+
+def _is_too_large(
+    plane: npt.NDArray[Any], span: ValueRange, side: int, most_bytes: int, extremes: bool
+) -> bool:
+    """Return whether a plane, to judge by a part of its rows, would not fit when it is packed."""
+    stride = max(1, *(-(-n // side) for n in plane.shape))
+    rows, columns = (-(-n // stride) for n in plane.shape)
+    high = _STRIP * stride
+    if rows * columns <= most_bytes or rows < 2 * _STRIPS * _STRIP:
+        return False
+    tops = np.linspace(0, len(plane) - high, _STRIPS).astype(int)
+    part = np.concatenate([plane[top : top + high] for top in tops])
+    size = len(pack(thin(part, span, side, extremes=extremes).data))
+    return size * rows > _SURE * most_bytes * _STRIPS * _STRIP
 
 
 def _span(span: ValueRange) -> dict[str, Any]:
