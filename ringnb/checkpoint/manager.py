@@ -368,8 +368,13 @@ class CheckpointManager:
             cancelled = self._schedule.cancel_all(self._clock())
         self._events.ended("cancelled", cancelled)
 
-    def seconds_until_next(self) -> float | None:
+    def seconds_until_next(self, actor_slot: int | None = None) -> float | None:
         """Return how long until a poll has something to do.
+
+        Parameters
+        ----------
+        actor_slot : int, optional
+            Only until this actor gets a request by itself: after a failure, until the next try.
 
         Returns
         -------
@@ -377,29 +382,10 @@ class CheckpointManager:
             Seconds until an actor is due or a request expires, 0.0 if one is now; None if nothing
             will happen before the next registration, request or answer.
         """
+        slot = None if actor_slot is None else check_slot(actor_slot)
         with self._lock:
             self._check_open()
-            at = self._schedule.next_event_s(polling=self._config.enabled)
-            return None if at is None else max(0.0, at - self._clock())
-
-    def seconds_until_due(self, actor_slot: int) -> float | None:
-        """Return how long until an actor gets a request by itself, after a failure the next try.
-
-        Parameters
-        ----------
-        actor_slot : int
-            The actor's slot.
-
-        Returns
-        -------
-        float or None
-            Seconds, 0.0 if it is due now; None if a request of it is under way, while disabled, and if
-            no actor is registered in the slot.
-        """
-        slot = check_slot(actor_slot)
-        with self._lock:
-            self._check_open()
-            at = self._schedule.due_s(slot) if self._config.enabled else None
+            at = self._schedule.next_event_s(slot, polling=self._config.enabled)
             return None if at is None else max(0.0, at - self._clock())
 
     # --- answers ---

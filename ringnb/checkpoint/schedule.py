@@ -383,24 +383,22 @@ class Schedule:
 
     # --- time ---
 
-    def next_event_s(self, *, polling: bool) -> float | None:
+    def next_event_s(self, slot: int | None = None, *, polling: bool) -> float | None:
         """Return when there is something to do next, possibly in the past; None if there is nothing.
 
-        Unless due actors are polled, only expiry counts.
+        Unless due actors are polled, only expiry counts. Of one actor it is when it is due.
         """
+        if slot is not None:
+            scheduled = self._actors.get(slot)
+            if scheduled is None or scheduled.pending is not None or not polling:
+                return None
+            return scheduled.due_s(self._interval_s)
         first = self._due.first() if polling else None
         due = None if first is None else first[0]
         if not self._waiting:
             return due
         expiry = self._expiry_s(next(iter(self._waiting.values())))
         return expiry if due is None else min(due, expiry)
-
-    def due_s(self, slot: int) -> float | None:
-        """Return when the actor in a slot is due; None if it has a request, or there is no actor."""
-        scheduled = self._actors.get(slot)
-        if scheduled is None or scheduled.pending is not None:
-            return None
-        return scheduled.due_s(self._interval_s)
 
     def _expiry_s(self, pending: PendingRequest) -> float:
         # "Older than the timeout": at the timeout itself a request is not older yet.

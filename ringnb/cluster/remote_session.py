@@ -58,7 +58,7 @@ _READS = frozenset(
             "kernel.progress",
         ),
         *("manager.history", "manager.lineage", "manager.runs", "manager.list_checkpoints"),
-        "manager.preview_retention",
+        *("manager.preview_retention", "manager.seconds_until_next"),
     }
 )
 _WATCHED_S = 60.0  # after a glance a panel is taken to be open for so long, however slow it is
@@ -571,7 +571,10 @@ class RemoteSession:
             self.glance()
         return self._last.config if name == "config" else self._seconds_until_next
 
-    def _seconds_until_next(self) -> float | None:
+    def _seconds_until_next(self, actor_slot: int | None = None) -> float | None:
+        if actor_slot is not None:
+            found: float | None = self._ask("manager.seconds_until_next", ((actor_slot,), {}))
+            return found
         due_at = self._due_at
         return None if due_at is None else max(0.0, due_at - time.monotonic())
 

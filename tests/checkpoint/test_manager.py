@@ -459,20 +459,20 @@ def test_seconds_until_next():
     assert rig.m.seconds_until_next() == pytest.approx(10)
 
 
-def test_seconds_until_due_is_of_one_actor_and_grows_with_its_failures():
+def test_seconds_until_next_is_of_one_actor_and_grows_with_its_failures():
     rig = Rig(interval=30)
     rig.add(), rig.add(1)
-    assert rig.m.seconds_until_due(7) is None
+    assert rig.m.seconds_until_next(7) is None
     for wait in (1, 2, 4, 8, 16, 30, 30):
         rig.m.request_snapshot(1)
-        assert rig.m.seconds_until_due(1) is None  # it is under way
+        assert rig.m.seconds_until_next(1) is None  # it is under way
         rig.fail(1)
-        assert rig.m.seconds_until_due(1) == wait
-        assert rig.m.seconds_until_due(0) == rig.m.seconds_until_next() == 0
+        assert rig.m.seconds_until_next(1) == wait
+        assert rig.m.seconds_until_next(0) == rig.m.seconds_until_next() == 0
     rig.clock.advance(12)
-    assert rig.m.seconds_until_due(1) == 18
+    assert rig.m.seconds_until_next(1) == 18
     rig.m.reconfigure(enabled=False)
-    assert rig.m.seconds_until_due(1) is None
+    assert rig.m.seconds_until_next(1) is None
 
 
 def test_seconds_until_next_leads_past_an_expiry():

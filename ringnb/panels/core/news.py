@@ -141,7 +141,7 @@ class News:
         try:
             if not watched.manager.config.enabled:
                 return "It is not tried again by itself", None
-            due_s = watched.manager.seconds_until_due(slot)
+            due_s = watched.manager.seconds_until_next(slot)
         except (
             RingnbError,
             OSError,
