@@ -204,7 +204,7 @@ def _is_too_large(
     tops = np.linspace(0, len(plane) - high, _STRIPS).astype(int)
     part = np.concatenate([plane[top : top + high] for top in tops])
     size = len(pack(thin(part, span, side, extremes=extremes).data))
-    return size * rows > _SURE * most_bytes * _STRIPS * _STRIP
+    return bool(size * rows > _SURE * most_bytes * _STRIPS * _STRIP)
 
 
 def _span(span: ValueRange) -> dict[str, Any]:
