@@ -65,8 +65,8 @@ def choose(panel, key, name):
 
 
 def do(panel, action, /, **args):
-    """Send what a view sends."""
-    hand_of(panel)._handle_custom_msg({"do": action, **args}, [])
+    """Send what a view sends: the page adds an id, whatever the arguments are."""
+    hand_of(panel)._handle_custom_msg({**args, "do": action, "id": "of the message"}, [])
 
 
 def marks_of(timeline):

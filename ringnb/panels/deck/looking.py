@@ -50,6 +50,7 @@ class Looking:
         self._found: tuple[object, CheckpointInfo | None] = (None, None)  # what shows it, and why
         self._checked: object = None  # where it was when its checkpoint was read
         self._said_at = -_SAY_AGAIN_S
+        self._said_of: object = None  # the moment of which it was said that it is not stored
         self.inputs = Inputs()
         self.lanes = Lanes(())
         self.slot = -1  # whose lanes they are
@@ -158,8 +159,8 @@ class Looking:
             self._checked = where
             self._controller.drawer.submit("check", partial(self._check, found.name))
         apart = step - found.step
-        if apart and now - self._said_at >= _SAY_AGAIN_S:
-            self._said_at = now
+        if apart and looked != self._said_of and now - self._said_at >= _SAY_AGAIN_S:
+            self._said_at, self._said_of = now, looked
             side = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
             text = (
                 f"Step {step:,} of run {number} is not stored: shown is {found.name}, {side}. There is "

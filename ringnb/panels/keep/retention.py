@@ -16,7 +16,7 @@ from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint import ZarrStorage, retention
 from ringnb.checkpoint.pruning import PrunedRun
 from ringnb.checkpoint.retention import Policy, PreviewOutdated, RetentionPreview
-from ringnb.errors import CheckpointError, CheckpointNotFound, RingnbError
+from ringnb.errors import CheckpointError, RingnbError
 from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.film import Wish
 from ringnb.panels.core.film_reader import FilmReader
@@ -152,7 +152,7 @@ class RetentionPanel(Panel):
         self.submit("Adopt", work, done="", worker="storage")
 
     def _delete(self, _action: str, args: Mapping[str, Any]) -> None:
-        name, id_ = str(args.get("name", "")), str(args.get("id", ""))
+        name, id_ = str(args.get("name", "")), str(args.get("which", ""))
 
         def work(watched: Watched) -> str:
             """Delete one, if it is still the one that was asked about."""
@@ -161,8 +161,8 @@ class RetentionPanel(Panel):
                 for slot in watched.manager.registered
                 for e in watched.manager.history(slot)
             ):
-                msg = f"{name} is not there any more"
-                raise CheckpointNotFound(msg)
+                self._controller.settle("delete", "its end: it was deleted or retired meanwhile")
+                return f"{name} is not there any more: nothing was deleted"
             freed = watched.manager.discard(name)
             if self._controller.choices.chosen.get("main") == name:
                 self._controller.choose("main", "")
@@ -187,11 +187,12 @@ class RetentionPanel(Panel):
                 """Ask whether it may go."""
                 freed = watched.manager.discard(chosen.name, dry_run=True)
                 text = f"Delete {chosen.name}? It frees {format_bytes(freed)} and cannot be undone"
-                self._ask("delete", text, "it", {"name": chosen.name, "id": chosen.id})
+                self._ask("delete", text, "it", {"name": chosen.name, "which": chosen.id})
 
             self.submit("Delete", ask, done="", worker="storage")
 
     def _ask(self, action: str, text: str, what: str, args: Mapping[str, Any]) -> None:
+        self._controller.switchboard.messages.dismiss(action)  # the question about another one
         do = (f"{self.key}.{action}", f"Delete {what}", dict(args))
         keep = ("say.dismiss", f"Keep {what}", {"key": action})
         self._controller.say("warning", text, key=action, actions=[do, keep], repeats=False)

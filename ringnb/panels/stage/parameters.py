@@ -93,8 +93,8 @@ class ParametersPanel(Panel):
 
     def _set_pace(self, limit: float) -> None:
         slot = self._controller.slot
-        allowed = f"at most {limit:g}" if limit else "any number of"
-        done = f"Actor {slot} takes {allowed} steps/s"
+        pace = f"takes at most {limit:,.12g} steps/s" if limit else "steps as fast as it can"
+        done = f"Actor {slot} {pace}"
         self._read_at = 0.0
         self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
 

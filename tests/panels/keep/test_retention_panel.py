@@ -87,7 +87,7 @@ def test_one_checkpoint_is_deleted_after_a_question_but_never_the_newest_or_a_pi
     question = next(m for m in panel.line.board.messages if m["key"] == "delete")
     (delete, _, args), (keep, _, _) = question["actions"]
     assert keep == "say.dismiss"
-    do(panel, delete, **{**args, "id": "another"})
+    do(panel, delete, **{**args, "which": "another"})
     until(lambda: told(panel, f"{first} is not there any more"))
     do(panel, delete, **args)
     until(lambda: told(panel, f"{first} is deleted"))

@@ -55,16 +55,27 @@ function send(board, hand, action, args = {}, node = null) {
   if (!board.rnWatched) {
     board.rnWatched = true;
     board.on("change:acknowledged", () => {
-      for (const heard of board.get("acknowledged")) {
-        pending.get(heard)?.node?.classList.remove("rn-wait");
-        pending.delete(heard);
-      }
+      takeHeard(board);
       board.trigger("rn:waiting");
     });
   }
   hand.send({ ...args, do: action, id });
   setTimeout(() => board.trigger("rn:waiting"), 1050);
   return id;
+}
+// Forgets what the kernel has heard. It tells the newest few only, and hears in the order of sending: what was sent
+// before one of these was heard too.
+function takeHeard(board) {
+  const pending = board.rnPending ?? new Map(), heard = new Set(board.get("acknowledged")), ids = [...pending.keys()];
+  for (const id of ids.slice(0, ids.findLastIndex((one) => heard.has(one)) + 1)) {
+    pending.get(id).node?.classList.remove("rn-wait");
+    pending.delete(id);
+  }
+}
+// Whether the kernel has heard what was sent with an id.
+function isHeard(board, id) {
+  takeHeard(board);
+  return !board.rnPending?.has(id);
 }
 // Sends what no user waits for: it is not said to wait.
 function tell(hand, action, args) { hand.send({ ...args, do: action }); }

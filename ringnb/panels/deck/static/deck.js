@@ -1,6 +1,7 @@
 // The deck: the transport above, the line of steps below. Its parts: transport.js, line.js, drawing.js.
 const MOST_LANES = 5;
 const SEND_MS = 125; // between two playheads that are sent
+const UNSENT = "is not sent yet"; // in place of a message's id
 
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
@@ -25,7 +26,7 @@ async function render({ model, el }) {
     clearTimeout(sending);
     const wait = sent + SEND_MS - performance.now();
     if (wait > 0) {
-      state.moved = "is not sent yet"; // so that no answer to what was sent before takes the playhead back
+      state.moved = UNSENT; // so that no answer to what was sent before takes the playhead back
       sending = setTimeout(tellPlayhead, wait);
       return;
     }
@@ -73,7 +74,7 @@ async function render({ model, el }) {
   const takePlayhead = () => {
     const head = board.get("playhead");
     // What this page has moved since is newer than what the kernel says.
-    if (state.moved && !board.get("acknowledged").includes(state.moved)) return;
+    if (state.moved === UNSENT || (state.moved && !isHeard(board, state.moved))) return;
     if (drawing.dragged()) return;
     state.follows = Boolean(head.follows);
     state.name = head.name ?? "";

@@ -45,11 +45,15 @@ function makeTransport(root, board, act) {
     if (Number.isInteger(n) && n >= 1) act.ask("live.step", { n }, node);
     else { sayHere(board, "Step: write beside it how many steps, 1 or more"); count.focus(); }
   });
+  count.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.stopPropagation(); step.click(); } });
   const snapshot = button("live.snapshot", "Snapshot now", "Checkpoint the live state", "snapshot");
   const liveGroup = make("div", { class: "rn-g rn-live", role: "group", "aria-label": "Live actor" }, token("M6 1a5 5 0 1 0 0 10A5 5 0 0 0 6 1z", "rn-dot"), run, make("span", { class: "rn-join" }, step, count), snapshot);
 
   const where = make("input", { type: "number", min: "0", step: "1", "aria-label": "Step to look at", class: "rn-where" });
-  where.addEventListener("change", () => { if (where.value !== "") act.moveTo(Number(where.value)); });
+  onEntered(where, () => {
+    if (where.value !== "") act.moveTo(Number(where.value));
+    where.value = String(act.state.step); // where it has come to: there may be nothing to look at so far off
+  });
   const head = make("div", { class: "rn-g rn-look", role: "group", "aria-label": "Playhead" }, token("M1 0h10v7l-5 5-5-5z", "rn-flag"),
     iconOnly(button("look.earlier", "", "Earlier mark (Page Up)", "earlier", () => act.toMark(-1)), "Earlier mark"),
     iconOnly(button("look.back", "", "One step back (←)", "back", () => act.moveTo(act.state.step - 1)), "One step back"),

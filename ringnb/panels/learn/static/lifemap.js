@@ -195,7 +195,7 @@ async function render({ model, el }) {
       const text = ended && token.mark ? `${token.label} ${token.mark}` : token.label;
       const place = (standing[at] = (standing[at] ?? 0) + 1) - 1;
       const [x, y] = STANDS[at] ?? [0, 0];
-      const short = token.mark?.length > 2 ? `${token.label} ${token.mark[0]}` : text;
+      const short = token.mark?.length > 2 ? `${token.label} ${token.mark[0].replace(/\w/, "")}`.trimEnd() : text; // its sign, no letter
       setText(chip.drawn.children[1], ended ? short : token.label);
       setText(chip.drawn.children[2], token.note);
       setText(chip.listed, text);

@@ -1,5 +1,6 @@
 // What changes the live actor: a slider and a number per parameter, its pace, and the aim at a cell of the picture.
 const SEND_MS = 100; // between two messages while a slider is dragged
+const REFUSED_MS = 2500; // so long after it, in any case what the actor has
 const HELD_MS = 1500; // so long after a touch a control shows what it was set to, not what the actor has
 const PACES = 5; // decades of the pace's slider, from 1 step a second; its end is no limit
 const four = (v) => String(+v.toPrecision(4));
@@ -40,7 +41,7 @@ function makeDial(name, help, set, refuses, scale) {
   let high = 1;
   let shown = [];
   const touch = (value, other) => {
-    if (refuses(name)) {
+    if (refuses(name, value)) {
       number.value = scale ? scale.words(shown[0]) : four(shown[0]);
       dial.show(...shown);
       return;
@@ -49,7 +50,10 @@ function makeDial(name, help, set, refuses, scale) {
     if (other === number) number.value = scale ? scale.words(value) : four(value);
     else range.value = String(scale ? scale.place(value) : value);
     set(value);
+    clearTimeout(later); // a value that is refused changes nothing, of which no message would come
+    later = setTimeout(() => dial.show(...shown), REFUSED_MS);
   };
+  number.addEventListener("blur", () => { if (shown.length) dial.show(...shown); });
   range.addEventListener("input", () => {
     const at = Number(range.value);
     const step = roundStep(high - low);
@@ -104,9 +108,10 @@ async function render({ model, el }) {
   const setParams = makePacer((values) => send(board, hand, "live.param", { values }));
   const setPace = makePacer(({ pace }) => send(board, hand, "live.pace", { pace }));
   const why = () => board.get("flags")["live.inject"]?.why ?? "";
-  const refuses = (name) => {
-    if (why()) sayHere(board, `${name}: ${why()}`);
-    return Boolean(why());
+  const refuses = (name, value) => {
+    const wrong = why() || (name === "pace" && value < 0 ? "write 0 or more steps per second, or nothing for no limit" : "");
+    if (wrong) sayHere(board, `${name}: ${wrong}`);
+    return Boolean(wrong);
   };
   const pace = makeDial("pace", "Steps per second at most; empty: no limit", (value) => setPace("pace", value), refuses, paceScale);
   pace.row.querySelector("input[type=number]").placeholder = "no limit";
