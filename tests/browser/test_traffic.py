@@ -14,18 +14,18 @@ from .lab import Notebook, panel_in, screenshot
 from .loads import NOISE, Traffic, drag, open_cell, rate
 
 # kB/s, and messages a second. Keep sends next to nothing of its own: the rest is what all tabs get, the
-# running actor's state, 4 times a second or once, 0.9 kB each. Where nothing is looked at, 0.9 are
-# meant; on a machine so slow that the disk is not measured for 6 s it is sent a second time.
+# running actor's state, 4 times a second or once, 0.9 kB each. Where nothing is looked at, only the beat
+# is sent.
 BUDGETS = {
     "default": {
         "followed": 75,
         "keep": 3.8,
         "learn": 16,
-        "unseen": 1.2,
+        "unseen": 0.9,
         "scrubbing": 550,
         "map": 100,
     },
-    "binder": {"followed": 8, "keep": 1, "learn": 4, "unseen": 1.2, "scrubbing": 62},
+    "binder": {"followed": 8, "keep": 1, "learn": 4, "unseen": 0.9, "scrubbing": 62},
 }
 MESSAGES = {"default": 20, "binder": 5}
 INTERVAL_S = {
