@@ -123,7 +123,8 @@ def main(place: Path) -> None:
     home, venv = place / "home", place / "venv"
     home.mkdir(parents=True)
     subprocess.run([python, "-m", "venv", venv], check=True)  # noqa: S603
-    pip = [venv / "bin" / "pip", "install", "-q", "-r", "binder/requirements.txt"]
+    # Not compiled, as in run: what is imported compiles then.
+    pip = [venv / "bin" / "pip", "install", "-q", "--no-compile", "-r", "binder/requirements.txt"]
     subprocess.run(pip, check=True, cwd=ROOT)  # noqa: S603
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "OMP_", "RINGNB_"))

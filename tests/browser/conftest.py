@@ -12,6 +12,7 @@ from .lab import Notebook
 from .servers import jupyterlab, voila
 
 HERE = Path(__file__).parent
+VIEWPORT = {"width": 1280, "height": 900}
 
 
 def pytest_collection_modifyitems(items):
@@ -51,7 +52,7 @@ def voila_server(_needed, tmp_path_factory):
 @pytest.fixture(scope="package")
 def _context(browser):
     """One for all pages, so that JupyterLab's scripts are loaded once."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+    with browser.new_context(viewport=VIEWPORT) as context:
         context.set_default_timeout(PATIENCE_MS)
         yield context
 
@@ -62,9 +63,23 @@ def page(_context):
         yield page
 
 
+@pytest.fixture(scope="package")
+def _loaded():
+    """The page with JupyterLab that a test has left for the next one, if there is one."""
+    return []
+
+
 @pytest.fixture
-def notebook(page, lab_server):
-    """A notebook, yet to be opened; its kernel ends with the test."""
-    yield Notebook(page, lab_server)
+def notebook(request, _context, _loaded, lab_server):
+    """A notebook, yet to be opened; its kernel ends with the test, and so does a page that is spoilt."""
+    page = _loaded.pop() if _loaded else _context.new_page()
+    page.set_viewport_size(VIEWPORT)
+    failed = request.session.testsfailed
+    notebook = Notebook(page, lab_server)
+    yield notebook
+    if request.session.testsfailed == failed and notebook.leave():
+        _loaded.append(page)
+    else:
+        page.close()
     lab_server.end_sessions()
     lab_server.reset_settings()

@@ -33,6 +33,7 @@ __all__ = [
     "widen",
 ]
 
+LIGHT = "JupyterLab Light"
 _numbers = itertools.count(1)
 
 _PYTHON = """async (code) => {
@@ -56,6 +57,15 @@ _RUN = """async ([index, wait]) => {
   if (wait) await done;
 }"""
 
+_OPEN = """async (name) => {
+  await jupyterapp.commands.execute('docmanager:open', {path: name});
+}"""
+
+_CLOSE = """() => {
+  for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();
+  if (jupyterapp.shell.leftCollapsed) jupyterapp.shell.expandLeft();
+}"""
+
 
 class Notebook:
     """One notebook, opened in a page of JupyterLab.
@@ -66,12 +76,24 @@ class Notebook:
         The page.
     server : Server
         JupyterLab.
+
+    Attributes
+    ----------
+    spoilt : bool
+        Whether the page is no place for another test: it was changed in a way that stays.
     """
 
     def __init__(self, page: Page, server: Server) -> None:
         self.page = page
         self.server = server
         self.name = ""
+        self.spoilt = False
+
+    def set(self, plugin: str, **values: Any) -> None:
+        """Write a plugin's user settings: JupyterLab is loaded with them, for this test."""
+        self.server.set(plugin, **values)
+        self.spoilt = True
+        self.page.goto("about:blank")
 
     def open(self, cells: Sequence[str], *, prepared: Path | None = None) -> None:
         """Write a notebook of these cells, or copy one, and open it with a kernel of its own."""
@@ -85,11 +107,26 @@ class Notebook:
             book = nbformat.read(prepared, as_version=4)
         nbformat.write(book, self.server.root / self.name)
         (self.server.root / END).unlink(missing_ok=True)
-        self.show()
+        if self.page.url.startswith(self.server.url):  # JupyterLab is there, from another test
+            self.page.evaluate(_OPEN, self.name)
+            self.wait_idle()
+        else:
+            self.show()
+
+    def leave(self) -> bool:
+        """Close the notebook; return whether JupyterLab is then as it is when it was just loaded."""
+        if self.spoilt or not self.page.url.startswith(self.server.url):
+            return False
+        if self.page.evaluate("() => document.body.dataset.jpThemeName") != LIGHT:
+            self.theme(LIGHT)
+        self.page.evaluate(_CLOSE)
+        self.page.mouse.move(0, 0)
+        return self.page.locator(".jp-Dialog").count() == 0
 
     def show(self, *, kernel: bool = True) -> None:
         """Open the notebook as it was saved; its kernel is started unless it runs, or is not wanted."""
         if not kernel:  # the request for one is never answered
+            self.spoilt = True
             self.page.route(
                 "**/api/sessions*",
                 lambda route: None if route.request.method == "POST" else route.continue_(),

@@ -248,6 +248,7 @@ def test_text_at_200_percent(notebook):
     height = "root => root.querySelector('.rn-line .rn-label').getBoundingClientRect().height"
     once = cockpit.evaluate(height)
     notebook.page.evaluate(_TWICE)
+    notebook.spoilt = True
     expect(cockpit.locator(".rn-timeline")).to_have_class(re.compile("rn-narrow"))
     assert cockpit.evaluate(height) > 1.8 * once
     for width in (1300, 1100, 700):
@@ -266,6 +267,7 @@ def test_text_at_200_percent(notebook):
 
 def test_forced_colours_and_reduced_motion(notebook):
     cockpit = opened(notebook, cells.STORED)
+    notebook.spoilt = True
     notebook.page.emulate_media(forced_colors="active", reduced_motion="reduce")
     notebook.python("session.resume()")
     expect(cockpit.locator(".rn-state")).to_have_text("Running")

@@ -13,8 +13,9 @@ from .lab import panel_in, screenshot
 AT_ONCE_MS = 10_000  # where nothing else runs it takes some tens, as the benchmark's page says
 KERNELS = "@jupyterlab/apputils-extension:kernels-settings"
 _CLOCK = """() => {
+  if (!window.clicked)
+    document.addEventListener('click', () => window.clicked.push(Date.now()), true);
   window.clicked = [];
-  document.addEventListener('click', () => window.clicked.push(Date.now()), true);
 }"""
 
 
@@ -53,9 +54,9 @@ def test_idle(notebook, record_property):
 
 @needs_subshells
 @pytest.mark.parametrize("setting", ["default", "perComm"])
-def test_first_and_second_click_in_a_busy_cell(notebook, lab_server, record_property, setting):
+def test_first_and_second_click_in_a_busy_cell(notebook, record_property, setting):
     if setting != "default":
-        lab_server.set(KERNELS, commsOverSubshells=setting)
+        notebook.set(KERNELS, commsOverSubshells=setting)
     panel = prepare(notebook, cells.BUSY)
     notebook.python("session.resume(1)")  # the other actor runs, and both are checkpointed
     notebook.start(3)
@@ -86,8 +87,8 @@ def test_run_all_with_a_busy_cell_behind(notebook):
     assert max(at for _, at, _ in found) < float(notebook.python("print(ended)"))
 
 
-def test_without_subshells_a_click_waits_and_is_not_lost(notebook, lab_server):
-    lab_server.set(KERNELS, commsOverSubshells="disabled")
+def test_without_subshells_a_click_waits_and_is_not_lost(notebook):
+    notebook.set(KERNELS, commsOverSubshells="disabled")
     panel = prepare(notebook, cells.BUSY)
     click(panel, "Run", "Pause")
     notebook.start(3)

@@ -68,6 +68,7 @@ def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     style = ".rn-cockpit, .rn-cockpit * { font-family: 'DejaVu Sans' !important; }"
     notebook.page.add_style_tag(content=style)
+    notebook.spoilt = True
     for width in (1100, 700, 480):
         widen(cockpit, width)
         for tab in TABS:

@@ -28,6 +28,7 @@ def test_flood_and_exact_final_value(notebook):
     """About ten thousand steps a second, and as many events as there can be; nothing is dropped."""
     notebook.open([cells.session(interval=0.05, pace=None), 'session.panel("actor")'])
     frames = []
+    notebook.spoilt = True  # each message of every socket would be counted on
     notebook.page.on(
         "websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(1))
     )

@@ -25,8 +25,9 @@ _DIGEST = """async (canvas) => {
   return [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, '0')).join('');
 }"""
 _COUNT_SENT = """() => {
+  const counted = 'sent' in window, send = WebSocket.prototype.send;
   window.sent = 0;
-  const send = WebSocket.prototype.send;
+  if (counted) return;
   WebSocket.prototype.send = function (...what) { window.sent += 1; return send.apply(this, what); };
 }"""
 # What the picture must look like: the stored values, by matplotlib.
