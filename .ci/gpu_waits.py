@@ -1,14 +1,19 @@
 """What waits for the running GPU kernel, and for how long: calls of other CUDA code, one by one.
 
-Each is made on a thread of its own while an actor steps freely. A line says how long it took and how
-many steps the actor made meanwhile; what takes more than ``LIMIT_S`` is a failure.
+Each is made on a thread of its own, first alone, then while an actor steps freely. A line says how
+long it took and how many steps the actor made meanwhile; what waits for more than ``LIMIT_S`` is a
+failure. The actor has a few blocks, and leaves a multiprocessor free; with ``--full`` it takes all of
+the card.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,15 +25,18 @@ from ringnb.kernel.cuda.availability import load
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
 
-LIMIT_S = 1.0
-GIVE_UP_S = 10.0
+TIMES = int(os.environ.get("RINGNB_STAGE_TIMES", "1"))  # as slow: the card in software, see .ci/gpu
+LIMIT_S = 1.0 * TIMES
+GIVE_UP_S = 10.0 * TIMES
 N = 1 << 19  # words: 4 MiB
+CELLS = 4  # that a thread computes together
 
 
 def calls(cuda: Any) -> dict[str, Callable[[], object]]:
     """Return the calls, by what they do."""
     from cuda.core import Device, StreamOptions  # noqa: PLC0415 - the driver is set up by now
 
+    warnings.filterwarnings("ignore", message="Grid size")
     device = Device()
     device.set_current()
     core = device.create_stream(options=StreamOptions(nonblocking=True))
@@ -80,35 +88,57 @@ def calls(cuda: Any) -> dict[str, Callable[[], object]]:
     }
 
 
+def made(cuda: Any, call: Callable[[], object], until: Callable[..., bool]) -> tuple[float, str]:
+    """Make a call on a thread of its own; return its seconds, and what went wrong."""
+    trouble: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            with cuda.gpus[0]:
+                call()
+        except BaseException as error:  # noqa: BLE001 - it is what this is to find out
+            trouble.append(error)
+
+    began = time.perf_counter()
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    until(lambda: not thread.is_alive(), GIVE_UP_S)
+    took = time.perf_counter() - began
+    said = f"{type(trouble[0]).__name__}: {trouble[0]}" if trouble else ""
+    return took, "WAITS" if thread.is_alive() else said
+
+
+def alone(done: Callable[[], bool], seconds: float) -> bool:
+    """Wait with no kernel there."""
+    until = time.monotonic() + seconds
+    while not done() and time.monotonic() < until:
+        time.sleep(0.0002)
+    return done()
+
+
 def main() -> int:
     """Make the calls; return 1 if one waited for too long."""
+    os.environ["STANDIN_PATIENT"] = "1"  # else the card in software refuses what waits
     cuda = load(simulate=False)
-    kernel = CudaKernel([actors.Wave2D((64, 64))])
+    full = "--full" in sys.argv[1:]
+    threads = 2048 * cuda.gpus[0].MULTIPROCESSOR_COUNT  # as many as a card ever has together
+    n = math.isqrt(CELLS * threads) + 1 if full else 64
+    kernel = CudaKernel([actors.Wave2D((n, n))], reserve=0 if full else 1)
     ours = calls(cuda)  # all that they need is there before the kernel
+    before = {what: made(cuda, call, alone) for what, call in ours.items()}
     kernel.launch()
     client = KernelClient(kernel)
     client.call(0, Command.RESUME)
     failed = False
     for what, call in ours.items():
-        trouble: list[BaseException] = []
-
-        def make(call: Callable[[], object] = call, trouble: list[BaseException] = trouble) -> None:
-            try:
-                with cuda.gpus[0]:
-                    call()
-            except BaseException as error:  # noqa: BLE001 - it is what this is to find out
-                trouble.append(error)
-
-        before, began = kernel.counters(0).step, time.perf_counter()
-        thread = threading.Thread(target=make, daemon=True)
-        thread.start()
-        client.wait_until(lambda: not thread.is_alive(), GIVE_UP_S)  # noqa: B023
-        took = time.perf_counter() - began
-        said = "WAITS" if thread.is_alive() else f"{1e3 * took:9.3f} ms"
-        said = f"{type(trouble[0]).__name__}: {trouble[0]}" if trouble else said
-        print(f"{what:<46}{said}  ({kernel.counters(0).step - before} steps)", flush=True)
-        failed |= bool(trouble) or thread.is_alive() or took > LIMIT_S
-    print(f"{kernel.launches} launches")
+        step = kernel.counters(0).step
+        took, trouble = made(cuda, call, client.wait_until)
+        needs, trouble_alone = before[what]
+        said = trouble or trouble_alone or f"{1e3 * took:9.3f} ms, alone {1e3 * needs:9.3f} ms"
+        print(f"{what:<46}{said}  ({kernel.counters(0).step - step} steps)", flush=True)
+        # With the actor's host beside it, on a core that is shared, the call may take twice as long.
+        failed |= bool(trouble or trouble_alone) or took > LIMIT_S + 2 * needs
+    print(f"{kernel.statistics().width} blocks, {kernel.launches} launches")
     kernel.stop()
     return int(failed)
 

@@ -49,8 +49,9 @@ def main() -> int:
     parser.add_argument("shape")
     for name in ("threads", "width", "reserve", "steps"):
         parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--longest", type=int, default=1 << 30, help="no axis has more cells")
     options = parser.parse_args()
-    shape = tuple(int(n) for n in options.shape.split("x"))
+    shape = tuple(min(int(n), options.longest) for n in options.shape.split("x"))
     grid = {
         name: number
         for name in ("threads", "width", "reserve")

@@ -46,7 +46,8 @@ shift 3
 exec {timeout} -k 0.1 1 "$@"
 """
 FIRST = [
-    *("facts", "waits", "wave-16x16", "wave-512x512", "wave-512x512x512", "wave-8192x8192"),
+    *("facts", "probe", "waits", "waits-full"),
+    *("wave-16x16", "wave-512x512", "wave-512x512x512", "wave-8192x8192"),
     *("wave-512x512-narrow", "wave-512x512x512-narrow"),
     *("bench-commands,reference", "bench-stages"),
 ]
@@ -96,14 +97,15 @@ def begun(said):
 
 
 def test_one_that_hangs_and_one_that_fails_end_no_other(stages):
-    status, said = stages("1", hangs="gpu_waits", fails="--only stages")
+    status, said = stages("1", hangs="gpu_waits.py --full", fails="--only stages")
     assert status == 1
     assert begun(said) == FIRST
     assert re.search(r"^== 2 stages failed after \d+s; results in ", said, re.MULTILINE)
-    assert "\n   waits (137)\n   bench-stages (3)\n" in said  # what a stage says may come later
+    # What a stage says may come later.
+    assert "\n   waits-full (137)\n   bench-stages (3)\n" in said
     logs = {name: (stages.out / f"{name}.log").read_text() for name in FIRST}
     assert all(log.startswith("says ") for name, log in logs.items() if name != "facts")
-    (child,) = re.findall(r"child (\d+)", logs["waits"])
+    (child,) = re.findall(r"child (\d+)", logs["waits-full"])
     assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
     kept = {path.name for path in stages.out.glob("*.json")}
     assert kept == {"bench-commands,reference.json", "bench-stages.json"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import statistics
 from pathlib import Path
 
@@ -95,9 +96,9 @@ def test_a_case_gets_an_absolute_directory(tmp_path, monkeypatch, capsys):
     assert "target" not in capsys.readouterr().out.splitlines()[-1]  # there was none to meet
 
 
-def recorded():
+def recorded(kind="cpu"):
     """Return the figures that came with ringnb: the full benchmark, as the command wrote it."""
-    return json.loads((BENCH / "results" / "cpu.json").read_text())
+    return json.loads((BENCH / "results" / f"{kind}.json").read_text())
 
 
 def test_the_recorded_figures_cover_every_promise():
@@ -113,13 +114,41 @@ def test_the_recorded_figures_cover_every_promise():
         assert row["met"] is (None if row["target"] is None else reached)
 
 
-def test_the_readme_shows_the_recorded_figures_and_no_others():
+SECTIONS = {"cpu": "On a CPU", "peers": "Beside other libraries", "gpu": "On an NVIDIA GPU"}
+
+
+@pytest.mark.parametrize("kind", SECTIONS)
+def test_the_readme_shows_the_recorded_figures_and_no_others(kind):
+    readme = (BENCH / "README.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^## {SECTIONS[kind]}$(.*?)(?:^## |\Z)", readme, re.M | re.S)
+    shown = re.findall(r"^\| what \| measured.*?(?:\n\n|\Z)", section, re.M | re.S)
+    if not (BENCH / "results" / f"{kind}.json").exists():
+        assert shown == []  # figures that nobody has measured
+        return
+    document = recorded(kind)
+    assert document["quick"] is False
     keys = ("key", "what", "samples", "unit", "limit", "target", "note")
-    rows = [Row(**{key: row[key] for key in keys}) for row in recorded()["rows"]]
-    readme = (BENCH / "README.md").read_text(encoding="utf-8").splitlines()
-    table = report.as_markdown(rows)
-    start = readme.index(table[0])
-    assert readme[start : start + len(table)] == table
+    rows = [Row(**{key: row[key] for key in keys}) for row in document["rows"]]
+    assert [table.strip().splitlines() for table in shown] == [report.as_markdown(rows)]
+
+
+def test_a_table_of_figures_goes_where_its_section_is():
+    figures = runpy.run_path(str(BENCH.parents[2] / ".ci" / "figures.py"))
+    assert figures["SECTIONS"] == SECTIONS
+    page = (BENCH / "README.md").read_text(encoding="utf-8")
+    table = report.as_markdown(ROWS)
+    for heading in SECTIONS.values():
+        first = figures["with_table"](page, heading, "\n".join(table))
+        again = figures["with_table"](first, heading, "\n".join(table[:3]))
+        assert first.count("\n".join(table)) == 1
+        assert len(again.splitlines()) == len(first.splitlines()) - 2
+        section = _section(again, heading)
+        assert "\n".join(["", *table[:3], ""]) in section
+        assert again.replace(section, "") == page.replace(_section(page, heading), "")
+
+
+def _section(page, heading):
+    return page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
 def test_the_readme_s_reaction_times_are_those_recorded():

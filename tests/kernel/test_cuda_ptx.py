@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from ptx import CAPABILITIES
 
 from ringnb._support.children import run_python
+from ringnb.kernel.cuda.availability import toolkit_versions
 
 pytest.importorskip("numba_cuda")
 pytestmark = pytest.mark.slow
@@ -71,6 +73,19 @@ def test_512_threads_fit_on_a_multiprocessor_and_little_is_spilled(reports):
         assert 16 <= report["registers"] <= 128, report
         assert report["spills"] <= 1200, report
         assert report["shared"] <= 2048, report
+
+
+def test_what_a_kernel_of_all_actors_spills_is_told(reports):
+    readme = (ROOT / "ringnb" / "kernel" / "README.md").read_text(encoding="utf-8")
+    told = {cc: int(n) for n, cc in re.findall(r"(\d+) bytes for (\d+\.\d+a?)", readme)}
+    assert len(told) == 3
+    found = {
+        f"{r['cc'][0]}.{''.join(map(str, r['cc'][1:]))}": r["spills"]
+        for r in reports
+        if len(r["actors"]) == 7
+    }
+    if toolkit_versions()["nvJitLink"].startswith("13.5."):  # another assembler spills other bytes
+        assert {cc: found[cc] for cc in told} == told
 
 
 def test_the_benchmark_s_kernels_compile_for_every_capability(everything):
