@@ -50,8 +50,8 @@ def test_the_steps_of_the_protocol_are_timed(said):
     assert widths == sorted(widths)
 
 
-def test_what_waits_for_a_kernel_that_has_all_of_the_card_is_told(said):
-    *calls, last = said("gpu_waits.py", "--full").splitlines()
+def test_what_waits_for_the_kernel_is_told(said):
+    *calls, last = said("gpu_waits.py").splitlines()
     assert len(calls) == 12
     assert all(re.search(r"\d ms, alone +\d+\.\d+ ms  \(\d+ steps\)$", call) for call in calls)
     assert re.fullmatch(r"\d+ blocks, \d+ launches", last)

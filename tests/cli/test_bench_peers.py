@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,6 +34,7 @@ def run(tmp_path, *arguments):
 
 def test_waves_are_compared_then_measured_in_turn(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stepping, "_STEPS", {16: 4})
+    monkeypatch.setattr(stepping, "_REACTION_STEPS", {})
     monkeypatch.setattr(stepping, "_PEERS", {"numpy": "NumPy", "nobody": "Nobody"})
     document, rows = run(tmp_path, "--only", "stepping")
     measured, absent = rows["peer_wave_16_numpy"], rows["peer_wave_16_nobody"]
@@ -60,6 +63,7 @@ def test_an_array_is_stored_and_loaded_in_turn(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_all_peers_that_are_here_take_part(tmp_path, monkeypatch):
     monkeypatch.setattr(stepping, "_STEPS", {16: 4})
+    monkeypatch.setattr(stepping, "_REACTION_STEPS", {})
     monkeypatch.setattr(storage, "_SHAPE", (2, 16, 16))
     document, rows = run(tmp_path)
     for name in ("wave_16_numpy", "wave_16_prange", "save_zarr", "load_zarr"):
@@ -71,16 +75,31 @@ def test_all_peers_that_are_here_take_part(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_wave_that_is_another_one_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(stepping, "_STEPS", {16: 4})
+    monkeypatch.setattr(stepping, "_REACTION_STEPS", {})
     monkeypatch.setattr(stepping, "_PEERS", {"numpy": "NumPy"})
     monkeypatch.setattr(stepping, "COURANT2", 0.1)
     _, rows = run(tmp_path, "--only", "stepping")
     assert "its wave is another one" in rows["peer_wave_16_numpy"]["note"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, cc")
+def test_a_reaction_in_c_is_that_of_ringnb(tmp_path, monkeypatch):
+    monkeypatch.setattr(stepping, "_STEPS", {})
+    monkeypatch.setattr(stepping, "_REACTION_STEPS", {20: 6})
+    _, rows = run(tmp_path, "--only", "stepping")
+    (row,) = rows.values()
+    assert row["key"] == "peer_reaction_20_openmp"
+    assert row["what"] == "stepping Gray and Scott's reaction of 20 x 20, ringnb / C with OpenMP"
+    assert len(row["samples"]) == 3
+    assert re.search(r"results (of the same bits|at most \de-0[678] apart)$", row["note"])
+
+
 def test_a_peer_that_fails_says_why_in_one_line(tmp_path):
     env = environment.Environment(Path(sys.executable), {}, {})
+    settings = {"model": "wave", "n": 4, "steps": 2, "scratch": ""}
     with pytest.raises(PeerFailed, match="KeyError: 'nobody'"):
-        Peer(env, "stepping", "nobody", tmp_path / "log", n=4, steps=2, scratch="").__enter__()
+        Peer(env, "stepping", "nobody", tmp_path / "log", **settings).__enter__()
 
 
 def test_another_one_begins_each_round_and_who_fails_drops_out():

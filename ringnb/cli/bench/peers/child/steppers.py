@@ -1,6 +1,6 @@
-"""What steps a wave without ringnb, as one writes it with each library. Runs in a process of its own.
+"""What steps a model without ringnb, as one writes it with each library. Runs in a process of its own.
 
-The walls are a border of zeros around the grid. A call takes an even number of steps, and computes
+A call takes an even number of steps. A wave has a border of zeros around the grid for walls, and is
 ``next = scale (2 u - (1 - d) before + C^2 (sum of 4 neighbours - 4 u))`` in float32.
 """
 
@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Stepper", "make", "start_level"]
+__all__ = ["Stepper", "make", "start_level", "start_reaction"]
 
 COURANT2, DAMPING = 0.25, 0.001
+REACTION = {"feed": 0.037, "kill": 0.06, "du": 0.16, "dv": 0.08, "dt": 1.0}
 
 
 _Made = tuple[Callable[[], object], Callable[[], Any], str, dict[str, str]]
@@ -30,7 +31,7 @@ _Made = tuple[Callable[[], object], Callable[[], Any], str, dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """A wave that one library steps; `remark`: how it is used."""
+    """A model that one library steps; `remark`: how it is used."""
 
     advance: Callable[[], object]
     level: Callable[[], Any]
@@ -48,8 +49,10 @@ class Stepper:
 
 
 def make(name: str, settings: dict[str, Any]) -> Stepper:
-    """Return a stepper; `settings`: cells along a side, steps of a call, a scratch directory."""
-    makers = {"numpy": _numpy, "prange": _prange, "openmp": _openmp, "jax": _jax, "taichi": _taichi}
+    """Return a stepper; `settings`: model, cells along a side, steps of a call, a scratch directory."""
+    makers = {"openmp": _reaction}
+    if settings["model"] == "wave":
+        makers = _WAVES
     return Stepper(*makers[name](settings["n"], settings["steps"], Path(settings["scratch"])))
 
 
@@ -57,6 +60,13 @@ def start_level(n: int) -> Any:
     """Return the pressure to start from: no cell is ever so small that processors slow down."""
     x = np.pi * np.arange(1, n + 1) / (n + 1)
     return np.outer(np.sin(x) + 0.5 * np.sin(3 * x), np.sin(x)).astype(np.float32)
+
+
+def start_reaction(n: int) -> Any:
+    """Return both concentrations to start from, on a torus: never so small that processors slow down."""
+    wave = np.sin(np.pi * np.arange(n) / n) ** 2
+    spot = np.outer(wave, wave)
+    return np.stack([1 - 0.5 * spot, 0.01 + 0.25 * spot]).astype(np.float32)
 
 
 def _version(name: str) -> dict[str, str]:
@@ -125,15 +135,17 @@ def _prange(n: int, steps: int, _scratch: Path) -> _Made:
     )
 
 
-def _openmp(n: int, steps: int, scratch: Path) -> _Made:
+def _compiled(source: str, scratch: Path) -> tuple[Any, str, dict[str, str]]:
+    """Compile the C of a model; return its function, a remark, and versions."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         msg = "no C compiler: cc is not on the PATH, nor is CC set"
         raise FileNotFoundError(msg)
-    source, library = Path(__file__).with_name("wave.c"), scratch / f"wave-{n}.so"
+    path = Path(__file__).with_name(source)
+    library = scratch / f"{path.stem}-{os.getpid()}.so"
     flags = ["-O3", "-march=native", "-fopenmp"]
     done = subprocess.run(  # noqa: S603 - no shell
-        [compiler, *flags, "-shared", "-fPIC", "-o", str(library), str(source)],
+        [compiler, *flags, "-shared", "-fPIC", "-o", str(library), str(path)],
         check=False,
         capture_output=True,
         text=True,
@@ -146,15 +158,28 @@ def _openmp(n: int, steps: int, scratch: Path) -> _Made:
     ).stdout.splitlines()[0]
     function = ctypes.CDLL(str(library)).steps
     function.restype = None
-    levels = _padded(n)
+    return function, f"cc {' '.join(flags)}", {"cc": version}
+
+
+def _called(function: Any, levels: Any, n: int, steps: int, *numbers: float) -> Callable[[], None]:
     a, b = (ctypes.c_void_p(level.ctypes.data) for level in levels)
-    numbers = ctypes.c_float(COURANT2), ctypes.c_float(DAMPING)
-    return (
-        lambda: function(a, b, ctypes.c_long(n), ctypes.c_long(steps), *numbers),
-        lambda: levels[0, 1:-1, 1:-1],
-        f"cc {' '.join(flags)}",
-        {"cc": version},
-    )
+    counts, floats = map(ctypes.c_long, (n, steps)), map(ctypes.c_float, numbers)
+    arguments = a, b, *counts, *floats
+    return lambda: function(*arguments)
+
+
+def _openmp(n: int, steps: int, scratch: Path) -> _Made:
+    function, *about = _compiled("wave.c", scratch)
+    levels = _padded(n)
+    advance = _called(function, levels, n, steps, COURANT2, DAMPING)
+    return (advance, lambda: levels[0, 1:-1, 1:-1], *about)
+
+
+def _reaction(n: int, steps: int, scratch: Path) -> _Made:
+    function, *about = _compiled("reaction.c", scratch)
+    levels = np.stack([start_reaction(n)] * 2)
+    advance = _called(function, levels, n, steps, *REACTION.values())
+    return (advance, lambda: levels[0, 0], *about)
 
 
 def _jax(n: int, steps: int, _scratch: Path) -> _Made:
@@ -212,3 +237,6 @@ def _taichi(n: int, steps: int, _scratch: Path) -> _Made:
         ti.sync()
 
     return (advance, lambda: a.to_numpy()[1:-1, 1:-1], "a kernel per step", _version("taichi"))
+
+
+_WAVES = {"numpy": _numpy, "prange": _prange, "openmp": _openmp, "jax": _jax, "taichi": _taichi}
