@@ -22,11 +22,13 @@ import numpy as np
 __all__ = ["Stepper", "make", "start_level", "start_reaction"]
 
 COURANT2, DAMPING = 0.25, 0.001
-REACTION = {"feed": 0.037, "kill": 0.06, "du": 0.16, "dv": 0.08, "dt": 1.0}
+REACTION: dict[str, Any] = {"feed": 0.037, "kill": 0.06, "du": 0.16, "dv": 0.08, "dt": 1.0}
 
 
 _Made = tuple[Callable[[], object], Callable[[], Any], str, dict[str, str]]
 """What makes the steps of a call, what returns the level ``now``, a remark, and versions."""
+
+_Maker = Callable[[int, int, Path], _Made]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,7 @@ class Stepper:
 
 def make(name: str, settings: dict[str, Any]) -> Stepper:
     """Return a stepper; `settings`: model, cells along a side, steps of a call, a scratch directory."""
-    makers = {"openmp": _reaction}
-    if settings["model"] == "wave":
-        makers = _WAVES
+    makers = _WAVES if settings["model"] == "wave" else _REACTIONS
     return Stepper(*makers[name](settings["n"], settings["steps"], Path(settings["scratch"])))
 
 
@@ -169,17 +169,17 @@ def _called(function: Any, levels: Any, n: int, steps: int, *numbers: float) -> 
 
 
 def _openmp(n: int, steps: int, scratch: Path) -> _Made:
-    function, *about = _compiled("wave.c", scratch)
+    function, remark, versions = _compiled("wave.c", scratch)
     levels = _padded(n)
     advance = _called(function, levels, n, steps, COURANT2, DAMPING)
-    return (advance, lambda: levels[0, 1:-1, 1:-1], *about)
+    return (advance, lambda: levels[0, 1:-1, 1:-1], remark, versions)
 
 
 def _reaction(n: int, steps: int, scratch: Path) -> _Made:
-    function, *about = _compiled("reaction.c", scratch)
+    function, remark, versions = _compiled("reaction.c", scratch)
     levels = np.stack([start_reaction(n)] * 2)
     advance = _called(function, levels, n, steps, *REACTION.values())
-    return (advance, lambda: levels[0, 0], *about)
+    return (advance, lambda: levels[0, 0], remark, versions)
 
 
 def _jax(n: int, steps: int, _scratch: Path) -> _Made:
@@ -239,4 +239,11 @@ def _taichi(n: int, steps: int, _scratch: Path) -> _Made:
     return (advance, lambda: a.to_numpy()[1:-1, 1:-1], "a kernel per step", _version("taichi"))
 
 
-_WAVES = {"numpy": _numpy, "prange": _prange, "openmp": _openmp, "jax": _jax, "taichi": _taichi}
+_WAVES: dict[str, _Maker] = {
+    "numpy": _numpy,
+    "prange": _prange,
+    "openmp": _openmp,
+    "jax": _jax,
+    "taichi": _taichi,
+}
+_REACTIONS: dict[str, _Maker] = {"openmp": _reaction}
