@@ -283,5 +283,5 @@ def line_of(panel: Locator) -> Locator:
 
 def said_once(panel: Locator) -> None:
     """See that the text of the problem in the line is nowhere else, once what was spoken is gone."""
-    text = line_of(panel).locator(".rn-fact").inner_text()
+    text = line_of(panel).locator(".rn-text").evaluate("(line) => line.firstChild.textContent")
     until(lambda: panel.evaluate("node => node.textContent").count(text) == 1)

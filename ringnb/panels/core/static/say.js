@@ -67,7 +67,8 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const beats = model.get("beats"), stays = model.get("stays"), name = model.get("name");
   const title = make("h2", {}, model.get("title"));
-  const words = make("span", { class: "rn-fact" }), again = make("span", { class: "rn-again" });
+  // Words that do not fit are cut off: as an element they would be wider than the panel.
+  const words = document.createTextNode(""), again = make("span", { class: "rn-again" });
   const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }, words, again), age = make("span", { class: "rn-age" });
   const acts = make("span", { class: "rn-acts" });
   const dismiss = make("button", { type: "button", class: "rn-b rn-small rn-ghost", "aria-label": "Dismiss this message", title: "Dismiss this message" }, icon("close"));
@@ -94,6 +95,7 @@ async function render({ model, el }) {
     setText(words, m.text);
     const due = m.open ? dueIn(board, m.again ?? null) : ""; // not spoken: it changes each second
     setText(again, due && ` ${due}`);
+    again.hidden = !due;
     if (text.title !== text.textContent) text.title = text.textContent;
     hide(dismiss, !m.open, toggle);
     const open = board.get("messages").filter((one) => one.open).length;
