@@ -120,6 +120,18 @@ class MessageLog:
             self.version += 1
             return said.key
 
+    def note_retry(self, key: str, again: float) -> None:
+        """Note that what a message tells has failed again in the same way: it counts up where it is.
+
+        So it covers nothing that was said since. One that was dismissed stays so.
+        """
+        with self._lock:
+            at = self._open(key)
+            if at is not None:
+                said = self._messages[at]
+                self._messages[at] = replace(said, count=said.count + 1, again=again)
+                self.version += 1
+
     def settle(self, key: str, by: str) -> None:
         """Note that an open message was made good, and by what; nothing if there is none of that key."""
         with self._lock:

@@ -105,34 +105,42 @@ class News:
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 
     def _look_at_connection(self, watched: Watched) -> None:
-        """Say what is wrong with the connection to a session of another process, at each try."""
+        """Say what is wrong with the connection to a session of another process."""
         text = getattr(watched, "connection", "")
         again_at = getattr(watched, "again_at", None)
-        if (text, again_at) == self._trouble:
+        before, self._trouble = self._trouble, (text, again_at)
+        if self._trouble == before:
             return
-        self._trouble = text, again_at
         if not text:
             self._messages.settle("connection", "an answer in time")
         elif again_at is None:  # it answers, but slowly
-            self._messages.say("problem", text, key="connection")
+            self._messages.say("problem", text, key="connection", by_itself=True)
         else:
-            text, again = f"{text}. {_AGAIN}", again_at - self._epoch_s
-            actions = [_TRY_NOW]
-            self._messages.say("problem", text, key="connection", actions=actions, again=again)
+            anew = text != before[0] or before[1] is None
+            self._say_outage("connection", f"{text}.", again_at, anew=anew)
 
     def _look_at_store(self, trouble: StoreTrouble | None) -> None:
-        """Say that the store cannot be read, at each try; or that it can be again."""
-        if trouble == self._unread:
+        """Say that the store cannot be read, or that it can be again."""
+        before, self._unread = self._unread, trouble
+        if trouble == before:
             return
-        self._unread = trouble
         if trouble is None:
             self._messages.settle("store", "reading it")
             return
-        text = f"The store cannot be read: {trouble.why}. What is shown of it is old. {_AGAIN}"
-        again = trouble.again_at - self._epoch_s
-        self._messages.say(
-            "problem", text, key="store", actions=[_TRY_NOW], by_itself=True, again=again
-        )
+        text = f"The store cannot be read: {trouble.why}. What is shown of it is old."
+        anew = before is None or before.why != trouble.why
+        self._say_outage("store", text, trouble.again_at, anew=anew)
+
+    def _say_outage(self, key: str, text: str, again_at: float, *, anew: bool) -> None:
+        """Say what is tried again by itself; each try that fails in the same way only counts."""
+        again = again_at - self._epoch_s
+        if anew:
+            text, actions = f"{text} {_AGAIN}", [_TRY_NOW]
+            self._messages.say(
+                "problem", text, key=key, actions=actions, by_itself=True, again=again
+            )
+        else:
+            self._messages.note_retry(key, again)
 
     def _when_again(self, watched: Watched, slot: int) -> tuple[str, float | None]:
         """Say whether an actor's snapshot is tried again by itself, and return when."""

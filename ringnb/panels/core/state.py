@@ -303,7 +303,7 @@ class StateReader:
         try:
             catalogue = watched.storage.catalogue()
         except (CheckpointError, OSError) as error:
-            apart_s = min(_MOST_APART_S, math.ldexp(1.0, self._store_failures))
+            apart_s = min(_MOST_APART_S, math.ldexp(1.0, min(self._store_failures, 16)))
             self._store_due, self._store_failures = now + apart_s, self._store_failures + 1
             if not watched.closed:  # else the store may be closed as well
                 why = str(error).removesuffix(".") or type(error).__name__

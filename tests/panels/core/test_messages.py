@@ -28,6 +28,20 @@ def test_a_problem_that_comes_again_is_counted_and_not_repeated(log):
     )
 
 
+def test_what_is_tried_again_counts_where_it_is_and_stays_dismissed(log):
+    log.say("problem", "away", key="store", again=1.0)
+    log.say("problem", "bad", key="0:guard")
+    log.note_retry("store", 3.0)
+    assert [(m.key, m.count, m.again, m.at) for m in log.newest()] == [
+        ("store", 2, 3.0, 100),
+        ("0:guard", 1, None, 101),
+    ]
+    log.dismiss("store")
+    before = log.newest()
+    log.note_retry("store", 7.0)
+    assert log.newest() == before
+
+
 def test_what_is_told_twice_of_one_occasion_counts_once(log):
     log.say("problem", "full", key="k")
     log.say("problem", "OSError: full", key="k", detail="its traceback", repeats=False)

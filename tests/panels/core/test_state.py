@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from unittest import mock
+
 import pytest
 from waiting import until
 
@@ -50,6 +53,15 @@ def test_a_damaged_checkpoint_is_found_in_its_slots_history(crowd, tmp_path):
     state = StateReader().read(crowd)
     assert [e.damaged for e in state.histories[3]] == [True]
     assert state.histories[4] == ()
+
+
+def test_a_store_that_is_away_for_hours_is_still_tried_twice_a_minute(crowd, monkeypatch):
+    monkeypatch.setattr(crowd.storage, "catalogue", mock.Mock(side_effect=OSError("away")))
+    reader = StateReader()
+    for _ in range(1100):
+        reader.forget_store()
+        trouble = reader.read(crowd).store_trouble
+    assert trouble.again_at - time.monotonic() <= 30
 
 
 def test_opening_a_cockpit_asks_no_actor_but_those_that_are_looked_at(crowd, monkeypatch):

@@ -105,7 +105,7 @@ async function render({ model, el }) {
     const tabOf = (args) => root?.querySelector(`.rn-head [role=tab][data-tab="${args.tab}"]`); // none in a panel alone
     if (what !== drawn) {
       drawn = what;
-      const had = acts.contains(document.activeElement);
+      const had = acts.contains(document.activeElement) && document.activeElement.dataset.action;
       kind.replaceChildren(icon(m.kind), WORDS[m.kind] + (m.count > 1 ? ` ×${m.count}` : ""));
       const usable = (m.actions ?? []).filter(([action, , args]) => action !== "page.tab" || tabOf(args));
       acts.replaceChildren(...usable.map(([action, label, args], at) => {
@@ -119,7 +119,7 @@ async function render({ model, el }) {
         return button;
       }));
       keepShortcutsAway(acts);
-      if (had) (acts.querySelector("button") ?? toggle).focus();
+      if (had) (acts.querySelector(`[data-action="${had}"]`) ?? acts.querySelector("button") ?? toggle).focus();
     }
     announce(m);
   };
@@ -127,7 +127,8 @@ async function render({ model, el }) {
   const announce = (m) => {
     if (!root) return;
     if (!board.rnSpeaker?.isConnected) board.rnSpeaker = el;
-    const id = `${m.key} ${m.kind} ${m.count} ${m.key === "silent" ? "" : m.text}`;
+    // What is tried again by itself is counted, not spoken at each try.
+    const id = `${m.key} ${m.kind} ${m.again == null ? m.count : ""} ${m.key === "silent" ? "" : m.text}`;
     if (board.rnSpeaker !== el || board.rnSpoken === id) return;
     const first = board.rnSpoken === undefined;
     const now = performance.now();
