@@ -214,16 +214,13 @@ def test_no_row_is_computed_whose_neighbours_are_not_right(
     actor = rn.actors.CellActor(
         stages=stages, shape=(40, 3), fields={"n": "float64"}, start={"n": start}, boundscheck=True
     )
-    locality, threads = locality_of(actor), Threads(actor)
-    halo = min(halo, largest_halo(40, parts, locality.reach))
+    halo = min(halo, largest_halo(40, parts, locality_of(actor).reach))
     assume(halo)
-    stepper, folder = Parts(threads, parts, locality, halo), tmp_path_factory.mktemp("rows")
-    with rn.Session(actor, backend=stepper, config=config(folder)) as session:
+    with divided(actor, tmp_path_factory.mktemp("rows"), parts, halo) as (session, _):
         for steps in runs:
             session.run_steps(0, steps)
         now = session.state(0)["n"]
     np.testing.assert_array_equal(now, start + sum(runs) * len(stages))
-    threads.join()
 
 
 def test_an_array_is_read_where_the_whole_reads_it_and_nowhere_else(tmp_path):
@@ -236,12 +233,9 @@ def test_an_array_is_read_where_the_whole_reads_it_and_nowhere_else(tmp_path):
         arrays={"table": np.ones(1)},
         boundscheck=True,  # else nobody would notice
     )
-    threads = Threads(actor)
-    stepper = Parts(threads, 3, locality_of(actor), 4)
-    with rn.Session(actor, backend=stepper, config=config(tmp_path)) as session:
+    with divided(actor, tmp_path, 3, 4) as (session, _):
         session.run_steps(0, 30)
         np.testing.assert_array_equal(session.state(0)["n"], start + 30)
-    threads.join()
 
 
 @pytest.mark.parametrize("halo", [3, None])
