@@ -187,6 +187,24 @@ def test_storage_rule_18_s3_a_writer_that_is_not_to_write_any_more_commits_nothi
     assert rn.ZarrStorage(url).list() == [ONE, TWO]
 
 
+def test_storage_rule_18_a_refused_writer_deletes_nothing_that_another_one_has_committed():
+    """Where a store has no conditional puts, two writers may be at one name."""
+    store = zarr.storage.MemoryStore()
+    storage, other = rn.ZarrStorage(store), rn.ZarrStorage(store)
+    storage.save(ONE, make_snapshot(1))
+
+    def fence():
+        other.save(TWO, make_snapshot(2))
+        raise rn.StoreLocked("another one writes")
+
+    storage.set_fence(fence)
+    with pytest.raises(rn.StoreLocked, match="another one writes"):
+        storage.save(TWO, make_snapshot(2))
+    reader = rn.ZarrStorage(store)
+    assert reader.list() == [ONE, TWO]
+    reader.load(TWO).verify()
+
+
 def test_storage_rule_18_s3_a_name_that_another_process_writes_is_locked(s3, url):
     with other_process(save_half, url, TWO, False) as (process, pipe):
         assert pipe.recv() == "half"

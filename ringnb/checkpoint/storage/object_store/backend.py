@@ -272,6 +272,7 @@ class ObjectStoreBackend(Backend):
             self._set(f"{name}/{layout.name}/{key}", encoded.whole())
             crcs[layout.name][number] = encoded.crc
 
+        is_sent = False
         try:
             if self._get(DOCUMENT) is None:
                 self._make_root()
@@ -291,10 +292,13 @@ class ObjectStoreBackend(Backend):
             if self.fence is not None:
                 self.fence()
             written_ns = time.monotonic_ns()
+            is_sent = True
             self._set(f"{name}/{DOCUMENT}", raw)
         except BaseException:
             with contextlib.suppress(Exception):
-                self._delete_checkpoint(name)
+                # Without claims another process may have committed the name meanwhile: then all is its.
+                if is_sent or self._get(f"{name}/{DOCUMENT}") is None:
+                    self._delete_checkpoint(name)
             raise
         others = frozenset(
             entry.name
