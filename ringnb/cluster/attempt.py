@@ -2,8 +2,9 @@
 
 A worker that is retired, or was stopped and comes back, may still have an attempt when the next one
 begins on another worker. Two things keep them apart: the scheduler says which one is wanted, and only
-one writes the store, if that is a directory. An object store has no lock: there only each name has one
-writer, and who is not wanted any more may commit what it was about to.
+one writes the store, if that is a directory. An object store has no lock: there each commit asks the
+scheduler before its last put, that of its document. Who is not wanted any more is refused, and commits
+only what was let through already: another attempt may become the wanted one between answer and put.
 """
 
 from __future__ import annotations
@@ -57,19 +58,21 @@ class Attempt:
             raise RunLost(msg)
         return dict(found)
 
-    def tell(self, **what: Any) -> bool:
+    def tell(self, limit_s: float | None = None, **what: Any) -> bool:
         """Tell the scheduler something; return whether this is the attempt that is wanted.
 
-        ClusterUnavailable if it does not answer.
+        ClusterUnavailable if it does not answer, or not within `limit_s`.
         """
         note = self.worker.scheduler.ringnb_note
         address, loop = self.worker.address, self.worker.loop
         try:
-            return bool(sync(loop, note, run=self.run, key=self.key, worker=address, **what))
+            what |= {"run": self.run, "key": self.key, "worker": address}
+            return bool(sync(loop, note, callback_timeout=limit_s, **what))
         except (OSError, RuntimeError) as error:  # lost, or the worker is ending
+            why = str(error) or type(error).__name__
             msg = (
-                f"the scheduler of the run {self.run!r} does not answer its worker ({error}): a call "
-                "that was being made is done, but would be forgotten with the worker. Checkpoints stay"
+                f"the scheduler of the run {self.run!r} does not answer its worker ({why}): a call that "
+                "was being made is done, but would be forgotten with the worker. Checkpoints stay"
             )
             raise ClusterUnavailable(msg) from error
 

@@ -50,6 +50,9 @@ logger = logging.getLogger("ringnb.cluster")
 ABSENT = "absent"  # the status of an answer: the run is not here, or not yet
 MORE = "a method"  # what an attribute is that can be called
 _MOST_NOTICES = 100
+_ANSWER_S = (
+    8.0  # so long a commit waits for the scheduler: a snapshot, which waits 10 s, can say why
+)
 _LOOK_S = 0.25  # so often a run looks whether its worker is to end
 _OTHER_S = 3.0  # so long one that is launched waits for a store that was just given up
 _WAIT_S = 1.0  # so long a call waits for steps: a client that died leaves no thread behind
@@ -157,11 +160,13 @@ class HostedRun:
 
     def _check_wanted(self) -> None:
         """Raise if this attempt is not to commit any more: no lock of an object store says so."""
-        if not self._attempt.tell():
+        # The store's lock is held: what else is to be written waits as long.
+        if not self._attempt.tell(_ANSWER_S):
             self._wanted = False
             msg = (
-                f"another worker has the run {self._run!r} by now: this one, which was out of reach, "
-                "commits nothing more and ends. Attach again to reach the other one"
+                f"the scheduler wants the run {self._run!r} of this worker no more: another worker has "
+                "it, or it was ended or withdrawn. This one commits nothing more and ends; attach again "
+                "if the run goes on"
             )
             raise StoreLocked(msg)
 

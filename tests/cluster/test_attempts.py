@@ -125,13 +125,16 @@ def test_a_stopped_worker_that_comes_back_commits_no_more(client, worker, ensemb
 def test_an_object_store_gets_no_commit_of_a_stopped_worker_that_comes_back(client, worker, s3):
     """It has no lock: what is there in the end is one line of checkpoints, without forks."""
     process, first = worker("--no-nanny", "--nthreads", "1")
-    config = rn.CheckpointConfig(interval=0.2, max_snapshots=0, storage_path="s3://bucket/stopped")
+    config = rn.CheckpointConfig(interval=1.0, max_snapshots=0, storage_path="s3://bucket/stopped")
     life = rn.actors.Life((32, 32))
     with cluster.launch(life, "stopped", address=client, config=config, running=True) as session:
         session.set_pace(200.0)
         storage = rn.ZarrStorage(config.storage_path)
         waiting.until(lambda: len(storage.list()) > 2, 120)
         second = worker("--no-nanny", "--nthreads", "1")[1]
+        # Right after a commit: between the scheduler's answer and its document one is still let through.
+        at = len(storage.list())
+        waiting.until(lambda: len(storage.list()) > at, 120)
         process.send_signal(signal.SIGSTOP)
         waiting.until(lambda: session.record().losses == (first,), 120)
         waiting.until(lambda: session.record().state == "running", 120)

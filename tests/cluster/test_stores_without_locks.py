@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 
 import pytest
 import waiting
@@ -10,6 +12,7 @@ from distributed import Client, LocalCluster
 
 import ringnb as rn
 from ringnb import cluster
+from ringnb.cluster import hosted_run
 
 LIFE = rn.actors.Life((16, 16))
 _numbers = itertools.count()
@@ -59,9 +62,12 @@ def test_a_worker_that_comes_back_commits_nothing_beside_the_next_one(local, ses
 
     local.scheduler.handlers["ringnb_note"] = elsewhere
     try:
-        with pytest.raises(rn.StoreLocked, match="another worker has the run"):
-            session.snapshot(0)
+        # The run ends by itself, and may do so while the snapshot is being refused.
         with pytest.warns(rn.CheckpointWarning, match="was not saved: StoreLocked"):
+            with pytest.raises(
+                rn.StoreLocked, match="of this worker no more: another worker has it"
+            ):
+                session.snapshot(0)
             waiting.until(lambda: session.record().state == "ended", 60)  # by itself
     finally:
         local.scheduler.handlers["ringnb_note"] = note
@@ -83,4 +89,28 @@ def test_while_the_scheduler_does_not_answer_nothing_is_committed(local, session
         session.snapshot(0)
     assert rn.ZarrStorage(url).list()[-1] == kept.name
     local.scheduler.handlers["ringnb_note"] = note
+    assert session.snapshot(0).step == 3
+
+
+def test_a_commit_waits_not_for_ever_for_a_scheduler_that_is_silent(
+    local, session, url, monkeypatch
+):
+    """It holds the store's lock meanwhile, for which all else that is to be written waits."""
+    kept = session.snapshot(0)
+    session.run_steps(0, 3)
+    note, answers = local.scheduler.handlers["ringnb_note"], threading.Event()
+    monkeypatch.setattr(hosted_run, "_ANSWER_S", 0.3)
+
+    async def silent(**_given):
+        while not answers.is_set():
+            await asyncio.sleep(0.01)
+
+    local.scheduler.handlers["ringnb_note"] = silent
+    try:
+        with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
+            session.snapshot(0)
+    finally:
+        local.scheduler.handlers["ringnb_note"] = note
+        answers.set()
+    assert rn.ZarrStorage(url).list()[-1] == kept.name
     assert session.snapshot(0).step == 3
