@@ -172,8 +172,9 @@ class Ensemble:
         if found is not None and found["tasks"] != self._tasks:
             msg = f"{self.root} holds another ensemble: choose another root, or the same members"
             raise ValueError(msg)
-        with connected(address) as client, answered(client):
-            ready(client)
+        with connected(address) as client:
+            with answered(client):
+                ready(client)
             self._address = address  # that of a cluster which answers
             about = {"steps": self.steps, "every": self.every, "tasks": self._tasks}
             self._files.write_about(about)
@@ -190,7 +191,9 @@ class Ensemble:
         places = {name: place for place, name in enumerate(self._members)}
         members = {name: (self._members[name], places[name]) for name in names}
         spec = cloudpickle.dumps((members, options))
-        if not submit_task(client, run, key, store, spec):
+        with answered(client):
+            is_new = submit_task(client, run, key, store, spec)
+        if not is_new:
             msg = f"the ensemble in {self.root} is on its way already: wait for it, or end it"
             raise RunExists(msg)
 

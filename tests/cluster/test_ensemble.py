@@ -92,6 +92,14 @@ def test_a_launch_that_finds_no_cluster_changes_nothing(address, tmp_path):
     assert [run.state for run in ensemble.runs()] == ["ended"]  # of the cluster that is known
 
 
+def test_a_root_that_cannot_be_written_is_no_lost_scheduler(address, tmp_path):
+    ensemble = cluster.Ensemble(members(), tmp_path / "e", steps=10, every=5)
+    (ensemble.root / "stop").mkdir(parents=True)  # where a file is to be removed
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        ensemble.launch(address)
+    assert ensemble.runs(address) == ()
+
+
 def test_a_member_that_raises_stops_no_other_and_costs_them_no_interval(address, tmp_path):
     def counting(now, then, params, step, x):
         if params[0] > 0 and step == 50:
