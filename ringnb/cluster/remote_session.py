@@ -141,7 +141,10 @@ class RemoteSession:
     def __init__(self, connection: Connection, *, patience_s: float = 30.0) -> None:
         self._connection, self._patience_s = connection, patience_s
         self._lock = threading.Lock()  # of what follows
-        self._last_at = self._glanced_at = self._again_at = -math.inf
+        self._trying = threading.Lock()  # one glance of a panel at a time
+        self._noting = threading.Lock()  # of how long panels rest
+        self._last_at = self._glanced_at = -math.inf
+        self._again_at = 0.0
         self._unanswered = 0  # of glances, in a row
         self._seen = 0, 0, 0  # events, config, notices
         self._life = ""
@@ -307,7 +310,7 @@ class RemoteSession:
 
     def try_now(self) -> None:
         """Have panels ask it at their next refresh, however long they would rest."""
-        self._again_at = -math.inf
+        self._again_at = time.monotonic()
 
     @property
     def unheard(self) -> str:
@@ -452,14 +455,22 @@ class RemoteSession:
         SessionStatistics
             A frozen copy. `connection` says whether it is an old one.
         """
-        now = self._glanced_at = time.monotonic()
-        found = self._try_look(slots) if now >= self._again_at else None
+        self._glanced_at = time.monotonic()
+        found = self._try_look(slots)
         return self._as_known(slots) if found is None else found.statistics
 
     def _try_look(self, slots: Sequence[int] | None = None) -> Glance | None:
-        """Read the session if it answers soon, and note whether it does."""
-        began = time.monotonic()
+        """Read the session if it answers soon, and note whether it does; while nothing answers, seldom.
+
+        Several threads are here at a time. Each would wait for a glance of its own, after those of all
+        before it: whoever has waited for one that was given up rests, and in trouble nobody waits.
+        """
+        if not self._trying.acquire(blocking=not self._trouble):
+            return None
         try:
+            began = time.monotonic()
+            if self._trouble and began < self._again_at:
+                return None
             found = self._look(slots, 0.0, _GLANCE_S)
         except ClusterError as error:
             self._note_trouble(error)
@@ -468,12 +479,9 @@ class RemoteSession:
         else:
             self._delay_s = time.monotonic() - began
             return found
+        finally:
+            self._trying.release()
         return None
-
-    def _look_again(self) -> None:
-        """While nothing answers, have one glance wait for all reads: the panels', or one from here."""
-        if self._trouble and time.monotonic() >= self._again_at:
-            self._try_look()
 
     def _as_known(self, slots: Sequence[int] | None) -> SessionStatistics:
         """Return what the last glance has brought, of those actors."""
@@ -534,7 +542,8 @@ class RemoteSession:
         hurried, limit_s = is_own_thread(), self._patience_s + _READ_S
         if hurried:
             limit_s = _READ_S
-            self._look_again()
+            if self._trouble:  # the panels' glance, or one from here, is for all reads
+                self._try_look()
             if why := self.unheard:
                 raise self._kind(why)
         try:
@@ -546,17 +555,23 @@ class RemoteSession:
                 self._note_trouble(error)
             raise
         if self._trouble:
+            self.try_now()
             self._try_look()
         return answer
 
     def _note_trouble(self, error: ClusterError) -> None:
         """Note since when nothing answers; the next glance that is answered ends it."""
-        if not self._trouble:
-            self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
-        if not self._trouble or type(error) is not self._kind:  # it was lost, and has failed now
-            self._kind, self._trouble = type(error), str(error)
-        rest_s = min(_MOST_REST_S, math.ldexp(_FIRST_REST_S, min(self._unanswered, 16)))
-        self._again_at, self._unanswered = time.monotonic() + rest_s, self._unanswered + 1
+        with self._noting:
+            now = time.monotonic()
+            if now >= self._again_at:  # else another thread has met the same, and noted it
+                rest_s = min(_MOST_REST_S, math.ldexp(_FIRST_REST_S, min(self._unanswered, 16)))
+                self._again_at, self._unanswered = now + rest_s, self._unanswered + 1
+            if not self._trouble:
+                self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
+            if (
+                not self._trouble or type(error) is not self._kind
+            ):  # it was lost, and has failed now
+                self._kind, self._trouble = type(error), str(error)
 
     def _known_of_manager(self, name: str) -> Any:
         """Return what the last glance says of the manager, if that is not old."""
@@ -566,7 +581,7 @@ class RemoteSession:
             self._last_at = -math.inf  # it may change what is known
             return None
         if self._trouble:
-            self._look_again()
+            self._try_look()
         elif time.monotonic() - self._last_at > _OLD_S:
             self.glance()
         return self._last.config if name == "config" else self._seconds_until_next
@@ -607,7 +622,7 @@ class RemoteSession:
             if new.due_s is not None:  # by its clock: it is the same however long an answer takes
                 self._due_at = (new.now_ns + self._shift_ns) / 1e9 + new.due_s
             self._last, self._last_at, self._trouble = new, time.monotonic(), ""
-            self._again_at, self._unanswered = -math.inf, 0
+            self._again_at, self._unanswered = 0.0, 0
         if before and new.life != before:
             self._warn_of_losses()
         for notice in new.notices:
