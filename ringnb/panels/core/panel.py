@@ -252,6 +252,18 @@ class Panel(VBox):
         self._in_force[control] = value
         if value in (before, control.value):
             return
+        self.set_control(control, value)
+
+    def set_control(self, control: Any, value: Any) -> None:
+        """Show a value in a control whose handler it does not concern. Any thread.
+
+        Parameters
+        ----------
+        control : Widget
+            What `control` returned.
+        value : object
+            What it is to show.
+        """
         self._reflecting = control, threading.get_ident()
         try:
             control.value = value

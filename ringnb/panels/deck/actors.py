@@ -60,13 +60,10 @@ class ActorPanel(Panel):
             if not getattr(
                 self.session, "unheard", ""
             ):  # else all controls would wait for an answer
-                self.pace.value = self.session.pace(int(change["new"])) or 0.0
+                self.set_control(self.pace, self.session.pace(int(change["new"])) or 0.0)
 
     def _set_pace(self, limit: float) -> None:
         slot = self._controller.slot
-        with contextlib.suppress(SessionGone):
-            if limit == (self.session.pace(slot) or 0.0):
-                return  # the field was set to the present limit
         allowed = f"at most {limit:g}" if limit else "any number of"
         done = f"Actor {slot} takes {allowed} steps/s"
         self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
-from front_end import flag, press, told
+from front_end import board_of, flag, press, told
 from waiting import until
 
 import ringnb as rn
@@ -32,6 +34,24 @@ def test_running_pausing_and_stepping(session):
     panel._controller.picker.value = 1
     assert panel.pace.value == session.pace(1) == 100.0
     assert session.pace(0) == 2000  # looking changes nothing
+    assert [m["text"] for m in board_of(panel).messages if "steps/s" in m["text"]] == [
+        "Actor 1 takes at most 100 steps/s"
+    ]
+
+
+def test_the_thread_that_serves_the_controls_asks_no_session_for_the_limit(session, monkeypatch):
+    """One of another process may not answer, and all other controls would wait with it."""
+    panel, asked, pace = session.panel("actor"), [], rn.Session.pace
+
+    def noting(session, slot):
+        asked.append(threading.current_thread())
+        return pace(session, slot)
+
+    monkeypatch.setattr(rn.Session, "pace", noting)
+    panel.pace.value = 100.0
+    until(lambda: told(panel, "100 steps/s"))
+    assert threading.current_thread() not in asked
+    assert session.pace(0) == 100
 
 
 def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
