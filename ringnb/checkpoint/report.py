@@ -164,7 +164,8 @@ class Report:
         Parameters
         ----------
         store : path
-            The store of the checkpoints, or the reports themselves, ``<store>.reports.zarr``.
+            The store of the checkpoints, or the reports themselves: ``waves.reports.zarr`` beside
+            ``waves.zarr``, ``waves.reports`` beside ``waves``.
         kernel_id : str, optional
             The actor; by default the only one that has a report.
 

@@ -885,7 +885,8 @@ class Session:
 
         Notes
         -----
-        Rows are kept beside the checkpoints, in ``<store>.reports.zarr``, each within a second or so,
+        Rows are kept beside the checkpoints, in ``waves.reports.zarr`` for ``waves.zarr`` and in
+        ``<store>.reports`` for a store whose name does not end so, each within a second or so,
         and before any later checkpoint is committed; those of a store that is not a local directory in
         memory. A row shows the state before what changes it at that step. A restore begins a new
         line, which has the rows before the restored step, and not those after it.
