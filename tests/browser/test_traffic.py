@@ -136,7 +136,8 @@ def test_of_a_drag_one_picture_is_on_its_way_and_the_last_one_is_where_it_rests(
         assert came.get(n, at + 1) <= at or at - before >= 1, n
     assert len(sent) >= {"default": 10, "binder": 5}[profile]
     assert found["pictures_per_s"] <= {"default": 8.2, "binder": 2.2}[profile]
-    assert found["kB_per_s"] <= BUDGETS[profile]["scrubbing"]
+    # The first and the last are both in these five seconds, as for their number.
+    assert found["kB_per_s"] <= 1.1 * BUDGETS[profile]["scrubbing"]
     assert found["kept"] >= 0.9
 
 

@@ -65,8 +65,13 @@ def choose(panel, key, name):
 
 
 def do(panel, action, /, **args):
-    """Send what a view sends: the page adds an id, whatever the arguments are."""
-    hand_of(panel)._handle_custom_msg({**args, "do": action, "id": "of the message"}, [])
+    """Send what a view sends for a user: the page adds an id, whatever the arguments are."""
+    tell(panel, action, **args, id="of the message")
+
+
+def tell(panel, action, /, **args):
+    """Send what a page tells or asks by itself: without an id, as it is no use of the panel."""
+    hand_of(panel)._handle_custom_msg({**args, "do": action}, [])
 
 
 def marks_of(timeline):

@@ -211,8 +211,8 @@ def test_small_pictures_are_of_the_field_that_the_stage_shows(session):
 
     def values():
         ask = {"do": "look.film", "keys": [key], "traces": []}
-        hand_of(timeline)._handle_custom_msg(ask, [])
         n = timeline.deck.film.get("n", 0)
+        hand_of(timeline)._handle_custom_msg(ask, [])
         until(lambda: timeline.deck.film.get("n", 0) > n)
         return timeline.deck.film["items"][0][4:7]
 
