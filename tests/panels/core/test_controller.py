@@ -9,7 +9,7 @@ import weakref
 from dataclasses import replace
 
 import pytest
-from front_end import do, flag, press, tell, told, troubles
+from front_end import flag, press, tell, told, troubles
 from waiting import until
 
 import ringnb as rn
