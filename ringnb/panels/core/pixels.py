@@ -25,6 +25,7 @@ __all__ = [
     "Summary",
     "lookup_tables",
     "pack",
+    "stride_of",
     "summarize",
     "tables_script",
     "thin",
@@ -89,15 +90,25 @@ class Pixels(NamedTuple):
     stride: int
 
 
+def stride_of(shape: tuple[int, ...], side: int) -> int:
+    """Return how many cells along either axis a pixel stands for."""
+    return max(1, *(-(-n // side) for n in shape))
+
+
 def thin(
-    values: npt.NDArray[np.generic], span: ValueRange, side: int, *, extremes: bool = False
+    values: npt.NDArray[np.generic],
+    span: ValueRange,
+    side: int,
+    *,
+    extremes: bool = False,
+    stride: int = 0,
 ) -> Pixels:
-    """Turn a plane into bytes, at most `side` along either axis.
+    """Turn a plane into bytes, at most `side` along either axis, or thinned by a `stride` that is given.
 
     A pixel has the value of its middle cell, or with `extremes` of that with the largest magnitude; it
     is 0 if any of its cells is not finite, so that thinning hides none.
     """
-    stride = max(1, *(-(-n // side) for n in values.shape))
+    stride = stride or stride_of(values.shape, side)
     plane, bad = values, ~np.isfinite(values)
     if stride > 1:
         clean = np.where(bad, 0, values) if extremes and bad.any() else values

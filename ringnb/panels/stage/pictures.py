@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.panels.core.pixels import Summary, pack, summarize, thin
+from ringnb.panels.core.pixels import Summary, pack, stride_of, summarize, thin
 from ringnb.plots.fields import Cut, compare, cut_of
 from ringnb.plots.style import (
     ValueRange,
@@ -196,14 +196,15 @@ def _is_too_large(
     plane: npt.NDArray[Any], span: ValueRange, side: int, most_bytes: int, extremes: bool
 ) -> bool:
     """Return whether a plane, to judge by a part of its rows, would not fit when it is packed."""
-    stride = max(1, *(-(-n // side) for n in plane.shape))
+    stride = stride_of(plane.shape, side)
     rows, columns = (-(-n // stride) for n in plane.shape)
     high = _STRIP * stride
     if rows * columns <= most_bytes or rows < 2 * _STRIPS * _STRIP:
         return False
     tops = np.linspace(0, len(plane) - high, _STRIPS).astype(int)
     part = np.concatenate([plane[top : top + high] for top in tops])
-    size = len(pack(thin(part, span, side, extremes=extremes).data))
+    # The plane's stride: the part, of fewer rows, would be thinned less.
+    size = len(pack(thin(part, span, side, extremes=extremes, stride=stride).data))
     return bool(size * rows > _SURE * most_bytes * _STRIPS * _STRIP)
 
 

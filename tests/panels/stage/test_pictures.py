@@ -107,6 +107,17 @@ def test_a_picture_that_is_too_large_is_thinned_further(stored):
     assert len(small.pixels) <= 30_000 < len(large.pixels)
 
 
+def test_a_picture_that_fits_keeps_its_pixels_whichever_axis_is_thinned(stored):
+    y, x = np.ogrid[:2048, :1024]
+    field = np.sin(y / 90) * np.cos(x / 70)
+    for step, plane in enumerate((field, field.T), 1):
+        checkpoint = stored(np.ascontiguousarray(plane, np.float32), step)
+        whole, _ = draw(checkpoint, VIEW)
+        fits = VIEW._replace(most_bytes=int(1.5 * len(whole.pixels)))
+        assert fits.most_bytes < whole.info["rows"] * whole.info["columns"]  # so it is guessed
+        assert draw(checkpoint, fits)[0].info["stride"] == whole.info["stride"] == 4
+
+
 def test_a_difference_is_that_of_the_full_values(stored):
     u = np.full((900, 900), 1e6)
     v = u.copy()
