@@ -1,6 +1,6 @@
 // What changes the live actor: a slider and a number per parameter, its pace, and the aim at a cell of the picture.
 const SEND_MS = 100; // between two messages while a slider is dragged
-const REFUSED_MS = 2500; // so long after it, in any case what the actor has
+const REFUSED_MS = 2500; // so long after the kernel has heard it, in any case what the actor has
 const HELD_MS = 1500; // so long after a touch a control shows what it was set to, not what the actor has
 const PACES = 5; // decades of the pace's slider, from 1 step a second; its end is no limit
 const four = (v) => String(+v.toPrecision(4));
@@ -9,9 +9,11 @@ function roundStep(span) {
   const ten = 10 ** Math.floor(Math.log10(raw));
   return ten * [1, 2, 5, 10].find((m) => raw <= m * ten * 1.0001);
 }
-// Sends what was set, at most every SEND_MS, the last values in any case.
-function makePacer(post) {
+// Sends what was set, at most every SEND_MS, the last values in any case. `post` returns the message's id, by which it is
+// known whether a value is on its way: of a kernel that is busy it may be for long.
+function makePacer(board, post) {
   let wishes = {};
+  const sent = {};
   let timer = 0;
   let sentAt = -Infinity;
   const flush = () => {
@@ -20,22 +22,27 @@ function makePacer(post) {
     sentAt = performance.now();
     const values = wishes;
     wishes = {};
-    post(values);
+    const id = post(values);
+    for (const name of Object.keys(values)) sent[name] = id;
   };
-  return (name, value) => {
-    wishes[name] = value;
-    if (!timer) timer = setTimeout(flush, Math.max(0, sentAt + SEND_MS - performance.now()));
+  return {
+    set(name, value) {
+      wishes[name] = value;
+      if (!timer) timer = setTimeout(flush, Math.max(0, sentAt + SEND_MS - performance.now()));
+    },
+    isOut: (name) => name in wishes || !isHeard(board, sent[name]),
   };
 }
 // A slider with a number beside it. `refuses(name)` says why nothing can be set, if so; `scale` maps between the slider
 // and the value.
-function makeDial(name, help, set, refuses, scale) {
+function makeDial(name, help, pacer, refuses, scale) {
   const label = make("span", { class: "rn-dialname", title: help }, name);
   const range = make("input", { type: "range", step: "any", "aria-label": name, title: help });
   const number = make("input", { type: "number", step: "any", "aria-label": `${name}, number`, title: help });
   const notch = make("i", { class: "rn-notch", hidden: "" });
   const row = make("div", { class: "rn-dial" }, label, make("div", { class: "rn-range" }, range, notch), number);
   let touchedAt = -Infinity;
+  let wished = false; // what was set is not heard yet, as far as is known
   let later = 0;
   let low = 0;
   let high = 1;
@@ -47,11 +54,10 @@ function makeDial(name, help, set, refuses, scale) {
       return;
     }
     touchedAt = performance.now();
+    wished = true;
     if (other === number) number.value = scale ? scale.words(value) : four(value);
     else range.value = String(scale ? scale.place(value) : value);
-    set(value);
-    clearTimeout(later); // a value that is refused changes nothing, of which no message would come
-    later = setTimeout(() => dial.show(...shown), REFUSED_MS);
+    pacer.set(name, value);
   };
   number.addEventListener("blur", () => { if (shown.length) dial.show(...shown); });
   range.addEventListener("input", () => {
@@ -66,6 +72,13 @@ function makeDial(name, help, set, refuses, scale) {
   const dial = {
     row,
     off(isOff) { for (const input of [range, number]) setAttribute(input, "aria-disabled", String(isOff)); },
+    heard() {
+      if (!wished || pacer.isOut(name)) return;
+      wished = false;
+      touchedAt = performance.now(); // what comes next may still be from before
+      clearTimeout(later); // a value that is refused changes nothing, of which no message would come
+      later = setTimeout(() => this.show(...shown), REFUSED_MS);
+    },
     // Show what the actor has, and with a notch what it had at the playhead.
     show(value, ends, there) {
       shown = [value, ends, there];
@@ -79,6 +92,7 @@ function makeDial(name, help, set, refuses, scale) {
         notch.title = `${four(there)} at the playhead`;
       }
       clearTimeout(later);
+      if (pacer.isOut(name)) return; // it is shown some time after it was heard
       const held = touchedAt + HELD_MS - performance.now();
       if (held > 0) { // what came meanwhile is shown then: it comes once
         later = setTimeout(() => this.show(value, ends, there), held + 10);
@@ -105,15 +119,15 @@ async function render({ model, el }) {
   const head = make("header", {}, make("h3", {}, "Change the live actor"), live);
   const rows = make("div", { class: "rn-dials" });
   const more = make("button", { type: "button", class: "rn-b rn-small", "aria-pressed": "false" });
-  const setParams = makePacer((values) => send(board, hand, "live.param", { values }));
-  const setPace = makePacer(({ pace }) => send(board, hand, "live.pace", { pace }));
+  const params = makePacer(board, (values) => send(board, hand, "live.param", { values }));
+  const paces = makePacer(board, ({ pace }) => send(board, hand, "live.pace", { pace }));
   const why = () => board.get("flags")["live.inject"]?.why ?? "";
   const refuses = (name, value) => {
     const wrong = why() || (name === "pace" && value < 0 ? "write 0 or more steps per second, or nothing for no limit" : "");
     if (wrong) sayHere(board, `${name}: ${wrong}`);
     return Boolean(wrong);
   };
-  const pace = makeDial("pace", "Steps per second at most; empty: no limit", (value) => setPace("pace", value), refuses, paceScale);
+  const pace = makeDial("pace", "Steps per second at most; empty: no limit", paces, refuses, paceScale);
   pace.row.querySelector("input[type=number]").placeholder = "no limit";
   const words = make("span", {}, "Disturb a cell");
   const help = "Click a cell of the picture, or move to it with the arrows and press Enter";
@@ -129,7 +143,7 @@ async function render({ model, el }) {
     const all = model.get("dials");
     const names = all.map(({ name }) => name);
     if (Object.keys(dials).join() !== names.join()) {
-      dials = Object.fromEntries(names.map((name) => [name, makeDial(name, name, (value) => setParams(name, value), refuses)]));
+      dials = Object.fromEntries(names.map((name) => [name, makeDial(name, name, params, refuses)]));
       rows.replaceChildren(...Object.values(dials).map(({ row }) => row));
       keepShortcutsAway(rows);
     }
@@ -174,6 +188,7 @@ async function render({ model, el }) {
   for (const name of ["dials", "pace", "amplitude", "looks_back"]) subscriptions.on(model, `change:${name}`, showRows);
   subscriptions.on(model, "change:picture", takePicture);
   subscriptions.on(board, "change:flags", showAim);
+  subscriptions.on(board, "change:acknowledged", () => { for (const dial of [pace, ...Object.values(dials)]) dial.heard(); });
   subscriptions.on(board, "change:actor", showLive);
   showRows();
   showLive();

@@ -1,0 +1,106 @@
+"""The dials' script without a page: what was set stays until the kernel has heard it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from javascript import needs_node, printed
+
+from ringnb.panels import core, stage
+
+COMMON = Path(core.__file__).parent / "static" / "common.js"
+DIALS = Path(stage.__file__).parent / "static" / "dials.js"
+
+# What the scripts use of a page, and its clock.
+PAGE = """
+const VIEWS = {};
+let ms = 1000, timers = [];
+Object.defineProperty(globalThis, "performance", { value: { now: () => ms } });
+globalThis.setTimeout = (call, wait) => {
+  const timer = { at: ms + wait, call };
+  timers.push(timer);
+  return timer;
+};
+globalThis.clearTimeout = (timer) => { timers = timers.filter((one) => one !== timer); };
+const pass = (time) => {
+  for (const end = ms + time; ; ) {
+    const next = timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+    if (!next) { ms = end; return; }
+    clearTimeout(next);
+    ms = Math.max(ms, next.at);
+    next.call();
+  }
+};
+const nodes = [];
+const element = () => {
+  const attributes = {}, calls = {}, node = {
+    attributes, style: {}, classList: { add() {}, remove() {} }, append() {}, replaceChildren() {},
+    setAttribute: (name, value) => { attributes[name] = value; },
+    getAttribute: (name) => attributes[name] ?? null,
+    removeAttribute: (name) => { delete attributes[name]; },
+    addEventListener: (name, call) => { (calls[name] ??= []).push(call); },
+    dispatch: (name) => { for (const call of calls[name] ?? []) call({}); },
+    querySelector: () => ({}), querySelectorAll: () => [],
+  };
+  nodes.push(node);
+  return node;
+};
+globalThis.document = { activeElement: null, createElement: element, createElementNS: element };
+const model = (values) => {
+  const calls = {}, trigger = (event) => { for (const call of calls[event] ?? []) call(); };
+  return {
+    get: (name) => values[name], trigger, off() {},
+    on: (event, call) => { (calls[event] ??= []).push(call); },
+    put: (name, value) => { values[name] = value; trigger(`change:${name}`); },
+  };
+};
+"""
+
+# A change is set that the actor takes, and one that it refuses; the kernel hears each after a minute.
+BUSY = """
+const sent = [], seen = [];
+const board = model({ flags: {}, actor: {}, acknowledged: [] });
+const hand = { send: (message) => sent.push(message) };
+const row = (value, there) => [{ name: "speed", value, low: 0, high: 10, there }];
+const dials = model({
+  dials: row(1, null), pace: 0, amplitude: 1, looks_back: false, board, hand, picture: null,
+});
+VIEWS.dials({ model: dials, el: element() }).then(() => {
+  const named = (name) => nodes.findLast(({ attributes }) => attributes["aria-label"] === name);
+  const range = named("speed"), number = named("speed, number");
+  const see = () => seen.push(`${number.value} ${range.value}`);
+  const set = (value) => { number.value = value; number.dispatch("change"); };
+  const hear = () => board.put("acknowledged", sent.map(({ id }) => id));
+  see();
+  set("4");
+  pass(60000);
+  see();
+  dials.put("dials", row(1, 2)); // of something else
+  pass(60000);
+  see();
+  hear();
+  dials.put("dials", row(1, 3)); // from before it was taken
+  see();
+  pass(100);
+  dials.put("dials", row(4, 3));
+  pass(10000);
+  see();
+  set("5");
+  pass(60000);
+  see();
+  hear();
+  pass(10000); // nothing comes: it was refused
+  see();
+  dials.put("dials", row(6, 3)); // by a cell
+  see();
+  console.log(JSON.stringify([seen, sent.map(({ values }) => values.speed), timers.length]));
+});
+"""
+
+
+@needs_node
+def test_a_dial_goes_back_only_after_a_busy_kernel_has_heard_what_was_set():
+    scripts = [path.read_text(encoding="utf-8") for path in (COMMON, DIALS)]
+    seen, sent, timers = printed("\n".join([PAGE, *scripts, BUSY]))
+    assert seen == ["1 1", "4 4", "4 4", "4 4", "4 4", "5 5", "4 4", "6 6"]
+    assert (sent, timers) == ([4, 5], 0)
