@@ -147,6 +147,25 @@ def test_a_table_of_figures_goes_where_its_section_is():
         assert again.replace(section, "") == page.replace(_section(page, heading), "")
 
 
+def test_figures_that_are_not_all_replace_nothing(tmp_path):
+    main = runpy.run_path(str(BENCH.parents[2] / ".ci" / "figures.py"))["main"]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "README.md").write_text("\n\n".join(f"## {h}\n\nWords." for h in SECTIONS.values()))
+    main.__globals__["BENCH"] = tmp_path
+    whole = report.as_document(ROWS, quick=False)
+    kept, given = tmp_path / "results" / "peers.json", tmp_path / "given.json"
+    given.write_text(json.dumps(whole))
+    main("peers", str(given))
+    before = kept.read_bytes(), (tmp_path / "README.md").read_bytes()
+    assert before[0] == given.read_bytes()
+    assert "\n".join(report.as_markdown(ROWS)).encode() in before[1]
+    for wrong in ({"quick": True}, {"failed": {"copy": "why"}}):
+        given.write_text(json.dumps({**whole, "rows": whole["rows"][:1], **wrong}))
+        with pytest.raises(SystemExit, match="record all of it"):
+            main("peers", str(given))
+    assert (kept.read_bytes(), (tmp_path / "README.md").read_bytes()) == before
+
+
 def _section(page, heading):
     return page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
