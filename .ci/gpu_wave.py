@@ -69,7 +69,8 @@ def main() -> int:
     _, here = stepped(CpuKernel([wave(small)]), 50, 1)
     same = bool(np.array_equal(there, here))
     cells = math.prod(shape)
-    steps = options.steps or max(2, int(3e10 / cells / (1 if cells > 1e7 else 4)))
+    # As many cells in each turn; but a step has its own cost, however few cells it has.
+    steps = options.steps or min(100_000, max(2, int(3e10 / cells / (1 if cells > 1e7 else 4))))
     kernel = CudaKernel([wave(shape)], **grid)
     took, _ = stepped(kernel, steps, TURNS)
     found = {

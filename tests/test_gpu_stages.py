@@ -68,7 +68,7 @@ def stages(tmp_path):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
 
-    def run(*part, hangs="NONE", fails="NONE", times="1"):
+    def run(*part, hangs="NONE", fails="NONE", times="1", device=""):
         done = subprocess.run(
             [ROOT / ".ci" / "gpu", "--offline", wheels, *part],
             env={
@@ -78,6 +78,7 @@ def stages(tmp_path):
                 "HANGS": hangs,
                 "FAILS": fails,
                 "RINGNB_STAGE_TIMES": times,
+                "STANDIN_DEVICE": device,
                 "PYTHON": sys.executable,
                 "NUMBA_ENABLE_CUDASIM": "0",  # else no test is for a GPU
             },
@@ -109,6 +110,20 @@ def test_one_that_hangs_and_one_that_fails_end_no_other(stages):
     assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
     kept = {path.name for path in stages.out.glob("*.json")}
     assert kept == {"bench-commands,reference.json", "bench-stages.json"}
+
+
+@pytest.mark.parametrize("device", ["", "/standin/device"])
+def test_grids_are_small_in_software_alone_however_long_deadlines_are(stages, device):
+    status, said = stages("1", times="3", device=device)
+    assert status == 0
+    # A card may be lent for ten minutes a command, in which the project is installed too.
+    limits = re.findall(r"^== \S+ \(at \d+s, (\d+)s at most\)$", said, re.MULTILINE)
+    assert sum(map(int, limits)) <= 3 * 540
+    small = "--longest 20 --steps 10"
+    waves = [name for name in FIRST if name.startswith("wave-")]
+    told = [(stages.out / f"{name}.log").read_text() for name in waves]
+    assert [small in log for log in told] == [bool(device)] * 6
+    assert ("--times 100" in (stages.out / "probe.log").read_text()) is bool(device)
 
 
 def test_tests_are_tried_to_the_last_each_ending_by_itself(stages):
