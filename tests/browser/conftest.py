@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,9 @@ def notebook(request, _context, _loaded, lab_server):
     failed = request.session.testsfailed
     notebook = Notebook(page, lab_server)
     yield notebook
-    if request.session.testsfailed == failed and notebook.leave():
-        _loaded.append(page)
-    else:
-        page.close()
-    lab_server.end_sessions()
-    lab_server.reset_settings()
+    kept = False
+    with ExitStack() as ending:  # each is done, also where one before it fails
+        ending.callback(lab_server.reset_settings)
+        ending.callback(lab_server.end_sessions)
+        ending.callback(lambda: _loaded.append(page) if kept else page.close())
+        kept = request.session.testsfailed == failed and notebook.leave()
