@@ -109,7 +109,6 @@ EDITED = """
 import struct
 import numba
 import ringnb as rn
-from ringnb._support.children import run_python
 from ringnb.kernel.cuda.availability import load
 cuda = load(simulate=False)
 from ringnb.kernel.cuda.compile import compiled, signature
