@@ -78,13 +78,13 @@ def run_ensemble(
     tasks = range(_MEMBERS // _PER_TASK)
     losses, killed, seconds = 0, 0, list[float]()
 
-    def until(condition: Callable[[], T]) -> T:
+    def until(condition: Callable[[], T | None]) -> T:
         """Wait for the tasks."""
         return wait_until(condition, address, lambda: _newest(root, tasks))
 
     def ended(some: Ensemble) -> EnsembleStatus:
         """Return how far it is when it has ended."""
-        return until(lambda: _ended(some))  # type: ignore[return-value]  # not None by then
+        return until(lambda: _ended(some))
 
     address = start(workers, len(tasks))
     try:

@@ -50,9 +50,8 @@ logger = logging.getLogger("ringnb.cluster")
 ABSENT = "absent"  # the status of an answer: the run is not here, or not yet
 MORE = "a method"  # what an attribute is that can be called
 _MOST_NOTICES = 100
-_ANSWER_S = (
-    8.0  # so long a commit waits for the scheduler: a snapshot, which waits 10 s, can say why
-)
+# So long a commit waits for the scheduler: a snapshot, which waits 10 s, can say why.
+_ANSWER_S = 8.0
 _LOOK_S = 0.25  # so often a run looks whether its worker is to end
 _OTHER_S = 3.0  # so long one that is launched waits for a store that was just given up
 _WAIT_S = 1.0  # so long a call waits for steps: a client that died leaves no thread behind

@@ -568,9 +568,8 @@ class RemoteSession:
                 self._again_at, self._unanswered = now + rest_s, self._unanswered + 1
             if not self._trouble:
                 self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
-            if (
-                not self._trouble or type(error) is not self._kind
-            ):  # it was lost, and has failed now
+            # The same run may have been lost, and have failed now.
+            if not self._trouble or type(error) is not self._kind:
                 self._kind, self._trouble = type(error), str(error)
 
     def _known_of_manager(self, name: str) -> Any:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def wait_until(
-    condition: Callable[[], T], address: str, signs: Callable[[], object] = lambda: None
+    condition: Callable[[], T | None], address: str, signs: Callable[[], object] = lambda: None
 ) -> T:
     """Wait until a condition holds, and return it; AssertionError if nothing moves any more.
 

@@ -382,9 +382,8 @@ class EnsemblePanel(VBox):
             with contextlib.suppress(CheckpointError, OSError, LookupError, ValueError):
                 small = small_picture(self._ensemble.load(e), None)
                 if small.rows:
-                    shows = self._view.pictures[
-                        slot % len(self._view.pictures)
-                    ]  # of a map the only one
+                    pictures = self._view.pictures
+                    shows = pictures[slot % len(pictures)]  # of a map the only one
                     self._display.put(shows, picture={"slot": slot, **small.card()})
             self._drawn[slot] = e.sequence
             left -= 1

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import waiting
-from distributed import Client, LocalCluster, Reschedule
+from distributed import Client, Reschedule
 from distributed.comm import CommClosedError
+from in_process import cluster_of
 
 import ringnb as rn
 from ringnb import cluster
@@ -23,14 +24,7 @@ LIFE = rn.actors.Life((16, 16))
 
 @pytest.fixture(scope="module")
 def local():
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="inproc",
-        dashboard_address=":0",  # another test may have the usual port, also without a dashboard
-        scheduler_kwargs={"dashboard": False},
-    ) as local:
+    with cluster_of(1) as local:
         yield local
 
 

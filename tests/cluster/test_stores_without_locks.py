@@ -8,7 +8,8 @@ import threading
 
 import pytest
 import waiting
-from distributed import Client, LocalCluster
+from distributed import Client
+from in_process import cluster_of
 
 import ringnb as rn
 from ringnb import cluster
@@ -25,14 +26,7 @@ def url(s3):
 
 @pytest.fixture(scope="module")
 def local():
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=False,
-        protocol="inproc",
-        dashboard_address=":0",
-        scheduler_kwargs={"dashboard": False},
-    ) as local:
+    with cluster_of(2) as local:
         yield local
 
 

@@ -150,11 +150,8 @@ class News:
             if not watched.manager.config.enabled:
                 return "It is not tried again by itself", None
             due_s = watched.manager.seconds_until_next(slot)
-        except (
-            RingnbError,
-            OSError,
-        ):  # closed meanwhile, or a session of another process is silent
-            due_s = None
+        except (RingnbError, OSError):
+            due_s = None  # closed meanwhile, or a session of another process is silent
         return _AGAIN, None if due_s is None else time.monotonic() + due_s - self._epoch_s
 
     def _say_failure(self, watched: Watched, event: Event, key: str, *, runs: bool) -> None:

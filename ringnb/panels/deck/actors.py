@@ -57,9 +57,8 @@ class ActorPanel(Panel):
     def _show_pace(self, change: Any) -> None:
         """Show the limit of the actor that was selected, on the thread that serves the controls."""
         with contextlib.suppress(SessionGone):
-            if not getattr(
-                self.session, "unheard", ""
-            ):  # else all controls would wait for an answer
+            # Else all controls would wait for an answer.
+            if not getattr(self.session, "unheard", ""):
                 self.set_control(self.pace, self.session.pace(int(change["new"])) or 0.0)
 
     def _set_pace(self, limit: float) -> None:
