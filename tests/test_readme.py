@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import signal
+import statistics
 import warnings
 from pathlib import Path
 
@@ -33,6 +35,19 @@ def name_of(page):
 
 def test_the_readme_fits_one_screen():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 70
+
+
+def test_figures_beside_other_libraries_are_the_recorded_ones():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("| [beside other libraries]")]
+    results = ROOT / "ringnb" / "cli" / "bench" / "results" / "peers.json"
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    found = {row["key"]: statistics.median(row["samples"]) for row in rows}
+    waves = [f"peer_wave_2048_{peer}" for peer in ("jax", "taichi", "openmp")]
+    stores = [f"peer_{do}_{what}" for what in ("zarr", "orbax") for do in ("save", "load")]
+    keys = [*waves, "peer_save_ringnb", "peer_load_ringnb", *stores]
+    said = [float(number) for number in re.findall(r"(?<=[ a-z])\d+\.\d+", line)]
+    assert said == [pytest.approx(found[key], rel=0.01) for key in keys]
 
 
 @pytest.fixture
