@@ -26,6 +26,14 @@ __all__ = ["Attempt"]
 
 _LOOK_S = 0.1  # so often a store that another attempt still writes is tried again
 _LEAVING = (Status.closing, Status.closing_gracefully, Status.closed)
+# What it means that the scheduler does not answer, by what it was told.
+_UNANSWERED = {
+    "": "whether this worker may still commit is not known, and nothing was committed",
+    "wish": "the call is done, but would be forgotten with the worker",
+    "lost": "it may not know which workers the run has lost",
+    "why": "it may not know that the run has failed",
+    "done": "the session is closed, but the scheduler may not know that the run has ended",
+}
 # Of this process: its storages of one store share a lock, which keeps no thread from another.
 _written: set[str] = set()
 _guard = threading.Lock()
@@ -59,10 +67,11 @@ class Attempt:
         return dict(found)
 
     def tell(self, limit_s: float | None = None, **what: Any) -> bool:
-        """Tell the scheduler something; return whether this is the attempt that is wanted.
+        """Tell the scheduler something, or nothing; return whether this is the attempt that is wanted.
 
         ClusterUnavailable if it does not answer, or not within `limit_s`.
         """
+        asked = next(iter(what), "")
         note = self.worker.scheduler.ringnb_note
         address, loop = self.worker.address, self.worker.loop
         try:
@@ -71,8 +80,8 @@ class Attempt:
         except (OSError, RuntimeError) as error:  # lost, or the worker is ending
             why = str(error) or type(error).__name__
             msg = (
-                f"the scheduler of the run {self.run!r} does not answer its worker ({why}): a call that "
-                "was being made is done, but would be forgotten with the worker. Checkpoints stay"
+                f"the scheduler of the run {self.run!r} does not answer its worker ({why}): "
+                f"{_UNANSWERED.get(asked, f'it may not know that the run {asked}')}. Checkpoints stay"
             )
             raise ClusterUnavailable(msg) from error
 

@@ -600,32 +600,44 @@ class RemoteSession:
             self._connection.ask, "glance", patience_s=patience_s, again=True, limit_s=limit_s
         )
         slots = None if slots is None else tuple(slots)
-        with self._lock:
-            before = self._life
-            new: Glance = ask(((slots, *self._seen), {}))
-            if new.life != before:
-                if before:  # it counts from the beginning again
-                    new = ask(((slots, 0, 0, 0), {}))
-                far = new.machine != platform.node()
-                self._shift_ns = time.monotonic_ns() - new.now_ns if far else 0
-                self._life = new.life
-            for event in new.events:
-                self.events.append(replace(event, t_ns=event.t_ns + self._shift_ns))
-            self._seen = new.appended, new.config_number, new.noticed
-            if not before:
-                self.events.began_ns = new.began_ns + self._shift_ns
-            self._every.update(new.every)
-            if new.config is None:
-                new = new._replace(config=self._last.config)
-            self._due_at = None
-            if new.due_s is not None:  # by its clock: it is the same however long an answer takes
-                self._due_at = (new.now_ns + self._shift_ns) / 1e9 + new.due_s
-            self._last, self._last_at, self._trouble = new, time.monotonic(), ""
-            self._again_at, self._unanswered = 0.0, 0
+        while True:
+            with self._lock:
+                before, seen = self._life, self._seen
+            # Without the lock: a panel's glance does not wait for a cell's, which is more patient.
+            new: Glance = ask(((slots, *seen), {}))
+            if before and new.life != before:  # it counts from the beginning again
+                new = ask(((slots, 0, 0, 0), {}))
+            with self._lock:
+                if (before, seen) == (self._life, self._seen):
+                    new = self._take_in(new)
+                    break
+            # Another thread has taken in some of what is new here.
         if before and new.life != before:
             self._warn_of_losses()
         for notice in new.notices:
             warn_caller(notice, CheckpointWarning)
+        return new
+
+    def _take_in(self, new: Glance) -> Glance:
+        """Take in what a glance has brought that was not seen before. Needs the lock."""
+        before = self._life
+        if new.life != before:
+            far = new.machine != platform.node()
+            self._shift_ns = time.monotonic_ns() - new.now_ns if far else 0
+            self._life = new.life
+        for event in new.events:
+            self.events.append(replace(event, t_ns=event.t_ns + self._shift_ns))
+        self._seen = new.appended, new.config_number, new.noticed
+        if not before:
+            self.events.began_ns = new.began_ns + self._shift_ns
+        self._every.update(new.every)
+        if new.config is None:
+            new = new._replace(config=self._last.config)
+        self._due_at = None
+        if new.due_s is not None:  # by its clock: it is the same however long an answer takes
+            self._due_at = (new.now_ns + self._shift_ns) / 1e9 + new.due_s
+        self._last, self._last_at, self._trouble = new, time.monotonic(), ""
+        self._again_at, self._unanswered = 0.0, 0
         return new
 
     def _warn_of_losses(self) -> None:

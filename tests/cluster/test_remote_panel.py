@@ -260,6 +260,27 @@ def test_of_many_threads_that_find_a_run_silent_one_waits_for_a_glance(session, 
     assert session.again_at == pytest.approx(line.now + 2)
 
 
+def test_a_glance_does_not_wait_for_a_cell_that_waits_for_the_run(session, monkeypatch):
+    waiting.until(lambda: session.glance() and not session.unheard)
+    line, raised = Hanging(session, monkeypatch), []
+
+    def cell():
+        try:
+            session.statistics()
+        except rn.ClusterUnavailable as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (cell, session.glance)]
+    for thread in threads:
+        thread.start()
+        assert line.came.acquire(timeout=30)  # both ask at the same time
+    line.let_go.set()
+    for thread in threads:
+        thread.join(60)
+    assert raised
+    assert session.unheard
+
+
 def test_reads_of_cells_that_fail_together_are_one_trouble(session, monkeypatch):
     waiting.until(lambda: session.glance() and not session.unheard)  # a panel is open
     line = Hanging(session, monkeypatch)

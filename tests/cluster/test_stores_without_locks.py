@@ -79,7 +79,7 @@ def test_while_the_scheduler_does_not_answer_nothing_is_committed(local, session
         raise OSError("it is gone")
 
     local.scheduler.handlers["ringnb_note"] = lost
-    with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
+    with pytest.raises(rn.ClusterUnavailable, match=r"its worker .*nothing was committed"):
         session.snapshot(0)
     assert rn.ZarrStorage(url).list()[-1] == kept.name
     local.scheduler.handlers["ringnb_note"] = note
@@ -101,7 +101,7 @@ def test_a_commit_waits_not_for_ever_for_a_scheduler_that_is_silent(
 
     local.scheduler.handlers["ringnb_note"] = silent
     try:
-        with pytest.raises(rn.ClusterUnavailable, match="does not answer its worker"):
+        with pytest.raises(rn.ClusterUnavailable, match=r"its worker .*nothing was committed"):
             session.snapshot(0)
     finally:
         local.scheduler.handlers["ringnb_note"] = note

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 from ipywidgets import HTML, Widget
 
 from ringnb._support.text import counted, rows_table
-from ringnb.panels.core.controller import SessionGone
+from ringnb.errors import RingnbError
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import ActorState, SessionState
 from ringnb.panels.core.widgets import number_field, row
@@ -30,10 +30,11 @@ class ActorPanel(Panel):
 
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
+        self._slot = self._controller.slot  # whose limit is shown
         self.pace = self.control(
             number_field(
                 "Steps/s at most (0: no limit)",
-                self.session.pace(self._controller.slot) or 0.0,
+                self.session.pace(self._slot) or 0.0,
                 least=0.0,
                 most=1e9,
                 tooltip="Limits the selected actor; 0 means no limit",
@@ -41,7 +42,6 @@ class ActorPanel(Panel):
             ),
             self._set_pace,
         )
-        self._controller.picker.observe(self._show_pace, "value")
         self.table = HTML()
         bar = self.actions(
             "All actors",
@@ -54,22 +54,23 @@ class ActorPanel(Panel):
         transport = Transport(board=self._controller.board, hand=self._controller.hand)
         return [transport, row(self.pace), bar, self.table]
 
-    def _show_pace(self, change: Any) -> None:
-        """Show the limit of the actor that was selected, on the thread that serves the controls."""
-        with contextlib.suppress(SessionGone):
-            # Else all controls would wait for an answer.
-            if not getattr(self.session, "unheard", ""):
-                self.set_control(self.pace, self.session.pace(int(change["new"])) or 0.0)
+    def _show_pace(self, slot: int) -> None:
+        """Show the limit of the actor that was selected. A remote session's answer may take long."""
+        with contextlib.suppress(RingnbError):  # it ends, or does not answer now
+            self.set_control(self.pace, self.session.pace(slot) or 0.0)
+            self._slot = slot
 
     def _set_pace(self, limit: float) -> None:
-        slot = self._controller.slot
+        slot = self._slot = self._controller.slot  # what is set here is not overwritten
         allowed = f"at most {limit:g}" if limit else "any number of"
         done = f"Actor {slot} takes {allowed} steps/s"
         self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
 
     def show(self, state: SessionState) -> None:
         """Put the table, and which buttons can be used."""
-        selected = state.actors[min(self._controller.slot, len(state.actors) - 1)]
+        if (slot := self._controller.slot) != self._slot:
+            self._show_pace(slot)
+        selected = state.actors[min(slot, len(state.actors) - 1)]
         shown = state.actors[:_MOST_ROWS]
         if selected not in shown:
             shown = (*shown[:-1], selected)
