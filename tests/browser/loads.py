@@ -79,8 +79,8 @@ if "told" not in globals():
                 told.append((key, c["new"]["n"], time.time()))
         panel.picture.observe(sent, "info")
     def note(_, content, __):
-        if content["do"] == "stage.came":
-            told.append(("came", content["n"], time.time()))
+        if "came" in content:
+            told.append(("came", content["came"], time.time()))
     session.panel().line.hand.on_msg(note)
 told.clear()
 """

@@ -286,6 +286,7 @@ def main() -> None:
     with lone_notebook(["1"], 1300, 1900) as notebook:
         for name in sys.argv[2:] or STATES:
             notebook.theme("JupyterLab Light")
+            notebook.page.unroute_all()  # one state lets no kernel start
             notebook.page.goto("about:blank")  # so that it is loaded anew
             for at, shown in enumerate(STATES[name](notebook)):
                 for theme in THEMES:

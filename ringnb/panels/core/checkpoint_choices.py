@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from itertools import islice
 from typing import Any, final
 
@@ -13,6 +14,7 @@ from ringnb.panels.core.histories import Histories
 __all__ = ["CheckpointChoices"]
 
 _VERIFIED = "verified"
+_PASSES_S = 2.0  # without a word of it, a playhead is taken to rest
 
 
 @final
@@ -26,6 +28,7 @@ class CheckpointChoices:
         self._histories = histories
         self._by_name = {e.name: e for history in histories for e in history}
         self._looked: tuple[str, int, int] = ("", 0, 0)
+        self._passes_until = 0.0
         self.slot = 0  # of the selected actor
         # Rises whenever another checkpoint is known to be damaged, or is no longer.
         self.damages = 0
@@ -51,11 +54,17 @@ class CheckpointChoices:
         with self._lock:
             self._chosen[key] = name
 
-    def look(self, name: str, lane: int, step: int) -> None:
-        """Look at a step of a run's lane, and choose the checkpoint that shows it."""
+    def look(self, name: str, lane: int, step: int, *, passes: bool = False) -> None:
+        """Look at a step of a run's lane, or pass over it, and choose the checkpoint that shows it."""
         with self._lock:
             self._chosen["main"] = name
             self._looked = name, lane, step
+            self._passes_until = time.monotonic() + _PASSES_S if passes else 0.0
+
+    @property
+    def passes(self) -> bool:
+        """Whether the playhead is being dragged: only the picture goes with it."""
+        return time.monotonic() < self._passes_until
 
     @property
     def looked(self) -> tuple[int, int] | None:

@@ -49,7 +49,7 @@ _BEAT_S = 1.0
 _COCKPIT = "cockpit"  # the key of the panel around all others
 _FIRST_TAB = "explore"  # that it shows
 _MOST_VIEWS = 16
-_STATE_S = 0.25  # between two states of a running actor on the page
+_STATE_S = 0.25  # between two states of a running actor on the page; during a drag, with the beat
 _SAME_S = 0.3  # so much may what is shown of when something is due be wrong
 
 
@@ -122,7 +122,6 @@ class Controller:
         self.on_do("say.history", self._on_history)
         self.on_do("say.seen", self._on_seen)
         self.on_do("look.again", lambda *_: self._try_again())
-        self.on_do("stage.came", lambda _, args: self.pace.note_arrival(int(args["n"])))
         self.extents = Extents()
         self.pace = Pace(self.profile.scrub_s)
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
@@ -202,9 +201,11 @@ class Controller:
         self.display.poke()
 
     def _on_message(self, _hand: Any, content: Any, _buffers: Any) -> None:
-        """Note what a user did; what a page asks for by itself has no id."""
+        """Note what a user did, which has an id, and that a picture has come to the page."""
         if "id" in content:
             self.note_use()
+        if "came" in content:
+            self.pace.note_arrival(int(content["came"]))
 
     def choose(self, key: str, name: str) -> None:
         """Choose a checkpoint by its name, or with "" the newest, whichever that is."""
@@ -387,8 +388,7 @@ class Controller:
             backend=self._place(state, now),
             unheard=bool(unheard),
             due_at=self._due_at(state),
-            chosen=self.choices.chosen,
-            playhead=self._playhead(),
+            **({} if self.choices.passes else self._looks()),
             **self.switchboard.traits(unheard),
         )
         a = state.actors[min(self.slot, len(state.actors) - 1)]
@@ -397,7 +397,8 @@ class Controller:
         looks = a.slot, a.running, held
         calm = looks == (shown.get("slot"), shown.get("running"), shown.get("stopped"))
         # A user waits to see what a click does; a step that counts by itself is read at 4 Hz.
-        if calm and a.running and now - self._state_at < max(_STATE_S, self.profile.refresh_s):
+        period_s = max(_BEAT_S if self.choices.passes else _STATE_S, self.profile.refresh_s)
+        if calm and a.running and now - self._state_at < period_s:
             return
         self._state_at = now
         self.display.put(
@@ -452,6 +453,10 @@ class Controller:
         bad = "" if newest is None or newest.good else newest.name
         guard = state.config.state_guard
         return {"guard": guard.mode, "more": bool(guard.invariants), "bad": bad}
+
+    def _looks(self) -> dict[str, Any]:
+        """Return what says on the board what is looked at."""
+        return {"chosen": self.choices.chosen, "playhead": self._playhead()}
 
     def _playhead(self) -> dict[str, Any]:
         """Return what is looked at; no name if nothing is stored, or it was retired."""

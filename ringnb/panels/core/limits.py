@@ -23,7 +23,8 @@ class Profile:
     rate_s: float = 1.0  # the time that the rate of steps is measured over
     picture_bytes: int = 68_000  # the size that a picture aims at
     follow_s: float = 2.0  # between two pictures of the newest checkpoint
-    scrub_s: float = 0.125  # between two pictures while the playhead is dragged
+    scrub_s: float = 0.125  # between two pictures
+    drag_s: float = 0.2  # between two places that a playhead which is dragged tells
     map_s: float = 1.0  # between two maps, or cards, of all actors
     small_pictures: int = 60  # that a page gets at once
     # Free-running actors are paused after so many seconds without any use of the panels.
@@ -40,6 +41,7 @@ PROFILES = {
         picture_bytes=30_000,
         follow_s=5.0,
         scrub_s=0.5,
+        drag_s=1.0,
         map_s=4.0,
         idle_pause_s=120.0,
         store_bytes=64 << 20,

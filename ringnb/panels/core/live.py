@@ -32,6 +32,7 @@ class Live:
         self._controller = controller
         controller.on_do("live", self._do)
         controller.on_do("live.snapshot", self._snapshot)
+        controller.on_do("live.pace", self._set_pace)
         controller.on_do("live.restore_good", self._restore_good)
 
     def _do(self, action: str, args: Mapping[str, Any]) -> None:
@@ -64,6 +65,16 @@ class Live:
         elif action in calls:
             what, call, done, slots = calls[action]
             controller.steer(what, call, done=done, slots=slots)
+
+    def _set_pace(self, _action: str, args: Mapping[str, Any]) -> None:
+        slot, limit = self._controller.slot, max(0.0, float(args["pace"]))
+        does = f"takes at most {limit:,.12g} steps/s" if limit else "steps as fast as it can"
+        self._controller.steer(
+            "Pace",
+            lambda s: s.set_pace(limit or None, slot),
+            done=f"Actor {slot} {does}",
+            slots=(slot,),
+        )
 
     def _snapshot(self, _action: str, args: Mapping[str, Any]) -> None:
         self._take(int(args.get("slot", self._controller.slot)), str(args.get("label", "")).strip())

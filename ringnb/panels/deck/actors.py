@@ -61,10 +61,8 @@ class ActorPanel(Panel):
             self._slot = slot
 
     def _set_pace(self, limit: float) -> None:
-        slot = self._slot = self._controller.slot  # what is set here is not overwritten
-        allowed = f"at most {limit:g}" if limit else "any number of"
-        done = f"Actor {slot} takes {allowed} steps/s"
-        self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
+        self._slot = self._controller.slot  # what is set here is not overwritten
+        self._controller.do("live.pace", pace=limit)
 
     def show(self, state: SessionState) -> None:
         """Put the table, and which buttons can be used."""

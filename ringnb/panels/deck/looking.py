@@ -74,7 +74,7 @@ class Looking:
         elif action == "to" and args.get("name"):
             self._to_name(str(args["name"]))
         elif action == "to":
-            self._to_step(int(args["lane"]), int(args["step"]))
+            self._to_step(int(args["lane"]), int(args["step"]), passes=bool(args.get("passes")))
         self._controller.note_use()
 
     def _to_name(self, name: str) -> None:
@@ -86,13 +86,13 @@ class Looking:
             return
         self._controller.choices.look(name, lane.number, found.step)
 
-    def _to_step(self, number: int, step: int) -> None:
+    def _to_step(self, number: int, step: int, *, passes: bool) -> None:
         """Go to a step of the way to a lane's end: what shows it is the checkpoint before it."""
         found = self.lanes.nearest(number, step, self._controller.choices.sound)
         if found is None:
             self._controller.say("note", "Nothing is stored yet: there is nothing to look at")
             return
-        self._controller.choices.look(found.name, number, step)
+        self._controller.choices.look(found.name, number, step, passes=passes)
 
     def name_of(self, number: int) -> str:
         """Return what a user calls a run of the selected actor; "" if nothing in particular."""

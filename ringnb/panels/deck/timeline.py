@@ -45,7 +45,8 @@ class TimelinePanel(Panel):
         self._rows_of: tuple[object, list[dict[str, Any]]] = (None, [])
         self._all_wanted = False  # a page has missed a version
         self._lane_of: dict[str, int] = {}  # of each checkpoint that could be read once
-        self.deck = Deck(board=controller.board, hand=controller.hand)
+        drag_ms = round(1000 * controller.profile.drag_s)
+        self.deck = Deck(board=controller.board, hand=controller.hand, drag_ms=drag_ms)
         controller.on_do("look.marks", self._want_all)
         controller.on_do("look.film", self._want_film)
         controller.on_do("look.about", self._want_about)
@@ -147,6 +148,8 @@ class TimelinePanel(Panel):
             lanes=self._rows_of[1],
             actors={"count": len(state.actors), "selected": slot},
         )
+        if choices.passes:
+            return
         e = choices.resolve("main")
         self.put(self.moment, facts=self._facts(e), pinned=e is not None and e.pin is not None)
 

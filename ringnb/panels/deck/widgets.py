@@ -15,6 +15,7 @@ class Deck(View):
     """Transport and line; its script uses four others, from what knows no page to what draws."""
 
     shows = traitlets.Unicode("deck").tag(sync=True)
+    drag_ms = traitlets.Int(200).tag(sync=True)  # between two places that a drag tells
     slot = traitlets.Int(-1).tag(sync=True)  # of the actor that the rest is about
     actors = traitlets.Dict({"count": 1, "selected": 0}).tag(sync=True)
     lanes: Any = traitlets.List().tag(sync=True)  # newest first, see `timeline.lane_row`

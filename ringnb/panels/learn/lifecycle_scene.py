@@ -44,7 +44,7 @@ def times_of(events: Iterable[Event]) -> dict[str, Any]:
                 "step": next((e.step for e in own if e.step is not None), None),
                 "ns": [times.get(heading) for heading in headings],
                 "end": outcome.outcome,
-                "mark": outcome.mark[:1],
+                "mark": outcome.mark.partition(" ")[0],
                 "words": _outcome_words(own),
             }
         )

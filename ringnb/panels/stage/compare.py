@@ -112,6 +112,8 @@ class ComparePanel(Panel):
         choices = self._controller.choices
         if self.seen_alone:  # in a cockpit the line takes its place
             self.put(self.checkpoints, items=choices.items())
+        if choices.passes:
+            return
         this = choices.resolve("main")
         made_of = (choices.of_actor(), choices.damages, this, self.against, self.held)
         if made_of != self._made_of:

@@ -24,6 +24,7 @@ __all__ = ["ParametersPanel"]
 
 _SEND_S = 0.1  # between two changes of a live actor; of those between, the last one holds
 _REST_S = 0.4  # without another change, a change is told
+_TOLD_S = 10.0  # so long a refused value is said: the control went back to what the actor has
 _READ_S = 1.0  # between two looks at what a cell may have set
 
 
@@ -52,13 +53,14 @@ class ParametersPanel(Panel):
         self._wishes_slot = 0
         self._changed_at = self._read_at = 0.0
         self._sends = False  # whether a thread is there that sends wishes
+        self._refused: tuple[str, float] | None = None  # the key of that problem, and since when
         self._ended = threading.Event()
         # Of the selected actor, as the kernel has confirmed them; empty until they were read.
         self._known: dict[str, float] = {}
         self._slot = -1
         self._before: dict[str, float] = {}  # values at the last rest, of what has changed since
         self._pace = 0.0
-        for action in ("param", "pace", "inject", "amplitude"):
+        for action in ("param", "inject", "amplitude"):
             self._controller.on_do(f"live.{action}", self._do)
         self.observe(lambda _: self._controller.note_use(), "amplitude")
         self.dials = Dials(board=self._controller.board, hand=self._controller.hand)
@@ -70,8 +72,6 @@ class ParametersPanel(Panel):
         """Enqueue what a control asks for."""
         if action == "param":
             self._wish({str(k): float(v) for k, v in dict(args["values"]).items()})
-        elif action == "pace":
-            self._set_pace(max(0.0, float(args["pace"])))
         elif action == "amplitude":
             self.amplitude = float(args["by"])
         else:
@@ -90,13 +90,6 @@ class ParametersPanel(Panel):
         if start:
             threading.Thread(target=self._run, name="ringnb-parameters", daemon=True).start()
         self._controller.note_use()
-
-    def _set_pace(self, limit: float) -> None:
-        slot = self._controller.slot
-        pace = f"takes at most {limit:,.12g} steps/s" if limit else "steps as fast as it can"
-        done = f"Actor {slot} {pace}"
-        self._read_at = 0.0
-        self.steer("Pace", lambda s: s.set_pace(limit or None, slot), done=done, slots=(slot,))
 
     def _inject(self, slot: int, cell: tuple[int, ...]) -> None:
         amplitude = self.amplitude
@@ -136,6 +129,7 @@ class ParametersPanel(Panel):
             self.put(self.dials, picture=field.picture)
         if not state.ended and (slot != self._slot or now - self._read_at >= _READ_S):
             self._read(slot, now)
+        self._settle_refusal(now)
         looked_at = choices.resolve("main")
         there = {} if looked_at is None else dict(looked_at.params)
         limits = self.session.actors[slot].limits_of(self._known) if self._known else {}
@@ -156,6 +150,14 @@ class ParametersPanel(Panel):
             amplitude=self.amplitude,
             looks_back=not choices.follows("main") and not state.ended,
         )
+
+    def _settle_refusal(self, now: float) -> None:
+        """Have a refused value no longer said to be open, after a time to read it."""
+        with self._lock:
+            if self._refused is None or now - self._refused[1] < _TOLD_S:
+                return
+            (key, _), self._refused = self._refused, None
+        self._controller.settle(key, "the actor, which keeps what it had")
 
     def _read(self, slot: int, now: float) -> None:
         """Read what the actor has, unless somebody is changing it."""
@@ -189,6 +191,7 @@ class ParametersPanel(Panel):
     def _set(self, slot: int, wishes: dict[str, float]) -> None:
         for name in wishes:
             self._before.setdefault(name, self._known.get(name, math.nan))
+        key = f"{slot}:parameters"
 
         def work(session: SessionLike) -> None:
             """Set them; if one is refused, the controls go back to what the actor has."""
@@ -196,12 +199,14 @@ class ParametersPanel(Panel):
                 known = session.set_params(slot, **wishes)
             except ValueError:
                 self._before = {}
+                with self._lock:
+                    self._refused = key, time.monotonic()
                 raise
             if slot == self._slot:
                 self._known = known
 
         what = f"Set {', '.join(f'{k} = {v:g}' for k, v in wishes.items())}"
-        self.steer(what, work, done="", slots=(slot,), key=f"{slot}:parameters")
+        self.steer(what, work, done="", slots=(slot,), key=key)
 
     def _tell(self, slot: int) -> None:
         """Say what has changed."""

@@ -151,7 +151,7 @@ def test_the_binder_profile_caps_the_store_and_pauses_actors_without_a_user(tmp_
 
         def paused():
             """Whether they are, while a page asks for what it needs by itself, which is no use of it."""
-            tell(panel, "stage.came", n=1)
+            tell(panel, "stage.came", came=1)
             return told(panel, "were not used for 0.5 s")
 
         until(paused)  # it has seen them run

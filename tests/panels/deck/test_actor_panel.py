@@ -37,6 +37,8 @@ def test_running_pausing_and_stepping(session):
     assert [m["text"] for m in board_of(panel).messages if "steps/s" in m["text"]] == [
         "Actor 1 takes at most 100 steps/s"
     ]
+    panel.pace.value = 0.0
+    until(lambda: told(panel, "Actor 1 steps as fast as it can"))
 
 
 def test_the_thread_that_serves_the_controls_asks_no_session_for_the_limit(session, monkeypatch):

@@ -22,6 +22,7 @@ from front_end import (
 from waiting import until
 
 import ringnb as rn
+from ringnb.panels.core import checkpoint_choices
 from ringnb.panels.deck.marks import Flag, Kind
 
 
@@ -146,6 +147,24 @@ def test_a_step_between_checkpoints_shows_the_one_before_and_says_so(session):
     assert facts(timeline)["Step"] == "30 of run 1, t = 437.3 µs"
     look(timeline, name="gone")
     until(lambda: told(timeline, "gone is not there any more"))
+
+
+def test_of_what_a_drag_passes_over_only_the_picture_is_shown(session, monkeypatch):
+    names = [made.name for made in stored(session, 10, 20, 30)]
+    timeline, field = ready(session), session.panel("field")
+    look(timeline, lane=1, step=10)
+    until(lambda: facts(timeline).get("From") == names[0] == head(timeline)["name"])
+    sent = []
+    for display in (timeline.deck.board, timeline.moment):
+        display.observe(lambda change: sent.append(change["name"]), ["playhead", "chosen", "facts"])
+    look(timeline, lane=1, step=20, passes=True)
+    until(lambda: field.picture.info.get("name") == names[1])
+    assert not sent
+    look(timeline, lane=1, step=20)
+    until(lambda: facts(timeline)["From"] == names[1] == head(timeline)["name"])
+    monkeypatch.setattr(checkpoint_choices, "_PASSES_S", 0.0)
+    look(timeline, lane=1, step=30, passes=True)  # of a page that is closed then
+    until(lambda: facts(timeline)["From"] == names[2] == head(timeline)["name"])
 
 
 def test_a_commit_moves_the_playhead_only_if_it_follows_the_newest(session):

@@ -25,9 +25,9 @@ def test_what_was_retired_belongs_to_the_request_that_made_it():
     ]
     assert [e.stage for e in requests_of(events)[1]] == ["committed", "retired"]
     rows = times_of(events)["rows"]
-    assert [(row["words"], row["end"]) for row in rows] == [
-        ("✗ timed out no answer", "bad"),
-        ("retired a", "gone"),
+    assert [(row["words"], row["end"], row["mark"]) for row in rows] == [
+        ("✗ timed out no answer", "bad", "✗"),
+        ("retired a", "gone", "retired"),
     ]
 
 

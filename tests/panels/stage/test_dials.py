@@ -93,6 +93,16 @@ VIEWS.dials({ model: dials, el: element() }).then(() => {
   see();
   dials.put("dials", row(6, 3)); // by a cell
   see();
+  document.activeElement = number; // Enter leaves the focus where it is
+  set("7");
+  pass(1000);
+  hear();
+  pass(10000); // it was refused
+  see();
+  number.value = "8"; // not entered yet
+  dials.put("dials", row(9, 3));
+  pass(10000);
+  see();
   console.log(JSON.stringify([seen, sent.map(({ values }) => values.speed), timers.length]));
 });
 """
@@ -102,5 +112,5 @@ VIEWS.dials({ model: dials, el: element() }).then(() => {
 def test_a_dial_goes_back_only_after_a_busy_kernel_has_heard_what_was_set():
     scripts = [path.read_text(encoding="utf-8") for path in (COMMON, DIALS)]
     seen, sent, timers = printed("\n".join([PAGE, *scripts, BUSY]))
-    assert seen == ["1 1", "4 4", "4 4", "4 4", "4 4", "5 5", "4 4", "6 6"]
-    assert (sent, timers) == ([4, 5], 0)
+    assert seen == ["1 1", "4 4", "4 4", "4 4", "4 4", "5 5", "4 4", "6 6", "6 6", "8 9"]
+    assert (sent, timers) == ([4, 5, 7], 0)

@@ -1,6 +1,5 @@
 // The deck: the transport above, the line of steps below. Its parts: transport.js, line.js, drawing.js.
 const MOST_LANES = 5;
-const SEND_MS = 125; // between two playheads that are sent
 const UNSENT = "is not sent yet"; // in place of a message's id
 
 async function render({ model, el }) {
@@ -21,18 +20,29 @@ async function render({ model, el }) {
   const ask = (action, args = {}, node = null) => send(board, hand, action, args, node);
 
   // -- the playhead ------------------------------------------------------------------------------
-  let sent = 0, sending = 0, resting = 0;
-  const tellPlayhead = () => {
-    clearTimeout(sending);
-    const wait = sent + SEND_MS - performance.now();
-    if (wait > 0) {
-      state.moved = UNSENT; // so that no answer to what was sent before takes the playhead back
-      sending = setTimeout(tellPlayhead, wait);
-      return;
-    }
-    sent = performance.now();
-    state.moved = ask("look.to", { lane: state.leaf, step: state.step });
+  // What it passes over is told every so often, with the picture that has come, and not acknowledged; where it comes to
+  // rest is told like anything else that is done.
+  let sent = -Infinity, sending = 0, resting = 0;
+  const where = () => {
+    const came = board.rnCame;
+    [sent, sending, board.rnCame] = [performance.now(), 0, undefined];
+    return { lane: state.leaf, step: state.step, came };
   };
+  const tellRest = () => {
+    clearTimeout(sending);
+    board.rnPasses = false;
+    state.moved = ask("look.to", where());
+  };
+  const tellPlayhead = () => {
+    const wait = sent + model.get("drag_ms") - performance.now();
+    clearTimeout(resting);
+    resting = setTimeout(() => { speak(); if (state.moved === UNSENT) tellRest(); }, Math.max(REST_MS, wait));
+    if (wait <= 0 && state.moved !== UNSENT) { tellRest(); return; }
+    state.moved = UNSENT; // so that no answer to what was sent before takes the playhead back
+    board.rnPasses = true;
+    if (!sending) sending = setTimeout(() => tell(hand, "look.to", { ...where(), passes: true }), wait);
+  };
+  const tellNothing = () => { clearTimeout(sending); clearTimeout(resting); sending = 0; board.rnPasses = false; };
   const moveTo = (step, leaf = state.leaf) => {
     const lane = state.lanes.find((one) => one.n === leaf);
     if (!lane || nothing()) return;
@@ -44,8 +54,6 @@ async function render({ model, el }) {
     state.name = "";
     bringIntoView(state.step);
     drawPlayhead();
-    clearTimeout(resting);
-    resting = setTimeout(speak, REST_MS);
     tellPlayhead();
   };
   const toMark = (by) => {
@@ -56,7 +64,7 @@ async function render({ model, el }) {
   const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step); };
   const toNewest = () => {
     halt();
-    clearTimeout(sending);
+    tellNothing();
     state.moved = ask("look.newest", {}, transport.node("look.newest"));
   };
   const hop = (by) => {
@@ -176,7 +184,7 @@ async function render({ model, el }) {
   };
   const takeActor = () => {
     const actor = board.get("actor"), lane = live();
-    if (state.slot !== actor.slot) { halt(); Object.assign(state, { slot: actor.slot, moved: 0, all: false, zoom: 1 }); }
+    if (state.slot !== actor.slot) { halt(); tellNothing(); Object.assign(state, { slot: actor.slot, moved: 0, all: false, zoom: 1 }); }
     if (!lane) return;
     lane.base ??= lane.last;
     Object.assign(lane, { running: Boolean(actor.running), ended: board.get("life") !== "running" });
@@ -200,7 +208,7 @@ async function render({ model, el }) {
   subscriptions.every(5000, wish); // another page's wishes may have taken the place of these
   const size = new ResizeObserver(later);
   size.observe(root);
-  subscriptions.atEnd(() => { size.disconnect(); halt(); clearTimeout(resting); clearTimeout(sending); clearTimeout(wishing); cancelAnimationFrame(frame); });
+  subscriptions.atEnd(() => { size.disconnect(); halt(); tellNothing(); clearTimeout(wishing); cancelAnimationFrame(frame); });
   transport.showActors(model.get("actors"));
   takeMarks();
   takeLanes();

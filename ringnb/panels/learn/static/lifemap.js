@@ -13,7 +13,7 @@ const NEWEST = 5; // requests drawn as bars
 // From which spans, in which unit at least (ns), where from and how wide, on a wide and on a narrow page.
 const BARS = [
   { first: 1, last: 4, unit: 0, wide: [118, 236], narrow: [66, 130], words: ["to the ring", "captured", "answered"], head: "in memory:" },
-  { first: 4, last: 6, unit: 1, wide: [408, 242], narrow: [228, 140], words: ["written", "published"], head: "on disk:" },
+  { first: 4, last: 6, unit: 1, wide: [408, 236], narrow: [228, 120], words: ["written", "published"], head: "on disk:" },
 ];
 const UNITS = [[1e3, "µs"], [1e6, "ms"], [1e9, "s"]];
 const count = (n, digits = 0) => n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -141,7 +141,9 @@ function drawBars(root, times, narrow) {
   rows.forEach((row, i) => {
     const y = top + 4 + i * 14, total = row.ns.reduce((sum, ns, k) => sum + (k > 0 ? ns ?? 0 : 0), 0);
     const step = row.step === null || narrow ? "" : ` ${count(row.step)}`;
-    parts.push(svg("text", { class: "rn-name rn-thin", x: 2, y }, `#${row.request} a${row.slot}${step}`), svg("text", { class: "rn-name rn-thin", x: width - 4, y, "text-anchor": "end", "data-end": row.end }, `${count(total / 1e6, 1)} ms ${row.mark}`));
+    const outcome = svg("text", { class: "rn-name rn-thin", x: width - 4, y, "text-anchor": "end", "data-end": row.end }, `${count(total / 1e6, 1)} ms ${row.mark}`);
+    outcome.append(svg("title", {}, row.words));
+    parts.push(svg("text", { class: "rn-name rn-thin", x: 2, y }, `#${row.request} a${row.slot}${step}`), outcome);
   });
   root.replaceChildren(...parts);
 }

@@ -47,6 +47,7 @@ function makeDial(name, help, pacer, refuses, scale) {
   let low = 0;
   let high = 1;
   let shown = [];
+  let entered = null; // what was written and taken: it goes back like any other value, though the focus is there
   const touch = (value, other) => {
     if (refuses(name, value)) {
       number.value = scale ? scale.words(shown[0]) : four(shown[0]);
@@ -67,6 +68,7 @@ function makeDial(name, help, pacer, refuses, scale) {
   });
   onEntered(number, () => {
     const value = number.value === "" && scale ? 0 : Number(number.value);
+    entered = number.value;
     if (Number.isFinite(value) && (number.value !== "" || scale)) touch(value, range);
   });
   const dial = {
@@ -101,7 +103,7 @@ function makeDial(name, help, pacer, refuses, scale) {
       const at = String(scale ? scale.place(value) : value);
       if (range.value !== at) range.value = at;
       const words = scale ? scale.words(value) : four(value);
-      if (document.activeElement !== number && number.value !== words) number.value = words;
+      if ((document.activeElement !== number || number.value === entered) && number.value !== words) number.value = words;
     },
   };
   return dial;
