@@ -124,10 +124,10 @@ def looking_back(notebook: Notebook) -> Shown:
     yield cockpit
     line_of(cockpit).get_by_role("button", name="History").click()
     yield cockpit
-    notebook.page.keyboard.press("Escape")
     cockpit.get_by_role("button", name="All actors").click()
     yield cockpit
-    notebook.page.keyboard.press("Escape")
+    playhead.press("Escape")
+    playhead.press("PageDown")
     notebook.python("session.panel('compare').how = 'swipe'")
     yield cockpit
     cockpit.get_by_role("button", name="Larger picture").click()

@@ -203,6 +203,15 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     expect(line_of(cockpit).get_by_role("button", name="History")).to_be_focused()
     outline = "node => getComputedStyle(node).outlineStyle"
     assert line_of(cockpit).get_by_role("button", name="History").evaluate(outline) != "none"
+    # All actors take the place of the history; Escape closes either wherever the focus is.
+    keys.press("Enter")
+    expect(history).to_be_visible()
+    cockpit.get_by_role("button", name="All actors").press("Enter")
+    expect(history).to_be_hidden()
+    expect(dialog).to_be_visible()
+    cockpit.get_by_role("slider", name="Playhead").press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(cockpit.get_by_role("button", name="All actors")).to_be_focused()
     # Into which actor to branch: the box takes the focus, and gives it back.
     branch = cockpit.get_by_role("button", name="Branch…")
     box = cockpit.get_by_role("dialog", name="Branch into another actor")

@@ -99,8 +99,8 @@ class News:
             for a in state.actors[:_MOST_LOOKED_AT]
         ]
         text = (
-            f"{state.life} All {stored:,} committed checkpoints are whole; at most "
-            f"{max(0, *lost, 0):,} steps of an actor since its newest are lost"
+            f"{state.life} All {stored:,} committed checkpoints are whole; since its newest an actor "
+            f"has lost {counted(max(0, *lost, 0), 'step')} at most"
         )
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 

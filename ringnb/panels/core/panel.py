@@ -235,6 +235,7 @@ class Panel(VBox):
                     handler(change["new"])
 
             widget.observe(changed, "value")
+        self._in_force[widget] = widget.value  # a cell may set another one before it is seen
         serve_beside_cells(widget)
         return widget
 
@@ -248,7 +249,7 @@ class Panel(VBox):
         value : object
             What is in force in the session. While that stays the same the control is the user's.
         """
-        before = self._in_force.get(control, value)
+        before = self._in_force[control]
         self._in_force[control] = value
         if value in (before, control.value):
             return

@@ -180,10 +180,11 @@ class TimelinePanel(Panel):
         )
         if params:
             facts.append(["With", params])
-        facts.append(["Size", format_bytes(e.nbytes)])
+        facts.append(
+            ["Size", f"{format_bytes(e.nbytes)}, {choices.verdict(e.name, 'not read yet')}"]
+        )
         if e.created_at is not None:
             facts.append(["Made", f"{e.created_at:%Y-%m-%d %H:%M:%S} UTC"])
-        facts.append(["Bytes", choices.verdict(e.name, "complete, not read yet")])
         facts.append(["Code", e.code or "not recorded"])
         if e.pin is not None:
             facts.append(["Pinned", e.pin])

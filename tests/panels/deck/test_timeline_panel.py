@@ -246,7 +246,7 @@ def test_what_the_playhead_rests_on_is_read_whole(session):
     names = [made.name for made in stored(session, 10, 20)]
     timeline = ready(session)
     look(timeline, lane=1, step=10)
-    until(lambda: facts(timeline)["Bytes"] == "verified")
+    until(lambda: facts(timeline)["Size"].endswith(", verified"))
     session.faults.corrupt(names[1])  # nobody has asked for its picture
     look(timeline, lane=1, step=24)
     until(lambda: told(timeline, f"Passed over: checkpoint {names[1]!r} is damaged"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import press, said, told
+from front_end import press, said, tell, told
 from waiting import until
 
 import ringnb as rn
@@ -46,6 +46,14 @@ def test_the_controls_show_what_a_cell_has_set_and_send_nothing_back(session):
     panel.interval.value = 3.0  # and the control is the user's as before
     until(lambda: session.manager.config.interval == 3.0)
     assert panel.interval.value == 3.0
+
+
+def test_what_a_cell_has_set_before_a_page_sees_the_controls_is_shown(session):
+    cockpit = session.panel()
+    session.manager.reconfigure(guard="pause", interval=9.0)
+    tell(cockpit, "say.seen", panel="cockpit", view="a page", what="keep")
+    panel = cockpit._find("checkpoint")
+    until(lambda: panel.guard.value and panel.interval.value == 9.0)
 
 
 def test_checkpoints_can_be_scheduled_by_steps(session):

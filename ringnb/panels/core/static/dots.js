@@ -1,8 +1,10 @@
 // Many actors, a dot each. The dots are a picture (`dots.py`); those in trouble, the chosen one and the cursor
 // are framed by a layer above. `choose(slot)` selects an actor, `onShown()` tells that other dots are wanted.
 const MOST_CARDS = 24; // with more actors there are dots, as in `dots.py`
+const MOST_APART = 40; // in a row
 function makeDots(model, board, count, choose, onShown) {
   const say = (slot) => Number(slot).toLocaleString("en-US"), short = (value) => String(+value.toPrecision(3));
+  const steps = (value) => (value === "1" ? "step" : "steps");
   const data = make("canvas", { "aria-hidden": "true" }), layer = make("canvas", { "aria-hidden": "true" });
   const field = make("div", { class: "rn-dots", role: "spinbutton", tabindex: "0", "aria-label": "Actor: arrows move, Enter chooses", "aria-valuemin": "0", "aria-valuemax": String(count - 1) }, data, layer);
   const shown = make("select", {}, ...Object.entries(model.get("choices")).map(([key, text]) => make("option", { value: key }, text)));
@@ -23,7 +25,7 @@ function makeDots(model, board, count, choose, onShown) {
     if (dots.shown === "state") return `${here}: ${part > 0.5 ? "running" : "not running"}`;
     if (dots.shown === "largest") return `${here}: at most about ${short(dots.low + part * (dots.high - dots.low))} in size`;
     const value = say(Math.round((1 - part) * dots.high));
-    return dots.shown === "age" ? `${here}: its newest checkpoint is about ${value} s old` : `${here}: about ${value} steps behind`;
+    return dots.shown === "age" ? `${here}: its newest checkpoint is about ${value} s old` : `${here}: about ${value} ${steps(value)} behind`;
   };
   const frame = (pen, slot, size, colour, ratio) => {
     const side = size / columns, middle = [(slot % columns + 0.5) * side, (Math.floor(slot / columns) + 0.5) * side];
@@ -57,6 +59,8 @@ function makeDots(model, board, count, choose, onShown) {
     paint(data, bytes, rows, columns, mapFor(dots.kind, field));
     data.getContext("2d").clearRect(count - (rows - 1) * columns, rows - 1, columns, 1); // no actor is there
     field.style.aspectRatio = `${columns} / ${rows}`;
+    // Few dots are large: what is alike would be one surface.
+    layer.style.setProperty("--rn-dot", columns <= MOST_APART ? `${100 / columns}% ${100 / rows}%` : "0 0");
     drawFrames();
     move(cursor);
   };
@@ -67,7 +71,7 @@ function makeDots(model, board, count, choose, onShown) {
     const same = facts.querySelectorAll("dd");
     if (same.length === rowsShown.length && [...facts.querySelectorAll("dt")].every((term, i) => term.textContent === rowsShown[i][0])) rowsShown.forEach(([, text], i) => setText(same[i], text));
     else facts.replaceChildren(...rowsShown.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
-    setText(scale, { state: "light: running · dark: not", age: `light: new · dark: ${say(Math.round(dots.high))} s old, or none`, largest: `light: ${short(dots.high)} · dark: ${short(dots.low)}, or not known` }[dots.shown] ?? `light: the fastest · dark: ${say(dots.high)} steps behind`);
+    setText(scale, { state: "light: running · dark: not", age: `light: new · dark: ${say(Math.round(dots.high))} s old, or none`, largest: `light: ${short(dots.high)} · dark: ${short(dots.low)}, or not known` }[dots.shown] ?? `light: the fastest · dark: ${say(dots.high)} ${steps(say(dots.high))} behind`);
     setAttribute(next, "aria-disabled", dots.bad ? "false" : "true");
     const slots = dots.troubles.slice(0, 12);
     if (list.dataset.slots !== slots.join()) {

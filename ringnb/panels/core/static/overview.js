@@ -103,11 +103,14 @@ async function render({ model, el }) {
     draw();
     buttons[0].button.focus();
   };
+  const escape = (event) => { if (!box.hidden) { event.preventDefault(); shut(); } };
   const adopt = () => {
     root = el.closest(".rn-cockpit");
     if (!root) { if (tries++ < 200) setTimeout(adopt, 25); return; }
-    root.addEventListener("rn-all", toggle);
-    subscriptions.atEnd(() => root.removeEventListener("rn-all", toggle));
+    for (const [event, handler] of [["rn-all", toggle], ["rn-escape", escape]]) {
+      root.addEventListener(event, handler);
+      subscriptions.atEnd(() => root.removeEventListener(event, handler));
+    }
   };
   adopt();
   return () => subscriptions.end();

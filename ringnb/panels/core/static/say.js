@@ -321,6 +321,17 @@ async function render({ model, el }) {
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     subscriptions.atEnd(() => observer.disconnect());
     if (!root.classList.contains("rn-cockpit")) return;
+    // Escape closes the history, then what else lies over the stage, then it ends disturbing.
+    const escape = (event) => {
+      if (event.key !== "Escape") return;
+      if (chosen) closeLog();
+      else if (root.dispatchEvent(new CustomEvent("rn-escape", { cancelable: true }))) board.trigger("rn:escape");
+    };
+    const clear = () => { if (chosen) openPart(""); }; // for all actors
+    for (const [event, handler] of [["keydown", escape], ["rn-all", clear]]) {
+      root.addEventListener(event, handler);
+      subscriptions.atEnd(() => found.removeEventListener(event, handler));
+    }
     const watcher = new ResizeObserver(place);
     watcher.observe(root);
     subscriptions.atEnd(() => watcher.disconnect());

@@ -127,7 +127,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const y = rows.get(lane.n), colour = colourOf(lane.n), { scale, width, laneHeight } = G;
     found.push(shape("rect", { class: lane.n === state.leaf ? "rn-row rn-chosen" : "rn-row", x: 0, y: y - laneHeight / 2, width, height: laneHeight, rx: 4 }));
     const label = shape("text", { class: lane.n === state.leaf ? "rn-label rn-chosen" : "rn-label", x: 6, y: y + 4 * K, "data-run": lane.n });
-    const name = runName(lane), room = narrow ? 6 : 11;
+    const name = runName(lane), room = narrow ? 6 : 10;
     label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, name.length > room ? `${name.slice(0, room - 1)}…` : name));
     label.append(shape("title", {}, [`run ${lane.n}`, lane.name, lane.words].filter(Boolean).join(": ") + ". A double click, or F2, names it"));
     found.push(label);
@@ -218,7 +218,10 @@ function makeDrawing(root, board, act, subscriptions) {
     const path = (list, key) => list.map((p) => `${p.x.toFixed(1)} ${y(p[key]).toFixed(1)}`).join("L");
     const colour = colourOf(state.leaf);
     inside.append(shape("path", { class: "rn-band", fill: colour, d: `M${path(points, "high")}L${path([...points].reverse(), "low")}z` }), shape("path", { class: "rn-mean", stroke: colour, d: `M${path(points, "mean")}` }));
-    const short = (value) => Number(value.toPrecision(3)).toString();
+    const short = (value) => {
+      const text = Number(value.toPrecision(3)).toString();
+      return text.includes("e") ? Number(value.toPrecision(2)).toString() : text; // there is room for no more
+    };
     found.push(shape("text", { x: width - 2, y: top + 11 * K, "text-anchor": "end" }, short(high)), shape("text", { x: width - 2, y: top + 24 * K, "text-anchor": "end" }, short(low)));
   };
 

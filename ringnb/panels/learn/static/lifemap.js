@@ -109,7 +109,7 @@ function drawBars(root, times, narrow) {
   setAttribute(root, "viewBox", `0 0 ${width} ${height}`);
   setAttribute(root, "aria-label", rows.length ? `Measured times of the newest ${rows.length} requests; as a table they can be read` : "Nothing was measured yet");
   const parts = narrow ? [] : [svg("text", { class: "rn-name", x: 2, y: 12 }, "Measured")];
-  if (!rows.length) parts.push(svg("text", { class: "rn-sub", x: 118, y: 12 }, "Nothing yet: the first snapshot is still to come"));
+  if (!rows.length) parts.push(svg("text", { class: "rn-sub", x: narrow ? 2 : 118, y: 12 }, "Nothing is measured yet: the first snapshot is still to come"));
   for (const { first, last, unit, wide, narrow: small, words, head } of rows.length ? BARS : []) {
     const [x, room] = narrow ? small : wide;
     const legend = svg("text", { class: "rn-sub", x: narrow ? 2 : x, y: narrow && unit ? 26 : 12 });

@@ -17,6 +17,8 @@ function short(v) {
   const size = Math.abs(v);
   return size >= 1e5 || size < 1e-3 ? v.toExponential(2).replace("e+", "e") : String(+v.toPrecision(4));
 }
+// Of a long name its end, which tells it from others.
+const endOf = (text = "") => text.replace(/\S{31,}/g, (name) => `…${name.slice(-24)}`);
 // Round values from low to high, about n of them.
 function ticksOf(low, high, n) {
   const raw = (high - low) / n;
@@ -180,8 +182,9 @@ async function renderPicture(context, place) {
       const behind = actor.step - info.step;
       more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} ago` : "newest";
     }
-    what.append(make("b", {}, info.name), ...[more, info.time].filter(Boolean).map((text) => ` · ${text}`));
-    what.title = what.textContent;
+    const also = [more, info.time].filter(Boolean).map((text) => ` · ${text}`);
+    what.append(make("b", {}, endOf(info.name)), ...also);
+    what.title = [info.name, ...also].join("");
   };
   const showNote = () => {
     const { aim, cell } = state();
@@ -394,7 +397,11 @@ async function renderPicture(context, place) {
     share(picture, { larger: !state().larger });
     send(board, hand, "stage.larger", { on: state().larger }, larger);
   });
-  snapshot.addEventListener("click", () => send(board, hand, "live.snapshot", {}, snapshot));
+  snapshot.addEventListener("click", () => {
+    if (snapshot.getAttribute("aria-disabled") === "true") sayHere(board, `Snapshot now: ${snapshot.title}`);
+    else send(board, hand, "live.snapshot", {}, snapshot);
+  });
+  const showSnapshot = () => showFlag(snapshot, board.get("flags")["live.snapshot"], "Checkpoint the live state");
   const toPlane = (input) => {
     const index = Math.max(0, Math.min(Number(plane.max), Math.round(Number(input.value) || 0)));
     plane.value = planeNumber.value = String(index);
@@ -409,12 +416,15 @@ async function renderPicture(context, place) {
   subscriptions.on(picture, "rn:shared", showShared);
   subscriptions.on(board, "change:flags", () => { // a kernel that has ended takes no click
     if (state().aim && board.get("flags")["live.inject"]?.disabled) share(picture, { aim: false });
+    showSnapshot();
   });
+  subscriptions.on(board, "rn:escape", () => share(picture, { aim: false }));
   for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
   subscriptions.every(1000, showProvenance);
   onThemeChange(subscriptions, repaint);
   showView();
   showShared();
+  showSnapshot();
   await showPicture();
 }
 
@@ -460,7 +470,7 @@ async function renderCompare(context, place) {
     const there = Boolean(info.name) && !info.problem;
     empty.hidden = there;
     setText(empty.firstChild, info.problem || "Needs an earlier checkpoint");
-    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? ` · ${count(info.bad)} not finite` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? text : ""); node.title = there ? text : ""; }
+    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? ` · ${count(info.bad)} not finite` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? endOf(text) : ""); node.title = there ? text : ""; }
     if (!there) { shown = null; for (const node of [two, edge, swipe, one]) node.hidden = true; return; }
     if (!complete(compare)) { askAgain(context, compare, "compare"); return; }
     tellItCame(context, compare);
