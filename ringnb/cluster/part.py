@@ -10,21 +10,17 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, final
 
 from ringnb.actors.base import Actor
 from ringnb.cluster.division import Slab, fields_of, part_of
 from ringnb.cluster.wire import Wire, accept, connect
 from ringnb.errors import KernelStopped, RingnbError
-from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu.kernel import CpuKernel
-from ringnb.messages.commands import Command
 
 __all__ = ["Part", "serve_part"]
 
 _ENDLESS = 2**62
-_STEP_S = 30.0  # for the kernel to take a command, not to carry it out
 
 
 def serve_part(
@@ -76,7 +72,6 @@ class Part:
         self._whole, self._width, self._stopping = actor, width, stopping
         self._listener, self._secret = listener, secret
         self._kernel: CpuKernel | None = None
-        self._client: KernelClient
         self._slab: Slab
         self._wires: list[tuple[int, Wire, bool]] = []  # number, and whether it leads down
         self._fresh = 0  # steps that the halos are good for
@@ -123,9 +118,11 @@ class Part:
             self._kernel.stop("the part gets other rows")
             self._kernel.release()
         self._slab = slab
-        kernel = CpuKernel([part_of(self._whole, slab, reaches)], lanes=1, width=self._width)
-        kernel.launch()
-        self._kernel, self._client = kernel, KernelClient(kernel)
+        part = part_of(self._whole, slab, reaches)
+        # This thread steps it: to hand each block of steps to another one takes as long as the steps
+        # where cores are few.
+        self._kernel = CpuKernel([part], lanes=1, width=self._width, led=False)
+        self._kernel.launch()
         self._fresh = 0
 
     @property
@@ -139,34 +136,25 @@ class Part:
         return fields_of(self._kernel.levels_at_rest(0)[: self._whole.levels])
 
     def _load(self, wire: Wire, step: int, params: list[float]) -> None:
-        kernel = self._kernel
-        assert kernel is not None
+        assert self._kernel is not None
+        wire.take(self._fields())
+        self._kernel.put_at_rest(0, step, params)  # it has others of its own behind them
+        self._renew()
 
-        def fill() -> tuple[tuple[int], None]:
-            """Receive the state where RESTORE takes it from."""
-            wire.take(fields_of(kernel.restore_buffer(0)))
-            own = list(kernel.actors[0].params.values())[len(params) :]  # of a part alone
-            kernel.params_buffer(0)[: len(params) + len(own)] = [*params, *own]
-            return (step,), None
-
-        self._client.load(0, Command.RESTORE, fill)
-        self._renew(kernel, step)
-
-    def _renew(self, kernel: CpuKernel, step: int) -> None:
-        """Note that all rows are right as of a step."""
-        kernel.renew_halos(0, step)
+    def _renew(self) -> None:
+        """Note that all rows are right."""
+        assert self._kernel is not None
+        self._kernel.renew_halos(0)
         self._fresh = self._slab.steps if self._wires else _ENDLESS
 
     def _step(self, count: int) -> None:
-        kernel = self._kernel
-        assert kernel is not None
+        assert self._kernel is not None
         while count:
             if not self._fresh:
                 self._exchange()
-                self._renew(kernel, kernel.counters(0).step)
+                self._renew()
             some = min(count, self._fresh)
-            target = self._client.call(0, Command.RUN_STEPS, (some,), timeout_s=_STEP_S).value
-            self._client.wait_until(partial(_is_at, kernel, target), None)
+            self._kernel.take_steps(some)
             self._fresh -= some
             count -= some
 
@@ -177,11 +165,9 @@ class Part:
         above, below, end = slab.above, slab.below, slab.above + slab.rows
         for _, wire, is_down in self._wires:
             if is_down:
-                wire.give(field[end - below : end] for field in fields)
-                wire.take(field[end : end + below] for field in fields)
+                wire.swap((field[end - below : end], field[end : end + below]) for field in fields)
             else:
-                wire.take(field[:above] for field in fields)
-                wire.give(field[above : 2 * above] for field in fields)
+                wire.swap((field[above : 2 * above], field[:above]) for field in fields)
         self._exchange_ns += time.perf_counter_ns() - began
 
     def close(self) -> None:
@@ -191,7 +177,3 @@ class Part:
         if self._kernel is not None:
             self._kernel.stop("the part was ended")
             self._kernel.release()
-
-
-def _is_at(kernel: CpuKernel, step: int) -> bool:
-    return kernel.counters(0).step >= step

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ from ringnb.errors import ClusterUnavailable, KernelStopped
 
 __all__ = ["Wire", "accept", "connect", "listen"]
 
-_POLL_S = 0.05  # so often who waits looks whether it is still to
+_POLL_MS = 50  # so often who waits looks whether it is still to
 _GREETING_S = 5.0
 _TAG_BYTES = 32
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a machine that has gone
@@ -30,6 +31,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a mach
 # who is there but reads nothing for so long: a part that is still busy with its steps.
 _UNACKNOWLEDGED_MS = 60_000
 _LENGTH = struct.Struct("<I")
+_NOTHING = memoryview(b"")
 
 
 def _tag(secret: bytes, role: str) -> bytes:
@@ -65,7 +67,7 @@ def accept(
     limit: int = 600,
 ) -> Wire:
     """Return a wire from who connects in a role; ClusterUnavailable if nobody does in `limit` looks."""
-    listener.settimeout(_POLL_S)
+    listener.settimeout(_POLL_MS / 1000)
     for _ in range(limit):
         if stopping():
             break
@@ -91,7 +93,7 @@ class Wire:
 
     def __init__(self, plain: socket.socket, peer: str, stopping: Callable[[], bool]) -> None:
         self._socket, self._peer, self._stopping = plain, peer, stopping
-        plain.settimeout(_POLL_S)
+        plain.setblocking(False)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         options = _KEEPALIVE | {"TCP_USER_TIMEOUT": _UNACKNOWLEDGED_MS}
@@ -130,29 +132,49 @@ class Wire:
         for array in arrays:
             self.read(_bytes_of(array))
 
+    def swap(self, arrays: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
+        """Send the first of each two contiguous arrays; receive the second from who does the same."""
+        for out, into in arrays:
+            self._carry(_bytes_of(out), _bytes_of(into))
+
     def write(self, view: memoryview) -> None:
         """Send bytes."""
-        self._carry(view, self._socket.send)
+        self._carry(view, _NOTHING)
 
     def read(self, view: memoryview) -> None:
         """Receive as many bytes as fit."""
-        self._carry(view, self._socket.recv_into)
+        self._carry(_NOTHING, view)
 
-    def _carry(self, view: memoryview, carry: Callable[[memoryview], int]) -> None:
-        at = 0
-        while at < len(view):
-            try:
-                done = carry(view[at:])
-            except TimeoutError:
-                if self._stopping():
-                    msg = "the divided actor was ended"
-                    raise ClusterUnavailable(msg) from None
-                continue
-            except OSError as error:
-                raise self._lost(str(error)) from error
-            if not done:
-                raise self._lost("it hung up")
-            at += done
+    def _carry(self, out: memoryview, into: memoryview) -> None:
+        """Send bytes and receive others: none waits until the other end has read all, or sent all."""
+        try:
+            while out or into:
+                sent, got = (
+                    self._now(self._socket.send, out),
+                    self._now(self._socket.recv_into, into),
+                )
+                if got == 0:
+                    raise self._lost("it hung up")
+                out, into = out[sent or 0 :], into[got or 0 :]
+                if not sent and not got:
+                    self._wait(select.POLLOUT * bool(out) | select.POLLIN * bool(into))
+        except (OSError, ValueError) as error:  # that of a closed socket, which has no number
+            raise self._lost(str(error)) from error
+
+    @staticmethod
+    def _now(carry: Callable[[memoryview], int], view: memoryview) -> int | None:
+        """Return how many bytes could be carried at once; None if none could, or if there are none."""
+        with contextlib.suppress(BlockingIOError):
+            return carry(view) if view else None
+        return None
+
+    def _wait(self, events: int) -> None:
+        """Wait a moment for room, or for bytes."""
+        poll = select.poll()
+        poll.register(self._socket, events)
+        if not poll.poll(_POLL_MS) and self._stopping():
+            msg = "the divided actor was ended"
+            raise ClusterUnavailable(msg)
 
     def _lost(self, why: str) -> ClusterUnavailable:
         return ClusterUnavailable(f"a part of the divided actor was lost: {self._peer}: {why}")

@@ -350,12 +350,20 @@ class LaneMemory:
     """All host memory of one lane, allocated before the kernel starts and never resized.
 
     `actors` are the slots and actors of the lane, in table order; `width` is the number of threads
-    of its team, `capacity` the slots per ring, a power of two. The arrays are described by the
-    constants above. `blocks` holds, by address, each actor's two level buffers and, as one more
-    block, the restore buffer; a restore may exchange them, see `restore`.
+    of its team, `capacity` the slots per ring, a power of two; `captures`: whether there are snapshots
+    to be staged. The arrays are described by the constants above. `blocks` holds, by address, each
+    actor's two level buffers and, as one more block, the restore buffer; a restore may exchange them,
+    see `restore`.
     """
 
-    def __init__(self, actors: list[tuple[int, Actor]], width: int, capacity: int) -> None:
+    def __init__(
+        self,
+        actors: list[tuple[int, Actor]],
+        width: int,
+        capacity: int,
+        *,
+        captures: bool = True,
+    ) -> None:
         n = len(actors)
         self.control = lines(CTL_WORDS)
         self.h2k = lines(capacity, SLOT_WORDS)
@@ -399,7 +407,7 @@ class LaneMemory:
                 self.table[row, column] = value
             largest_tail = max(largest_tail, int(self.table[row, C_TAIL]))
             largest_block = max(largest_block, 2 * second)
-        size = largest_tail + 8 * (MAX_PARAMS + TAIL_WORDS)
+        size = largest_tail + 8 * (MAX_PARAMS + TAIL_WORDS) if captures else 0
         self.staging = [_aligned(size) for _ in range(STAGING_BUFFERS)]
         for block in self.staging:
             block.fill(0)  # touch the pages now; the first capture would pay for it otherwise

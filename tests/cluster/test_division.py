@@ -247,10 +247,19 @@ def test_an_update_that_raises_in_a_part_is_no_loss_and_names_the_cell(tmp_path,
         assert not threads.stepper.lost
 
 
-def test_halos_are_measured_from_the_start_and_not_of_zeros(tmp_path):
+def test_halos_are_measured_from_the_start_and_not_of_zeros(tmp_path, monkeypatch):
+    measured = []
+
+    def noting(*given):
+        measured.append(given)
+        return best_halo(*given)
+
+    monkeypatch.setattr("ringnb.cluster.parts.best_halo", noting)
     with divided(counting(up=-100.5), tmp_path, 2) as (session, threads):
         assert len(threads.threads) == 2  # none has raised, and was started again
         assert session.run_steps(0, 10) == 10
+    ((*_, exchange_s, step_s),) = measured
+    assert min(exchange_s, step_s) > 0  # also the exchange: not of a block that had none
 
 
 def test_parts_are_waited_for_before_they_wait_for_each_other():
@@ -340,6 +349,21 @@ def test_only_who_knows_the_secret_is_let_in():
     listener.close()
     with pytest.raises(ClusterUnavailable, match="cannot be reached"):
         connect(place, b"secret", "coordinator", lambda: False)
+
+
+def test_two_ends_swap_more_than_there_is_room_for_between_them():
+    listener = listen("127.0.0.1")
+    ends = [connect(listener.getsockname(), b"secret", "wire 0", lambda: False)]
+    ends.append(accept(listener, b"secret", "wire 0", lambda: False))
+    sent = [np.full(16 << 20, i, np.uint8) for i in (1, 2)]
+    got = [np.zeros(len(each), np.uint8) for each in sent]
+    swap = threading.Thread(target=ends[1].swap, args=([(sent[1], got[1])],))
+    swap.start()
+    ends[0].swap([(sent[0], got[0])])
+    swap.join(60)
+    np.testing.assert_array_equal(got, sent[::-1])
+    for one in (*ends, listener):
+        one.close()
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")

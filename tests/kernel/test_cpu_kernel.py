@@ -177,6 +177,49 @@ def test_the_result_does_not_depend_on_how_many_threads_are_chosen(monkeypatch):
     assert tried > 0
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_kernel_that_is_not_led_is_stepped_by_its_caller(width):
+    kernel = launched(lanes=1, width=width, led=False)
+    threads = list(kernel._threads)
+    assert len(threads) == width - 1
+    start = Mixer((16, 16)).start(0)
+    for state in (start, start + 1):
+        for level, values in zip(kernel.levels_at_rest(0), state, strict=True):
+            level[0] = values
+        kernel.put_at_rest(0, 7, ())
+        for count in (1, 12):
+            kernel.take_steps(count)
+        levels = [level[0] for level in kernel.levels_at_rest(0)]
+        np.testing.assert_array_equal(levels, advance(state, 7, 13))
+    kernel.stop("the test is over")
+    assert not any(thread.is_alive() for thread in threads)
+    with pytest.raises(KernelStopped, match="the test is over"):
+        kernel.take_steps(1)
+    kernel.release()
+
+
+def test_a_kernel_that_is_not_led_ends_when_its_caller_has_taken_the_step(monkeypatch):
+    begun, ends = threading.Event(), threading.Event()
+
+    def slow(*_args):
+        begun.set()
+        return ends.wait(60)
+
+    monkeypatch.setattr("ringnb.kernel.cpu.kernel.take_steps", slow)
+    kernel = launched(lanes=1, width=1, led=False)
+    stepping = threading.Thread(target=kernel.take_steps, args=(1,))
+    stepping.start()
+    assert begun.wait(60)
+    kernel.patience_s = 0.01
+    with pytest.raises(TimeoutError, match="is still in a step"):
+        kernel.stop()
+    kernel.release()
+    assert kernel._memory[0].blocks  # that step uses them
+    ends.set()
+    stepping.join(60)
+    kernel.release()
+
+
 def test_a_kernel_is_launched_once_and_not_asked_before():
     kernel = CpuKernel([Mixer((8, 8))])
     with pytest.raises(KernelStopped, match="never launched"):

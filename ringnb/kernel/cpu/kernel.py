@@ -34,7 +34,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.base import Gate
 from ringnb.kernel.cpu.compile import compile_actors
 from ringnb.kernel.cpu.elsewhere import lead
-from ringnb.kernel.cpu.leader import run_leader
+from ringnb.kernel.cpu.leader import run_leader, take_steps
 from ringnb.kernel.cpu.passes import pass_of
 from ringnb.kernel.cpu.team import run_member
 from ringnb.kernel.deal import Deal
@@ -61,7 +61,8 @@ class CpuKernel(LaneKernel):
     `width` is the number of threads per lane, all of which step every actor; by default those threads
     are shared out, and how many of its lane's step an actor is measured while it runs. `links` are what
     goes from one actor to another. `capacity` is the number of slots per ring, a power of two. A
-    `stepper` takes the steps of the only actor, elsewhere.
+    `stepper` takes the steps of the only actor, elsewhere. Where a kernel of one actor is not `led`, no
+    thread of its own looks for commands: the caller of `take_steps` leads.
 
     Raises `BackendUnavailable` on a system without POSIX pipes and ``poll``, `ValueError` if a number
     is out of range or an actor's function cannot be compiled.
@@ -79,6 +80,7 @@ class CpuKernel(LaneKernel):
         width: int | None = None,
         capacity: int = layout.RING_CAPACITY,
         stepper: Stepper | None = None,
+        led: bool = True,
     ) -> None:
         if os.name != "posix":
             msg = (
@@ -94,7 +96,7 @@ class CpuKernel(LaneKernel):
             raise BackendUnavailable(msg)
         actors = tuple(actors)
         deal = Deal(actors, links)
-        self._stepper = stepper
+        self._stepper, self._led = stepper, led
         if stepper is not None:
             lanes = width = 1
             check_int(len(actors), "actors that are stepped elsewhere", 1, 1)
@@ -110,7 +112,7 @@ class CpuKernel(LaneKernel):
         self._memory = []
         for lane in range(lanes):
             own = [(slot, actors[slot]) for slot in deal.slots[lane]]
-            memory = LaneMemory(own, width, capacity)
+            memory = LaneMemory(own, width, capacity, captures=led)
             memory.links = deal.join(lane, memory.table)
             memory.facts[layout.F_CHOOSES] = chooses and width > 1
             memory.table[:, layout.C_TEAM] = 1 if chooses else width
@@ -121,6 +123,7 @@ class CpuKernel(LaneKernel):
         self._host = layout.lines(layout.HOST_WORDS)
         self._scratch = layout.lines(layout.LINE)
         self._threads: list[threading.Thread] = []
+        self._leading = threading.Lock()  # by who takes steps where no thread leads
         self._pipes: list[int] = []
         self._pipe_users: deque[None] = (
             deque()
@@ -165,7 +168,9 @@ class CpuKernel(LaneKernel):
             facts[layout.F_HOST_FD_WRITE] = self._host_fd_write
             facts[layout.F_SLICE_NS] = _SLICE_NS
             facts[layout.F_HOT_NS] = _HOT_NS
-            for rank in range(self._width):
+            if not self._led:
+                store_word(memory.control, layout.STATE, layout.LANE_RUNNING)
+            for rank in range(0 if self._led else 1, self._width):
                 if rank > 0:
                     at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
                     fds = self._pipe()
@@ -215,6 +220,8 @@ class CpuKernel(LaneKernel):
         for lane in range(self._n_lanes):
             self._wake_lane(lane)
         deadline = time.monotonic() + self.patience_s
+        if not self._led:
+            self._end_led(deadline)
         for thread in self._threads:
             while thread.is_alive():
                 if time.monotonic() > deadline:
@@ -225,9 +232,25 @@ class CpuKernel(LaneKernel):
         if self._stepper is not None:  # also one whose thread was never started
             self._stepper.close()
 
+    def _end_led(self, deadline: float) -> None:
+        """Wait for who takes steps, and have the members of the team end, as no leader tells them."""
+        # The stop word is set: who takes the lock from now on looks at it.
+        while self._leading.locked():
+            if time.monotonic() > deadline:
+                raise self._never_ends("the thread that leads the kernel")
+            check_interrupted()
+            time.sleep(_START_POLL_S)
+        memory = self._memory[0]
+        store_word(memory.control, layout.STATE, layout.LANE_STOPPED)
+        for rank, _ in enumerate(self._threads, 1):
+            at = layout.TEAM_MEMBERS + rank * layout.MEMBER_WORDS
+            os.write(int(memory.team[at + layout.M_FD_WRITE]), b"w")
+
     def release(self) -> None:
         """Let go of states and pipes, if every thread of the kernel has ended."""
         if self.alive or any(thread.is_alive() for thread in self._threads):
+            return
+        if self._leading.locked():
             return
         self._views.clear()
         for lane, memory in enumerate(self._memory):
@@ -332,10 +355,33 @@ class CpuKernel(LaneKernel):
         memory, row = self._held_row(slot)
         return _levels(memory, row, self.actors[slot], writable=True)
 
-    def renew_halos(self, slot: int, step: int) -> None:
-        """Note that all rows of a part, which is paused at a step, are right: see `Halos`."""
+    def put_at_rest(self, slot: int, step: int, params: Sequence[float]) -> None:
+        """Note of which step the state is that was written to `levels_at_rest`, and with what values."""
         memory, row = self._held_row(slot)
+        memory.table[row, layout.C_STEP] = step
+        memory.params[row, : len(params)] = params
+
+    def renew_halos(self, slot: int) -> None:
+        """Note that all rows of a part, which is paused, are right: see `Halos`."""
+        memory, row = self._held_row(slot)
+        step = memory.table[row, layout.C_STEP]
         memory.params[row].view(np.int64)[layout.P_FRESH_STEP] = step
+
+    def take_steps(self, count: int) -> None:
+        """Take the only actor through steps on this thread; for a kernel that is not led.
+
+        KernelStopped if it does not run, or if the update raises.
+        """
+        memory = self._memory[0]
+        shared = memory.control, memory.h2k, memory.k2h, memory.table, memory.links
+        team = memory.params, memory.team, memory.facts, self._host, self._scratch
+        with self._leading:
+            if load_word(memory.control, layout.STOP):  # the reason may not be known yet
+                self.fail("it was stopped")
+            self.check_alive()
+            if not take_steps(*shared, *team, count):
+                self.fail(_fault_of(memory, self.actors))
+                self.check_alive()
 
 
 def _kernel_threads() -> int:

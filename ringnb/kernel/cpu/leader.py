@@ -44,7 +44,7 @@ from ringnb.kernel.rules import (
 )
 from ringnb.messages.commands import Command
 
-__all__ = ["run_leader", "tell_what_is_due"]
+__all__ = ["run_leader", "take_steps", "tell_what_is_due"]
 
 _FAULT = -1
 _DRAIN = 64  # commands per look at the ring
@@ -189,6 +189,30 @@ def _slice(
         return _FAULT  # unpublished: nobody may take these steps for done
     publish_group(table, words, row)
     return again
+
+
+@entry_point(nogil=True)
+def take_steps(
+    control: Any,
+    h2k: Any,
+    k2h: Any,
+    table: Any,
+    links: Any,
+    params: Any,
+    team: Any,
+    facts: Any,
+    host: Any,
+    scratch: Any,
+    count: int,
+) -> Any:
+    """Take the first actor through steps on the calling thread; return whether all went well.
+
+    For a lane that no thread leads. It takes arrays as `run_leader`.
+    """
+    flush_subnormals()
+    link = control, h2k, k2h, facts, host
+    begin = now_ns(scratch)
+    return _step_together(link, table, links, params, team, scratch, 0, count, begin)
 
 
 @entry_point(nogil=True)
