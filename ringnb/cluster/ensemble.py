@@ -187,7 +187,9 @@ class Ensemble:
     def _submit(self, client: Client, task: int, names: list[str]) -> None:
         run = self._run(task)
         key, store = f"ringnb-{run}-{uuid.uuid4().hex[:8]}", str(self._files.store(task))
-        options = TaskOptions(self._files, task, self.steps, self.every, self.keep)
+        options = TaskOptions(
+            self._files, task, self.steps, self.every, self.keep, len(self._tasks)
+        )
         places = {name: place for place, name in enumerate(self._members)}
         members = {name: (self._members[name], places[name]) for name in names}
         spec = cloudpickle.dumps((members, options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 import numpy as np
 from distributed import Client, Reschedule
+from distributed.comm.addressing import get_address_host
+from distributed.utils import sync
 
+from ringnb._support.machine import available_cores
 from ringnb.checkpoint.storage.cut_record import split_name
 from ringnb.cluster.attempt import Attempt
 from ringnb.cluster.ensemble_files import EnsembleFiles
@@ -32,6 +36,7 @@ __all__ = ["TaskOptions", "submit_task", "take_members"]
 _GIVE_UP = 9, float("inf")  # so many losses without a new checkpoint in between, whenever
 _PATIENCE_S = 3600.0  # a busy disk, or another writer of the store, is no failure of a member
 _MOST_UNEXPLAINED = 3  # failures in a row of members together, none of which fails alone
+_LONG_S = 0.01  # for the steps of one member
 _LEAST_LOOK_S, _MOST_LOOK_S = 0.0005, 0.05
 
 
@@ -43,6 +48,8 @@ class TaskOptions(NamedTuple):
     steps: int
     every: int
     keep: int
+    tasks: int = 1  # of the ensemble
+    width: int | None = None  # threads of its kernel, which its worker says
 
 
 def submit_task(
@@ -69,6 +76,7 @@ def take_members(run: str, key: str, spec: bytes) -> None:
     store = str(options.files.store(options.task))
     with attempt.writing(store, _PATIENCE_S):
         attempt.tell(opened=True)
+        options = options._replace(width=_width(attempt, options.tasks))
         try:
             _take_each(attempt, members, options)
         except Reschedule:
@@ -150,7 +158,7 @@ def _take(
     )
     actors = [_placed(*member) for member in members.values()]
     names = list(members)
-    with Session(actors, config=config, kernel_ids=names, lanes=1) as session:
+    with Session(actors, config=config, kernel_ids=names, lanes=1, width=options.width) as session:
         bad: dict[int, str] = {}
         session.events.subscribe(lambda event: bad.update({event.actor_slot: event.detail}), "bad")
 
@@ -167,6 +175,7 @@ def _take(
                 raise Reschedule
             return bool(bad)
 
+        took_s = math.inf  # what the last interval took all of them
         at = _begin(session, names, options)
         if -1 in at.values():
             at = {slot: max(0, step) for slot, step in at.items()}
@@ -175,16 +184,28 @@ def _take(
         while not files.stops and (left := [step for step in at.values() if step < steps]):
             # Those that are behind first: then all come to the same multiples.
             target = min(steps, (min(left) // every + 1) * every)
-            moving = [slot for slot, step in at.items() if step < target]
-            for slot in moving:
-                session.run_steps(slot, target - at[slot], wait=False)
-            _wait(session, moving, target, attempt)
+            moving = {slot: step for slot, step in at.items() if step < target}
+            # One at a time keeps its state in the cache. But to wait for each takes a moment.
+            one_by_one, began = took_s > _LONG_S * len(moving), time.monotonic()
+            for some in [{slot: moving[slot]} for slot in moving] if one_by_one else [moving]:
+                for slot, step in some.items():
+                    session.run_steps(slot, target - step, wait=False)
+                _wait(session, some, target, attempt)
+            took_s = time.monotonic() - began
             at.update(dict.fromkeys(moving, target))
             if commit():
                 return True
             if intervals is not None and (intervals := intervals - 1) <= 0:
                 break
     return False
+
+
+def _width(attempt: Attempt, tasks: int) -> int | None:
+    """Return 1 where tasks keep all cores of this machine busy: a team that is tried only costs then."""
+    worker = attempt.worker
+    there = sync(worker.loop, worker.scheduler.ringnb_workers)
+    here = sum(get_address_host(at) == get_address_host(worker.address) for at in there)
+    return 1 if tasks * here >= available_cores() * len(there) else None
 
 
 def _begin(session: Session, names: list[str], options: TaskOptions) -> dict[int, int]:
@@ -206,19 +227,22 @@ def _begin(session: Session, names: list[str], options: TaskOptions) -> dict[int
     return at
 
 
-def _wait(session: Session, moving: list[int], target: int, attempt: Attempt) -> None:
-    """Wait until members are at a step; Reschedule if this worker is to end."""
+def _wait(session: Session, moving: Mapping[int, int], target: int, attempt: Attempt) -> None:
+    """Wait until members, which were at these steps, are at one; Reschedule if this worker is to end."""
     began = time.monotonic()
     waiting = list(moving)
     while waiting:
-        if session.counters(waiting[-1]).step >= target:
+        slot = waiting[-1]
+        step = session.counters(slot).step
+        if step >= target:
             waiting.pop()
             continue
         if attempt.leaving:
             raise Reschedule
-        # As long as it may take, and no longer: a hundredth is not seen.
-        took_s = time.monotonic() - began
-        time.sleep(min(_MOST_LOOK_S, max(_LEAST_LOOK_S, 0.01 * took_s)))
+        # Most of what is left, as it went until now: each look takes the core from the steps.
+        took_s, done = time.monotonic() - began, max(1, step - moving[slot])
+        left_s = took_s * (target - step) / done
+        time.sleep(min(_MOST_LOOK_S, max(_LEAST_LOOK_S, 0.9 * left_s)))
 
 
 def _placed(actor: Any, place: int) -> Any:
