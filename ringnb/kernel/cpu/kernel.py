@@ -370,7 +370,8 @@ class CpuKernel(LaneKernel):
     def take_steps(self, count: int) -> None:
         """Take the only actor through steps on this thread; for a kernel that is not led.
 
-        KernelStopped if it does not run, or if the update raises.
+        From then on the thread takes subnormal numbers for zero, as those of kernels do: it should do
+        nothing else. KernelStopped if the kernel does not run, or if the update raises.
         """
         memory = self._memory[0]
         shared = memory.control, memory.h2k, memory.k2h, memory.table, memory.links
