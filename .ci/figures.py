@@ -46,6 +46,9 @@ def with_table(page: str, heading: str, lines: str) -> str:
 def main(*arguments: str) -> None:
     """Take a file over if one is given, and write the page."""
     if arguments:
+        if len(arguments) != 2 or arguments[0] not in SECTIONS:
+            msg = f"figures.py {' '.join(arguments)}: give one of {', '.join(SECTIONS)}, and a file"
+            raise SystemExit(msg)
         kind, path = arguments
         table(Path(path))  # what it refuses does not take the place of what is recorded
         shutil.copyfile(path, BENCH / "results" / f"{kind}.json")

@@ -163,6 +163,10 @@ def test_figures_that_are_not_all_replace_nothing(tmp_path):
         given.write_text(json.dumps({**whole, "rows": whole["rows"][:1], **wrong}))
         with pytest.raises(SystemExit, match="record all of it"):
             main("peers", str(given))
+    given.write_text(json.dumps(whole))
+    for wrong in (["card", str(given)], [str(given)], ["peers"]):
+        with pytest.raises(SystemExit, match="give one of cpu, peers, gpu, and a file"):
+            main(*wrong)
     assert (kept.read_bytes(), (tmp_path / "README.md").read_bytes()) == before
 
 

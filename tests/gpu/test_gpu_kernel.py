@@ -12,6 +12,8 @@ from ringnb.testing import MemoryStorage
 from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
 
+from . import ending
+
 
 class TestCudaKernel(KernelTests):
     def make(self, actors, **options):
@@ -28,22 +30,22 @@ def test_ten_thousand_snapshots_under_load():
         assert proofs.load(client, 10_000).snapshots == 10_000
 
 
-def test_sixty_seconds_of_everything():
+def test_half_a_minute_of_everything():
     shapes = [(64, 64), (200, 333), (1024, 1024), (3, 7)]
     with on_gpu([proofs.counter(shape) for shape in shapes], lanes=2) as client:
-        done = proofs.soak(client, 60.0)
-        assert done.commands > 10_000
-        assert done.snapshots > 1_000
+        done = proofs.soak(client, 30.0)
+        assert done.commands > 5_000
+        assert done.snapshots > 500
 
 
 def test_a_wide_group_is_as_good_as_a_narrow_one():
-    shape = (257, 391)
+    shape, steps = (257, 391), max(50, 500 // ending.TIMES)
     for width in (1, None):  # one block, and all that fit
         with on_gpu([Mixer(shape)], width=width) as client:
-            client.call(0, Command.RUN_STEPS, (500,))
-            assert client.wait_until(lambda: client.kernel.counters(0).step >= 500, 300)
+            client.call(0, Command.RUN_STEPS, (steps,))
+            assert client.wait_until(lambda: client.kernel.counters(0).step >= steps, 300)
             state, _ = captured(client, 0)
-        np.testing.assert_array_equal(state, advance(Mixer(shape).start(0), 0, 500))
+        np.testing.assert_array_equal(state, advance(Mixer(shape).start(0), 0, steps))
 
 
 def test_the_clock_runs_at_the_host_s_rate_and_never_back():

@@ -157,7 +157,7 @@ def test_what_is_tested_on_a_device_holds_with_a_weak_memory(stand_in):
     """All kernels' contract, restores bit for bit, checkpoints to the CPU and back, functions."""
     # Left out: what takes minutes here, what measures a clock, most of what compiles one actor alone.
     chosen = (
-        "not ten_thousand and not sixty and not other_streams and not clock and "
+        "not ten_thousand and not half_a_minute and not other_streams and not clock and "
         "(Kernel or wide or one_kernel or fdtd_2d or math)"
     )
     files = [HERE / "gpu" / f"test_gpu_{name}.py" for name in ("kernel", "math", "restore")]

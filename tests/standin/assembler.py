@@ -203,7 +203,7 @@ def assembled(ptx: str) -> bytes:
             subprocess.run(
                 [
                     shutil.which("cc"),
-                    *("-shared", "-fPIC", "-O1", "-w", "-std=gnu11", "-march=native"),
+                    *("-shared", "-fPIC", "-Og", "-w", "-std=gnu11", "-march=native"),
                     # A product and a sum are two roundings, integers wrap, and memory has no types.
                     *(
                         "-ffp-contract=off",

@@ -28,5 +28,5 @@ def main():
 
 
 if __name__ == "__main__":
-    told(lambda: session(rn.actors.Wave2D((16_000, 16_000))))
+    told(lambda: session(rn.actors.Wave2D((17_000, 17_000))))
     main()

@@ -51,25 +51,43 @@ static inline float ftz(float v) { return v != 0 && v < 0x1p-126f && v > -0x1p-1
     if ((T)-1 < 0) most_ = (T)~((T)1 << (8 * sizeof(T) - 1)); \
     x_ != x_ ? (T)0 : x_ < (low) ? least_ : x_ >= (end) ? most_ : (T)x_; })
 
-/* A card faults at an address that is not a multiple of the size, or outside its memory. */
-#define near(T, at) ({ uint64_t at_ = (at); if (at_ % sizeof(T)) machine_fault(at_); (T *)at_; })
-#define far(T, at) ({ uint64_t at_ = (at); \
-    if (at_ % sizeof(T) || !(WITHIN(at_, machine_first, machine_last) || WITHIN(at_, __start_module, __stop_module))) \
-        machine_fault(at_); (T *)at_; })
+/* A card faults at an address that is not a multiple of the size, or outside its memory. Functions that are called:
+   with the checks in place at each of its accesses, a kernel takes three times as long to compile. */
 #define WITHIN(at, first, last) ((at) >= (uint64_t)(first) && (at) < (uint64_t)(last))
 /* The linker names both ends of a section. */
 #define IN_MODULE __attribute__((section("module"), used))
 extern char __start_module[] __attribute__((visibility("hidden"))), __stop_module[] __attribute__((visibility("hidden")));
+#define CALLED static __attribute__((noinline))
+CALLED uint64_t near_of(uint64_t at, unsigned size) {
+    if (at % size) machine_fault(at);
+    return at;
+}
+CALLED uint64_t far_of(uint64_t at, unsigned size) {
+    if (at % size || !(WITHIN(at, machine_first, machine_last) || WITHIN(at, __start_module, __stop_module)))
+        machine_fault(at);
+    return at;
+}
+#define near(T, at) ((T *)near_of(at, sizeof(T)))
+#define far(T, at) ((T *)far_of(at, sizeof(T)))
 #define near_load(T, at) (*near(T, at))
 #define near_store(T, at, value) (*near(T, at) = (value))
 #define near_strong(T, at) near(T, at)
 #ifdef WEAK
 /* What a word holds is known to others, and what they made of it to us, only in the order that PTX promises. */
-#define far_load(T, at) ({ union { T as; uint64_t bits; } got_; \
-    got_.bits = machine_weak_load(t->block, (uint64_t)far(T, at), sizeof(T)); got_.as; })
+CALLED uint64_t weak_load(struct thread *t, uint64_t at, unsigned size) {
+    return machine_weak_load(t->block, far_of(at, size), size);
+}
+CALLED void weak_store(struct thread *t, uint64_t at, uint64_t value, unsigned size) {
+    machine_weak_store(t->block, far_of(at, size), value, size);
+}
+CALLED uint64_t weak_strong(struct thread *t, uint64_t at, unsigned size) {
+    machine_strong(t->block, far_of(at, size));
+    return at;
+}
+#define far_load(T, at) ({ union { T as; uint64_t bits; } got_; got_.bits = weak_load(t, at, sizeof(T)); got_.as; })
 #define far_store(T, at, value) ({ union { T as; uint64_t bits; } given_ = {.bits = 0}; given_.as = (value); \
-    machine_weak_store(t->block, (uint64_t)far(T, at), given_.bits, sizeof(T)); })
-#define far_strong(T, at) ({ T *word_ = far(T, at); machine_strong(t->block, (uint64_t)word_); word_; })
+    weak_store(t, at, given_.bits, sizeof(T)); })
+#define far_strong(T, at) ((T *)weak_strong(t, at, sizeof(T)))
 #define publish() machine_publish(t->block)
 #define renew() machine_renew(t->block)
 #else
