@@ -1,9 +1,11 @@
 """Compile the CUDA kernel with no device: count what its correctness rests on, report what it uses.
 
 A process of its own: ``python tests/ptx.py``. It prints one JSON line per variant. In short
-there is one kernel that hosts an actor of every kind, for every capability; ``--full`` adds every actor
-in a kernel of its own for one capability, and one actor for the others. Numba's part is done once per
-kernel, NVVM's and the assembler's once per capability. The kernels of ``ringnb bench --gpu`` follow.
+there is one kernel that hosts an actor of every kind, for the oldest and the newest capability and one
+between; ``--full`` is for all, and adds every actor in a kernel of its own for one of them, and one
+actor for the others. Numba's part is done once per
+kernel, NVVM's and the assembler's once per capability. The kernels of ``ringnb bench --gpu`` follow,
+then some of a user's functions: what all kernels are made of is compiled by then.
 
 Registers, spills and shared memory are the assembler's, of nvJitLink, which links the kernel to the
 same runtime library as on a device (``libcudadevrt.a``, in the wheel nvidia-cuda-runtime). Kernels are
@@ -13,12 +15,16 @@ numba-cuda does it for the device that is there.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 
 from ringnb import actors
@@ -26,10 +32,12 @@ from ringnb.actors.base import Actor
 from ringnb.kernel.cuda.availability import load
 from ringnb.kernel.cuda.compile import compiled
 
-__all__ = ["CAPABILITIES", "Variant", "linked", "variants"]
+__all__ = ["CAPABILITIES", "FEW", "Variant", "linked", "variants"]
 
 CAPABILITIES = ((7, 5), (8, 0), (9, 0, "a"), (10, 0, "a"), (12, 0, "a"))
+FEW = CAPABILITIES[::2]
 _THREADS = 256  # of a block of the benchmark's kernels
+ON_HOST = ON_DEVICE = 0.0  # what `_edited` changes
 _COUNTED = (
     "ld.relaxed.sys.b64",
     "ld.acquire.sys.b64",
@@ -80,7 +88,7 @@ def variants(*, full: bool) -> list[Variant]:
     Parameters
     ----------
     full : bool
-        Whether also with each actor alone.
+        Whether for all capabilities, and also with each actor alone.
 
     Returns
     -------
@@ -89,7 +97,7 @@ def variants(*, full: bool) -> list[Variant]:
     """
     every = hosted_alone()
     alone = [Variant((a,), ((9, 0, "a"),) if i else CAPABILITIES) for i, a in enumerate(every)]
-    return [Variant(every, CAPABILITIES), *(alone if full else ())]
+    return [Variant(every, CAPABILITIES), *alone] if full else [Variant(every, FEW)]
 
 
 def architecture(capability: tuple[int | str, ...]) -> str:
@@ -143,11 +151,13 @@ def linked(ptx: str, capability: tuple[int | str, ...]) -> tuple[bytes, dict[str
 
 def main() -> None:
     """Compile all variants and print what is in them."""
+    gc.disable()  # it would look through all that is compiled, again and again
     load(simulate=False)
     from ringnb.kernel.cuda.compile import RESIDENT, launch_bounds, signature
     from ringnb.kernel.cuda.program import build, cell_codes
 
-    for hosted, capabilities in variants(full="--full" in sys.argv[1:]):
+    full = "--full" in sys.argv[1:]
+    for hosted, capabilities in variants(full=full):
         body = build([code for actor in hosted for code in cell_codes(actor)])
         bounds = launch_bounds(RESIDENT)
         for capability, ptx in compiled(body, signature(), capabilities, bounds):
@@ -166,10 +176,12 @@ def main() -> None:
             found["lines of the barrier's loop"] = _tightest_loop(ptx, "ld.relaxed.gpu")
             found |= linked(ptx, capability)[1]
             sys.stdout.write(json.dumps(found) + "\n")
-    _baselines()
+    _baselines(CAPABILITIES if full else FEW)
+    for found in (*_edited(), _stages()):
+        sys.stdout.write(json.dumps(found) + "\n")
 
 
-def _baselines() -> None:
+def _baselines(capabilities: tuple[tuple[int | str, ...], ...]) -> None:
     """Compile what the benchmark launches for comparison."""
     from ringnb.cli.bench.gpu import kernels
 
@@ -178,9 +190,69 @@ def _baselines() -> None:
         ("wave_2d", kernels.one_step(actors.Wave2D((8, 8))), kernels.ONE_STEP_SIGNATURE),
         ("wave_3d", kernels.one_step(actors.Wave3D((8, 8, 8))), kernels.ONE_STEP_SIGNATURE),
     ):
-        for capability, ptx in compiled(body, types, CAPABILITIES, _THREADS):
+        for capability, ptx in compiled(body, types, capabilities, _THREADS):
             found = {"baseline": name, "cc": capability, **linked(ptx, capability)[1]}
             sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _edited() -> Iterator[dict[str, Any]]:
+    """Compile an update twice, its helpers' constants others the second time; yield which are there."""
+    from numba import cuda
+
+    from ringnb.kernel.cuda.compile import signature
+    from ringnb.kernel.cuda.program import build, cell_codes
+
+    @numba.njit
+    def inner(x: float) -> float:
+        return x * ON_HOST
+
+    @numba.njit
+    def outer(x: float) -> float:
+        return inner(x)
+
+    @cuda.jit(device=True)
+    def device(x: float) -> float:
+        return x + ON_DEVICE
+
+    def update(now: Any, following: Any, params: Any, step: int, x: int) -> None:
+        following[0, x] = device(outer(now[0, x]))
+
+    actor = actors.CellActor(update, (8,), dtype=float)
+    constants = (1.2345, 2.3456, 3.4567, 4.5678)
+    for each in (constants[:2], constants[2:]):
+        globals().update(zip(("ON_HOST", "ON_DEVICE"), each, strict=True))
+        ((_, ptx),) = compiled(build(cell_codes(actor)), signature(), ((9, 0),), (256, 4))
+        yield {"constants": [struct.pack(">d", n).hex() in ptx.lower() for n in constants]}
+
+
+def _first(now: Any, then: Any, params: Any, step: int, y: int, x: int, h: Any, m: Any) -> None:
+    then[0, y, x] = now[0, y, x] * h[y, x] + params[1] + m[x]
+
+
+def _second(now: Any, then: Any, params: Any, step: int, y: int, x: int, h: Any, m: Any) -> None:
+    then[0, y, x] = then[0, y, x] + params[2]
+
+
+def _value(now: Any, params: Any, step: int, y: int, x: int, h: Any, m: Any) -> Any:
+    return now[0, y, x]
+
+
+def _stages() -> dict[str, Any]:
+    """Compile an actor of two stages with arrays and reductions; say what its PTX has."""
+    from ringnb.kernel.cuda.compile import signature
+    from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
+
+    actor = actors.CellActor(
+        stages=[_first, _second],
+        shape=(8, 8),
+        params={"a": 1},
+        reduce={"s": _value, "t": ("max", _value)},
+        arrays={"h": np.ones((8, 8)), "m": np.arange(8)},
+    )
+    body = build(cell_codes(actor), reduce_codes(actor))
+    ((_, ptx),) = compiled(body, signature(), ((9, 0),), (256, 4))
+    largest = "max.f64" in ptx or "setp.gt.f64" in ptx
+    return {"fused": "fma" in ptx, "largest": largest}
 
 
 def _tightest_loop(ptx: str, text: str) -> list[int]:

@@ -8,7 +8,6 @@ from waiting import until
 import ringnb as rn
 from ringnb.kernel.cuda.kernel import CudaKernel
 from ringnb.messages.commands import Command
-from ringnb.testing import MemoryStorage
 from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
 
@@ -106,26 +105,6 @@ def _value(now, params, step, y, x, height):
     return now[0, y, x] * height[y, x]
 
 
-def test_stages_arrays_and_reductions_of_one_kernel_are_the_cpus():
-    height = np.random.default_rng(0).random((37, 53))
-    actor = rn.actors.CellActor(
-        stages=[_first, _second],
-        shape=height.shape,
-        params={"dt": 1.0},
-        start=height,
-        dtype="float64",
-        arrays={"height": height},
-        reduce={"total": _value, "most": ("max", _value)},
-    )
-    found = []
-    for backend in ("cpu", "cuda"):
-        with rn.Session(actor, backend=backend, storage=MemoryStorage()) as s:
-            s.run_steps(0, 25)
-            state = s.state(0)
-            found.append((state["u"].tobytes(), dict(state.reduced)))
-    assert found[0] == found[1]
-
-
 def _masked(now, following, params, step, y, x):
     left = now[0, y, x - 1 if x > 0 else now.shape[2] - 1]
     following[0, y, x] = now[0, y, x] if now[1, y, x] else 0.5 * (now[0, y, x] + left)
@@ -137,21 +116,34 @@ def _signed(now, params, step, y, x):
     return now[0, y, x] * now[2, y, x]
 
 
-def test_fields_of_several_dtypes_of_one_kernel_are_the_cpus(tmp_path):
+def test_stages_arrays_reductions_and_several_dtypes_of_one_kernel_are_the_cpus(tmp_path):
     rng = np.random.default_rng(0)
+    height = rng.random((37, 53))
+    staged = rn.actors.CellActor(
+        stages=[_first, _second],
+        shape=height.shape,
+        params={"dt": 1.0},
+        start=height,
+        dtype="float64",
+        arrays={"height": height},
+        reduce={"total": _value, "most": ("max", _value)},
+    )
     start = {
         "u": rng.random((37, 53)),
         "wall": rng.integers(0, 2, (37, 53)).astype("uint8"),
         "spin": rng.choice(np.array([-1, 1], "int8"), (37, 53)),
     }
-    actor = rn.actors.from_arrays(start, _masked, reduce={"total": _signed})
+    mixed = rn.actors.from_arrays(start, _masked, reduce={"total": _signed})
     found = []
     for backend in ("cpu", "cuda"):
         config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / f"{backend}.zarr")
-        with rn.Session(actor, backend=backend, config=config) as s:
-            s.run_steps(0, 25)
-            s.restore(0, s.snapshot(0))
-            s.run_steps(0, 5)
-            state = s.state(0)
-            found.append(({n: a.tobytes() for n, a in state.numpy().items()}, dict(state.reduced)))
-    assert found[0] == found[1]
+        with rn.Session([staged, mixed], backend=backend, config=config) as s:
+            for slot in range(2):
+                s.run_steps(slot, 25)
+                s.restore(slot, s.snapshot(slot))
+                s.run_steps(slot, 5)
+                state = s.state(slot)
+                found.append(
+                    ({n: a.tobytes() for n, a in state.numpy().items()}, dict(state.reduced))
+                )
+    assert found[:2] == found[2:]

@@ -4,6 +4,7 @@ Numba's part and NVVM's stay as they are: what is assembled is the PTX that they
 other processes with the same card, also what is made of the tests' functions: meanwhile none changes.
 """
 
+import gc
 import importlib.abc
 import importlib.util
 import os
@@ -101,3 +102,4 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
+gc.set_threshold(50_000, 50, 50)  # compilers make very many objects that stay

@@ -108,13 +108,14 @@ def test_every_actor_has_a_tolerance():
 def test_restore_and_exchange_run_in_the_simulator(tmp_path, monkeypatch):
     import ringnb as rn
 
-    monkeypatch.setitem(test_gpu_restore.ACTORS, "fdtd_2d", lambda: rn.actors.Wave2D((6, 5)))
+    actors = {"fdtd_2d": lambda: rn.actors.Wave2D((6, 5)), "life": lambda: rn.actors.Life((5, 6))}
+    monkeypatch.setattr(test_gpu_restore, "ACTORS", actors)
     monkeypatch.setattr(test_gpu_restore, "BEFORE", 4)
     monkeypatch.setattr(test_gpu_restore, "AFTER", 5)
-    test_gpu_restore.test_a_restored_run_is_bit_identical(tmp_path / "a", "fdtd_2d", "cudasim")
-    for origin in ("cpu", "cudasim"):
+    test_gpu_restore.test_a_restored_run_is_bit_identical(tmp_path, "cudasim")
+    for origin in ("cpu", "cuda"):
         test_gpu_restore.test_a_checkpoint_goes_on_on_the_other_side(
-            tmp_path / origin, "fdtd_2d", origin, "cudasim"
+            tmp_path / origin, origin, "cudasim"
         )
 
 
