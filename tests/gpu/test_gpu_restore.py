@@ -21,7 +21,7 @@ ACTORS = {
     "life": lambda: rn.actors.Life((130, 97)),
     "ising_2d": lambda: rn.actors.Ising2D((130, 98)),
 }
-BEFORE, AFTER = 37, 64
+BEFORE, AFTER = 11, 20
 
 
 def session(store, backend):
