@@ -30,7 +30,12 @@ pytestmark = [
 PYTHON = """#!/bin/sh
 case "$*" in
     *--collect-only*) exec "$PYTHON" "$@";;
-    -m\\ venv*) for made; do :; done; mkdir -p "$made/bin"; cp "$0" "$made/bin/pip";;
+    -m\\ venv*)
+        for made; do :; done
+        mkdir -p "$made/bin"
+        cp "$0" "$made/bin/pip"
+        cp "$0" "$made/bin/python3";;
+    *purelib*) echo "$TMPDIR"; exit;;
 esac
 for option; do
     [ "$before" = --json ] && echo '{}' >"$option"
@@ -78,6 +83,7 @@ def stages(tmp_path):
                 **more,
                 "PATH": f"{programs}:{os.environ['PATH']}",
                 "OUT": str(out) if offline else "",
+                "TMPDIR": str(tmp_path),
                 "HANGS": hangs,
                 "FAILS": fails,
                 "RINGNB_STAGE_TIMES": times,
