@@ -211,7 +211,7 @@ function makeDrawing(root, board, act, subscriptions) {
   const drawTrace = (found, inside, film, values, top, state, width) => {
     const points = values.map((mark) => ({ x: G.scale.x(mark.step), ...film.get(mark.key) })).filter((item) => item.mean !== undefined && item.mean !== null);
     const name = act.fieldName();
-    found.push(shape("text", { x: 2, y: top + 11 * K }, name ? `${name.slice(0, 12)}: low,` : "low,"), shape("text", { x: 2, y: top + 24 * K }, "mean, high"));
+    found.push(shape("text", { x: 2, y: top + 11 * K }, name.length > 14 ? `${name.slice(0, 13)}…` : name), shape("text", { x: 2, y: top + 24 * K }, "low, mean, high"));
     if (points.length < 2) return;
     const high = Math.max(...points.map((p) => p.high)), low = Math.min(...points.map((p) => p.low));
     const y = (value) => top + G.trace - 3 - ((G.trace - 6) * (value - low)) / (high - low || 1);
