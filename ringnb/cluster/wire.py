@@ -31,7 +31,6 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a mach
 # who is there but reads nothing for so long: a part that is still busy with its steps.
 _UNACKNOWLEDGED_MS = 60_000
 _LENGTH = struct.Struct("<I")
-_NOTHING = memoryview(b"")
 
 
 def _tag(secret: bytes, role: str) -> bytes:
@@ -134,38 +133,42 @@ class Wire:
 
     def swap(self, arrays: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
         """Send the first of each two contiguous arrays; receive the second from who does the same."""
-        for out, into in arrays:
-            self._carry(_bytes_of(out), _bytes_of(into))
+        pairs = [(_bytes_of(out), _bytes_of(into)) for out, into in arrays]
+        self._carry([out for out, _ in pairs], [into for _, into in pairs])
 
     def write(self, view: memoryview) -> None:
         """Send bytes."""
-        self._carry(view, _NOTHING)
+        self._carry([view], [])
 
     def read(self, view: memoryview) -> None:
         """Receive as many bytes as fit."""
-        self._carry(_NOTHING, view)
+        self._carry([], [view])
 
-    def _carry(self, out: memoryview, into: memoryview) -> None:
+    def _carry(self, outs: list[memoryview], intos: list[memoryview]) -> None:
         """Send bytes and receive others: none waits until the other end has read all, or sent all."""
+        outs, intos = [out for out in outs if out], [into for into in intos if into]
         try:
-            while out or into:
-                sent, got = (
-                    self._now(self._socket.send, out),
-                    self._now(self._socket.recv_into, into),
-                )
+            while outs or intos:
+                sent = self._now(self._socket.send, outs)
+                got = self._now(self._socket.recv_into, intos)
                 if got == 0:
                     raise self._lost("it hung up")
-                out, into = out[sent or 0 :], into[got or 0 :]
                 if not sent and not got:
-                    self._wait(select.POLLOUT * bool(out) | select.POLLIN * bool(into))
+                    self._wait(select.POLLOUT * bool(outs) | select.POLLIN * bool(intos))
         except (OSError, ValueError) as error:  # that of a closed socket, which has no number
             raise self._lost(str(error)) from error
 
     @staticmethod
-    def _now(carry: Callable[[memoryview], int], view: memoryview) -> int | None:
-        """Return how many bytes could be carried at once; None if none could, or if there are none."""
+    def _now(carry: Callable[[memoryview], int], views: list[memoryview]) -> int | None:
+        """Carry what can be carried at once of the first; return how many bytes, None if none."""
+        if not views:
+            return None
         with contextlib.suppress(BlockingIOError):
-            return carry(view) if view else None
+            done = carry(views[0])
+            views[0] = views[0][done:]
+            if not views[0]:
+                del views[0]
+            return done
         return None
 
     def _wait(self, events: int) -> None:
