@@ -129,7 +129,7 @@ class Probe:
     def launch(self, name: str, blocks: int, threads: int, *arguments: Any) -> Callable[[], None]:
         """Return what enqueues a launch."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Grid size")
+            warnings.filterwarnings("ignore", message=".*Grid size")
             configured = self.kernels[name][blocks, threads, self.card._stream]
         return lambda: configured(*arguments)
 

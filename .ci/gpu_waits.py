@@ -36,7 +36,7 @@ def calls(cuda: Any) -> dict[str, Callable[[], object]]:
     """Return the calls, by what they do."""
     from cuda.core import Device, StreamOptions  # noqa: PLC0415 - the driver is set up by now
 
-    warnings.filterwarnings("ignore", message="Grid size")
+    warnings.filterwarnings("ignore", message=".*Grid size")
     device = Device()
     device.set_current()
     core = device.create_stream(options=StreamOptions(nonblocking=True))

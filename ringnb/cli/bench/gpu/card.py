@@ -160,7 +160,7 @@ class Card:
         blocks = max(1, min(-(-threads_needed // _THREADS), together))
         with warnings.catch_warnings():
             # Numba takes a grid of fewer than 128 blocks for a beginner's mistake.
-            warnings.filterwarnings("ignore", message="Grid size")
+            warnings.filterwarnings("ignore", message=".*Grid size")
             configured = kernel[blocks, _THREADS, self._stream]
         launch: Callable[..., None] = configured
         return launch
