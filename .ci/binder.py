@@ -122,10 +122,11 @@ def main(place: Path) -> None:
         return
     home, venv = place / "home", place / "venv"
     home.mkdir(parents=True)
-    subprocess.run([python, "-m", "venv", venv], check=True)  # noqa: S603
-    # Not compiled, as in run: what is imported compiles then.
-    pip = [venv / "bin" / "pip", "install", "-q", "--no-compile", "-r", "binder/requirements.txt"]
-    subprocess.run(pip, check=True, cwd=ROOT)  # noqa: S603
+    for command in (
+        ["uv", "venv", "-q", "--python", python, venv],
+        ["uv", "pip", "install", "-q", "--python", venv, "-r", "binder/requirements.txt"],
+    ):
+        subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "OMP_", "RINGNB_"))
     }
