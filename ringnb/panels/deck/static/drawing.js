@@ -231,11 +231,13 @@ function makeDrawing(root, board, act, subscriptions) {
     const x = G.scale.x(at), y = rowOf(lane.n), old = lane.ended;
     const bend = lane.fork !== null && G.rows.has(lane.parent) ? G.scale.x(lane.fork) + 6 : 0;
     const from = Math.max(G.scale.x(lane.base ?? at), bend, G.scale.left - 9);
+    // It beats as news of it come: a CSS animation would have the page painted sixty times a second.
+    const faint = lane.running && !old && Math.floor(performance.now() / 800) % 2;
     const word = old ? "ended" : lane.running ? "live" : "stands", left = x + 9 + 7 * K * word.length > G.width;
     edge.replaceChildren(
       shape("path", { class: "rn-lane", stroke: colourOf(lane.n), d: from < x ? `M${from} ${y}H${x}` : "" }),
       shape("line", { class: "rn-live-line", x1: x, x2: x, y1: G.ruler + 2, y2: y }),
-      shape("circle", { class: `rn-live-dot${lane.running && !old ? " rn-pulse" : ""}${old ? " rn-old" : ""}`, cx: x, cy: y, r: 5.4 }),
+      shape("circle", { class: `rn-live-dot${faint ? " rn-faint" : ""}${old ? " rn-old" : ""}`, cx: x, cy: y, r: 5.4 }),
       shape("text", { class: "rn-live-word", x: left ? x - 9 : x + 9, y: y + 4 * K, "text-anchor": left ? "end" : "start" }, word));
   };
 
