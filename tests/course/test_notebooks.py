@@ -166,22 +166,15 @@ def own_hosts(tmp_path, monkeypatch):
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     notebook = nbformat.read(path, as_version=4)
+    if path.name[:2] in ("01", "03", "09"):  # a learner may run each cell again
+        *cells, last = notebook.cells
+        codes = [c for c in cells if c.cell_type == "code"]
+        twice = [each for c in codes for each in (c, nbformat.v4.new_code_cell(c.source))]
+        notebook.cells = [*twice, last]
     execute(notebook, tmp_path)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert [o.text for o in cell.outputs if o.get("name") == "stderr"] == []
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("number", [1, 3, 9])
-def test_a_learner_may_run_a_cell_again(number, tmp_path):
-    notebook = lesson(number)
-    *cells, last = notebook.cells
-    codes = [c for c in cells if c.cell_type == "code"]
-    twice = [each for c in codes for each in (c, nbformat.v4.new_code_cell(c.source))]
-    notebook.cells = [*twice, last]
-    execute(notebook, tmp_path)
 
 
 @pytest.mark.slow

@@ -142,8 +142,8 @@ def test_an_interrupt_at_any_point_leaves_what_is_true(service, call, stride):
     ("service", "seconds"),
     [
         ("service", 1.5),
-        pytest.param("service", 6, marks=pytest.mark.slow),
-        pytest.param("by hand", 6, marks=pytest.mark.slow),
+        pytest.param("service", 4, marks=pytest.mark.slow),
+        pytest.param("by hand", 4, marks=pytest.mark.slow),
     ],
 )
 def test_a_storm_of_ctrl_c_leaves_what_is_true(service, seconds):
