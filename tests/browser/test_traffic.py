@@ -33,6 +33,7 @@ INTERVAL_S = {
     "binder": 5.0,
 }  # the second is that of the notebook which Binder opens
 COUNTED_S = 12
+ONE_MORE = 1 + 2 / COUNTED_S  # of what comes once a second, at either end
 
 SLOWER = 20  # times that a machine may be which much else shares
 
@@ -101,8 +102,8 @@ class TestOverSomeSeconds:
             what, tab, f"session.manager.reconfigure(enabled={commits}); session.resume(0)"
         )
         for profile, (kb, messages) in found.items():
-            assert 0.2 < kb <= BUDGETS[profile][what], profile
-            assert messages <= MESSAGES[profile], profile
+            assert 0.2 < kb <= BUDGETS[profile][what] * ONE_MORE, profile
+            assert messages <= MESSAGES[profile] * ONE_MORE, profile
 
     def test_at_rest(self, counted):
         stop = "session.pause(); session.manager.reconfigure(enabled=False)"
@@ -138,7 +139,7 @@ def test_of_a_drag_one_picture_is_on_its_way_and_the_last_one_is_where_it_rests(
     assert found["pictures_per_s"] <= {"default": 8.2, "binder": 2.2}[profile]
     # The first and the last are both in these five seconds, as for their number.
     assert found["kB_per_s"] <= 1.1 * BUDGETS[profile]["scrubbing"]
-    assert found["messages_per_s"] <= 1.1 * MESSAGES[profile]
+    assert found["messages_per_s"] <= ONE_MORE * MESSAGES[profile]
     assert found["kept"] >= 0.9
 
 

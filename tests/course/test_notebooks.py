@@ -166,7 +166,8 @@ def own_hosts(tmp_path, monkeypatch):
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     notebook = nbformat.read(path, as_version=4)
-    if path.name[:2] in ("01", "03", "09"):  # a learner may run each cell again
+    again = path.name[:2] in ("01", "03", "09")
+    if again:  # as a learner may
         *cells, last = notebook.cells
         codes = [c for c in cells if c.cell_type == "code"]
         twice = [each for c in codes for each in (c, nbformat.v4.new_code_cell(c.source))]
@@ -174,7 +175,8 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     execute(notebook, tmp_path)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            assert [o.text for o in cell.outputs if o.get("name") == "stderr"] == []
+            said = [o.text for o in cell.outputs if o.get("name") == "stderr"]
+            assert [text for text in said if not (again and "starts a new run" in text)] == []
 
 
 @pytest.mark.slow
