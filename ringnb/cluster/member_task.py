@@ -203,9 +203,13 @@ def _take(
 def _width(attempt: Attempt, tasks: int) -> int | None:
     """Return 1 where tasks keep all cores of this machine busy: a team that is tried only costs then."""
     worker = attempt.worker
-    there = sync(worker.loop, worker.scheduler.ringnb_workers)
+    try:
+        there = sync(worker.loop, worker.scheduler.ringnb_workers)
+    except (OSError, RuntimeError):  # lost, or the worker is ending: a commit will tell
+        return None
     here = sum(get_address_host(at) == get_address_host(worker.address) for at in there)
-    return 1 if tasks * here >= available_cores() * len(there) else None
+    at_once = min(tasks, worker.state.nthreads * len(there))  # the others wait for a place
+    return 1 if at_once * here >= available_cores() * len(there) else None
 
 
 def _begin(session: Session, names: list[str], options: TaskOptions) -> dict[int, int]:

@@ -600,18 +600,24 @@ class RemoteSession:
             self._connection.ask, "glance", patience_s=patience_s, again=True, limit_s=limit_s
         )
         slots = None if slots is None else tuple(slots)
-        while True:
-            with self._lock:
-                before, seen = self._life, self._seen
-            # Without the lock: a panel's glance does not wait for a cell's, which is more patient.
-            new: Glance = ask(((slots, *seen), {}))
-            if before and new.life != before:  # it counts from the beginning again
-                new = ask(((slots, 0, 0, 0), {}))
-            with self._lock:
-                if (before, seen) == (self._life, self._seen):
-                    new = self._take_in(new)
-                    break
-            # Another thread has taken in some of what is new here.
+        with self._lock:
+            before, seen = self._life, self._seen
+        # Without the lock: a panel's glance does not wait for a cell's, which is more patient.
+        new: Glance = ask(((slots, *seen), {}))
+        if before and new.life != before:  # it counts from the beginning again
+            new = ask(((slots, 0, 0, 0), {}))
+        with self._lock:
+            known = new.life == self._life
+            if known and (before, seen) != (self._life, self._seen):
+                # Another thread has taken in some of what is new here: the next glance brings the rest.
+                appended, _, noticed = self._seen
+                new = new._replace(events=[], appended=appended, notices=[], noticed=noticed)
+            is_older = new.now_ns < self._last.now_ns if known else new.life == before
+            if is_older:  # than what that thread has taken in
+                every = {slot: n for slot, n in new.every.items() if slot not in self._last.every}
+                self._every.update(every)
+                return new._replace(notices=[])
+            new = self._take_in(new)
         if before and new.life != before:
             self._warn_of_losses()
         for notice in new.notices:

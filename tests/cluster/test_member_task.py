@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,24 @@ def test_an_attempt_that_is_not_wanted_any_more_commits_no_more(files):
     with pytest.raises(Reschedule):
         take(files, answer=False)
     assert steps(files) == {"a": EVERY, "b": EVERY}
+
+
+@pytest.mark.parametrize(("threads", "width"), [(1, None), (3, None), (4, 1), (8, 1), (0, None)])
+def test_kernels_have_one_thread_where_as_many_tasks_run_as_there_are_cores(
+    monkeypatch, threads, width
+):
+    def workers():
+        if not threads:
+            raise OSError("the scheduler has gone")
+        return ["tcp://here:1", "tcp://here:2", "tcp://there:1", "tcp://there:2"]
+
+    attempt = Attempt(answer=True)
+    scheduler = SimpleNamespace(ringnb_workers=workers)
+    state = SimpleNamespace(nthreads=threads)
+    attempt.worker = SimpleNamespace(
+        loop=None, scheduler=scheduler, address="tcp://here:2", state=state
+    )
+    monkeypatch.setattr(member_task, "sync", lambda _loop, ask: ask())
+    monkeypatch.setattr(member_task, "available_cores", lambda: 8)
+    assert member_task._width(attempt, 16) == width
+    assert member_task._width(attempt, 8) is None

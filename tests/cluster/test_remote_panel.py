@@ -281,6 +281,34 @@ def test_a_glance_does_not_wait_for_a_cell_that_waits_for_the_run(session, monke
     assert session.unheard
 
 
+def test_an_answer_that_others_outrun_is_given_and_takes_nothing_back(session, monkeypatch):
+    waiting.until(lambda: session.statistics().completed)
+    ask, wished = session._connection.ask, []
+
+    def outrun(method, *args, **options):
+        answer = ask(method, *args, **options)
+        if method == "glance" and len(wished) < 3:
+            monkeypatch.setattr(session._connection, "ask", ask)
+            wished.append(every)
+            session.snapshot_every(wished[-1])
+            if is_news:
+                session.snapshot(0)
+                session.statistics()
+            monkeypatch.setattr(session._connection, "ask", outrun)
+        return answer
+
+    for is_news, every in ((False, 10**9), (True, 10**10)):
+        wished.clear()
+        completed = session.statistics().completed
+        monkeypatch.setattr(session._connection, "ask", outrun)
+        assert session.statistics().completed == completed
+        monkeypatch.setattr(session._connection, "ask", ask)
+        assert len(wished) == 1
+        assert session.snapshot_interval_steps(0) == every
+    said = [(event.stage, event.t_ns, event.detail) for event in session.events]
+    assert len(said) == len(set(said))
+
+
 def test_reads_of_cells_that_fail_together_are_one_trouble(session, monkeypatch):
     waiting.until(lambda: session.glance() and not session.unheard)  # a panel is open
     line = Hanging(session, monkeypatch)
