@@ -21,7 +21,7 @@ from ringnb.kernel.base import Gate, QueueFull
 from ringnb.kernel.client import KernelClient
 from ringnb.kernel.cpu import compile as compiling
 from ringnb.kernel.cpu.kernel import CpuKernel
-from ringnb.kernel.cpu.leader import run_leader
+from ringnb.kernel.cpu.leader import run_leader, take_steps
 from ringnb.kernel.cpu.team import run_member
 from ringnb.kernel.ring import store_word
 from ringnb.messages.commands import Command
@@ -199,15 +199,18 @@ def test_a_kernel_that_is_not_led_is_stepped_by_its_caller(width):
     kernel.release()
 
 
-def test_a_kernel_that_is_not_led_ends_when_its_caller_has_taken_the_step(monkeypatch):
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_kernel_that_is_not_led_ends_when_its_caller_has_taken_the_step(monkeypatch, width):
     begun, ends = threading.Event(), threading.Event()
 
-    def slow(*_args):
+    def slow(*args):
+        if args[-1] == 0:
+            return True
         begun.set()
         return ends.wait(60)
 
     monkeypatch.setattr("ringnb.kernel.cpu.kernel.take_steps", slow)
-    kernel = launched(lanes=1, width=1, led=False)
+    kernel = launched(lanes=1, width=width, led=False)
     stepping = threading.Thread(target=kernel.take_steps, args=(1,))
     stepping.start()
     assert begun.wait(60)
@@ -218,7 +221,9 @@ def test_a_kernel_that_is_not_led_ends_when_its_caller_has_taken_the_step(monkey
     assert kernel._memory[0].blocks  # that step uses them
     ends.set()
     stepping.join(60)
+    until(lambda: not any(thread.is_alive() for thread in kernel._threads))
     kernel.release()
+    assert not kernel._memory[0].blocks
 
 
 def test_a_kernel_is_launched_once_and_not_asked_before():
@@ -231,7 +236,7 @@ def test_a_kernel_is_launched_once_and_not_asked_before():
     kernel.stop()
 
 
-@pytest.mark.parametrize("loop", [run_leader, run_member])
+@pytest.mark.parametrize("loop", [run_leader, run_member, take_steps])
 def test_no_deadline_runs_while_the_threads_compile(monkeypatch, loop):
     compiled = []
 
@@ -241,7 +246,7 @@ def test_no_deadline_runs_while_the_threads_compile(monkeypatch, loop):
         return loop(*args)
 
     monkeypatch.setattr(f"ringnb.kernel.cpu.kernel.{loop.__name__}", slow)
-    kernel = launched(width=2)
+    kernel = launched(lanes=1, width=2, led=loop is not take_steps)
     assert compiled == [loop]
     kernel.stop()
 

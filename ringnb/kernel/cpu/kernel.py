@@ -169,6 +169,7 @@ class CpuKernel(LaneKernel):
             facts[layout.F_SLICE_NS] = _SLICE_NS
             facts[layout.F_HOT_NS] = _HOT_NS
             if not self._led:
+                self._take_steps(0)  # a first step that compiles would keep others waiting
                 store_word(memory.control, layout.STATE, layout.LANE_RUNNING)
             for rank in range(0 if self._led else 1, self._width):
                 if rank > 0:
@@ -240,6 +241,9 @@ class CpuKernel(LaneKernel):
                 raise self._never_ends("the thread that leads the kernel")
             check_interrupted()
             time.sleep(_START_POLL_S)
+        self._end_members()
+
+    def _end_members(self) -> None:
         memory = self._memory[0]
         store_word(memory.control, layout.STATE, layout.LANE_STOPPED)
         for rank, _ in enumerate(self._threads, 1):
@@ -374,15 +378,24 @@ class CpuKernel(LaneKernel):
         nothing else. KernelStopped if the kernel does not run, or if the update raises.
         """
         memory = self._memory[0]
-        shared = memory.control, memory.h2k, memory.k2h, memory.table, memory.links
-        team = memory.params, memory.team, memory.facts, self._host, self._scratch
         with self._leading:
             if load_word(memory.control, layout.STOP):  # the reason may not be known yet
                 self.fail("it was stopped")
             self.check_alive()
-            if not take_steps(*shared, *team, count):
+            try:
+                well = self._take_steps(count)
+            finally:
+                if load_word(memory.control, layout.STOP):  # `stop` may not wait any more
+                    self._end_members()
+            if not well:
                 self.fail(_fault_of(memory, self.actors))
                 self.check_alive()
+
+    def _take_steps(self, count: int) -> bool:
+        memory = self._memory[0]
+        shared = memory.control, memory.h2k, memory.k2h, memory.table, memory.links
+        team = memory.params, memory.team, memory.facts, self._host, self._scratch
+        return bool(take_steps(*shared, *team, count))
 
 
 def _kernel_threads() -> int:
