@@ -165,16 +165,24 @@ def test_a_part_ends_in_time_and_tells_what_it_left_out(stages, part):
     assert sum(limits[1:]) <= 540
     for total in (35, 5):  # and on a busy machine not even the first of these is enough
         _, said = stages(part, RINGNB_PART_S=str(total))
-        limits = re.findall(r"^== \S+ \(at (\d+)s, (\d+)s at most\)$", said, re.MULTILINE)
-        assert all(int(at) + int(s) <= total - 5 for at, s in limits)
+        limits = re.findall(r"^== (\S+) \(at (\d+)s, (\d+)s at most\)$", said, re.MULTILINE)
+        assert all(int(at) + int(s) <= total - 5 for _, at, s in limits)
+        for name, _, s in limits:  # a test that hangs shows where
+            told = re.findall(r" --timeout=(\d+) ", (stages.out / f"{name}.log").read_text())
+            assert all(int(each) < max(2, int(s)) for each in told)
         left_out = re.findall(r"^   (\S+) \(no time left\)$", said, re.MULTILINE)
-        assert begun(said) + left_out == names
-    assert left_out == names
+        wanted = names
+        if "ending" in left_out:  # which of them there are is found out within that time, too
+            wanted = [name for name in names if not name.startswith("ending-")] + ["ending"]
+        assert begun(said) + left_out == wanted
+    assert not begun(said)
 
 
-@pytest.mark.parametrize("fails", ["NONE", "--only copy"])
+@pytest.mark.parametrize("fails", ["figures.py", "--only copy"])
 def test_figures_are_recorded_where_all_cases_were_measured(stages, fails):
     status, said = stages(offline=False, fails=fails)
     assert begun(said)[len(FIRST)].startswith("bench-copy,waves,")
-    assert status == (fails != "NONE")
-    assert ("says .ci/figures.py gpu /" in said) is (fails == "NONE")
+    assert status == 1
+    assert ("says .ci/figures.py gpu /" in said) is (fails == "figures.py")
+    assert ("\n   figures\n" in said) is (fails == "figures.py")
+    assert begun(said)[-len(SECOND) :] == SECOND
