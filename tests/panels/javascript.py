@@ -10,7 +10,52 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["needs_node", "printed", "run_node"]
+__all__ = ["PAGE", "needs_node", "printed", "run_node"]
+
+# What the scripts use of a page, and its clock.
+PAGE = """
+const VIEWS = {};
+let ms = 1000, timers = [];
+Object.defineProperty(globalThis, "performance", { value: { now: () => ms } });
+globalThis.setTimeout = (call, wait) => {
+  const timer = { at: ms + wait, call };
+  timers.push(timer);
+  return timer;
+};
+globalThis.clearTimeout = (timer) => { timers = timers.filter((one) => one !== timer); };
+const pass = (time) => {
+  for (const end = ms + time; ; ) {
+    const next = timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+    if (!next) { ms = end; return; }
+    clearTimeout(next);
+    ms = Math.max(ms, next.at);
+    next.call();
+  }
+};
+const nodes = [];
+const element = () => {
+  const attributes = {}, calls = {}, node = {
+    attributes, style: {}, classList: { add() {}, remove() {} }, append() {}, replaceChildren() {},
+    setAttribute: (name, value) => { attributes[name] = value; },
+    getAttribute: (name) => attributes[name] ?? null,
+    removeAttribute: (name) => { delete attributes[name]; },
+    addEventListener: (name, call) => { (calls[name] ??= []).push(call); },
+    dispatch: (name) => { for (const call of calls[name] ?? []) call({}); },
+    querySelector: () => ({}), querySelectorAll: () => [],
+  };
+  nodes.push(node);
+  return node;
+};
+globalThis.document = { activeElement: null, createElement: element, createElementNS: element };
+const model = (values) => {
+  const calls = {}, trigger = (event) => { for (const call of calls[event] ?? []) call(); };
+  return {
+    get: (name) => values[name], trigger, off() {},
+    on: (event, call) => { (calls[event] ??= []).push(call); },
+    put: (name, value) => { values[name] = value; trigger(`change:${name}`); },
+  };
+};
+"""
 
 
 def _node():

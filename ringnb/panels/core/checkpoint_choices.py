@@ -53,6 +53,8 @@ class CheckpointChoices:
         """Choose a checkpoint by its name, or with "" the newest, whichever that is."""
         with self._lock:
             self._chosen[key] = name
+            if key == "main":
+                self._passes_until = 0.0
 
     def look(self, name: str, lane: int, step: int, *, passes: bool = False) -> None:
         """Look at a step of a run's lane, or pass over it, and choose the checkpoint that shows it."""

@@ -383,13 +383,15 @@ class Controller:
         if not self.display.seen:
             return
         unheard = getattr(self._watched(), "unheard", "")
+        # What is acknowledged first: of a click that comes meanwhile the playhead is not shown yet.
+        traits = self.switchboard.traits(unheard)
         self.display.put(
             self.board,
             backend=self._place(state, now),
             unheard=bool(unheard),
             due_at=self._due_at(state),
             **({} if self.choices.passes else self._looks()),
-            **self.switchboard.traits(unheard),
+            **traits,
         )
         a = state.actors[min(self.slot, len(state.actors) - 1)]
         shown = self.board.actor

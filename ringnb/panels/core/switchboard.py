@@ -99,8 +99,6 @@ class Switchboard:
 
     def _receive(self, do: str, content: Mapping[str, Any]) -> None:
         """Take what the page has sent, on Jupyter's thread."""
-        if "id" in content:
-            self._acknowledged.append(str(content["id"]))
         word, _, action = do.partition(".")
         try:
             if (exact := self._handlers.get(do)) is not None:
@@ -112,6 +110,9 @@ class Switchboard:
             self.messages.say("problem", f"{action}: {error}", key=do, detail=detail)
         else:
             self.messages.settle(do, "a later press of the same button")
+        finally:  # not before: the board could acknowledge it, and show what was before it
+            if "id" in content:
+                self._acknowledged.append(str(content["id"]))
         self._changed()
 
     def _on_say(self, action: str, args: Mapping[str, Any]) -> None:

@@ -153,7 +153,7 @@ class Looking:
         now, where = time.monotonic(), (looked, found.name)
         if self._rest[0] != where:
             self._rest = where, now
-        if now - self._rest[1] < _REST_S:
+        if choices.passes or now - self._rest[1] < _REST_S:
             return
         if self._checked != where:
             self._checked = where

@@ -49,6 +49,14 @@ def test_a_choice_stays_until_it_is_retired_and_says_so_then(choices):
     assert "take a snapshot first" in choices.why_unresolved("main")
 
 
+def test_whatever_is_chosen_ends_a_drag(choices):
+    choices.look("a", 1, 10, passes=True)
+    choices.choose("other", "b")
+    assert choices.passes
+    choices.choose("main", "")
+    assert not choices.passes
+
+
 def test_the_lines_to_choose_from_say_what_is_known(choices):
     choices.note_verdict("a")
     choices.note_verdict("b", "damaged: a bit")

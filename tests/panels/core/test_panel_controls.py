@@ -16,6 +16,36 @@ def test_a_control_learns_that_its_message_was_received(session):
     until(lambda: "first" in panel.line.board.acknowledged)
 
 
+def test_what_is_acknowledged_is_shown(session, names, monkeypatch):
+    """Else the page would take its playhead back for a moment."""
+    timeline = session.panel("timeline")
+    controller, board, hand = timeline._controller, timeline.deck.board, timeline.deck.hand
+    until(lambda: timeline.deck.lanes)
+    during, put, looks, shown = [], controller.display.put, controller._looks, []
+
+    def look(step, ident):
+        hand._handle_custom_msg({"do": "look.to", "lane": 1, "step": step, "id": ident}, [])
+
+    def noting(widget, **traits):
+        if widget is board and "acknowledged" in traits:
+            shown.append((traits["acknowledged"], traits["playhead"]["step"]))
+        put(widget, **traits)
+
+    def interrupted():
+        found = looks()
+        if not during:
+            during.append(look(20, "while it is put"))
+        return found
+
+    controller.on_do("look.now", lambda *_: during.append(controller.switchboard.traits()))
+    hand._handle_custom_msg({"do": "look.now", "id": "x"}, [])
+    assert during.pop()["acknowledged"] == []  # its handler has not returned yet
+    monkeypatch.setattr(controller.display, "put", noting)
+    monkeypatch.setattr(controller, "_looks", interrupted)
+    until(lambda: "while it is put" in board.acknowledged)
+    assert {step for ids, step in shown if "while it is put" in ids} == {20}
+
+
 def test_a_front_end_that_takes_no_pushes_is_sent_everything_when_it_asks(session, monkeypatch):
     assert "events.refresh" not in {
         a[0] for w in below(session.panel("events")) for a in actions_of(w)

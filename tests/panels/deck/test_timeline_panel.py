@@ -23,6 +23,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.panels.core import checkpoint_choices
+from ringnb.panels.deck import looking
 from ringnb.panels.deck.marks import Flag, Kind
 
 
@@ -150,21 +151,30 @@ def test_a_step_between_checkpoints_shows_the_one_before_and_says_so(session):
 
 
 def test_of_what_a_drag_passes_over_only_the_picture_is_shown(session, monkeypatch):
+    monkeypatch.setattr(checkpoint_choices, "_PASSES_S", 60.0)
+    monkeypatch.setattr(looking, "_REST_S", 0.0)
     names = [made.name for made in stored(session, 10, 20, 30)]
     timeline, field = ready(session), session.panel("field")
     look(timeline, lane=1, step=10)
     until(lambda: facts(timeline).get("From") == names[0] == head(timeline)["name"])
+    until(lambda: facts(timeline)["Size"].endswith("verified"))
     sent = []
     for display in (timeline.deck.board, timeline.moment):
         display.observe(lambda change: sent.append(change["name"]), ["playhead", "chosen", "facts"])
-    look(timeline, lane=1, step=20, passes=True)
+    look(timeline, lane=1, step=27, passes=True)
     until(lambda: field.picture.info.get("name") == names[1])
     assert not sent
-    look(timeline, lane=1, step=20)
-    until(lambda: facts(timeline)["From"] == names[1] == head(timeline)["name"])
+    assert not told(timeline, "7 steps before it")
+    look(timeline, lane=1, step=27)
+    until(lambda: facts(timeline)["From"].startswith(names[1]))
+    until(lambda: told(timeline, "7 steps before it"))
+    assert head(timeline)["name"] == names[1]
+    look(timeline, lane=1, step=10, passes=True)
+    press(timeline, "newest")
+    until(lambda: head(timeline)["follows"])
     monkeypatch.setattr(checkpoint_choices, "_PASSES_S", 0.0)
-    look(timeline, lane=1, step=30, passes=True)  # of a page that is closed then
-    until(lambda: facts(timeline)["From"] == names[2] == head(timeline)["name"])
+    look(timeline, lane=1, step=10, passes=True)  # of a page that is closed then
+    until(lambda: facts(timeline)["From"] == names[0] == head(timeline)["name"])
 
 
 def test_a_commit_moves_the_playhead_only_if_it_follows_the_newest(session):

@@ -46,8 +46,12 @@ async function modelOf(model, reference) {
 }
 // Sends an action by the hand; while the kernel has not acknowledged it, `node` has the class "rn-wait".
 // Where a front end has no thread beside the cells, the kernel receives it when the running cell has ended:
-// then the board's message line says so. Returns the message's id.
+// then the board's message line says so. Returns the message's id. Where the playhead has come to is told before: what is
+// sent acts on the step that is shown.
 function send(board, hand, action, args = {}, node = null) {
+  const rest = board.rnRest;
+  board.rnRest = null; // its telling is sent by this, too
+  rest?.();
   const id = Math.random().toString(36).slice(2);
   const pending = (board.rnPending ??= new Map());
   pending.set(id, { node, at: performance.now() });

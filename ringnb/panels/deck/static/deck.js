@@ -21,7 +21,7 @@ async function render({ model, el }) {
 
   // -- the playhead ------------------------------------------------------------------------------
   // What it passes over is told every so often, with the picture that has come, and not acknowledged; where it comes to
-  // rest is told like anything else that is done.
+  // rest is told like anything else that is done, at the latest before anything else is.
   let sent = -Infinity, sending = 0, resting = 0;
   const where = () => {
     const came = board.rnCame;
@@ -30,19 +30,25 @@ async function render({ model, el }) {
   };
   const tellRest = () => {
     clearTimeout(sending);
-    board.rnPasses = false;
+    board.rnRest = null;
     state.moved = ask("look.to", where());
   };
   const tellPlayhead = () => {
     const wait = sent + model.get("drag_ms") - performance.now();
     clearTimeout(resting);
-    resting = setTimeout(() => { speak(); if (state.moved === UNSENT) tellRest(); }, Math.max(REST_MS, wait));
+    resting = setTimeout(() => { speak(); if (state.moved === UNSENT) tellRest(); }, REST_MS);
     if (wait <= 0 && state.moved !== UNSENT) { tellRest(); return; }
     state.moved = UNSENT; // so that no answer to what was sent before takes the playhead back
-    board.rnPasses = true;
+    board.rnRest = tellRest;
     if (!sending) sending = setTimeout(() => tell(hand, "look.to", { ...where(), passes: true }), wait);
   };
-  const tellNothing = () => { clearTimeout(sending); clearTimeout(resting); sending = 0; board.rnPasses = false; };
+  const tellNothing = () => {
+    clearTimeout(sending);
+    clearTimeout(resting);
+    [sending, board.rnRest] = [0, null];
+    if (board.rnCame !== undefined) tell(hand, "stage.came", { came: board.rnCame }); // the next picture waits for it
+    board.rnCame = undefined;
+  };
   const moveTo = (step, leaf = state.leaf) => {
     const lane = state.lanes.find((one) => one.n === leaf);
     if (!lane || nothing()) return;
@@ -76,7 +82,8 @@ async function render({ model, el }) {
   const play = () => {
     if (state.playing) return halt();
     if (!neighbour(marks, way(), state.step, 1)) toFirst();
-    state.playing = setInterval(() => { if (!toMark(1)) halt(); }, 400);
+    const apart = Math.max(400, 1.2 * model.get("drag_ms")); // so that each is told once, as a place of rest
+    state.playing = setInterval(() => { if (!toMark(1)) halt(); }, apart);
     transport.showPlaying(true);
   };
   const takePlayhead = () => {

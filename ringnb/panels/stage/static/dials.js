@@ -60,6 +60,7 @@ function makeDial(name, help, pacer, refuses, scale) {
     else range.value = String(scale ? scale.place(value) : value);
     pacer.set(name, value);
   };
+  number.addEventListener("input", () => { entered = null; });
   number.addEventListener("blur", () => { if (shown.length) dial.show(...shown); });
   range.addEventListener("input", () => {
     const at = Number(range.value);

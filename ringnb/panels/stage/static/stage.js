@@ -53,7 +53,7 @@ function tellItCame({ board, hand }, model) {
   const { n } = model.get("info");
   if (model.rnCame === n) return;
   model.rnCame = n;
-  if (board.rnPasses) board.rnCame = n;
+  if (board.rnRest) board.rnCame = n;
   else tell(hand, "stage.came", { came: n });
 }
 // Have what is shown sent once more, if its pixels do not come.

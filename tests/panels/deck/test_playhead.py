@@ -1,0 +1,102 @@
+"""The deck's script without a page: what the kernel is told of the playhead, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from javascript import PAGE, needs_node, printed
+
+from ringnb.panels import core, deck, stage
+
+_SCRIPTS = [
+    (Path(package.__file__).parent / "static" / name).read_text(encoding="utf-8")
+    for package, names in (
+        (core, ("common.js", "film.js")),
+        (deck, ("line.js", "drawing.js", "transport.js", "deck.js")),
+    )
+    for name in names
+]
+_STAGE = (Path(stage.__file__).parent / "static" / "stage.js").read_text(encoding="utf-8")
+
+# One run with checkpoints at steps 10 to 30, where a drag tells a place a second, as on Binder.
+# Nothing is drawn; `told` is what was sent, in one line each.
+DECK = f"""
+const tellItCame = (() => {{ {_STAGE}; return tellItCame; }})();
+globalThis.ResizeObserver = class {{ observe() {{}} disconnect() {{}} }};
+globalThis.requestAnimationFrame = () => 0;
+let every;
+globalThis.setInterval = (_, ms) => {{ every = ms; return 1; }};
+globalThis.cancelAnimationFrame = globalThis.clearInterval = onThemeChange = () => {{}};
+let act;
+const drawn = {{ node: () => null, dragged: () => false }};
+const any = new Proxy(drawn, {{ get: (own, name) => own[name] ?? (() => {{}}) }});
+makeTransport = (root, board, actions) => {{ act = actions; return any; }};
+makeDrawing = () => any;
+const steps = [10, 20, 30], add = new DataView(new ArrayBuffer(MARK_BYTES * steps.length));
+steps.forEach((step, i) => {{
+  add.setUint32(MARK_BYTES * i, i + 1, true);
+  add.setFloat64(MARK_BYTES * i + 4, step, true);
+  add.setUint16(MARK_BYTES * i + 12, 1, true);
+}});
+const lane = {{ n: 1, run: "a", parent: null, fork: null, first: 0, last: 100, live: true }};
+const playhead = {{ run: "a", lane: 1, step: 30, follows: true }};
+const board = model({{
+  flags: {{}}, actor: {{ slot: 0 }}, life: "running", acknowledged: [], playhead,
+}});
+const told = [];
+const hand = {{ send: ({{ do: what, step, passes, came }}) => told.push(
+  [what, step, passes && "passes", came && `came ${{came}}`].filter(Boolean).join(" ")) }};
+const model_ = model({{
+  board, hand, marks: {{ v: 1, from: 0, add, gone: [] }}, lanes: [lane], film: {{}}, actors: {{}},
+  drag_ms: 1000, slot: 0,
+}});
+const came = (n) => tellItCame({{ board, hand }}, model({{ info: {{ n }} }}));
+"""
+
+
+def told(script):
+    """Return what was told, by a script that calls the deck's actions."""
+    run = f"""VIEWS.deck({{ model: model_, el: element() }}).then(() => {{
+  {script}
+  console.log(JSON.stringify(told));
+}});"""
+    return printed("\n".join([PAGE, *_SCRIPTS, DECK, run]))
+
+
+@needs_node
+def test_what_is_sent_acts_on_the_step_that_is_shown():
+    pressed = "act.moveTo(10); pass(100); act.moveTo(20); act.ask('moment.restore'); pass(5000);"
+    assert told(pressed) == ["look.to 10", "look.to 20", "moment.restore"]
+
+
+@needs_node
+def test_where_it_rests_is_told_at_once_though_it_was_moved_a_moment_before():
+    assert told("act.moveTo(10); pass(100); act.moveTo(20); pass(150);") == [
+        "look.to 10",
+        "look.to 20",
+    ]
+
+
+@needs_node
+def test_what_a_drag_passes_over_is_told_once_a_second_with_the_picture_that_came():
+    drag = "act.moveTo(10 + i); pass(50); if (i % 18 === 0) came(i);"
+    assert told(f"for (let i = 1; i <= 50; i++) {{ {drag} }} pass(5000);") == [
+        "look.to 11",
+        "look.to 30 passes came 18",
+        "look.to 50 passes came 36",
+        "look.to 60",
+    ]
+
+
+@needs_node
+def test_back_at_the_newest_a_picture_that_came_is_told_and_nothing_later():
+    assert told("act.moveTo(10); act.moveTo(20); came(7); act.toNewest(); pass(5000);") == [
+        "look.to 10",
+        "stage.came came 7",
+        "look.newest",
+    ]
+
+
+@needs_node
+def test_where_messages_are_few_play_back_goes_on_once_each_step_was_told_and_shown():
+    assert told("act.moveTo(10); pass(5000); act.play(); told.push(every);")[-1] == 1200
