@@ -57,8 +57,10 @@ class ActorPanel(Panel):
     def _show_pace(self, slot: int) -> None:
         """Show the limit of the actor that was selected. A remote session's answer may take long."""
         with contextlib.suppress(RingnbError):  # it ends, or does not answer now
-            self.set_control(self.pace, self.session.pace(slot) or 0.0)
-            self._slot = slot
+            limit = self.session.pace(slot) or 0.0
+            if self._slot != slot:  # else one was set meanwhile
+                self.set_control(self.pace, limit)
+                self._slot = slot
 
     def _set_pace(self, limit: float) -> None:
         self._slot = self._controller.slot  # what is set here is not overwritten

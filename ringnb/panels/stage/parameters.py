@@ -53,7 +53,7 @@ class ParametersPanel(Panel):
         self._wishes_slot = 0
         self._changed_at = self._read_at = 0.0
         self._sends = False  # whether a thread is there that sends wishes
-        self._refused: tuple[str, float] | None = None  # the key of that problem, and since when
+        self._refused: dict[str, float] = {}  # since when, by the problem's key
         self._ended = threading.Event()
         # Of the selected actor, as the kernel has confirmed them; empty until they were read.
         self._known: dict[str, float] = {}
@@ -129,7 +129,7 @@ class ParametersPanel(Panel):
             self.put(self.dials, picture=field.picture)
         if not state.ended and (slot != self._slot or now - self._read_at >= _READ_S):
             self._read(slot, now)
-        self._settle_refusal(now)
+        self._settle_refusals(now)
         looked_at = choices.resolve("main")
         there = {} if looked_at is None else dict(looked_at.params)
         limits = self.session.actors[slot].limits_of(self._known) if self._known else {}
@@ -151,13 +151,14 @@ class ParametersPanel(Panel):
             looks_back=not choices.follows("main") and not state.ended,
         )
 
-    def _settle_refusal(self, now: float) -> None:
+    def _settle_refusals(self, now: float) -> None:
         """Have a refused value no longer said to be open, after a time to read it."""
         with self._lock:
-            if self._refused is None or now - self._refused[1] < _TOLD_S:
-                return
-            (key, _), self._refused = self._refused, None
-        self._controller.settle(key, "the actor, which keeps what it had")
+            due = [key for key, at in self._refused.items() if now - at >= _TOLD_S]
+            for key in due:
+                del self._refused[key]
+        for key in due:
+            self._controller.settle(key, "the actor, which keeps what it had")
 
     def _read(self, slot: int, now: float) -> None:
         """Read what the actor has, unless somebody is changing it."""
@@ -195,12 +196,14 @@ class ParametersPanel(Panel):
 
         def work(session: SessionLike) -> None:
             """Set them; if one is refused, the controls go back to what the actor has."""
+            with self._lock:
+                self._refused.pop(key, None)
             try:
                 known = session.set_params(slot, **wishes)
             except ValueError:
                 self._before = {}
                 with self._lock:
-                    self._refused = key, time.monotonic()
+                    self._refused[key] = time.monotonic()
                 raise
             if slot == self._slot:
                 self._known = known

@@ -21,7 +21,9 @@ def crowd(tmp_path, monkeypatch):
     monkeypatch.setattr("ringnb.panels.core.panel._MOST_NAMED", 4)
     monkeypatch.setattr("ringnb.panels.core.actor_picker.MOST_LISTED", 10)
     monkeypatch.setattr("ringnb.panels.cockpit.MOST_LISTED", 10)
-    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    config = rn.CheckpointConfig(
+        enabled=False, storage_path=tmp_path / "s.zarr", on_close_timeout=60.0
+    )
     with rn.Session(rn.actors.Life((8, 8)), actors=40, config=config, lanes=1) as session:
         yield session
 

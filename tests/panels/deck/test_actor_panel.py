@@ -58,6 +58,26 @@ def test_the_thread_that_serves_the_controls_asks_no_session_for_the_limit(sessi
     assert session.pace(0) == 100
 
 
+def test_a_limit_that_is_set_while_another_process_answers_stays(session, monkeypatch):
+    panel, pace = session.panel("actor"), rn.Session.pace
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def slow(session, slot):
+        found = pace(session, slot)
+        if slot == 1 and not asked.is_set():
+            asked.set()
+            assert goes_on.wait(60)
+        return found
+
+    monkeypatch.setattr(rn.Session, "pace", slow)
+    panel._controller.picker.value = 1
+    assert asked.wait(60)
+    panel.pace.value = 100.0
+    goes_on.set()
+    until(lambda: told(panel, "100 steps/s"))
+    assert panel.pace.value == session.pace(1) == 100.0
+
+
 def test_too_many_actors_to_list_are_chosen_by_number(tmp_path, monkeypatch):
     monkeypatch.setattr("ringnb.panels.core.actor_picker.MOST_LISTED", 39)
     config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")

@@ -95,6 +95,26 @@ def test_a_value_that_the_scheme_refuses_is_said_and_taken_back(session, panel, 
     until(lambda: not troubles(panel))
 
 
+def test_of_several_refusals_each_is_settled_and_another_failure_is_none(
+    session, panel, monkeypatch
+):
+    def broken(*_, **__):
+        raise RuntimeError("broken")
+
+    turn(panel, courant2=0.7)
+    until(lambda: len(troubles(panel)) == 1)
+    panel._controller.picker.value = 1
+    turn(panel, courant2=0.8)
+    until(lambda: len(troubles(panel)) == 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(session), "set_params", broken)
+        turn(panel, courant2=0.9)
+        until(lambda: any("broken" in text for text in troubles(panel)))
+    monkeypatch.setattr(parameters, "_TOLD_S", 0.0)  # the time to read them is over
+    until(lambda: not any("0.7" in text for text in troubles(panel)))
+    assert any("broken" in text for text in troubles(panel))
+
+
 def test_the_pace_can_be_limited_and_set_free(session, panel):
     do(panel, "live.pace", pace=50)
     until(lambda: session.pace(0) == 50 and panel.dials.pace == 50)
