@@ -1,9 +1,9 @@
 """Build the environment that Binder builds, from the files in ``binder/``, and run a notebook in it.
 
-Usage: ``binder.py DIRECTORY``, which becomes home and environment. It follows repo2docker: the Python of
-``runtime.txt``, ``requirements.txt``, ``postBuild``; then, through ``start`` as a visitor's server, the
-quick start, and the cockpit as Voila renders it, in the 2 GB of memory that a visitor has. Without that
-Python nothing is built, and that is said.
+Usage: ``binder.py DIRECTORY``, which becomes home and environment; it needs uv. It follows repo2docker:
+the Python of ``runtime.txt``, ``requirements.txt``, ``postBuild``; then, through ``start`` as a visitor's
+server, the quick start, and the cockpit as Voila renders it, in the 2 GB of memory that a visitor has.
+Without that Python nothing is built, and that is said.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def main(place: Path) -> None:
     if python is None:
         print(f"no Python {version} on this machine: Binder's environment was not built")
         return
+    if shutil.which("uv") is None:
+        sys.exit("uv, which builds Binder's environment, is not on the path: pip install uv")
     home, venv = place / "home", place / "venv"
     home.mkdir(parents=True)
     for command in (
