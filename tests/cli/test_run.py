@@ -107,8 +107,8 @@ DEAF = """
 import datetime, os, sys, time
 from ringnb.cli import run
 mark, end = sys.argv[1], datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
-run.run(*sys.argv[2:3], sys.argv[3:], until=end.isoformat(), margin_s=6,
-        clock=lambda: end.timestamp() - (5 if os.path.exists(mark) else 3600))
+run.run(*sys.argv[2:3], sys.argv[3:], until=end.isoformat(), margin_s=12,
+        clock=lambda: end.timestamp() - (10 if os.path.exists(mark) else 3600))
 """
 
 
