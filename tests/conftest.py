@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items):
 
     def is_long(item):
         limit = item.get_closest_marker("timeout")
-        return limit is not None and limit.args[0] > item.config.getini("timeout")
+        return limit is not None and limit.args[0] > float(item.config.getini("timeout"))
 
     items.sort(key=is_long, reverse=True)
 
