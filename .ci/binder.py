@@ -1,8 +1,8 @@
 """Build the environment that Binder builds, from the files in ``binder/``, and run a notebook in it.
 
 Usage: ``binder.py DIRECTORY``, which becomes home and environment; it needs uv. It follows repo2docker:
-the Python of ``runtime.txt``, ``requirements.txt``, ``postBuild``; then, through ``start`` as a visitor's
-server, the quick start, and the cockpit as Voila renders it, in the 2 GB of memory that a visitor has.
+the Python of ``runtime.txt``, ``requirements.txt``, ``postBuild``; then, through ``start`` as a
+visitor's server, the quick start, and the cockpit as Voila renders it, in the 2 GB of memory that a visitor has.
 Without that Python nothing is built, and that is said.
 """
 
