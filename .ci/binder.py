@@ -2,8 +2,8 @@
 
 Usage: ``binder.py DIRECTORY``, which becomes home and environment; it needs uv. It follows repo2docker:
 the Python of ``runtime.txt``, ``requirements.txt``, ``postBuild``; then, through ``start`` as a
-visitor's server, the quick start, and the cockpit as Voila renders it, in the 2 GB of memory that a visitor has.
-Without that Python nothing is built, and that is said.
+visitor's server, the quick start, and the cockpit as Voila renders it, in the 2 GB of memory that a
+visitor has. Without that Python nothing is built, and that is said.
 """
 
 from __future__ import annotations
