@@ -69,7 +69,7 @@ for _ in range(20):
 session.set_pace({pace})
 session.resume(1)
 """
-# What is told of them: sent, and come.
+# What is told of them: sent, and come; once all that is shown before was sent a second time.
 _NOTE = """
 if "told" not in globals():
     told = []
@@ -82,6 +82,9 @@ if "told" not in globals():
         if "came" in content:
             told.append(("came", content["came"], time.time()))
     session.panel().line.hand.on_msg(note)
+display, late = session.panel("field")._controller.display, time.monotonic() + 30
+while not display.settled and time.monotonic() < late:
+    time.sleep(0.05)
 told.clear()
 """
 _STEP = "print(json.dumps([time.time(), session.current_step(1)]))"

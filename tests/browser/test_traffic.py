@@ -33,7 +33,8 @@ INTERVAL_S = {
     "binder": 5.0,
 }  # the second is that of the notebook which Binder opens
 COUNTED_S = 12
-ONE_MORE = 1 + 2 / COUNTED_S  # of what comes once a second, at either end
+ENDS = 4 / COUNTED_S  # messages per second more: of what comes once a second, at either end
+ONE_MORE = 1 + 2 / COUNTED_S  # of pictures of what is committed every second or so
 
 SLOWER = 20  # times that a machine may be which much else shares
 
@@ -102,8 +103,8 @@ class TestOverSomeSeconds:
             what, tab, f"session.manager.reconfigure(enabled={commits}); session.resume(0)"
         )
         for profile, (kb, messages) in found.items():
-            assert 0.2 < kb <= BUDGETS[profile][what] * ONE_MORE, profile
-            assert messages <= MESSAGES[profile] * ONE_MORE, profile
+            assert 0.2 < kb <= BUDGETS[profile][what] * (ONE_MORE if commits else 1), profile
+            assert messages <= MESSAGES[profile] + ENDS, profile
 
     def test_at_rest(self, counted):
         stop = "session.pause(); session.manager.reconfigure(enabled=False)"
@@ -121,7 +122,7 @@ def test_of_a_drag_one_picture_is_on_its_way_and_the_last_one_is_where_it_rests(
     cockpit = panel_in(notebook.output(1), "cockpit")
     box = cockpit.locator(".rn-pic .rn-box")
     expect(box).to_have_attribute("data-name", "checkpoint_0_step_200")
-    alone = rate(notebook, {"default": 2, "binder": 5}[profile])  # then all was sent once more
+    alone = rate(notebook, 2)
     found = drag(notebook, cockpit, 5)
     told = found.pop("told")
     expect(box).to_have_attribute("data-name", "checkpoint_0_step_90")
@@ -139,8 +140,8 @@ def test_of_a_drag_one_picture_is_on_its_way_and_the_last_one_is_where_it_rests(
     assert found["pictures_per_s"] <= {"default": 8.2, "binder": 2.2}[profile]
     # The first and the last are both in these five seconds, as for their number.
     assert found["kB_per_s"] <= 1.1 * BUDGETS[profile]["scrubbing"]
-    # A busy machine has what is open compared meanwhile, which it asks for and gets.
-    assert found["messages_per_s"] <= 1.4 * MESSAGES[profile]
+    # Of where it begins more is told than the picture, and a beat comes at either end.
+    assert found["messages_per_s"] <= MESSAGES[profile] + 4 / 5
     assert found["kept"] >= 0.9
 
 
