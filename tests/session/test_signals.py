@@ -77,11 +77,13 @@ def interrupt_at(line, call, handler):
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # else what other tests have left may be interrupted as it ends
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        gc.enable()
     return reached >= line
 
 
