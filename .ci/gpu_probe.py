@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,10 +128,7 @@ class Probe:
 
     def launch(self, name: str, blocks: int, threads: int, *arguments: Any) -> Callable[[], None]:
         """Return what enqueues a launch."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*Grid size")
-            configured = self.kernels[name][blocks, threads, self.card._stream]
-        return lambda: configured(*arguments)
+        return partial(self.card.configured(self.kernels[name], blocks, threads), *arguments)
 
     def accesses(self, times: int) -> Iterator[tuple[str, float]]:
         """Yield each kind of access to a word of the host with its nanoseconds."""

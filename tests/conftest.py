@@ -57,16 +57,6 @@ def pytest_cmdline_main(config):
     in_parallel.set_up(config)
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with what takes longest: at the end the other process would have nothing to do meanwhile."""
-
-    def is_long(item):
-        limit = item.get_closest_marker("timeout")
-        return limit is not None and limit.args[0] > float(item.config.getini("timeout"))
-
-    items.sort(key=is_long, reverse=True)
-
-
 def pytest_collection_finish():
     """Spare every collection of garbage what the tests' modules hold: a third of a second each."""
     gc.collect()

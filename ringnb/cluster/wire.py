@@ -104,12 +104,7 @@ class Wire:
         """Send a message, and contiguous arrays behind it."""
         text = json.dumps(message).encode()
         self.write(memoryview(_LENGTH.pack(len(text)) + text))
-        self.give(arrays)
-
-    def give(self, arrays: Iterable[npt.NDArray[Any]]) -> None:
-        """Send contiguous arrays, and nothing with them."""
-        for array in arrays:
-            self.write(_bytes_of(array))
+        self._carry([_bytes_of(array) for array in arrays], [])
 
     def receive(self) -> dict[str, Any]:
         """Return the next message.
@@ -128,8 +123,7 @@ class Wire:
 
     def take(self, arrays: Iterable[npt.NDArray[Any]]) -> None:
         """Receive into contiguous arrays."""
-        for array in arrays:
-            self.read(_bytes_of(array))
+        self._carry([], [_bytes_of(array) for array in arrays])
 
     def swap(self, arrays: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
         """Send the first of each two contiguous arrays; receive the second from who does the same."""

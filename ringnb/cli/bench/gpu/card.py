@@ -158,11 +158,14 @@ class Card:
         """
         together = self._cuda.get_current_device().MULTIPROCESSOR_COUNT * launch_bounds(_THREADS)[1]
         blocks = max(1, min(-(-threads_needed // _THREADS), together))
+        return self.configured(kernel, blocks, _THREADS)
+
+    def configured(self, kernel: Any, blocks: int, threads: int) -> Callable[..., None]:
+        """Return a function of the kernel's arguments that enqueues a launch of just such a grid."""
         with warnings.catch_warnings():
             # Numba takes a grid of fewer than 128 blocks for a beginner's mistake.
             warnings.filterwarnings("ignore", message=".*Grid size")
-            configured = kernel[blocks, _THREADS, self._stream]
-        launch: Callable[..., None] = configured
+            launch: Callable[..., None] = kernel[blocks, threads, self._stream]
         return launch
 
     def time_s(self, work: Callable[[], None]) -> float:
