@@ -22,9 +22,10 @@ from distributed.utils import sync
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.errors import ClusterUnavailable, RunLost, StoreLocked
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "doze"]
 
 _LOOK_S = 0.1  # so often a store that another attempt still writes is tried again
+_LEAST_DOZE_S, _MOST_DOZE_S = 0.0005, 0.05
 _LEAVING = (Status.closing, Status.closing_gracefully, Status.closed)
 # What it means that the scheduler does not answer, by what it was told.
 _UNANSWERED = {
@@ -37,6 +38,15 @@ _UNANSWERED = {
 # Of this process: its storages of one store share a lock, which keeps no thread from another.
 _written: set[str] = set()
 _guard = threading.Lock()
+
+
+def doze(began: float, done: int, left: int) -> None:
+    """Sleep for most of what the steps that are left will take, as it went since `began`.
+
+    Each look takes the core from the steps.
+    """
+    left_s = (time.monotonic() - began) * left / done if done > 0 else 0.0
+    time.sleep(min(_MOST_DOZE_S, max(_LEAST_DOZE_S, 0.9 * left_s)))
 
 
 @final

@@ -20,6 +20,14 @@ from ringnb.cluster.launching import ready
 __all__ = ["main"]
 
 _LOOK_S = 0.5
+_SETTINGS = {
+    # A worker that dies is started again, however long that takes on a busy machine: else it would be
+    # given up after 15 s, with its place.
+    "distributed.deploy.lost-worker-timeout": "100 days",
+    # Each looks at its process tens of times a second, and takes a core from what is stepped there.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "200ms",
+}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -37,9 +45,7 @@ def main(arguments: Sequence[str]) -> None:
 
     signal.signal(signal.SIGTERM, note)
     with (
-        # A worker that dies is started again, however long that takes on a busy machine: else it would
-        # be given up after 15 s, with its place.
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "100 days"}),
+        dask.config.set(_SETTINGS),
         local_hosts.lock(place),
         LocalCluster(
             n_workers=workers,

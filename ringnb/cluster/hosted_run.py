@@ -28,7 +28,7 @@ from distributed.protocol import to_serialize
 from distributed.utils import sync
 
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cluster.attempt import Attempt
+from ringnb.cluster.attempt import Attempt, doze
 from ringnb.cluster.glance import Division, Glance, RunSpec
 from ringnb.cluster.part_host import start_parts
 from ringnb.cluster.parts import Parts
@@ -373,9 +373,11 @@ class HostedRun:
         self, slot: int, target: int, epoch: int, life: str, limit_s: float
     ) -> int | None:
         """Wait a moment until steps are done; return the actor's step then, None if they are not."""
-        deadline = time.monotonic() + min(limit_s, _WAIT_S)
+        began = time.monotonic()
+        deadline, first = began + min(limit_s, _WAIT_S), None
         while True:
             c = self._follow().counters(slot)
+            first = c.step if first is None else first
             if life != self._life:
                 msg = (
                     f"the session of the run {self._run!r} was opened again: actor {slot} is at step "
@@ -386,7 +388,7 @@ class HostedRun:
                 return c.step
             if time.monotonic() >= deadline:
                 return None
-            time.sleep(0.002)
+            doze(began, c.step - first, target - c.step)
 
     def _remake(self) -> None:
         self._session.remake()

@@ -17,7 +17,7 @@ from distributed.utils import sync
 
 from ringnb._support.machine import available_cores
 from ringnb.checkpoint.storage.cut_record import split_name
-from ringnb.cluster.attempt import Attempt
+from ringnb.cluster.attempt import Attempt, doze
 from ringnb.cluster.ensemble_files import EnsembleFiles
 from ringnb.errors import (
     CheckpointCorrupt,
@@ -37,7 +37,6 @@ _GIVE_UP = 9, float("inf")  # so many losses without a new checkpoint in between
 _PATIENCE_S = 3600.0  # a busy disk, or another writer of the store, is no failure of a member
 _MOST_UNEXPLAINED = 3  # failures in a row of members together, none of which fails alone
 _LONG_S = 0.01  # for the steps of one member
-_LEAST_LOOK_S, _MOST_LOOK_S = 0.0005, 0.05
 
 
 class TaskOptions(NamedTuple):
@@ -243,10 +242,7 @@ def _wait(session: Session, moving: Mapping[int, int], target: int, attempt: Att
             continue
         if attempt.leaving:
             raise Reschedule
-        # Most of what is left, as it went until now: each look takes the core from the steps.
-        took_s, done = time.monotonic() - began, max(1, step - moving[slot])
-        left_s = took_s * (target - step) / done
-        time.sleep(min(_MOST_LOOK_S, max(_LEAST_LOOK_S, 0.9 * left_s)))
+        doze(began, step - moving[slot], target - step)
 
 
 def _placed(actor: Any, place: int) -> Any:
