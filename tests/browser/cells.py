@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BEGUN", "BUSY", "END", "STORED", "WATCH", "many", "session"]
+__all__ = ["AS_NEW", "BEGUN", "BUSY", "END", "STORED", "WATCH", "many", "session"]
 
 BEGUN = "the busy cell has begun"  # files beside the notebook
 END = "end the busy cell"
@@ -72,4 +72,30 @@ Path({BEGUN!r}).touch()
 while not Path({END!r}).exists():
     time.sleep(0.01)
 ended = time.time() * 1e3
+"""
+
+# Makes the kernel as good as new, and prints what keeps it from that. What was imported stays: modules,
+# compiled code, threads of libraries.
+AS_NEW = """
+def as_new(shell):
+    import gc, os, sys, threading, time
+    from comm import get_comm_manager
+    if "ringnb" in sys.modules:
+        sys.modules["ringnb"].session.live.close_all()
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    os.environ.pop("RINGNB_PROFILE", None)
+    shell.reset()
+    own = lambda t: getattr(getattr(t, "_target", None), "__module__", "") == "__main__"
+    late = time.monotonic() + 5
+    while True:
+        gc.collect()
+        threads = [t.name for t in threading.enumerate() if t.name.startswith("ringnb") or own(t)]
+        if not threads and "ipywidgets" in sys.modules:
+            sys.modules["ipywidgets"].Widget.close_all()
+        left = [*threads, *get_comm_manager().comms]
+        if not left or time.monotonic() > late:
+            return left
+        time.sleep(0.02)
+print(*as_new(get_ipython()))
 """

@@ -72,7 +72,7 @@ def _loaded():
 
 @pytest.fixture
 def notebook(request, _context, _loaded, lab_server):
-    """A notebook, yet to be opened; its kernel ends with the test, and so does a page that is spoilt."""
+    """A notebook, yet to be opened; page and kernel go to the next test unless they are spoilt."""
     page = _loaded.pop() if _loaded else _context.new_page()
     page.set_viewport_size(VIEWPORT)
     failed = request.session.testsfailed

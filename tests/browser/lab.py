@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 from waiting import until
 
-from .cells import BEGUN, END
+from .cells import AS_NEW, BEGUN, END
 from .driver import chromium, expect
 from .servers import jupyterlab
 
@@ -61,6 +61,20 @@ _OPEN = """async (name) => {
   await jupyterapp.commands.execute('docmanager:open', {path: name});
 }"""
 
+_HAS_KERNEL = "() => !!window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
+
+# Subshells end by themselves when the page has heard that their comms were closed.
+_LEFT = """async () => {
+  const {id, kernel} = jupyterapp.shell.currentWidget.sessionContext.session;
+  for (let tries = 0; kernel.supportsSubshells; tries++) {
+    const {content} = await kernel.requestListSubshell({}).done;
+    if (!content.subshell_id.length) break;
+    if (tries === 50) return null;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  return [id, kernel.id];
+}"""
+
 _CLOSE = """() => {
   for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();
   if (jupyterapp.shell.leftCollapsed) jupyterapp.shell.expandLeft();
@@ -96,7 +110,7 @@ class Notebook:
         self.page.goto("about:blank")
 
     def open(self, cells: Sequence[str], *, prepared: Path | None = None) -> None:
-        """Write a notebook of these cells, or copy one, and open it with a kernel of its own."""
+        """Write a notebook of these cells, or copy one, and open it with a kernel that is as new."""
         self.name = f"test_{next(_numbers)}.ipynb"
         if prepared is None:
             book = nbformat.v4.new_notebook(
@@ -107,6 +121,7 @@ class Notebook:
             book = nbformat.read(prepared, as_version=4)
         nbformat.write(book, self.server.root / self.name)
         (self.server.root / END).unlink(missing_ok=True)
+        self.server.give_kernel(self.name)
         if self.page.url.startswith(self.server.url):  # JupyterLab is there, from another test
             self.page.evaluate(_OPEN, self.name)
             self.wait_idle()
@@ -115,13 +130,25 @@ class Notebook:
 
     def leave(self) -> bool:
         """Close the notebook; return whether JupyterLab is then as it is when it was just loaded."""
-        if self.spoilt or not self.page.url.startswith(self.server.url):
+        if not self.page.url.startswith(self.server.url):
+            return False
+        self._vacate()
+        if self.spoilt:
             return False
         if self.page.evaluate("() => document.body.dataset.jpThemeName") != LIGHT:
             self.theme(LIGHT)
         self.page.evaluate(_CLOSE)
         self.page.mouse.move(0, 0)
         return self.page.locator(".jp-Dialog").count() == 0
+
+    def _vacate(self) -> None:
+        """Leave the kernel to the next notebook if it can be made as good as new."""
+        if not self.page.evaluate(_HAS_KERNEL) or self.page.get_by_text("[*]:").count():
+            return
+        if left := self.python(AS_NEW):
+            print(f"the kernel is not as good as new: {left}")
+        elif found := self.page.evaluate(_LEFT):
+            self.server.vacant.update([found])
 
     def show(self, *, kernel: bool = True) -> None:
         """Open the notebook as it was saved; its kernel is started unless it runs, or is not wanted."""

@@ -37,25 +37,36 @@ class Server:
         JupyterLab's user settings.
     pid : int
         Its process, once that was started.
+    vacant : dict
+        Kernels as good as new, which wait for the next notebooks, by the ids of their sessions.
     """
 
     def __init__(self, url: str, root: Path, settings: Path) -> None:
         self.pid = 0
+        self.vacant: dict[str, str] = {}
         self.url = url
         self.root = root
         self.settings = settings
 
-    def _request(self, path: str, method: str = "GET") -> Any:
-        request = urllib.request.Request(f"{self.url}{path}", method=method)
+    def _request(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 
+    def give_kernel(self, path: str) -> None:
+        """Give a notebook that is yet to be opened a kernel that is vacant, if there is one."""
+        if self.vacant:
+            session, _ = self.vacant.popitem()
+            self._request(f"/api/sessions/{session}", "PATCH", {"path": path})
+
     def end_sessions(self) -> None:
-        """Shut down every kernel: which thread answers a widget is state of the kernel."""
-        for kernel in self._request("/api/kernels"):
+        """Shut down every kernel that is not vacant."""
+        running = {kernel["id"] for kernel in self._request("/api/kernels")}
+        for kernel in running - set(self.vacant.values()):
             try:
-                self._request(f"/api/kernels/{kernel['id']}", "DELETE")
+                self._request(f"/api/kernels/{kernel}", "DELETE")
             except HTTPError as error:
                 if error.code != 404:  # gone by itself
                     raise

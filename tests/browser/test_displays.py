@@ -73,6 +73,7 @@ def test_reload_restores_the_panel(notebook):
     panel.get_by_role("button", name="Run", exact=True).click()
     expect(panel.locator("tbody tr").first).to_contain_text("running")
     assert notebook.runs(2)
+    notebook.end_busy(2)
 
 
 def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):

@@ -72,7 +72,9 @@ def test_states_of_a_session_that_runs(notebook):
     notebook.python(
         "session.manager.reconfigure(guard='pause')\n"
         "session.inject(0, at=(40, 40), amplitude=1e39); session.run_steps(0, 3)\n"
-        "import warnings; warnings.simplefilter('ignore'); session.resume(0); session.snapshot(0)"
+        "import warnings\n"
+        "with warnings.catch_warnings():\n"
+        "    warnings.simplefilter('ignore'); session.resume(0); session.snapshot(0)"
     )
     expect(line).to_contain_text(re.compile("Guard paused actor 0 .* not finite.* between step"))
     expect(state).to_have_text("Standing")
@@ -144,6 +146,7 @@ def test_busy_cell_does_not_look_dead(notebook):
     notebook.page.wait_for_timeout(4500)
     assert notebook.runs(2)
     expect(line).not_to_contain_text("No sign of life")
+    notebook.end_busy(2)
 
 
 def test_a_full_disk_is_one_problem_that_the_next_commit_settles(notebook):

@@ -171,6 +171,7 @@ def test_a_picture_that_got_lost_is_asked_for_again(notebook):
     notebook.python(
         "picture, asked = session.panel('field').picture, []\n"
         "again = session.panel('field').feed.send_again\n"
+        "original = type(session.panel('field').feed).send_again\n"
         "def counted(self):\n"
         "    asked.append(1); again()\n"
         "type(session.panel('field').feed).send_again = counted\n"
@@ -185,6 +186,7 @@ def test_a_picture_that_got_lost_is_asked_for_again(notebook):
         if notebook.python("print(len(asked))") == "1":
             break
     assert notebook.python("print(len(asked))") == "1"
+    notebook.python("type(session.panel('field').feed).send_again = original")
 
 
 def test_names_contrast_and_narrow_pages(notebook):
@@ -324,3 +326,4 @@ def test_a_dragged_slider_sends_at_most_ten_a_second_and_its_last_value_holds(no
     assert 1 <= int(marks) <= sent  # the line makes one mark of those that follow each other
     notebook.python("session.set_params(0, courant2=0.2)")  # a cell's value is shown, too
     expect(number).to_have_value("0.2")
+    notebook.python("type(session).set_params = set_params")
