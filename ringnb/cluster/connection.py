@@ -23,7 +23,7 @@ from distributed.security import Security
 from ringnb.cluster.local_hosts import security_for
 from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound
 
-__all__ = ["Connection", "connected"]
+__all__ = ["Connection", "Unanswered", "connected"]
 
 _EXAMPLE = "tls://127.0.0.1:8786"
 _ABSENT = "absent"
@@ -34,6 +34,10 @@ logging.getLogger("distributed.client").addFilter(
     lambda record: not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
 )
 _AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
+
+
+class Unanswered(ClusterUnavailable):
+    """No answer came in time; what the reason is, nobody knows."""
 
 
 @contextlib.contextmanager
@@ -146,7 +150,7 @@ class Connection:
             )
         except TimeoutError:
             msg = f"the run {self.run!r} does not answer within {limit_s:g} s; try again later"
-            raise ClusterUnavailable(msg) from None
+            raise Unanswered(msg) from None
         value, error = cloudpickle.loads(answer)
         if error is not None:
             raise error
@@ -174,7 +178,7 @@ class Connection:
             found = await self._client.scheduler.ringnb_find(run=self.run)
         except OSError as error:
             msg = (
-                f"the scheduler does not answer ({error}); the run {self.run!r} goes on if it is only "
+                f"its scheduler cannot be reached ({error}); the run {self.run!r} goes on if it is only "
                 "the connection, and its checkpoints stay in any case"
             )
             raise ClusterUnavailable(msg) from error
@@ -225,7 +229,7 @@ class Connection:
                 msg = (
                     f"the run {self.run!r} does not answer within {patience_s:g} s; try again later"
                 )
-                raise ClusterUnavailable(msg)
+                raise Unanswered(msg)
             await asyncio.sleep(_AGAIN_S)
 
     async def _while_there(

@@ -23,6 +23,10 @@ _PLACES = """(root) => {
     picture: at('.rn-stage canvas'),
   };
 }"""
+_TOPS = """(root) => [...root.querySelectorAll(
+    '.rn-head > :not(.rn-sr), .rn-stage canvas, .rn-verdict, .rn-say, .rn-deck, .rn-dialbox button'
+  )].filter((one) => one.checkVisibility()).map((one) => Math.round(one.getBoundingClientRect().top))
+"""
 _ORDER = """(root) => {
   const all = [...root.querySelectorAll('.rn-stage canvas, .rn-deck svg, .rn-side input')];
   const first = (selector) => all.findIndex((node) => node.closest(selector));
@@ -62,6 +66,35 @@ def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
             assert seen[0]["picture"] <= 260, width
     stage, deck, side = cockpit.evaluate(_ORDER)
     assert -1 < stage < deck < side  # picture and line come before any parameter
+
+
+def test_nothing_moves_for_a_swipe_for_disturbing_or_for_more_digits(notebook, cockpit):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1500})
+    swipe = cockpit.get_by_label("Swipe: how much")
+    disturb = cockpit.get_by_role("button", name="Disturb a cell", exact=True)
+
+    def places():
+        return cockpit.evaluate(_TOPS)
+
+    for width in (1100, 700, 480):
+        widen(cockpit, width)
+        cockpit.get_by_label("by how much").scroll_into_view_if_needed()
+        seen = places()
+        if width > 480:  # where the other picture is behind a button
+            notebook.python("session.panel('compare').how = 'swipe'")
+            expect(swipe).to_be_visible()
+            assert [one for one in places() if one not in seen] == [], width
+            notebook.python("session.panel('compare').how = 'difference'")
+            expect(swipe).to_be_hidden()
+        disturb.click()
+        expect(cockpit.get_by_role("button", name="Stop disturbing")).to_be_visible()
+        assert places() == seen, width
+        cockpit.get_by_role("button", name="Stop disturbing").click()
+        notebook.python("session.set_pace(None); session.run_steps(0, 123_456 - 300)")
+        expect(cockpit.locator(".rn-step")).to_have_text("123,456")
+        assert places() == seen, width
+        notebook.python("session.restore(0, stored[-1].name)")
+        expect(cockpit.locator(".rn-step")).to_have_text("300")
 
 
 def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):

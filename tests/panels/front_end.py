@@ -24,6 +24,7 @@ __all__ = [
     "press",
     "said",
     "squares_of",
+    "tell",
     "told",
     "troubles",
     "unpacked",

@@ -63,6 +63,13 @@ class CheckpointChoices:
             self._looked = name, lane, step
             self._passes_until = time.monotonic() + _PASSES_S if passes else 0.0
 
+    def show_by(self, name: str, lane: int, step: int) -> None:
+        """Show a step by another checkpoint, if it is still the one that is looked at or passed over."""
+        with self._lock:
+            if self._looked[1:] == (lane, step) and self._chosen.get("main") == self._looked[0]:
+                self._chosen["main"] = name
+                self._looked = name, lane, step
+
     @property
     def passes(self) -> bool:
         """Whether the playhead is being dragged: only the picture goes with it."""

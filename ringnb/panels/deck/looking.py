@@ -149,7 +149,7 @@ class Looking:
         # Of several of one step, one may have been chosen by its name.
         named = any(e.name == name and e.step == step and choices.sound(e) for e in self.history)
         if found.name != name and not named:
-            choices.look(found.name, number, step)
+            choices.show_by(found.name, number, step)
         now, where = time.monotonic(), (looked, found.name)
         if self._rest[0] != where:
             self._rest = where, now

@@ -55,11 +55,16 @@ const came = (n) => tellItCame({{ board, hand }}, model({{ info: {{ n }} }}));
 
 
 def told(script):
-    """Return what was told, by a script that calls the deck's actions."""
-    run = f"""VIEWS.deck({{ model: model_, el: element() }}).then(() => {{
+    """Return what was told, by a script that calls the actions of a deck; `then` are another's."""
+    run = f"""(async () => {{
+  await VIEWS.deck({{ model: model_, el: element() }});
+  const first = act;
+  await VIEWS.deck({{ model: model_, el: element() }});
+  const then = act;
+  act = first;
   {script}
   console.log(JSON.stringify(told));
-}});"""
+}})();"""
     return printed("\n".join([PAGE, *_SCRIPTS, DECK, run]))
 
 
@@ -100,3 +105,17 @@ def test_back_at_the_newest_a_picture_that_came_is_told_and_nothing_later():
 @needs_node
 def test_where_messages_are_few_play_back_goes_on_once_each_step_was_told_and_shown():
     assert told("act.moveTo(10); pass(5000); act.play(); told.push(every);")[-1] == 1200
+
+
+@needs_node
+def test_of_two_decks_of_one_session_each_is_told_the_one_that_was_moved_last_being_last():
+    both = "act.moveTo(10); act.moveTo(20); pass(100); then.moveTo(15); then.moveTo(25); "
+    seen = ["look.to 10", "look.to 20", "look.to 15", "look.to 25"]
+    assert told(f"{both}act.ask('moment.restore'); pass(5000);") == [*seen, "moment.restore"]
+    assert told(f"{both}pass(5000);") == seen
+    assert told(f"{both}act.toNewest(); act.ask('live.run'); pass(5000);") == [
+        *seen[:3],
+        "look.to 25",
+        "look.newest",
+        "live.run",
+    ]

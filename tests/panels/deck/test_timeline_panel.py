@@ -16,6 +16,7 @@ from front_end import (
     press,
     said,
     squares_of,
+    tell,
     told,
     troubles,
 )
@@ -231,6 +232,29 @@ def test_damage_found_while_reading_is_passed_over_with_one_warning_and_no_probl
     hand_of(timeline)._handle_custom_msg({"do": "look.film", "keys": keys, "traces": []}, [])
     until(lambda: timeline.deck.film["n"] > 1)
     assert len(troubles(timeline)) == 1
+
+
+def test_a_drag_that_passes_a_damaged_checkpoint_is_no_rest(session, monkeypatch):
+    monkeypatch.setattr(checkpoint_choices, "_PASSES_S", 3600.0)  # however busy the machine is
+    names = [made.name for made in stored(session, 10, 20, 30)]
+    timeline, field = ready(session), session.panel("field")
+    look(timeline, lane=1, step=30)
+    until(lambda: facts(timeline)["From"] == names[2] and field.picture.info["name"] == names[2])
+    session.faults.corrupt(names[1])
+    sent = []
+    timeline.deck.board.observe(lambda change: sent.append(change.new["step"]), "playhead")
+    timeline.moment.observe(lambda _: sent.append("facts"), "facts")
+    look(timeline, lane=1, step=27, passes=True)  # nobody knows yet
+    until(lambda: field.picture.info["name"] == names[1])
+    keys = [key for key, *_, kind, _ in marks_of(timeline) if kind == Kind.CHECKPOINT]
+    tell(timeline, "look.film", keys=keys, traces=[])  # which reads what may be shown
+    until(lambda: squares_of(timeline) == [Flag(0), Flag.DAMAGED, Flag(0)])
+    until(lambda: field.picture.info["name"] == names[0])  # the one before it is shown
+    assert not sent
+    assert not told(timeline, "17 steps before it")
+    look(timeline, lane=1, step=27)
+    until(lambda: facts(timeline)["From"].startswith(names[0]))
+    until(lambda: told(timeline, "17 steps before it"))
 
 
 def test_small_pictures_are_of_the_field_that_the_stage_shows(session):

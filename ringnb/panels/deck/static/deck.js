@@ -28,12 +28,14 @@ async function render({ model, el }) {
     [sent, sending, board.rnCame] = [performance.now(), 0, undefined];
     return { lane: state.leaf, step: state.step, came };
   };
+  const forgetRest = () => { if (board.rnRest === tellRest) board.rnRest = null; }; // it may be another deck's
   const tellRest = () => {
     clearTimeout(sending);
-    board.rnRest = null;
+    forgetRest();
     state.moved = ask("look.to", where());
   };
   const tellPlayhead = () => {
+    if (board.rnRest !== tellRest) board.rnRest?.(); // of another deck of this session, which was moved before this one
     const wait = sent + model.get("drag_ms") - performance.now();
     clearTimeout(resting);
     resting = setTimeout(() => { speak(); if (state.moved === UNSENT) tellRest(); }, REST_MS);
@@ -45,7 +47,8 @@ async function render({ model, el }) {
   const tellNothing = () => {
     clearTimeout(sending);
     clearTimeout(resting);
-    [sending, board.rnRest] = [0, null];
+    sending = 0;
+    forgetRest();
     if (board.rnCame !== undefined) tell(hand, "stage.came", { came: board.rnCame }); // the next picture waits for it
     board.rnCame = undefined;
   };

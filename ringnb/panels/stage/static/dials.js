@@ -134,7 +134,7 @@ async function render({ model, el }) {
   pace.row.querySelector("input[type=number]").placeholder = "no limit";
   const words = make("span", {}, "Disturb a cell");
   const help = "Click a cell of the picture, or move to it with the arrows and press Enter";
-  const aim = make("button", { type: "button", class: "rn-b", "aria-pressed": "false", title: help }, icon("M7.300 1h1.400v3.700a3.400 3.400 0 0 1 2.600 2.600H15v1.400h-3.700a3.400 3.400 0 0 1-2.600 2.600V15H7.300v-3.700a3.400 3.400 0 0 1-2.600-2.600H1V7.300h3.700a3.400 3.400 0 0 1 2.600-2.600zM8 6a2 2 0 1 0 0 4 2 2 0 0 0 0-4z"), words);
+  const aim = make("button", { type: "button", class: "rn-b rn-disturb", "aria-pressed": "false", title: help }, icon("M7.300 1h1.400v3.700a3.400 3.400 0 0 1 2.600 2.600H15v1.400h-3.700a3.400 3.400 0 0 1-2.600 2.600V15H7.300v-3.700a3.400 3.400 0 0 1-2.600-2.600H1V7.300h3.700a3.400 3.400 0 0 1 2.600-2.600zM8 6a2 2 0 1 0 0 4 2 2 0 0 0 0-4z"), words);
   const amplitude = make("input", { type: "number", step: "any", "aria-label": "by how much" });
   const tools = make("div", { class: "rn-row" }, aim, make("label", {}, make("span", {}, "by"), amplitude), more);
   const hint = make("p", { class: "rn-soft rn-hint" }, "You look at the past; this acts on the live actor.");

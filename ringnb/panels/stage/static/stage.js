@@ -440,12 +440,12 @@ async function renderCompare(context, place) {
   const box = make("div", { class: "rn-box" }, one, two, edge, empty);
   const swipe = make("input", { type: "range", min: "0", max: "100", step: "1", "aria-label": "Swipe: how much of the other picture is shown", class: "rn-swiper" });
   const verdict = make("b", {});
-  const bad = make("span", {});
+  const bad = make("b", {});
   const names = make("span", { class: "rn-one rn-soft" });
-  const params = make("span", { class: "rn-one rn-soft" });
+  const params = make("span", {});
   const row = make("div", { class: "rn-row" }, make("h3", {}, "Against"), against, hold);
-  for (const node of [edge, swipe]) node.hidden = true; // until a swipe is shown
-  const beside = make("div", { class: "rn-beside" }, row, how, box, swipe, make("div", { class: "rn-verdict" }, verdict, bad, names, params));
+  edge.hidden = true; // until a swipe is shown
+  const beside = make("div", { class: "rn-beside" }, row, how, box, swipe, make("div", { class: "rn-verdict" }, make("div", {}, verdict), names, make("span", { class: "rn-one rn-soft" }, bad, params)));
   place.pictures.append(beside);
 
   let shown = null;
@@ -470,8 +470,8 @@ async function renderCompare(context, place) {
     const there = Boolean(info.name) && !info.problem;
     empty.hidden = there;
     setText(empty.firstChild, info.problem || "Needs an earlier checkpoint");
-    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? ` · ${count(info.bad)} not finite` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? endOf(text) : ""); node.title = there ? text : ""; }
-    if (!there) { shown = null; for (const node of [two, edge, swipe, one]) node.hidden = true; return; }
+    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? `${count(info.bad)} not finite · ` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? endOf(text) : ""); node.title = there ? text : ""; }
+    if (!there) { shown = null; beside.classList.remove("rn-swiping"); for (const node of [two, edge, one]) node.hidden = true; return; }
     if (!complete(compare)) { askAgain(context, compare, "compare"); return; }
     tellItCame(context, compare);
     const asked = compare.get("pixels");
@@ -481,7 +481,8 @@ async function renderCompare(context, place) {
     shown = { ...found, info };
     const swiping = info.how === "swipe" && found.data.length > 1;
     one.hidden = false;
-    for (const node of [two, edge, swipe]) node.hidden = !swiping;
+    for (const node of [two, edge]) node.hidden = !swiping;
+    beside.classList.toggle("rn-swiping", swiping);
     shape(box, info);
     for (const node of [one, two]) fit(node, info);
     setAttribute(one, "aria-label", info.words);
@@ -501,7 +502,7 @@ async function renderCompare(context, place) {
   });
   swipe.addEventListener("input", () => share(compare, { swipe: Number(swipe.value) / 100 }));
   const drag = (event) => {
-    if (!(event.buttons & 1) || swipe.hidden) return;
+    if (!(event.buttons & 1) || edge.hidden) return;
     const { left, width } = box.getBoundingClientRect();
     share(compare, { swipe: Math.max(0, Math.min(1, (event.clientX - left) / width)) });
   };
