@@ -75,6 +75,12 @@ _LEFT = """async () => {
   return [id, kernel.id];
 }"""
 
+_SUBSHELLS = """(how) => {
+  const {kernels} = jupyterapp.serviceManager;
+  if (!kernels.commsOverSubshells) throw new Error('JupyterLab has no such setting');
+  kernels.commsOverSubshells = how;
+}"""
+
 _CLOSE = """() => {
   for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();
   if (jupyterapp.shell.leftCollapsed) jupyterapp.shell.expandLeft();
@@ -103,12 +109,6 @@ class Notebook:
         self.name = ""
         self.spoilt = False
 
-    def set(self, plugin: str, **values: Any) -> None:
-        """Write a plugin's user settings: JupyterLab is loaded with them, for this test."""
-        self.server.set(plugin, **values)
-        self.spoilt = True
-        self.page.goto("about:blank")
-
     def open(self, cells: Sequence[str], *, prepared: Path | None = None) -> None:
         """Write a notebook of these cells, or copy one, and open it with a kernel that is as new."""
         self.name = f"test_{next(_numbers)}.ipynb"
@@ -128,6 +128,10 @@ class Notebook:
         else:
             self.show()
 
+    def serve_comms(self, how: str = "perCommTarget") -> None:
+        """Choose what JupyterLab's setting `commsOverSubshells` says, for this test."""
+        self.page.evaluate(_SUBSHELLS, how)
+
     def leave(self) -> bool:
         """Close the notebook; return whether JupyterLab is then as it is when it was just loaded."""
         if not self.page.url.startswith(self.server.url):
@@ -138,6 +142,7 @@ class Notebook:
         if self.page.evaluate("() => document.body.dataset.jpThemeName") != LIGHT:
             self.theme(LIGHT)
         self.page.evaluate(_CLOSE)
+        self.serve_comms()
         self.page.mouse.move(0, 0)
         return self.page.locator(".jp-Dialog").count() == 0
 

@@ -267,7 +267,6 @@ def test_text_at_200_percent(notebook):
 
 def test_forced_colours_and_reduced_motion(notebook):
     cockpit = opened(notebook, cells.STORED)
-    notebook.spoilt = True
     notebook.page.emulate_media(forced_colors="active", reduced_motion="reduce")
     notebook.python("session.resume()")
     expect(cockpit.locator(".rn-state")).to_have_text("Running")
@@ -289,6 +288,7 @@ def test_forced_colours_and_reduced_motion(notebook):
     notebook.page.wait_for_function("() => window.moved")  # otherwise this would prove nothing
     choose(cockpit, TABS[0])
     assert notebook.page.evaluate("() => document.getAnimations().length") == 0
+    notebook.page.emulate_media(forced_colors="null", reduced_motion="null")  # the browser's own
 
 
 def test_each_panel_alone_works_and_shares_playhead_and_messages(notebook):

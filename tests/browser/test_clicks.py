@@ -11,7 +11,6 @@ from .driver import expect, needs_subshells
 from .lab import panel_in, screenshot
 
 AT_ONCE_MS = 10_000  # where nothing else runs it takes some tens, as the benchmark's page says
-KERNELS = "@jupyterlab/apputils-extension:kernels-settings"
 _CLOCK = """() => {
   if (!window.clicked)
     document.addEventListener('click', () => window.clicked.push(Date.now()), true);
@@ -33,8 +32,9 @@ def reactions(notebook):
     return [(at - click, at, ran) for click, (at, ran) in zip(clicked, seen, strict=True)]
 
 
-def prepare(notebook, *more):
+def prepare(notebook, *more, comms="perCommTarget"):
     notebook.open([cells.session(), 'session.panel("actor")', cells.WATCH, *more])
+    notebook.serve_comms(comms)
     for index in range(3):
         notebook.run(index)
     notebook.page.evaluate(_CLOCK)
@@ -53,11 +53,9 @@ def test_idle(notebook, record_property):
 
 
 @needs_subshells
-@pytest.mark.parametrize("setting", ["default", "perComm"])
+@pytest.mark.parametrize("setting", ["perCommTarget", "perComm"])  # the first is the default
 def test_first_and_second_click_in_a_busy_cell(notebook, record_property, setting):
-    if setting != "default":
-        notebook.set(KERNELS, commsOverSubshells=setting)
-    panel = prepare(notebook, cells.BUSY)
+    panel = prepare(notebook, cells.BUSY, comms=setting)
     notebook.python("session.resume(1)")  # the other actor runs, and both are checkpointed
     notebook.start(3)
     click(panel, "Run", "Pause", "Run", "Pause")
@@ -88,8 +86,7 @@ def test_run_all_with_a_busy_cell_behind(notebook):
 
 
 def test_without_subshells_a_click_waits_and_is_not_lost(notebook):
-    notebook.set(KERNELS, commsOverSubshells="disabled")
-    panel = prepare(notebook, cells.BUSY)
+    panel = prepare(notebook, cells.BUSY, comms="disabled")
     click(panel, "Run", "Pause")
     notebook.start(3)
     click(panel, "Run")

@@ -100,13 +100,13 @@ def test_nothing_moves_for_a_swipe_for_disturbing_or_for_more_digits(notebook, c
 def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     style = ".rn-cockpit, .rn-cockpit * { font-family: 'DejaVu Sans' !important; }"
-    notebook.page.add_style_tag(content=style)
-    notebook.spoilt = True
+    added = notebook.page.add_style_tag(content=style)
     for width in (1100, 700, 480):
         widen(cockpit, width)
         for tab in TABS:
             cockpit.get_by_role("tab", name=tab).click()
             assert overflow(cockpit) == [], (width, tab)
+    added.evaluate("node => node.remove()")
 
 
 def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_restart(
