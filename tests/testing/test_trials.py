@@ -47,7 +47,7 @@ BOUNDED = {
     "power_after_kill": ("states", 500),
     "kill_calls": ("kills", 150),
     "kill_randomly": ("kills", 40),
-    "fail": ("EIO", 150),
+    "fail": ("EIO", 60),
     "stop": ("stops", 60),
     "damage": ("bits", 1000),
     "limits": ("limits", 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import shutil
 import tempfile
@@ -19,17 +20,19 @@ from ringnb.testing.trials.interposing import Operation, interposed
 from ringnb.testing.trials.judging import Loss, judge, loss_after
 from ringnb.testing.trials.workloads import Expectation, Runner
 
-__all__ = ["FAULTS", "fail_every_call"]
+__all__ = ["fail_every_call"]
 
-FAULTS = ("ENOSPC", "EIO", "EACCES", "EROFS", "short write", "area gone", "store gone")
+_ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS")
+_OTHERS = ("short write", "area gone", "store gone")
 
 
 def fail_every_call(
-    workload: Sequence[str], *, lasting: bool, folder: Path | None = None
+    workload: Sequence[str], *, lasting: bool, in_turn: bool = False, folder: Path | None = None
 ) -> Counter[str]:
     """Fail each call of a workload's last operation, in a run of its own, in every way; return counts.
 
-    With `lasting` every later call of the operation fails as well. Raise `Loss` if something that was
+    With `lasting` every later call of the operation fails as well. With `in_turn` each call fails with
+    one of the errors only, the next one with the next. Raise `Loss` if something that was
     committed is gone or differs, an operation that raised left something behind, an error is not the
     storage's, or the same process cannot go on.
     """
@@ -40,13 +43,13 @@ def fail_every_call(
         with warnings.catch_warnings():
             # That a store was removed is what the trial did.
             warnings.simplefilter("ignore", CheckpointWarning)
-            for fault in FAULTS:
-                call = 1
-                while (
-                    injected := _trial(workload, call, fault, folder, lasting=lasting)
-                ) is not None:
+            errors = [_ERRORS] if in_turn else [(error,) for error in _ERRORS]
+            for faults in (*errors, *((other,) for other in _OTHERS)):
+                for call, fault in enumerate(itertools.cycle(faults), start=1):
+                    injected = _trial(workload, call, fault, folder, lasting=lasting)
+                    if injected is None:
+                        break
                     counts[fault] += injected
-                    call += 1
     finally:
         logger.disabled = quiet
     return counts

@@ -108,7 +108,7 @@ def _power_after_kill(full: bool, seed: int) -> Iterator[Task]:
     for prefix, change, call, then in itertools.product(
         _PREFIXES[: 2 if full else 1],
         _CHANGES,
-        range(1, _MOST_CALLS, 1 if full else 5),
+        range(1, _MOST_CALLS, 1 if full else 9),
         ("save", "delete", "reopen") if full else ("save",),
     ):
         yield cut_power, ((*prefix, f"kill {change} {call}", then),), {"seed": seed}
@@ -132,10 +132,11 @@ def _fail(full: bool, _seed: int) -> Iterator[Task]:
     ):
         if change in _OTHERWISE and lasting and not full:
             continue
-        yield fail_every_call, ((*prefix, change),), {"lasting": lasting}
+        yield fail_every_call, ((*prefix, change),), {"lasting": lasting, "in_turn": not full}
     for before, change, _ in _ORDINARY if full else _ORDINARY[:1]:
         for lasting in (False, True) if full else (False,):
-            yield fail_every_call, ((*before, change),), {"lasting": lasting}
+            options = {"lasting": lasting, "in_turn": not full}
+            yield fail_every_call, ((*before, change),), options
 
 
 def _stop(full: bool, _seed: int) -> Iterator[Task]:
