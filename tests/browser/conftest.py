@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,22 +65,38 @@ def page(_context):
 
 
 @pytest.fixture(scope="package")
-def _loaded():
-    """The page with JupyterLab that a test has left for the next one, if there is one."""
-    return []
+def lend(request, _context, lab_server):
+    """Lend notebooks, yet to be opened; page and kernel go to the next test unless they are spoilt."""
+    loaded = []  # the page with JupyterLab that a test has left for the next one, if there is one
+
+    def take_back(notebook, failed):
+        kept = False
+        try:
+            kept = request.session.testsfailed == failed and notebook.leave()
+        finally:
+            if kept and not loaded:
+                loaded.append(notebook.page)
+            else:
+                notebook.page.close()
+
+    @contextmanager
+    def lend(count=1):
+        failed = request.session.testsfailed
+        with ExitStack() as ending:  # each is done, also where one before it fails
+            ending.callback(lab_server.reset_settings)
+            ending.callback(lab_server.end_sessions)
+            lent = []
+            for _ in range(count):
+                page = loaded.pop() if loaded else _context.new_page()
+                page.set_viewport_size(VIEWPORT)
+                lent.append(Notebook(page, lab_server))
+                ending.callback(take_back, lent[-1], failed)
+            yield lent
+
+    return lend
 
 
 @pytest.fixture
-def notebook(request, _context, _loaded, lab_server):
-    """A notebook, yet to be opened; page and kernel go to the next test unless they are spoilt."""
-    page = _loaded.pop() if _loaded else _context.new_page()
-    page.set_viewport_size(VIEWPORT)
-    failed = request.session.testsfailed
-    notebook = Notebook(page, lab_server)
-    yield notebook
-    kept = False
-    with ExitStack() as ending:  # each is done, also where one before it fails
-        ending.callback(lab_server.reset_settings)
-        ending.callback(lab_server.end_sessions)
-        ending.callback(lambda: _loaded.append(page) if kept else page.close())
-        kept = request.session.testsfailed == failed and notebook.leave()
+def notebook(lend):
+    with lend() as (notebook,):
+        yield notebook

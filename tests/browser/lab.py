@@ -147,8 +147,9 @@ class Notebook:
         return self.page.locator(".jp-Dialog").count() == 0
 
     def _vacate(self) -> None:
-        """Leave the kernel to the next notebook if it can be made as good as new."""
-        if not self.page.evaluate(_HAS_KERNEL) or self.page.get_by_text("[*]:").count():
+        """Leave the kernel to the next notebook if it can be made as good as new; one is enough."""
+        runs = self.page.get_by_text("[*]:").count()
+        if runs or self.server.vacant or not self.page.evaluate(_HAS_KERNEL):
             return
         if left := self.python(AS_NEW):
             print(f"the kernel is not as good as new: {left}")

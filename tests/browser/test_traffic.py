@@ -10,7 +10,7 @@ import pytest
 
 from . import cells
 from .driver import expect
-from .lab import Notebook, panel_in, screenshot
+from .lab import panel_in, screenshot
 from .loads import NOISE, Traffic, drag, open_cell, rate
 
 # kB/s, and messages a second. Keep sends next to nothing of its own: the rest is what all tabs get, the
@@ -48,18 +48,15 @@ def choose_profile(name):
 
 
 @pytest.fixture(scope="class")
-def notebooks(_context, lab_server):
-    with _context.new_page() as one, _context.new_page() as other:
-        found = {}
-        for profile, page in zip(BUDGETS, (one, other), strict=True):
-            found[profile] = notebook = Notebook(page, lab_server)
-            page.set_viewport_size({"width": 1280, "height": 1400})
+def notebooks(lend):
+    with lend(len(BUDGETS)) as lent:
+        found = dict(zip(BUDGETS, lent, strict=True))
+        for profile, notebook in found.items():
+            notebook.page.set_viewport_size({"width": 1280, "height": 1400})
             made = cells.session(interval=INTERVAL_S[profile], pace=100)
             notebook.open([choose_profile(profile) + made, "session.panel()", _BELOW])
             notebook.run_all()
         yield found
-    lab_server.end_sessions()
-    lab_server.reset_settings()
 
 
 @pytest.fixture
