@@ -23,6 +23,7 @@ __all__ = ["News", "snapshot_key", "trouble_key"]
 _MOST_LOOKED_AT = 1000  # actors, for how many steps are lost
 _DISK_FULL = "disk-full"
 _SNAPSHOT = ":snapshot"
+_IF_CHANGED = "It is tried again only if the actor has changed since its newest checkpoint"
 _AGAIN = "It is tried again"  # the page adds when, see `Message.again`
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 _RESTART = ("live.restart", "Restart from the newest checkpoints")
@@ -142,13 +143,15 @@ class News:
         else:
             self._messages.note_retry(key, again)
 
-    def _when_again(self, watched: Watched, slot: int) -> tuple[str, float | None]:
+    def _when_again(self, watched: Watched, slot: int, *, runs: bool) -> tuple[str, float | None]:
         """Say whether an actor's snapshot is tried again by itself, and return when."""
         if not watched.service_runs:
             return "It is due again later", None
         try:
             if not watched.manager.config.enabled:
                 return "It is not tried again by itself", None
+            if not runs and has_kernel(watched):
+                return _IF_CHANGED, None
             due_s = watched.manager.seconds_until_next(slot)
         except (RingnbError, OSError):
             due_s = None  # closed meanwhile, or a session of another process is silent
@@ -158,7 +161,7 @@ class News:
         slot = event.actor_slot
         # A loop of one's own ends with the failure, which its next call raises.
         steps_on = ", the actor steps on" if runs and has_kernel(watched) else ""
-        again, again_at = self._when_again(watched, slot)
+        again, again_at = self._when_again(watched, slot, runs=runs)
         now: Action = ("live.snapshot", "Try now", {"slot": slot})
         if event.stage == "expired":
             text = f"Snapshot of actor {slot} timed out: {event.detail}{steps_on}. {again}"

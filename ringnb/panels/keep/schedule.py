@@ -108,7 +108,7 @@ class CheckpointPanel(Panel):
         """Make a field for one of the manager's settings, which follows it at once."""
 
         def change(seconds: float) -> None:
-            new, done = {setting: float(seconds)}, f"{setting} is {float(seconds)} now"
+            new, done = {setting: float(seconds)}, f"{description[:-4]} is {seconds:g} s now"
             self.submit("Setting", lambda s: s.manager.reconfigure(**new), done=done)
 
         return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
@@ -215,8 +215,8 @@ def _cost_words(stall_ns: int, commit_ms: float | None) -> str:
         return "What a checkpoint costs is measured at the first one"
     best_s = young_s(stall_ns / 1e9)
     return (
-        f"Stops the actor for {stall_ns / 1e3:,.0f} µs, is on disk after {commit_ms:.1f} ms. At one "
-        f"crash a day every {best_s:.2g} s loses least (Young)"
+        f"Stops the actor {stall_ns / 1e3:,.0f} µs, is on disk in {commit_ms:.1f} ms. With a crash a "
+        f"day, every {best_s:.2g} s loses least"
     )
 
 

@@ -111,5 +111,5 @@ def test_the_guard_is_a_switch_that_shows_what_a_cell_has_set(session):
 
 
 def test_what_a_checkpoint_costs_is_said_with_the_interval_that_loses_least():
-    assert "At one crash a day every 1.6 s loses least" in _cost_words(15_000, 5.6)
+    assert "With a crash a day, every 1.6 s loses least" in _cost_words(15_000, 5.6)
     assert "measured at the first one" in _cost_words(0, None)

@@ -64,7 +64,7 @@ async function render({ model, el }) {
   all.addEventListener("click", () => el.dispatchEvent(new CustomEvent("rn-all", { bubbles: true, detail: { button: all } })));
 
   // -- its state
-  const pill = make("span", { class: "rn-pill rn-state" }), step = make("b", { class: "rn-num rn-step" }), rate = make("span", { class: "rn-soft rn-num rn-nowrap" }), time = make("span", { class: "rn-soft rn-num rn-nowrap rn-simulated" });
+  const pill = make("span", { class: "rn-pill rn-state" }), step = make("b", { class: "rn-num rn-step" }), rate = make("span", { class: "rn-soft rn-num rn-nowrap rn-rate" }), time = make("span", { class: "rn-soft rn-num rn-nowrap rn-simulated" });
   const guard = make("button", { type: "button", class: "rn-pill rn-guard" }), place = make("span", { class: "rn-place" }, icon(SHAPES.host));
   const where = make("span");
   place.append(where);
@@ -104,7 +104,7 @@ async function render({ model, el }) {
   for (const name of ["actor", "life", "backend", "unheard"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);
   // Heard, not seen, and before the headings of what is below: a page has its own above it.
-  el.append(make("h2", { class: "rn-sr" }, "ringnb cockpit"), logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, time, rate), guard, make("span", { class: "rn-grow" }), place);
+  el.append(make("h2", { class: "rn-sr" }, "ringnb cockpit"), logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, rate, time), guard, make("span", { class: "rn-grow" }), place);
 
   // -- the grid: names of its parts, which come one after the other
   const nameParts = () => {

@@ -89,6 +89,7 @@ function makeDrawing(root, board, act, subscriptions) {
     setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1 && !state.origin));
     const home = narrow ? foot : time;
     if (zoom.parentElement !== home) home.prepend(zoom);
+    G.free = narrow ? 0 : zoom.getBoundingClientRect().right - svg.getBoundingClientRect().left + 3; // the playhead's step covers no button
     root.classList.toggle("rn-narrow", narrow);
     const found = [];
     const tick = tickOf(scale, 90 * K);
@@ -252,7 +253,7 @@ function makeDrawing(root, board, act, subscriptions) {
     }
     if (nothing || state.step < G.scale.low || state.step > G.scale.high) { head.replaceChildren(); return; }
     const x = G.scale.x(state.step), text = words(state.step), w = text.length * 6.8 * K + 14;
-    const at = Math.max(w / 2, Math.min(G.width - w / 2, x));
+    const at = Math.max(G.free + w / 2, Math.min(G.width - w / 2, x));
     for (const label of still.querySelectorAll(".rn-tick")) label.classList.toggle("rn-hidden", Math.abs(Number(label.getAttribute("x")) - at) < w / 2 + 20 * K);
     const parts = [
       shape("line", { class: "rn-head", x1: x, x2: x, y1: 16 * K, y2: G.height - 2 }),

@@ -364,9 +364,11 @@ async function renderPicture(context, place) {
     if (shown) tell(cellAt(event));
   });
   box.addEventListener("pointerleave", () => setText(read, ""));
+  let pressed = null; // a click's own place is in whole pixels: it may be the next cell
+  box.addEventListener("pointerdown", (event) => { pressed = shown && cellAt(event); });
   box.addEventListener("click", (event) => {
     if (!shown || !state().aim) return;
-    share(picture, { cell: cellAt(event) });
+    share(picture, { cell: pressed ?? cellAt(event) });
     disturb(state().cell);
   });
   canvas.addEventListener("keydown", (event) => {
