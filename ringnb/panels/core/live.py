@@ -20,6 +20,8 @@ from ringnb.session.recorder import Recorder
 
 __all__ = ["Live"]
 
+_MOST_NAMED = 3  # actors, in a message
+
 
 @final
 class Live:
@@ -113,16 +115,15 @@ class Live:
     def _restart(self, session: SessionLike) -> str:
         new = session.remake()
         try:
-            restored = [
-                f"actor {slot} from step {new.restore(slot, 'latest'):,}"
+            steps = {
+                slot: new.restore(slot, "latest")
                 for slot in range(len(new.actors))
                 if new.manager.list_checkpoints(slot)
-            ]
+            }
         finally:  # it runs, even if something could not be restored
             self._controller.replace(new)
         return (
-            f"A new session runs: {', '.join(restored) or 'nothing was stored, so from step 0'}. "
-            "In your cells: session = session.successor"
+            f"A new session runs: {_from_where(steps)}. In your cells: session = session.successor"
         )
 
     def show(self, state: SessionState) -> None:
@@ -172,3 +173,13 @@ def _stop(session: SessionLike) -> str:
     # A session of another process is only left by `close`.
     getattr(session, "end", session.close)()
     return f"The kernel is stopped. Checkpoints made before: {', '.join(kept) or 'none'}"
+
+
+def _from_where(steps: Mapping[int, int]) -> str:
+    """Say from which step each actor goes on, or of many the first and the last."""
+    if not steps:
+        return "nothing was stored, so from step 0"
+    if len(steps) <= _MOST_NAMED:
+        return ", ".join(f"actor {slot} from step {step:,}" for slot, step in steps.items())
+    first, last = min(steps.values()), max(steps.values())
+    return f"{len(steps):,} actors from step {first:,}{f' to {last:,}' if last > first else ''}"

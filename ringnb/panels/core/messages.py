@@ -170,10 +170,15 @@ class MessageLog:
             return tuple(self._messages)
 
     def in_line(self) -> list[dict[str, Any]]:
-        """Return what a message line needs: what is open, and the newest few, newest last."""
+        """Return what a message line needs: what is open, and the newest few, newest last.
+
+        However much has come by itself since, the newest answer to the user is there: it may be undone.
+        """
         kept = [m for m in self.newest() if not m.dismissed]
         shown = [m for m in kept if m.open][-_MOST_OPEN:]
-        shown += [m for m in kept if not m.open][-_MOST_IN_LINE:]
+        passing = [m for m in kept if not m.open]
+        shown += [m for m in passing[:-_MOST_IN_LINE] if not m.by_itself][-1:]
+        shown += passing[-_MOST_IN_LINE:]
         return [m.row() for m in sorted(shown, key=lambda m: m.at)]
 
     def _open(self, key: str | None) -> int | None:

@@ -75,9 +75,9 @@ def test_what_is_dismissed_leaves_the_line_and_stays_in_the_history(log):
 def test_the_line_gets_what_is_open_and_the_newest_few_without_tracebacks(log):
     log.say("problem", "full", key="k", detail="a traceback", actions=[("live.restart", "Restart")])
     for i in range(10):
-        log.say("done", str(i))
+        log.say("done", str(i), by_itself=i != 2)
     rows = log.in_line()
-    assert [row["text"] for row in rows] == ["full", "6", "7", "8", "9"]
+    assert [row["text"] for row in rows] == ["full", "2", "6", "7", "8", "9"]
     assert rows[0]["detail"] == ""
     assert rows[0]["actions"] == [["live.restart", "Restart"]]
 

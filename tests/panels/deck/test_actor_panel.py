@@ -9,6 +9,7 @@ from front_end import board_of, flag, press, told
 from waiting import until
 
 import ringnb as rn
+from ringnb.panels.core.live import _from_where
 
 
 def test_running_pausing_and_stepping(session):
@@ -125,3 +126,10 @@ def test_stopping_checkpoints_first_and_the_panel_says_it_is_closed(session):
     checkpoint = session.panel("checkpoint")
     until(lambda: "nothing runs that could be saved" in str(checkpoint.words.facts))
     assert "closed" in flag(checkpoint, "snapshot")["why"]
+
+
+def test_a_restart_names_few_actors_and_of_many_says_how_far_they_were():
+    assert _from_where({0: 1200, 1: 900}) == "actor 0 from step 1,200, actor 1 from step 900"
+    assert _from_where(dict.fromkeys(range(30), 1200)) == "30 actors from step 1,200"
+    assert _from_where({0: 1200, 1: 900, 2: 7, 3: 8}) == "4 actors from step 7 to 1,200"
+    assert _from_where({}) == "nothing was stored, so from step 0"

@@ -50,7 +50,7 @@ function switchOff(board, silent) {
 // still be undone: a commit that follows by itself does not take that away.
 function choose(board, beats, hidden) {
   const silent = beats ? silence(board) : 0;
-  if (silent) return { kind: "problem", key: "silent", count: 1, actions: [], text: `No sign of life for ${silent} s: what is shown is old. The notebook's kernel was restarted, has died, or is not connected` };
+  if (silent) return { kind: "problem", key: "silent", count: 1, actions: [], text: `No sign of life for ${silent} s: what is shown is old. The notebook's kernel was restarted or has died: run the cells again; or it is not connected` };
   if (isWaiting(board)) return { kind: "waiting", key: "waiting", count: 1, actions: [], text: "Not heard yet: controls apply after the running cell" };
   const messages = board.get("messages").filter((m) => !(m.open && hidden.has(`${m.key} ${m.at}`)));
   const newest = messages.at(-1), now = Date.now() / 1000, note = board.rnNote;
