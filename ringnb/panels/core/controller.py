@@ -304,6 +304,10 @@ class Controller:
             try_now()
         self.note_store()
 
+    def note_asked(self, slot: int) -> None:
+        """Note that a user asks for a snapshot of an actor. Any thread."""
+        self._news.note_asked(slot)
+
     def note_damage(self, name: str, error: Exception) -> None:
         """Note that reading a checkpoint has shown damage, and warn of it once. Any thread."""
         if self.choices.note_verdict(name, f"damaged: {error}"):

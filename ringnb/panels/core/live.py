@@ -88,6 +88,7 @@ class Live:
             return f"{made.name} is pinned: {label}"
 
         key = snapshot_key(slot)
+        self._controller.note_asked(slot)
         if not self._controller.state.has_kernel:
             self._controller.submit("Snapshot", lambda rec: _ask_loop(rec, label), key=key)
             return

@@ -50,10 +50,16 @@ class News:
         self._epoch_s = epoch_s  # when the board's beat was 0, by `time.monotonic`
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = watched.events.appended
+        self._asked: set[int] = set()  # the slots of which a user has asked for a snapshot
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
         self._began = False  # whether it was said what is stored
         self._trouble: tuple[str, float | None] = "", None  # with the connection, as it was said
         self._unread: StoreTrouble | None = None  # with the store, as it was said
+
+    def note_asked(self, slot: int) -> None:
+        """Note that a user asks for a snapshot: the commit that follows is the answer."""
+        with self._lock:
+            self._asked.add(slot)
 
     def read(self, watched: Watched, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
@@ -208,7 +214,9 @@ class News:
         text = f"Committed {last.name}: {total_ns / 1e6:.1f} ms from request to safe on disk"
         if len(committed) > 1:
             text += f" (and {len(committed) - 1} before it)"
-        self._messages.say("done", text, by_itself=True)
+        slots = {e.actor_slot for e in committed}
+        self._messages.say("done", text, by_itself=not slots & self._asked)
+        self._asked -= slots
 
 
 def _stored(state: SessionState) -> str:

@@ -52,6 +52,19 @@ def test_a_full_disk_leads_to_where_room_is_made(session):
     assert trouble["actions"][0] == ["page.tab", "Make room", {"tab": "keep"}]
 
 
+def test_the_commit_of_a_snapshot_that_was_asked_for_is_the_answer(session):
+    panel = session.panel("timeline")
+    session.snapshot(0)  # by a cell
+    until(lambda: "Committed checkpoint_0_step_0:" in board_of(panel).messages[-1]["text"])
+    assert board_of(panel).messages[-1]["byItself"]
+    do(panel, "live.snapshot", slot=0)
+    until(lambda: "Committed checkpoint_0_step_0.2:" in board_of(panel).messages[-1]["text"])
+    assert not board_of(panel).messages[-1]["byItself"]
+    session.snapshot(0)
+    until(lambda: "Committed checkpoint_0_step_0.3:" in board_of(panel).messages[-1]["text"])
+    assert board_of(panel).messages[-1]["byItself"]
+
+
 # By itself it may be tried meanwhile.
 @pytest.mark.filterwarnings("ignore::ringnb.errors.CheckpointWarning")
 def test_a_failure_says_when_it_is_tried_again_ever_later_and_try_now_does_it_at_once(session):
