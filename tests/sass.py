@@ -39,7 +39,14 @@ THROUGH = {"ising_2d": "DFMA"}
 CAPABILITIES = ((7, 5), (9, 0), (12, 0))
 # What a kernel is made of, its leader included: that takes registers, too. Of a module with functions of
 # the host only what is named, or its constants.
-_WHOLE = ("cuda/program.py", "cuda/leader.py", "cuda/regions.py", "cuda/intrinsics.py")
+_WHOLE = (
+    "cuda/program.py",
+    "cuda/walk.py",
+    "cuda/leader.py",
+    "cuda/regions.py",
+    "cuda/intrinsics.py",
+    "cuda/planes.py",
+)
 _MADE_OF = {
     **dict.fromkeys((*_WHOLE, "rules.py", "regions.py"), None),
     "cuda/compile.py": {"RESIDENT", "launch_bounds", "ieee_arithmetic"},

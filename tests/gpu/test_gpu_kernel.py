@@ -12,6 +12,7 @@ from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
 
 from . import ending
+from .stepping import stepped
 
 
 class TestCudaKernel(KernelTests):
@@ -89,6 +90,43 @@ def test_other_streams_copy_and_launch_beside_a_live_kernel():
             until(lambda: done.is_done)  # the other stream does not wait for the kernel
             np.testing.assert_array_equal(target, 2 * source)
             until(lambda before=before: client.kernel.counters(0).step > before)
+
+
+def _straight(now, following, params, step, z, y, x):
+    nz, ny, nx = now.shape[1], now.shape[2], now.shape[3]
+    value = now[0, z, y, x] - 5 * following[0, z, y, x] + step
+    if 0 < z < nz - 1 and 0 < y < ny - 1 and 0 < x < nx - 1:
+        value += 3 * now[0, z - 1, y, x] + 7 * now[0, z + 1, y, x] + 11 * now[0, z, y - 1, x]
+        value += 13 * now[0, z, y + 1, x] + 17 * now[0, z, y, x - 1] + 19 * now[0, z, y, x + 1]
+        value += 23 * now[0, z - 1, y + 1, x] + 29 * now[0, z + 1, y - 1, x + 1]
+    if z < nz - 3 and y > 1:  # farther than what is kept
+        value += 31 * now[0, z + 3, y, x] + 37 * now[0, z + 2, y - 2, x]
+    following[0, z, y, x] = value & 0xFFFFFF
+
+
+def _round(now, following, params, step, z, y, x):
+    nz, ny, nx = now.shape[1], now.shape[2], now.shape[3]
+    around = now[0, (z + 1) % nz, y, x] + now[0, z, y - 1 if y > 0 else ny - 1, x]
+    around -= now[0, z - 1, y, x - 1 if x > 0 else nx - 1] / 3  # before the first is the last
+    following[0, z, y, x] = 0.25 * (around - following[0, z, y, x])
+
+
+def test_boxes_of_all_lengths_are_the_cpus():
+    """Near the edges, away from them, and where a thread keeps the planes that it has loaded."""
+    rng = np.random.default_rng(0)
+    actors = []
+    for shape in ((9, 8, 70), (6, 7, 101), (3, 3, 66), (4, 5, 97), (40, 4, 65)):
+        start = rng.random(shape)
+        actors.append(rn.actors.Wave3D(shape, start=start.astype("float32")))
+        kind = {"start": rng.integers(0, 1000, shape).astype("int32"), "dtype": "int32"}
+        actors.append(rn.actors.CellActor(_straight, shape, levels=2, **kind))
+        for dtype in ("float32", "float64"):
+            kind = {"start": start.astype(dtype), "dtype": dtype}
+            actors.append(rn.actors.CellActor(_round, shape, levels=2, **kind))
+    ours, theirs = (stepped(actors, backend, 7) for backend in ("cuda", "cpu"))
+    for actor, mine, other in zip(actors, ours, theirs, strict=True):
+        for name, expected in other.items():
+            np.testing.assert_array_equal(mine[name], expected, err_msg=str(actor))
 
 
 def _first(now, following, params, step, y, x, height):

@@ -101,7 +101,9 @@ class Card:
     # -- numba.cuda --------------------------------------------------------------------------------
 
     def mapped_array(self, n, dtype):
-        return self.allocate(self.array(np.full(n, 77, dtype)), "mapped memory")
+        block = np.full(n, 77, dtype)
+        self.pinned.append(block)  # it is that, too
+        return self.allocate(self.array(block), "mapped memory")
 
     def pinned_array(self, n, dtype):
         block = np.full(n, 77, dtype)

@@ -68,6 +68,12 @@ def _nothing_before_and_after():
     until(lambda: sys.getswitchinterval() == switch_s)  # by a thread that waited for these
 
 
+@pytest.fixture
+def copied(monkeypatch):
+    """Have snapshots copied that are small enough to do without."""
+    monkeypatch.setattr("ringnb.kernel.cuda.layout.STRAIGHT_BYTES", 0)
+
+
 def test_close_ends_a_busy_kernel():
     session = opened()
     session.run_steps(0, 2**40, wait=False)
@@ -102,6 +108,7 @@ def test_an_exception_in_an_update_is_told_to_the_next_call():
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("call", ["download", "finished", "upload", "record of the end"])
 def test_whichever_call_first_finds_the_card_dead_the_next_call_tells_it_and_close_returns(
     monkeypatch, call
@@ -131,6 +138,7 @@ def _refused(*_):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("service", [True, False], ids=["service", "by hand"])
 @pytest.mark.parametrize(
     ("call", "broken", "told"),
@@ -222,6 +230,7 @@ def test_a_collector_on_the_kernels_own_thread_ends_it_without_waiting_for_itsel
     assert took_s < 2
 
 
+@pytest.mark.usefixtures("copied")
 def test_a_collector_inside_a_fetch_may_give_a_buffer_back():
     """A snapshot that is finalised there must find no lock that its own thread holds."""
     kernel = launched()
@@ -231,9 +240,9 @@ def test_a_collector_inside_a_fetch_may_give_a_buffer_back():
         first = client.call(0, Command.SNAPSHOT).value
         fetch = kernel._arrays.fetch
 
-        def fetch_and_collect(lane, index):
+        def fetch_and_collect(lane, index, slot):
             kernel.release_staging(lane, first)
-            fetch(lane, index)
+            fetch(lane, index, slot)
 
         kernel._arrays.fetch = fetch_and_collect
         second = client.call(0, Command.SNAPSHOT, timeout_s=10).value

@@ -28,6 +28,9 @@ AT_MOST = {
 }
 
 
+LOADS_AT_MOST = {"fdtd_3d": 5}  # of the eight values that it takes
+
+
 def test_a_cell_takes_few_instructions_and_nothing_of_its_loop_is_spilled():
     kept = json.loads(sass.KEPT.read_text())
     current = {actor.kernel_type: sass.sources(actor) for actor in sass.counted_actors()}
@@ -37,6 +40,7 @@ def test_a_cell_takes_few_instructions_and_nothing_of_its_loop_is_spilled():
     for row in kept:
         assert row["sources"] == current[row["actor"]], "count anew: python tests/sass.py --keep"
         assert row["loads"] + row["stores"] < row["instructions"] <= AT_MOST[row["actor"]], row
+        assert row["loads"] <= LOADS_AT_MOST.get(row["actor"], 9), row
         assert row["registers"] <= 128, row
         assert row["local"] == 0, row  # what is spilled is the leader's
         assert row["spills"] <= (0 if row["cc"] == [9, 0] else 500), row
@@ -145,6 +149,70 @@ def test_so_many_cells_are_computed_together(update, options, expected):
 
     actor = rn.actors.CellActor(update, (8, 8), params={"a": 1}, **options)
     assert [code.together for code in cell_codes(actor)] == [expected]
+
+
+def straight(now, after, params, step, z, y, x):
+    below = now[0, z - 1, y, x] if z > 0 else 0
+    after[0, z, y, x] = below + now[0, z, y + 1, x] * now.shape[1] - after[0, z, y, x]
+
+
+def round_the_edge(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[0, (z + 1) % now.shape[1], y, x]
+
+
+def one_of_two(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[0, z - 1 if z > 0 else z, y, x]
+
+
+def crossed(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[0, y, z, x]
+
+
+def moved(now, after, params, step, z, y, x):
+    z = z + 1
+    after[0, z, y, x] = now[0, z, y, x]
+
+
+def by_another(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[0, z + step, y, x]
+
+
+def from_the_cell(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[0, 1 - z, y, x]
+
+
+def a_row(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[0, z, y].sum()
+
+
+@numba.njit
+def sum_of(now, z, y, x):
+    return now[0, z, y, x] + now[0, z + 1, y, x]
+
+
+def handed_on(now, after, params, step, z, y, x):
+    after[0, z, y, x] = sum_of(now, z, y, x)
+
+
+def renamed(now, after, params, step, z, y, x):
+    u = now
+    after[0, z, y, x] = u[0, z, y, x]
+
+
+def written(now, after, params, step, z, y, x):
+    now[0, z, y, x] = after[0, z, y, x]
+
+
+def test_planes_are_kept_where_each_index_is_the_cell_s_or_one_beside():
+    load(simulate=True)
+    from ringnb.kernel.cuda.planes import goes_straight
+
+    assert goes_straight(straight)
+    assert goes_straight(rn.actors.Wave3D.update)
+    assert goes_straight(moved)
+    others = (round_the_edge, one_of_two, crossed, by_another, from_the_cell, a_row)
+    others += (handed_on, renamed, written)
+    assert [f.__name__ for f in others if goes_straight(f)] == []
 
 
 def mark_1(now, after, params, step, x):

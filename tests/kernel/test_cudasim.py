@@ -8,8 +8,10 @@ import pytest
 import ringnb as rn
 from ringnb.errors import BackendUnavailable
 from ringnb.kernel.cuda.kernel import CudaKernel
+from ringnb.kernel.layout import staging_tail
 from ringnb.messages.commands import Command
-from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
+from ringnb.testing.device_proofs import counter
+from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, restored, running
 from ringnb.testing.tolerance import TOLERANCE
 
 pytest.importorskip("numba_cuda")
@@ -118,6 +120,30 @@ def test_a_kernel_that_is_not_launched_stands_and_goes_on_where_it_was():
         state, reply = captured(client, 0)
         assert reply.step == 14
         np.testing.assert_array_equal(state, advance(Mixer((5, 7)).start(0), 0, 14))
+
+
+def test_a_small_state_is_there_with_its_answer_and_a_larger_one_is_fetched():
+    """Into the same buffer, one after the other: none may be taken for the other's, or waited for."""
+    shapes = (4, 5), (64, 128), (65, 128)
+    actors = [counter(shape) for shape in shapes]
+    assert [staging_tail(actor) for actor in actors[1:]] == [1 << 16, 66560]
+    kernel = CudaKernel(actors, simulate=True)
+    download, fetched = kernel._device.download, []
+
+    def counted(source, at, target, event):
+        fetched.append(target.nbytes)
+        return download(source, at, target, event)
+
+    kernel._device.download = counted
+    with running(kernel) as client:
+        for step, slot in enumerate((0, 1, 2, 1, 0, 2, 2, 0), start=1):
+            fetched.clear()
+            start = np.full((1, *shapes[slot]), step, np.int64)
+            restored(client, slot, start, step, *kernel.actors[slot].params.values())
+            state, reply = captured(client, slot)
+            assert reply.value == 0
+            np.testing.assert_array_equal(state, start)
+            assert len(fetched) == (slot == 2)
 
 
 @pytest.mark.parametrize("launch_s", [0.001, 61.0, float("nan")])

@@ -25,7 +25,8 @@ LONG_S, SHORT_S = 60.0, 0.005
 
 
 def launched(launch_s):
-    actors = [Mixer(SHAPE), proofs.counter((20, 20))]
+    # One is captured straight into the host's memory, one is fetched from the card's.
+    actors = [Mixer(SHAPE), proofs.counter((20, 20)), proofs.counter((92, 92))]
     kernel = CudaKernel(actors, width=4, threads=256, launch_s=launch_s)
     kernel.launch()
     return kernel, KernelClient(kernel)
@@ -48,13 +49,16 @@ def prove(launch_s, enough_s):
     np.testing.assert_array_equal(captured(client, 0)[0], advance(Mixer(SHAPE).start(0), 0, STEPS))
     for _ in range(2 * 64):  # round the ring, with nothing for the other blocks to do
         client.call(0, Command.PAUSE)
-    for step in range(1, 11):
-        client.call(1, Command.RUN_STEPS, (1,))
-        assert client.wait_until(lambda at=step: kernel.counters(1).step >= at, enough_s)
-        reply = client.call(1, Command.SNAPSHOT)
-        view, facts = kernel.staged(0, reply.value, 1)
+    for turn in range(20):
+        slot, step = 1 + turn % 2, 1 + turn // 2
+        client.call(slot, Command.RUN_STEPS, (1,))
+        assert client.wait_until(
+            lambda slot=slot, at=step: kernel.counters(slot).step >= at, enough_s
+        )
+        reply = client.call(slot, Command.SNAPSHOT)
+        view, facts = kernel.staged(0, reply.value, slot)
         assert view.min() == view.max() == facts.step == step
-        assert kernel.staged_checksum(0, reply.value, 1) == facts.checksum
+        assert kernel.staged_checksum(0, reply.value, slot) == facts.checksum
         kernel.release_staging(0, reply.value)
     kernel.stop()
     signal.alarm(0)

@@ -183,4 +183,4 @@ def signature() -> Any:
 
     line = types.int64[::1]
     table = types.int64[:, ::1]
-    return types.void(*(line,) * 5, table, line, table, *(line,) * 5, table)
+    return types.void(*(line,) * 6, table, line, table, *(line,) * 5, table)

@@ -268,21 +268,28 @@ else:
     register_model(Grid)(core_models.ArrayModel)
     register_model(Window)(core_models.ArrayModel)
 
-    def _item(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
+    def item_of(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
         """Return where an item of a grid or window lies, or None if its index is not one of integers."""
         array, index = kinds
         if len(index) != array.ndim or not all(isinstance(i, types.Integer) for i in index):
             return None
         made = context.make_array(array)(context, builder, arguments[0])
         lengths = cgutils.unpack_tuple(builder, made.shape, array.ndim)
+        where = []
+        for axis in range(1 if isinstance(array, Window) else array.ndim):
+            i = builder.extract_value(arguments[1], axis)
+            i = context.cast(builder, i, index[axis], types.intp)
+            where.append(arrayobj.fix_integer_index(context, builder, types.intp, i, lengths[axis]))
+        return place_of(builder, array, made, where)
+
+    def place_of(builder: Any, array: Any, made: Any, where: Any) -> Any:
+        """Return where the item of an index lies, which counts from the begin of each axis."""
         strides = cgutils.unpack_tuple(builder, made.strides, array.ndim)
         at = made.data
         # A kernel walks along the second axis, so that all else comes first: it stays the same.
         axes = [0] if isinstance(array, Window) else [0, *range(2, array.ndim), 1][: array.ndim]
         for axis in axes:
-            i = builder.extract_value(arguments[1], axis)
-            i = context.cast(builder, i, index[axis], types.intp)
-            i = arrayobj.fix_integer_index(context, builder, types.intp, i, lengths[axis])
+            i = where[axis]
             if axis < array.ndim - 1 and isinstance(array, Grid):
                 row = builder.bitcast(at, ir.IntType(8).as_pointer())
                 row = builder.gep(row, [builder.mul(i, strides[axis])])
@@ -392,7 +399,7 @@ else:
     @lower_builtin(operator.getitem, Window, types.BaseTuple)
     def _get(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Read an item."""
-        at = _item(context, builder, signature.args, arguments)
+        at = item_of(context, builder, signature.args, arguments)
         if at is None:
             return arrayobj.getitem_array_tuple(context, builder, signature, arguments)
         return arrayobj.load_item(context, builder, signature.args[0], at)
@@ -402,7 +409,7 @@ else:
     def _set(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Write an item."""
         window, index, kind = signature.args
-        at = _item(context, builder, (window, index), arguments)
+        at = item_of(context, builder, (window, index), arguments)
         if at is None or isinstance(kind, types.Buffer):
             return arrayobj.setitem_array(context, builder, signature, arguments)
         value = context.cast(builder, arguments[2], kind, window.dtype)
@@ -420,7 +427,7 @@ else:
                 where = [context.get_constant(types.intp, field)]
                 where += cgutils.unpack_tuple(builder, arguments[-1], len(place))
                 index = context.make_tuple(builder, kinds[1], where)
-                yield field, _item(context, builder, kinds, (arguments[-2], index))
+                yield field, item_of(context, builder, kinds, (arguments[-2], index))
 
         @intrinsic
         def window(typing: Any, array: Any, place: Any) -> Any:

@@ -3,8 +3,8 @@
 The host never synchronises with the device while the kernel lives. It writes commands into mapped
 memory, polls replies there, and asks events whether a copy is done. A snapshot's answer tells that
 the state lies in a staging buffer of the device; `CudaKernel.peek` then has the copy engine fetch
-it, and `staged` hands it out once it has arrived. A restore goes the other way: to the device
-first, then the command.
+it, and `staged` hands it out once it has arrived. A small state lies in the host's memory already. A
+restore goes the other way: to the device first, then the command.
 
 A launch ends by itself after `launch_s` seconds, between two jobs, and the next one, which a thread of
 the host has enqueued meanwhile, goes on with what lies in the device's memory. So nothing waits for the
@@ -387,7 +387,7 @@ class CudaKernel(LaneKernel):
             place = int(load_word(self._controls[lane], layout.K2H_TAIL)) + 1
             if place != self._fetched[lane]:  # a reply may be peeked at twice
                 with self._on_device():
-                    self._arrays.fetch(lane, reply.value)
+                    self._arrays.fetch(lane, reply.value, reply.actor_slot)
                 self._fetched[lane] = place
         elif reply is not None and reply.kind == Command.READ_REGION and reply.ok:
             with self._on_device():  # a few microseconds; if it is peeked at twice, the same

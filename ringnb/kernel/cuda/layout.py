@@ -11,13 +11,15 @@ array          shape                       written by
 ``k2h``        lanes * capacity * 8        the lane's leader
 ``words``      actors * ACTOR_WORDS        the lane's leader
 ``params_in``  actors * 16                 host
+``staged``     as ``staging``              the threads of the lane, and the copy engine
 =============  ==========================  ======================================================
 
 Device memory: ``table``, ``links`` and ``params`` (the lane's leader alone writes them), ``lanes``,
 ``mail`` (a line of a group's leader, a counter of its barrier), ``facts``, and the three pools
 ``state``, ``staging`` and ``restore``, in words of 8 bytes. ``C_A`` and ``C_B`` of the table are offsets
-in ``state``. The host keeps a pinned copy of each staging and restore buffer; the copy engine moves
-between the two while the kernel steps on.
+in ``state``. The host keeps a pinned copy of each staging and restore buffer, those of staging in
+``staged``; the copy engine moves between the two while the kernel steps on. A state of up to
+`STRAIGHT_BYTES` is captured into ``staged`` at once, and no copy follows.
 
 Rows of one lane follow each other in ``table``, ``words`` and ``params``.
 
@@ -76,6 +78,10 @@ BY_STOP, BY_TERMINATE = 1, 2
 ) = range(20)
 LANE_COLUMNS = L_TAKEN + layout.STAGING_BUFFERS
 
+# States of at most so many bytes are captured straight into the host's memory. That takes less than to
+# ask the copy engine, and to wait until it is done; and larger ones would hold up the steps.
+STRAIGHT_BYTES = 1 << 16
+
 # Words of a group in ``mail``: the leader's line, its private line, the barrier's counter, the sum.
 (
     J_KIND,
@@ -122,6 +128,7 @@ class Memory(NamedTuple):
     k2h: Any
     words: Any
     params_in: Any
+    staged: Any
     # Device memory.
     table: Any
     params: Any

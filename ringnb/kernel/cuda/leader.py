@@ -22,7 +22,7 @@ from ringnb.kernel.cuda import intrinsics
 from ringnb.kernel.cuda import layout as cl
 from ringnb.messages.commands import Command
 
-__all__ = ["finish_job", "make_commands", "make_find_job"]
+__all__ = ["finish_job", "make_commands", "make_find_job", "staged_on_host"]
 
 
 @intrinsics.function
@@ -428,9 +428,16 @@ def make_find_job(commands: Any) -> Any:
 
 
 @intrinsics.function
+def staged_on_host(m: Any, row: int) -> Any:
+    """Return whether an actor is captured straight into the host's memory."""
+    return m.table[row, layout.C_TAIL] <= cl.STRAIGHT_BYTES
+
+
+@intrinsics.function
 def _write_tail(m: Any, base: int, row: int, begin: int, end: int) -> None:
     """Write the tail of a captured snapshot, and show that its buffer is taken."""
-    table, staging, mail = m.table, m.staging, m.mail
+    table, mail = m.table, m.mail
+    staging = m.staged if staged_on_host(m, row) else m.staging
     lane, buffer = mail[base + cl.M_LANE], mail[base + cl.M_BUFFER]
     target = mail[base + cl.J_TARGET]
     tail = table[row, layout.C_TAIL] // 8
@@ -491,5 +498,5 @@ def finish_job(m: Any, base: int) -> None:
         intrinsics.st_release_sys(m.control, at, m.lanes[lane, cl.L_H2K_TAIL])
     else:
         # The fence in here comes after the group's barrier, so it carries what all blocks wrote to
-        # staging. That the copy engine then reads it was not yet run on a device.
+        # staging, or to the host. That the copy engine then reads it was not yet run on a device.
         _answer(m, lane, row, command, command_id, _OK, value)

@@ -3,7 +3,7 @@
 Everything is allocated, filled and uploaded before the launch, and freed after the end: what allocates
 or frees device memory may wait for the running kernel. While it lives there are two kinds of copies,
 each on a stream of its own between pinned and device memory, so that none waits for the kernel: a
-staging buffer to the host, a restore buffer to the device.
+staging buffer to the host, a restore buffer to the device. A small state needs none to the host.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ringnb.kernel import layout
 from ringnb.kernel.cuda import layout as cl
 from ringnb.kernel.cuda.device import Device
 from ringnb.kernel.cuda.layout import CudaLane, CudaPlan
-from ringnb.kernel.layout import fill_start, padded, state_nbytes, state_view
+from ringnb.kernel.layout import fill_start, padded, staging_tail, state_nbytes, state_view
 
 __all__ = ["CudaMemory"]
 
@@ -56,6 +56,7 @@ class CudaMemory:
                 slots,
                 n * layout.ACTOR_WORDS,
                 n * MAX_PARAMS,
+                plan.staging_words,
             )
         ]
         views = [np.asarray(m) for m in mapped]
@@ -83,7 +84,7 @@ class CudaMemory:
         device.prepare(lanes * (layout.STAGING_BUFFERS + 1))
         # A driver may set up what a copy in a direction needs at the first one, and wait for the device
         # then.
-        self.fetch(0, 0)
+        self._fetch(0, 0)
         self.arrived(0, 0)
         for slot, actor in enumerate(actors):
             self._fill(slot, actor)
@@ -94,12 +95,12 @@ class CudaMemory:
             self._await(copy, time.monotonic(), "the arrays of an actor to the device")
 
     def _lane(self, lane: int, capacity: int, views: Sequence[layout.Words]) -> CudaLane:
-        control, h2k, k2h, words, params_in = views
+        control, h2k, k2h, words, params_in, staged = views
         plan = self._plan
         first, rows = (int(plan.lanes[lane, column]) for column in (cl.L_FIRST, cl.L_ROWS))
         stage = plan.stage_words[lane]
         ring = slice(lane * capacity * layout.SLOT_WORDS, (lane + 1) * capacity * layout.SLOT_WORDS)
-        buffers = [self._device.pinned(stage).view(np.uint8) for _ in range(layout.STAGING_BUFFERS)]
+        first_word = (int(plan.lanes[lane, column]) for column in (cl.L_STAGE0, cl.L_STAGE1))
         params = params_in.view(np.float64).reshape(-1, MAX_PARAMS)
         return CudaLane(
             control=control[lane * layout.CTL_WORDS : (lane + 1) * layout.CTL_WORDS],
@@ -107,7 +108,7 @@ class CudaMemory:
             k2h=k2h[ring].reshape(capacity, layout.SLOT_WORDS),
             words=words[first * layout.ACTOR_WORDS : (first + rows) * layout.ACTOR_WORDS],
             params_in=params[first : first + rows],
-            staging=buffers,
+            staging=[staged[at : at + stage].view(np.uint8) for at in first_word],
             restore=self._device.pinned(stage).view(np.uint8),
         )
 
@@ -159,8 +160,14 @@ class CudaMemory:
         copy = self._device.download(self._restore, at, target, event)
         self._await(copy, time.monotonic(), f"a region of lane {lane} to the host")
 
-    def fetch(self, lane: int, index: int) -> None:
-        """Begin to copy a staging buffer to the host."""
+    def fetch(self, lane: int, index: int, slot: int) -> None:
+        """Begin to copy a staging buffer, with this slot's state, to the host, if it is not there."""
+        if staging_tail(self._actors[slot]) <= cl.STRAIGHT_BYTES:
+            self._copies[lane].pop(index, None)  # of another actor's state
+            return
+        self._fetch(lane, index)
+
+    def _fetch(self, lane: int, index: int) -> None:
         at = int(self._plan.lanes[lane, cl.L_STAGE0 + index])
         target = self.lanes[lane].staging[index].view(np.int64)[: self._plan.stage_words[lane]]
         event = lane * layout.STAGING_BUFFERS + index
@@ -171,8 +178,8 @@ class CudaMemory:
         """Wait until a staging buffer is on the host. Any thread."""
         # No lock: the garbage collector may call this on a thread that is in `fetch`. The buffer's copy
         # was entered before its snapshot was told to anyone.
-        copy, began = self._copies[lane].get(index, (None, time.monotonic()))
-        self._await(copy, began, f"staging buffer {index} of lane {lane} to the host")
+        if (found := self._copies[lane].get(index)) is not None:
+            self._await(*found, f"staging buffer {index} of lane {lane} to the host")
 
     def _await(self, copy: Any, began: float, what: str) -> None:
         """Wait for a copy by asking, so that Ctrl-C gets through, but not for ever; TimeoutError."""

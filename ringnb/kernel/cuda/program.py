@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dis
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, CodeType
 from typing import Any, NamedTuple
@@ -22,10 +21,11 @@ from numba import cuda
 from ringnb.actors.base import Actor
 from ringnb.kernel import layout, reductions
 from ringnb.kernel.caching import plain
-from ringnb.kernel.cuda import intrinsics
+from ringnb.kernel.cuda import intrinsics, planes
 from ringnb.kernel.cuda import layout as cl
-from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job
+from ringnb.kernel.cuda.leader import finish_job, make_commands, make_find_job, staged_on_host
 from ringnb.kernel.cuda.regions import copy_job
+from ringnb.kernel.cuda.walk import CELLS, rows_of, walk_of
 from ringnb.kernel.levels import mixed_dtypes
 
 __all__ = [
@@ -38,97 +38,13 @@ __all__ = [
     "reduce_codes",
 ]
 
-# A warp takes columns as wide as it has threads, and goes along them some cells at a time. These are
-# loaded together, computed in registers and then stored, so that no load waits behind a store.
-_CELLS = """
-def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, stride):
-    # Lengths are below 2**31.
-    nz, ny, nx, first, stride = low(nz), low(ny), low(nx), low(first), low(stride)
-    now = level(state, now_at, element, {shape})
-    next = level(state, next_at, element, {shape})
-{arrays}    lane, warp, warps = low(first % WARP), low(first // WARP), low(stride // WARP)
-    length, lines, columns = {walk}
-    # A column is cut into parts where there are fewer than keep all warps busy.
-    pieces = low((length + {many} - 1) // {many})
-    parts = low(min(pieces, low({enough} * warps // low(lines * columns) + 1)))
-    span = low(low((pieces + parts - 1) // parts) * {many})
-    # No division per part: the place moves on by a stride, with carries.
-    line, column, part = low(warp % lines), low(warp // lines), 0
-    column, part = low(column % columns), low(column // columns)
-    dline, dcolumn, dpart = low(warps % lines), low(warps // lines), 0
-    dcolumn, dpart = low(dcolumn % columns), low(dcolumn // columns)
-    while low(part * span) < length:
-        x, y = low(column * WARP + lane), line
-        at, end = low(part * span), min(length, low(low(part + 1) * span))
-        while at < end:
-{in_the_grid}            if at < end and {mine}:
-{at_an_edge}
-            at += {many}
-        line, column, part = low(line + dline), low(column + dcolumn), low(part + dpart)
-        if line >= lines:
-            line, column = low(line - lines), low(column + 1)
-        if column >= columns:
-            column, part = low(column - columns), low(part + 1)
-"""
-_IN_THE_GRID = """
-            # The first cells lie at an edge, and so may the last.
-            stop = min(end, length - {many}) if 0 < at and {inside} else at
-            while at < stop:
-{cells}
-                at += {many}
-"""
-_ENOUGH = 8  # parts of columns for each warp
-_REGISTER_BYTES = 16  # for what a thread writes of the cells that it computes together
-
-
-class _Walk(NamedTuple):
-    """How a grid of some number of axes is walked through."""
-
-    axes: str  # the first is walked along
-    lengths: str  # of a column, and how many there are along the other axes
-    step: str  # between cells that are computed together
-    inside: str  # beside what holds along the column
-    mine: str  # whether the thread has a cell
-
-
-_COLUMNS = "low(low(nx + WARP - 1) // WARP)"
-_INSIDE = "0 < column and low(low(column + 1) * WARP) < nx"
-_WALKS = {
-    1: _Walk("x", "nx, 1, 1", "WARP", "True", "at + lane < end"),
-    2: _Walk("yx", f"ny, 1, {_COLUMNS}", "1", _INSIDE, "x < nx"),
-    3: _Walk("zyx", f"nz, ny, {_COLUMNS}", "1", f"{_INSIDE} and 0 < y < ny - 1", "x < nx"),
-}
-
-
-def _together(walk: _Walk, count: int, more: str, *, known: bool) -> str:
-    """Return the source that computes `count` cells; `known` if none lies at an edge of the grid."""
-    lead, others = walk.axes[0], walk.axes[1:]
-    first = "at + lane" if lead == "x" else "at"
-    places = [", ".join((f"{lead}{k}", *others)) for k in range(count)]
-    source = []
-    for k in range(count):
-        source.append(f"{lead}{k} = {first} + {k} * {walk.step}")
-        if not known and k:
-            # Beyond the end the first cell again, from the same values: the result is the same.
-            source.append(f"{lead}{k} = {lead}{k} if {lead}{k} < end else {lead}0")
-    if known:
-        at = [*others, *(f"{lead}{k}" for k in range(count))]
-        source += [f"assume(0 < {i})\nassume({i} < n{i[0]} - 1)" for i in at]
-    if count > 1:
-        source += [f"cell{k} = window(next, ({place},))" for k, place in enumerate(places)]
-        source += [f"update(now, cell{k}, own, step, {p}{more})" for k, p in enumerate(places)]
-        source += [f"put(cell{k}, next, ({place},))" for k, place in enumerate(places)]
-    else:
-        source.append(f"update(now, next, own, step, {places[0]}{more})")
-    return textwrap.indent("\n".join(source), " " * 16)
-
-
 _INJECT = """
 def disturb(state, now_at, before_at, params, nf, nz, ny, nx, z, y, x, amplitude):
     now = level(state, now_at, element, (nf, nz, ny, nx))
     before = level(state, before_at, element, (nf, nz, ny, nx))
     inject(now, before, params, z, y, x, amplitude)
 """
+_REGISTER_BYTES = 16  # for what a thread writes of the cells that it computes together
 _SHAPES = {1: "(nf, nx)", 2: "(nf, ny, nx)", 3: "(nf, nz, ny, nx)"}
 
 
@@ -175,13 +91,20 @@ def together(actor: Actor, update: Callable[..., None]) -> int:
     return next((n for n in (4, 2) if n * own <= _REGISTER_BYTES), 1)
 
 
+def _is_shown(kind: CellCode) -> bool:
+    """Return whether a thread keeps the planes of its columns that it has loaded."""
+    rows = rows_of(kind.ndim, kind.together)
+    return rows > 1 and kind.fields == 1 and planes.goes_straight(kind.update)
+
+
 def busy_threads(shape: tuple[int, ...], together: int) -> int:
     """Return how many threads have cells to compute in a grid, `together` at a time each."""
     warp, length = intrinsics.WARP, shape[0]
     if len(shape) == 1:  # a column is a warp wide, and a thread's cells lie a warp apart
         return -(-length // (together * warp)) * warp
-    columns = math.prod(shape[1:-1]) * -(-shape[-1] // warp)
-    return columns * -(-length // together) * warp
+    rows = rows_of(len(shape), together)
+    columns = math.prod(-(-n // rows) for n in shape[1:-1]) * -(-shape[-1] // warp)
+    return columns * -(-length // (together // rows)) * warp
 
 
 def _is_short(function: Callable[..., Any], within: tuple[object, ...] = ()) -> bool:
@@ -248,14 +171,7 @@ def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: A
     more = "".join(f", array{i}" for i in range(len(kind.arrays)))
     where = {"shape": _SHAPES[kind.ndim]}
     if isinstance(kind, CellCode):
-        walk = _WALKS[kind.ndim]
-        many = kind.together if walk.step == "1" else f"{kind.together} * {walk.step}"
-        where |= {"walk": walk.lengths, "mine": walk.mine, "many": f"({many})"}
-        where |= {"enough": str(_ENOUGH), "in_the_grid": ""}
-        where["at_an_edge"] = _together(walk, kind.together, more, known=False)
-        if kind.together > 1:
-            inner = _together(walk, kind.together, more, known=True)
-            where["in_the_grid"] = _IN_THE_GRID.format(inside=walk.inside, cells=inner, **where)
+        where |= walk_of(kind.ndim, kind.together, more, shown=_is_shown(kind))
     else:
         where["count"] = str(kind.of)
         where["body"] = reductions.body(kind.ndim, kind.number, kind.slot, more)
@@ -276,8 +192,10 @@ def _compile(source: str, name: str, kind: CellCode | ReduceCode, **functions: A
 def compile_cells(kind: CellCode) -> Any:
     """Return the device function that steps a share of the cells of actors of a kind."""
     window, put = intrinsics.window_of(kind.fields)
+    rows = rows_of(kind.ndim, kind.together)
+    show, enter, ahead = planes.planes_of(kind.together // rows, rows)
     return _compile(
-        _CELLS,
+        CELLS,
         "cells",
         kind,
         update=intrinsics.function(kind.update),
@@ -286,6 +204,10 @@ def compile_cells(kind: CellCode) -> Any:
         window=window,
         put=put,
         WARP=intrinsics.WARP,
+        ROWS=rows,
+        show=show,
+        enter=enter,
+        ahead=ahead,
     )
 
 
@@ -397,7 +319,8 @@ def _make_steps(cells: Any) -> Any:
 @intrinsics.function
 def _capture(m: Any, row: int, now: int, second: int, target: int, me: int, all_: int) -> Any:
     """Copy this thread's words of the levels to staging; return its part of the checksum."""
-    state, staging, table = m.state, m.staging, m.table
+    state, table = m.state, m.table
+    staging = m.staged if staged_on_host(m, row) else m.staging
     n = (table[row, layout.C_LEVEL_BYTES] + 63) // 64 * 8
     total = 0
     for i in range(me, n * table[row, layout.C_LEVELS], all_):
@@ -479,6 +402,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
         k2h: Any,
         words: Any,
         params_in: Any,
+        staged: Any,
         table: Any,
         params: Any,
         lanes: Any,
@@ -498,6 +422,7 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
             k2h,
             words,
             params_in,
+            intrinsics.raw(staged),
             intrinsics.raw(table),
             intrinsics.raw(params),
             intrinsics.raw(lanes),
@@ -509,8 +434,10 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
             intrinsics.raw(links),
         )
         width = m.facts[cl.F_WIDTH]
-        group = cuda.blockIdx.x // width
-        first = (cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x
+        low = intrinsics.low
+        # In halves of registers, as they are kept through all jobs.
+        group = low(cuda.blockIdx.x // width)
+        first = low((cuda.blockIdx.x - group * width) * cuda.blockDim.x + cuda.threadIdx.x)
         if first == 0:
             m.mail[group * cl.MAIL_WORDS + cl.M_BEGAN] = intrinsics.now_ns()
         # The barrier's counter goes on where the launch before has left it.
