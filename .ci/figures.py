@@ -17,7 +17,12 @@ from ringnb.cli.bench import report
 from ringnb.cli.bench.measuring import Row
 
 BENCH = Path(__file__).parents[1] / "ringnb" / "cli" / "bench"
-SECTIONS = {"cpu": "On a CPU", "peers": "Beside other libraries", "gpu": "On an NVIDIA GPU"}
+SECTIONS = {
+    "cpu": "On a CPU",
+    "cluster": "In other processes",
+    "peers": "Beside other libraries",
+    "gpu": "On an NVIDIA GPU",
+}
 KEYS = ("key", "what", "samples", "unit", "limit", "target", "note")
 
 

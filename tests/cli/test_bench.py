@@ -114,7 +114,12 @@ def test_the_recorded_figures_cover_every_promise():
         assert row["met"] is (None if row["target"] is None else reached)
 
 
-SECTIONS = {"cpu": "On a CPU", "peers": "Beside other libraries", "gpu": "On an NVIDIA GPU"}
+SECTIONS = {
+    "cpu": "On a CPU",
+    "cluster": "In other processes",
+    "peers": "Beside other libraries",
+    "gpu": "On an NVIDIA GPU",
+}
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
@@ -165,7 +170,7 @@ def test_figures_that_are_not_all_replace_nothing(tmp_path):
             main("peers", str(given))
     given.write_text(json.dumps(whole))
     for wrong in (["card", str(given)], [str(given)], ["peers"]):
-        with pytest.raises(SystemExit, match="give one of cpu, peers, gpu, and a file"):
+        with pytest.raises(SystemExit, match="give one of cpu, cluster, peers, gpu, and a file"):
             main(*wrong)
     assert (kept.read_bytes(), (tmp_path / "README.md").read_bytes()) == before
 
