@@ -131,6 +131,10 @@ class ClusterUnavailable(ClusterError):
     """The cluster does not answer, or the worker that held the run was lost."""
 
 
+class RunSilent(ClusterUnavailable):
+    """The worker that holds the run gave no answer in time; the run may go on."""
+
+
 class RunNotFound(ClusterError, KeyError):
     """The cluster has no run of that name."""
 

@@ -43,9 +43,9 @@ _guard = threading.Lock()
 def doze(began: float, done: int, left: int) -> None:
     """Sleep for most of what the steps that are left will take, as it went since `began`.
 
-    Each look takes the core from the steps.
+    Each look takes the core from the steps. Where none is done yet, the next comes after twice the time.
     """
-    left_s = (time.monotonic() - began) * left / done if done > 0 else 0.0
+    left_s = (time.monotonic() - began) * (left / done if done > 0 else 1.0)
     time.sleep(min(_MOST_DOZE_S, max(_LEAST_DOZE_S, 0.9 * left_s)))
 
 

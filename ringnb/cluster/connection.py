@@ -21,9 +21,9 @@ from distributed.core import send_recv
 from distributed.security import Security
 
 from ringnb.cluster.local_hosts import security_for
-from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound
+from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound, RunSilent
 
-__all__ = ["Connection", "Unanswered", "connected"]
+__all__ = ["Connection", "connected"]
 
 _EXAMPLE = "tls://127.0.0.1:8786"
 _ABSENT = "absent"
@@ -34,10 +34,6 @@ logging.getLogger("distributed.client").addFilter(
     lambda record: not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
 )
 _AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
-
-
-class Unanswered(ClusterUnavailable):
-    """No answer came in time; what the reason is, nobody knows."""
 
 
 @contextlib.contextmanager
@@ -150,7 +146,7 @@ class Connection:
             )
         except TimeoutError:
             msg = f"the run {self.run!r} does not answer within {limit_s:g} s; try again later"
-            raise Unanswered(msg) from None
+            raise RunSilent(msg) from None
         value, error = cloudpickle.loads(answer)
         if error is not None:
             raise error
@@ -229,7 +225,7 @@ class Connection:
                 msg = (
                     f"the run {self.run!r} does not answer within {patience_s:g} s; try again later"
                 )
-                raise Unanswered(msg)
+                raise RunSilent(msg)
             await asyncio.sleep(_AGAIN_S)
 
     async def _while_there(

@@ -22,7 +22,7 @@ from ringnb.actors.base import Actor
 from ringnb.actors.link import Link
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cluster.connection import Connection, Unanswered
+from ringnb.cluster.connection import Connection
 from ringnb.cluster.glance import Glance
 from ringnb.cluster.remote_kernel import RemoteKernel
 from ringnb.cluster.remote_part import RemotePart, RemoteStorage
@@ -33,6 +33,7 @@ from ringnb.errors import (
     ClusterUnavailable,
     ClusterWarning,
     KernelStopped,
+    RunSilent,
     StoreNotShared,
 )
 from ringnb.messages.events import EventLog
@@ -571,10 +572,9 @@ class RemoteSession:
             if not self._trouble:
                 self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
             # The same run may have been lost, and have failed now.
-            silent = isinstance(error, Unanswered)
-            kind = ClusterUnavailable if silent else type(error)
-            if not self._trouble or kind is not self._kind:
-                self._kind, self._trouble = kind, _SILENT if silent else str(error)
+            if not self._trouble or type(error) is not self._kind:
+                silent = isinstance(error, RunSilent)
+                self._kind, self._trouble = type(error), _SILENT if silent else str(error)
 
     def _known_of_manager(self, name: str) -> Any:
         """Return what the last glance says of the manager, if that is not old."""

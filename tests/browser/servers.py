@@ -59,17 +59,20 @@ class Server:
         """Give a notebook that is yet to be opened a kernel that is vacant, if there is one."""
         if self.vacant:
             session, _ = self.vacant.popitem()
-            self._request(f"/api/sessions/{session}", "PATCH", {"path": path})
+            self._of_what_may_be_gone(f"/api/sessions/{session}", "PATCH", {"path": path})
 
     def end_sessions(self) -> None:
         """Shut down every kernel that is not vacant."""
         running = {kernel["id"] for kernel in self._request("/api/kernels")}
         for kernel in running - set(self.vacant.values()):
-            try:
-                self._request(f"/api/kernels/{kernel}", "DELETE")
-            except HTTPError as error:
-                if error.code != 404:  # gone by itself
-                    raise
+            self._of_what_may_be_gone(f"/api/kernels/{kernel}", "DELETE")
+
+    def _of_what_may_be_gone(self, path: str, method: str, body: Any = None) -> None:
+        try:
+            self._request(path, method, body)
+        except HTTPError as error:
+            if error.code != 404:
+                raise
 
     def kill_kernels(self) -> None:
         """Kill the process of every kernel, of which the page is told nothing."""

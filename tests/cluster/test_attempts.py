@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import dask
 import numpy as np
@@ -16,6 +17,7 @@ from ensembles import assert_as_if_alone, members
 
 import ringnb as rn
 from ringnb import cluster
+from ringnb.cluster import attempt
 from ringnb.cluster.ensemble_files import EnsembleFiles
 
 pytestmark = pytest.mark.slow
@@ -170,3 +172,27 @@ def test_a_task_that_needs_too_much_memory_is_given_up(client, worker, tmp_path,
         ensemble.wait(120)
     assert len(owner(client, ensemble)[1]) == 2
     assert not EnsembleFiles(ensemble.root).has_failed("a")  # which says nothing of the member
+
+
+def test_who_waits_for_steps_takes_little_from_them(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+
+    def sleep(seconds):
+        slept.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(attempt, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+
+    def looks(step_s, steps):
+        """Return the looks until the steps are done, and how late the last one is."""
+        clock.now = began = clock.now + 1.0
+        slept.clear()
+        while (done := int((clock.now - began) / step_s)) < steps:
+            attempt.doze(began, done, steps - done)
+        return len(slept), clock.now - began - steps * step_s
+
+    slept = []
+    for step_s, steps in ((1e-6, 1000), (1e-4, 20_000), (1.0, 1), (5.0, 3)):
+        count, late_s = looks(step_s, steps)
+        assert count < 12 + 25 * step_s * steps
+        assert late_s <= max(0.0006, min(0.05, step_s * steps))

@@ -77,7 +77,7 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
             # nothing for three takes the notebook's kernel for dead.
             assert beats[-1] - beats[0] < 30
             assert not [text for text in said(controller) if "Showing" in text]  # it is said once
-            (text,) = (text for text in said(controller) if "answer" in text)
+            (text,) = (text for text in said(controller) if "does not answer since" in text)
             assert text.count("answer") == 1
             assert "does not answer since" in board.flags["live.run"]["why"]  # and all that acts
         finally:
