@@ -55,6 +55,7 @@ _READS = frozenset(
             "current_step",
             "time",
             "counters",
+            "is_saved",
             "params",
             "pace",
             "recent_reported",
@@ -123,6 +124,7 @@ class RemoteSession:
     current_step = _there(Session.current_step)
     time = _there(Session.time)
     counters = _there(Session.counters)
+    is_saved = _there(Session.is_saved)
     state = _there(Session.state)
     inject = _there(Session.inject)
     read_region = _there(Session.read_region)

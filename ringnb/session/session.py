@@ -546,9 +546,7 @@ class Session:
         int
             Steps since the start, counted from the actor's ``start_step``; a restore sets it back.
         """
-        slot = self._slot(slot)
-        self._check()
-        return self._kernel.counters(slot).step
+        return self.counters(slot).step
 
     @off_main
     def time(self, slot: int) -> float | None:
@@ -589,6 +587,27 @@ class Session:
         slot = self._slot(slot)
         self._check()
         return self._kernel.counters(slot)
+
+    @off_main
+    def is_saved(self, slot: int) -> bool:
+        """Return whether an automatic checkpoint of an actor would hold nothing new: none is made then.
+
+        Parameters
+        ----------
+        slot : int
+            The actor.
+
+        Returns
+        -------
+        bool
+            True if its state is in a committed checkpoint, or it is as it was made and has checkpoints
+            of an earlier run; False once it was stepped, restored or changed since.
+
+        Notes
+        -----
+        As `glance` it leaves an exception of a background thread for the next call to raise.
+        """
+        return self._changes.is_saved(self._slot(slot), self._kernel.counters(slot))
 
     # -- state and parameters -------------------------------------------------------------------
 

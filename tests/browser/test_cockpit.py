@@ -23,10 +23,32 @@ _PLACES = """(root) => {
     picture: at('.rn-stage canvas'),
   };
 }"""
-_TOPS = """(root) => [...root.querySelectorAll(
-    '.rn-head > :not(.rn-sr), .rn-stage canvas, .rn-verdict, .rn-say, .rn-deck, .rn-dialbox button'
-  )].filter((one) => one.checkVisibility()).map((one) => Math.round(one.getBoundingClientRect().top))
+# By element, so that each is compared with itself; a name tells which.
+_TOPS = """(root) => Object.fromEntries([...root.querySelectorAll(
+    '.rn-head > :not(.rn-sr), .rn-stage canvas, .rn-beside, .rn-beside > *, .rn-say, .rn-deck,'
+    + '.rn-dialbox button'
+  )].filter((one) => one.checkVisibility()).map((one) => {
+    one.rnNumber ??= window.rnNumbers = (window.rnNumbers ?? 0) + 1;
+    const name = `${one.rnNumber} ${one.localName}.${one.classList[0]}`;
+    return [name, Math.round(one.getBoundingClientRect().top)];
+  }))
 """
+# What of the head is cut off when its texts are as long as they become; they are put back.
+_CUT = """(root) => {
+  const head = root.querySelector('.rn-head'), frame = head.querySelector('.rn-steps');
+  const inner = ['.rn-state', '.rn-step', '.rn-rate'].map((one) => head.querySelector(one));
+  const texts = inner.map((one) => one.lastChild), before = texts.map((one) => one.data);
+  const long = ['Not heard of', '1,234,567,890', '12,345,678 steps/s'];
+  texts.forEach((one, i) => { one.data = long[i]; });
+  const outside = (box) => (node) => {
+    const [a, b] = [node, box].map((one) => one.getBoundingClientRect());
+    return a.top < b.top - 1 || a.bottom > b.bottom + 1 || a.right > b.right + 1;
+  };
+  const parts = [...head.children].filter((one) => one.checkVisibility());
+  const cut = [...inner.filter(outside(frame)), ...parts.filter(outside(head))];
+  texts.forEach((one, i) => { one.data = before[i]; });
+  return cut.filter((one) => !one.matches('.rn-sr')).map((one) => one.className);
+}"""
 _ORDER = """(root) => {
   const all = [...root.querySelectorAll('.rn-stage canvas, .rn-deck svg, .rn-side input')];
   const first = (selector) => all.findIndex((node) => node.closest(selector));
@@ -70,28 +92,38 @@ def test_nothing_moves_for_a_swipe_for_disturbing_or_for_more_digits(notebook, c
     swipe = cockpit.get_by_label("Swipe: how much")
     disturb = cockpit.get_by_role("button", name="Disturb a cell", exact=True)
 
-    def places():
-        return cockpit.evaluate(_TOPS)
+    def moved(seen):
+        now = cockpit.evaluate(_TOPS)
+        return {one: (top, now[one]) for one, top in seen.items() if now.get(one, top) != top}
 
     for width in (1100, 700, 480):
         widen(cockpit, width)
         cockpit.get_by_label("by how much").scroll_into_view_if_needed()
-        seen = places()
+        seen = cockpit.evaluate(_TOPS)
+        assert len(seen) > 10, seen
         if width > 480:  # where the other picture is behind a button
             notebook.python("session.panel('compare').how = 'swipe'")
             expect(swipe).to_be_visible()
-            assert [one for one in places() if one not in seen] == [], width
+            assert moved(seen) == {}, width
+            assert any(one.endswith("input.rn-swiper") for one in cockpit.evaluate(_TOPS))
             notebook.python("session.panel('compare').how = 'difference'")
             expect(swipe).to_be_hidden()
         disturb.click()
         expect(cockpit.get_by_role("button", name="Stop disturbing")).to_be_visible()
-        assert places() == seen, width
+        assert moved(seen) == {}, width
         cockpit.get_by_role("button", name="Stop disturbing").click()
         notebook.python("session.set_pace(None); session.run_steps(0, 123_456 - 300)")
         expect(cockpit.locator(".rn-step")).to_have_text("123,456")
-        assert places() == seen, width
+        assert moved(seen) == {}, width
         notebook.python("session.restore(0, stored[-1].name)")
         expect(cockpit.locator(".rn-step")).to_have_text("300")
+
+
+def test_of_the_head_nothing_but_the_time_is_cut_off(notebook, cockpit):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    for width in (1100, 985, 700, 480):
+        widen(cockpit, width)
+        assert cockpit.evaluate(_CUT) == [], width
 
 
 def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):

@@ -98,13 +98,15 @@ def test_states_of_a_session_that_runs(notebook):
     expect(cockpit.get_by_role("tab", name="Keep")).to_be_focused()
     expect(cockpit).to_have_attribute("data-tab", "keep")
     expect(line).to_contain_text("It is not tried again by itself")
-    notebook.python("session.manager.reconfigure(enabled=True, interval=3600); session.resume(0)")
+    notebook.python(
+        "session.run_steps(0, 5); session.manager.reconfigure(enabled=True, interval=3600)"
+    )
     button("Try now", line).click()
     expect(line).to_contain_text(re.compile(r"It is tried again (in \d+ s|within 1 s|now)"))
     # Nothing may be tried by itself between the two: it would settle what the button belongs to.
     notebook.python(
         "import contextlib\n"
-        "session.pause(); session.manager.reconfigure(enabled=False)\n"
+        "session.manager.reconfigure(enabled=False)\n"
         "with contextlib.suppress(OSError):\n"
         "    session.snapshot(0)"  # whatever was on its way has failed before it
     )

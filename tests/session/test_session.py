@@ -354,3 +354,21 @@ def test_a_store_that_cannot_be_written_is_told_when_the_session_begins():
         rn.Session(Mixer(SHAPE), config=quiet(enabled=True), storage=storage).close()
     assert [w.filename for w in told] == [__file__]
     rn.Session(Mixer(SHAPE), config=quiet(), storage=storage).close()  # one that only looks on
+
+
+def test_an_actor_is_saved_until_it_is_stepped_or_changed():
+    with rn.Session(rn.actors.Wave2D((8, 8)), config=quiet(), storage=memory()) as session:
+        assert not session.is_saved(0)
+        session.snapshot(0)
+        assert session.is_saved(0)
+        session.run_steps(0, 1)
+        assert not session.is_saved(0)
+        session.restore(0, "latest")
+        assert session.is_saved(0)
+        session.inject(0, at=(1, 1))
+        session.keep_failure(ZeroDivisionError("a bug in the background"))
+        assert not session.is_saved(0)
+        with pytest.raises(ZeroDivisionError):  # left for a call that does something
+            session.pause(0)
+        with pytest.raises(ValueError, match="slot 1 does not exist"):
+            session.is_saved(1)

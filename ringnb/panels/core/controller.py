@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
 from ringnb.checkpoint import retention
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import ClusterUnavailable, RunLost, RunNotFound
 from ringnb.kernel.base import Gate
 from ringnb.panels.core.actor_picker import slot_picker
@@ -304,9 +305,9 @@ class Controller:
             try_now()
         self.note_store()
 
-    def note_asked(self, slot: int) -> None:
-        """Note that a user asks for a snapshot of an actor. Any thread."""
-        self._news.note_asked(slot)
+    def answering(self, slot: int, take: Callable[[], Checkpoint]) -> Checkpoint:
+        """Take a snapshot that a user asks for: its commit is told as the answer. Any thread."""
+        return self._news.answering(slot, take)
 
     def note_damage(self, name: str, error: Exception) -> None:
         """Note that reading a checkpoint has shown damage, and warn of it once. Any thread."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, final
 
 from ringnb._support.text import counted
@@ -84,11 +85,10 @@ class Live:
     def _take(self, slot: int, label: str) -> None:
         def work(session: SessionLike) -> str:
             """Take it. That it was committed is said by its event."""
-            made = session.snapshot(slot, timeout=30.0, label=label or None)
-            return f"{made.name} is pinned: {label}"
+            take = partial(session.snapshot, slot, timeout=30.0, label=label or None)
+            return f"{self._controller.answering(slot, take).name} is pinned: {label}"
 
         key = snapshot_key(slot)
-        self._controller.note_asked(slot)
         if not self._controller.state.has_kernel:
             self._controller.submit("Snapshot", lambda rec: _ask_loop(rec, label), key=key)
             return

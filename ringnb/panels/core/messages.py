@@ -187,7 +187,8 @@ class MessageLog:
         return found[-1] if found else None
 
     def _forget(self) -> None:
-        """Drop the oldest that nobody needs to act on. With the lock held."""
+        """Drop the oldest that nobody needs to act on, nor can undo. With the lock held."""
         if len(self._messages) > _MOST_KEPT:
-            passing = (i for i, m in enumerate(self._messages) if not m.open)
-            del self._messages[next(passing, 0)]
+            passing = [i for i, m in enumerate(self._messages) if not m.open]
+            answer = [i for i in passing if not self._messages[i].by_itself][-1:]
+            del self._messages[next((i for i in passing if i not in answer), 0)]

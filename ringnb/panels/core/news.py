@@ -6,10 +6,12 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import final
 
 from ringnb._support.text import counted, format_bytes
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import RingnbError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import when_it_went_bad
@@ -50,22 +52,35 @@ class News:
         self._epoch_s = epoch_s  # when the board's beat was 0, by `time.monotonic`
         self._lock = threading.Lock()  # the loop reads, and a worker that has just failed
         self._seen = watched.events.appended
-        self._asked: set[int] = set()  # the slots of which a user has asked for a snapshot
+        self._taking: Counter[int] = Counter()  # by slot, snapshots that a user waits for
+        self._answers: set[str] = set()  # the names that these have got
+        self._commits: list[Event] = []  # that are not told yet
         self._met: set[int] = set()  # the slots whose snapshots the full disk has failed
         self._began = False  # whether it was said what is stored
         self._trouble: tuple[str, float | None] = "", None  # with the connection, as it was said
         self._unread: StoreTrouble | None = None  # with the store, as it was said
 
-    def note_asked(self, slot: int) -> None:
-        """Note that a user asks for a snapshot: the commit that follows is the answer."""
+    def answering(self, slot: int, take: Callable[[], Checkpoint]) -> Checkpoint:
+        """Take a snapshot that a user asks for: its commit, and no other, is told as the answer.
+
+        Which one that is, its name says, which is known at the end: none of the actor is told before.
+        """
         with self._lock:
-            self._asked.add(slot)
+            self._taking[slot] += 1
+        try:
+            made = take()
+            with self._lock:
+                self._answers.add(made.name)
+            return made
+        finally:
+            with self._lock:
+                self._taking[slot] -= 1
 
     def read(self, watched: Watched, actors: Sequence[ActorState]) -> None:
         """Say what has happened since."""
         with self._lock:
             new, self._seen = watched.events.since(self._seen)
-            committed = [e for e in new if e.stage == "committed"]
+            self._commits += [e for e in new if e.stage == "committed"]
             for event in new:
                 key = snapshot_key(event.actor_slot)
                 if event.stage in ("failed", "expired"):
@@ -78,8 +93,14 @@ class News:
                     self._say_bad(watched, event)
                 elif event.stage == "restored":
                     self._messages.settle(f"{event.actor_slot}:guard", "the restore")
-            if committed:
-                self._say_commit(watched, committed)
+            # By names: a cut of linked actors is a commit of each.
+            held = {e.name for e in self._commits if self._taking[e.actor_slot]}
+            answers = [e for e in self._commits if e.name in self._answers and e.name not in held]
+            others = [e for e in self._commits if e.name not in self._answers | held]
+            self._commits = [e for e in self._commits if e.name in held]
+            self._say_commits(watched, others, by_itself=True)
+            self._say_commits(watched, answers, by_itself=False)
+            self._answers.difference_update(str(e.name) for e in answers)
 
     def look(self, watched: Watched, state: SessionState) -> None:
         """Say how the session is: what is stored, what stopped a background thread, why nothing runs."""
@@ -149,14 +170,14 @@ class News:
         else:
             self._messages.note_retry(key, again)
 
-    def _when_again(self, watched: Watched, slot: int, *, runs: bool) -> tuple[str, float | None]:
+    def _when_again(self, watched: Watched, slot: int) -> tuple[str, float | None]:
         """Say whether an actor's snapshot is tried again by itself, and return when."""
         if not watched.service_runs:
             return "It is due again later", None
         try:
             if not watched.manager.config.enabled:
                 return "It is not tried again by itself", None
-            if not runs and has_kernel(watched):
+            if has_kernel(watched) and watched.is_saved(slot):
                 return _IF_CHANGED, None
             due_s = watched.manager.seconds_until_next(slot)
         except (RingnbError, OSError):
@@ -167,7 +188,7 @@ class News:
         slot = event.actor_slot
         # A loop of one's own ends with the failure, which its next call raises.
         steps_on = ", the actor steps on" if runs and has_kernel(watched) else ""
-        again, again_at = self._when_again(watched, slot, runs=runs)
+        again, again_at = self._when_again(watched, slot)
         now: Action = ("live.snapshot", "Try now", {"slot": slot})
         if event.stage == "expired":
             text = f"Snapshot of actor {slot} timed out: {event.detail}{steps_on}. {again}"
@@ -207,16 +228,16 @@ class News:
         kind: Kind = "problem" if paused else "warning"
         self._messages.say(kind, text, key=f"{slot}:guard", actions=actions, by_itself=True)
 
-    def _say_commit(self, watched: Watched, committed: list[Event]) -> None:
+    def _say_commits(self, watched: Watched, committed: list[Event], *, by_itself: bool) -> None:
+        if not committed:
+            return
         last = committed[-1]
         own = [e for e in watched.events if e.request_id == last.request_id]
         total_ns = sum(ns for _, ns in stage_times(own))
         text = f"Committed {last.name}: {total_ns / 1e6:.1f} ms from request to safe on disk"
         if len(committed) > 1:
             text += f" (and {len(committed) - 1} before it)"
-        slots = {e.actor_slot for e in committed}
-        self._messages.say("done", text, by_itself=not slots & self._asked)
-        self._asked -= slots
+        self._messages.say("done", text, by_itself=by_itself)
 
 
 def _stored(state: SessionState) -> str:

@@ -135,6 +135,9 @@ class SessionLike(Watched, Protocol):
     def counters(self, slot: int) -> ActorCounters:
         """Return an actor's counters."""
 
+    def is_saved(self, slot: int) -> bool:
+        """Return whether an actor's state is in a checkpoint."""
+
     def inject(self, slot: int, at: Sequence[int] | int, amplitude: float = 1.0) -> None:
         """Disturb one cell."""
 

@@ -90,3 +90,11 @@ def test_the_oldest_are_forgotten_but_none_that_is_open(log):
     assert len(kept) == 200
     assert kept[0].text == "full"
     assert kept[-1].text == "499"
+
+
+def test_what_may_be_undone_is_kept_however_much_comes_by_itself(log):
+    log.say("done", "restored", actions=[("live.undo", "Undo")])
+    for i in range(500):
+        log.say("done", str(i), by_itself=True)
+    assert len(log.newest()) == 200
+    assert log.in_line()[0]["text"] == "restored"

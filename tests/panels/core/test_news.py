@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import time
 from contextlib import nullcontext as nothing
+from types import SimpleNamespace
 
 import pytest
 from front_end import board_of, do, press, told, troubles
 from waiting import until
 
 import ringnb as rn
+from ringnb.messages.events import Event, EventLog
+from ringnb.panels.core.messages import MessageLog
+from ringnb.panels.core.news import News
 
 
 def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_path):
@@ -65,6 +69,75 @@ def test_the_commit_of_a_snapshot_that_was_asked_for_is_the_answer(session):
     assert board_of(panel).messages[-1]["byItself"]
 
 
+def test_a_press_that_failed_makes_no_answer_of_the_next_commit(session):
+    panel = session.panel("timeline")
+    session.faults.fill_disk()
+    do(panel, "live.snapshot", slot=0)
+    messages = panel._controller.switchboard.messages
+    until(lambda: any(m.open and m.detail for m in messages.newest()))  # the press has ended
+    session.faults.clear()
+    session.snapshot(0)
+    until(lambda: told(panel, "Committed checkpoint_0_step_0:"))
+    assert board_of(panel).messages[-1]["byItself"]
+
+
+def committed(events, slot, name):
+    events.append(Event("committed", slot, slot, 5, name))
+
+
+def test_what_is_committed_while_a_user_waits_is_not_the_answer():
+    session, messages = SimpleNamespace(events=EventLog()), MessageLog()
+    news = News(session, messages)
+
+    def said():
+        news.read(session, ())
+        return [(m.text.partition(":")[0], m.by_itself) for m in messages.newest()]
+
+    def take():
+        """Take one of actor 0, of which an automatic one is under way."""
+        committed(session.events, 0, "automatic")
+        committed(session.events, 1, "another's")
+        assert said() == [("Committed another's", True)]
+        committed(session.events, 0, "asked")
+        committed(session.events, 1, "the last")
+        assert said()[1:] == [("Committed the last", True)]
+        return SimpleNamespace(name="asked")
+
+    news.answering(0, take)
+    assert said()[2:] == [("Committed automatic", True), ("Committed asked", False)]
+    committed(session.events, 0, "later")
+    assert said()[4:] == [("Committed later", True)]
+
+
+def test_a_commit_that_is_heard_of_after_the_answer_is_told_as_the_answer():
+    """As from a session of another process."""
+    session, messages = SimpleNamespace(events=EventLog()), MessageLog()
+    news = News(session, messages)
+    news.answering(0, lambda: SimpleNamespace(name="asked"))
+    committed(session.events, 0, "asked")
+    news.read(session, ())
+    assert not messages.newest()[-1].by_itself
+
+
+@pytest.mark.filterwarnings("ignore::ringnb.errors.CheckpointWarning")
+@pytest.mark.parametrize("slot", [0, 1], ids=["stepped since", "never saved"])
+def test_a_state_that_is_not_saved_is_tried_again_also_of_a_paused_actor(session, slot):
+    panel = session.panel("timeline")
+    session.run_steps(0, 30)
+    session.snapshot(0)
+    if slot == 0:
+        session.snapshot(1)
+        session.run_steps(0, 5)
+    session.faults.fill_disk()
+    session.manager.reconfigure(enabled=True, interval=3600)
+    do(panel, "live.snapshot", slot=slot)
+    messages = panel._controller.switchboard.messages
+    until(lambda: any(m.open and m.again is not None for m in messages.newest()))
+    (trouble,) = (m for m in messages.newest() if m.open)
+    assert f"Snapshot of actor {slot} failed: " in trouble.text
+    assert trouble.text.endswith("It is tried again")
+
+
 # By itself it may be tried meanwhile.
 @pytest.mark.filterwarnings("ignore::ringnb.errors.CheckpointWarning")
 def test_a_failure_says_when_it_is_tried_again_ever_later_and_try_now_does_it_at_once(session):
@@ -82,7 +155,7 @@ def test_a_failure_says_when_it_is_tried_again_ever_later_and_try_now_does_it_at
     until(
         lambda: troubles(panel)[0].endswith("if the actor has changed since its newest checkpoint")
     )
-    session.resume(0)
+    session.run_steps(0, 50)
     for count in (3, 4, 5):
         do(panel, "live.snapshot", slot=0)
         until(lambda n=count: [m.count for m in messages.newest() if m.open][-1] >= n)

@@ -104,7 +104,7 @@ async function render({ model, el }) {
   for (const name of ["actor", "life", "backend", "unheard"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);
   // Heard, not seen, and before the headings of what is below: a page has its own above it.
-  el.append(make("h2", { class: "rn-sr" }, "ringnb cockpit"), logo(), tabs, actors, all, make("span", { class: "rn-steps" }, pill, make("span", { class: "rn-soft" }, "step"), step, rate, time), guard, make("span", { class: "rn-grow" }), place);
+  el.append(make("h2", { class: "rn-sr" }, "ringnb cockpit"), logo(), tabs, actors, all, make("span", { class: "rn-steps" }, make("span", { class: "rn-now" }, pill, make("span", { class: "rn-soft" }, "step"), step, rate), time), guard, make("span", { class: "rn-grow" }), place);
 
   // -- the grid: names of its parts, which come one after the other
   const nameParts = () => {

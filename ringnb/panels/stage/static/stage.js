@@ -364,11 +364,15 @@ async function renderPicture(context, place) {
     if (shown) tell(cellAt(event));
   });
   box.addEventListener("pointerleave", () => setText(read, ""));
-  let pressed = null; // a click's own place is in whole pixels: it may be the next cell
-  box.addEventListener("pointerdown", (event) => { pressed = shown && cellAt(event); });
+  // A click's own place is in whole pixels, which may be the next cell: that of the release is exact. A click that
+  // is of no pointer has none, so what was released last counts only where the click is, too.
+  let released = null;
+  box.addEventListener("pointerup", (event) => { released = event; });
   box.addEventListener("click", (event) => {
     if (!shown || !state().aim) return;
-    share(picture, { cell: pressed ?? cellAt(event) });
+    const exact = released && Math.hypot(released.clientX - event.clientX, released.clientY - event.clientY) < 1.5;
+    share(picture, { cell: cellAt(exact ? released : event) });
+    released = null;
     disturb(state().cell);
   });
   canvas.addEventListener("keydown", (event) => {
