@@ -233,12 +233,17 @@ def _second(now: Any, then: Any, params: Any, step: int, y: int, x: int, h: Any,
     then[0, y, x] = then[0, y, x] + params[2]
 
 
+def _slices(now: Any, then: Any, params: Any, step: int, z: int, y: int, x: int) -> None:
+    then[0, z, y, x] = now[:, z, y, x][0] + now[..., z, y, x][0]
+
+
 def _value(now: Any, params: Any, step: int, y: int, x: int, h: Any, m: Any) -> Any:
     return now[0, y, x]
 
 
 def _stages() -> dict[str, Any]:
-    """Compile an actor of two stages with arrays and reductions; say what its PTX has."""
+    """Compile an actor of two stages with arrays and reductions, and one of a box that takes slices of
+    it; say what their PTX has."""
     from ringnb.kernel.cuda.compile import signature
     from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
 
@@ -249,7 +254,8 @@ def _stages() -> dict[str, Any]:
         reduce={"s": _value, "t": ("max", _value)},
         arrays={"h": np.ones((8, 8)), "m": np.arange(8)},
     )
-    body = build(cell_codes(actor), reduce_codes(actor))
+    box = actors.CellActor(_slices, (8, 8, 8))
+    body = build(cell_codes(actor) + cell_codes(box), reduce_codes(actor))
     ((_, ptx),) = compiled(body, signature(), ((9, 0),), (256, 4))
     largest = "max.f64" in ptx or "setp.gt.f64" in ptx
     return {"fused": "fma" in ptx, "largest": largest}

@@ -6,10 +6,11 @@ import ringnb as rn
 from ringnb.testing import MemoryStorage
 
 
-def stepped(actors, backend, steps):
-    """Step each actor, all in one session; return the fields of each."""
+def stepped(actors, backend, steps, **options):
+    """Step each actor, all in one session with these options; return the fields of each."""
     config = rn.CheckpointConfig(enabled=False)
-    with rn.Session(actors, backend=backend, config=config, storage=MemoryStorage()) as s:
+    options |= {"config": config, "storage": MemoryStorage()}
+    with rn.Session(actors, backend=backend, **options) as s:
         for slot in range(len(actors)):
             s.run_steps(slot, steps)
         return [s.snapshot(slot).numpy() for slot in range(len(actors))]

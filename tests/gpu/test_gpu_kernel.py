@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
+import pytest
 from waiting import until
 
 import ringnb as rn
 from ringnb.kernel.cuda.kernel import CudaKernel
+from ringnb.kernel.cuda.walk import CELLS, rows_of, walk_of
 from ringnb.messages.commands import Command
 from ringnb.testing import device_proofs as proofs
 from ringnb.testing.kernels import KernelTests, Mixer, advance, captured, running
@@ -111,11 +115,33 @@ def _round(now, following, params, step, z, y, x):
     following[0, z, y, x] = 0.25 * (around - following[0, z, y, x])
 
 
+def _span(shape, warps):
+    """Return how many planes a warp goes along before it enters another column, as the walk has it."""
+    source = CELLS.format(shape="", arrays="", **walk_of(3, 4, "", shown=True))
+    lines = source[source.index("    length,") : source.index("    # No division")]
+    names = dict(zip(("nz", "ny", "nx"), shape, strict=True), warps=warps, low=int)
+    exec(textwrap.dedent(lines), names | {"WARP": 32, "ROWS": rows_of(3, 4)}, found := {})
+    return found["span"]
+
+
 def test_boxes_of_all_lengths_are_the_cpus():
-    """Near the edges, away from them, and where a thread keeps the planes that it has loaded."""
+    """Near the edges, and away from them."""
+    _boxes_are_the_cpus(((9, 8, 70), (6, 7, 101), (3, 3, 66), (4, 5, 97), (40, 4, 65)), 7)
+
+
+@pytest.mark.parametrize("warps", [1, 8])
+def test_long_columns_are_the_cpus(warps):
+    """Whole, and in parts: a thread keeps planes from one turn to the next, two planes ahead."""
+    shape = 41, 9, 130
+    assert _span(shape, warps) > 5 * 2
+    assert (_span(shape, warps) > shape[0]) == (warps == 1)
+    _boxes_are_the_cpus([shape], 3, width=warps, threads=32)
+
+
+def _boxes_are_the_cpus(shapes, steps, **options):
     rng = np.random.default_rng(0)
     actors = []
-    for shape in ((9, 8, 70), (6, 7, 101), (3, 3, 66), (4, 5, 97), (40, 4, 65)):
+    for shape in shapes:
         start = rng.random(shape)
         actors.append(rn.actors.Wave3D(shape, start=start.astype("float32")))
         kind = {"start": rng.integers(0, 1000, shape).astype("int32"), "dtype": "int32"}
@@ -123,7 +149,7 @@ def test_boxes_of_all_lengths_are_the_cpus():
         for dtype in ("float32", "float64"):
             kind = {"start": start.astype(dtype), "dtype": dtype}
             actors.append(rn.actors.CellActor(_round, shape, levels=2, **kind))
-    ours, theirs = (stepped(actors, backend, 7) for backend in ("cuda", "cpu"))
+    ours, theirs = stepped(actors, "cuda", steps, **options), stepped(actors, "cpu", steps)
     for actor, mine, other in zip(actors, ours, theirs, strict=True):
         for name, expected in other.items():
             np.testing.assert_array_equal(mine[name], expected, err_msg=str(actor))

@@ -156,6 +156,13 @@ def straight(now, after, params, step, z, y, x):
     after[0, z, y, x] = below + now[0, z, y + 1, x] * now.shape[1] - after[0, z, y, x]
 
 
+FIELD, BELOW = 0, 1
+
+
+def named(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[FIELD, z - BELOW, y, x]
+
+
 def round_the_edge(now, after, params, step, z, y, x):
     after[0, z, y, x] = now[0, (z + 1) % now.shape[1], y, x]
 
@@ -203,6 +210,24 @@ def written(now, after, params, step, z, y, x):
     now[0, z, y, x] = after[0, z, y, x]
 
 
+def of_all_fields(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[:, z, y, x][0]
+
+
+def of_what_is_left(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[..., z, y, x][0]
+
+
+def of_another_field(now, after, params, step, z, y, x):
+    after[0, z, y, x] = now[step, z, y, x]
+
+
+def assigned_anew(now, after, params, step, z, y, x):
+    if step > 3:
+        now = after
+    after[0, z, y, x] = now[0, (z + 1) % now.shape[1], y, x]
+
+
 def test_planes_are_kept_where_each_index_is_the_cell_s_or_one_beside():
     load(simulate=True)
     from ringnb.kernel.cuda.planes import goes_straight
@@ -210,8 +235,10 @@ def test_planes_are_kept_where_each_index_is_the_cell_s_or_one_beside():
     assert goes_straight(straight)
     assert goes_straight(rn.actors.Wave3D.update)
     assert goes_straight(moved)
+    assert goes_straight(named)
     others = (round_the_edge, one_of_two, crossed, by_another, from_the_cell, a_row)
-    others += (handed_on, renamed, written)
+    others += (handed_on, renamed, written, of_all_fields, of_what_is_left, of_another_field)
+    others += (assigned_anew,)
     assert [f.__name__ for f in others if goes_straight(f)] == []
 
 

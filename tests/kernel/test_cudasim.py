@@ -144,6 +144,9 @@ def test_a_small_state_is_there_with_its_answer_and_a_larger_one_is_fetched():
             assert reply.value == 0
             np.testing.assert_array_equal(state, start)
             assert len(fetched) == (slot == 2)
+            assert (0 in kernel._arrays._copies[0]) == (
+                slot == 2
+            )  # else it waits for one of before
 
 
 @pytest.mark.parametrize("launch_s", [0.001, 61.0, float("nan")])

@@ -40,6 +40,9 @@ if SIMULATED:
         """Leave the function as it is: the simulator runs Python."""
         return body
 
+    # Around a shared array: threads that ask for it together may each be given one of its own.
+    begin_alone, end_alone = _lock.acquire, _lock.release
+
     def _load(words: Any, index: int) -> int:
         """Read a word."""
         return int(words[index])
@@ -145,6 +148,12 @@ else:
         """Compile a device function into its callers."""
         # Also where NUMBA_CUDA_DEBUGINFO is set: after a kernel with debug, Numba waits for it.
         return cuda.jit(device=True, forceinline=True, debug=False, opt=True)(body)
+
+    @function
+    def begin_alone() -> None:
+        """Do nothing: shared memory is laid out where it is compiled."""
+
+    end_alone = begin_alone  # type: ignore[assignment]  # the simulator's is a lock's
 
     # Numba has no load at system scope, plain loads are hoisted out of a polling loop, and so is
     # ``cuda.ldcv``, whose assembly is not marked as having side effects. Hence these few lines of PTX,

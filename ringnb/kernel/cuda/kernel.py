@@ -381,7 +381,7 @@ class CudaKernel(LaneKernel):
             raise
 
     def peek(self, lane: int) -> Reply | None:
-        """Return the oldest reply; if it is a snapshot's, the copy engine has begun to fetch it."""
+        """Return the oldest reply; if it is a snapshot's, the state is here, or its copy has begun."""
         reply = super().peek(lane)
         if reply is not None and reply.kind == Command.SNAPSHOT and reply.ok:
             place = int(load_word(self._controls[lane], layout.K2H_TAIL)) + 1
@@ -435,7 +435,7 @@ class CudaKernel(LaneKernel):
             self._arrays.arrived(lane, index)
 
     def staged(self, lane: int, index: int, slot: int) -> tuple[npt.NDArray[Any], SnapshotFacts]:
-        """Return what a snapshot put into a staging buffer, once the copy engine has brought it."""
+        """Return what a snapshot put into a staging buffer, once it is on the host."""
         self._arrived(lane, index)
         view, facts = super().staged(lane, index, slot)
         if self._clock is not None:
@@ -459,7 +459,7 @@ class CudaKernel(LaneKernel):
         return super().staged_checksum(lane, index, slot)
 
     def release_staging(self, lane: int, index: int) -> None:
-        """Give a staging buffer back to the kernel, when the copy engine is done with it."""
+        """Give a staging buffer back to the kernel, once no copy of it is under way."""
         # A dead kernel fills no buffer, and its driver must not be asked.
         with contextlib.suppress(KernelStopped):
             if self.alive:

@@ -144,14 +144,14 @@ class Memory(NamedTuple):
 @final
 @dataclass(frozen=True)
 class CudaLane:
-    """The host's views of one lane: mapped memory, and pinned memory that the copy engine reaches."""
+    """The host's views of one lane: of mapped memory, and of `restore`, which is pinned alone."""
 
     control: Words
     h2k: Words
     k2h: Words
     words: Words
     params_in: npt.NDArray[np.float64]  # (rows, 16)
-    staging: list[npt.NDArray[np.uint8]]  # copies of the staging buffers
+    staging: list[npt.NDArray[np.uint8]]  # filled by the copy engine or by the kernel
     restore: npt.NDArray[np.uint8]  # the source of the restore buffer
 
 

@@ -185,7 +185,7 @@ def _post(m: Any, base: int, kind: int, row: int, count: int, target: int) -> No
 def _free_buffer(m: Any, lane: int) -> Any:
     for b in range(layout.STAGING_BUFFERS):
         at = lane * layout.CTL_WORDS + layout.RETURNED + b * layout.LINE
-        # The host releases this word after the copy engine has read the buffer.
+        # The host releases this word when it is done with the buffer, and no copy of it is under way.
         if m.lanes[lane, cl.L_TAKEN + b] == intrinsics.ld_acquire_sys(m.control, at):
             return b
     return -1

@@ -44,14 +44,19 @@ def goes_straight(update: Callable[..., Any]) -> bool:
         value = defined(variable)
         return isinstance(value, numba_ir.Arg) and value.index == index
 
+    def is_fixed(variable: Any) -> bool:
+        """Return whether a variable is a number that is known where it is compiled."""
+        value = defined(variable)
+        known = numba_ir.Const, numba_ir.Global, numba_ir.FreeVar
+        return isinstance(value, known) and isinstance(value.value, int)
+
     def is_beside(variable: Any, index: int) -> bool:
         """Return whether a variable is the argument of this number, or a fixed number beside it."""
         value = defined(variable)
         if isinstance(value, numba_ir.Expr) and value.op == "binop":
             if value.fn not in (operator.add, operator.sub):
                 return False
-            by = defined(value.rhs)
-            if not (isinstance(by, numba_ir.Const) and isinstance(by.value, int)):
+            if not is_fixed(value.rhs):
                 return False
             variable = value.lhs
         return is_argument(variable, index)
@@ -59,6 +64,8 @@ def goes_straight(update: Callable[..., Any]) -> bool:
     def is_straight(statement: Any) -> bool:
         """Return whether a statement takes an item of ``now`` as it should, or none."""
         value = statement.value if isinstance(statement, numba_ir.Assign) else statement
+        if isinstance(value, numba_ir.Arg):  # in a branch it may be assigned anew
+            return defined(statement.target) is value
         used = value.list_vars() if isinstance(value, numba_ir.Inst) else []
         if isinstance(value, numba_ir.Var):
             used = [value]
@@ -75,6 +82,7 @@ def goes_straight(update: Callable[..., Any]) -> bool:
             isinstance(index, numba_ir.Expr)
             and index.op == "build_tuple"
             and len(index.items) == 1 + len(_PLACE)
+            and is_fixed(index.items[0])
             and all(map(is_beside, index.items[1:], _PLACE))
         )
 
@@ -99,6 +107,7 @@ else:
     from llvmlite import ir
     from numba.cuda import cgutils, types
     from numba.cuda.extending import core_models, intrinsic, lower_builtin, register_model
+    from numba.cuda.np import arrayobj
 
     from ringnb.kernel.cuda.intrinsics import Grid, item_of, place_of
 
@@ -111,6 +120,11 @@ else:
             super().__init__(dtype, 4)
             self.name = f"Shown({dtype}, {planes}, {rows})"
             self.planes, self.rows = planes, rows
+
+        @property
+        def key(self) -> Any:
+            """What makes two of them the same type."""
+            return *super().key, self.planes, self.rows
 
     register_model(Shown)(core_models.ArrayModel)
 
@@ -151,7 +165,10 @@ else:
         """Read an item, from its register if it has one."""
         kind, index = signature.args
         kept = _Kept(context, builder, kind, arguments[0])
-        value = builder.load(item_of(context, builder, signature.args, arguments))
+        at = item_of(context, builder, signature.args, arguments)
+        if at is None:
+            return arrayobj.getitem_array_tuple(context, builder, signature, arguments)
+        value = builder.load(at)
         apart = []
         for axis in range(3):
             i = builder.extract_value(arguments[1], axis + 1)

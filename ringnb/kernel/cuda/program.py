@@ -415,7 +415,9 @@ def build(kinds: Sequence[CellCode], reduced: Sequence[ReduceCode] = ()) -> Call
     ) -> None:
         """Serve the lanes of this block's group until this launch's time is up."""
         cuda.cg.this_grid()  # makes the launch cooperative: all blocks are on the card together
+        intrinsics.begin_alone()
         shared_sum = cuda.shared.array(1, np.int64)
+        intrinsics.end_alone()
         m = cl.Memory(
             control,
             h2k,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 __all__ = ["CELLS", "rows_of", "walk_of"]
 
 # A warp takes columns as wide as it has threads, and goes along them some cells at a time; in a box,
-# along z, and through two rows at once. These are loaded together, computed in registers and then
-# stored, so that no load waits behind a store.
+# along z, and if it is four cells through two rows at once. These are loaded together, computed in
+# registers and then stored, so that no load waits behind a store.
 CELLS = """
 def cells(state, now_at, next_at, own, step, arrays_at, nf, nz, ny, nx, first, stride):
     # Lengths are below 2**31.
@@ -77,7 +77,8 @@ _WALKS = {
 
 def rows_of(ndim: int, together: int) -> int:
     """Return in how many rows the cells lie that a thread computes together, as many in each."""
-    # Two by two share more neighbours than four behind each other: 6 loads for a cell, not 6.5.
+    # Two by two share more neighbours than four behind each other: 6 loads for a cell, not 6.5. Where
+    # planes are kept, those of one field, it is 5 in the loop, and 2 planes more where that begins.
     return 2 if ndim == 3 and together == 4 else 1
 
 

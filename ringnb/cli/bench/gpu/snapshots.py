@@ -15,6 +15,7 @@ from ringnb.cli.bench.gpu.card import Card
 from ringnb.cli.bench.gpu.stepping import noise
 from ringnb.cli.bench.measuring import Row, Scale, percentile, ratio_row
 from ringnb.cli.bench.snapshots import checkpointed_rates
+from ringnb.kernel.cuda.layout import STRAIGHT_BYTES
 from ringnb.kernel.layout import T_BEGIN, T_END, tail_words
 from ringnb.messages.commands import Command
 from ringnb.session.session import Session
@@ -37,7 +38,10 @@ class _Stages(NamedTuple):
     received: float
     """Host: until every byte is in its memory."""
     copied: float
-    """Kernel: from the command seen until all is in the staging buffer; the actor waits for this."""
+    """Kernel: from the command seen until all is stored; the actor waits for this.
+
+    And for the bus, with the answer, where a small state is stored straight into the host's memory.
+    """
     published: float
     """Kernel: from there until the answer is written."""
 
@@ -119,9 +123,10 @@ def _rows(size: int, found: list[_Stages], copies: list[float], *, busy: bool) -
         yield Row(f"{key}_{stage}", what, samples, "us", note=note)
     pairs = [(s.copied, c) for s, c in zip(found, copies, strict=False)]
     stalls = size >= 1 << 24  # below, the clock's step and the launch of a copy decide
+    apart = ", without the wait for the bus" if size <= STRAIGHT_BYTES else ""  # stamped before
     yield ratio_row(
         f"{key}_stall",
-        f"stall of the {state} actor, {format_bytes(size)} / the driver's copy of its bytes",
+        f"stall of the {state} actor, {format_bytes(size)}{apart} / the driver's copy of its bytes",
         pairs,
         ("copy", 1, "us"),
         at_most=1.2 if stalls else None,
