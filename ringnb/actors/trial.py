@@ -9,6 +9,7 @@ raises, or does what these arrays cannot, nothing is said of that cell.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import operator
 import os
@@ -471,6 +472,10 @@ class _Trial:
         """End what runs in the block after a time, be it an endless loop; in silence but for reach."""
         self._deadline = time.thread_time() + limit_s
         traced = sys.gettrace() is None  # else a debugger, or coverage, is at work
+        # A collection of garbage may cut in anywhere, and call what would meet the deadline: an
+        # exception is lost there, and the call is left half done.
+        collects = gc.isenabled()
+        gc.disable()
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -490,6 +495,9 @@ class _Trial:
             where = f" ({fault.where})" if fault.where else ""
             msg = f"function {self.names.function} {what}{where}. {remedy}"
             raise ValueError(msg) from None
+        finally:
+            if collects:
+                gc.enable()
 
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
         # What the standard library does here may be the callback of a weak reference: an exception is
@@ -505,7 +513,7 @@ class _Trial:
     def _is_users(self, frame: FrameType | None) -> bool:
         """Return whether a frame belongs to the function, and not to a finaliser that has cut in."""
         while frame is not None and frame.f_code is not self._code:
-            # The garbage collector may run it at any point; an exception in it is lost, half done.
+            # The last reference may go at any point; an exception in it is lost, half done.
             if frame.f_code.co_name == "__del__":
                 return False
             frame = frame.f_back

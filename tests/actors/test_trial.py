@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import random
 import re
@@ -551,3 +552,34 @@ def test_the_end_of_a_trial_cuts_no_finaliser_short():
 
     A.CellActor(update, (8, 8), replayable=False)
     assert ended == [True]
+
+
+def test_no_collection_of_garbage_cuts_in():
+    """What one calls, such as Numba's callbacks of weak references, would be left half done."""
+    called = []
+    before = gc.get_threshold()
+
+    def note(phase, _):
+        called.append(phase)
+
+    def update(now, before, params, step, y, x):
+        cycle = []
+        cycle.append(cycle)
+        before[0, y, x] = now[0, y, x]
+        called.append("a cell")
+
+    A.CellActor(
+        update, (8, 8), replayable=False
+    )  # else modules that it needs are yet to be imported
+    called.clear()
+    gc.callbacks.append(note)
+    gc.set_threshold(1, 1, 1)
+    try:
+        A.CellActor(update, (8, 8), replayable=False)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(note)
+    cells = [i for i, what in enumerate(called) if what == "a cell"]
+    assert "stop" in called[: cells[0]] + called[cells[-1] :]
+    assert set(called[cells[0] : cells[-1]]) == {"a cell"}
+    assert gc.isenabled()
