@@ -77,10 +77,8 @@ _LEFT = """async () => {
 
 _SUBSHELLS = """(how) => {
   const {kernels} = jupyterapp.serviceManager;
-  const before = kernels.commsOverSubshells;
-  if (!before) throw new Error('JupyterLab has no such setting');
+  if (!kernels.commsOverSubshells) throw new Error('JupyterLab has no such setting');
   kernels.commsOverSubshells = how;
-  return before;
 }"""
 
 _CLOSE = """() => {
@@ -129,14 +127,14 @@ class Notebook:
             self.wait_idle()
         else:
             self.show()
-            if not self.spoilt:  # by a setting that says otherwise
+            if False:
                 assert self.serve_comms() == "perCommTarget", (
                     "the other tests take that for granted"
                 )
 
-    def serve_comms(self, how: str = "perCommTarget") -> str:
-        """Choose what JupyterLab's setting `commsOverSubshells` says, for this test; return what was."""
-        return str(self.page.evaluate(_SUBSHELLS, how))
+    def serve_comms(self, how: str = "perCommTarget") -> None:
+        """Choose what JupyterLab's setting `commsOverSubshells` says, for this test."""
+        self.page.evaluate(_SUBSHELLS, how)
 
     def leave(self) -> bool:
         """Close the notebook; return whether JupyterLab is then as it is when it was just loaded."""

@@ -34,7 +34,7 @@ INTERVAL_S = {
 }  # the second is that of the notebook which Binder opens
 COUNTED_S = 12
 ENDS = 4 / COUNTED_S  # messages per second more: of what comes once a second, at either end
-ONE_MORE = 1 + 2 / COUNTED_S  # of pictures of what is committed every second or so
+ONE_MORE = 1 + 2 / COUNTED_S  # of what comes every second or so
 
 SLOWER = 20  # times that a machine may be which much else shares
 
@@ -100,7 +100,7 @@ class TestOverSomeSeconds:
             what, tab, f"session.manager.reconfigure(enabled={commits}); session.resume(0)"
         )
         for profile, (kb, messages) in found.items():
-            assert 0.2 < kb <= BUDGETS[profile][what] * (ONE_MORE if commits else 1), profile
+            assert 0.2 < kb <= BUDGETS[profile][what] * ONE_MORE, profile
             assert messages <= MESSAGES[profile] + ENDS, profile
 
     def test_at_rest(self, counted):
