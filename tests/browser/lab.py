@@ -127,10 +127,6 @@ class Notebook:
             self.wait_idle()
         else:
             self.show()
-            if False:
-                assert self.serve_comms() == "perCommTarget", (
-                    "the other tests take that for granted"
-                )
 
     def serve_comms(self, how: str = "perCommTarget") -> None:
         """Choose what JupyterLab's setting `commsOverSubshells` says, for this test."""
