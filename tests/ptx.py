@@ -242,8 +242,7 @@ def _value(now: Any, params: Any, step: int, y: int, x: int, h: Any, m: Any) -> 
 
 
 def _stages() -> dict[str, Any]:
-    """Compile an actor of two stages with arrays and reductions, and one of a box that takes slices of
-    it; say what their PTX has."""
+    """Compile two stages with arrays and reductions, and a box taken in slices; say what the PTX has."""
     from ringnb.kernel.cuda.compile import signature
     from ringnb.kernel.cuda.program import build, cell_codes, reduce_codes
 

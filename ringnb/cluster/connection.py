@@ -23,7 +23,10 @@ from distributed.security import Security
 from ringnb.cluster.local_hosts import security_for
 from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound, RunSilent
 
-__all__ = ["Connection", "connected"]
+__all__ = ["GOES_ON", "Connection", "connected"]
+
+# What holds of a run that is not heard of.
+GOES_ON = "goes on if it is only the connection, and its checkpoints stay in any case"
 
 _EXAMPLE = "tls://127.0.0.1:8786"
 _ABSENT = "absent"
@@ -145,8 +148,7 @@ class Connection:
                 lambda: asyncio.wait_for(self._ask(method, sent, patience_s, again), limit_s)
             )
         except TimeoutError:
-            msg = f"the run {self.run!r} does not answer within {limit_s:g} s; try again later"
-            raise RunSilent(msg) from None
+            raise self._silent(limit_s) from None
         value, error = cloudpickle.loads(answer)
         if error is not None:
             raise error
@@ -173,10 +175,7 @@ class Connection:
         try:
             found = await self._client.scheduler.ringnb_find(run=self.run)
         except OSError as error:
-            msg = (
-                f"its scheduler cannot be reached ({error}); the run {self.run!r} goes on if it is only "
-                "the connection, and its checkpoints stay in any case"
-            )
+            msg = f"its scheduler cannot be reached ({error}); the run {self.run!r} {GOES_ON}"
             raise ClusterUnavailable(msg) from error
         if found is None:
             msg = f"there is no run {self.run!r}: see which there are with runs(address)"
@@ -222,11 +221,13 @@ class Connection:
                 )
                 raise ClusterUnavailable(msg)
             if time.monotonic() > deadline:
-                msg = (
-                    f"the run {self.run!r} does not answer within {patience_s:g} s; try again later"
-                )
-                raise RunSilent(msg)
+                raise self._silent(patience_s)
             await asyncio.sleep(_AGAIN_S)
+
+    def _silent(self, limit_s: float | None) -> RunSilent:
+        return RunSilent(
+            f"the run {self.run!r} does not answer within {limit_s:g} s; try again later"
+        )
 
     async def _while_there(
         self, worker: str, call: asyncio.Future[dict[str, Any]]

@@ -22,7 +22,7 @@ from ringnb.actors.base import Actor
 from ringnb.actors.link import Link
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
-from ringnb.cluster.connection import Connection
+from ringnb.cluster.connection import GOES_ON, Connection
 from ringnb.cluster.glance import Glance
 from ringnb.cluster.remote_kernel import RemoteKernel
 from ringnb.cluster.remote_part import RemotePart, RemoteStorage
@@ -45,8 +45,6 @@ __all__ = ["RemoteSession"]
 _GLANCE_S = 2.0  # a glance that takes longer is given up
 _SLOW_S = 0.25  # from here on the panels say how slow it is
 _READ_S = 10.0  # the same of other reads
-# What follows that it does not answer, where that is all that is known.
-_SILENT = "it goes on if it is only the connection, and its checkpoints stay in any case"
 # So long after a glance that was given up, panels ask for no other: at first, and at most.
 _FIRST_REST_S, _MOST_REST_S = 1.0, 30.0
 _READS = frozenset(
@@ -575,8 +573,9 @@ class RemoteSession:
                 self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
             # The same run may have been lost, and have failed now.
             if not self._trouble or type(error) is not self._kind:
+                # That it does not answer is said before this: then nothing else is known.
                 silent = isinstance(error, RunSilent)
-                self._kind, self._trouble = type(error), _SILENT if silent else str(error)
+                self._kind, self._trouble = type(error), f"it {GOES_ON}" if silent else str(error)
 
     def _known_of_manager(self, name: str) -> Any:
         """Return what the last glance says of the manager, if that is not old."""
