@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests with random examples choose no number of their own, except as a multiple of the profile's.
 hypothesis.settings.register_profile("fast", max_examples=20, deadline=None)
-hypothesis.settings.register_profile("full", max_examples=150, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=100, deadline=None)
 
 
 def pytest_addoption(parser):
@@ -55,6 +55,12 @@ def pytest_configure(config):
 def pytest_cmdline_main(config):
     """Run all tests in several processes."""
     in_parallel.set_up(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Put the tests in the order in which several processes run them."""
+    in_parallel.begin_with_unhurried(config, items)
 
 
 def pytest_collection_finish():

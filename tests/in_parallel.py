@@ -1,16 +1,20 @@
 """All tests in several processes; the terminal gets a line for each file that is done.
 
 With pytest-xdist, and only where neither a file nor another number of processes (``-n``) was asked for.
-Two, one for each core: a third takes time from what tests in a browser measure. Each process is given
-its part of the files, and takes over from another when it has finished: so what a file's tests share is
-seldom made twice.
+Two, one for each core, and a third that gives way to them, for the moments in which a test waits. Each
+process is given its part of the files, and takes over from another when it has finished: so what a
+file's tests share is seldom made twice. The third begins with the tests that are marked as unhurried.
 """
 
 from __future__ import annotations
 
 import collections
+import os
 
 import pytest
+
+_PROCESSES = 3
+_NICENESS = 5  # a third of the processor time of one that is not nice
 
 
 def wanted(config):
@@ -34,9 +38,23 @@ def set_up(config):
     """Have xdist start processes where they are wanted; replace its dots wherever it starts any."""
     option = config.option
     if wanted(config):
-        option.numprocesses, option.dist = 2, "worksteal"
+        option.numprocesses, option.dist = _PROCESSES, "worksteal"
     if getattr(option, "numprocesses", None) and option.verbose < 2:
         config.pluginmanager.register(FileLines(config))
+
+
+def begin_with_unhurried(config, items):
+    """Put what is unhurried first in the last process's part; be that process nicely."""
+    process = getattr(config, "workerinput", {})
+    if process.get("workercount") != _PROCESSES:
+        return
+    if process["workerid"] == f"gw{_PROCESSES - 1}":
+        os.nice(_NICENESS)
+    hurried, unhurried = [], []
+    for item in items:
+        (unhurried if item.get_closest_marker("unhurried") else hurried).append(item)
+    others = len(items) // _PROCESSES * (_PROCESSES - 1)  # as many as are given to those before it
+    items[:] = [*hurried[:others], *unhurried, *hurried[others:]]
 
 
 class FileLines:

@@ -14,6 +14,7 @@ from standin import card
 CI = Path(__file__).parents[1] / ".ci"
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.unhurried,
     pytest.mark.timeout(900),  # half a minute each, alone
     pytest.mark.skipif(card.missing() is not None, reason=f"the card {card.missing()}"),
 ]

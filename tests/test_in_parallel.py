@@ -46,9 +46,9 @@ def config(*plugins, worker=False, **options):
 @pytest.mark.parametrize(
     ("changes", "processes"),
     [
-        ({}, 2),
-        ({"all": True, "markexpr": ""}, 2),
-        ({"verbose": 2}, 2),
+        ({}, 3),
+        ({"all": True, "markexpr": ""}, 3),
+        ({"verbose": 2}, 3),
         ({"file_or_dir": ["tests/kernel"]}, None),
         ({"keyword": "ring"}, None),
         ({"markexpr": "gpu"}, None),
@@ -65,6 +65,36 @@ def test_a_run_of_all_tests_has_several_processes(changes, processes, monkeypatc
     in_parallel.set_up(run)
     assert run.option.numprocesses == processes
     assert run.pluginmanager.hasplugin("lines") == (bool(processes) and run.option.verbose < 2)
+
+
+@pytest.mark.parametrize("process", range(3))
+def test_the_last_process_gives_way_and_begins_with_what_is_unhurried(process, monkeypatch):
+    given_way = []
+    monkeypatch.setattr("os.nice", given_way.append)
+    run = config(worker=True)
+    run.workerinput = {"workercount": 3, "workerid": f"gw{process}"}
+    names = ["a", "B", "c", "d", "e", "F", "g", "h", "i"]
+    items = [
+        SimpleNamespace(name=name, get_closest_marker=lambda _, name=name: name.isupper())
+        for name in names
+    ]
+    in_parallel.begin_with_unhurried(run, items)
+    assert "".join(item.name for item in items) == "acdeghBFi"
+    assert bool(given_way) == (process == 2)
+
+
+@pytest.mark.parametrize("processes", [None, 2, 4])
+def test_any_other_number_of_processes_leaves_all_as_it_is(processes, monkeypatch):
+    monkeypatch.setattr("os.nice", pytest.fail)
+    run = config(worker=processes is not None)
+    if processes is not None:
+        run.workerinput = {"workercount": processes, "workerid": "gw1"}
+    items = [
+        SimpleNamespace(get_closest_marker=lambda _, here=here: here) for here in (False, True)
+    ]
+    before = list(items)
+    in_parallel.begin_with_unhurried(run, items)
+    assert items == before
 
 
 def test_without_a_second_core_or_xdist_it_has_one(monkeypatch):

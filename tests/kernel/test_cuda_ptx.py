@@ -19,7 +19,7 @@ from ptx import CAPABILITIES, FEW
 from ringnb.kernel.cuda.availability import toolkit_versions
 
 pytest.importorskip("numba_cuda")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("RINGNB_FULL_PTX", "") not in ("", "0")
 COMPILED_FOR = CAPABILITIES if FULL else FEW

@@ -26,6 +26,7 @@ HERE = Path(__file__).parents[1]
 STANDIN = HERE / "standin"
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.unhurried,
     pytest.mark.skipif(card.missing() is not None, reason=f"the card {card.missing()}"),
 ]
 

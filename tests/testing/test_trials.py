@@ -55,6 +55,7 @@ BOUNDED = {
 
 
 @pytest.mark.slow
+@pytest.mark.unhurried
 @pytest.mark.timeout(1500)  # a minute alone; ten on a machine that does much else besides
 def test_a_bounded_run_loses_nothing(tmp_path, capfd):
     status = program.main(["--json", str(tmp_path / "t.json")])
