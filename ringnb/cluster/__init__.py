@@ -5,7 +5,7 @@ distributed; on one machine `local_hosts` starts it (``ringnb host start``), els
 exists is used. The way of one call::
 
     notebook   RemoteSession.snapshot > connection   to the worker that has the run
-    worker     hosted_run.handle                     on a thread of one of three pools
+    worker     hosted_run.handle                     on a thread of one of three pools, or at once
     worker     HostedRun.answer > Session.snapshot   the session, which a task of Dask's owns
     notebook   the name of the checkpoint comes back, which is read from the store itself
 

@@ -1,7 +1,9 @@
 """The way from a notebook to the worker that has a run: finds it, asks it, finds it again after a loss.
 
 Calls are made on the event loop of Dask's client, which has a thread of its own; any thread may wait for
-one. A call that was under way when the worker was lost is never made again, but a glance.
+one. A call that was under way when the worker was lost is never made again, but a glance. Most calls end
+within a millisecond, of which each task, timer and change of threads would be a good part: there is one
+task for a call, and what looks after one that takes long begins only then.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, final
+from typing import Any, TypeVar, cast, final
 
 import cloudpickle
 from distributed import Client
@@ -21,6 +24,7 @@ from distributed.core import send_recv
 from distributed.security import Security
 
 from ringnb.cluster.local_hosts import security_for
+from ringnb.cluster.packing import packed
 from ringnb.errors import ClusterUnavailable, KernelStopped, RunLost, RunNotFound, RunSilent
 
 __all__ = ["GOES_ON", "Connection", "connected"]
@@ -37,6 +41,7 @@ logging.getLogger("distributed.client").addFilter(
     lambda record: not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
 )
 _AGAIN_S = 0.05  # so often a run that has just lost its worker is looked for
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -142,11 +147,9 @@ class Connection:
         A run that is without a worker is waited for, as long as `patience_s`; with `again` a call that
         was under way when the worker was lost is made again. `limit_s` is for all of it.
         """
-        sent = cloudpickle.dumps(given)
+        sent = packed(given)
         try:
-            answer = self._sync(
-                lambda: asyncio.wait_for(self._ask(method, sent, patience_s, again), limit_s)
-            )
+            answer = self._sync(lambda: self._ask(method, sent, patience_s, again, limit_s))
         except TimeoutError:
             raise self._silent(limit_s) from None
         value, error = cloudpickle.loads(answer)
@@ -154,11 +157,11 @@ class Connection:
             raise error
         return value
 
-    def _sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    def _sync(self, call: Callable[[], Awaitable[T]]) -> T:
         if self._left:
             raise KernelStopped(self._left)
         try:
-            return self._client.sync(call)
+            return _carried_out(self._client.loop.asyncio_loop, call)
         except (AttributeError, RuntimeError) as error:
             if not self.closed:
                 raise
@@ -203,59 +206,73 @@ class Connection:
                 await asyncio.sleep(_AGAIN_S)
         return self._worker
 
-    async def _ask(self, method: str, given: bytes, patience_s: float, again: bool) -> bytes:
+    async def _ask(
+        self, method: str, given: bytes, patience_s: float, again: bool, limit_s: float | None
+    ) -> bytes:
         deadline = time.monotonic() + patience_s
-        while True:
-            worker = await self._locate(deadline)
-            message = {"run": self.run, "method": method, "arguments": given, "again": again}
-            sending = _Sending(self._client, worker, message)
-            answer = await self._while_there(worker, asyncio.ensure_future(sending.send()))
-            if answer is not None and answer["status"] != _ABSENT:
-                return bytes(answer["answer"])
-            self._worker = None
-            if sending.sent and answer is None and not again:
-                msg = (
-                    f"the worker {worker} was lost while it had {method!r} of the run {self.run!r} to "
-                    "do: it may be done or not. The run goes on from its newest checkpoint; look, then "
-                    "call again"
-                )
-                raise ClusterUnavailable(msg)
-            if time.monotonic() > deadline:
-                raise self._silent(patience_s)
-            await asyncio.sleep(_AGAIN_S)
+        async with asyncio.timeout(limit_s):
+            while True:
+                worker = await self._locate(deadline)
+                message = {"run": self.run, "method": method, "arguments": given, "again": again}
+                sending = _Sending(self._client, worker, message, self._find)
+                answer = await sending.answer()
+                if answer is not None and answer["status"] != _ABSENT:
+                    return bytes(answer["answer"])
+                self._worker = None
+                if sending.sent and answer is None and not again:
+                    msg = (
+                        f"the worker {worker} was lost while it had {method!r} of the run {self.run!r} "
+                        "to do: it may be done or not. The run goes on from its newest checkpoint; "
+                        "look, then call again"
+                    )
+                    raise ClusterUnavailable(msg)
+                if time.monotonic() > deadline:
+                    raise self._silent(patience_s)
+                await asyncio.sleep(_AGAIN_S)
 
     def _silent(self, limit_s: float | None) -> RunSilent:
         return RunSilent(
             f"the run {self.run!r} does not answer within {limit_s:g} s; try again later"
         )
 
-    async def _while_there(
-        self, worker: str, call: asyncio.Future[dict[str, Any]]
-    ) -> dict[str, Any] | None:
-        """Return the answer; None if the worker is gone, for which a call would wait for very long."""
-        try:
-            while True:
-                done, _ = await asyncio.wait({call}, timeout=_LOOK_S)
-                if done:
-                    return call.result()
-                if (await self._find())["worker"] != worker:
-                    return None
-        except OSError:
-            return None
-        finally:
-            call.cancel()
-
 
 @final
 class _Sending:
-    """A message to a worker; whether it was sent is known when the worker is lost."""
+    """A message to a worker; whether it was sent is known when the worker is lost.
 
-    def __init__(self, client: Client, worker: str, message: dict[str, Any]) -> None:
+    ``find`` returns what the scheduler says of the run.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        worker: str,
+        message: dict[str, Any],
+        find: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> None:
         self._pool, self._worker, self._message = client.rpc, worker, message
+        self._find = find
         self.sent = False
+        self._looking: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None  # of looking
 
-    async def send(self) -> dict[str, Any]:
-        """Send it, and return the answer."""
+    async def answer(self) -> dict[str, Any] | None:
+        """Send it, and return the answer; None if the worker is gone, which would take very long."""
+        loop = asyncio.get_running_loop()
+        later = loop.call_later(_LOOK_S, self._begin_to_look)
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                return await self._send()
+        except OSError:  # also TimeoutError, if it was left
+            if self._failure is not None:
+                raise self._failure from None
+            return None
+        finally:
+            later.cancel()
+            if self._looking is not None:
+                self._looking.cancel()
+
+    async def _send(self) -> dict[str, Any]:
         comm = await self._pool.connect(self._worker)
         self.sent = True
         try:
@@ -263,3 +280,64 @@ class _Sending:
             return dict(answer)
         finally:
             self._pool.reuse(self._worker, comm)
+
+    def _begin_to_look(self) -> None:
+        self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        """Look whether the worker is still there, until it is not: then nobody waits any more."""
+        try:
+            while (await self._find())["worker"] == self._worker:
+                await asyncio.sleep(_LOOK_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits is told
+            self._failure = error
+        self._waiting.reschedule(-1)
+
+
+def _carried_out(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[T]]) -> T:
+    """Have an event loop carry a call out, and wait for it. Any thread but the loop's.
+
+    `distributed.utils.sync` takes two tasks for it, and three turns of the loop.
+    """
+    done = threading.Lock()  # of this call: a signal handler that comes in between has another one
+    done.acquire()
+    ended = RuntimeError("the event loop of the client has ended")
+    came: list[tuple[T | None, BaseException | None]] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def body() -> None:
+        """Make the call."""
+        try:
+            came.append((await call(), None))
+        except asyncio.CancelledError:  # by the loop, at its end; or by who waits no more
+            came.append((None, ended))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            came.append((None, error))
+        finally:
+            done.release()
+
+    def begin() -> None:
+        """Begin it."""
+        tasks.append(loop.create_task(body()))
+
+    def cancel() -> None:
+        """End it: nobody waits for it any more."""
+        for task in tasks:  # none, where the interrupt came first
+            task.cancel()
+
+    try:
+        loop.call_soon_threadsafe(begin)  # Ctrl-C may come before the next line
+        while not done.acquire(timeout=_LOOK_S):
+            if not loop.is_running():
+                raise ended
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # it was closed
+            loop.call_soon_threadsafe(cancel)
+        raise
+    value, error = came.pop()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # else error and frame refer to each other
+    return cast("T", value)

@@ -2,7 +2,8 @@
 
 A task of Dask's has a thread of the worker, which opens the session and waits for the end. Calls come to
 `handle` on the worker's event loop and are carried out by three pools of threads: so neither a slow disk
-nor a long wait delays a glance, a pause, or the worker's other sessions.
+nor a long wait delays a glance, a pause, or the worker's other sessions. The few that wait for nothing
+are carried out there: two changes of threads take longer than they do.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from distributed.utils import sync
 from ringnb.checkpoint.storage.zarr_storage import ZarrStorage
 from ringnb.cluster.attempt import Attempt, doze
 from ringnb.cluster.glance import Division, Glance, RunSpec
+from ringnb.cluster.packing import packed
 from ringnb.cluster.part_host import start_parts
 from ringnb.cluster.parts import Parts
 from ringnb.errors import (
@@ -71,6 +73,9 @@ _STORAGE = frozenset(
 # What no checkpoint holds: the scheduler remembers it, for a session that is opened again.
 _WISHES = frozenset({"resume", "pause", "set_pace", "snapshot_every"})
 _JOINED = {"cut": False, "join": True}
+# They read memory, and neither wait nor take a lock that is held for longer than a few lines.
+_AT_ONCE = frozenset({"counters", "current_step", "pace"})
+_IN_LINE_BYTES = 1 << 16  # an answer that is longer is not copied into the message
 _NOTICED_S = 3.0  # within that, the scheduler knows that a worker has gone
 _PARTS_LOOK_S = 0.02  # the same where parts of its actor may be lost
 
@@ -80,14 +85,18 @@ async def handle(run: str, method: str, arguments: bytes, again: bool = False) -
     hosted = _runs.get(run)
     if hosted is None or hosted.is_lost:
         return {"status": ABSENT}
-    pool = "glance" if method == "glance" else "commands"
-    if method.partition(".")[0] in _STORAGE | {"manager", "storage"}:
-        pool = "storage"
-    loop = asyncio.get_running_loop()
-    answer = await loop.run_in_executor(_pools[pool], hosted.answer, method, arguments)
+    if method in _AT_ONCE:
+        answer = hosted.answer(method, arguments)
+    else:
+        pool = "glance" if method == "glance" else "commands"
+        if method.partition(".")[0] in _STORAGE | {"manager", "storage"}:
+            pool = "storage"
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(_pools[pool], hosted.answer, method, arguments)
     if again and hosted.is_lost:
         return {"status": ABSENT}
-    return {"status": "OK", "answer": to_serialize(answer)}
+    is_long = len(answer) > _IN_LINE_BYTES
+    return {"status": "OK", "answer": to_serialize(answer) if is_long else answer}
 
 
 def parts_of(run: str) -> list[str]:
@@ -301,7 +310,7 @@ class HostedRun:
     # -- calls -----------------------------------------------------------------------------------
 
     def answer(self, method: str, arguments: bytes) -> bytes:
-        """Make a call, or read an attribute; return what came of it, pickled. A pool's thread."""
+        """Make a call, or read an attribute; return what came of it, pickled. Any thread."""
         try:
             given = cloudpickle.loads(arguments)
             value, error = self._call(method, given), None
@@ -313,14 +322,14 @@ class HostedRun:
                 "done or not. The run goes on from its newest checkpoint; look, then call again"
             )
         try:
-            answer: bytes = cloudpickle.dumps((value, error))
+            answer = packed((value, error))
             if error is not None:  # one that takes other arguments than it keeps fails only here
                 cloudpickle.loads(answer)
         except Exception:  # noqa: BLE001 - what cannot be pickled is told in words
             what = (
                 error if error is not None else f"{method} returns what cannot be sent: {value!r}"
             )
-            answer = cloudpickle.dumps((None, RingnbError(str(what))))
+            answer = packed((None, RingnbError(str(what))))
         return answer
 
     def _call(self, method: str, given: tuple[tuple[Any, ...], dict[str, Any]] | None) -> Any:
