@@ -93,8 +93,8 @@ def _save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float)
             with contextlib.suppress(Exception):  # a kernel without gates: nothing to open
                 kernel.set_gate(lane, Gate.OPEN)
         with contextlib.suppress(CheckpointError):
-            manager.cancel_all_pending()
-        # What is being saved cannot be cancelled, and is its actor's only request until it ends.
+            service.cancel_forsaken()
+        # What is being saved, or awaited elsewhere, is its actor's only request until it ends.
         while manager.pending and time.monotonic() < deadline:
             time.sleep(_POLL_S)
             check_interrupted()

@@ -97,6 +97,7 @@ class SnapshotService:
         self._together = [n if n <= most else 0 for n in nbytes]  # by slot, see `_nbytes_together`
         self.unsaved: list[str] = []  # actors whose last state could not be saved at the end
         self.saving_last = threading.Lock()
+        self.asking = threading.RLock()  # held from a request until who waits for it is counted
         self.cutting = threading.RLock()  # held by the thread that takes a cut
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -175,6 +176,15 @@ class SnapshotService:
         status = self._add(request, awaited=awaited)
         self._kernel.wake()
         return status
+
+    def cancel_forsaken(self) -> None:
+        """Cancel every request but those that some call brings to an end: without background threads."""
+        with self.asking:
+            for request in self.manager.pending:
+                status = self.transport.open_status(request)
+                # In another thread, or what was interrupted by the signal in whose handler this is.
+                if not status.awaited or status.at:  # a step may be far ahead
+                    self.manager.cancel_pending(request.request_id)
 
     def _add(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
         """Put a request into the backlog once. The service thread, which sends it next, wakes no one."""

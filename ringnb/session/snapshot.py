@@ -83,18 +83,19 @@ def _request(
     at: int = 0,
 ) -> RequestStatus:
     """Have a snapshot requested, with the caller counted as one who waits for it."""
-    request = service.manager.request_snapshot(slot, attrs=attrs)
-    if request is None:
-        msg = (
-            f"slot {slot} is no longer registered with the manager; "
-            "register_actor it again, or open a new session"
-        )
-        raise SnapshotFailed(msg)
-    if at:  # before it can be sent
-        service.transport.open_status(request).at = service.capture_at(slot, at)
-    if service.running:
-        return service.enqueue(request, awaited=True)
-    return service.transport.open_status(request, awaited=True)
+    with service.asking:
+        request = service.manager.request_snapshot(slot, attrs=attrs)
+        if request is None:
+            msg = (
+                f"slot {slot} is no longer registered with the manager; "
+                "register_actor it again, or open a new session"
+            )
+            raise SnapshotFailed(msg)
+        if at:  # before it can be sent
+            service.transport.open_status(request).at = service.capture_at(slot, at)
+        if service.running:
+            return service.enqueue(request, awaited=True)
+        return service.transport.open_status(request, awaited=True)
 
 
 def _outcome(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import pytest
 
@@ -108,3 +109,33 @@ def test_snapshot_works_for_its_own_request_only(by_hand):
 def test_receive_is_for_a_session_without_a_service(session):
     with pytest.raises(ValueError, match="service=False"):
         session.receive()
+
+
+@pytest.mark.filterwarnings("ignore::ringnb.CheckpointWarning")  # that time was too short
+def test_saving_changes_leaves_alone_what_a_snapshot_waits_for(by_hand, monkeypatch):
+    """As in the handler of a signal that comes while `snapshot` waits for the kernel."""
+    transport, saved = by_hand._service.transport, []
+    pump = transport.pump
+
+    def interrupted(*args):
+        monkeypatch.undo()
+        thread = threading.Thread(
+            target=lambda: saved.append(by_hand.save_changes(timeout=0.05)), daemon=True
+        )
+        thread.start()
+        thread.join(60)
+        return pump(*args)
+
+    by_hand.run_steps(0, 3)
+    monkeypatch.setattr(transport, "pump", interrupted)
+    assert by_hand.snapshot(0).step == 3
+    assert len(saved) == 1
+    assert by_hand.save_changes()
+
+
+def test_saving_changes_cancels_what_nobody_brings_to_an_end(by_hand):
+    by_hand.run_steps(0, 3)
+    request = by_hand.manager.request_snapshot(0)
+    assert by_hand.save_changes()
+    assert by_hand.manager.cancel_pending(request.request_id) is False
+    assert by_hand.manager.list_checkpoints(0) == ["checkpoint_0_step_3"]
