@@ -154,6 +154,8 @@ class Notebook:
         if left := self.python(AS_NEW):
             print(f"the kernel is not as good as new: {left}")
         elif found := self.page.evaluate(_LEFT):
+            # What subshells leave undone is told when it is collected: here, and not in another's cell.
+            self.python("__import__('gc').collect()")
             self.server.vacant.update([found])
 
     def show(self, *, kernel: bool = True) -> None:
