@@ -78,7 +78,7 @@ def pytest_report_header(config):
         which, rest = "the fast tests", "; with --all the slow ones, too, and those in a browser"
     else:
         return None
-    minutes = 20 if config.option.all else 2
+    minutes = 15 if config.option.all else 2
     how_long = "" if config.option.file_or_dir else f", about {minutes} minutes on two idle cores"
     return f"ringnb: {which}{how_long}{rest}"
 
