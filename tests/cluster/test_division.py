@@ -77,6 +77,36 @@ class Threads:
             assert not thread.is_alive()
 
 
+class Timed:
+    """A wire to a part that says of each block of 8 steps what an exchange and they have taken."""
+
+    def __init__(self, exchanges):
+        self.exchanges, self.told = iter(exchanges), {}
+
+    def send(self, message, _arrays=()):
+        self.told = message
+
+    def receive(self):
+        if self.told["do"] == "step":
+            return {"exchange_ns": next(self.exchanges), "step_ns": 8 * 512_000}
+        return {}
+
+
+def test_halos_are_as_deep_as_the_usual_exchange_wants_them():
+    """Few are quick where parts share cores: those would have parts wait for each other often."""
+    actor = rn.actors.Wave2D((1024, 4))
+    parts = Parts(lambda *_: (), 2, locality_of(actor))
+    parts._actor = actor
+    slow, quick = 1_600_000, 1_000
+    for exchanges, halo in (
+        ([0, *[slow, quick, slow, slow] * 8], 40),
+        ([0, *[quick, slow, quick, quick] * 8], 1),
+    ):
+        parts._wires = [Timed(exchanges), Timed(exchanges)]
+        levels = np.zeros((2, 1, *actor.shape), np.float32)
+        assert parts._measured(64, levels, np.zeros(8)) == halo
+
+
 def config(folder):
     return rn.CheckpointConfig(storage_path=folder / "s.zarr", enabled=False, on_close=False)
 

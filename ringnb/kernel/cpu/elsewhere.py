@@ -27,7 +27,9 @@ from ringnb.messages.commands import Command
 
 __all__ = ["lead"]
 
-_SLICE_NS = 10_000_000  # a command waits no longer than about that
+# A command waits no longer than about that. After each all parts wait for the leader: that takes a third
+# of a millisecond where the cores are few, and longer where others want them, too.
+_SLICE_NS = 30_000_000
 _LONGEST_SLEEP_MS = 100
 _CHANGES = frozenset(
     {
