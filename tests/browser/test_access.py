@@ -85,7 +85,8 @@ _REACHED = """(root) => {
     && getComputedStyle(node).outlineStyle !== 'none'] : null;
 }"""
 # Section by section what Tab reaches; what is within a group of radio buttons or tabs, arrows do.
-EXPLORE = """Explore; Actor; All actors; Field; Colours; one range; Larger picture; Compare with; Hold;
+EXPLORE = """Explore; Actor; All actors; Field; Colours; one range; Larger picture; Against: compare
+with; Hold;
 Difference; That one; Swipe; History; Run; Step; How many steps; Snapshot now; Earlier mark; One step
 back; Step to look at; One step on; Later mark; Play back; Newest; Restore here; Branch…; Playhead; Zoom
 in at the playhead; Zoom out; pace; pace, number; Disturb a cell; by how much; Label of the pin; Pin;

@@ -126,6 +126,24 @@ def test_of_the_head_nothing_but_the_time_is_cut_off(notebook, cockpit):
         assert cockpit.evaluate(_CUT) == [], width
 
 
+# What is shown, in as many words and digits as it comes to.
+_LONG = """(what) => {
+  const before = [...what.childNodes], bar = what.closest('.rn-bar'), height = bar.offsetHeight;
+  what.textContent = 'checkpoint_0_step_1290843 · newest, 203,613 steps ago · t = 21.79 ms';
+  const cut = what.scrollHeight > what.clientHeight + 1 || what.scrollWidth > what.clientWidth;
+  const grown = bar.offsetHeight - height;
+  what.replaceChildren(...before);
+  return [cut, grown];
+}"""
+
+
+def test_what_the_picture_shows_is_said_whole(notebook, cockpit):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    for width in (1100, 700):
+        widen(cockpit, width)
+        assert cockpit.locator(".rn-what").evaluate(_LONG) == [False, 0], width
+
+
 def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     style = ".rn-cockpit, .rn-cockpit * { font-family: 'DejaVu Sans' !important; }"
@@ -274,6 +292,13 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     cockpit.get_by_role("slider", name="Playhead").press("Escape")
     expect(dialog).to_be_hidden()
     expect(cockpit.get_by_role("button", name="All actors")).to_be_focused()
+    # What a tab shows is not hidden by them.
+    cockpit.get_by_role("button", name="All actors").press("Enter")
+    expect(dialog).to_be_visible()
+    cockpit.get_by_role("tab", name="Keep").click()
+    expect(dialog).to_be_hidden()
+    expect(cockpit.get_by_role("tab", name="Keep")).to_be_focused()
+    cockpit.get_by_role("tab", name="Explore").click()
     # Into which actor to branch: the box takes the focus, and gives it back.
     branch = cockpit.get_by_role("button", name="Branch…")
     box = cockpit.get_by_role("dialog", name="Branch into another actor")

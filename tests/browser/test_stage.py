@@ -94,6 +94,20 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
         notebook.page.evaluate("() => { window.sent = 0; }")
 
 
+def test_a_swipe_goes_to_what_is_looked_at_though_the_other_picture_stays(notebook):
+    _, compare, _ = opened(notebook)
+    notebook.python("panel = session.panel('compare'); panel.against = 'newest'; panel.how = 'swipe'")
+    names, (that, this) = compare.locator(".rn-beside"), compare.locator("canvas.rn-pixels").all()
+    seen = {}
+    for step, verdict in ((300, "Equal in every bit"), (100, "Largest"), (300, "Equal in every bit")):
+        chooser = compare.get_by_role("combobox", name="Checkpoint")
+        chooser.select_option(f"checkpoint_0_step_{step}")
+        expect(names).to_contain_text(verdict)
+        seen[step] = that.evaluate(_DIGEST), this.evaluate(_DIGEST)
+        assert (seen[step][0] == seen[step][1]) is (step == 300)
+    assert seen[100][0] == seen[300][0]
+
+
 _OWN = """
 def row(checkpoint, ax):
     ax.plot(checkpoint["pressure"][48])
@@ -262,15 +276,22 @@ def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
         notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0 by 0.5").first
     ).to_be_visible()
     hit.append([y, x])
-    box.evaluate("(box) => box.click()")  # by no pointer: it is at the corner of the page
-    told = notebook.page.get_by_text(f"Disturbed cell y {ny - 1}, x 0 of actor 0 by 0.5")
+    parameters.get_by_label("by how much").fill("0.25")
+    parameters.get_by_label("by how much").press("Enter")
+    box.evaluate("(box) => box.click()")  # by no pointer: the cell that Enter would take, once more
+    told = notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0 by 0.25")
     expect(told.first).to_be_visible()
-    hit.append([ny - 1, 0])
+    px, py = int(at["x"]) + 1, int(at["y"]) + 1
+    mouse.click(px, py)
+    y, x = ny - 1 - int((py - at["y"]) / row), int((px - at["x"]) / at["width"] * nx)
+    told = notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0 by 0.25")
+    expect(told.first).to_be_visible()
+    hit.append([y, x])
     picture = field.get_by_role("img").first
     picture.focus()
-    for key in ("ArrowUp", "Shift+ArrowRight", "ArrowLeft", "Enter"):
+    for key in ("Shift+ArrowUp", "Shift+ArrowRight", "ArrowLeft", "Enter"):
         notebook.page.keyboard.press(key)
-    y, x = ny - 1, 9  # no row is above
+    y, x = ny - 1, x + 9  # no row is above
     hit.append([y, x])
     expect(
         notebook.page.get_by_text(f"Disturbed cell y {y}, x {x} of actor 0").first

@@ -35,7 +35,12 @@ async function render({ model, el }) {
     }
     if (root) root.dataset.tab = tab; // the message line tells the kernel
   };
-  const choose = (key) => { tab = board.rnTab = key; showTab(); };
+  const choose = (key) => {
+    tab = board.rnTab = key;
+    showTab();
+    root?.dispatchEvent(new CustomEvent("rn-tab")); // what lies over the stage would hide it
+    buttons.find((button) => button.dataset.tab === key).focus();
+  };
   tabs.addEventListener("click", (event) => { const key = event.target.closest("[data-tab]")?.dataset.tab; if (key) choose(key); });
   tabs.addEventListener("keydown", (event) => {
     const keys = Object.keys(TABS), at = keys.indexOf(tab);
@@ -43,7 +48,6 @@ async function render({ model, el }) {
     if (to === undefined) return;
     event.preventDefault();
     choose(keys[to % keys.length]);
-    buttons[to % keys.length].focus();
   });
 
   // -- the actor

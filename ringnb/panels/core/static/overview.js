@@ -17,7 +17,7 @@ async function render({ model, el }) {
     const button = make("button", { type: "button", class: `rn-b rn-small ${look}`, "data-action": action.split(".")[1] }, label);
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true") sayHere(board, `${label}: ${button.title}`);
-      else if (action === "live.stop") { sure.hidden = false; stop.focus(); }
+      else if (action === "live.stop") { sure.hidden = false; keep.focus(); }
       else send(board, hand, action, {}, button);
     });
     bar.append(button);
@@ -107,7 +107,7 @@ async function render({ model, el }) {
   const adopt = () => {
     root = el.closest(".rn-cockpit");
     if (!root) { if (tries++ < 200) setTimeout(adopt, 25); return; }
-    for (const [event, handler] of [["rn-all", toggle], ["rn-escape", escape]]) {
+    for (const [event, handler] of [["rn-all", toggle], ["rn-escape", escape], ["rn-tab", shut]]) {
       root.addEventListener(event, handler);
       subscriptions.atEnd(() => root.removeEventListener(event, handler));
     }

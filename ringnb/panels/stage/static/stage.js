@@ -65,11 +65,10 @@ function askAgain({ hand }, model, key) {
 }
 // The pixels of a data model, unpacked once for all its views.
 async function pixelsOf(model) {
-  const packed = model.get("pixels");
-  if (model.rnPacked !== packed) {
-    model.rnPacked = packed;
+  const packed = model.get("pixels"), more = model.get("more");
+  if (model.rnPacked !== packed || model.rnMore !== more) { // of a pair one may stay as it was
+    [model.rnPacked, model.rnMore] = [packed, more];
     const { rows, columns } = model.get("info");
-    const more = model.get("more");
     const parts = [packed, more].filter((part) => part?.byteLength).map((part) => unpack(part, rows, columns));
     model.rnPixels = Promise.all(parts).then((data) => ({ data, info: model.get("info") }));
   }
@@ -340,6 +339,7 @@ async function renderPicture(context, place) {
     const inside = (f, n) => Math.max(0, Math.min(n - 1, Math.floor(f * n)));
     return [inside((event.clientX - left) / width, nx), ny - 1 - inside((event.clientY - top) / height, ny)];
   };
+  const aimed = () => state().cell ?? cellsOf(shown.info).map((n) => n >> 1); // by the keyboard
   const valueAt = ([x, y]) => {
     const { data: [data], info } = shown;
     const byte = data[Math.floor(y / info.stride) * info.columns + Math.floor(x / info.stride)];
@@ -365,13 +365,15 @@ async function renderPicture(context, place) {
   });
   box.addEventListener("pointerleave", () => setText(read, ""));
   // A click's own place is in whole pixels, which may be the next cell: that of the release is exact. A click that
-  // is of no pointer has none, so what was released last counts only where the click is, too.
+  // is of no pointer has none, and means the cell that Enter would take. What was released last counts only where the
+  // click is, too.
   let released = null;
   box.addEventListener("pointerup", (event) => { released = event; });
   box.addEventListener("click", (event) => {
     if (!shown || !state().aim) return;
     const exact = released && Math.hypot(released.clientX - event.clientX, released.clientY - event.clientY) < 1.5;
-    share(picture, { cell: cellAt(exact ? released : event) });
+    const pointed = exact || event.clientX || event.clientY;
+    share(picture, { cell: pointed ? cellAt(exact ? released : event) : aimed() });
     released = null;
     disturb(state().cell);
   });
@@ -379,7 +381,7 @@ async function renderPicture(context, place) {
     if (!shown || !state().aim) return;
     const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     const [nx, ny] = cellsOf(shown.info);
-    const cell = state().cell ?? [nx >> 1, ny >> 1];
+    const cell = aimed();
     if (by) {
       const far = event.shiftKey ? 10 : 1;
       const clamp = (v, n) => Math.max(0, Math.min(n - 1, v));
@@ -436,7 +438,7 @@ async function renderPicture(context, place) {
 
 async function renderCompare(context, place) {
   const { compare, picture, board, hand, subscriptions } = context;
-  const against = make("select", { "aria-label": "Compare with" });
+  const against = make("select", { "aria-label": "Against: compare with" });
   const hold = make("button", { type: "button", class: "rn-b rn-small", title: "Hold this moment: compare with it wherever the playhead goes" }, make("span", {}, "Hold"));
   const how = segments("How to compare", HOWS, (key, button) => send(board, hand, "stage.how", { how: key }, button));
   const one = make("canvas", { class: "rn-pixels", role: "img", tabindex: "-1" });
@@ -480,10 +482,10 @@ async function renderCompare(context, place) {
     if (!there) { shown = null; beside.classList.remove("rn-swiping"); for (const node of [two, edge, one]) node.hidden = true; return; }
     if (!complete(compare)) { askAgain(context, compare, "compare"); return; }
     tellItCame(context, compare);
-    const asked = compare.get("pixels");
+    const asked = [compare.get("pixels"), compare.get("more")];
     let found;
     try { found = await pixelsOf(compare); } catch (error) { setText(verdict, `This cannot be shown: ${error.message}`); return; }
-    if (asked !== compare.get("pixels")) return;
+    if (asked[0] !== compare.get("pixels") || asked[1] !== compare.get("more")) return;
     shown = { ...found, info };
     const swiping = info.how === "swipe" && found.data.length > 1;
     one.hidden = false;
