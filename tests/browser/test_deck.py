@@ -16,14 +16,14 @@ FIVE = cells.STORED.replace("range(3)", "range(5)")
 SLOWER = 5  # times that a machine may be which other tests share
 
 
-def opened(notebook, stored=FIVE, **session):
+def opened(notebook, stored=FIVE, *, count=5, **session):
     """A notebook with timeline and field; the line is drawn."""
     # High enough for both panels: what is not seen is not fed.
     notebook.page.set_viewport_size({"width": 1280, "height": 1500})
     notebook.open([cells.session(enabled=False, **session), stored, SHOW])
     notebook.run_all()
     timeline, field = (panel_in(notebook.output(2), name) for name in ("timeline", "field"))
-    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(5)
+    expect(timeline.locator("[data-mark] .rn-square")).to_have_count(count)
     return timeline, field
 
 
@@ -90,6 +90,34 @@ def test_a_damaged_checkpoint_is_passed_over_without_a_problem(notebook):
     )
     assert [kind for kind, _ in said if kind in ("problem", "warning")] == ["warning"]
     assert any("Passed over: checkpoint 'checkpoint_0_step_300'" in text for _, text in said)
+
+
+TWO_OF_A_STEP = FIVE + """
+session.inject(0, at=(9, 9))
+stored.append(session.snapshot(0))
+"""
+
+
+def test_of_two_checkpoints_of_one_step_a_click_or_a_key_shows_each(notebook):
+    timeline, field = opened(notebook, TWO_OF_A_STEP, count=6)
+    slider, box = timeline.get_by_role("slider"), field.locator(".rn-pic .rn-box")
+    before, after = "checkpoint_0_step_500", "checkpoint_0_step_500.2"
+    expect(box).to_have_attribute("data-name", after)
+    for key, name in (("PageUp", before), ("PageUp", "checkpoint_0_step_400")):
+        slider.press(key)
+        expect(box).to_have_attribute("data-name", name)
+    for name in (before, after):
+        slider.press("PageDown")
+        expect(box).to_have_attribute("data-name", name)
+    at(timeline, 500, f"step 500 of run 1, stored as {after}")
+    for i, name in ((-2, before), (-1, after), (-2, before)):
+        square = timeline.locator("[data-mark]:has(.rn-square)").nth(i).bounding_box()
+        aside = 3 if i == -2 else square["width"] - 3  # they overlap
+        timeline.page.mouse.click(square["x"] + aside, square["y"] + square["height"] / 2)
+        expect(box).to_have_attribute("data-name", name)
+        at(timeline, 500)
+    timeline.get_by_role("button", name="Restore here").click()
+    expect(line_of(timeline)).to_contain_text(f"Actor 0 continues from step 500 ({before})")
 
 
 def test_restore_begins_a_run_and_undo_brings_back_the_same_bits(notebook):

@@ -93,6 +93,7 @@ class Controller:
         self.switchboard = board = Switchboard(self._poke)
         self.board, self.hand, self._messages = board.board, board.hand, board.messages
         self.say, self.settle, self.set_flags = board.say, board.settle, board.set_flags
+        self.withdraw = board.withdraw
         self.hand.on_msg(self._on_message)
         self.do, self.on_do, self.download = board.do, board.on_do, board.download
         self._began = self._used_at = time.monotonic()

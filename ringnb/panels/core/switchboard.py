@@ -68,6 +68,11 @@ class Switchboard:
         self.messages.settle(key, by)
         self._changed()
 
+    def withdraw(self, key: str) -> None:
+        """Take out of the message line what is not so any more."""
+        self.messages.dismiss(key)
+        self._changed()
+
     def traits(self, unheard: str = "") -> dict[str, Any]:
         """Return what the board should show of this.
 

@@ -20,13 +20,15 @@ from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.watched import Watched
 from ringnb.panels.deck.inputs import Inputs
-from ringnb.panels.deck.lanes import Lanes, RunNumbers, make_lanes
+from ringnb.panels.deck.lanes import Lanes, RunNumbers, make_lanes, step_in_name
+from ringnb.panels.deck.marks import Kind, MarkLog
 
-__all__ = ["Looking"]
+__all__ = ["Looking", "apart_words"]
 
 _REST_S = 0.3
 _SAY_AGAIN_S = 30.0
 _LONGEST_NAME = 40  # of a run
+_NOTE = "look:shown"
 
 
 @final
@@ -51,7 +53,9 @@ class Looking:
         self._checked: object = None  # where it was when its checkpoint was read
         self._said_at = -_SAY_AGAIN_S
         self._said_of: object = None  # the moment of which it was said that it is not stored
+        self._holds: object = None  # the same, and what is shown, while the note is in the line
         self.inputs = Inputs()
+        self.marks = MarkLog()
         self.lanes = Lanes(())
         self.slot = -1  # whose lanes they are
         self.history: Sequence[CheckpointInfo] = ()
@@ -74,7 +78,12 @@ class Looking:
         elif action == "to" and args.get("name"):
             self._to_name(str(args["name"]))
         elif action == "to":
-            self._to_step(int(args["lane"]), int(args["step"]), passes=bool(args.get("passes")))
+            self._to_step(
+                int(args["lane"]),
+                int(args["step"]),
+                int(args.get("key", 0)),
+                passes=bool(args.get("passes")),
+            )
         self._controller.note_use()
 
     def _to_name(self, name: str) -> None:
@@ -86,17 +95,33 @@ class Looking:
             return
         self._controller.choices.look(name, lane.number, found.step)
 
-    def _to_step(self, number: int, step: int, *, passes: bool) -> None:
-        """Go to a step of the way to a lane's end: what shows it is the checkpoint before it."""
-        found = self.lanes.nearest(number, step, self._controller.choices.sound)
+    def _to_step(self, number: int, step: int, key: int, *, passes: bool) -> None:
+        """Go to a step of the way to a lane's end: what shows it is the checkpoint before it.
+
+        Of several of that step, a page may have chosen one by the `key` of its mark.
+        """
+        choices = self._controller.choices
+        mark = self.marks.mark(key)
+        found = self.lanes.nearest(number, step, choices.sound)
         if found is None:
             self._controller.say("note", "Nothing is stored yet: there is nothing to look at")
             return
-        self._controller.choices.look(found.name, number, step, passes=passes)
+        chosen = mark is not None and mark.kind == Kind.CHECKPOINT and mark.step == step
+        name = mark.about if mark is not None and chosen else found.name
+        choices.look(name, number, step, passes=passes)
 
     def name_of(self, number: int) -> str:
         """Return what a user calls a run of the selected actor; "" if nothing in particular."""
         return self._names.get((self.slot, number), "")
+
+    def is_damaged(self, number: int, step: int) -> bool:
+        """Return whether there is a damaged checkpoint of a step, on the way to a lane's end."""
+        sound = self._controller.choices.sound
+        return any(
+            e.step == step and not sound(e)
+            for lane, _ in self.lanes.way(number)
+            for e in lane.checkpoints
+        )
 
     def number_of_live(self, watched: Watched) -> int:
         """Return the number of the run that the selected actor goes on with now. Any thread."""
@@ -137,6 +162,7 @@ class Looking:
         choices = self._controller.choices
         looked = choices.looked
         if looked is None:
+            self._withdraw(None)
             return
         number, step = looked
         made_of = (looked, self.version, choices.damages)
@@ -146,27 +172,56 @@ class Looking:
         if found is None:
             return
         name = choices.chosen.get("main")
-        # Of several of one step, one may have been chosen by its name.
-        named = any(e.name == name and e.step == step and choices.sound(e) for e in self.history)
-        if found.name != name and not named:
-            choices.show_by(found.name, number, step)
-        now, where = time.monotonic(), (looked, found.name)
+        # Of several of one step, one may have been chosen.
+        named = (e for e in self.history if e.name == name and e.step == step and choices.sound(e))
+        shown = found if found.name == name else next(named, found)
+        where = looked, shown.name
+        self._withdraw(where)
+        if shown.name != name:
+            self._note_retired(str(name), shown, looked)
+            choices.show_by(shown.name, number, step)
+        now = time.monotonic()
         if self._rest[0] != where:
             self._rest = where, now
         if choices.passes or now - self._rest[1] < _REST_S:
             return
         if self._checked != where:
             self._checked = where
-            self._controller.drawer.submit("check", partial(self._check, found.name))
-        apart = step - found.step
-        if apart and looked != self._said_of and now - self._said_at >= _SAY_AGAIN_S:
-            self._said_at, self._said_of = now, looked
-            side = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
-            text = (
-                f"Step {step:,} of run {number} is not stored: shown is {found.name}, {side}. There is "
-                "no replay of the steps between checkpoints"
-            )
-            self._controller.say("note", text)
+            self._controller.drawer.submit("check", partial(self._check, shown.name))
+        apart = step - shown.step
+        if not apart or looked == self._said_of or now - self._said_at < _SAY_AGAIN_S:
+            return
+        if self.is_damaged(number, step):  # which was said; it is stored
+            self._said_of = looked
+            return
+        self._said_at = now
+        text = (
+            f"Step {step:,} of run {number} is not stored: shown is {shown.name}, "
+            f"{apart_words(apart)}. There is no replay of the steps between checkpoints"
+        )
+        self._note(text, looked, shown)
+
+    def _note_retired(self, name: str, shown: CheckpointInfo, looked: tuple[int, int]) -> None:
+        """Say why another checkpoint is shown, if the one that was looked at is not there any more."""
+        step = looked[1]
+        if step_in_name(name) != step or any(e.name == name for e in self.history):
+            return
+        where = "of the same step" if shown.step == step else apart_words(step - shown.step)
+        text = f"{name} was retired: shown is {shown.name}, {where}. Pin what is to stay"
+        self._note(text, looked, shown, by_itself=True)
+
+    def _note(
+        self, text: str, looked: tuple[int, int], shown: CheckpointInfo, **more: bool
+    ) -> None:
+        """Say what is shown in place of what is looked at, as long as that is so."""
+        self._said_of, self._holds = looked, (looked, shown.name)
+        self._controller.say("note", text, key=_NOTE, **more)
+
+    def _withdraw(self, where: object) -> None:
+        """Take the note out of the line if it is not so any more."""
+        if self._holds is not None and self._holds != where:
+            self._holds = None
+            self._controller.withdraw(_NOTE)
 
     def _check(self, name: str) -> None:
         """Read every byte of what is looked at. On the drawer's thread, which nothing may end."""
@@ -187,3 +242,9 @@ class Looking:
 
     def dispose(self) -> None:
         """Close nothing: what it serves are other views' buttons."""
+
+
+def apart_words(steps: int) -> str:
+    """Say how far off what is shown is from a step."""
+    side = "before" if steps > 0 else "after"
+    return f"{abs(steps):,} {'step' if abs(steps) == 1 else 'steps'} {side} it"

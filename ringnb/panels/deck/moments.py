@@ -22,9 +22,11 @@ from ringnb.panels.core.watched import NO_KERNEL, SessionLike, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
 from ringnb.panels.deck.looking import Looking
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "branch_slot"]
 
 _MOST_BYTES = 64 << 20  # through the notebook's own connection
+_NONE_FITS = "No other actor is of its type and size"
+_MOST_SEARCHED = 64  # of very many actors, for one that fits
 
 
 @final
@@ -176,12 +178,15 @@ class Moments:
             off = button_state(
                 True, f"{NO_KERNEL}. In a cell: step, state = rec.restore({e.name!r})"
             )
-        alone = len(state.actors) == 1
+        into, branch = branch_slot(state, self._controller.slot), off
+        if into is None:
+            alone = len(state.actors) == 1
+            branch = button_state(True, ONLY_ONE if alone else _NONE_FITS)
         there = button_state(missing, choices.why_unresolved("main"))
         self._controller.set_flags(
             {
                 "moment.restore": off,
-                "moment.branch": button_state(True, ONLY_ONE) if alone else off,
+                "moment.branch": branch,
                 "moment.pin": button_state(unusable, why),
                 "moment.unpin": there,
                 "moment.check": there,
@@ -196,6 +201,17 @@ class Moments:
 
     def dispose(self) -> None:
         """Close nothing: what it serves are other views' buttons."""
+
+
+def branch_slot(state: SessionState, slot: int) -> int | None:
+    """Return the next actor that can take a state of this one, for a branch; None if there is none."""
+    count = len(state.actors)
+    own = state.actors[min(slot, count - 1)]
+    for at in range(own.slot + 1, own.slot + min(count, _MOST_SEARCHED)):
+        other = state.actors[at % count]
+        if (other.kernel_type, other.forms) == (own.kernel_type, own.forms):
+            return other.slot
+    return None if count <= _MOST_SEARCHED else (own.slot + 1) % count
 
 
 def _swap(session: SessionLike, slot: int, checkpoint: Checkpoint) -> tuple[Checkpoint, int]:

@@ -14,8 +14,9 @@ from ringnb.panels.core.film_reader import FilmReader
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.deck.lanes import Lane
-from ringnb.panels.deck.looking import Looking
-from ringnb.panels.deck.marks import Kind, MarkLog, make_marks
+from ringnb.panels.deck.looking import Looking, apart_words
+from ringnb.panels.deck.marks import Kind, make_marks
+from ringnb.panels.deck.moments import branch_slot
 from ringnb.panels.deck.widgets import Deck, Moment
 from ringnb.plots.style import simulated
 
@@ -40,7 +41,6 @@ class TimelinePanel(Panel):
         self._looking = looking
         self._reader = FilmReader(controller, "film")
         self.film = self._reader.film
-        self._marks = MarkLog()
         self._shown: tuple[object, ...] = ()  # what the marks were made of
         self._rows_of: tuple[object, list[dict[str, Any]]] = (None, [])
         self._all_wanted = False  # a page has missed a version
@@ -70,7 +70,7 @@ class TimelinePanel(Panel):
         by_name = {e.name: e for e in self._looking.history}
         wishes = []
         for key, picture in wanted:
-            mark = self._marks.mark(int(key))
+            mark = self._looking.marks.mark(int(key))
             info = None if mark is None else by_name.get(mark.about)
             if info is not None and not info.damaged:
                 wishes.append(Wish(int(key), info, picture))
@@ -79,7 +79,7 @@ class TimelinePanel(Panel):
     def _want_about(self, _action: str, args: Mapping[str, Any]) -> None:
         """Put what is said of the mark under the pointer."""
         key = int(args["key"])
-        mark = self._marks.mark(key)
+        mark = self._looking.marks.mark(key)
         if mark is None:
             return
         if mark.kind != Kind.CHECKPOINT:
@@ -116,7 +116,7 @@ class TimelinePanel(Panel):
         if slot < 0:
             return  # the session was gone before it was seen
         if slot != self.deck.slot:
-            self._marks.restart()
+            self._looking.marks.restart()
             self._lane_of = {}
         made_of = (slot, looking.version, choices.damages, self._controller.going)
         if made_of != self._shown:
@@ -126,12 +126,12 @@ class TimelinePanel(Panel):
             damaged = [(e.name, self._lane_of.get(e.name)) for e in looking.history if e.damaged]
             inputs = looking.inputs.of(slot, runs)
             marks = make_marks(lanes, damaged, inputs, self._controller.going, choices.sound)
-            change = self._marks.update(marks)
+            change = self._looking.marks.update(marks)
             if change is not None:
                 self.put(self.deck, marks=change)
         if self._all_wanted or slot != self.deck.slot:
             self._all_wanted = False
-            self.put(self.deck, marks=self._marks.whole())
+            self.put(self.deck, marks=self._looking.marks.whole())
         self.film.show_field(self._controller.shown_field)
         batch = self.film.take()
         if batch is not None:
@@ -146,11 +146,12 @@ class TimelinePanel(Panel):
             field=self.film.field or "",
             traced=self._reader.traced,
             lanes=self._rows_of[1],
-            actors={"count": len(state.actors), "selected": slot},
+            actors={"count": len(state.actors), "into": branch_slot(state, slot)},
         )
         if choices.passes:
             return
         e = choices.resolve("main")
+        self.put(self.deck, shown=0 if e is None else self._looking.marks.key_of(e))
         self.put(self.moment, facts=self._facts(e), pinned=e is not None and e.pin is not None)
 
     def _facts(self, e: CheckpointInfo | None) -> list[list[str]]:
@@ -168,8 +169,10 @@ class TimelinePanel(Panel):
         called = f"{step:,} of run {number}" + (f" ({name})" if name else "")
         facts = [["Step", f"{called}{'' if apart else of_state}"]]
         if apart:
-            where = f"{abs(apart):,} steps {'before' if apart > 0 else 'after'} it"
-            facts.append(["State", f"not stored: the checkpoint {where} is shown, without replay"])
+            what = "damaged" if self._looking.is_damaged(number, step) else "not stored"
+            facts.append(
+                ["State", f"{what}: the checkpoint {apart_words(apart)} is shown, without replay"]
+            )
         elif not choices.sound(e):
             facts.append(["State", choices.verdict(e.name, "damaged")])
         else:

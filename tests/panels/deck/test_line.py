@@ -104,6 +104,28 @@ def test_a_step_shows_the_sound_checkpoint_before_it_on_its_way():
     ]
 
 
+def test_of_several_checkpoints_of_one_step_marks_go_through_each():
+    first = {("a", i): Mark(Kind.CHECKPOINT, 1, step) for i, step in enumerate([100, 200, 200])}
+    later = {("b", 0): Mark(Kind.CHECKPOINT, 2, 200), ("b", 1): Mark(Kind.CHECKPOINT, 2, 300)}
+    disturbed = {"input": Mark(Kind.DISTURBED, 1, 200)}
+    damaged = {"damaged": Mark(Kind.CHECKPOINT, 1, 200, Flag.DAMAGED)}
+    there, back = evaluate(
+        """const marks = makeMarks(); marks.take(load(given.marks));
+        const way = wayOf(given.lanes, 2);
+        const through = (mark, by) => {
+          const keys = [];
+          for (; mark; mark = nextOf(marks, way, mark.step, mark, by)) keys.push(mark.key);
+          return keys;
+        };
+        const first = nextOf(marks, way, 0, undefined, 1);
+        return [through(first, 1), through(nearestOf(marks, way, 999), -1)];""",
+        marks=whole(first, later, disturbed, damaged),
+        lanes=LANES,
+    )
+    assert there == [1, 2, 3, 4, 5]
+    assert back == there[::-1]
+
+
 def test_marks_move_apart_or_become_bars_that_end_at_ticks():
     marks = whole(
         of_steps([0, 100, 102, *range(300, 500, 2)], flags={350: Flag.PINNED, 402: Flag.DAMAGED})

@@ -116,6 +116,19 @@ def test_a_branch_puts_one_actors_state_into_another_and_leaves_the_live_one_alo
     until(lambda: told(timeline, "there is no such actor; choose another one of 0 to 1"))
 
 
+def test_a_branch_goes_into_an_actor_that_can_take_it(tmp_path):
+    wave, small = rn.actors.Wave2D((24, 24)), rn.actors.Wave2D((16, 16))
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session([wave, small, rn.actors.Life((24, 24)), wave], config=config) as session:
+        session.snapshot(0), session.snapshot(1)
+        timeline = ready(session)
+        assert timeline.deck.actors["into"] == 3
+        assert flag(timeline, "branch")["disabled"] is False
+        timeline._controller.picker.value = 1
+        until(lambda: flag(timeline, "branch").get("why") == "No other actor is of its type and size")
+        until(lambda: timeline.deck.actors["into"] is None)
+
+
 @pytest.mark.filterwarnings("ignore::ringnb.CheckpointWarning")
 def test_the_code_of_a_checkpoint_is_shown_and_that_other_code_made_it_is_said(session):
     made = session.snapshot(0)
@@ -149,6 +162,59 @@ def test_a_step_between_checkpoints_shows_the_one_before_and_says_so(session):
     assert facts(timeline)["Step"] == "30 of run 1, t = 437.3 µs"
     look(timeline, name="gone")
     until(lambda: told(timeline, "gone is not there any more"))
+
+
+def test_of_several_checkpoints_of_one_step_the_chosen_one_is_shown_whatever_is_committed(session):
+    stored(session, 10)
+    session.inject(0, at=(3, 3))
+    names = [session.snapshot(0).name, session.snapshot(0).name]
+    timeline = ready(session)
+    keys = [key for key, *_, kind, _ in marks_of(timeline) if kind == Kind.CHECKPOINT]
+    assert timeline.deck.shown == keys[-1]
+    for key, name in zip(keys, ["checkpoint_0_step_10", *names], strict=True):
+        look(timeline, lane=1, step=10, key=key)
+        until(lambda key=key: timeline.deck.shown == key)
+        until(lambda name=name: head(timeline)["name"] == name)
+        assert facts(timeline)["From"] == name
+    look(timeline, lane=1, step=10, key=keys[0])
+    until(lambda: timeline.deck.shown == keys[0])
+    session.snapshot(0)
+    until(lambda: len(squares_of(timeline)) == 4)
+    assert timeline.deck.shown == keys[0]
+
+
+def test_a_note_of_what_is_not_stored_goes_when_something_else_is_looked_at(session):
+    names = [made.name for made in stored(session, 10, 20)]
+    timeline = ready(session)
+    look(timeline, lane=1, step=17)
+    until(lambda: told(timeline, "Step 17 of run 1 is not stored"))
+    look(timeline, lane=1, step=20)
+    until(lambda: head(timeline)["name"] == names[1])
+    until(lambda: not told(timeline, "is not stored"))
+
+
+def test_that_what_is_looked_at_was_retired_is_said(session):
+    session.manager.reconfigure(max_snapshots=2)
+    names = [made.name for made in stored(session, 10, 20)]
+    timeline = ready(session)
+    look(timeline, lane=1, step=10)
+    until(lambda: head(timeline)["name"] == names[0])
+    stored(session, 30)
+    until(lambda: told(timeline, f"{names[0]} was retired: shown is {names[1]}, 10 steps after it"))
+    assert head(timeline)["step"] == 10
+    press(timeline, "newest")
+    until(lambda: not told(timeline, "was retired"))
+
+
+def test_what_is_damaged_is_not_said_to_be_missing(session, monkeypatch):
+    monkeypatch.setattr(looking, "_REST_S", 0.0)
+    good, bad = stored(session, 10, 20)
+    session.faults.corrupt(bad.name)
+    timeline = ready(session)
+    look(timeline, lane=1, step=20)
+    until(lambda: head(timeline)["name"] == good.name)
+    until(lambda: facts(timeline)["State"].startswith("damaged: the checkpoint 10 steps before it"))
+    assert not told(timeline, "is not stored")
 
 
 def test_of_what_a_drag_passes_over_only_the_picture_is_shown(session, monkeypatch):

@@ -10,13 +10,18 @@ async function render({ model, el }) {
   const film = makeFilm();
   const state = {
     lanes: [], leaf: 0, step: 0, name: "", follows: true, // where the playhead is
+    key: 0, // of the mark that was chosen among those of this step, if one was
     origin: 0, reach: 100, all: false, // the line: from `origin` on `reach` steps; `all`: from step 0 on
     low: 0, zoom: 1, // what is seen of it: from step `low` on, `reach / zoom` steps
     playing: 0, moved: 0, slot: null,
   };
   const live = () => state.lanes.find((lane) => lane.live);
   const way = () => wayOf(state.lanes, state.leaf);
-  const nothing = () => !marks.size || !nearestOf(marks, way(), state.step);
+  const nearest = () => {
+    const chosen = marks.get(state.key);
+    return chosen && chosen.step === state.step && isSound(chosen) ? chosen : nearestOf(marks, way(), state.step);
+  };
+  const nothing = () => !marks.size || !nearest();
   const ask = (action, args = {}, node = null) => send(board, hand, action, args, node);
 
   // -- the playhead ------------------------------------------------------------------------------
@@ -26,7 +31,7 @@ async function render({ model, el }) {
   const where = () => {
     const came = board.rnCame;
     [sent, sending, board.rnCame] = [performance.now(), 0, undefined];
-    return { lane: state.leaf, step: state.step, came };
+    return { lane: state.leaf, step: state.step, key: state.key || undefined, came };
   };
   const forgetRest = () => { if (board.rnRest === tellRest) board.rnRest = null; }; // it may be another deck's
   const tellRest = () => {
@@ -52,7 +57,7 @@ async function render({ model, el }) {
     if (board.rnCame !== undefined) tell(hand, "stage.came", { came: board.rnCame }); // the next picture waits for it
     board.rnCame = undefined;
   };
-  const moveTo = (step, leaf = state.leaf) => {
+  const moveTo = (step, leaf = state.leaf, key = 0) => {
     const lane = state.lanes.find((one) => one.n === leaf);
     if (!lane || nothing()) return;
     const end = lane.last;
@@ -61,16 +66,17 @@ async function render({ model, el }) {
     state.step = Math.round(Math.max(first, Math.min(step, end)));
     state.follows = false;
     state.name = "";
+    state.key = key;
     bringIntoView(state.step);
     drawPlayhead();
     tellPlayhead();
   };
   const toMark = (by) => {
-    const mark = neighbour(marks, way(), state.step, by);
-    if (mark) moveTo(mark.step);
+    const mark = nextOf(marks, way(), state.step, nearest(), by);
+    if (mark) moveTo(mark.step, state.leaf, isSound(mark) ? mark.key : 0);
     return Boolean(mark);
   };
-  const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step); };
+  const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step, state.leaf, soundAt(marks, way(), first.step)[0].key); };
   const toNewest = () => {
     halt();
     tellNothing();
@@ -84,7 +90,7 @@ async function render({ model, el }) {
   const halt = () => { clearInterval(state.playing); state.playing = 0; transport.showPlaying(false); };
   const play = () => {
     if (state.playing) return halt();
-    if (!neighbour(marks, way(), state.step, 1)) toFirst();
+    if (!nextOf(marks, way(), state.step, nearest(), 1)) toFirst();
     const apart = Math.max(400, 1.2 * model.get("drag_ms")); // so that each is told once, as a place of rest
     state.playing = setInterval(() => { if (!toMark(1)) halt(); }, apart);
     transport.showPlaying(true);
@@ -96,6 +102,7 @@ async function render({ model, el }) {
     if (drawing.dragged()) return;
     state.follows = Boolean(head.follows);
     state.name = head.name ?? "";
+    state.key = model.get("shown");
     const lane = state.lanes.find((one) => (head.lane ? one.n === head.lane : one.run === head.run)) ?? live();
     if (lane && lane.n !== state.leaf) { state.leaf = lane.n; later(); } // its row, and the pictures of its way
     if (head.step >= 0) state.step = head.step;
@@ -108,7 +115,7 @@ async function render({ model, el }) {
     if (nothing()) return "nothing stored";
     const lane = laneAt(way(), state.step);
     const at = `step ${words(state.step)} of run ${lane?.n ?? "?"}${lane?.name ? ` (${lane.name})` : ""}`;
-    const near = nearestOf(marks, way(), state.step);
+    const near = nearest();
     if (!near || near.step === state.step) return `${at}${state.name ? `, stored as ${state.name}` : ", stored"}`;
     return `${at}, not stored: the nearest is ${state.name || `step ${words(near.step)}`}`;
   };
@@ -155,12 +162,13 @@ async function render({ model, el }) {
   const draw = () => {
     if (!root.isConnected) return;
     reachOut();
-    drawing.draw({ state, marks, film, way: way(), live: live(), ...folded() });
+    const near = nothing() ? null : nearest();
+    drawing.draw({ state, marks, film, way: way(), near: near?.step === state.step ? near : null, live: live(), ...folded() });
     drawPlayhead();
     wish();
   };
   const drawPlayhead = () => {
-    const near = nothing() ? null : nearestOf(marks, way(), state.step);
+    const near = nothing() ? null : nearest();
     drawing.playhead({ state, lane: laneAt(way(), state.step), near, nothing: nothing() });
     transport.show({ state, flags: board.get("flags"), nothing: nothing(), zoomed: state.zoom > 1 });
   };
@@ -213,6 +221,7 @@ async function render({ model, el }) {
   subscriptions.on(model, "change:traced", later);
   for (const name of ["actor", "life"]) subscriptions.on(board, `change:${name}`, takeActor);
   for (const name of ["playhead", "acknowledged"]) subscriptions.on(board, `change:${name}`, takePlayhead);
+  subscriptions.on(model, "change:shown", takePlayhead);
   subscriptions.on(board, "change:flags", drawPlayhead);
   onThemeChange(subscriptions, later);
   subscriptions.every(5000, wish); // another page's wishes may have taken the place of these

@@ -41,8 +41,8 @@ const KEY = [
 function makeDrawing(root, board, act, subscriptions) {
   const canvas = make("canvas", { class: "rn-film", "aria-hidden": "true" });
   const svg = shape("svg", { class: "rn-line", tabindex: "0", role: "slider", "aria-label": "Playhead", "aria-orientation": "horizontal", "aria-valuemin": "0" });
-  const drawn = () => shape("g", { "aria-hidden": "true" }); // the slider's value says it in words
-  const still = drawn(), edge = drawn(), head = drawn(), hover = shape("line", { class: "rn-hover", "aria-hidden": "true" });
+  const drawn = (name) => shape("g", { class: name, "aria-hidden": "true" }); // the slider's value says it in words
+  const still = drawn(""), edge = drawn("rn-through"), head = drawn("rn-through"), hover = shape("line", { class: "rn-hover rn-through", "aria-hidden": "true" });
   svg.append(still, edge, hover, head);
   const tip = make("div", { class: "rn-tip" });
   tip.hidden = true;
@@ -72,7 +72,7 @@ function makeDrawing(root, board, act, subscriptions) {
   let want = { pictures: [], values: [] };
   const rowOf = (number) => G.rows.get(number);
 
-  const draw = ({ state, marks, film, way, live, shown, folded }) => {
+  const draw = ({ state, marks, film, way, near, live, shown, folded }) => {
     K = scaleOfText();
     const width = Math.max(240, Math.floor(time.clientWidth - 24)), narrow = width < NARROW * K;
     const left = (narrow ? 62 : 92) * K, right = (narrow ? 34 : 42) * K;
@@ -84,7 +84,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const rows = new Map(shown.map((lane, i) => [lane.n, lanesTop + i * laneHeight + laneHeight / 2 + 3]));
     const foldedRow = lanesTop + shown.length * laneHeight + laneHeight / 2 + 3;
     for (const lane of folded) rows.set(lane.n, foldedRow);
-    G = { scale, rows, width, height, narrow, laneHeight, ruler, trace, lanesTop, shown, foldedRow, folded };
+    G = { places: new Map(), scale, rows, width, height, narrow, laneHeight, ruler, trace, lanesTop, shown, foldedRow, folded };
     for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) setAttribute(svg, name, String(value));
     setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1 && !state.origin));
     const home = narrow ? foot : time;
@@ -107,7 +107,7 @@ function makeDrawing(root, board, act, subscriptions) {
       found.push(shape("text", { class: "rn-label", x: 6, y: foldedRow + 4 * K }, narrow ? `${folded.length} more` : counted));
     }
     const top = shape("g", { "clip-path": `url(#${clipId})` });
-    for (const lane of shown) drawMarks(inside, top, state, marks.ofLane(lane.n), lane, tick);
+    for (const lane of shown) drawMarks(inside, top, near, marks.ofLane(lane.n), lane, tick);
     const empty = !nearestOf(marks, way, state.step);
     if (empty) found.push(shape("text", { class: "rn-label", x: left + 8, y: narrow ? foldedRow + 4 * K : filmTop + 22 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
     const values = narrow ? [] : spaced(marks, way, scale, 6);
@@ -145,7 +145,7 @@ function makeDrawing(root, board, act, subscriptions) {
     if (!narrow && lane.words && from - beside - 4 > 6 * K * lane.words.length) found.push(shape("text", { class: "rn-words", x: beside, y: y + 4 * K }, lane.words));
   };
 
-  const drawMarks = (inside, top, state, own, lane, tick) => {
+  const drawMarks = (inside, top, near, own, lane, tick) => {
     const { scale } = G, y = rowOf(lane.n), colour = colourOf(lane.n);
     const { single, bars } = binsOf(own, scale, tick);
     for (const { from, to, count } of bars) {
@@ -154,7 +154,8 @@ function makeDrawing(root, board, act, subscriptions) {
       if (to - from + 8 > 6.4 * K * text.length + 2) inside.append(shape("text", { class: "rn-count", x: (from + to) / 2, y: y + 3.8 * K, "text-anchor": "middle" }, text));
     }
     for (const { mark, x, onBar } of single) {
-      const group = checkpointShape(mark.flags, colour, !onBar && mark.step === state.step && state.leaf === lane.n);
+      G.places.set(mark.key, x); // beside its step, if there are several
+      const group = checkpointShape(mark.flags, colour, !onBar && mark === near);
       group.setAttribute("transform", `translate(${x} ${y})`);
       group.dataset.mark = mark.key;
       inside.append(group);
@@ -262,7 +263,8 @@ function makeDrawing(root, board, act, subscriptions) {
       shape("text", { class: "rn-head-text", x: at, y: 13 * K, "text-anchor": "middle" }, text),
     ];
     if (lane && G.rows.has(lane.n)) {
-      parts.push(shape("circle", { class: "rn-head-dot", cx: x, cy: rowOf(lane.n), r: 3.6 }));
+      const own = near?.step === state.step && near.lane === lane.n ? G.places.get(near.key) : undefined;
+      parts.push(shape("circle", { class: "rn-head-dot", cx: own ?? x, cy: rowOf(lane.n), r: 3.6 }));
       // What is shown is a checkpoint before this step.
       if (near && near.step !== state.step && G.rows.has(near.lane)) parts.push(shape("circle", { class: "rn-base", cx: G.scale.x(near.step), cy: rowOf(near.lane), r: 8 }));
     }
@@ -282,6 +284,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const snap = near.filter((mark) => mark && Math.abs(G.scale.x(mark.step) - x) < 4).sort((a, b) => Math.abs(G.scale.x(a.step) - x) - Math.abs(G.scale.x(b.step) - x))[0];
     return snap ? snap.step : step;
   };
+  const markUnder = (event) => Number(event.target.closest?.("[data-mark]")?.dataset.mark ?? 0);
   const place = (event) => { const box = svg.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
   svg.addEventListener("pointerdown", (event) => {
     if (event.button || !G) return;
@@ -293,7 +296,9 @@ function makeDrawing(root, board, act, subscriptions) {
     tip.hidden = true;
     const lane = laneUnder(y) ?? act.state.lanes.find((one) => one.n === act.state.leaf);
     if (lane && lane.n !== act.state.leaf) { act.state.leaf = lane.n; act.later(); }
-    act.moveTo(x < G.scale.left - 9 ? lane?.last ?? 0 : stepUnder(event, x));
+    const mark = event.altKey ? undefined : act.marks.get(markUnder(event));
+    if (mark) act.moveTo(mark.step, act.state.leaf, isSound(mark) ? mark.key : 0);
+    else act.moveTo(x < G.scale.left - 9 ? lane?.last ?? 0 : stepUnder(event, x));
     event.preventDefault();
   });
   svg.addEventListener("pointermove", (event) => {
@@ -364,7 +369,7 @@ function makeDrawing(root, board, act, subscriptions) {
     if (x < G.scale.left - 9 || !act.marks.size) { tip.hidden = true; return; }
     hover.setAttribute("x1", x);
     hover.setAttribute("x2", x);
-    const key = Number(event.target.closest?.("[data-mark]")?.dataset.mark ?? 0);
+    const key = markUnder(event);
     const lane = laneUnder(y) ?? laneAt(act.way(), G.scale.step(x));
     const [title, lines] = key && about.key === key ? [about.title, about.lines] : [`step ${words(key ? act.marks.get(key)?.step ?? 0 : G.scale.step(x))}${lane ? ` of run ${lane.n}` : ""}`, []];
     tip.replaceChildren(make("b", {}, title), ...lines.map((line) => make("div", {}, line)));

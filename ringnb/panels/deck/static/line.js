@@ -87,6 +87,15 @@ function nearestOf(marks, way, step) {
   }
   return neighbour(marks, way, -1, 1, isSound);
 }
+// The sound checkpoints of one step of a way, oldest first.
+function soundAt(marks, way, step) {
+  return [...way].reverse().flatMap(({ lane, top }) => {
+    if (step > top) return [];
+    const own = marks.ofLane(lane.n), found = [];
+    for (let i = lowerBound(own, step); i < own.length && own[i].step === step; i++) if (isSound(own[i])) found.push(own[i]);
+    return found;
+  });
+}
 const canRest = (mark) => mark.kind !== CHECKPOINT || isSound(mark);
 // The mark of a way next to a step, earlier (-1) or later (1); of checkpoints only the sound ones.
 function neighbour(marks, way, step, by, fits = canRest) {
@@ -103,6 +112,13 @@ function neighbour(marks, way, step, by, fits = canRest) {
     }
   }
   return best;
+}
+// Where the next mark takes the playhead from a step that `near` shows: to another checkpoint of the same step first.
+function nextOf(marks, way, step, near, by) {
+  const here = soundAt(marks, way, step), twin = here[here.indexOf(near) + by];
+  if (twin) return twin;
+  const mark = neighbour(marks, way, step, by);
+  return mark && (soundAt(marks, way, mark.step).at(by > 0 ? 0 : -1) ?? mark);
 }
 // Sound checkpoints of a way that are at least so many pixels apart, those in view.
 function spaced(marks, way, scale, apart) {

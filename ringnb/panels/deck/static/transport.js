@@ -99,7 +99,7 @@ function makeTransport(root, board, act) {
     showActors(actors) {
       outOf.textContent = `of 0 to ${words(actors.count - 1)}`;
       slot.max = String(actors.count - 1);
-      if (Number(slot.value) === actors.selected || Number(slot.value) >= actors.count) slot.value = String(actors.count > 1 ? (actors.selected + 1) % actors.count : 0);
+      slot.value = String(actors.into ?? 0);
     },
     show({ state, flags: now, nothing: none }) {
       flags = now;
