@@ -6,7 +6,7 @@ import json
 
 from . import cells
 from .driver import expect
-from .lab import panel_in, said_once, screenshot
+from .lab import panel_in, said_once, screenshot, widen
 
 SIX = """
 for _ in range(6):
@@ -73,6 +73,50 @@ def test_what_is_crossed_out_is_what_goes_and_after_a_commit_nothing_does(notebo
     notebook.page.keyboard.press("ArrowLeft")
     expect(tiles.nth(0)).to_have_attribute("aria-selected", "true")
     expect(tiles.nth(0)).to_be_focused()
+
+
+IN_TWO_SECONDS = """
+import datetime, time
+made = session.snapshot(0).created_at
+while datetime.datetime.now(datetime.UTC) < made.replace(microsecond=0) + datetime.timedelta(seconds=1):
+    time.sleep(0.02)
+session.snapshot(0)
+"""
+_CUT = """nodes => nodes.filter((n) => n.scrollWidth > n.clientWidth).map((n) => n.textContent)"""
+
+
+def test_several_checkpoints_of_one_step_are_told_apart_and_no_step_is_cut(notebook):
+    cockpit = opened(notebook)
+    notebook.python("session.set_pace(None); session.run_steps(0, 1_234_567 - 300)")
+    notebook.python(IN_TWO_SECONDS)
+    tiles = cockpit.get_by_role("listbox").get_by_role("option")
+    expect(tiles).to_have_count(8)
+    names = [tile.get_attribute("aria-label") for tile in tiles.all()]
+    assert len(set(names)) == 8
+    assert all(" UTC" in name for name in names[:2])
+    assert len({tile.inner_text() for tile in tiles.all()}) == 8
+    for width in (1100, 700, 480):
+        widen(cockpit, width)
+        assert tiles.locator("b").evaluate_all(_CUT) == [], width
+        screenshot(cockpit, f"keep-twins-{width}")
+
+
+def test_a_question_takes_the_focus_from_the_button_that_asks_and_gives_it_back(notebook):
+    cockpit = opened(notebook)
+    tiles = cockpit.get_by_role("listbox").get_by_role("option")
+    tiles.nth(1).click()  # the newest one is always kept
+    expect(tiles.nth(1)).to_have_attribute("aria-selected", "true")
+    delete = cockpit.get_by_role("button", name="Delete…")
+    keep, do = (cockpit.get_by_role("button", name=f"{what} it") for what in ("Keep", "Delete"))
+    for answer in (keep, do):
+        delete.focus()
+        notebook.page.keyboard.press("Enter")
+        expect(keep).to_be_focused()  # Enter, held for too long, deletes nothing
+        answer.focus()
+        notebook.page.keyboard.press("Enter")
+        expect(answer).to_be_hidden()
+        expect(delete).to_be_focused()
+    expect(tiles).to_have_count(5)
 
 
 def test_a_full_disk_is_one_problem_with_a_count_that_the_next_commit_settles(notebook):

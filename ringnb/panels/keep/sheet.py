@@ -11,8 +11,9 @@ from ringnb.plots.style import simulated
 
 __all__ = ["SheetLog", "Tile", "tiles_of"]
 
-# Name, step, number of the run, its fate ("", "damaged", "goes", "bad" or "pinned"), and words.
-Tile: TypeAlias = tuple[str, int, int, str, str]
+# Name, step, number of the run, its fate ("", "damaged", "goes", "bad" or "pinned"), words, and the
+# time of day when it was made, "" if that is not known.
+Tile: TypeAlias = tuple[str, int, int, str, str, str]
 
 
 def tiles_of(
@@ -39,13 +40,15 @@ def tiles_of(
         words = [e.name]
         if time := simulated(e.time, dict(e.params).get("dt")):
             words.append(time)
-        if e.created_at is not None:
-            words.append(f"{e.created_at:%H:%M:%S} UTC, {format_bytes(e.nbytes)}")
+        made = "" if e.created_at is None else f"{e.created_at:%H:%M:%S}"
+        if made:
+            words.append(f"{made} UTC, {format_bytes(e.nbytes)}")
         if e.pin is not None:
             words.append(f"pinned: {e.pin}")
         if fate == "damaged":
             words.append("its metadata cannot be read" if e.damaged else verdict(e.name, fate))
-        found[e.name, e.sequence] = (e.name, e.step, runs.get(e.run, 0), fate, "; ".join(words))
+        number, said = runs.get(e.run, 0), "; ".join(words)
+        found[e.name, e.sequence] = (e.name, e.step, number, fate, said, made)
     return found
 
 

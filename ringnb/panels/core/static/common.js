@@ -55,6 +55,7 @@ function send(board, hand, action, args = {}, node = null) {
   const id = Math.random().toString(36).slice(2);
   const pending = (board.rnPending ??= new Map());
   pending.set(id, { node, at: performance.now() });
+  board.rnPressed = node;
   node?.classList.add("rn-wait");
   if (!board.rnWatched) {
     board.rnWatched = true;

@@ -85,6 +85,7 @@ async function render({ model, el }) {
   let root = null; // the panel's, once that is on the page
   const hidden = new Set(); // dismissed here, and perhaps not yet in the kernel
   let drawn = "", shown = null;
+  let question = "", opener = null; // that was asked last, and the button whose press it answers
   const showLine = () => {
     const m = choose(board, beats, hidden);
     shown = m;
@@ -101,6 +102,7 @@ async function render({ model, el }) {
     const open = board.get("messages").filter((one) => one.open).length;
     setText(count, open ? `${open} open` : "");
     setAttribute(count, "data-bad", String(open > 0));
+    const asks = m.open && m.actions.some(([action]) => action === "say.dismiss");
     const what = JSON.stringify([m.kind, m.count, m.key, m.actions, root === null]);
     const tabOf = (args) => root?.querySelector(`.rn-head [role=tab][data-tab="${args.tab}"]`); // none in a panel alone
     if (what !== drawn) {
@@ -119,7 +121,17 @@ async function render({ model, el }) {
         return button;
       }));
       keepShortcutsAway(acts);
-      if (had) (acts.querySelector(`[data-action="${had}"]`) ?? acts.querySelector("button") ?? toggle).focus();
+      const back = asks ? null : opener;
+      if (!asks) opener = null;
+      if (had) (back?.checkVisibility() ? back : acts.querySelector(`[data-action="${had}"]`) ?? acts.querySelector("button") ?? toggle).focus();
+    }
+    // A question takes the focus of whoever it is put to, on what changes nothing; the line may be far from the button.
+    if (asks && question !== `${m.key} ${m.at}`) {
+      question = `${m.key} ${m.at}`;
+      if (root?.contains(board.rnPressed) && board.rnPressed === document.activeElement) {
+        opener = board.rnPressed;
+        acts.lastElementChild.focus();
+      }
     }
     announce(m);
   };

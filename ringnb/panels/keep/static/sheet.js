@@ -16,37 +16,42 @@ async function render({ model, el }) {
   check.addEventListener("click", () => send(board, hand, "moment.check_all", {}, check));
   fetchAll.addEventListener("click", () => send(board, hand, "moment.download_all", {}, fetchAll));
   const film = makeFilm();
-  const tiles = new Map(); // by key: {key, sequence, name, step, run, fate, words, node}
+  const tiles = new Map(); // by key: {key, sequence, name, step, run, fate, words, made, node}
   let version = 0;
 
   // -- tiles
   const go = (tile) => { send(board, hand, "look.to", { name: tile.name }, tile.node); };
   const newNode = (tile) => {
     const canvas = make("canvas", { width: "1", height: "1" }), fate = make("span", { class: "rn-fate" });
-    const step = make("b"), run = make("span", { class: "rn-run" });
-    const node = make("button", { type: "button", role: "option", class: "rn-tile", "aria-selected": "false", "data-key": String(tile.key) }, make("span", { class: "rn-im" }, canvas, fate), make("span", { class: "rn-cap" }, step, run));
+    const step = make("b"), run = make("span", { class: "rn-run" }), made = make("span", { class: "rn-made", hidden: "" });
+    const node = make("button", { type: "button", role: "option", class: "rn-tile", "aria-selected": "false", "data-key": String(tile.key) }, make("span", { class: "rn-im" }, canvas, fate), make("span", { class: "rn-cap" }, step, run, made));
     node.addEventListener("click", () => go(tiles.get(Number(node.dataset.key))));
-    return Object.assign(node, { rn: { canvas, fate, step, run } });
+    return Object.assign(node, { rn: { canvas, fate, step, run, made } });
   };
-  const fill = (tile) => {
-    const { fate, step, run } = tile.node.rn;
+  const fill = (tile, alone) => {
+    const { fate, step, run, made } = tile.node.rn;
     setText(fate, FATES[tile.fate] ?? "");
     fate.hidden = !tile.fate;
     setText(step, tile.step >= 0 ? tile.step.toLocaleString("en-US") : "?");
     setText(run, tile.run ? `r${tile.run}` : "");
     run.style.color = `var(--rn-lane${((tile.run - 1 + 6) % 6) + 1})`;
+    made.hidden = alone; // several of one step are told apart by when they were made
+    setText(made, tile.made);
     setAttribute(tile.node, "data-fate", tile.fate);
     setAttribute(tile.node, "title", tile.words);
     setAttribute(tile.node, "data-name", tile.name);
     const said = { goes: "would go", damaged: "damaged", bad: "not good", pinned: "pinned", "": "stays" }[tile.fate];
-    setAttribute(tile.node, "aria-label", `step ${tile.step.toLocaleString("en-US")}, run ${tile.run || "?"}, ${said}`);
+    setAttribute(tile.node, "aria-label", `step ${tile.step.toLocaleString("en-US")}, run ${tile.run || "?"}, ${said}${alone || !tile.made ? "" : `, made at ${tile.made} UTC`}`);
   };
   const order = () => [...tiles.values()].sort((a, b) => b.sequence - a.sequence);
   const arrange = () => {
     const shown = order(), count = Math.max(model.get("count"), shown.length), left = count - shown.length;
+    const ofStep = new Map();
+    for (const { step } of shown) ofStep.set(step, (ofStep.get(step) ?? 0) + 1);
+    list.style.setProperty("--rn-digits", Math.max(...shown.map(({ step }) => step.toLocaleString("en-US").length), 0));
     shown.forEach((tile, i) => {
       tile.node ??= newNode(tile);
-      fill(tile);
+      fill(tile, ofStep.get(tile.step) === 1);
       if (list.children[i] !== tile.node) list.insertBefore(tile.node, list.children[i] ?? null);
       seen.observe(tile.node);
     });
@@ -79,7 +84,7 @@ async function render({ model, el }) {
     if (change.from === 0) { for (const { node } of tiles.values()) node?.remove(); tiles.clear(); }
     version = change.v;
     for (const key of change.gone ?? []) { tiles.get(key)?.node?.remove(); tiles.delete(key); }
-    for (const [key, sequence, name, step, run, fate, words] of change.add ?? []) tiles.set(key, { ...tiles.get(key), key, sequence, name, step, run, fate, words });
+    for (const [key, sequence, name, step, run, fate, words, made] of change.add ?? []) tiles.set(key, { ...tiles.get(key), key, sequence, name, step, run, fate, words, made });
     arrange();
   };
   list.addEventListener("keydown", (event) => {
