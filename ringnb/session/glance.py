@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.events import EventLog
+from ringnb.session.change_tracking import ChangeTracker
 from ringnb.session.linking import Links
 from ringnb.session.live_state import LiveState
 from ringnb.session.service import SnapshotService
@@ -18,6 +19,7 @@ __all__ = ["counters_of"]
 def counters_of(
     client: KernelClient,
     live: LiveState,
+    changes: ChangeTracker,
     service: SnapshotService,
     events: EventLog,
     supervisor: Supervisor,
@@ -27,11 +29,13 @@ def counters_of(
     """Return what `Session.glance` does."""
     kernel, manager = client.kernel, service.manager
     backlog, with_kernel, writing = service.depths()
+    actors = tuple(map(kernel.counters, slots))
     return SessionStatistics(
         kernel=kernel.statistics(),
-        actors=tuple(map(kernel.counters, slots)),
+        actors=actors,
         times=tuple(map(live.glance_at_time, slots)),
         reduced=tuple(map(service.transport.reduced.get, slots)),
+        saved=tuple(map(changes.is_saved, slots, actors)),
         pending=manager.pending_count,
         completed=manager.total_completed,
         failed=manager.total_failed,

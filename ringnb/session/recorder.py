@@ -702,6 +702,7 @@ class Recorder:
             actors=(counters,),
             times=(time_s if timed == at else None,),  # only `save` tells it
             reduced=(None,),
+            saved=(timed == at,),
             pending=manager.pending_count,
             completed=manager.total_completed,
             failed=manager.total_failed,

@@ -1288,8 +1288,8 @@ class Session:
             A frozen copy. An exception of a background thread is left for the next call to raise.
         """
         slots = range(len(self._kernel.actors)) if slots is None else slots
-        parts = self._live, self._service, self._events, self._supervisor, self._links
-        return counters_of(self._client, *parts, slots)
+        parts = self._live, self._changes, self._service, self._events
+        return counters_of(self._client, *parts, self._supervisor, self._links, slots)
 
     def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:
         """Return a panel over this session, for a notebook to display.

@@ -81,6 +81,8 @@ class SessionStatistics:
     reduced : tuple of CapturedNumbers or None
         What the reductions of each were when its state was captured last, for a checkpoint or by
         `Session.state`; None where it was not, or where there are none.
+    saved : tuple of bool
+        Whether an automatic checkpoint of each would hold nothing new, as `Session.is_saved` says.
     pending : int
         Snapshot requests that the manager has issued and not seen answered.
     completed, failed : int
@@ -105,6 +107,7 @@ class SessionStatistics:
     actors: tuple[ActorCounters, ...]
     times: tuple[float | None, ...]
     reduced: tuple[CapturedNumbers | None, ...]
+    saved: tuple[bool, ...]
     pending: int
     completed: int
     failed: int

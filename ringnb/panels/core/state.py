@@ -58,6 +58,7 @@ class ActorState:
     dt_s: float | None  # simulated seconds per step, if the model says
     time_s: float | None  # simulated time, if a step has a length
     forms: Forms  # of a recorder, as in its newest checkpoint
+    saved: bool = False  # whether an automatic checkpoint would hold nothing new
     reduced: CapturedNumbers | None = None  # of the state captured last
 
     @property
@@ -201,6 +202,9 @@ class StateReader:
             actors = _Actors(count, made, read)
         config = watched.manager.config  # first: of another process it may have to be asked for
         due_s, due_between = _read_due(watched)
+        calm = count <= MOST_READ and all(a.saved and not a.running for a in actors)
+        if session and calm and not statistics.pending:
+            due_s, due_between = None, None  # what is due holds nothing new: it is not taken
         if session is None and actors[0].every is not None:
             # Steps take the interval's place.
             config, due_s, due_between = config.changed(enabled=False), None, None
@@ -282,6 +286,7 @@ class StateReader:
             dt_s=dt_s,
             time_s=statistics.times[at],
             forms=self._forms.get(slot, {}),
+            saved=statistics.saved[at],
             reduced=statistics.reduced[at],
         )
 

@@ -10,7 +10,7 @@ from ipywidgets import Checkbox, Text, Widget
 from ringnb._support.text import counted, format_bytes
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.requests import stage_times
-from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.state import ActorState, SessionState
 from ringnb.panels.core.watched import Watched, has_kernel
 from ringnb.panels.core.widgets import (
     WHOLE_LABEL,
@@ -173,7 +173,8 @@ class CheckpointPanel(Panel):
         for mode, field in self._by_mode.items():
             self.put(field.layout, display=None if mode == self.mode.value else "none")
         s = state.statistics
-        schedule, due = _schedule_words(state)
+        selected = state.actors[min(self._controller.slot, len(state.actors) - 1)]
+        schedule, due = _schedule_words(state, selected)
         count, nbytes = state.histories.totals
         facts = {
             "automatic": schedule,
@@ -185,7 +186,6 @@ class CheckpointPanel(Panel):
             "stored": f"{counted(count, 'checkpoint')}, {format_bytes(nbytes)}",
         }
         self.put(self.heading, due="" if due == state.due else due)
-        stall_ns = state.actors[min(self._controller.slot, len(state.actors) - 1)].stall_ns
         losses = getattr(self._controller.watched, "losses", 0)  # of a session of another process
         troubles = {
             **({} if s.supervision is None else {"supervision": str(s.supervision)}),
@@ -193,7 +193,7 @@ class CheckpointPanel(Panel):
         }
         # A cockpit says the others elsewhere.
         rows = [list(fact) for fact in ((facts if self.alone else {}) | troubles).items()]
-        self.put(self.words, cost=_cost_words(stall_ns, _last_ms(state)), facts=rows)
+        self.put(self.words, cost=_cost_words(selected.stall_ns, _last_ms(state)), facts=rows)
         self.flags(
             snapshot=button_state(state.ended, state.life),
             cancel=button_state(s.pending == 0, "Nothing is pending"),
@@ -220,12 +220,14 @@ def _cost_words(stall_ns: int, commit_ms: float | None) -> str:
     )
 
 
-def _schedule_words(state: SessionState) -> tuple[str, str]:
-    """Say how snapshots are scheduled, and when the next is due."""
+def _schedule_words(state: SessionState, selected: ActorState) -> tuple[str, str]:
+    """Say how snapshots are scheduled, and when the next is due: of what has changed since the last."""
     if state.ended:
         return "off", "nothing runs that could be saved"
     if state.config.enabled:
-        return f"on, every {state.config.interval_s:g} s", state.due or "nothing to do"
+        nothing = state.has_kernel and selected.saved and not selected.running
+        due = "" if nothing else state.due
+        return f"on, every {state.config.interval_s:g} s", due or "nothing new to save"
     by_steps = [(a, a.every) for a in state.actors if a.every is not None]
     if by_steps:
         at = [f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]

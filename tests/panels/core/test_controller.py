@@ -36,6 +36,7 @@ def test_when_something_is_due_is_said_once_and_the_page_counts_down(session):
     board = session.panel("checkpoint").line.board
     assert board.due_at is None  # nothing is, as checkpoints are made only when asked for
     session.snapshot(0), session.snapshot(1)
+    session.inject(0, at=(1, 1))  # else there is nothing new to save
     session.manager.reconfigure(enabled=True, interval=3600)
     until(lambda: board.due_at is not None and board.due_at > board.beat + 3000)
     waited = []  # beats since it was said last

@@ -40,6 +40,7 @@ def test_the_page_counts_down_by_the_kernels_clock():
 
 def test_what_is_due_is_read_as_a_moment_that_does_not_depend_on_when_it_is_shown(session):
     session.snapshot(0), session.snapshot(1)
+    session.inject(0, at=(1, 1))
     session.manager.reconfigure(enabled=True, interval=3600)
     # No earlier than this, whatever keeps the thread waiting between the two; and no later than below.
     not_before = time.monotonic() + session.manager.seconds_until_next()

@@ -103,11 +103,25 @@ def test_a_labelled_snapshot_is_pinned(session):
 def test_the_guard_is_a_switch_that_shows_what_a_cell_has_set(session):
     panel = session.panel("checkpoint")
     until(lambda: panel.words.facts)
-    session.manager.reconfigure(guard="pause", enabled=True)
+    session.manager.reconfigure(guard="pause")
     until(lambda: panel.guard.value)
-    until(lambda: panel.heading.board.due_at is not None and panel.heading.due == "")
     panel.guard.value = False
     until(lambda: session.manager.config.state_guard.mode == "warn")
+
+
+def test_nothing_is_due_of_an_actor_that_stands_as_it_was_saved(session):
+    panel = session.panel("checkpoint")
+    session.manager.reconfigure(enabled=True, interval=3600.0)
+    until(lambda: len(session.manager.list_checkpoints(1)) == 1)
+    until(lambda: panel.heading.due == "nothing new to save")
+    until(lambda: panel.heading.board.due_at is None)
+    session.inject(0, at=(3, 3))
+    until(lambda: panel.heading.board.due_at is not None and panel.heading.due == "")
+    session.snapshot(0)
+    until(lambda: panel.heading.due == "nothing new to save")
+    session.resume(1)  # of the other one there will be something
+    until(lambda: panel.heading.board.due_at is not None)
+    assert panel.heading.due == "nothing new to save"
 
 
 def test_what_a_checkpoint_costs_is_said_with_the_interval_that_loses_least():
