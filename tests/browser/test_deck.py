@@ -92,10 +92,13 @@ def test_a_damaged_checkpoint_is_passed_over_without_a_problem(notebook):
     assert any("Passed over: checkpoint 'checkpoint_0_step_300'" in text for _, text in said)
 
 
-TWO_OF_A_STEP = FIVE + """
+TWO_OF_A_STEP = (
+    FIVE
+    + """
 session.inject(0, at=(9, 9))
 stored.append(session.snapshot(0))
 """
+)
 
 
 def test_of_two_checkpoints_of_one_step_a_click_or_a_key_shows_each(notebook):

@@ -71,6 +71,30 @@ def test_a_chip_stands_at_each_stage_and_bars_and_table_are_the_stage_times(note
     expect(panel.get_by_text("opened with service=False").last).to_be_visible()
 
 
+_OUTSIDE = """nodes => nodes.flatMap((node) => {
+  const box = node.querySelector('rect')?.getBoundingClientRect();
+  const texts = box ? [...node.querySelectorAll('text')] : [];
+  return texts.filter((one) => one.getBoundingClientRect().right > box.right)
+    .map((one) => one.textContent);
+})"""
+
+
+def test_no_caption_of_the_map_leaves_its_box(notebook):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    made = BY_HAND.replace("(32, 32)", "(8, 8)").replace(", service=False", "")
+    far = "session.run_steps(0, 1_234_567); session.snapshot(0)"
+    notebook.open([made, far, 'session.panel("lifecycle")'])
+    notebook.run_all()
+    panel = panel_in(notebook.output(2), "lifecycle")
+    captions = panel.locator(".rn-map [data-station]")
+    expect(captions.get_by_text("1,234,567; copied in")).to_be_visible()
+    for step, spacing in (("1,234,568", 0), ("1,234,569", 1)):  # as a wide font has it
+        panel.evaluate("(root, px) => { root.style.letterSpacing = `${px}px`; }", spacing)
+        notebook.python("session.run_steps(0, 1)")
+        expect(captions.get_by_text(step)).to_be_visible()
+        assert captions.evaluate_all(_OUTSIDE) == [], step
+
+
 def test_an_actor_that_the_crank_has_stopped_says_so_and_what_lets_it_go(notebook):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     notebook.open([BY_HAND, "session.run_steps(0, 5)", "session.panel()"])

@@ -96,10 +96,16 @@ def test_the_page_colours_as_matplotlib_does_and_sends_nothing_for_it(notebook):
 
 def test_a_swipe_goes_to_what_is_looked_at_though_the_other_picture_stays(notebook):
     _, compare, _ = opened(notebook)
-    notebook.python("panel = session.panel('compare'); panel.against = 'newest'; panel.how = 'swipe'")
+    notebook.python(
+        "panel = session.panel('compare'); panel.against = 'newest'; panel.how = 'swipe'"
+    )
     names, (that, this) = compare.locator(".rn-beside"), compare.locator("canvas.rn-pixels").all()
     seen = {}
-    for step, verdict in ((300, "Equal in every bit"), (100, "Largest"), (300, "Equal in every bit")):
+    for step, verdict in (
+        (300, "Equal in every bit"),
+        (100, "Largest"),
+        (300, "Equal in every bit"),
+    ):
         chooser = compare.get_by_role("combobox", name="Checkpoint")
         chooser.select_option(f"checkpoint_0_step_{step}")
         expect(names).to_contain_text(verdict)

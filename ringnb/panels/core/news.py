@@ -126,10 +126,11 @@ class News:
             a.step - max((e.step for e in state.histories[a.slot] if not e.damaged), default=0)
             for a in state.actors[:_MOST_LOOKED_AT]
         ]
-        text = (
-            f"{state.life} All {stored:,} committed checkpoints are whole; since its newest an actor "
-            f"has lost {counted(max(0, *lost, 0), 'step')} at most"
-        )
+        most = max(0, *lost, 0)
+        gone = "no step is lost"
+        if most:
+            gone = f"since its newest one no actor has lost more than {counted(most, 'step')}"
+        text = f"{state.life} All {stored:,} committed checkpoints are whole; {gone}"
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 
     def _look_at_connection(self, watched: Watched) -> None:

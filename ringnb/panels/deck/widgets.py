@@ -17,7 +17,9 @@ class Deck(View):
     shows = traitlets.Unicode("deck").tag(sync=True)
     drag_ms = traitlets.Int(200).tag(sync=True)  # between two places that a drag tells
     slot = traitlets.Int(-1).tag(sync=True)  # of the actor that the rest is about
-    actors = traitlets.Dict({"count": 1, "into": None}).tag(sync=True)  # and which may be branched into
+    actors = traitlets.Dict({"count": 1, "into": None}).tag(
+        sync=True
+    )  # and which may be branched into
     lanes: Any = traitlets.List().tag(sync=True)  # newest first, see `timeline.lane_row`
     marks = traitlets.Dict({"v": 0}).tag(sync=True)  # what the version before lacks, see `MarkLog`
     shown = traitlets.Int().tag(sync=True)  # the key of the checkpoint that is looked at, 0 if none

@@ -45,10 +45,15 @@ class PredictCard(VBox):
         self._switchboard.on_do("predict", lambda action, _: self.act(action))
         board, hand = self._switchboard.board, self._switchboard.hand
         if options is None:
-            self.field: Any = FloatText(description=unit or "Value")
+            self.field: Any = FloatText(
+                description=f"Prediction ({unit})" if unit else "Prediction"
+            )
         else:
             self.field = RadioButtons(
-                options=list(options), value=None, layout={"width": "max-content"}
+                options=list(options),
+                value=None,
+                description="Prediction",
+                layout={"width": "max-content"},
             )
         self.field.add_class("rn-prediction")
         serve_beside_cells(self.field)
@@ -90,7 +95,7 @@ class PredictCard(VBox):
                 self._say("note", "Choose an answer first")
                 return
             self.prediction = self.field.value
-            self._say("done", f"Committed: {self._with_unit(self.prediction)}")
+            self._say("done", f"Your prediction is fixed: {self._with_unit(self.prediction)}")
             fixed = button_state(True, "Your prediction is fixed")
             self._flag(commit=fixed, reveal=button_state(False, ""))
         elif action == "reveal" and self.prediction is not None:

@@ -125,7 +125,9 @@ def test_a_branch_goes_into_an_actor_that_can_take_it(tmp_path):
         assert timeline.deck.actors["into"] == 3
         assert flag(timeline, "branch")["disabled"] is False
         timeline._controller.picker.value = 1
-        until(lambda: flag(timeline, "branch").get("why") == "No other actor is of its type and size")
+        until(
+            lambda: flag(timeline, "branch").get("why") == "No other actor is of its type and size"
+        )
         until(lambda: timeline.deck.actors["into"] is None)
 
 

@@ -33,7 +33,10 @@ def test_a_tile_says_what_will_become_of_a_checkpoint():
 
 def test_a_tile_has_the_time_of_day_at_which_it_was_made():
     made = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-    assert [tile[5] for tile in tiles(info(1, created_at=made), info(2)).values()] == ["03:02:01", ""]
+    assert [tile[5] for tile in tiles(info(1, created_at=made), info(2)).values()] == [
+        "03:02:01",
+        "",
+    ]
 
 
 def test_a_page_gets_what_it_lacks_and_a_new_one_all():

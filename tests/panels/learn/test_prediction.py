@@ -10,7 +10,9 @@ from ringnb.panels import predict
 
 def test_a_predict_card_reveals_only_after_a_commitment():
     asked = []
+    assert predict("How many?", 1).field.description == "Prediction"
     card = predict("How many?", lambda: asked.append(1) or 42, unit="steps")
+    assert card.field.description == "Prediction (steps)"
     press(card, "reveal")
     assert not asked
     card.field.value = 40.0

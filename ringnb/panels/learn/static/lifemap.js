@@ -29,6 +29,13 @@ function arc(cx, cy, at) {
   const p = (r, t) => `${(cx + r * Math.cos(t)).toFixed(1)} ${(cy + r * Math.sin(t)).toFixed(1)}`;
   return `M${p(33, a)}A33 33 0 0 1 ${p(33, b)}L${p(23, b)}A23 23 0 0 0 ${p(23, a)}z`;
 }
+// Has a text that is too long for its box drawn closer.
+function squeeze(text, room) {
+  text.removeAttribute("textLength");
+  if (!(text.getComputedTextLength() > room)) return;
+  text.setAttribute("textLength", room);
+  text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+}
 // The map. It shows what is set; chips are placed from outside.
 function makeMap(stations) {
   const root = svg("svg", { class: "rn-map", viewBox: `0 0 ${WIDTH} 254`, width: "100%", role: "img" });
@@ -72,6 +79,7 @@ function makeMap(stations) {
         const lit = scene.rings?.[key] ?? 0;
         if (RINGS[key]) [...group.querySelectorAll(".rn-slot")].forEach((node, i) => setAttribute(node, "data-full", String(i < Math.min(lit, SLOTS))));
         setText(fill, RINGS[key] ? (fills[key] ?? "").replace(" slots", "") : fills[key] ?? "");
+        if (BOXES[key]) squeeze(fill, BOXES[key][2] - 14);
         setAttribute(group, "data-held", String(scene.held === key));
         setAttribute(group, "data-passed", String(passed.has(key)));
       }
