@@ -20,45 +20,41 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ringnb._support.collecting import without_collection
-
-# To look through all that is imported, again and again, would take a fifth of the time.
-with without_collection():
-    from ringnb._support.panel_opener import set_default_opener
-    from ringnb._support.version import VERSION
-    from ringnb.checkpoint import (
-        Checkpoint,
-        CheckpointConfig,
-        CheckpointManager,
-        CheckpointStorage,
-        Snapshot,
-        ZarrStorage,
-        retention,
-    )
-    from ringnb.checkpoint.report import Report
-    from ringnb.errors import (
-        BackendUnavailable,
-        CheckpointCorrupt,
-        CheckpointError,
-        CheckpointNotFound,
-        CheckpointWarning,
-        ClusterError,
-        ClusterUnavailable,
-        ClusterWarning,
-        CommandRefused,
-        KernelStopped,
-        NotDecomposable,
-        RingnbError,
-        RunExists,
-        RunLost,
-        RunNotFound,
-        RunSilent,
-        SnapshotFailed,
-        SnapshotTimeout,
-        StoreLocked,
-        StoreNotShared,
-    )
-    from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
+from ringnb._support.panel_opener import set_default_opener
+from ringnb._support.version import VERSION
+from ringnb.checkpoint import (
+    Checkpoint,
+    CheckpointConfig,
+    CheckpointManager,
+    CheckpointStorage,
+    Snapshot,
+    ZarrStorage,
+    retention,
+)
+from ringnb.checkpoint.report import Report
+from ringnb.errors import (
+    BackendUnavailable,
+    CheckpointCorrupt,
+    CheckpointError,
+    CheckpointNotFound,
+    CheckpointWarning,
+    ClusterError,
+    ClusterUnavailable,
+    ClusterWarning,
+    CommandRefused,
+    KernelStopped,
+    NotDecomposable,
+    RingnbError,
+    RunExists,
+    RunLost,
+    RunNotFound,
+    RunSilent,
+    SnapshotFailed,
+    SnapshotTimeout,
+    StoreLocked,
+    StoreNotShared,
+)
+from ringnb.messages.snapshots import SnapshotRequest, SnapshotResponse
 
 if TYPE_CHECKING:
     from ringnb import actors, plots
@@ -124,7 +120,6 @@ def _open_panel(session: Session, name: str | None = None, **options: Any) -> An
 set_default_opener(_open_panel)
 
 
-@without_collection()
 def __getattr__(name: str) -> Any:
     """Import what brings in Numba, matplotlib or widgets when it is first used."""
     if name == "Session":

@@ -3,7 +3,6 @@
 `ringnb._support.checks`: checks of what a user hands over, one function per kind of value.
 `ringnb._support.text`: lines, tables and sizes for terminals and notebooks.
 `ringnb._support.children`: Python processes that ringnb starts.
-`ringnb._support.collecting`: garbage collection, held off for a while.
 `ringnb._support.machine`: what this process may use of the machine.
 `ringnb._support.off_main`: keeps locks off the main thread, so that signal handlers may call.
 `ringnb._support.panel_opener`: what opens a session's panels, since a session imports none.

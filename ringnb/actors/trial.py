@@ -9,6 +9,7 @@ raises, or does what these arrays cannot, nothing is said of that cell.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import operator
 import os
@@ -26,7 +27,6 @@ import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ringnb._support.checks import is_integer
-from ringnb._support.collecting import without_collection
 from ringnb._support.text import counted
 from ringnb.actors import levels
 from ringnb.actors.base import MAX_REACH, Actor
@@ -472,10 +472,12 @@ class _Trial:
         """End what runs in the block after a time, be it an endless loop; in silence but for reach."""
         self._deadline = time.thread_time() + limit_s
         traced = sys.gettrace() is None  # else a debugger, or coverage, is at work
+        # A collection of garbage may cut in anywhere, and call what would meet the deadline: an
+        # exception is lost there, and the call is left half done.
+        collects = gc.isenabled()
+        gc.disable()
         try:
-            # A collection of garbage may cut in anywhere, and call what would meet the deadline: an
-            # exception is lost there, and the call is left half done.
-            with without_collection(), np.errstate(all="ignore"), warnings.catch_warnings():
+            with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if traced:
                     sys.settrace(self._trace)
@@ -493,6 +495,9 @@ class _Trial:
             where = f" ({fault.where})" if fault.where else ""
             msg = f"function {self.names.function} {what}{where}. {remedy}"
             raise ValueError(msg) from None
+        finally:
+            if collects:
+                gc.enable()
 
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
         # What the standard library does here may be the callback of a weak reference: an exception is

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ringnb._support.checks import check_int, check_number, is_integer
-from ringnb._support.collecting import without_collection
 from ringnb._support.environment import environment, git_commit
 from ringnb.actors.base import Actor
 from ringnb.actors.fingerprint import code_of
@@ -219,7 +218,6 @@ def say_that_it_starts_fresh(
     )
 
 
-@without_collection()  # which would find nothing: what is loaded stays
 def make_kernel(
     backend: object,
     population: list[Actor],

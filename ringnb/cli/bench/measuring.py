@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ringnb._support.collecting import without_collection
 from ringnb.actors.base import MAX_PARAMS, Actor
 from ringnb.kernel.client import KernelClient
 from ringnb.messages.commands import Command
@@ -126,10 +126,15 @@ def _limit(
 
 def time_s(work: Callable[[], object]) -> float:
     """Time one call, in seconds, with the garbage collector held off."""
-    with without_collection():
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
         began = time.perf_counter()
         work()
         return time.perf_counter() - began
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def time_each_us(call: Callable[[], object], n: int) -> list[float]:
