@@ -70,7 +70,7 @@ def close_parts(
 def save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) -> bool:
     """Commit what has changed since the last checkpoint, warn of what failed; return if all is saved."""
     deadline = time.monotonic() + limit_s
-    # One at a time: by hand, a signal handler's would cancel the request of the one it came into.
+    # One at a time: each would have all actors captured once more.
     if not service.saving_last.acquire(blocking=False):
         while not service.saving_last.acquire(timeout=_POLL_S):
             check_interrupted()
@@ -84,7 +84,7 @@ def save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) 
 
 
 def _save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float) -> bool:
-    manager, deadline = service.manager, time.monotonic() + limit_s
+    deadline = time.monotonic() + limit_s
     if not kernel.alive or not service.changed():
         return True
     if not service.running:
@@ -93,11 +93,9 @@ def _save_last(service: SnapshotService, kernel: AbstractKernel, limit_s: float)
             with contextlib.suppress(Exception):  # a kernel without gates: nothing to open
                 kernel.set_gate(lane, Gate.OPEN)
         with contextlib.suppress(CheckpointError):
-            service.cancel_forsaken()
-        # What is being saved, or awaited elsewhere, is its actor's only request until it ends.
-        while manager.pending and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-            check_interrupted()
+            while service.cancel_forsaken() and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                check_interrupted()
         if not service.changed():
             return True
         limit_s = max(0.0, deadline - time.monotonic())

@@ -177,14 +177,18 @@ class SnapshotService:
         self._kernel.wake()
         return status
 
-    def cancel_forsaken(self) -> None:
-        """Cancel every request but those that some call brings to an end: without background threads."""
+    def cancel_forsaken(self) -> bool:
+        """Cancel each request that no call brings to an end; return if one is being saved, and left.
+
+        Without background threads. The end may also be up to a call that a signal has interrupted, in
+        whose handler this is.
+        """
+        left = False
         with self.asking:
             for request in self.manager.pending:
-                status = self.transport.open_status(request)
-                # In another thread, or what was interrupted by the signal in whose handler this is.
-                if not status.awaited or status.at:  # a step may be far ahead
-                    self.manager.cancel_pending(request.request_id)
+                if not self.transport.open_status(request).awaited:
+                    left |= not self.manager.cancel_pending(request.request_id)
+        return left
 
     def _add(self, request: SnapshotRequest, *, awaited: bool = False) -> RequestStatus:
         """Put a request into the backlog once. The service thread, which sends it next, wakes no one."""

@@ -60,19 +60,24 @@ def save_changes(
     since_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
     requested: list[tuple[int, RequestStatus]] = []
     failed: dict[int, Exception] = {}
-    for slot in service.changed():
-        if any(one.request.actor_slot in service.group_of(slot) for _, one in requested):
-            continue  # one cut of linked actors has all of them
-        try:
-            requested.append((slot, _request(service, slot)))
-        except Exception as error:  # noqa: BLE001 - returned
-            failed[slot] = error
-    for slot, status in requested:
-        try:
-            while _outcome(service, status, since_ns, deadline, limit_s, check) is None:
-                status = _request(service, slot)  # noqa: PLW2901 - captured too early: another
-        except Exception as error:  # noqa: BLE001 - returned
-            failed[slot] = error
+    try:
+        for slot in service.changed():
+            if any(one.request.actor_slot in service.group_of(slot) for _, one in requested):
+                continue  # one cut of linked actors has all of them
+            try:
+                requested.append((slot, _request(service, slot)))
+            except Exception as error:  # noqa: BLE001 - returned
+                failed[slot] = error
+        while requested:
+            slot, status = requested.pop(0)
+            try:
+                while _outcome(service, status, since_ns, deadline, limit_s, check) is None:
+                    status = _request(service, slot)  # captured too early: another
+            except Exception as error:  # noqa: BLE001 - returned
+                failed[slot] = error
+    finally:
+        for _, status in requested:  # an interrupt: nobody waits for these
+            service.transport.stop_awaiting(status)
     return failed
 
 

@@ -130,7 +130,26 @@ def test_saving_changes_leaves_alone_what_a_snapshot_waits_for(by_hand, monkeypa
     monkeypatch.setattr(transport, "pump", interrupted)
     assert by_hand.snapshot(0).step == 3
     assert len(saved) == 1
-    assert by_hand.save_changes()
+
+
+def test_saving_changes_that_is_interrupted_keeps_nothing_from_being_saved(by_hand, monkeypatch):
+    """Of several requests the first was waited for: the others have nobody who waits for them."""
+    transport = by_hand._service.transport
+    pump = transport.pump
+
+    def interrupted(*args):
+        monkeypatch.setattr(transport, "pump", pump)
+        raise KeyboardInterrupt
+
+    by_hand.run_steps(0, 3)
+    by_hand.run_steps(1, 4)
+    monkeypatch.setattr(transport, "pump", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        by_hand.save_changes()
+    left = [transport.open_status(request).awaited for request in by_hand.manager.pending]
+    assert left == [0, 0]
+    assert by_hand.save_changes(timeout=30)
+    assert sorted(by_hand.storage.list()) == ["checkpoint_0_step_3", "checkpoint_1_step_4"]
 
 
 def test_saving_changes_cancels_what_nobody_brings_to_an_end(by_hand):
