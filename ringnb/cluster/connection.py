@@ -47,14 +47,12 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def connected(address: str | Client, timeout: float = 10.0) -> Iterator[Client]:
     """Yield a client of a cluster, closed at the end of the block if it was made here."""
-    if isinstance(address, Client):
-        yield address
-        return
     client = connect(address, timeout)
     try:
         yield client
     finally:
-        client.close()
+        if client is not address:
+            client.close()
 
 
 @contextlib.contextmanager
@@ -74,8 +72,16 @@ def answered(client: Client) -> Iterator[None]:
         raise ClusterUnavailable(msg) from error
 
 
-def connect(address: str, timeout: float) -> Client:
-    """Return a client of a cluster; ClusterUnavailable if it does not answer."""
+def connect(address: str | Client, timeout: float) -> Client:
+    """Return a client of a cluster, which may be given; ClusterUnavailable if it does not answer."""
+    if isinstance(address, Client):
+        if address.asynchronous:
+            msg = (
+                "the client is asynchronous, and a session's calls wait for their answers: give one "
+                "that was made without asynchronous=True, or the scheduler's address"
+            )
+            raise ValueError(msg)
+        return address
     if not isinstance(address, str):  # for None, Dask would start a cluster in this process
         what = type(address).__name__
         msg = (
@@ -295,13 +301,21 @@ class _Sending:
 
 
 def _carried_out(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[T]]) -> T:
-    """Have an event loop carry a call out, and wait for it. Any thread but the loop's.
+    """Have an event loop carry a call out, and wait for it. Any thread but the loop's, which may not.
 
     `distributed.utils.sync` takes two tasks for it, and three turns of the loop.
     """
+    here = None
+    with contextlib.suppress(RuntimeError):  # none runs on this thread
+        here = asyncio.get_running_loop()
+    if here is loop:
+        msg = (
+            "the thread of the client's event loop would wait for itself: call from another thread"
+        )
+        raise RuntimeError(msg)
     done = threading.Lock()  # of this call: a signal handler that comes in between has another one
     done.acquire()
-    ended = RuntimeError("the event loop of the client has ended")
+    ended = RuntimeError("the client of the cluster has given up the call: its event loop ends")
     came: list[tuple[T | None, BaseException | None]] = []
     tasks: list[asyncio.Task[None]] = []
 

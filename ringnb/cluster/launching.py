@@ -59,7 +59,8 @@ def launch(
     name : str
         The run's name, by which `attach` finds it: as a checkpoint's prefix.
     address : str or distributed.Client
-        Of a host of this machine, as `start` has returned it; or a cluster of Dask's.
+        Of a host of this machine, as `start` has returned it; or a cluster of Dask's. A client must
+        not be asynchronous.
     config : CheckpointConfig
         As for `Session`. Its path is one that the worker can write, and this process can read.
     actors, kernel_ids, backend, lanes, supervise, links : object
@@ -202,7 +203,7 @@ def _open(
         )
         raise ValueError(msg)
     # So long it also tries to find a scheduler again that is lost; what waits for the session is below.
-    client = address if isinstance(address, Client) else connect(address, min(limit_s, 10.0))
+    client = connect(address, min(limit_s, 10.0))
     try:
         with answered(client):
             ready(client)
@@ -263,7 +264,7 @@ def attach(address: str | Client, name: str, *, timeout: float = 10.0) -> Remote
         If the run has failed; if it was ended.
     """
     limit_s = check_seconds(timeout, "timeout")
-    client = address if isinstance(address, Client) else connect(address, limit_s)
+    client = connect(address, limit_s)
     try:
         with answered(client):
             ready(client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any, final
@@ -26,6 +27,7 @@ from ringnb.kernel.stepper import Stepper
 __all__ = ["Parts"]
 
 _TRIED_HALO, _TRIED_BLOCKS = 8, 12
+_TRIED_S = 1.0  # of a slow actor fewer blocks, but two: its session is waited for
 # Starts so many parts, which know a secret; returns where each listens.
 Places = Callable[[int, bytes], Sequence[tuple[str, int]]]
 
@@ -117,8 +119,9 @@ class Parts(Stepper):
         self._shape(halo)
         # Not of zeros, which an update may divide by, or take an index from.
         self.load(levels, params, actor.start_step)
-        taken = []
-        for _ in range(_TRIED_BLOCKS):
+        taken: list[list[dict[str, Any]]] = []
+        late = time.monotonic() + _TRIED_S
+        while len(taken) < 2 or (len(taken) < _TRIED_BLOCKS and time.monotonic() < late):
             self._tell({"do": "step", "count": halo})
             taken.append(self._answers())
         taken = taken[1:]  # before the first block nothing was exchanged: halos are loaded, too

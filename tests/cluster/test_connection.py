@@ -104,7 +104,7 @@ def test_nobody_waits_for_a_loop_that_has_ended(loop, monkeypatch):
             loop.call_soon(task.cancel)
 
     for end in (cancel, loop.stop):
-        with pytest.raises(RuntimeError, match="has ended"):
+        with pytest.raises(RuntimeError, match="its event loop ends"):
             _carried_out(loop, lambda end=end: wait(end))
 
 
@@ -187,3 +187,27 @@ def test_counters_are_told_while_every_thread_for_commands_waits(config, monkeyp
             finally:
                 go_on.set()
             session.end()
+
+
+def test_the_thread_of_the_event_loop_does_not_wait_for_itself(loop):
+    async def ask():
+        """Ask from within."""
+
+    async def within():
+        """Try."""
+        with pytest.raises(RuntimeError, match="wait for itself"):
+            _carried_out(loop, ask)
+
+    asyncio.run_coroutine_threadsafe(within(), loop).result(30)
+
+
+def test_a_client_that_is_asynchronous_is_refused_with_the_remedy():
+    with cluster_of(workers=1) as local:
+
+        async def attach():
+            """Attach within an event loop."""
+            async with Client(local.scheduler_address, asynchronous=True) as client:
+                with pytest.raises(ValueError, match="without asynchronous=True"):
+                    cluster.attach(client, "run")
+
+        asyncio.run(attach())
