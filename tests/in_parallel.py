@@ -39,21 +39,47 @@ def set_up(config):
     option = config.option
     if wanted(config):
         option.numprocesses, option.dist = _PROCESSES, "worksteal"
+        config.pluginmanager.register(Dealing())
     if getattr(option, "numprocesses", None) and option.verbose < 2:
         config.pluginmanager.register(FileLines(config))
 
 
+class Dealing:
+    """The parts go to the processes in their order; the last process is told that it gives way."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config, log):
+        from xdist.scheduler import WorkStealingScheduling  # it is there: this is its hook
+
+        class InOrder(WorkStealingScheduling):
+            def schedule(self):
+                """Deal; xdist would in the order in which the processes have come up."""
+                self.node2pending = {
+                    node: self.node2pending[node]
+                    for node in sorted(self.node2pending, key=lambda node: node.gateway.id)
+                }
+                super().schedule()
+
+        return InOrder(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node):
+        node.workerinput["gives_way"] = node.gateway.id == f"gw{_PROCESSES - 1}"
+
+
 def begin_with_unhurried(config, items):
     """Put what is unhurried first in the last process's part; be that process nicely."""
-    process = getattr(config, "workerinput", {})
-    if process.get("workercount") != _PROCESSES:
+    gives_way = getattr(config, "workerinput", {}).get("gives_way")
+    if gives_way is None:  # another number of processes was asked for
         return
-    if process["workerid"] == f"gw{_PROCESSES - 1}":
+    if gives_way:
         os.nice(_NICENESS)
     hurried, unhurried = [], []
     for item in items:
         (unhurried if item.get_closest_marker("unhurried") else hurried).append(item)
-    others = len(items) // _PROCESSES * (_PROCESSES - 1)  # as many as are given to those before it
+    others = 0  # are dealt before the last part
+    for left in range(_PROCESSES, 1, -1):
+        others += (len(items) - others) // left
     items[:] = [*hurried[:others], *unhurried, *hurried[others:]]
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import in_parallel
 import pytest
+
+from ringnb._support.children import child_environment, run_python
+from ringnb._support.machine import available_cores
+
+HERE = Path(__file__).parent
 
 ALL = {
     "all": False,
@@ -31,7 +38,8 @@ class Manager:
         return self.plugins[name]
 
     def register(self, plugin):
-        self.plugins["lines"] = plugin
+        if isinstance(plugin, in_parallel.FileLines):
+            self.plugins["lines"] = plugin
 
 
 def config(*plugins, worker=False, **options):
@@ -67,34 +75,81 @@ def test_a_run_of_all_tests_has_several_processes(changes, processes, monkeypatc
     assert run.pluginmanager.hasplugin("lines") == (bool(processes) and run.option.verbose < 2)
 
 
-@pytest.mark.parametrize("process", range(3))
-def test_the_last_process_gives_way_and_begins_with_what_is_unhurried(process, monkeypatch):
-    given_way = []
-    monkeypatch.setattr("os.nice", given_way.append)
-    run = config(worker=True)
-    run.workerinput = {"workercount": 3, "workerid": f"gw{process}"}
-    names = ["a", "B", "c", "d", "e", "F", "g", "h", "i"]
-    items = [
-        SimpleNamespace(name=name, get_closest_marker=lambda _, name=name: name.isupper())
-        for name in names
-    ]
-    in_parallel.begin_with_unhurried(run, items)
-    assert "".join(item.name for item in items) == "acdeghBFi"
-    assert bool(given_way) == (process == 2)
+CONFTEST = """
+import os, pathlib
+import in_parallel, pytest
+
+NICENESS = os.nice(0)
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true")
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "unhurried")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    in_parallel.set_up(config)
+
+def pytest_collection_modifyitems(config, items):
+    in_parallel.begin_with_unhurried(config, items)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    process = os.environ["PYTEST_XDIST_WORKER"]
+    with pathlib.Path(os.environ["RAN"]).open("a") as out:
+        out.write(f"{process} {os.nice(0) - NICENESS} {item.name}\\n")
+"""
+TESTS = """
+import pytest, time
+@pytest.mark.parametrize("i", range(11))
+def test_hurried(i): time.sleep(0.05)
+@pytest.mark.unhurried
+@pytest.mark.parametrize("i", range(3))
+def test_unhurried(i): time.sleep(0.05)
+"""
 
 
-@pytest.mark.parametrize("processes", [None, 2, 4])
-def test_any_other_number_of_processes_leaves_all_as_it_is(processes, monkeypatch):
+@pytest.mark.skipif(available_cores() < 2, reason="needs two cores: all runs in one process")
+def test_the_last_process_gives_way_and_begins_with_what_is_unhurried(tmp_path):
+    """With xdist itself, which gives the parts to the processes as they come up."""
+    pytest.importorskip("xdist")
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_some.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -m 'not slow'\n")
+    run_python(
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        cwd=tmp_path,
+        check=True,
+        env=child_environment(
+            RAN=str(tmp_path / "ran"), PYTHONPATH=os.pathsep.join([str(HERE), str(HERE.parent)])
+        ),
+        timeout=120,
+    )
+    ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
+    assert len(ran) == 14
+    assert {(process, niceness) for process, niceness, _ in ran} == {
+        ("gw0", "0"),
+        ("gw1", "0"),
+        ("gw2", "5"),
+    }
+    first = {process: name for process, _, name in reversed(ran)}
+    assert first == {
+        "gw0": "test_hurried[0]",
+        "gw1": "test_hurried[4]",
+        "gw2": "test_unhurried[0]",
+    }
+
+
+def test_of_another_number_of_processes_none_gives_way(monkeypatch):
     monkeypatch.setattr("os.nice", pytest.fail)
-    run = config(worker=processes is not None)
-    if processes is not None:
-        run.workerinput = {"workercount": processes, "workerid": "gw1"}
-    items = [
-        SimpleNamespace(get_closest_marker=lambda _, here=here: here) for here in (False, True)
-    ]
-    before = list(items)
-    in_parallel.begin_with_unhurried(run, items)
-    assert items == before
+    for run in (config(), config(worker=True)):
+        items = [
+            SimpleNamespace(get_closest_marker=lambda _, here=here: here) for here in (False, True)
+        ]
+        before = list(items)
+        in_parallel.begin_with_unhurried(run, items)
+        assert items == before
 
 
 def test_without_a_second_core_or_xdist_it_has_one(monkeypatch):

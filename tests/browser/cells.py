@@ -92,7 +92,10 @@ def as_new(shell):
         gc.collect()
         threads = [t.name for t in threading.enumerate() if t.name.startswith("ringnb") or own(t)]
         if not threads and "ipywidgets" in sys.modules:
-            sys.modules["ipywidgets"].Widget.close_all()
+            try:
+                sys.modules["ipywidgets"].Widget.close_all()
+            except AttributeError:  # a subshell's thread closes the same one
+                continue
         left = [*threads, *get_comm_manager().comms]
         if not left or time.monotonic() > late:
             return left
