@@ -103,6 +103,19 @@ def test_back_at_the_newest_a_picture_that_came_is_told_and_nothing_later():
 
 
 @needs_node
+def test_of_a_mark_that_is_not_there_it_is_said_and_nothing_is_told():
+    said = "told.push(board.rnNote?.text ?? '');"
+    assert told(f"act.pressMark(-1); pass(5000); {said} act.pressMark(1); pass(5000); {said}") == [
+        "look.to 20",
+        "",
+        "look.to 30",
+        "",
+    ]
+    none = "Later mark: there is none after this"
+    assert told(f"act.pressMark(1); pass(5000); {said}") == [none]
+
+
+@needs_node
 def test_where_messages_are_few_play_back_goes_on_once_each_step_was_told_and_shown():
     assert told("act.moveTo(10); pass(5000); act.play(); told.push(every);")[-1] == 1200
 

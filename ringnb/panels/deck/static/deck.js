@@ -76,6 +76,9 @@ async function render({ model, el }) {
     if (mark) moveTo(mark.step, state.leaf, isSound(mark) ? mark.key : 0);
     return Boolean(mark);
   };
+  const pressMark = (by) => {
+    if (!toMark(by)) sayHere(board, by < 0 ? "Earlier mark: there is none before this" : "Later mark: there is none after this");
+  };
   const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step, state.leaf, soundAt(marks, way(), first.step)[0].key); };
   const toNewest = () => {
     halt();
@@ -183,7 +186,7 @@ async function render({ model, el }) {
     }, REST_MS);
   };
 
-  const actions = { moveTo, toMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, fieldName: () => model.get("traced") };
+  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, fieldName: () => model.get("traced") };
   const transport = makeTransport(root, board, actions);
   const drawing = makeDrawing(root, board, actions, subscriptions);
   el.append(root);

@@ -321,7 +321,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const jump = Math.max(1, Math.round((act.state.reach / act.state.zoom) / 50));
     const todo = {
       ArrowLeft: () => act.moveTo(act.state.step - (event.shiftKey ? jump : 1)), ArrowRight: () => act.moveTo(act.state.step + (event.shiftKey ? jump : 1)),
-      PageUp: () => act.toMark(-1), PageDown: () => act.toMark(1), Home: () => act.toFirst(), End: () => act.toNewest(),
+      PageUp: () => act.pressMark(-1), PageDown: () => act.pressMark(1), Home: () => act.toFirst(), End: () => act.toNewest(),
       ArrowUp: () => act.hop(-1), ArrowDown: () => act.hop(1), "+": () => act.zoomBy(2), "=": () => act.zoomBy(2), "-": () => act.zoomBy(0.5),
     }[event.key];
     if (event.key === "F2") openName(act.state.leaf, svg);

@@ -55,11 +55,11 @@ function makeTransport(root, board, act) {
     where.value = String(act.state.step); // where it has come to: there may be nothing to look at so far off
   });
   const head = make("div", { class: "rn-g rn-look", role: "group", "aria-label": "Playhead" }, token("M1 0h10v7l-5 5-5-5z", "rn-flag"),
-    iconOnly(button("look.earlier", "", "Earlier mark (Page Up)", "earlier", () => act.toMark(-1)), "Earlier mark"),
+    iconOnly(button("look.earlier", "", "Earlier mark (Page Up)", "earlier", () => act.pressMark(-1)), "Earlier mark"),
     iconOnly(button("look.back", "", "One step back (←)", "back", () => act.moveTo(act.state.step - 1)), "One step back"),
     where,
     iconOnly(button("look.on", "", "One step on (→)", "on", () => act.moveTo(act.state.step + 1)), "One step on"),
-    iconOnly(button("look.later", "", "Later mark (Page Down)", "later", () => act.toMark(1)), "Later mark"),
+    iconOnly(button("look.later", "", "Later mark (Page Down)", "later", () => act.pressMark(1)), "Later mark"),
     button("look.play", "Play back", "Move the playhead from mark to mark by itself", "play", () => act.play()),
     button("look.newest", "Newest", "Follow the newest checkpoint (End)", "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z", () => act.toNewest()));
   nodes["look.newest"].node.firstChild.classList.add("rn-dot");
