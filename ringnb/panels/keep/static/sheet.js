@@ -28,7 +28,10 @@ async function render({ model, el }) {
     node.addEventListener("click", () => go(tiles.get(Number(node.dataset.key))));
     return Object.assign(node, { rn: { canvas, fate, step, run, made } });
   };
-  const fill = (tile, alone) => {
+  const fill = (tile, twins) => {
+    const alone = twins.length === 1;
+    // Of those that were made in one second, what their names end with.
+    const also = twins.some((one) => one !== tile && one.made === tile.made) ? tile.name.match(/\.\d+$/)?.[0] ?? "" : "";
     const { fate, step, run, made } = tile.node.rn;
     setText(fate, FATES[tile.fate] ?? "");
     fate.hidden = !tile.fate;
@@ -36,22 +39,22 @@ async function render({ model, el }) {
     setText(run, tile.run ? `r${tile.run}` : "");
     run.style.color = `var(--rn-lane${((tile.run - 1 + 6) % 6) + 1})`;
     made.hidden = alone; // several of one step are told apart by when they were made
-    setText(made, tile.made);
+    setText(made, `${tile.made} ${also}`.trim());
     setAttribute(tile.node, "data-fate", tile.fate);
     setAttribute(tile.node, "title", tile.words);
     setAttribute(tile.node, "data-name", tile.name);
     const said = { goes: "would go", damaged: "damaged", bad: "not good", pinned: "pinned", "": "stays" }[tile.fate];
-    setAttribute(tile.node, "aria-label", `step ${tile.step.toLocaleString("en-US")}, run ${tile.run || "?"}, ${said}${alone || !tile.made ? "" : `, made at ${tile.made} UTC`}`);
+    setAttribute(tile.node, "aria-label", `step ${tile.step.toLocaleString("en-US")}, run ${tile.run || "?"}, ${said}${alone || !tile.made ? "" : `, made at ${tile.made} UTC ${also}`}`.trim());
   };
   const order = () => [...tiles.values()].sort((a, b) => b.sequence - a.sequence);
   const arrange = () => {
     const shown = order(), count = Math.max(model.get("count"), shown.length), left = count - shown.length;
     const ofStep = new Map();
-    for (const { step } of shown) ofStep.set(step, (ofStep.get(step) ?? 0) + 1);
+    for (const tile of shown) ofStep.set(tile.step, [...ofStep.get(tile.step) ?? [], tile]);
     list.style.setProperty("--rn-digits", Math.max(...shown.map(({ step }) => step.toLocaleString("en-US").length), 0));
     shown.forEach((tile, i) => {
       tile.node ??= newNode(tile);
-      fill(tile, ofStep.get(tile.step) === 1);
+      fill(tile, ofStep.get(tile.step));
       if (list.children[i] !== tile.node) list.insertBefore(tile.node, list.children[i] ?? null);
       seen.observe(tile.node);
     });
