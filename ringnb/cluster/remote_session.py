@@ -36,12 +36,15 @@ from ringnb.errors import (
     RunSilent,
     StoreNotShared,
 )
+from ringnb.kernel.base import ActorCounters
 from ringnb.messages.events import EventLog
 from ringnb.session.session import Session
-from ringnb.session.statistics import SessionStatistics, session_table
+from ringnb.session.statistics import CapturedNumbers, SessionStatistics, session_table
 
 __all__ = ["RemoteSession"]
 
+# Of an actor: counters, simulated time, reductions, whether it is saved.
+_Heard = tuple[ActorCounters, float | None, CapturedNumbers | None, bool]
 _GLANCE_S = 2.0  # a glance that takes longer is given up
 _SLOW_S = 0.25  # from here on the panels say how slow it is
 _READ_S = 10.0  # the same of other reads
@@ -154,6 +157,7 @@ class RemoteSession:
         self._every: dict[int, int | None] = {}
         self._shift_ns = 0
         self._delay_s = 0.0
+        self._heard: dict[int, _Heard] = {}  # what was heard last of an actor, by slot
         self._due_at: float | None = None  # when the manager has something to do, by the clock here
         self._trouble = self._lost_at = ""
         self._kind: type[ClusterError] = ClusterUnavailable  # of the trouble
@@ -487,15 +491,13 @@ class RemoteSession:
         return None
 
     def _as_known(self, slots: Sequence[int] | None) -> SessionStatistics:
-        """Return what the last glance has brought, of those actors."""
-        s = self._last.statistics
-        if slots is None or len(s.actors) != len(self.actors):
-            return s
+        """Return what was heard last, of those actors: of all when it was attached."""
+        with self._lock:
+            told = range(len(self.actors)) if slots is None else slots
+            heard = [self._heard[slot] for slot in told]
+        actors, times, reduced, saved = zip(*heard, strict=True) if heard else ((),) * 4
         return replace(
-            s,
-            actors=tuple(s.actors[i] for i in slots),
-            times=tuple(s.times[i] for i in slots),
-            reduced=tuple(s.reduced[i] for i in slots),
+            self._last.statistics, actors=actors, times=times, reduced=reduced, saved=saved
         )
 
     def panel(self, name: str | None = None, *, draw: Callable[..., object] | None = None) -> Any:
@@ -622,15 +624,15 @@ class RemoteSession:
                 every = {slot: n for slot, n in new.every.items() if slot not in self._last.every}
                 self._every.update(every)
                 return new._replace(notices=[])
-            new = self._take_in(new)
+            new = self._take_in(new, slots)
         if before and new.life != before:
             self._warn_of_losses()
         for notice in new.notices:
             warn_caller(notice, CheckpointWarning)
         return new
 
-    def _take_in(self, new: Glance) -> Glance:
-        """Take in what a glance has brought that was not seen before. Needs the lock."""
+    def _take_in(self, new: Glance, slots: Sequence[int] | None) -> Glance:
+        """Take in what a glance at these actors has brought that was not seen before. Needs the lock."""
         before = self._life
         if new.life != before:
             far = new.machine != platform.node()
@@ -642,6 +644,11 @@ class RemoteSession:
         if not before:
             self.events.began_ns = new.began_ns + self._shift_ns
         self._every.update(new.every)
+        s = new.statistics
+        told = range(len(s.actors)) if slots is None else slots
+        saved = getattr(s, "saved", ()) or (False,) * len(s.actors)
+        heard = zip(s.actors, s.times, s.reduced, saved, strict=True)
+        self._heard.update(zip(told, heard, strict=True))
         if new.config is None:
             new = new._replace(config=self._last.config)
         self._due_at = None

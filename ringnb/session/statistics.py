@@ -81,8 +81,6 @@ class SessionStatistics:
     reduced : tuple of CapturedNumbers or None
         What the reductions of each were when its state was captured last, for a checkpoint or by
         `Session.state`; None where it was not, or where there are none.
-    saved : tuple of bool
-        Whether an automatic checkpoint of each would hold nothing new, as `Session.is_saved` says.
     pending : int
         Snapshot requests that the manager has issued and not seen answered.
     completed, failed : int
@@ -101,13 +99,14 @@ class SessionStatistics:
         The links between actors, and whether each is joined.
     supervision : SupervisionCounts or None
         What ``supervise=True`` had to do; None without it.
+    saved : tuple of bool
+        Whether an automatic checkpoint of each would hold nothing new, as `Session.is_saved` says.
     """
 
     kernel: KernelStatistics
     actors: tuple[ActorCounters, ...]
     times: tuple[float | None, ...]
     reduced: tuple[CapturedNumbers | None, ...]
-    saved: tuple[bool, ...]
     pending: int
     completed: int
     failed: int
@@ -118,6 +117,7 @@ class SessionStatistics:
     events: int
     links: Mapping[Link, bool]
     supervision: SupervisionCounts | None = None
+    saved: tuple[bool, ...] = ()  # last: a host of before does not send it
 
     def _repr_html_(self) -> str:
         k = self.kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import signal
@@ -19,6 +20,7 @@ from ringnb.cluster import remote_session
 from ringnb.cluster.connection import connected
 from ringnb.panels import close_panels
 from ringnb.panels.cockpit import _controller_of
+from ringnb.session.statistics import SessionStatistics
 
 pytest.importorskip("ipywidgets")
 
@@ -333,3 +335,29 @@ def test_when_something_is_due_is_known_while_the_run_does_not_answer(session, m
     assert session.manager.seconds_until_next() == pytest.approx(due_s - 100, abs=1e-3)
     line.after(7200.0)
     assert session.manager.seconds_until_next() == 0
+
+
+def test_of_a_silent_run_each_actor_is_as_it_was_heard_last(address, config, monkeypatch):
+    with cluster.launch(
+        rn.actors.Life((16, 16)), "three", address=address, config=config, actors=3
+    ) as session:
+        session.run_steps(1, 5)
+        session.run_steps(2, 7)
+        session.snapshot(2)
+        session.glance([2])
+        session.glance([1])
+        monkeypatch.setattr(session, "_try_look", lambda _slots=None: None)
+        seen = session.glance([2, 0, 1])
+        assert [a.step for a in seen.actors] == [7, 0, 5]
+        assert seen.saved == (True, True, False)
+        assert [len(of) for of in (seen.times, seen.reduced)] == [3, 3]
+        # A host of before sends no such flags: for the panels nothing is saved then.
+        old = object.__new__(SessionStatistics)
+        for field in dataclasses.fields(SessionStatistics):
+            if field.name != "saved":
+                object.__setattr__(old, field.name, getattr(seen, field.name))
+        with session._lock:
+            session._take_in(session._last._replace(statistics=old), [2, 0, 1])
+        assert session.glance([1, 2]).saved == (False, False)
+        monkeypatch.undo()
+        session.end(snapshot=False)

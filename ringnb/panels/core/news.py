@@ -121,16 +121,7 @@ class News:
         if watched.closed:
             self._messages.say("note", state.life, key="kernel")
             return
-        stored = sum(not e.damaged for h in state.histories for e in h)
-        lost = [
-            a.step - max((e.step for e in state.histories[a.slot] if not e.damaged), default=0)
-            for a in state.actors[:_MOST_LOOKED_AT]
-        ]
-        most = max(0, *lost, 0)
-        gone = "no step is lost"
-        if most:
-            gone = f"since its newest one no actor has lost more than {counted(most, 'step')}"
-        text = f"{state.life} All {stored:,} committed checkpoints are whole; {gone}"
+        text = f"{state.life} {_kept_and_lost(state)}"
         self._messages.say("problem", text, key="kernel", actions=[_RESTART])
 
     def _look_at_connection(self, watched: Watched) -> None:
@@ -256,3 +247,23 @@ def _stored(state: SessionState) -> str:
     if state.due_s is None or not state.config.enabled:
         return "Nothing is stored yet: checkpoints are made only when asked for"
     return f"Nothing is stored yet: the first checkpoint is due {state.due}"
+
+
+def _kept_and_lost(state: SessionState) -> str:
+    """Say what a dead kernel leaves."""
+    stored = sum(not e.damaged for h in state.histories for e in h)
+    if not stored:
+        return "No checkpoint was committed"
+    unsaved = [a for a in state.actors[:_MOST_LOOKED_AT] if not a.saved]
+    lost = []
+    for a in unsaved:
+        sound = [e for e in state.histories[a.slot] if not e.damaged]
+        # Of one that was restored, and not committed since, it is another run's.
+        lost.append(a.step - max(sound, key=lambda e: e.sequence).step if sound else a.step)
+    gone = "what an actor did after its newest one is lost"
+    if len(state.actors) <= _MOST_LOOKED_AT:
+        if not unsaved:
+            gone = "no step is lost"
+        elif min(lost) > 0:
+            gone = f"since its newest one no actor has lost more than {counted(max(lost), 'step')}"
+    return f"All {stored:,} committed checkpoints are whole; {gone}"

@@ -35,6 +35,7 @@ _CHANGES_STORE = frozenset({"committed", "retired"})  # what is logged when it w
 _MOST_EVENTS = 400
 _RUNNING = "running"
 _FIRST = 32  # of very many actors, so many are looked at besides the selected one
+_MOST_SEARCHED = 64  # of very many actors, for one that a state fits into
 _LOOP_S = 10.0  # a loop of one's own counts as running for so long after a step
 
 # By stored field: its shape, and the names of its axes.
@@ -95,6 +96,7 @@ class SessionState:
     appended: int  # events logged in all
     began_ns: int  # the stamp that the events' times are counted from
     fields: frozenset[str]  # names of all actors' fields
+    into: int | None  # the next actor that can take a state of the selected one, for a branch
 
     @property
     def due(self) -> str:
@@ -159,6 +161,7 @@ class StateReader:
         self._appended = 0  # events logged by then
         self._forms: dict[int, Forms] = {}
         self._names: frozenset[str] | None = None
+        self._into_of: tuple[int, int | None] = (-1, None)  # actors stay as they are
         self._forms_of = ""  # the id of the checkpoint that a recorder's are of
         self._moved = (-1, 0.0)  # the step at which a recorder's loop was last, and since when
 
@@ -225,7 +228,20 @@ class StateReader:
             appended=self._appended,
             began_ns=watched.events.began_ns,
             fields=self._names_of(session),
+            into=self._into(session, min(selected, count - 1)),
         )
+
+    def _into(self, session: SessionLike | None, slot: int) -> int | None:
+        """Return the next actor that can take a state of this one; None if there is none."""
+        if session is not None and self._into_of[0] != slot:
+            actors, count = session.actors, len(session.actors)
+            own = _kind_of(actors[slot])
+            near = (at % count for at in range(slot + 1, slot + min(count, _MOST_SEARCHED)))
+            found = next((at for at in near if _kind_of(actors[at]) == own), None)
+            if found is None and count > _MOST_SEARCHED:
+                found = (slot + 1) % count
+            self._into_of = slot, found
+        return self._into_of[1]
 
     def _names_of(self, session: SessionLike | None) -> frozenset[str]:
         if session is None:
@@ -253,6 +269,7 @@ class StateReader:
             msg = "the session was deleted: create a new one"
             raise LookupError(msg)
         statistics = statistics or watched.glance((slot,))
+        saved = getattr(statistics, "saved", ())  # a host of before tells nothing of it
         c = statistics.actors[at]
         if self._steps[-1][0] == now:
             self._steps[-1][1][slot] = c.step
@@ -286,7 +303,7 @@ class StateReader:
             dt_s=dt_s,
             time_s=statistics.times[at],
             forms=self._forms.get(slot, {}),
-            saved=statistics.saved[at],
+            saved=at < len(saved) and saved[at],
             reduced=statistics.reduced[at],
         )
 
@@ -322,6 +339,10 @@ class StateReader:
         prefix = watched.manager.config.name_prefix
         self._histories = Histories(catalogue, prefix, count, kernel_id_of)
         self._made_of = registered, catalogue
+
+
+def _kind_of(actor: Actor) -> tuple[object, ...]:
+    return actor.kernel_type, tuple(actor.stored_fields), actor.shape, actor.dims
 
 
 def _read_due(watched: Watched) -> tuple[float | None, tuple[float, float] | None]:

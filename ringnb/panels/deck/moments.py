@@ -22,11 +22,10 @@ from ringnb.panels.core.watched import NO_KERNEL, SessionLike, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
 from ringnb.panels.deck.looking import Looking
 
-__all__ = ["Moments", "branch_slot"]
+__all__ = ["Moments"]
 
 _MOST_BYTES = 64 << 20  # through the notebook's own connection
 _NONE_FITS = "No other actor is of its type and size"
-_MOST_SEARCHED = 64  # of very many actors, for one that fits
 
 
 @final
@@ -178,8 +177,8 @@ class Moments:
             off = button_state(
                 True, f"{NO_KERNEL}. In a cell: step, state = rec.restore({e.name!r})"
             )
-        into, branch = branch_slot(state, self._controller.slot), off
-        if into is None:
+        branch = off
+        if state.into is None:
             alone = len(state.actors) == 1
             branch = button_state(True, ONLY_ONE if alone else _NONE_FITS)
         there = button_state(missing, choices.why_unresolved("main"))
@@ -201,17 +200,6 @@ class Moments:
 
     def dispose(self) -> None:
         """Close nothing: what it serves are other views' buttons."""
-
-
-def branch_slot(state: SessionState, slot: int) -> int | None:
-    """Return the next actor that can take a state of this one, for a branch; None if there is none."""
-    count = len(state.actors)
-    own = state.actors[min(slot, count - 1)]
-    for at in range(own.slot + 1, own.slot + min(count, _MOST_SEARCHED)):
-        other = state.actors[at % count]
-        if (other.kernel_type, other.forms) == (own.kernel_type, own.forms):
-            return other.slot
-    return None if count <= _MOST_SEARCHED else (own.slot + 1) % count
 
 
 def _swap(session: SessionLike, slot: int, checkpoint: Checkpoint) -> tuple[Checkpoint, int]:

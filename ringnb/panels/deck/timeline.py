@@ -16,7 +16,6 @@ from ringnb.panels.core.state import SessionState
 from ringnb.panels.deck.lanes import Lane
 from ringnb.panels.deck.looking import Looking, apart_words
 from ringnb.panels.deck.marks import Kind, make_marks
-from ringnb.panels.deck.moments import branch_slot
 from ringnb.panels.deck.widgets import Deck, Moment
 from ringnb.plots.style import simulated
 
@@ -146,7 +145,7 @@ class TimelinePanel(Panel):
             field=self.film.field or "",
             traced=self._reader.traced,
             lanes=self._rows_of[1],
-            actors={"count": len(state.actors), "into": branch_slot(state, slot)},
+            actors={"count": len(state.actors), "into": state.into},
         )
         if choices.passes:
             return

@@ -14,7 +14,7 @@ from waiting import until
 import ringnb as rn
 from ringnb.messages.events import Event, EventLog
 from ringnb.panels.core.messages import MessageLog
-from ringnb.panels.core.news import News
+from ringnb.panels.core.news import News, _kept_and_lost
 
 
 def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_path):
@@ -198,3 +198,37 @@ def test_a_store_that_cannot_be_read_is_one_problem_and_is_read_again_on_demand(
         assert len(panel._controller.state.histories[0]) == 1  # what is known stays
     do(panel, *trouble["actions"][0][:1])
     until(lambda: not troubles(panel))
+
+
+def of_dead_kernel(*actors):
+    """Return a state of which so much is known: for each actor step, saved, and its commits' steps."""
+    return SimpleNamespace(
+        actors=[
+            SimpleNamespace(slot=slot, step=step, saved=saved)
+            for slot, (step, saved, _) in enumerate(actors)
+        ],
+        histories=[
+            [
+                SimpleNamespace(step=step, sequence=at + 1, damaged=False)
+                for at, step in enumerate(steps)
+            ]
+            for _, _, steps in actors
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("actors", "said"),
+    [
+        ([(30, True, [10, 30])], "All 2 committed checkpoints are whole; no step is lost"),
+        ([(30, False, [10, 25]), (9, True, [9])], "no actor has lost more than 5 steps"),
+        # It was restored, and committed since; it was restored, and not committed since.
+        ([(300, False, [100, 500, 150])], "no actor has lost more than 150 steps"),
+        ([(300, False, [100, 500])], "what an actor did after its newest one is lost"),
+        ([(30, False, [])], "No checkpoint was committed"),
+    ],
+)
+def test_of_a_dead_kernel_it_is_said_what_is_kept_and_what_is_lost(actors, said):
+    text = _kept_and_lost(of_dead_kernel(*actors))
+    assert said in text
+    assert ("no step" in text) == all(saved for _, saved, _ in actors)
