@@ -3,6 +3,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const FILM = 38; // pixels of a small picture
 const LANE = 23, LANE_NARROW = 26, RULER = 20, TRACE = 29;
 const NARROW = 600;
+const DRAG = 4; // pixels from where it was pressed on, a pointer drags
 const REST_MS = 150; // after which a playhead, or a pointer, is said to rest
 function shape(tag, attributes = {}, text = null) {
   const node = document.createElementNS(SVG, tag);
@@ -273,6 +274,7 @@ function makeDrawing(root, board, act, subscriptions) {
 
   // -- pointer and keys --------------------------------------------------------------------------
   let dragging = false, hovered = 0;
+  let pressed = null; // where, as long as it is no more than a click
   const laneUnder = (y) => {
     if (y < G.lanesTop || y > G.lanesTop + G.shown.length * G.laneHeight) return null;
     return G.shown[Math.floor((y - G.lanesTop) / G.laneHeight)] ?? null;
@@ -293,6 +295,7 @@ function makeDrawing(root, board, act, subscriptions) {
     svg.setPointerCapture(event.pointerId);
     svg.focus();
     dragging = true;
+    pressed = x;
     tip.hidden = true;
     const lane = laneUnder(y) ?? act.state.lanes.find((one) => one.n === act.state.leaf);
     if (lane && lane.n !== act.state.leaf) { act.state.leaf = lane.n; act.later(); }
@@ -304,7 +307,12 @@ function makeDrawing(root, board, act, subscriptions) {
   svg.addEventListener("pointermove", (event) => {
     if (!G) return;
     const [x, y] = place(event);
-    if (dragging) { act.moveTo(stepUnder(event, x)); return; }
+    if (dragging) {
+      if (pressed !== null && Math.abs(x - pressed) < DRAG) return;
+      pressed = null;
+      act.moveTo(stepUnder(event, x));
+      return;
+    }
     showTip(event, x, y);
   });
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) svg.addEventListener(name, () => { dragging = false; });
