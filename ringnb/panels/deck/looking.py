@@ -26,7 +26,6 @@ from ringnb.panels.deck.marks import Kind, MarkLog
 __all__ = ["Looking", "apart_words"]
 
 _REST_S = 0.3
-_SAY_AGAIN_S = 30.0
 _LONGEST_NAME = 40  # of a run
 _NOTE = "look:shown"
 
@@ -51,9 +50,8 @@ class Looking:
         self._rest: tuple[object, float] = (None, 0.0)  # where the playhead is, and since when
         self._found: tuple[object, CheckpointInfo | None] = (None, None)  # what shows it, and why
         self._checked: object = None  # where it was when its checkpoint was read
-        self._said_at = -_SAY_AGAIN_S
-        self._said_of: object = None  # the moment of which it was said that it is not stored
-        self._holds: object = None  # the same, and what is shown, while the note is in the line
+        self._damaged: tuple[object, bool] = (None, False)  # what `is_damaged` has found, and why
+        self._holds: object = None  # where the playhead is, while a note of it is in the line
         self.inputs = Inputs()
         self.marks = MarkLog()
         self.lanes = Lanes(())
@@ -115,13 +113,21 @@ class Looking:
         return self._names.get((self.slot, number), "")
 
     def is_damaged(self, number: int, step: int) -> bool:
-        """Return whether there is a damaged checkpoint of a step, on the way to a lane's end."""
-        sound = self._controller.choices.sound
-        return any(
-            e.step == step and not sound(e)
-            for lane, _ in self.lanes.way(number)
-            for e in lane.checkpoints
-        )
+        """Return whether there is a damaged checkpoint of a step, on the way to a lane's end.
+
+        One whose metadata cannot be read may be of any lane.
+        """
+        choices = self._controller.choices
+        made_of = (number, step, self.version, choices.damages)
+        if made_of != self._damaged[0]:  # as for what is found: no work for every refresh
+            found = any(
+                e.step == step and not choices.sound(e)
+                for lane, top in self.lanes.way(number)
+                if top is None or step <= top
+                for e in lane.checkpoints
+            ) or any(e.damaged and step_in_name(e.name) == step for e in self.history)
+            self._damaged = made_of, found
+        return self._damaged[1]
 
     def number_of_live(self, watched: Watched) -> int:
         """Return the number of the run that the selected actor goes on with now. Any thread."""
@@ -170,6 +176,7 @@ class Looking:
             self._found = made_of, self.lanes.nearest(number, step, choices.sound)
         found = self._found[1]
         if found is None:
+            self._withdraw(None)
             return
         name = choices.chosen.get("main")
         # Of several of one step, one may have been chosen.
@@ -178,7 +185,7 @@ class Looking:
         where = looked, shown.name
         self._withdraw(where)
         if shown.name != name:
-            self._note_retired(str(name), shown, looked)
+            self._note_gone(str(name), shown, looked)
             choices.show_by(shown.name, number, step)
         now = time.monotonic()
         if self._rest[0] != where:
@@ -189,32 +196,30 @@ class Looking:
             self._checked = where
             self._controller.drawer.submit("check", partial(self._check, shown.name))
         apart = step - shown.step
-        if not apart or looked == self._said_of or now - self._said_at < _SAY_AGAIN_S:
+        if not apart or self._holds == where:
             return
         if self.is_damaged(number, step):  # which was said; it is stored
-            self._said_of = looked
             return
-        self._said_at = now
         text = (
             f"Step {step:,} of run {number} is not stored: shown is {shown.name}, "
             f"{apart_words(apart)}. There is no replay of the steps between checkpoints"
         )
         self._note(text, looked, shown)
 
-    def _note_retired(self, name: str, shown: CheckpointInfo, looked: tuple[int, int]) -> None:
+    def _note_gone(self, name: str, shown: CheckpointInfo, looked: tuple[int, int]) -> None:
         """Say why another checkpoint is shown, if the one that was looked at is not there any more."""
         step = looked[1]
         if step_in_name(name) != step or any(e.name == name for e in self.history):
             return
         where = "of the same step" if shown.step == step else apart_words(step - shown.step)
-        text = f"{name} was retired: shown is {shown.name}, {where}. Pin what is to stay"
+        text = f"{name} is not there any more: shown is {shown.name}, {where}"
         self._note(text, looked, shown, by_itself=True)
 
     def _note(
         self, text: str, looked: tuple[int, int], shown: CheckpointInfo, **more: bool
     ) -> None:
         """Say what is shown in place of what is looked at, as long as that is so."""
-        self._said_of, self._holds = looked, (looked, shown.name)
+        self._holds = looked, shown.name
         self._controller.say("note", text, key=_NOTE, **more)
 
     def _withdraw(self, where: object) -> None:

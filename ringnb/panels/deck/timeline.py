@@ -150,7 +150,8 @@ class TimelinePanel(Panel):
         if choices.passes:
             return
         e = choices.resolve("main")
-        self.put(self.deck, shown=0 if e is None else self._looking.marks.key_of(e))
+        key, name = (0, "") if e is None else (self._looking.marks.key_of(e), e.name)
+        self.put(self.deck, shown={"key": key, "name": name})
         self.put(self.moment, facts=self._facts(e), pinned=e is not None and e.pin is not None)
 
     def _facts(self, e: CheckpointInfo | None) -> list[list[str]]:
@@ -158,7 +159,7 @@ class TimelinePanel(Panel):
         choices = self._controller.choices
         if e is None:
             name = choices.chosen.get("main")
-            return [["State", f"{name} was retired" if name else "Nothing stored"]]
+            return [["State", f"{name} is not there any more" if name else "Nothing stored"]]
         if e.damaged:
             return [["State", f"{e.name} is damaged: its metadata cannot be read"]]
         lane = self._looking.lanes.of_run(e.run)

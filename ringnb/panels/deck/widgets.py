@@ -22,7 +22,8 @@ class Deck(View):
     )  # and which may be branched into
     lanes: Any = traitlets.List().tag(sync=True)  # newest first, see `timeline.lane_row`
     marks = traitlets.Dict({"v": 0}).tag(sync=True)  # what the version before lacks, see `MarkLog`
-    shown = traitlets.Int().tag(sync=True)  # the key of the checkpoint that is looked at, 0 if none
+    # The checkpoint that is looked at: the key of its mark, 0 if none, and its name.
+    shown = traitlets.Dict({"key": 0, "name": ""}).tag(sync=True)
     film = traitlets.Dict().tag(sync=True)  # a batch of small pictures, see `Film.take`
     about = traitlets.Dict().tag(sync=True)  # key, title and lines of the mark under the pointer
     field = traitlets.Unicode().tag(sync=True)  # that pictures are of, "" for the first

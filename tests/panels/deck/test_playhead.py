@@ -39,7 +39,7 @@ steps.forEach((step, i) => {{
   add.setUint16(MARK_BYTES * i + 12, 1, true);
 }});
 const lane = {{ n: 1, run: "a", parent: null, fork: null, first: 0, last: 100, live: true }};
-const playhead = {{ run: "a", lane: 1, step: 30, follows: true }};
+const playhead = {{ run: "a", lane: 1, step: 30, name: "c", follows: true }};
 const board = model({{
   flags: {{}}, actor: {{ slot: 0 }}, life: "running", acknowledged: [], playhead,
 }});
@@ -48,7 +48,7 @@ const hand = {{ send: ({{ do: what, step, passes, came }}) => told.push(
   [what, step, passes && "passes", came && `came ${{came}}`].filter(Boolean).join(" ")) }};
 const model_ = model({{
   board, hand, marks: {{ v: 1, from: 0, add, gone: [] }}, lanes: [lane], film: {{}}, actors: {{}},
-  drag_ms: 1000, slot: 0,
+  drag_ms: 1000, slot: 0, shown: {{ key: 3, name: "c" }},
 }});
 const came = (n) => tellItCame({{ board, hand }}, model({{ info: {{ n }} }}));
 """
@@ -113,6 +113,15 @@ def test_of_a_mark_that_is_not_there_it_is_said_and_nothing_is_told():
     ]
     none = "Later mark: there is none after this"
     assert told(f"act.pressMark(1); pass(5000); {said}") == [none]
+
+
+@needs_node
+def test_of_several_of_a_step_what_was_chosen_stays_until_the_kernel_shows_it():
+    pressed = "act.moveTo(30, 1, 2); told.push(act.state.key);"  # any key: it was chosen by a user
+    heard = "board.put('playhead', { ...playhead, name: 'b' }); told.push(act.state.key);"
+    shown = "model_.put('shown', { key: 4, name: 'b' }); told.push(act.state.key);"
+    acknowledged = "board.rnPending.clear();"
+    assert told(f"{pressed} {acknowledged} {heard} {shown}") == ["look.to 30", 2, 2, 4]
 
 
 @needs_node

@@ -171,18 +171,19 @@ def test_of_several_checkpoints_of_one_step_the_chosen_one_is_shown_whatever_is_
     session.inject(0, at=(3, 3))
     names = [session.snapshot(0).name, session.snapshot(0).name]
     timeline = ready(session)
+    until(lambda: timeline.deck.shown["key"])
     keys = [key for key, *_, kind, _ in marks_of(timeline) if kind == Kind.CHECKPOINT]
-    assert timeline.deck.shown == keys[-1]
+    assert timeline.deck.shown == {"key": keys[-1], "name": names[-1]}
     for key, name in zip(keys, ["checkpoint_0_step_10", *names], strict=True):
         look(timeline, lane=1, step=10, key=key)
-        until(lambda key=key: timeline.deck.shown == key)
+        until(lambda key=key: timeline.deck.shown["key"] == key)
         until(lambda name=name: head(timeline)["name"] == name)
         assert facts(timeline)["From"] == name
     look(timeline, lane=1, step=10, key=keys[0])
-    until(lambda: timeline.deck.shown == keys[0])
+    until(lambda: timeline.deck.shown["key"] == keys[0])
     session.snapshot(0)
     until(lambda: len(squares_of(timeline)) == 4)
-    assert timeline.deck.shown == keys[0]
+    assert timeline.deck.shown["key"] == keys[0]
 
 
 def test_a_note_of_what_is_not_stored_goes_when_something_else_is_looked_at(session):
@@ -193,19 +194,32 @@ def test_a_note_of_what_is_not_stored_goes_when_something_else_is_looked_at(sess
     look(timeline, lane=1, step=20)
     until(lambda: head(timeline)["name"] == names[1])
     until(lambda: not told(timeline, "is not stored"))
+    look(timeline, lane=1, step=17)
+    until(lambda: told(timeline, "Step 17 of run 1 is not stored"))  # it is so again
 
 
-def test_that_what_is_looked_at_was_retired_is_said(session):
+def test_that_what_is_looked_at_is_gone_is_said(session):
     session.manager.reconfigure(max_snapshots=2)
     names = [made.name for made in stored(session, 10, 20)]
     timeline = ready(session)
     look(timeline, lane=1, step=10)
     until(lambda: head(timeline)["name"] == names[0])
     stored(session, 30)
-    until(lambda: told(timeline, f"{names[0]} was retired: shown is {names[1]}, 10 steps after it"))
+    gone = f"{names[0]} is not there any more"
+    until(lambda: told(timeline, f"{gone}: shown is {names[1]}, 10 steps after it"))
     assert head(timeline)["step"] == 10
     press(timeline, "newest")
-    until(lambda: not told(timeline, "was retired"))
+    until(lambda: not told(timeline, gone))
+
+
+def test_a_note_of_what_is_not_stored_goes_when_nothing_is_left_to_look_at(session):
+    (made,) = stored(session, 10)
+    timeline = ready(session)
+    look(timeline, lane=1, step=17)
+    until(lambda: told(timeline, "Step 17 of run 1 is not stored"))
+    session.storage.delete(made.name)
+    until(lambda: facts(timeline) == {"State": f"{made.name} is not there any more"})
+    until(lambda: not told(timeline, "is not stored"))
 
 
 def test_what_is_damaged_is_not_said_to_be_missing(session, monkeypatch):
@@ -217,6 +231,31 @@ def test_what_is_damaged_is_not_said_to_be_missing(session, monkeypatch):
     until(lambda: head(timeline)["name"] == good.name)
     until(lambda: facts(timeline)["State"].startswith("damaged: the checkpoint 10 steps before it"))
     assert not told(timeline, "is not stored")
+
+
+def test_what_is_damaged_is_told_of_the_runs_whose_way_it_is_on(session, monkeypatch):
+    monkeypatch.setattr(looking, "_REST_S", 0.0)
+    left, bad = stored(session, 10, 20)
+    session.restore(0, left.name)
+    timeline = ready(session)
+    session.faults.corrupt(bad.name)
+    look(timeline, lane=1, step=20)
+    until(lambda: facts(timeline)["State"].startswith("damaged: the checkpoint 10 steps before it"))
+    look(timeline, lane=2, step=20)  # a run that left before it
+    until(lambda: facts(timeline)["Step"] == "20 of run 2")
+    assert facts(timeline)["State"].startswith("not stored: the checkpoint 10 steps before it")
+    until(lambda: told(timeline, "Step 20 of run 2 is not stored"))
+
+
+@pytest.mark.filterwarnings("ignore::ringnb.CheckpointWarning")
+def test_what_has_lost_its_metadata_is_not_said_to_be_missing(session, tmp_path):
+    good, bad = stored(session, 10, 20)
+    (tmp_path / "s.zarr" / bad.name / "zarr.json").write_text('{"attributes": {"ringnb": {}}}')
+    timeline = ready(session)
+    until(lambda: squares_of(timeline) == [Flag(0), Flag.DAMAGED])
+    look(timeline, lane=1, step=20)
+    until(lambda: facts(timeline).get("From", "").startswith(f"{good.name}, "))
+    assert facts(timeline)["State"].startswith("damaged: the checkpoint 10 steps before it")
 
 
 def test_of_what_a_drag_passes_over_only_the_picture_is_shown(session, monkeypatch):

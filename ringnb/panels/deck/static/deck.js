@@ -105,7 +105,8 @@ async function render({ model, el }) {
     if (drawing.dragged()) return;
     state.follows = Boolean(head.follows);
     state.name = head.name ?? "";
-    state.key = model.get("shown");
+    const shown = model.get("shown");
+    if (shown.name === state.name) state.key = shown.key; // else it was read at another moment than the playhead
     const lane = state.lanes.find((one) => (head.lane ? one.n === head.lane : one.run === head.run)) ?? live();
     if (lane && lane.n !== state.leaf) { state.leaf = lane.n; later(); } // its row, and the pictures of its way
     if (head.step >= 0) state.step = head.step;
