@@ -163,9 +163,16 @@ class RetentionPanel(Panel):
             ):
                 self._controller.settle("delete", "its end: it was deleted or retired meanwhile")
                 return f"{name} is not there any more: nothing was deleted"
-            freed = watched.manager.discard(name)
-            if self._controller.choices.chosen.get("main") == name:
+            choices = self._controller.choices
+            looked_at = choices.chosen.get("main") == name
+            if looked_at:  # before it goes, else a refresh meanwhile would say that it is missing
                 self._controller.choose("main", "")
+            try:
+                freed = watched.manager.discard(name)
+            except BaseException:
+                if looked_at and not choices.chosen.get("main"):  # nothing else was chosen
+                    self._controller.choose("main", name)
+                raise
             self._controller.settle("delete", "its deletion")
             return f"{name} is deleted, {format_bytes(freed)} free"
 

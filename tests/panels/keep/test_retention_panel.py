@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import do, flag, look, marks_of, press, told
+from front_end import do, flag, look, marks_of, press, squares_of, told
 from waiting import until
 
 import ringnb as rn
@@ -94,6 +94,49 @@ def test_one_checkpoint_is_deleted_after_a_question_but_never_the_newest_or_a_pi
     assert session.manager.list_checkpoints(0) == [second, newest]
     assert session.events.select("retired")[-1].name == first
     until(lambda: panel.stays.one.get("name") == newest)  # what is gone is not the choice any more
+
+
+def test_what_is_looked_at_is_not_said_to_be_gone_when_it_is_deleted_here(session, monkeypatch):
+    first, newest = [session.snapshot(0).name for _ in range(2)]
+    panel, timeline = session.panel("retention"), session.panel("timeline")
+
+    def head():
+        return timeline.deck.board.playhead
+
+    def delete():
+        look(panel, name=first)
+        until(lambda: head().get("name") == first == panel.stays.one.get("name"))
+        press(panel, "consider")
+        until(lambda: told(panel, f"Delete {first}? It frees"))
+        question = next(m for m in panel.line.board.messages if m["key"] == "delete")
+        do(panel, question["actions"][0][0], **question["actions"][0][2])
+
+    discard, said = session.manager.discard, []
+
+    def slow(name, **how):
+        freed = discard(name, **how)
+        if not how:  # the panels see that it is gone before the deletion has returned
+            until(lambda: len(squares_of(timeline)) == 1 and head()["name"] == newest)
+            said.append(told(timeline, "is not there any more"))
+        return freed
+
+    def refused(name, **how):
+        if how:
+            return discard(name, **how)
+        until(lambda: head()["name"] == newest)
+        raise rn.CheckpointError("the disk is gone")
+
+    until(lambda: len(squares_of(timeline)) == 2)
+    monkeypatch.setattr(session.manager, "discard", refused)
+    delete()
+    until(lambda: told(panel, "the disk is gone"))
+    until(lambda: head()["name"] == first)
+    assert not head()["follows"]
+    monkeypatch.setattr(session.manager, "discard", slow)
+    delete()
+    until(lambda: told(panel, f"{first} is deleted"))
+    until(lambda: head()["name"] == newest and head()["follows"])
+    assert said == [False]
 
 
 def test_earlier_runs_are_deleted_after_a_question_about_exactly_these(session):
