@@ -613,6 +613,9 @@ class RemoteSession:
         new: Glance = ask(((slots, *seen), {}))
         if before and new.life != before:  # it counts from the beginning again
             new = ask(((slots, 0, 0, 0), {}))
+        if not hasattr(new.statistics, "saved"):  # a host of before tells nothing of it
+            unsaved = (False,) * len(new.statistics.actors)
+            new = new._replace(statistics=replace(new.statistics, saved=unsaved))
         with self._lock:
             known = new.life == self._life
             if known and (before, seen) != (self._life, self._seen):
@@ -646,8 +649,7 @@ class RemoteSession:
         self._every.update(new.every)
         s = new.statistics
         told = range(len(s.actors)) if slots is None else slots
-        saved = getattr(s, "saved", ()) or (False,) * len(s.actors)
-        heard = zip(s.actors, s.times, s.reduced, saved, strict=True)
+        heard = zip(s.actors, s.times, s.reduced, s.saved, strict=True)
         self._heard.update(zip(told, heard, strict=True))
         if new.config is None:
             new = new._replace(config=self._last.config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,18 +59,20 @@ def save_changes(
     All are requested first: a lane that does not answer delays no other.
     """
     since_ns, deadline = time.monotonic_ns(), time.monotonic() + limit_s
-    requested: list[tuple[int, RequestStatus]] = []
+    requested: deque[tuple[int, RequestStatus]] = deque()
+    together: set[int] = set()  # linked actors, of which one was requested
     failed: dict[int, Exception] = {}
     try:
         for slot in service.changed():
-            if any(one.request.actor_slot in service.group_of(slot) for _, one in requested):
-                continue  # one cut of linked actors has all of them
+            if slot in together:
+                continue  # one cut has all of them
             try:
                 requested.append((slot, _request(service, slot)))
+                together.update(service.group_of(slot))
             except Exception as error:  # noqa: BLE001 - returned
                 failed[slot] = error
         while requested:
-            slot, status = requested.pop(0)
+            slot, status = requested.popleft()
             try:
                 while _outcome(service, status, since_ns, deadline, limit_s, check) is None:
                     status = _request(service, slot)  # captured too early: another

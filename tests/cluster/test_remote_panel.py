@@ -356,8 +356,10 @@ def test_of_a_silent_run_each_actor_is_as_it_was_heard_last(address, config, mon
         for field in dataclasses.fields(SessionStatistics):
             if field.name != "saved":
                 object.__setattr__(old, field.name, getattr(seen, field.name))
-        with session._lock:
-            session._take_in(session._last._replace(statistics=old), [2, 0, 1])
+        glanced = session._last._replace(statistics=old, now_ns=session._last.now_ns + 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(session._connection, "ask", lambda *_args, **_more: glanced)
+            session._look([2, 0, 1], 1.0)
         assert session.glance([1, 2]).saved == (False, False)
         monkeypatch.undo()
         session.end(snapshot=False)

@@ -63,6 +63,11 @@ class ActorState:
     reduced: CapturedNumbers | None = None  # of the state captured last
 
     @property
+    def calm(self) -> bool:
+        """Whether what comes next holds nothing new: it is saved, and stands."""
+        return self.saved and not self.running
+
+    @property
     def time(self) -> str:
         """The simulated time in words; "" if a step has no length."""
         return simulated(self.time_s, self.dt_s)
@@ -205,7 +210,7 @@ class StateReader:
             actors = _Actors(count, made, read)
         config = watched.manager.config  # first: of another process it may have to be asked for
         due_s, due_between = _read_due(watched)
-        calm = count <= MOST_READ and all(a.saved and not a.running for a in actors)
+        calm = count <= MOST_READ and all(a.calm for a in actors)
         if session and calm and not statistics.pending:
             due_s, due_between = None, None  # what is due holds nothing new: it is not taken
         if session is None and actors[0].every is not None:
@@ -269,7 +274,6 @@ class StateReader:
             msg = "the session was deleted: create a new one"
             raise LookupError(msg)
         statistics = statistics or watched.glance((slot,))
-        saved = getattr(statistics, "saved", ())  # a host of before tells nothing of it
         c = statistics.actors[at]
         if self._steps[-1][0] == now:
             self._steps[-1][1][slot] = c.step
@@ -303,7 +307,7 @@ class StateReader:
             dt_s=dt_s,
             time_s=statistics.times[at],
             forms=self._forms.get(slot, {}),
-            saved=at < len(saved) and saved[at],
+            saved=statistics.saved[at],
             reduced=statistics.reduced[at],
         )
 

@@ -225,8 +225,7 @@ def _schedule_words(state: SessionState, selected: ActorState) -> tuple[str, str
     if state.ended:
         return "off", "nothing runs that could be saved"
     if state.config.enabled:
-        nothing = state.has_kernel and selected.saved and not selected.running
-        due = "" if nothing else state.due
+        due = "" if state.has_kernel and selected.calm else state.due
         return f"on, every {state.config.interval_s:g} s", due or "nothing new to save"
     by_steps = [(a, a.every) for a in state.actors if a.every is not None]
     if by_steps:
