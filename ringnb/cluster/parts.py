@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any, final
 
@@ -27,6 +28,7 @@ from ringnb.kernel.stepper import Stepper
 __all__ = ["Parts"]
 
 _TRIED_HALO, _TRIED_BLOCKS = 8, 12
+_MOST_AT_ONCE = 16
 _TRIED_S = 1.0  # of a slow actor fewer blocks, but two: its session is waited for
 # Starts so many parts, which know a secret; returns where each listens.
 Places = Callable[[int, bytes], Sequence[tuple[str, int]]]
@@ -135,10 +137,13 @@ class Parts(Stepper):
         fields = fields_of(levels[: self._actor.levels])
         rows, names = self._actor.shape[0], len(self._actor.params)
         message = {"do": "load", "step": step, "params": params[:names].tolist()}
-        with self._noting_losses():
-            for wire, slab in zip(self._wires, self._slabs, strict=True):
-                lines = stretches(slab.first - slab.above, slab.held, rows)
-                wire.send(message, (field[a:b] for field in fields for a, b in lines))
+
+        def send(wire: Wire, slab: Slab) -> None:
+            """Send one part its rows."""
+            lines = stretches(slab.first - slab.above, slab.held, rows)
+            wire.send(message, (field[a:b] for field in fields for a, b in lines))
+
+        self._at_once(send)
 
     def step(self, count: int) -> None:
         """Have all parts take steps, and wait for them."""
@@ -149,11 +154,25 @@ class Parts(Stepper):
     def collect(self, levels: Any) -> None:
         """Bring the rows of all parts together."""
         fields = fields_of(levels[: self._actor.levels])
+
+        def take(wire: Wire, slab: Slab) -> None:
+            """Have one part send its rows."""
+            wire.send({"do": "collect"})
+            wire.receive()
+            wire.take(field[slab.first : slab.first + slab.rows] for field in fields)
+
+        self._at_once(take)
+
+    def _at_once(self, work: Callable[[Wire, Slab], None]) -> None:
+        """Do something with all parts at the same time: what a socket carries takes a core to copy."""
         with self._noting_losses():
-            self._tell({"do": "collect"})
-            for wire, slab in zip(self._wires, self._slabs, strict=True):
-                wire.receive()
-                wire.take(field[slab.first : slab.first + slab.rows] for field in fields)
+            with ThreadPoolExecutor(min(len(self._wires), _MOST_AT_ONCE)) as pool:
+                done = [
+                    pool.submit(work, wire, slab)
+                    for wire, slab in zip(self._wires, self._slabs, strict=True)
+                ]
+            for one in done:  # all have ended: none writes into the state any more
+                one.result()
 
     def _tell(self, message: dict[str, Any]) -> None:
         for wire in self._wires:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
@@ -23,6 +25,8 @@ from ringnb.errors import ClusterUnavailable, KernelStopped
 
 __all__ = ["Wire", "accept", "connect", "listen"]
 
+# A part waits for its neighbour for less than that, mostly; to be woken from sleep takes as long.
+_SPIN_NS = 2_000_000
 _POLL_MS = 50  # so often who waits looks whether it is still to
 _GREETING_S = 5.0
 _TAG_BYTES = 32
@@ -128,7 +132,7 @@ class Wire:
     def swap(self, arrays: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
         """Send the first of each two contiguous arrays; receive the second from who does the same."""
         pairs = [(_bytes_of(out), _bytes_of(into)) for out, into in arrays]
-        self._carry([out for out, _ in pairs], [into for _, into in pairs])
+        self._carry([out for out, _ in pairs], [into for _, into in pairs], _SPIN_NS)
 
     def write(self, view: memoryview) -> None:
         """Send bytes."""
@@ -138,16 +142,24 @@ class Wire:
         """Receive as many bytes as fit."""
         self._carry([], [view])
 
-    def _carry(self, outs: list[memoryview], intos: list[memoryview]) -> None:
-        """Send bytes and receive others: none waits until the other end has read all, or sent all."""
+    def _carry(self, outs: list[memoryview], intos: list[memoryview], spin_ns: int = 0) -> None:
+        """Send bytes and receive others: none waits until the other end has read all, or sent all.
+
+        It looks again and again for `spin_ns` before it sleeps.
+        """
         outs, intos = [out for out in outs if out], [into for into in intos if into]
+        sleep_at = time.monotonic_ns() + spin_ns
         try:
             while outs or intos:
                 sent = self._now(self._socket.send, outs)
                 got = self._now(self._socket.recv_into, intos)
                 if got == 0:
                     raise self._lost("it hung up")
-                if not sent and not got:
+                if sent or got:
+                    continue
+                if time.monotonic_ns() < sleep_at:
+                    os.sched_yield()  # to another part, where there are more than cores
+                else:
                     self._wait(select.POLLOUT * bool(outs) | select.POLLIN * bool(intos))
         except (OSError, ValueError) as error:  # that of a closed socket, which has no number
             raise self._lost(str(error)) from error
