@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -62,14 +63,34 @@ def _of_one(scale: Scale, address: str) -> Iterator[Row]:
             return [[us * 1e-3 for us in batch] for batch in taken]
 
         note = f"per {calls} calls, the actor paused"
-        what, taken = "a call of a session in another process", timed(lambda: session.counters(0))
-        yield from median_and_p99("cluster_call", what, taken, "ms", note, (1.0, None))
+        what = "a call of a session in another process"
+        yield from median_and_p99(
+            "cluster_call", what, timed(partial(session.counters, 0)), "ms", note
+        )
+        with connected(address) as client:
+            yield _beside_dask(session, client, batches, calls)
         what, taken = "what a panel asks of it at a refresh", timed(session.glance)
         yield from median_and_p99("cluster_glance", what, taken, "ms", note)
         times = range(scale.times(21, 3))
         attached = [time_s(lambda: attach(address, _RUN).detach()) for _ in times]
         yield Row("cluster_attach", "attach to it, and detach", attached, "s", "<=", 2.0)
         session.end(snapshot=False)
+
+
+def _beside_dask(session: RemoteSession, client: Client, batches: int, calls: int) -> Row:
+    """Call a session, and beside it have a worker send back a number, as the engine does it."""
+    worker = client.rpc(next(iter(client.scheduler_info()["workers"])))
+
+    def median_us(call: Callable[[], object]) -> float:
+        return statistics.median(time_each_us(call, calls))
+
+    pairs = interleaved(
+        lambda: median_us(partial(session.counters, 0)),
+        lambda: median_us(partial(client.sync, worker.echo, data=0)),
+        batches,
+    )
+    what = "a call of a session in another process / an echo of a worker of Dask"
+    return ratio_row("cluster_echo", what, pairs, ("echo", 1e-3, "ms"), at_most=1.25)
 
 
 def _of_divided(scale: Scale, address: str, width: int) -> Iterator[Row]:
