@@ -92,7 +92,7 @@ with; Hold;
 Difference; That one; Swipe; History; Run; Step; How many steps; Snapshot now; Earlier mark; One step
 back; Step to look at; One step on; Later mark; Play back; Newest; Restore here; Branch…; Playhead; Zoom
 in at the playhead; Zoom out; pace; pace, number; Disturb a cell; by how much; Label of the pin; Pin;
-Check again; Download; Name the run…"""
+Check again; Download; Movie; Name the run…"""
 KEEP = "Keep; History; Run; Playhead; Snapshot now; Adopt; Earlier runs…; Pin; Delete…"
 LEARN = (
     "Learn; History; Run; Playhead; Reveal; As a table; Lose an answer; Full disk; Kill the kernel"

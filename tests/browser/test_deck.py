@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 
 from . import cells
 from .driver import expect
@@ -199,6 +200,24 @@ def test_commits_do_not_move_a_playhead_that_looks_back_and_newest_follows_again
     at(timeline, 699, "step 699 of run 1, not stored: the nearest is checkpoint_0_step_600")
     shown(field, 600)
     expect(line_of(timeline)).to_contain_text("There is no replay of the steps between")
+
+
+def saved_movie(timeline):
+    """Press the button; return the saved file's name, and how many pictures are in it."""
+    with timeline.page.expect_download() as waiting:
+        timeline.get_by_role("button", name="Movie").click()
+    with Image.open(waiting.value.path()) as movie:
+        return waiting.value.suggested_filename, movie.n_frames
+
+
+def test_a_movie_of_what_the_line_shows_is_saved(notebook):
+    timeline, field = opened(notebook)
+    shown(field, 500)
+    assert saved_movie(timeline) == ("checkpoint_0_step_100.gif", 5)
+    for _ in range(20):
+        timeline.get_by_role("button", name="Zoom in at the playhead").click()
+    assert saved_movie(timeline) == ("checkpoint_0_step_500.gif", 1)
+    expect(line_of(timeline)).to_contain_text("Movie of 1 checkpoint sent")
 
 
 @pytest.mark.slow

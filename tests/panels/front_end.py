@@ -34,7 +34,7 @@ __all__ = [
 # The buttons that scripts draw.
 _DRAWN = {
     "Deck": ("live.run", "live.pause", "live.step", "live.snapshot", "look.newest"),
-    "Moment": ("pin", "unpin", "check", "check_all", "download"),
+    "Moment": ("pin", "unpin", "check", "check_all", "download", "movie"),
 }
 _DRAWN["CrankHandle"] = tuple(
     f"lifecycle.{name}" for name in (*(f"s{i}" for i in range(8)), "through", "cancel", "lose")

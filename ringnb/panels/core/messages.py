@@ -93,7 +93,8 @@ class MessageLog:
     ) -> str:
         """Say something, and return its key.
 
-        An open message of the same key takes the new text and counts up. ``repeats=False`` is for what
+        An open message of the same key takes the new text and counts up; a note takes the place of an
+        earlier one of its key, as one of where a playhead rests. ``repeats=False`` is for what
         may have been told of the same occasion, without its traceback: then it only gains that.
         """
         with self._lock:
@@ -115,6 +116,10 @@ class MessageLog:
                     said = replace(said, count=before.count + 1)
                 else:
                     said = replace(before, detail=detail)
+            elif key is not None and kind == "note":
+                same = (i for i, m in enumerate(self._messages) if m.key == key and m.kind == kind)
+                if (old := next(same, None)) is not None:
+                    del self._messages[old]
             self._messages.append(said)
             self._forget()
             self.version += 1

@@ -25,6 +25,7 @@ from ringnb.panels.deck.looking import Looking
 __all__ = ["Moments"]
 
 _MOST_BYTES = 64 << 20  # through the notebook's own connection
+_NO_PICTURE = "It is of the picture of the field, which no panel shows"
 _NONE_FITS = "No other actor is of its type and size"
 
 
@@ -49,6 +50,9 @@ class Moments:
         chosen = choices.resolve("main")
         if chosen is None:
             self._controller.say("note", choices.why_unresolved("main"))
+            return
+        if action == "movie":
+            self._movie(int(args["lane"]), float(args["low"]), float(args["high"]))
             return
         name, slot = chosen.name, choices.slot
         sound = [e.name for e in choices.of_actor() if choices.sound(e)]
@@ -77,6 +81,15 @@ class Moments:
             self._controller.say("note", text)
             return
         self._restore("Branch", into, name)
+
+    def _movie(self, number: int, low: float, high: float) -> None:
+        """Have a movie made of what the line shows of the way to a lane's end."""
+        way = self._looking.lanes.checkpoints(number, self._controller.choices.sound)
+        names = [e.name for e in way if low <= e.step <= high]
+        if names:
+            self._controller.do("stage.movie", names=names)
+        else:
+            self._controller.say("note", f"Movie: no checkpoint of run {number} is in sight")
 
     def _undo(self, _action: str, args: Mapping[str, Any]) -> None:
         self._restore("Undo", int(args["slot"]), str(args["name"]))
@@ -181,6 +194,7 @@ class Moments:
         if state.into is None:
             alone = len(state.actors) == 1
             branch = button_state(True, ONLY_ONE if alone else _NONE_FITS)
+        drawn = "field" in self._controller.views
         there = button_state(missing, choices.why_unresolved("main"))
         self._controller.set_flags(
             {
@@ -192,6 +206,7 @@ class Moments:
                 "moment.check_all": there,
                 "moment.download": button_state(unusable, why),
                 "moment.download_all": there,
+                "moment.movie": there if drawn else button_state(True, _NO_PICTURE),
             }
         )
 

@@ -129,7 +129,7 @@ class ComparePanel(Panel):
             self.feed.clear()
             if self.against != _BEFORE:
                 name = self.held if self.against == _HELD else self.against
-                self.feed.outdate(f"{name} was retired or is damaged: choose another one")
+                self.feed.outdate(f"{name} is not there any more, or damaged: choose another one")
             return
         how, made = self.how, self._view()
         extent = None if how == "difference" else self._extent(this, made)

@@ -14,7 +14,9 @@ from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.pixels import MAPS
 from ringnb.panels.core.state import Forms, SessionState
+from ringnb.panels.core.watched import Watched
 from ringnb.panels.stage.feed import Feed, send_again
+from ringnb.panels.stage.movie_file import make_movie
 from ringnb.panels.stage.own_drawing import draw_own
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
@@ -76,6 +78,7 @@ class FieldPanel(Panel):
         for action in ("field", "range", "slice", "larger"):
             self._controller.on_do(f"stage.{action}", self._do)
         self._controller.on_do("stage.again", lambda _, args: send_again(self._controller, args))
+        self._controller.on_do("stage.movie", self._make_movie)
         self.observe(
             lambda _: self._controller.note_use(),
             ["field", "draw", "colours", "keeps_range", "axis", "slice"],
@@ -112,6 +115,18 @@ class FieldPanel(Panel):
         else:
             self._large = bool(args.get("on"))
             self._controller.note_use()
+
+    def _make_movie(self, _action: str, args: Mapping[str, Any]) -> None:
+        """Have a movie made of the checkpoints of these names, as the stage shows them now."""
+        view, names = self.view_of(), list(args["names"])
+        draw = None if self.field in fields_of(list(forms_of(self._controller))) else self.draw
+
+        def work(watched: Watched) -> str:
+            data, said = make_movie(watched.storage, names, view, draw)
+            self._controller.download(f"{names[0]}.gif", data)
+            return said
+
+        self._controller.submit("Movie", work, worker="storage")
 
     def show_own(self, draw: Callable[[Checkpoint, Any], object]) -> None:
         """Show a drawing of the user's own. Any thread."""
@@ -175,7 +190,7 @@ class FieldPanel(Panel):
             if choices.follows("main"):
                 self.feed.clear()
             else:
-                self.feed.outdate("this checkpoint was retired")
+                self.feed.outdate("this checkpoint is not there any more")
             return
         follows = choices.follows("main")
         if draw is not None:

@@ -98,3 +98,10 @@ def test_what_may_be_undone_is_kept_however_much_comes_by_itself(log):
         log.say("done", str(i), by_itself=True)
     assert len(log.newest()) == 200
     assert log.in_line()[0]["text"] == "restored"
+
+
+def test_a_note_takes_the_place_of_an_earlier_one_of_its_key(log):
+    for step in (7, 8):
+        log.say("note", f"step {step} is not stored", key="look:shown")
+        log.say("done", "paused", key="look:shown")
+    assert [m.text for m in log.newest()] == ["paused", "step 8 is not stored", "paused"]

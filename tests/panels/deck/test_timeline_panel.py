@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 
 import numpy as np
@@ -20,12 +21,14 @@ from front_end import (
     told,
     troubles,
 )
+from PIL import Image
 from waiting import until
 
 import ringnb as rn
 from ringnb.panels.core import checkpoint_choices
 from ringnb.panels.deck import looking
 from ringnb.panels.deck.marks import Flag, Kind
+from ringnb.panels.stage import movie_file
 
 
 def facts(timeline):
@@ -460,3 +463,88 @@ def test_a_prefix_with_the_identity_in_it_finds_its_checkpoints_and_what_is_dama
         until(lambda: squares_of(timeline) == [Flag(0), Flag.DAMAGED])
         with pytest.warns(rn.CheckpointWarning, match=r"step_0\.2"):
             assert session.restore(0, "latest") == 0
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """Return a function that gives what a page is told to save: for each file its name and bytes."""
+    files = []
+
+    def watch(panel):
+        board = panel._controller.board
+
+        def take(content, buffers):
+            if "download" in content:
+                files.append((content["download"], buffers[0]))
+
+        monkeypatch.setattr(board, "send", take)
+        return files
+
+    return watch
+
+
+def frames_of(gif):
+    with Image.open(io.BytesIO(gif)) as picture:
+        return [
+            picture.seek(i) or np.asarray(picture.convert("RGB")) for i in range(picture.n_frames)
+        ]
+
+
+def test_a_movie_is_of_what_the_line_shows_in_the_order_of_steps(session, saved):
+    made = stored(session, 10, 20, 30, 40)
+    timeline, _ = ready(session), session.panel("field")
+    files = saved(timeline)
+    until(lambda: flag(timeline, "movie").get("disabled") is False)
+    press(timeline, "movie", lane=1, low=15.0, high=40)
+    until(lambda: files)
+    ((name, gif),) = files
+    assert name == f"{made[1].name}.gif"
+    assert len(frames_of(gif)) == 3
+    until(lambda: told(timeline, "Movie of 3 checkpoints sent, steps 20 to 40"))
+
+
+def test_a_movie_is_made_as_the_stage_shows_the_checkpoints(session, saved):
+    stored(session, 10, 20)
+    timeline, field = ready(session), session.panel("field")
+    files, steps = saved(timeline), []
+    field.show_own(lambda checkpoint, ax: ax.set_title(steps.append(checkpoint.step)))
+    until(lambda: steps)  # the picture
+    steps.clear()
+    press(timeline, "movie", lane=1, low=0, high=100)
+    until(lambda: files)
+    assert steps == [10, 20]
+
+
+def test_of_more_checkpoints_than_a_movie_has_room_for_some_are_taken_evenly(
+    session, saved, monkeypatch
+):
+    monkeypatch.setattr(movie_file, "_MOST", 3)
+    session.manager.reconfigure(max_snapshots=5)
+    stored(session, 10, 11, 12, 13, 20)
+    timeline, field = ready(session), session.panel("field")
+    files, steps = saved(timeline), []
+    field.show_own(lambda checkpoint, ax: ax.set_title(steps.append(checkpoint.step)))
+    until(lambda: steps)
+    steps.clear()
+    press(timeline, "movie", lane=1, low=0, high=100)
+    until(lambda: files)
+    assert steps == [10, 12, 20]
+    until(lambda: told(timeline, "Movie of 3 of 5 checkpoints sent, steps 10 to 20"))
+
+
+def test_why_there_is_no_movie_is_said(session, saved, tmp_path):
+    timeline = session.panel("timeline")
+    until(lambda: flag(timeline, "movie"))
+    assert flag(timeline, "movie")["disabled"]
+    stored(session, 10)
+    why = "It is of the picture of the field, which no panel shows"
+    until(lambda: flag(timeline, "movie").get("why") == why)
+    session.panel("field")
+    until(lambda: flag(timeline, "movie").get("disabled") is False)
+    press(timeline, "movie", lane=1, low=11, high=20)
+    until(lambda: told(timeline, "Movie: no checkpoint of run 1 is in sight"))
+    files = saved(timeline)
+    shutil.rmtree(tmp_path / "s.zarr" / "checkpoint_0_step_10")
+    press(timeline, "movie", lane=1, low=0, high=20)
+    until(lambda: any(t.startswith("Movie: ") for t in troubles(timeline)))
+    assert not files

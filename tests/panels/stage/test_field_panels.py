@@ -95,7 +95,7 @@ def test_a_retired_checkpoint_leaves_an_old_picture_that_says_why(session, names
     until(lambda: shows(field, names[0]))
     session.storage.delete(names[0])
     session.snapshot(0)
-    until(lambda: field.picture.info.get("problem") == "this checkpoint was retired")
+    until(lambda: field.picture.info.get("problem") == "this checkpoint is not there any more")
     assert field.picture.info["name"] == names[0]
 
 

@@ -271,7 +271,7 @@ async function render({ model, el }) {
   subscriptions.on(board, "msg:custom", (message, buffers) => {
     if (!message.download || board.rnTaken === message.id) return; // several views, one file
     board.rnTaken = message.id;
-    const url = URL.createObjectURL(new Blob(buffers, { type: "application/zip" }));
+    const url = URL.createObjectURL(new Blob(buffers));
     make("a", { href: url, download: message.download }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   });

@@ -90,6 +90,7 @@ async function render({ model, el }) {
     const at = shown.findIndex((lane) => lane.n === state.leaf) + by;
     if (shown[at]) moveTo(Math.min(Math.max(state.step, shown[at].first), shown[at].last), shown[at].n);
   };
+  const askMovie = (node) => ask("moment.movie", { lane: state.leaf, low: state.low, high: state.low + state.reach / state.zoom }, node);
   const halt = () => { clearInterval(state.playing); state.playing = 0; transport.showPlaying(false); };
   const play = () => {
     if (state.playing) return halt();
@@ -187,7 +188,7 @@ async function render({ model, el }) {
     }, REST_MS);
   };
 
-  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, fieldName: () => model.get("traced") };
+  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, askMovie, fieldName: () => model.get("traced") };
   const transport = makeTransport(root, board, actions);
   const drawing = makeDrawing(root, board, actions, subscriptions);
   el.append(root);

@@ -369,6 +369,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const [x, y] = place(event), lane = G && x < G.scale.left - 9 ? laneUnder(y) : null;
     if (lane) openName(lane.n, svg);
   });
+  svg.addEventListener("rn-movie", (event) => act.askMovie(event.detail));
   svg.addEventListener("rn-name", (event) => openName(act.state.leaf, event.detail));
 
   // -- what is under the pointer -----------------------------------------------------------------

@@ -3,11 +3,13 @@ async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const facts = make("dl");
+  const askLine = (what, node) => root.closest(".ringnb-panel").querySelector(".rn-line").dispatchEvent(new CustomEvent(what, { detail: node }));
   const label = make("input", { type: "text", maxlength: "200", placeholder: "reason", "aria-label": "Label of the pin" });
-  const buttons = [["moment.pin", "Pin", "Keep this checkpoint whatever the policy says"], ["moment.unpin", "Unpin", "Let the policy decide on it again"], ["moment.check", "Check again", "Read every byte of it"], ["moment.download", "Download", "This checkpoint as one zip file"]].map(([action, text, help]) => {
+  const buttons = [["moment.pin", "Pin", "Keep this checkpoint whatever the policy says"], ["moment.unpin", "Unpin", "Let the policy decide on it again"], ["moment.check", "Check again", "Read every byte of it"], ["moment.download", "Download", "This checkpoint as one zip file"], ["moment.movie", "Movie", "A GIF of the checkpoints that the line shows of this run: zoom in for fewer"]].map(([action, text, help]) => {
     const node = make("button", { type: "button", class: "rn-b rn-small", title: help, "data-do": action }, text);
     node.addEventListener("click", () => {
       if (node.getAttribute("aria-disabled") === "true") sayHere(board, `${text}: ${node.title}`);
+      else if (action === "moment.movie") askLine("rn-movie", node); // which knows what is in sight
       else send(board, hand, action, action === "moment.pin" ? { label: label.value } : {}, node);
       if (action === "moment.pin") label.value = "";
     });
@@ -15,7 +17,7 @@ async function render({ model, el }) {
   });
   const node = (action) => buttons.find((one) => one.action === action).node;
   const name = make("button", { type: "button", class: "rn-b rn-small rn-ghost", title: "What the run is called on the line (F2 there, or a double click)" }, "Name the run…");
-  name.addEventListener("click", () => root.closest(".ringnb-panel").querySelector(".rn-line").dispatchEvent(new CustomEvent("rn-name", { detail: name })));
+  name.addEventListener("click", () => askLine("rn-name", name));
   const root = make("section", { class: "rn-moment", "aria-label": "This moment" }, make("header", {}, make("h3", {}, "This moment"), name), facts,
     make("div", { class: "rn-g" }, label, ...buttons.map((one) => one.node)));
   el.append(root);
