@@ -94,6 +94,24 @@ def test_what_a_drag_passes_over_is_told_once_a_second_with_the_picture_that_cam
 
 
 @needs_node
+def test_while_the_pointer_is_down_a_picture_that_came_waits_for_the_next_place():
+    down = "board.rnDragged = true; came(7); pass(300);"
+    up = "board.rnDragged = false; act.release(); act.release();"
+    assert told(f"{down} act.moveTo(10); pass(5000);") == ["look.to 10 came 7"]
+    assert told(f"{down} {up} pass(5000);") == ["stage.came came 7"]
+
+
+@needs_node
+def test_where_a_pointer_that_is_down_rests_is_told_once_a_second_and_at_last_when_it_is_up():
+    down = "board.rnDragged = true; act.moveTo(10); pass(10); act.moveTo(20); pass(500);"
+    last = "act.moveTo(30); pass(1000); act.moveTo(50); pass(200);"
+    up = "board.rnDragged = false; act.release(); pass(5000);"
+    assert told(down) == ["look.to 10"]
+    assert told(f"{down} {up}") == ["look.to 10", "look.to 20"]
+    assert told(f"{down} {last} {up}") == ["look.to 10", "look.to 30", "look.to 50"]
+
+
+@needs_node
 def test_back_at_the_newest_a_picture_that_came_is_told_and_nothing_later():
     assert told("act.moveTo(10); act.moveTo(20); came(7); act.toNewest(); pass(5000);") == [
         "look.to 10",

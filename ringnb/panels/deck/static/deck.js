@@ -26,8 +26,9 @@ async function render({ model, el }) {
 
   // -- the playhead ------------------------------------------------------------------------------
   // What it passes over is told every so often, with the picture that has come, and not acknowledged; where it comes to
-  // rest is told like anything else that is done, at the latest before anything else is.
-  let sent = -Infinity, sending = 0, resting = 0;
+  // rest is told like anything else that is done, at the latest before anything else is; while the pointer is down
+  // not sooner than what it passes over would be.
+  let sent = -Infinity, sending = 0, resting = 0, rests = false;
   const where = () => {
     const came = board.rnCame;
     [sent, sending, board.rnCame] = [performance.now(), 0, undefined];
@@ -43,20 +44,30 @@ async function render({ model, el }) {
     if (board.rnRest !== tellRest) board.rnRest?.(); // of another deck of this session, which was moved before this one
     const wait = sent + model.get("drag_ms") - performance.now();
     clearTimeout(resting);
-    resting = setTimeout(() => { speak(); if (state.moved === UNSENT) tellRest(); }, REST_MS);
+    rests = false;
+    resting = setTimeout(() => {
+      rests = true;
+      speak();
+      if (state.moved === UNSENT && !(board.rnDragged && sending)) tellRest();
+    }, REST_MS);
     if (wait <= 0 && state.moved !== UNSENT) { tellRest(); return; }
     state.moved = UNSENT; // so that no answer to what was sent before takes the playhead back
     board.rnRest = tellRest;
-    if (!sending) sending = setTimeout(() => tell(hand, "look.to", { ...where(), passes: true }), wait);
+    if (!sending) sending = setTimeout(() => { if (rests) tellRest(); else tell(hand, "look.to", { ...where(), passes: true }); }, wait);
   };
   const tellNothing = () => {
     clearTimeout(sending);
     clearTimeout(resting);
     sending = 0;
     forgetRest();
-    if (board.rnCame !== undefined) tell(hand, "stage.came", { came: board.rnCame }); // the next picture waits for it
+    tellCame();
+  };
+  const tellCame = () => {
+    if (board.rnRest || board.rnCame === undefined) return; // the next place takes it along
+    tell(hand, "stage.came", { came: board.rnCame }); // the next picture waits for it
     board.rnCame = undefined;
   };
+  const release = () => { if (state.moved === UNSENT) tellRest(); else tellCame(); };
   const moveTo = (step, leaf = state.leaf, key = 0) => {
     const lane = state.lanes.find((one) => one.n === leaf);
     if (!lane || nothing()) return;
@@ -188,7 +199,7 @@ async function render({ model, el }) {
     }, REST_MS);
   };
 
-  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, askMovie, fieldName: () => model.get("traced") };
+  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, askMovie, release, fieldName: () => model.get("traced") };
   const transport = makeTransport(root, board, actions);
   const drawing = makeDrawing(root, board, actions, subscriptions);
   el.append(root);

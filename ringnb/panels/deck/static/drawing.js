@@ -295,8 +295,9 @@ function makeDrawing(root, board, act, subscriptions) {
     svg.setPointerCapture(event.pointerId);
     svg.focus();
     dragging = true;
+    board.rnDragged = true;
     pressed = x;
-    tip.hidden = true;
+    endTip();
     const lane = laneUnder(y) ?? act.state.lanes.find((one) => one.n === act.state.leaf);
     if (lane && lane.n !== act.state.leaf) { act.state.leaf = lane.n; act.later(); }
     const mark = event.altKey ? undefined : act.marks.get(markUnder(event));
@@ -315,8 +316,8 @@ function makeDrawing(root, board, act, subscriptions) {
     }
     showTip(event, x, y);
   });
-  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) svg.addEventListener(name, () => { dragging = false; });
-  svg.addEventListener("pointerleave", () => { hovered = 0; tip.hidden = true; hover.setAttribute("x1", -9); hover.setAttribute("x2", -9); });
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) svg.addEventListener(name, () => { if (dragging) { dragging = board.rnDragged = false; act.release(); } });
+  svg.addEventListener("pointerleave", () => { endTip(); hover.setAttribute("x1", -9); hover.setAttribute("x2", -9); });
   svg.addEventListener("wheel", (event) => {
     if (!G) return;
     const [x] = place(event);
@@ -390,7 +391,8 @@ function makeDrawing(root, board, act, subscriptions) {
     clearTimeout(rest);
     if (key && about.key !== key) rest = setTimeout(() => act.ask("look.about", { key }), REST_MS);
   };
-  subscriptions.atEnd(() => clearTimeout(rest));
+  const endTip = () => { clearTimeout(rest); hovered = 0; tip.hidden = true; };
+  subscriptions.atEnd(() => { clearTimeout(rest); if (dragging) board.rnDragged = false; });
 
   return {
     draw, playhead, wanted: () => want, dragged: () => dragging,

@@ -48,12 +48,12 @@ function complete(model) {
     return bytes?.byteLength > 4 && new DataView(bytes.buffer, bytes.byteOffset + bytes.byteLength - 4).getUint32(0) === sum;
   });
 }
-// Tell that a picture has come: the next one waits for that. While the playhead moves, its next place takes that along.
+// Tell that a picture has come: the next one waits for that. While the playhead is dragged, its next place takes that along.
 function tellItCame({ board, hand }, model) {
   const { n } = model.get("info");
   if (model.rnCame === n) return;
   model.rnCame = n;
-  if (board.rnRest) board.rnCame = n;
+  if (board.rnRest || board.rnDragged) board.rnCame = n;
   else tell(hand, "stage.came", { came: n });
 }
 // Have what is shown sent once more, if its pixels do not come.
