@@ -33,7 +33,10 @@ def counters_of(
     return SessionStatistics(
         kernel=kernel.statistics(),
         actors=actors,
-        times=tuple(map(live.glance_at_time, slots)),
+        # Of the steps above: one that runs takes others meanwhile.
+        times=tuple(
+            live.time_at(slot, actor.step) for slot, actor in zip(slots, actors, strict=True)
+        ),
         reduced=tuple(map(service.transport.reduced.get, slots)),
         saved=tuple(map(changes.is_saved, slots, actors)),
         pending=manager.pending_count,

@@ -110,12 +110,12 @@ class LiveState:
     def time(self, slot: int) -> float | None:
         """Return the simulated time of an actor at its step now; None where a step has no length."""
         self._client.settle(self._kernel.lane_of(slot), _SETTLE_S)
-        return self.glance_at_time(slot)
+        return self.time_at(slot, self._kernel.counters(slot).step)
 
-    def glance_at_time(self, slot: int) -> float | None:
-        """Return what `time` returns, also of a kernel that has ended. Waits for nothing."""
+    def time_at(self, slot: int, step: int) -> float | None:
+        """Return the simulated time at a step that was read just now. Waits for nothing."""
         clock = self._transport.clocks[slot]
-        return None if clock is None else clock.at(self._kernel.counters(slot).step)
+        return None if clock is None else clock.at(step)
 
     def _clock_of(
         self, slot: int, checkpoint: Checkpoint, params: Mapping[str, float]

@@ -36,6 +36,15 @@ def test_run_steps_without_waiting_adds_to_the_budget(session):
     assert session.run_steps(0, 200) == 1000
 
 
+def test_step_and_time_of_one_look_belong_together():
+    with rn.Session(rn.actors.GrayScott((32, 32)), config=quiet(), storage=memory()) as session:
+        session.resume()
+        looks = [
+            session.glance() for _ in range(3000)
+        ]  # in which it tells new steps a hundred times
+    assert {look.times[0] - look.actors[0].step for look in looks} == {0.0}
+
+
 def test_pause_ends_a_blocked_run_steps_and_clears_the_budget(session):
     reached = []
     runner = threading.Thread(target=lambda: reached.append(session.run_steps(0, 2**40)))
