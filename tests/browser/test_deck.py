@@ -9,7 +9,7 @@ from PIL import Image
 
 from . import cells
 from .driver import expect
-from .lab import line_of, panel_in, screenshot
+from .lab import line_of, panel_in, screenshot, widen
 from .loads import MANY_CHECKPOINTS, moves_and_pans, open_cell
 
 SHOW = 'display(session.panel("timeline"), session.panel("field"))'
@@ -64,6 +64,35 @@ def drag(timeline, *steps):
         mouse.move(*place(step), steps=4)
         timeline.page.wait_for_timeout(200)
     mouse.up()
+
+
+# The right edge of the names of runs, and the left one of all that is on their lanes.
+_EDGES = """(line) => {
+  const edges = (selector, side) => [...line.querySelectorAll(selector)]
+    .map((one) => one.getBoundingClientRect()[side]);
+  const beside = '[data-mark], .rn-head, .rn-head-dot, .rn-base';
+  return [Math.max(...edges('.rn-label', 'right')), Math.min(...edges(beside, 'left'))];
+}"""
+
+
+def test_words_on_the_line_touch_nothing_else(notebook):
+    notebook.page.set_viewport_size({"width": 1280, "height": 900})
+    notebook.open([cells.session(enabled=False), 'session.panel("timeline")'])
+    notebook.run_all()
+    timeline = panel_in(notebook.output(1), "timeline")
+    line = timeline.locator("svg.rn-line")
+    for width, words in ((700, "Checkpoints will stand"), (480, "Nothing stored yet")):
+        widen(timeline, width)
+        hint = line.get_by_text(words).bounding_box()
+        live = line.locator(".rn-live-line").bounding_box()
+        assert hint["y"] >= live["y"] + live["height"], width
+    notebook.python("for _ in range(2): session.snapshot(0); session.run_steps(0, 100)")
+    expect(line.locator("[data-mark] .rn-square")).to_have_count(2)
+    for key in ("Home", "ArrowRight"):  # on the first mark, and so that there is a ring around it
+        line.press(key)
+        at(timeline, 1 if key == "ArrowRight" else 0)
+        name, first = line.evaluate(_EDGES)
+        assert name + 4 <= first, key
 
 
 def test_a_damaged_checkpoint_is_passed_over_without_a_problem(notebook):

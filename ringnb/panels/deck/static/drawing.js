@@ -76,7 +76,8 @@ function makeDrawing(root, board, act, subscriptions) {
   const draw = ({ state, marks, film, way, near, live, shown, folded }) => {
     K = scaleOfText();
     const width = Math.max(240, Math.floor(time.clientWidth - 24)), narrow = width < NARROW * K;
-    const left = (narrow ? 62 : 92) * K, right = (narrow ? 34 : 42) * K;
+    // Beside a name there is room for a ring around the first mark, and beside the live edge for "live".
+    const left = (narrow ? 76 : 92) * K, right = (narrow ? 38 : 42) * K;
     const laneHeight = (narrow ? LANE_NARROW : LANE) * K, ruler = RULER * K, trace = TRACE * K;
     const filmTop = ruler + 3, lanesTop = filmTop + (narrow ? 4 : FILM + 7);
     const count = Math.max(3, shown.length + (folded.length ? 1 : 0));
@@ -94,7 +95,7 @@ function makeDrawing(root, board, act, subscriptions) {
     root.classList.toggle("rn-narrow", narrow);
     const found = [];
     const tick = tickOf(scale, 90 * K);
-    found.push(shape("text", { x: 2, y: 13 * K }, "step"));
+    found.push(shape("text", { x: 4, y: 13 * K }, "step"));
     for (let at = Math.ceil(scale.low / tick) * tick; at <= scale.high; at += tick) {
       found.push(shape("line", { class: "rn-grid", x1: scale.x(at), x2: scale.x(at), y1: ruler, y2: height - 2 }), shape("text", { class: "rn-tick", x: scale.x(at), y: 13 * K, "text-anchor": "middle" }, words(at)));
     }
@@ -110,7 +111,8 @@ function makeDrawing(root, board, act, subscriptions) {
     const top = shape("g", { "clip-path": `url(#${clipId})` });
     for (const lane of shown) drawMarks(inside, top, near, marks.ofLane(lane.n), lane, tick);
     const empty = !nearestOf(marks, way, state.step);
-    if (empty) found.push(shape("text", { class: "rn-label", x: left + 8, y: narrow ? foldedRow + 4 * K : filmTop + 22 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
+    // Below the lanes: the line of the live edge, which moves, comes down to them from above.
+    if (empty) found.push(shape("text", { class: "rn-label rn-words", x: left + 8, y: foldedRow + 4 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
     const values = narrow ? [] : spaced(marks, way, scale, 6);
     const pictures = narrow ? [] : spaced(marks, way, scale, FILM + 3).slice(0, 60);
     want = { pictures: pictures.map((mark) => mark.key), values: values.map((mark) => mark.key) };
@@ -185,7 +187,7 @@ function makeDrawing(root, board, act, subscriptions) {
     canvas.style.top = `${filmTop}px`;
     [canvas.style.width, canvas.style.height] = [`${width}px`, `${FILM}px`];
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(FILM * ratio)];
-    if (pictures.length) found.push(shape("text", { x: 2, y: filmTop + FILM / 2 + 4 * K }, "pictures"));
+    if (pictures.length) found.push(shape("text", { x: 4, y: filmTop + FILM / 2 + 4 * K }, "pictures"));
     const here = pictures.map((mark) => film.get(mark.key)).filter((item) => item && item.low !== null);
     let low = Math.min(...here.map((item) => item.low)), high = Math.max(...here.map((item) => item.high));
     // One range and one map for all of them, as for a film of figures.
@@ -214,7 +216,7 @@ function makeDrawing(root, board, act, subscriptions) {
   const drawTrace = (found, inside, film, values, top, state, width) => {
     const points = values.map((mark) => ({ x: G.scale.x(mark.step), ...film.get(mark.key) })).filter((item) => item.mean !== undefined && item.mean !== null);
     const name = act.fieldName();
-    found.push(shape("text", { x: 2, y: top + 11 * K }, name.length > 14 ? `${name.slice(0, 13)}…` : name), shape("text", { x: 2, y: top + 24 * K }, "low, mean, high"));
+    found.push(shape("text", { x: 4, y: top + 11 * K }, name.length > 14 ? `${name.slice(0, 13)}…` : name), shape("text", { x: 4, y: top + 24 * K }, "low, mean, high"));
     if (points.length < 2) return;
     const high = Math.max(...points.map((p) => p.high)), low = Math.min(...points.map((p) => p.low));
     const y = (value) => top + G.trace - 3 - ((G.trace - 6) * (value - low)) / (high - low || 1);
