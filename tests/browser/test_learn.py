@@ -77,6 +77,15 @@ _OUTSIDE = """nodes => nodes.flatMap((node) => {
   return texts.filter((one) => one.getBoundingClientRect().right > box.right)
     .map((one) => one.textContent);
 })"""
+# Of a ring: what its slots leave free around its centre, less how far a text reaches at its base line.
+_IN_RING = """node => {
+  const ring = node.querySelector('circle'), slot = node.querySelector('.rn-slot');
+  const [x, y] = ['cx', 'cy'].map((one) => Number(ring.getAttribute(one)));
+  const ends = [...Array(41)].map((_, i) => slot.getPointAtLength(i / 40 * slot.getTotalLength()));
+  const free = Math.min(...ends.map((end) => Math.hypot(end.x - x, end.y - y)));
+  return free - Math.max(...[...node.querySelectorAll('text')].map((one) =>
+    Math.hypot(one.getBBox().width / 2, Number(one.getAttribute('y')) - y)));
+}"""
 
 
 def test_no_caption_of_the_map_leaves_its_box(notebook):
@@ -93,6 +102,10 @@ def test_no_caption_of_the_map_leaves_its_box(notebook):
         notebook.python("session.run_steps(0, 1)")
         expect(captions.get_by_text(step)).to_be_visible()
         assert captions.evaluate_all(_OUTSIDE) == [], step
+        rings = captions.filter(has=notebook.page.locator("circle"))
+        expect(rings).to_have_count(2)
+        for ring in rings.all():
+            assert ring.evaluate(_IN_RING) > 0, step
 
 
 def test_an_actor_that_the_crank_has_stopped_says_so_and_what_lets_it_go(notebook):

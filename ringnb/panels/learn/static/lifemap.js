@@ -27,7 +27,7 @@ function svg(tag, attributes = {}, text = null) {
 function arc(cx, cy, at) {
   const a = (at / SLOTS) * 2 * Math.PI - Math.PI / 2, b = a + 0.075;
   const p = (r, t) => `${(cx + r * Math.cos(t)).toFixed(1)} ${(cy + r * Math.sin(t)).toFixed(1)}`;
-  return `M${p(33, a)}A33 33 0 0 1 ${p(33, b)}L${p(23, b)}A23 23 0 0 0 ${p(23, a)}z`;
+  return `M${p(33, a)}A33 33 0 0 1 ${p(33, b)}L${p(26, b)}A26 26 0 0 0 ${p(26, a)}z`;
 }
 // Has a text that is too long for its box drawn closer.
 function squeeze(text, room) {
@@ -79,7 +79,7 @@ function makeMap(stations) {
         const lit = scene.rings?.[key] ?? 0;
         if (RINGS[key]) [...group.querySelectorAll(".rn-slot")].forEach((node, i) => setAttribute(node, "data-full", String(i < Math.min(lit, SLOTS))));
         setText(fill, RINGS[key] ? (fills[key] ?? "").replace(" slots", "") : fills[key] ?? "");
-        if (BOXES[key]) squeeze(fill, BOXES[key][2] - 14);
+        squeeze(fill, BOXES[key] ? BOXES[key][2] - 14 : 42);
         setAttribute(group, "data-held", String(scene.held === key));
         setAttribute(group, "data-passed", String(passed.has(key)));
       }
