@@ -25,6 +25,7 @@ _MAPS = {"diverging": "PuOr_r", "two": "two"}  # of the kinds of values; of othe
 
 
 _MOST_RUNS = 5
+_WIDE = 430  # of the line; a narrower page scales it down, texts, too
 _MOST_MARKS = 400  # of a run
 
 
@@ -46,7 +47,7 @@ def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
     marks = []
     for lane, (number, run) in enumerate(numbered):
         y = 14 + 22 * lane
-        at = [(70 + 560 * (e.step - first) / span, e) for e in run[-_MOST_MARKS:]]
+        at = [(70 + 340 * (e.step - first) / span, e) for e in run[-_MOST_MARKS:]]
         marks.append(f"<text x='2' y='{y + 4}'>run {number}</text>")
         marks.append(f"<path d='M{at[0][0]:.1f} {y}H{at[-1][0]:.1f}' stroke='currentColor'/>")
         for x, e in at:
@@ -60,17 +61,17 @@ def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
             )
     height = 22 * len(numbered) + 22
     marks.append(f"<text x='70' y='{height - 5}'>step {first:,}</text>")
-    marks.append(f"<text x='640' y='{height - 5}' text-anchor='end'>step {max(steps):,}</text>")
+    marks.append(f"<text x='420' y='{height - 5}' text-anchor='end'>step {max(steps):,}</text>")
     words = f"{counted(len(steps), 'checkpoint')} of {counted(len(numbered), 'run')}"
     words += "; the large square is the one shown"
     drawn = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 650 {height}' width='650' color='#222' "
-        f"fill='currentColor' font-size='11' font-family='sans-serif'>"
-        f"<rect width='650' height='{height}' rx='6' fill='#fff'/>{''.join(marks)}</svg>"
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDE} {height}' width='{_WIDE}' "
+        f"color='#222' fill='currentColor' font-size='11' font-family='sans-serif'>"
+        f"<rect width='{_WIDE}' height='{height}' rx='6' fill='#fff'/>{''.join(marks)}</svg>"
     )
     data = base64.b64encode(drawn.encode()).decode("ascii")
     return (
-        f"<figure><img alt='{words}' width='650' src='data:image/svg+xml;base64,{data}'>"
+        f"<figure><img alt='{words}' width='{_WIDE}' src='data:image/svg+xml;base64,{data}'>"
         f"<figcaption>As it was when it was saved: {words}.</figcaption></figure>"
     )
 

@@ -49,6 +49,7 @@ def test_a_panel_can_be_read_without_a_kernel(session):
     until(lambda: panel._controller.state.histories[0])
     bundle = panel._repr_mimebundle_()
     assert ", step 6, t = 87.46 µs, 1 checkpoint;" in bundle["text/plain"]
+    assert "state: standing" in bundle["text/plain"]
     assert "<table" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
     shown = session._repr_html_().replace("\N{NO-BREAK SPACE}", " ")

@@ -184,7 +184,7 @@ class Panel(VBox):
         what = f"{counted(len(state.actors), 'actor')} on {state.backend}"
         return {
             **({"session": what} if state.has_kernel else {"recorder": state.actors[0].kernel_id}),
-            "state": state.life,
+            "state": state.life if state.ended or state.any_running else "standing",
             **{
                 f"actor {a.slot}": ", ".join(
                     part
