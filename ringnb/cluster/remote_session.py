@@ -302,7 +302,7 @@ class RemoteSession:
         """What is wrong with the connection, in a sentence; "" if nothing is. From the last glance."""
         if self._trouble:
             return (
-                f"The run {self.name!r} does not answer since {self._lost_at} UTC: {self._trouble}"
+                f"The run {self.name!r} has not answered since {self._lost_at} UTC: {self._trouble}"
             )
         if self._delay_s > _SLOW_S:
             # Rounded up, so that it is not said anew at every refresh.

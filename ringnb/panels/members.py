@@ -265,7 +265,7 @@ class EnsemblePanel(VBox):
         if not self._lost_at:
             self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
             text = (
-                f"The cluster does not answer since {self._lost_at} UTC; what is shown is what the "
+                f"The cluster has not answered since {self._lost_at} UTC; what is shown is what the "
                 f"stores hold: {error}"
             )
             self._switchboard.say("problem", text, key="connection", by_itself=True)

@@ -70,7 +70,7 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
     with pytest.warns(rn.ClusterWarning):
         os.kill(pid, signal.SIGSTOP)
         try:
-            waiting.until(lambda: any("does not answer since" in t for t in said(controller)), 60)
+            waiting.until(lambda: any("has not answered since" in t for t in said(controller)), 60)
             board, beats = controller.board, []
             waiting.until(lambda: board.unheard and board.backend.endswith("no answer"), 60)
             board.observe(lambda _: beats.append(time.monotonic()), "beat")
@@ -79,9 +79,9 @@ def test_the_cockpit_steers_a_session_of_another_process(address, session):
             # nothing for three takes the notebook's kernel for dead.
             assert beats[-1] - beats[0] < 30
             assert not [text for text in said(controller) if "Showing" in text]  # it is said once
-            (text,) = (text for text in said(controller) if "does not answer since" in text)
+            (text,) = (text for text in said(controller) if "has not answered since" in text)
             assert text.count("answer") == 1
-            assert "does not answer since" in board.flags["live.run"]["why"]  # and all that acts
+            assert "has not answered since" in board.flags["live.run"]["why"]  # and all that acts
         finally:
             os.kill(pid, signal.SIGKILL)
         waiting.until(lambda: session.record().losses, 60)
@@ -145,7 +145,7 @@ def test_reads_of_panels_end_the_trouble_and_one_glance_waits_for_many(session, 
     for seconds, asked in ((0.5, []), (5.0, ["glance"]), (1.0, [])):
         line.after(seconds)
         for _ in range(3):
-            with pytest.raises(rn.ClusterUnavailable, match="does not answer since"):
+            with pytest.raises(rn.ClusterUnavailable, match="has not answered since"):
                 read()
         assert session.manager.config.interval_s == 3600
         assert line.asked == asked

@@ -163,7 +163,7 @@ def test_a_new_picture_is_sent_and_those_of_others_are_not(looked):
 def test_a_cluster_that_does_not_answer_is_told_and_the_stores_are_still_shown(looked):
     looked.error = ClusterUnavailable("it is gone")
     with shown(looked.members) as (panel, view):
-        waiting.until(lambda: any("does not answer since" in t for t in troubles(panel)))
+        waiting.until(lambda: any("has not answered since" in t for t in troubles(panel)))
         looked.session.snapshot_all()
         waiting.until(lambda: [c["step"] for c in view.cards] == [0, 0, 0])
         assert states(view) == ["on its way"] * 3

@@ -344,8 +344,8 @@ class RetentionPanel(Panel):
             if n
             else "Nothing would go"
         )
-        whose = " of all actors" if len(self._controller.state.actors) > 1 else ""
-        more = f"{len(preview.keep):,}{whose} stay, {pinned:,} pinned"
+        whose = "Of all actors, " if len(self._controller.state.actors) > 1 else ""
+        more = f"{whose}{len(preview.keep):,} stay, {pinned:,} pinned"
         self.put(self.stays, preview={"id": number, "going": n, "words": words, "more": more})
 
     def _measure_growth(self, own: int, now: float) -> None:

@@ -193,7 +193,10 @@ class CheckpointPanel(Panel):
         }
         # A cockpit says the others elsewhere.
         rows = [list(fact) for fact in ((facts if self.alone else {}) | troubles).items()]
-        self.put(self.words, cost=_cost_words(selected.stall_ns, _last_ms(state)), facts=rows)
+        cost = _cost_words(
+            "actor" if state.has_kernel else "loop", selected.stall_ns, _last_ms(state)
+        )
+        self.put(self.words, cost=cost, facts=rows)
         self.flags(
             snapshot=button_state(state.ended, state.life),
             cancel=button_state(s.pending == 0, "Nothing is pending"),
@@ -209,13 +212,13 @@ def _last_ms(state: SessionState) -> float | None:
     return sum(ns for _, ns in times) / 1e6
 
 
-def _cost_words(stall_ns: int, commit_ms: float | None) -> str:
+def _cost_words(whom: str, stall_ns: int, commit_ms: float | None) -> str:
     """Say what a checkpoint costs, and which interval loses least."""
     if not stall_ns or commit_ms is None:
-        return "What a checkpoint costs is measured at the first one"
+        return "The cost is measured at the first checkpoint"
     best_s = young_s(stall_ns / 1e9)
     return (
-        f"Stops the actor {stall_ns / 1e3:,.0f} µs, is on disk in {commit_ms:.1f} ms. With a crash a "
+        f"Stops the {whom} {stall_ns / 1e3:,.0f} µs, is on disk in {commit_ms:.1f} ms. With a crash a "
         f"day, every {best_s:.2g} s loses least"
     )
 

@@ -114,6 +114,7 @@ def draw_against(
     changed = [
         k for k in {**this.params, **that.params} if this.params.get(k) != that.params.get(k)
     ]
+    same = "same parameters" if this.params else ""  # a recorder's may have none
     info = {
         **_grid(this, view.field, cut, plane),
         "name": that.name,
@@ -122,7 +123,7 @@ def draw_against(
         "bad": found.bad,
         "verdict": verdict,
         "names": names.get(how, that.name),
-        "params": f"parameters differ: {', '.join(changed)}" if changed else "same parameters",
+        "params": f"parameters differ: {', '.join(changed)}" if changed else same,
         "words": f"{this.name} and {that.name}, {view.field}: {verdict}",
     }
     if how == "difference":

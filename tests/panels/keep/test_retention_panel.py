@@ -36,6 +36,7 @@ def test_what_is_adopted_is_what_sheet_and_line_show(session):
     doomed = {e.name for e in session.manager.preview_retention(rn.retention.keep_last(2)).delete}
     assert {name for name, fate in fates(panel).items() if fate == "goes"} == doomed
     assert "2 would go" in panel.stays.preview["words"]
+    assert panel.stays.preview["more"] == "Of all actors, 2 stay, 0 pinned"
     until(lambda: sum(bool(mark[4] & Flag.GOING) for mark in marks_of(timeline)) == 2)
     do(panel, "retention.adopt", shown=shown)
     until(lambda: len(names(session)) == 2)

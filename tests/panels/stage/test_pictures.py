@@ -132,6 +132,11 @@ def test_a_difference_is_that_of_the_full_values(stored):
     assert pixels_of(draw_against(a, b, VIEW, "difference"))[350, 1] == 1
 
 
+def test_nothing_is_said_of_parameters_where_there_are_none(stored):
+    a, b = (stored(waves(), step, params={}) for step in (1, 2))
+    assert draw_against(b, a, VIEW, "difference").info["params"] == ""
+
+
 def test_equal_in_every_bit_is_said_and_drawn_as_nothing(stored):
     a, b = stored(waves(), 1), stored(waves(), 2)
     drawn = draw_against(b, a, VIEW, "difference")
