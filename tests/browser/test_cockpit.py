@@ -38,7 +38,7 @@ _CUT = """(root) => {
   const head = root.querySelector('.rn-head'), frame = head.querySelector('.rn-steps');
   const inner = ['.rn-state', '.rn-step', '.rn-rate'].map((one) => head.querySelector(one));
   const texts = inner.map((one) => one.lastChild), before = texts.map((one) => one.data);
-  const long = ['Not heard of', '1,234,567,890', '12,345,678 steps/s'];
+  const long = ['Not heard from', '1,234,567,890', '12,345,678 steps/s'];
   texts.forEach((one, i) => { one.data = long[i]; });
   const outside = (box) => (node) => {
     const [a, b] = [node, box].map((one) => one.getBoundingClientRect());
@@ -129,7 +129,7 @@ def test_of_the_head_nothing_but_the_time_is_cut_off(notebook, cockpit):
 # What is shown, in as many words and digits as it comes to.
 _LONG = """(what) => {
   const before = [...what.childNodes], bar = what.closest('.rn-bar'), height = bar.offsetHeight;
-  what.textContent = 'checkpoint_0_step_1290843 · newest, 203,613 steps ago · t = 21.79 ms';
+  what.textContent = 'checkpoint_0_step_1290843 · newest, 203,613 steps ago · t\\xa0=\\xa021.79\\xa0ms';
   const cut = what.scrollHeight > what.clientHeight + 1 || what.scrollWidth > what.clientWidth;
   const grown = bar.offsetHeight - height;
   what.replaceChildren(...before);
@@ -142,6 +142,27 @@ def test_what_the_picture_shows_is_said_whole(notebook, cockpit):
     for width in (1100, 700):
         widen(cockpit, width)
         assert cockpit.locator(".rn-what").evaluate(_LONG) == [False, 0], width
+
+
+# What of the stage is to be seen left or right of the actors' cards.
+_BESIDE = """(cards) => {
+  const { left, right } = cards.getBoundingClientRect();
+  return [...cards.closest('.rn-stage').querySelectorAll('.rn-tab-explore *')]
+    .filter((one) => one.checkVisibility() && one.offsetWidth)
+    .filter((one) => {
+      const box = one.getBoundingClientRect();
+      return box.left < left || box.right > right;
+    }).map((one) => one.className);
+}"""
+
+
+def test_the_cards_of_all_actors_cover_the_stage(notebook, cockpit):
+    notebook.page.set_viewport_size({"width": 1300, "height": 1000})
+    cockpit.get_by_role("button", name="All actors").click()
+    cards = cockpit.get_by_role("dialog", name="All actors")
+    for width in (1100, 700, 480):
+        widen(cockpit, width)
+        assert cards.evaluate(_BESIDE) == [], width
 
 
 def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
@@ -204,7 +225,7 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
 def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebook, cockpit):
     notebook.restart_kernel()
     expect(line_of(cockpit)).to_contain_text("No sign of life for")
-    expect(cockpit.locator(".rn-state")).to_have_text("Not heard of")
+    expect(cockpit.locator(".rn-state")).to_have_text("Not heard from")
     expect(cockpit).to_have_attribute("data-old", "")
     run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))
     expect(run).to_have_attribute("aria-disabled", "true")

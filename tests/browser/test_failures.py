@@ -163,6 +163,8 @@ def test_a_full_disk_is_one_problem_that_the_next_commit_settles(notebook):
         expect(line_of(where)).to_have_count(1)  # one for all panels in it
         expect(line_of(where)).to_have_attribute("data-kind", "problem")
         expect(line_of(where)).to_contain_text(re.compile(r"Problem \u00d7[2-9].*No space left"))
+    counts_down = line_of(cockpit).locator(".rn-again")  # it may begin a row
+    assert counts_down.evaluate("node => node.textContent === node.textContent.trim()")
     notebook.page.wait_for_timeout(1600)  # what was spoken is gone
     assert texts(cockpit, "actor 0 failed") == 1
     screenshot(panel, "checkpoint-disk-full")

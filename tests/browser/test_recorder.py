@@ -36,7 +36,7 @@ def test_a_recorder_is_followed_and_asked_while_its_loop_runs(notebook):
     notebook.open([_RECORDER, _LOOP])
     notebook.run(0)
     cockpit = panel_in(notebook.output(0), "cockpit")
-    expect(cockpit.get_by_text("Not heard of")).to_have_count(0)
+    expect(cockpit.get_by_text("Not heard from")).to_have_count(0)
     notebook.start(1)
     # The first step was due: nothing was stored.
     expect(cockpit.locator(".rn-what").first).to_contain_text("checkpoint_0_step_1")
@@ -62,3 +62,6 @@ def test_a_recorder_is_followed_and_asked_while_its_loop_runs(notebook):
     cockpit.get_by_role("tab", name="Explore").click()
     notebook.page.set_viewport_size({"width": 760, "height": 1900})
     screenshot(cockpit, "recorder_dark_narrow")
+    cockpit.get_by_role("tab", name="Learn").click()
+    side = cockpit.locator(".rn-side")  # there is nothing in it
+    assert side.evaluate("node => node.offsetHeight") == 0

@@ -93,9 +93,9 @@ async function render({ model, el }) {
     switchOff(board, m.key === "silent");
     setAttribute(line, "data-kind", m.kind);
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
-    setText(words, m.text);
     const due = m.open ? dueIn(board, m.again ?? null) : ""; // not spoken: it changes each second
-    setText(again, due && ` ${due}`);
+    setText(words, due ? `${m.text} ` : m.text);
+    setText(again, due);
     again.hidden = !due;
     if (text.title !== text.textContent) text.title = text.textContent;
     hide(dismiss, !m.open, toggle);

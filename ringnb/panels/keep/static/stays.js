@@ -68,7 +68,7 @@ async function render({ model, el }) {
     setText(rate, speed);
     meter.hidden = all === null;
     if (all === null) return;
-    own.style.width = `max(3px, ${(100 * mine) / all}%)`;
+    own.style.width = `max(${mine ? 3 : 0}px, ${(100 * mine) / all}%)`;
     others.style.width = `${Math.max(0, (100 * (all - left - mine)) / all)}%`;
     setAttribute(meter, "aria-label", `This store ${own_words}; ${words}`);
   };

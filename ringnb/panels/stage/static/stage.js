@@ -181,7 +181,7 @@ async function renderPicture(context, place) {
       const behind = actor.step - info.step;
       more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} ago` : "newest";
     }
-    const also = [more, info.time].filter(Boolean).map((text) => ` · ${text}`);
+    const also = [more, info.time?.replaceAll(" ", "\u00a0")].filter(Boolean).map((text) => ` · ${text}`);
     what.append(make("b", {}, endOf(info.name)), ...also);
     what.title = [info.name, ...also].join("");
   };
@@ -478,7 +478,7 @@ async function renderCompare(context, place) {
     const there = Boolean(info.name) && !info.problem;
     empty.hidden = there;
     setText(empty.firstChild, info.problem || "Needs an earlier checkpoint");
-    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? `${count(info.bad)} not finite · ` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? endOf(text) : ""); node.title = there ? text : ""; }
+    for (const [node, text] of [[verdict, info.verdict], [bad, info.bad ? `${count(info.bad)} not finite${info.params ? " · " : ""}` : ""], [names, info.names], [params, info.params]]) { setText(node, there ? endOf(text) : ""); node.title = there ? text : ""; }
     if (!there) { shown = null; beside.classList.remove("rn-swiping"); for (const node of [two, edge, one]) node.hidden = true; return; }
     if (!complete(compare)) { askAgain(context, compare, "compare"); return; }
     tellItCame(context, compare);
