@@ -38,7 +38,7 @@ _CUT = """(root) => {
   const head = root.querySelector('.rn-head'), frame = head.querySelector('.rn-steps');
   const inner = ['.rn-state', '.rn-step', '.rn-rate'].map((one) => head.querySelector(one));
   const texts = inner.map((one) => one.lastChild), before = texts.map((one) => one.data);
-  const long = ['Not heard from', '1,234,567,890', '12,345,678 steps/s'];
+  const long = ['No contact', '1,234,567,890', '12,345,678 steps/s'];
   texts.forEach((one, i) => { one.data = long[i]; });
   const outside = (box) => (node) => {
     const [a, b] = [node, box].map((one) => one.getBoundingClientRect());
@@ -225,7 +225,7 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
 def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebook, cockpit):
     notebook.restart_kernel()
     expect(line_of(cockpit)).to_contain_text("No sign of life for")
-    expect(cockpit.locator(".rn-state")).to_have_text("Not heard from")
+    expect(cockpit.locator(".rn-state")).to_have_text("No contact")
     expect(cockpit).to_have_attribute("data-old", "")
     run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))
     expect(run).to_have_attribute("aria-disabled", "true")

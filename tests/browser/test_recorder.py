@@ -36,7 +36,7 @@ def test_a_recorder_is_followed_and_asked_while_its_loop_runs(notebook):
     notebook.open([_RECORDER, _LOOP])
     notebook.run(0)
     cockpit = panel_in(notebook.output(0), "cockpit")
-    expect(cockpit.get_by_text("Not heard from")).to_have_count(0)
+    expect(cockpit.get_by_text("No contact")).to_have_count(0)
     notebook.start(1)
     # The first step was due: nothing was stored.
     expect(cockpit.locator(".rn-what").first).to_contain_text("checkpoint_0_step_1")

@@ -115,7 +115,7 @@ def test_a_notebook_kernel_that_has_died_is_told(opened, voila_server):
     expect(cockpit.locator(".rn-tag")).to_have_text("Stored")  # it was due by itself
     voila_server.kill_kernels()
     expect(line_of(cockpit)).to_contain_text("No sign of life for")
-    expect(cockpit.locator(".rn-state")).to_have_text("Not heard from")
+    expect(cockpit.locator(".rn-state")).to_have_text("No contact")
     expect(cockpit.locator(".rn-tag")).to_have_text("Old picture")
     run = button(cockpit.locator(".rn-deck"), "Run")
     expect(run).to_have_attribute("aria-disabled", "true")

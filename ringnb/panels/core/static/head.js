@@ -78,7 +78,7 @@ async function render({ model, el }) {
     else sayHere(board, mode === "off" ? "The guard is off: nobody looks whether values are finite" : `Every checkpoint is looked at: all values are finite${board.get("actor").more ? ", and your own rules hold" : ""}`);
   });
   const stateOf = (actor) => {
-    if (isOld(board)) return ["old", "waiting", "Not heard from"];
+    if (isOld(board)) return ["old", "waiting", "No contact"];
     if (board.get("life") !== "running") return ["bad", "problem", "Ended"];
     if (actor.stopped) return ["bad", SHAPES.pause, "Stopped by the crank"];
     return actor.running ? ["run", SHAPES.run, "Running"] : ["", SHAPES.pause, "Standing"];
