@@ -16,7 +16,7 @@ from ringnb.errors import RingnbError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import when_it_went_bad
 from ringnb.panels.core.messages import Action, Kind, MessageLog
-from ringnb.panels.core.requests import stage_times
+from ringnb.panels.core.requests import commit_ms
 from ringnb.panels.core.state import ActorState, SessionState, StoreTrouble
 from ringnb.panels.core.watched import Watched, has_kernel
 
@@ -225,8 +225,7 @@ class News:
             return
         last = committed[-1]
         own = [e for e in watched.events if e.request_id == last.request_id]
-        total_ns = sum(ns for _, ns in stage_times(own))
-        text = f"Committed {last.name}: {total_ns / 1e6:.1f} ms from request to safe on disk"
+        text = f"Committed {last.name}: {commit_ms(own):,.1f} ms from request to safe on disk"
         if len(committed) > 1:
             text += f" (and {len(committed) - 1} before it)"
         self._messages.say("done", text, by_itself=by_itself)

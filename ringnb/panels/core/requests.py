@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ringnb.messages.events import SPANS, Event
 
-__all__ = ["requests_of", "stage_times"]
+__all__ = ["commit_ms", "requests_of", "stage_times"]
 
 
 def requests_of(events: Iterable[Event]) -> dict[int, list[Event]]:
@@ -38,3 +38,12 @@ def stage_times(events: Sequence[Event]) -> list[tuple[str, int]]:
         for span in SPANS
         if span.begin in stamps and span.end in stamps
     ]
+
+
+def commit_ms(events: Sequence[Event]) -> float:
+    """Return how long a commit took from its request on, in milliseconds.
+
+    Since when it was due does not count: a shorter interval makes it due in the past.
+    """
+    asked = [e for e in events if e.stage != "due"]
+    return sum(ns for _, ns in stage_times(asked)) / 1e6

@@ -9,7 +9,7 @@ from ipywidgets import Checkbox, Text, Widget
 
 from ringnb._support.text import counted, format_bytes
 from ringnb.panels.core.panel import Panel
-from ringnb.panels.core.requests import stage_times
+from ringnb.panels.core.requests import commit_ms
 from ringnb.panels.core.state import ActorState, SessionState
 from ringnb.panels.core.watched import Watched, has_kernel
 from ringnb.panels.core.widgets import (
@@ -208,17 +208,16 @@ def _last_ms(state: SessionState) -> float | None:
     last = next((e for e in reversed(state.events) if e.stage == "committed"), None)
     if last is None or last.request_id is None:  # a part of a cut that nobody has requested
         return None
-    times = stage_times([e for e in state.events if e.request_id == last.request_id])
-    return sum(ns for _, ns in times) / 1e6
+    return commit_ms([e for e in state.events if e.request_id == last.request_id])
 
 
-def _cost_words(whom: str, stall_ns: int, commit_ms: float | None) -> str:
+def _cost_words(whom: str, stall_ns: int, took_ms: float | None) -> str:
     """Say what a checkpoint costs, and which interval loses least."""
-    if not stall_ns or commit_ms is None:
+    if not stall_ns or took_ms is None:
         return "The cost is measured at the first checkpoint"
     best_s = young_s(stall_ns / 1e9)
     return (
-        f"Stops the {whom} {stall_ns / 1e3:,.0f} µs, is on disk in {commit_ms:.1f} ms. With a crash a "
+        f"Stops the {whom} {stall_ns / 1e3:,.0f} µs, is on disk in {took_ms:,.1f} ms. With a crash a "
         f"day, every {best_s:.2g} s loses least"
     )
 
@@ -232,7 +231,7 @@ def _schedule_words(state: SessionState, selected: ActorState) -> tuple[str, str
         return f"on, every {state.config.interval_s:g} s", due or "nothing new to save"
     by_steps = [(a, a.every) for a in state.actors if a.every is not None]
     if by_steps:
-        at = [f"slot {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]
+        at = [f"actor {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]
         return f"on, every {by_steps[0][1]:,} steps", "; ".join(at)
     return "off", "never, unless asked for"
 
@@ -251,6 +250,6 @@ def _steps_of(watched: Watched, slot: int, time_s: float) -> int:
     dt = watched.params(slot).get("dt") if has_kernel(watched) else None
     if not dt:
         kernel_type = watched.manager.registered[slot].kernel_type
-        msg = f"actor {kernel_type!r} (slot {slot}) has no time step: choose {_STEPS!r}"
+        msg = f"actor {slot} ({kernel_type}) has no time step: choose {_STEPS!r}"
         raise ValueError(msg)
     return max(1, round(time_s / dt))

@@ -65,10 +65,10 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     fields = (panel.interval, panel.steps, panel.time)
     until(lambda: [f.layout.display for f in fields] == ["none", None, "none"])
     assert not session.manager.is_enabled
-    until(lambda: "slot 1 at step 50" in words(panel))
+    until(lambda: "actor 1 at step 50" in words(panel))
     session.run_steps(0, 60)
     until(lambda: len(session.manager.list_checkpoints(0)) == 1)
-    until(lambda: "slot 0 at step 100" in words(panel))
+    until(lambda: "actor 0 at step 100" in words(panel))
     dt = session.params(0)["dt"]
     panel.time.value = 70.2 * dt
     panel.mode.value = "simulated time"
