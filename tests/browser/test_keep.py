@@ -139,3 +139,46 @@ def test_a_full_disk_is_one_problem_with_a_count_that_the_next_commit_settles(no
     expect(line).to_contain_text("Committed")
     cockpit.get_by_role("button", name="History").click()
     expect(cockpit.locator(".rn-log")).to_contain_text("settled at")
+
+
+def test_a_reason_that_is_typed_stays_while_checkpoints_come_and_enter_pins_with_it(notebook):
+    cockpit = opened(notebook)
+    side = cockpit.get_by_role("region", name="One checkpoint")
+    reason = side.get_by_role("textbox", name="Label of the pin")
+    reason.fill("why not")
+    notebook.python("session.run_steps(0, 50); session.snapshot(0)")
+    expect(side).to_contain_text("checkpoint_0_step_350")
+    expect(reason).to_have_value("why not")
+    reason.press("Enter")
+    expect(side.get_by_role("button", name="Unpin")).to_be_visible()
+    assert (
+        notebook.python("print(session.storage.load('checkpoint_0_step_350').pinned)") == "why not"
+    )
+
+
+def test_a_press_on_a_damaged_checkpoint_asks_whether_to_delete_it(notebook):
+    cockpit = opened(notebook)
+    notebook.python("session.faults.corrupt('checkpoint_0_step_100')")
+    cockpit.get_by_role("button", name="Check all").click()
+    cockpit.locator(".rn-tile[data-fate='damaged']").click()
+    delete = cockpit.get_by_role("button", name="Delete it")
+    expect(delete).to_be_visible()
+    delete.click()
+    expect(cockpit.locator(".rn-tile[data-fate='damaged']")).to_have_count(0)
+    assert "checkpoint_0_step_100" not in stored(notebook)
+
+
+def test_nothing_of_the_choice_of_what_is_kept_is_cut_or_squeezed(notebook):
+    cockpit = opened(notebook)
+    notebook.python("session.manager.reconfigure(enabled=True, interval=3600)")
+    cockpit.get_by_role("combobox", name="Keep").select_option("one per N steps and the newest")
+    forecast = cockpit.locator(".rn-forecast")
+    expect(forecast).to_contain_text("one per")
+    inside = """root => [...root.querySelectorAll('text')].every((text) =>
+      text.getBBox().x + text.getBBox().width <= root.viewBox.baseVal.width)"""
+    assert forecast.evaluate(inside)
+    unit = cockpit.get_by_role("combobox", name="By")
+    wide = unit.bounding_box()["width"]
+    unit.select_option("simulated time")
+    expect(cockpit.get_by_role("spinbutton", name="Every (simulated s)")).to_be_visible()
+    assert unit.bounding_box()["width"] > 0.7 * wide

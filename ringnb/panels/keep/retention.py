@@ -16,6 +16,7 @@ from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint import ZarrStorage, retention
 from ringnb.checkpoint.pruning import PrunedRun
 from ringnb.checkpoint.retention import Policy, PreviewOutdated, RetentionPreview
+from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError, RingnbError
 from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.film import Wish
@@ -63,7 +64,7 @@ class RetentionPanel(Panel):
         self._sheet_log = SheetLog()
         self._reader = FilmReader(controller, "sheet")
         self._shown_of: tuple[Any, ...] = ()  # what the tiles were made of
-        self._infos: dict[str, Any] = {}  # the selected actor's checkpoints, by name
+        self._infos: dict[str, CheckpointInfo] = {}  # the selected actor's checkpoints, by name
         self._all_wanted = False  # a page has missed a version
         self._most = _AT_ONCE  # tiles
         self._slot = -1
@@ -83,6 +84,7 @@ class RetentionPanel(Panel):
             ("pictures", self._want_pictures),
             ("adopt", self._adopt),
             ("delete", self._delete),
+            ("consider_damaged", self._consider_damaged),
         ):
             controller.on_do(f"{self.key}.{name}", handler)
         return [self.sheet]
@@ -190,13 +192,22 @@ class RetentionPanel(Panel):
                 self.refuse(self._controller.choices.why_unresolved("main"))
                 return
 
-            def ask(watched: Watched) -> None:
-                """Ask whether it may go."""
-                freed = watched.manager.discard(chosen.name, dry_run=True)
-                text = f"Delete {chosen.name}? It frees {format_bytes(freed)} and cannot be undone"
-                self._ask("delete", text, "it", {"name": chosen.name, "which": chosen.id})
+            self._consider(chosen, "It")
 
-            self.submit("Delete", ask, done="", worker="storage")
+    def _consider_damaged(self, _action: str, args: Mapping[str, Any]) -> None:
+        """Ask about a damaged one, which nothing shows and no policy deletes."""
+        info = self._infos.get(str(args.get("name", "")))
+        if info is not None and not self._controller.choices.sound(info):
+            self._consider(info, "It is damaged; it")
+
+    def _consider(self, info: CheckpointInfo, it: str) -> None:
+        def ask(watched: Watched) -> None:
+            """Ask whether it may go."""
+            freed = watched.manager.discard(info.name, dry_run=True)
+            text = f"Delete {info.name}? {it} frees {format_bytes(freed)} and cannot be undone"
+            self._ask("delete", text, "it", {"name": info.name, "which": info.id})
+
+        self.submit("Delete", ask, done="", worker="storage")
 
     def _ask(self, action: str, text: str, what: str, args: Mapping[str, Any]) -> None:
         self._controller.switchboard.messages.dismiss(action)  # the question about another one
@@ -293,6 +304,8 @@ class RetentionPanel(Panel):
             one = {"name": chosen.name, "pin": chosen.pin, "time": at}
         self.put(self.stays, one=one)
         self.put(self.heading, in_force=repr(state.config.policy))
+        counts = self.policy.value not in (_ALL, _IN_FORCE)
+        self.put(self.number.layout, display=None if counts else "none")
         ended, why = state.ended, state.life
         pinned = chosen is not None and chosen.pin is not None
         off = ended or chosen is None or pinned
@@ -378,7 +391,9 @@ class RetentionPanel(Panel):
             return
         self._forecast_of = made_of
         if last is None or cadence is None:
-            words = "No checkpoint comes by itself: the disk stays as it is" if last else None
+            comes = any(a.every is not None for a in state.actors)
+            why = "while the actor stands" if comes and not state.ended else "by itself"
+            words = f"No checkpoint comes {why}: the disk stays as it is" if last else None
             self.put(self.sheet, forecast={} if words is None else {"words": words})
             return
         present = sum(e.run == last.run for e in state.histories[slot])

@@ -195,3 +195,35 @@ def test_what_grows_all_the_time_is_measured_seldom(session):
     beat = board.beat
     until(lambda: board.beat >= beat + 2)  # a hundred refreshes, or many of them
     assert len(set(rates)) <= 1
+
+
+def test_a_policy_without_a_number_shows_no_field_for_one(session):
+    panel = session.panel("retention")
+    for policy, display in (("all", "none"), ("the newest N", None), ("as in force", "none")):
+        panel.policy.value = policy
+        until(lambda display=display: panel.number.layout.display == display)
+
+
+def test_a_damaged_checkpoint_which_nothing_shows_can_be_deleted(session):
+    damaged, newest = [session.snapshot(0).name for _ in range(2)]
+    panel = session.panel("retention")
+    session.faults.corrupt(damaged)
+    do(panel, "moment.check_all")
+    until(lambda: fates(panel).get(damaged) == "damaged")
+    do(panel, "retention.consider_damaged", name=newest)  # is not: nothing is asked
+    do(panel, "retention.consider_damaged", name=damaged)
+    until(lambda: told(panel, f"Delete {damaged}? It is damaged; it frees"))
+    assert not told(panel, f"Delete {newest}?")
+    question = next(m for m in panel.line.board.messages if m["key"] == "delete")
+    delete, _, args = question["actions"][0]
+    do(panel, delete, **args)
+    until(lambda: told(panel, f"{damaged} is deleted"))
+    assert names(session) == [newest]
+
+
+def test_while_an_actor_stands_a_schedule_by_steps_is_not_said_to_be_off(session):
+    session.snapshot(0)
+    panel = session.panel("retention")
+    until(lambda: panel.sheet.forecast.get("words", "").startswith("No checkpoint comes by itself"))
+    session.snapshot_every(100)
+    until(lambda: "while the actor stands" in panel.sheet.forecast.get("words", ""))

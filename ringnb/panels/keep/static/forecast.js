@@ -35,9 +35,12 @@ function drawForecast(root, forecast, scaleOfText) {
     parts.push(svg("path", { class: line.chosen ? "rn-chosen-line" : "rn-force-line", d: `M${path.join("L")}`, "data-line": line.chosen ? "chosen" : "in force" }));
     if (reached) parts.push(svg("circle", { class: "rn-full-dot", cx: x(line.full_day), cy: y0, r: 4 }));
     const at = y(forecast.now + line.points.at(-1));
-    const ty = Math.max(y0 + 4, Math.min(y1 - 18, reached ? y0 + 10 : at)) + (i === 1 && forecast.lines.length > 1 ? (at > (y0 + y1) / 2 ? -24 : 14) : 0);
+    // A long name takes two lines.
+    const cut = line.name.length > 22 ? line.name.lastIndexOf(" ", 22) : -1;
+    const name = cut > 0 ? [line.name.slice(0, cut), line.name.slice(cut + 1)] : [line.name];
+    const ty = Math.max(y0 + 4, Math.min(y1 - 18, reached ? y0 + 10 : at)) + (i === 1 && forecast.lines.length > 1 ? (at > (y0 + y1) / 2 ? -12 - 12 * name.length : 14) : 0);
     const words = svg("text", { class: line.chosen ? "rn-strong" : "rn-sub", x: x1 + 6, y: ty });
-    words.append(svg("tspan", { x: x1 + 6 }, line.name), svg("tspan", { x: x1 + 6, dy: 12 }, line.words));
+    words.append(...[...name, line.words].map((text, row) => svg("tspan", { x: x1 + 6, dy: row ? 12 : 0 }, text)));
     parts.push(words);
   });
   setAttribute(root, "aria-label", `Bytes on the disk. ${forecast.lines.map((line) => `${line.name}: ${line.words}`).join("; ")}`);

@@ -25,7 +25,11 @@ async function render({ model, el }) {
     const canvas = make("canvas", { width: "1", height: "1" }), fate = make("span", { class: "rn-fate" });
     const step = make("b"), run = make("span", { class: "rn-run" }), made = make("span", { class: "rn-made", hidden: "" });
     const node = make("button", { type: "button", role: "option", class: "rn-tile", "aria-selected": "false", "data-key": String(tile.key) }, make("span", { class: "rn-im" }, canvas, fate), make("span", { class: "rn-cap" }, step, run, made));
-    node.addEventListener("click", () => go(tiles.get(Number(node.dataset.key))));
+    node.addEventListener("click", () => {
+      const tile = tiles.get(Number(node.dataset.key));
+      if (tile.fate === "damaged") send(board, hand, "retention.consider_damaged", { name: tile.name }, node);
+      else go(tile);
+    });
     return Object.assign(node, { rn: { canvas, fate, step, run, made } });
   };
   const fill = (tile, twins) => {
