@@ -56,8 +56,9 @@ function choose(board, beats, hidden) {
   const newest = messages.at(-1), now = Date.now() / 1000, note = board.rnNote;
   if (note && now - note.at < 8 && !(newest && !newest.byItself && newest.at > note.at)) return note;
   const asked = messages.filter((m) => !m.byItself).at(-1);
-  if (asked && now - asked.at < 4) return asked;
   const open = messages.filter((m) => m.open).at(-1);
+  // What can be undone stays long enough to reach its button; what has come up since goes first.
+  if (asked && now - asked.at < (asked.actions.length ? 20 : 4) && !(open?.at > asked.at)) return asked;
   if (open) return open;
   if (asked?.actions.length && now - asked.at < 60) return asked;
   return newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
