@@ -45,6 +45,6 @@ def _stage_row(event: Event, began_ns: int) -> dict[str, Any]:
     return {
         "kind": "warning" if event.stage in TROUBLES else "stage",
         "word": event.stage,
-        "when": f"{(event.t_ns - began_ns) / 1e9:.3f}",
+        "when": f"{(event.t_ns - began_ns) / 1e9:.3f} s",
         "text": f"{text}: {event.detail}" if event.detail else text,
     }

@@ -41,6 +41,8 @@ class PredictCard(VBox):
         self._answer = answer
         self._unit = unit
         alone = switchboard is None
+        self._again = not alone  # what is measured anew can be predicted anew
+        self._revealed = False
         self._switchboard = switchboard or Switchboard(self._publish)
         self._switchboard.on_do("predict", lambda action, _: self.act(action))
         board, hand = self._switchboard.board, self._switchboard.hand
@@ -90,11 +92,12 @@ class PredictCard(VBox):
 
     def act(self, action: str) -> None:
         """Do what a button asks for."""
-        if action == "commit" and self.prediction is None:
+        if action == "commit" and (self.prediction is None or (self._again and self._revealed)):
             if self.field.value is None:
                 self._say("note", "Choose an answer first")
                 return
-            self.prediction = self.field.value
+            self.prediction, self._revealed = self.field.value, False
+            self.result.answer = ""
             self._say("done", f"Your prediction is fixed: {self._with_unit(self.prediction)}")
             fixed = button_state(True, "Your prediction is fixed")
             self._flag(commit=fixed, reveal=button_state(False, ""))
@@ -113,6 +116,9 @@ class PredictCard(VBox):
             self._say("problem", text, key="predict", detail=detail)
             return
         self._switchboard.settle("predict", "the next measurement")
+        self._revealed = True
+        if self._again:
+            self._flag(commit=button_state(False, ""))
         self._say("done", "Revealed")
         self.result.answer = (
             f"You predicted {self._with_unit(self.prediction)}; measured: {self._with_unit(found)}."

@@ -12,9 +12,9 @@ def test_the_time_of_an_event_stays_the_same_however_long_the_log_grows(session)
     panel, log = session.panel("events"), session.events
     for second in range(1, 601):  # more than a panel looks at
         log.append(Event("committed", 0, second, t_ns=log.began_ns + second * 10**9))
-    until(lambda: panel.line.rows and panel.line.rows[0]["when"] == "600.000")
+    until(lambda: panel.line.rows and panel.line.rows[0]["when"] == "600.000 s")
     oldest = panel.line.rows[-1]
-    assert (oldest["when"], oldest["word"]) == ("401.000", "committed")
+    assert (oldest["when"], oldest["word"]) == ("401.000 s", "committed")
     assert oldest["text"] == "actor 0, request 401"
     shown = log._repr_html_()  # in a cell
     assert f"The last 30 of {log.appended} events" in shown

@@ -33,3 +33,16 @@ def test_a_predict_card_reveals_only_after_a_commitment():
     choice = predict("Which?", "b", options=["a", "b"])
     press(choice, "commit")
     assert told(choice, "Choose")
+
+
+def test_what_is_measured_anew_can_be_predicted_anew(session):
+    panel = session.panel("predict")
+    card = panel._card
+    for guess in (30.0, 40.0):
+        card.field.value = guess
+        press(panel, "commit")
+        press(panel, "commit")  # once is enough
+        assert card.prediction == guess
+        press(panel, "reveal")
+        words = f"You predicted {guess:g} µs"
+        until(lambda words=words: words in card.result.answer)

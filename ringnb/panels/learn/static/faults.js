@@ -17,6 +17,7 @@ async function render({ model, el }) {
     const words = make("span", { title: help }, label);
     const node = make("button", { type: "button", class: "rn-switch", role: "switch", "data-action": action.split(".")[1], "aria-label": label, "aria-checked": "false" });
     press(node, action, label);
+    words.addEventListener("click", () => node.click());
     return { action, label, help, node, words, row: make("div", { class: "rn-switch-row" }, node, words) };
   });
   const clear = button(["faults.clear", "All clear", "Set the switches back", ""]);
