@@ -437,3 +437,41 @@ def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):
     field.focus()
     keys.press("Escape")
     expect(cockpit.get_by_role("button", name="Map")).to_be_focused()
+
+
+def test_keys_alone_disturb_a_cell_enlarge_the_picture_and_take_a_step_back(notebook, cockpit):
+    keys = notebook.page.keyboard
+    disturb = cockpit.get_by_role("button", name="Disturb a cell")
+    disturb.press("Enter")
+    picture = cockpit.locator(".rn-pic canvas.rn-pixels")
+    expect(picture).to_be_focused()
+    for key in ("ArrowRight", "Enter"):
+        keys.press(key)
+    expect(line_of(cockpit)).to_contain_text("Disturbed cell")
+    keys.press("Escape")
+    expect(disturb).to_be_focused()
+    cockpit.get_by_role("button", name="Larger picture").press("Enter")
+    smaller = cockpit.get_by_role("button", name="Smaller picture")
+    expect(smaller).to_be_visible()
+    keys.press("Escape")
+    expect(smaller).to_have_count(0)
+    where = cockpit.get_by_role("spinbutton", name="Step to look at")
+    before = where.input_value()
+    where.fill("3")
+    where.press("Escape")
+    where.press("Tab")
+    expect(where).to_have_value(before)
+
+
+def test_the_name_of_a_run_ends_before_its_line_begins(notebook, cockpit):
+    run = cockpit.locator(".rn-line [data-run='1']")
+    for width in (1100, 500):
+        widen(cockpit, width)
+        for name in ("worms", "a rather long name", "WWWWWWWWWWWW"):
+            cockpit.get_by_role("slider", name="Playhead").press("F2")
+            cockpit.get_by_role("textbox", name="Name of run 1").fill(name)
+            notebook.page.keyboard.press("Enter")
+            expect(run).to_contain_text(name[:3])
+            ends = run.evaluate("text => text.getBBox().x + text.getBBox().width")
+            # As far as the clip of what is drawn along the steps.
+            assert ends < float(cockpit.locator(".rn-line clipPath rect").get_attribute("x")), name

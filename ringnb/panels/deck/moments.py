@@ -108,7 +108,11 @@ class Moments:
     def _keep_and_restore(self, session: SessionLike, slot: int, name: str) -> tuple[str, str]:
         """Keep the live state, then restore; return what to say, and the name of what was kept."""
         checkpoint = session.storage.load(name)
-        checkpoint.verify()  # before anything is changed
+        try:
+            checkpoint.verify()  # before anything is changed
+        except CheckpointCorrupt as error:
+            self._controller.choices.note_verdict(name, f"damaged: {error}")
+            raise
         counters = session.counters(slot)
         ran_freely = counters.running and not counters.budget
         session.pause(slot)

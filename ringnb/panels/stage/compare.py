@@ -99,7 +99,10 @@ class ComparePanel(Panel):
         pinned = [e for e in sound if e.pin is not None]
         others = [e for e in reversed(sound) if e.pin is None][:_MOST_LISTED]
         chosen = [e for e in sound if e.name == self.against and e not in (*pinned, *others)]
+        listed = {_BEFORE, _NEWEST, _HELD, *(e.name for e in (*pinned, *chosen, *others))}
         return [
+            # Of one that is gone the list says its name, in place of nothing.
+            *([] if self.against in listed else [(self.against, f"gone: {self.against}")]),
             (_BEFORE, "checkpoint before"),
             (_NEWEST, "newest"),
             *([(_HELD, f"held: {self.held}")] if self.held else []),

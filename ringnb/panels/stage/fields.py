@@ -8,6 +8,7 @@ from typing import Any, final
 import traitlets
 from ipywidgets import Widget
 
+from ringnb._support.text import counted
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.controller import Controller
@@ -126,6 +127,7 @@ class FieldPanel(Panel):
             self._controller.download(f"{names[0]}.gif", data)
             return said
 
+        self._controller.say("waiting", f"Making a movie of {counted(len(names), 'checkpoint')} …")
         self._controller.submit("Movie", work, worker="storage")
 
     def show_own(self, draw: Callable[[Checkpoint, Any], object]) -> None:

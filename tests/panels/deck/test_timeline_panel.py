@@ -496,6 +496,7 @@ def test_a_movie_is_of_what_the_line_shows_in_the_order_of_steps(session, saved)
     files = saved(timeline)
     until(lambda: flag(timeline, "movie").get("disabled") is False)
     press(timeline, "movie", lane=1, low=15.0, high=40)
+    until(lambda: told(timeline, "Making a movie of"))
     until(lambda: files)
     ((name, gif),) = files
     assert name == f"{made[1].name}.gif"
@@ -548,3 +549,14 @@ def test_why_there_is_no_movie_is_said(session, saved, tmp_path):
     press(timeline, "movie", lane=1, low=0, high=20)
     until(lambda: any(t.startswith("Movie: ") for t in troubles(timeline)))
     assert not files
+
+
+def test_a_checkpoint_that_cannot_be_restored_is_marked_as_damaged(session):
+    timeline = session.panel("timeline")
+    name = session.snapshot(0).name
+    choices = timeline._controller.choices
+    until(lambda: flag(timeline, "restore").get("disabled") is False)
+    session.faults.corrupt(name)
+    press(timeline, "restore")
+    until(lambda: any("is damaged" in text for text in troubles(timeline)))
+    until(lambda: "damaged" in choices.verdict(name, "no"))

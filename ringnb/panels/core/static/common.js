@@ -150,8 +150,12 @@ function keepShortcutsAway(root) {
 // Has a field's value taken when it is left, and by Enter: JupyterLab keeps that key from making a change.
 function onEntered(input, take) {
   let entered = null;
+  let before = "";
+  input.addEventListener("focus", () => { before = input.value; });
   input.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") input.value = entered = before; // nothing is taken
     if (event.key !== "Enter") return;
+    before = input.value;
     event.stopPropagation();
     entered = input.value;
     take();

@@ -72,6 +72,12 @@ function makeDrawing(root, board, act, subscriptions) {
   let G = null; // what was drawn last: scale, rows, width
   let want = { pictures: [], values: [] };
   const rowOf = (number) => G.rows.get(number);
+  const pen = make("canvas").getContext("2d");
+  // How wide the name of a run is where it is chosen: before it is drawn, nothing else knows.
+  const widthOf = (text) => {
+    pen.font = `650 ${11.5 * K}px ${getComputedStyle(svg).fontFamily}`;
+    return pen.measureText(text).width;
+  };
 
   const draw = ({ state, marks, film, way, near, live, shown, folded }) => {
     K = scaleOfText();
@@ -86,7 +92,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const rows = new Map(shown.map((lane, i) => [lane.n, lanesTop + i * laneHeight + laneHeight / 2 + 3]));
     const foldedRow = lanesTop + shown.length * laneHeight + laneHeight / 2 + 3;
     for (const lane of folded) rows.set(lane.n, foldedRow);
-    G = { places: new Map(), scale, rows, width, height, narrow, laneHeight, ruler, trace, lanesTop, shown, foldedRow, folded };
+    G = { places: new Map(), left, scale, rows, width, height, narrow, laneHeight, ruler, trace, lanesTop, shown, foldedRow, folded };
     for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) setAttribute(svg, name, String(value));
     setAttribute(zoomOut, "aria-disabled", String(state.zoom <= 1 && !state.origin));
     const home = narrow ? foot : time;
@@ -131,8 +137,10 @@ function makeDrawing(root, board, act, subscriptions) {
     const y = rows.get(lane.n), colour = colourOf(lane.n), { scale, width, laneHeight } = G;
     found.push(shape("rect", { class: lane.n === state.leaf ? "rn-row rn-chosen" : "rn-row", x: 0, y: y - laneHeight / 2, width, height: laneHeight, rx: 4 }));
     const label = shape("text", { class: lane.n === state.leaf ? "rn-label rn-chosen" : "rn-label", x: 6, y: y + 4 * K, "data-run": lane.n });
-    const name = runName(lane), room = narrow ? 6 : 10;
-    label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, name.length > room ? `${name.slice(0, room - 1)}…` : name));
+    const room = G.left - 12 - 20 * K; // as far as lanes begin
+    let name = runName(lane);
+    for (let n = name.length; n > 1 && widthOf(name) > room; n--) name = `${runName(lane).slice(0, n - 1).trimEnd()}…`;
+    label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, name));
     label.append(shape("title", {}, [`run ${lane.n}`, lane.name, lane.words].filter(Boolean).join(": ") + ". A double click, or F2, names it"));
     found.push(label);
     // A live one is drawn to its newest checkpoint: what follows moves with the live edge.
@@ -144,7 +152,7 @@ function makeDrawing(root, board, act, subscriptions) {
     } else inside.append(shape("path", { class: "rn-lane", stroke: colour, d: `M${from} ${y}H${end}` }));
     if (!lane.live) inside.append(shape("path", { d: `M${end} ${y - 6}V${y + 6}`, stroke: colour, "stroke-width": 2.4 }));
     // Beside the name if the lane begins far enough to the right, else it waits for the pointer.
-    const beside = (22 + 6.4 * Math.max(6, Math.min(room, name.length))) * K;
+    const beside = 28 * K + Math.max(38 * K, widthOf(name));
     if (!narrow && lane.words && from - beside - 4 > 6 * K * lane.words.length) found.push(shape("text", { class: "rn-words", x: beside, y: y + 4 * K }, lane.words));
   };
 

@@ -159,6 +159,8 @@ async function renderPicture(context, place) {
   place.below.append(slice, read);
 
   let shown = null; // the bytes on the canvas and what is known of them
+  let told = null; // the cell that is read below the picture
+  let asker = null; // the button that began to disturb, for the focus to go back to
   const state = () => shared(picture);
   const showProvenance = () => {
     const info = picture.get("info");
@@ -210,7 +212,7 @@ async function renderPicture(context, place) {
     const along = (n) => {
       const end = n * cell;
       const ticks = ticksOf(0, end, 4);
-      if (end - ticks.at(-1) > 0.12 * end) ticks.push(+end.toPrecision(4));
+      if (end - ticks.at(-1) > Math.max(0.12, 80 / (box.clientWidth || 500)) * end) ticks.push(+end.toPrecision(4));
       return ticks.map((v) => [v / end, short(v)]);
     };
     const xs = along(nx);
@@ -288,6 +290,7 @@ async function renderPicture(context, place) {
     try { found = await pixelsOf(picture); } catch (error) { setText(read, `This picture cannot be shown: ${error.message}`); return; }
     if (asked !== picture.get("pixels")) return; // a newer one is on its way
     shown = { ...found, info, packed: asked };
+    if (told) { const [nx, ny] = cellsOf(info); if (told[0] < nx && told[1] < ny) tell(told); }
     canvas.classList.toggle("rn-flat", info.shape.length === 1);
     line.style.display = info.shape.length === 1 ? "" : "none";
     shape(box, info);
@@ -323,7 +326,14 @@ async function renderPicture(context, place) {
       sayHere(board, "Disturb a cell: your own drawing has no cells; choose a field");
       return;
     }
-    const { colours: wanted, larger: large } = state();
+    const { colours: wanted, larger: large, aim } = state(), focused = document.activeElement;
+    if (aim && !asker && focused?.classList.contains("rn-disturb") && place.root.closest(".rn-cockpit")?.contains(focused)) {
+      asker = focused; // the arrows act on the picture
+      canvas.focus({ preventScroll: true });
+    } else if (!aim && asker) {
+      if (focused === canvas) asker.focus();
+      asker = null;
+    }
     if (colours.value !== wanted) colours.value = wanted;
     const words = large ? "Smaller picture" : "Larger picture";
     if (larger.title !== words) { larger.title = words; larger.setAttribute("aria-label", words); larger.replaceChildren(icon(SYMBOLS[large ? "smaller" : "larger"])); }
@@ -350,7 +360,7 @@ async function renderPicture(context, place) {
     const names = info.dims.length === 1 ? [[info.dims[0], x]] : [[info.dims[0], y], [info.dims[1], x]];
     return names.map(([name, i]) => `${name} ${i}`).join(", ");
   };
-  const tell = (cell) => setText(read, `${wordsOf(cell)}: ${valueAt(cell)}`);
+  const tell = (cell) => { told = cell; setText(read, `${wordsOf(cell)}: ${valueAt(cell)}`); };
   const disturb = (cell) => {
     const { info } = shown;
     const at = info.dims.length === 1 ? [cell[0]] : [cell[1], cell[0]];
@@ -363,7 +373,7 @@ async function renderPicture(context, place) {
     read.removeAttribute("aria-live"); // what a mouse passes over is not spoken
     if (shown) tell(cellAt(event));
   });
-  box.addEventListener("pointerleave", () => setText(read, ""));
+  box.addEventListener("pointerleave", () => { told = null; setText(read, ""); });
   // A click's own place is in whole pixels, which may be the next cell: that of the release is exact. A click that
   // is of no pointer has none, and means the cell that Enter would take. What was released last counts only where the
   // click is, too.
@@ -426,7 +436,10 @@ async function renderPicture(context, place) {
     if (state().aim && board.get("flags")["live.inject"]?.disabled) share(picture, { aim: false });
     showSnapshot();
   });
-  subscriptions.on(board, "rn:escape", () => share(picture, { aim: false }));
+  subscriptions.on(board, "rn:escape", () => {
+    if (state().aim) share(picture, { aim: false });
+    else if (state().larger) larger.click();
+  });
   for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
   subscriptions.every(1000, showProvenance);
   onThemeChange(subscriptions, repaint);
@@ -501,6 +514,7 @@ async function renderCompare(context, place) {
   const showView = () => {
     const view = compare.get("view");
     fill(against, view.options ?? [], view.against ?? "before");
+    against.title = against.selectedOptions[0]?.text ?? ""; // which may be cut
     how.show(view.how);
   };
   against.addEventListener("change", () => send(board, hand, "stage.against", { what: against.value }, against));
@@ -542,7 +556,11 @@ async function render({ model, el }) {
     const beside = await renderCompare(context, place);
     if (picture) {
       const button = make("button", { type: "button", class: "rn-b rn-small rn-narrow", "aria-pressed": "false" }, icon(SYMBOLS.compare), make("span", {}, "Compare"));
-      button.addEventListener("click", () => button.setAttribute("aria-pressed", String(beside.classList.toggle("rn-open"))));
+      button.addEventListener("click", () => {
+        const open = beside.classList.toggle("rn-open");
+        button.setAttribute("aria-pressed", String(open));
+        if (open) beside.scrollIntoView({ block: "nearest" }); // it is below the picture
+      });
       bar.querySelector(".rn-tools").append(button);
     } else {
       beside.classList.add("rn-open");
