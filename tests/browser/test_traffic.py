@@ -36,6 +36,18 @@ COUNTED_S = 12
 ENDS = 4 / COUNTED_S  # messages per second more: of what comes once a second, at either end
 ONE_MORE = 1 + 2 / COUNTED_S  # of what comes every second or so
 
+# How often a panel looks for what has no name yet, within two seconds; and whether its step goes on.
+_LOOKS = """async (root) => {
+  let looks = 0;
+  root.querySelectorAll = (what) => {
+    looks += 1;
+    return Element.prototype.querySelectorAll.call(root, what);
+  };
+  const step = root.querySelector('.rn-step').textContent;
+  await new Promise((done) => setTimeout(done, 2000));
+  delete root.querySelectorAll;
+  return [looks, root.querySelector('.rn-step').textContent !== step];
+}"""
 SLOWER = 20  # times that a machine may be which much else shares
 
 each_profile = pytest.mark.parametrize("profile", BUDGETS)
@@ -102,6 +114,17 @@ class TestOverSomeSeconds:
         for profile, (kb, messages) in found.items():
             assert 0.2 < kb <= BUDGETS[profile][what] * ONE_MORE, profile
             assert messages <= MESSAGES[profile] + ENDS, profile
+
+    def test_numbers_that_change_have_nothing_named_again(self, notebooks):
+        notebook = notebooks["default"]
+        notebook.python("session.manager.reconfigure(enabled=False); session.resume(0)")
+        cockpit = panel_in(notebook.output(1), "cockpit")
+        cockpit.scroll_into_view_if_needed()
+        cockpit.get_by_role("tab", name="Explore").click()
+        notebook.page.wait_for_timeout(1000)
+        looks, goes_on = cockpit.evaluate(_LOOKS)
+        assert goes_on
+        assert looks <= 6
 
     def test_at_rest(self, counted):
         stop = "session.pause(); session.manager.reconfigure(enabled=False)"

@@ -147,6 +147,11 @@ function keepShortcutsAway(root) {
   for (const node of root.querySelectorAll("button, input, select, textarea, summary, a[href], [tabindex]"))
     setAttribute(node, "data-lm-suppress-shortcuts", "true");
 }
+// Whether a change of the page has brought what a selector finds: most are of numbers and of drawings, many a second.
+function brings({ target, addedNodes }, what) {
+  if (target instanceof SVGElement) return false;
+  return [...addedNodes].some((node) => node instanceof HTMLElement && (node.matches(what) || node.querySelector(what)));
+}
 // Has a field's value taken when it is left, and by Enter: JupyterLab keeps that key from making a change.
 function onEntered(input, take) {
   let entered = null;

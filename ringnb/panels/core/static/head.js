@@ -138,7 +138,7 @@ async function render({ model, el }) {
       if (tries++ < 200) setTimeout(adopt, 25);
       return;
     }
-    const observer = new MutationObserver(nameParts);
+    const observer = new MutationObserver((changes) => { if (changes.some((one) => brings(one, ".jupyter-widgets"))) nameParts(); });
     observer.observe(root, { childList: true, subtree: true });
     subscriptions.atEnd(() => observer.disconnect());
     nameParts();

@@ -16,8 +16,9 @@ async function unpack(packed, rows, columns) {
   return data;
 }
 // Whether a page is dark behind a node: by its colours, not by a theme's name, which says nothing elsewhere.
+let rnPen = null; // of a canvas of one pixel
 function darkBehind(node) {
-  const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const pen = (rnPen ??= document.createElement("canvas").getContext("2d", { willReadFrequently: true }));
   for (let at = node; at; at = at.parentElement) {
     pen.clearRect(0, 0, 1, 1);
     pen.fillStyle = getComputedStyle(at).backgroundColor;

@@ -27,6 +27,13 @@ function nameControls(root) {
     setAttribute(node, "aria-label", label.textContent); // which may have changed since
   }
 }
+// What `nameControls` looks for; a label's text may change, too, and whether it is shown.
+const NAMED = 'button, input, select, textarea, summary, a[href], [tabindex], h3, .noUi-handle, .widget-label, .widget-radio-box, .widget-toggle-buttons, [title="null"], [title=""]';
+function bringsControls(change) {
+  const { type, target } = change;
+  if (type === "attributes") return target instanceof HTMLElement;
+  return target.matches(".widget-label, .widget-label-basic") || brings(change, NAMED);
+}
 const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
 function ageOf(at) {
   const s = Date.now() / 1000 - at;
@@ -330,7 +337,7 @@ async function render({ model, el }) {
       for (const heading of root.querySelectorAll("h3")) if (heading.textContent === title.textContent) heading.hidden = true;
     };
     tidy();
-    const observer = new MutationObserver(tidy);
+    const observer = new MutationObserver((changes) => { if (changes.some(bringsControls)) tidy(); });
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     subscriptions.atEnd(() => observer.disconnect());
     if (!root.classList.contains("rn-cockpit")) return;

@@ -257,12 +257,9 @@ function makeDrawing(root, board, act, subscriptions) {
 
   const playhead = ({ state, lane, near, nothing }) => {
     if (!G) return;
-    for (const { key, frame } of G.film ?? []) frame.classList.toggle("rn-shown", false);
-    if (near) {
-      // The picture of what is shown, or the last before it of those that have room.
-      const before = (G.film ?? []).filter(({ key }) => (act.marks.get(key)?.step ?? Infinity) <= near.step);
-      before.at(-1)?.frame.classList.add("rn-shown");
-    }
+    // The picture of what is shown, or the last before it of those that have room.
+    const framed = near && (G.film ?? []).findLast(({ key }) => (act.marks.get(key)?.step ?? Infinity) <= near.step);
+    for (const one of G.film ?? []) one.frame.classList.toggle("rn-shown", one === framed);
     if (nothing || state.step < G.scale.low || state.step > G.scale.high) { head.replaceChildren(); return; }
     const x = G.scale.x(state.step), text = words(state.step), w = text.length * 6.8 * K + 14;
     const at = Math.max(G.free + w / 2, Math.min(G.width - w / 2, x));

@@ -169,7 +169,7 @@ function fillTable(table, times) {
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const board = await part(model, "board");
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)"); // it may change
   const slow = make("input", { type: "checkbox", id: `slow-${Math.random().toString(36).slice(2)}` });
   slow.checked = true;
   const note = make("span", { class: "rn-about rn-soft" });
@@ -195,7 +195,9 @@ async function render({ model, el }) {
     drawn.append(svg("rect", { x: -32, y: -9, width: 64, height: 18, rx: 9 }), svg("text", { "text-anchor": "middle", y: 4 }), svg("title"));
     return { drawn, listed: make("span", { class: "rn-chip-listed", "data-request": String(token.id) }), shown: -1 };
   };
+  let seen = false; // behind another tab nothing is drawn
   const tick = () => {
+    if (!seen) return;
     const standing = {}; // chips at each station, the newest first
     for (const token of [...(model.get("scene").tokens ?? [])].reverse()) {
       if (!chips.has(token.id)) chips.set(token.id, newChip(token));
@@ -213,7 +215,7 @@ async function render({ model, el }) {
       for (const node of [chip.drawn, chip.listed]) { setAttribute(node, "data-end", ended ? token.end : ""); setAttribute(node, "data-at", at); }
       chip.drawn.style.transform = `translate(${x - 8 * place}px, ${y - 5 * place}px)`;
       chip.drawn.style.display = place < (ended ? 1 : 3) ? "" : "none"; // of what has ended the newest
-      chip.drawn.style.transition = calm || chip.drawn.parentNode === null ? "none" : "";
+      chip.drawn.style.transition = calm.matches || chip.drawn.parentNode === null ? "none" : "";
       if (chip.drawn.parentNode === null) map.chips.prepend(chip.drawn);
       const row = list.rows[at]?.chips;
       if (row && chip.listed.parentNode !== row) row.append(chip.listed);
@@ -223,6 +225,7 @@ async function render({ model, el }) {
     for (const [id, chip] of chips) if (!alive.has(id)) { chip.drawn.remove(); chip.listed.remove(); chips.delete(id); }
   };
   const show = () => {
+    if (!seen) return;
     const scene = model.get("scene"), actor = board.get("actor");
     const stands = actor.running && !scene.held ? "steps on" : "stands at step";
     const fills = { ...scene.fills, due: dueIn(board) };
@@ -237,6 +240,10 @@ async function render({ model, el }) {
   let narrow = false;
   const showTimes = () => { drawBars(bars, model.get("times"), narrow); fillTable(table, model.get("times")); };
   const measure = () => {
+    const was = seen;
+    seen = root.clientWidth > 0;
+    if (!seen) return;
+    if (!was) { show(); tick(); }
     root.style.setProperty("--rn-text", scaleOfText()); // pictures are scaled whole, their texts not once more
     if (narrow === (root.clientWidth < 600 * scaleOfText())) return;
     narrow = !narrow;
@@ -251,9 +258,7 @@ async function render({ model, el }) {
   for (const name of ["actor", "due_at"]) subscriptions.on(board, `change:${name}`, show);
   subscriptions.every(1000, show);
   subscriptions.every(HOP_MS, tick);
-  show();
   showTimes();
-  tick();
   keepShortcutsAway(root);
   return () => subscriptions.end();
 }
