@@ -36,8 +36,16 @@ class DisplayLoop(BackgroundThread):
     returns False when nothing changes by itself any more: then the loop waits until it is poked.
     """
 
-    def __init__(self, refresh: Callable[[], bool], period_s: float, quiet_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        refresh: Callable[[], bool],
+        period_s: float,
+        quiet_s: float = 2.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__("ringnb-display")
+        self._clock = clock
         self._refresh = refresh
         self._period_s = period_s
         self._quiet_s = quiet_s
@@ -105,7 +113,7 @@ class DisplayLoop(BackgroundThread):
         """
         with self._lock:
             values, self._values = self._values, {}
-        now = time.monotonic()
+        now = self._clock()
         for widget, traits in values.items():
             new = {k: v for k, v in traits.items() if getattr(widget, k) != v}
             if new and widget.comm is not None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 
-from ringnb.panels.core import display_loop
 from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.widgets import Board, Hand
 from ringnb.panels.keep.widgets import Sheet, WhatStays
@@ -15,10 +13,8 @@ from ringnb.testing import ManualClock
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = ManualClock()
-    monkeypatch.setattr(display_loop, "time", SimpleNamespace(monotonic=clock))
-    return clock
+def clock():
+    return ManualClock()
 
 
 def sends_of(widget):
@@ -40,7 +36,7 @@ def test_the_display_loop_shows_the_newest_of_a_flood_and_says_it_once():
 
 
 def test_a_change_is_sent_once_more_however_often_the_widget_changes_otherwise(clock):
-    board, loop = Board(), DisplayLoop(lambda: True, 0.01, quiet_s=2.0)
+    board, loop = Board(), DisplayLoop(lambda: True, 0.01, quiet_s=2.0, clock=clock)
     sent = sends_of(board)
     loop.put(board, due_at=7.0)
     for beat in range(6):  # of a kernel at rest, each second
@@ -52,7 +48,7 @@ def test_a_change_is_sent_once_more_however_often_the_widget_changes_otherwise(c
 
 
 def test_what_no_page_shows_is_sent_once_more_when_one_does(clock):
-    board, loop = Board(), DisplayLoop(lambda: True, 0.01, quiet_s=2.0)
+    board, loop = Board(), DisplayLoop(lambda: True, 0.01, quiet_s=2.0, clock=clock)
     sent = sends_of(board)
     loop.put(board, due_at=7.0)
     loop.flush()
@@ -70,7 +66,7 @@ def test_what_no_page_shows_is_sent_once_more_when_one_does(clock):
 @pytest.mark.parametrize(("make", "name"), [(Sheet, "forecast"), (WhatStays, "disk")])
 def test_what_a_store_at_rest_says_last_is_sent_once_more(clock, make, name):
     widget = make(board=Board(), hand=Hand())
-    loop = DisplayLoop(lambda: True, 0.01, quiet_s=2.0)
+    loop = DisplayLoop(lambda: True, 0.01, quiet_s=2.0, clock=clock)
     sent = sends_of(widget)
     for _ in range(5):  # equal values
         loop.put(widget, **{name: {"words": "as it was"}})
@@ -80,7 +76,10 @@ def test_what_a_store_at_rest_says_last_is_sent_once_more(clock, make, name):
 
 
 def test_what_is_heavy_is_sent_once(clock):
-    sheet, loop = Sheet(board=Board(), hand=Hand()), DisplayLoop(lambda: True, 0.01, quiet_s=2.0)
+    sheet, loop = (
+        Sheet(board=Board(), hand=Hand()),
+        DisplayLoop(lambda: True, 0.01, quiet_s=2.0, clock=clock),
+    )
     sent = sends_of(sheet)
     loop.put(sheet, film={"v": 1}, count=3)
     for _ in range(5):
