@@ -96,7 +96,7 @@ def _beside_dask(session: RemoteSession, client: Client, batches: int, calls: in
 def _of_divided(scale: Scale, address: str, width: int) -> Iterator[Row]:
     """Step an actor that is divided over two workers, and checkpoint it, beside a plain session."""
     side, large = 1024, scale.times(4096, 1024)
-    steps, times = scale.times(4000, 200), scale.times(7, 2)
+    steps, times = scale.times(12_000, 200), scale.times(7, 2)
     model, work = actors.Wave2D((side, side)), steps * side * side * 1e-9
     threads = counted(width, "thread")
     with _both(scale, "divided", model, address, width) as (ours, plain):

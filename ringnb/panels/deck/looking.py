@@ -26,6 +26,7 @@ from ringnb.panels.deck.marks import Kind, MarkLog
 __all__ = ["Looking", "apart_words"]
 
 _REST_S = 0.3
+_UNNOTICED_S = 3.0  # so long what has taken another one's place may not have been noticed
 _LONGEST_NAME = 40  # of a run
 _NOTE = "look:shown"
 
@@ -52,6 +53,10 @@ class Looking:
         self._checked: object = None  # where it was when its checkpoint was read
         self._damaged: tuple[object, bool] = (None, False)  # what `is_damaged` has found, and why
         self._holds: object = None  # where the playhead is, while a note of it is in the line
+        self._came: tuple[str, float] = (
+            "",
+            0.0,
+        )  # what was shown in another one's place last, when
         self.inputs = Inputs()
         self.marks = MarkLog()
         self.lanes = Lanes(())
@@ -65,6 +70,7 @@ class Looking:
     # -- on Jupyter's thread ---------------------------------------------------------------------
 
     def _do(self, action: str, args: Mapping[str, Any]) -> None:
+        self._came = "", 0.0
         choices = self._controller.choices
         if action == "newest":
             choices.choose("main", "")
@@ -107,6 +113,12 @@ class Looking:
         chosen = mark is not None and mark.kind == Kind.CHECKPOINT and mark.step == step
         name = mark.about if mark is not None and chosen else found.name
         choices.look(name, number, step, passes=passes)
+
+    def has_just_come(self, name: str) -> bool:
+        """Return, once, whether a checkpoint has just taken the place of what was looked at."""
+        came, at = self._came
+        self._came = "", 0.0
+        return came == name and time.monotonic() - at < _UNNOTICED_S
 
     def name_of(self, number: int) -> str:
         """Return what a user calls a run of the selected actor; "" if nothing in particular."""
@@ -186,6 +198,7 @@ class Looking:
         self._withdraw(where)
         if shown.name != name:
             self._note_gone(str(name), shown, looked)
+            self._came = shown.name, time.monotonic()
             choices.show_by(shown.name, number, step)
         now = time.monotonic()
         if self._rest[0] != where:

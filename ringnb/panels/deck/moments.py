@@ -54,6 +54,11 @@ class Moments:
         if action == "movie":
             self._movie(int(args["lane"]), float(args["low"]), float(args["high"]))
             return
+        if action in ("restore", "branch"):
+            seen = self._seen_at_press(action.capitalize(), chosen, str(args.get("name") or ""))
+            if seen is None:
+                return
+            chosen = seen
         name, slot = chosen.name, choices.slot
         sound = [e.name for e in choices.of_actor() if choices.sound(e)]
         label = str(args.get("label") or "").strip() or "by hand"
@@ -72,6 +77,26 @@ class Moments:
         elif action in calls:
             what, call = calls[action]
             self._controller.submit(what, call, worker="storage")
+
+    def _seen_at_press(self, what: str, chosen: CheckpointInfo, name: str) -> CheckpointInfo | None:
+        """Return what the page showed when the button was pressed, by its name if it knew that.
+
+        None, and a note says why, if that is not there, or has taken another one's place so shortly
+        before that whoever pressed may have meant the other.
+        """
+        choices = self._controller.choices
+        sound = (e for e in choices.of_actor() if e.name == name and choices.sound(e))
+        seen = next(sound, None) if name else chosen
+        why = ""
+        if seen is None:
+            why = f"{name} is not there any more, or damaged"
+        elif self._looking.has_just_come(seen.name):
+            why = "what was looked at is not there any more, or damaged"
+        if not why:
+            return seen
+        text = f"{what}: {why}. Shown is {chosen.name}: press again to take that"
+        self._controller.say("note", text)
+        return None
 
     def _branch(self, slot: int, into: int, name: str) -> None:
         count = len(self._controller.state.actors)

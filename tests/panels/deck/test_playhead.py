@@ -44,8 +44,8 @@ const board = model({{
   flags: {{}}, actor: {{ slot: 0 }}, life: "running", acknowledged: [], playhead,
 }});
 const told = [];
-const hand = {{ send: ({{ do: what, step, passes, came }}) => told.push(
-  [what, step, passes && "passes", came && `came ${{came}}`].filter(Boolean).join(" ")) }};
+const hand = {{ send: ({{ do: what, step, passes, came, name }}) => told.push(
+  [what, step, passes && "passes", came && `came ${{came}}`, name].filter(Boolean).join(" ")) }};
 const model_ = model({{
   board, hand, marks: {{ v: 1, from: 0, add, gone: [] }}, lanes: [lane], film: {{}}, actors: {{}},
   drag_ms: 1000, slot: 0, shown: {{ key: 3, name: "c" }},
@@ -72,6 +72,16 @@ def told(script):
 def test_what_is_sent_acts_on_the_step_that_is_shown():
     pressed = "act.moveTo(10); pass(100); act.moveTo(20); act.ask('moment.restore'); pass(5000);"
     assert told(pressed) == ["look.to 10", "look.to 20", "moment.restore"]
+
+
+@needs_node
+def test_what_is_done_from_the_playhead_names_the_checkpoint_that_is_shown_there():
+    ask = "act.ask('moment.restore', act.here());"
+    assert told(ask) == ["moment.restore c"]
+    # Where the page does not know yet what shows it, the kernel is told of the step first.
+    assert told(f"act.moveTo(10); {ask}") == ["look.to 10", "moment.restore"]
+    back = "board.put('acknowledged', []); act.toNewest();"
+    assert told(f"{back} {ask}") == ["look.newest", "moment.restore"]
 
 
 @needs_node

@@ -80,6 +80,48 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_br
     assert np.array_equal(session.state(0).numpy()["pressure"], before)
 
 
+def test_what_is_restored_is_what_the_page_showed_though_a_newer_one_has_come_or_nothing(session):
+    session.manager.reconfigure(max_snapshots=2)
+    gone, shown = stored(session, 10, 20)
+    timeline = ready(session)
+    stored(session, 30)
+    until(lambda: head(timeline)["name"] == "checkpoint_0_step_30")
+    press(timeline, "restore", name=gone.name)
+    until(lambda: told(timeline, f"Restore: {gone.name} is not there any more, or damaged"))
+    assert told(timeline, "Shown is checkpoint_0_step_30: press again to take that")
+    press(timeline, "branch", name=gone.name, slot=1)
+    until(lambda: told(timeline, f"Branch: {gone.name} is not there any more, or damaged"))
+    assert (session.current_step(0), session.current_step(1)) == (30, 0)
+    press(timeline, "restore", name=shown.name)
+    until(lambda: told(timeline, f"Actor 0 continues from step 20 ({shown.name})"))
+
+
+def test_what_has_just_taken_the_place_of_another_is_restored_at_the_second_press(session):
+    made = stored(session, 10, 20, 30)
+    timeline = ready(session)
+    look(timeline, lane=1, step=20)
+    until(lambda: head(timeline)["name"] == made[1].name)
+    session.storage.delete(made[1].name)
+    until(lambda: head(timeline)["name"] == made[0].name)
+    press(timeline, "restore", name=made[0].name)
+    until(lambda: told(timeline, "Restore: what was looked at is not there any more, or damaged"))
+    assert session.current_step(0) == 30
+    press(timeline, "restore", name=made[0].name)
+    until(lambda: told(timeline, "continues from step 10"))
+
+
+def test_what_the_user_has_looked_at_since_is_restored_at_once(session):
+    made = stored(session, 10, 20, 30)
+    timeline = ready(session)
+    look(timeline, lane=1, step=20)
+    until(lambda: head(timeline)["name"] == made[1].name)
+    session.storage.delete(made[1].name)
+    until(lambda: head(timeline)["name"] == made[0].name)
+    look(timeline, lane=1, step=10)
+    press(timeline, "restore", name=made[0].name)
+    until(lambda: told(timeline, "continues from step 10"))
+
+
 def test_an_actor_that_ran_runs_on_from_the_restored_step(session):
     stored(session, 10)
     timeline = ready(session)

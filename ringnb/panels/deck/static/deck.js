@@ -22,6 +22,9 @@ async function render({ model, el }) {
     return chosen && chosen.step === state.step && isSound(chosen) ? chosen : nearestOf(marks, way(), state.step);
   };
   const nothing = () => !marks.size || !nearest();
+  // Where the playhead is by name, as is shown: what is done from there acts on that, or on nothing.
+  const isMoved = () => state.moved === UNSENT || Boolean(state.moved && !isHeard(board, state.moved));
+  const here = () => (isMoved() || !state.name ? {} : { name: state.name });
   const ask = (action, args = {}, node = null) => send(board, hand, action, args, node);
 
   // -- the playhead ------------------------------------------------------------------------------
@@ -113,7 +116,7 @@ async function render({ model, el }) {
   const takePlayhead = () => {
     const head = board.get("playhead");
     // What this page has moved since is newer than what the kernel says.
-    if (state.moved === UNSENT || (state.moved && !isHeard(board, state.moved))) return;
+    if (isMoved()) return;
     if (drawing.dragged()) return;
     state.follows = Boolean(head.follows);
     state.name = head.name ?? "";
@@ -199,7 +202,7 @@ async function render({ model, el }) {
     }, REST_MS);
   };
 
-  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, askMovie, release, fieldName: () => model.get("traced") };
+  const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, askMovie, release, here, fieldName: () => model.get("traced") };
   const transport = makeTransport(root, board, actions);
   const drawing = makeDrawing(root, board, actions, subscriptions);
   el.append(root);

@@ -72,7 +72,7 @@ function makeTransport(root, board, act) {
   const box = make("div", { class: "rn-branch", role: "dialog", "aria-label": "Branch into another actor" }, make("span", {}, "Into actor"), slot, outOf, go, cancel);
   box.hidden = true;
   const open = (shown) => { box.hidden = !shown; if (shown) slot.focus(); else nodes["moment.branch"].node.focus(); };
-  go.addEventListener("click", () => { act.ask("moment.branch", { slot: Math.floor(Number(slot.value)) }, nodes["moment.branch"].node); open(false); });
+  go.addEventListener("click", () => { act.ask("moment.branch", { slot: Math.floor(Number(slot.value)), ...act.here() }, nodes["moment.branch"].node); open(false); });
   cancel.addEventListener("click", () => open(false));
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") open(false);
@@ -82,7 +82,7 @@ function makeTransport(root, board, act) {
     event.stopPropagation();
   });
   const from = make("div", { class: "rn-g rn-from", role: "group", "aria-label": "From here" },
-    button("moment.restore", "Restore here", "The live actor continues from this step; its state is kept first", "restore"),
+    button("moment.restore", "Restore here", "The live actor continues from this step; its state is kept first", "restore", (node) => act.ask("moment.restore", act.here(), node)),
     button("moment.branch", "Branch…", "Another actor continues from this step; the live one runs on", "branch", () => open(box.hidden)), box);
   root.append(make("div", { class: "rn-transport" }, liveGroup, head, from));
 
