@@ -185,20 +185,20 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
     notebook.python("session.faults.kill_kernel()")
     line = line_of(cockpit)
     expect(line).to_have_attribute("data-kind", "problem")
-    expect(line).to_contain_text("All 3 committed checkpoints are whole")
+    expect(line).to_contain_text("All 3 committed checkpoints are still there")
     expect(cockpit.locator(".rn-state")).to_have_text("Ended")
     expect(cockpit.locator(".rn-aim")).to_have_count(0)  # no click would reach it
     run = cockpit.locator(".rn-deck").get_by_role("button", name="Run", exact=True)
     expect(run).to_have_attribute("aria-disabled", "true")
     run.click(force=True)
     expect(line).to_contain_text("Run: The kernel does not run")  # and then the problem again
-    expect(line).to_contain_text("committed checkpoints are whole")
+    expect(line).to_contain_text("committed checkpoints are still there")
     dial = cockpit.get_by_role("slider", name="courant2", exact=True)
     expect(dial).to_have_attribute("aria-disabled", "true")
     dial.press("ArrowRight")
     expect(line).to_contain_text("courant2: The kernel does not run")
     expect(dial).to_have_js_property("value", "0.25")
-    expect(line).to_contain_text("committed checkpoints are whole")
+    expect(line).to_contain_text("committed checkpoints are still there")
     # What is stored is still so, in full colour, and can be looked at.
     expect(cockpit).not_to_have_attribute("data-old", "")
     for key, step in (("Home", 100), ("PageDown", 200)):
@@ -209,7 +209,7 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
         expect(cockpit.locator(".rn-tag")).to_have_text("Stored")
     notebook.page.wait_for_timeout(1700)  # what was spoken is gone
     text = cockpit.evaluate("node => node.textContent")
-    assert text.count("3 committed checkpoints are whole") == 1
+    assert text.count("3 committed checkpoints are still there") == 1
     line.get_by_role("button", name="Restart from the newest checkpoints").click()
     expect(line).to_contain_text("A new session runs: actor 0 from step 300")
     expect(cockpit.locator(".rn-state")).to_have_text("Standing")

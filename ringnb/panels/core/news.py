@@ -198,7 +198,7 @@ class News:
             why = next((words for words in _FULL if words in why), why)
             if len(self._met) > 1:
                 whose = f"Snapshots of {len(self._met):,} actors failed, the last of actor {slot}"
-        text = f"{whose}: {why}. Older checkpoints are whole{steps_on}. {again}"
+        text = f"{whose}: {why}. Older checkpoints are untouched{steps_on}. {again}"
         self._messages.say(
             "problem", text, key=key, actions=actions, by_itself=True, again=again_at
         )
@@ -265,4 +265,4 @@ def _kept_and_lost(state: SessionState) -> str:
             gone = "no step is lost"
         elif min(lost) > 0:
             gone = f"since its newest one no actor has lost more than {counted(max(lost), 'step')}"
-    return f"All {stored:,} committed checkpoints are whole; {gone}"
+    return f"All {stored:,} committed checkpoints are still there; {gone}"

@@ -220,7 +220,7 @@ def of_dead_kernel(*actors):
 @pytest.mark.parametrize(
     ("actors", "said"),
     [
-        ([(30, True, [10, 30])], "All 2 committed checkpoints are whole; no step is lost"),
+        ([(30, True, [10, 30])], "All 2 committed checkpoints are still there; no step is lost"),
         ([(30, False, [10, 25]), (9, True, [9])], "no actor has lost more than 5 steps"),
         # It was restored, and committed since; it was restored, and not committed since.
         ([(300, False, [100, 500, 150])], "no actor has lost more than 150 steps"),
