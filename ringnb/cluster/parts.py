@@ -7,7 +7,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any, final
 
@@ -165,14 +164,32 @@ class Parts(Stepper):
 
     def _at_once(self, work: Callable[[Wire, Slab], None]) -> None:
         """Do something with all parts at the same time: what a socket carries takes a core to copy."""
+        pairs = list(zip(self._wires, self._slabs, strict=True))
+        failed: list[Exception] = []
+
+        def go_through(some: Sequence[tuple[Wire, Slab]]) -> None:
+            """Do it with some of them, one after the other."""
+            try:
+                for wire, slab in some:
+                    work(wire, slab)
+            except Exception as error:  # noqa: BLE001 - raised below
+                failed.append(error)
+
+        threads = []
+        for i in range(min(len(pairs), _MOST_AT_ONCE)):
+            some = pairs[i::_MOST_AT_ONCE]
+            thread = threading.Thread(target=go_through, args=(some,), name="ringnb-wire")
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends: what is collected is the last checkpoint
+                go_through(some)
+            else:
+                threads.append(thread)
+        for thread in threads:  # then none writes into the state any more
+            thread.join()
         with self._noting_losses():
-            with ThreadPoolExecutor(min(len(self._wires), _MOST_AT_ONCE)) as pool:
-                done = [
-                    pool.submit(work, wire, slab)
-                    for wire, slab in zip(self._wires, self._slabs, strict=True)
-                ]
-            for one in done:  # all have ended: none writes into the state any more
-                one.result()
+            if failed:  # what a part has raised says more than that a neighbour of it is lost
+                raise min(failed, key=lambda error: isinstance(error, ClusterUnavailable))
 
     def _tell(self, message: dict[str, Any]) -> None:
         for wire in self._wires:

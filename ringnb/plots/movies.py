@@ -93,16 +93,24 @@ def movie(
     # Beside the target, under a name that nobody takes for the film, until it is complete.
     # A temporary file of Python's would be the user's alone to read.
     part = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:12]}{target.suffix}")
+    failed: BaseException | None = None
     try:
         with writer.saving(figure, str(part), 100):
-            for one in history:
-                figure.clear()
-                draw(one, figure.subplots())
-                writer.grab_frame()
+            try:
+                for one in history:
+                    figure.clear()
+                    draw(one, figure.subplots())
+                    writer.grab_frame()
+            except BaseException as error:
+                failed = error
+                raise
         os.replace(part, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(part)
+        # A writer that has got no picture raises something of its own when it is closed.
+        if failed is not None and failed is not error:
+            raise failed from failed.__cause__
         raise
     return target
 

@@ -100,7 +100,7 @@ def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
         "() => [...document.querySelectorAll('.ringnb-summary img')].every((n) => n.complete)"
     )
     widths = pictures.evaluate_all("nodes => nodes.map((node) => node.naturalWidth)")
-    assert widths == [96, 650]
+    assert widths == [96, 430]
     screenshot(notebook.output(2), "saved")
 
 

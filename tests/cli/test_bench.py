@@ -276,7 +276,14 @@ def test_sessions_in_other_processes_are_measured(tmp_path, monkeypatch):
     rows = {row["key"]: row for row in json.loads((tmp_path / "b.json").read_text())["rows"]}
     one = {f"cluster_{what}_{which}" for what in ("call", "glance") for which in ("median", "p99")}
     assert set(rows) == one | {
-        *("cluster_attach", "divided", "divided_snapshot", "ensemble", "ensemble_open")
+        *(
+            "cluster_attach",
+            "cluster_echo",
+            "divided",
+            "divided_snapshot",
+            "ensemble",
+            "ensemble_open",
+        )
     }
     assert all(row["min"] > 0 for row in rows.values())
     assert len(list((tmp_path / "state").rglob("host.json"))) == 0  # its host has gone

@@ -431,3 +431,23 @@ def test_the_best_halo_takes_as_long_for_rows_as_for_the_exchange():
     assert best_halo(1000, 2, 2, 200e-6, 500e-6) == 10
     assert best_halo(16, 2, 1, 1.0, 1e-6) == largest_halo(16, 2, 1) == 8
     assert best_halo(1000, 2, 0, 1.0, 1.0) == largest_halo(1000, 2, 0)
+
+
+def test_the_last_state_is_collected_where_the_interpreter_starts_no_thread_any_more(
+    tmp_path, monkeypatch
+):
+    actor = MODELS["heat"]
+    parts = Threads(actor, 3, 2)
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+
+    with rn.Session(actor, backend=parts.stepper, config=config(tmp_path)) as session:
+        session.run_steps(0, 7)
+        with monkeypatch.context() as ending:
+            ending.setattr(threading.Thread, "start", refuse)
+            found = session.snapshot(0).numpy()
+    with rn.Session(actor, config=config(tmp_path / "plain")) as plain:
+        plain.run_steps(0, 7)
+        for name, values in plain.state(0).numpy().items():
+            assert np.array_equal(found[name], values)

@@ -125,7 +125,7 @@ def test_the_schedule_is_steered(rec):
     facts = lambda: dict(panel.words.facts)  # noqa: E731 - a look at the page
     until(lambda: facts().get("automatic") == "on, every 50 steps")
     panel.mode.value = panel.mode.options[2]
-    until(lambda: told(panel, "'heat' (slot 0) has no time step"))
+    until(lambda: told(panel, "actor 0 (heat) has no time step"))
     panel.automatic.value = False
     until(lambda: rec.snapshot_interval_steps() is None and not rec.due(100))
 

@@ -65,11 +65,12 @@ def test_pictures_of_ones_own(history, tmp_path):
     assert len(list(pictures(path))) == 3
 
 
-def test_a_film_that_fails_leaves_the_one_before(history, tmp_path):
+@pytest.mark.parametrize("step", [1, 2])  # before the first picture, and after it
+def test_a_film_that_fails_leaves_the_one_before(history, tmp_path, step):
     path = rn.plots.movie(history[:1], tmp_path / "film.gif")
     before = path.read_bytes()
     with pytest.raises(ZeroDivisionError):
-        rn.plots.movie(history, path, draw=lambda c, ax: 1 / (c.step - 2))
+        rn.plots.movie(history, path, draw=lambda c, ax: 1 / (c.step - step))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
 

@@ -4,7 +4,8 @@ A `Controller` is made with the first panel of a session. Its threads:
 
 * the *display loop* gathers the session's state and writes every display, and nothing else does;
 * the worker *commands* does what takes microseconds (pause, step), the worker *storage* what takes a
-  disk (snapshot, restore, retention), so that a slow disk delays no pause;
+  disk (snapshot, restore, retention), so that a slow disk delays no pause, and *movies* what takes
+  seconds;
 * the *drawer* reads checkpoints and draws.
 
 The session is held weakly: displayed panels, which a notebook keeps in its history, must not keep a
@@ -128,7 +129,9 @@ class Controller:
         self.pace = Pace(self.profile.scrub_s)
         self.display = DisplayLoop(self._refresh, self.profile.refresh_s, self.profile.quiet_s)
         self.drawer = Drawer("ringnb-drawer")
-        self._workers = {name: Worker(f"ringnb-{name}") for name in ("commands", "storage")}
+        self._workers = {
+            name: Worker(f"ringnb-{name}") for name in ("commands", "storage", "movies")
+        }
         self._threads: list[BackgroundThread] = [self.display, self.drawer, *self._workers.values()]
         for thread in self._threads:
             thread.start()
@@ -220,7 +223,7 @@ class Controller:
         work: Callable[[Watched], object],
         *,
         done: str | None = None,
-        worker: Literal["commands", "storage"] = "commands",
+        worker: Literal["commands", "storage", "movies"] = "commands",
         key: str = "",
     ) -> None:
         """Have something done on a worker thread, and say what came of it.

@@ -44,6 +44,7 @@ class Message:
     settled: str = ""
     settled_at: float = 0.0
     dismissed: bool = False
+    replaces: bool = False  # whether the next one of its key takes its place
 
     @property
     def open(self) -> bool:
@@ -90,12 +91,13 @@ class MessageLog:
         by_itself: bool = False,
         again: float | None = None,
         repeats: bool = True,
+        replaces: bool = False,
     ) -> str:
         """Say something, and return its key.
 
-        An open message of the same key takes the new text and counts up; a note takes the place of an
-        earlier one of its key, as one of where a playhead rests. ``repeats=False`` is for what
-        may have been told of the same occasion, without its traceback: then it only gains that.
+        An open message of the same key takes the new text and counts up. ``repeats=False`` is for what
+        may have been told of the same occasion, without its traceback: then it only gains that. With
+        ``replaces`` it takes the place of the last such one of its key, as where a playhead rests now.
         """
         with self._lock:
             self._numbers += 1
@@ -108,6 +110,7 @@ class MessageLog:
                 detail=detail,
                 by_itself=by_itself,
                 again=again,
+                replaces=replaces,
             )
             at = self._open(key)
             if at is not None:
@@ -116,10 +119,10 @@ class MessageLog:
                     said = replace(said, count=before.count + 1)
                 else:
                     said = replace(before, detail=detail)
-            elif key is not None and kind == "note":
-                same = (i for i, m in enumerate(self._messages) if m.key == key and m.kind == kind)
-                if (old := next(same, None)) is not None:
-                    del self._messages[old]
+            elif replaces:
+                same = [i for i, m in enumerate(self._messages) if m.key == key and m.replaces]
+                if same:
+                    del self._messages[same[-1]]
             self._messages.append(said)
             self._forget()
             self.version += 1

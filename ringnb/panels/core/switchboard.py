@@ -17,9 +17,10 @@ from typing import Any, final
 from ringnb.panels.core.messages import Kind, MessageLog
 from ringnb.panels.core.widgets import Board, Hand, button_state
 
-__all__ = ["Handler", "Switchboard"]
+__all__ = ["MOST_DOWNLOADED", "Handler", "Switchboard"]
 
 Handler = Callable[[str, Mapping[str, Any]], None]
+MOST_DOWNLOADED = 64 << 20  # bytes, through the notebook's own connection
 _LOOKS = ("look.", "stage.")  # actions that need no live actor
 
 
@@ -90,7 +91,13 @@ class Switchboard:
         }
 
     def download(self, name: str, data: bytes) -> None:
-        """Have the page save a file; each page once, however many panels it shows."""
+        """Have the page save a file; each page once, however many panels it shows.
+
+        ValueError if it is larger than `MOST_DOWNLOADED`.
+        """
+        if len(data) > MOST_DOWNLOADED:
+            msg = f"{len(data):,} bytes are too many for the notebook's connection: {name} is not sent"
+            raise ValueError(msg)
         self.board.send({"download": name, "id": uuid.uuid4().hex}, [data])
 
     def close(self) -> None:

@@ -217,7 +217,7 @@ class Looking:
             f"Step {step:,} of run {number} is not stored: shown is {shown.name}, "
             f"{apart_words(apart)}. There is no replay of the steps between checkpoints"
         )
-        self._note(text, looked, shown)
+        self._note(text, looked, shown, replaces=True)
 
     def _note_gone(self, name: str, shown: CheckpointInfo, looked: tuple[int, int]) -> None:
         """Say why another checkpoint is shown, if the one that was looked at is not there any more."""

@@ -1,4 +1,4 @@
-"""What can be done with the moment that is looked at: restore, branch, pin, check, download.
+"""What can be done with the moment that is looked at: restore, branch, pin, check, download, film.
 
 `Moments` serves ``moment.*``, so that a button in a message works whatever panels are open.
 """
@@ -18,13 +18,13 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.state import SessionState
+from ringnb.panels.core.switchboard import MOST_DOWNLOADED
 from ringnb.panels.core.watched import NO_KERNEL, SessionLike, Watched
 from ringnb.panels.core.widgets import ONLY_ONE, button_state
 from ringnb.panels.deck.looking import Looking
 
 __all__ = ["Moments"]
 
-_MOST_BYTES = 64 << 20  # through the notebook's own connection
 _NO_PICTURE = "It is of the picture of the field, which no panel shows"
 _NONE_FITS = "No other actor is of its type and size"
 
@@ -132,8 +132,8 @@ class Moments:
 
     def _keep_and_restore(self, session: SessionLike, slot: int, name: str) -> tuple[str, str]:
         """Keep the live state, then restore; return what to say, and the name of what was kept."""
-        checkpoint = session.storage.load(name)
         try:
+            checkpoint = session.storage.load(name)
             checkpoint.verify()  # before anything is changed
         except CheckpointCorrupt as error:
             self._controller.choices.note_verdict(name, f"damaged: {error}")
@@ -196,7 +196,7 @@ class Moments:
             target = Path(folder) / "checkpoint.zip"
             export_archive(storage, target, names)
             size = target.stat().st_size
-            if size > _MOST_BYTES:
+            if size > MOST_DOWNLOADED:
                 msg = f"{size:,} bytes are too many for the notebook's connection: use `ringnb export`"
                 raise ValueError(msg)
             self._controller.download(f"{names[0]}.zip", target.read_bytes())

@@ -197,8 +197,13 @@ class RetentionPanel(Panel):
     def _consider_damaged(self, _action: str, args: Mapping[str, Any]) -> None:
         """Ask about a damaged one, which nothing shows and no policy deletes."""
         info = self._infos.get(str(args.get("name", "")))
-        if info is not None and not self._controller.choices.sound(info):
-            self._consider(info, "It is damaged; it")
+        if info is not None and info.damaged:  # it is no actor's that the manager knows
+            self.refuse(
+                f"{info.name} cannot be read, not even whose it is. It takes no part in anything; "
+                f"session.storage.delete({info.name!r}) deletes it"
+            )
+        elif info is not None and not self._controller.choices.sound(info):
+            self._consider(info, "It is damaged. Deleting it")
 
     def _consider(self, info: CheckpointInfo, it: str) -> None:
         def ask(watched: Watched) -> None:
@@ -386,13 +391,13 @@ class RetentionPanel(Panel):
         cadence, slot = self._cadence(state), min(self._controller.slot, len(state.actors) - 1)
         last = next((e for e in reversed(state.histories[slot]) if not e.damaged), None)
         chosen = self.policy.value.replace("N", f"{int(self.number.value):,}")
-        made_of = (repr(policy), repr(state.config.policy), cadence, self._usage, last)
+        stands = state.actors[slot].every is not None and not state.ended  # if none comes
+        made_of = (repr(policy), repr(state.config.policy), cadence, self._usage, last, stands)
         if made_of == self._forecast_of:
             return
         self._forecast_of = made_of
         if last is None or cadence is None:
-            comes = any(a.every is not None for a in state.actors)
-            why = "while the actor stands" if comes and not state.ended else "by itself"
+            why = "while the actor stands" if stands else "by itself"
             words = f"No checkpoint comes {why}: the disk stays as it is" if last else None
             self.put(self.sheet, forecast={} if words is None else {"words": words})
             return

@@ -42,7 +42,7 @@ class PredictCard(VBox):
         self._unit = unit
         alone = switchboard is None
         self._again = not alone  # what is measured anew can be predicted anew
-        self._revealed = False
+        self._revealed = self._measures = False
         self._switchboard = switchboard or Switchboard(self._publish)
         self._switchboard.on_do("predict", lambda action, _: self.act(action))
         board, hand = self._switchboard.board, self._switchboard.hand
@@ -101,7 +101,8 @@ class PredictCard(VBox):
             self._say("done", f"Your prediction is fixed: {self._with_unit(self.prediction)}")
             fixed = button_state(True, "Your prediction is fixed")
             self._flag(commit=fixed, reveal=button_state(False, ""))
-        elif action == "reveal" and self.prediction is not None:
+        elif action == "reveal" and self.prediction is not None and not self._measures:
+            self._measures = True
             self._say("waiting", "Measuring …")
             # Measuring may take as long as it likes: not on Jupyter's thread.
             threading.Thread(target=self.reveal, name="ringnb-predict", daemon=True).start()
@@ -115,6 +116,8 @@ class PredictCard(VBox):
             detail = "".join(traceback.format_exception(error))
             self._say("problem", text, key="predict", detail=detail)
             return
+        finally:
+            self._measures = False
         self._switchboard.settle("predict", "the next measurement")
         self._revealed = True
         if self._again:

@@ -101,8 +101,8 @@ class ComparePanel(Panel):
         chosen = [e for e in sound if e.name == self.against and e not in (*pinned, *others)]
         listed = {_BEFORE, _NEWEST, _HELD, *(e.name for e in (*pinned, *chosen, *others))}
         return [
-            # Of one that is gone the list says its name, in place of nothing.
-            *([] if self.against in listed else [(self.against, f"gone: {self.against}")]),
+            # Of one that is gone, or damaged, the list says its name, in place of nothing.
+            *([] if self.against in listed else [(self.against, f"not usable: {self.against}")]),
             (_BEFORE, "checkpoint before"),
             (_NEWEST, "newest"),
             *([(_HELD, f"held: {self.held}")] if self.held else []),

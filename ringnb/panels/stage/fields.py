@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, final
 
 import traitlets
@@ -18,7 +20,7 @@ from ringnb.panels.core.state import Forms, SessionState
 from ringnb.panels.core.watched import Watched
 from ringnb.panels.stage.feed import Feed, send_again
 from ringnb.panels.stage.movie_file import make_movie
-from ringnb.panels.stage.own_drawing import draw_own
+from ringnb.panels.stage.own_drawing import call_own, draw_own
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
 from ringnb.plots.style import main_field
@@ -48,8 +50,8 @@ class FieldPanel(Panel):
     field : str
         The field; empty for the first in the list, which is your own drawing if there is one.
     draw : callable or None
-        Your own drawing: ``draw(checkpoint, ax)`` draws into empty axes. Called on the drawer's thread,
-        with every checkpoint that is looked at.
+        Your own drawing: ``draw(checkpoint, ax)`` draws into empty axes. Called on the drawer's thread
+        with every checkpoint that is looked at, or on another one for a movie, one call at a time.
     colours : str
         A colour map (see `ringnb.panels.core.pixels.MAPS`), or "fits" for one that fits the values. The
         page may have chosen another one since.
@@ -73,6 +75,7 @@ class FieldPanel(Panel):
         self.feed = Feed(self._controller, self.key)
         self.picture = self.feed.picture
         self.amplitude = 1.0  # what a click adds, see `ParametersPanel`
+        self._drawing = threading.Lock()  # the user's drawing: for pictures, and for a movie
         self._large = False
         self._covered: Extent | None = None  # the range that the newest picture takes in
         self._range_seen: Extent | None = None  # the range that a picture was asked for last
@@ -123,12 +126,13 @@ class FieldPanel(Panel):
         draw = None if self.field in fields_of(list(forms_of(self._controller))) else self.draw
 
         def work(watched: Watched) -> str:
-            data, said = make_movie(watched.storage, names, view, draw)
+            own = None if draw is None else partial(call_own, draw, self._drawing)
+            data, said = make_movie(watched.storage, names, view, own)
             self._controller.download(f"{names[0]}.gif", data)
             return said
 
         self._controller.say("waiting", f"Making a movie of {counted(len(names), 'checkpoint')} …")
-        self._controller.submit("Movie", work, worker="storage")
+        self._controller.submit("Movie", work, worker="movies")
 
     def show_own(self, draw: Callable[[Checkpoint, Any], object]) -> None:
         """Show a drawing of the user's own. Any thread."""
@@ -229,7 +233,7 @@ class FieldPanel(Panel):
         self, e: CheckpointInfo, draw: Callable[..., object], view: View, follows: bool
     ) -> Drawn:
         """Have the user's function draw it, on the drawer's thread."""
-        drawn = draw_own(self.watched.storage.load(e.name), draw, view)
+        drawn = draw_own(self.watched.storage.load(e.name), draw, view, self._drawing)
         drawn.info["follows"] = follows
         return drawn
 

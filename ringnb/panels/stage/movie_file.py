@@ -1,15 +1,21 @@
-"""A movie of checkpoints as the stage shows them, for the page to save."""
+"""A movie of checkpoints: the field and plane on the stage, or the user's own drawing, to be saved."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from matplotlib.axes import Axes
 
 from ringnb._support.text import counted
 from ringnb.checkpoint.storage.base import CheckpointStorage
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.errors import CheckpointNotFound
 from ringnb.panels.stage.pictures import View
 from ringnb.plots import movie
+from ringnb.plots.style import Drawable
 
 __all__ = ["make_movie"]
 
@@ -20,17 +26,45 @@ def make_movie(
     storage: CheckpointStorage,
     names: Sequence[str],
     view: View,
-    draw: Callable[..., object] | None,
+    draw: Callable[[Drawable, Axes], object] | None,
 ) -> tuple[bytes, str]:
     """Return a GIF of checkpoints, in this order, and what to say of it. On a worker thread.
 
     ``draw`` is the user's own drawing, if that is what is shown. Of more than the movie has room for it
-    takes some, evenly, with the first and the last. Raises as `ringnb.plots.movie`, and as reading does.
+    takes some, evenly, with the first and the last. It goes without those that are retired meanwhile:
+    CheckpointNotFound if all are. Else it raises as `ringnb.plots.movie`, and as reading does.
     """
     taken = names
     if len(names) > _MOST:
         taken = [names[i * (len(names) - 1) // (_MOST - 1)] for i in range(_MOST)]
-    history = [storage.load(name) for name in taken]
+    while True:
+        history = _still_there(storage, taken)
+        try:
+            data = _gif(history, view, draw)
+        except CheckpointNotFound:
+            if len(_still_there(storage, taken)) in (0, len(history)):
+                raise
+        else:
+            break
+    some = "" if len(history) == len(names) else f"{len(history)} of "
+    span = f"steps {history[0].step:,} to {history[-1].step:,}"
+    return data, f"Movie of {some}{counted(len(names), 'checkpoint')} sent, {span}"
+
+
+def _still_there(storage: CheckpointStorage, names: Sequence[str]) -> list[Checkpoint]:
+    found = []
+    for name in names:
+        with suppress(CheckpointNotFound):
+            found.append(storage.load(name))
+    return found
+
+
+def _gif(
+    history: Sequence[Checkpoint], view: View, draw: Callable[[Drawable, Axes], object] | None
+) -> bytes:
+    if not history:
+        msg = "its checkpoints were all retired: zoom out, or keep more"
+        raise CheckpointNotFound(msg)
     with tempfile.TemporaryDirectory() as folder:
         path = movie(
             *(history, Path(folder) / "movie.gif", view.field),
@@ -38,7 +72,4 @@ def make_movie(
             axis=view.slice.axis,
             index=view.slice.at,
         )
-        data = path.read_bytes()
-    some = "" if taken is names else f"{len(taken)} of "
-    span = f"steps {history[0].step:,} to {history[-1].step:,}"
-    return data, f"Movie of {some}{counted(len(names), 'checkpoint')} sent, {span}"
+        return path.read_bytes()

@@ -1,7 +1,8 @@
 """A picture that a function of the user's draws: on which figure, and what if it fails.
 
-The drawer's thread calls the function, so that a slow one delays pictures and nothing else. The figure
-is unknown to pyplot, and no other thread sees it. It has a ground of its own, white unless the function
+The drawer's thread calls the function, so that a slow one delays pictures and nothing else; for a movie
+the worker for these does, and never at the same time. The figure is unknown to pyplot, and no other
+thread sees it. It has a ground of its own, white unless the function
 says otherwise, on a light page and on a dark one: what the function draws was made for it.
 """
 
@@ -9,17 +10,20 @@ from __future__ import annotations
 
 import io
 import linecache
+import threading
 import traceback
 import zlib
 from collections.abc import Callable
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.stage.pictures import LARGE, Drawn, View
-from ringnb.plots.style import make_figure, simulated, step_seconds, when
+from ringnb.plots.style import Drawable, make_figure, simulated, step_seconds, when
 
-__all__ = ["DrawingError", "draw_own"]
+__all__ = ["DrawingError", "call_own", "draw_own"]
 
 _INCHES = 4.8, 3.8
 _DPI, _LARGE_DPI, _LEAST_DPI = (
@@ -33,14 +37,14 @@ class DrawingError(Exception):
     """The user's function failed; the message says how and where."""
 
 
-def draw_own(checkpoint: Checkpoint, function: Callable[..., object], view: View) -> Drawn:
+def draw_own(
+    checkpoint: Checkpoint, function: Callable[..., object], view: View, lock: threading.Lock
+) -> Drawn:
     """Have a function draw a checkpoint into empty axes; DrawingError if it raises anything."""
-    name = getattr(function, "__name__", "draw")
-    figure = make_figure(*_INCHES)
+    name, figure = _name_of(function), make_figure(*_INCHES)
+    call_own(function, lock, checkpoint, figure.subplots())
     try:
-        function(checkpoint, figure.subplots())
         png = _png(figure, _LARGE_DPI if view.side >= LARGE else _DPI, view.most_bytes)
-    # Also SystemExit and KeyboardInterrupt: the thread must go on, for the other pictures.
     except BaseException as error:
         raise DrawingError(f"{name}() {_how(error)}") from error
     width, height = figure.get_size_inches()
@@ -60,6 +64,24 @@ def draw_own(checkpoint: Checkpoint, function: Callable[..., object], view: View
     return Drawn(info, png + zlib.crc32(png).to_bytes(4, "big"))
 
 
+def call_own(
+    function: Callable[..., object], lock: threading.Lock, checkpoint: Drawable, axes: Axes
+) -> None:
+    """Have a function draw, with the lock held; DrawingError if it raises what reading does not."""
+    try:
+        with lock:
+            function(checkpoint, axes)
+    except (CheckpointCorrupt, CheckpointNotFound):  # no fault of its own
+        raise
+    # Also SystemExit and KeyboardInterrupt: the thread must go on, for what else it does.
+    except BaseException as error:
+        raise DrawingError(f"{_name_of(function)}() {_how(error)}") from error
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return getattr(function, "__name__", "draw")
+
+
 def _png(figure: Figure, dpi: int, most_bytes: int) -> bytes:
     """Return a figure as a PNG of about so many bytes at most."""
     while True:
@@ -72,7 +94,7 @@ def _png(figure: Figure, dpi: int, most_bytes: int) -> bytes:
 
 def _how(error: BaseException) -> str:
     """Say what a function raised, and in which of its lines."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # without `draw_own`
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without ours
     what = f"raised {type(error).__name__}: {error}".rstrip(": ")
     if not frames:
         return what

@@ -100,8 +100,9 @@ def test_what_may_be_undone_is_kept_however_much_comes_by_itself(log):
     assert log.in_line()[0]["text"] == "restored"
 
 
-def test_a_note_takes_the_place_of_an_earlier_one_of_its_key(log):
+def test_what_replaces_takes_the_place_of_what_did_and_of_nothing_else(log):
     for step in (7, 8):
-        log.say("note", f"step {step} is not stored", key="look:shown")
-        log.say("done", "paused", key="look:shown")
-    assert [m.text for m in log.newest()] == ["paused", "step 8 is not stored", "paused"]
+        log.say("note", f"step {step} is not stored", key="look:shown", replaces=True)
+        log.say("note", f"{step} is gone", key="look:shown")
+    found = ["7 is gone", "step 8 is not stored", "8 is gone"]
+    assert [m.text for m in log.newest()] == found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from PIL import Image
 from waiting import until
 
 import ringnb as rn
-from ringnb.panels.core import checkpoint_choices
+from ringnb.panels.core import checkpoint_choices, switchboard
 from ringnb.panels.deck import looking
 from ringnb.panels.deck.marks import Flag, Kind
 from ringnb.panels.stage import movie_file
@@ -602,3 +604,50 @@ def test_a_checkpoint_that_cannot_be_restored_is_marked_as_damaged(session):
     press(timeline, "restore")
     until(lambda: any("is damaged" in text for text in troubles(timeline)))
     until(lambda: "damaged" in choices.verdict(name, "no"))
+
+
+def test_a_movie_goes_without_what_is_retired_while_it_is_made(session, saved):
+    made = stored(session, 10, 20, 30)
+    timeline, field = ready(session), session.panel("field")
+    files, steps = saved(timeline), []
+    movie = threading.Event()
+
+    def draw(checkpoint, ax):
+        checkpoint.numpy()
+        ax.set_title(checkpoint.step)  # of equal pictures a GIF has one
+        steps.append(checkpoint.step)
+        if movie.is_set():
+            movie.clear()
+            session.storage.delete(made[1].name)
+
+    field.show_own(draw)
+    until(lambda: steps)
+    movie.set()
+    steps.clear()
+    press(timeline, "movie", lane=1, low=0, high=100)
+    until(lambda: files)
+    assert len(frames_of(files[0][1])) == 2
+    until(lambda: told(timeline, "Movie of 2 of 3 checkpoints sent, steps 10 to 30"))
+
+
+def test_after_a_drawing_that_exits_another_movie_can_be_made(session, saved):
+    stored(session, 10, 20)
+    timeline, field = ready(session), session.panel("field")
+    files = saved(timeline)
+    field.show_own(lambda checkpoint, ax: sys.exit())
+    until(lambda: any(t.startswith("Drawing: ") for t in troubles(timeline)))
+    press(timeline, "movie", lane=1, low=0, high=100)
+    until(lambda: any(t.startswith("Movie: ") and "SystemExit" in t for t in troubles(timeline)))
+    field.show_own(lambda checkpoint, ax: None)
+    press(timeline, "movie", lane=1, low=0, high=100)
+    until(lambda: files)
+
+
+def test_no_movie_is_sent_that_is_too_large_for_the_connection(session, saved, monkeypatch):
+    monkeypatch.setattr(switchboard, "MOST_DOWNLOADED", 1000)
+    stored(session, 10)
+    timeline, _ = ready(session), session.panel("field")
+    files = saved(timeline)
+    press(timeline, "movie", lane=1, low=0, high=100)
+    until(lambda: any("too many for the notebook's connection" in t for t in troubles(timeline)))
+    assert not files

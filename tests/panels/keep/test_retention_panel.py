@@ -212,7 +212,7 @@ def test_a_damaged_checkpoint_which_nothing_shows_can_be_deleted(session):
     until(lambda: fates(panel).get(damaged) == "damaged")
     do(panel, "retention.consider_damaged", name=newest)  # is not: nothing is asked
     do(panel, "retention.consider_damaged", name=damaged)
-    until(lambda: told(panel, f"Delete {damaged}? It is damaged; it frees"))
+    until(lambda: told(panel, f"Delete {damaged}? It is damaged. Deleting it frees"))
     assert not told(panel, f"Delete {newest}?")
     question = next(m for m in panel.line.board.messages if m["key"] == "delete")
     delete, _, args = question["actions"][0]
@@ -224,6 +224,7 @@ def test_a_damaged_checkpoint_which_nothing_shows_can_be_deleted(session):
 def test_while_an_actor_stands_a_schedule_by_steps_is_not_said_to_be_off(session):
     session.snapshot(0)
     panel = session.panel("retention")
+    until(lambda: "free" in panel.stays.disk)  # which has the words made anew, too
     until(lambda: panel.sheet.forecast.get("words", "").startswith("No checkpoint comes by itself"))
     session.snapshot_every(100)
     until(lambda: "while the actor stands" in panel.sheet.forecast.get("words", ""))

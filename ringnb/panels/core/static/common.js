@@ -152,13 +152,18 @@ function brings({ target, addedNodes }, what) {
   if (target instanceof SVGElement) return false;
   return [...addedNodes].some((node) => node instanceof HTMLElement && (node.matches(what) || node.querySelector(what)));
 }
+// Whether Enter was pressed: once, and not to choose among what an input method offers.
+const isEnter = (event) => event.key === "Enter" && !event.repeat && !event.isComposing;
 // Has a field's value taken when it is left, and by Enter: JupyterLab keeps that key from making a change.
 function onEntered(input, take) {
   let entered = null;
   let before = "";
-  input.addEventListener("focus", () => { before = input.value; });
+  input.addEventListener("focus", () => { before = input.value; entered = null; });
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") input.value = entered = before; // nothing is taken
+    if (event.key === "Escape" && input.value !== before) {
+      event.stopPropagation(); // it does nothing else
+      input.value = entered = before; // nothing is taken
+    }
     if (event.key !== "Enter") return;
     before = input.value;
     event.stopPropagation();
@@ -167,6 +172,7 @@ function onEntered(input, take) {
   });
   input.addEventListener("change", () => {
     if (input.value !== entered) take();
+    before = input.value;
     entered = null;
   });
 }

@@ -138,8 +138,11 @@ async function render({ model, el }) {
       if (tries++ < 200) setTimeout(adopt, 25);
       return;
     }
-    const observer = new MutationObserver((changes) => { if (changes.some((one) => brings(one, ".jupyter-widgets"))) nameParts(); });
-    observer.observe(root, { childList: true, subtree: true });
+    const observer = new MutationObserver((changes) => {
+      // The class of a part may be set after it was put in.
+      if (changes.some((one) => brings(one, ".jupyter-widgets") || (one.type === "attributes" && one.target.matches(".jupyter-widgets")))) nameParts();
+    });
+    observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     subscriptions.atEnd(() => observer.disconnect());
     nameParts();
     keepShortcutsAway(el);

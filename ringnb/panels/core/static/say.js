@@ -65,7 +65,7 @@ function choose(board, beats, hidden) {
   const asked = messages.filter((m) => !m.byItself).at(-1);
   const open = messages.filter((m) => m.open).at(-1);
   // What can be undone stays long enough to reach its button; what has come up since goes first.
-  if (asked && now - asked.at < (asked.actions.length ? 20 : 4) && !(open?.at > asked.at)) return asked;
+  if (asked && now - asked.at < (asked.actions.length ? 20 : 4) && !(open?.count === 1 && open.at > asked.at)) return asked;
   if (open) return open;
   if (asked?.actions.length && now - asked.at < 60) return asked;
   return newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
@@ -345,7 +345,7 @@ async function render({ model, el }) {
     const escape = (event) => {
       if (event.key !== "Escape") return;
       if (chosen) closeLog();
-      else if (root.dispatchEvent(new CustomEvent("rn-escape", { cancelable: true }))) board.trigger("rn:escape");
+      else if (root.dispatchEvent(new CustomEvent("rn-escape", { cancelable: true }))) board.trigger("rn:escape", {}); // whoever heeds it says so to the others
     };
     const clear = () => { if (chosen) openPart(""); }; // for all actors
     for (const [event, handler] of [["keydown", escape], ["rn-all", clear]]) {

@@ -51,7 +51,9 @@ async function render({ model, el }) {
     resting = setTimeout(() => {
       rests = true;
       speak();
-      if (state.moved === UNSENT && !(board.rnDragged && sending)) tellRest();
+      if (state.moved !== UNSENT || sending && board.rnDragged) return;
+      if (board.rnDragged) sending = setTimeout(tellRest, Math.max(0, sent + model.get("drag_ms") - performance.now()));
+      else tellRest();
     }, REST_MS);
     if (wait <= 0 && state.moved !== UNSENT) { tellRest(); return; }
     state.moved = UNSENT; // so that no answer to what was sent before takes the playhead back

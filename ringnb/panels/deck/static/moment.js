@@ -16,7 +16,7 @@ async function render({ model, el }) {
     return { action, node, help };
   });
   const node = (action) => buttons.find((one) => one.action === action).node;
-  label.addEventListener("keydown", (event) => { if (event.key === "Enter") node("moment.pin").click(); });
+  label.addEventListener("keydown", (event) => { if (isEnter(event) && label.value.trim()) node("moment.pin").click(); });
   const name = make("button", { type: "button", class: "rn-b rn-small rn-ghost", title: "What the run is called on the line (F2 there, or a double click)" }, "Name the run…");
   name.addEventListener("click", () => askLine("rn-name", name));
   const root = make("section", { class: "rn-moment", "aria-label": "This moment" }, make("header", {}, make("h3", {}, "This moment"), name), facts,

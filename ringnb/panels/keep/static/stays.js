@@ -45,7 +45,7 @@ async function render({ model, el }) {
     if (pin.node.getAttribute("aria-disabled") === "true") sayHere(board, `Pin: ${pin.node.title}`);
     else send(board, hand, pinned ? "moment.unpin" : "moment.pin", pinned ? {} : { label: label.value }, pin.node);
   });
-  label.addEventListener("keydown", (event) => { if (event.key === "Enter" && !label.readOnly) pin.node.click(); });
+  label.addEventListener("keydown", (event) => { if (isEnter(event) && label.value.trim() && !label.readOnly) pin.node.click(); });
   const show = () => {
     const flags = board.get("flags"), { going: n = 0, words = "", more = "" } = model.get("preview");
     setText(going, words);
@@ -59,7 +59,8 @@ async function render({ model, el }) {
     pin.action = pinned ? "moment.unpin" : "moment.pin";
     // What is being typed stays while newer checkpoints come.
     if (pinned) label.value = chosen.pin;
-    else if (label.readOnly) label.value = "";
+    else if (label.readOnly || (label.dataset.of !== chosen.name && !board.get("playhead").follows && document.activeElement !== label)) label.value = "";
+    label.dataset.of = chosen.name;
     label.readOnly = pinned;
     for (const { action, help, node } of [adopt, runs, drop]) showFlag(node, flags[action], help);
     showFlag(pin.node, flags[pin.action], pinned ? "Let the policy decide on it again" : "Keep this checkpoint whatever the policy says");

@@ -290,7 +290,12 @@ async function renderPicture(context, place) {
     try { found = await pixelsOf(picture); } catch (error) { setText(read, `This picture cannot be shown: ${error.message}`); return; }
     if (asked !== picture.get("pixels")) return; // a newer one is on its way
     shown = { ...found, info, packed: asked };
-    if (told) { const [nx, ny] = cellsOf(info); if (told[0] < nx && told[1] < ny) tell(told); }
+    if (told) {
+      const [nx, ny] = cellsOf(info);
+      read.removeAttribute("aria-live"); // a picture that comes is not spoken
+      if (told[0] < nx && told[1] < ny) tell(told);
+      else { told = null; setText(read, ""); }
+    }
     canvas.classList.toggle("rn-flat", info.shape.length === 1);
     line.style.display = info.shape.length === 1 ? "" : "none";
     shape(box, info);
@@ -436,9 +441,10 @@ async function renderPicture(context, place) {
     if (state().aim && board.get("flags")["live.inject"]?.disabled) share(picture, { aim: false });
     showSnapshot();
   });
-  subscriptions.on(board, "rn:escape", () => {
-    if (state().aim) share(picture, { aim: false });
-    else if (state().larger) larger.click();
+  subscriptions.on(board, "rn:escape", (event) => {
+    if (event.heeded) return; // by another view of this picture
+    if (state().aim) { event.heeded = true; share(picture, { aim: false }); }
+    else if (state().larger && larger.checkVisibility()) { event.heeded = true; larger.click(); }
   });
   for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
   subscriptions.every(1000, showProvenance);
