@@ -198,7 +198,8 @@ class Looking:
         self._withdraw(where)
         if shown.name != name:
             self._note_gone(str(name), shown, looked)
-            self._came = shown.name, time.monotonic()
+            if not any(e.name == name and choices.sound(e) for e in self.history):
+                self._came = shown.name, time.monotonic()
             choices.show_by(shown.name, number, step)
         now = time.monotonic()
         if self._rest[0] != where:

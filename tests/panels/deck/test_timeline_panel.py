@@ -112,6 +112,19 @@ def test_what_has_just_taken_the_place_of_another_is_restored_at_the_second_pres
     until(lambda: told(timeline, "continues from step 10"))
 
 
+def test_one_that_is_nearer_to_where_the_user_looks_is_restored_at_once(session):
+    stored(session, 10, 20)
+    timeline = ready(session)
+    session.run_steps(0, 10)
+    look(timeline, lane=1, step=30)
+    until(lambda: head(timeline)["name"] == "checkpoint_0_step_20")
+    session.snapshot(0)
+    until(lambda: head(timeline)["name"] == "checkpoint_0_step_30")
+    session.run_steps(0, 10)
+    press(timeline, "restore", name="checkpoint_0_step_30")
+    until(lambda: told(timeline, "continues from step 30"))
+
+
 def test_what_the_user_has_looked_at_since_is_restored_at_once(session):
     made = stored(session, 10, 20, 30)
     timeline = ready(session)
