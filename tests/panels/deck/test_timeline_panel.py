@@ -82,6 +82,17 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_br
     assert np.array_equal(session.state(0).numpy()["pressure"], before)
 
 
+def looked_at_what_goes(session):
+    """Return three checkpoints and the panel, where the second was looked at and then deleted."""
+    made = stored(session, 10, 20, 30)
+    timeline = ready(session)
+    look(timeline, lane=1, step=20)
+    until(lambda: head(timeline)["name"] == made[1].name)
+    session.storage.delete(made[1].name)
+    until(lambda: head(timeline)["name"] == made[0].name)
+    return made, timeline
+
+
 def test_what_is_restored_is_what_the_page_showed_though_a_newer_one_has_come_or_nothing(session):
     session.manager.reconfigure(max_snapshots=2)
     gone, shown = stored(session, 10, 20)
@@ -99,12 +110,7 @@ def test_what_is_restored_is_what_the_page_showed_though_a_newer_one_has_come_or
 
 
 def test_what_has_just_taken_the_place_of_another_is_restored_at_the_second_press(session):
-    made = stored(session, 10, 20, 30)
-    timeline = ready(session)
-    look(timeline, lane=1, step=20)
-    until(lambda: head(timeline)["name"] == made[1].name)
-    session.storage.delete(made[1].name)
-    until(lambda: head(timeline)["name"] == made[0].name)
+    made, timeline = looked_at_what_goes(session)
     press(timeline, "restore", name=made[0].name)
     until(lambda: told(timeline, "Restore: what was looked at is not there any more, or damaged"))
     assert session.current_step(0) == 30
@@ -126,12 +132,7 @@ def test_one_that_is_nearer_to_where_the_user_looks_is_restored_at_once(session)
 
 
 def test_what_the_user_has_looked_at_since_is_restored_at_once(session):
-    made = stored(session, 10, 20, 30)
-    timeline = ready(session)
-    look(timeline, lane=1, step=20)
-    until(lambda: head(timeline)["name"] == made[1].name)
-    session.storage.delete(made[1].name)
-    until(lambda: head(timeline)["name"] == made[0].name)
+    made, timeline = looked_at_what_goes(session)
     look(timeline, lane=1, step=10)
     press(timeline, "restore", name=made[0].name)
     until(lambda: told(timeline, "continues from step 10"))

@@ -74,13 +74,11 @@ function makeDrawing(root, board, act, subscriptions) {
   const rowOf = (number) => G.rows.get(number);
   const pen = make("canvas").getContext("2d");
   // How wide the name of a run is where it is chosen: before it is drawn, nothing else knows.
-  const widthOf = (text) => {
-    pen.font = `650 ${11.5 * K}px ${getComputedStyle(svg).fontFamily}`;
-    return pen.measureText(text).width;
-  };
+  const widthOf = (text) => pen.measureText(text).width;
 
   const draw = ({ state, marks, film, way, near, live, shown, folded }) => {
     K = scaleOfText();
+    pen.font = `650 ${11.5 * K}px ${getComputedStyle(svg).fontFamily}`;
     const width = Math.max(240, Math.floor(time.clientWidth - 24)), narrow = width < NARROW * K;
     // Beside a name there is room for a ring around the first mark, and beside the live edge for "live".
     const left = (narrow ? 76 : 92) * K, right = (narrow ? 38 : 42) * K;
