@@ -192,7 +192,7 @@ def find_latest(
     name, why = next(iter(misfits.items()), ("", ""))
     if found is None and misfits:
         msg = (
-            f"none of the {len(misfits) + len(damaged)} checkpoints of slot {actor_slot} fits its actor "
+            f"none of the {len(misfits) + len(damaged)} checkpoints of actor {actor_slot} fits it "
             f"(the newest, {name!r}: {why}): restore with an actor of that kind, or start afresh"
         )
         raise CheckpointNotFound(msg)

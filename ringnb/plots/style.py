@@ -155,12 +155,16 @@ def step_seconds(checkpoint: Drawable) -> float | None:
     return _param(checkpoint, "dt")
 
 
+def time_unit(per_step: object) -> str:
+    """Return the unit of a simulated time; "" for a model in units of its own."""
+    return "" if per_step == 1.0 else "s"  # those have a step length of exactly 1
+
+
 def simulated(time: float | None, per_step: object) -> str:
     """Say a simulated time, of a model with so many seconds per step; "" where a step has no length."""
     if time is None:
         return ""
-    # A step length of exactly 1 is that of a model in units of its own.
-    return f"t = {time:,.12g}" if per_step == 1.0 else f"t = {seconds(time)}"
+    return f"t = {seconds(time)}" if time_unit(per_step) else f"t = {time:,.12g}"
 
 
 def when(checkpoint: Drawable) -> str:

@@ -391,8 +391,9 @@ def prepare_cut(
     for (slot, actor), last in zip(actors.items(), newest, strict=True):
         if actor.kernel_id not in slots:
             msg = (
-                f"cut {cut.name!r} cannot be restored: it has no state of actor {actor.kernel_id!r} "
-                f"(slot {slot}). It has those of {sorted(slots)}; restore(slot, ...) takes one of them"
+                f"cut {cut.name!r} cannot be restored: it has no state of actor "
+                f"{slot}, {actor.kernel_id!r}. It has those of {sorted(slots)}; restore(slot, ...) "
+                "takes one of them"
             )
             raise ValueError(msg)
         part = cut.part(slots[actor.kernel_id])

@@ -139,7 +139,7 @@ def _find(manager: CheckpointManager, slot: int, checkpoint: object, actor: Acto
         kernel_id = manager.registered[slot].kernel_id
         of = " of a good state" if good else ""
         msg = (
-            f"actor {kernel_id!r} (slot {slot}) has no checkpoint{of} in {manager.storage!r}: "
+            f"actor {slot}, {kernel_id!r}, has no checkpoint{of} in {manager.storage!r}: "
             "take one with snapshot(), or check storage_path and name_prefix"
             f"{copies_of(manager, slot)}{newest_of_another_name(manager, slot, actor)}"
         )
@@ -158,7 +158,7 @@ def _check_fits(ckpt: Checkpoint, actor: Actor, slot: int) -> None:
 
 def _why_not(ckpt: Checkpoint, actor: Actor, slot: int) -> str | None:
     """Say why a checkpoint cannot be a state of this actor, naming both sides; None if it can."""
-    here = f"slot {slot} runs {actor.kernel_type!r}"
+    here = f"actor {slot} runs {actor.kernel_type!r}"
     if ckpt.kernel_type != actor.kernel_type:
         return f"it is of type {ckpt.kernel_type!r}, but {here}"
     if set(ckpt.fields) != set(actor.stored_fields):

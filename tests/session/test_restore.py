@@ -55,7 +55,7 @@ def test_restore_by_name_and_latest(session):
     session.snapshot(0)
     assert session.restore(0, first.name) == 0
     assert session.restore(0, "latest") == 4
-    with pytest.raises(rn.CheckpointNotFound, match=r"mixer_1.*slot 1.*has no checkpoint"):
+    with pytest.raises(rn.CheckpointNotFound, match=r"actor 1, .mixer_1., has no checkpoint"):
         session.restore(1, "latest")
     with pytest.raises(rn.CheckpointNotFound):
         session.restore(0, "checkpoint_0_step_12345")

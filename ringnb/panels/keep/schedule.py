@@ -23,6 +23,7 @@ from ringnb.panels.core.widgets import (
 )
 from ringnb.panels.keep.forecast import young_s
 from ringnb.panels.keep.widgets import When
+from ringnb.plots.style import time_unit
 
 __all__ = ["CheckpointPanel"]
 
@@ -40,6 +41,7 @@ class CheckpointPanel(Panel):
         """Make the widgets."""
         state = self._controller.state
         every, dt_s = state.actors[0].every, state.actors[0].dt_s
+        self._unit = time_unit(dt_s)
         self.automatic = self.control(
             Checkbox(
                 value=state.config.enabled or every is not None,
@@ -60,7 +62,7 @@ class CheckpointPanel(Panel):
         )
         self.time = self.control(
             number_field(
-                "Every (simulated s)",
+                f"Every (simulated {self._unit or 'time'})",
                 float(f"{1000 * (dt_s or 1.0):.3g}"),
                 least=1e-12,
                 most=1e12,
@@ -144,7 +146,7 @@ class CheckpointPanel(Panel):
             each = {
                 _SECONDS: f"{watched.manager.config.interval_s:g} s",
                 _STEPS: f"{steps:,} steps",
-                _TIME: f"{time_s:g} s of simulated time",
+                _TIME: f"{time_s:g} {self._unit or 'units'} of simulated time",
             }[mode]
             return f"A checkpoint every {each} from now on"
 

@@ -73,12 +73,23 @@ def test_checkpoints_can_be_scheduled_by_steps(session):
     panel.time.value = 70.2 * dt
     panel.mode.value = "simulated time"
     until(lambda: session.snapshot_interval_steps(0) == session.snapshot_interval_steps(1) == 70)
-    until(lambda: told(panel, "of simulated time"))
+    until(lambda: told(panel, " s of simulated time"))
     panel.mode.value = "seconds"
     until(lambda: session.manager.is_enabled)
     assert session.snapshot_interval_steps(0) is None
     panel.automatic.value = False
     until(lambda: not session.manager.is_enabled)
+
+
+def test_the_time_of_a_model_in_units_of_its_own_is_in_no_seconds():
+    config = rn.CheckpointConfig(enabled=False, on_close=False)
+    model = rn.actors.GrayScott((8, 8))
+    with rn.Session(model, config=config, storage=MemoryStorage()) as session:
+        panel = session.panel("checkpoint")
+        assert panel.time.description == "Every (simulated time)"
+        panel.mode.value = "simulated time"
+        panel.automatic.value = True
+        until(lambda: told(panel, "A checkpoint every 1000 units of simulated time from now on"))
 
 
 def test_a_model_without_a_time_step_is_not_scheduled_by_it(tmp_path):
