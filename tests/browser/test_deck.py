@@ -228,7 +228,25 @@ def test_commits_do_not_move_a_playhead_that_looks_back_and_newest_follows_again
     slider.press("ArrowLeft")
     at(timeline, 699, "step 699 of run 1, not stored: the nearest is checkpoint_0_step_600")
     shown(field, 600)
-    expect(line_of(timeline)).to_contain_text("There is no replay of the steps between")
+    expect(line_of(timeline)).to_contain_text(
+        "Steps between checkpoints are not replayed: Earlier mark"
+    )
+    # A line that is taken out of the page while it is dragged is not dragged on when it is back.
+    line, mouse = timeline.locator("svg.rn-line"), timeline.page.mouse
+    place = line.bounding_box()
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    mouse.move(x, y)
+    mouse.down()
+    line.evaluate(
+        "line => { const box = line.parentNode; window.back = () => box.prepend(line); line.remove(); }"
+    )
+    mouse.up()
+    timeline.page.evaluate("() => window.back()")
+    expect(slider).not_to_have_attribute("aria-valuenow", "699")
+    step = slider.get_attribute("aria-valuenow")
+    mouse.move(x + 90, y, steps=3)
+    timeline.page.wait_for_timeout(300)  # in which it would be spoken
+    assert slider.get_attribute("aria-valuenow") == step
 
 
 def saved_movie(timeline):

@@ -38,6 +38,19 @@ def test_states_of_a_session_that_runs(notebook):
         expect(line).to_contain_text(
             re.compile(f"{name}: (Nothing is stored yet|There is no sound)")
         )
+    # When the first one is due is counted down where its picture will be.
+    first = cockpit.locator(".rn-empty span").first
+    expect(first).to_have_text("Checkpoints are made only when asked for")
+    notebook.python(
+        "session.manager.reconfigure(enabled=True, interval=3600)\n"
+        "while len(session.storage.catalogue()) < 2: pass\n"
+        "for one in session.storage.catalogue(): session.storage.delete(one.name)\n"
+        "session.resume(1)"
+    )
+    expect(first).to_have_text(re.compile(r"^The first checkpoint is due in 3[56]\d\d s$"))
+    said = first.text_content()
+    expect(first).not_to_have_text(said)
+    notebook.python("session.pause(1); session.manager.reconfigure(enabled=False)")
     # It follows the newest, and then it looks back.
     notebook.python(cells.STORED)
     notebook.python("session.resume(0)")

@@ -35,7 +35,7 @@ from ringnb.panels.core.extents import Extents
 from ringnb.panels.core.film import Pictures
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
-from ringnb.panels.core.news import News, trouble_key
+from ringnb.panels.core.news import News, first_of, trouble_key
 from ringnb.panels.core.pace import Pace
 from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.switchboard import Switchboard
@@ -399,6 +399,7 @@ class Controller:
             backend=self._place(state, now),
             unheard=bool(unheard),
             due_at=self._due_at(state),
+            first=first_of(state, min(self.slot, len(state.actors) - 1)),
             **({} if self.choices.passes else self._looks()),
             **traits,
         )

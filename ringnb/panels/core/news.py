@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Any, final
 
 from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -20,7 +20,7 @@ from ringnb.panels.core.requests import commit_ms
 from ringnb.panels.core.state import ActorState, SessionState, StoreTrouble
 from ringnb.panels.core.watched import Watched, has_kernel
 
-__all__ = ["News", "snapshot_key", "trouble_key"]
+__all__ = ["News", "first_of", "snapshot_key", "trouble_key"]
 
 _MOST_LOOKED_AT = 1000  # actors, for how many steps are lost
 _DISK_FULL = "disk-full"
@@ -107,7 +107,7 @@ class News:
         if state.store_is_known and not self._began:
             self._began = True
             if not (state.histories.totals[0] and self._messages.newest()):
-                self._messages.say("note", _stored(state), by_itself=True)
+                self._messages.say("note", _stored(state), key="first", by_itself=True)
         self._look_at_connection(watched)
         self._look_at_store(state.store_trouble)
         failure = watched.failure
@@ -239,13 +239,33 @@ def _stored(state: SessionState) -> str:
         made = "" if newest.created_at is None else f", made at {newest.created_at:%H:%M:%S} UTC"
         stored = f"{counted(count, 'checkpoint')} stored, {format_bytes(nbytes)}"
         return f"{stored}; the newest is {newest.name}{made}"
-    if state.ended:
-        return "Nothing is stored yet"
-    if (steps := next((a.every for a in state.actors[:1]), None)) is not None:
-        return f"Nothing is stored yet: a checkpoint is made every {steps:,} steps"
-    if state.due_s is None or not state.config.enabled:
-        return "Nothing is stored yet: checkpoints are made only when asked for"
-    return f"Nothing is stored yet: the first checkpoint is due {state.due}"
+    first = first_of(state, 0)
+    words = f"{first['words']} {state.due}" if first["counts"] else first["words"]
+    return f"Nothing is stored yet: {words}" if words else "Nothing is stored yet"
+
+
+def first_of(state: SessionState, slot: int) -> dict[str, Any]:
+    """Say when an actor of which nothing is stored gets a checkpoint; {} if something is.
+
+    ``words`` are for after a colon; if it ``counts``, the page adds when something is due.
+    """
+    if state.histories[slot]:
+        return {}
+    which = "next" if state.histories.totals[0] else "first"
+    counts = False
+    if state.ended or not state.store_is_known:
+        words = ""
+    elif (steps := state.actors[slot].every) is not None:
+        words = f"a checkpoint is made every {steps:,} steps"
+    elif not state.config.enabled:
+        words = "checkpoints are made only when asked for"
+    elif state.statistics.pending:  # what is due next is that this one times out
+        words = f"the {which} checkpoint is being made"
+    elif state.due_s is None:
+        words = "a checkpoint is made once an actor steps"
+    else:
+        words, counts = f"the {which} checkpoint is due", True
+    return {"words": words, "counts": counts}
 
 
 def _kept_and_lost(state: SessionState) -> str:

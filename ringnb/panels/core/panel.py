@@ -220,20 +220,27 @@ class Panel(VBox):
         widget : Widget
             It has a ``value``.
         handler : callable, optional
-            Gets each new value, on Jupyter's thread: it only enqueues.
+            Gets each new value that is not refused, on Jupyter's thread: it only enqueues.
 
         Returns
         -------
         Widget
             The same.
         """
-        if handler is not None:
+        why_not = getattr(widget, "why_not", None)
 
-            def changed(change: Any) -> None:
-                """Pass on what a user has set; not what `reflect` shows, on its own thread."""
-                if self._reflecting != (widget, threading.get_ident()):
-                    handler(change["new"])
+        def changed(change: Any) -> None:
+            """Pass on what a user has set; not what `reflect` shows, on its own thread."""
+            if self._reflecting == (widget, threading.get_ident()):
+                return
+            new, old = change["new"], change["old"]
+            if why_not is not None and (why := why_not(new)):
+                self.set_control(widget, old)
+                self.refuse(f"{widget.description}: {new:,g} is refused, {why}; it stays {old:,g}")
+            elif handler is not None:
+                handler(new)
 
+        if handler is not None or why_not is not None:
             widget.observe(changed, "value")
         self._in_force[widget] = widget.value  # a cell may set another one before it is seen
         serve_beside_cells(widget)

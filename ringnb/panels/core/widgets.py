@@ -12,6 +12,7 @@ the other. ``common.js`` says how: ``part(model, "board")``, ``send(board, hand,
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,10 +21,10 @@ from typing import Any
 import anywidget
 import traitlets
 from ipywidgets import (
-    BoundedFloatText,
-    BoundedIntText,
     Box,
     Dropdown,
+    FloatText,
+    IntText,
     Layout,
     Widget,
     widget_serialization,
@@ -82,16 +83,41 @@ def box(classes: str, children: Sequence[Widget]) -> Box:
     return Box(list(children), _dom_classes=tuple(classes.split()), layout=library().layout)
 
 
-def integer_field(description: str, value: int, most: int = 10**9) -> Any:
+class _Bounded:
+    """Of a field that takes any number: what is out of bounds is refused in words by `Panel.control`.
+
+    ipywidgets' own bounded fields take the nearest number instead, and say nothing.
+    """
+
+    least, most = -math.inf, math.inf
+
+    def why_not(self, value: float) -> str:
+        """Say why a value is refused; "" if it is not."""
+        return (
+            "" if self.least <= value <= self.most else f"write {self.least:,g} to {self.most:,g}"
+        )
+
+
+class IntegerField(_Bounded, IntText):
+    """A field for an integer."""
+
+
+class NumberField(_Bounded, FloatText):
+    """A field for a number."""
+
+
+def integer_field(description: str, value: int, most: int = 10**9, **options: Any) -> Any:
     """Make a field for an integer from 1 on."""
-    return BoundedIntText(value=value, min=1, max=most, description=description, style=WHOLE_LABEL)
+    field = IntegerField(value=value, description=description, style=WHOLE_LABEL, **options)
+    field.least, field.most = 1, most
+    return field
 
 
 def number_field(description: str, value: float, least: float, most: float, **options: Any) -> Any:
     """Make a field for a number."""
-    return BoundedFloatText(
-        value=value, min=least, max=most, description=description, style=WHOLE_LABEL, **options
-    )
+    field = NumberField(value=value, description=description, style=WHOLE_LABEL, **options)
+    field.least, field.most = least, most
+    return field
 
 
 def dropdown(description: str, options: Iterable[str], **more: Any) -> Any:
@@ -125,6 +151,8 @@ class Board(Widget):
     unheard = traitlets.Bool().tag(sync=True)  # the session's process does not answer: all is old
     # When the manager has something to do, by the clock of the beat: the page counts down.
     due_at: Any = traitlets.Float(None, allow_none=True).tag(sync=True)
+    # When the selected actor, of which nothing is stored yet, gets a checkpoint: see `news.first_of`.
+    first = traitlets.Dict().tag(sync=True)
     actor = traitlets.Dict().tag(sync=True)  # of the selected one: slot, kernel_id, step, rate, ...
     flags = traitlets.Dict().tag(sync=True)  # by action: disabled, pressed, label, why
     messages: Any = traitlets.List().tag(sync=True)  # newest last, see `Message.row`

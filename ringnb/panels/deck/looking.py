@@ -216,7 +216,8 @@ class Looking:
             return
         text = (
             f"Step {step:,} of run {number} is not stored: shown is {shown.name}, "
-            f"{apart_words(apart)}. There is no replay of the steps between checkpoints"
+            f"{apart_words(apart)}. Steps between checkpoints are not replayed: Earlier mark and Later "
+            "mark go to stored ones"
         )
         self._note(text, looked, shown, replaces=True)
 

@@ -52,7 +52,8 @@ class Moments:
             self._controller.say("note", choices.why_unresolved("main"))
             return
         if action == "movie":
-            self._movie(int(args["lane"]), float(args["low"]), float(args["high"]))
+            span = float(args["low"]), float(args["high"])
+            self._movie(int(args["lane"]), *span, str(args.get("colours") or ""))
             return
         if action in ("restore", "branch"):
             seen = self._seen_at_press(action.capitalize(), chosen, str(args.get("name") or ""))
@@ -107,12 +108,12 @@ class Moments:
             return
         self._restore("Branch", into, name)
 
-    def _movie(self, number: int, low: float, high: float) -> None:
-        """Have a movie made of what the line shows of the way to a lane's end."""
+    def _movie(self, number: int, low: float, high: float, colours: str) -> None:
+        """Have a movie made of what the line shows of the way to a lane's end, in the page's colours."""
         way = self._looking.lanes.checkpoints(number, self._controller.choices.sound)
         names = [e.name for e in way if low <= e.step <= high]
         if names:
-            self._controller.do("stage.movie", names=names)
+            self._controller.do("stage.movie", names=names, colours=colours)
         else:
             self._controller.say("note", f"Movie: no checkpoint of run {number} is in sight")
 

@@ -98,7 +98,9 @@ class RetentionPanel(Panel):
         chosen = _IN_FORCE if config.retention is not None else _NEWEST if kept else _ALL
         options = [*_POLICIES, _IN_FORCE]
         self.policy = self.control(dropdown("Keep", options, value=chosen), self._choose)
-        self.number = self.control(integer_field("N", kept or 12), self._choose)
+        self.number = self.control(
+            integer_field("N", kept or 12, continuous_update=True), self._choose
+        )
         self.stays = WhatStays(board=board, hand=hand)
         choice = box("ringnb-row rn-policy", [self.policy, self.number])
         return [self.heading, choice, self.stays]

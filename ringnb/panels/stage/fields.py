@@ -123,11 +123,12 @@ class FieldPanel(Panel):
     def _make_movie(self, _action: str, args: Mapping[str, Any]) -> None:
         """Have a movie made of the checkpoints of these names, as the stage shows them now."""
         view, names = self.view_of(), list(args["names"])
+        colours = args.get("colours") or self.colours  # the page may have chosen others since
         draw = None if self.field in fields_of(list(forms_of(self._controller))) else self.draw
 
         def work(watched: Watched) -> str:
             own = None if draw is None else partial(call_own, draw, self._drawing)
-            data, said = make_movie(watched.storage, names, view, own)
+            data, said = make_movie(watched.storage, names, view, own, colours)
             self._controller.download(f"{names[0]}.gif", data)
             return said
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from ringnb._support.text import counted
@@ -27,10 +28,12 @@ def make_movie(
     names: Sequence[str],
     view: View,
     draw: Callable[[Drawable, Axes], object] | None,
+    colours: str,
 ) -> tuple[bytes, str]:
     """Return a GIF of checkpoints, in this order, and what to say of it. On a worker thread.
 
-    ``draw`` is the user's own drawing, if that is what is shown. Of more than the movie has room for it
+    ``draw`` is the user's own drawing, if that is what is shown; ``colours`` as `FieldPanel` has
+    them. Of more than the movie has room for it
     takes some, evenly, with the first and the last. It goes without those that are retired meanwhile:
     CheckpointNotFound if all are. Else it raises as `ringnb.plots.movie`, and as reading does.
     """
@@ -40,7 +43,7 @@ def make_movie(
     while True:
         history = _still_there(storage, taken)
         try:
-            data = _gif(history, view, draw)
+            data = _gif(history, view, draw, colours)
         except CheckpointNotFound:
             if len(_still_there(storage, taken)) in (0, len(history)):
                 raise
@@ -60,7 +63,10 @@ def _still_there(storage: CheckpointStorage, names: Sequence[str]) -> list[Check
 
 
 def _gif(
-    history: Sequence[Checkpoint], view: View, draw: Callable[[Drawable, Axes], object] | None
+    history: Sequence[Checkpoint],
+    view: View,
+    draw: Callable[[Drawable, Axes], object] | None,
+    colours: str,
 ) -> bytes:
     if not history:
         msg = "its checkpoints were all retired: zoom out, or keep more"
@@ -71,5 +77,6 @@ def _gif(
             draw=draw,
             axis=view.slice.axis,
             index=view.slice.at,
+            cmap=colours if colours in colormaps else None,  # else one that fits
         )
         return path.read_bytes()

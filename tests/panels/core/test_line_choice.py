@@ -9,6 +9,7 @@ from javascript import PAGE, needs_node, printed
 from ringnb.panels import core
 
 STATIC = Path(core.__file__).parent / "static"
+SCRIPTS = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("common.js", "say.js"))
 SCRIPT = """
 const undo = [["moment.undo", "Undo", {}]];
 const now = Date.now() / 1000;
@@ -23,8 +24,36 @@ console.log(JSON.stringify([
 ]));
 """
 
+SAID = """
+const undo = [["moment.undo", "Undo", {}]];
+const first = { words: "the first checkpoint is due", counts: true };
+const board = model({ first, due_at: 30, beat: 10 });
+const line = (m) => {
+  const { kind, actions, text, shown } = asSaid(board, m);
+  return [kind, actions.length, shown ?? text];
+};
+const note = { key: "first", kind: "note", actions: [], text: "as it was said" };
+const full = { key: "disk-full", kind: "problem", actions: undo, text: "No space left" };
+const lines = [line(note), line(full), line({ ...full, settled: "c_0_step_9" })];
+pass(10000);
+lines.push(line(note));
+board.put("first", {});
+lines.push(line(note));
+console.log(JSON.stringify(lines));
+"""
+
 
 @needs_node
 def test_an_undo_stays_longer_than_a_word_and_a_problem_that_is_new_waits_for_neither():
-    scripts = [(STATIC / name).read_text(encoding="utf-8") for name in ("common.js", "say.js")]
-    assert printed("".join([PAGE, *scripts, SCRIPT])) == ["2", "60", "9", "60", "1", "1", "2"]
+    assert printed(PAGE + SCRIPTS + SCRIPT) == ["2", "60", "9", "60", "1", "1", "2"]
+
+
+@needs_node
+def test_what_is_settled_looks_it_and_the_first_checkpoint_is_counted_down():
+    assert printed(PAGE + SCRIPTS + SAID) == [
+        ["note", 0, "Nothing is stored yet: the first checkpoint is due in 20 s"],
+        ["problem", 1, "No space left"],
+        ["done", 0, "Settled by c_0_step_9: No space left"],
+        ["note", 0, "Nothing is stored yet: the first checkpoint is due in 10 s"],
+        ["note", 0, "as it was said"],
+    ]

@@ -22,8 +22,14 @@ def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_pa
     with rn.Session(rn.actors.Life((8, 8)), config=config, service=False) as session:
         panel = session.panel("actor")
         until(lambda: told(panel, "Nothing is stored yet: the first checkpoint is due now"))
+        board = board_of(panel)
+        until(lambda: board.first == {"words": "the first checkpoint is due", "counts": True})
+        session.manager.reconfigure(enabled=False)
+        never = "checkpoints are made only when asked for"
+        until(lambda: board.first == {"words": never, "counts": False})
         session.snapshot(0)
         until(lambda: told(panel, "Committed"))
+        until(lambda: board.first == {})
     with rn.Session(rn.actors.Life((8, 8)), config=config, service=False) as session:
         panel = session.panel("actor")
         until(lambda: board_of(panel).beat > 1)

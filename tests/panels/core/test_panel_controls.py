@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from front_end import actions_of, below, press
+from front_end import actions_of, below, press, told
 from waiting import until
 
 
@@ -14,6 +14,20 @@ def test_a_control_learns_that_its_message_was_received(session):
     bars = [w for w in below(panel) if "live.run" in {a[0] for a in actions_of(w)}]
     bars[0].hand._handle_custom_msg({"do": "live.run", "id": "first"}, [])
     until(lambda: "first" in panel.line.board.acknowledged)
+
+
+def test_a_number_that_is_refused_goes_back_to_what_is_in_force_and_it_is_said(session):
+    panel = session.panel("checkpoint")
+    in_force = session.manager.config.interval
+    panel.interval.value = -5
+    assert panel.interval.value == in_force
+    text = f"Interval (s): -5 is refused, write 0.05 to 86,400; it stays {in_force:g}"
+    until(lambda: told(panel, text))
+    panel.steps.value = 0
+    assert panel.steps.value == 1000
+    assert session.manager.config.interval == in_force
+    panel.interval.value = 7.5  # what is taken is taken
+    until(lambda: session.manager.config.interval == 7.5)
 
 
 def test_what_is_acknowledged_is_shown(session, names, monkeypatch):

@@ -214,7 +214,7 @@ def test_a_step_between_checkpoints_shows_the_one_before_and_says_so(session):
         20,
         1,
     )
-    until(lambda: told(timeline, f"shown is {names[1]}, 7 steps before it. There is no replay"))
+    until(lambda: told(timeline, f"shown is {names[1]}, 7 steps before it. Steps between"))
     assert facts(timeline)["State"].startswith("not stored: the checkpoint 7 steps before it")
     assert facts(timeline)["Step"] == "27 of run 1"  # the time is that of what is shown
     assert facts(timeline)["From"] == f"{names[1]}, t = 291.5 µs"
@@ -572,6 +572,15 @@ def test_a_movie_is_made_as_the_stage_shows_the_checkpoints(session, saved):
     press(timeline, "movie", lane=1, low=0, high=100)
     until(lambda: files)
     assert steps == [10, 20]
+    # A field has the colours that were chosen on the page, or those that the panel was given.
+    field.draw, field.colours = None, "viridis"
+    for colours, is_gray in (("gray", True), (None, False), ("two", False)):
+        files.clear()
+        press(timeline, "movie", lane=1, low=0, high=100, colours=colours)
+        until(lambda: files)
+        picture = frames_of(files[0][1])[0]
+        row = picture[len(picture) // 2]  # through the field
+        assert (np.ptp(row.astype(int), axis=-1).max() < 8) == is_gray, colours
 
 
 def test_of_more_checkpoints_than_a_movie_has_room_for_some_are_taken_evenly(

@@ -110,6 +110,11 @@ function dueIn(board, at = board.get("due_at")) {
   const s = at === null ? 0 : at - board.get("beat") - heardFor(board);
   return at === null ? "" : s > 1 ? `in ${Math.ceil(s)} s` : s > 0.05 ? "within 1 s" : "now";
 }
+// When an actor of which nothing is stored gets a checkpoint, counted down; "" if something is stored, or nobody knows.
+function firstDue(board) {
+  const { words = "", counts = false } = board.get("first") ?? {};
+  return counts ? `${words} ${dueIn(board)}` : words;
+}
 // Says something on this page only, without the kernel: why a button cannot be used.
 function sayHere(board, text) {
   board.rnNote = { kind: "note", text, at: Date.now() / 1000, key: "here", count: 1, actions: [] };

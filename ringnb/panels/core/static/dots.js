@@ -121,5 +121,5 @@ function makeDots(model, board, count, choose, onShown) {
     else return;
     event.preventDefault();
   });
-  return { node, show, draw, drawFrames, shown: () => shown.value, begin: () => move(board.get("actor").slot ?? 0) };
+  return { node, field, show, draw, drawFrames, shown: () => shown.value, begin: () => move(board.get("actor").slot ?? 0) };
 }

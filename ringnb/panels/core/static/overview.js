@@ -9,7 +9,7 @@ async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const count = model.get("count"), number = count.toLocaleString("en-US"), many = count > MOST_CARDS;
-  const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors" });
+  const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors", tabindex: "-1" });
   const bar = make("div", { class: "rn-actorsbar" }, make("h3", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
   const sure = make("div", { class: "rn-actorsbar", role: "group", "aria-label": "Stop the kernel?" });
@@ -68,6 +68,10 @@ async function render({ model, el }) {
     await dots?.draw();
     await paintCards(items, model.get("pictures"));
   };
+  // The focus that opening gave to the whole goes on to what changes nothing, once that is there.
+  const toChosen = () => {
+    if (document.activeElement === box) (dots?.field ?? items.get(board.get("actor").slot)?.button)?.focus();
+  };
   let opener = null;
   const shut = () => {
     if (box.hidden) return;
@@ -86,7 +90,7 @@ async function render({ model, el }) {
     event.preventDefault();
     cards[Math.max(0, Math.min(cards.length - 1, to))].focus();
   });
-  for (const name of ["change:cards", "change:dots"]) subscriptions.on(model, name, () => { show(); draw(); });
+  for (const name of ["change:cards", "change:dots"]) subscriptions.on(model, name, () => { show(); toChosen(); draw(); });
   subscriptions.on(model, "change:pictures", draw);
   subscriptions.on(board, "change:flags", show);
   subscriptions.on(board, "change:actor", () => { show(); if (!box.hidden) dots?.drawFrames(); });
@@ -101,7 +105,8 @@ async function render({ model, el }) {
     dots?.begin();
     show();
     draw();
-    buttons[0].button.focus();
+    box.focus();
+    toChosen();
   };
   const escape = (event) => { if (!box.hidden) { event.preventDefault(); shut(); } };
   const adopt = () => {

@@ -70,6 +70,12 @@ function choose(board, beats, hidden) {
   if (asked?.actions.length && now - asked.at < 60) return asked;
   return newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
 }
+// How it is said: what is settled is no problem any more, and when the first checkpoint is due counts.
+function asSaid(board, m) {
+  if (m.settled) return { ...m, kind: "done", actions: [], text: `Settled by ${m.settled}: ${m.text}` };
+  const due = m.key === "first" ? firstDue(board) : "";
+  return due ? { ...m, shown: `Nothing is stored yet: ${due}` } : m;
+}
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
@@ -95,14 +101,14 @@ async function render({ model, el }) {
   let drawn = "", shown = null;
   let question = "", opener = null; // that was asked last, and the button whose press it answers
   const showLine = () => {
-    const m = choose(board, beats, hidden);
+    const m = asSaid(board, choose(board, beats, hidden));
     shown = m;
     root?.toggleAttribute("data-old", m.key === "silent" || board.get("unheard"));
     switchOff(board, m.key === "silent");
     setAttribute(line, "data-kind", m.kind);
     setText(age, m.key === "silent" || m.key === "waiting" || m.key === "nothing" ? "" : ageOf(m.at));
     const due = m.open ? dueIn(board, m.again ?? null) : ""; // not spoken: it changes each second
-    setText(words, due ? `${m.text} ` : m.text);
+    setText(words, due ? `${m.text} ` : m.shown ?? m.text);
     setText(again, due);
     again.hidden = !due;
     if (text.title !== text.textContent) text.title = text.textContent;

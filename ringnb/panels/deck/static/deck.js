@@ -106,7 +106,7 @@ async function render({ model, el }) {
     const at = shown.findIndex((lane) => lane.n === state.leaf) + by;
     if (shown[at]) moveTo(Math.min(Math.max(state.step, shown[at].first), shown[at].last), shown[at].n);
   };
-  const askMovie = (node) => ask("moment.movie", { lane: state.leaf, low: state.low, high: state.low + state.reach / state.zoom }, node);
+  const askMovie = (node) => ask("moment.movie", { lane: state.leaf, low: state.low, high: state.low + state.reach / state.zoom, colours: board.rnColours }, node);
   const halt = () => { clearInterval(state.playing); state.playing = 0; transport.showPlaying(false); };
   const play = () => {
     if (state.playing) return halt();

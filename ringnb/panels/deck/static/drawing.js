@@ -139,7 +139,7 @@ function makeDrawing(root, board, act, subscriptions) {
     let name = runName(lane);
     for (let n = name.length; n > 1 && widthOf(name) > room; n--) name = `${runName(lane).slice(0, n - 1).trimEnd()}…`;
     label.append(shape("tspan", { fill: colour }, "● "), shape("tspan", {}, name));
-    label.append(shape("title", {}, [`run ${lane.n}`, lane.name, lane.words].filter(Boolean).join(": ") + ". A double click, or F2, names it"));
+    label.append(shape("title", {}, [`run ${lane.n}`, lane.name, lane.words].filter(Boolean).join(": ") + ". A double click, or F2, names it, until the notebook's kernel restarts"));
     found.push(label);
     // A live one is drawn to its newest checkpoint: what follows moves with the live edge.
     const end = scale.x(lane.live ? lane.base ?? lane.last : lane.last), from = lane.fork !== null && rows.has(lane.parent) ? scale.x(lane.fork) : scale.x(lane.first);
@@ -321,7 +321,12 @@ function makeDrawing(root, board, act, subscriptions) {
     }
     showTip(event, x, y);
   });
-  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) svg.addEventListener(name, () => { if (dragging) { dragging = board.rnDragged = false; act.release(); } });
+  // At the document: of a line that is taken out of the page meanwhile, nothing comes to the line itself.
+  const endDrag = () => { if (dragging) { dragging = board.rnDragged = false; act.release(); } };
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    document.addEventListener(name, endDrag, true);
+    subscriptions.atEnd(() => document.removeEventListener(name, endDrag, true));
+  }
   svg.addEventListener("pointerleave", () => { endTip(); hover.setAttribute("x1", -9); hover.setAttribute("x2", -9); });
   svg.addEventListener("wheel", (event) => {
     if (!G) return;

@@ -39,11 +39,14 @@ function makeTransport(root, board, act) {
     return svg;
   };
   const count = make("input", { type: "number", min: "1", step: "1", value: "100", "aria-label": "How many steps" });
+  let taken = count.value; // what was used last
   const run = button("live.run", "Run", "Let the actor step freely", "run", (node) => act.ask(running() ? "live.pause" : "live.run", {}, node));
   const step = button("live.step", "Step", "Take so many steps", "step", (node) => {
     const n = Number(count.value);
-    if (Number.isInteger(n) && n >= 1) act.ask("live.step", { n }, node);
-    else { sayHere(board, "Step: write beside it how many steps, 1 or more"); count.focus(); }
+    if (Number.isInteger(n) && n >= 1) { taken = count.value; act.ask("live.step", { n }, node); return; }
+    sayHere(board, `Step: ${count.value || "nothing"} is refused, write beside it how many steps, 1 or more; it stays ${taken}`);
+    count.value = taken;
+    count.focus();
   });
   count.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.stopPropagation(); step.click(); } });
   const snapshot = button("live.snapshot", "Snapshot now", "Checkpoint the live state", "snapshot");
@@ -56,9 +59,9 @@ function makeTransport(root, board, act) {
   });
   const head = make("div", { class: "rn-g rn-look", role: "group", "aria-label": "Playhead" }, token("M1 0h10v7l-5 5-5-5z", "rn-flag"),
     iconOnly(button("look.earlier", "", "Earlier mark (Page Up)", "earlier", () => act.pressMark(-1)), "Earlier mark"),
-    iconOnly(button("look.back", "", "One step back (←)", "back", () => act.moveTo(act.state.step - 1)), "One step back"),
+    iconOnly(button("look.back", "", "One step back (←). Between squares the one before is shown; to a stored picture: Earlier mark", "back", () => act.moveTo(act.state.step - 1)), "One step back"),
     where,
-    iconOnly(button("look.on", "", "One step on (→)", "on", () => act.moveTo(act.state.step + 1)), "One step on"),
+    iconOnly(button("look.on", "", "One step on (→). Between squares the one before is shown; to a stored picture: Later mark", "on", () => act.moveTo(act.state.step + 1)), "One step on"),
     iconOnly(button("look.later", "", "Later mark (Page Down)", "later", () => act.pressMark(1)), "Later mark"),
     button("look.play", "Play back", "Move the playhead from mark to mark by itself", "play", () => act.play()),
     button("look.newest", "Newest", "Follow the newest checkpoint (End)", "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z", () => act.toNewest()));
@@ -66,13 +69,24 @@ function makeTransport(root, board, act) {
 
   // Branch asks into which actor: a small box below the button, which takes the focus and gives it back.
   const slot = make("input", { type: "number", min: "0", step: "1", value: "1", "aria-label": "Branch into actor" });
+  let suggested = slot.value;
   const go = make("button", { type: "button", class: "rn-b" }, "Branch");
   const cancel = make("button", { type: "button", class: "rn-b" }, "Cancel");
   const outOf = make("span", {}, "");
   const box = make("div", { class: "rn-branch", role: "dialog", "aria-label": "Branch into another actor" }, make("span", {}, "Into actor"), slot, outOf, go, cancel);
   box.hidden = true;
   const open = (shown) => { box.hidden = !shown; if (shown) slot.focus(); else nodes["moment.branch"].node.focus(); };
-  go.addEventListener("click", () => { act.ask("moment.branch", { slot: Math.floor(Number(slot.value)), ...act.here() }, nodes["moment.branch"].node); open(false); });
+  go.addEventListener("click", () => {
+    const into = Number(slot.value), most = Number(slot.max);
+    if (slot.value === "" || !Number.isInteger(into) || into < 0 || into > most) {
+      sayHere(board, `Branch: there is no actor ${slot.value || "without a number"}, write 0 to ${words(most)}`);
+      slot.value = suggested;
+      slot.focus();
+      return;
+    }
+    act.ask("moment.branch", { slot: into, ...act.here() }, nodes["moment.branch"].node);
+    open(false);
+  });
   cancel.addEventListener("click", () => open(false));
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") open(false);
@@ -99,7 +113,7 @@ function makeTransport(root, board, act) {
     showActors(actors) {
       outOf.textContent = `of 0 to ${words(actors.count - 1)}`;
       slot.max = String(actors.count - 1);
-      slot.value = String(actors.into ?? 0);
+      slot.value = suggested = String(actors.into ?? 0);
     },
     show({ state, flags: now, nothing: none }) {
       flags = now;

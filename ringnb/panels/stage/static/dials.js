@@ -187,6 +187,7 @@ async function render({ model, el }) {
   });
   onEntered(amplitude, () => {
     if (amplitude.value !== "" && Number.isFinite(Number(amplitude.value))) send(board, hand, "live.amplitude", { by: Number(amplitude.value) });
+    else { sayHere(board, `Disturb by: write a number; it stays ${four(model.get("amplitude"))}`); amplitude.value = four(model.get("amplitude")); }
   });
   for (const name of ["dials", "pace", "amplitude", "looks_back"]) subscriptions.on(model, `change:${name}`, showRows);
   subscriptions.on(model, "change:picture", takePicture);

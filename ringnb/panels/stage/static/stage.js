@@ -143,7 +143,8 @@ async function renderPicture(context, place) {
   const note = make("div", { class: "rn-note", hidden: "" });
   const cross = make("i", { class: "rn-cross", hidden: "" });
   const snapshot = make("button", { type: "button", class: "rn-b rn-main" }, make("span", {}, "Snapshot now"));
-  const empty = make("div", { class: "rn-empty" }, make("b", {}, "Nothing stored yet"), make("span", {}, "Pictures come from checkpoints."), snapshot);
+  const first = make("span", {});
+  const empty = make("div", { class: "rn-empty" }, make("b", {}, "Nothing stored yet"), first, snapshot);
   const box = make("div", { class: "rn-box" }, canvas, line, own, cross, note, empty, larger);
   const bar = make("canvas", { width: "1", height: "255" });
   const barTicks = make("div", { class: "rn-ticks" });
@@ -163,6 +164,8 @@ async function renderPicture(context, place) {
   let asker = null; // the button that began to disturb, for the focus to go back to
   const state = () => shared(picture);
   const showProvenance = () => {
+    const due = firstDue(board);
+    setText(first, due ? `${due[0].toUpperCase()}${due.slice(1)}` : "Pictures come from checkpoints.");
     const info = picture.get("info");
     const problem = info.problem ?? "";
     const old = Boolean(info.name) && (isOld(board) || Boolean(problem));
@@ -181,7 +184,10 @@ async function renderPicture(context, place) {
     if (problem) more = problem;
     else if (info.follows && actor.kernel_id === info.actor) {
       const behind = actor.step - info.step;
-      more = !running ? "the newest: nothing runs" : behind > 0 ? `newest, ${count(behind)} step${behind === 1 ? "" : "s"} ago` : "newest";
+      // A newer one may be there already, whose picture is yet to come.
+      const { follows, name } = board.get("playhead"), newest = !follows || name === info.name;
+      const ago = behind > 0 ? `${count(behind)} step${behind === 1 ? "" : "s"} ago` : "";
+      more = newest && !running ? "the newest: nothing runs" : [newest && "newest", ago].filter(Boolean).join(", ");
     }
     const also = [more, info.time?.replaceAll(" ", "\u00a0")].filter(Boolean).map((text) => ` · ${text}`);
     what.append(make("b", {}, endOf(info.name)), ...also);
@@ -340,6 +346,7 @@ async function renderPicture(context, place) {
       asker = null;
     }
     if (colours.value !== wanted) colours.value = wanted;
+    board.rnColours = wanted; // for a movie
     const words = large ? "Smaller picture" : "Larger picture";
     if (larger.title !== words) { larger.title = words; larger.setAttribute("aria-label", words); larger.replaceChildren(icon(SYMBOLS[large ? "smaller" : "larger"])); }
     place.root.classList.toggle("rn-large", large);
@@ -446,7 +453,7 @@ async function renderPicture(context, place) {
     if (state().aim) { event.heeded = true; share(picture, { aim: false }); }
     else if (state().larger && larger.checkVisibility()) { event.heeded = true; larger.click(); }
   });
-  for (const name of ["change:beat", "change:actor", "change:life"]) subscriptions.on(board, name, showProvenance);
+  for (const name of ["beat", "actor", "life", "first", "due_at", "playhead"]) subscriptions.on(board, `change:${name}`, showProvenance);
   subscriptions.every(1000, showProvenance);
   onThemeChange(subscriptions, repaint);
   showView();
