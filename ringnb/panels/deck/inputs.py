@@ -30,6 +30,9 @@ class Input:
     before: str | None = None
     after: str | None = ""
     id: int = 0
+    run: str = (
+        ""  # once it was known: both checkpoints may be retired, while others of the run stay
+    )
 
 
 @final
@@ -96,13 +99,16 @@ class Inputs:
         `runs` says of which run each checkpoint is, by its name. What belongs to none is left out.
         """
         found: list[tuple[Input, str | None]] = []
+        kept = set(runs.values())
         for one in self._inputs.get(slot, ()):
             if one.after == "":
                 found.append((one, None))
             else:
                 name = next((n for n in (one.after, one.before) if n and n in runs), None)
                 if name is not None:
-                    found.append((one, runs[name]))
+                    one.run = runs[name]
+                if one.run in kept:
+                    found.append((one, one.run))
         return found
 
 

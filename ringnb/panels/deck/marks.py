@@ -69,10 +69,15 @@ def make_marks(
     """
     found: dict[Identity, Mark] = {}
     adjusted: dict[int, list[int]] = {}
+    stored = {e.name for lane in lanes.all for e in lane.checkpoints}
     for one, run in inputs:
         lane = lanes.live if run is None else lanes.of_run(run)
         if lane is None:
             continue
+        if run is not None and stored.isdisjoint((one.before, one.after)):
+            way = lanes.checkpoints(lane.number, lambda _: True)
+            if way and one.step < way[0].step:
+                continue  # it is of a stretch that was retired
         kind = Kind.DISTURBED if one.kind == "disturbed" else Kind.ADJUSTED
         if kind == Kind.ADJUSTED:
             adjusted.setdefault(lane.number, []).append(one.step)
@@ -127,8 +132,9 @@ def _seen_in_checkpoints(
             first, last = before.step, e.step
             if not any(first <= step <= last for step in adjusted):
                 about = f"{_changed(before, e)}, between step {first:,} and {last:,}"
-                # Where it was changed is not known: at a restore most likely, else somewhere between.
-                at = first if before.run != e.run else (first + last) // 2
+                # Where it was changed is not known: at a restore most likely, else it is known from here
+                # on. Between the two it would move whenever one of them is retired.
+                at = first if before.run != e.run else last
                 yield (
                     ("parameters", e.name, e.sequence),
                     Mark(Kind.ADJUSTED, lane.number, at, about=about),

@@ -78,7 +78,7 @@ def test_parameters_that_differ_from_the_checkpoint_before_are_a_mark():
         commit(3, 40, "B", "id 1", params=(("feed", 3.0),)),
     ]
     found = [m for m in marks_of(history) if m.kind == Kind.ADJUSTED]
-    assert [(m.lane, m.step) for m in found] == [(2, 10), (1, 20)]
+    assert [(m.lane, m.step) for m in found] == [(2, 10), (1, 30)]
     assert found[1].about == "feed 1.0 → 2.0, between step 10 and 30"
 
 
@@ -125,6 +125,25 @@ def test_a_slider_that_is_drawn_leaves_one_mark_per_rest_and_none_beside_it():
     history = [commit(1, 0, params=(("a", 1),)), commit(2, 60, params=(("a", 4),))]
     marks = marks_of(history, inputs=inputs.of(0, {e.name: e.run for e in history}))
     assert [m.step for m in marks if m.kind == Kind.ADJUSTED] == [12, 50]
+
+
+def test_a_parameter_stands_where_it_took_effect_while_the_checkpoints_around_it_are_retired():
+    inputs = Inputs()
+    inputs.feed([Event("committed", 0, 1, 30, "c_0_step_30")])
+    inputs.feed([Event("adjusted", 0, step=33, detail="a 1 → 2")])
+    inputs.feed([Event("committed", 0, 2, 40, "c_0_step_40")])
+    steps = range(10, 80, 10)
+    whole = [commit(n, step, params=(("a", 1 + (step > 33)),)) for n, step in enumerate(steps, 1)]
+
+    def told(*kept):
+        history = [e for e in whole if e.step in kept]
+        given = inputs.of(0, {e.name: e.run for e in history})
+        found = [m for m in marks_of(history, inputs=given) if m.kind == Kind.ADJUSTED]
+        return [(m.step, m.about) for m in found]
+
+    exact = [(33, "a 1 → 2")]
+    assert told(*steps) == told(10, 20, 50, 60) == told(10, 70) == told(40, 50) == exact
+    assert told(50, 60) == []  # of that stretch nothing is left
 
 
 def test_a_page_of_the_version_before_gets_what_it_lacks():
