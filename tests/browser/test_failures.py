@@ -38,6 +38,12 @@ def test_states_of_a_session_that_runs(notebook):
         expect(line).to_contain_text(
             re.compile(f"{name}: (Nothing is stored yet|There is no sound)")
         )
+    # A number that is refused goes back to what was used before.
+    steps = cockpit.get_by_label("How many steps")
+    steps.fill("-5")
+    button("Step").click()
+    expect(line).to_contain_text("Step: -5 is refused, write beside it how many steps, 1 or more")
+    expect(steps).to_have_value("100")
     # When the first one is due is counted down where its picture will be.
     first = cockpit.locator(".rn-empty span").first
     expect(first).to_have_text("Checkpoints are made only when asked for")

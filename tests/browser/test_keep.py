@@ -38,9 +38,14 @@ def test_what_is_crossed_out_is_what_goes_and_after_a_commit_nothing_does(notebo
     expect(cockpit.locator(".rn-line .rn-going")).to_have_count(0)
     cockpit.get_by_role("combobox", name="Keep").select_option("the newest N")
     number = cockpit.get_by_role("spinbutton", name="N", exact=True)
-    number.fill("2")
-    number.press("Enter")
+    number.fill("2")  # what it would do is shown while it is typed
     adopt = cockpit.get_by_role("button", name="Adopt, delete 4")
+    expect(adopt).to_be_visible()
+    number.fill("")
+    number.press_sequentially("-5")
+    expect(number).to_have_value("2")
+    line = cockpit.locator(".rn-say").locator("visible=true")
+    expect(line).to_contain_text("N: -5 is refused, write 1 to 1,000,000,000; it stays 2")
     expect(adopt).to_be_visible()
     expected = json.loads(
         notebook.python(

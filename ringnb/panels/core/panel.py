@@ -236,7 +236,9 @@ class Panel(VBox):
             new, old = change["new"], change["old"]
             if why_not is not None and (why := why_not(new)):
                 self.set_control(widget, old)
-                self.refuse(f"{widget.description}: {new:,g} is refused, {why}; it stays {old:,g}")
+                self.refuse(
+                    f"{widget.description}: {new:,.15g} is refused, {why}; it stays {old:,.15g}"
+                )
             elif handler is not None:
                 handler(new)
 

@@ -94,7 +94,9 @@ class _Bounded:
     def why_not(self, value: float) -> str:
         """Say why a value is refused; "" if it is not."""
         return (
-            "" if self.least <= value <= self.most else f"write {self.least:,g} to {self.most:,g}"
+            ""
+            if self.least <= value <= self.most
+            else f"write {self.least:,.15g} to {self.most:,.15g}"
         )
 
 
