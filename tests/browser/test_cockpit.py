@@ -66,6 +66,16 @@ def cockpit(notebook):
     return panel
 
 
+# How far the deck is indented beside the stage, and how far Movie lies below Download.
+_APART = """(root) => {
+  const box = (what) => root.querySelector(what).getBoundingClientRect();
+  const [deck, stage] = [box('.rn-transport .rn-from .rn-b'), box('.rn-tag')];
+  const beside = root.clientWidth < 500 ? deck.left - stage.left : 0;
+  return [beside, box('[data-do="moment.movie"]').top - box('[data-do="moment.download"]').top];
+}"""
+_SCROLLED = "side => side.scrollHeight - side.clientHeight"
+
+
 def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     for width in (1100, 700, 480):
@@ -77,6 +87,10 @@ def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
             screenshot(cockpit, f"one-screen-{width}-{tab}".lower())
             assert overflow(cockpit) == [], (width, tab)
             seen.append(cockpit.evaluate(_PLACES))
+            if tab == "Explore":
+                assert cockpit.evaluate(_APART) == [0, 0], width
+            elif width == 1100:
+                assert cockpit.locator(".rn-side").evaluate(_SCROLLED) <= 1, tab
         if width == 1100:
             assert max(place["height"] for place in seen) <= 760
             for part in ("line", "deck"):

@@ -180,7 +180,9 @@ function makeDrawing(root, board, act, subscriptions) {
       const node = { [DISTURBED]: disturbedShape, [ADJUSTED]: adjustedShape, [NOT_GOOD]: notGoodShape }[mark.kind]();
       // Where a run leaves another, its parameter stands behind the curve.
       const shift = mark.kind === ADJUSTED && mark.step === lane.fork ? 17 : 0;
-      node.setAttribute("transform", `translate(${x + shift} ${y})`);
+      // And below the lane: of a paused actor it stands at the step of a checkpoint, which it would cover.
+      const spot = mark.kind === ADJUSTED ? `translate(${x + shift} ${y + 7}) scale(.8)` : `translate(${x} ${y})`;
+      node.setAttribute("transform", spot);
       node.dataset.mark = mark.key;
       top.append(node);
     }
