@@ -243,6 +243,13 @@ def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebo
     expect(cockpit).to_have_attribute("data-old", "")
     run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))
     expect(run).to_have_attribute("aria-disabled", "true")
+    # The live edge is as grey as the rest that is old, its line too.
+    edge = [("line", "stroke"), ("dot", "fill"), ("word", "fill")]
+    inks = {
+        cockpit.locator(f".rn-live-{part}").evaluate(f"node => getComputedStyle(node).{ink}")
+        for part, ink in edge
+    }
+    assert len(inks) == 1, inks
     cockpit.get_by_role("tab", name="Keep").click()  # what the page holds can be looked at
     expect(panel_in(cockpit, "retention").first).to_be_visible()
     notebook.run_all()

@@ -249,7 +249,7 @@ function makeDrawing(root, board, act, subscriptions) {
     const word = old ? "ended" : lane.running ? "live" : "stands", left = x + 9 + 7 * K * word.length > G.width;
     edge.replaceChildren(
       shape("path", { class: "rn-lane", stroke: colourOf(lane.n), d: from < x ? `M${from} ${y}H${x}` : "" }),
-      shape("line", { class: "rn-live-line", x1: x, x2: x, y1: G.ruler + 2, y2: y }),
+      shape("line", { class: old ? "rn-live-line rn-old" : "rn-live-line", x1: x, x2: x, y1: G.ruler + 2, y2: y }),
       shape("circle", { class: `rn-live-dot${faint ? " rn-faint" : ""}${old ? " rn-old" : ""}`, cx: x, cy: y, r: 5.4 }),
       // Where there is no room beside it, above the lane: on it lie marks, and often the playhead.
       shape("text", { class: "rn-live-word", x: left ? x - 4 : x + 9, y: left ? y - 8 : y + 4 * K, "text-anchor": left ? "end" : "start" }, word));
