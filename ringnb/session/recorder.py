@@ -315,7 +315,7 @@ class Recorder:
             label, self._label = self._label, None
             commit = partial(self._commit, step, staged, attrs, label)
         except BaseException:
-            self._copy.release()
+            self._give_up_copy()
             raise
         self._given = self._mark = self._at = step
         self._time = step, None if clock is None else clock.seconds
@@ -331,6 +331,21 @@ class Recorder:
                 return False
             check_interrupted()
         return True
+
+    def _give_up_copy(self) -> None:
+        """Let another thread have the copy, or the store go if the recorder is closed."""
+        self._copy.release()
+        if self._closed:
+            self._end()
+
+    @off_main
+    def _end(self) -> None:
+        """Close the manager, unless the copy is another thread's: that one does when it gives it up."""
+        if self._copy.acquire(blocking=False):
+            try:
+                self._manager.close()
+            finally:
+                self._copy.release()
 
     def _fits(self, given: Mapping[str, Any]) -> bool:
         """Return whether a state has the form of the last one, which was checked."""
@@ -382,9 +397,11 @@ class Recorder:
         except BaseException as error:  # noqa: BLE001 - raised by the next call
             self._given = None  # it may be saved again
             self._kept.append(error)
+            if self._closed:  # and so did not wait: no call is left to raise it
+                warn(f"recorder {self.name!r}: {type(error).__name__}: {error}")
         finally:
             self._look_s = -math.inf
-            self._copy.release()
+            self._give_up_copy()
 
     def _say_if_fresh(self) -> None:
         if self._fresh:
@@ -471,7 +488,7 @@ class Recorder:
             self._check()
             yield
         finally:
-            self._copy.release()
+            self._give_up_copy()
 
     def _go_on_from(self, checkpoint: Checkpoint) -> tuple[int, Fields]:
         state = checkpoint.numpy()
@@ -513,7 +530,7 @@ class Recorder:
         self._asked = True
         ended = self._own_copy(time.monotonic() + limit_s)
         if ended:
-            self._copy.release()
+            self._give_up_copy()
         return ended
 
     @off_main
@@ -558,11 +575,14 @@ class Recorder:
             self._closed = True
             self._arrays = {}
             try:
-                self._manager.close()  # the storage right after the last commit
+                # Not while a commit may be yet to ask the manager for its request. A `save` that waits
+                # for the copy finds the recorder closed.
+                if owned:
+                    self._give_up_copy()
+                else:
+                    self._end()
             finally:
                 live.leave(self, [] if owned else [f"recorder {self.name!r}"])
-                if owned:
-                    self._copy.release()  # a `save` that waits for it finds the recorder closed
         if interrupt is not None:
             raise interrupt
         if self._kept:

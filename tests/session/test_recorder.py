@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -22,6 +23,7 @@ from waiting import until
 
 import ringnb as rn
 from ringnb.session import live
+from ringnb.session import recorder as recorder_module
 from ringnb.testing.clock import ManualClock
 from ringnb.testing.kernels import Mixer
 
@@ -271,6 +273,29 @@ def test_close_waits_no_longer_than_configured():
     assert live.unsaved.pop() == "recorder 'loop'"
     storage.open.set()
     until(lambda: storage.list() == ["checkpoint_0_step_1"])
+
+
+def test_a_commit_that_had_not_begun_when_it_was_closed_is_made_or_told(monkeypatch):
+    helper = []
+    monkeypatch.setattr(recorder_module, "hand_over", helper.append)
+    for error, found in ((None, ["checkpoint_0_step_1"]), (FULL, [])):
+        storage = Gate(memory())
+        storage.error = error
+        rec = recorder(storage, config=rn.CheckpointConfig(on_close_timeout=0.01))
+        rec.save(1, u=[1])
+        with pytest.warns(rn.CheckpointWarning, match="still being written"):
+            rec.close()
+        live.unsaved.pop()
+        with told(error):
+            helper.pop()()
+        assert storage.list() == found
+        assert "state: closed" in repr(rec.manager)
+
+
+def told(error):
+    if error is None:
+        return contextlib.nullcontext()
+    return pytest.warns(rn.CheckpointWarning, match="'loop'.*No space left")
 
 
 def test_who_waits_for_the_copy_does_not_wait_for_ever_once_it_is_closed():
