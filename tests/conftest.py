@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests with random examples choose no number of their own, except as a multiple of the profile's.
 hypothesis.settings.register_profile("fast", max_examples=20, deadline=None)
-hypothesis.settings.register_profile("full", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=60, deadline=None)
 
 
 def pytest_addoption(parser):
@@ -46,7 +46,7 @@ def pytest_configure(config):
     ``pytest -m gpu`` alone, the simulator for all else. What needs the other one starts a process.
     """
     if config.option.all:
-        config.option.markexpr = ""
+        config.option.markexpr = "not part"
     hypothesis.settings.load_profile("full" if config.option.all else "fast")
     numba.config.ENABLE_CUDASIM = int(config.option.markexpr.strip() != "gpu")
 
@@ -81,6 +81,15 @@ def pytest_report_header(config):
     minutes = 15 if config.option.all else 2
     how_long = "" if config.option.file_or_dir else f", about {minutes} minutes on two idle cores"
     return f"ringnb: {which}{how_long}{rest}"
+
+
+@pytest.fixture(scope="session")
+def stand_in_card(tmp_path_factory):
+    """Build the card in software, once, as it keeps what it assembles: its place and environment."""
+    from standin import card
+
+    directory = tmp_path_factory.mktemp("standin")
+    return directory, card.built(directory)
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
+def said(stand_in_card):
     """Return what runs one of them, to what it prints."""
-    environment = card.built(tmp_path_factory.mktemp("standin"))
-    environment["RINGNB_REQUIRE_GPU"] = "1"
+    _, environment = stand_in_card
+    environment = {**environment, "RINGNB_REQUIRE_GPU": "1"}
 
     def run(name, *options):
         done = subprocess.run(

@@ -77,7 +77,9 @@ def test_other_tools_read_it(root):
         assert np.isnan(dataset["time"].values).all()
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stride", [pytest.param(7, marks=pytest.mark.part), pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_a_crash_at_any_moment_leaves_the_rows_of_before_or_these_too(root, stride):
     class Crash(BaseException):
         pass

@@ -34,9 +34,8 @@ pytestmark = [
 class Card:
     """The stand-in's environment and log."""
 
-    def __init__(self, directory):
-        self.directory = directory
-        self.environment = card.built(directory)
+    def __init__(self, directory, environment):
+        self.directory, self.environment = directory, environment
         self.log = directory / "log"
 
     def run(self, *command, weak=False, patient=False, timeout=300):
@@ -72,8 +71,8 @@ class Card:
 
 
 @pytest.fixture(scope="module")
-def stand_in(tmp_path_factory):
-    made = Card(tmp_path_factory.mktemp("standin"))
+def stand_in(stand_in_card):
+    made = Card(*stand_in_card)
     yield made
     made.clear()
 

@@ -107,7 +107,9 @@ class Rig:
 
 @pytest.mark.filterwarnings("ignore:.*brings back its own parameters")
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("stride", [5, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stride", [pytest.param(5, marks=pytest.mark.part), pytest.param(4, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("service", "call"),
     [
@@ -141,7 +143,7 @@ def test_an_interrupt_at_any_point_leaves_what_is_true(service, call, stride):
 @pytest.mark.parametrize(
     ("service", "seconds"),
     [
-        ("service", 1.5),
+        pytest.param("service", 1.5, marks=pytest.mark.part),
         pytest.param("service", 4, marks=pytest.mark.slow),
         pytest.param("by hand", 4, marks=pytest.mark.slow),
     ],

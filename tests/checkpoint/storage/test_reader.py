@@ -28,7 +28,9 @@ def expect_corrupt(storage):
         storage.load(NAME).numpy()
 
 
-@pytest.mark.parametrize("every", [31, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "every", [pytest.param(31, marks=pytest.mark.part), pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_storage_rule_06_every_flipped_bit_of_every_file_is_noticed(storage, folder, every):
     flips = 0
     for path in all_files(folder):
