@@ -28,6 +28,7 @@ __all__ = [
     "told",
     "troubles",
     "unpacked",
+    "whole",
 ]
 
 
@@ -75,11 +76,23 @@ def tell(panel, action, /, **args):
     hand_of(panel)._handle_custom_msg({**args, "do": action}, [])
 
 
+def whole(ask, read):
+    """What is read when it is all and no change: asked for until it is, as a change may replace it."""
+    seen = []
+
+    def is_whole():
+        ask()
+        seen.append(read())
+        return seen[-1].get("from") == 0
+
+    until(is_whole)
+    return seen[-1]
+
+
 def marks_of(timeline):
     """The marks that a page which has none gets: key, step, lane, kind and flags of each."""
-    hand_of(timeline)._handle_custom_msg({"do": "look.marks"}, [])
-    until(lambda: timeline.deck.marks["v"] == 0 or timeline.deck.marks["from"] == 0)
-    packed = LAYOUT.iter_unpack(timeline.deck.marks.get("add", b""))
+    marks = whole(lambda: tell(timeline, "look.marks"), lambda: timeline.deck.marks)
+    packed = LAYOUT.iter_unpack(marks.get("add", b""))
     return [
         (key, int(step), lane, Kind(kind), Flag(flags)) for key, step, lane, kind, flags in packed
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_end import do, flag, look, marks_of, press, squares_of, told
+from front_end import do, flag, look, marks_of, press, squares_of, told, whole
 from waiting import until
 
 import ringnb as rn
@@ -16,9 +16,8 @@ def names(session):
 
 def fates(panel):
     """What a page shows of each checkpoint, by its name."""
-    do(panel, "retention.all")
-    until(lambda: panel.sheet.tiles.get("from") == 0)
-    return {tile[2]: tile[5] for tile in panel.sheet.tiles.get("add", ())}
+    tiles = whole(lambda: do(panel, "retention.all"), lambda: panel.sheet.tiles)
+    return {tile[2]: tile[5] for tile in tiles.get("add", ())}
 
 
 def shows(panel, going):
