@@ -14,6 +14,15 @@ def texts(panel, pattern):
     return len(re.findall(pattern, panel.evaluate("node => node.textContent")))
 
 
+# What the caption has said, and at which step the playhead was then.
+_WATCH = """() => {
+  const [what, at] = ['.rn-what', 'input.rn-where'].map((one) => document.querySelector(one));
+  window.said = [];
+  const note = () => window.said.push([what.textContent, at.value]);
+  new MutationObserver(note).observe(what, { childList: true });
+}"""
+
+
 def test_states_of_a_session_that_runs(notebook):
     """Nothing stored, following, looking back, retired, an answer lost, not finite, no room."""
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
@@ -63,6 +72,14 @@ def test_states_of_a_session_that_runs(notebook):
     expect(state).to_have_text("Running")
     expect(tag).to_have_text("Stored")
     expect(what).to_contain_text(re.compile(r"checkpoint_0_step_300 · newest, [\d,]+ steps ago"))
+    # A picture is called the newest only as long as it is.
+    notebook.page.evaluate(_WATCH)
+    step = notebook.python("print(session.snapshot(0).step)")
+    expect(what).to_contain_text(f"checkpoint_0_step_{step} · newest")
+    said = notebook.page.evaluate("() => window.said")
+    wrong = [text for text, at in said if "newest" in text and f"_step_{at} " not in text]
+    assert wrong == []
+    assert any("newest" not in text for text, _ in said)  # until the newer picture came
     hint = side.get_by_text("You look at the past; this acts on the live actor")
     expect(hint).to_be_hidden()
     notebook.python("session.pause()")
@@ -76,7 +93,7 @@ def test_states_of_a_session_that_runs(notebook):
     expect(what).to_contain_text("checkpoint_0_step_200")
     expect(side.locator(".rn-moment")).to_contain_text("the checkpoint 100 steps after it is shown")
     button("Newest").click()
-    expect(what).to_contain_text("checkpoint_0_step_300")
+    expect(what).to_contain_text(f"checkpoint_0_step_{step}")
     # An answer is lost: a warning, and the actor steps on.
     notebook.python(
         "session.manager.reconfigure(request_timeout=0.3); session.faults.lose_answers()"
