@@ -30,9 +30,8 @@ class Input:
     before: str | None = None
     after: str | None = ""
     id: int = 0
-    run: str = (
-        ""  # once it was known: both checkpoints may be retired, while others of the run stay
-    )
+    # Once it was known: both checkpoints may be retired, while others of the run stay.
+    run: str = ""
 
 
 @final
