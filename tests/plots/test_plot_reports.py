@@ -39,8 +39,9 @@ def test_what_lies_beyond_a_restored_step_is_dashed_and_begins_where_it_left():
     assert ax.get_title() == "wave_0: every 10 steps, 3 rows"
 
 
-def test_a_report_without_time_is_drawn_over_the_step():
-    report = Report([line(1, [0, 10], dt=np.nan, a=[1, 2], b=[3, 4], c=[5, 6])])
+@pytest.mark.parametrize("dt", [np.nan, 1.0])
+def test_a_report_without_time_or_in_units_of_its_own_is_drawn_over_the_step(dt):
+    report = Report([line(1, [0, 10], dt=dt, a=[1, 2], b=[3, 4], c=[5, 6])])
     ax = rn.plots.report(report, ["b", "a"])
     assert [one.get_label() for one in ax.lines] == ["b", "a"]
     assert ax.lines[0].get_xdata().tolist() == [0, 10]
