@@ -419,12 +419,13 @@ def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):
     notebook.run_all()
     cockpit = panel_in(notebook.output(1), "cockpit")
     cockpit.get_by_role("button", name="Map").click()
+    field, keys = cockpit.get_by_role("spinbutton", name="arrows move"), notebook.page.keyboard
+    expect(field).to_be_focused()
     chosen = cockpit.get_by_label("Actor, 0 to 599")
     expect(cockpit.get_by_role("button", name="Actor 417, not good")).to_be_visible()
     cockpit.get_by_role("button", name="Next with trouble").click()
     expect(chosen).to_have_value("417")
     expect(cockpit.get_by_role("button", name="Not finite")).to_be_visible()
-    field, keys = cockpit.get_by_role("spinbutton", name="arrows move"), notebook.page.keyboard
     expect(field).to_have_attribute("aria-valuetext", re.compile("actor 417: .*not good"))
     field.focus()
     keys.press("ArrowRight")

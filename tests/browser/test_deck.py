@@ -189,8 +189,14 @@ def test_a_branch_leaves_the_live_actor_alone(notebook):
     at(timeline, 100)
     timeline.get_by_role("button", name="Branch…").click()
     box = timeline.get_by_role("dialog", name="Branch into another actor")
-    expect(box.get_by_role("spinbutton")).to_be_focused()
-    expect(box.get_by_role("spinbutton")).to_have_value("1")
+    into = box.get_by_role("spinbutton")
+    expect(into).to_be_focused()
+    for text in ("2", "-1", "0.5", ""):
+        into.fill(text)
+        box.get_by_role("button", name="Branch", exact=True).click()
+        expect(line_of(timeline)).to_contain_text(f"there is no actor {text}")
+        expect(into).to_be_focused()
+        expect(into).to_have_value("1")
     rate = (
         "import time; a, t = session.current_step(0), time.monotonic(); time.sleep(1.5); "
         "print((session.current_step(0) - a) / (time.monotonic() - t))"

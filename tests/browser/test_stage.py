@@ -241,8 +241,15 @@ def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
     ny, nx = json.loads(notebook.python("print(list(session.actors[0].shape))"))
     notebook.python("before = stored[-1]['pressure'][:]")  # each disturbance makes a checkpoint
     box = field.locator(".rn-pic .rn-box")
-    parameters.get_by_label("by how much").fill("0.5")
-    parameters.get_by_label("by how much").press("Enter")
+    by = parameters.get_by_label("by how much")
+    was = by.input_value()
+    for text in ("", "0.5"):
+        by.fill(text)
+        by.press("Enter")
+        expect(by).to_have_value(text or was)
+    expect(
+        notebook.page.get_by_text(f"Disturb by: write a number; it stays {was}").first
+    ).to_be_attached()
     parameters.get_by_role("button", name="Disturb a cell").click()
     expect(box).to_contain_text("Click a cell: it is changed by 0.5 in the live actor")
     hit = []
