@@ -105,6 +105,13 @@ def test_heavy_libraries_are_imported_when_first_used():
     )
 
 
+def test_what_draws_figures_is_imported_when_a_panel_draws_one():
+    pytest.importorskip("ringnb.panels", exc_type=ImportError)
+    done = run_python("-c", "import sys, ringnb.panels; print(*sys.modules)", check=True)
+    loaded = set(done.stdout.split())
+    assert loaded.isdisjoint({"matplotlib.figure", "matplotlib.image", "ringnb.plots", "xarray"})
+
+
 def test_what_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = rn.nonsense

@@ -1,11 +1,11 @@
 """When state is saved, where it is kept, and what is read back.
 
-Start with `ringnb.checkpoint.manager`. One snapshot: `CheckpointManager.poll_due_snapshots` issues a
-request to every actor that the `schedule` says is due; the caller carries it to a kernel, and gives
-the answer to `complete_snapshot`, which checks it, saves it and applies `retention` (`committing`).
-`history` finds an actor's checkpoints. `ringnb.checkpoint.storage` keeps them, and the read-only arrays
-of models. Beside them, a `report_writer` keeps numbers recorded at every so many steps, which `report`
-reads.
+Start with `ringnb.checkpoint.manager`. One snapshot: `CheckpointManager.poll_due_snapshots` issues
+a request to every actor that the `schedule` says is due; the caller carries it to a kernel, and
+gives the answer to `complete_snapshot`, which checks it, saves it and applies `retention`
+(`committing`). `history` finds an actor's checkpoints; `drawable` says what figures and panels show
+of one. `ringnb.checkpoint.storage` keeps them, and the read-only arrays of models. Beside them, a
+`report_writer` keeps numbers recorded at every so many steps, which `report` reads.
 
 It imports `ringnb.messages`, `ringnb.errors` and `ringnb._support`, and never a kernel, an actor, a
 session or anything above.

@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 import traitlets
 
+from ringnb.checkpoint.drawable import pick_field
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.panels.core.controller import Controller, SessionGone
@@ -19,7 +20,6 @@ from ringnb.panels.core.pixels import summarize
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import View
 from ringnb.panels.dots import MOST_CARDS, SHOWN, Largest, dots_of
-from ringnb.plots.style import pick_field
 
 __all__ = ["AllActors", "Overview"]
 

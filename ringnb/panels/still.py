@@ -7,16 +7,14 @@ import io
 from collections.abc import Sequence
 from html import escape
 
-import matplotlib.image
 import numpy as np
 
 from ringnb._support.text import counted
+from ringnb.checkpoint.drawable import ValueRange, cut_of, pick_field, value_range
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.pixels import lookup_tables, summarize, thin
 from ringnb.panels.stage.pictures import describe
-from ringnb.plots.fields import cut_of
-from ringnb.plots.style import ValueRange, pick_field, value_range
 
 __all__ = ["line_of", "still_of"]
 
@@ -78,6 +76,8 @@ def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
 
 def still_of(checkpoint: Checkpoint) -> str:
     """Return the first field as HTML, with its words; ValueError if it cannot be drawn."""
+    from matplotlib import image  # noqa: PLC0415 - brings in what a panel that is only opened does without
+
     name = pick_field(checkpoint, None)
     values = np.asarray(checkpoint[name])
     cut = cut_of(checkpoint, name)
@@ -88,7 +88,7 @@ def still_of(checkpoint: Checkpoint) -> str:
     table = np.frombuffer(lookup_tables()[_MAPS.get(kind, "viridis")], np.uint8).reshape(-1, 3)
     colours = np.concatenate([np.full((1, 3), 214, np.uint8), table])[pixels]
     png = io.BytesIO()
-    matplotlib.image.imsave(png, colours, format="png", origin="lower")
+    image.imsave(png, colours, format="png", origin="lower")
     data = base64.b64encode(png.getvalue()).decode("ascii")
     words = escape(describe(checkpoint, name, cut, values.shape, found))
     return (

@@ -4,76 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ringnb._support.checks import is_integer
-from ringnb.plots.style import (
-    DIVERGING,
-    LINE,
+from ringnb.checkpoint.drawable import (
     Drawable,
-    Scale,
     axis_label,
     check_checkpoint,
     check_checkpoints,
-    count_lost,
-    draw_colour_bar,
-    make_axes,
-    make_figure,
+    compare,
+    cut_of,
     pick_field,
     quantity,
-    scale_for,
     spacing,
     title_of,
     when,
 )
+from ringnb.plots.style import (
+    DIVERGING,
+    LINE,
+    Scale,
+    count_lost,
+    draw_colour_bar,
+    make_axes,
+    make_figure,
+    scale_for,
+)
 
-__all__ = ["Comparison", "Cut", "compare", "cut_of", "difference", "field", "film", "size_for"]
+__all__ = ["difference", "field", "film", "size_for"]
 
 _PIXELS = 1024  # of n times as many cells along an axis, every n-th is drawn
 _MOST_PANELS = 24
-
-
-class Cut(NamedTuple):
-    """What is drawn of a field: all of a line or a plane, or a slice of a cube."""
-
-    where: Any  # an index into the field
-    dims: tuple[str, ...]  # of what is left
-    words: str
-
-
-def cut_of(checkpoint: Drawable, name: str, axis: int = 0, index: int | None = None) -> Cut:
-    """Choose what is drawn of a field; ValueError or TypeError if nothing of it can be drawn."""
-    stored = checkpoint[name]
-    if stored.ndim not in (1, 2, 3) or 0 in stored.shape:
-        msg = f"field {name!r} has shape {stored.shape}: fields of one to three axes can be drawn"
-        raise ValueError(msg)
-    if stored.dtype.kind == "c":
-        msg = f"field {name!r} is complex: draw its parts from checkpoint.numpy()"
-        raise ValueError(msg)
-    named = tuple(checkpoint.field_attrs[name]["dims"])
-    if stored.ndim < 3:
-        return Cut(..., named, "")
-    if isinstance(axis, bool) or axis not in (0, 1, 2):
-        msg = f"axis must be 0, 1 or 2, got {axis!r}"
-        raise ValueError(msg)
-    n = stored.shape[axis]
-    at = n // 2 if index is None else index
-    if not is_integer(at):
-        msg = f"index must be an integer, got {index!r}"
-        raise TypeError(msg)
-    if not -n <= at < n:
-        msg = f"index {at} lies outside axis {axis} of field {name!r}, which has {n} planes"
-        raise ValueError(msg)
-    at %= n
-    where: list[Any] = [slice(None)] * 3
-    where[axis] = int(at)
-    dims = tuple(d for i, d in enumerate(named) if i != axis)
-    return Cut(tuple(where), dims, f", {named[axis]} = {at}")
 
 
 def _draw(
@@ -244,35 +209,6 @@ def film(
     figure.suptitle(f"{history[0].kernel_id}: {name}{cuts[0].words}")
     draw_colour_bar(grid.ravel().tolist(), scale, quantity(history[0], name))
     return figure
-
-
-class Comparison(NamedTuple):
-    """A field of two checkpoints, compared in all its values."""
-
-    whole: npt.NDArray[np.float64]  # b - a, of the field's shape
-    same: bool  # whether the two are equal in every bit
-    largest: float  # magnitude, of what is finite; nan if nothing is
-    rms: float
-    bad: int  # values that are not finite in one of the two
-
-
-def compare(a: Drawable, b: Drawable, name: str) -> Comparison:
-    """Compare a field of two checkpoints; ValueError if the shapes differ, KeyError if it is missing."""
-    first, second = np.asarray(a[name]), np.asarray(b[pick_field(b, name)])
-    if first.shape != second.shape:
-        msg = (
-            f"field {name!r} has shape {first.shape} in {a.name!r} and {second.shape} in {b.name!r}: "
-            "only equal shapes can be compared"
-        )
-        raise ValueError(msg)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities
-        whole = np.subtract(second, first, dtype=np.float64)
-    same = first.dtype == second.dtype and first.tobytes() == second.tobytes()
-    there = np.isfinite(whole)
-    finite = whole if there.all() else whole[there]
-    largest = float(max(abs(finite.max()), abs(finite.min()))) if finite.size else math.nan
-    rms = math.sqrt(float(np.square(finite).mean())) if finite.size else math.nan
-    return Comparison(whole, same, largest, rms, whole.size - finite.size)
 
 
 def difference(

@@ -9,16 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from ringnb.checkpoint.state import State
-from ringnb.plots.style import (
-    LINE_COLOURS,
+from ringnb.checkpoint.drawable import (
     Drawable,
     check_checkpoints,
-    make_axes,
     pick_field,
     quantity,
     step_seconds,
 )
+from ringnb.checkpoint.state import State
+from ringnb.plots.style import LINE_COLOURS, make_axes
 
 __all__ = ["series", "wave_energy"]
 

@@ -14,8 +14,9 @@ from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
 
 from ringnb._support.checks import check_number
-from ringnb.plots.fields import cut_of, field, size_for
-from ringnb.plots.style import Drawable, check_checkpoints, make_figure, pick_field, value_range
+from ringnb.checkpoint.drawable import Drawable, check_checkpoints, cut_of, pick_field, value_range
+from ringnb.plots.fields import field, size_for
+from ringnb.plots.style import make_figure
 
 __all__ = ["movie"]
 

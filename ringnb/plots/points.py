@@ -10,24 +10,20 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from ringnb._support.checks import check_int, is_integer
-from ringnb.plots.fields import cut_of, size_for
-from ringnb.plots.style import (
-    LINE,
-    LINE_COLOURS,
+from ringnb.checkpoint.drawable import (
     Drawable,
     axis_label,
     check_checkpoint,
     check_checkpoints,
-    count_lost,
-    draw_colour_bar,
-    make_axes,
+    cut_of,
     pick_field,
     quantity,
-    scale_for,
     spacing,
     title_of,
     when,
 )
+from ringnb.plots.fields import size_for
+from ringnb.plots.style import LINE, LINE_COLOURS, count_lost, draw_colour_bar, make_axes, scale_for
 
 __all__ = ["curves", "particles", "vectors"]
 

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
 from ringnb.checkpoint import retention
+from ringnb.checkpoint.drawable import main_field
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import ClusterUnavailable, RunLost, RunNotFound
 from ringnb.kernel.base import Gate
@@ -42,7 +43,6 @@ from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.watched import SessionLike, Watched, has_kernel, session_of
 from ringnb.panels.core.widgets import serve_beside_cells
 from ringnb.panels.core.workers import BackgroundThread, Drawer, Worker
-from ringnb.plots.style import main_field
 
 __all__ = ["Controller", "LET_THROUGH", "LaneStopped", "SessionGone", "View"]
 

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from ringnb.checkpoint.drawable import ValueRange, cut_of, pick_field, value_range
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.pixels import pack, summarize, thin
-from ringnb.plots.fields import cut_of
-from ringnb.plots.style import ValueRange, pick_field, value_range
 
 __all__ = ["Film", "Pictures", "Small", "Wish", "small_picture"]
 

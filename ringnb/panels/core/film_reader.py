@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
+from ringnb.checkpoint.drawable import pick_field
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.film import Film, Wish, small_picture
-from ringnb.plots.style import pick_field
 
 __all__ = ["FilmReader"]
 

@@ -13,11 +13,12 @@ import json
 import zlib
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 
-from ringnb.plots.style import TWO_COLOURS, ValueRange
+from ringnb.checkpoint.drawable import TWO_COLOURS, ValueRange
 
 __all__ = [
     "MAPS",
@@ -38,10 +39,10 @@ MAPS = ("viridis", "cividis", "magma", "inferno", "gray", "PuOr_r", "berlin", "t
 def lookup_tables() -> dict[str, bytes]:
     """Return the colours of the bytes 1 to 255, red, green and blue of each, by the map's name."""
     levels = np.linspace(0.0, 1.0, 255)
-    maps = {name: matplotlib.colormaps[name] for name in MAPS if name != "two"}
+    maps = {name: colormaps[name] for name in MAPS if name != "two"}
     return {
         name: colours(levels, bytes=True)[:, :3].tobytes()
-        for name, colours in (*maps.items(), ("two", TWO_COLOURS))
+        for name, colours in (*maps.items(), ("two", ListedColormap(list(TWO_COLOURS))))
     }
 
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, final, overload
 
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
+from ringnb.checkpoint.drawable import simulated
 from ringnb.checkpoint.registration import RegisteredActor
 from ringnb.errors import CheckpointError
 from ringnb.messages.events import Event
 from ringnb.panels.core.histories import MOST_READ, Histories
 from ringnb.panels.core.watched import SessionLike, Watched, has_kernel
-from ringnb.plots.style import simulated
 from ringnb.session.statistics import CapturedNumbers, SessionStatistics
 
 __all__ = ["ActorState", "Forms", "SessionState", "StateReader", "StoreTrouble"]

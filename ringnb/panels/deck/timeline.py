@@ -8,6 +8,7 @@ from typing import Any, final
 from ipywidgets import Widget
 
 from ringnb._support.text import format_bytes
+from ringnb.checkpoint.drawable import simulated
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.film import Wish
 from ringnb.panels.core.film_reader import FilmReader
@@ -17,7 +18,6 @@ from ringnb.panels.deck.lanes import Lane
 from ringnb.panels.deck.looking import Looking, apart_words
 from ringnb.panels.deck.marks import Kind, make_marks
 from ringnb.panels.deck.widgets import Deck, Moment
-from ringnb.plots.style import simulated
 
 __all__ = ["TimelinePanel"]
 

@@ -14,6 +14,7 @@ from ipywidgets import Widget
 
 from ringnb._support.text import counted, format_bytes
 from ringnb.checkpoint import ZarrStorage, retention
+from ringnb.checkpoint.drawable import simulated
 from ringnb.checkpoint.pruning import PrunedRun
 from ringnb.checkpoint.retention import Policy, PreviewOutdated, RetentionPreview
 from ringnb.checkpoint.storage.records import CheckpointInfo
@@ -28,7 +29,6 @@ from ringnb.panels.core.widgets import box, button_state, dropdown, integer_fiel
 from ringnb.panels.keep.forecast import Cadence, forecast
 from ringnb.panels.keep.sheet import SheetLog, tiles_of
 from ringnb.panels.keep.widgets import Sheet, WhatStays
-from ringnb.plots.style import simulated
 
 __all__ = ["RetentionPanel"]
 

@@ -8,6 +8,7 @@ from typing import Any, final
 from ipywidgets import Checkbox, Text, Widget
 
 from ringnb._support.text import counted, format_bytes
+from ringnb.checkpoint.drawable import time_unit
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.requests import commit_ms
 from ringnb.panels.core.state import ActorState, SessionState
@@ -23,7 +24,6 @@ from ringnb.panels.core.widgets import (
 )
 from ringnb.panels.keep.forecast import young_s
 from ringnb.panels.keep.widgets import When
-from ringnb.plots.style import time_unit
 
 __all__ = ["CheckpointPanel"]
 

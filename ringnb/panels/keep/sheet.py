@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, final
 
 from ringnb._support.text import format_bytes
+from ringnb.checkpoint.drawable import simulated
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.plots.style import simulated
 
 __all__ = ["SheetLog", "Tile", "tiles_of"]
 

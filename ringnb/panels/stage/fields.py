@@ -11,6 +11,7 @@ import traitlets
 from ipywidgets import Widget
 
 from ringnb._support.text import counted
+from ringnb.checkpoint.drawable import main_field
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.panels.core.controller import Controller
@@ -23,7 +24,6 @@ from ringnb.panels.stage.movie_file import make_movie
 from ringnb.panels.stage.own_drawing import call_own, draw_own
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
-from ringnb.plots.style import main_field
 
 __all__ = ["FieldPanel", "fields_of", "forms_of"]
 

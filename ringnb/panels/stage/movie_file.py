@@ -6,17 +6,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 
 from ringnb._support.text import counted
+from ringnb.checkpoint.drawable import Drawable
 from ringnb.checkpoint.storage.base import CheckpointStorage
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointNotFound
 from ringnb.panels.stage.pictures import View
-from ringnb.plots import movie
-from ringnb.plots.style import Drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["make_movie"]
 
@@ -68,6 +70,8 @@ def _gif(
     draw: Callable[[Drawable, Axes], object] | None,
     colours: str,
 ) -> bytes:
+    from ringnb.plots import movie  # noqa: PLC0415 - brings in matplotlib's figures
+
     if not history:
         msg = "its checkpoints were all retired: zoom out, or keep more"
         raise CheckpointNotFound(msg)

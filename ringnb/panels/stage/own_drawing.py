@@ -14,23 +14,21 @@ import threading
 import traceback
 import zlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from ringnb.checkpoint.drawable import Drawable, simulated, step_seconds, when
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
 from ringnb.panels.stage.pictures import LARGE, Drawn, View
-from ringnb.plots.style import Drawable, make_figure, simulated, step_seconds, when
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["DrawingError", "call_own", "draw_own"]
 
 _INCHES = 4.8, 3.8
-_DPI, _LARGE_DPI, _LEAST_DPI = (
-    144,
-    250,
-    50,
-)  # twice the pixels of the page, for screens that have them
+_DPI, _LARGE_DPI, _LEAST_DPI = 144, 250, 50  # twice the page's pixels, for screens that have them
 
 
 class DrawingError(Exception):
@@ -41,6 +39,8 @@ def draw_own(
     checkpoint: Checkpoint, function: Callable[..., object], view: View, lock: threading.Lock
 ) -> Drawn:
     """Have a function draw a checkpoint into empty axes; DrawingError if it raises anything."""
+    from ringnb.plots.style import make_figure  # noqa: PLC0415 - brings in matplotlib's figures
+
     name, figure = _name_of(function), make_figure(*_INCHES)
     call_own(function, lock, checkpoint, figure.subplots())
     try:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.panels.core.pixels import Summary, pack, stride_of, summarize, thin
-from ringnb.plots.fields import Cut, compare, cut_of
-from ringnb.plots.style import (
+from ringnb.checkpoint.drawable import (
+    Cut,
     ValueRange,
+    compare,
+    cut_of,
     quantity,
     simulated,
     spacing,
@@ -23,6 +23,8 @@ from ringnb.plots.style import (
     value_range,
     when,
 )
+from ringnb.checkpoint.storage.checkpoint import Checkpoint
+from ringnb.panels.core.pixels import Summary, pack, stride_of, summarize, thin
 
 __all__ = ["LARGE", "SMALL", "Drawn", "Extent", "Slice", "View", "describe", "draw", "draw_against"]
 

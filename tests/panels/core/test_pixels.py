@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from front_end import unpacked
 
+from ringnb.checkpoint.drawable import ValueRange, value_range
 from ringnb.panels.core import pixels
-from ringnb.plots.style import ValueRange, value_range
 
 
 @pytest.mark.parametrize("name", [n for n in pixels.MAPS if n != "two"])
