@@ -208,6 +208,16 @@ def test_a_branch_leaves_the_live_actor_alone(notebook):
     after = float(notebook.python(rate))
     assert 0.7 < after / before < 1.4
     assert notebook.python("print(session.current_step(1))").strip() == "100"
+    # A checkpoint that comes while the box is read is not the one that it was opened for.
+    notebook.python("session.pause(0)")
+    timeline.get_by_role("button", name="Newest").click()
+    at(timeline, 500)
+    timeline.get_by_role("button", name="Branch…").click()
+    expect(box).to_contain_text("From checkpoint_0_step_500")
+    newer = notebook.python("print(session.snapshot(0).step)")
+    at(timeline, int(newer))
+    box.get_by_role("button", name="Branch", exact=True).click()
+    expect(line_of(timeline)).to_contain_text("Actor 1 continues from step 500 ")
 
 
 def test_commits_do_not_move_a_playhead_that_looks_back_and_newest_follows_again(notebook):

@@ -297,9 +297,11 @@ class RetentionPanel(Panel):
         number, preview = next(reversed(self._previews.items()), (0, None))
         if preview is not None and repr(preview.policy) != repr(policy):
             preview = None  # another one is on its way
-        going = frozenset() if preview is None else frozenset(e.name for e in preview.delete)
-        if controller.switchboard.messages.is_open("prune"):
-            going |= {e.name for run in self._pruned for e in run.delete}
+        asked = controller.switchboard.messages.is_open("prune")
+        if asked:  # no others are crossed out: it is answered by what is
+            going = frozenset(e.name for run in self._pruned for e in run.delete)
+        else:
+            going = frozenset(() if preview is None else (e.name for e in preview.delete))
         controller.show_going(self, going)
         self._show_sheet(state, going)
         self._show_preview(number, preview)
@@ -316,9 +318,10 @@ class RetentionPanel(Panel):
         ended, why = state.ended, state.life
         pinned = chosen is not None and chosen.pin is not None
         off = ended or chosen is None or pinned
+        unready = "Crossed out is what is asked about" if asked else "It is looked at"
         unusable = "It is pinned" if pinned else choices.why_unresolved("main")
         self.flags(
-            adopt=button_state(ended or preview is None, why if ended else "It is looked at"),
+            adopt=button_state(ended or asked or preview is None, why if ended else unready),
             runs=button_state(ended, why),
             consider=button_state(off, why if ended else unusable),
         )
