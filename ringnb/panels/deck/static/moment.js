@@ -4,7 +4,7 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const facts = make("dl");
   const askLine = (what, node) => root.closest(".ringnb-panel").querySelector(".rn-line").dispatchEvent(new CustomEvent(what, { detail: node }));
-  const label = make("input", { type: "text", maxlength: "200", placeholder: "reason", "aria-label": "Label of the pin" });
+  const label = make("input", { type: "text", maxlength: "200", placeholder: "why it is kept", "aria-label": "Label of the pin" });
   const buttons = [["moment.pin", "Pin", "Keep this checkpoint whatever the policy says"], ["moment.unpin", "Unpin", "Let the policy decide on it again"], ["moment.check", "Check again", "Read every byte of it"], ["moment.download", "Download", "This checkpoint as one zip file"], ["moment.movie", "Movie", "A GIF of the checkpoints that the line shows of this run: zoom in for fewer"]].map(([action, text, help]) => {
     const node = make("button", { type: "button", class: "rn-b rn-small", title: help, "data-do": action }, text);
     node.addEventListener("click", () => {
