@@ -73,9 +73,17 @@ function makeTransport(root, board, act) {
   const go = make("button", { type: "button", class: "rn-b" }, "Branch");
   const cancel = make("button", { type: "button", class: "rn-b" }, "Cancel");
   const outOf = make("span", {}, "");
-  const box = make("div", { class: "rn-branch", role: "dialog", "aria-label": "Branch into another actor" }, make("span", {}, "Into actor"), slot, outOf, go, cancel);
+  let chosen = {}; // what was shown when the box was opened: a newer one may come while it is read
+  const origin = make("span", { class: "rn-branch-from" }, "");
+  const box = make("div", { class: "rn-branch", role: "dialog", "aria-label": "Branch into another actor" }, origin, make("span", {}, "into actor"), slot, outOf, go, cancel);
   box.hidden = true;
-  const open = (shown) => { box.hidden = !shown; if (shown) slot.focus(); else nodes["moment.branch"].node.focus(); };
+  const open = (shown) => {
+    box.hidden = !shown;
+    if (!shown) { nodes["moment.branch"].node.focus(); return; }
+    chosen = act.here();
+    origin.textContent = chosen.name ? `From ${chosen.name}` : "From here";
+    slot.focus();
+  };
   go.addEventListener("click", () => {
     const into = Number(slot.value), most = Number(slot.max);
     if (slot.value === "" || !Number.isInteger(into) || into < 0 || into > most) {
@@ -84,7 +92,7 @@ function makeTransport(root, board, act) {
       slot.focus();
       return;
     }
-    act.ask("moment.branch", { slot: into, ...act.here() }, nodes["moment.branch"].node);
+    act.ask("moment.branch", { slot: into, ...(chosen.name ? chosen : act.here()) }, nodes["moment.branch"].node);
     open(false);
   });
   cancel.addEventListener("click", () => open(false));
