@@ -96,7 +96,7 @@ def facts_table(caption: str, facts: Mapping[str, object]) -> str:
         f"<tr><th scope='row' {_LEFT}>{escape(key)}</th><td {_LEFT}>{escape(str(value))}</td></tr>"
         for key, value in facts.items()
     )
-    return f"<table><caption>{escape(caption)}</caption><tbody>{rows}</tbody></table>"
+    return f"<table><caption {_LEFT}>{escape(caption)}</caption><tbody>{rows}</tbody></table>"
 
 
 def rows_table(
@@ -122,7 +122,7 @@ def rows_table(
         kind = f" class='{escape(classes[i])}'" if i < len(classes) and classes[i] else ""
         body += f"<tr{kind}>{''.join(map(_cell, row))}</tr>"
     return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<table><caption {_LEFT}>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
 

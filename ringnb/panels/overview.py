@@ -31,7 +31,7 @@ class Overview(View):
 
     shows = traitlets.Unicode("overview").tag(sync=True)
     count = traitlets.Int().tag(sync=True)  # how many actors there are
-    cards: Any = traitlets.List().tag(sync=True)  # slot, kernel_id, state in a word, step
+    cards: Any = traitlets.List().tag(sync=True)  # slot, name, state, step, bad, stored
     pictures = traitlets.Dict().tag(sync=True)  # by slot, see `film.Small.card`
     choices = traitlets.Dict(SHOWN).tag(sync=True)  # what the dots may show
     dots = traitlets.Dict().tag(sync=True)  # see `dots_of`; with more actors than cards
@@ -88,6 +88,7 @@ class AllActors:
                 "state": "running" if a.running else word,
                 "step": a.step,
                 "bad": bool(h) and not h[-1].good,
+                "stored": bool(h),
             }
             for a in actors
             for h in [state.histories[a.slot]]

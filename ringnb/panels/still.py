@@ -19,6 +19,7 @@ from ringnb.panels.stage.pictures import describe
 __all__ = ["line_of", "still_of"]
 
 _SIDE = 256
+_FLUSH = "style='margin:0 0 8px'"  # with the table of facts below it; a browser indents a figure
 _MAPS = {"diverging": "PuOr_r", "two": "two"}  # of the kinds of values; of others viridis
 
 
@@ -69,7 +70,7 @@ def line_of(history: Sequence[CheckpointInfo], shown: str) -> str:
     )
     data = base64.b64encode(drawn.encode()).decode("ascii")
     return (
-        f"<figure><img alt='{words}' width='{_WIDE}' src='data:image/svg+xml;base64,{data}'>"
+        f"<figure {_FLUSH}><img alt='{words}' width='{_WIDE}' src='data:image/svg+xml;base64,{data}'>"
         f"<figcaption>As it was when it was saved: {words}.</figcaption></figure>"
     )
 
@@ -92,6 +93,6 @@ def still_of(checkpoint: Checkpoint) -> str:
     data = base64.b64encode(png.getvalue()).decode("ascii")
     words = escape(describe(checkpoint, name, cut, values.shape, found))
     return (
-        f"<figure><img alt='{words}' width='256' src='data:image/png;base64,{data}'>"
+        f"<figure {_FLUSH}><img alt='{words}' width='256' src='data:image/png;base64,{data}'>"
         f"<figcaption>Stored: {escape(checkpoint.name)}. {words}</figcaption></figure>"
     )

@@ -73,6 +73,14 @@ _APART = """(root) => {
   const beside = root.clientWidth < 500 ? deck.left - stage.left : 0;
   return [beside, box('[data-do="moment.movie"]').top - box('[data-do="moment.download"]').top];
 }"""
+# Of the first two headings of the controls, which are side by side: where they are, and their size.
+_HEADINGS = """(root) => {
+  const shown = [...root.querySelectorAll('.rn-side h3')].filter((one) => one.checkVisibility());
+  return shown.slice(0, 2).map((one) => {
+    const { top, bottom } = one.getBoundingClientRect();
+    return [Math.round((top + bottom) / 2), getComputedStyle(one).fontSize];
+  });
+}"""
 _SCROLLED = "side => side.scrollHeight - side.clientHeight"
 
 
@@ -87,6 +95,10 @@ def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
             screenshot(cockpit, f"one-screen-{width}-{tab}".lower())
             assert overflow(cockpit) == [], (width, tab)
             seen.append(cockpit.evaluate(_PLACES))
+            if width == 700:
+                one, other = cockpit.evaluate(_HEADINGS)
+                assert abs(one[0] - other[0]) <= 1, (tab, one, other)
+                assert one[1] == other[1], tab
             if tab == "Explore":
                 assert cockpit.evaluate(_APART) == [0, 0], width
             elif width == 1100:
@@ -174,6 +186,9 @@ def test_the_cards_of_all_actors_cover_the_stage(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     cockpit.get_by_role("button", name="All actors").click()
     cards = cockpit.get_by_role("dialog", name="All actors")
+    expect(cards.get_by_role("button", name=re.compile("1: "))).to_contain_text("Nothing stored")
+    expect(cards.get_by_text("Nothing stored")).to_have_count(2)  # one of them hidden
+    expect(cards.get_by_text("Nothing stored").first).to_be_hidden()
     for width in (1100, 700, 480):
         widen(cockpit, width)
         assert cards.evaluate(_BESIDE) == [], width
@@ -191,6 +206,23 @@ def test_a_wide_font_makes_nothing_wider_than_the_panel(notebook, cockpit):
     added.evaluate("node => node.remove()")
 
 
+# Of the message line the height, and the buttons that are not in the row of its kind, for each age.
+_BROKEN = """(line) => ['now', '59 min ago'].map((words) => {
+  const age = line.querySelector('.rn-age'), before = age.textContent;
+  const middle = (one) => {
+    const { top, bottom } = one.getBoundingClientRect();
+    return (top + bottom) / 2;
+  };
+  age.textContent = words;
+  const row = middle(line.querySelector('.rn-kind'));
+  const buttons = [...line.querySelectorAll(':scope > button')];
+  const own = buttons.filter((one) => Math.abs(middle(one) - row) > 2);
+  const height = line.offsetHeight;
+  age.textContent = before;
+  return [height, own.length];
+})"""
+
+
 def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_restart(
     notebook, cockpit
 ):
@@ -202,6 +234,14 @@ def test_a_killed_kernel_is_one_problem_with_its_remedy_and_forgotten_after_the_
     expect(line).to_contain_text("All 3 committed checkpoints are still there")
     expect(cockpit.locator(".rn-state")).to_have_text("Ended")
     expect(cockpit.locator(".rn-aim")).to_have_count(0)  # no click would reach it
+    widen(cockpit, 480)
+    young, old = line.evaluate(_BROKEN)
+    assert young == old, (young, old)
+    assert young[1] == 0
+    widen(cockpit, 1100)
+    cockpit.get_by_role("tab", name="Learn").click()
+    expect(cockpit.locator(".rn-learn .rn-map")).to_contain_text("actor 0 ended at step")
+    cockpit.get_by_role("tab", name="Explore").click()
     run = cockpit.locator(".rn-deck").get_by_role("button", name="Run", exact=True)
     expect(run).to_have_attribute("aria-disabled", "true")
     run.click(force=True)
@@ -241,6 +281,9 @@ def test_a_silent_kernel_makes_the_picture_old_and_a_rerun_brings_it_back(notebo
     expect(line_of(cockpit)).to_contain_text("No sign of life for")
     expect(cockpit.locator(".rn-state")).to_have_text("No contact")
     expect(cockpit).to_have_attribute("data-old", "")
+    expect(cockpit.locator(".rn-rate")).to_be_empty()  # a session elsewhere may go on
+    # The colours beside a picture are those in it.
+    expect(cockpit.locator(".rn-cbar canvas")).to_have_css("filter", "grayscale(0.75)")
     run = cockpit.locator(".rn-deck").get_by_role("button", name=re.compile("^(Run|Pause)$"))
     expect(run).to_have_attribute("aria-disabled", "true")
     # The live edge is as grey as the rest that is old, its line too.

@@ -101,6 +101,10 @@ def test_saved_notebook_reads_without_its_kernel(notebook, lab_server):
     )
     widths = pictures.evaluate_all("nodes => nodes.map((node) => node.naturalWidth)")
     assert widths == [96, 430]
+    lefts = summary.locator("figure, table").evaluate_all(
+        "nodes => nodes.map((node) => Math.round(node.getBoundingClientRect().left))"
+    )
+    assert len(set(lefts)) == 1, lefts
     screenshot(notebook.output(2), "saved")
 
 

@@ -224,7 +224,8 @@ def test_all_actors_are_shown_with_pictures_while_that_is_open(session):
     view, hand = cockpit._all_actors.view, hand_of(cockpit)
     assert view.cards == []
     hand._handle_custom_msg({"do": "actor.sheet", "open": True}, [])
-    expected = [(0, "standing", 5), (1, "standing", 0)]
-    until(lambda: [(c["slot"], c["state"], c["step"]) for c in view.cards] == expected)
+    expected = [(0, "standing", 5, True), (1, "standing", 0, False)]
+    shown = ("slot", "state", "step", "stored")
+    until(lambda: [tuple(c[one] for one in shown) for c in view.cards] == expected)
     until(lambda: view.pictures.keys() == {"0"})
     assert view.pictures["0"]["rows"] == view.pictures["0"]["columns"] == 24

@@ -96,7 +96,7 @@ async function render({ model, el }) {
     fill(pill, look, shape, words);
     setText(step, actor.step.toLocaleString("en-US"));
     setText(time, actor.time ?? "");
-    setText(rate, `${(look === "run" ? actor.rate : 0).toLocaleString("en-US")} steps/s`);
+    setText(rate, look === "old" ? "" : `${(look === "run" ? actor.rate : 0).toLocaleString("en-US")} steps/s`); // what goes on there, nobody knows
     if (document.activeElement !== chooser) chooser.value = String(actor.slot);
     const [good, bad] = actor.more ? ["Good", "Not good"] : ["All finite", "Not finite"]; // a user's own rules, too
     if (actor.bad) fill(guard, "bad", "problem", bad);

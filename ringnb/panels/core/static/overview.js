@@ -43,10 +43,10 @@ async function render({ model, el }) {
     let item = items.get(slot);
     if (item) return item;
     const canvas = make("canvas", { "aria-hidden": "true", width: "64", height: "64" });
-    const words = make("span", { class: "rn-soft" });
-    const button = make("button", { type: "button", class: "rn-actorcard" }, canvas, make("b", {}, `${slot}: ${name}`), words);
+    const words = make("span", { class: "rn-soft" }), none = make("span", { class: "rn-none" }, "Nothing stored");
+    const button = make("button", { type: "button", class: "rn-actorcard" }, make("span", { class: "rn-shot" }, canvas, none), make("b", {}, `${slot}: ${name}`), words);
     button.addEventListener("click", () => { send(board, hand, "actor.choose", { slot }, button); shut(); });
-    item = { canvas, words, button };
+    item = { canvas, words, none, button };
     items.set(slot, item);
     grid.append(button);
     return item;
@@ -56,6 +56,7 @@ async function render({ model, el }) {
     for (const card of model.get("cards")) {
       const item = itemOf(card);
       setText(item.words, `${card.state}${card.bad ? ", not good" : ""} · step ${card.step.toLocaleString("en-US")}`);
+      item.none.hidden = card.stored;
       setAttribute(item.button, "data-bad", String(card.bad));
       setAttribute(item.button, "aria-current", String(card.slot === board.get("actor").slot));
     }

@@ -33,7 +33,7 @@ function notGoodShape() {
 }
 const branchShape = () => shape("path", { class: "rn-lane", stroke: colourOf(2), d: "M-4.5 4.5C1.5 4.5 -1.5 -4.5 4.5 -4.5" });
 const KEY = [
-  ["checkpoint", () => checkpointShape(0, colourOf(3))], ["pinned", () => shape("path", { class: "rn-pin", d: PIN, transform: "translate(0 6.5)" })],
+  ["checkpoint", () => checkpointShape(0, colourOf(1))], ["pinned", () => shape("path", { class: "rn-pin", d: PIN, transform: "translate(0 6.5)" })],
   ["would go", () => checkpointShape(GOING, colourOf(1))], ["damaged", () => checkpointShape(DAMAGED)],
   ["disturbed", () => { const node = disturbedShape(); node.setAttribute("transform", "translate(0 6.5)"); return node; }], ["parameter", adjustedShape],
   ["restored or branched", branchShape], ["first that is not good", notGoodShape],

@@ -52,7 +52,7 @@ function makeTransport(root, board, act) {
   const snapshot = button("live.snapshot", "Snapshot now", "Checkpoint the live state", "snapshot");
   const liveGroup = make("div", { class: "rn-g rn-live", role: "group", "aria-label": "Live actor" }, token("M6 1a5 5 0 1 0 0 10A5 5 0 0 0 6 1z", "rn-dot"), run, make("span", { class: "rn-join" }, step, count), snapshot);
 
-  const where = make("input", { type: "number", min: "0", step: "1", "aria-label": "Step to look at", class: "rn-where" });
+  const where = make("input", { type: "number", min: "0", step: "1", "aria-label": "Step to look at", placeholder: "step", class: "rn-where" });
   onEntered(where, () => {
     if (where.value !== "") act.moveTo(Number(where.value));
     where.value = String(act.state.step); // where it has come to: there may be nothing to look at so far off

@@ -6,13 +6,13 @@ function svg(tag, attributes = {}, text = null) {
   return node;
 }
 function drawForecast(root, forecast, scaleOfText) {
-  const narrow = root.clientWidth > 0 && root.clientWidth < 600 * scaleOfText;
+  const room = root.clientWidth / scaleOfText || 740, narrow = room < 600;
   root.style.setProperty("--rn-text", scaleOfText); // the whole picture is scaled, its texts are not once more
-  const W = narrow ? 460 : 740, H = 104, x0 = 58, x1 = W - (narrow ? 132 : 150), y0 = 14, y1 = H - 18;
+  const W = narrow ? 460 : Math.min(740, room), H = forecast.lines ? 104 : 30, x0 = 58, x1 = W - (narrow ? 132 : 150), y0 = 14, y1 = H - 18;
   setAttribute(root, "viewBox", `0 0 ${W} ${H}`);
   if (!forecast.lines) {
     setAttribute(root, "aria-label", "No forecast");
-    root.replaceChildren(svg("text", { class: "rn-sub", x: 2, y: 20 }, forecast.words ?? "No forecast yet: it needs two checkpoints"));
+    root.replaceChildren(svg("text", { class: "rn-sub", x: 0, y: 20 }, forecast.words ?? "No forecast yet: it needs two checkpoints"));
     return;
   }
   const days = forecast.days, x = (d) => x0 + ((x1 - x0) * (d + 1)) / (days + 1);

@@ -227,7 +227,7 @@ async function render({ model, el }) {
   const show = () => {
     if (!seen) return;
     const scene = model.get("scene"), actor = board.get("actor");
-    const stands = actor.running && !scene.held ? "steps on" : "stands at step";
+    const stands = board.get("life") !== "running" ? "ended at step" : actor.running && !scene.held ? "steps on" : "stands at step";
     const fills = { ...scene.fills, due: dueIn(board) };
     if (actor.step !== undefined) fills.captured = `actor ${actor.slot} ${stands}${stands === "steps on" ? ":" : ""} ${count(actor.step)}${scene.copied ? `; copied in ${scene.copied}` : ""}`;
     map.show(scene, fills);

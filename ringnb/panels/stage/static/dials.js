@@ -36,7 +36,7 @@ function makePacer(board, post) {
 // A slider with a number beside it. `refuses(name)` says why nothing can be set, if so; `scale` maps between the slider
 // and the value.
 function makeDial(name, help, pacer, refuses, scale) {
-  const label = make("span", { class: "rn-dialname", title: help }, name);
+  const label = make("span", { class: "rn-dialname", title: help }, name, ...(scale ? [make("small", { class: "rn-soft" }, ` ${scale.unit}`)] : []));
   const range = make("input", { type: "range", step: "any", "aria-label": name, title: help });
   const number = make("input", { type: "number", step: "any", "aria-label": `${name}, number`, title: help });
   const notch = make("i", { class: "rn-notch", hidden: "" });
@@ -110,6 +110,7 @@ function makeDial(name, help, pacer, refuses, scale) {
   return dial;
 }
 const paceScale = {
+  unit: "steps/s",
   place: (pace) => (pace > 0 ? Math.min(99, 100 * Math.log10(Math.max(1, pace)) / PACES) : 100),
   value: (at) => (at >= 99.5 ? 0 : +(10 ** (PACES * at / 100)).toPrecision(2)),
   words: (pace) => (pace > 0 ? four(pace) : ""),

@@ -189,7 +189,7 @@ async function renderPicture(context, place) {
       const ago = behind > 0 ? `${count(behind)} step${behind === 1 ? "" : "s"} ago` : "";
       more = newest && !running ? "the newest: nothing runs" : [newest && "newest", ago].filter(Boolean).join(", ");
     }
-    const also = [more, info.time?.replaceAll(" ", "\u00a0")].filter(Boolean).map((text) => ` · ${text}`);
+    const also = [more, info.time?.replaceAll(" ", "\u00a0")].filter(Boolean).map((text) => `\u00a0· ${text}`); // a row may end with the dot, none begins with it
     what.append(make("b", {}, endOf(info.name)), ...also);
     what.title = [info.name, ...also].join("");
   };
