@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Set
 from itertools import islice
 from typing import Any, final
 
@@ -30,6 +31,8 @@ class CheckpointChoices:
         self._looked: tuple[str, int, int] = ("", 0, 0)
         self._passes_until = 0.0
         self.slot = 0  # of the selected actor
+        # The names of those on no way to the live state: it was restored to an earlier one.
+        self.left: Set[str] = frozenset()
         # Rises whenever another checkpoint is known to be damaged, or is no longer.
         self.damages = 0
 
@@ -87,15 +90,25 @@ class CheckpointChoices:
         return not all(map(self.chosen.get, keys))
 
     def resolve(self, key: str, *, back: int = 0) -> CheckpointInfo | None:
-        """Return what is chosen; if nothing is, the newest sound one, or the one ``back`` before it.
+        """Return what is chosen; if nothing is, the newest, or the one ``back`` before it.
 
         None if there is none, or the chosen one was retired.
         """
         if name := self.chosen.get(key):
             return self._by_name.get(name)
-        newest_first = (e for e in reversed(self.of_actor()) if self.sound(e))
-        found = list(islice(newest_first, back + 1))
-        return found[-1] if found else None
+        return self.newest(back)
+
+    def newest(self, back: int = 0) -> CheckpointInfo | None:
+        """Return the newest sound one on the way to the live state, or the one ``back`` before it.
+
+        If there is none on its way, of all; None if there is none at all.
+        """
+        for left in (self.left, frozenset[str]()):
+            fits = (e for e in reversed(self.of_actor()) if e.name not in left and self.sound(e))
+            found: list[CheckpointInfo] = list(islice(fits, back + 1))
+            if found:
+                return found[-1]
+        return None
 
     def why_unresolved(self, key: str) -> str:
         """Say why `resolve` has returned None, and what to do."""

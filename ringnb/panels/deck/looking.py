@@ -172,6 +172,8 @@ class Looking:
             self.lanes = make_lanes(history, lineage, state.actors[slot].step, numbers)
             self.slot, self._lineage, self.history = slot, lineage, history
             self._controller.runs = {lane.run: lane.number for lane in self.lanes.all}
+            way = {e.name for e in self.lanes.checkpoints(self.lanes.live.number, lambda _: True)}
+            self._controller.choices.left = {e.name for e in history if e.name not in way}
         if not same or any(e.stage in ("disturbed", "adjusted", "restored") for e in new):
             self.version += 1
 

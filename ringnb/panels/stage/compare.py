@@ -84,7 +84,7 @@ class ComparePanel(Panel):
         choices = self._controller.choices
         sound = [e for e in choices.of_actor() if choices.sound(e)]
         if self.against == _NEWEST:
-            return sound[-1] if sound else None
+            return choices.newest()
         if self.against == _BEFORE:
             same = [e for e in sound if e.sequence < this.sequence]
             # The one that it continues, or at the start of a history nothing.
@@ -118,7 +118,8 @@ class ComparePanel(Panel):
         if choices.passes:
             return
         this = choices.resolve("main")
-        made_of = (choices.of_actor(), choices.damages, this, self.against, self.held)
+        of = choices.of_actor(), choices.left, choices.damages
+        made_of = (*of, this, self.against, self.held)
         if made_of != self._made_of:
             self._made_of = made_of
             self._found = self._options(), None if this is None else self._other(this)

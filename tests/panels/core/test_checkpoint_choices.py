@@ -29,6 +29,10 @@ def test_without_a_choice_the_newest_sound_one_of_the_selected_actor_is_taken(ch
     assert choices.resolve("main") == B
     choices.note_verdict("c")
     assert choices.resolve("main") == C
+    choices.left = {"b", "c"}
+    assert choices.resolve("main") == choices.newest() == A
+    choices.left = {"a", "b", "c"}
+    assert choices.resolve("main") == C
     choices.slot = 1
     assert choices.resolve("main") == OTHER
 

@@ -67,6 +67,9 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_br
     timeline = ready(session)
     press(timeline, "restore")
     until(lambda: told(timeline, "continues from step 10"))
+    # What is followed is what the live state continues from, not the newer one that was left.
+    until(lambda: (head(timeline)["name"], len(squares_of(timeline))) == (chosen.name, 2))
+    assert head(timeline)["follows"]
     assert session.current_step(0) == 10
     assert told(timeline, "as run 2. Its state before is kept: checkpoint_0_step_25")
     assert session.storage.load("checkpoint_0_step_25").step == 25
@@ -79,6 +82,7 @@ def test_restoring_keeps_the_state_before_even_when_only_one_is_kept_and_undo_br
     assert label == "Undo"
     hand_of(timeline)._handle_custom_msg({"do": do, **args}, [])
     until(lambda: told(timeline, "continues from step 25"))
+    until(lambda: head(timeline)["name"] == "checkpoint_0_step_25")
     assert np.array_equal(session.state(0).numpy()["pressure"], before)
 
 

@@ -64,7 +64,7 @@ function makeTransport(root, board, act) {
     iconOnly(button("look.on", "", "One step on (→). Between squares the one before is shown; to a stored picture: Later mark", "on", () => act.moveTo(act.state.step + 1)), "One step on"),
     iconOnly(button("look.later", "", "Later mark (Page Down)", "later", () => act.pressMark(1)), "Later mark"),
     button("look.play", "Play back", "Move the playhead from mark to mark by itself", "play", () => act.play()),
-    button("look.newest", "Newest", "Follow the newest checkpoint (End)", "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z", () => act.toNewest()));
+    button("look.newest", "Newest", "Follow the newest checkpoint that leads to the live actor (End)", "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z", () => act.toNewest()));
   nodes["look.newest"].node.firstChild.classList.add("rn-dot");
 
   // Branch asks into which actor: a small box below the button, which takes the focus and gives it back.
