@@ -155,9 +155,17 @@ class MessageLog:
             if message.open:
                 self.settle(message.key, by)
 
-    def dismiss(self, key: str) -> None:
-        """Take a message out of the line; the history keeps it."""
+    def dismiss(self, key: str, *, answers: bool = False) -> None:
+        """Take a message out of the line; the history keeps it.
+
+        If that ``answers`` it, and one of its buttons says so, it is settled by that.
+        """
         with self._lock:
+            if answers and (at := self._open(key)) is not None:
+                labels = (a[1] for a in self._messages[at].actions if a[0] == "say.dismiss")
+                if label := next(labels, ""):
+                    said = replace(self._messages[at], settled=f"the answer: {label}")
+                    self._messages[at] = replace(said, settled_at=self._clock())
             self._messages = [
                 replace(m, dismissed=True) if m.key == key else m for m in self._messages
             ]

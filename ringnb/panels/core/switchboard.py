@@ -129,4 +129,4 @@ class Switchboard:
 
     def _on_say(self, action: str, args: Mapping[str, Any]) -> None:
         if action == "dismiss":
-            self.messages.dismiss(str(args.get("key", "")))
+            self.messages.dismiss(str(args.get("key", "")), answers=True)

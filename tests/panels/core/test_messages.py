@@ -72,6 +72,18 @@ def test_what_is_dismissed_leaves_the_line_and_stays_in_the_history(log):
     assert not log.is_open("k")
 
 
+def test_a_question_that_was_declined_says_so_in_the_history(log):
+    keep = ("say.dismiss", "Keep it", {"key": "delete"})
+    for key, actions in (("late", [("look.newest", "Newest")]), ("delete", [keep])):
+        log.say("warning", key, key=key, actions=actions)
+        log.dismiss(key, answers=True)
+    log.say("warning", "and another", key="delete", actions=[keep])
+    log.dismiss("delete")  # a third one takes its place
+    assert log.in_line() == []
+    assert [m.settled for m in log.newest()] == ["", "the answer: Keep it", ""]
+    assert log.newest()[1].settled_at == 102
+
+
 def test_the_line_gets_what_is_open_and_the_newest_few_without_tracebacks(log):
     log.say("problem", "full", key="k", detail="a traceback", actions=[("live.restart", "Restart")])
     for i in range(10):

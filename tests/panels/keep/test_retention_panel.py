@@ -160,6 +160,8 @@ def test_earlier_runs_are_deleted_after_a_question_about_exactly_these(session):
     until(lambda: crossed() == {first[1]})  # not what the policy would delete
     until(lambda: flag(panel, "adopt")["why"] == "Crossed out is what is asked about")
     do(panel, "say.dismiss", key="prune")
+    do(panel, "say.history", panel="retention", part="problems")
+    until(lambda: [row["settled"] for row in panel.line.rows][:1] == ["the answer: Keep them"])
     until(lambda: second[0] in crossed())
     until(lambda: not flag(panel, "adopt")["disabled"])
     press(panel, "runs")
