@@ -48,11 +48,11 @@ def report(
         msg = f"one to {len(LINE_COLOURS)} numbers fit into a panel, got {len(chosen)}: pass names="
         raise ValueError(msg)
     ax = make_axes(ax, 6.4, 4.0)
+    times = np.concatenate([line.times for line in report.lines])
+    steps = np.concatenate([line.steps for line in report.lines])
     # Models with a step length of exactly 1 have units of their own: they are drawn over the step.
-    timed = all(
-        np.isfinite(line.times).all() and not np.array_equal(line.times, line.steps)
-        for line in report.lines
-    )
+    of_its_own = steps.any() and np.array_equal(times, steps)
+    timed = np.isfinite(times).all() and not of_its_own
     x = report.times if timed else report.steps
     pale: str | None = "beyond a restored step"
     for name, colour in zip(chosen, LINE_COLOURS, strict=False):

@@ -397,11 +397,18 @@ class Recorder:
         except BaseException as error:  # noqa: BLE001 - raised by the next call
             self._given = None  # it may be saved again
             self._kept.append(error)
-            if self._closed:  # and so did not wait: no call is left to raise it
-                warn(f"recorder {self.name!r}: {type(error).__name__}: {error}")
+            if (
+                self._closed
+            ):  # and so did not wait: no call is left to raise it, or `close` just does
+                with contextlib.suppress(ValueError):
+                    self._kept.remove(error)
+                    warn(f"recorder {self.name!r}: {type(error).__name__}: {error}")
         finally:
             self._look_s = -math.inf
-            self._give_up_copy()
+            try:
+                self._give_up_copy()
+            except Exception as error:  # noqa: BLE001 - of the store's end: nobody waits for it
+                warn(f"recorder {self.name!r} was closed: {type(error).__name__}: {error}")
 
     def _say_if_fresh(self) -> None:
         if self._fresh:
@@ -575,14 +582,14 @@ class Recorder:
             self._closed = True
             self._arrays = {}
             try:
-                # Not while a commit may be yet to ask the manager for its request. A `save` that waits
-                # for the copy finds the recorder closed.
                 if owned:
-                    self._give_up_copy()
-                else:
+                    self._manager.close()
+                else:  # not while a commit may be yet to ask the manager for its request
                     self._end()
             finally:
                 live.leave(self, [] if owned else [f"recorder {self.name!r}"])
+                if owned:
+                    self._copy.release()  # a `save` that waits for it finds the recorder closed
         if interrupt is not None:
             raise interrupt
         if self._kept:

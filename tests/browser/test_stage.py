@@ -243,13 +243,12 @@ def test_a_click_or_enter_disturbs_that_very_cell(notebook, made):
     box = field.locator(".rn-pic .rn-box")
     by = parameters.get_by_label("by how much")
     was = by.input_value()
-    for text in ("", "0.5"):
-        by.fill(text)
-        by.press("Enter")
-        expect(by).to_have_value(text or was)
-    expect(
-        notebook.page.get_by_text(f"Disturb by: write a number; it stays {was}").first
-    ).to_be_attached()
+    by.fill("")
+    by.press("Enter")
+    why = f"Disturb by: write a number; it stays {was}"
+    expect(notebook.page.get_by_text(why).first).to_be_visible()
+    by.fill("0.5")
+    by.press("Enter")
     parameters.get_by_role("button", name="Disturb a cell").click()
     expect(box).to_contain_text("Click a cell: it is changed by 0.5 in the live actor")
     hit = []

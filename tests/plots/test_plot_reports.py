@@ -41,6 +41,8 @@ def test_what_lies_beyond_a_restored_step_is_dashed_and_begins_where_it_left():
 
 @pytest.mark.parametrize("dt", [np.nan, 1.0])
 def test_a_report_without_time_or_in_units_of_its_own_is_drawn_over_the_step(dt):
+    begun = line(1, [0], dt=0.5, a=[1])
+    assert rn.plots.report(Report([begun])).get_xlabel() == "simulated time (s)"
     report = Report([line(1, [0, 10], dt=dt, a=[1, 2], b=[3, 4], c=[5, 6])])
     ax = rn.plots.report(report, ["b", "a"])
     assert [one.get_label() for one in ax.lines] == ["b", "a"]

@@ -108,7 +108,7 @@ class Rig:
 @pytest.mark.filterwarnings("ignore:.*brings back its own parameters")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "stride", [pytest.param(5, marks=pytest.mark.part), pytest.param(4, marks=pytest.mark.slow)]
+    "stride", [pytest.param(8, marks=pytest.mark.part), pytest.param(4, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(
     ("service", "call"),

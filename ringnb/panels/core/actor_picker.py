@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ipywidgets import BoundedIntText, Dropdown
+from ipywidgets import Dropdown
 
 from ringnb.panels.core.state import ActorState
-from ringnb.panels.core.widgets import WHOLE_LABEL
+from ringnb.panels.core.widgets import WHOLE_LABEL, IntegerField, integer_field
 
 __all__ = ["MOST_LISTED", "slot_picker"]
 
 MOST_LISTED = 200
 
 
-def slot_picker(actors: Sequence[ActorState]) -> Dropdown | BoundedIntText:
+def slot_picker(actors: Sequence[ActorState]) -> Dropdown | IntegerField:
     """Make a control whose ``value`` is the slot of an actor."""
     if len(actors) > MOST_LISTED:
         last = len(actors) - 1
-        return BoundedIntText(
-            max=last, description=f"Actor (slot, 0 to {last:,})", style=WHOLE_LABEL
-        )
+        field: IntegerField = integer_field(f"Actor (slot, 0 to {last:,})", 0, last, least=0)
+        return field
     options = [(f"{a.slot}: {a.kernel_id}", a.slot) for a in actors]
     return Dropdown(options=options, description="Actor", style=WHOLE_LABEL)

@@ -21,6 +21,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
@@ -362,22 +363,13 @@ class Controller:
             if watched is None:
                 return False
             self.state = state = self._reader.read(watched, self.slot)
-            self._news.read(watched, state.actors)
-            self._news.look(watched, state)
+            self._guarded("news", lambda: self._hear(watched, state))
         self.choices.update(state.histories)
         now = time.monotonic()  # a session of another process may have been waited for
         if now - self._beat_at >= _BEAT_S:
             self._beat_at = now
         for view in [v for v in list(self.views.values()) if v.seen]:
-            try:
-                view.show(state)
-            except (ClusterUnavailable, RunLost, RunNotFound):
-                pass  # said once, as the connection's: see `News.look`
-            except Exception as error:  # noqa: BLE001 - one panel's must not end the loop
-                key, text = f"show:{view.key}", f"Showing {view.key!r}: {error!r}"
-                self._messages.say("problem", text, key=key, detail=_traceback(error))
-            else:
-                self._messages.settle(f"show:{view.key}", "itself")
+            self._guarded(view.key, partial(view.show, state))
         seen = list(self._seen.values())
         self.display.seen = not seen or any(what for _, what in seen)
         self._put_board(state, now)
@@ -385,6 +377,22 @@ class Controller:
         self._pause_when_idle(now)
         # A closed session changes no more by itself; its panels have just been told.
         return not watched.closed
+
+    def _hear(self, watched: Watched, state: SessionState) -> None:
+        self._news.read(watched, state.actors)
+        self._news.look(watched, state)
+
+    def _guarded(self, what: str, work: Callable[[], object]) -> None:
+        """Do a part of what is shown; its failure is told, and must not end the loop."""
+        try:
+            work()
+        except (ClusterUnavailable, RunLost, RunNotFound):
+            pass  # said once, as the connection's: see `News.look`
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            text = f"Showing {what!r}: {error!r}"
+            self._messages.say("problem", text, key=f"show:{what}", detail=_traceback(error))
+        else:
+            self._messages.settle(f"show:{what}", "itself")
 
     def _put_board(self, state: SessionState, now: float) -> None:
         """Put what all views show; scrolled away, a page needs no more than the beat."""

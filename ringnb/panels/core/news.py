@@ -107,7 +107,8 @@ class News:
         if state.store_is_known and not self._began:
             self._began = True
             if not (state.histories.totals[0] and self._messages.newest()):
-                self._messages.say("note", _stored(state), key="first", by_itself=True)
+                key = None if state.histories.newest() else "first"  # the page counts that one down
+                self._messages.say("note", _stored(state), key=key, by_itself=True)
         self._look_at_connection(watched)
         self._look_at_store(state.store_trouble)
         failure = watched.failure
@@ -245,13 +246,13 @@ def _stored(state: SessionState) -> str:
 
 
 def first_of(state: SessionState, slot: int) -> dict[str, Any]:
-    """Say when an actor of which nothing is stored gets a checkpoint; {} if something is.
+    """Say when the next checkpoint is due, for an actor of which none can be read; {} if one can.
 
     ``words`` are for after a colon; if it ``counts``, the page adds when something is due.
     """
-    if state.histories[slot]:
+    if any(not e.damaged for e in state.histories[slot]):
         return {}
-    which = "next" if state.histories.totals[0] else "first"
+    which = "next" if state.histories.newest() else "first"
     counts = False
     if state.ended or not state.store_is_known:
         words = ""
@@ -262,7 +263,8 @@ def first_of(state: SessionState, slot: int) -> dict[str, Any]:
     elif state.statistics.pending:  # what is due next is that this one times out
         words = f"the {which} checkpoint is being made"
     elif state.due_s is None:
-        words = "a checkpoint is made once an actor steps"
+        steps_again = "an actor steps" if state.has_kernel else "the loop goes on"
+        words = f"a checkpoint is made once {steps_again}"
     else:
         words, counts = f"the {which} checkpoint is due", True
     return {"words": words, "counts": counts}

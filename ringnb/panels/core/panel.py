@@ -20,6 +20,7 @@ from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.watched import SessionLike, Watched
 from ringnb.panels.core.widgets import (
     Actions,
+    Bounded,
     Chooser,
     Say,
     close_all,
@@ -220,29 +221,26 @@ class Panel(VBox):
         widget : Widget
             It has a ``value``.
         handler : callable, optional
-            Gets each new value that is not refused, on Jupyter's thread: it only enqueues.
+            Gets each new value, on Jupyter's thread: it only enqueues.
 
         Returns
         -------
         Widget
             The same.
         """
-        why_not = getattr(widget, "why_not", None)
+        if isinstance(widget, Bounded):
+            name = getattr(widget, "description", "")
+            widget.refused = lambda why: self.refuse(f"{name}: {why}")
+        if handler is not None:
 
-        def changed(change: Any) -> None:
-            """Pass on what a user has set; not what `reflect` shows, on its own thread."""
-            if self._reflecting == (widget, threading.get_ident()):
-                return
-            new, old = change["new"], change["old"]
-            if why_not is not None and (why := why_not(new)):
-                self.set_control(widget, old)
-                self.refuse(
-                    f"{widget.description}: {new:,.15g} is refused, {why}; it stays {old:,.15g}"
-                )
-            elif handler is not None:
-                handler(new)
+            def changed(change: Any) -> None:
+                """Pass on what a user has set; not what `reflect` shows, on its own thread."""
+                # A value that a page has set and that was refused is told as if it were a change.
+                if change["new"] != change["old"] and (
+                    self._reflecting != (widget, threading.get_ident())
+                ):
+                    handler(change["new"])
 
-        if handler is not None or why_not is not None:
             widget.observe(changed, "value")
         self._in_force[widget] = widget.value  # a cell may set another one before it is seen
         serve_beside_cells(widget)
@@ -274,6 +272,8 @@ class Panel(VBox):
         value : object
             What it is to show.
         """
+        if isinstance(control, Bounded):
+            control.in_force = value
         self._reflecting = control, threading.get_ident()
         try:
             control.value = value

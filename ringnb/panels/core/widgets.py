@@ -83,42 +83,51 @@ def box(classes: str, children: Sequence[Widget]) -> Box:
     return Box(list(children), _dom_classes=tuple(classes.split()), layout=library().layout)
 
 
-class _Bounded:
-    """Of a field that takes any number: what is out of bounds is refused in words by `Panel.control`.
+class Bounded(traitlets.HasTraits):
+    """Of a number field: it never holds what is out of bounds, and says so when that is refused.
 
     ipywidgets' own bounded fields take the nearest number instead, and say nothing.
     """
 
-    least, most = -math.inf, math.inf
+    min, max = -math.inf, math.inf
+    in_force: float | None = None  # in the session, where a cell may have set what no user may
+    refused: Callable[[str], None] | None = None
+    _held: float = 0.0
 
-    def why_not(self, value: float) -> str:
-        """Say why a value is refused; "" if it is not."""
-        return (
-            ""
-            if self.least <= value <= self.most
-            else f"write {self.least:,.15g} to {self.most:,.15g}"
-        )
+    @traitlets.validate("value")
+    def _hold(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        if value == self.in_force or self.min <= value <= self.max:
+            self._held = value
+        elif self.refused is not None:
+            self.refused(
+                f"{value:,.15g} is refused, write {self.min:,.15g} to {self.max:,.15g}; it stays "
+                f"{self._held:,.15g}"
+            )
+        return self._held  # where a page has set it, `value` of now is the refused one
 
 
-class IntegerField(_Bounded, IntText):
+class IntegerField(Bounded, IntText):
     """A field for an integer."""
 
 
-class NumberField(_Bounded, FloatText):
+class NumberField(Bounded, FloatText):
     """A field for a number."""
 
 
-def integer_field(description: str, value: int, most: int = 10**9, **options: Any) -> Any:
-    """Make a field for an integer from 1 on."""
+def integer_field(
+    description: str, value: int, most: int = 10**9, least: int = 1, **options: Any
+) -> Any:
+    """Make a field for an integer, from 1 on unless another one is the least."""
     field = IntegerField(value=value, description=description, style=WHOLE_LABEL, **options)
-    field.least, field.most = 1, most
+    field.min, field.max = least, most
     return field
 
 
 def number_field(description: str, value: float, least: float, most: float, **options: Any) -> Any:
     """Make a field for a number."""
     field = NumberField(value=value, description=description, style=WHOLE_LABEL, **options)
-    field.least, field.most = least, most
+    field.min, field.max = least, most
     return field
 
 
@@ -153,7 +162,7 @@ class Board(Widget):
     unheard = traitlets.Bool().tag(sync=True)  # the session's process does not answer: all is old
     # When the manager has something to do, by the clock of the beat: the page counts down.
     due_at: Any = traitlets.Float(None, allow_none=True).tag(sync=True)
-    # When the selected actor, of which nothing is stored yet, gets a checkpoint: see `news.first_of`.
+    # When the next checkpoint is due, while none of the selected actor can be read: `news.first_of`.
     first = traitlets.Dict().tag(sync=True)
     actor = traitlets.Dict().tag(sync=True)  # of the selected one: slot, kernel_id, step, rate, ...
     flags = traitlets.Dict().tag(sync=True)  # by action: disabled, pressed, label, why

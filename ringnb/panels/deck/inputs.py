@@ -104,7 +104,7 @@ class Inputs:
                 found.append((one, None))
             else:
                 name = next((n for n in (one.after, one.before) if n and n in runs), None)
-                if name is not None:
+                if name is not None and not one.run:  # names are used again
                     one.run = runs[name]
                 if one.run in kept:
                     found.append((one, one.run))

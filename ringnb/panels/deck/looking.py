@@ -218,8 +218,8 @@ class Looking:
             return
         text = (
             f"Step {step:,} of run {number} is not stored: shown is {shown.name}, "
-            f"{apart_words(apart)}. Steps between checkpoints are not replayed: Earlier mark and Later "
-            "mark go to stored ones"
+            f"{apart_words(apart)}. Steps between checkpoints are not replayed: the squares on the "
+            "line are stored"
         )
         self._note(text, looked, shown, replaces=True)
 

@@ -5,6 +5,7 @@ Pure, one thread. A page gets a mark as `LAYOUT`, 16 bytes; it asks for the word
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import IntEnum, IntFlag
@@ -69,14 +70,17 @@ def make_marks(
     """
     found: dict[Identity, Mark] = {}
     adjusted: dict[int, list[int]] = {}
-    stored = {e.name for lane in lanes.all for e in lane.checkpoints}
+    stored = {(lane.number, e.name) for lane in lanes.all for e in lane.checkpoints}
+    begins: dict[int, float] = {}  # by lane: the first step of the way to its end that is stored
     for one, run in inputs:
         lane = lanes.live if run is None else lanes.of_run(run)
         if lane is None:
             continue
-        if run is not None and stored.isdisjoint((one.before, one.after)):
-            way = lanes.checkpoints(lane.number, lambda _: True)
-            if way and one.step < way[0].step:
+        if run is not None and stored.isdisjoint((lane.number, n) for n in (one.before, one.after)):
+            if lane.number not in begins:
+                way = lanes.checkpoints(lane.number, lambda _: True)
+                begins[lane.number] = way[0].step if way else -math.inf
+            if one.step < begins[lane.number]:
                 continue  # it is of a stretch that was retired
         kind = Kind.DISTURBED if one.kind == "disturbed" else Kind.ADJUSTED
         if kind == Kind.ADJUSTED:

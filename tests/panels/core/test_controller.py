@@ -48,6 +48,22 @@ def test_when_something_is_due_is_said_once_and_the_page_counts_down(session):
     until(lambda: board.due_at > board.beat + 6000)
 
 
+@pytest.mark.parametrize("part", ["news", "actor"])
+def test_a_part_that_cannot_be_shown_is_told_and_ends_nothing(session, monkeypatch, part):
+    panel = session.panel("actor")
+    board, news = panel.line.board, panel._controller._news
+    until(lambda: board.beat > 0)
+    failing, name = {"news": (news, "look"), "actor": (panel, "show")}[part]
+    with monkeypatch.context() as patch:
+        patch.setattr(failing, name, lambda *_: 1 / 0)
+        until(
+            lambda: troubles(panel) == [f"Showing {part!r}: ZeroDivisionError('division by zero')"]
+        )
+        beat = board.beat
+        until(lambda: board.beat > beat)
+    until(lambda: not troubles(panel))
+
+
 def test_a_failure_in_the_background_is_shown_and_not_swallowed(session):
     panel = session.panel("checkpoint")
     session.faults.fill_disk()

@@ -16,11 +16,17 @@ const now = Date.now() / 1000;
 const at = (age, more) => ({ key: String(age), at: now - age, actions: [], count: 1, ...more });
 const old = at(60, { open: true, byItself: true }), fresh = at(1, { open: true, byItself: true });
 const said = (...messages) => choose(model({ messages }), false, new Set()).key;
+const beside = (note, ...messages) => {
+  const board = model({ messages });
+  board.rnNote = at(note, { key: "here" });
+  return choose(board, false, new Set()).key;
+};
 console.log(JSON.stringify([
   said(old, at(2)), said(old, at(9)),
   said(old, at(9, { actions: undo })), said(old, at(25, { actions: undo })),
   said(at(2), fresh), said(at(9, { actions: undo }), fresh),
   said(at(2), { ...fresh, count: 3 }),
+  beside(3, at(5), at(1, { byItself: true })), beside(3, at(2), at(1, { byItself: true })),
 ]));
 """
 
@@ -45,7 +51,7 @@ console.log(JSON.stringify(lines));
 
 @needs_node
 def test_an_undo_stays_longer_than_a_word_and_a_problem_that_is_new_waits_for_neither():
-    assert printed(PAGE + SCRIPTS + SCRIPT) == ["2", "60", "9", "60", "1", "1", "2"]
+    assert printed(PAGE + SCRIPTS + SCRIPT) == ["2", "60", "9", "60", "1", "1", "2", "here", "2"]
 
 
 @needs_node

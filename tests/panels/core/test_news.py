@@ -37,6 +37,20 @@ def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_pa
         assert told(panel, "1 checkpoint stored, 64 B; the newest is checkpoint_0_step_0, made at")
 
 
+def test_a_store_of_damaged_checkpoints_alone_counts_as_an_empty_one(tmp_path):
+    config = rn.CheckpointConfig(enabled=False, storage_path=tmp_path / "s.zarr")
+    with rn.Session(rn.actors.Life((8, 8)), config=config) as session:
+        name = session.snapshot(0).name
+    (tmp_path / "s.zarr" / name / "zarr.json").write_text("{")
+    with rn.Session(rn.actors.Life((8, 8)), config=config) as session:
+        panel = session.panel("actor")
+        until(
+            lambda: told(panel, "Nothing is stored yet: checkpoints are made only when asked for")
+        )
+        beat = board_of(panel).beat
+        until(lambda: board_of(panel).beat > beat)
+
+
 def test_a_bad_state_says_between_which_steps_it_went_bad(session):
     panel = session.panel("timeline")
     session.run_steps(0, 10)

@@ -25,9 +25,17 @@ def test_a_number_that_is_refused_goes_back_to_what_is_in_force_and_it_is_said(s
     until(lambda: told(panel, text))
     panel.steps.value = 0
     assert panel.steps.value == 1000
+    heard = []
+    panel.interval.observe(lambda change: heard.append(change["new"]), "value")
+    panel.interval.value = -6
+    assert heard == []
+    panel.interval.set_state({"value": -7.0})  # as a page does
+    assert panel.interval.value == in_force
     assert session.manager.config.interval == in_force
     panel.interval.value = 7.5  # what is taken is taken
     until(lambda: session.manager.config.interval == 7.5)
+    session.manager.reconfigure(interval=0.01)  # a cell may; then that is in force, and shown
+    until(lambda: panel.interval.value == 0.01)
 
 
 def test_what_is_acknowledged_is_shown(session, names, monkeypatch):

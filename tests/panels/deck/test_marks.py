@@ -144,6 +144,9 @@ def test_a_parameter_stands_where_it_took_effect_while_the_checkpoints_around_it
     exact = [(33, "a 1 → 2")]
     assert told(*steps) == told(10, 20, 50, 60) == told(10, 70) == told(40, 50) == exact
     assert told(50, 60) == []  # of that stretch nothing is left
+    # A run that begins at step 20 has used the name of step 40 again.
+    runs = {"c_0_step_30": whole[0].run, "c_0_step_40": "another"}
+    assert [run for _, run in inputs.of(0, runs)] == [whole[0].run]
 
 
 def test_a_page_of_the_version_before_gets_what_it_lacks():

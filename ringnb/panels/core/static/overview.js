@@ -70,9 +70,14 @@ async function render({ model, el }) {
     await paintCards(items, model.get("pictures"));
   };
   // The focus that opening gave to the whole goes on to what changes nothing, once that is there.
+  let opening = false;
   const toChosen = () => {
-    if (document.activeElement === box) (dots?.field ?? items.get(board.get("actor").slot)?.button)?.focus();
+    const chosen = dots?.field ?? items.get(board.get("actor").slot)?.button;
+    if (!opening || !chosen) return;
+    if (document.activeElement === box) chosen.focus();
+    opening = false;
   };
+  box.addEventListener("pointerdown", () => { opening = false; });
   let opener = null;
   const shut = () => {
     if (box.hidden) return;
@@ -107,6 +112,7 @@ async function render({ model, el }) {
     show();
     draw();
     box.focus();
+    opening = true;
     toChosen();
   };
   const escape = (event) => { if (!box.hidden) { event.preventDefault(); shut(); } };

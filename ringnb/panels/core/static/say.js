@@ -61,8 +61,8 @@ function choose(board, beats, hidden) {
   if (isWaiting(board)) return { kind: "waiting", key: "waiting", count: 1, actions: [], text: "Not heard yet: controls apply after the running cell" };
   const messages = board.get("messages").filter((m) => !(m.open && hidden.has(`${m.key} ${m.at}`)));
   const newest = messages.at(-1), now = Date.now() / 1000, note = board.rnNote;
-  if (note && now - note.at < 8 && !(newest && !newest.byItself && newest.at > note.at)) return note;
   const asked = messages.filter((m) => !m.byItself).at(-1);
+  if (note && now - note.at < 8 && !(asked && asked.at > note.at)) return note;
   const open = messages.filter((m) => m.open).at(-1);
   // What can be undone stays long enough to reach its button; what has come up since goes first.
   if (asked && now - asked.at < (asked.actions.length ? 20 : 4) && !(open?.count === 1 && open.at > asked.at)) return asked;

@@ -280,7 +280,7 @@ function makeDrawing(root, board, act, subscriptions) {
   };
 
   // -- pointer and keys --------------------------------------------------------------------------
-  let dragging = false, hovered = 0;
+  let dragging = false, pointer = -1, hovered = 0;
   let pressed = null; // where, as long as it is no more than a click
   const laneUnder = (y) => {
     if (y < G.lanesTop || y > G.lanesTop + G.shown.length * G.laneHeight) return null;
@@ -302,6 +302,7 @@ function makeDrawing(root, board, act, subscriptions) {
     svg.setPointerCapture(event.pointerId);
     svg.focus();
     dragging = true;
+    pointer = event.pointerId;
     board.rnDragged = true;
     pressed = x;
     endTip();
@@ -324,7 +325,7 @@ function makeDrawing(root, board, act, subscriptions) {
     showTip(event, x, y);
   });
   // At the document: of a line that is taken out of the page meanwhile, nothing comes to the line itself.
-  const endDrag = () => { if (dragging) { dragging = board.rnDragged = false; act.release(); } };
+  const endDrag = (event) => { if (dragging && event.pointerId === pointer) { dragging = board.rnDragged = false; act.release(); } };
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     document.addEventListener(name, endDrag, true);
     subscriptions.atEnd(() => document.removeEventListener(name, endDrag, true));

@@ -59,9 +59,9 @@ function makeTransport(root, board, act) {
   });
   const head = make("div", { class: "rn-g rn-look", role: "group", "aria-label": "Playhead" }, token("M1 0h10v7l-5 5-5-5z", "rn-flag"),
     iconOnly(button("look.earlier", "", "Earlier mark (Page Up)", "earlier", () => act.pressMark(-1)), "Earlier mark"),
-    iconOnly(button("look.back", "", "One step back (←). Between squares the one before is shown; to a stored picture: Earlier mark", "back", () => act.moveTo(act.state.step - 1)), "One step back"),
+    iconOnly(button("look.back", "", "One step back (←). Only squares are stored: between two, the earlier one is shown", "back", () => act.moveTo(act.state.step - 1)), "One step back"),
     where,
-    iconOnly(button("look.on", "", "One step on (→). Between squares the one before is shown; to a stored picture: Later mark", "on", () => act.moveTo(act.state.step + 1)), "One step on"),
+    iconOnly(button("look.on", "", "One step on (→). Only squares are stored: between two, the earlier one is shown", "on", () => act.moveTo(act.state.step + 1)), "One step on"),
     iconOnly(button("look.later", "", "Later mark (Page Down)", "later", () => act.pressMark(1)), "Later mark"),
     button("look.play", "Play back", "Move the playhead from mark to mark by itself", "play", () => act.play()),
     button("look.newest", "Newest", "Follow the newest checkpoint that leads to the live actor (End)", "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z", () => act.toNewest()));
