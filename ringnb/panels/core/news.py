@@ -239,7 +239,9 @@ def _stored(state: SessionState) -> str:
     if newest is not None:
         made = "" if newest.created_at is None else f", made at {newest.created_at:%H:%M:%S} UTC"
         stored = f"{counted(count, 'checkpoint')} stored, {format_bytes(nbytes)}"
-        return f"{stored}; the newest is {newest.name}{made}"
+        anew = state.has_kernel and newest.step and not any(a.step for a in state.actors)
+        hint = "This begins at step 0: restore one to go on from it. " if anew else ""
+        return f"{hint}{stored}; the newest is {newest.name}{made}"
     first = first_of(state, 0)
     words = f"{first['words']} {state.due}" if first["counts"] else first["words"]
     return f"Nothing is stored yet: {words}" if words else "Nothing is stored yet"

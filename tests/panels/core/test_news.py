@@ -35,6 +35,13 @@ def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_pa
         until(lambda: board_of(panel).beat > 1)
         assert not told(panel, "Nothing is stored yet")
         assert told(panel, "1 checkpoint stored, 64 B; the newest is checkpoint_0_step_0, made at")
+        assert not told(panel, "This begins at step 0")
+        session.run_steps(0, 3)
+        session.snapshot(0)
+    with rn.Session(rn.actors.Life((8, 8)), config=config, service=False) as session:
+        panel = session.panel("actor")
+        anew = "This begins at step 0: restore one to go on from it. 2 checkpoints stored"
+        until(lambda: told(panel, anew))
 
 
 def test_a_store_of_damaged_checkpoints_alone_counts_as_an_empty_one(tmp_path):
