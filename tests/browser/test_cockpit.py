@@ -345,7 +345,7 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     keys.press("Enter")
     dialog = cockpit.get_by_role("dialog", name="All actors")
     expect(dialog.get_by_role("button", name=re.compile("^0: "))).to_be_focused()  # the chosen one
-    card = dialog.get_by_role("button", name=re.compile("^1: "))
+    card = dialog.get_by_role("button", name="1: fdtd_2d_1")
     expect(card).to_contain_text("standing")
     card.focus()
     notebook.page.wait_for_timeout(1500)  # it is filled anew, and keeps the focus

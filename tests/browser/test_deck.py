@@ -245,7 +245,7 @@ def test_commits_do_not_move_a_playhead_that_looks_back_and_newest_follows_again
     at(timeline, 699, "step 699 of run 1, not stored: the nearest is checkpoint_0_step_600")
     shown(field, 600)
     expect(line_of(timeline)).to_contain_text(
-        "Steps between checkpoints are not replayed: Earlier mark"
+        "Steps between checkpoints are not replayed: the squares on the line are stored"
     )
     # A line that is taken out of the page while it is dragged is not dragged on when it is back.
     line, mouse = timeline.locator("svg.rn-line"), timeline.page.mouse

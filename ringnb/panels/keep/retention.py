@@ -368,7 +368,10 @@ class RetentionPanel(Panel):
             else "Nothing would go"
         )
         whose = "Of all actors, " if len(self._controller.state.actors) > 1 else ""
-        more = f"{whose}{len(preview.keep):,} stay, {pinned:,} pinned"
+        runs = {e.kernel_id: e.run for e in self._controller.state.histories.newest().values()}
+        earlier = sum(e.run != runs.get(e.kernel_id, e.run) for e in preview.keep)
+        which = f", {earlier:,} of earlier runs" if earlier else ""  # to which no policy applies
+        more = f"{whose}{len(preview.keep):,} stay, {pinned:,} pinned{which}"
         self.put(self.stays, preview={"id": number, "going": n, "words": words, "more": more})
 
     def _measure_growth(self, own: int, now: float) -> None:

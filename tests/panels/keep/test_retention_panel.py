@@ -43,6 +43,11 @@ def test_what_is_adopted_is_what_sheet_and_line_show(session):
     until(lambda: told(panel, "keep_last(2) holds from now on; deleted 2"))
     until(lambda: panel.heading.in_force == "keep_last(2)")
     shows(panel, 0)
+    session.restore(0, names(session)[0])
+    session.run_steps(0, 1)
+    session.snapshot(0)
+    stays = "Of all actors, 3 stay, 0 pinned, 2 of earlier runs"
+    until(lambda: panel.stays.preview["more"] == stays)
 
 
 def test_a_commit_after_the_preview_makes_its_adoption_refused(session):
