@@ -15,6 +15,7 @@ from ringnb.checkpoint.drawable import (
     pick_field,
     quantity,
     step_seconds,
+    time_unit,
 )
 from ringnb.checkpoint.state import State
 from ringnb.plots.style import LINE_COLOURS, make_axes
@@ -129,8 +130,8 @@ def series(
         msg = f"{len(scalars)} scalars are too many for one panel: at most {len(LINE_COLOURS)}"
         raise ValueError(msg)
     ax = make_axes(ax, 6.4, 4.0)
-    # Models with a step length of exactly 1 have units of their own: they are drawn over the step.
-    timed = all(c.time is not None and step_seconds(c) != 1.0 for c in history)
+    # Models in units of their own are drawn over the step.
+    timed = all(c.time is not None and time_unit(step_seconds(c)) for c in history)
     x = np.array([c.time if timed else c.step for c in history], dtype=np.float64)
     starts = [i for i, c in enumerate(history) if i == 0 or not _continues(c, history[i - 1])]
     for one, colour, marker in zip(scalars, LINE_COLOURS, _MARKERS, strict=False):

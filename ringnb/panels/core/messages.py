@@ -145,9 +145,11 @@ class MessageLog:
         with self._lock:
             at = self._open(key)
             if at is not None:
-                now = self._clock()
-                self._messages[at] = replace(self._messages[at], settled=by, settled_at=now)
+                self._settle(at, by)
                 self.version += 1
+
+    def _settle(self, at: int, by: str) -> None:
+        self._messages[at] = replace(self._messages[at], settled=by, settled_at=self._clock())
 
     def settle_all(self, by: str) -> None:
         """Note that all that was open has been made good."""
@@ -164,8 +166,7 @@ class MessageLog:
             if answers and (at := self._open(key)) is not None:
                 labels = (a[1] for a in self._messages[at].actions if a[0] == "say.dismiss")
                 if label := next(labels, ""):
-                    said = replace(self._messages[at], settled=f"the answer: {label}")
-                    self._messages[at] = replace(said, settled_at=self._clock())
+                    self._settle(at, f"the answer: {label}")
             self._messages = [
                 replace(m, dismissed=True) if m.key == key else m for m in self._messages
             ]
