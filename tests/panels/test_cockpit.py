@@ -9,7 +9,7 @@ import threading
 import weakref
 
 import pytest
-from front_end import flag, hand_of, marks_of, press, said, told
+from front_end import board_of, flag, hand_of, marks_of, press, said, told
 from ipywidgets.widgets.widget import _instances
 from waiting import until
 
@@ -200,10 +200,16 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
         assert "why" not in flag(actor, "run")  # it can be used
         until(lambda: events.line.part == "milestones")
         assert events.line.rows == []
-        press(faults, "lose")
-        until(lambda: said(faults) == "1 answer will be lost")
+        for fault, text in (
+            ("lose", "1 answer will be lost"),
+            ("full", "From now on every write fails, as on a full disk"),
+        ):
+            press(faults, fault)
+            until(lambda text=text: said(faults) == text)
+            assert board_of(faults).messages[-1]["kind"] == "note"  # it is no "Done"
         press(faults, "clear")
         until(lambda: said(faults) == "No fault is set")
+        assert board_of(faults).messages[-1]["kind"] == "done"
         press(actor, "step", n=1)
         until(lambda: said(actor) == "Actor 0 takes 1 step")
         until(lambda: session.current_step(0) == 1)
@@ -215,6 +221,23 @@ def test_one_of_a_kind_is_said_in_the_singular_and_a_disabled_button_says_why(tm
             {"do": "say.history", "panel": "events", "part": "problems"}, []
         )
         until(lambda: events.line.part == "problems" and events.line.rows == [])
+
+
+def test_what_acts_on_a_dead_kernel_cannot_be_used_until_the_restart(session):
+    actor = session.panel("actor")
+    session.panel("predict"), session.panel("faults")
+
+    def off():
+        flags = board_of(actor).flags
+        names = ("live.snapshot", "live.steer", "predict.commit", "faults.clear")
+        return [flags.get(name, {}).get("disabled") for name in names]
+
+    until(lambda: off() == [False] * 4)
+    session.faults.kill_kernel()
+    until(lambda: off() == [True] * 4)
+    assert board_of(actor).flags["predict.commit"]["why"].startswith("The kernel does not run")
+    press(actor, "restart")
+    until(lambda: off() == [False] * 4)
 
 
 def test_all_actors_are_shown_with_pictures_while_that_is_open(session):

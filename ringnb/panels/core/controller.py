@@ -37,6 +37,7 @@ from ringnb.panels.core.extents import Extents
 from ringnb.panels.core.film import Pictures
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
+from ringnb.panels.core.messages import Kind, Note
 from ringnb.panels.core.news import News, first_of, trouble_key
 from ringnb.panels.core.pace import Pace
 from ringnb.panels.core.state import SessionState, StateReader
@@ -229,9 +230,9 @@ class Controller:
     ) -> None:
         """Have something done on a worker thread, and say what came of it.
 
-        That is ``done``, or what ``work`` returns, or the action's name ``what``; nothing if ``done`` is
-        "". ``key`` is that of the problem which this may have and, when it succeeds, settle; the actor
-        and ``what`` by default.
+        That is ``done``, or what ``work`` returns (a `Note` if nothing was done, or the worse), or the
+        action's name ``what``; nothing if ``done`` is "". ``key`` is that of the problem which this may
+        have and, when it succeeds, settle; the actor and ``what`` by default.
         """
         self.note_use()
         key = key or f"{self.slot}:{what}"
@@ -262,7 +263,8 @@ class Controller:
                 self._news.read(watched, self.state.actors)
                 self.settle(key, f"a later {what!r}")
                 if done != "":
-                    self.say("done", str(done or said or what))
+                    kind: Kind = "note" if isinstance(said, Note) else "done"
+                    self.say(kind, str(done or said or what))
             self.display.poke()
 
         self._workers[worker].submit(job)

@@ -142,6 +142,7 @@ class Live:
                 "live.pause": button_state(off, reason, pressed=not selected.running and not ended),
                 "live.step": button_state(off, reason),
                 "live.snapshot": unusable,
+                "live.steer": button_state(ended, why),  # of what a control sets, no lane
                 "live.run_all": several,
                 "live.pause_all": several,
                 "live.snapshot_all": several,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-__all__ = ["Action", "Kind", "Message", "MessageLog"]
+__all__ = ["Action", "Kind", "Message", "MessageLog", "Note"]
 
 Kind = Literal["done", "waiting", "note", "warning", "problem"]
 # Of a button in a message: what it does, its label and, if it needs any, its arguments.
@@ -20,6 +20,13 @@ Action = tuple[str, str] | tuple[str, str, dict[str, Any]]
 _MOST_KEPT = 200
 _MOST_IN_LINE = 4  # of those that nobody needs to act on
 _MOST_OPEN = 16  # with many actors a full disk is a problem of each
+
+
+@final
+class Note(str):
+    """What an action returns to say what it did not do, or has broken on purpose: that is no "Done"."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

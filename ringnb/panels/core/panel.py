@@ -19,6 +19,7 @@ from ringnb.panels.core.library import library
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.watched import SessionLike, Watched
 from ringnb.panels.core.widgets import (
+    LIVE_CONTROL,
     Actions,
     Bounded,
     Chooser,
@@ -213,7 +214,9 @@ class Panel(VBox):
 
     # -- controls --------------------------------------------------------------------------------
 
-    def control(self, widget: Any, handler: Callable[[Any], None] | None = None) -> Any:
+    def control(
+        self, widget: Any, handler: Callable[[Any], None] | None = None, *, live: bool = False
+    ) -> Any:
         """Let a control of ipywidgets work while a cell runs too.
 
         Parameters
@@ -222,12 +225,16 @@ class Panel(VBox):
             It has a ``value``.
         handler : callable, optional
             Gets each new value, on Jupyter's thread: it only enqueues.
+        live : bool, default False
+            Whether it is for what runs, so that the page refuses it once nothing does.
 
         Returns
         -------
         Widget
             The same.
         """
+        if live:
+            widget.add_class(LIVE_CONTROL)
         if isinstance(widget, Bounded):
             name = getattr(widget, "description", "")
             widget.refused = lambda why: self.refuse(f"{name}: {why}")

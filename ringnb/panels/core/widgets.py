@@ -37,6 +37,7 @@ __all__ = [
     "Board",
     "Chooser",
     "Hand",
+    "LIVE_CONTROL",
     "ONLY_ONE",
     "Say",
     "View",
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 ONLY_ONE = "This session has only one actor"  # why a button for several is disabled
+LIVE_CONTROL = "rn-live-control"  # the class of one that `controls.js` refuses once nothing runs
 _VIEW = (Path(__file__).parent / "view.js").read_text(encoding="utf-8")
 WHOLE_LABEL = {"description_width": "initial"}  # the style of a control whose label is not cut off
 

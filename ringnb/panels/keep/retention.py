@@ -22,6 +22,7 @@ from ringnb.errors import CheckpointError, RingnbError
 from ringnb.panels.core.controller import SessionGone
 from ringnb.panels.core.film import Wish
 from ringnb.panels.core.film_reader import FilmReader
+from ringnb.panels.core.messages import Note
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.watched import Watched
@@ -166,7 +167,7 @@ class RetentionPanel(Panel):
                 for e in watched.manager.history(slot)
             ):
                 self._controller.settle("delete", "its end: it was deleted or retired meanwhile")
-                return f"{name} is not there any more: nothing was deleted"
+                return Note(f"{name} is not there any more: nothing was deleted")
             choices = self._controller.choices
             looked_at = choices.chosen.get("main") == name
             if looked_at:  # before it goes, else a refresh meanwhile would say that it is missing

@@ -50,15 +50,18 @@ class CheckpointPanel(Panel):
                 tooltip="Checkpoint without being asked",
             ),
             self._submit_schedule,
+            live=True,
         )
         self.mode = self.control(
             dropdown("By", [_SECONDS, _STEPS, _TIME], value=_SECONDS if every is None else _STEPS),
             self._submit_schedule,
+            live=True,
         )
         self.interval = self._seconds_field("Interval (s)", "interval", state.config.interval_s)
         self.steps = self.control(
             integer_field("Every (steps)", 1000 if every is None else every, most=10**12),
             self._submit_schedule,
+            live=True,
         )
         self.time = self.control(
             number_field(
@@ -69,6 +72,7 @@ class CheckpointPanel(Panel):
                 layout={"width": "26em"},
             ),
             self._submit_schedule,
+            live=True,
         )
         self._by_mode = {_SECONDS: self.interval, _STEPS: self.steps, _TIME: self.time}
         mode_ = state.config.state_guard.mode
@@ -81,6 +85,7 @@ class CheckpointPanel(Panel):
                 tooltip="It is looked for at every checkpoint",
             ),
             self._set_guard,
+            live=True,
         )
         self.guard.add_class("rn-guard")
         board, hand = self._controller.board, self._controller.hand
@@ -94,7 +99,8 @@ class CheckpointPanel(Panel):
         timeout_s = self._controller.state.config.request_timeout_s
         self.timeout = self._seconds_field("Request timeout (s)", "request_timeout", timeout_s)
         self.label = self.control(
-            Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL)
+            Text(placeholder="pins the checkpoint", description="Label", style=WHOLE_LABEL),
+            live=True,
         )
         now = "Checkpoint the actor's state, pinned if there is a label"
         bar = self.actions(
@@ -113,7 +119,8 @@ class CheckpointPanel(Panel):
             new, done = {setting: float(seconds)}, f"{description[:-4]} is {seconds:g} s now"
             self.submit("Setting", lambda s: s.manager.reconfigure(**new), done=done)
 
-        return self.control(number_field(description, value, 0.05, 86400.0, step=0.5), change)
+        field = number_field(description, value, 0.05, 86400.0, step=0.5)
+        return self.control(field, change, live=True)
 
     def _set_guard(self, pauses: bool) -> None:
         state = self._controller.state

@@ -9,6 +9,7 @@ from ipywidgets import Widget
 
 from ringnb._support.text import counted
 from ringnb.checkpoint.storage.records import CheckpointInfo
+from ringnb.panels.core.messages import Note
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.watched import SessionLike
@@ -38,7 +39,9 @@ class FaultPanel(Panel):
         """Make the widgets."""
         board, hand = self._controller.board, self._controller.hand
         self.switches = FaultSwitches(board=board, hand=hand, lessons=list(_LESSONS.items()))
-        self.delay = self.control(number_field("Seconds per write", 0.5, 0.01, 60.0, step=0.1))
+        self.delay = self.control(
+            number_field("Seconds per write", 0.5, 0.01, 60.0, step=0.1), live=True
+        )
         return [self.switches, row(self.delay)]
 
     def on_action(self, action: str) -> None:
@@ -54,13 +57,15 @@ class FaultPanel(Panel):
         }
         self.steer(action.capitalize(), work[action])
 
-    def _corrupt(self, session: SessionLike, chosen: CheckpointInfo | None) -> str:
+    def _corrupt(self, session: SessionLike, chosen: CheckpointInfo | None) -> Note:
         choices = self._controller.choices
         if chosen is None:
-            return choices.why_unresolved("main")
+            return Note(choices.why_unresolved("main"))
         where = session.faults.corrupt(chosen.name)
         choices.forget_verdict(chosen.name)
-        return f"One bit was flipped: {where}. Check all or restore it to see that it is noticed"
+        return Note(
+            f"One bit was flipped: {where}. Check all or restore it to see that it is noticed"
+        )
 
     def show(self, state: SessionState) -> None:
         """Put which faults are set."""
@@ -74,32 +79,33 @@ class FaultPanel(Panel):
             full=button_state(ended, why, pressed=faults.disk_full),
             corrupt=button_state(choices.resolve("main") is None, choices.why_unresolved("main")),
             kill=button_state(ended, why),
+            clear=button_state(ended, why),
         )
 
 
-def _lose(session: SessionLike) -> str:
+def _lose(session: SessionLike) -> Note:
     session.faults.lose_answers(session.faults.answers_to_lose + 1)
-    return f"{counted(session.faults.answers_to_lose, 'answer')} will be lost"
+    return Note(f"{counted(session.faults.answers_to_lose, 'answer')} will be lost")
 
 
 def _slow(session: SessionLike, delay_s: float) -> str:
     session.faults.slow_disk(0 if session.faults.disk_delay_s else delay_s)
     on_s = session.faults.disk_delay_s
-    return f"Every write takes {on_s:g} s longer" if on_s else "The disk is as fast as it was"
+    if on_s:
+        return Note(f"From now on every write takes {on_s:g} s longer")
+    return "The disk is as fast as it was"
 
 
 def _full(session: SessionLike) -> str:
     session.faults.fill_disk(not session.faults.disk_full)
-    return (
-        "Writes fail: the disk is full"
-        if session.faults.disk_full
-        else "There is space on the disk again"
-    )
+    if session.faults.disk_full:
+        return Note("From now on every write fails, as on a full disk")
+    return "There is space on the disk again"
 
 
-def _kill(session: SessionLike) -> str:
+def _kill(session: SessionLike) -> Note:
     session.faults.kill_kernel()
-    return "The kernel is dead"
+    return Note("The kernel is dead")
 
 
 def _clear(session: SessionLike) -> str:

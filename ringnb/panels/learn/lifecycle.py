@@ -12,6 +12,7 @@ from ipywidgets import Widget
 
 from ringnb.messages.events import ENDS
 from ringnb.panels.core.controller import Controller
+from ringnb.panels.core.messages import Note
 from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.watched import SessionLike
@@ -78,11 +79,11 @@ class LifecyclePanel(Panel):
             """Turn the crank."""
             if action == "cancel":
                 self._note_position(session, crank)
-                return "Cancelled" if crank.cancel() else "There is nothing to cancel"
+                return "Cancelled" if crank.cancel() else Note("There is nothing to cancel")
             if action == "lose":
                 return crank.lose()
             if stage is not None and POSITIONS[stage] != crank.position:
-                return f"{TURNS[stage][1]} was done already"  # by the press before
+                return Note(f"{TURNS[stage][1]} was done already")  # by the press before
             said = crank.turn(slot)
             while action == "through" and crank.position != "idle":
                 said = crank.turn(slot)
@@ -117,9 +118,11 @@ class LifecyclePanel(Panel):
                 for i in range(len(TURNS))
             }
             flags["through"] = button_state(ended, state.life)
-            flags["cancel"] = button_state(selected is None, "No request is selected")
+            unselected = state.life if ended else "No request is selected"
+            flags["cancel"] = button_state(ended or selected is None, unselected)
             answered = position in ("in staging", "on the K2H ring", "received")
-            flags["lose"] = button_state(not answered, "There is no answer to lose")
+            no_answer = state.life if ended else "There is no answer to lose"
+            flags["lose"] = button_state(ended or not answered, no_answer)
             self.flags(**flags)
         now = time.monotonic()
         if not self._by_hand and now - self._shown_s < _PERIOD_S:

@@ -12,8 +12,9 @@ from ipywidgets import FloatText, RadioButtons, VBox, Widget
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.messages import Kind
 from ringnb.panels.core.panel import Panel
+from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.switchboard import Switchboard
-from ringnb.panels.core.widgets import Say, box, button_state, serve_beside_cells
+from ringnb.panels.core.widgets import LIVE_CONTROL, Say, box, button_state, serve_beside_cells
 from ringnb.panels.learn.widgets import Question
 
 __all__ = ["PredictCard", "PredictPanel", "predict"]
@@ -58,6 +59,7 @@ class PredictCard(VBox):
                 layout={"width": "max-content"},
             )
         self.field.add_class("rn-prediction")
+        self.field.add_class(LIVE_CONTROL)  # which a card alone has always
         serve_beside_cells(self.field)
         self.card = Question(board=board, hand=hand, asks=True, question=question)
         self.result = Question(board=board, hand=hand)
@@ -75,7 +77,8 @@ class PredictCard(VBox):
         super().__init__([self.line, asked] if alone else [asked])
         if alone:
             self.add_class("ringnb-panel")
-        self._flag(reveal=button_state(True, "Commit your prediction first"))
+        self._off = ""
+        self.switch()
 
     def _publish(self) -> None:
         """Show what the switchboard holds: a card alone has no loop that does."""
@@ -84,8 +87,21 @@ class PredictCard(VBox):
             for name, value in self._switchboard.traits().items():
                 setattr(board, name, value)
 
-    def _flag(self, **flags: Any) -> None:
-        self._switchboard.set_flags({f"predict.{k}": v for k, v in flags.items()})
+    def switch(self, off: str | None = None) -> None:
+        """Say which buttons can be used; `off` is why nothing can be measured from now on, or ""."""
+        if off is not None:
+            self._off = off
+        open_ = self.prediction is None or (self._again and self._revealed)
+        why_commit = self._off or ("" if open_ else "Your prediction is fixed")
+        why_reveal = self._off or (
+            "Commit your prediction first" if self.prediction is None else ""
+        )
+        self._switchboard.set_flags(
+            {
+                "predict.commit": button_state(bool(why_commit), why_commit),
+                "predict.reveal": button_state(bool(why_reveal), why_reveal),
+            }
+        )
 
     def _say(self, kind: Kind, text: str, **more: Any) -> None:
         self._switchboard.say(kind, text, **more)
@@ -99,8 +115,7 @@ class PredictCard(VBox):
             self.prediction, self._revealed = self.field.value, False
             self.result.answer = ""
             self._say("done", f"Your prediction is fixed: {self._with_unit(self.prediction)}")
-            fixed = button_state(True, "Your prediction is fixed")
-            self._flag(commit=fixed, reveal=button_state(False, ""))
+            self.switch()
         elif action == "reveal" and self.prediction is not None and not self._measures:
             self._measures = True
             self._say("waiting", "Measuring …")
@@ -120,8 +135,7 @@ class PredictCard(VBox):
             self._measures = False
         self._switchboard.settle("predict", "the next measurement")
         self._revealed = True
-        if self._again:
-            self._flag(commit=button_state(False, ""))
+        self.switch()
         self._say("done", "Revealed")
         self.result.answer = (
             f"You predicted {self._with_unit(self.prediction)}; measured: {self._with_unit(found)}."
@@ -182,6 +196,10 @@ class PredictPanel(Panel):
     def build(self) -> Sequence[Widget]:
         """Make the widgets."""
         return [self._card]
+
+    def show(self, state: SessionState) -> None:
+        """Say whether there is something to be measured."""
+        self._card.switch(state.life if state.ended else "")
 
     def on_action(self, action: str) -> None:
         """Pass on what a button of the card asks for."""

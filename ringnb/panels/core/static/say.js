@@ -337,8 +337,10 @@ async function render({ model, el }) {
     root.closest(".jp-OutputArea, .jp-Cell, body")
       ?.querySelectorAll(".ringnb-summary")
       .forEach((node) => node.classList.add("ringnb-alive"));
+    const showControls = watchControls(root, board, subscriptions);
     const tidy = () => {
       nameControls(root);
+      showControls();
       // What a panel is called alone is what its part of a cockpit is called there: once will do.
       for (const heading of root.querySelectorAll("h3")) if (heading.textContent === title.textContent) heading.hidden = true;
     };

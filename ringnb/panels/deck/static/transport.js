@@ -106,7 +106,8 @@ function makeTransport(root, board, act) {
   const from = make("div", { class: "rn-g rn-from", role: "group", "aria-label": "From here" },
     button("moment.restore", "Restore here", "The live actor continues from this step; its state is kept first", "restore", (node) => act.ask("moment.restore", act.here(), node)),
     button("moment.branch", "Branch…", "Another actor continues from this step; the live one runs on", "branch", () => open(box.hidden)), box);
-  root.append(make("div", { class: "rn-transport" }, liveGroup, head, from));
+  const bar = make("div", { class: "rn-transport" }, liveGroup, head, from);
+  root.append(bar);
 
   const running = () => Boolean(flags["live.run"]?.pressed);
   const LOOK = ["look.earlier", "look.back", "look.on", "look.later", "look.play", "look.newest"];
@@ -127,6 +128,7 @@ function makeTransport(root, board, act) {
       flags = now;
       nothing = none;
       const live = running();
+      setAttribute(bar, "data-dead", String(Boolean(flags["live.snapshot"]?.disabled)));
       const toggle = nodes["live.run"];
       setText(toggle.text, live ? "Pause" : "Run");
       setAttribute(toggle.node, "data-running", String(live));

@@ -37,7 +37,7 @@ async function render({ model, el }) {
       setAttribute(node, "title", flag.why ?? help);
       setText(words, flag.label ?? label);
     }
-    for (const { action, help, node } of buttons) showFlag(node, flags[action], help);
+    for (const { action, help, node } of [clear, ...buttons]) showFlag(node, flags[action], help);
     const set = switches.filter(({ action }) => flags[action]?.pressed);
     setText(hint, set.length ? set.map(({ label }) => `${label}: ${about[label]}.`).join(" ") : "What the design does about it is said here.");
   };
