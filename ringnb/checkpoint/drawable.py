@@ -166,7 +166,8 @@ def value_range(arrays: Sequence[npt.NDArray[Any]], limits: Any = None) -> Value
     """Choose one range for all arrays; ValueError unless limits are two rising finite numbers.
 
     ``two`` is for integer fields of two values, 0 and 1 or -1 and +1. The range of signed values is
-    centred on zero.
+    centred on zero. Values that differ by no more than their type rounds are one: they get a range that
+    shows them as flat, not the noise in their last digits.
     """
     finite = [a[np.isfinite(a)] for a in arrays]
     low = min((float(a.min()) for a in finite if a.size), default=0.0)
@@ -181,9 +182,22 @@ def value_range(arrays: Sequence[npt.NDArray[Any]], limits: Any = None) -> Value
     signed = low < 0 < high
     if signed and limits is None:
         low, high = -max(-low, high), max(-low, high)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if limits is None and _is_flat(low, high, arrays):
+        half = max(0.5, 1e-3 * max(-low, high))  # of a huge value 0.5 would be nothing
+        low, high = low - half, high + half
     return ValueRange(low, high, "diverging" if signed else "sequential")
+
+
+def _is_flat(low: float, high: float, arrays: Sequence[npt.NDArray[Any]]) -> bool:
+    """Return whether two ends of arrays differ by no more than rounding."""
+    floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
+    if not floats:
+        return low == high
+    eps = max(float(np.finfo(dtype).eps) for dtype in floats)
+    # So near to zero arithmetic loses its digits: it is what is left of a field that has died out.
+    wide = np.finfo(np.result_type(np.float32, *floats))
+    largest = max(abs(low), abs(high))
+    return largest < float(wide.tiny) / float(wide.eps) or high - low <= eps * largest
 
 
 def _check_limits(limits: Any) -> tuple[float, float]:

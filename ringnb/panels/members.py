@@ -25,6 +25,7 @@ from ringnb.errors import CheckpointError, ClusterError
 from ringnb.kernel.base import Progress
 from ringnb.panels.core.display_loop import DisplayLoop
 from ringnb.panels.core.film import small_picture
+from ringnb.panels.core.pixels import range_of
 from ringnb.panels.core.switchboard import Switchboard
 from ringnb.panels.core.widgets import Say, View, close_all
 from ringnb.panels.core.workers import BackgroundThread
@@ -380,7 +381,7 @@ class EnsemblePanel(VBox):
         for slot in wanted:
             e = there[slot]
             with contextlib.suppress(CheckpointError, OSError, LookupError, ValueError):
-                small = small_picture(self._ensemble.load(e), None)
+                small = small_picture(self._ensemble.load(e), None, range_of)
                 if small.rows:
                     pictures = self._view.pictures
                     shows = pictures[slot % len(pictures)]  # of a map the only one

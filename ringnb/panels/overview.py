@@ -16,10 +16,11 @@ from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError
 from ringnb.panels.core.controller import Controller, SessionGone
 from ringnb.panels.core.film import small_picture
-from ringnb.panels.core.pixels import summarize
+from ringnb.panels.core.pixels import range_of, summarize
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import View
 from ringnb.panels.dots import MOST_CARDS, SHOWN, Largest, dots_of
+from ringnb.panels.stage.fields import FieldPanel
 
 __all__ = ["AllActors", "Overview"]
 
@@ -126,12 +127,17 @@ class AllActors:
         return max(abs(found.low), abs(found.high))
 
     def _draw(self, new: Mapping[int, CheckpointInfo]) -> None:
-        """Make the pictures. On the drawer's thread, which nothing that this raises may end."""
+        """Make the pictures, as the stage would. On the drawer's thread, which nothing may end."""
+        field = self._controller.views.get(FieldPanel.key)
         for slot, e in new.items():
             try:
-                small = small_picture(self._controller.watched.storage.load(e.name), None)
+                checkpoint = self._controller.watched.storage.load(e.name)
+                name = pick_field(checkpoint, None)
+                extent = field.extent_of(e, name) if isinstance(field, FieldPanel) else None
+                small = small_picture(checkpoint, name, partial(range_of, extent=extent))
             except (CheckpointError, OSError, LookupError, ValueError):
                 continue  # retired or damaged meanwhile: the older picture stays
+            self._controller.extents.note(e.kernel_id, name, small.low, small.high)
             if small.rows:
                 self._pictures[str(slot)] = small.card()
         self._controller.display.put(self.view, pictures=dict(self._pictures))

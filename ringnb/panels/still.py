@@ -10,10 +10,10 @@ from html import escape
 import numpy as np
 
 from ringnb._support.text import counted
-from ringnb.checkpoint.drawable import ValueRange, cut_of, pick_field, value_range
+from ringnb.checkpoint.drawable import cut_of, pick_field
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
-from ringnb.panels.core.pixels import lookup_tables, summarize, thin
+from ringnb.panels.core.pixels import lookup_tables, range_of, summarize, thin
 from ringnb.panels.stage.pictures import describe
 
 __all__ = ["line_of", "still_of"]
@@ -83,10 +83,9 @@ def still_of(checkpoint: Checkpoint) -> str:
     values = np.asarray(checkpoint[name])
     cut = cut_of(checkpoint, name)
     plane = np.atleast_2d(values[cut.where])
-    found, kind = summarize(values), value_range([values]).kind
-    top = found.high if found.high > found.low else found.low + 1.0
-    pixels = thin(plane, ValueRange(found.low, top, kind), _SIDE).data
-    table = np.frombuffer(lookup_tables()[_MAPS.get(kind, "viridis")], np.uint8).reshape(-1, 3)
+    found, span = summarize(values), range_of(plane)
+    pixels = thin(plane, span, _SIDE).data
+    table = np.frombuffer(lookup_tables()[_MAPS.get(span.kind, "viridis")], np.uint8).reshape(-1, 3)
     colours = np.concatenate([np.full((1, 3), 214, np.uint8), table])[pixels]
     png = io.BytesIO()
     image.imsave(png, colours, format="png", origin="lower")

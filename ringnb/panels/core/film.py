@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, final
 
 import numpy as np
+import numpy.typing as npt
 
 from ringnb.checkpoint.drawable import ValueRange, cut_of, pick_field, value_range
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -31,9 +32,9 @@ class Small(NamedTuple):
     rows: int
     columns: int
     packed: bytes  # see `pixels.pack`
-    low: float | None  # what the byte 1 stands for
+    low: float | None  # what the byte 1 stands for, unless the picture stands by itself
     mean: float | None
-    high: float | None  # what the byte 255 stands for; the same as `low` if there is one value only
+    high: float | None  # the same of the byte 255; the same as `low` if there is one value only
     bad: int  # values that are not finite
     kind: str  # of colours, see `ValueRange`
 
@@ -58,8 +59,16 @@ class Wish(NamedTuple):
 _NOTHING = Small(0, 0, b"", None, None, None, 0, "")  # of what cannot be drawn
 
 
-def small_picture(checkpoint: Checkpoint, field: str | None) -> Small:
-    """Read a field, all of it, and make the small picture; raises what reading raises."""
+def small_picture(
+    checkpoint: Checkpoint,
+    field: str | None,
+    span_of: Callable[[npt.NDArray[Any]], ValueRange] | None = None,
+) -> Small:
+    """Read a field, all of it, and make the small picture; raises what reading raises.
+
+    Its bytes are of its own low to high, which a page brings to the range of several; or of what
+    `span_of` returns for the plane that is drawn, if it stands by itself.
+    """
     name = pick_field(checkpoint, field)
     try:
         cut = cut_of(checkpoint, name)
@@ -70,11 +79,15 @@ def small_picture(checkpoint: Checkpoint, field: str | None) -> Small:
     found = summarize(values)
     if not math.isfinite(found.low):
         return _NOTHING._replace(bad=found.bad)
-    kind = value_range([values]).kind
-    top = found.high if found.high > found.low else found.low + 1.0
-    pixels = thin(plane, ValueRange(found.low, top, kind), _SIDE).data
+    if span_of is None:
+        kind = value_range([values]).kind
+        top = found.high if found.high > found.low else found.low + 1.0
+        span = ValueRange(found.low, top, kind)
+    else:
+        span = span_of(plane)
+    pixels = thin(plane, span, _SIDE).data
     packed, (rows, columns) = pack(pixels), pixels.shape
-    return Small(rows, columns, packed, found.low, found.mean, found.high, found.bad, kind)
+    return Small(rows, columns, packed, found.low, found.mean, found.high, found.bad, span.kind)
 
 
 @final

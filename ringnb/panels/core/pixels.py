@@ -18,7 +18,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 
-from ringnb.checkpoint.drawable import TWO_COLOURS, ValueRange
+from ringnb.checkpoint.drawable import TWO_COLOURS, ValueRange, value_range
 
 __all__ = [
     "MAPS",
@@ -26,6 +26,7 @@ __all__ = [
     "Summary",
     "lookup_tables",
     "pack",
+    "range_of",
     "stride_of",
     "summarize",
     "tables_script",
@@ -82,6 +83,15 @@ def summarize(values: npt.NDArray[np.generic]) -> Summary:
     )
     peak = tuple(int(i) for i in np.unravel_index(at, values.shape))
     return Summary(float(low), float(high), float(mean), peak, bad)
+
+
+def range_of(
+    *planes: npt.NDArray[np.generic], extent: tuple[float, float] | None = None
+) -> ValueRange:
+    """Return the range of pictures that are looked at, which takes in `extent`."""
+    if extent is None:
+        return value_range(planes)
+    return value_range([*planes, np.array(extent).astype(planes[0].dtype)])
 
 
 class Pixels(NamedTuple):

@@ -144,9 +144,9 @@ class FieldPanel(Panel):
         """Return what the list calls the user's drawing: no name of a field has brackets."""
         return [] if self.draw is None else [f"{getattr(self.draw, '__name__', 'draw')}()"]
 
-    def extent_of(self, info: CheckpointInfo, view: View) -> Extent | None:
+    def extent_of(self, info: CheckpointInfo, field: str) -> Extent | None:
         """Return what the colours take in; None if each picture has a range of its own."""
-        return self._controller.extents.of(info.kernel_id, view.field) if self.keeps_range else None
+        return self._controller.extents.of(info.kernel_id, field) if self.keeps_range else None
 
     def view_of(self) -> View:
         """Return how pictures are made now, of the selected actor."""
@@ -208,7 +208,7 @@ class FieldPanel(Panel):
                 follows=follows,
             )
             return
-        extent = self.extent_of(info, view)
+        extent = self.extent_of(info, view.field)
         if extent != self._covered:  # else the picture that is there takes it in
             self._range_seen = extent
         self.feed.want(

@@ -20,11 +20,10 @@ from ringnb.checkpoint.drawable import (
     simulated,
     spacing,
     step_seconds,
-    value_range,
     when,
 )
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
-from ringnb.panels.core.pixels import Summary, pack, stride_of, summarize, thin
+from ringnb.panels.core.pixels import Summary, pack, range_of, stride_of, summarize, thin
 
 __all__ = ["LARGE", "SMALL", "Drawn", "Extent", "Slice", "View", "describe", "draw", "draw_against"]
 
@@ -76,7 +75,7 @@ def draw(
     cut, plane = _read(checkpoint, view)
     summary = summarize(plane)
     seen = None if summary.bad == plane.size else (summary.low, summary.high)
-    span = _range_of([plane], extent)
+    span = range_of(plane, extent=extent)
     pixels, grid = _packed(plane, span, view)
     info = {
         **_grid(checkpoint, view.field, cut, plane),
@@ -130,11 +129,12 @@ def draw_against(
     }
     if how == "difference":
         limit = found.largest if found.largest > 0 else 1.0  # nan, too, is not
-        span = ValueRange(-limit, limit, "diverging")
+        ends = np.array([-limit, limit])
+        span = range_of(ends.astype(plane.dtype) if plane.dtype.kind == "f" else ends)
         pixels, grid = _packed(found.whole[cut.where], span, view, extremes=True)
         return Drawn({**info, **grid, **_span(span)}, pixels)
     other = _read(that, view)[1]
-    span = _range_of([plane, other], extent)
+    span = range_of(plane, other, extent=extent)
     pixels, grid = _packed(other, span, view)
     more = b""
     if how == "swipe":  # both of one size: the larger of the two decides
@@ -168,12 +168,6 @@ def _read(checkpoint: Checkpoint, view: View) -> tuple[Cut, npt.NDArray[Any]]:
         index = min(index, n[axis] - 1)  # the one before may have had more planes along its axis
     cut = cut_of(checkpoint, view.field, axis, index)
     return cut, np.asarray(checkpoint[view.field][cut.where])
-
-
-def _range_of(planes: list[npt.NDArray[Any]], extent: Extent | None) -> ValueRange:
-    if extent is not None:
-        planes = [*planes, np.array(extent).astype(planes[0].dtype)]
-    return value_range(planes)
 
 
 def _packed(

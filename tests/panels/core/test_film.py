@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
 import zarr
+from front_end import unpacked
 
 import ringnb as rn
 from ringnb.panels.core.film import Film, Small, Wish, small_picture
+from ringnb.panels.core.pixels import range_of
+from ringnb.panels.stage.pictures import View, draw
 from ringnb.testing.storages import make_snapshot
 
 SMALL = Small(2, 3, b"picture", -1.0, 0.5, 2.0, 0, "diverging")
@@ -32,6 +36,18 @@ def test_a_small_picture_has_at_most_64_pixels_a_side_and_the_values_of_all_cell
     assert (small.low, small.high, small.bad, small.kind) == (-1.0, 3.0, 0, "diverging")
     assert small.mean == pytest.approx(1.0)
     assert len(zlib.decompress(small.packed)) == 50 * 25
+
+
+def test_a_picture_by_itself_has_the_range_that_the_stage_has():
+    noise = np.linspace(-1e-37, 1e-37, 64, dtype=np.float32).reshape(8, 8)
+    for field, extent in ((noise, None), (np.abs(noise), None), (1e7 * noise, (0.0, 0.4))):
+        view = View("u")
+        stage = draw(stored(u=field), view, extent)[0]
+        small = small_picture(stored(u=field), None, partial(range_of, extent=extent))
+        data = [unpacked(packed, (8, 8)) for packed in (stage.pixels, small.packed)]
+        assert np.array_equal(*data)
+        assert np.unique(data[0]).size == 1  # what has died out is flat, and no wild pattern
+        assert small.kind == stage.info["kind"]
 
 
 def test_what_is_not_finite_is_counted_and_no_number_that_json_lacks_goes_to_the_page():

@@ -118,3 +118,13 @@ def test_a_summary_of_nothing_finite_says_so():
     found = pixels.summarize(np.full((2, 2), np.nan))
     assert found.bad == 4
     assert np.isnan(found.low)
+
+
+def test_what_differs_by_rounding_only_is_flat_and_a_huge_value_has_a_range():
+    for value in (1.0, -1e30, 3e38):
+        near = np.array([value, np.nextafter(np.float32(value), np.float32(0))], np.float32)
+        low, high, _ = value_range([near])
+        assert high - low > 100 * abs(float(near[0]) - float(near[1]))
+        assert low < near.min() < near.max() < high
+    assert value_range([np.array([1.0, 1.001], np.float32)]).low == 1.0
+    assert value_range([np.array([0.0, 1e-37])]).high == 1e-37  # of 64 bits it is a value
