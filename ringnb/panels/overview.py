@@ -133,11 +133,14 @@ class AllActors:
             try:
                 checkpoint = self._controller.watched.storage.load(e.name)
                 name = pick_field(checkpoint, None)
-                extent = field.extent_of(e, name) if isinstance(field, FieldPanel) else None
+                history = self._controller.state.histories[slot]
+                extent = (
+                    field.extent_of(e, history, name) if isinstance(field, FieldPanel) else None
+                )
                 small = small_picture(checkpoint, name, partial(range_of, extent=extent))
             except (CheckpointError, OSError, LookupError, ValueError):
                 continue  # retired or damaged meanwhile: the older picture stays
-            self._controller.extents.note(e.kernel_id, name, small.low, small.high)
+            self._controller.extents.note(e, name, small.low, small.high)
             if small.rows:
                 self._pictures[str(slot)] = small.card()
         self._controller.display.put(self.view, pictures=dict(self._pictures))

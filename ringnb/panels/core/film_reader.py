@@ -50,7 +50,7 @@ class FilmReader:
         else:
             controller.choices.note_verdict(name)
             self.traced = pick_field(checkpoint, field)
-            controller.extents.note(wish.info.kernel_id, self.traced, small.low, small.high)
+            controller.extents.note(wish.info, self.traced, small.low, small.high)
             self.film.add(wish, field, small)
         controller.display.poke()
         controller.drawer.submit(self._name, self._read_next)

@@ -155,7 +155,8 @@ class ComparePanel(Panel):
     def _extent(self, this: CheckpointInfo, view: View) -> Extent | None:
         """Return what the colours take in: the same values have the same colour on the whole stage."""
         field = self._controller.views.get(FieldPanel.key)
-        return field.extent_of(this, view.field) if isinstance(field, FieldPanel) else None
+        history = self._controller.choices.of_actor()
+        return field.extent_of(this, history, view.field) if isinstance(field, FieldPanel) else None
 
     def _draw(
         self,

@@ -56,7 +56,7 @@ class FieldPanel(Panel):
         A colour map (see `ringnb.panels.core.pixels.MAPS`), or "fits" for one that fits the values. The
         page may have chosen another one since.
     keeps_range : bool
-        Whether all steps share one range of colours.
+        Whether all steps of a run, as far as they are stored, share one range of colours.
     axis, slice : int
         Which plane of a field of three axes is shown.
     """
@@ -144,9 +144,11 @@ class FieldPanel(Panel):
         """Return what the list calls the user's drawing: no name of a field has brackets."""
         return [] if self.draw is None else [f"{getattr(self.draw, '__name__', 'draw')}()"]
 
-    def extent_of(self, info: CheckpointInfo, field: str) -> Extent | None:
+    def extent_of(
+        self, info: CheckpointInfo, history: Sequence[CheckpointInfo], field: str
+    ) -> Extent | None:
         """Return what the colours take in; None if each picture has a range of its own."""
-        return self._controller.extents.of(info.kernel_id, field) if self.keeps_range else None
+        return self._controller.extents.of(history, field, info.run) if self.keeps_range else None
 
     def view_of(self) -> View:
         """Return how pictures are made now, of the selected actor."""
@@ -208,7 +210,7 @@ class FieldPanel(Panel):
                 follows=follows,
             )
             return
-        extent = self.extent_of(info, view.field)
+        extent = self.extent_of(info, choices.of_actor(), view.field)
         if extent != self._covered:  # else the picture that is there takes it in
             self._range_seen = extent
         self.feed.want(
@@ -224,7 +226,7 @@ class FieldPanel(Panel):
         drawn, seen = draw(self.watched.storage.load(e.name), view, extent)
         if seen is not None:
             extents = self._controller.extents
-            extents.note(e.kernel_id, view.field, *seen)
+            extents.note(e, view.field, *seen)
             if extent is None or (extent[0] <= seen[0] and seen[1] <= extent[1]):
                 self._covered = seen if extent is None else extent
         drawn.info["follows"] = follows

@@ -128,7 +128,7 @@ async function renderPicture(context, place) {
   const field = make("select", { "aria-label": "Field" });
   const colours = make("select", { "aria-label": "Colours" }, ...Object.entries(MAPS).map(([name, words]) => option(name, words)));
   const range = make("input", { type: "checkbox" });
-  const rangeLabel = make("label", { title: "The same range for every step" }, range, make("span", {}, "one range"));
+  const rangeLabel = make("label", { title: "The same range for every stored step of a run" }, range, make("span", {}, "one range"));
   const coloursLabel = labelled("Colours", colours);
   const tools = make("div", { class: "rn-tools" }, labelled("Field", field), coloursLabel, rangeLabel);
   place.bar.append(make("div", { class: "rn-prov" }, tag, what), tools);
