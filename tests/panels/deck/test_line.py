@@ -104,6 +104,35 @@ def test_a_step_shows_the_sound_checkpoint_before_it_on_its_way():
     ]
 
 
+def test_a_column_of_the_trace_has_the_peak_of_all_that_it_stands_for():
+    marks = whole(
+        of_steps([100, 102, 104, 110, 200, 260], flags={110: Flag.DAMAGED}),
+        of_steps([250, 252, 254], 2),
+    )
+    columns, trace = evaluate(
+        """const marks = makeMarks(); marks.take(load(given.marks));
+        const columns = columnsOf(marks, wayOf(given.lanes, 2), makeScale(0, 400, 0, 400), 6);
+        const values = new Map();
+        const note = (step, low, mean, high) => {
+          for (const column of columns) for (const mark of column) {
+            if (mark.step === step) values.set(mark.key, { low, mean, high });
+          }
+        };
+        note(100, 0, 1, 2); note(102, 0.5, 3, 9); note(200, 0, 1, 2); note(254, -4, 0, 1);
+        values.set(columns[2][0].key, { low: null, mean: null, high: null }); // nothing is finite
+        return [columns.map((one) => one.map((mark) => mark.step)),
+          traceOf(columns, (key) => values.get(key))];""",
+        marks=marks,
+        lanes=LANES,
+    )
+    assert columns == [[100, 102, 104], [200], [250, 252, 254]]
+    assert [tuple(one.values()) for one in trace] == [
+        (100, 0, 2, 9),
+        (200, 0, 1, 2),
+        (250, -4, 0, 1),
+    ]
+
+
 def test_of_several_checkpoints_of_one_step_marks_go_through_each():
     first = {("a", i): Mark(Kind.CHECKPOINT, 1, step) for i, step in enumerate([100, 200, 200])}
     later = {("b", 0): Mark(Kind.CHECKPOINT, 2, 200), ("b", 1): Mark(Kind.CHECKPOINT, 2, 300)}

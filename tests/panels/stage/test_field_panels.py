@@ -73,7 +73,8 @@ def test_the_first_field_is_named_and_another_can_be_chosen(session, names):
         field.field = "u"
 
 
-def test_one_range_holds_for_all_that_is_stored_of_a_run(session, names):
+def test_one_range_holds_for_all_that_is_stored_of_a_run(session, names, monkeypatch):
+    monkeypatch.setitem(PROFILES, "default", Profile(refresh_s=0.01, follow_s=0.05))
     field = session.panel("field")
     until(lambda: shows(field, names[-1]))
 

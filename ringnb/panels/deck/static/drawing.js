@@ -117,10 +117,12 @@ function makeDrawing(root, board, act, subscriptions) {
     const empty = !nearestOf(marks, way, state.step);
     // Below the lanes: the line of the live edge, which moves, comes down to them from above.
     if (empty) found.push(shape("text", { class: "rn-label rn-words", x: left + 8, y: foldedRow + 4 * K }, narrow ? "Nothing stored yet" : "Checkpoints will stand on the line as squares. Drag along it to look at one."));
-    const values = narrow ? [] : spaced(marks, way, scale, 6);
+    const columns = narrow ? [] : columnsOf(marks, way, scale, 6);
     const pictures = narrow ? [] : spaced(marks, way, scale, FILM + 3).slice(0, 60);
-    want = { pictures: pictures.map((mark) => mark.key), values: values.map((mark) => mark.key) };
-    if (!narrow && !empty) drawTrace(found, inside, film, values, traceTop, state, width);
+    // One of each column is read for the trace, and the newest, so that what comes while somebody looks has its peak there.
+    const newest = narrow ? null : nearestOf(marks, way, Infinity);
+    want = { pictures: pictures.map((mark) => mark.key), values: [...new Set([...columns.map(([first]) => first), ...(newest ? [newest] : [])])].map((mark) => mark.key) };
+    if (!narrow && !empty) drawTrace(found, inside, traceOf(columns, film.get), traceTop, state, width);
     drawFilm(found, film, pictures, filmTop, state);
     still.replaceChildren(clip, ...found, inside, top);
     hover.setAttribute("x1", -9);
@@ -221,14 +223,13 @@ function makeDrawing(root, board, act, subscriptions) {
     }
   };
 
-  const drawTrace = (found, inside, film, values, top, state, width) => {
-    const points = values.map((mark) => ({ x: G.scale.x(mark.step), ...film.get(mark.key) })).filter((item) => item.mean !== undefined && item.mean !== null);
+  const drawTrace = (found, inside, points, top, state, width) => {
     const name = act.fieldName();
     found.push(shape("text", { x: 4, y: top + 11 * K }, name.length > 14 ? `${name.slice(0, 13)}…` : name), shape("text", { x: 4, y: top + 24 * K }, "low, mean, high"));
     if (points.length < 2) return;
     const high = Math.max(...points.map((p) => p.high)), low = Math.min(...points.map((p) => p.low));
     const y = (value) => top + G.trace - 3 - ((G.trace - 6) * (value - low)) / (high - low || 1);
-    const path = (list, key) => list.map((p) => `${p.x.toFixed(1)} ${y(p[key]).toFixed(1)}`).join("L");
+    const path = (list, key) => list.map((p) => `${G.scale.x(p.step).toFixed(1)} ${y(p[key]).toFixed(1)}`).join("L");
     const colour = colourOf(state.leaf);
     inside.append(shape("path", { class: "rn-band", fill: colour, d: `M${path(points, "high")}L${path([...points].reverse(), "low")}z` }), shape("path", { class: "rn-mean", stroke: colour, d: `M${path(points, "mean")}` }));
     const short = (value) => {

@@ -140,6 +140,25 @@ function spaced(marks, way, scale, apart) {
   }
   return found;
 }
+// Of the same, all that each stands for: the sound checkpoints up to the next one.
+function columnsOf(marks, way, scale, apart) {
+  return spaced(marks, way, scale, apart).map((first, i, all) => {
+    const end = all[i + 1]?.step ?? scale.high + 1e-9;
+    return [first, ...way.flatMap(({ lane, top }) => {
+      const own = marks.ofLane(lane.n);
+      return own.slice(lowerBound(own, first.step), lowerBound(own, Math.min(end, top + 0.5))).filter((mark) => mark !== first && isSound(mark));
+    })];
+  });
+}
+// The trace of columns: the lowest low and the highest high of what is known of each, so that no peak is lost in one.
+function traceOf(columns, valuesOf) {
+  return columns.flatMap((column) => {
+    const known = column.map((mark) => valuesOf(mark.key)).filter((item) => item && item.mean !== undefined && item.mean !== null);
+    if (!known.length) return [];
+    const mean = known.reduce((sum, item) => sum + item.mean / known.length, 0);
+    return [{ step: column[0].step, low: Math.min(...known.map((item) => item.low)), mean, high: Math.max(...known.map((item) => item.high)) }];
+  });
+}
 
 // From steps to pixels. `low` and `high` are the steps at the edges.
 function makeScale(low, high, left, right) {
