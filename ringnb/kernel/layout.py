@@ -174,7 +174,15 @@ FACTS = 16
 
 # Team words. The leader writes the job line and every member's GO line, which holds the number of the
 # last job that the member has a part in; each member writes its own ARRIVE, PARTIAL and ASLEEP line.
-(J_NUMBER, J_KIND, J_ACTOR, J_COUNT, J_TARGET, J_SIZE) = range(6)
+(
+    J_NUMBER,
+    J_KIND,
+    J_ACTOR,
+    J_COUNT,
+    J_TARGET,
+    J_SIZE,
+    J_END,  # the number of passes after which the team leaves the rest of the steps to the leader
+) = range(7)
 JOB_STEP, JOB_CAPTURE, JOB_EXIT = 1, 2, 3
 TEAM_MEMBERS = LINE  # first member line
 M_ARRIVE, M_PARTIAL, M_ASLEEP, M_FD, M_FD_WRITE, M_GO = (

@@ -355,8 +355,7 @@ class TestDirectCalls:
             thread_of(lambda: thread_of(lambda: signal.raise_signal(signal.SIGINT)))
 
     def test_ctrl_c_ends_a_long_run_and_pauses_the_actor(self):
-        # By one thread: where a team's second one gets no time, a slice of steps takes seconds to end.
-        with rn.Session(Mixer(SHAPE), config=quiet(), storage=memory(), width=1) as s:
+        with rn.Session(Mixer(SHAPE), config=quiet(), storage=memory()) as s:
             s.run_steps(0, 1)
             threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
             with pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,8 @@
 """The loop of a lane's leader: read commands, step actors, answer, back off. Compiled once.
 
 One turn: drain commands, then give every actor that may step a slice of about a millisecond, with
-another look at the ring after each slice, so that a command waits for one slice at most.
+another look at the ring after each slice, so that a command waits for one slice at most. Where a thread
+of the team gets no core, that is some milliseconds (see `ringnb.kernel.cpu.team`).
 
 Idle, the lane is hot for a while (answers within a microsecond), then sleeps on a pipe that the host
 writes to when it has pushed a command (see `ringnb.kernel.ring`).
@@ -129,11 +130,17 @@ def _step_together(
             # The same in all of the slice: what the size depends on changes at its end.
             size = _team_size(table, member, count, begin, width) if chooses else width
             began = now_ns(scratch)
-            team_job(link, table, team, scratch, layout.JOB_STEP, member, steps, 0, size)
-            if params[member, layout.P_FAULT_CELL] != 0.0:
-                return False
+            behind = steps
+            while behind > 0:
+                taken = team_job(
+                    link, table, team, scratch, layout.JOB_STEP, member, behind, 0, size
+                )
+                if params[member, layout.P_FAULT_CELL] != 0.0:
+                    return False
+                _record_steps(table, member, taken)
+                behind -= taken
+                size = 1  # what a team that is held up has left
             table[member, layout.C_SLICE_NS] += now_ns(scratch) - began
-            _record_steps(table, member, steps)
             member += table[member, layout.C_NEXT]
             if member == row:
                 break

@@ -5,6 +5,9 @@ of the team only, those of the lowest ranks. A step is a job, or a run of many s
 after each stage. A capture (copying the state into a staging buffer, with its checksum) is split by
 bytes.
 
+A member whose core is taken by somebody else holds up all at every barrier. So a job of many steps that
+is late ends before its time, and the leader takes what is left of them alone.
+
 Who waits spins for a while, then yields, and a member without work for `F_HOT_NS` sleeps on a pipe:
 other threads share the cores.
 """
@@ -36,6 +39,8 @@ from ringnb.kernel.layout import BLOCK_WORDS
 __all__ = ["end_team", "member_at", "run_member", "team_job"]
 
 _SPINS = 512
+_LATE = 4  # times what a job was to take, after which the leader goes on alone
+_NEVER = 2**62
 _steps_of_pass = inner(steps_of_pass)
 
 
@@ -46,12 +51,14 @@ def member_at(rank: int) -> Any:
 
 
 @inner
-def _barrier(team: Any, size: int, rank: int) -> None:
+def _barrier(team: Any, size: int, rank: int) -> Any:
+    """Wait until all have come here; return whether one of them kept this one waiting for long."""
     # A member's ARRIVE counts the barriers that it has reached, from the job's number on, so that those
     # who had no part in the last job count alike; that member alone writes it.
     mine = member_at(rank) + layout.M_ARRIVE
     count = load_acquire(team, mine) + 1
     store_release(team, mine, count)
+    long = False
     for other in range(size):
         theirs = member_at(other) + layout.M_ARRIVE
         spins = 0
@@ -61,6 +68,8 @@ def _barrier(team: Any, size: int, rank: int) -> None:
                 cpu_pause()
             else:
                 yield_thread()
+                long = True
+    return long
 
 
 @inner
@@ -94,16 +103,28 @@ def _span(table: Any, size: int, actor: int, rank: int) -> Any:
 @inner
 def _step_slab(
     link: Any, scratch: Any, table: Any, team: Any, size: int, actor: int, count: int, rank: int
-) -> None:
-    """Take this rank's rows of the grid through `count` steps, in passes of one or several."""
+) -> Any:
+    """Take this rank's rows through up to `count` steps; return how many, which is the same for all."""
+    late, end = 0, _NEVER
+    if size > 1 and rank == 0:
+        planned = max(count * table[actor, layout.C_STEP_NS], link[3][layout.F_SLICE_NS])
+        late = now_ns(scratch) + _LATE * planned
     span = _span(table, size, actor, rank)
     now = table[actor, layout.C_A]
     following = table[actor, layout.C_B]
     if table[actor, layout.C_CUR] != 0:
         now, following = following, now
     stages = table[actor, layout.C_STAGES]
-    turn = 0
+    turn = passes = 0
+    kept_waiting = False
     while turn < count * stages:
+        if size > 1:
+            # A member may look here before this word is written, or after: both let it take the next
+            # pass. Behind that one's barrier all see it, and nobody looks behind the last barrier of a
+            # job, where the next job may be written.
+            if rank == 0 and kept_waiting and end == _NEVER and now_ns(scratch) > late:
+                store_release(team, layout.J_END, passes + 2)
+            end = load_acquire(team, layout.J_END)
         step = table[actor, layout.C_STEP] + turn // stages
         if turn % stages == 0:
             _reduce(table, team, size, actor, now, step, span, rank)
@@ -112,14 +133,18 @@ def _step_slab(
         step_tiles(link, scratch, table, actor, function, now, following, step, span, steps, rank)
         if size > 1:
             # The next stage reads what the neighbours wrote in this one, and writes what they read.
-            _barrier(team, size, rank)
+            kept_waiting = _barrier(team, size, rank)
         if steps > 1:
             step_edges(table, actor, function, now, following, step, span[1], steps)
             if size > 1:
-                _barrier(team, size, rank)
+                kept_waiting = _barrier(team, size, rank) or kept_waiting
         if steps % 2 == 1:
             now, following = following, now
         turn += steps
+        passes += 1
+        if passes >= end and turn % stages == 0:
+            break
+    return turn // stages
 
 
 @inner
@@ -167,18 +192,19 @@ def _run_job(
     target: int,
     size: int,
     rank: int,
-) -> None:
-    """Do one rank's share of a job, up to and including its last barrier."""
+) -> Any:
+    """Do one rank's share of a job, up to and including its last barrier; return the steps taken."""
     # A leader alone lets its ARRIVE be: a member may not have left the last barrier yet.
     if size > 1:
         store_release(team, member_at(rank) + layout.M_ARRIVE, team[layout.J_NUMBER] << 32)
     if kind == layout.JOB_STEP:
-        _step_slab(link, scratch, table, team, size, actor, count, rank)
-    elif kind == layout.JOB_CAPTURE:
+        return _step_slab(link, scratch, table, team, size, actor, count, rank)
+    if kind == layout.JOB_CAPTURE:
         part = _capture_slab(table, team, size, actor, target, rank)
         store_release(team, member_at(rank) + layout.M_PARTIAL, part)
         if size > 1:
             _barrier(team, size, rank)
+    return 0
 
 
 @inner
@@ -196,6 +222,7 @@ def _publish_job(
     team[layout.J_COUNT] = count
     team[layout.J_TARGET] = target
     team[layout.J_SIZE] = size
+    team[layout.J_END] = _NEVER
     for rank in range(1, size):
         store_release(team, member_at(rank) + layout.M_GO, number)
     fence()  # store, fence, look, as in `ringnb.kernel.ring.push`
@@ -216,14 +243,15 @@ def team_job(
     count: int,
     target: int,
     size: int,
-) -> None:
-    """Leader: do a job with the first `size` of the team, itself included.
+) -> Any:
+    """Leader: do a job with the first `size` of the team, itself included; return the steps taken.
 
-    `link` is what `ringnb.kernel.cpu.answers.answer_meanwhile` takes.
+    They are fewer than `count` where a member gets no time. `link` is what
+    `ringnb.kernel.cpu.answers.answer_meanwhile` takes.
     """
     if size > 1:
         _publish_job(team, scratch, kind, row, count, target, size)
-    _run_job(link, scratch, table, team, kind, row, count, target, size, 0)
+    return _run_job(link, scratch, table, team, kind, row, count, target, size, 0)
 
 
 @inner

@@ -1,0 +1,86 @@
+"""A team some of whose threads get hardly any time: slices stay short, steps exact, bits the same."""
+
+# ruff: noqa: A002 - what users write
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+from processes import other_process
+
+from ringnb.actors import CellActor
+from ringnb.kernel import layout
+from ringnb.kernel.cpu.kernel import CpuKernel
+from ringnb.messages.commands import Command
+from ringnb.testing.mixer import Mixer, captured, running
+
+SLICE = 200_000  # steps that the leader takes for a slice's worth
+
+
+def sheared(now, next, params, step, y, x):
+    above = now[0, y - 1, x] if y > 0 else now[0, now.shape[1] - 1, x]
+    next[0, y, x] = (3 * above + 5 * now[0, y, x] + step + int(params[0])) & 0xFFFF
+
+
+def turned(now, next, params, step, y, x):
+    right = now[0, y, x + 1] if x < now.shape[2] - 1 else now[0, y, 0]
+    next[0, y, x] = (now[0, y, x] + 7 * right + 1) & 0xFFFF
+
+
+def total(now, params, step, y, x):
+    return now[0, y, x]
+
+
+ACTORS = {
+    "a step in one pass": lambda: Mixer((12, 7)),
+    "several steps in a pass": lambda: Mixer((96, 5)),
+    "stages and a sum": lambda: CellActor(
+        stages=[sheared, turned, turned], shape=(12, 7), dtype="int64", reduce={"total": total}
+    ),
+}
+
+
+def keep_busy(pipe, core):
+    os.sched_setaffinity(0, {core})
+    pipe.send("busy")
+    while True:
+        pass
+
+
+@contextlib.contextmanager
+def held_up(kernel):
+    """Let all of the team but its leader share a core with a process that goes before them."""
+    core = max(os.sched_getaffinity(0))
+    with other_process(keep_busy, core) as (_, pipe):
+        assert pipe.recv() == "busy"
+        for thread in kernel._threads[1:]:
+            os.setpriority(os.PRIO_PROCESS, thread.native_id, 19)
+            os.sched_setaffinity(thread.native_id, {core})
+        yield
+
+
+def stepped(make, width, around=lambda kernel: contextlib.nullcontext()):
+    """Return the state after a slice of so many steps and some more, and how long they took."""
+    kernel = CpuKernel([make()], width=width)
+    with running(kernel) as client, around(kernel):
+        # The actor rests, and so does its row of the leader's table.
+        kernel._memory[0].table[0, layout.C_STEP_NS] = 1_000_000 // SLICE
+        begin = time.monotonic()
+        goal = client.call(0, Command.RUN_STEPS, (SLICE + 1,)).value
+        assert client.wait_until(lambda: kernel.counters(0).step == goal, 20)
+        return captured(client, 0)[0], time.monotonic() - begin
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread's priority and cores are set")
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("actor", ACTORS)
+def test_a_thread_without_a_core_holds_up_a_slice_at_a_few_barriers_only(actor, width):
+    expected, _ = stepped(ACTORS[actor], 1)
+    found, elapsed = stepped(ACTORS[actor], width, held_up)
+    np.testing.assert_array_equal(found, expected)
+    assert elapsed < 2
