@@ -86,7 +86,7 @@ _REACHED = """(root) => {
   return root.contains(node) ? [all.indexOf(node), name(node).trim(), node.matches(':focus-visible')
     && getComputedStyle(node).outlineStyle !== 'none'] : null;
 }"""
-# Section by section what Tab reaches; what is within a group of radio buttons or tabs, arrows do.
+# Section by section what Tab reaches, or arrows within a group of buttons, which is one stop of Tab.
 EXPLORE = """Explore; Actor; All actors; Field; Colours; one range; Larger picture; Against: compare
 with; Hold;
 Difference; That one; Swipe; History; Run; Step; How many steps; Snapshot now; Earlier mark; One step
@@ -99,18 +99,38 @@ LEARN = (
 )
 
 
+_IN_GROUP = """() => document.activeElement.matches(
+  '[role=toolbar] button, .rn-seg:not([role=tablist]) button')"""
+STOPS = {
+    "Explore": 32,
+    "Keep": 26,
+    "Learn": 23,
+}  # at most; of what can be pressed there is half as much again
+
+
 def tabbed(notebook, cockpit):
-    """Return what Tab goes through from the chosen tab on: place in the DOM, name, is the focus seen."""
+    """Return what Tab goes through from the chosen tab on: place in the DOM, name, is the focus seen.
+
+    And what arrows go through from there, in groups.
+    """
     cockpit.locator("[role=tab][aria-selected=true]").focus()
-    notebook.page.keyboard.press("Shift+Tab")
-    found = []
+    keys, stops, within = notebook.page.keyboard, [], []
+    keys.press("Shift+Tab")
     for _ in range(150):
-        notebook.page.keyboard.press("Tab")
+        keys.press("Tab")
         at = cockpit.evaluate(_REACHED)
         if at is None:
-            return found
-        found.append(at)
-    raise AssertionError(found)
+            return stops, within
+        stops.append(at)
+        if not notebook.page.evaluate(_IN_GROUP):
+            continue
+        for _ in range(20):  # around, to where it began
+            keys.press("ArrowRight")
+            other = cockpit.evaluate(_REACHED)
+            if other[0] == at[0]:
+                break
+            within.append(other)
+    raise AssertionError(stops)
 
 
 def test_tab_goes_through_everything_in_the_order_of_the_page(notebook):
@@ -118,10 +138,11 @@ def test_tab_goes_through_everything_in_the_order_of_the_page(notebook):
     expect(cockpit.locator(".rn-pic .rn-box[data-name]")).to_be_visible()
     for tab, wanted in (("Explore", EXPLORE), ("Keep", KEEP), ("Learn", LEARN)):
         choose(cockpit, tab)
-        found = tabbed(notebook, cockpit)
-        places, names = [at for at, _, _ in found], [name for _, name, _ in found]
+        stops, within = tabbed(notebook, cockpit)
+        places, names = [at for at, _, _ in stops], [name for _, name, _ in stops + within]
         assert places == sorted(places), names
-        assert [name for _, name, seen in found if not seen] == [], tab
+        assert len(stops) <= STOPS[tab], names
+        assert [name for _, name, seen in stops + within if not seen] == [], tab
         missing = {" ".join(one.split()) for one in wanted.split(";")} - set(names)
         assert not missing, (tab, missing, names)
 
@@ -164,12 +185,12 @@ def test_an_update_takes_no_focus(notebook):
 
 
 LINE = """
-- group "Live actor":
+- toolbar "Live actor":
   - button "Run"
   - button "Step"
   - spinbutton "How many steps": "100"
   - button "Snapshot now"
-- group "Playhead":
+- toolbar "Playhead":
   - button "Earlier mark"
   - button "One step back"
   - spinbutton "Step to look at": "{step}"
@@ -177,11 +198,11 @@ LINE = """
   - button "Later mark"
   - button "Play back"
   - button "Newest"
-- group "From here":
+- toolbar "From here":
   - button "Restore here"
   - button "Branch…"
 - slider "Playhead"
-- group "Zoom of the line":
+- toolbar "Zoom of the line":
   - button "Zoom in at the playhead"
   - button "Zoom out" [disabled]
 """

@@ -6,6 +6,7 @@ import itertools
 import re
 
 import pytest
+from waiting import until
 
 from . import cells
 from .audit import overflow, violations
@@ -359,6 +360,12 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     keys.press("Enter")
     dialog = cockpit.get_by_role("dialog", name="All actors")
     expect(dialog.get_by_role("button", name=re.compile("^0: "))).to_be_focused()  # the chosen one
+    stop = dialog.get_by_role("button", name="Stop kernel…")
+    stop.press("Enter")
+    expect(dialog.get_by_role("button", name="Keep it running")).to_be_focused()
+    keys.press("Escape")  # the question, and not what it lies in
+    expect(stop).to_be_focused()
+    dialog.get_by_role("button", name=re.compile("^0: ")).focus()
     card = dialog.get_by_role("button", name="1: fdtd_2d_1")
     expect(card).to_contain_text("standing")
     card.focus()
@@ -411,6 +418,15 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
             keys.press(key)
         expect(box).to_be_hidden()
         expect(branch).to_be_focused()
+    # Beyond the box Escape closes it, too; a key that is held opens it once.
+    branch.focus()
+    for _ in range(4):
+        keys.down("Enter")
+    keys.up("Enter")
+    expect(slot).to_be_focused()
+    cockpit.get_by_role("slider", name="Playhead").press("Escape")
+    expect(box).to_be_hidden()
+    expect(branch).to_be_focused()
     branch.press("Enter")
     keys.press("ArrowUp")  # there is no actor 2
     expect(slot).to_have_value("1")
@@ -450,16 +466,33 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
         keys.press(key)
         expect(tiles.nth(at)).to_be_focused()
         expect(playhead).to_have_attribute("aria-valuenow", str(300 - 100 * at))
+    # A question is put aside by Escape, and nothing is done; the next one leaves the panel for its cell.
+    delete = cockpit.get_by_role("button", name="Delete…")
+    delete.press("Enter")
+    expect(line_of(cockpit).get_by_role("button", name="Keep it")).to_be_focused()
+    keys.press("Escape")
+    expect(line_of(cockpit)).to_contain_text("Keep it: nothing is changed")
+    expect(delete).to_be_focused()
+    expect(tiles).to_have_count(3)
+    keys.press("Escape")
+    expect(notebook.page.locator(".jp-Notebook .jp-Cell").nth(2)).to_be_focused()
+    for _ in range(30):  # what JupyterLab has on the way
+        keys.press("Tab")
+        if cockpit.evaluate("root => root.contains(document.activeElement)"):
+            break
+    expect(cockpit.get_by_role("tab", name="Keep")).to_be_focused()
     assert notebook.cell_count == count
 
 
-def test_at_most_one_message_in_two_seconds_is_spoken(notebook, cockpit):
+def test_what_is_spoken_is_one_message_in_two_seconds_each_once_with_what_it_offers(
+    notebook, cockpit
+):
     cockpit.evaluate(
         """root => {
           window.spoken = [];
           for (const region of root.querySelectorAll('.rn-sr'))
             new MutationObserver(() => {
-              if (region.textContent) window.spoken.push(performance.now());
+              if (region.textContent) window.spoken.push([performance.now(), region.textContent]);
             }).observe(region, { childList: true, characterData: true, subtree: true });
         }"""
     )
@@ -468,7 +501,24 @@ def test_at_most_one_message_in_two_seconds_is_spoken(notebook, cockpit):
     )
     spoken = notebook.page.evaluate("() => window.spoken")
     assert len(spoken) >= 2
-    assert min(b - a for a, b in itertools.pairwise(spoken)) >= 1990
+    assert min(b - a for (a, _), (b, _) in itertools.pairwise(spoken)) >= 1990
+
+    def heard(words):
+        spoken = notebook.page.evaluate("() => window.spoken")
+        return [text for _, text in spoken if words in text]
+
+    notebook.python("session.pause()")
+    cockpit.get_by_role("button", name="Restore here").press("Enter")
+    until(lambda: heard("continues from step"))
+    assert heard("continues from step")[0].endswith(". Offered: Undo")
+    notebook.python("session.faults.fill_disk()")
+    cockpit.locator(".rn-deck").get_by_role("button", name="Snapshot now").press("Enter")
+    until(lambda: heard("Problem: Snapshot"))
+    notebook.page.wait_for_timeout(2000)  # else nothing would be spoken in any case
+    line_of(cockpit).get_by_role("button", name="Dismiss this message").press("Enter")
+    expect(line_of(cockpit)).to_contain_text("continues from step")
+    notebook.page.wait_for_timeout(1100)  # the line looks each second
+    assert len(heard("continues from step")) == 1
 
 
 def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):

@@ -1,7 +1,7 @@
 // Buttons that work while a cell runs: what they show comes from the board, what they send goes by the hand.
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
-  const bar = make("div", { class: "ringnb-actions", role: "group", "aria-label": model.get("label") });
+  const bar = make("div", { class: "ringnb-actions", role: "toolbar", "aria-label": model.get("label") });
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const buttons = model.get("actions").map(([action, label, help]) => {
     const words = make("span", {}, label);

@@ -10,7 +10,7 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const count = model.get("count"), number = count.toLocaleString("en-US"), many = count > MOST_CARDS;
   const box = make("div", { class: "rn-actors", role: "dialog", "aria-label": "All actors", tabindex: "-1" });
-  const bar = make("div", { class: "rn-actorsbar" }, make("h3", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
+  const bar = make("div", { class: "rn-actorsbar", role: "toolbar", "aria-label": "All actors" }, make("h3", {}, many ? `${number} actors: a dot each` : `${number} actors`), make("span", { class: "rn-grow" }));
   const close = make("button", { type: "button", class: "rn-b rn-small rn-ghost" }, icon("close"), "Close");
   const sure = make("div", { class: "rn-actorsbar", role: "group", "aria-label": "Stop the kernel?" });
   const buttons = ACTS.map(([action, label, look]) => {
@@ -30,7 +30,7 @@ async function render({ model, el }) {
   sure.append(make("span", {}, "Stop the kernel? Every actor is checkpointed first"), stop, keep);
   sure.hidden = true;
   bar.append(close);
-  const grid = make("div", { class: "rn-actorgrid" });
+  const grid = make("div", { class: "rn-actorgrid", role: "toolbar", "aria-label": "Which actor" });
   const tell = (open) => send(board, hand, "actor.sheet", { open, shown: dots?.shown() ?? "" });
   const dots = many ? makeDots(model, board, count, (slot, node) => send(board, hand, "actor.choose", { slot }, node), () => tell(true)) : null;
   box.append(bar, sure, dots?.node ?? grid);
@@ -87,15 +87,6 @@ async function render({ model, el }) {
     opener.focus();
   };
   close.addEventListener("click", shut);
-  box.addEventListener("keydown", (event) => {
-    const cards = [...items.values()].map((item) => item.button), at = cards.indexOf(document.activeElement);
-    if (event.key === "Escape") { event.stopPropagation(); shut(); return; }
-    if (at < 0) return;
-    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: cards.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    cards[Math.max(0, Math.min(cards.length - 1, to))].focus();
-  });
   for (const name of ["change:cards", "change:dots"]) subscriptions.on(model, name, () => { show(); toChosen(); draw(); });
   subscriptions.on(model, "change:pictures", draw);
   subscriptions.on(board, "change:flags", show);
@@ -115,11 +106,11 @@ async function render({ model, el }) {
     opening = true;
     toChosen();
   };
-  const escape = (event) => { if (!box.hidden) { event.preventDefault(); shut(); } };
+  box.addEventListener("rn-shut", () => { if (sure.hidden) shut(); else keep.click(); });
   const adopt = () => {
     root = el.closest(".rn-cockpit");
     if (!root) { if (tries++ < 200) setTimeout(adopt, 25); return; }
-    for (const [event, handler] of [["rn-all", toggle], ["rn-escape", escape], ["rn-tab", shut]]) {
+    for (const [event, handler] of [["rn-all", toggle], ["rn-tab", shut]]) {
       root.addEventListener(event, handler);
       subscriptions.atEnd(() => root.removeEventListener(event, handler));
     }

@@ -34,6 +34,7 @@ function bringsControls(change) {
   if (type === "attributes") return target instanceof HTMLElement;
   return target.matches(".widget-label, .widget-label-basic") || brings(change, NAMED);
 }
+const MOST_SAID = 200; // are known to have been spoken
 const clock = (at) => new Date(at * 1000).toTimeString().slice(0, 8);
 function ageOf(at) {
   const s = Date.now() / 1000 - at;
@@ -70,6 +71,8 @@ function choose(board, beats, hidden) {
   if (asked?.actions.length && now - asked.at < 60) return asked;
   return newest ?? { kind: "note", key: "nothing", count: 1, actions: [], text: "Nothing happened yet" };
 }
+// Whether a message asks: one of its answers changes nothing.
+const isQuestion = (m) => Boolean(m.open && m.actions.some(([action]) => action === "say.dismiss"));
 // How it is said: what is settled is no problem any more, and when the first checkpoint is due counts.
 function asSaid(board, m) {
   if (m.settled) return { ...m, kind: "done", actions: [], text: `Settled by ${m.settled}: ${m.text}` };
@@ -85,6 +88,11 @@ async function render({ model, el }) {
   const words = document.createTextNode(""), again = make("span", { class: "rn-again" });
   const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }, words, again), age = make("span", { class: "rn-age" });
   const acts = make("span", { class: "rn-acts" });
+  acts.addEventListener("keydown", (event) => { // a question is put aside by what changes nothing
+    if (event.key !== "Escape" || !isQuestion(shown)) return;
+    event.stopPropagation();
+    acts.lastElementChild.click();
+  });
   const dismiss = make("button", { type: "button", class: "rn-b rn-small rn-ghost", "aria-label": "Dismiss this message", title: "Dismiss this message" }, icon("close"));
   const count = make("span", { class: "rn-count" });
   const toggle = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" }, icon("list"), make("span", {}, "History"), " ", count);
@@ -116,7 +124,7 @@ async function render({ model, el }) {
     const open = board.get("messages").filter((one) => one.open).length;
     setText(count, open ? `${open} open` : "");
     setAttribute(count, "data-bad", String(open > 0));
-    const asks = m.open && m.actions.some(([action]) => action === "say.dismiss");
+    const asks = isQuestion(m);
     const what = JSON.stringify([m.kind, m.count, m.key, m.actions, root === null]);
     const tabOf = (args) => root?.querySelector(`.rn-head [role=tab][data-tab="${args.tab}"]`); // none in a panel alone
     if (what !== drawn) {
@@ -131,6 +139,7 @@ async function render({ model, el }) {
           if (action === "page.tab") { tabOf(args).click(); tabOf(args).focus(); }
           else if (flag?.disabled) sayHere(board, `${label}: ${flag.why}`);
           else send(board, hand, action, args ?? {}, button);
+          if (asks && action === "say.dismiss") sayHere(board, `${label}: nothing is changed`);
         });
         return button;
       }));
@@ -154,16 +163,20 @@ async function render({ model, el }) {
     if (!root) return;
     if (!board.rnSpeaker?.isConnected) board.rnSpeaker = el;
     // What is tried again by itself is counted, not spoken at each try.
-    const id = `${m.key} ${m.kind} ${m.again == null ? m.count : ""} ${m.key === "silent" ? "" : m.text}`;
+    const id = `${m.key} ${m.kind} ${m.again == null ? `${m.count} ${m.at}` : ""} ${m.key === "silent" ? "" : m.text}`;
     if (board.rnSpeaker !== el || board.rnSpoken === id) return;
     const first = board.rnSpoken === undefined;
     const now = performance.now();
     if (!first && now - (board.rnSpokeAt ?? -1e9) < 2000) return; // the timer comes back to it
     board.rnSpoken = id;
-    if (first && m.kind !== "problem") return; // what was there when the page opened
+    const said = (board.rnSaid ??= new Set());
+    const known = m.at !== undefined && m.again == null && said.has(id); // the line has come back to it, when what hid it went
+    said.add(id);
+    if (said.size > MOST_SAID) said.delete(said.values().next().value);
+    if (known || (first && m.kind !== "problem")) return; // what was there when the page opened
     board.rnSpokeAt = now;
-    const region = m.kind === "problem" ? alert : polite;
-    region.textContent = `${WORDS[m.kind]}: ${m.text}`;
+    const region = m.kind === "problem" ? alert : polite, offers = [...acts.children].map((button) => button.textContent).join(", ");
+    region.textContent = `${WORDS[m.kind]}: ${m.text}${offers && `. Offered: ${offers}`}`;
     setTimeout(() => { region.textContent = ""; }, 1500);
   };
   dismiss.addEventListener("click", () => {
@@ -260,7 +273,7 @@ async function render({ model, el }) {
   });
   toggle.hidden = stays;
   close.addEventListener("click", closeLog);
-  log.addEventListener("keydown", (event) => { if (event.key === "Escape") { closeLog(); event.stopPropagation(); } });
+  log.addEventListener("rn-shut", closeLog);
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(rows().map(asText).join("\n"));
@@ -348,18 +361,11 @@ async function render({ model, el }) {
     const observer = new MutationObserver((changes) => { if (changes.some(bringsControls)) tidy(); });
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     subscriptions.atEnd(() => observer.disconnect());
+    takeKeys(root, board, subscriptions);
     if (!root.classList.contains("rn-cockpit")) return;
-    // Escape closes the history, then what else lies over the stage, then it ends disturbing.
-    const escape = (event) => {
-      if (event.key !== "Escape") return;
-      if (chosen) closeLog();
-      else if (root.dispatchEvent(new CustomEvent("rn-escape", { cancelable: true }))) board.trigger("rn:escape", {}); // whoever heeds it says so to the others
-    };
     const clear = () => { if (chosen) openPart(""); }; // for all actors
-    for (const [event, handler] of [["keydown", escape], ["rn-all", clear]]) {
-      root.addEventListener(event, handler);
-      subscriptions.atEnd(() => found.removeEventListener(event, handler));
-    }
+    root.addEventListener("rn-all", clear);
+    subscriptions.atEnd(() => found.removeEventListener("rn-all", clear));
     const watcher = new ResizeObserver(place);
     watcher.observe(root);
     subscriptions.atEnd(() => watcher.disconnect());

@@ -51,7 +51,7 @@ function makeDrawing(root, board, act, subscriptions) {
   const zoomOut = make("button", { type: "button", class: "rn-b", "aria-label": "Zoom out", title: "Zoom out (−)" }, "−");
   zoomIn.addEventListener("click", () => act.zoomBy(2));
   zoomOut.addEventListener("click", () => { if (act.state.zoom > 1 || act.state.origin) act.zoomBy(0.5); else sayHere(board, "Zoom out: all of it is shown"); });
-  const zoom = make("div", { class: "rn-zoom", role: "group", "aria-label": "Zoom of the line" }, zoomIn, zoomOut);
+  const zoom = make("div", { class: "rn-zoom", role: "toolbar", "aria-label": "Zoom of the line" }, zoomIn, zoomOut);
   const naming = make("input", { type: "text", class: "rn-naming", maxlength: "40", hidden: "" });
   const time = make("div", { class: "rn-time" }, canvas, svg, zoom, tip, naming);
   const items = KEY.map(([text, draw]) => {

@@ -20,7 +20,7 @@ async function render({ model, el }) {
   const name = make("button", { type: "button", class: "rn-b rn-small rn-ghost", title: "What the run is called on the line (F2 there, or a double click), until the notebook's kernel restarts" }, "Name the run…");
   name.addEventListener("click", () => askLine("rn-name", name));
   const root = make("section", { class: "rn-moment", "aria-label": "This moment" }, make("header", {}, make("h3", {}, "This moment"), name), facts,
-    make("div", { class: "rn-g" }, make("span", { class: "rn-g" }, label, ...buttons.slice(0, 2).map((one) => one.node)), make("span", { class: "rn-g" }, ...buttons.slice(2).map((one) => one.node))));
+    make("div", { class: "rn-g", role: "toolbar", "aria-label": "This checkpoint" }, make("span", { class: "rn-g" }, label, ...buttons.slice(0, 2).map((one) => one.node)), make("span", { class: "rn-g" }, ...buttons.slice(2).map((one) => one.node))));
   el.append(root);
   const showFacts = () => {
     const rows = model.get("facts");

@@ -50,14 +50,14 @@ function makeTransport(root, board, act) {
   });
   count.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.stopPropagation(); step.click(); } });
   const snapshot = button("live.snapshot", "Snapshot now", "Checkpoint the live state", "snapshot");
-  const liveGroup = make("div", { class: "rn-g rn-live", role: "group", "aria-label": "Live actor" }, token("M6 1a5 5 0 1 0 0 10A5 5 0 0 0 6 1z", "rn-dot"), run, make("span", { class: "rn-join" }, step, count), snapshot);
+  const liveGroup = make("div", { class: "rn-g rn-live", role: "toolbar", "aria-label": "Live actor" }, token("M6 1a5 5 0 1 0 0 10A5 5 0 0 0 6 1z", "rn-dot"), run, make("span", { class: "rn-join" }, step, count), snapshot);
 
   const where = make("input", { type: "number", min: "0", step: "1", "aria-label": "Step to look at", placeholder: "step", class: "rn-where" });
   onEntered(where, () => {
     if (where.value !== "") act.moveTo(Number(where.value));
     where.value = String(act.state.step); // where it has come to: there may be nothing to look at so far off
   });
-  const head = make("div", { class: "rn-g rn-look", role: "group", "aria-label": "Playhead" }, token("M1 0h10v7l-5 5-5-5z", "rn-flag"),
+  const head = make("div", { class: "rn-g rn-look", role: "toolbar", "aria-label": "Playhead" }, token("M1 0h10v7l-5 5-5-5z", "rn-flag"),
     iconOnly(button("look.earlier", "", "Earlier mark (Page Up)", "earlier", () => act.pressMark(-1)), "Earlier mark"),
     iconOnly(button("look.back", "", "One step back (←). Only squares are stored: between two, the earlier one is shown", "back", () => act.moveTo(act.state.step - 1)), "One step back"),
     where,
@@ -97,13 +97,13 @@ function makeTransport(root, board, act) {
   });
   cancel.addEventListener("click", () => open(false));
   box.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") open(false);
-    else if (event.key === "Enter" && event.target === slot) go.click();
-    else return;
+    if (event.key !== "Enter" || event.target !== slot) return;
+    go.click();
     event.preventDefault();
     event.stopPropagation();
   });
-  const from = make("div", { class: "rn-g rn-from", role: "group", "aria-label": "From here" },
+  box.addEventListener("rn-shut", () => open(false));
+  const from = make("div", { class: "rn-g rn-from", role: "toolbar", "aria-label": "From here" },
     button("moment.restore", "Restore here", "The live actor continues from this step; its state is kept first", "restore", (node) => act.ask("moment.restore", act.here(), node)),
     button("moment.branch", "Branch…", "Another actor continues from this step; the live one runs on", "branch", () => open(box.hidden)), box);
   const bar = make("div", { class: "rn-transport" }, liveGroup, head, from);

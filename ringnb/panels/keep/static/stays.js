@@ -45,6 +45,7 @@ async function render({ model, el }) {
     if (pin.node.getAttribute("aria-disabled") === "true") sayHere(board, `Pin: ${pin.node.title}`);
     else send(board, hand, pinned ? "moment.unpin" : "moment.pin", pinned ? {} : { label: label.value }, pin.node);
   });
+  label.addEventListener("keydown", (event) => { if (label.readOnly && event.key === " ") event.preventDefault(); }); // it would scroll the page
   label.addEventListener("keydown", (event) => { if (isEnter(event) && label.value.trim() && !label.readOnly) pin.node.click(); });
   const show = () => {
     const flags = board.get("flags"), { going: n = 0, words = "", more = "" } = model.get("preview");

@@ -13,7 +13,7 @@ async function render({ model, el }) {
   });
   const question = make("p", { class: "rn-question" });
   const asks = model.get("asks");
-  const parts = asks ? [make("header", {}, make("h3", {}, "Predict first")), question] : [make("div", { class: "rn-buttons" }, ...buttons.map((one) => one.node)), answer];
+  const parts = asks ? [make("header", {}, make("h3", {}, "Predict first")), question] : [make("div", { class: "rn-buttons", role: "toolbar", "aria-label": "Prediction" }, ...buttons.map((one) => one.node)), answer];
   const root = make("section", { class: "rn-part", "aria-label": asks ? "Predict first" : "Prediction" }, ...parts);
   el.append(root);
   const update = () => {

@@ -48,6 +48,7 @@ function makeDial(name, help, pacer, refuses, scale) {
   let high = 1;
   let shown = [];
   let entered = null; // what was written and taken: it goes back like any other value, though the focus is there
+  const speak = (value) => { if (scale) setAttribute(range, "aria-valuetext", scale.said(value)); }; // its place on the slider is not in its unit
   const touch = (value, other) => {
     if (refuses(name, value)) {
       number.value = scale ? scale.words(shown[0]) : four(shown[0]);
@@ -56,6 +57,7 @@ function makeDial(name, help, pacer, refuses, scale) {
     }
     touchedAt = performance.now();
     wished = true;
+    speak(value);
     if (other === number) number.value = scale ? scale.words(value) : four(value);
     else range.value = String(scale ? scale.place(value) : value);
     pacer.set(name, value);
@@ -103,6 +105,7 @@ function makeDial(name, help, pacer, refuses, scale) {
       }
       const at = String(scale ? scale.place(value) : value);
       if (range.value !== at) range.value = at;
+      speak(value);
       const words = scale ? scale.words(value) : four(value);
       if ((document.activeElement !== number || number.value === entered) && number.value !== words) number.value = words;
     },
@@ -114,6 +117,7 @@ const paceScale = {
   place: (pace) => (pace > 0 ? Math.min(99, 100 * Math.log10(Math.max(1, pace)) / PACES) : 100),
   value: (at) => (at >= 99.5 ? 0 : +(10 ** (PACES * at / 100)).toPrecision(2)),
   words: (pace) => (pace > 0 ? four(pace) : ""),
+  said: (pace) => (pace > 0 ? `${four(pace)} steps/s` : "no limit"),
 };
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
@@ -122,7 +126,7 @@ async function render({ model, el }) {
   const live = make("span", { class: "rn-livestep" });
   const head = make("header", {}, make("h3", {}, "Change the live actor"), live);
   const rows = make("div", { class: "rn-dials" });
-  const more = make("button", { type: "button", class: "rn-b rn-small", "aria-pressed": "false" });
+  const more = make("button", { type: "button", class: "rn-b rn-small", "aria-expanded": "false" });
   const params = makePacer(board, (values) => send(board, hand, "live.param", { values }));
   const paces = makePacer(board, ({ pace }) => send(board, hand, "live.pace", { pace }));
   const why = () => board.get("flags")["live.inject"]?.why ?? "";
@@ -147,7 +151,7 @@ async function render({ model, el }) {
     const all = model.get("dials");
     const names = all.map(({ name }) => name);
     if (Object.keys(dials).join() !== names.join()) {
-      dials = Object.fromEntries(names.map((name) => [name, makeDial(name, name, params, refuses)]));
+      dials = Object.fromEntries(names.map((name) => [name, makeDial(name, "", params, refuses)]));
       rows.replaceChildren(...Object.values(dials).map(({ row }) => row));
       keepShortcutsAway(rows);
     }
@@ -157,7 +161,8 @@ async function render({ model, el }) {
     });
     more.hidden = all.length <= 3;
     setText(more, open ? "Fewer" : `${all.length - 2} more`);
-    setAttribute(more, "aria-pressed", String(open));
+    setAttribute(more, "aria-label", `${more.textContent} parameters`);
+    setAttribute(more, "aria-expanded", String(open));
     pace.show(model.get("pace"), [0, 100], null);
     if (document.activeElement !== amplitude) amplitude.value = four(model.get("amplitude"));
     hint.hidden = !model.get("looks_back");

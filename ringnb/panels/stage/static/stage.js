@@ -133,7 +133,7 @@ async function renderPicture(context, place) {
   const tools = make("div", { class: "rn-tools" }, labelled("Field", field), coloursLabel, rangeLabel);
   place.bar.append(make("div", { class: "rn-prov" }, tag, what), tools);
 
-  const canvas = make("canvas", { class: "rn-pixels", tabindex: "0", role: "img", "aria-label": "Nothing stored yet" });
+  const canvas = make("canvas", { class: "rn-pixels", tabindex: "-1", role: "img", "aria-label": "Nothing stored yet" });
   const line = document.createElementNS(SVG, "svg");
   line.setAttribute("class", "rn-line1");
   line.setAttribute("preserveAspectRatio", "none");
@@ -276,6 +276,7 @@ async function renderPicture(context, place) {
     const info = picture.get("info");
     showProvenance();
     line.style.display = "";
+    canvas.tabIndex = info.name ? 0 : -1;
     hide(empty, Boolean(info.name), canvas);
     if (!info.name) {
       ends();
@@ -345,6 +346,7 @@ async function renderPicture(context, place) {
       if (focused === canvas) asker.focus();
       asker = null;
     }
+    setAttribute(canvas, "role", aim ? "application" : "img"); // else a screen reader keeps the arrows to itself
     if (colours.value !== wanted) colours.value = wanted;
     board.rnColours = wanted; // for a movie
     const words = large ? "Smaller picture" : "Larger picture";
