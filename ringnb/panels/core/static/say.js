@@ -170,7 +170,8 @@ async function render({ model, el }) {
     if (!first && now - (board.rnSpokeAt ?? -1e9) < 2000) return; // the timer comes back to it
     board.rnSpoken = id;
     const said = (board.rnSaid ??= new Set());
-    const known = m.at !== undefined && m.again == null && said.has(id); // the line has come back to it, when what hid it went
+    // The line has come back to it, when what hid it went; or nobody has asked for it, and it goes on like this.
+    const known = (m.at !== undefined && m.again == null && said.has(id)) || (m.kind === "done" && m.byItself && !m.settled);
     said.add(id);
     if (said.size > MOST_SAID) said.delete(said.values().next().value);
     if (known || (first && m.kind !== "problem")) return; // what was there when the page opened

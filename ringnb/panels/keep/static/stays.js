@@ -47,10 +47,15 @@ async function render({ model, el }) {
   });
   label.addEventListener("keydown", (event) => { if (label.readOnly && event.key === " ") event.preventDefault(); }); // it would scroll the page
   label.addEventListener("keydown", (event) => { if (isEnter(event) && label.value.trim() && !label.readOnly) pin.node.click(); });
+  let seen = 0;
   const show = () => {
-    const flags = board.get("flags"), { going: n = 0, words = "", more = "" } = model.get("preview");
+    const flags = board.get("flags"), { id = 0, going: n = 0, words = "", more = "" } = model.get("preview");
+    // What a choice would do is spoken, and not what each commit changes of it.
+    if (seen && id && id !== seen) setAttribute(preview, "aria-live", "off");
     setText(going, words);
     setText(staying, more);
+    if (!id) setAttribute(preview, "aria-live", "polite"); // it is on its way
+    seen = id;
     setText(adopt.words, n ? `Adopt, delete ${n.toLocaleString("en-US")}` : "Adopt");
     adopt.node.classList.toggle("rn-danger", n > 0);
     const chosen = model.get("one"), pinned = chosen.pin !== null && chosen.pin !== undefined;
