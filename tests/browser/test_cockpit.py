@@ -164,11 +164,25 @@ _LONG = """(what) => {
 }"""
 
 
-def test_what_the_picture_shows_is_said_whole(notebook, cockpit):
+# How much higher the message line gets for a long message, and how much of that is cut off.
+_LONG_LINE = """(line) => {
+  const text = line.querySelector('.rn-text'), words = text.firstChild, height = line.offsetHeight;
+  const before = words.textContent;
+  words.textContent = 'Actor 0 continues from step 4,500 (checkpoint_0_step_4500) as run 3. '
+    + 'Its state before is kept: checkpoint_0_step_8000.2';
+  const found = [line.offsetHeight - height, text.scrollWidth - text.clientWidth];
+  words.textContent = before;
+  return found;
+}"""
+
+
+def test_what_picture_and_line_say_is_said_whole(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
-    for width in (1100, 700):
+    for width in (1100, 700, 480):
         widen(cockpit, width)
-        assert cockpit.locator(".rn-what").evaluate(_LONG) == [False, 0], width
+        if width > 480:
+            assert cockpit.locator(".rn-what").evaluate(_LONG) == [False, 0], width
+        assert line_of(cockpit).evaluate(_LONG_LINE) == [0, 0], width
 
 
 # What of the stage is to be seen left or right of the actors' cards.

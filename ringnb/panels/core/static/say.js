@@ -84,7 +84,6 @@ async function render({ model, el }) {
   const [board, hand] = [await part(model, "board"), await part(model, "hand")];
   const beats = model.get("beats"), stays = model.get("stays"), name = model.get("name");
   const title = make("h2", {}, model.get("title"));
-  // Words that do not fit are cut off: as an element they would be wider than the panel.
   const words = document.createTextNode(""), again = make("span", { class: "rn-again" });
   const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }, words, again), age = make("span", { class: "rn-age" });
   const acts = make("span", { class: "rn-acts" });
@@ -119,7 +118,6 @@ async function render({ model, el }) {
     setText(words, due ? `${m.text} ` : m.shown ?? m.text);
     setText(again, due);
     again.hidden = !due;
-    if (text.title !== text.textContent) text.title = text.textContent;
     hide(dismiss, !m.open, toggle);
     const open = board.get("messages").filter((one) => one.open).length;
     setText(count, open ? `${open} open` : "");
