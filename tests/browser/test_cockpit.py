@@ -85,6 +85,22 @@ _HEADINGS = """(root) => {
 _SCROLLED = "side => side.scrollHeight - side.clientHeight"
 
 
+# What a finger would miss: by their names, the controls that are lower than 34 pixels.
+_LOW = """(root) => [...root.querySelectorAll(
+    'button:not(.rn-switch), select, input:not([type=checkbox], [type=range])')]
+  .filter((one) => one.checkVisibility() && one.offsetHeight && one.offsetHeight < 34)
+  .map((one) => [one.offsetHeight, one.getAttribute('aria-label') ?? one.textContent])"""
+
+
+# Whether a list has room for what is chosen.
+_TEXT_FITS = """(select) => {
+  const pen = document.createElement('canvas').getContext('2d'), style = getComputedStyle(select);
+  pen.font = style.font;
+  const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+  return pen.measureText(select.selectedOptions[0].text).width + padding <= select.clientWidth;
+}"""
+
+
 def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
     notebook.page.set_viewport_size({"width": 1300, "height": 1000})
     for width in (1100, 700, 480):
@@ -100,7 +116,11 @@ def test_one_screen_whose_tabs_move_nothing(notebook, cockpit):
                 one, other = cockpit.evaluate(_HEADINGS)
                 assert abs(one[0] - other[0]) <= 1, (tab, one, other)
                 assert one[1] == other[1], tab
+            if width == 480:
+                assert cockpit.evaluate(_LOW) == [], tab
             if tab == "Explore":
+                against = cockpit.get_by_label("Against: compare with")
+                assert against.is_hidden() or against.evaluate(_TEXT_FITS), width
                 assert cockpit.evaluate(_APART) == [0, 0], width
             elif width == 1100:
                 assert cockpit.locator(".rn-side").evaluate(_SCROLLED) <= 1, tab

@@ -60,18 +60,23 @@ def test_states_of_a_session_that_runs(notebook):
         "session.manager.reconfigure(enabled=True, interval=3600)\n"
         "while len(session.storage.catalogue()) < 2: pass\n"
         "for one in session.storage.catalogue(): session.storage.delete(one.name)\n"
-        "session.resume(1)"
+        "session.inject(0, at=(4, 4), amplitude=0.0)"
     )
     expect(first).to_have_text(re.compile(r"^The first checkpoint is due in 3[56]\d\d s$"))
     said = first.text_content()
     expect(first).not_to_have_text(said)
-    notebook.python("session.pause(1); session.manager.reconfigure(enabled=False)")
+    notebook.python("session.manager.reconfigure(enabled=False)")
     # It follows the newest, and then it looks back.
     notebook.python(cells.STORED)
     notebook.python("session.resume(0)")
     expect(state).to_have_text("Running")
     expect(tag).to_have_text("Stored")
     expect(what).to_contain_text(re.compile(r"checkpoint_0_step_300\s· newest, [\d,]+ steps ago"))
+    below = cockpit.locator(".rn-read").first
+    expect(below).to_have_text("Checkpoints are made only when asked for")
+    notebook.python("session.manager.reconfigure(enabled=True, interval=3600)")
+    expect(below).to_have_text(re.compile(r"^The next checkpoint is due in 3[56]\d\d s$"))
+    notebook.python("session.manager.reconfigure(enabled=False)")
     # A picture is called the newest only as long as it is.
     notebook.page.evaluate(_WATCH)
     step = notebook.python("print(session.snapshot(0).step)")
@@ -118,7 +123,10 @@ def test_states_of_a_session_that_runs(notebook):
     expect(state).to_have_text("Standing")
     expect(button("Not finite", cockpit.locator(".rn-head"))).to_be_visible()
     expect(cockpit.locator(".rn-box .rn-note")).to_contain_text("values are not finite (striped)")
-    expect(cockpit.locator(".rn-line .rn-octagon")).to_have_count(1)
+    octagon, head = (cockpit.locator(f".rn-line .rn-{one}") for one in ("octagon", "head"))
+    expect(octagon).to_have_count(1)
+    seen, line_x = octagon.bounding_box(), head.bounding_box()["x"]
+    assert 0 < line_x - (seen["x"] + seen["width"]) < 20  # not behind the playhead, but near
     said_once(cockpit)
     screenshot(cockpit, "state-guard")
     button("Show it", line).click()

@@ -38,7 +38,7 @@ from ringnb.panels.core.film import Pictures
 from ringnb.panels.core.history_rows import rows_of
 from ringnb.panels.core.limits import current_profile
 from ringnb.panels.core.messages import Kind, Note
-from ringnb.panels.core.news import News, first_of, trouble_key
+from ringnb.panels.core.news import News, next_of, trouble_key
 from ringnb.panels.core.pace import Pace
 from ringnb.panels.core.state import SessionState, StateReader
 from ringnb.panels.core.switchboard import Switchboard
@@ -409,7 +409,7 @@ class Controller:
             backend=self._place(state, now),
             unheard=bool(unheard),
             due_at=self._due_at(state),
-            first=first_of(state, min(self.slot, len(state.actors) - 1)),
+            next=next_of(state, min(self.slot, len(state.actors) - 1)),
             **({} if self.choices.passes else self._looks()),
             **traits,
         )
@@ -446,7 +446,7 @@ class Controller:
         return f"{state.backend} \N{MIDDLE DOT} {where}" if where else state.backend
 
     def _due_at(self, state: SessionState) -> float | None:
-        """Return when something is due, by the clock of the beat."""
+        """Return when the selected actor is due, by the clock of the beat."""
         if state.due_between is None or state.ended or not state.config.enabled:
             return None
         earliest, latest = (at - self._began for at in state.due_between)

@@ -20,7 +20,7 @@ from ringnb.panels.core.requests import commit_ms
 from ringnb.panels.core.state import ActorState, SessionState, StoreTrouble
 from ringnb.panels.core.watched import Watched, has_kernel
 
-__all__ = ["News", "first_of", "snapshot_key", "trouble_key"]
+__all__ = ["News", "next_of", "snapshot_key", "trouble_key"]
 
 _MOST_LOOKED_AT = 1000  # actors, for how many steps are lost
 _DISK_FULL = "disk-full"
@@ -242,18 +242,18 @@ def _stored(state: SessionState) -> str:
         anew = state.has_kernel and newest.step and not any(a.step for a in state.actors)
         hint = "This begins at step 0: restore one to go on from it. " if anew else ""
         return f"{hint}{stored}; the newest is {newest.name}{made}"
-    first = first_of(state, 0)
+    first = next_of(state, 0)
     words = f"{first['words']} {state.due}" if first["counts"] else first["words"]
     return f"Nothing is stored yet: {words}" if words else "Nothing is stored yet"
 
 
-def first_of(state: SessionState, slot: int) -> dict[str, Any]:
-    """Say when the next checkpoint is due, for an actor of which none can be read; {} if one can.
+def next_of(state: SessionState, slot: int) -> dict[str, Any]:
+    """Say when an actor's next checkpoint, and so its next picture, is due.
 
-    ``words`` are for after a colon; if it ``counts``, the page adds when something is due.
+    ``words`` are for after a colon; if it ``counts``, the page adds when that is. ``none`` is whether
+    none can be read yet.
     """
-    if any(not e.damaged for e in state.histories[slot]):
-        return {}
+    none = all(e.damaged for e in state.histories[slot])
     which = "next" if state.histories.newest() else "first"
     counts = False
     if state.ended or not state.store_is_known:
@@ -262,14 +262,14 @@ def first_of(state: SessionState, slot: int) -> dict[str, Any]:
         words = f"a checkpoint is made every {steps:,} steps"
     elif not state.config.enabled:
         words = "checkpoints are made only when asked for"
-    elif state.statistics.pending:  # what is due next is that this one times out
-        words = f"the {which} checkpoint is being made"
-    elif state.due_s is None:
-        steps_again = "an actor steps" if state.has_kernel else "the loop goes on"
-        words = f"a checkpoint is made once {steps_again}"
-    else:
+    elif state.due_s is not None:
         words, counts = f"the {which} checkpoint is due", True
-    return {"words": words, "counts": counts}
+    elif state.statistics.pending and not state.actors[slot].calm:
+        words = f"the {which} checkpoint is being made"
+    else:
+        steps_again = "an actor steps" if state.has_kernel else "the loop goes on"
+        words = f"a checkpoint is made once {steps_again}" if none else ""
+    return {"words": words, "counts": counts, "none": none}
 
 
 def _kept_and_lost(state: SessionState) -> str:

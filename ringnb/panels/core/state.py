@@ -91,7 +91,7 @@ class SessionState:
     any_running: bool  # of very many actors, only the first and the selected one are looked at
     config: CheckpointConfig
     statistics: SessionStatistics
-    due_s: float | None  # seconds until the manager has something to do
+    due_s: float | None  # seconds until the selected actor's next checkpoint is due
     # The same as a moment of `time.monotonic`: the earliest and the latest that it can be.
     due_between: tuple[float, float] | None
     histories: Histories
@@ -105,7 +105,7 @@ class SessionState:
 
     @property
     def due(self) -> str:
-        """When the manager has something to do, in words that change once a second; "" if never."""
+        """When that is due, in words that change once a second; "" if never."""
         if self.due_s is None:
             return ""
         if self.due_s > 1:
@@ -209,9 +209,9 @@ class StateReader:
         if count > MOST_READ:
             actors = _Actors(count, made, read)
         config = watched.manager.config  # first: of another process it may have to be asked for
-        due_s, due_between = _read_due(watched)
-        calm = count <= MOST_READ and all(a.calm for a in actors)
-        if session and calm and not statistics.pending:
+        slot = min(selected, count - 1)
+        due_s, due_between = _read_due(watched, slot)
+        if session and actors[slot].calm:
             due_s, due_between = None, None  # what is due holds nothing new: it is not taken
         if session is None and actors[0].every is not None:
             # Steps take the interval's place.
@@ -233,7 +233,7 @@ class StateReader:
             appended=self._appended,
             began_ns=watched.events.began_ns,
             fields=self._names_of(session),
-            into=self._into(session, min(selected, count - 1)),
+            into=self._into(session, slot),
         )
 
     def _into(self, session: SessionLike | None, slot: int) -> int | None:
@@ -349,12 +349,13 @@ def _kind_of(actor: Actor) -> tuple[object, ...]:
     return actor.kernel_type, tuple(actor.stored_fields), actor.shape, actor.dims
 
 
-def _read_due(watched: Watched) -> tuple[float | None, tuple[float, float] | None]:
-    """Return how long until something is due, and between which moments that is."""
+def _read_due(watched: Watched, slot: int) -> tuple[float | None, tuple[float, float] | None]:
+    """Return how long until an actor is due, and between which moments that is."""
     try:
         seconds_until_next = watched.manager.seconds_until_next
         before = time.monotonic()
-        due_s = seconds_until_next()
+        # Of a session of another process it is known when any actor is: to ask for one takes an answer.
+        due_s = seconds_until_next(None if hasattr(watched, "unheard") else slot)
     except CheckpointError:
         return None, None  # the manager is closed
     if due_s is None:

@@ -162,10 +162,9 @@ class Board(Widget):
     life = traitlets.Unicode("running").tag(sync=True)  # "running", or why nothing runs
     backend = traitlets.Unicode().tag(sync=True)  # and of a session of another process, where it is
     unheard = traitlets.Bool().tag(sync=True)  # the session's process does not answer: all is old
-    # When the manager has something to do, by the clock of the beat: the page counts down.
+    # When the selected actor's next checkpoint is due, by the clock of the beat: the page counts down.
     due_at: Any = traitlets.Float(None, allow_none=True).tag(sync=True)
-    # When the next checkpoint is due, while none of the selected actor can be read: `news.first_of`.
-    first = traitlets.Dict().tag(sync=True)
+    next = traitlets.Dict().tag(sync=True)  # and in words, see `news.next_of`
     actor = traitlets.Dict().tag(sync=True)  # of the selected one: slot, kernel_id, step, rate, ...
     flags = traitlets.Dict().tag(sync=True)  # by action: disabled, pressed, label, why
     messages: Any = traitlets.List().tag(sync=True)  # newest last, see `Message.row`

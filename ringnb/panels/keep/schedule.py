@@ -236,8 +236,9 @@ def _schedule_words(state: SessionState, selected: ActorState) -> tuple[str, str
     if state.ended:
         return "off", "nothing runs that could be saved"
     if state.config.enabled:
-        due = "" if state.has_kernel and selected.calm else state.due
-        return f"on, every {state.config.interval_s:g} s", due or "nothing new to save"
+        pending = state.statistics.pending and not selected.calm
+        due = state.due or ("being made" if pending else "nothing new to save")
+        return f"on, every {state.config.interval_s:g} s", due
     by_steps = [(a, a.every) for a in state.actors if a.every is not None]
     if by_steps:
         at = [f"actor {a.slot} at step {(a.step // n + 1) * n:,}" for a, n in by_steps[:4]]

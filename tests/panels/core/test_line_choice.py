@@ -32,8 +32,8 @@ console.log(JSON.stringify([
 
 SAID = """
 const undo = [["moment.undo", "Undo", {}]];
-const first = { words: "the first checkpoint is due", counts: true };
-const board = model({ first, due_at: 30, beat: 10 });
+const next = { words: "the first checkpoint is due", counts: true, none: true };
+const board = model({ next, due_at: 30, beat: 10 });
 const line = (m) => {
   const { kind, actions, text, shown } = asSaid(board, m);
   return [kind, actions.length, shown ?? text];
@@ -43,7 +43,7 @@ const full = { key: "disk-full", kind: "problem", actions: undo, text: "No space
 const lines = [line(note), line(full), line({ ...full, settled: "c_0_step_9" })];
 pass(10000);
 lines.push(line(note));
-board.put("first", {});
+board.put("next", { words: "next", counts: true, none: false });
 lines.push(line(note));
 console.log(JSON.stringify(lines));
 """

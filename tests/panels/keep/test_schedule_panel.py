@@ -131,8 +131,10 @@ def test_nothing_is_due_of_an_actor_that_stands_as_it_was_saved(session):
     session.snapshot(0)
     until(lambda: panel.heading.due == "nothing new to save")
     session.resume(1)  # of the other one there will be something
-    until(lambda: panel.heading.board.due_at is not None)
+    until(lambda: panel.line.board.due_at is None)
     assert panel.heading.due == "nothing new to save"
+    panel._controller.picker.value = 1
+    until(lambda: panel.heading.board.due_at is not None and panel.heading.due == "")
 
 
 def test_what_a_checkpoint_costs_is_said_with_the_interval_that_loses_least():

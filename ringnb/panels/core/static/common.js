@@ -104,15 +104,15 @@ function silence(board) {
 }
 // Whether what is shown is old: nothing comes from the kernel, or to it from the process that has the session.
 function isOld(board) { return silence(board) > 0 || board.get("unheard"); }
-// When something is due, by default what is next, in words that change once a second; "" if nothing is. Moments are the
+// When something is due, by default the next checkpoint, in words that change once a second; "" if nothing is. Moments are the
 // beat's, the kernel's clock: the page's own may be set differently.
 function dueIn(board, at = board.get("due_at")) {
   const s = at === null ? 0 : at - board.get("beat") - heardFor(board);
   return at === null ? "" : s > 1 ? `in ${Math.ceil(s)} s` : s > 0.05 ? "within 1 s" : "now";
 }
-// When an actor of which nothing is stored gets a checkpoint, counted down; "" if something is stored, or nobody knows.
-function firstDue(board) {
-  const { words = "", counts = false } = board.get("first") ?? {};
+// When the selected actor's next checkpoint is due, counted down; "" if nobody knows.
+function nextDue(board) {
+  const { words = "", counts = false } = board.get("next") ?? {};
   return counts ? `${words} ${dueIn(board)}` : words;
 }
 // Says something on this page only, without the kernel: why a button cannot be used.

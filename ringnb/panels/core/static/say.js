@@ -76,7 +76,7 @@ const isQuestion = (m) => Boolean(m.open && m.actions.some(([action]) => action 
 // How it is said: what is settled is no problem any more, and when the first checkpoint is due counts.
 function asSaid(board, m) {
   if (m.settled) return { ...m, kind: "done", actions: [], text: `Settled by ${m.settled}: ${m.text}` };
-  const due = m.key === "first" ? firstDue(board) : "";
+  const due = m.key === "first" && board.get("next").none ? nextDue(board) : "";
   return due ? { ...m, shown: `Nothing is stored yet: ${due}` } : m;
 }
 async function render({ model, el }) {

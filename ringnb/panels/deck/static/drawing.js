@@ -176,14 +176,15 @@ function makeDrawing(root, board, act, subscriptions) {
     for (let i = lowerBound(own, scale.low); i < end; i++) {
       const mark = own[i];
       if (mark.kind === CHECKPOINT) continue;
-      const x = Math.max(scale.x(mark.step), before + APART);
+      const below = mark.kind === NOT_GOOD; // and beside its step, where the playhead rests first of all
+      const x = below ? scale.x(mark.step) - 9 : Math.max(scale.x(mark.step), before + APART);
       if (x - scale.x(mark.step) > 60) continue; // there are too many to be told apart: zoom in
-      before = x;
+      if (!below) before = x;
       const node = { [DISTURBED]: disturbedShape, [ADJUSTED]: adjustedShape, [NOT_GOOD]: notGoodShape }[mark.kind]();
       // Where a run leaves another, its parameter stands behind the curve.
       const shift = mark.kind === ADJUSTED && mark.step === lane.fork ? 17 : 0;
       // And below the lane: of a paused actor it stands at the step of a checkpoint, which it would cover.
-      const spot = mark.kind === ADJUSTED ? `translate(${x + shift} ${y + 7}) scale(.8)` : `translate(${x} ${y})`;
+      const spot = mark.kind === ADJUSTED ? `translate(${x + shift} ${y + 7}) scale(.8)` : below ? `translate(${x} ${y + 8}) scale(.75)` : `translate(${x} ${y})`;
       node.setAttribute("transform", spot);
       node.dataset.mark = mark.key;
       top.append(node);

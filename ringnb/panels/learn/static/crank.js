@@ -19,7 +19,7 @@ async function render({ model, el }) {
   const stages = make("ol", { class: "rn-stages" }, ...turns.map(([, name, help], i) => make("li", { title: help, "data-stage": String(i) }, `${i + 1} ${name}`)));
   const words = make("span", {}, "Turn");
   const make_ = (action, label, help, classes = "rn-small") => ({ action, help, label, node: make("button", { type: "button", class: `rn-b ${classes}`, "data-action": action }, label) });
-  const turn = { action: "", help: "", label: "Turn", node: make("button", { type: "button", class: "rn-b rn-main", "data-action": "turn" }, icon("M3 2l7 6-7 6zM11 2h2.5v12H11z"), words) };
+  const turn = { action: "", help: "", label: "Turn", node: make("button", { type: "button", class: "rn-b rn-small rn-main", "data-action": "turn" }, icon("M3 2l7 6-7 6zM11 2h2.5v12H11z"), words) };
   const others = [make_("lifecycle.through", "Let it through", "Turn until the selected request is done"), make_("lifecycle.cancel", "Cancel it", "Cancel the selected request; its answer will be ignored"), make_("lifecycle.lose", "Lose the answer", "Throw the answer away: the manager waits for its timeout")];
   root.append(stages, make("div", { class: "rn-buttons", role: "toolbar", "aria-label": "Turn the crank" }, turn.node, ...others.map((one) => one.node)));
   keepShortcutsAway(root);

@@ -25,7 +25,7 @@ async function render({ model, el }) {
   const hint = make("p", { class: "rn-hint" });
   const lessons = make("dl", { class: "rn-lessons" }, ...model.get("lessons").flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
   const root = make("section", { class: "rn-part", "aria-label": "Break it, on purpose" }, make("header", {}, make("h3", {}, "Break it, on purpose"), clear.node),
-    make("div", { class: "rn-switches" }, ...switches.map((one) => one.row)), hint, make("div", { class: "rn-buttons", role: "toolbar", "aria-label": "Break it once" }, ...buttons.map((one) => one.node)), lessons);
+    make("div", { class: "rn-switches" }, ...switches.map((one) => one.row)), make("div", { class: "rn-buttons", role: "toolbar", "aria-label": "Break it once" }, ...buttons.map((one) => one.node)), hint, lessons);
   el.append(root);
   const about = Object.fromEntries(model.get("lessons"));
   const update = () => {
@@ -39,7 +39,8 @@ async function render({ model, el }) {
     }
     for (const { action, help, node } of [clear, ...buttons]) showFlag(node, flags[action], help);
     const set = switches.filter(({ action }) => flags[action]?.pressed);
-    setText(hint, set.length ? set.map(({ label }) => `${label}: ${about[label]}.`).join(" ") : "What the design does about it is said here.");
+    setText(hint, set.map(({ label }) => `${label}: ${about[label]}.`).join(" "));
+    hint.hidden = !set.length;
   };
   subscriptions.on(board, "change:flags", update);
   update();

@@ -161,11 +161,12 @@ async function renderPicture(context, place) {
 
   let shown = null; // the bytes on the canvas and what is known of them
   let told = null; // the cell that is read below the picture
+  let idle = ""; // what is said there else
   let asker = null; // the button that began to disturb, for the focus to go back to
   const state = () => shared(picture);
   const showProvenance = () => {
-    const due = firstDue(board);
-    setText(first, due ? `${due[0].toUpperCase()}${due.slice(1)}` : "Pictures come from checkpoints.");
+    const { none } = board.get("next"), next = nextDue(board), due = next && `${next[0].toUpperCase()}${next.slice(1)}`;
+    setText(first, (none && due) || "Pictures come from checkpoints.");
     const info = picture.get("info");
     const problem = info.problem ?? "";
     const old = Boolean(info.name) && (isOld(board) || Boolean(problem));
@@ -176,10 +177,15 @@ async function renderPicture(context, place) {
     }
     tag.classList.toggle("rn-old", old);
     box.classList.toggle("rn-stale", old);
+    // Below, while no cell is read there: a picture may stand still for long, however fast its actor steps.
+    const actor = board.get("actor"), running = board.get("life") === "running";
+    idle = info.follows && !old && running && actor.running && actor.kernel_id === info.actor ? due : "";
+    if (!told && (info.own || shown?.info === info)) {
+      read.removeAttribute("aria-live"); // what counts down is not spoken
+      setText(read, idle);
+    }
     what.replaceChildren();
     if (!info.name) { if (problem) what.append(problem); return; }
-    const actor = board.get("actor");
-    const running = board.get("life") === "running";
     let more = info.at;
     if (problem) more = problem;
     else if (info.follows && actor.kernel_id === info.actor) {
@@ -259,7 +265,7 @@ async function renderPicture(context, place) {
     own.hidden = false;
     for (const label of [coloursLabel, rangeLabel]) hide(label, true, field);
     own.alt = info.words;
-    setText(read, "");
+    setText(read, idle);
     canvas.hidden = colourBar.hidden = true;
     line.style.display = "none";
     for (const scale of [xAxis, yAxis]) scale.replaceChildren();
@@ -301,7 +307,7 @@ async function renderPicture(context, place) {
       const [nx, ny] = cellsOf(info);
       read.removeAttribute("aria-live"); // a picture that comes is not spoken
       if (told[0] < nx && told[1] < ny) tell(told);
-      else { told = null; setText(read, ""); }
+      else { told = null; setText(read, idle); }
     }
     canvas.classList.toggle("rn-flat", info.shape.length === 1);
     line.style.display = info.shape.length === 1 ? "" : "none";
@@ -387,7 +393,7 @@ async function renderPicture(context, place) {
     read.removeAttribute("aria-live"); // what a mouse passes over is not spoken
     if (shown) tell(cellAt(event));
   });
-  box.addEventListener("pointerleave", () => { told = null; setText(read, ""); });
+  box.addEventListener("pointerleave", () => { told = null; setText(read, idle); });
   // A click's own place is in whole pixels, which may be the next cell: that of the release is exact. A click that
   // is of no pointer has none, and means the cell that Enter would take. What was released last counts only where the
   // click is, too.
@@ -455,7 +461,7 @@ async function renderPicture(context, place) {
     if (state().aim) { event.heeded = true; share(picture, { aim: false }); }
     else if (state().larger && larger.checkVisibility()) { event.heeded = true; larger.click(); }
   });
-  for (const name of ["beat", "actor", "life", "first", "due_at", "playhead"]) subscriptions.on(board, `change:${name}`, showProvenance);
+  for (const name of ["beat", "actor", "life", "next", "due_at", "playhead"]) subscriptions.on(board, `change:${name}`, showProvenance);
   subscriptions.every(1000, showProvenance);
   onThemeChange(subscriptions, repaint);
   showView();
