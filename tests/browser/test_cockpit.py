@@ -551,7 +551,11 @@ def test_what_is_spoken_is_one_message_in_two_seconds_each_once_with_what_it_off
     notebook.python("session.pause()")
     cockpit.get_by_role("button", name="Restore here").press("Enter")
     until(lambda: heard("continues from step"))
-    assert heard("continues from step")[0].endswith(". Offered: Undo")
+    assert heard("continues from step")[0].endswith(". Offered at F6: Undo")
+    restore = cockpit.get_by_role("button", name="Restore here")
+    for place in (line_of(cockpit).get_by_role("button", name="Undo"), restore):
+        notebook.page.keyboard.press("F6")
+        expect(place).to_be_focused()
     notebook.python("session.faults.fill_disk()")
     snapshot.press("Enter")
     until(lambda: heard("Problem: Snapshot"))

@@ -19,15 +19,17 @@ const said = (...messages) => choose(model({ messages }), false, new Set()).key;
 const beside = (note, ...messages) => {
   const board = model({ messages });
   board.rnNote = at(note, { key: "here" });
-  return choose(board, false, new Set()).key;
+  return choose(board, false, new Set());
 };
 console.log(JSON.stringify([
   said(old, at(2)), said(old, at(9)),
   said(old, at(9, { actions: undo })), said(old, at(25, { actions: undo })),
   said(at(2), fresh), said(at(9, { actions: undo }), fresh),
   said(at(2), { ...fresh, count: 3 }),
-  beside(3, at(5), at(1, { byItself: true })), beside(3, at(2), at(1, { byItself: true })),
-]));
+  beside(3, at(5), at(1, { byItself: true })).key, beside(3, at(2), at(1, { byItself: true })).key,
+  beside(1, { ...old, actions: undo }), beside(1, at(9, { actions: undo })),
+  beside(1, { ...old, actions: [...undo, ["say.dismiss", "Keep it", {}]] }),
+].map((one) => one.actions?.length ?? one)));
 """
 
 SAID = """
@@ -51,7 +53,20 @@ console.log(JSON.stringify(lines));
 
 @needs_node
 def test_an_undo_stays_longer_than_a_word_and_a_problem_that_is_new_waits_for_neither():
-    assert printed(PAGE + SCRIPTS + SCRIPT) == ["2", "60", "9", "60", "1", "1", "2", "here", "2"]
+    assert printed(PAGE + SCRIPTS + SCRIPT) == [
+        "2",
+        "60",
+        "9",
+        "60",
+        "1",
+        "1",
+        "2",
+        "here",
+        "2",
+        1,
+        1,
+        0,
+    ]
 
 
 @needs_node

@@ -1,5 +1,6 @@
 // The keys of a panel as a whole. The buttons of a group are one stop of Tab, as in any toolbar: arrows, Home and End go from one
-// to the other, and where one of them is chosen, choose. Escape closes what is open; where nothing is, it leaves the panel for its cell.
+// to the other, and where one of them is chosen, choose. Escape closes what is open; where nothing is, it leaves the panel for its cell. F6 goes
+// to the message line, whose buttons may be far from what they answer, and back.
 const GROUP = '[role="toolbar"], .rn-seg:not([role="tablist"])';
 const buttonsOf = (group) => [...group.querySelectorAll("button")].filter((node) => node.closest(`${GROUP}, [role="dialog"]`) === group && node.checkVisibility());
 function settleStop(group) {
@@ -24,7 +25,7 @@ function escapeFrom(root, board) {
   board.trigger("rn:escape", event); // whoever heeds it says so to the others
   if (!event.heeded) root.closest(".jp-Cell")?.focus();
 }
-function takeKeys(root, board, subscriptions) {
+function takeKeys(root, board, subscriptions, toLine) {
   const isPlain = (event) => !event.ctrlKey && !event.metaKey && !event.altKey;
   // Which button is a group's stop is settled when it matters: buttons come and go by many ways.
   const beforeTab = (event) => { if (event.key === "Tab") root.querySelectorAll(GROUP).forEach(settleStop); };
@@ -37,6 +38,7 @@ function takeKeys(root, board, subscriptions) {
   const press = (event) => {
     if (event.defaultPrevented || !isPlain(event)) return;
     if (event.key === "Escape") escapeFrom(root, board);
+    else if (event.key === "F6") { event.preventDefault(); toLine(); }
     else if (!event.shiftKey) goInGroup(event);
   };
   for (const [node, handler, capture] of [[document, beforeTab, true], [root, once, true], [root, press, false]]) {

@@ -55,7 +55,8 @@ function switchOff(board, silent) {
   }
 }
 // What the line says: silence, then what waits, then what the user has just done, then what is open, then what can
-// still be undone: a commit that follows by itself does not take that away.
+// still be undone: a commit that follows by itself does not take that away, nor does a note of this page: why a button cannot
+// be used is asked when what would mend it is wanted.
 function choose(board, beats, hidden) {
   const silent = beats ? silence(board) : 0;
   if (silent) return { kind: "problem", key: "silent", count: 1, actions: [], text: `No sign of life for ${silent} s: what is shown is old. The notebook's kernel was restarted or has died: run the cells again; or it is not connected` };
@@ -63,8 +64,11 @@ function choose(board, beats, hidden) {
   const messages = board.get("messages").filter((m) => !(m.open && hidden.has(`${m.key} ${m.at}`)));
   const newest = messages.at(-1), now = Date.now() / 1000, note = board.rnNote;
   const asked = messages.filter((m) => !m.byItself).at(-1);
-  if (note && now - note.at < 8 && !(asked && asked.at > note.at)) return note;
   const open = messages.filter((m) => m.open).at(-1);
+  if (note && now - note.at < 8 && !(asked && asked.at > note.at)) {
+    const under = open ?? (asked && now - asked.at < 60 ? asked : null);
+    return { ...note, actions: under && !isQuestion(under) ? under.actions : [] };
+  }
   // What can be undone stays long enough to reach its button; what has come up since goes first.
   if (asked && now - asked.at < (asked.actions.length ? 20 : 4) && !(open?.count === 1 && open.at > asked.at)) return asked;
   if (open) return open;
@@ -131,7 +135,7 @@ async function render({ model, el }) {
       kind.replaceChildren(icon(m.kind), WORDS[m.kind] + (m.count > 1 ? ` ×${m.count}` : ""));
       const usable = (m.actions ?? []).filter(([action, , args]) => action !== "page.tab" || tabOf(args));
       acts.replaceChildren(...usable.map(([action, label, args], at) => {
-        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, "data-action": action.split(".").at(-1) }, label);
+        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, title: "F6 goes here, and back", "data-action": action.split(".").at(-1) }, label);
         button.addEventListener("click", () => {
           const flag = board.get("flags")[action];
           if (action === "page.tab") { tabOf(args).click(); tabOf(args).focus(); }
@@ -175,7 +179,7 @@ async function render({ model, el }) {
     if (known || (first && m.kind !== "problem")) return; // what was there when the page opened
     board.rnSpokeAt = now;
     const region = m.kind === "problem" ? alert : polite, offers = [...acts.children].map((button) => button.textContent).join(", ");
-    region.textContent = `${WORDS[m.kind]}: ${m.text}${offers && `. Offered: ${offers}`}`;
+    region.textContent = `${WORDS[m.kind]}: ${m.text}${offers && `. Offered at F6: ${offers}`}`;
     setTimeout(() => { region.textContent = ""; }, 1500);
   };
   dismiss.addEventListener("click", () => {
@@ -360,7 +364,12 @@ async function render({ model, el }) {
     const observer = new MutationObserver((changes) => { if (changes.some(bringsControls)) tidy(); });
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
     subscriptions.atEnd(() => observer.disconnect());
-    takeKeys(root, board, subscriptions);
+    let left = null;
+    takeKeys(root, board, subscriptions, () => {
+      const now = document.activeElement, isBack = line.contains(now) && left?.checkVisibility();
+      (isBack ? left : acts.querySelector("button") ?? (dismiss.hidden ? toggle : dismiss)).focus();
+      left = isBack || line.contains(now) ? null : now;
+    });
     if (!root.classList.contains("rn-cockpit")) return;
     const clear = () => { if (chosen) openPart(""); }; // for all actors
     root.addEventListener("rn-all", clear);
