@@ -5,6 +5,7 @@ HTML is escaped, and every table has a caption for screen readers.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -14,6 +15,7 @@ __all__ = [
     "facts_table",
     "format_bytes",
     "format_table",
+    "name_actors",
     "one_line",
     "quote_names",
     "rows_table",
@@ -24,6 +26,11 @@ __all__ = [
 
 _MOST_QUOTED = 10
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+# As errors of the API name an actor, and as panels do.
+_NAMES = (
+    (re.compile(r"\bactor ('[^']+') \(slot (\d+)\)"), r"actor \2 (\1)"),
+    (re.compile(r"\bslot(s?) (\d)"), r"actor\1 \2"),
+)
 
 
 def say(line: str = "") -> None:
@@ -51,6 +58,13 @@ def shorten(text: str, width: int) -> str:
 def one_line(error: BaseException) -> str:
     """Return what an exception says, in one line."""
     return " ".join(str(error).split())
+
+
+def name_actors(text: str) -> str:
+    """Return a text of the API in the words of the panels, where an actor's slot is its number."""
+    for api, ours in _NAMES:
+        text = api.sub(ours, text)
+    return text
 
 
 def quote_names(names: Sequence[str]) -> str:

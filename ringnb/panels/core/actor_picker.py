@@ -22,7 +22,7 @@ def slot_picker(actors: Sequence[ActorState]) -> Dropdown | IntegerField:
     """Make a control whose ``value`` is the slot of an actor."""
     if len(actors) > MOST_LISTED:
         last = len(actors) - 1
-        field: IntegerField = integer_field(f"Actor (slot, 0 to {last:,})", 0, last, least=0)
+        field: IntegerField = integer_field(f"Actor (0 to {last:,})", 0, last, least=0)
         return field
     options = [(f"{a.slot}: {a.kernel_id}", a.slot) for a in actors]
     return Dropdown(options=options, description="Actor", style=WHOLE_LABEL)

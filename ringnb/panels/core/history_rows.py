@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ringnb._support.text import name_actors
 from ringnb.messages.events import LIFECYCLE, TROUBLES, Event
 from ringnb.panels.core.messages import Message
 from ringnb.panels.core.state import SessionState
@@ -46,5 +47,5 @@ def _stage_row(event: Event, began_ns: int) -> dict[str, Any]:
         "kind": "warning" if event.stage in TROUBLES else "stage",
         "word": event.stage,
         "when": f"{(event.t_ns - began_ns) / 1e9:.3f} s",
-        "text": f"{text}: {event.detail}" if event.detail else text,
+        "text": f"{text}: {name_actors(event.detail)}" if event.detail else text,
     }

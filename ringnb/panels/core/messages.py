@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
+from ringnb._support.text import name_actors
+
 __all__ = ["Action", "Kind", "Message", "MessageLog", "Note"]
 
 Kind = Literal["done", "waiting", "note", "warning", "problem"]
@@ -111,7 +113,7 @@ class MessageLog:
             said = Message(
                 key or f"#{self._numbers}",
                 kind,
-                text,
+                name_actors(text),
                 self._clock(),
                 actions=tuple(actions),
                 detail=detail,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, final, overload
 
+from ringnb._support.text import name_actors
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.drawable import simulated
@@ -182,7 +183,7 @@ class StateReader:
             what = "session" if session else "recorder"
             life = f"The {what} is closed: its checkpoints are kept, nothing runs."
         elif session and (reason := session.kernel.stopped_because) is not None:
-            life = f"The kernel does not run: {reason}."
+            life = f"The kernel does not run: {name_actors(reason)}."
         count = len(session.actors) if session else 1
         slots = range(count)
         looked_at = slots if count <= MOST_READ else sorted({*slots[:_FIRST], selected})

@@ -94,7 +94,7 @@ class ActorPanel(Panel):
             )
             for a in shown
         ]
-        header = ("slot", "actor", "state", "step", "time", "steps/s", "last stall", "snapshots")
+        header = ("actor", "name", "state", "step", "time", "steps/s", "last stall", "snapshots")
         self.put(self.table, value=rows_table(caption, header, rows))
 
 

@@ -14,6 +14,18 @@ def log():
     return MessageLog(clock=itertools.count(100).__next__)
 
 
+def test_an_actor_has_its_number_whatever_the_api_calls_it():
+    log = MessageLog()
+    for said, shown in (
+        ("Pause: slot 3 is at step 5", "Pause: actor 3 is at step 5"),
+        ("no slot 7: there are slots 0..3", "no actor 7: there are actors 0..3"),
+        ("snapshot of actor 'wave_0' (slot 0) failed", "snapshot of actor 0 ('wave_0') failed"),
+        ("restore(slot, ...) of 64 slots each", "restore(slot, ...) of 64 slots each"),
+    ):
+        log.say("problem", said)
+        assert log.newest()[-1].text == shown
+
+
 def test_a_problem_that_comes_again_is_counted_and_not_repeated(log):
     log.say("problem", "full", key="0:snapshot", detail="why")
     log.say("done", "something else")
