@@ -223,6 +223,16 @@ def test_what_a_screen_reader_is_given_of_the_line(notebook):
         expect(timeline).to_match_aria_snapshot(LINE.format(step=step))
     playhead.press("End")
     expect(timeline.get_by_role("button", name="Newest", pressed=True)).to_be_visible()
+    # What a button of the playhead does is heard there, and not again when something comes.
+    told = timeline.get_by_role("status")
+    expect(told).to_have_text("")
+    timeline.get_by_role("button", name="Earlier mark").press("Enter")
+    expect(told).to_have_text("step 200 of run 1, stored as checkpoint_0_step_200")
+    timeline.get_by_role("button", name="Newest").press("Enter")
+    expect(told).to_have_text(re.compile("^step 300 of run 1"))
+    notebook.python("session.run_steps(0, 50); session.snapshot(0)")
+    expect(playhead).to_have_attribute("aria-valuetext", re.compile("^step 350"))
+    expect(told).to_have_text(re.compile("^step 300 of run 1"))
 
 
 # Twice the size of every text, and of nothing else, as a browser does that enlarges texts alone: also of

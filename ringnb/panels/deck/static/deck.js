@@ -77,6 +77,7 @@ async function render({ model, el }) {
     const lane = state.lanes.find((one) => one.n === leaf);
     if (!lane || nothing()) return;
     const end = lane.last;
+    notePress();
     state.leaf = leaf;
     const first = neighbour(marks, wayOf(state.lanes, leaf), -1, 1, isSound).step; // before it nothing is kept
     state.step = Math.round(Math.max(first, Math.min(step, end)));
@@ -98,6 +99,7 @@ async function render({ model, el }) {
   const toFirst = () => { const first = neighbour(marks, way(), -1, 1, isSound); if (first) moveTo(first.step, state.leaf, soundAt(marks, way(), first.step)[0].key); };
   const toNewest = () => {
     halt();
+    notePress();
     tellNothing();
     state.moved = ask("look.newest", {}, transport.node("look.newest"));
   };
@@ -140,7 +142,15 @@ async function render({ model, el }) {
     if (!near || near.step === state.step) return `${at}${state.name ? `, stored as ${state.name}` : ", stored"}`;
     return `${at}, not stored: the nearest is ${state.name || `step ${words(near.step)}`}`;
   };
-  const speak = () => { drawing.speak(spoken(), state.step, live()?.last ?? state.step); };
+  // Who has moved it with a button is not at the line, whose value it is: it is told where that led, once.
+  const told = make("div", { class: "rn-sr", role: "status" });
+  let pressed = false;
+  const notePress = () => { pressed = !state.playing && root.querySelector(".rn-look").contains(document.activeElement); };
+  const speak = () => {
+    drawing.speak(spoken(), state.step, live()?.last ?? state.step);
+    if (pressed) setText(told, spoken());
+    pressed = false;
+  };
 
   // -- what is seen ------------------------------------------------------------------------------
   const end = () => Math.max(100, ...state.lanes.map((lane) => lane.last));
@@ -207,6 +217,7 @@ async function render({ model, el }) {
   const actions = { moveTo, pressMark, toFirst, toNewest, hop, play, halt, zoomBy, pan, ask, state, marks, film, way, folded, spoken, later, askMovie, release, here, fieldName: () => model.get("traced") };
   const transport = makeTransport(root, board, actions);
   const drawing = makeDrawing(root, board, actions, subscriptions);
+  root.append(told);
   el.append(root);
 
   // -- what comes from the kernel ----------------------------------------------------------------

@@ -580,7 +580,9 @@ async function render({ model, el }) {
       button.addEventListener("click", () => {
         const open = beside.classList.toggle("rn-open");
         button.setAttribute("aria-pressed", String(open));
-        if (open) beside.scrollIntoView({ block: "nearest" }); // it is below the picture
+        if (!open) return;
+        beside.scrollIntoView({ block: "nearest" }); // it is below the picture
+        beside.querySelector("select").focus({ preventScroll: true }); // the button may be out of sight
       });
       bar.querySelector(".rn-tools").append(button);
     } else {
