@@ -151,6 +151,7 @@ def test_an_update_takes_no_focus(notebook):
     cockpit = opened(notebook)
     page = notebook.page
     snapshot = cockpit.locator(".rn-empty").get_by_role("button", name="Snapshot now")
+    expect(cockpit.locator("canvas.rn-pixels[tabindex='0']")).to_have_count(0)  # there is none yet
     snapshot.press("Enter")
     expect(snapshot).to_be_hidden()  # the picture has come
     expect(cockpit.locator("canvas.rn-pixels[tabindex='0']")).to_be_focused()

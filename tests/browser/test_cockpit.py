@@ -635,6 +635,16 @@ def test_keys_alone_disturb_a_cell_enlarge_the_picture_and_take_a_step_back(note
     where.press("Escape")
     where.press("Tab")
     expect(where).to_have_value(before)
+    # A slider says its value, not its place; what is opened out of sight takes the focus along.
+    pace = cockpit.get_by_role("slider", name="pace")
+    expect(pace).to_have_attribute("aria-valuetext", "2000 steps/s")
+    pace.press("End")
+    expect(pace).to_have_attribute("aria-valuetext", "no limit")
+    widen(cockpit, 480)
+    cockpit.get_by_role("button", name="Compare").press("Enter")
+    against = cockpit.get_by_role("combobox", name="Against: compare with")
+    expect(against).to_be_focused()
+    expect(against).to_be_in_viewport()
 
 
 def test_the_name_of_a_run_ends_before_its_line_begins(notebook, cockpit):
