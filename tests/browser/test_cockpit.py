@@ -503,7 +503,11 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     # A question is put aside by Escape, and nothing is done; the next one leaves the panel for its cell.
     delete = cockpit.get_by_role("button", name="Delete…")
     delete.press("Enter")
-    expect(line_of(cockpit).get_by_role("button", name="Keep it")).to_be_focused()
+    keep = line_of(cockpit).get_by_role("button", name="Keep it")
+    expect(
+        keep
+    ).to_be_focused()  # and what is asked is read with it, whatever was spoken just before
+    expect(keep).to_have_accessible_description(re.compile("^Delete checkpoint_0_step_"))
     keys.press("Escape")
     expect(line_of(cockpit)).to_contain_text("Keep it: nothing is changed")
     expect(delete).to_be_focused()

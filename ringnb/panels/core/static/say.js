@@ -89,7 +89,7 @@ async function render({ model, el }) {
   const beats = model.get("beats"), stays = model.get("stays"), name = model.get("name");
   const title = make("h2", {}, model.get("title"));
   const words = document.createTextNode(""), again = make("span", { class: "rn-again" });
-  const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text" }, words, again), age = make("span", { class: "rn-age" });
+  const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text", id: `rn-text-${Math.random().toString(36).slice(2)}` }, words, again), age = make("span", { class: "rn-age" });
   const acts = make("span", { class: "rn-acts" });
   acts.addEventListener("keydown", (event) => { // a question is put aside by what changes nothing
     if (event.key !== "Escape" || !isQuestion(shown)) return;
@@ -135,7 +135,7 @@ async function render({ model, el }) {
       kind.replaceChildren(icon(m.kind), WORDS[m.kind] + (m.count > 1 ? ` ×${m.count}` : ""));
       const usable = (m.actions ?? []).filter(([action, , args]) => action !== "page.tab" || tabOf(args));
       acts.replaceChildren(...usable.map(([action, label, args], at) => {
-        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, title: "F6 goes here, and back", "data-action": action.split(".").at(-1) }, label);
+        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, ...(asks ? { "aria-describedby": text.id } : { title: "F6 goes here, and back" }), "data-action": action.split(".").at(-1) }, label);
         button.addEventListener("click", () => {
           const flag = board.get("flags")[action];
           if (action === "page.tab") { tabOf(args).click(); tabOf(args).focus(); }
