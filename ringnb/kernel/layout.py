@@ -119,14 +119,13 @@ ACTOR_WORDS = LINE
     C_ARRAYS,  # where the table of the actor's read-only arrays begins; on a GPU
     C_PARTIALS,  # where the partial results of its reductions begin; on a GPU
     C_REDUCTIONS,  # how many there are
-    C_TEAM,  # threads that step it, see `ringnb.kernel.cpu.sizing`; on a CPU, as the next seven
+    C_TEAM,  # threads that step it, see `ringnb.kernel.cpu.sizing`; on a CPU, as the next six
     C_TEAM_NS,  # what a step costs with so many
     C_TRY_NS,  # when another number is tried
     C_TRY_GAP_NS,  # how long to wait after a trial that failed
     C_TRY_FEWER,  # whether the next trial is of fewer threads
     C_GREW_NS,  # when more were chosen last
     C_WON_NS,  # what a step cost in a trial that was better once
-    C_SLOW,  # whether the last slice was far slower than known
     C_REACH,  # a `ringnb.kernel.cpu.passes.Pass`, in three columns
     C_DEPTH,
     C_TILE,
@@ -134,8 +133,8 @@ ACTOR_WORDS = LINE
     C_LINKS,  # the first of its group's links, with the actor that leads the group
     C_LINK_COUNT,  # how many there are; 0 with the others
     C_SLICE_NS,  # how long it was stepped in this slice; on a CPU
-) = range(52)
-C_REDUCE_FNS = 52  # the first of MAX_REDUCTIONS columns
+) = range(51)
+C_REDUCE_FNS = 51  # the first of MAX_REDUCTIONS columns
 C_STAGE_FNS = (
     C_REDUCE_FNS + MAX_REDUCTIONS
 )  # the first of MAX_STAGES columns: what computes each stage

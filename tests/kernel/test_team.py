@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ringnb.kernel.cpu.kernel import CpuKernel
 from ringnb.messages.commands import Command
 from ringnb.testing.mixer import Mixer, captured, running
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="a thread's priority and cores are set")
 SLICE = 200_000  # steps that the leader takes for a slice's worth
 
 
@@ -74,9 +76,23 @@ def stepped(make, width, around=lambda kernel: contextlib.nullcontext()):
         return captured(client, 0)[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a thread's priority and cores are set")
+@linux
 @pytest.mark.parametrize("width", [2, 3])
 @pytest.mark.parametrize("actor", ACTORS)
 def test_a_thread_without_a_core_holds_up_a_slice_at_a_few_barriers_only(actor, width):
     expected = stepped(ACTORS[actor], 1)
     np.testing.assert_array_equal(stepped(ACTORS[actor], width, held_up), expected)
+
+
+@linux
+def test_a_heartbeat_is_answered_while_the_team_waits_for_a_thread_without_a_core():
+    kernel = CpuKernel([Mixer((12, 7))], width=2)
+    with running(kernel) as client, held_up(kernel):
+        client.call(0, Command.RESUME)
+        times = []
+        for _ in range(30):
+            begin = time.monotonic()
+            client.call(0, Command.HEARTBEAT)
+            times.append(time.monotonic() - begin)
+            time.sleep(0.01)  # the leader has come to its next barrier
+        assert sorted(times)[20] < 0.02  # such a barrier takes some forty milliseconds

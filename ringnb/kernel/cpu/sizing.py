@@ -4,7 +4,8 @@ A barrier costs a small actor more than a second thread gains, and a core that P
 takes meanwhile holds up the whole team. No rule knows either beforehand. So the leader tries, now and
 then, half or twice as many threads for one slice, and goes on with what is faster twice in a row. A
 trial that failed is repeated after a pause, twice as long each time; a team that is suddenly slow is
-tried with fewer threads at once.
+tried with fewer threads at once. The rate of a number is that of some sixty slices: one that was held up
+is a small part of the time.
 
 Plain Python over the actor table of `ringnb.kernel.layout`, which the leader compiles. What is computed
 does not depend on the number.
@@ -23,6 +24,9 @@ _SHORTEST_GAP_NS = 4_000_000
 _LONGEST_GAP_NS = 256_000_000
 _LASTING_NS = 64_000_000  # more threads that are given up sooner were chosen by luck
 _GAP_PER_TRIAL = 64  # trials take at most a sixty-fourth of the time
+_SHORTEST_MEAN_NS = 4_000_000  # after more threads were chosen, of what two lucky trials have cost
+_LONGEST_MEAN_NS = 64_000_000
+_ONE = 1 << 18  # what fractions are in units of
 
 
 def team_size(table: Any, row: int, count: int, begin: int, width: int) -> Any:
@@ -43,14 +47,14 @@ def record_size(table: Any, row: int, count: int, size: int, begin: int, end: in
         return
     cost, known = max(1, (end - begin) // count), table[row, layout.C_TEAM_NS]
     if size == table[row, layout.C_TEAM]:
-        table[row, layout.C_TEAM_NS] = cost if known == 0 else known + (cost - known) // 4
-        slow = size > 1 and 2 * cost > 3 * known > 0
-        if slow:  # perhaps somebody has taken a core
+        since = min(max(end - table[row, layout.C_GREW_NS], _SHORTEST_MEAN_NS), _LONGEST_MEAN_NS)
+        weight = min(max(_ONE * (end - begin) // since, 1), _ONE // 4)
+        # A mean of rates, weighted by time: steps that were held up take time, and are few.
+        rate = _ONE - weight + weight * known // cost  # in units of the known one
+        table[row, layout.C_TEAM_NS] = cost if known == 0 else known * _ONE // rate
+        if size > 1 and 2 * cost > 3 * known > 0:  # perhaps somebody has taken a core
             table[row, layout.C_TRY_FEWER] = 1
             table[row, layout.C_TRY_NS] = end
-            if table[row, layout.C_SLOW] != 0:  # once may be a moment
-                table[row, layout.C_TEAM_NS] = cost
-        table[row, layout.C_SLOW] = 1 if slow else 0
         return
     fewer = size < table[row, layout.C_TEAM]
     gap = min(max(2 * table[row, layout.C_TRY_GAP_NS], _SHORTEST_GAP_NS), _LONGEST_GAP_NS)

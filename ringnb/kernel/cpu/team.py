@@ -33,6 +33,7 @@ from ringnb.kernel.atomics import (
 )
 from ringnb.kernel.caching import entry_point, inner
 from ringnb.kernel.checksum import checksum_words
+from ringnb.kernel.cpu.answers import answer_meanwhile
 from ringnb.kernel.cpu.passes import call_rows, step_edges, step_tiles, steps_of_pass
 from ringnb.kernel.layout import BLOCK_WORDS
 
@@ -51,7 +52,7 @@ def member_at(rank: int) -> Any:
 
 
 @inner
-def _barrier(team: Any, size: int, rank: int) -> Any:
+def _barrier(link: Any, table: Any, team: Any, scratch: Any, size: int, rank: int) -> Any:
     """Wait until all have come here; return whether one of them kept this one waiting for long."""
     # A member's ARRIVE counts the barriers that it has reached, from the job's number on, so that those
     # who had no part in the last job count alike; that member alone writes it.
@@ -67,6 +68,8 @@ def _barrier(team: Any, size: int, rank: int) -> Any:
             if spins < _SPINS:
                 cpu_pause()
             else:
+                if rank == 0:
+                    answer_meanwhile(link, table, scratch)
                 yield_thread()
                 long = True
     return long
@@ -74,7 +77,16 @@ def _barrier(team: Any, size: int, rank: int) -> Any:
 
 @inner
 def _reduce(
-    table: Any, team: Any, size: int, actor: int, now: int, step: int, span: Any, rank: int
+    link: Any,
+    scratch: Any,
+    table: Any,
+    team: Any,
+    size: int,
+    actor: int,
+    now: int,
+    step: int,
+    span: Any,
+    rank: int,
 ) -> None:
     """Put the actor's reductions of the level `now` behind its parameters, if it has any."""
     count = table[actor, layout.C_REDUCTIONS]
@@ -85,12 +97,12 @@ def _reduce(
             call_rows(table, actor, layout.C_REDUCE_FNS + k, now, now, step, span)
     # All rows are there, and nobody is in the last step any more, which has read the numbers of before.
     if size > 1:
-        _barrier(team, size, rank)
+        _barrier(link, table, team, scratch, size, rank)
     if rank == 0:
         for k in range(count):
             call_rows(table, actor, layout.C_REDUCE_FNS + k, now, now, step, (-1, -1))
     if size > 1:
-        _barrier(team, size, rank)
+        _barrier(link, table, team, scratch, size, rank)
 
 
 @inner
@@ -127,17 +139,17 @@ def _step_slab(
             end = load_acquire(team, layout.J_END)
         step = table[actor, layout.C_STEP] + turn // stages
         if turn % stages == 0:
-            _reduce(table, team, size, actor, now, step, span, rank)
+            _reduce(link, scratch, table, team, size, actor, now, step, span, rank)
         function = layout.C_STAGE_FNS + turn % stages
         steps = _steps_of_pass(table, actor, size, count * stages - turn)
         step_tiles(link, scratch, table, actor, function, now, following, step, span, steps, rank)
         if size > 1:
             # The next stage reads what the neighbours wrote in this one, and writes what they read.
-            kept_waiting = _barrier(team, size, rank)
+            kept_waiting = _barrier(link, table, team, scratch, size, rank)
         if steps > 1:
             step_edges(table, actor, function, now, following, step, span[1], steps)
             if size > 1:
-                kept_waiting = _barrier(team, size, rank) or kept_waiting
+                kept_waiting = _barrier(link, table, team, scratch, size, rank) or kept_waiting
         if steps % 2 == 1:
             now, following = following, now
         turn += steps
@@ -148,7 +160,9 @@ def _step_slab(
 
 
 @inner
-def _capture_slab(table: Any, team: Any, size: int, actor: int, target: int, rank: int) -> Any:
+def _capture_slab(
+    link: Any, scratch: Any, table: Any, team: Any, size: int, actor: int, target: int, rank: int
+) -> Any:
     """Copy this rank's share of the stored levels to `target`; return its part of the checksum."""
     level_bytes = table[actor, layout.C_LEVEL_BYTES]
     stride = (level_bytes + 63) // 64 * 64
@@ -157,7 +171,7 @@ def _capture_slab(table: Any, team: Any, size: int, actor: int, target: int, ran
     if table[actor, layout.C_CUR] != 0:
         now, second = second, now
     span = _span(table, size, actor, rank)
-    _reduce(table, team, size, actor, now, table[actor, layout.C_STEP], span, rank)
+    _reduce(link, scratch, table, team, size, actor, now, table[actor, layout.C_STEP], span, rank)
     n_words = stride // 8
     total = 0
     for level in range(table[actor, layout.C_LEVELS]):
@@ -200,10 +214,10 @@ def _run_job(
     if kind == layout.JOB_STEP:
         return _step_slab(link, scratch, table, team, size, actor, count, rank)
     if kind == layout.JOB_CAPTURE:
-        part = _capture_slab(table, team, size, actor, target, rank)
+        part = _capture_slab(link, scratch, table, team, size, actor, target, rank)
         store_release(team, member_at(rank) + layout.M_PARTIAL, part)
         if size > 1:
-            _barrier(team, size, rank)
+            _barrier(link, table, team, scratch, size, rank)
     return 0
 
 
