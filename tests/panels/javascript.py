@@ -41,7 +41,7 @@ const element = () => {
     removeAttribute: (name) => { delete attributes[name]; },
     addEventListener: (name, call) => { (calls[name] ??= []).push(call); },
     dispatch: (name) => { for (const call of calls[name] ?? []) call({}); },
-    querySelector: () => ({}), querySelectorAll: () => [],
+    querySelector: () => ({ contains: () => false }), querySelectorAll: () => [],
   };
   nodes.push(node);
   return node;
