@@ -120,12 +120,12 @@ ACTOR_WORDS = LINE
     C_PARTIALS,  # where the partial results of its reductions begin; on a GPU
     C_REDUCTIONS,  # how many there are
     C_TEAM,  # threads that step it, see `ringnb.kernel.cpu.sizing`; on a CPU, as the next six
-    C_TEAM_NS,  # what a step costs with so many
+    C_TEAM_COST,  # what a step costs with so many; see there for the unit
     C_TRY_NS,  # when another number is tried
     C_TRY_GAP_NS,  # how long to wait after a trial that failed
-    C_TRY_FEWER,  # whether the next trial is of fewer threads
+    C_TRY_FEWER,  # whether the next trial is of fewer threads; see there
     C_GREW_NS,  # when more were chosen last
-    C_WON_NS,  # what a step cost in a trial that was better once
+    C_WON_COST,  # what a step cost in a trial that was better once
     C_REACH,  # a `ringnb.kernel.cpu.passes.Pass`, in three columns
     C_DEPTH,
     C_TILE,
@@ -180,8 +180,10 @@ FACTS = 16
     J_COUNT,
     J_TARGET,
     J_SIZE,
-    J_END,  # the number of passes after which the team leaves the rest of the steps to the leader
-) = range(7)
+    J_BASE,  # what ARRIVE is before the job's first barrier
+    J_END,  # the number of passes after which a team that is held up leaves the steps that are left
+    J_LATE,  # when it does so, the leader's own
+) = range(9)
 JOB_STEP, JOB_CAPTURE, JOB_EXIT = 1, 2, 3
 TEAM_MEMBERS = LINE  # first member line
 M_ARRIVE, M_PARTIAL, M_ASLEEP, M_FD, M_FD_WRITE, M_GO = (

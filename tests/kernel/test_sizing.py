@@ -31,13 +31,15 @@ class Leader:
         count, _ = rules.plan_slice(self.table, 0, self.now, MS)
         chosen = sizing.team_size(self.table, 0, count, self.now, self.width)
         size = self.size or int(chosen)
-        # A team that is held up leaves the rest to its leader.
-        alone = 4 * MS + count * self.cost(self.now, 1)
-        end = self.now + int(min(count * self.cost(self.now, size), alone))
+        cost = self.cost(self.now, size)
+        # A team that is held up ends the slice.
+        done = count if size == 1 else max(1, min(count, int(4 * MS / cost)))
+        end = self.now + int(done * cost)
         end += int(self.held_up(self.now, end, size))
-        sizing.record_size(self.table, 0, count, size, self.now, end)
-        rules.record_steps(self.table, 0, count)
-        rules.record_time(self.table, 0, count, end - self.now)
+        late = self.now + 4 * max(MS, count * int(self.table[0, layout.C_STEP_NS]))
+        sizing.record_size(self.table, 0, count, done, size, self.now, end, end > late)
+        rules.record_steps(self.table, 0, done)
+        rules.record_time(self.table, 0, done, end - self.now)
         self.now = end
         self.sizes.append(size)
 
@@ -74,6 +76,30 @@ def test_a_team_without_one_of_its_cores_gives_way_and_comes_back():
     assert leader.rate(3 * SECOND) >= 0.9 * SECOND / 50_000  # one thread's rate
     leader.rate(3 * SECOND + SECOND // 2)
     assert leader.rate(5 * SECOND) >= 0.95 * 2 * SECOND / 50_600
+
+
+@pytest.mark.parametrize("width", [2, 3, 16])
+def test_a_team_that_is_held_up_at_every_barrier_is_one_thread_soon(width):
+    def cost(now, size):
+        return 300 + (now > SECOND and size > 1) * 45 * MS
+
+    leader = Leader(width, cost)
+    leader.table[0, layout.C_TEAM] = width
+    leader.rate(SECOND)
+    leader.rate(SECOND + 200 * MS)
+    assert leader.rate(3 * SECOND) >= 0.9 * SECOND / 300
+
+
+@pytest.mark.parametrize("step_ns", [80, 200, 850, 50_000])
+def test_what_is_slower_for_good_is_learnt_and_no_more_is_tried_than_usual(step_ns):
+    def cost(now, size):
+        return (2 * step_ns if size == 1 else step_ns) * (1.7 if now > SECOND else 1)
+
+    leader = Leader(2, cost)
+    leader.rate(SECOND + 200 * MS)
+    leader.sizes.clear()
+    leader.rate(3 * SECOND)
+    assert leader.sizes.count(2) > 0.97 * len(leader.sizes)
 
 
 def test_a_core_that_is_taken_now_and_then_for_a_moment_costs_little():
@@ -133,7 +159,7 @@ def test_a_core_that_is_shared_all_the_time_seldom_delays_a_command():
         before = leader.now
         leader.slice()
         late += max(0, leader.now - before - 2 * MS)  # a command that came then waits longer
-    assert late <= 0.1 * (leader.now - began)
+    assert late <= 0.15 * (leader.now - began)
 
 
 def test_a_job_of_a_few_microseconds_wakes_nobody():

@@ -96,7 +96,7 @@ def _capture(link: Any, table: Any, words: Any, team: Any, scratch: Any, row: in
         return -1
     target = facts[layout.F_STAGE0 + buffer]
     size = table[row, layout.C_TEAM]
-    team_job(link, table, team, scratch, layout.JOB_CAPTURE, row, 0, target, size)
+    team_job(link, scratch, table, team, layout.JOB_CAPTURE, row, 0, target, size)
     checksum = 0
     for rank in range(size):
         checksum += load_acquire(team, member_at(rank) + layout.M_PARTIAL)

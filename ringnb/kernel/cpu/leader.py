@@ -2,7 +2,7 @@
 
 One turn: drain commands, then give every actor that may step a slice of about a millisecond, with
 another look at the ring after each slice, so that a command waits for one slice at most. Where a thread
-of the team gets no core, that is some milliseconds (see `ringnb.kernel.cpu.team`).
+of the team gets no core, a slice takes up to six times as long, and a few barriers.
 
 Idle, the lane is hot for a while (answers within a microsecond), then sleeps on a pipe that the host
 writes to when it has pushed a command (see `ringnb.kernel.ring`).
@@ -49,6 +49,7 @@ __all__ = ["run_leader", "take_steps", "tell_what_is_due"]
 
 _FAULT = -1
 _DRAIN = 64  # commands per look at the ring
+_LATE = 4  # times what a slice was to take: a team that takes longer is held up
 _BUDGET_DONE = int(Command.BUDGET_DONE)
 _HELD = int(Command.HELD)
 _HELD_AT = int(Command.HELD_AT)
@@ -118,45 +119,66 @@ def _step_together(
     count: int,
     begin: int,
 ) -> Any:
-    """Take an actor, and those linked with it, through `count` steps; return whether all went well."""
+    """Take an actor, and those linked with it, through `count` steps; return how many, or `_FAULT`.
+
+    They are fewer where a thread of the team gets no core: the leader then goes on alone for a while.
+    """
     facts = link[3]
     width, chooses = facts[layout.F_WIDTH], facts[layout.F_CHOOSES]
+    slice_ns = facts[layout.F_SLICE_NS]
+    linked = table[row, layout.C_NEXT] != 0
+    planned, member = 0, row
+    while True:
+        planned += count * table[member, layout.C_STEP_NS]
+        member += table[member, layout.C_NEXT]
+        if member == row:
+            break
+    late = begin + _LATE * max(planned, slice_ns)
+    team[layout.J_LATE] = late
+    held_up = False
     left = count
-    while left > 0:
+    while left > 0 and (not held_up or now_ns(scratch) < late + slice_ns):
         # Each takes the steps until a link is due; then they all are as far.
         steps = _steps_to_exchange(table, links, row, left)
-        member = row
         while True:
             # The same in all of the slice: what the size depends on changes at its end.
             size = _team_size(table, member, count, begin, width) if chooses else width
             began = now_ns(scratch)
             behind = steps
             while behind > 0:
+                alone = held_up
+                # Linked ones have to come as far as each other; else, what takes a slice alone.
+                part = max(1, behind // size) if alone and not linked else behind
+                ranks = 1 if alone else size
                 taken = team_job(
-                    link, table, team, scratch, layout.JOB_STEP, member, behind, 0, size
+                    link, scratch, table, team, layout.JOB_STEP, member, part, 0, ranks
                 )
                 if params[member, layout.P_FAULT_CELL] != 0.0:
-                    return False
+                    return _FAULT
                 _record_steps(table, member, taken)
                 behind -= taken
-                size = 1  # what a team that is held up has left
+                if alone and not linked:
+                    break
+                held_up = held_up or behind > 0
             table[member, layout.C_SLICE_NS] += now_ns(scratch) - began
             member += table[member, layout.C_NEXT]
             if member == row:
                 break
         exchange(table, links, row)
-        left -= steps
+        left -= steps - behind
+        held_up = held_up or now_ns(scratch) > late  # by many jobs of a few steps
+    done = count - left
     end = now_ns(scratch)
     while True:
         elapsed = table[member, layout.C_SLICE_NS]
         table[member, layout.C_SLICE_NS] = 0
         if chooses:
             size = _team_size(table, member, count, begin, width)
-            _record_size(table, member, count, size, end - elapsed, end)
-        _record_time(table, member, count, elapsed)
+            _record_size(table, member, count, done, size, end - elapsed, end, held_up)
+        _record_time(table, member, done, elapsed)
         member += table[member, layout.C_NEXT]
         if member == row:
-            return True
+            return done
 
 
 @inner
@@ -192,9 +214,14 @@ def _slice(
     if count == 0:
         return again
     link = control, h2k, k2h, facts, host
-    if not _step_together(link, table, links, params, team, scratch, row, count, begin):
+    done = _step_together(link, table, links, params, team, scratch, row, count, begin)
+    if done == _FAULT:
         return _FAULT  # unpublished: nobody may take these steps for done
     publish_group(table, words, row)
+    if done < count:  # the rest is due, by pace too
+        if again != 0:
+            table[row, layout.C_NEXT_NS] -= (count - done) * table[row, layout.C_PACE_NS]
+        return 0
     return again
 
 
@@ -220,8 +247,13 @@ def take_steps(
         return True
     flush_subnormals()
     link = control, h2k, k2h, facts, host
-    begin = now_ns(scratch)
-    return _step_together(link, table, links, params, team, scratch, 0, count, begin)
+    while count > 0:
+        begin = now_ns(scratch)
+        done = _step_together(link, table, links, params, team, scratch, 0, count, begin)
+        if done == _FAULT:
+            return False
+        count -= done
+    return True
 
 
 @entry_point(nogil=True)

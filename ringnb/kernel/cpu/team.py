@@ -5,8 +5,8 @@ of the team only, those of the lowest ranks. A step is a job, or a run of many s
 after each stage. A capture (copying the state into a staging buffer, with its checksum) is split by
 bytes.
 
-A member whose core is taken by somebody else holds up all at every barrier. So a job of many steps that
-is late ends before its time, and the leader takes what is left of them alone.
+A member whose core is taken by somebody else holds up all at every barrier. So a job of many steps ends
+before its time when it is late, and the leader decides what becomes of those that are left.
 
 Who waits spins for a while, then yields, and a member without work for `F_HOT_NS` sleeps on a pipe:
 other threads share the cores.
@@ -40,7 +40,6 @@ from ringnb.kernel.layout import BLOCK_WORDS
 __all__ = ["end_team", "member_at", "run_member", "team_job"]
 
 _SPINS = 512
-_LATE = 4  # times what a job was to take, after which the leader goes on alone
 _NEVER = 2**62
 _steps_of_pass = inner(steps_of_pass)
 
@@ -52,10 +51,10 @@ def member_at(rank: int) -> Any:
 
 
 @inner
-def _barrier(link: Any, table: Any, team: Any, scratch: Any, size: int, rank: int) -> Any:
+def _barrier(link: Any, scratch: Any, table: Any, team: Any, size: int, rank: int) -> Any:
     """Wait until all have come here; return whether one of them kept this one waiting for long."""
-    # A member's ARRIVE counts the barriers that it has reached, from the job's number on, so that those
-    # who had no part in the last job count alike; that member alone writes it.
+    # A member's ARRIVE counts the barriers that the leader has reached, and so all who had a part in its
+    # jobs; the others catch up when they begin one. Each member alone writes its own.
     mine = member_at(rank) + layout.M_ARRIVE
     count = load_acquire(team, mine) + 1
     store_release(team, mine, count)
@@ -68,7 +67,7 @@ def _barrier(link: Any, table: Any, team: Any, scratch: Any, size: int, rank: in
             if spins < _SPINS:
                 cpu_pause()
             else:
-                if rank == 0:
+                if rank == 0 and team[layout.J_KIND] == layout.JOB_STEP:
                     answer_meanwhile(link, table, scratch)
                 yield_thread()
                 long = True
@@ -97,12 +96,12 @@ def _reduce(
             call_rows(table, actor, layout.C_REDUCE_FNS + k, now, now, step, span)
     # All rows are there, and nobody is in the last step any more, which has read the numbers of before.
     if size > 1:
-        _barrier(link, table, team, scratch, size, rank)
+        _barrier(link, scratch, table, team, size, rank)
     if rank == 0:
         for k in range(count):
             call_rows(table, actor, layout.C_REDUCE_FNS + k, now, now, step, (-1, -1))
     if size > 1:
-        _barrier(link, table, team, scratch, size, rank)
+        _barrier(link, scratch, table, team, size, rank)
 
 
 @inner
@@ -117,10 +116,7 @@ def _step_slab(
     link: Any, scratch: Any, table: Any, team: Any, size: int, actor: int, count: int, rank: int
 ) -> Any:
     """Take this rank's rows through up to `count` steps; return how many, which is the same for all."""
-    late, end = 0, _NEVER
-    if size > 1 and rank == 0:
-        planned = max(count * table[actor, layout.C_STEP_NS], link[3][layout.F_SLICE_NS])
-        late = now_ns(scratch) + _LATE * planned
+    end = _NEVER
     span = _span(table, size, actor, rank)
     now = table[actor, layout.C_A]
     following = table[actor, layout.C_B]
@@ -134,7 +130,12 @@ def _step_slab(
             # A member may look here before this word is written, or after: both let it take the next
             # pass. Behind that one's barrier all see it, and nobody looks behind the last barrier of a
             # job, where the next job may be written.
-            if rank == 0 and kept_waiting and end == _NEVER and now_ns(scratch) > late:
+            if (
+                rank == 0
+                and kept_waiting
+                and end == _NEVER
+                and now_ns(scratch) > team[layout.J_LATE]
+            ):
                 store_release(team, layout.J_END, passes + 2)
             end = load_acquire(team, layout.J_END)
         step = table[actor, layout.C_STEP] + turn // stages
@@ -145,11 +146,11 @@ def _step_slab(
         step_tiles(link, scratch, table, actor, function, now, following, step, span, steps, rank)
         if size > 1:
             # The next stage reads what the neighbours wrote in this one, and writes what they read.
-            kept_waiting = _barrier(link, table, team, scratch, size, rank)
+            kept_waiting = _barrier(link, scratch, table, team, size, rank)
         if steps > 1:
             step_edges(table, actor, function, now, following, step, span[1], steps)
             if size > 1:
-                kept_waiting = _barrier(link, table, team, scratch, size, rank) or kept_waiting
+                kept_waiting = _barrier(link, scratch, table, team, size, rank) or kept_waiting
         if steps % 2 == 1:
             now, following = following, now
         turn += steps
@@ -210,14 +211,14 @@ def _run_job(
     """Do one rank's share of a job, up to and including its last barrier; return the steps taken."""
     # A leader alone lets its ARRIVE be: a member may not have left the last barrier yet.
     if size > 1:
-        store_release(team, member_at(rank) + layout.M_ARRIVE, team[layout.J_NUMBER] << 32)
+        store_release(team, member_at(rank) + layout.M_ARRIVE, team[layout.J_BASE])
     if kind == layout.JOB_STEP:
         return _step_slab(link, scratch, table, team, size, actor, count, rank)
     if kind == layout.JOB_CAPTURE:
         part = _capture_slab(link, scratch, table, team, size, actor, target, rank)
         store_release(team, member_at(rank) + layout.M_PARTIAL, part)
         if size > 1:
-            _barrier(link, table, team, scratch, size, rank)
+            _barrier(link, scratch, table, team, size, rank)
     return 0
 
 
@@ -236,6 +237,7 @@ def _publish_job(
     team[layout.J_COUNT] = count
     team[layout.J_TARGET] = target
     team[layout.J_SIZE] = size
+    team[layout.J_BASE] = load_acquire(team, member_at(0) + layout.M_ARRIVE)
     team[layout.J_END] = _NEVER
     for rank in range(1, size):
         store_release(team, member_at(rank) + layout.M_GO, number)
@@ -249,9 +251,9 @@ def _publish_job(
 @inner
 def team_job(
     link: Any,
+    scratch: Any,
     table: Any,
     team: Any,
-    scratch: Any,
     kind: int,
     row: int,
     count: int,
