@@ -233,11 +233,18 @@ def test_what_acts_on_a_dead_kernel_cannot_be_used_until_the_restart(session):
         return [flags.get(name, {}).get("disabled") for name in names]
 
     until(lambda: off() == [False] * 4)
+    session.faults.fill_disk()
     session.faults.kill_kernel()
-    until(lambda: off() == [True] * 4)
+    until(lambda: off() == [True] * 3 + [False])
     assert board_of(actor).flags["predict.commit"]["why"].startswith("The kernel does not run")
+    # What is stored can be pinned, once the disk has room.
+    press(session.panel("faults"), "clear")
+    until(lambda: said(actor) == "No fault is set")
+    assert not session.faults.disk_full
     press(actor, "restart")
     until(lambda: off() == [False] * 4)
+    session.successor.close()
+    until(lambda: off() == [True] * 4)
 
 
 def test_all_actors_are_shown_with_pictures_while_that_is_open(session):

@@ -79,7 +79,8 @@ class FaultPanel(Panel):
             full=button_state(ended, why, pressed=faults.disk_full),
             corrupt=button_state(choices.resolve("main") is None, choices.why_unresolved("main")),
             kill=button_state(ended, why),
-            clear=button_state(ended, why),
+            # Of a dead kernel, too: what is stored can be pinned and deleted once the disk has room.
+            clear=button_state(self.session.closed, why),
         )
 
 
