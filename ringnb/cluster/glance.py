@@ -41,10 +41,10 @@ class Glance(NamedTuple):
     closed: bool
     stopped_because: str | None
     failure: str  # of a background thread; "" if none
-    due_s: float | None
-    every: dict[
-        int, int | None
-    ]  # `Session.snapshot_interval_steps` of the slots that were asked for
+    # `seconds_until_next` of the manager and, like `Session.snapshot_interval_steps`, of the slots that
+    # were asked for.
+    due_s: dict[int | None, float | None]
+    every: dict[int, int | None]
     events: list[Event]  # since the last glance
     appended: int  # to ask with the next time
     config: CheckpointConfig | None  # None if it is the one that was seen

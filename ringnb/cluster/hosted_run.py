@@ -442,7 +442,9 @@ class HostedRun:
             closed=session.closed,
             stopped_because=session.kernel.stopped_because,
             failure="" if failure is None else str(failure) or type(failure).__name__,
-            due_s=None if session.closed else manager.seconds_until_next(),
+            due_s={}
+            if session.closed
+            else {slot: manager.seconds_until_next(slot) for slot in (None, *slots)},
             now_ns=time.monotonic_ns(),  # next to what is counted from it
             every={slot: session.snapshot_interval_steps(slot) for slot in slots},
             events=new,

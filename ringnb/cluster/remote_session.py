@@ -158,7 +158,8 @@ class RemoteSession:
         self._shift_ns = 0
         self._delay_s = 0.0
         self._heard: dict[int, _Heard] = {}  # what was heard last of an actor, by slot
-        self._due_at: float | None = None  # when the manager has something to do, by the clock here
+        # When the manager has something to do (None), and when actors are due, by the clock here.
+        self._due_at: dict[int | None, float | None] = {}
         self._trouble = self._lost_at = ""
         self._kind: type[ClusterError] = ClusterUnavailable  # of the trouble
         self._storage: RemoteStorage | None = None
@@ -593,10 +594,10 @@ class RemoteSession:
         return self._last.config if name == "config" else self._seconds_until_next
 
     def _seconds_until_next(self, actor_slot: int | None = None) -> float | None:
-        if actor_slot is not None:
+        if actor_slot is not None and actor_slot not in self._due_at:  # no glance was at it
             found: float | None = self._ask("manager.seconds_until_next", ((actor_slot,), {}))
             return found
-        due_at = self._due_at
+        due_at = self._due_at.get(actor_slot)
         return None if due_at is None else max(0.0, due_at - time.monotonic())
 
     def _look(
@@ -616,6 +617,8 @@ class RemoteSession:
         if not hasattr(new.statistics, "saved"):  # a host of before tells nothing of it
             unsaved = (False,) * len(new.statistics.actors)
             new = new._replace(statistics=replace(new.statistics, saved=unsaved))
+        if not isinstance(new.due_s, dict):  # nor when each actor is due
+            new = new._replace(due_s={None: new.due_s})
         with self._lock:
             known = new.life == self._life
             if known and (before, seen) != (self._life, self._seen):
@@ -653,9 +656,10 @@ class RemoteSession:
         self._heard.update(zip(told, heard, strict=True))
         if new.config is None:
             new = new._replace(config=self._last.config)
-        self._due_at = None
-        if new.due_s is not None:  # by its clock: it is the same however long an answer takes
-            self._due_at = (new.now_ns + self._shift_ns) / 1e9 + new.due_s
+        # By its clock: it is the same however long an answer takes.
+        now_s = (new.now_ns + self._shift_ns) / 1e9
+        due_at = {slot: None if s is None else now_s + s for slot, s in new.due_s.items()}
+        self._due_at = {**(self._due_at if new.life == before else {}), **due_at}
         self._last, self._last_at, self._trouble = new, time.monotonic(), ""
         self._again_at, self._unanswered = 0.0, 0
         return new

@@ -333,17 +333,23 @@ def test_when_something_is_due_is_known_while_the_run_does_not_answer(session, m
     session.glance()
     line.after(100.0)
     assert session.manager.seconds_until_next() == pytest.approx(due_s - 100, abs=1e-3)
+    assert session.manager.seconds_until_next(0) == pytest.approx(due_s - 100, abs=1e-3)
     line.after(7200.0)
     assert session.manager.seconds_until_next() == 0
 
 
+@pytest.mark.filterwarnings("ignore::ringnb.errors.CheckpointWarning")
 def test_of_a_silent_run_each_actor_is_as_it_was_heard_last(address, config, monkeypatch):
     with cluster.launch(
         rn.actors.Life((16, 16)), "three", address=address, config=config, actors=3
     ) as session:
         session.run_steps(1, 5)
         session.run_steps(2, 7)
+        waiting.until(lambda: session.statistics().completed >= 3)  # the next are due in an hour
         session.snapshot(2)
+        session.faults.fill_disk()
+        with pytest.raises(OSError, match="No space"):
+            session.snapshot(1)
         session.glance([2])
         session.glance([1])
         monkeypatch.setattr(session, "_try_look", lambda _slots=None: None)
@@ -351,12 +357,18 @@ def test_of_a_silent_run_each_actor_is_as_it_was_heard_last(address, config, mon
         assert [a.step for a in seen.actors] == [7, 0, 5]
         assert seen.saved == (True, True, False)
         assert [len(of) for of in (seen.times, seen.reduced)] == [3, 3]
+        with monkeypatch.context() as patch:  # nor is it asked when an actor is due
+            patch.setattr(session, "_ask", None)
+            due_s = [session.manager.seconds_until_next(slot) or 0 for slot in range(3)]
+        assert [s > 3000 for s in due_s] == [True, False, True]  # one is soon tried again
         # A host of before sends no such flags: for the panels nothing is saved then.
         old = object.__new__(SessionStatistics)
         for field in dataclasses.fields(SessionStatistics):
             if field.name != "saved":
                 object.__setattr__(old, field.name, getattr(seen, field.name))
-        glanced = session._last._replace(statistics=old, now_ns=session._last.now_ns + 1)
+        glanced = session._last._replace(
+            statistics=old, due_s=None, now_ns=session._last.now_ns + 1
+        )
         with monkeypatch.context() as patch:
             patch.setattr(session._connection, "ask", lambda *_args, **_more: glanced)
             session._look([2, 0, 1], 1.0)

@@ -355,8 +355,7 @@ def _read_due(watched: Watched, slot: int) -> tuple[float | None, tuple[float, f
     try:
         seconds_until_next = watched.manager.seconds_until_next
         before = time.monotonic()
-        # Of a session of another process it is known when any actor is: to ask for one takes an answer.
-        due_s = seconds_until_next(None if hasattr(watched, "unheard") else slot)
+        due_s = seconds_until_next(slot)
     except CheckpointError:
         return None, None  # the manager is closed
     if due_s is None:
