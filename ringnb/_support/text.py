@@ -19,6 +19,7 @@ __all__ = [
     "one_line",
     "quote_names",
     "rows_table",
+    "said_by",
     "say",
     "shorten",
 ]
@@ -28,7 +29,8 @@ _MOST_QUOTED = 10
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # As errors of the API name an actor, and as panels do.
 _NAMES = (
-    (re.compile(r"\bactor ('[^']+') \(slot (\d+)\)"), r"actor \2 (\1)"),
+    (re.compile(r"\bactor ('[^']+') (?:\(slot (\d+)\)|in slot (\d+))"), r"actor \2\3 (\1)"),
+    (re.compile(r"\bregistered in slot (\d)"), r"registered as actor \1"),
     (re.compile(r"\bslot(s?) (\d)"), r"actor\1 \2"),
 )
 
@@ -61,10 +63,18 @@ def one_line(error: BaseException) -> str:
 
 
 def name_actors(text: str) -> str:
-    """Return a text of the API in the words of the panels, where an actor's slot is its number."""
+    """Return a text of the API in the words of the panels, where an actor's slot is its number.
+
+    For what an exception or an event says only: elsewhere "slot 3" may be a word of the user's.
+    """
     for api, ours in _NAMES:
         text = api.sub(ours, text)
     return text
+
+
+def said_by(error: BaseException) -> str:
+    """Return what an exception says, in the words of the panels; of one that is silent its type."""
+    return name_actors(str(error)) or type(error).__name__
 
 
 def quote_names(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringnb._support.text import format_bytes, format_table
+from ringnb._support.text import format_bytes, format_table, said_by
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,22 @@ from ringnb._support.text import format_bytes, format_table
 )
 def test_sizes_for_people(nbytes, text):
     assert format_bytes(nbytes) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("slot 3 is at step 5", "actor 3 is at step 5"),
+        ("no slot 7: there are slots 0..3", "no actor 7: there are actors 0..3"),
+        ("snapshot of actor 'wave_0' (slot 0) failed", "snapshot of actor 0 ('wave_0') failed"),
+        ("snapshot of actor 'wave_0' in slot 0 failed", "snapshot of actor 0 ('wave_0') failed"),
+        ("no actor is registered in slot 2", "no actor is registered as actor 2"),
+        ("restore(slot, ...) of 64 slots each", "restore(slot, ...) of 64 slots each"),
+        ("", "ValueError"),
+    ],
+)
+def test_panels_say_an_actors_number_where_the_api_says_its_slot(said, shown):
+    assert said_by(ValueError(said)) == shown
 
 
 def test_tables_align():

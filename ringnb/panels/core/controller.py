@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, final
 
 from ringnb._support.off_main import hand_over
+from ringnb._support.text import name_actors, said_by
 from ringnb.checkpoint import retention
 from ringnb.checkpoint.drawable import main_field
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -248,7 +249,7 @@ class Controller:
             except Exception as error:  # noqa: BLE001 - shown, whatever it is
                 # The session may have said it by an event: read first, so that it is not said twice.
                 self._news.read(watched, self.state.actors)
-                text = f"{what}: {str(error) or type(error).__name__}"
+                text = f"{what}: {said_by(error)}"
                 self.say(
                     "problem",
                     text,
@@ -319,7 +320,7 @@ class Controller:
     def note_damage(self, name: str, error: Exception) -> None:
         """Note that reading a checkpoint has shown damage, and warn of it once. Any thread."""
         if self.choices.note_verdict(name, f"damaged: {error}"):
-            self.say("warning", f"Passed over: {error}", key=f"damage:{name}")
+            self.say("warning", f"Passed over: {said_by(error)}", key=f"damage:{name}")
 
     # -- what panels say -------------------------------------------------------------------------
 
@@ -391,7 +392,7 @@ class Controller:
         except (ClusterUnavailable, RunLost, RunNotFound):
             pass  # said once, as the connection's: see `News.look`
         except Exception as error:  # noqa: BLE001 - whatever it is
-            text = f"Showing {what!r}: {error!r}"
+            text = name_actors(f"Showing {what!r}: {error!r}")
             self._messages.say("problem", text, key=f"show:{what}", detail=_traceback(error))
         else:
             self._messages.settle(f"show:{what}", "itself")

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from ringnb._support.text import name_actors
-
 __all__ = ["Action", "Kind", "Message", "MessageLog", "Note"]
 
 Kind = Literal["done", "waiting", "note", "warning", "problem"]
@@ -35,10 +33,11 @@ class Note(str):
 class Message:
     """One thing that was said.
 
-    ``at`` is when it was said last, in seconds since the epoch; ``actions`` are its
-    buttons; ``detail`` is a traceback; ``by_itself`` marks what no user has asked for, which covers no
-    open problem; ``again`` is when what has failed is tried again, in seconds of the board's beat: the
-    text ends so that the page can add "in 4 s"; ``settled`` says when and by what it was made good.
+    ``at`` is when it was said last, in seconds since the epoch, ``since`` when first, while it is open;
+    ``actions`` are its buttons; ``detail`` is a traceback; ``by_itself`` marks what no user has asked
+    for, which covers no open problem; ``again`` is when what has failed is tried again, in seconds of
+    the board's beat: the text ends so that the page can add "in 4 s"; ``settled`` says when and by what
+    it was made good.
     """
 
     key: str
@@ -53,6 +52,7 @@ class Message:
     settled: str = ""
     settled_at: float = 0.0
     dismissed: bool = False
+    since: float = 0.0
     replaces: bool = False  # whether the next one of its key takes its place
 
     @property
@@ -67,6 +67,7 @@ class Message:
             "kind": self.kind,
             "text": self.text,
             "at": round(self.at, 3),
+            "since": round(self.since, 3),
             "count": self.count,
             "actions": [list(action) for action in self.actions],
             "detail": self.detail if whole else "",
@@ -109,12 +110,13 @@ class MessageLog:
         ``replaces`` it takes the place of the last such one of its key, as where a playhead rests now.
         """
         with self._lock:
-            self._numbers += 1
+            self._numbers, now = self._numbers + 1, self._clock()
             said = Message(
                 key or f"#{self._numbers}",
                 kind,
-                name_actors(text),
-                self._clock(),
+                text,
+                now,
+                since=now,
                 actions=tuple(actions),
                 detail=detail,
                 by_itself=by_itself,
@@ -125,7 +127,7 @@ class MessageLog:
             if at is not None:
                 before = self._messages.pop(at)
                 if repeats or before.detail:
-                    said = replace(said, count=before.count + 1)
+                    said = replace(said, count=before.count + 1, since=before.since)
                 else:
                     said = replace(before, detail=detail)
             elif replaces:

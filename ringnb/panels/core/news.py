@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from ringnb._support.text import counted, format_bytes
+from ringnb._support.text import counted, format_bytes, name_actors, said_by
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.errors import RingnbError
 from ringnb.messages.events import Event
@@ -115,7 +115,7 @@ class News:
         if failure is None:
             self._messages.settle("background", "being raised in a cell")
         elif not self._messages.is_open("background"):
-            text = f"In the background: {str(failure) or type(failure).__name__}"
+            text = f"In the background: {said_by(failure)}"
             self._messages.say("problem", text, key="background")
         if not state.ended or self._messages.knows("kernel"):
             return
@@ -184,13 +184,13 @@ class News:
         again, again_at = self._when_again(watched, slot)
         now: Action = ("live.snapshot", "Try now", {"slot": slot})
         if event.stage == "expired":
-            text = f"Snapshot of actor {slot} timed out: {event.detail}{steps_on}. {again}"
+            text = f"Snapshot of actor {slot} timed out: {name_actors(event.detail)}{steps_on}. {again}"
             self._messages.say(
                 "warning", text, key=key, actions=[now], by_itself=True, again=again_at
             )
             return
         key = trouble_key(key, event.detail)
-        whose, why = f"Snapshot of actor {slot} failed", event.detail
+        whose, why = f"Snapshot of actor {slot} failed", name_actors(event.detail)
         actions = [now]
         if key == _DISK_FULL:
             self._met.add(slot)
@@ -214,7 +214,7 @@ class News:
             actions.append(("live.restore_good", "Restore the last good", {"slot": slot}))
         history = [e for e in watched.manager.history(slot) if not e.damaged]
         found = next((i for i, e in enumerate(history) if e.name == event.name), None)
-        text = f"{what} at step {event.step or 0:,}: {event.detail}"
+        text = f"{what} at step {event.step or 0:,}: {name_actors(event.detail)}"
         if found is not None:  # else it was deleted meanwhile
             run = history[found].run
             text += f". {when_it_went_bad([e for e in history[: found + 1] if e.run == run])}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, final, overload
 
-from ringnb._support.text import name_actors
+from ringnb._support.text import name_actors, said_by
 from ringnb.actors.base import Actor
 from ringnb.checkpoint.config import CheckpointConfig
 from ringnb.checkpoint.drawable import simulated
@@ -333,7 +333,7 @@ class StateReader:
             apart_s = min(_MOST_APART_S, math.ldexp(1.0, min(self._store_failures, 16)))
             self._store_due, self._store_failures = now + apart_s, self._store_failures + 1
             if not watched.closed:  # else the store may be closed as well
-                why = str(error).removesuffix(".") or type(error).__name__
+                why = said_by(error).removesuffix(".")
                 self._store_trouble = StoreTrouble(why, self._store_due)
             return
         self._store_due, self._store_failures = now + _STORE_READ_S, 0

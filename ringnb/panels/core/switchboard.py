@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
+from ringnb._support.text import said_by
 from ringnb.panels.core.messages import Kind, MessageLog
 from ringnb.panels.core.widgets import Board, Hand, button_state
 
@@ -119,7 +120,7 @@ class Switchboard:
                 handler(action, content)
         except Exception as error:  # noqa: BLE001 - Jupyter would not show a handler's error
             detail = "".join(traceback.format_exception(error))
-            self.messages.say("problem", f"{action}: {error}", key=do, detail=detail)
+            self.messages.say("problem", f"{action}: {said_by(error)}", key=do, detail=detail)
         else:
             self.messages.settle(do, "a later press of the same button")
         finally:  # not before: the board could acknowledge it, and show what was before it

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, final
 
+from ringnb._support.text import name_actors
 from ringnb.checkpoint.runs import Lineage
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointCorrupt, CheckpointNotFound
@@ -254,7 +255,9 @@ class Looking:
         except (CheckpointNotFound, SessionGone):
             pass  # retired meanwhile
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
-            self._controller.say("problem", f"Reading {name}: {error!r}", key="look", repeats=False)
+            self._controller.say(
+                "problem", name_actors(f"Reading {name}: {error!r}"), key="look", repeats=False
+            )
         else:
             self._controller.choices.note_verdict(name)
         self._controller.display.poke()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from ringnb._support.text import counted
+from ringnb._support.text import counted, name_actors, said_by
 from ringnb.checkpoint import ZarrStorage
 from ringnb.checkpoint.storage.archive import export_archive
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
@@ -153,7 +153,7 @@ class Moments:
             run = self._looking.number_of_live(session)
             text += f" as run {run}"
         text += f". Its state before is kept: {before.name}"
-        return (f"{text}. Note: {remark}" if remark else text), before.name
+        return (f"{text}. Note: {name_actors(remark)}" if remark else text), before.name
 
     def _pin(self, watched: Watched, name: str, label: str) -> str:
         watched.storage.pin(name, label)
@@ -172,7 +172,7 @@ class Moments:
                 watched.storage.load(e.name).verify()
             except CheckpointCorrupt as error:
                 self._controller.choices.note_verdict(e.name, f"damaged: {error}")
-                bad.append(str(error) if len(history) == 1 else e.name)
+                bad.append(said_by(error) if len(history) == 1 else e.name)
             except CheckpointNotFound:
                 if len(history) == 1:
                     raise

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from ipywidgets import Widget
 
-from ringnb._support.text import counted, format_bytes
+from ringnb._support.text import counted, format_bytes, name_actors, said_by
 from ringnb.checkpoint import ZarrStorage, retention
 from ringnb.checkpoint.drawable import simulated
 from ringnb.checkpoint.pruning import PrunedRun
@@ -145,7 +145,7 @@ class RetentionPanel(Panel):
             try:
                 deleted = watched.manager.apply_retention(shown=shown)
             except PreviewOutdated as error:
-                self._controller.say("warning", f"Adopt: {error}", key="adopt")
+                self._controller.say("warning", f"Adopt: {said_by(error)}", key="adopt")
                 return
             finally:
                 self._looked = (None, 0.0)
@@ -260,7 +260,9 @@ class RetentionPanel(Panel):
         except (RingnbError, OSError):
             return  # the store says so where it is read or written
         except Exception as error:  # noqa: BLE001 - nothing may end the drawer's thread
-            self._controller.say("problem", f"Preview: {error!r}", key="preview", repeats=False)
+            self._controller.say(
+                "problem", name_actors(f"Preview: {error!r}"), key="preview", repeats=False
+            )
             return
         newest = next(reversed(self._previews.values()), None)
         if newest is None or repr(newest) != repr(preview) or newest != preview:

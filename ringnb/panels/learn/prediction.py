@@ -9,6 +9,7 @@ from typing import Any, final
 
 from ipywidgets import FloatText, RadioButtons, VBox, Widget
 
+from ringnb._support.text import said_by
 from ringnb.panels.core.controller import Controller
 from ringnb.panels.core.messages import Kind
 from ringnb.panels.core.panel import Panel
@@ -59,7 +60,7 @@ class PredictCard(VBox):
                 layout={"width": "max-content"},
             )
         self.field.add_class("rn-prediction")
-        self.field.add_class(LIVE_CONTROL)  # which a card alone has always
+        self.field.add_class(LIVE_CONTROL)
         serve_beside_cells(self.field)
         self.card = Question(board=board, hand=hand, asks=True, question=question)
         self.result = Question(board=board, hand=hand)
@@ -127,7 +128,7 @@ class PredictCard(VBox):
         try:
             found = self._answer() if callable(self._answer) else self._answer
         except Exception as error:  # noqa: BLE001 - shown, whatever it is
-            text = f"The answer could not be measured: {error}"
+            text = f"The answer could not be measured: {said_by(error)}"
             detail = "".join(traceback.format_exception(error))
             self._say("problem", text, key="predict", detail=detail)
             return

@@ -208,6 +208,10 @@ def test_a_controller_serves_any_view(session):
     controller.submit("Divide", lambda s: 1 / 0, worker="storage")
     until(lambda: messages.newest()[-1].text == "Divide: division by zero")
     assert "ZeroDivisionError" in messages.newest()[-1].detail
+    controller.submit("Pin", lambda s: "It is pinned: slot 3 test")  # a user's own words stay
+    until(lambda: messages.newest()[-1].text == "It is pinned: slot 3 test")
+    controller.submit("Pause", lambda s: s.pause(7))
+    until(lambda: "Pause: actor 7 does not exist" in messages.newest()[-1].text)
     controller.submit("Divide", lambda s: 1 / 1)
     until(lambda: not messages.is_open("0:Divide"))
     controller.dispose()
