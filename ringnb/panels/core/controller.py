@@ -410,7 +410,7 @@ class Controller:
             backend=self._place(state, now),
             unheard=bool(unheard),
             due_at=self._due_at(state),
-            next=next_of(state, min(self.slot, len(state.actors) - 1)),
+            next_checkpoint=next_of(state, min(self.slot, len(state.actors) - 1)),
             **({} if self.choices.passes else self._looks()),
             **traits,
         )

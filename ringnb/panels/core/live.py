@@ -142,7 +142,8 @@ class Live:
                 "live.pause": button_state(off, reason, pressed=not selected.running and not ended),
                 "live.step": button_state(off, reason),
                 "live.snapshot": unusable,
-                "live.steer": button_state(ended, why),  # of what a control sets, no lane
+                # Of controls, see `controls.js`: what they set needs no lane that answers.
+                "live.steer": button_state(ended, why),
                 "live.run_all": several,
                 "live.pause_all": several,
                 "live.snapshot_all": several,

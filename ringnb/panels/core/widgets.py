@@ -164,7 +164,8 @@ class Board(Widget):
     unheard = traitlets.Bool().tag(sync=True)  # the session's process does not answer: all is old
     # When the selected actor's next checkpoint is due, by the clock of the beat: the page counts down.
     due_at: Any = traitlets.Float(None, allow_none=True).tag(sync=True)
-    next = traitlets.Dict().tag(sync=True)  # and in words, see `news.next_of`
+    # And in words, see `news.next_of`.
+    next_checkpoint = traitlets.Dict({"words": "", "counts": False, "none": True}).tag(sync=True)
     actor = traitlets.Dict().tag(sync=True)  # of the selected one: slot, kernel_id, step, rate, ...
     flags = traitlets.Dict().tag(sync=True)  # by action: disabled, pressed, label, why
     messages: Any = traitlets.List().tag(sync=True)  # newest last, see `Message.row`

@@ -24,13 +24,13 @@ def test_an_empty_store_is_told_once_and_when_the_first_checkpoint_is_due(tmp_pa
         until(lambda: told(panel, "Nothing is stored yet: the first checkpoint is due now"))
         board = board_of(panel)
         first = {"words": "the first checkpoint is due", "counts": True, "none": True}
-        until(lambda: board.next == first)
+        until(lambda: board.next_checkpoint == first)
         session.manager.reconfigure(enabled=False)
         never = "checkpoints are made only when asked for"
-        until(lambda: board.next == {"words": never, "counts": False, "none": True})
+        until(lambda: board.next_checkpoint == {"words": never, "counts": False, "none": True})
         session.snapshot(0)
         until(lambda: told(panel, "Committed"))
-        until(lambda: board.next == {"words": never, "counts": False, "none": False})
+        until(lambda: board.next_checkpoint == {"words": never, "counts": False, "none": False})
     with rn.Session(rn.actors.Life((8, 8)), config=config, service=False) as session:
         panel = session.panel("actor")
         until(lambda: board_of(panel).beat > 1)
@@ -50,22 +50,25 @@ def test_when_the_next_picture_is_due_is_said_of_the_actor_that_is_looked_at(tmp
     with rn.Session(rn.actors.Life((8, 8)), 2, config=config, service=False) as session:
         board = board_of(session.panel("timeline"))
         session.snapshot(0)
-        until(lambda: board.next == {"words": "", "counts": False, "none": False})  # it stands
+        until(
+            lambda: board.next_checkpoint == {"words": "", "counts": False, "none": False}
+        )  # it stands
         assert board.due_at is None
         session.run_steps(0, 3)
         until(
             lambda: (
-                board.next == {"words": "the next checkpoint is due", "counts": True, "none": False}
+                board.next_checkpoint
+                == {"words": "the next checkpoint is due", "counts": True, "none": False}
             )
         )
         assert board.due_at > 3000  # the other one is due now
         (request,) = [r for r in session.manager.poll_due_snapshots() if r.actor_slot]
         session.panel("timeline")._controller.picker.value = 1
         being_made = "the next checkpoint is being made"
-        until(lambda: board.next == {"words": being_made, "counts": False, "none": True})
+        until(lambda: board.next_checkpoint == {"words": being_made, "counts": False, "none": True})
         assert board.due_at is None  # not when that times out
         session.manager.cancel_pending(request.request_id)
-        until(lambda: board.next["words"] == "the next checkpoint is due")
+        until(lambda: board.next_checkpoint["words"] == "the next checkpoint is due")
 
 
 def test_a_store_of_damaged_checkpoints_alone_counts_as_an_empty_one(tmp_path):

@@ -112,8 +112,16 @@ function dueIn(board, at = board.get("due_at")) {
 }
 // When the selected actor's next checkpoint is due, counted down; "" if nobody knows.
 function nextDue(board) {
-  const { words = "", counts = false } = board.get("next") ?? {};
+  const { words, counts } = board.get("next_checkpoint");
   return counts ? `${words} ${dueIn(board)}` : words;
+}
+// A page speaks one message in two seconds, by whichever of its live regions: how long it is silent yet, in milliseconds.
+function untilQuiet(board) { return Math.max(0, (board.rnSpokeAt ?? -Infinity) + 2000 - performance.now()); }
+// Speaks by a live region, when that is over. What is spoken is gone again: the text of a message is there once.
+function speakIn(region, board, text) {
+  board.rnSpokeAt = performance.now();
+  region.textContent = text;
+  setTimeout(() => { region.textContent = ""; }, 1500);
 }
 // Says something on this page only, without the kernel: why a button cannot be used.
 function sayHere(board, text) {

@@ -20,7 +20,8 @@ function goInGroup(event) {
 }
 function escapeFrom(root, board) {
   const boxes = [...root.querySelectorAll('[role="dialog"]')].filter((node) => node.checkVisibility());
-  const box = boxes.find((node) => node.contains(document.activeElement)) ?? boxes[0], event = {};
+  const top = boxes.find((node) => node.matches(".rn-log")) ?? boxes[0]; // the history lies over all others
+  const box = boxes.find((node) => node.contains(document.activeElement)) ?? top, event = { root };
   if (box) { box.dispatchEvent(new CustomEvent("rn-shut")); return; }
   board.trigger("rn:escape", event); // whoever heeds it says so to the others
   if (!event.heeded) root.closest(".jp-Cell")?.focus();

@@ -67,7 +67,7 @@ function choose(board, beats, hidden) {
   const open = messages.filter((m) => m.open).at(-1);
   if (note && now - note.at < 8 && !(asked && asked.at > note.at)) {
     const under = open ?? (asked && now - asked.at < 60 ? asked : null);
-    return { ...note, actions: under && !isQuestion(under) ? under.actions : [] };
+    return { ...note, actions: under && !isQuestion(under) ? asSaid(board, under).actions : [] };
   }
   // What can be undone stays long enough to reach its button; what has come up since goes first.
   if (asked && now - asked.at < (asked.actions.length ? 20 : 4) && !(open?.count === 1 && open.at > asked.at)) return asked;
@@ -79,9 +79,21 @@ function choose(board, beats, hidden) {
 const isQuestion = (m) => Boolean(m.open && m.actions.some(([action]) => action === "say.dismiss"));
 // How it is said: what is settled is no problem any more, and when the first checkpoint is due counts.
 function asSaid(board, m) {
-  if (m.settled) return { ...m, kind: "done", actions: [], text: `Settled by ${m.settled}: ${m.text}` };
-  const due = m.key === "first" && board.get("next").none ? nextDue(board) : "";
+  if (m.settled) return { ...m, kind: "done", actions: [], text: `It is over (${m.settled}): ${m.text}` };
+  const due = m.key === "first" && board.get("next_checkpoint").none ? nextDue(board) : "";
   return due ? { ...m, shown: `Nothing is stored yet: ${due}` } : m;
+}
+// By what a message is known to have been spoken. What is tried again by itself is counted, not spoken at each try, nor when what
+// has covered it goes.
+function spokenAs(m) {
+  const which = m.again == null ? `${m.count} ${m.at}` : m.since;
+  return `${m.key} ${m.kind} ${which} ${m.key === "silent" ? "" : m.text}`;
+}
+// Whether it is not to be spoken: the line has come back to it, when what hid it went, or to nothing at all; it was read with the
+// focus that it took; or nobody has asked for it, and it goes on like this.
+function isKnown(board, m) {
+  if (m.key === "nothing" || board.rnRead === `${m.key} ${m.at}`) return true;
+  return (m.at !== undefined && board.rnSaid?.has(spokenAs(m))) || (m.kind === "done" && m.byItself && !m.settled);
 }
 async function render({ model, el }) {
   const subscriptions = makeSubscriptions();
@@ -90,7 +102,7 @@ async function render({ model, el }) {
   const title = make("h2", {}, model.get("title"));
   const words = document.createTextNode(""), again = make("span", { class: "rn-again" });
   const kind = make("span", { class: "rn-kind" }), text = make("span", { class: "rn-text", id: `rn-text-${Math.random().toString(36).slice(2)}` }, words, again), age = make("span", { class: "rn-age" });
-  const acts = make("span", { class: "rn-acts" });
+  const acts = make("span", { class: "rn-acts", role: "group", "aria-label": "For this message", "aria-keyshortcuts": "F6" });
   acts.addEventListener("keydown", (event) => { // a question is put aside by what changes nothing
     if (event.key !== "Escape" || !isQuestion(shown)) return;
     event.stopPropagation();
@@ -135,7 +147,7 @@ async function render({ model, el }) {
       kind.replaceChildren(icon(m.kind), WORDS[m.kind] + (m.count > 1 ? ` ×${m.count}` : ""));
       const usable = (m.actions ?? []).filter(([action, , args]) => action !== "page.tab" || tabOf(args));
       acts.replaceChildren(...usable.map(([action, label, args], at) => {
-        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, ...(asks ? { "aria-describedby": text.id } : { title: "F6 goes here, and back" }), "data-action": action.split(".").at(-1) }, label);
+        const button = make("button", { type: "button", class: `rn-b rn-small${at ? "" : " rn-main"}`, ...(asks && { "aria-describedby": text.id }), "data-action": action.split(".").at(-1) }, label);
         button.addEventListener("click", () => {
           const flag = board.get("flags")[action];
           if (action === "page.tab") { tabOf(args).click(); tabOf(args).focus(); }
@@ -156,31 +168,27 @@ async function render({ model, el }) {
       if (root?.contains(board.rnPressed) && board.rnPressed === document.activeElement) {
         opener = board.rnPressed;
         acts.lastElementChild.focus();
+        board.rnRead = question;
       }
     }
     announce(m);
   };
-  // Spoken by one view of a page, one in two seconds, and gone again: the text of a message is there once.
+  // Spoken by one view of a page.
   const announce = (m) => {
     if (!root) return;
     if (!board.rnSpeaker?.isConnected) board.rnSpeaker = el;
-    // What is tried again by itself is counted, not spoken at each try.
-    const id = `${m.key} ${m.kind} ${m.again == null ? `${m.count} ${m.at}` : ""} ${m.key === "silent" ? "" : m.text}`;
+    const id = spokenAs(m);
     if (board.rnSpeaker !== el || board.rnSpoken === id) return;
     const first = board.rnSpoken === undefined;
-    const now = performance.now();
-    if (!first && now - (board.rnSpokeAt ?? -1e9) < 2000) return; // the timer comes back to it
+    if (untilQuiet(board)) return; // the timer comes back to it
     board.rnSpoken = id;
+    const known = isKnown(board, m);
     const said = (board.rnSaid ??= new Set());
-    // The line has come back to it, when what hid it went; or nobody has asked for it, and it goes on like this.
-    const known = (m.at !== undefined && m.again == null && said.has(id)) || (m.kind === "done" && m.byItself && !m.settled);
     said.add(id);
     if (said.size > MOST_SAID) said.delete(said.values().next().value);
     if (known || (first && m.kind !== "problem")) return; // what was there when the page opened
-    board.rnSpokeAt = now;
-    const region = m.kind === "problem" ? alert : polite, offers = [...acts.children].map((button) => button.textContent).join(", ");
-    region.textContent = `${WORDS[m.kind]}: ${m.text}${offers && `. Offered at F6: ${offers}`}`;
-    setTimeout(() => { region.textContent = ""; }, 1500);
+    const offers = [...acts.children].map((button) => button.textContent).join(", ");
+    speakIn(m.kind === "problem" ? alert : polite, board, `${WORDS[m.kind]}: ${m.text}${offers && `. Offered at F6: ${offers}`}`);
   };
   dismiss.addEventListener("click", () => {
     if (!shown?.open) return;

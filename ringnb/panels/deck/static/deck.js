@@ -144,11 +144,17 @@ async function render({ model, el }) {
   };
   // Who has moved it with a button is not at the line, whose value it is: it is told where that led, once.
   const told = make("div", { class: "rn-sr", role: "status" });
-  let pressed = false;
+  let pressed = false, telling = 0;
+  const tellWhere = () => {
+    clearTimeout(telling);
+    const wait = untilQuiet(board);
+    if (wait) telling = setTimeout(tellWhere, wait);
+    else speakIn(told, board, spoken());
+  };
   const notePress = () => { pressed = !state.playing && root.querySelector(".rn-look").contains(document.activeElement); };
   const speak = () => {
     drawing.speak(spoken(), state.step, live()?.last ?? state.step);
-    if (pressed) setText(told, spoken());
+    if (pressed) tellWhere();
     pressed = false;
   };
 
@@ -259,7 +265,7 @@ async function render({ model, el }) {
   subscriptions.every(5000, wish); // another page's wishes may have taken the place of these
   const size = new ResizeObserver(later);
   size.observe(root);
-  subscriptions.atEnd(() => { size.disconnect(); halt(); tellNothing(); clearTimeout(wishing); cancelAnimationFrame(frame); });
+  subscriptions.atEnd(() => { size.disconnect(); halt(); tellNothing(); for (const timer of [wishing, telling]) clearTimeout(timer); cancelAnimationFrame(frame); });
   transport.showActors(model.get("actors"));
   takeMarks();
   takeLanes();

@@ -162,10 +162,11 @@ async function renderPicture(context, place) {
   let shown = null; // the bytes on the canvas and what is known of them
   let told = null; // the cell that is read below the picture
   let idle = ""; // what is said there else
+  let aims = false; // whether a cell is aimed at
   let asker = null; // the button that began to disturb, for the focus to go back to
   const state = () => shared(picture);
   const showProvenance = () => {
-    const { none } = board.get("next"), next = nextDue(board), due = next && `${next[0].toUpperCase()}${next.slice(1)}`;
+    const { none } = board.get("next_checkpoint"), next = nextDue(board), due = next && `${next[0].toUpperCase()}${next.slice(1)}`;
     setText(first, (none && due) || "Pictures come from checkpoints.");
     const info = picture.get("info");
     const problem = info.problem ?? "";
@@ -352,6 +353,12 @@ async function renderPicture(context, place) {
       if (focused === canvas) asker.focus();
       asker = null;
     }
+    if (aims && !aim) { // no cell is read any more
+      told = null;
+      read.removeAttribute("aria-live");
+      setText(read, idle);
+    }
+    aims = aim;
     setAttribute(canvas, "role", aim ? "application" : "img"); // else a screen reader keeps the arrows to itself
     if (colours.value !== wanted) colours.value = wanted;
     board.rnColours = wanted; // for a movie
@@ -457,11 +464,11 @@ async function renderPicture(context, place) {
     showSnapshot();
   });
   subscriptions.on(board, "rn:escape", (event) => {
-    if (event.heeded) return; // by another view of this picture
+    if (event.heeded || !event.root.contains(place.root)) return; // by another view of this picture; of another panel
     if (state().aim) { event.heeded = true; share(picture, { aim: false }); }
     else if (state().larger && larger.checkVisibility()) { event.heeded = true; larger.click(); }
   });
-  for (const name of ["beat", "actor", "life", "next", "due_at", "playhead"]) subscriptions.on(board, `change:${name}`, showProvenance);
+  for (const name of ["beat", "actor", "life", "next_checkpoint", "due_at", "playhead"]) subscriptions.on(board, `change:${name}`, showProvenance);
   subscriptions.every(1000, showProvenance);
   onThemeChange(subscriptions, repaint);
   showView();
