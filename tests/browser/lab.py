@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Notebook",
     "line_of",
+    "listen_to",
     "lone_notebook",
     "panel_in",
     "said_once",
@@ -314,6 +315,22 @@ def widen(panel: Locator, width: int) -> None:
 def line_of(panel: Locator) -> Locator:
     """Return the message line of a panel that is in no other one."""
     return panel.locator(".rn-say").locator("visible=true")
+
+
+# Notes what the live regions of a panel speak, and when.
+_LISTEN = """root => {
+  window.spoken = [];
+  for (const region of root.querySelectorAll('.rn-sr'))
+    new MutationObserver(() => {
+      if (region.textContent) window.spoken.push([performance.now(), region.textContent]);
+    }).observe(region, { childList: true, characterData: true, subtree: true });
+}"""
+
+
+def listen_to(panel: Locator) -> Callable[[], list[tuple[float, str]]]:
+    """Return what returns all that a panel has spoken since, and when, in milliseconds."""
+    panel.evaluate(_LISTEN)
+    return lambda: [tuple(one) for one in panel.page.evaluate("() => window.spoken")]
 
 
 def said_once(panel: Locator) -> None:

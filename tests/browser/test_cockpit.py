@@ -11,7 +11,7 @@ from waiting import until
 from . import cells
 from .audit import overflow, violations
 from .driver import expect, needs_subshells
-from .lab import line_of, panel_in, screenshot, widen
+from .lab import line_of, listen_to, panel_in, screenshot, widen
 
 TABS = ("Explore", "Keep", "Learn")
 _PLACES = """(root) => {
@@ -445,13 +445,17 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     slot = box.get_by_role("spinbutton", name="Branch into actor")
     cockpit.get_by_label("Actor", exact=True).select_option("0")
     expect(branch).to_have_attribute("aria-disabled", "false")
+    arrows = "node => getComputedStyle(node.closest('[role=toolbar]'), '::after').content"
     for leave in (["Escape"], ["Tab", "Tab", "Enter"]):  # the second by Cancel
         branch.press("Enter")
         expect(slot).to_be_focused()
         for key in leave:
+            if key == "Enter":
+                assert branch.evaluate(arrows) == "none"  # they do nothing there
             keys.press(key)
         expect(box).to_be_hidden()
         expect(branch).to_be_focused()
+        assert branch.evaluate(arrows) != "none"
     # Beyond the box Escape closes it, too; a key that is held opens it once.
     branch.focus()
     for _ in range(4):
@@ -501,7 +505,7 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
         expect(tiles.nth(at)).to_be_focused()
         expect(playhead).to_have_attribute("aria-valuenow", str(300 - 100 * at))
     # A question is put aside by Escape, and nothing is done; the next one leaves the panel for its cell.
-    delete = cockpit.get_by_role("button", name="Delete…")
+    delete, spoken = cockpit.get_by_role("button", name="Delete…"), listen_to(cockpit)
     delete.press("Enter")
     keep = line_of(cockpit).get_by_role("button", name="Keep it")
     expect(
@@ -511,6 +515,8 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
     keys.press("Escape")
     expect(line_of(cockpit)).to_contain_text("Keep it: nothing is changed")
     expect(delete).to_be_focused()
+    until(lambda: any("nothing is changed" in text for _, text in spoken()))
+    assert not [text for _, text in spoken() if ": Delete checkpoint" in text]  # it was read there
     expect(tiles).to_have_count(3)
     keys.press("Escape")
     expect(notebook.page.locator(".jp-Notebook .jp-Cell").nth(2)).to_be_focused()
@@ -525,37 +531,29 @@ def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, c
 def test_what_is_spoken_is_one_message_in_two_seconds_each_once_with_what_it_offers(
     notebook, cockpit
 ):
-    cockpit.evaluate(
-        """root => {
-          window.spoken = [];
-          for (const region of root.querySelectorAll('.rn-sr'))
-            new MutationObserver(() => {
-              if (region.textContent) window.spoken.push([performance.now(), region.textContent]);
-            }).observe(region, { childList: true, characterData: true, subtree: true });
-        }"""
-    )
+    spoken = listen_to(cockpit)
 
     def heard(words):
-        spoken = notebook.page.evaluate("() => window.spoken")
-        return [text for _, text in spoken if words in text]
+        return [text for _, text in spoken() if words in text]
 
     # A commit is spoken to who has asked for it, and not as each comes.
     snapshot = cockpit.locator(".rn-deck").get_by_role("button", name="Snapshot now")
     notebook.python("session.resume()")
+    names = []
     for _ in range(2):  # what a page has when it is opened is not spoken in any case
-        name = notebook.python("print(session.snapshot(0).name)")
-        expect(line_of(cockpit)).to_contain_text(f"Committed {name}")
-    assert heard("Committed") == []
+        names.append(notebook.python("print(session.snapshot(0).name)").strip())
+        expect(line_of(cockpit)).to_contain_text(f"Committed {names[-1]}")
     for _ in range(30):
         snapshot.press("Enter")
         notebook.page.wait_for_timeout(100)
-    spoken = notebook.page.evaluate("() => window.spoken")
-    assert len(spoken) >= 2
-    assert min(b - a for (a, _), (b, _) in itertools.pairwise(spoken)) >= 1990
+    until(lambda: len(heard("Committed")) >= 2)
+    assert not [name for name in names if heard(f"Committed {name}:")]
     notebook.python("session.pause()")
     cockpit.get_by_role("button", name="Restore here").press("Enter")
     until(lambda: heard("continues from step"))
     assert heard("continues from step")[0].endswith(". Offered at F6: Undo")
+    answers = line_of(cockpit).get_by_role("group", name="For this message")
+    expect(answers).to_have_attribute("aria-keyshortcuts", "F6")
     restore = cockpit.get_by_role("button", name="Restore here")
     for place in (line_of(cockpit).get_by_role("button", name="Undo"), restore):
         notebook.page.keyboard.press("F6")
@@ -563,11 +561,17 @@ def test_what_is_spoken_is_one_message_in_two_seconds_each_once_with_what_it_off
     notebook.python("session.faults.fill_disk()")
     snapshot.press("Enter")
     until(lambda: heard("Problem: Snapshot"))
-    notebook.page.wait_for_timeout(2000)  # else nothing would be spoken in any case
+    # What it has covered comes back, and is not spoken once more.
     line_of(cockpit).get_by_role("button", name="Dismiss this message").press("Enter")
     expect(line_of(cockpit)).to_contain_text("continues from step")
-    notebook.page.wait_for_timeout(1100)  # the line looks each second
-    assert len(heard("continues from step")) == 1
+    # It could be by now: two seconds after the last that was spoken, and the line looks each second.
+    until(lambda: notebook.page.evaluate("performance.now()") - spoken()[-1][0] > 3500)
+    commits = len(heard("Committed"))
+    notebook.python("session.faults.clear()")
+    snapshot.press("Enter")
+    until(lambda: len(heard("Committed")) > commits)
+    assert len(heard("continues from step")) == len(heard("Problem: Snapshot")) == 1
+    assert min(b - a for (a, _), (b, _) in itertools.pairwise(spoken())) >= 1990
 
 
 def test_of_many_actors_the_next_with_trouble_is_found_on_the_map(notebook):
@@ -626,8 +630,10 @@ def test_keys_alone_disturb_a_cell_enlarge_the_picture_and_take_a_step_back(note
     for key in ("ArrowRight", "Enter"):
         keys.press(key)
     expect(line_of(cockpit)).to_contain_text("Disturbed cell")
+    expect(cockpit.locator(".rn-read")).not_to_be_empty()
     keys.press("Escape")
     expect(disturb).to_be_focused()
+    expect(cockpit.locator(".rn-read")).to_be_empty()  # it is for the countdown again
     cockpit.get_by_role("button", name="Larger picture").press("Enter")
     smaller = cockpit.get_by_role("button", name="Smaller picture")
     expect(smaller).to_be_visible()
