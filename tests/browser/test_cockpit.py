@@ -377,6 +377,15 @@ def test_two_cockpits_agree_on_actor_playhead_and_messages(notebook):
     notebook.python("session.pause()")
     for panel in (one, two):
         expect(panel.locator(".rn-state")).to_have_text("Standing")
+    # What Escape does in one panel concerns no other.
+    one.get_by_role("button", name="Larger picture").press("Enter")
+    smaller = one.get_by_role("button", name="Smaller picture")
+    actor = panel_in(notebook.output(4), "actor")
+    line_of(actor).get_by_role("button", name="History").press("Escape")
+    expect(notebook.page.locator(".jp-Notebook .jp-Cell").nth(4)).to_be_focused()
+    expect(smaller).to_be_visible()
+    smaller.press("Escape")
+    expect(smaller).to_have_count(0)
 
 
 def test_keys_alone_reach_tabs_history_actors_sheet_branch_and_names(notebook, cockpit):
