@@ -18,7 +18,7 @@ import numpy as np
 import traitlets
 from ipywidgets import Layout, VBox, Widget, widget_serialization
 
-from ringnb._support.text import counted
+from ringnb._support.text import counted, said_by
 from ringnb.checkpoint.storage.checkpoint import Checkpoint
 from ringnb.checkpoint.storage.records import CheckpointInfo
 from ringnb.errors import CheckpointError, ClusterError
@@ -216,8 +216,8 @@ class EnsemblePanel(VBox):
             if not self._failing:
                 self._failing = True
                 text = (
-                    f"The members cannot be looked at ({type(error).__name__}: {error}): what is shown "
-                    "is old, and it is tried again"
+                    f"The members cannot be looked at ({type(error).__name__}: {said_by(error)}): what "
+                    "is shown is old, and it is tried again"
                 )
                 detail = "".join(traceback.format_exception(error))
                 self._switchboard.say("problem", text, key="look", detail=detail, by_itself=True)
@@ -267,7 +267,7 @@ class EnsemblePanel(VBox):
             self._lost_at = f"{datetime.now(UTC):%H:%M:%S}"
             text = (
                 f"The cluster has not answered since {self._lost_at} UTC; what is shown is what the "
-                f"stores hold: {error}"
+                f"stores hold: {said_by(error)}"
             )
             self._switchboard.say("problem", text, key="connection", by_itself=True)
 

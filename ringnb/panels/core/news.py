@@ -127,7 +127,7 @@ class News:
 
     def _look_at_connection(self, watched: Watched) -> None:
         """Say what is wrong with the connection to a session of another process."""
-        text = getattr(watched, "connection", "")
+        text = name_actors(getattr(watched, "connection", ""))
         again_at = getattr(watched, "again_at", None)
         before, self._trouble = self._trouble, (text, again_at)
         if self._trouble == before:
