@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from waiting import until
@@ -238,6 +239,7 @@ def test_what_a_screen_reader_is_given_of_the_line(notebook):
     timeline.get_by_role("button", name="Earlier mark").press("Enter")
     until(lambda: len(heard()) > 2)
     assert heard() == ["step 200", "step 300", "step 300"]
+    assert min(b - a for (a, _), (b, _) in itertools.pairwise(spoken())) >= 1990  # one at a time
     expect(timeline.get_by_role("status")).to_have_text("")  # it is gone again
 
 
