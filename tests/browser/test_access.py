@@ -145,7 +145,7 @@ def test_tab_goes_through_everything_in_the_order_of_the_page(notebook):
         assert len(stops) <= STOPS[tab], names
         assert [name for _, name, seen in stops + within if not seen] == [], tab
         missing = {" ".join(one.split()) for one in wanted.split(";")} - set(names)
-        assert not missing, (tab, missing, names)
+        assert not missing, f"{tab}: {missing}, reached only {' | '.join(names)}"
 
 
 def test_an_update_takes_no_focus(notebook):
