@@ -131,6 +131,9 @@ def tabbed(notebook, cockpit):
             if other[0] == at[0]:
                 break
             within.append(other)
+        chosen = cockpit.locator(".rn-seg :focus")
+        if chosen.count():  # arrows have chosen each in turn: the last is shown before Tab goes on
+            expect(chosen).to_have_attribute("aria-pressed", "true")
     raise AssertionError(stops)
 
 
