@@ -20,7 +20,7 @@ from ringnb.panels.core.pixels import range_of, summarize
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import View
 from ringnb.panels.dots import MOST_CARDS, SHOWN, Largest, dots_of
-from ringnb.panels.stage.fields import FieldPanel
+from ringnb.panels.stage.fields import field_panel_of
 
 __all__ = ["AllActors", "Overview"]
 
@@ -128,15 +128,13 @@ class AllActors:
 
     def _draw(self, new: Mapping[int, CheckpointInfo]) -> None:
         """Make the pictures, as the stage would. On the drawer's thread, which nothing may end."""
-        field = self._controller.views.get(FieldPanel.key)
+        field = field_panel_of(self._controller)
         for slot, e in new.items():
             try:
                 checkpoint = self._controller.watched.storage.load(e.name)
                 name = pick_field(checkpoint, None)
                 history = self._controller.state.histories[slot]
-                extent = (
-                    field.extent_of(e, history, name) if isinstance(field, FieldPanel) else None
-                )
+                extent = None if field is None else field.extent_of(e, history, name)
                 small = small_picture(checkpoint, name, partial(range_of, extent=extent))
             except (CheckpointError, OSError, LookupError, ValueError):
                 continue  # retired or damaged meanwhile: the older picture stays

@@ -13,7 +13,7 @@ from ringnb.panels.core.panel import Panel
 from ringnb.panels.core.state import SessionState
 from ringnb.panels.core.widgets import Board, Hand
 from ringnb.panels.stage.feed import Feed, send_again
-from ringnb.panels.stage.fields import FieldPanel, fields_of, forms_of
+from ringnb.panels.stage.fields import FieldPanel, field_panel_of, fields_of, forms_of
 from ringnb.panels.stage.pictures import Drawn, Extent, View, draw_against
 from ringnb.panels.stage.widgets import Stage
 
@@ -146,17 +146,17 @@ class ComparePanel(Panel):
 
     def _view(self) -> View:
         """Return how pictures are made now: as the field panel's, if it is open."""
-        field = self._controller.views.get(FieldPanel.key)
-        if isinstance(field, FieldPanel):
+        field = field_panel_of(self._controller)
+        if field is not None:
             return field.view_of()
         names = fields_of(list(forms_of(self._controller)))
         return View(names[0], most_bytes=self._controller.profile.picture_bytes)
 
     def _extent(self, this: CheckpointInfo, view: View) -> Extent | None:
         """Return what the colours take in: the same values have the same colour on the whole stage."""
-        field = self._controller.views.get(FieldPanel.key)
+        field = field_panel_of(self._controller)
         history = self._controller.choices.of_actor()
-        return field.extent_of(this, history, view.field) if isinstance(field, FieldPanel) else None
+        return None if field is None else field.extent_of(this, history, view.field)
 
     def _draw(
         self,

@@ -25,7 +25,7 @@ from ringnb.panels.stage.own_drawing import call_own, draw_own
 from ringnb.panels.stage.pictures import LARGE, SMALL, Drawn, Extent, Slice, View, draw
 from ringnb.panels.stage.widgets import Stage
 
-__all__ = ["FieldPanel", "fields_of", "forms_of"]
+__all__ = ["FieldPanel", "field_panel_of", "fields_of", "forms_of"]
 
 
 def forms_of(controller: Controller) -> Forms:
@@ -244,3 +244,9 @@ class FieldPanel(Panel):
         """Close every widget of this panel. Any thread."""
         super().dispose()
         self.picture.close()
+
+
+def field_panel_of(controller: Controller) -> FieldPanel | None:
+    """Return the field panel that shows beside others of a session, or None if there is none."""
+    panel = controller.views.get(FieldPanel.key)
+    return panel if isinstance(panel, FieldPanel) else None
